@@ -1,0 +1,85 @@
+"""Groups and events to browse, read-only, and a test event to send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from livepush.models import ChannelGroup, Event
+from livepush.publishing import send
+
+TEST_TYPE = "test"
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows to look at and not to touch."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    list_display = ("position", "created", "group", "type", "summary")
+    list_filter = ("created", "type")
+    search_fields = ("group", "type", "key")
+    search_help_text = _("Group, type or key")
+    ordering = ("-id",)
+    show_full_result_count = False
+    fields = ("position", "created", "group", "type", "data", "key", "send")
+    readonly_fields = fields
+
+    @admin.display(description=_("data"))
+    def summary(self, event: Event) -> str:
+        """Return the beginning of the data."""
+        return event.data if len(event.data) <= 80 else f"{event.data[:79]}…"
+
+
+@admin.register(ChannelGroup)
+class ChannelGroupAdmin(ReadOnlyAdmin):
+    list_display = ("name", "created", "last_event")
+    list_filter = ("created",)
+    search_fields = ("name",)
+    ordering = ("name",)
+    actions = ("send_test_event",)
+    fields = ("name", "created", "retained_events")
+    readonly_fields = fields
+
+    @admin.display(description=_("last event"))
+    def last_event(self, group: ChannelGroup) -> Any:
+        """Return when the newest retained event was made."""
+        newest = self._events(group).order_by("-position").first()
+        return newest.created if newest else None
+
+    @admin.display(description=_("retained events"))
+    def retained_events(self, group: ChannelGroup) -> int:
+        """Return how many events are retained."""
+        return self._events(group).count()
+
+    @admin.action(description=_("Send a test event to the selected groups"), permissions=["send"])
+    def send_test_event(self, request: HttpRequest, queryset: QuerySet[ChannelGroup]) -> None:
+        """Send an event of type ``test`` to each group."""
+        names = list(queryset.values_list("name", flat=True))
+        for name in names:
+            send(name, TEST_TYPE, {"sent_by": request.user.get_username()}, using=queryset.db)
+        text = ngettext("A test event went to %d group.", "A test event went to %d groups.", len(names))
+        self.message_user(request, text % len(names), messages.SUCCESS)
+
+    def has_send_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may send: who may add events may."""
+        return request.user.has_perm("livepush.add_event")
+
+    def _events(self, group: ChannelGroup) -> QuerySet[Event]:
+        using = group._state.db or "default"
+        return Event.objects.using(using).filter(group=group.name, position__isnull=False)

@@ -1,0 +1,138 @@
+"""Who is behind a handshake or a request, and which groups they may read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from io import BytesIO
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
+from django.http.request import is_same_domain
+
+from livepush import groups as rules
+from livepush.wire import Close, WireError
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What a rule that names ``request`` gets: a read-only view of how the client came."""
+
+    headers: Mapping[str, str]
+    """The headers, whatever the case of their names."""
+    host: str
+    """The host that was asked for, checked against ``ALLOWED_HOSTS``; with its port if one was given."""
+    session_key: str | None
+    """The key of the client's session, whether it exists or not."""
+    path: str
+    """The path that was asked for."""
+
+
+class Admission(NamedTuple):
+    """Who came, and which of the groups asked for they may read."""
+
+    user: Any
+    granted: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def request_of(scope: Mapping[str, Any]) -> HttpRequest:
+    """Return an ASGI scope, of a WebSocket too, as a Django request without a body."""
+    return ASGIRequest({"method": "GET", **scope}, BytesIO())  # type: ignore[arg-type]
+
+
+def handshake(request: HttpRequest) -> Handshake:
+    """Return the view of a request that rules get.
+
+    Raises WireError: a host that ``ALLOWED_HOSTS`` does not allow.
+    """
+    try:
+        host = request.get_host()
+    except DisallowedHost as error:
+        raise WireError("bad_host", "The host is not one of ALLOWED_HOSTS.", 400, Close.FORBIDDEN) from error
+    return Handshake(request.headers, host, request.COOKIES.get(settings.SESSION_COOKIE_NAME), request.path)
+
+
+def check_origin(request: HttpRequest) -> None:
+    """Refuse a browser's handshake from another site (RFC 6455, section 10.2).
+
+    The origin must be the host that was asked for, or one of ``CSRF_TRUSTED_ORIGINS``. Clients that send no origin
+    are no browsers, and carry no one else's cookies.
+
+    Raises WireError: a foreign origin.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return
+    parts = urlsplit(origin)
+    if parts.netloc and parts.netloc == handshake(request).host:
+        return
+    for trusted in map(urlsplit, settings.CSRF_TRUSTED_ORIGINS):
+        if parts.scheme == trusted.scheme and is_same_domain(parts.netloc, trusted.netloc.lstrip("*")):
+            return
+    raise WireError(
+        "bad_origin", "The origin is another site's: add it to CSRF_TRUSTED_ORIGINS.", 403, Close.FORBIDDEN
+    )
+
+
+def user_of(request: HttpRequest) -> Any:
+    """Return the user of a request's session cookie, or an anonymous one; ``None`` without ``django.contrib.auth``.
+
+    The session is read and never written: key rotation belongs to responses that can set a cookie. Uses the database.
+    """
+    if not apps.is_installed("django.contrib.auth"):
+        return None
+    from django.contrib.auth import get_user
+    from django.contrib.auth.models import AnonymousUser
+
+    key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    if not key:
+        return AnonymousUser()
+    session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    session.cycle_key = session.flush = lambda: None
+    request.session = session
+    return get_user(request)
+
+
+def admit_sync(
+    scope: Mapping[str, Any], request: HttpRequest, view: Handshake, groups: Iterable[str], right: str = rules.READ
+) -> tuple[Any, set[str], rules.Questions]:
+    """Return who came, the groups that sync rules grant, and what async rules were asked. Uses the database."""
+    user = scope.get("user")
+    if user is None:
+        user = user_of(request)
+    granted, questions = rules.ask_sync(user, groups, view, right)
+    return user, granted, questions
+
+
+def admission(user: Any, groups: Iterable[str], granted: set[str]) -> Admission:
+    """Return who may read what, groups in the order they were asked for."""
+    groups = tuple(groups)
+    return Admission(
+        user,
+        tuple(group for group in groups if group in granted),
+        tuple(group for group in groups if group not in granted),
+    )
+
+
+def check_granted(admission: Admission) -> None:
+    """Refuse who may read nothing; whether the groups exist is not told.
+
+    Raises WireError: no group was asked for, or none is granted.
+    """
+    if not admission.granted and not admission.refused:
+        raise WireError("no_group", "No group was asked for: add ?group=NAME, once for each group.")
+    if not admission.granted:
+        known = bool(getattr(admission.user, "is_authenticated", False))
+        raise WireError(
+            "forbidden",
+            "None of the groups may be read: log in, or add a rule with @livepush.group in a live.py.",
+            403,
+            Close.FORBIDDEN if known else Close.UNAUTHENTICATED,
+        )

@@ -1,0 +1,95 @@
+"""The ``LIVEPUSH`` setting: one name, one default, one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The values of ``LIVEPUSH``; times are seconds, sizes are bytes."""
+
+    DATABASE: str = "default"
+    """The database alias whose log the hubs read."""
+    CHANNEL_LAYER: str = "default"
+    """The alias in ``CHANNEL_LAYERS`` that announcements travel through."""
+    MAX_EVENT_BYTES: int = 65_536
+    """The largest data of one event, as UTF-8 JSON."""
+    MAX_GROUPS: int = 100
+    """The most groups that one connection may ask for."""
+    RETENTION: float = 7 * 86_400
+    """How long events stay in the log, and so how far back a client can resume."""
+    PRUNE_INTERVAL: float = 300
+    """How often a hub looks for events past their retention; 0 leaves it to ``livepush_prune``."""
+    TAIL_INTERVAL: float = 0.25
+    """How often a hub reads the log where no layer tells it, or where the layer fails."""
+    TAIL_INTERVAL_WITH_LAYER: float = 2.0
+    """How often a hub reads the log while the layer works: the longest that a lost announcement delays an event."""
+    HEARTBEAT: float = 15.0
+    """How often a quiet stream hears from the server."""
+    RETRY: float = 2.0
+    """How long an EventSource waits before it comes back."""
+    MAX_WAIT: float = 30.0
+    """The longest that a poll is held."""
+    WINDOW_EVENTS: int = 10_000
+    """The most recent events that a hub keeps in memory for reconnects."""
+    WINDOW_BYTES: int = 16 * 1_048_576
+    """The most bytes of recent events that a hub keeps in memory."""
+    BUFFER_BYTES: int = 262_144
+    """The most unsent bytes that a connection holds before it falls behind."""
+    WRITE_TIMEOUT: float = 60.0
+    """How long one write may make no progress before the connection is closed."""
+    DRAIN: float = 5.0
+    """The span over which clients are told to come back when a server goes away."""
+    DATABASE_THREADS: int = 4
+    """The most threads, and so database connections, that a server process uses for sessions and rules."""
+    PAGE_POSITIONS: bool = True
+    """Whether each request notes the log's position, so that ``{% livepush %}`` leaves no gap after the page."""
+
+
+NAMES = tuple(field.name for field in fields(Settings))
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return the project's settings, defaults filled in.
+
+    Raises ImproperlyConfigured: ``LIVEPUSH`` is not a dict, or a value has the wrong type or range. Unknown keys
+    are left to the system checks.
+    """
+    given = getattr(django_settings, "LIVEPUSH", {})
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured(f"LIVEPUSH must be a dict, not {type(given).__name__}.")
+    return Settings(**{name: _checked(name, given[name]) for name in NAMES if name in given})
+
+
+def _checked(name: str, value: Any) -> Any:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    default = getattr(Settings(), name)
+    if isinstance(default, bool) or isinstance(default, str):
+        if isinstance(value, type(default)):
+            return value
+    elif not isinstance(value, bool) and isinstance(value, int | float) and _in_range(name, value):
+        return type(default)(value)
+    raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected something like {default!r}.")
+
+
+def _in_range(name: str, value: float) -> bool:
+    return value > 0 or (value == 0 and name in {"PRUNE_INTERVAL", "DRAIN"})
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "LIVEPUSH":
+        get_settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="livepush.conf")

@@ -1,0 +1,308 @@
+"""One subscriber of a hub: what it gets, how far it got, and what happens when it reads too slowly."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from livepush.wire import Event, Format, Position, encode, join, own
+
+if TYPE_CHECKING:
+    from livepush.hub import Hub, Round
+
+Frames = Sequence[bytes | str]
+Write = Callable[[Frames], Awaitable[None]]
+
+
+class State(Enum):
+    """What a connection is doing."""
+
+    REPLAYING = "replaying"
+    """It reads what lies before the hub's position."""
+    LIVE = "live"
+    """It has had everything up to the hub's position, or holds it in its buffer."""
+    BEHIND = "behind"
+    """It was too slow for its buffer, or lost the hub's thread, and reads from the log at its own pace."""
+    CLOSED = "closed"
+    """It gets nothing any more; ``reason`` says why."""
+
+
+class Reason(Enum):
+    """Why a connection was closed."""
+
+    GONE = "gone"
+    """The client went away."""
+    SLOW = "slow"
+    """A write made no progress for ``WRITE_TIMEOUT``."""
+    DRAIN = "drain"
+    """The server is going away."""
+    REVOKED = "revoked"
+    """No right to any of its groups is left."""
+    FAILED = "failed"
+    """A write failed, or the log could not be read."""
+
+
+class Subscriber(Protocol):
+    """What the hub's routes lead to."""
+
+    groups: dict[str, int]
+
+    def offer(self, round: Round, groups: Sequence[str]) -> None:
+        """Take what a round brings to some of its groups."""
+
+    def beat(self, now: float) -> None:
+        """Keep a quiet stream alive; notice a stuck one."""
+
+    def fall_behind(self) -> None:
+        """Read on from the log: the hub's memory does not continue what went before."""
+
+    def leave(self, retry: int) -> None:
+        """Tell the client to come back after some milliseconds, and close."""
+
+
+class Connection:
+    """A stream to one client.
+
+    ``write`` sends frames and returns when the server has taken them. ``on_close`` is called once the connection has
+    closed, unless it was the client that went.
+    """
+
+    __slots__ = (
+        "_aside", "_buffer", "_buffered", "_busy_since", "_last_write", "_on_close", "_task", "_write",
+        "cursor", "epoch", "format", "groups", "hub", "reason", "state",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        hub: Hub,
+        groups: Iterable[str],
+        cursor: Position,
+        format: Format,
+        write: Write,
+        on_close: Callable[[], object],
+    ) -> None:
+        self.hub = hub
+        self.groups = dict.fromkeys(groups, 0)
+        """Each group with the number behind which its events are wanted."""
+        self.epoch, self.cursor = cursor
+        self.format = format
+        self.state = State.REPLAYING
+        self.reason: Reason | None = None
+        self._write = write
+        self._on_close = on_close
+        self._task: asyncio.Task[None] | None = None
+        self._busy_since = self._last_write = hub.loop.time()
+        self._buffer: list[bytes | str] = []
+        self._buffered = 0
+        self._aside: list[bytes | str] = []
+
+    @property
+    def position(self) -> Position:
+        """The position behind which every event of its groups is still to be offered."""
+        return self.hub.position if self.state is State.LIVE else Position(self.epoch, self.cursor)
+
+    def start(self, frames: Frames) -> None:
+        """Write the first frames, then what lies behind the cursor, then live."""
+        self._spawn(self._replay(frames))
+
+    def subscribe(self, groups: Iterable[str]) -> Position:
+        """Add groups from now on; return the position behind which their events come."""
+        self.hub.route_to(self, groups)
+        position = self.position
+        for group in groups:
+            self.groups.setdefault(group, position.number)
+        return position
+
+    def unsubscribe(self, groups: Iterable[str]) -> None:
+        """Drop groups from now on."""
+        self.hub.unroute(self, groups)
+        for group in groups:
+            self.groups.pop(group, None)
+
+    def say(self, frames: Frames) -> None:
+        """Write what livepush itself says, behind the events that came before."""
+        if self.state is State.LIVE:
+            self._take(frames)
+        elif self.state is not State.CLOSED:
+            self._aside += frames
+
+    def offer(self, round: Round, groups: Sequence[str]) -> None:
+        if self.state is State.LIVE:
+            self._take(round.frames(self.format, groups))
+
+    def beat(self, now: float) -> None:
+        options = self.hub.options
+        if self._task is not None:
+            if now - self._busy_since > options.write_timeout:
+                self.close(Reason.SLOW)
+        elif self.state is State.LIVE and now - self._last_write >= options.heartbeat / 2:
+            self._take(self.hub.heartbeat(self.format))
+
+    def fall_behind(self) -> None:
+        if self.state is State.LIVE:
+            self._drop_buffer()
+            self.state = State.BEHIND
+            if self._task is None:
+                self._spawn(self._replay())
+
+    def leave(self, retry: int) -> None:
+        self.close(Reason.DRAIN, own("bye", self.format, retry=retry, reason=Reason.DRAIN.value))
+
+    def close(self, reason: Reason, farewell: Frames = ()) -> None:
+        """Get nothing any more, but for the farewell."""
+        if self.state is State.CLOSED:
+            return
+        self.state, self.reason = State.CLOSED, reason
+        self.hub.remove(self)
+        self._drop_buffer()
+        self._aside = list(farewell)
+        if self._task is None:
+            self._close_on()
+        elif not farewell:
+            self._task.cancel()
+
+    def _take(self, frames: Frames) -> None:
+        """Write now if nothing is being written, else keep for the next write."""
+        if self._task is None:
+            self._spawn(self._write_up_to(self.hub.number, frames))
+            return
+        self._buffer += frames
+        self._buffered += sum(map(len, frames))
+        if self._buffered > self.hub.options.buffer_bytes:
+            self.fall_behind()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin to write; where nothing blocks, it has ended on return, with no task switch."""
+        self._busy_since = self.hub.loop.time()
+        task = eager_task(work, self.hub.loop)
+        if task.done():
+            self._finished(task)
+        else:
+            self._task = task
+            task.add_done_callback(self._finished)
+
+    async def _write_up_to(self, number: int, frames: Frames) -> None:
+        self.cursor = number
+        await self._write(frames)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._last_write = self.hub.loop.time()
+        failed = task.cancelled() or task.exception() is not None
+        if self.state is State.CLOSED:
+            if failed:
+                self._aside = []
+            self._close_on()
+        elif failed:
+            self.close(Reason.FAILED)
+        elif self._buffer:
+            frames = merge(self._buffer)
+            self._drop_buffer()
+            self._spawn(self._write_up_to(self.hub.number, frames))
+        elif self.state is State.BEHIND:
+            self._spawn(self._replay())
+
+    def _close_on(self) -> None:
+        """Write the farewell if there is one, then tell the transport."""
+        farewell, self._aside = self._aside, []
+        if farewell:
+            self._spawn(self._write_up_to(self.cursor, farewell))
+        elif self.reason is not Reason.GONE:
+            self._on_close()
+
+    def _drop_buffer(self) -> None:
+        self._buffer, self._buffered = [], 0
+
+    async def _replay(self, frames: Frames = ()) -> None:
+        """Page on from the cursor until it has reached the hub's position, then be live."""
+        self._aside[:0] = frames
+        while self.state is not State.CLOSED:
+            if self._aside:
+                frames, self._aside = self._aside, []
+                await self._write_timed(frames)
+            elif self.epoch != self.hub.epoch:
+                await self._reset("epoch")
+            elif self.cursor >= self.hub.number:
+                self.state = State.LIVE
+                return
+            else:
+                await self._replay_page()
+
+    async def _replay_page(self) -> None:
+        page = self.hub.recent(self.groups, self.cursor) or await self.hub.read(self.groups, self.cursor)
+        if page.state.position.epoch != self.epoch:
+            await self.hub.refresh()
+        elif page.state.floor > self.cursor:
+            await self._reset("pruned")
+        else:
+            for frames in self._chunks(page.events):
+                await self._write_timed(frames)
+            self.cursor = page.upto
+
+    async def _reset(self, reason: str) -> None:
+        self.epoch, self.cursor = self.hub.position
+        self.groups = dict.fromkeys(self.groups, 0)
+        await self._write_timed(own("reset", self.format, position=self.hub.position, reason=reason))
+
+    async def _write_timed(self, frames: Frames) -> None:
+        self._busy_since = self.hub.loop.time()
+        await self._write(frames)
+
+    def _chunks(self, events: Iterable[Event]) -> Iterator[Frames]:
+        """Yield the frames of a replay in writes of a bounded size."""
+        parts: list[str] = []
+        room = self.hub.options.buffer_bytes
+        for event in events:
+            if event.number is None or event.number > self.groups.get(event.group, event.number):
+                parts.append(encode(event, self.epoch, self.format))
+                room -= len(parts[-1])
+            if room <= 0:
+                yield join(parts, self.format)
+                parts, room = [], self.hub.options.buffer_bytes
+        if parts:
+            yield join(parts, self.format)
+
+
+class Waiter:
+    """A held poll: it is told that something came for one of its groups, and reads that itself."""
+
+    __slots__ = ("groups", "hub", "woken")
+
+    def __init__(self, hub: Hub, groups: Iterable[str]) -> None:
+        self.hub = hub
+        self.groups = dict.fromkeys(groups, 0)
+        self.woken: asyncio.Future[None] = hub.loop.create_future()
+
+    def offer(self, round: Round, groups: Sequence[str]) -> None:
+        if not round.ephemeral:
+            self._wake()
+
+    def beat(self, now: float) -> None:
+        pass
+
+    def fall_behind(self) -> None:
+        self._wake()
+
+    def leave(self, retry: int) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self.woken.done():
+            self.woken.set_result(None)
+
+
+def merge(frames: Sequence[bytes | str]) -> Frames:
+    """Return byte frames joined into one; texts stay messages of their own."""
+    if isinstance(frames[0], bytes):
+        return (b"".join(frame for frame in frames if isinstance(frame, bytes)),)
+    return tuple(frames)
+
+
+def eager_task(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    """Return a task that has run up to its first wait already, where Python has such tasks (3.12)."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(work, loop=loop, eager_start=True)
+    return loop.create_task(work)

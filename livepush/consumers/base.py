@@ -1,0 +1,126 @@
+"""What the endpoints have in common: the way in, the greeting, and the way to refuse."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NamedTuple
+
+from livepush import auth, groups, runtime
+from livepush.conf import get_settings
+from livepush.hub import Hub
+from livepush.wire import Format, Position, Query, WireError, hello, own, parse_query
+
+logger = logging.getLogger("livepush")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+NO_STORE = (b"cache-control", b"no-store, no-transform")
+
+
+class Entry(NamedTuple):
+    """A client that may come in."""
+
+    hub: Hub
+    query: Query
+    admission: auth.Admission
+
+
+def refusing(endpoint: Endpoint) -> Endpoint:
+    """Answer with the error's JSON where an HTTP endpoint refuses before its response began."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            check_method(scope)
+            await endpoint(scope, receive, send)
+        except WireError as error:
+            await answer(send, error.body(), error.status, refusal_headers(error))
+
+    return wrapped
+
+
+def check_method(scope: Scope) -> None:
+    """Refuse all but GET, and bodies that no GET has.
+
+    Raises WireError: the wrong method, or a body over the size limit.
+    """
+    if scope["method"] != "GET":
+        raise WireError("bad_method", "Only GET is answered here.", 405)
+    length = dict(scope["headers"]).get(b"content-length", b"0")
+    if length.isdigit() and int(length) > get_settings().MAX_EVENT_BYTES:
+        raise WireError("too_large", "A body is not expected here, least of all one of this size.", 413)
+
+
+async def enter(scope: Scope) -> Entry:
+    """Check the query, find out who comes and what they may read, and return the hub.
+
+    Raises WireError: the query is malformed, nothing is granted, or the log can't be read now.
+    """
+    request = auth.request_of(scope)
+    query = parse_query(
+        scope.get("query_string", b""), request.headers.get("Last-Event-ID", ""), get_settings().MAX_GROUPS
+    )
+    try:
+        admission = await admit(scope, query.groups)
+        auth.check_granted(admission)
+        hub = await runtime.get_hub()
+    except WireError:
+        raise
+    except Exception as error:
+        logger.warning("A client could not be let in: %s: %s", type(error).__name__, error)
+        raise unavailable() from error
+    if hub.draining:
+        raise unavailable()
+    return Entry(hub, query, admission)
+
+
+async def admit(scope: Scope, names: tuple[str, ...], right: str = groups.READ) -> auth.Admission:
+    """Return who came and which of the groups they may read (or send to)."""
+    request = auth.request_of(scope)
+    view = auth.handshake(request)
+    user, granted, questions = await runtime.in_thread(
+        lambda: auth.admit_sync(scope, request, view, names, right)
+    )
+    return auth.admission(user, names, granted | await groups.ask_async(questions))
+
+
+def greeting(entry: Entry, cursor: Position, format: Format, lost: str | None) -> tuple[bytes | str, ...]:
+    """Return a stream's first frames: hello, and reset where the history is lost."""
+    settings = get_settings()
+    frames = hello(
+        cursor,
+        format,
+        heartbeat=settings.HEARTBEAT,
+        retry=round(settings.RETRY * 1000),
+        groups=entry.admission.granted,
+        refused=entry.admission.refused,
+    )
+    return frames if lost is None else (*frames, *own("reset", format, position=cursor, reason=lost))
+
+
+def unavailable() -> WireError:
+    """Return the refusal for a server that can't serve now: the client does well to come back."""
+    return WireError("unavailable", "The server can't serve now: try again in a moment.", 503)
+
+
+def refusal_headers(error: WireError) -> list[tuple[bytes, bytes]]:
+    """Return the headers that go with a refusal."""
+    if error.status == 405:
+        return [(b"allow", b"GET")]
+    return [(b"retry-after", b"2")] if error.status == 503 else []
+
+
+async def answer(send: Send, body: bytes, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+    """Send a whole JSON response."""
+    fixed = [NO_STORE, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *(headers or [])]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def until_disconnect(receive: Receive) -> None:
+    """Return when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

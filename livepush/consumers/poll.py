@@ -1,0 +1,77 @@
+"""Polling and long polling under ASGI; ``livepush.views`` serves plain polls under WSGI."""
+
+from __future__ import annotations
+
+import asyncio
+
+from livepush.conf import get_settings
+from livepush.connection import Waiter
+from livepush.consumers.base import (
+    Entry,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    enter,
+    refusing,
+    unavailable,
+    until_disconnect,
+)
+from livepush.wire import Page, Position, poll_answer
+
+
+@refusing
+async def poll(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve ``GET poll/?group=…&since=POSITION&wait=SECONDS``.
+
+    Answers at once where there is something to say, else when something comes or the wait is over.
+    """
+    entry = await enter(scope)
+    try:
+        body = await held(entry, receive)
+    except Exception as error:
+        raise unavailable() from error
+    if body is not None:
+        await answer(send, body)
+
+
+async def held(entry: Entry, receive: Receive) -> bytes | None:
+    """Return the answer when there is one; ``None`` where the client has gone before."""
+    hub, query, refused = entry.hub, entry.query, entry.admission.refused
+    cursor, lost = await hub.admit(query.since)
+    if query.since is None or lost is not None:
+        return poll_answer((), hub.position, lost is not None, refused)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + min(query.wait, get_settings().MAX_WAIT)
+    gone: asyncio.Task[None] | None = None
+    waiter = Waiter(hub, entry.admission.granted)
+    hub.add(waiter)
+    try:
+        while True:
+            waiter.woken = loop.create_future()
+            page = await read(entry, cursor)
+            if page is None:
+                return poll_answer((), hub.position, True, refused)
+            cursor = Position(cursor.epoch, page.upto)
+            if page.events or hub.draining or loop.time() >= end:
+                return poll_answer(page.events, cursor, False, refused)
+            gone = gone or loop.create_task(until_disconnect(receive))
+            await asyncio.wait({waiter.woken, gone}, timeout=end - loop.time(), return_when="FIRST_COMPLETED")
+            if gone.done():
+                return None
+    finally:
+        hub.remove(waiter)
+        if gone is not None:
+            gone.cancel()
+
+
+async def read(entry: Entry, cursor: Position) -> Page | None:
+    """Return what lies behind a cursor, ``None`` where its history is lost."""
+    hub = entry.hub
+    if cursor.epoch != hub.epoch:
+        return None
+    groups = entry.admission.granted
+    page = hub.recent(groups, cursor.number) or await hub.read(groups, cursor.number)
+    if page.state.position.epoch != cursor.epoch or page.state.floor > cursor.number:
+        return None
+    return page._replace(upto=max(page.upto, cursor.number))

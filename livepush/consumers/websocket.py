@@ -1,0 +1,138 @@
+"""WebSocket: events out, commands in (RFC 6455)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from livepush import auth, groups, publishing
+from livepush.conf import get_settings
+from livepush.connection import Connection, Frames, Reason
+from livepush.consumers.base import Entry, Receive, Scope, Send, admit, enter, greeting
+from livepush.exceptions import InvalidEvent
+from livepush.wire import (
+    SUBPROTOCOL,
+    Close,
+    Command,
+    Format,
+    Position,
+    WireError,
+    own,
+    parse_command,
+)
+
+CLOSES = {
+    Reason.DRAIN: Close.GOING_AWAY,
+    Reason.SLOW: Close.TRY_LATER,
+    Reason.FAILED: Close.INTERNAL,
+    Reason.REVOKED: Close.FORBIDDEN,
+}
+
+
+async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve ``ws/?group=…&since=POSITION``; see ``livepush.wire`` for frames, commands and close codes."""
+    if (await receive())["type"] != "websocket.connect":
+        return
+    array = SUBPROTOCOL in scope.get("subprotocols", ())
+    await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if array else None})
+    try:
+        auth.check_origin(auth.request_of(scope))
+        entry = await enter(scope)
+        cursor, lost = await entry.hub.admit(entry.query.since)
+    except WireError as error:
+        await refuse(send, error)
+        return
+    except Exception:
+        await send({"type": "websocket.close", "code": int(Close.INTERNAL), "reason": "unavailable"})
+        return
+    await serve(scope, receive, send, entry, cursor, lost, Format.ARRAY if array else Format.TEXT)
+
+
+async def refuse(send: Send, error: WireError) -> None:
+    """Close with a code that says why; browsers hide what is refused before the handshake ends."""
+    close = Close.INTERNAL if error.status == 503 else error.close
+    await send({"type": "websocket.close", "code": int(close), "reason": error.code})
+
+
+async def serve(
+    scope: Scope, receive: Receive, send: Send, entry: Entry, cursor: Position, lost: str | None, format: Format
+) -> None:
+    """Stream until one side closes."""
+
+    async def write(frames: Frames) -> None:
+        for frame in frames:
+            await send({"type": "websocket.send", "text": frame})
+
+    task = asyncio.current_task()
+    assert task is not None
+    connection = Connection(entry.hub, entry.admission.granted, cursor, format, write, task.cancel)
+    entry.hub.add(connection)
+    connection.start(greeting(entry, cursor, format, lost))
+    code = None
+    try:
+        code = await take_commands(scope, receive, connection)
+    except asyncio.CancelledError:
+        if connection.reason is None:
+            raise
+        task.uncancel()
+        code = CLOSES.get(connection.reason, Close.INTERNAL)
+    finally:
+        connection.close(Reason.GONE)
+    if code is not None:
+        await send({"type": "websocket.close", "code": int(code), "reason": code.reason})
+
+
+async def take_commands(scope: Scope, receive: Receive, connection: Connection) -> Close | None:
+    """Carry out what the client asks; return the code to close with, ``None`` when the client has gone."""
+    settings = get_settings()
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        text = message.get("text")
+        if text is None:
+            return Close.BAD_REQUEST
+        if len(text.encode(errors="replace")) > settings.MAX_EVENT_BYTES + 1024:
+            return Close.TOO_BIG
+        try:
+            command = parse_command(text, settings.MAX_GROUPS)
+            answer = await carry_out(scope, connection, command)
+        except WireError as error:
+            answer = {"ref": error.ref, "ok": False, "code": error.code, "message": error.message}
+        connection.say(own("reply", connection.format, **answer))
+
+
+async def carry_out(scope: Scope, connection: Connection, command: Command) -> dict[str, Any]:
+    """Carry out one command; return the fields of its reply."""
+    reply: dict[str, Any] = {"ref": command.ref, "ok": True}
+    if command.name == "subscribe":
+        return {**reply, **await subscribe(scope, connection, command)}
+    if command.name == "unsubscribe":
+        connection.unsubscribe(command.groups)
+    elif command.name == "send":
+        return {**reply, **await send_event(scope, command)}
+    return reply
+
+
+async def subscribe(scope: Scope, connection: Connection, command: Command) -> dict[str, Any]:
+    """Add the groups that may be read, from now on."""
+    limit = get_settings().MAX_GROUPS
+    if len(connection.groups.keys() | set(command.groups)) > limit:
+        return {"ok": False, "code": "too_many_groups", "message": f"At most {limit} groups a connection."}
+    admission = await admit(scope, command.groups)
+    if not admission.granted:
+        return {"ok": False, "code": "forbidden", "message": "None of the groups may be read."}
+    position = connection.subscribe(admission.granted)
+    return {"position": str(position), "groups": list(admission.granted), "refused": list(admission.refused)}
+
+
+async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
+    """Send for a client that has the right to."""
+    admission = await admit(scope, command.groups, groups.SEND)
+    if not admission.granted:
+        return {"ok": False, "code": "forbidden", "message": "Nothing may be sent to this group from a client."}
+    try:
+        await publishing.asend(admission.granted, command.type, command.data)
+    except InvalidEvent as error:
+        return {"ok": False, "code": "bad_event", "message": str(error)}
+    return {}

@@ -1,0 +1,58 @@
+"""What livepush raises.
+
+::
+
+    LivepushError
+    ├── InvalidEvent (also ValueError)   nothing was written; the message says what was wrong and what to do
+    │   ├── InvalidGroup                 a group's name
+    │   ├── InvalidType                  a type's name
+    │   ├── InvalidKey                   an idempotency key
+    │   ├── InvalidData                  data that JSON can't carry
+    │   └── EventTooLarge                data over LIVEPUSH["MAX_EVENT_BYTES"]
+    └── InvalidRule (also ValueError)    a rule or a registration that can't work
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "EventTooLarge",
+    "InvalidData",
+    "InvalidEvent",
+    "InvalidGroup",
+    "InvalidKey",
+    "InvalidRule",
+    "InvalidType",
+    "LivepushError",
+]
+
+
+class LivepushError(Exception):
+    """Everything that livepush raises on purpose."""
+
+
+class InvalidEvent(LivepushError, ValueError):
+    """The event can't be sent; nothing was written."""
+
+
+class InvalidGroup(InvalidEvent):
+    """The group's name is malformed."""
+
+
+class InvalidType(InvalidEvent):
+    """The type's name is malformed or reserved."""
+
+
+class InvalidKey(InvalidEvent):
+    """The idempotency key is malformed."""
+
+
+class InvalidData(InvalidEvent):
+    """The data is not what JSON can carry."""
+
+
+class EventTooLarge(InvalidEvent):
+    """The data is over the size limit."""
+
+
+class InvalidRule(LivepushError, ValueError):
+    """A rule or a registration in ``live.py`` can't work."""

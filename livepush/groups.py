@@ -1,0 +1,149 @@
+"""Rules: which groups exist for whom. What no rule admits can't be read or written."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.urls.resolvers import RoutePattern
+
+from livepush.exceptions import InvalidRule
+
+logger = logging.getLogger("livepush")
+
+RuleFunction = TypeVar("RuleFunction", bound=Callable[..., Any])
+READ, SEND = "read", "send"
+
+
+class Rule:
+    """A pattern and the function that says who may read or send to the groups that match it."""
+
+    def __init__(self, pattern: str, function: Callable[..., Any], right: str) -> None:
+        self.pattern = pattern
+        self.function = function
+        self.right = right
+        try:
+            self._route = RoutePattern(pattern, is_endpoint=True)
+            names = self._route.converters
+        except ImproperlyConfigured as error:
+            raise InvalidRule(f"{pattern!r} is not a pattern of a group: {error}") from error
+        parameters = inspect.signature(function).parameters
+        self.wants_request = "request" in parameters and "request" not in names
+        try:
+            inspect.signature(function).bind(None, **dict.fromkeys(names), **self._extra(None))
+        except TypeError as error:
+            expected = ", ".join(["user", *names])
+            raise InvalidRule(
+                f"The rule for {pattern!r} does not fit its pattern ({error}): expected {function.__name__}({expected})."
+            ) from error
+
+    def match(self, group: str) -> dict[str, Any] | None:
+        """Return the pattern's values in a group's name, or ``None``."""
+        found = self._route.match(group)
+        return None if found is None else found[2]
+
+    def ask(self, user: Any, values: dict[str, Any], request: Any) -> bool | Awaitable[bool]:
+        """Ask the function; the answer of an async one is awaitable."""
+        answer: bool | Awaitable[bool] = self.function(user, **values, **self._extra(request))
+        return answer
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is async."""
+        return inspect.iscoroutinefunction(self.function)
+
+    def _extra(self, request: Any) -> dict[str, Any]:
+        return {"request": request} if self.wants_request else {}
+
+
+rules: list[Rule] = []
+
+
+def group(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
+    """Let a function say who may read the groups that match a pattern.
+
+    The pattern is that of Django's ``path()``, e.g. ``"order:<int:pk>"``; the function takes ``(user, pk)``, and
+    ``request`` if it names it, and may be async. Where several patterns match, one that says yes is enough.
+
+    Raises InvalidRule: not a pattern, a function that does not fit it, or a pattern that has a rule already.
+    """
+    return _register(pattern, READ)
+
+
+def sender(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
+    """Let a function say who may send from a client to the groups that match a pattern; see ``group``."""
+    return _register(pattern, SEND)
+
+
+def _register(pattern: str, right: str) -> Callable[[RuleFunction], RuleFunction]:
+    def register(function: RuleFunction) -> RuleFunction:
+        rule = Rule(pattern, function, right)
+        for place, other in enumerate(rules):
+            if (other.pattern, other.right) == (pattern, right):
+                if _origin(other.function) != _origin(function):
+                    raise InvalidRule(
+                        f"{pattern!r} has a rule already, {'.'.join(_origin(other.function))}: merge the two."
+                    )
+                rules[place] = rule  # its module was loaded again
+                return function
+        rules.append(rule)
+        return function
+
+    return register
+
+
+def _origin(function: Callable[..., Any]) -> tuple[str, str]:
+    return function.__module__, function.__qualname__
+
+
+Questions = list[tuple[str, Awaitable[bool]]]
+
+
+def ask_sync(user: Any, groups: Iterable[str], request: Any, right: str = READ) -> tuple[set[str], Questions]:
+    """Ask the rules; return the groups that sync rules grant, and for the rest what async rules were asked.
+
+    Sync rules may use the database: call this in a thread. A rule that raises denies, and is logged.
+    """
+    granted: set[str] = set()
+    questions: Questions = []
+    for name in groups:
+        matches = [
+            (rule, values) for rule in rules if rule.right == right and (values := rule.match(name)) is not None
+        ]
+        if any(_ask(rule, user, values, request) for rule, values in matches if not rule.is_async):
+            granted.add(name)
+        else:
+            questions += [
+                (name, _answer(rule, user, values, request)) for rule, values in matches if rule.is_async
+            ]
+    return granted, questions
+
+
+async def ask_async(questions: Questions) -> set[str]:
+    """Await the async rules' answers; return the groups that they grant."""
+    return {name for name, answer in questions if await answer}
+
+
+def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> bool:
+    try:
+        return bool(rule.ask(user, values, request))
+    except Exception:
+        logger.exception("The rule for %r raised, so it denies.", rule.pattern)
+        return False
+
+
+async def _answer(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> bool:
+    try:
+        return bool(await rule.ask(user, values, request))  # type: ignore[misc]
+    except Exception:
+        logger.exception("The rule for %r raised, so it denies.", rule.pattern)
+        return False
+
+
+@group("user:<pk>")
+def own_group(user: Any, pk: str) -> bool:
+    """Let each user, and nobody else, read the group of that user."""
+    return bool(getattr(user, "is_authenticated", False)) and str(user.pk) == pk

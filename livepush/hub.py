@@ -1,0 +1,405 @@
+"""The hub: one for each event loop of a server, it tails the log and fans out to its subscribers.
+
+What it needs of the world is passed in: a ``Log`` to read (called in the hub's own thread) and a function that
+listens to the layer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+from weakref import WeakSet
+
+from livepush.connection import Subscriber
+from livepush.window import Window
+from livepush.wire import HEARTBEAT, Batch, Event, Format, Page, Position, State, encode, join, once_a_send, own
+
+logger = logging.getLogger("livepush")
+
+T = TypeVar("T")
+GAP_PATIENCE = 0.005
+"""How long (seconds) a hole between batches may take to fill by itself before the log is read."""
+SUSPICION = 30.0
+"""How long (seconds) the log is read often after the layer missed an event or failed."""
+
+
+class Log(Protocol):
+    """What a hub asks of the log; each call may block."""
+
+    def state(self) -> State: ...
+    def sweep(self) -> None: ...
+    def read(self, groups: Collection[str] | None, after: int, upto: int) -> Page: ...
+    def prune(self) -> int: ...
+    def new_epoch(self, known: Position) -> bool: ...
+
+
+Listen = Callable[[Callable[[Batch], None], Callable[[bool], None]], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A hub's settings; times in seconds, sizes in bytes."""
+
+    tail_interval: float
+    tail_interval_with_layer: float
+    heartbeat: float
+    write_timeout: float
+    buffer_bytes: int
+    window_events: int
+    window_bytes: int
+    prune_interval: float
+    drain: float
+
+
+class Round:
+    """What is routed in one go: each event is encoded once for each format, each set of groups joined once."""
+
+    def __init__(self, epoch: str, events: Iterable[Event], ephemeral: bool = False) -> None:
+        self.epoch = epoch
+        self.ephemeral = ephemeral
+        self.by_group: dict[str, list[tuple[int, Event]]] = {}
+        for place, event in enumerate(events):
+            self.by_group.setdefault(event.group, []).append((place, event))
+        self._encoded: dict[tuple[int, Format], str] = {}
+        self._frames: dict[tuple[Format, tuple[str, ...]], tuple[bytes | str, ...]] = {}
+
+    def frames(self, format: Format, groups: Sequence[str]) -> tuple[bytes | str, ...]:
+        """Return the frames that bring the events of some groups, in order, each send once."""
+        key = (format, tuple(groups))
+        found = self._frames.get(key)
+        if found is None:
+            found = self._frames[key] = join([self._encode(*event, format) for event in self._of(groups)], format)
+        return found
+
+    def _of(self, groups: Sequence[str]) -> list[tuple[int, Event]]:
+        if len(groups) == 1:
+            return self.by_group[groups[0]]
+        events: list[tuple[int, Event]] = []
+        last = None
+        for place, event in sorted(pair for group in groups for pair in self.by_group[group]):
+            if event.send is None or event.send != last:
+                events.append((place, event))
+            last = event.send
+        return events
+
+    def _encode(self, place: int, event: Event, format: Format) -> str:
+        text = self._encoded.get((place, format))
+        if text is None:
+            text = self._encoded[place, format] = encode(event, self.epoch, format)
+        return text
+
+
+class Hub:
+    """One event loop's fan-out. All methods belong to that loop's thread, but for ``receive_soon``."""
+
+    def __init__(self, log: Log, listen: Listen | None, options: Options) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.options = options
+        self.epoch = ""
+        self.number = 0
+        self.window = Window(options.window_events, options.window_bytes)
+        self.routes: dict[str, dict[Subscriber, None]] = {}
+        self.subscribers: dict[Subscriber, None] = {}
+        self.draining = False
+        self._log = log
+        self._listen = listen
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="livepush-hub")
+        self._early: dict[int, Batch] = {}
+        self._waiting: deque[Batch] = deque()
+        self._reads: dict[object, asyncio.Future[Page]] = {}
+        self._tailing: asyncio.Future[None] | None = None
+        self._wake = asyncio.Event()
+        self._trusted_from = self.loop.time() if listen else float("inf")
+        self._told = Position("", 0)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def position(self) -> Position:
+        """The position up to which everything has been routed."""
+        return Position(self.epoch, self.number)
+
+    @cached_property
+    def ready(self) -> asyncio.Task[None]:
+        """The start: await it (shielded) before anything else; it raises what kept the log from being read."""
+        return self.loop.create_task(self._start())
+
+    async def _start(self) -> None:
+        await self._run(self._log.sweep)
+        state = await self._run(self._log.state)
+        self._adopt(state)
+        hubs.add(self)
+        work: list[Coroutine[Any, Any, None]] = [self._tail_on(), self._beat_on()]
+        if self._listen is not None:
+            work.append(self._listen(self.receive, self._layer_works))
+        if self.options.prune_interval:
+            work.append(self._prune_on())
+        self._tasks = [self.loop.create_task(each) for each in work]
+
+    async def stop(self) -> None:
+        """End the hub's tasks and its thread."""
+        hubs.discard(self)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._thread.shutdown)
+
+    # Subscribers
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Route its groups' events to a subscriber."""
+        self.subscribers[subscriber] = None
+        self.route_to(subscriber, subscriber.groups)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber."""
+        self.subscribers.pop(subscriber, None)
+        self.unroute(subscriber, subscriber.groups)
+
+    def route_to(self, subscriber: Subscriber, groups: Iterable[str]) -> None:
+        """Route more groups to a subscriber."""
+        for group in groups:
+            self.routes.setdefault(group, {})[subscriber] = None
+
+    def unroute(self, subscriber: Subscriber, groups: Iterable[str]) -> None:
+        """Route some groups to a subscriber no longer."""
+        for group in groups:
+            members = self.routes.get(group)
+            if members is not None:
+                members.pop(subscriber, None)
+                if not members:
+                    del self.routes[group]
+
+    async def admit(self, since: Position | None) -> tuple[Position, str | None]:
+        """Return the cursor for a client that presents a position, and why its history is lost if it is.
+
+        A client that is ahead of this hub, or of another epoch, makes the hub look at the log first: it may come
+        from a process that has heard more. Raises the database's errors.
+        """
+        if since is None:
+            return self.position, None
+        if since.epoch != self.epoch or since.number > self.number:
+            await self.refresh()
+        if since.epoch != self.epoch:
+            return self.position, "epoch"
+        if since.number > self.number:
+            return self.position, "ahead"
+        if since.number < self.window.start:
+            state = await self._run(self._log.state)
+            if since.number < state.floor:
+                return self.position, "pruned"
+        return since, None
+
+    # Reading
+
+    def recent(self, groups: Collection[str], after: int) -> Page | None:
+        """Return what memory holds behind a number, or ``None`` where it does not reach back that far."""
+        events = self.window.after(groups, after)
+        if events is None:
+            return None
+        return Page(once_a_send(events, after), self.number, State(self.position, 0, False))
+
+    async def read(self, groups: Collection[str], after: int) -> Page:
+        """Return a page of the log behind a number; who asks for the same at one time shares the read."""
+        wanted = frozenset(groups)
+        key = (wanted, after, self.number)
+        read = self._reads.get(key)
+        if read is None:
+            upto = self.number
+            read = self._reads[key] = asyncio.ensure_future(self._run(lambda: self._log.read(wanted, after, upto)))
+            read.add_done_callback(lambda _: self._reads.pop(key, None))
+        return await asyncio.shield(read)
+
+    async def refresh(self) -> None:
+        """Look at the log now; who asks while a look is under way waits for the one after it."""
+        if self._tailing is not None:
+            await asyncio.shield(self._tailing)
+        if self._tailing is None:
+            self._tailing = asyncio.ensure_future(self._tail())
+            self._tailing.add_done_callback(self._tailed)
+        await asyncio.shield(self._tailing)
+
+    def _tailed(self, tailing: asyncio.Future[None]) -> None:
+        self._tailing = None
+        if not tailing.cancelled():
+            tailing.exception()
+
+    # Receiving
+
+    def receive_soon(self, batch: Batch) -> None:
+        """Receive a batch, from any thread."""
+        try:
+            self.loop.call_soon_threadsafe(self.receive, batch)
+        except RuntimeError:  # the loop was closed
+            hubs.discard(self)
+
+    def receive(self, batch: Batch) -> None:
+        """Take a batch that was announced; what is waiting is routed together."""
+        if not self._waiting:
+            self.loop.call_soon(self._route_waiting)
+        self._waiting.append(batch)
+
+    def _route_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        news: list[Event] = []
+        ephemeral: list[Event] = []
+        expected = self.number + 1
+        for batch in sorted(waiting, key=lambda batch: batch.events[0].number or 0):
+            first = batch.events[0].number
+            if first is None:
+                ephemeral += batch.events
+            elif batch.epoch != self.epoch:
+                continue
+            elif first > expected:
+                self._early[first] = batch
+            else:
+                fresh = batch.events[expected - first :]
+                news += fresh
+                expected += len(fresh)
+                expected = self._continue(news, expected)
+        self._route(news)
+        if ephemeral:
+            self._fan_out(Round(self.epoch, ephemeral, ephemeral=True))
+        if self._early:
+            self.loop.call_later(GAP_PATIENCE, self._mend_gap)
+
+    def _continue(self, news: list[Event], expected: int) -> int:
+        """Add the early batches that follow now."""
+        while self._early:
+            batch = self._early.pop(expected, None)
+            if batch is None:
+                break
+            news += batch.events
+            expected += len(batch.events)
+        return expected
+
+    def _mend_gap(self) -> None:
+        self._early = {first: batch for first, batch in self._early.items() if first > self.number}
+        if self._early:
+            self._early.clear()
+            self._wake.set()
+
+    def _route(self, events: Sequence[Event]) -> None:
+        """Move the position and bring contiguous events to their groups' subscribers."""
+        if not events:
+            return
+        self.number = events[-1].number or self.number
+        self.window.extend(events)
+        self._fan_out(Round(self.epoch, (event for event in events if event.group in self.routes)))
+
+    def _fan_out(self, round: Round) -> None:
+        touched: dict[Subscriber, list[str]] = {}
+        for group in round.by_group:
+            for subscriber in self.routes.get(group, ()):
+                touched.setdefault(subscriber, []).append(group)
+        for subscriber, groups in touched.items():
+            subscriber.offer(round, groups)
+
+    # Tailing
+
+    async def _tail_on(self) -> None:
+        while True:
+            trusted = self.loop.time() >= self._trusted_from
+            interval = self.options.tail_interval_with_layer if trusted else self.options.tail_interval
+            try:
+                await asyncio.wait_for(self._wake.wait(), interval)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                await self.refresh()
+            except Exception as error:
+                logger.warning("Could not read the log (%s); trying again.", error)
+                await asyncio.sleep(min(1.0, interval * 4))
+
+    async def _tail(self) -> None:
+        """Settle what waits, then route what no announcement brought."""
+        await self._run(self._log.sweep)
+        head = self.number
+        while True:
+            page = await self._run(lambda: self._log.read(None, self.number, 2**63 - 1))
+            position, floor, _ = page.state
+            if position.epoch == self.epoch and position.number < self.number and not page.events:
+                await self._run(lambda: self._log.new_epoch(self.position))
+                position, floor, _ = await self._run(self._log.state)
+            if position.epoch != self.epoch or floor > self.number:
+                self._adopt(State(position, floor, False))
+                return
+            news = [event for event in page.events if (event.number or 0) > self.number]
+            if news and self._listen is not None:
+                self._layer_works(False)
+            self._route(news)
+            if not page.events:  # whatever is missing up to the head of before was deleted by hand
+                self.number = max(self.number, head)
+            if self.number >= position.number:
+                return
+            head = position.number
+
+    def _adopt(self, state: State) -> None:
+        """Begin at the log's state; nothing in memory continues it."""
+        self.epoch, self.number = state.position
+        self.window.clear(self.number)
+        self._early.clear()
+        for subscriber in list(self.subscribers):
+            subscriber.fall_behind()
+
+    def _layer_works(self, works: bool) -> None:
+        now = self.loop.time()
+        if not works:
+            self._trusted_from = now + SUSPICION
+            self._wake.set()
+
+    # Timers
+
+    def heartbeat(self, format: Format) -> tuple[bytes | str, ...]:
+        """Return what keeps a quiet stream alive: now and then the position, else the least there is."""
+        if format in (Format.TEXT, Format.ARRAY) or self.position != self._told:
+            return own("position", format, position=self.position)
+        return (HEARTBEAT,)
+
+    async def _beat_on(self) -> None:
+        while True:
+            await asyncio.sleep(self.options.heartbeat)
+            now = self.loop.time()
+            for subscriber in list(self.subscribers):
+                subscriber.beat(now)
+            self._told = self.position
+
+    async def _prune_on(self) -> None:
+        while True:
+            await asyncio.sleep(self.options.prune_interval * random.uniform(0.5, 1.5))
+            try:
+                while await self._run(self._log.prune):
+                    await asyncio.sleep(0.05)
+            except Exception as error:
+                logger.warning("Could not prune the log (%s); trying again later.", error)
+
+    def drain(self) -> None:
+        """Tell every client to come back, spread over the drain's span, and close."""
+        self.draining = True
+        for subscriber in list(self.subscribers):
+            subscriber.leave(round(1000 * random.uniform(0, self.options.drain)))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await self.loop.run_in_executor(self._thread, work)
+
+
+hubs: WeakSet[Hub] = WeakSet()
+"""This process's hubs that have started."""
+
+
+def announce(batch: Batch) -> None:
+    """Tell every hub of this process, from any thread."""
+    for hub in list(hubs):
+        hub.receive_soon(batch)
+
+
+def known_position() -> Position | None:
+    """Return a position that a hub of this process has routed, or ``None`` where none runs."""
+    return next((hub.position for hub in list(hubs) if hub.loop.is_running() and not hub.draining), None)

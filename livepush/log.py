@@ -1,0 +1,286 @@
+"""The ordered log: append in the caller's transaction, settle after commit, read after a position, prune.
+
+A row has no position while its transaction is open. Settle gives positions to rows that are committed, under one
+lock that nobody waits for: whoever finds it taken leaves, and the holder looks again after it has let go.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F, Max
+from django.utils import timezone
+
+from livepush.models import ChannelGroup, Event, LogFloor, LogHead
+from livepush.wire import Batch, Page, Position, State, once_a_send, timestamp
+from livepush.wire import Event as WireEvent
+
+BATCH = 500
+"""The most events that one pass settles."""
+PASSES = 20
+"""The most passes that one caller makes."""
+TIME_LIMIT_MS = 10_000
+_KNOWN_GROUPS = 50_000
+
+
+class Row(NamedTuple):
+    """A committed event that waits for its position."""
+
+    id: int
+    group: str
+    type: str
+    data: str
+    key: str | None
+    send: int | None
+    created: datetime
+
+    def at(self, number: int) -> WireEvent:
+        """Return the row as the event with this number."""
+        return WireEvent(number, self.group, self.type, self.data, timestamp(self.created), self.send)
+
+
+def append(groups: Sequence[str], type: str, data: str, key: str | None, using: str) -> None:
+    """Write one row for each group in the caller's transaction, with one statement that locks nothing else."""
+    send = secrets.randbits(63) if len(groups) > 1 else None
+    now = timezone.now()
+    Event.objects.using(using).bulk_create(
+        Event(group=group, type=type, data=data, key=key, send=send, created=now) for group in groups
+    )
+
+
+def settle(using: str, passes: int = PASSES) -> Iterator[Batch]:
+    """Give committed events their positions; yield each batch after its commit.
+
+    Stops where another process is at it (that one looks again), when nothing waits, or after some passes: the rest
+    is the next caller's. Raises the database's own errors; what waits then waits on.
+    """
+    for _ in range(passes):
+        batch = _settle_batch(using)
+        if batch is None:
+            return
+        if batch.events:
+            yield batch
+        if not Event.objects.using(using).filter(position=None).exists():
+            return
+
+
+def state(using: str) -> State:
+    """Return where the log stands, with one query."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(_state_sql(connections[using]))
+        row = cursor.fetchone()
+    if row is None:
+        with transaction.atomic(using=using):
+            _create_head(using)
+        return state(using)
+    return State(Position(row[0], row[1]), row[2] or 0, bool(row[3]))
+
+
+def read(using: str, groups: Collection[str] | None, after: int, upto: int, limit: int = 500) -> Page:
+    """Return the events of some groups (``None``: of all) with numbers in ``(after, upto]``, in order.
+
+    ``upto`` must not be beyond the head as it was before. The page is read before the state: where the state's
+    floor is above ``after``, or its epoch is another, the page may have holes and must not be served.
+    """
+    events = Event.objects.using(using).filter(position__lte=upto).order_by("position")
+    if groups is None:
+        events = events.filter(position__gt=after)
+    else:
+        events = events.filter(position__gte=after, group__in=groups)
+    fields = ("position", "group", "type", "data", "created", "send")
+    found = [
+        WireEvent(number, group, type, data, timestamp(created), send)
+        for number, group, type, data, created, send in events.values_list(*fields)[: limit + 1]
+        if groups is None or group in groups
+    ]
+    last = found[-1].number if len(found) > limit else None
+    end = max(after, upto if last is None else last)
+    page = tuple(found) if groups is None else once_a_send(found, after)
+    return Page(page, end, state(using))
+
+
+def prune(using: str, before: datetime, batch: int = 1000) -> int:
+    """Delete the oldest events, all made before a time; return how many, at most ``batch``.
+
+    Only a prefix of the positions goes, and the floor moves in the same transaction. Returns 0 also when another
+    process is pruning.
+    """
+    with transaction.atomic(using=using):
+        floor = _lock_floor(using)
+        if floor is None:
+            return 0
+        rows = Event.objects.using(using).filter(position__gt=floor).order_by("position")
+        last, count = floor, 0
+        for position, created in rows.values_list("position", "created")[:batch]:
+            if created >= before:
+                break
+            last, count = position, count + 1
+        if not count:
+            return 0
+        LogFloor.objects.using(using).filter(pk=1).update(position=last)
+        doomed = Event.objects.using(using).filter(position__gt=floor, position__lte=last)
+        doomed._raw_delete(using)  # type: ignore[attr-defined]  # no signals, no cascade: one statement
+        return count
+
+
+def new_epoch(using: str, known: Position) -> bool:
+    """Begin a new epoch where the head of ``known``'s epoch lies before it, as after a restore; return whether so."""
+    heads = LogHead.objects.using(using).filter(pk=1, epoch=known.epoch, position__lt=known.number)
+    return heads.update(epoch=_new_epoch()) > 0
+
+
+def _settle_batch(using: str) -> Batch | None:
+    """Settle one batch; return ``None`` where another process holds the head."""
+    connection = connections[using]
+    own = not connection.in_atomic_block
+    with transaction.atomic(using=using):
+        if own:
+            _set_up_transaction(connection)
+        head = _lock_head(using)
+        if head is None:
+            return None
+        rows = _with_siblings(using, _waiting_rows(using))
+        repeats = _repeats(using, rows)
+        kept = [row for row in rows if row.id not in repeats]
+        events = tuple(row.at(number) for number, row in enumerate(kept, head.position + 1))
+        if repeats:
+            Event.objects.using(using).filter(pk__in=repeats)._raw_delete(using)  # type: ignore[attr-defined]
+        if events:
+            _give_positions(connection, [row.id for row in kept], head.position + 1)
+            LogHead.objects.using(using).filter(pk=1).update(position=head.position + len(events))
+        new_groups = _groups_to_make(using, head.epoch, events)
+        ChannelGroup.objects.using(using).bulk_create(
+            [ChannelGroup(name=name) for name in new_groups], ignore_conflicts=True
+        )
+    _known_groups.setdefault((using, head.epoch), set()).update(new_groups)
+    return Batch(head.epoch, events)
+
+
+def _set_up_transaction(connection: BaseDatabaseWrapper) -> None:
+    """Make sure of READ COMMITTED and time limits, whatever the project's defaults are.
+
+    SKIP LOCKED raises serialization errors in PostgreSQL's REPEATABLE READ, and MariaDB's blocks inserts. The limits
+    let the server take the lock from a process that was stopped while it held it.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
+                f"SET LOCAL statement_timeout = {TIME_LIMIT_MS};"
+                f"SET LOCAL idle_in_transaction_session_timeout = {TIME_LIMIT_MS}"
+            )
+    elif connection.vendor == "mysql" and getattr(connection, "isolation_level", None) != "read committed":
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+
+def _lock_head(using: str) -> LogHead | None:
+    heads = LogHead.objects.using(using).filter(pk=1)
+    if connections[using].features.has_select_for_update_skip_locked:
+        head = heads.select_for_update(skip_locked=True).first()
+    else:
+        heads.update(position=F("position"))  # SQLite: a write takes the one write lock, and waits for it
+        head = heads.first()
+    if head is not None or heads.exists():
+        return head
+    _create_head(using)
+    return _lock_head(using)
+
+
+def _create_head(using: str) -> None:
+    last = Event.objects.using(using).aggregate(last=Max("position"))["last"] or 0
+    head = LogHead(pk=1, epoch=_new_epoch(), position=last)
+    LogHead.objects.using(using).bulk_create([head], ignore_conflicts=True)
+
+
+def _new_epoch() -> str:
+    return secrets.token_hex(4)
+
+
+def _lock_floor(using: str) -> int | None:
+    floors = LogFloor.objects.using(using)
+    if not floors.filter(pk=1).exists():
+        floors.bulk_create([LogFloor(pk=1)], ignore_conflicts=True)
+    skips = connections[using].features.has_select_for_update_skip_locked
+    if not skips:
+        floors.filter(pk=1).update(position=F("position"))
+    floor = floors.filter(pk=1).select_for_update(skip_locked=skips).first()
+    return None if floor is None else floor.position
+
+
+def _waiting_rows(using: str) -> list[Row]:
+    waiting = Event.objects.using(using).filter(position=None).order_by("id")
+    return [Row(*values) for values in waiting.values_list(*Row._fields)[:BATCH]]
+
+
+def _with_siblings(using: str, rows: list[Row]) -> list[Row]:
+    """Return the rows in the order of sending, those of one send side by side and none left behind."""
+    first: dict[int, int] = {}
+    for row in rows:
+        if row.send is not None:
+            first.setdefault(row.send, row.id)
+    if len(rows) == BATCH and first:
+        rest = Event.objects.using(using).filter(position=None, send__in=first, id__gt=rows[-1].id)
+        rows = rows + [Row(*values) for values in rest.values_list(*Row._fields)]
+    return sorted(rows, key=lambda row: (row.id if row.send is None else first[row.send], row.id))
+
+
+def _repeats(using: str, rows: Iterable[Row]) -> set[int]:
+    """Return the ids of rows whose key their group has had before."""
+    keyed = [row for row in rows if row.key is not None]
+    if not keyed:
+        return set()
+    settled = Event.objects.using(using).filter(position__isnull=False, key__in={row.key for row in keyed})
+    seen = set(settled.values_list("group", "key"))
+    repeats = set()
+    for row in keyed:
+        if (row.group, row.key) in seen:
+            repeats.add(row.id)
+        seen.add((row.group, row.key))
+    return repeats
+
+
+def _give_positions(connection: BaseDatabaseWrapper, ids: Sequence[int], first: int) -> None:
+    """Number rows by primary key: MariaDB waits for other callers' inserts in any other way."""
+    quote = connection.ops.quote_name
+    table, position, key = quote(Event._meta.db_table), quote("position"), quote("id")
+    numbered = list(zip(ids, range(first, first + len(ids)), strict=True))
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                f"UPDATE {table} SET {position} = n.p FROM unnest(%s::bigint[], %s::bigint[]) AS n(i, p)"  # noqa: S608
+                f" WHERE {key} = n.i",
+                [list(ids), [number for _, number in numbered]],
+            )
+            return
+        hint = " FORCE INDEX (PRIMARY)" if connection.vendor == "mysql" else ""
+        cases = " ".join(f"WHEN {int(id)} THEN {number}" for id, number in numbered)
+        chosen = ",".join(str(int(id)) for id in ids)
+        cursor.execute(
+            f"UPDATE {table}{hint} SET {position} = CASE {key} {cases} END WHERE {key} IN ({chosen})"  # noqa: S608
+        )
+
+
+_known_groups: dict[tuple[str, str], set[str]] = {}
+
+
+def _groups_to_make(using: str, epoch: str, events: Iterable[WireEvent]) -> list[str]:
+    known = _known_groups.get((using, epoch), set())
+    if len(known) > _KNOWN_GROUPS:
+        known.clear()
+    return sorted({event.group for event in events} - known)
+
+
+def _state_sql(connection: BaseDatabaseWrapper) -> str:
+    quote = connection.ops.quote_name
+    head, floor, event = (quote(model._meta.db_table) for model in (LogHead, LogFloor, Event))
+    position, key = quote("position"), quote("id")
+    return (
+        f"SELECT {quote('epoch')}, {position}, (SELECT {position} FROM {floor} WHERE {key} = 1),"  # noqa: S608
+        f" EXISTS (SELECT 1 FROM {event} WHERE {position} IS NULL) FROM {head} WHERE {key} = 1"
+    )

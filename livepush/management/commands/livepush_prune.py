@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from livepush import log
+from livepush.conf import get_settings
+
+
+class Command(BaseCommand):
+    help = "Delete events past their retention, in batches; safe while serving. The hubs do it by themselves too."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--seconds", type=float, help="keep this much instead of LIVEPUSH['RETENTION']")
+        parser.add_argument("--batch", type=int, default=1000, help="how many events one transaction deletes")
+        parser.add_argument("--database", help="the database alias, LIVEPUSH['DATABASE'] by default")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        settings = get_settings()
+        keep = settings.RETENTION if options["seconds"] is None else options["seconds"]
+        if keep < 0 or options["batch"] < 1:
+            raise CommandError("--seconds must not be negative, and --batch must be 1 or more.")
+        before = timezone.now() - timedelta(seconds=keep)
+        count = 0
+        while deleted := log.prune(options["database"] or settings.DATABASE, before, options["batch"]):
+            count += deleted
+        if options["verbosity"] > 0:
+            self.stdout.write(f"Deleted {count} events.")

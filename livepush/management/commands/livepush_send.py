@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from livepush import layer, publishing
+from livepush.exceptions import InvalidEvent
+
+
+class Command(BaseCommand):
+    help = "Send an event to a group, from any process and with or without a channel layer."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("group", help="the group's name, e.g. order:7; several are joined by commas")
+        parser.add_argument("type", help="the event's type, e.g. status")
+        parser.add_argument("data", nargs="?", default="null", metavar="JSON", help="the event's data as JSON")
+        parser.add_argument("--key", help="an idempotency key: of all sends with it in the group one is delivered")
+        parser.add_argument("--ephemeral", action="store_true", help="at most once, to who is connected now")
+        parser.add_argument("--database", help="the database alias, LIVEPUSH['DATABASE'] by default")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            data = json.loads(options["data"])
+        except ValueError as error:
+            raise CommandError(
+                f"The data is not JSON ({error}). Quote it for the shell: '{{\"status\": \"shipped\"}}'."
+            ) from error
+        try:
+            publishing.send(
+                options["group"].split(","),
+                options["type"],
+                data,
+                key=options["key"],
+                ephemeral=options["ephemeral"],
+                using=options["database"],
+            )
+        except InvalidEvent as error:
+            raise CommandError(str(error)) from error
+        if not layer.flush():
+            self.stderr.write("The channel layer does not answer; the event arrives through the log.")
+        if options["verbosity"] > 0:
+            self.stdout.write(self.style.SUCCESS(f"Sent {options['type']} to {options['group']}."))

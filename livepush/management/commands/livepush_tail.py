@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from livepush import log, publishing
+from livepush.conf import get_settings
+from livepush.wire import Event, Position, WireError, check_group, envelope, parse_position
+
+
+class Command(BaseCommand):
+    help = "Print events as they come: those of some groups, or all."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("groups", nargs="*", metavar="GROUP")
+        parser.add_argument("--since", metavar="POSITION", help="begin behind this position instead of now")
+        parser.add_argument("--json", action="store_true", help="print each event's envelope, one a line")
+        parser.add_argument("--count", type=int, default=0, help="stop after this many events")
+        parser.add_argument("--database", help="the database alias, LIVEPUSH['DATABASE'] by default")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        using = options["database"] or get_settings().DATABASE
+        try:
+            groups = {check_group(group) for group in options["groups"]} or None
+            cursor = self._begin(using, options["since"])
+            self._follow(using, groups, cursor, options)
+        except WireError as error:
+            raise CommandError(error.message) from error
+        except KeyboardInterrupt:
+            pass
+
+    def _begin(self, using: str, since: str | None) -> Position:
+        state = log.state(using)
+        if since is None:
+            return state.position
+        position = parse_position(since)
+        if position.epoch != state.position.epoch or not state.floor <= position.number <= state.position.number:
+            raise CommandError(
+                f"The log does not hold that position: it goes from {state.position.epoch}-{state.floor} "
+                f"to {state.position}."
+            )
+        return position
+
+    def _follow(self, using: str, groups: set[str] | None, cursor: Position, options: dict[str, Any]) -> None:
+        left = options["count"] or -1
+        while True:
+            state = log.state(using)
+            if state.waiting:
+                publishing.deliver(using)
+                state = log.state(using)
+            if state.position.epoch != cursor.epoch or state.floor > cursor.number:
+                self.stderr.write(f"The log begins anew at {state.position}.")
+                cursor = state.position
+            page = log.read(using, groups, cursor.number, state.position.number)
+            for event in page.events:
+                self.stdout.write(self._line(event, cursor.epoch, options["json"]))
+                left -= 1
+                if left == 0:
+                    return
+            self.stdout.flush()
+            cursor = Position(cursor.epoch, page.upto)
+            if not page.events:
+                time.sleep(get_settings().TAIL_INTERVAL)
+
+    def _line(self, event: Event, epoch: str, as_json: bool) -> str:
+        if as_json:
+            return envelope(event, epoch)
+        return f"{event.time}  {epoch}-{event.number}  {event.group}  {event.type}  {event.data}"

@@ -1,0 +1,95 @@
+"""The log's tables: events, the groups they went to, the head and the floor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core import checks
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.translation import gettext_lazy as _
+
+from livepush import wire
+
+
+class _ExactMixin:
+    """Compare text byte by byte on MySQL and MariaDB too, whose default collation makes ``a`` equal ``A``."""
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+        parameters: dict[str, Any] = super().db_parameters(connection)  # type: ignore[misc]
+        if connection.vendor == "mysql":
+            parameters["collation"] = "utf8mb4_bin"
+        return parameters
+
+
+class ExactCharField(_ExactMixin, models.CharField):  # type: ignore[type-arg]
+    """A CharField that compares byte by byte on every database."""
+
+
+class ExactTextField(_ExactMixin, models.TextField):  # type: ignore[type-arg]
+    """A TextField that holds any Unicode text on every database."""
+
+
+class Event(models.Model):
+    """One durable event in one group; without a position until it is settled."""
+
+    position = models.BigIntegerField(_("position"), null=True, unique=True, editable=False)
+    group = ExactCharField(_("group"), max_length=wire.MAX_GROUP_LENGTH)
+    type = ExactCharField(_("type"), max_length=wire.MAX_TYPE_LENGTH)
+    data = ExactTextField(_("data"), help_text=_("JSON, as it was encoded at send"))
+    key = ExactCharField(_("key"), max_length=200, null=True, blank=True)  # noqa: DJ001 (null: no key)
+    send = models.BigIntegerField(_("send"), null=True, editable=False)
+    created = models.DateTimeField(_("created"))
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        indexes = [
+            models.Index(fields=["group", "position"], name="livepush_group_position"),
+            models.Index(fields=["key"], name="livepush_key"),
+            models.Index(fields=["id"], name="livepush_unsettled", condition=models.Q(position__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} in {self.group}"
+
+    @classmethod
+    def check(cls, **kwargs: Any) -> list[checks.CheckMessage]:
+        # Where there are no partial indexes, the unique index on position serves as well.
+        return [message for message in super().check(**kwargs) if message.id != "models.W037"]
+
+
+class ChannelGroup(models.Model):
+    """A group that something was sent to."""
+
+    name = ExactCharField(_("name"), max_length=wire.MAX_GROUP_LENGTH, unique=True)
+    created = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("channel group")
+        verbose_name_plural = _("channel groups")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LogHead(models.Model):
+    """The one row that says which life of the log this is and which position was given last."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    epoch = models.CharField(max_length=16)
+    position = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.position}"
+
+
+class LogFloor(models.Model):
+    """The one row that says up to which position events were pruned; apart from the head, so that pruning never
+    holds up settle."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    position = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return str(self.position)

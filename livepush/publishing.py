@@ -1,0 +1,213 @@
+"""``send`` and ``asend``: check, append, and after commit settle and announce."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+from django.conf import settings as django_settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
+from django.utils import timezone
+
+from livepush import hub, layer, log, wire
+from livepush.conf import get_settings
+from livepush.exceptions import EventTooLarge, InvalidData, InvalidEvent, InvalidGroup, InvalidKey, InvalidType
+
+logger = logging.getLogger("livepush")
+
+Group = str | Model
+"""The name of a group, or an instance whose group is meant: ``order:7``; for a user ``user:7``."""
+
+MAX_KEY_LENGTH = 200
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class Sent(NamedTuple):
+    """One event as it was sent, before it has a position."""
+
+    groups: tuple[str, ...]
+    type: str
+    data: str
+    """The JSON that goes out."""
+    key: str | None
+    ephemeral: bool
+
+    @property
+    def payload(self) -> Any:
+        """The data as a client gets it."""
+        return json.loads(self.data)
+
+
+def send(
+    groups: Group | Iterable[Group],
+    type: str,
+    data: Any = None,
+    *,
+    key: str | None = None,
+    ephemeral: bool = False,
+    using: str | None = None,
+) -> None:
+    """Send an event to one group or several, when the caller's transaction commits (at once outside of one).
+
+    ``data`` is anything that Django's JSON encoder takes. With ``key``, of all sends with that key in a group the
+    first alone is delivered, for as long as it is retained. An ``ephemeral`` event is delivered at most once, to who
+    is connected now, and not stored. ``using`` is the database alias to write to, ``LIVEPUSH["DATABASE"]`` by
+    default: that of the transaction which the event belongs to.
+
+    Raises InvalidEvent, before anything is written: a wrong group, type or key, data that JSON can't carry or that
+    is over ``MAX_EVENT_BYTES``. Raises the database's own errors. A failing layer raises nothing.
+    """
+    alias = get_settings().DATABASE if using is None else using
+    sent = _checked(groups, type, data, key, ephemeral)
+    if not sent.ephemeral:
+        log.append(sent.groups, sent.type, sent.data, sent.key, alias)
+    after_commit(Delivery(sent, alias))
+
+
+async def asend(
+    groups: Group | Iterable[Group],
+    type: str,
+    data: Any = None,
+    *,
+    key: str | None = None,
+    ephemeral: bool = False,
+    using: str | None = None,
+) -> None:
+    """Send from async code; see ``send``."""
+    await sync_to_async(send)(groups, type, data, key=key, ephemeral=ephemeral, using=using)
+
+
+def group_name(group: Group) -> str:
+    """Return a group's name: itself, or ``<model>:<pk>`` for an instance (``user:<pk>`` for a user).
+
+    Raises InvalidGroup: malformed, or an instance that was not saved yet.
+    """
+    if isinstance(group, Model):
+        if group.pk is None:
+            raise InvalidGroup(f"{group!r} has no primary key yet, so it has no group: save it first.")
+        group = f"{_kind(group)}:{group.pk}"
+    if not isinstance(group, str) or not wire.GROUP.fullmatch(group):
+        raise InvalidGroup(
+            f"{group!r} is not a group: expected 1 to {wire.MAX_GROUP_LENGTH} of letters, digits and _-.:/@+~=, "
+            f"such as 'order:7', or a saved model instance."
+        )
+    return group
+
+
+def user_group(user: Any) -> str:
+    """Return the group of one user, ``user:<pk>``, from a user or a primary key."""
+    return group_name(f"user:{getattr(user, 'pk', user)}")
+
+
+def deliver(using: str) -> None:
+    """Settle what is committed and announce it; what fails is logged and goes out with the next settle or sweep."""
+    try:
+        for batch in log.settle(using):
+            announce(batch)
+    except Exception:
+        logger.exception("Could not settle the log of %r; its events go out with the next send or sweep.", using)
+
+
+def announce(batch: wire.Batch) -> None:
+    """Tell this process's hubs, then the other processes."""
+    hub.announce(batch)
+    layer.announce(batch)
+
+
+class Delivery:
+    """What a commit does for one send: settle and announce, once for all sends of the transaction."""
+
+    __slots__ = ("number", "sent", "using")
+
+    _numbers = itertools.count(1)
+    _delivered: WeakKeyDictionary[BaseDatabaseWrapper, int] = WeakKeyDictionary()
+
+    def __init__(self, sent: Sent, using: str) -> None:
+        self.sent = sent
+        self.using = using
+        self.number = next(self._numbers)
+
+    def __call__(self) -> None:
+        for watch in watchers:
+            watch(self)
+        if self.sent.ephemeral:
+            self._announce_ephemeral()
+        elif self.number > self._delivered.get(connections[self.using], 0):
+            # Everything that this connection sent so far is committed by now, or rolled back.
+            self._delivered[connections[self.using]] = next(self._numbers)
+            deliver(self.using)
+
+    def _announce_ephemeral(self) -> None:
+        sent, time = self.sent, wire.timestamp(timezone.now())
+        send = secrets.randbits(63) if len(sent.groups) > 1 else None
+        events = tuple(wire.Event(None, group, sent.type, sent.data, time, send) for group in sent.groups)
+        announce(wire.Batch("", events))
+
+
+watchers: list[Callable[[Delivery], None]] = []
+"""Called with each delivery when its transaction commits; for ``livepush.testing``."""
+
+
+def after_commit(delivery: Delivery) -> None:
+    """Run a delivery when the transaction commits; at once where there is none.
+
+    With autocommit off and no ``atomic`` block Django knows no commit to wait for: the event is left to the next
+    settle or sweep.
+    """
+    connection = connections[delivery.using]
+    if connection.in_atomic_block or connection.get_autocommit():
+        transaction.on_commit(delivery, using=delivery.using)
+
+
+def _checked(
+    groups: Group | Iterable[Group], type: object, data: Any, key: object, ephemeral: bool
+) -> Sent:
+    problem = wire.type_problem(type)
+    if problem is not None:
+        raise InvalidType(f"{type!r} is not a type: {problem}.")
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_KEY_LENGTH and "\0" not in key):
+        raise InvalidKey(f"{key!r} is not a key: expected a string of 1 to {MAX_KEY_LENGTH} characters.")
+    if key is not None and ephemeral:
+        raise InvalidEvent("An ephemeral event is not stored, so a key can't be kept: drop key= or ephemeral=True.")
+    one = isinstance(groups, str | Model) or not isinstance(groups, Iterable)
+    names = tuple(dict.fromkeys(group_name(group) for group in ([groups] if one else groups)))  # type: ignore[list-item]
+    if not names:
+        raise InvalidGroup("There is no group to send to: expected one name or a list with at least one.")
+    return Sent(names, str(type), _encode(data), key if isinstance(key, str) else None, ephemeral)
+
+
+def _encode(data: Any) -> str:
+    try:
+        text = json.dumps(
+            data, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":")
+        )
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidData(
+            f"The data can't be sent as JSON: {error}. Send dicts, lists, strings, numbers, dates, decimals and UUIDs."
+        ) from error
+    if _NUL.search(text):
+        raise InvalidData("The data holds a NUL character, which databases can't store in text: take it out.")
+    limit = get_settings().MAX_EVENT_BYTES
+    if size > limit:
+        raise EventTooLarge(
+            f"The data is {size} bytes as JSON, over the {limit} of LIVEPUSH['MAX_EVENT_BYTES']: "
+            f"send a reference that the client can fetch, or raise the limit."
+        )
+    return text
+
+
+def _kind(instance: Model) -> str:
+    """Return the word before the colon in an instance's group."""
+    label = f"{instance._meta.app_label}.{instance._meta.object_name}"
+    return "user" if label == django_settings.AUTH_USER_MODEL else str(instance._meta.model_name)

@@ -1,0 +1,101 @@
+"""Where the endpoints are; for projects with a ``ProtocolTypeRouter`` of their own, as Channels' ``URLRouter`` takes them.
+
+::
+
+    application = ProtocolTypeRouter({
+        "http": URLRouter([*livepush.routing.http_urlpatterns(), re_path("", get_asgi_application())]),
+        "websocket": AuthMiddlewareStack(URLRouter([*livepush.routing.websocket_urlpatterns(), *others])),
+    })
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, URLPattern, get_script_prefix, path, reverse, set_script_prefix
+
+from livepush.consumers.base import Endpoint, Receive, Scope, Send, refusing
+from livepush.consumers.poll import poll
+from livepush.consumers.sse import sse
+from livepush.consumers.websocket import websocket
+from livepush.wire import Close, WireError
+
+
+class Application:
+    """Livepush's endpoints where ``urls.py`` includes them; everything else is the other application's."""
+
+    def __init__(self, django: Endpoint) -> None:
+        self._django = django
+
+    @cached_property
+    def _endpoints(self) -> dict[tuple[str, str], Endpoint]:
+        return endpoints()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._django
+        if scope["type"] in ("http", "websocket"):
+            path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+            default = refuse_websocket if scope["type"] == "websocket" else self._django
+            endpoint = self._endpoints.get((scope["type"], path), default)
+        await endpoint(scope, receive, send)
+
+
+@refusing
+async def upgrade_required(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a plain HTTP request to the WebSocket's address."""
+    raise WireError("upgrade_required", "This address speaks WebSocket: connect with ws:// or wss://.", 426)
+
+
+async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a WebSocket where there is none."""
+    await receive()
+    await send({"type": "websocket.close", "code": int(Close.BAD_REQUEST)})
+
+
+def prefix() -> str:
+    """Return the path under which ``livepush.urls`` is included, e.g. ``/livepush/``.
+
+    Raises ImproperlyConfigured: it is not included.
+    """
+    script = get_script_prefix()
+    set_script_prefix("/")
+    try:
+        return reverse("livepush:poll").removesuffix("poll/")
+    except NoReverseMatch as error:
+        raise ImproperlyConfigured(
+            "livepush has no address: add path('livepush/', include('livepush.urls')) to your ROOT_URLCONF."
+        ) from error
+    finally:
+        set_script_prefix(script)
+
+
+def endpoints() -> dict[tuple[str, str], Endpoint]:
+    """Return each endpoint by scope type and path."""
+    base = prefix()
+    return {
+        ("http", f"{base}sse/"): sse,
+        ("http", f"{base}poll/"): poll,
+        ("http", f"{base}ws/"): upgrade_required,
+        ("websocket", f"{base}ws/"): websocket,
+    }
+
+
+def http_urlpatterns() -> list[URLPattern]:
+    """Return the HTTP endpoints for ``URLRouter``."""
+    return _patterns("http")
+
+
+def websocket_urlpatterns() -> list[URLPattern]:
+    """Return the WebSocket endpoint for ``URLRouter``."""
+    return _patterns("websocket")
+
+
+def _patterns(kind: str) -> list[URLPattern]:
+    found: list[Any] = [
+        path(address.lstrip("/"), endpoint)  # type: ignore[arg-type]
+        for (type, address), endpoint in endpoints().items()
+        if type == kind
+    ]
+    return found

@@ -1,0 +1,84 @@
+"""The polling view: it answers at once, under WSGI and ASGI."""
+
+from __future__ import annotations
+
+from asgiref.sync import async_to_sync
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+
+from livepush import auth, groups, log, publishing
+from livepush.conf import get_settings
+from livepush.wire import Position, Query, State, WireError, parse_query, poll_answer
+
+
+@transaction.non_atomic_requests
+def poll(request: HttpRequest) -> HttpResponse:
+    """Answer ``GET poll/?group=…&since=POSITION`` at once; ``wait`` is heeded by the ASGI endpoint alone.
+
+    Settles first, since no hub may run that does.
+    """
+    try:
+        if request.method != "GET":
+            raise WireError("bad_method", "Only GET is answered here.", 405)
+        query = parse_query(
+            request.META.get("QUERY_STRING", "").encode("latin-1"),
+            request.headers.get("Last-Event-ID", ""),
+            get_settings().MAX_GROUPS,
+        )
+        return _respond(_answer(query, _admission(request, query)))
+    except WireError as error:
+        response = _respond(error.body(), error.status)
+        if error.status == 405:
+            response["Allow"] = "GET"
+        return response
+
+
+@transaction.non_atomic_requests
+def needs_asgi(request: HttpRequest) -> HttpResponse:
+    """Say that the streaming endpoints need ASGI."""
+    error = WireError(
+        "needs_asgi",
+        "This endpoint streams, so it needs ASGI: take get_asgi_application from livepush.asgi in your asgi.py "
+        "and run an ASGI server. Polling works as it is.",
+        501,
+    )
+    return _respond(error.body(), error.status)
+
+
+def _admission(request: HttpRequest, query: Query) -> auth.Admission:
+    scope = {"user": request.user} if hasattr(request, "user") else {}
+    user, granted, questions = auth.admit_sync(scope, request, auth.handshake(request), query.groups)
+    if questions:
+        granted |= async_to_sync(groups.ask_async)(questions)
+    admission = auth.admission(user, query.groups, granted)
+    auth.check_granted(admission)
+    return admission
+
+
+def _answer(query: Query, admission: auth.Admission) -> bytes:
+    using = get_settings().DATABASE
+    before = log.state(using)
+    if before.waiting:
+        publishing.deliver(using)
+        before = log.state(using)
+    since, head = query.since, before.position
+    if since is None:
+        return poll_answer((), head, False, admission.refused)
+    if _lost(since, before):
+        return poll_answer((), head, True, admission.refused)
+    page = log.read(using, admission.granted, since.number, head.number)
+    if _lost(since, page.state):
+        return poll_answer((), page.state.position, True, admission.refused)
+    return poll_answer(page.events, Position(head.epoch, page.upto), False, admission.refused)
+
+
+def _lost(since: Position, state: State) -> bool:
+    """Return whether the log can't continue what a client has had."""
+    return since.epoch != state.position.epoch or not state.floor <= since.number <= state.position.number
+
+
+def _respond(body: bytes, status: int = 200) -> HttpResponse:
+    response = HttpResponse(body, status=status, content_type="application/json")
+    response["Cache-Control"] = "no-store, no-transform"
+    response["Content-Encoding"] = "identity"  # GZipMiddleware leaves alone what names an encoding
+    return response

@@ -1,0 +1,32 @@
+"""Starts the run's database servers before Django reads its settings, and stops them at the end.
+
+``LIVEPUSH_TEST_ON`` names the databases, ``postgresql,sqlite,mariadb`` by default. The first one is ``default``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+
+import pytest
+
+from tests.servers import databases
+
+_stack = contextlib.ExitStack()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    if databases.ENV in os.environ:
+        return
+    names = tuple(os.environ.get("LIVEPUSH_TEST_ON", ",".join(databases.ALL)).split(","))
+    try:
+        found = _stack.enter_context(databases.running(names))
+    except databases.Missing as error:
+        raise pytest.UsageError(str(error)) from None
+    os.environ[databases.ENV] = json.dumps(found)
+
+
+def pytest_unconfigure() -> None:
+    _stack.close()

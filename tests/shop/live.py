@@ -1,0 +1,56 @@
+"""The rules and events of the tests' shop."""
+
+from __future__ import annotations
+
+import livepush
+from tests.shop.models import Order
+
+
+@livepush.group("board")
+def board(user):
+    return True
+
+
+@livepush.group("order:<int:pk>")
+def order(user, pk):
+    return pk < 1000
+
+
+@livepush.group("async:<slug:name>")
+async def async_rule(user, name):
+    return name != "no"
+
+
+@livepush.group("tenant:<slug:name>")
+def tenant(user, name, request):
+    return request.headers.get("X-Tenant") == name
+
+
+@livepush.group("broken:<slug:name>")
+def broken(user, name):
+    raise RuntimeError("a rule that fails")
+
+
+@livepush.group("room:<slug:name>")
+def room(user, name):
+    return True
+
+
+@livepush.sender("room:<slug:name>")
+def room_sender(user, name):
+    return user.is_authenticated
+
+
+@livepush.register(Order)
+class OrderLive(livepush.ModelEvents):
+    fields = ("status", "eta", "count")
+    m2m = ("tags",)
+
+    def groups(self, order):
+        groups = [f"order:{order.pk}"]
+        if order.customer_id:
+            groups.append(livepush.user_group(order.customer_id))
+        return groups
+
+    def data(self, order, action):
+        return {"id": order.pk, "status": order.status, "count": order.count}

@@ -61,6 +61,8 @@ def settle(using: str, passes: int = PASSES) -> Iterator[Batch]:
     """
     for _ in range(passes):
         batch = _settle_batch(using)
+        if batch is None and _make_head(using):
+            batch = _settle_batch(using)
         if batch is None:
             return
         if batch.events:
@@ -75,8 +77,7 @@ def state(using: str) -> State:
         cursor.execute(_state_sql(connections[using]))
         row = cursor.fetchone()
     if row is None:
-        with transaction.atomic(using=using):
-            _create_head(using)
+        _make_head(using)
         return state(using)
     return State(Position(row[0], row[1]), row[2] or 0, bool(row[3]))
 
@@ -135,7 +136,7 @@ def new_epoch(using: str, known: Position) -> bool:
 
 
 def _settle_batch(using: str) -> Batch | None:
-    """Settle one batch; return ``None`` where another process holds the head."""
+    """Settle one batch; return ``None`` where another process holds the head, or where there is none."""
     connection = connections[using]
     own = not connection.in_atomic_block
     with transaction.atomic(using=using):
@@ -186,16 +187,20 @@ def _lock_head(using: str) -> LogHead | None:
     else:
         heads.update(position=F("position"))  # SQLite: a write takes the one write lock, and waits for it
         head = heads.first()
-    if head is not None or heads.exists():
-        return head
-    _create_head(using)
-    return _lock_head(using)
+    return head
 
 
-def _create_head(using: str) -> None:
+def _make_head(using: str) -> bool:
+    """Begin the log's first epoch, or after a flush the next, where there is no head; return whether so.
+
+    Outside of settle's transaction, or two of them would wait for each other.
+    """
+    if LogHead.objects.using(using).filter(pk=1).exists():
+        return False
     last = Event.objects.using(using).aggregate(last=Max("position"))["last"] or 0
     head = LogHead(pk=1, epoch=_new_epoch(), position=last)
     LogHead.objects.using(using).bulk_create([head], ignore_conflicts=True)
+    return True
 
 
 def _new_epoch() -> str:
@@ -214,7 +219,7 @@ def _lock_floor(using: str) -> int | None:
 
 
 def _waiting_rows(using: str) -> list[Row]:
-    waiting = Event.objects.using(using).filter(position=None).order_by("id")
+    waiting = Event.objects.using(using).filter(position=None).order_by("position", "id")  # as the index is
     return [Row(*values) for values in waiting.values_list(*Row._fields)[:BATCH]]
 
 

@@ -323,7 +323,7 @@ def parse_command(text: str, max_groups: int = 100) -> Command:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise WireError("bad_command", "The command is malformed: expected a JSON object.") from error
-    if not isinstance(value, dict) or value.get("command") not in {"subscribe", "unsubscribe", "send", "ping"}:
+    if not isinstance(value, dict) or value.get("command") not in ("subscribe", "unsubscribe", "send", "ping"):
         raise WireError(
             "bad_command", 'The command is unknown: expected "subscribe", "unsubscribe", "send" or "ping".'
         )

@@ -39,4 +39,5 @@ urlpatterns = [
     path("send-async/", send_async),
     path("send-fail/", send_twice_and_fail),
     path("send/", send_in_request),
+    path("ready/", lambda request: HttpResponse("ready")),
 ]

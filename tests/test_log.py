@@ -1,0 +1,341 @@
+"""The log on every database: append, settle, read, prune."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, connections, transaction
+from django.utils import timezone
+
+from livepush import log
+from livepush.models import ChannelGroup, Event, LogFloor, LogHead
+from livepush.wire import Position
+from tests.conftest import Thread, append, events_of, kind, settle
+
+
+def test_an_event_has_no_position_until_it_is_settled(using):
+    append(using)
+    assert Event.objects.using(using).get().position is None
+    settle(using)
+    assert Event.objects.using(using).get().position == 1
+
+
+def test_positions_are_contiguous_and_in_the_order_of_sending(using):
+    for n in range(5):
+        append(using, data=str(n))
+    settle(using)
+    append(using, data="5")
+    settle(using)
+    assert [(event.number, event.data) for event in events_of(using)] == [(n + 1, str(n)) for n in range(6)]
+
+
+def test_settle_returns_what_the_log_holds(using):
+    append(using, "a", "b", data='{"é":"🚀"}', type="x.y")
+    append(using, "c")
+    assert tuple(settle(using)) == events_of(using)
+
+
+def test_settle_works_in_batches(using, monkeypatch):
+    monkeypatch.setattr(log, "BATCH", 10)
+    for _ in range(25):
+        append(using)
+    assert [len(batch.events) for batch in log.settle(using)] == [10, 10, 5]
+
+
+def test_settle_leaves_the_rest_to_the_next_caller_after_some_passes(using, monkeypatch):
+    monkeypatch.setattr(log, "BATCH", 10)
+    for _ in range(25):
+        append(using)
+    assert [len(batch.events) for batch in log.settle(using, passes=1)] == [10]
+    assert log.state(using).waiting
+    assert len(settle(using)) == 15
+    assert not log.state(using).waiting
+
+
+def test_the_events_of_one_send_are_settled_side_by_side_and_never_split(using, monkeypatch):
+    monkeypatch.setattr(log, "BATCH", 3)
+    append(using, "z")
+    append(using, "a", "b", "c", "d")
+    append(using, "z")
+    batches = [[event.group for event in batch.events] for batch in log.settle(using)]
+    assert batches == [["z", "a", "b", "c", "d"], ["z"]]
+
+
+def test_groups_get_a_row_when_they_are_first_seen(using):
+    append(using, "a", "b")
+    settle(using)
+    append(using, "b", "c")
+    settle(using)
+    assert sorted(ChannelGroup.objects.using(using).values_list("name", flat=True)) == ["a", "b", "c"]
+
+
+def test_names_that_differ_in_case_are_different_groups(using):
+    append(using, "doc:abc")
+    append(using, "doc:ABC")
+    settle(using)
+    assert [event.group for event in events_of(using, {"doc:abc"})] == ["doc:abc"]
+    assert ChannelGroup.objects.using(using).count() == 2
+
+
+def test_data_is_read_back_as_it_was_encoded(using):
+    data = '{"b":1,"a":[1.50,"é🚀\\u2028"],"b2":null}'
+    append(using, data=data)
+    assert settle(using)[0].data == data == events_of(using)[0].data
+
+
+def test_of_one_key_in_a_group_the_first_is_kept(using):
+    append(using, "a", key="k", data="1")
+    append(using, "a", key="k", data="2")
+    append(using, "b", key="k", data="3")
+    settle(using)
+    append(using, "a", key="k", data="4")
+    append(using, "a", key="K", data="5")
+    settle(using)
+    assert [(event.number, event.data) for event in events_of(using)] == [(1, "1"), (2, "3"), (3, "5")]
+    assert Event.objects.using(using).count() == 3
+
+
+def test_a_repeat_in_one_group_of_a_send_leaves_the_other_groups_their_event(using):
+    append(using, "a", key="k", data="1")
+    append(using, "a", "b", key="k", data="2")
+    settle(using)
+    assert [(event.group, event.data) for event in events_of(using, {"a", "b"})] == [("a", "1"), ("b", "2")]
+
+
+def test_reading_goes_on_behind_a_position_and_up_to_another(using):
+    for n in range(10):
+        append(using, "ab"[n % 2], data=str(n))
+    settle(using)
+    page = log.read(using, {"a"}, 3, 8)
+    assert [event.number for event in page.events] == [5, 7]
+    assert page.upto == 8
+
+
+def test_a_full_page_says_how_far_it_goes(using):
+    for _ in range(10):
+        append(using)
+    settle(using)
+    seen, cursor = [], 0
+    while cursor < 10:
+        page = log.read(using, {"a"}, cursor, 10, limit=4)
+        seen += [event.number for event in page.events]
+        cursor = page.upto
+    assert seen == list(range(1, 11))
+
+
+def test_a_send_to_several_groups_is_read_once_wherever_a_page_is_cut(using):
+    for _ in range(4):
+        append(using, "a", "b", "c")
+    settle(using)
+    for limit in range(1, 8):
+        seen, cursor = [], 0
+        while cursor < 12:
+            page = log.read(using, {"a", "b", "c"}, cursor, 12, limit=limit)
+            seen += [event.number for event in page.events]
+            cursor = page.upto
+        assert seen == [1, 4, 7, 10]
+
+
+def test_prune_deletes_the_oldest_and_moves_the_floor(using):
+    for _ in range(10):
+        append(using)
+    settle(using)
+    Event.objects.using(using).filter(position__lte=6).update(created=timezone.now() - timedelta(days=8))
+    before = timezone.now() - timedelta(days=7)
+    assert [log.prune(using, before, batch=4) for _ in range(3)] == [4, 2, 0]
+    assert [event.number for event in events_of(using)] == [7, 8, 9, 10]
+    assert log.state(using).floor == 6
+
+
+def test_prune_deletes_a_prefix_alone(using):
+    for _ in range(4):
+        append(using)
+    settle(using)
+    Event.objects.using(using).filter(position__in=[1, 3]).update(created=timezone.now() - timedelta(days=8))
+    assert log.prune(using, timezone.now() - timedelta(days=7)) == 1
+    assert [event.number for event in events_of(using)] == [2, 3, 4]
+
+
+def test_prune_leaves_what_is_not_settled(using):
+    append(using)
+    Event.objects.using(using).update(created=timezone.now() - timedelta(days=8))
+    assert log.prune(using, timezone.now()) == 0
+    assert len(settle(using)) == 1
+
+
+def test_a_log_without_rows_begins_an_epoch_of_its_own(using):
+    first = log.state(using)
+    assert first.position.number == first.floor == 0
+    assert not first.waiting
+    assert log.state(using) == first
+
+
+def test_a_missing_head_is_made_and_positions_go_on(using):
+    append(using)
+    settle(using)
+    LogHead.objects.using(using).all().delete()
+    append(using)
+    assert [event.number for event in settle(using)] == [2]
+
+
+def test_a_new_epoch_begins_only_where_the_head_lies_before_what_was_seen(using):
+    append(using)
+    settle(using)
+    epoch = log.state(using).position.epoch
+    assert not log.new_epoch(using, Position(epoch, 1))
+    assert not log.new_epoch(using, Position("other", 99))
+    assert log.new_epoch(using, Position(epoch, 2))
+    assert log.state(using).position.epoch != epoch
+
+
+def test_the_state_says_what_waits(using):
+    assert not log.state(using).waiting
+    append(using)
+    assert log.state(using).waiting
+
+
+def test_a_rolled_back_event_was_never_there(using):
+    with pytest.raises(IntegrityError), transaction.atomic(using=using):
+        append(using)
+        raise IntegrityError
+    assert settle(using) == []
+    append(using)
+    assert [event.number for event in settle(using)] == [1]
+
+
+def test_a_late_commit_gets_a_late_position(concurrent):
+    inserted, go = threading.Event(), threading.Event()
+
+    def late():
+        with transaction.atomic(using=concurrent):
+            append(concurrent, data='"late"')
+            inserted.set()
+            assert go.wait(20)
+
+    thread = Thread(late)
+    assert inserted.wait(20)
+    append(concurrent, data='"early"')
+    assert [event.data for event in settle(concurrent)] == ['"early"']
+    go.set()
+    thread.join()
+    assert [(event.number, event.data) for event in settle(concurrent)] == [(2, '"late"')]
+
+
+def test_who_finds_the_lock_taken_leaves_at_once(concurrent):
+    append(concurrent)
+    log.state(concurrent)
+    held, go = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic(using=concurrent):
+            LogHead.objects.using(concurrent).select_for_update().get()
+            held.set()
+            assert go.wait(20)
+
+    thread = Thread(hold)
+    assert held.wait(20)
+    assert settle(concurrent) == []
+    assert log.state(concurrent).waiting
+    go.set()
+    thread.join()
+    assert len(settle(concurrent)) == 1
+
+
+def test_an_event_committed_while_the_lock_is_held_is_settled_by_its_holder(concurrent, monkeypatch):
+    append(concurrent)
+    plain, done = log._give_positions, []
+
+    def meanwhile(connection, ids, first):
+        plain(connection, ids, first)
+        if not done:
+            done.append(True)
+
+            def other():
+                append(concurrent)
+                return settle(concurrent)
+
+            assert Thread(other).join() == []
+
+    monkeypatch.setattr(log, "_give_positions", meanwhile)
+    assert [event.number for event in settle(concurrent)] == [1, 2]
+
+
+def test_settle_waits_for_no_open_transaction(concurrent):
+    """Rows that others have inserted and not committed, before, between and behind those to settle."""
+    opened, go = threading.Barrier(6), threading.Event()
+
+    def leave_open():
+        with transaction.atomic(using=concurrent):
+            append(concurrent)
+            opened.wait(20)
+            assert go.wait(20)
+
+    threads = []
+    for _ in range(5):
+        threads.append(Thread(leave_open))
+        for _ in range(40):
+            append(concurrent)
+    opened.wait(20)
+    try:
+        assert len(Thread(settle, concurrent).join(10)) == 200
+    finally:
+        go.set()
+    for thread in threads:
+        thread.join()
+    assert len(settle(concurrent)) == 5
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_settle_works_whatever_isolation_the_project_uses(concurrent, level):
+    def work():
+        connection = connections[concurrent]
+        with connection.cursor() as cursor:
+            if kind(concurrent) == "postgresql":
+                cursor.execute(f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {level}")
+            else:
+                cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {level}")
+                connection.isolation_level = level
+        append(concurrent)
+        return settle(concurrent)
+
+    threads = [Thread(work) for _ in range(8)]
+    found = [event.number for thread in threads for event in thread.join()] + [
+        event.number for event in settle(concurrent)
+    ]
+    assert sorted(found) == list(range(1, 9))
+
+
+def test_concurrent_settles_give_each_event_one_position(concurrent):
+    def work():
+        found = []
+        for _ in range(20):
+            append(concurrent, "a", "b")
+            found += settle(concurrent)
+        return found
+
+    threads = [Thread(work) for _ in range(6)]
+    found = [event for thread in threads for event in thread.join()] + settle(concurrent)
+    assert sorted(event.number for event in found) == list(range(1, 241))
+    assert sorted(found) == list(events_of(concurrent))
+
+
+def test_concurrent_prunes_do_not_hold_each_other_up(concurrent):
+    append(concurrent)
+    settle(concurrent)
+    log.prune(concurrent, timezone.now() - timedelta(days=1))
+    held, go = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic(using=concurrent):
+            LogFloor.objects.using(concurrent).select_for_update().get()
+            held.set()
+            assert go.wait(20)
+
+    thread = Thread(hold)
+    assert held.wait(20)
+    assert log.prune(concurrent, timezone.now() + timedelta(days=1)) == 0
+    go.set()
+    thread.join()
+    assert log.prune(concurrent, timezone.now() + timedelta(days=1)) == 1

@@ -1,0 +1,202 @@
+"""The bytes on the wire; the golden cases are the JavaScript client's too."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from livepush import wire
+from livepush.wire import Close, Command, Event, Format, Position, Query, WireError
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "wire.json").read_text())["cases"]
+
+
+@pytest.fixture(params=GOLDEN, ids=lambda case: case["name"])
+def case(request):
+    return request.param
+
+
+def encoded(case, format):
+    events = [Event(*values) for values in case["events"]]
+    return wire.join([wire.encode(event, case["epoch"], format) for event in events], format)
+
+
+def test_sse_for_any_event_source_is_the_golden_text(case):
+    assert encoded(case, Format.SSE) == (case["sse"].encode(),)
+
+
+def test_sse_for_the_client_is_the_golden_text(case):
+    assert encoded(case, Format.SSE_ENVELOPE) == (case["sse_envelope"].encode(),)
+
+
+def test_plain_websocket_clients_get_a_text_an_event(case):
+    assert encoded(case, Format.TEXT) == tuple(case["ws"])
+
+
+def test_clients_of_our_subprotocol_get_an_array_when_several_go_in_one_write(case):
+    assert encoded(case, Format.ARRAY) == (case["ws_array"],)
+
+
+def test_a_polls_answer_is_the_golden_text(case):
+    if case["poll"] is not None:
+        events = [Event(*values) for values in case["events"]]
+        answer = wire.poll_answer(events, Position(case["epoch"], events[-1].number))
+        assert answer.decode() == case["poll"]
+
+
+def test_the_envelopes_are_what_json_reads_from_them(case):
+    assert [json.loads(text) for text in case["ws"]] == case["envelopes"]
+
+
+def test_what_livepush_says_carries_its_position_as_id_for_event_sources():
+    assert wire.own("reset", Format.SSE, position=Position("ab", 3), reason="epoch") == (
+        b"id: ab-3\nevent: livepush.reset\n"
+        b'data: {"type":"livepush.reset","id":"ab-3","position":"ab-3","reason":"epoch"}\n\n',
+    )
+
+
+def test_a_bye_sets_an_event_sources_reconnection_time():
+    assert wire.own("bye", Format.SSE, retry=250, reason="drain") == (
+        b'retry: 250\nevent: livepush.bye\ndata: {"type":"livepush.bye","retry":250,"reason":"drain"}\n\n',
+    )
+
+
+def test_our_client_gets_no_event_line():
+    assert wire.own("bye", Format.SSE_ENVELOPE, retry=250) == (
+        b'retry: 250\ndata: {"type":"livepush.bye","retry":250}\n\n',
+    )
+
+
+def test_a_reply_carries_a_position_that_moves_no_cursor():
+    assert wire.own("reply", Format.TEXT, ref=1, ok=True, position="ab-3") == (
+        '{"type":"livepush.reply","ref":1,"ok":true,"position":"ab-3"}',
+    )
+
+
+def test_hello_comes_with_cursor_heartbeat_and_groups():
+    frames = wire.hello(Position("ab", 3), Format.TEXT, heartbeat=15.0, retry=2000, groups=["a"], refused=["b"])
+    assert frames == (
+        '{"type":"livepush.hello","id":"ab-3","position":"ab-3","heartbeat":15.0,"retry":2000,'
+        '"groups":["a"],"refused":["b"]}',
+    )
+
+
+def test_a_position_survives_the_round_trip():
+    assert wire.parse_position(str(Position("a1b2", 17))) == Position("a1b2", 17)
+
+
+@pytest.mark.parametrize(
+    "text", ["17", "-17", "a1-", "a1-x", "A1-7", "a1-7 ", "a1-7\n", "a1--7", f"a1-{2**63}", "a1-٣", "a" * 17 + "-1"]
+)
+def test_a_malformed_position_is_refused(text):
+    with pytest.raises(WireError) as caught:
+        wire.parse_position(text)
+    assert (caught.value.code, caught.value.status, caught.value.close) == ("bad_position", 400, Close.BAD_REQUEST)
+
+
+def test_a_query_keeps_groups_in_order_and_once():
+    query = wire.parse_query(b"group=b&group=a%3A1&group=b&since=ab-3&format=envelope&wait=2.5")
+    assert query == Query(("b", "a:1"), Position("ab", 3), True, 2.5)
+
+
+def test_last_event_id_wins_over_since():
+    assert wire.parse_query(b"group=a&since=ab-3", "ab-9").since == Position("ab", 9)
+
+
+def test_an_empty_since_is_none():
+    assert wire.parse_query(b"group=a&since=").since is None
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        (b"group=", "bad_group"),
+        (b"group=a%20b", "bad_group"),
+        (b"group=a%0Ab", "bad_group"),
+        (b"group=" + b"a" * 201, "bad_group"),
+        (b"group=%FF", "bad_query"),
+        (b"group=\xff", "bad_query"),
+        (b"group=a&since=x", "bad_position"),
+        (b"group=a&wait=-1", "bad_wait"),
+        (b"group=a&wait=nan", "bad_wait"),
+        (b"&".join(b"group=g%d" % n for n in range(101)), "too_many_groups"),
+        (b"&".join(b"x=%d" % n for n in range(1001)), "bad_query"),
+    ],
+)
+def test_a_malformed_query_is_refused(query, code):
+    with pytest.raises(WireError) as caught:
+        wire.parse_query(query)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("name", ["status", "message", "a.b:c-d_e", "x" * 100])
+def test_a_types_name_is_accepted(name):
+    assert wire.type_problem(name) is None
+
+
+@pytest.mark.parametrize("name", ["", "error", "open", "livepush.x", "a b", "a\n", "x" * 101, "é", 7, None])
+def test_a_types_name_is_refused(name):
+    assert wire.type_problem(name)
+
+
+def test_a_timestamp_is_utc_with_microseconds():
+    when = datetime(2026, 1, 31, 13, 0, tzinfo=timezone(timedelta(hours=1)))
+    assert wire.timestamp(when) == "2026-01-31T12:00:00.000000Z"
+    assert wire.timestamp(datetime(2026, 1, 31, tzinfo=UTC)) == "2026-01-31T00:00:00.000000Z"
+
+
+def test_commands_are_read():
+    assert wire.parse_command('{"command":"ping"}') == Command("ping", None)
+    assert wire.parse_command('{"command":"subscribe","groups":["a","b","a"],"ref":7}') == Command(
+        "subscribe", 7, ("a", "b")
+    )
+    assert wire.parse_command('{"command":"send","group":"a","type":"t","data":[1],"ref":"x"}') == Command(
+        "send", "x", ("a",), "t", [1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "ref"),
+    [
+        ("", "bad_command", None),
+        ("[]", "bad_command", None),
+        ("[" * 100_000, "bad_command", None),
+        ('{"command":["ping"]}', "bad_command", None),
+        ('{"command":"fly","ref":1}', "bad_command", None),
+        ('{"command":"ping","ref":{}}', "bad_command", None),
+        ('{"command":"ping","ref":true}', "bad_command", None),
+        ('{"command":"subscribe","groups":[],"ref":1}', "bad_command", 1),
+        ('{"command":"subscribe","groups":"a","ref":1}', "bad_command", 1),
+        ('{"command":"subscribe","groups":[1],"ref":1}', "bad_group", 1),
+        ('{"command":"send","type":"t","ref":"r"}', "bad_group", "r"),
+    ],
+)
+def test_a_malformed_command_is_refused_with_its_ref(text, code, ref):
+    with pytest.raises(WireError) as caught:
+        wire.parse_command(text)
+    assert (caught.value.code, caught.value.ref) == (code, ref)
+
+
+def test_a_batch_survives_the_layer_in_messages_of_a_bounded_size():
+    events = tuple(Event(n, "a", "t", '"' + "x" * 98 + '"', "time", None) for n in range(1, 11))
+    messages = wire.batch_messages(wire.Batch("ab", events), "origin", max_bytes=300)
+    assert [len(message["events"]) for message in messages] == [3, 3, 3, 1]
+    parsed = [wire.parse_batch(json.loads(json.dumps(message))) for message in messages]
+    assert tuple(event for batch in parsed for event in batch.events) == events
+    assert {batch.epoch for batch in parsed} == {"ab"}
+
+
+def sent(number, send, group="a"):
+    return Event(number, group, "t", "1", "time", send)
+
+
+def test_a_send_to_several_groups_is_offered_once_to_who_reads_both():
+    events = [sent(1, None), sent(2, 9), sent(3, 9, "b"), sent(4, None), sent(5, 8)]
+    assert [event.number for event in wire.once_a_send(events, 0)] == [1, 2, 4, 5]
+
+
+def test_a_cursor_at_the_first_of_a_send_has_had_the_rest():
+    assert [event.number for event in wire.once_a_send([sent(2, 9), sent(3, 9, "b"), sent(4, 7)], 2)] == [4]

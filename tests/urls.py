@@ -7,6 +7,7 @@ from django.template import engines
 from django.urls import include, path
 
 import livepush
+from livepush.hub import hubs
 
 
 def page(request: HttpRequest) -> HttpResponse:
@@ -32,6 +33,11 @@ def send_in_request(request: HttpRequest) -> JsonResponse:
     return JsonResponse({})
 
 
+def ready(request: HttpRequest) -> JsonResponse:
+    """Say that the server answers, and how many clients it holds."""
+    return JsonResponse({"subscribers": sum(len(hub.subscribers) for hub in hubs)})
+
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("livepush/", include("livepush.urls")),
@@ -39,5 +45,5 @@ urlpatterns = [
     path("send-async/", send_async),
     path("send-fail/", send_twice_and_fail),
     path("send/", send_in_request),
-    path("ready/", lambda request: HttpResponse("ready")),
+    path("ready/", ready),
 ]

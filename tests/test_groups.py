@@ -1,0 +1,93 @@
+"""Rules: what no rule admits is denied."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import AnonymousUser, User
+
+import livepush
+from livepush import exceptions, groups
+from livepush.auth import Handshake
+
+REQUEST = Handshake({"X-Tenant": "acme"}, "testserver", None, "/")
+
+
+def granted(user, *names, right=groups.READ, request=REQUEST):
+    found, questions = groups.ask_sync(user, names, request, right)
+    return found | async_to_sync(groups.ask_async)(questions)
+
+
+@pytest.fixture(autouse=True)
+def own_rules(monkeypatch):
+    monkeypatch.setattr(groups, "rules", list(groups.rules))
+
+
+def test_what_no_rule_matches_is_denied():
+    assert granted(AnonymousUser(), "nobody:1", "board:x", "boards", "xboard") == set()
+
+
+def test_a_rule_decides_by_the_patterns_values():
+    assert granted(AnonymousUser(), "board", "order:7", "order:1000", "order:x", "order:-1") == {"board", "order:7"}
+
+
+def test_async_rules_are_awaited():
+    assert granted(None, "async:yes", "async:no") == {"async:yes"}
+
+
+def test_a_rule_that_raises_denies_and_is_logged(caplog):
+    assert granted(None, "broken:x") == set()
+    assert "The rule for 'broken:<slug:name>' raised, so it denies." in caplog.text
+
+
+def test_a_rule_that_names_request_gets_the_handshake():
+    assert granted(None, "tenant:acme", "tenant:other") == {"tenant:acme"}
+
+
+def test_each_user_and_nobody_else_reads_the_group_of_that_user():
+    ann, bob = User(pk=7), User(pk=17)
+    assert granted(ann, "user:7", "user:17", "user:07") == {"user:7"}
+    assert granted(bob, "user:7") == set()
+    assert granted(AnonymousUser(), "user:7", "user:None") == set()
+    assert granted(None, "user:7") == set()
+
+
+def test_sending_from_clients_is_a_right_of_its_own():
+    user = SimpleNamespace(is_authenticated=True)
+    assert granted(user, "room:a", "board", right=groups.SEND) == {"room:a"}
+    assert granted(AnonymousUser(), "room:a", right=groups.SEND) == set()
+
+
+def test_where_several_patterns_match_one_yes_is_enough():
+    livepush.group("order:<slug:name>")(lambda user, name: name == "1000")
+    assert granted(None, "order:1000", "order:1001") == {"order:1000"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "rule", "message"),
+    [
+        ("a:<int:pk>", lambda user: True, r"does not fit its pattern .*: expected <lambda>\(user, pk\)"),
+        ("a", lambda user, pk: True, "does not fit its pattern"),
+        ("a:<nope:pk>", lambda user, pk: True, "is not a pattern"),
+        ("a:<int:pk", lambda user, pk: True, "does not fit its pattern"),
+    ],
+)
+def test_a_rule_that_can_not_work_is_refused_when_it_is_registered(pattern, rule, message):
+    with pytest.raises(exceptions.InvalidRule, match=message):
+        livepush.group(pattern)(rule)
+
+
+def test_a_pattern_has_one_rule():
+    with pytest.raises(exceptions.InvalidRule, match=r"'board' has a rule already, tests\.shop\.live\.board"):
+        livepush.group("board")(lambda user: True)
+
+
+def test_a_module_that_is_loaded_again_replaces_its_rules():
+    def rule(user):
+        return False
+
+    livepush.group("again")(rule)
+    livepush.group("again")(rule)
+    assert len([rule for rule in groups.rules if rule.pattern == "again"]) == 1

@@ -1,0 +1,291 @@
+"""send and asend: what is refused, what is written, what a commit does."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.db import connections, transaction
+from django.test import override_settings
+from django.utils.translation import gettext_lazy
+
+import livepush
+from livepush import exceptions, layer, log, publishing
+from livepush.models import Event
+from tests.conftest import Thread, append, events_of
+from tests.shop.models import Order
+
+
+@pytest.mark.parametrize("group", ["", "a b", "a\n", "x" * 201, "é", None, 7, b"a", ["a", ""], []])
+def test_a_malformed_group_is_refused_before_anything_is_written(group, db):
+    with pytest.raises(exceptions.InvalidGroup):
+        livepush.send(group, "t")
+    assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "error", "open", "livepush.hello", "x" * 101, None, 7])
+def test_a_malformed_or_reserved_type_is_refused(name, db):
+    with pytest.raises(exceptions.InvalidType):
+        livepush.send("a", name)
+    assert not Event.objects.exists()
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+circular: list = []
+circular.append(circular)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [float("nan"), float("inf"), {1, 2}, object(), {(1, 2): 3}, circular, nested(100_000), "a\0b", "\ud800", b"x"],
+    ids=["nan", "inf", "set", "object", "tuple key", "circular", "deep", "nul", "surrogate", "bytes"],
+)
+def test_data_that_json_cant_carry_is_refused(data, db):
+    with pytest.raises(exceptions.InvalidData):
+        livepush.send("a", "t", data)
+    assert not Event.objects.exists()
+
+
+def test_a_backslash_before_u0000_is_no_nul(db):
+    livepush.send("a", "t", "\\u0000")
+    assert json.loads(Event.objects.get().data) == "\\u0000"
+
+
+@override_settings(LIVEPUSH={"MAX_EVENT_BYTES": 10})
+def test_the_size_limit_counts_bytes_of_json(db):
+    livepush.send("a", "t", "é" * 4)
+    with pytest.raises(exceptions.EventTooLarge, match="11 bytes as JSON, over the 10"):
+        livepush.send("a", "t", "x" * 9)
+    assert Event.objects.count() == 1
+
+
+@pytest.mark.parametrize("key", ["", 7, "x" * 201, "a\0"])
+def test_a_malformed_key_is_refused(key, db):
+    with pytest.raises(exceptions.InvalidKey):
+        livepush.send("a", "t", key=key)
+
+
+def test_an_ephemeral_event_takes_no_key(db):
+    with pytest.raises(exceptions.InvalidEvent, match="drop key= or ephemeral=True"):
+        livepush.send("a", "t", key="k", ephemeral=True)
+
+
+def test_every_refusal_says_what_was_expected_and_is_a_value_error():
+    with pytest.raises(ValueError, match=r"'a b' is not a group: expected 1 to 200 of letters, digits"):
+        livepush.send("a b", "t")
+
+
+def test_data_is_encoded_as_djangos_encoder_does(db):
+    when = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    identity = uuid.UUID(int=7)
+    livepush.send("a", "t", {"d": date(2026, 1, 31), "t": when, "n": Decimal("1.50"), "u": identity, "l": gettext_lazy("x")})
+    assert json.loads(Event.objects.get().data) == {
+        "d": "2026-01-31",
+        "t": "2026-01-31T12:00:00Z",
+        "n": "1.50",
+        "u": str(identity),
+        "l": "x",
+    }
+
+
+def test_a_group_may_be_an_instance_or_a_user(db):
+    user = User.objects.create(username="ann")
+    order = Order.objects.create()
+    assert livepush.group_name(order) == f"order:{order.pk}"
+    assert livepush.group_name(user) == livepush.user_group(user) == livepush.user_group(user.pk) == f"user:{user.pk}"
+    with pytest.raises(exceptions.InvalidGroup, match="save it first"):
+        livepush.group_name(Order())
+
+
+def test_a_send_to_several_groups_writes_a_row_a_group_with_one_statement(db, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        livepush.send(["a", "b", "a"], "t")
+    rows = Event.objects.all()
+    assert sorted(row.group for row in rows) == ["a", "b"]
+    assert len({row.send for row in rows}) == 1
+
+
+def test_outside_a_transaction_an_event_is_settled_when_send_returns(using, announced):
+    livepush.send("a", "t", 1, using=using)
+    assert [(event.number, event.data) for event in events_of(using)] == [(1, "1")]
+    assert [len(batch.events) for batch in announced] == [1]
+
+
+def test_nobody_sees_an_event_before_its_commit(using, announced):
+    with transaction.atomic(using=using):
+        livepush.send("a", "t", using=using)
+        assert log.state(using).position.number == 0
+        assert announced == []
+    assert [event.number for event in events_of(using)] == [1]
+
+
+def test_a_rollback_sends_nothing(using, announced):
+    with pytest.raises(RuntimeError), transaction.atomic(using=using):
+        livepush.send("a", "t", using=using)
+        livepush.send("a", "t", ephemeral=True, using=using)
+        raise RuntimeError
+    assert not Event.objects.using(using).exists()
+    assert announced == []
+
+
+def test_a_rolled_back_savepoint_sends_nothing_and_the_rest_goes_out(using, announced):
+    with transaction.atomic(using=using):
+        with pytest.raises(RuntimeError), transaction.atomic(using=using):
+            livepush.send("a", "inner", using=using)
+            raise RuntimeError
+        livepush.send("a", "outer", using=using)
+        with transaction.atomic(using=using):
+            livepush.send("a", "nested", using=using)
+    assert [event.type for event in events_of(using)] == ["outer", "nested"]
+
+
+def test_a_first_send_in_a_rolled_back_savepoint_does_not_keep_the_second_from_going_out(using, announced):
+    with transaction.atomic(using=using):
+        with pytest.raises(RuntimeError), transaction.atomic(using=using):
+            livepush.send("a", "inner", using=using)
+            raise RuntimeError
+    with transaction.atomic(using=using):
+        livepush.send("a", "outer", using=using)
+    assert [event.type for batch in announced for event in batch.events] == ["outer"]
+
+
+def test_a_commit_settles_once_for_all_its_sends(using, announced, monkeypatch):
+    calls = []
+    monkeypatch.setattr(publishing, "deliver", calls.append)
+    with transaction.atomic(using=using):
+        for _ in range(50):
+            livepush.send("a", "t", using=using)
+    assert calls == [using]
+    with transaction.atomic(using=using):
+        livepush.send("a", "t", using=using)
+    assert calls == [using, using]
+
+
+def test_a_send_from_an_on_commit_hook_goes_out_too(using, announced):
+    with transaction.atomic(using=using):
+        livepush.send("a", "first", using=using)
+        transaction.on_commit(lambda: livepush.send("a", "second", using=using), using=using)
+        livepush.send("a", "third", using=using)
+    assert sorted(event.type for event in events_of(using)) == ["first", "second", "third"]
+
+
+def test_an_ephemeral_event_is_announced_on_commit_and_not_stored(using, announced):
+    with transaction.atomic(using=using):
+        livepush.send(["a", "b"], "typing", {"who": "ann"}, ephemeral=True, using=using)
+        assert announced == []
+    assert [(event.number, event.group, event.data) for event in announced[0].events] == [
+        (None, "a", '{"who":"ann"}'),
+        (None, "b", '{"who":"ann"}'),
+    ]
+    assert not Event.objects.using(using).exists()
+
+
+def test_with_autocommit_off_the_event_waits_for_a_sweep(using, announced):
+    with transaction.atomic(using=using):
+        pass
+    transaction.set_autocommit(False, using=using)
+    try:
+        livepush.send("a", "t", using=using)
+        transaction.commit(using=using)
+    finally:
+        transaction.set_autocommit(True, using=using)
+    assert log.state(using).waiting
+    publishing.deliver(using)
+    assert len(announced) == 1
+
+
+def test_a_failing_settle_fails_no_caller_and_loses_nothing(using, announced, monkeypatch, caplog):
+    def fail(using):
+        raise RuntimeError("no log")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "settle", fail)
+        livepush.send("a", "t", using=using)
+    assert "Could not settle the log" in caplog.text
+    assert log.state(using).waiting
+    livepush.send("a", "t", using=using)
+    assert len(events_of(using)) == 2
+
+
+def test_a_failing_layer_fails_no_caller(transactional_db, monkeypatch, caplog):
+    def fail():
+        raise RuntimeError("no layer")
+
+    monkeypatch.setattr(layer, "configured", fail)
+    livepush.send("a", "t")
+    assert len(events_of("default")) == 1
+    assert "Could not announce" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_asend_sends_from_async_code(announced):
+    await livepush.asend("a", "t", 1)
+    assert [event.type for batch in announced for event in batch.events] == ["t"]
+    await sync_to_async(connections.close_all)()
+
+
+def crossing(using, key, barrier, n):
+    """Send to two groups in one transaction, every other thread in the opposite order, all in between at once."""
+    first, second = ("a", "b") if n % 2 else ("b", "a")
+    with transaction.atomic(using=using):
+        livepush.send(first, "t", n, key=key, using=using)
+        barrier.wait(20)
+        livepush.send(second, "t", n, key=key, using=using)
+
+
+@pytest.mark.parametrize("key", [None, "one"])
+def test_forty_concurrent_transactions_neither_deadlock_nor_wait_for_each_other(concurrent, announced, key):
+    """A barrier between the two sends: had one to wait for another's commit, nobody would pass."""
+    barrier = threading.Barrier(40)
+    for thread in [Thread(crossing, concurrent, key, barrier, n) for n in range(40)]:
+        thread.join()
+    publishing.deliver(concurrent)
+    events = events_of(concurrent)
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    assert len(events) == (80 if key is None else 2)
+    assert sorted(event for batch in announced for event in batch.events) == list(events)
+
+
+def test_of_concurrent_sends_with_one_key_exactly_one_is_delivered(concurrent, announced):
+    barrier = threading.Barrier(16)
+
+    def work():
+        barrier.wait(20)
+        livepush.send(["a", "b"], "t", key="k", using=concurrent)
+
+    for thread in [Thread(work) for _ in range(16)]:
+        thread.join()
+    publishing.deliver(concurrent)
+    assert sorted(event.group for event in events_of(concurrent)) == ["a", "b"]
+
+
+def test_a_sender_does_not_wait_for_a_settle_that_is_stuck(concurrent, announced, monkeypatch):
+    append(concurrent)
+    plain, stuck, go = log._give_positions, threading.Event(), threading.Event()
+
+    def stick(*args):
+        plain(*args)
+        stuck.set()
+        assert go.wait(20)
+
+    monkeypatch.setattr(log, "_give_positions", stick)
+    thread = Thread(publishing.deliver, concurrent)
+    assert stuck.wait(20)
+    try:
+        Thread(lambda: livepush.send("a", "t", using=concurrent)).join(5)
+    finally:
+        go.set()
+    thread.join()
+    assert len(events_of(concurrent)) == 2

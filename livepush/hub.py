@@ -38,6 +38,7 @@ class Log(Protocol):
     def read(self, groups: Collection[str] | None, after: int, upto: int) -> Page: ...
     def prune(self) -> int: ...
     def new_epoch(self, known: Position) -> bool: ...
+    def close(self) -> None: ...
 
 
 Listen = Callable[[Callable[[Batch], None], Callable[[bool], None]], Coroutine[Any, Any, None]]
@@ -145,9 +146,11 @@ class Hub:
     async def stop(self) -> None:
         """End the hub's tasks and its thread."""
         hubs.discard(self)
-        for task in self._tasks:
+        under_way = [*self._tasks, *self._reads.values(), *([self._tailing] if self._tailing else [])]
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
+        await self._run(self._log.close)
         await asyncio.to_thread(self._thread.shutdown)
 
     # Subscribers
@@ -308,7 +311,8 @@ class Hub:
             trusted = self.loop.time() >= self._trusted_from
             interval = self.options.tail_interval_with_layer if trusted else self.options.tail_interval
             try:
-                await asyncio.wait_for(self._wake.wait(), interval)
+                async with asyncio.timeout(interval):  # wait_for swallows a cancellation now and then
+                    await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()

@@ -45,6 +45,9 @@ class DatabaseLog:
     def new_epoch(self, known: Position) -> bool:
         return with_database(lambda: log.new_epoch(self._using, known))
 
+    def close(self) -> None:
+        connections.close_all()
+
     def _settle(self) -> None:
         for batch in log.settle(self._using):
             publishing.announce(batch)

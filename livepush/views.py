@@ -5,12 +5,14 @@ from __future__ import annotations
 from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 
 from livepush import auth, groups, log, publishing
 from livepush.conf import get_settings
 from livepush.wire import Position, Query, State, WireError, parse_query, poll_answer
 
 
+@csrf_exempt  # nothing is changed here, and other methods get livepush's own answer
 @transaction.non_atomic_requests
 def poll(request: HttpRequest) -> HttpResponse:
     """Answer ``GET poll/?group=…&since=POSITION`` at once; ``wait`` is heeded by the ASGI endpoint alone.
@@ -20,6 +22,9 @@ def poll(request: HttpRequest) -> HttpResponse:
     try:
         if request.method != "GET":
             raise WireError("bad_method", "Only GET is answered here.", 405)
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if length.isdigit() and int(length) > get_settings().MAX_EVENT_BYTES:
+            raise WireError("too_large", "A body is not expected here, least of all one of this size.", 413)
         query = parse_query(
             request.META.get("QUERY_STRING", "").encode("latin-1"),
             request.headers.get("Last-Event-ID", ""),
@@ -33,6 +38,7 @@ def poll(request: HttpRequest) -> HttpResponse:
         return response
 
 
+@csrf_exempt
 @transaction.non_atomic_requests
 def needs_asgi(request: HttpRequest) -> HttpResponse:
     """Say that the streaming endpoints need ASGI."""

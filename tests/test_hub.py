@@ -1,0 +1,520 @@
+"""The hub and its connections, on a real log: gaps, lost announcements, replay, slow readers, resets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
+from django.utils import timezone
+
+from livepush import hub as hubs
+from livepush import log, runtime
+from livepush.connection import Connection, Reason, State
+from livepush.hub import Hub, Options
+from livepush.models import Event, LogHead
+from livepush.wire import Batch, Format, Position
+from livepush.wire import Event as WireEvent
+from tests.conftest import append
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OPTIONS = {
+    "tail_interval": 0.05,
+    "tail_interval_with_layer": 60.0,
+    "heartbeat": 60.0,
+    "write_timeout": 60.0,
+    "buffer_bytes": 10_000,
+    "window_events": 1000,
+    "window_bytes": 1_000_000,
+    "prune_interval": 0.0,
+    "drain": 1.0,
+}
+
+
+class Reader:
+    """A client of a hub: it notes what it gets, and takes nothing while it is held."""
+
+    def __init__(self, hub, groups, cursor=None):
+        self.messages = []
+        self.changed = asyncio.Event()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.closed = asyncio.Event()
+        self.connection = Connection(
+            hub, groups, cursor or hub.position, Format.TEXT, self.write, self.closed.set
+        )
+        hub.add(self.connection)
+        self.connection.start(())
+
+    async def write(self, frames):
+        if not self.open.is_set():
+            await self.open.wait()
+        self.messages += map(json.loads, frames)
+        self.changed.set()
+
+    @property
+    def numbers(self):
+        return [int(message["id"].partition("-")[2]) for message in self.messages if "group" in message]
+
+    async def until(self, condition):
+        async with asyncio.timeout(10):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def until_numbers(self, *numbers):
+        await self.until(lambda: len(self.numbers) >= len(numbers))
+        assert self.numbers == list(numbers)
+
+
+def in_database(work, *args):
+    return sync_to_async(work)(*args)
+
+
+@pytest.fixture
+async def make_hub():
+    made = []
+
+    async def make(listen=None, **options):
+        hub = Hub(runtime.DatabaseLog("default", 7 * 86_400), listen, Options(**{**OPTIONS, **options}))
+        made.append(hub)
+        await hub.ready
+        return hub
+
+    yield make
+    for hub in made:
+        await hub.stop()
+    await sync_to_async(connections.close_all)()
+
+
+async def silent(receive, healthy):
+    """A layer that brings nothing."""
+    await asyncio.Event().wait()
+
+
+def send(*groups, **kwargs):
+    append("default", *groups, **kwargs)
+
+
+async def settled(*groups, count=1, **kwargs):
+    """Append and settle; return the batches, unannounced."""
+
+    def work():
+        for _ in range(count):
+            send(*groups, **kwargs)
+        return list(log.settle("default"))
+
+    return await in_database(work)
+
+
+async def test_an_event_that_nothing_announced_arrives_by_the_tail(make_hub):
+    hub = await make_hub()
+    reader = Reader(hub, ["a"])
+    await settled("a")
+    await reader.until_numbers(1)
+
+
+async def test_an_event_that_nobody_settled_is_settled_by_the_hub(make_hub):
+    hub = await make_hub()
+    reader = Reader(hub, ["a"])
+    await in_database(send, "a")
+    await reader.until_numbers(1)
+
+
+async def test_an_announced_batch_needs_no_query(make_hub, monkeypatch):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    batches = await settled("a", count=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "_run", None)
+        hub.receive(batches[0])
+        await reader.until_numbers(1, 2, 3)
+
+
+async def test_a_repeated_announcement_is_not_news(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    batches = await settled("a", count=3) + await settled("a")
+    for batch in [*batches, *batches, batches[0], batches[1]]:
+        hub.receive(batch)
+    await reader.until_numbers(1, 2, 3, 4)
+    hub.receive(batches[1])
+    hub.receive((await settled("a"))[0])
+    await reader.until_numbers(1, 2, 3, 4, 5)
+
+
+async def test_announcements_out_of_order_are_routed_in_order(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    batches = [(await settled("a"))[0] for _ in range(4)]
+    for n in (2, 1, 3, 0):
+        hub.receive(batches[n])
+        await asyncio.sleep(0)
+    await reader.until_numbers(1, 2, 3, 4)
+
+
+async def test_a_lost_announcement_is_read_from_the_log_when_a_later_one_comes(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    batches = [(await settled("a"))[0] for _ in range(3)]
+    hub.receive(batches[2])
+    await reader.until_numbers(1, 2, 3)
+
+
+async def test_an_announcement_of_another_epoch_is_ignored(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    hub.receive(Batch("other", (WireEvent(1, "a", "t", "0", "time"),)))
+    hub.receive((await settled("a"))[0])
+    await reader.until_numbers(1)
+    assert reader.messages[0]["data"] == 1
+
+
+async def test_a_reader_gets_its_groups_and_no_others(make_hub):
+    hub = await make_hub()
+    ab, c = Reader(hub, ["a", "b"]), Reader(hub, ["c"])
+    for group in "abcab":
+        await settled(group)
+    await ab.until_numbers(1, 2, 4, 5)
+    await c.until_numbers(3)
+
+
+async def test_a_send_to_several_groups_reaches_a_reader_of_both_once(make_hub):
+    hub = await make_hub()
+    both, one = Reader(hub, ["a", "b"]), Reader(hub, ["b"])
+    await settled("a", "b")
+    await settled("b")
+    await both.until_numbers(1, 3)
+    await one.until_numbers(2, 3)
+
+
+async def test_a_reader_that_comes_back_is_served_from_memory(make_hub, monkeypatch):
+    hub = await make_hub()
+    reader = Reader(hub, ["a"])
+    start = hub.position
+    await settled("a", "b", count=2)
+    await reader.until_numbers(1, 3)
+
+    async def fail(*args):
+        raise AssertionError("the log was read")
+
+    monkeypatch.setattr(hub, "read", fail)
+    again, half = Reader(hub, ["a", "b"], start), Reader(hub, ["a", "b"], Position(hub.epoch, 1))
+    await again.until_numbers(1, 3)
+    await half.until_numbers(3)
+
+
+async def test_a_reader_from_before_the_hubs_memory_is_served_from_the_log(make_hub):
+    await settled("a", "b", count=5)
+    hub = await make_hub()
+    reader = Reader(hub, ["a", "b"], Position(hub.epoch, 2))
+    await reader.until_numbers(3, 5, 7, 9)
+    assert reader.connection.state is State.LIVE
+
+
+async def test_a_small_window_sends_readers_to_the_log_and_misses_nothing(make_hub):
+    hub = await make_hub(window_events=3)
+    start = hub.position
+    first = Reader(hub, ["a"])
+    await settled("a", "b", count=10)
+    await first.until_numbers(*range(1, 21, 2))
+    for cursor in range(21):
+        reader = Reader(hub, ["a", "b"], Position(start.epoch, cursor))
+        await reader.until_numbers(*range(cursor + 1 + cursor % 2, 21, 2))
+
+
+async def test_events_during_a_replay_come_after_it_once(make_hub):
+    await settled("a", count=300)
+    hub = await make_hub()
+    reader = Reader(hub, ["a"], Position(hub.epoch, 0))
+    reader.open.clear()
+    await settled("a", count=20)
+    await hub.refresh()
+    reader.open.set()
+    await reader.until_numbers(*range(1, 321))
+
+
+async def test_who_asks_for_the_same_page_at_one_time_shares_the_read(make_hub, monkeypatch):
+    await settled("a", count=5)
+    hub = await make_hub(silent)
+    reads = []
+    plain = hub._log.read
+    monkeypatch.setattr(hub._log, "read", lambda *args: reads.append(args) or plain(*args))
+    readers = [Reader(hub, ["a"], Position(hub.epoch, 0)) for _ in range(50)]
+    for reader in readers:
+        await reader.until_numbers(1, 2, 3, 4, 5)
+    assert len([args for args in reads if args[0]]) == 1
+
+
+async def test_a_slow_reader_falls_behind_and_catches_up_without_a_gap(make_hub):
+    hub = await make_hub()
+    slow, other = Reader(hub, ["a"]), Reader(hub, ["a"])
+    slow.open.clear()
+    data = json.dumps("x" * 1000)
+    for _ in range(10):
+        await settled("a", count=5, data=data)
+        await hub.refresh()
+    await other.until_numbers(*range(1, 51))
+    assert slow.connection.state is State.BEHIND
+    assert slow.connection._buffered == 0
+    slow.open.set()
+    await slow.until_numbers(*range(1, 51))
+    await slow.until(lambda: slow.connection.state is State.LIVE)
+    await settled("a")
+    await slow.until_numbers(*range(1, 52))
+
+
+async def test_a_short_stall_is_bridged_by_the_buffer(make_hub):
+    hub = await make_hub()
+    reader = Reader(hub, ["a"])
+    reader.open.clear()
+    for _ in range(5):
+        await settled("a")
+        await hub.refresh()
+    assert reader.connection.state is State.LIVE
+    reader.open.set()
+    await reader.until_numbers(1, 2, 3, 4, 5)
+
+
+async def test_a_reader_that_makes_no_progress_is_closed(make_hub):
+    hub = await make_hub(heartbeat=0.05, write_timeout=0.1)
+    reader = Reader(hub, ["a"])
+    reader.open.clear()
+    await settled("a")
+    await asyncio.wait_for(reader.closed.wait(), 10)
+    assert reader.connection.reason is Reason.SLOW
+    assert hub.subscribers == {}
+    assert hub.routes == {}
+
+
+async def test_a_pruned_cursor_gets_a_reset_and_goes_on_from_there(make_hub):
+    await settled("a", count=5)
+    await in_database(
+        lambda: Event.objects.filter(position__lte=3).update(created=timezone.now() - timedelta(days=8))
+    )
+    await in_database(log.prune, "default", timezone.now() - timedelta(days=7))
+    hub = await make_hub()
+    assert await hub.admit(Position(hub.epoch, 2)) == (hub.position, "pruned")
+    assert await hub.admit(Position(hub.epoch, 3)) == (Position(hub.epoch, 3), None)
+    reader = Reader(hub, ["a"], Position(hub.epoch, 2))
+    await reader.until(lambda: reader.messages)
+    assert reader.messages[0]["type"] == "livepush.reset"
+    assert reader.messages[0]["id"] == reader.messages[0]["position"] == str(hub.position)
+    await settled("a")
+    await reader.until_numbers(6)
+
+
+async def test_a_slow_reader_that_was_overtaken_by_prune_gets_a_reset(make_hub):
+    hub = await make_hub(window_events=2)
+    reader = Reader(hub, ["a"])
+    reader.open.clear()
+    await settled("a", count=30, data=json.dumps("x" * 1000))
+    await hub.refresh()
+    await settled("a", count=30, data=json.dumps("x" * 1000))
+    await hub.refresh()
+    assert reader.connection.state is State.BEHIND
+    await in_database(log.prune, "default", timezone.now() + timedelta(days=1))
+    reader.open.set()
+    await reader.until(lambda: any(message["type"] == "livepush.reset" for message in reader.messages))
+    await settled("a")
+    await reader.until(lambda: reader.numbers[-1:] == [61])
+
+
+async def test_a_restored_database_begins_a_new_epoch_and_resets_everyone(make_hub):
+    await settled("a", count=5)
+    hub = await make_hub()
+    before = hub.position
+    reader = Reader(hub, ["a"])
+    await in_database(lambda: (Event.objects.filter(position__gt=2).delete(), LogHead.objects.update(position=2)))
+    await reader.until(lambda: reader.messages)
+    assert reader.messages[0]["type"] == "livepush.reset"
+    assert hub.epoch != before.epoch
+    assert await hub.admit(before) == (hub.position, "epoch")
+    await settled("a")
+    await reader.until_numbers(3)
+
+
+async def test_a_flushed_log_resets_everyone(make_hub):
+    await settled("a", count=5)
+    hub = await make_hub()
+    reader = Reader(hub, ["a"])
+    await in_database(lambda: (Event.objects.all().delete(), LogHead.objects.all().delete()))
+    await reader.until(lambda: reader.messages)
+    assert reader.messages[0]["type"] == "livepush.reset"
+    await settled("a")
+    await reader.until_numbers(1)
+
+
+async def test_a_client_ahead_of_this_hub_is_no_error(make_hub):
+    hub = await make_hub(silent)
+    await settled("a", count=5)
+    assert hub.number == 0
+    assert await hub.admit(Position(hub.epoch, 4)) == (Position(hub.epoch, 4), None)
+    assert hub.number == 5
+    reader = Reader(hub, ["a"], Position(hub.epoch, 4))
+    await reader.until_numbers(5)
+
+
+async def test_a_client_ahead_of_the_log_is_reset(make_hub):
+    hub = await make_hub(silent)
+    assert await hub.admit(Position(hub.epoch, 4)) == (hub.position, "ahead")
+
+
+async def test_a_client_of_an_epoch_that_this_hub_has_not_heard_of_is_no_error(make_hub):
+    hub = await make_hub(silent)
+    await in_database(lambda: LogHead.objects.update(epoch="newer", position=9))
+    assert await hub.admit(Position("newer", 9)) == (Position("newer", 9), None)
+
+
+async def test_an_ephemeral_event_reaches_who_is_live_and_has_no_id(make_hub):
+    hub = await make_hub()
+    reader, both = Reader(hub, ["a"]), Reader(hub, ["a", "b"])
+    events = (WireEvent(None, "a", "typing", "1", "time", 7), WireEvent(None, "b", "typing", "1", "time", 7))
+    hub.receive(Batch("", events))
+    for each in (reader, both):
+        await each.until(lambda each=each: each.messages)
+        assert each.messages == [{"group": "a", "type": "typing", "data": 1, "time": "time"}]
+
+
+async def test_a_group_added_later_comes_from_its_position_on(make_hub):
+    hub = await make_hub()
+    reader = Reader(hub, ["a"])
+    await settled("b")
+    await settled("a")
+    await reader.until_numbers(2)
+    assert reader.connection.subscribe(["b"]) == Position(hub.epoch, 2)
+    await settled("b")
+    await reader.until_numbers(2, 3)
+    reader.connection.unsubscribe(["a"])
+    await settled("a")
+    await settled("b")
+    await reader.until_numbers(2, 3, 5)
+
+
+async def test_a_group_added_while_behind_brings_nothing_from_before(make_hub):
+    hub = await make_hub()
+    reader = Reader(hub, ["a"])
+    reader.open.clear()
+    await settled("a", "b", count=3)
+    await hub.refresh()
+    reader.connection.subscribe(["b"])
+    await settled("a", count=30, data=json.dumps("x" * 1000))
+    await hub.refresh()
+    assert reader.connection.state is State.BEHIND
+    await settled("b")
+    reader.open.set()
+    await reader.until_numbers(1, 3, 5, *range(7, 37), 37)
+
+
+async def test_a_drain_tells_everyone_to_come_back_and_closes(make_hub):
+    hub = await make_hub()
+    readers = [Reader(hub, ["a"]) for _ in range(20)]
+    hub.drain()
+    for reader in readers:
+        await asyncio.wait_for(reader.closed.wait(), 10)
+        assert reader.connection.reason is Reason.DRAIN
+    retries = [reader.messages[-1]["retry"] for reader in readers]
+    assert {message["type"] for reader in readers for message in reader.messages} == {"livepush.bye"}
+    assert all(0 <= retry <= 1000 for retry in retries)
+    assert len(set(retries)) > 10
+
+
+async def test_a_drain_lets_what_is_being_written_end(make_hub):
+    hub = await make_hub()
+    reader = Reader(hub, ["a"])
+    reader.open.clear()
+    await settled("a")
+    await hub.refresh()
+    hub.drain()
+    reader.open.set()
+    await asyncio.wait_for(reader.closed.wait(), 10)
+    assert [message["type"] for message in reader.messages] == ["t", "livepush.bye"]
+
+
+async def test_a_quiet_stream_hears_from_the_server(make_hub):
+    hub = await make_hub(heartbeat=0.05)
+    reader = Reader(hub, ["a"])
+    await settled("b")
+    await reader.until(lambda: reader.messages and reader.messages[-1].get("position", "").endswith("-1"))
+    assert {message["type"] for message in reader.messages} == {"livepush.position"}
+
+
+async def test_a_hub_prunes_by_itself(make_hub):
+    await settled("a", count=3)
+    await in_database(lambda: Event.objects.update(created=timezone.now() - timedelta(days=8)))
+    hub = await make_hub(prune_interval=0.02)
+    async with asyncio.timeout(10):
+        while (await in_database(log.state, "default")).floor != 3:
+            await hub.refresh()
+    assert await in_database(Event.objects.count) == 0
+
+
+async def test_rows_deleted_by_hand_leave_a_hole_and_no_standstill(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    await settled("a", count=5)
+    await in_database(lambda: Event.objects.filter(position__in=[2, 5]).delete())
+    await hub.refresh()
+    await reader.until_numbers(1, 3, 4)
+    hub.receive((await settled("a"))[0])
+    await reader.until_numbers(1, 3, 4, 6)
+
+
+async def test_a_log_that_can_not_be_read_is_tried_again(make_hub, monkeypatch, caplog):
+    hub = await make_hub()
+    reader = Reader(hub, ["a"])
+    failed = asyncio.Event()
+
+    def fail():
+        hub.loop.call_soon_threadsafe(failed.set)
+        raise OSError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub._log, "sweep", fail)
+        await settled("a")
+        await asyncio.wait_for(failed.wait(), 10)
+    await reader.until_numbers(1)
+
+
+async def test_a_closed_reader_is_forgotten(make_hub):
+    hub = await make_hub()
+    reader = Reader(hub, ["a", "b"])
+    reader.connection.close(Reason.GONE)
+    assert (hub.subscribers, hub.routes) == ({}, {})
+    assert not reader.closed.is_set()
+
+
+async def test_a_write_that_fails_closes_the_reader(make_hub):
+    hub = await make_hub()
+    reader = Reader(hub, ["a"])
+
+    async def fail(frames):
+        raise ConnectionError
+
+    reader.connection._write = fail
+    await settled("a")
+    await asyncio.wait_for(reader.closed.wait(), 10)
+    assert reader.connection.reason is Reason.FAILED
+
+
+async def test_the_process_knows_a_position_while_a_hub_runs(make_hub):
+    assert hubs.known_position() is None
+    hub = await make_hub()
+    assert hubs.known_position() == hub.position
+
+
+async def test_a_batch_announced_in_another_thread_reaches_this_hub(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+
+    def work():
+        send("a")
+        for batch in log.settle("default"):
+            hubs.announce(batch)
+
+    await in_database(work)
+    await reader.until_numbers(1)

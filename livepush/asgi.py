@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 def get_asgi_application() -> Application:
     """Return Django's ASGI application with livepush's endpoints in front."""
     django = django_asgi.get_asgi_application()
-    from livepush.routing import Application  # asgi.py is imported before Django's apps are ready, so not above
+    from livepush.routing import (
+        Application,
+    )  # asgi.py is imported before Django's apps are ready, so not above
 
     return Application(django)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
-from django.http.request import is_same_domain
+from django.utils.http import is_same_domain
 
 from livepush import groups as rules
 from livepush.wire import Close, WireError
@@ -44,7 +44,7 @@ class Admission(NamedTuple):
 
 def request_of(scope: Mapping[str, Any]) -> HttpRequest:
     """Return an ASGI scope, of a WebSocket too, as a Django request without a body."""
-    return ASGIRequest({"method": "GET", **scope}, BytesIO())  # type: ignore[arg-type]
+    return ASGIRequest({"method": "GET", **scope}, BytesIO())
 
 
 def handshake(request: HttpRequest) -> Handshake:
@@ -76,9 +76,7 @@ def check_origin(request: HttpRequest) -> None:
     for trusted in map(urlsplit, settings.CSRF_TRUSTED_ORIGINS):
         if parts.scheme == trusted.scheme and is_same_domain(parts.netloc, trusted.netloc.lstrip("*")):
             return
-    raise WireError(
-        "bad_origin", "The origin is another site's: add it to CSRF_TRUSTED_ORIGINS.", 403, Close.FORBIDDEN
-    )
+    raise WireError("bad_origin", "The origin is another site's: add it to CSRF_TRUSTED_ORIGINS.", 403, Close.FORBIDDEN)
 
 
 def user_of(request: HttpRequest) -> Any:
@@ -101,7 +99,11 @@ def user_of(request: HttpRequest) -> Any:
 
 
 def admit_sync(
-    scope: Mapping[str, Any], request: HttpRequest, view: Handshake, groups: Iterable[str], right: str = rules.READ
+    scope: Mapping[str, Any],
+    request: HttpRequest,
+    view: Handshake,
+    groups: Iterable[str],
+    right: str = rules.READ,
 ) -> tuple[Any, set[str], rules.Questions]:
     """Return who came, the groups that sync rules grant, and what async rules were asked. Uses the database."""
     user = scope.get("user")

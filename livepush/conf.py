@@ -75,7 +75,7 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     default = getattr(Settings(), name)
-    if isinstance(default, bool) or isinstance(default, str):
+    if isinstance(default, bool | str):
         if isinstance(value, type(default)):
             return value
     elif not isinstance(value, bool) and isinstance(value, int | float) and _in_range(name, value):

@@ -37,7 +37,8 @@ class Rule:
         except TypeError as error:
             expected = ", ".join(["user", *names])
             raise InvalidRule(
-                f"The rule for {pattern!r} does not fit its pattern ({error}): expected {function.__name__}({expected})."
+                f"The rule for {pattern!r} does not fit its pattern ({error}): "
+                f"expected {function.__name__}({expected})."
             ) from error
 
     def match(self, group: str) -> dict[str, Any] | None:
@@ -110,15 +111,11 @@ def ask_sync(user: Any, groups: Iterable[str], request: Any, right: str = READ) 
     granted: set[str] = set()
     questions: Questions = []
     for name in groups:
-        matches = [
-            (rule, values) for rule in rules if rule.right == right and (values := rule.match(name)) is not None
-        ]
+        matches = [(rule, values) for rule in rules if rule.right == right and (values := rule.match(name)) is not None]
         if any(_ask(rule, user, values, request) for rule, values in matches if not rule.is_async):
             granted.add(name)
         else:
-            questions += [
-                (name, _answer(rule, user, values, request)) for rule, values in matches if rule.is_async
-            ]
+            questions += [(name, _answer(rule, user, values, request)) for rule, values in matches if rule.is_async]
     return granted, questions
 
 

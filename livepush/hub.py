@@ -19,7 +19,19 @@ from weakref import WeakSet
 
 from livepush.connection import Subscriber
 from livepush.window import Window
-from livepush.wire import HEARTBEAT, Batch, Event, Format, Page, Position, State, encode, join, once_a_send, own
+from livepush.wire import (
+    HEARTBEAT,
+    Batch,
+    Event,
+    Format,
+    Page,
+    Position,
+    State,
+    encode,
+    join,
+    once_a_send,
+    own,
+)
 
 logger = logging.getLogger("livepush")
 
@@ -146,7 +158,11 @@ class Hub:
     async def stop(self) -> None:
         """End the hub's tasks and its thread."""
         hubs.discard(self)
-        under_way = [*self._tasks, *self._reads.values(), *([self._tailing] if self._tailing else [])]
+        under_way: list[asyncio.Future[Any]] = [
+            *self._tasks,
+            *self._reads.values(),
+            *([self._tailing] if self._tailing else []),
+        ]
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
@@ -380,7 +396,7 @@ class Hub:
             await asyncio.sleep(self.options.prune_interval * random.uniform(0.5, 1.5))
             try:
                 while await self._run(self._log.prune):
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # noqa: ASYNC110 (to let others at the log in between)
             except Exception as error:
                 logger.warning("Could not prune the log (%s); trying again later.", error)
 

@@ -83,7 +83,8 @@ def state(using: str) -> State:
 
 
 def read(using: str, groups: Collection[str] | None, after: int, upto: int, limit: int = 500) -> Page:
-    """Return the events of some groups (``None``: of all) with numbers in ``(after, upto]``, in order.
+    """Return the events of some groups (``None``: of all) with numbers in ``(after, upto]``, in order; one more
+    than ``limit`` at most.
 
     ``upto`` must not be beyond the head as it was before. The page is read before the state: where the state's
     floor is above ``after``, or its epoch is another, the page may have holes and must not be served.
@@ -120,12 +121,12 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
         for position, created in rows.values_list("position", "created")[:batch]:
             if created >= before:
                 break
-            last, count = position, count + 1
+            last, count = position or last, count + 1
         if not count:
             return 0
         LogFloor.objects.using(using).filter(pk=1).update(position=last)
         doomed = Event.objects.using(using).filter(position__gt=floor, position__lte=last)
-        doomed._raw_delete(using)  # type: ignore[attr-defined]  # no signals, no cascade: one statement
+        doomed._raw_delete(using)  # no signals, no cascade: one statement
         return count
 
 
@@ -150,7 +151,7 @@ def _settle_batch(using: str) -> Batch | None:
         kept = [row for row in rows if row.id not in repeats]
         events = tuple(row.at(number) for number, row in enumerate(kept, head.position + 1))
         if repeats:
-            Event.objects.using(using).filter(pk__in=repeats)._raw_delete(using)  # type: ignore[attr-defined]
+            Event.objects.using(using).filter(pk__in=repeats)._raw_delete(using)
         if events:
             _give_positions(connection, [row.id for row in kept], head.position + 1)
             LogHead.objects.using(using).filter(pk=1).update(position=head.position + len(events))

@@ -37,7 +37,7 @@ class Event(models.Model):
     group = ExactCharField(_("group"), max_length=wire.MAX_GROUP_LENGTH)
     type = ExactCharField(_("type"), max_length=wire.MAX_TYPE_LENGTH)
     data = ExactTextField(_("data"), help_text=_("JSON, as it was encoded at send"))
-    key = ExactCharField(_("key"), max_length=200, null=True, blank=True)  # noqa: DJ001 (null: no key)
+    key = ExactCharField(_("key"), max_length=200, null=True, blank=True)
     send = models.BigIntegerField(_("send"), null=True, editable=False)
     created = models.DateTimeField(_("created"))
 
@@ -55,7 +55,9 @@ class Event(models.Model):
             models.Index(fields=["group", "position"], name="livepush_group_position"),
             models.Index(fields=["key"], name="livepush_key"),
             models.Index(
-                fields=["position", "id"], name="livepush_unsettled", condition=models.Q(position__isnull=True)
+                fields=["position", "id"],
+                name="livepush_unsettled",
+                condition=models.Q(position__isnull=True),
             ),
         ]
 
@@ -79,7 +81,7 @@ class ChannelGroup(models.Model):
         verbose_name_plural = _("channel groups")
 
     def __str__(self) -> str:
-        return self.name
+        return str(self.name)
 
 
 class LogHead(models.Model):

@@ -21,7 +21,14 @@ from django.utils import timezone
 
 from livepush import hub, layer, log, wire
 from livepush.conf import get_settings
-from livepush.exceptions import EventTooLarge, InvalidData, InvalidEvent, InvalidGroup, InvalidKey, InvalidType
+from livepush.exceptions import (
+    EventTooLarge,
+    InvalidData,
+    InvalidEvent,
+    InvalidGroup,
+    InvalidKey,
+    InvalidType,
+)
 
 logger = logging.getLogger("livepush")
 
@@ -169,9 +176,7 @@ def after_commit(delivery: Delivery) -> None:
         transaction.on_commit(delivery, using=delivery.using)
 
 
-def _checked(
-    groups: Group | Iterable[Group], type: object, data: Any, key: object, ephemeral: bool
-) -> Sent:
+def _checked(groups: Group | Iterable[Group], type: object, data: Any, key: object, ephemeral: bool) -> Sent:
     problem = wire.type_problem(type)
     if problem is not None:
         raise InvalidType(f"{type!r} is not a type: {problem}.")
@@ -179,8 +184,8 @@ def _checked(
         raise InvalidKey(f"{key!r} is not a key: expected a string of 1 to {MAX_KEY_LENGTH} characters.")
     if key is not None and ephemeral:
         raise InvalidEvent("An ephemeral event is not stored, so a key can't be kept: drop key= or ephemeral=True.")
-    one = isinstance(groups, str | Model) or not isinstance(groups, Iterable)
-    names = tuple(dict.fromkeys(group_name(group) for group in ([groups] if one else groups)))  # type: ignore[list-item]
+    several = isinstance(groups, Iterable) and not isinstance(groups, str | Model)
+    names = tuple(dict.fromkeys(group_name(group) for group in (groups if several else [groups])))  # type: ignore[arg-type,union-attr]
     if not names:
         raise InvalidGroup("There is no group to send to: expected one name or a list with at least one.")
     return Sent(names, str(type), _encode(data), key if isinstance(key, str) else None, ephemeral)
@@ -188,9 +193,7 @@ def _checked(
 
 def _encode(data: Any) -> str:
     try:
-        text = json.dumps(
-            data, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":")
-        )
+        text = json.dumps(data, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidData(

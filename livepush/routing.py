@@ -1,6 +1,6 @@
-"""Where the endpoints are; for projects with a ``ProtocolTypeRouter`` of their own, as Channels' ``URLRouter`` takes them.
+"""Where the endpoints are.
 
-::
+For projects with a ``ProtocolTypeRouter`` of their own, as Channels' ``URLRouter`` takes them::
 
     application = ProtocolTypeRouter({
         "http": URLRouter([*livepush.routing.http_urlpatterns(), re_path("", get_asgi_application())]),

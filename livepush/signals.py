@@ -237,7 +237,12 @@ def _connect(model: type[Model], events: ModelEvents, *, connect: bool = True) -
     def post_delete_(sender: Any, instance: Model, using: str, **kwargs: Any) -> None:
         events.after_delete(instance, using)
 
-    receivers = ((pre_save, pre_save_), (post_save, post_save_), (pre_delete, pre_delete_), (post_delete, post_delete_))
+    receivers = (
+        (pre_save, pre_save_),
+        (post_save, post_save_),
+        (pre_delete, pre_delete_),
+        (post_delete, post_delete_),
+    )
     for signal, receiver in receivers:
         _wire(signal, receiver, model, f"livepush.{model._meta.label}", connect)
     for name in events.m2m:
@@ -255,7 +260,13 @@ def _wire(signal: Any, receiver: Callable[..., None], sender: Any, uid: str, con
 
 def _m2m_receiver(events: ModelEvents, name: str) -> Callable[..., None]:
     def receive(
-        sender: Any, instance: Model, action: str, reverse: bool, pk_set: set[Any] | None, using: str, **kwargs: Any
+        sender: Any,
+        instance: Model,
+        action: str,
+        reverse: bool,
+        pk_set: set[Any] | None,
+        using: str,
+        **kwargs: Any,
     ) -> None:
         if action == "pre_clear" and reverse:
             found = events.model._base_manager.using(using).filter(**{name: instance.pk})
@@ -267,4 +278,3 @@ def _m2m_receiver(events: ModelEvents, name: str) -> Callable[..., None]:
             events.after_m2m(name, others if reverse else [instance], using)
 
     return receive
-

@@ -222,9 +222,7 @@ def type_problem(name: object) -> str | None:
 def envelope(event: Event, epoch: str) -> str:
     """Return an event as a JSON object; its data is put in as it was encoded at ``send``."""
     head = "{" if event.number is None else f'{{"id":"{epoch}-{event.number}",'
-    return (
-        f'{head}"group":"{event.group}","type":"{event.type}","data":{event.data},"time":"{event.time}"}}'
-    )
+    return f'{head}"group":"{event.group}","type":"{event.type}","data":{event.data},"time":"{event.time}"}}'
 
 
 def sse_event(event: Event, epoch: str) -> str:
@@ -261,7 +259,8 @@ def join(parts: Sequence[str], format: Format) -> tuple[bytes | str, ...]:
 def own(type: str, format: Format, **fields: Any) -> tuple[bytes | str, ...]:
     """Return the frames of what livepush itself says, e.g. ``own("bye", Format.SSE, retry=500)``.
 
-    A ``position`` is also sent as ``id``, but in a reply; a ``retry`` (milliseconds) also as an EventSource's reconnection time.
+    A ``position`` is also sent as ``id``, but in a reply; a ``retry`` (milliseconds) also as an EventSource's
+    reconnection time.
     """
     moves = "position" in fields and type != "reply"
     if moves:
@@ -276,7 +275,13 @@ def own(type: str, format: Format, **fields: Any) -> tuple[bytes | str, ...]:
 
 
 def hello(
-    position: Position, format: Format, *, heartbeat: float, retry: int, groups: Iterable[str], refused: Iterable[str]
+    position: Position,
+    format: Format,
+    *,
+    heartbeat: float,
+    retry: int,
+    groups: Iterable[str],
+    refused: Iterable[str],
 ) -> tuple[bytes | str, ...]:
     """Return the first frame of every stream; ``position`` is the cursor that the replay starts from."""
     return own(
@@ -323,10 +328,13 @@ def parse_command(text: str, max_groups: int = 100) -> Command:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise WireError("bad_command", "The command is malformed: expected a JSON object.") from error
-    if not isinstance(value, dict) or value.get("command") not in ("subscribe", "unsubscribe", "send", "ping"):
-        raise WireError(
-            "bad_command", 'The command is unknown: expected "subscribe", "unsubscribe", "send" or "ping".'
-        )
+    if not isinstance(value, dict) or value.get("command") not in (
+        "subscribe",
+        "unsubscribe",
+        "send",
+        "ping",
+    ):
+        raise WireError("bad_command", 'The command is unknown: expected "subscribe", "unsubscribe", "send" or "ping".')
     ref = value.get("ref")
     if ref is not None and (isinstance(ref, bool) or not isinstance(ref, str | int) or len(str(ref)) > 100):
         raise WireError("bad_command", "ref is malformed: expected a string or a whole number.")

@@ -68,6 +68,11 @@ elif layer == "core":
     CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": [redis_url], "capacity": int(os.environ.get("LIVEPUSH_TEST_CAPACITY", "100"))},
+            "CONFIG": {
+                "hosts": [redis_url],
+                "capacity": int(os.environ.get("LIVEPUSH_TEST_CAPACITY", "100")),
+            },
         }
     }
+if os.environ.get("LIVEPUSH_TEST_ATOMIC"):
+    DATABASES["default"]["ATOMIC_REQUESTS"] = True

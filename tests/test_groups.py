@@ -30,7 +30,10 @@ def test_what_no_rule_matches_is_denied():
 
 
 def test_a_rule_decides_by_the_patterns_values():
-    assert granted(AnonymousUser(), "board", "order:7", "order:1000", "order:x", "order:-1") == {"board", "order:7"}
+    assert granted(AnonymousUser(), "board", "order:7", "order:1000", "order:x", "order:-1") == {
+        "board",
+        "order:7",
+    }
 
 
 def test_async_rules_are_awaited():

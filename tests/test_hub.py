@@ -44,9 +44,7 @@ class Reader:
         self.open = asyncio.Event()
         self.open.set()
         self.closed = asyncio.Event()
-        self.connection = Connection(
-            hub, groups, cursor or hub.position, Format.TEXT, self.write, self.closed.set
-        )
+        self.connection = Connection(hub, groups, cursor or hub.position, Format.TEXT, self.write, self.closed.set)
         hub.add(self.connection)
         self.connection.start(())
 
@@ -293,9 +291,7 @@ async def test_a_reader_that_makes_no_progress_is_closed(make_hub):
 
 async def test_a_pruned_cursor_gets_a_reset_and_goes_on_from_there(make_hub):
     await settled("a", count=5)
-    await in_database(
-        lambda: Event.objects.filter(position__lte=3).update(created=timezone.now() - timedelta(days=8))
-    )
+    await in_database(lambda: Event.objects.filter(position__lte=3).update(created=timezone.now() - timedelta(days=8)))
     await in_database(log.prune, "default", timezone.now() - timedelta(days=7))
     hub = await make_hub()
     assert await hub.admit(Position(hub.epoch, 2)) == (hub.position, "pruned")

@@ -49,7 +49,18 @@ circular.append(circular)
 
 @pytest.mark.parametrize(
     "data",
-    [float("nan"), float("inf"), {1, 2}, object(), {(1, 2): 3}, circular, nested(100_000), "a\0b", "\ud800", b"x"],
+    [
+        float("nan"),
+        float("inf"),
+        {1, 2},
+        object(),
+        {(1, 2): 3},
+        circular,
+        nested(100_000),
+        "a\0b",
+        "\ud800",
+        b"x",
+    ],
     ids=["nan", "inf", "set", "object", "tuple key", "circular", "deep", "nul", "surrogate", "bytes"],
 )
 def test_data_that_json_cant_carry_is_refused(data, db):
@@ -90,7 +101,11 @@ def test_every_refusal_says_what_was_expected_and_is_a_value_error():
 def test_data_is_encoded_as_djangos_encoder_does(db):
     when = datetime(2026, 1, 31, 12, tzinfo=UTC)
     identity = uuid.UUID(int=7)
-    livepush.send("a", "t", {"d": date(2026, 1, 31), "t": when, "n": Decimal("1.50"), "u": identity, "l": gettext_lazy("x")})
+    livepush.send(
+        "a",
+        "t",
+        {"d": date(2026, 1, 31), "t": when, "n": Decimal("1.50"), "u": identity, "l": gettext_lazy("x")},
+    )
     assert json.loads(Event.objects.get().data) == {
         "d": "2026-01-31",
         "t": "2026-01-31T12:00:00Z",
@@ -152,10 +167,9 @@ def test_a_rolled_back_savepoint_sends_nothing_and_the_rest_goes_out(using, anno
 
 
 def test_a_first_send_in_a_rolled_back_savepoint_does_not_keep_the_second_from_going_out(using, announced):
-    with transaction.atomic(using=using):
-        with pytest.raises(RuntimeError), transaction.atomic(using=using):
-            livepush.send("a", "inner", using=using)
-            raise RuntimeError
+    with transaction.atomic(using=using), pytest.raises(RuntimeError), transaction.atomic(using=using):
+        livepush.send("a", "inner", using=using)
+        raise RuntimeError
     with transaction.atomic(using=using):
         livepush.send("a", "outer", using=using)
     assert [event.type for batch in announced for event in batch.events] == ["outer"]

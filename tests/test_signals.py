@@ -109,7 +109,9 @@ def test_deleted_is_sent_with_the_primary_key_that_is_gone(order):
     pk = order.pk
     with capture_events() as events:
         order.delete()
-    assert [(sent.type, sent.groups, sent.payload["id"]) for sent in events] == [("order.deleted", (f"order:{pk}",), pk)]
+    assert [(sent.type, sent.groups, sent.payload["id"]) for sent in events] == [
+        ("order.deleted", (f"order:{pk}",), pk)
+    ]
 
 
 def test_a_cascade_sends_deleted_for_each(order):

@@ -89,12 +89,17 @@ def test_a_position_survives_the_round_trip():
 
 
 @pytest.mark.parametrize(
-    "text", ["17", "-17", "a1-", "a1-x", "A1-7", "a1-7 ", "a1-7\n", "a1--7", f"a1-{2**63}", "a1-٣", "a" * 17 + "-1"]
+    "text",
+    ["17", "-17", "a1-", "a1-x", "A1-7", "a1-7 ", "a1-7\n", "a1--7", f"a1-{2**63}", "a1-٣", "a" * 17 + "-1"],
 )
 def test_a_malformed_position_is_refused(text):
     with pytest.raises(WireError) as caught:
         wire.parse_position(text)
-    assert (caught.value.code, caught.value.status, caught.value.close) == ("bad_position", 400, Close.BAD_REQUEST)
+    assert (caught.value.code, caught.value.status, caught.value.close) == (
+        "bad_position",
+        400,
+        Close.BAD_REQUEST,
+    )
 
 
 def test_a_query_keeps_groups_in_order_and_once():

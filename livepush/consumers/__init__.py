@@ -1,1 +1,4 @@
-"""The ASGI endpoints: raw applications, since Channels' consumers cost a thread hop a message and a layer channel each."""
+"""The ASGI endpoints.
+
+Raw applications: Channels' consumers cost a thread hop a message and a layer channel each.
+"""

@@ -81,9 +81,7 @@ async def admit(scope: Scope, names: tuple[str, ...], right: str = groups.READ) 
     """Return who came and which of the groups they may read (or send to)."""
     request = auth.request_of(scope)
     view = auth.handshake(request)
-    user, granted, questions = await runtime.in_thread(
-        lambda: auth.admit_sync(scope, request, view, names, right)
-    )
+    user, granted, questions = await runtime.in_thread(lambda: auth.admit_sync(scope, request, view, names, right))
     return auth.admission(user, names, granted | await groups.ask_async(questions))
 
 

@@ -55,7 +55,13 @@ async def refuse(send: Send, error: WireError) -> None:
 
 
 async def serve(
-    scope: Scope, receive: Receive, send: Send, entry: Entry, cursor: Position, lost: str | None, format: Format
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    entry: Entry,
+    cursor: Position,
+    lost: str | None,
+    format: Format,
 ) -> None:
     """Stream until one side closes."""
 
@@ -130,7 +136,11 @@ async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
     """Send for a client that has the right to."""
     admission = await admit(scope, command.groups, groups.SEND)
     if not admission.granted:
-        return {"ok": False, "code": "forbidden", "message": "Nothing may be sent to this group from a client."}
+        return {
+            "ok": False,
+            "code": "forbidden",
+            "message": "Nothing may be sent to this group from a client.",
+        }
     try:
         await publishing.asend(admission.granted, command.type, command.data)
     except InvalidEvent as error:

@@ -27,7 +27,7 @@ def livepush(context: template.Context, *groups: Group | None) -> SafeString:
     """
     request = context.get("request")
     position = positions.of(request) if request is not None else None
-    names = [group_name(group) for group in groups if group not in (None, "")]  # type: ignore[arg-type]
+    names = [group_name(group) for group in groups if group not in (None, "")]
     nonce = _nonce(context, request)
     return format_html(
         '<script defer src="{}" data-livepush data-url="{}" data-groups="{}" data-position="{}"{}></script>',

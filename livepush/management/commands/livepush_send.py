@@ -25,7 +25,7 @@ class Command(BaseCommand):
             data = json.loads(options["data"])
         except ValueError as error:
             raise CommandError(
-                f"The data is not JSON ({error}). Quote it for the shell: '{{\"status\": \"shipped\"}}'."
+                f'The data is not JSON ({error}). Quote it for the shell: \'{{"status": "shipped"}}\'.'
             ) from error
         try:
             publishing.send(

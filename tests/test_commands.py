@@ -1,0 +1,89 @@
+"""The management commands."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from livepush import log
+from livepush.models import Event
+from tests.conftest import append, events_of, settle
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def run(*args, **options):
+    out = StringIO()
+    call_command(*args, stdout=out, no_color=True, **options)
+    return out.getvalue()
+
+
+def test_send_sends_json():
+    assert run("livepush_send", "board", "status", '{"a": 1}') == "Sent status to board.\n"
+    assert [(event.type, event.data) for event in events_of("default")] == [("status", '{"a":1}')]
+
+
+def test_send_takes_several_groups_and_a_key():
+    for _ in range(2):
+        run("livepush_send", "a,b", "status", key="k")
+    assert sorted(event.group for event in events_of("default")) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("a b", "t"), "'a b' is not a group"),
+        (("a", "error"), "'error' is not a type"),
+        (("a", "t", "{a:1}"), "The data is not JSON .* Quote it for the shell"),
+    ],
+)
+def test_send_says_what_is_wrong(args, message):
+    with pytest.raises(CommandError, match=message):
+        run("livepush_send", *args)
+
+
+def test_tail_prints_events_from_a_position_on():
+    start = log.state("default").position
+    for n in range(4):
+        append("default", "ab"[n % 2], data=str(n))
+    lines = run("livepush_tail", "a", since=str(start), count=2).splitlines()
+    assert [line.split()[1:] for line in lines] == [
+        [f"{start.epoch}-1", "a", "t", "0"],
+        [f"{start.epoch}-3", "a", "t", "2"],
+    ]
+
+
+def test_tail_prints_envelopes():
+    start = log.state("default").position
+    append("default", "a", data='{"x":1}')
+    settle("default")
+    assert json.loads(run("livepush_tail", since=str(start), count=1, json=True)) == {
+        "id": f"{start.epoch}-1",
+        "group": "a",
+        "type": "t",
+        "data": {"x": 1},
+        "time": events_of("default")[0].time,
+    }
+
+
+def test_tail_refuses_a_position_that_the_log_does_not_hold():
+    with pytest.raises(CommandError, match="The log does not hold that position: it goes from"):
+        run("livepush_tail", since="other-1")
+    with pytest.raises(CommandError, match="The position is malformed"):
+        run("livepush_tail", since="x")
+
+
+def test_prune_deletes_what_is_past_its_retention():
+    for _ in range(5):
+        append("default")
+    settle("default")
+    Event.objects.filter(position__lte=3).update(created=timezone.now() - timedelta(days=8))
+    assert run("livepush_prune", batch=2) == "Deleted 3 events.\n"
+    assert run("livepush_prune", seconds=0) == "Deleted 2 events.\n"
+    with pytest.raises(CommandError, match="must not be negative"):
+        run("livepush_prune", seconds=-1)

@@ -1,0 +1,105 @@
+"""The tag, and the position that a page carries."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.signals import request_started
+from django.template import Context, Template
+from django.test import RequestFactory, override_settings
+
+import livepush
+from livepush import exceptions, log, positions
+from tests.conftest import append
+from tests.shop.models import Order
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def render(tag, **context):
+    return Template("{% load livepush %}" + tag).render(Context(context))
+
+
+def attributes(text):
+    return {name: html.unescape(value) for name, value in re.findall(r'([a-z-]+)="([^"]*)"', text)}
+
+
+def test_the_tag_is_one_deferred_script_without_code_in_the_page():
+    epoch = log.state("default").position.epoch
+    assert render("{% livepush 'board' %}") == (
+        '<script defer src="/static/livepush/livepush.js" data-livepush data-url="/livepush/" '
+        f'data-groups="[&quot;board&quot;]" data-position="{epoch}-0"></script>'
+    )
+
+
+def test_groups_may_be_instances_and_absent_ones_are_left_out():
+    order, user = Order.objects.create(), User.objects.create(username="ann")
+    text = render("{% livepush 'board' order user nobody '' %}", order=order, user=user, nobody=None)
+    assert json.loads(attributes(text)["data-groups"]) == ["board", f"order:{order.pk}", f"user:{user.pk}"]
+
+
+def test_a_malformed_group_is_an_error():
+    with pytest.raises(exceptions.InvalidGroup):
+        render("{% livepush 'a b' %}")
+
+
+def test_the_page_carries_the_position_of_its_requests_start(client):
+    before = log.state("default").position
+    request = RequestFactory().get("/")
+    request_started.send(sender=None, environ=request.environ)
+    livepush.send("board", "t")
+    assert attributes(render("{% livepush 'board' %}", request=request))["data-position"] == str(before)
+
+
+def test_a_page_of_the_site_carries_it_too(client):
+    livepush.send("board", "t")
+    assert attributes(client.get("/page/").text)["data-position"].endswith("-1")
+
+
+def test_what_waits_is_settled_before_the_position_is_taken(client):
+    append("default", "board")
+    assert attributes(client.get("/page/").text)["data-position"].endswith("-1")
+
+
+def test_a_request_costs_one_query(client, django_assert_num_queries):
+    client.get("/page/")
+    with django_assert_num_queries(1):
+        client.get("/page/")
+
+
+@override_settings(LIVEPUSH={"PAGE_POSITIONS": False})
+def test_positions_can_be_left_to_the_tag(client, monkeypatch):
+    asked = []
+    plain = positions.current
+    monkeypatch.setattr(positions, "current", lambda: asked.append(1) or plain())
+    client.get("/livepush/sse/")
+    assert asked == []
+    client.get("/page/")
+    assert asked == [1]
+
+
+def test_a_log_that_can_not_be_read_fails_no_request(client, monkeypatch, caplog):
+    def fail():
+        raise OSError("gone")
+
+    monkeypatch.setattr(positions, "current", fail)
+    assert client.get("/livepush/sse/").status_code == 501
+    assert "Could not note the log's position" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["context", "request"])
+def test_a_nonce_is_used_where_there_is_one(where):
+    request = RequestFactory().get("/")
+    if where == "request":
+        request.csp_nonce = "abc"
+    text = render("{% livepush 'board' %}", request=request, **({"csp_nonce": "abc"} if where == "context" else {}))
+    assert attributes(text)["nonce"] == "abc"
+
+
+@override_settings(ROOT_URLCONF="tests.elsewhere")
+def test_the_prefix_is_where_the_urls_are_included():
+    assert attributes(render("{% livepush 'board' %}"))["data-url"] == "/api/live/"

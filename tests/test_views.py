@@ -1,0 +1,158 @@
+"""The polling view, as WSGI serves it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import override_settings
+from django.utils import timezone
+
+import livepush
+from livepush import log
+from livepush.models import Event
+from tests.conftest import append, settle
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+URL = "/livepush/poll/"
+
+
+def position(client):
+    return client.get(URL, {"group": "board"}).json()["position"]
+
+
+def numbers(answer):
+    return [int(event["id"].partition("-")[2]) for event in answer.json()["events"]]
+
+
+def test_without_since_there_are_no_events_and_the_position_now(client):
+    livepush.send("board", "t", 1)
+    answer = client.get(URL, {"group": "board"})
+    epoch = log.state("default").position.epoch
+    assert answer.json() == {"events": [], "position": f"{epoch}-1", "reset": False, "refused": []}
+    assert answer["Cache-Control"] == "no-store, no-transform"
+
+
+def test_events_behind_a_position_come_in_order(client):
+    since = position(client)
+    livepush.send("board", "t", {"a": 1})
+    livepush.send("order:1000", "t", 2)
+    livepush.send("board", "u", 3)
+    answer = client.get(URL, {"group": "board", "since": since}).json()
+    assert [(event["type"], event["data"]) for event in answer["events"]] == [("t", {"a": 1}), ("u", 3)]
+    assert answer["position"].endswith("-3")
+
+
+def test_what_is_committed_and_not_settled_is_settled_first(client):
+    since = position(client)
+    append("default", "board")
+    assert numbers(client.get(URL, {"group": "board", "since": since})) == [1]
+
+
+def test_a_full_page_goes_on_from_its_last_event(client):
+    since = position(client)
+    for _ in range(600):
+        append("default", "board")
+    settle("default")
+    first = client.get(URL, {"group": "board", "since": since})
+    second = client.get(URL, {"group": "board", "since": first.json()["position"]})
+    assert numbers(first) + numbers(second) == list(range(1, 601))
+    assert len(numbers(first)) < 600
+
+
+def test_last_event_id_wins_over_since(client):
+    since = position(client)
+    append("default", "board")
+    append("default", "board")
+    settle("default")
+    epoch = since.partition("-")[0]
+    answer = client.get(URL, {"group": "board", "since": since}, headers={"Last-Event-ID": f"{epoch}-1"})
+    assert numbers(answer) == [2]
+
+
+@pytest.mark.parametrize("since", ["other-0", "{epoch}-99"])
+def test_a_position_that_the_log_can_not_continue_gets_a_reset(client, since):
+    epoch = position(client).partition("-")[0]
+    answer = client.get(URL, {"group": "board", "since": since.format(epoch=epoch)}).json()
+    assert answer == {"events": [], "position": f"{epoch}-0", "reset": True, "refused": []}
+
+
+def test_a_pruned_position_gets_a_reset(client):
+    since = position(client)
+    for _ in range(3):
+        append("default", "board")
+    settle("default")
+    Event.objects.filter(position__lte=2).update(created=timezone.now() - timedelta(days=8))
+    log.prune("default", timezone.now() - timedelta(days=7))
+    answer = client.get(URL, {"group": "board", "since": since}).json()
+    assert (answer["events"], answer["reset"], answer["position"][-2:]) == ([], True, "-3")
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("", 400, "no_group"),
+        ("group=nobody", 403, "forbidden"),
+        ("group=order:1000", 403, "forbidden"),
+        ("group=a%20b", 400, "bad_group"),
+        ("group=board&since=x", 400, "bad_position"),
+        ("group=board&wait=x", 400, "bad_wait"),
+        ("group=%FF", 400, "bad_query"),
+    ],
+)
+def test_a_refusal_is_json_with_a_stable_code(client, query, status, code):
+    answer = client.get(f"{URL}?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.json()["message"]
+
+
+def test_only_get_is_answered(client):
+    answer = client.post(URL, {"group": "board"})
+    assert (answer.status_code, answer.json()["code"], answer["Allow"]) == (405, "bad_method", "GET")
+
+
+def test_refused_groups_are_named_beside_granted_ones(client):
+    assert client.get(URL, {"group": ["board", "nobody"]}).json()["refused"] == ["nobody"]
+
+
+def test_a_users_own_group_needs_the_login(client):
+    user = User.objects.create_user("ann")
+    url = f"{URL}?group=user:{user.pk}"
+    assert client.get(url).status_code == 403
+    client.force_login(user)
+    assert client.get(url).status_code == 200
+    client.logout()
+    assert client.get(url).status_code == 403
+
+
+def test_async_rules_are_asked_too(client):
+    assert client.get(URL, {"group": "async:yes"}).status_code == 200
+    assert client.get(URL, {"group": "async:no"}).status_code == 403
+
+
+def test_tenants_are_told_by_the_request(client):
+    assert client.get(URL, {"group": "tenant:acme"}, headers={"X-Tenant": "acme"}).status_code == 200
+    assert client.get(URL, {"group": "tenant:acme"}, headers={"X-Tenant": "other"}).status_code == 403
+
+
+@override_settings(ALLOWED_HOSTS=["example.com"])
+def test_a_foreign_host_is_refused(client):
+    assert client.get(URL, {"group": "board"}).status_code == 400
+
+
+@pytest.mark.parametrize("name", ["sse", "ws"])
+def test_the_streams_say_that_they_need_asgi(client, name):
+    answer = client.get(f"/livepush/{name}/", {"group": "board"})
+    assert (answer.status_code, answer.json()["code"]) == (501, "needs_asgi")
+    assert "livepush.asgi" in answer.json()["message"]
+
+
+@override_settings(MIDDLEWARE=["django.middleware.gzip.GZipMiddleware"])
+def test_answers_are_not_compressed(client):
+    since = position(client)
+    livepush.send("board", "t", "x" * 1000)
+    answer = client.get(URL, {"group": "board", "since": since}, headers={"Accept-Encoding": "gzip"})
+    assert answer["Content-Encoding"] == "identity"
+    assert answer.json()["events"][0]["data"] == "x" * 1000

@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, reverse
 
 from livepush.conf import NAMES, get_settings
+from livepush.groups import rules
 
 Apps = Sequence[AppConfig] | None
 
@@ -58,15 +59,25 @@ def check_asgi(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register("livepush")
 def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """``runserver`` speaks ASGI only where daphne comes before the apps that replace the command."""
-    names = [config.name for config in apps.get_app_configs()]
-    if "daphne" not in names or names.index("daphne") < names.index("livepush"):
+    """``runserver`` speaks ASGI only where daphne brings its own; that daphne comes early enough it checks itself."""
+    if not settings.DEBUG or apps.is_installed("daphne"):
+        return []
+    hint = "pip install daphne and put 'daphne' first in INSTALLED_APPS; or run another ASGI server."
+    return [
+        Warning("runserver speaks WSGI here, so browsers can poll and nothing more.", hint=hint, id="livepush.W003")
+    ]
+
+
+@register("livepush")
+def check_rules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Rules of the project's own, without which nothing but ``user:<pk>`` can be read."""
+    if len(rules) > 1:
         return []
     return [
         Warning(
-            "'daphne' comes after 'livepush' in INSTALLED_APPS.",
-            hint="Put 'daphne' first, so that runserver is its own.",
-            id="livepush.W003",
+            "No rule admits anyone to any group but user:<pk>.",
+            hint="Add a function with @livepush.group('…') to the live.py of an app in INSTALLED_APPS.",
+            id="livepush.W007",
         )
     ]
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from livepush.wire import Event, Format, Position, encode, join, own
 
 if TYPE_CHECKING:
-    from livepush.hub import Hub, Round
+    from livepush.hub import Hub
+    from livepush.round import Round
 
 Frames = Sequence[bytes | str]
 Write = Callable[[Frames], Awaitable[None]]

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from livepush.connection import Subscriber
+from livepush.round import Round
 from livepush.window import Window
 from livepush.wire import (
     HEARTBEAT,
@@ -27,8 +28,6 @@ from livepush.wire import (
     Page,
     Position,
     State,
-    encode,
-    join,
     once_a_send,
     own,
 )
@@ -39,7 +38,7 @@ T = TypeVar("T")
 GAP_PATIENCE = 0.005
 """How long (seconds) a hole between batches may take to fill by itself before the log is read."""
 SUSPICION = 30.0
-"""How long (seconds) the log is read often after the layer missed an event or failed."""
+"""How long (seconds) the log is read often after the start, and after the layer missed an event or failed."""
 
 
 class Log(Protocol):
@@ -71,44 +70,6 @@ class Options:
     drain: float
 
 
-class Round:
-    """What is routed in one go: each event is encoded once for each format, each set of groups joined once."""
-
-    def __init__(self, epoch: str, events: Iterable[Event], ephemeral: bool = False) -> None:
-        self.epoch = epoch
-        self.ephemeral = ephemeral
-        self.by_group: dict[str, list[tuple[int, Event]]] = {}
-        for place, event in enumerate(events):
-            self.by_group.setdefault(event.group, []).append((place, event))
-        self._encoded: dict[tuple[int, Format], str] = {}
-        self._frames: dict[tuple[Format, tuple[str, ...]], tuple[bytes | str, ...]] = {}
-
-    def frames(self, format: Format, groups: Sequence[str]) -> tuple[bytes | str, ...]:
-        """Return the frames that bring the events of some groups, in order, each send once."""
-        key = (format, tuple(groups))
-        found = self._frames.get(key)
-        if found is None:
-            found = self._frames[key] = join([self._encode(*event, format) for event in self._of(groups)], format)
-        return found
-
-    def _of(self, groups: Sequence[str]) -> list[tuple[int, Event]]:
-        if len(groups) == 1:
-            return self.by_group[groups[0]]
-        events: list[tuple[int, Event]] = []
-        last = None
-        for place, event in sorted(pair for group in groups for pair in self.by_group[group]):
-            if event.send is None or event.send != last:
-                events.append((place, event))
-            last = event.send
-        return events
-
-    def _encode(self, place: int, event: Event, format: Format) -> str:
-        text = self._encoded.get((place, format))
-        if text is None:
-            text = self._encoded[place, format] = encode(event, self.epoch, format)
-        return text
-
-
 class Hub:
     """One event loop's fan-out. All methods belong to that loop's thread, but for ``receive_soon``."""
 
@@ -129,7 +90,7 @@ class Hub:
         self._reads: dict[object, asyncio.Future[Page]] = {}
         self._tailing: asyncio.Future[None] | None = None
         self._wake = asyncio.Event()
-        self._trusted_from = self.loop.time() if listen else float("inf")
+        self._trusted_from = self.loop.time() + SUSPICION if listen else float("inf")
         self._told = Position("", 0)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -396,7 +357,7 @@ class Hub:
             await asyncio.sleep(self.options.prune_interval * random.uniform(0.5, 1.5))
             try:
                 while await self._run(self._log.prune):
-                    await asyncio.sleep(0.05)  # noqa: ASYNC110 (to let others at the log in between)
+                    await asyncio.sleep(0.05)
             except Exception as error:
                 logger.warning("Could not prune the log (%s); trying again later.", error)
 

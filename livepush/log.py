@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
@@ -46,11 +47,12 @@ class Row(NamedTuple):
 
 def append(groups: Sequence[str], type: str, data: str, key: str | None, using: str) -> None:
     """Write one row for each group in the caller's transaction, with one statement that locks nothing else."""
-    send = secrets.randbits(63) if len(groups) > 1 else None
-    now = timezone.now()
-    Event.objects.using(using).bulk_create(
-        Event(group=group, type=type, data=data, key=key, send=send, created=now) for group in groups
-    )
+    shared = {"type": type, "data": data, "key": key, "created": timezone.now()}
+    if len(groups) == 1:
+        Event(group=groups[0], **shared).save(using=using, force_insert=True)  # no transaction of its own
+        return
+    send = secrets.randbits(63)
+    Event.objects.using(using).bulk_create(Event(group=group, send=send, **shared) for group in groups)
 
 
 def settle(using: str, passes: int = PASSES) -> Iterator[Batch]:
@@ -112,7 +114,7 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
     Only a prefix of the positions goes, and the floor moves in the same transaction. Returns 0 also when another
     process is pruning.
     """
-    with transaction.atomic(using=using):
+    with _own_transaction(using):
         floor = _lock_floor(using)
         if floor is None:
             return 0
@@ -138,11 +140,7 @@ def new_epoch(using: str, known: Position) -> bool:
 
 def _settle_batch(using: str) -> Batch | None:
     """Settle one batch; return ``None`` where another process holds the head, or where there is none."""
-    connection = connections[using]
-    own = not connection.in_atomic_block
-    with transaction.atomic(using=using):
-        if own:
-            _set_up_transaction(connection)
+    with _own_transaction(using) as connection:
         head = _lock_head(using)
         if head is None:
             return None
@@ -163,12 +161,23 @@ def _settle_batch(using: str) -> Batch | None:
     return Batch(head.epoch, events)
 
 
-def _set_up_transaction(connection: BaseDatabaseWrapper) -> None:
-    """Make sure of READ COMMITTED and time limits, whatever the project's defaults are.
+@contextmanager
+def _own_transaction(using: str) -> Iterator[BaseDatabaseWrapper]:
+    """Open a READ COMMITTED transaction with time limits, whatever the project's defaults are.
 
-    SKIP LOCKED raises serialization errors in PostgreSQL's REPEATABLE READ, and MariaDB's blocks inserts. The limits
-    let the server take the lock from a process that was stopped while it held it.
+    SKIP LOCKED and ON CONFLICT raise serialization errors in PostgreSQL's REPEATABLE READ, and MariaDB's blocks
+    inserts. The limits let the server take the lock from a process that was stopped while it held it. Inside a
+    transaction of the caller's, which only a ``TestCase`` has here, it is a savepoint.
     """
+    connection = connections[using]
+    own = not connection.in_atomic_block
+    with transaction.atomic(using=using):
+        if own:
+            _set_up_transaction(connection)
+        yield connection
+
+
+def _set_up_transaction(connection: BaseDatabaseWrapper) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(
@@ -196,11 +205,12 @@ def _make_head(using: str) -> bool:
 
     Outside of settle's transaction, or two of them would wait for each other.
     """
-    if LogHead.objects.using(using).filter(pk=1).exists():
-        return False
-    last = Event.objects.using(using).aggregate(last=Max("position"))["last"] or 0
-    head = LogHead(pk=1, epoch=_new_epoch(), position=last)
-    LogHead.objects.using(using).bulk_create([head], ignore_conflicts=True)
+    with _own_transaction(using):
+        if LogHead.objects.using(using).filter(pk=1).exists():
+            return False
+        last = Event.objects.using(using).aggregate(last=Max("position"))["last"] or 0
+        head = LogHead(pk=1, epoch=_new_epoch(), position=last)
+        LogHead.objects.using(using).bulk_create([head], ignore_conflicts=True)
     return True
 
 

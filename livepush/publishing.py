@@ -112,8 +112,14 @@ def group_name(group: Group) -> str:
 
 
 def user_group(user: Any) -> str:
-    """Return the group of one user, ``user:<pk>``, from a user or a primary key."""
-    return group_name(f"user:{getattr(user, 'pk', user)}")
+    """Return the group of one user, ``user:<pk>``, from a user or a primary key.
+
+    Raises InvalidGroup: nobody, or a user that was not saved yet.
+    """
+    key = getattr(user, "pk", user)
+    if key is None:
+        raise InvalidGroup(f"{user!r} is no saved user, so there is no group: check for one first.")
+    return group_name(f"user:{key}")
 
 
 def deliver(using: str) -> None:

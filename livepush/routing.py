@@ -4,8 +4,11 @@ For projects with a ``ProtocolTypeRouter`` of their own, as Channels' ``URLRoute
 
     application = ProtocolTypeRouter({
         "http": URLRouter([*livepush.routing.http_urlpatterns(), re_path("", get_asgi_application())]),
-        "websocket": AuthMiddlewareStack(URLRouter([*livepush.routing.websocket_urlpatterns(), *others])),
+        "websocket": URLRouter([*livepush.routing.websocket_urlpatterns(), *others]),
     })
+
+The endpoints read the session themselves; where ``AuthMiddlewareStack`` or a middleware of the project's own has put a
+``user`` into the scope, they take that one.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
+from livepush import checks as livepush_checks
+from livepush import groups
 from livepush.conf import Settings, get_settings
 
 
@@ -58,10 +60,17 @@ def test_what_is_missing_or_risky_is_said_with_its_remedy(override, id, message,
     assert hint in warning.hint
 
 
-def test_daphne_after_livepush_is_warned_of():
+def test_a_runserver_that_speaks_wsgi_is_warned_of_in_development():
     apps = [name for name in settings.INSTALLED_APPS if name != "daphne"]
-    with override_settings(INSTALLED_APPS=[*apps, "daphne"]):
+    with override_settings(INSTALLED_APPS=apps, DEBUG=True):
         assert "livepush.W003" in found()
+    with override_settings(INSTALLED_APPS=apps):
+        assert "livepush.W003" not in found()
+
+
+def test_a_project_without_rules_is_warned_of(monkeypatch):
+    monkeypatch.setattr(livepush_checks, "rules", groups.rules[:1])
+    assert "No rule admits anyone" in found()["livepush.W007"].msg
 
 
 def test_settings_have_defaults_and_take_timedeltas():

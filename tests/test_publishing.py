@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import connections, transaction
 from django.test import override_settings
 from django.utils.translation import gettext_lazy
@@ -122,6 +122,9 @@ def test_a_group_may_be_an_instance_or_a_user(db):
     assert livepush.group_name(user) == livepush.user_group(user) == livepush.user_group(user.pk) == f"user:{user.pk}"
     with pytest.raises(exceptions.InvalidGroup, match="save it first"):
         livepush.group_name(Order())
+    for nobody in (None, AnonymousUser(), User()):
+        with pytest.raises(exceptions.InvalidGroup, match="no saved user"):
+            livepush.user_group(nobody)
 
 
 def test_a_send_to_several_groups_writes_a_row_a_group_with_one_statement(db, django_assert_num_queries):

@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.signals import request_started
 from django.template import Context, Template
 from django.test import RequestFactory, override_settings
@@ -38,7 +38,7 @@ def test_the_tag_is_one_deferred_script_without_code_in_the_page():
 
 def test_groups_may_be_instances_and_absent_ones_are_left_out():
     order, user = Order.objects.create(), User.objects.create(username="ann")
-    text = render("{% livepush 'board' order user nobody '' %}", order=order, user=user, nobody=None)
+    text = render("{% livepush 'board' order user nobody '' %}", order=order, user=user, nobody=AnonymousUser())
     assert json.loads(attributes(text)["data-groups"]) == ["board", f"order:{order.pk}", f"user:{user.pk}"]
 
 

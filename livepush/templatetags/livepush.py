@@ -19,7 +19,11 @@ register = template.Library()
 def livepush(context: template.Context, *groups: Group | None) -> SafeString:
     """Put the client into a page, subscribed to some groups: ``{% livepush "board" order %}``.
 
-    A group is a name or a saved instance; ``None`` and ``""`` are left out. The page carries the position of its
+    A group is a name or a saved instance; ``None``, ``""`` and an anonymous user are left out. The page carries the
+    position of its request's start, so whatever happens between render and connect arrives. A nonce in the context
+    (``csp_nonce``, as Django's and django-csp's middleware put it, or ``request.csp_nonce``) is used.
+
+    A group is a name or a saved instance; ``None``, ``""`` and an anonymous user are left out. The page carries the position of its
     request's start, so whatever happens between render and connect arrives. A nonce in the context
     (``csp_nonce``, as Django's and django-csp's middleware put it, or ``request.csp_nonce``) is used.
 
@@ -27,7 +31,7 @@ def livepush(context: template.Context, *groups: Group | None) -> SafeString:
     """
     request = context.get("request")
     position = positions.of(request) if request is not None else None
-    names = [group_name(group) for group in groups if group not in (None, "")]
+    names = [group_name(group) for group in groups if group and getattr(group, "is_authenticated", True)]
     nonce = _nonce(context, request)
     return format_html(
         '<script defer src="{}" data-livepush data-url="{}" data-groups="{}" data-position="{}"{}></script>',

@@ -1,0 +1,83 @@
+PYTHON ?= python3
+PORT ?=
+
+DEMO := .venv-demo
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The demo: no root, no Redis, nothing but Python.
+
+.PHONY: demo
+demo: $(DEMO)/.installed ## run the demo shop; PORT=8123 chooses the port, PYTHON=python3.12 the Python
+	@$(DEMO)/bin/python -m demo_project $(PORT)
+
+$(DEMO)/.installed: pyproject.toml
+	@$(PYTHON) scripts/require_python.py
+	@echo "Installing livepush and daphne into $(DEMO) (once)…"
+	@$(PYTHON) -m venv $(DEMO)
+	@$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[daphne]"
+	@touch $@
+
+# The tests: real databases, a real Valkey, real servers and a real Chromium.
+
+.PHONY: test
+test: lint types js python matrix ## pass everything: lint, types, JavaScript, Python and browser, and the matrix
+
+.PHONY: test-fast
+test-fast: $(VENV)/.installed ## the unit tests on PostgreSQL and SQLite, in under a minute
+	@LIVEPUSH_TEST_ON=postgresql,sqlite $(RUN) -m pytest -q tests --ignore tests/integration --ignore tests/browser
+
+.PHONY: lint
+lint: $(VENV)/.installed ## check style and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(VENV)/.installed ## check types, strictly
+	@$(BIN)/mypy
+
+.PHONY: js
+js: node_modules/.installed ## check, test and rebuild the client
+	@npm run --silent check
+	@npm test --silent
+	@npm run --silent verify
+
+.PHONY: python
+python: $(VENV)/.installed system ## run every Python and browser test
+	@$(RUN) -m pytest -q
+
+.PHONY: matrix
+matrix: $(VENV)/.installed system ## run the log, hub and consumers on the other Pythons and Djangos
+	@$(RUN) scripts/matrix.py
+
+.PHONY: bench
+bench: $(VENV)/.installed ## measure; the figures are in docs/benchmarks.md
+	@$(RUN) -m benchmarks
+
+.PHONY: format
+format: $(VENV)/.installed ## format the Python code
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+
+.PHONY: system
+system:
+	@$(PYTHON) scripts/system.py
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) scripts/require_python.py
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(RUN) --editable ".[all]" --group test --group lint
+	@touch $@
+
+node_modules/.installed: package.json
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or newer."; exit 1; }
+	@npm install --silent --no-fund --no-audit
+	@touch $@

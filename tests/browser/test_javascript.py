@@ -1,0 +1,82 @@
+"""The manual's JavaScript runs in Chromium, with the real client and made-up endpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, Route
+
+from livepush import wire
+from tests.browser.chromium import chromium
+from tests.docs_blocks import PAGES, ROOT, blocks
+
+ADDRESS = "http://livepush.example/"
+CLIENT = ROOT / "livepush" / "static" / "livepush" / "livepush.js"
+POSITION = wire.Position("k3x9", 1041)
+IN_HTML = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+
+def scripts() -> list[tuple[str, str]]:
+    """Return where each script is and its text: blocks of JavaScript, and scripts in templates."""
+    return [
+        (str(block), text)
+        for page in PAGES
+        for block in blocks(page)
+        for text in ([block.text] if block.language == "javascript" else IN_HTML.findall(block.text))
+    ]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+def serve(page: Page, elements: set[str], type: str) -> None:
+    """Answer a page's requests: the page itself, the client, and endpoints that have one event of a type."""
+    event = wire.Event(1042, "order:7", type, '{"status":"shipped","text":"shipped"}', "2026-01-31T12:00:00.000000Z")
+    tag = (
+        '<script defer src="/livepush.js" data-livepush data-url="/livepush/"'
+        f""" data-groups='["order:7"]' data-position="{POSITION}"></script>"""
+    )
+    html = "<!doctype html>" + "".join(f'<p id="{name}"></p>' for name in elements) + tag
+
+    def stream(route: Route) -> None:
+        format = wire.Format.SSE_ENVELOPE if "format=envelope" in route.request.url else wire.Format.SSE
+        hello = wire.hello(POSITION, format, heartbeat=15, retry=60_000, groups=["order:7"], refused=[])
+        frames = [*hello, wire.encode(event, POSITION.epoch, format).encode()]
+        route.fulfill(body=b"".join(map(bytes, frames)), content_type="text/event-stream")
+
+    def poll(route: Route) -> None:
+        route.fulfill(body=wire.poll_answer([event], POSITION), content_type="application/json")
+
+    page.route("**/*", lambda route: route.fulfill(body="", content_type="text/plain"))
+    page.route(ADDRESS, lambda route: route.fulfill(body=html, content_type="text/html"))
+    page.route("**/livepush.js", lambda route: route.fulfill(body=CLIENT.read_bytes(), content_type="text/javascript"))
+    page.route("**/sse/**", stream)
+    page.route("**/poll/**", poll)
+
+
+@pytest.mark.parametrize("script", [text for _, text in scripts()], ids=[where for where, _ in scripts()])
+def test_the_script_runs_and_takes_an_event(browser: Browser, script: str) -> None:
+    elements = set(re.findall(r'querySelector\("#(\w+)"\)', script)) | set(re.findall(r"(\w+)\.textContent", script))
+    types = re.findall(r"livepush:event:([\w.]+)", script) or re.findall(r'livepush\.on\("(\w+)"', script)
+    page = browser.new_page()
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    serve(page, elements, types[0] if types else "status")
+    page.add_init_script("document.addEventListener('livepush:event', () => { window.seen = true })")
+    if "livepush." in script or "await" in script:  # for a deferred script or a module
+        page.goto(ADDRESS)
+        page.wait_for_function("window.seen")
+        page.evaluate(f"async () => {{ {script} }}")
+    else:
+        page.add_init_script(script)
+        page.goto(ADDRESS)
+        page.wait_for_function("window.seen")
+        for name in elements:
+            page.wait_for_function("(id) => document.getElementById(id).textContent", arg=name, timeout=5000)
+    assert failures == []
+    page.close()

@@ -1,0 +1,483 @@
+"""What the manual shows works, and what it lists is what there is."""
+
+from __future__ import annotations
+
+import ast
+import io
+import itertools
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+import unittest
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.conf import global_settings
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import BaseCommand, get_commands, load_command_class
+from django.template import engines
+from django.test import RequestFactory, override_settings
+from django.urls import Resolver404, resolve, reverse
+from django.utils.module_loading import import_string
+
+import livepush
+from livepush import checks, conf, exceptions, groups, log, signals, testing, wire
+from tests.docs_blocks import PAGES, ROOT, Block, apply_diff, blocks
+from tests.shop import live as shop_live
+from tests.shop import models as shop_models
+
+MANUAL = "\n".join(page.read_text() for page in PAGES)
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+TUTORIAL = "quickstart.md"
+"""Its files make one project, which ``tests/browser/test_quickstart.py`` builds and uses."""
+
+
+def page(name: str) -> str:
+    return next(page for page in PAGES if page.name == name).read_text()
+
+
+def tables(name: str) -> list[list[list[str]]]:
+    """Return the tables of a page: each a list of rows, without the head."""
+    found: list[list[list[str]]] = []
+    for is_row, lines in itertools.groupby(page(name).split("\n"), lambda line: line.startswith("|")):
+        if is_row:
+            cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines]
+            found.append(cells[2:])
+    return found
+
+
+def rows(name: str, first: str) -> list[list[str]]:
+    """Return the table of a page in which a row begins with some text."""
+    return next(table for table in tables(name) if any(row[0] == first for row in table))
+
+
+def unquoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# Blocks
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[dict[str, Any]]:
+    """A namespace as the reader of a page has it: an app ``shop``, with no rules and model events yet."""
+    for name in ("shop", "shop.live"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "shop.models", shop_models)
+    monkeypatch.setattr(groups, "rules", [rule for rule in groups.rules if rule.pattern == "user:<pk>"])
+    registered = signals.registry.pop(shop_models.Order)
+    signals._connect(shop_models.Order, registered, connect=False)
+    user = User.objects.create(username="ann")
+    order = shop_models.Order.objects.create(customer=user)
+    yield {"user": user, "order": order, "__file__": str(ROOT / "mysite" / "settings.py")}
+    shown = signals.registry.pop(shop_models.Order, None)
+    if shown is not None:
+        signals._connect(shop_models.Order, shown, connect=False)
+    signals._register(shop_models.Order, shop_live.OrderLive)
+
+
+@pytest.mark.parametrize("name", [page.name for page in PAGES if page.name != TUTORIAL])
+def test_the_python_of_a_page_runs_from_top_to_bottom(name: str, shop: dict[str, Any]) -> None:
+    shop["__name__"] = "shop.live"
+    shop["epoch_before"] = log.state("default").position.epoch
+    for block in BLOCKS:
+        if (block.page, block.language) != (name, "python"):
+            continue
+        if block.file == "mysite/settings.py":
+            check_settings(block)
+        elif block.file == "mysite/asgi.py":
+            assert callable(run(block, {"__name__": "mysite.asgi"})["application"])
+        else:
+            before = set(shop)
+            run(block, shop)
+            for found in [shop[key] for key in set(shop) - before]:
+                if isinstance(found, type) and issubclass(found, unittest.TestCase) and found.__module__ == "shop.live":
+                    run_tests(found, block)
+        if block.then:
+            run(block._replace(text=block.then, line=block.line), shop)
+
+
+def run(block: Block, namespace: dict[str, Any]) -> dict[str, Any]:
+    code = compile("\n" * block.line + block.text, block.page, "exec")
+    exec(code, namespace)
+    return namespace
+
+
+def run_tests(case: type[unittest.TestCase], block: Block) -> None:
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(case)
+    told = io.StringIO()
+    result = unittest.TextTestRunner(stream=told).run(suite)
+    assert result.testsRun, block
+    assert result.wasSuccessful(), f"{block}\n{told.getvalue()}"
+
+
+def check_settings(block: Block) -> None:
+    """Run settings; each has to be one that something reads, and what it names has to exist."""
+    found = run(block, {"__file__": str(ROOT / "mysite" / "settings.py")})
+    values = {name: value for name, value in found.items() if name.isupper() and name != "BASE_DIR"}
+    assert values, block
+    others = {"ASGI_APPLICATION", "CHANNEL_LAYERS", "LIVEPUSH"}
+    assert all(hasattr(global_settings, name) or name in others for name in values), block
+    with override_settings(**({"LIVEPUSH": values["LIVEPUSH"]} if "LIVEPUSH" in values else {})):
+        assert checks.check_settings(None) == []
+    for layer in values.get("CHANNEL_LAYERS", {}).values():
+        import_string(layer["BACKEND"])(**layer["CONFIG"])
+    for database in values.get("DATABASES", {}).values():
+        import_string(f"{database['ENGINE']}.base.DatabaseWrapper")
+
+
+def python_of_the_tutorial() -> list[Block]:
+    return [block for block in BLOCKS if (block.page, block.language) == (TUTORIAL, "python")]
+
+
+@pytest.mark.parametrize("block", python_of_the_tutorial(), ids=str)
+def test_the_tutorials_python_compiles_and_names_its_file(block: Block) -> None:
+    compile(block.text, str(block), "exec")
+    assert block.file, "the test of the tutorial would not know what to do with it"
+
+
+def check_html(block: Block) -> None:
+    """Render a template."""
+    request = RequestFactory().get("/")
+    request.user = User.objects.create(username="ann")
+    order = shop_models.Order.objects.create()
+    text = engines["django"].from_string(block.text).render({"order": order, "user": request.user}, request)
+    assert "{%" not in text
+    assert "{{" not in text
+    assert text.count("<script defer") == block.text.count("{% livepush ") > 0
+    assert 'data-position=""' not in text
+
+
+def check_json(block: Block) -> None:
+    """Parse JSON; what has a fixed form has to be what the code makes or takes."""
+    found = json.loads(block.text)
+    kind = found.get("type", "")
+    if "command" in found:
+        wire.parse_command(block.text)
+    elif "code" in found and not kind:
+        assert found.keys() == {"code", "message"}
+        assert json.loads(wire.WireError(**found).body()) == found
+    elif "events" in found:
+        assert list(found) == list(json.loads(wire.poll_answer([], wire.Position("a", 1))))
+        for event in found["events"]:
+            check_envelope(event)
+    elif kind.startswith(wire.RESERVED_PREFIX):
+        check_own(found)
+    else:
+        check_envelope(found)
+
+
+def check_envelope(found: dict[str, Any]) -> None:
+    epoch, number = wire.parse_position(found["id"])
+    event = wire.Event(number, found["group"], found["type"], wire.dumps(found["data"]), found["time"])
+    assert json.loads(wire.envelope(event, epoch)) == found
+    assert wire.check_group(found["group"])
+    assert wire.type_problem(found["type"]) is None
+
+
+def check_own(found: dict[str, Any]) -> None:
+    fields = {name: value for name, value in found.items() if name not in ("type", "id")}
+    kind = found["type"].removeprefix(wire.RESERVED_PREFIX)
+    (made,) = wire.own(kind, wire.Format.TEXT, **fields)
+    assert json.loads(made) == found
+    if kind == "hello":
+        position = wire.parse_position(fields.pop("position"))
+        (greeting,) = wire.hello(position, wire.Format.TEXT, **fields)
+        assert json.loads(greeting) == found
+
+
+def check_eventstream(block: Block) -> None:
+    """Make each event again from its fields."""
+    for text in block.text.removesuffix("\n").split("\n\n"):
+        if text == ":":
+            assert f"{text}\n".encode() == wire.HEARTBEAT
+            continue
+        fields = dict(line.split(": ", 1) for line in text.split("\n"))
+        kind, data = fields.get("event", "message"), json.loads(fields["data"])
+        if kind.startswith(wire.RESERVED_PREFIX):
+            check_own(data)
+            more = {name: value for name, value in data.items() if name not in ("type", "id")}
+            (made,) = wire.own(kind.removeprefix(wire.RESERVED_PREFIX), wire.Format.SSE, **more)
+            assert made.decode() == f"{text}\n\n"
+        else:
+            epoch, number = wire.parse_position(fields["id"])
+            assert wire.sse_event(wire.Event(number, "", kind, fields["data"], ""), epoch) == f"{text}\n\n"
+
+
+def check_diff(block: Block) -> None:
+    """See whether it is a diff, for a file; the quickstart's test applies it."""
+    assert block.file
+    before = "".join(f"{line[1:]}\n" for line in block.text.splitlines() if line[0] in " -")
+    assert apply_diff(block.text, before)[1] > 0
+
+
+def check_javascript(block: Block) -> None:
+    """Left to ``tests/browser/test_javascript.py``, which runs it in Chromium."""
+    assert block.text.strip()
+
+
+def check_nginx(block: Block) -> None:
+    """See whether the braces pair up and each directive ends."""
+    depth = 0
+    for line in block.text.split("\n"):
+        line = line.split("#")[0].strip()
+        depth += line.count("{") - line.count("}")
+        assert depth >= 0, line
+        assert not line or line[-1] in "{};", line
+    assert depth == 0
+
+
+def check_bash(block: Block) -> None:
+    """See whether each command exists and takes these arguments."""
+    for line in block.text.strip().split("\n"):
+        words = shlex.split(line)
+        assert words[0] in COMMANDS, f"{block}: the test does not know {words[0]!r}"
+        COMMANDS[words[0]](words)
+
+
+def check_pip(words: list[str]) -> None:
+    project = project_table()
+    assert words[1] == "install"
+    name, _, extras = words[2].rstrip("]").partition("[")
+    if name == project["name"]:
+        assert set(filter(None, extras.split(","))) <= set(project["optional-dependencies"])
+
+
+def check_manage(words: list[str]) -> None:
+    assert words[1] == "manage.py"
+    class_ = command(words[2])
+    parser = class_.create_parser("manage.py", words[2])
+    parser.parse_args(words[3:])
+
+
+def command(name: str) -> BaseCommand:
+    app = get_commands().get(name)
+    assert app is not None, f"there is no command {name!r}"
+    return app if isinstance(app, BaseCommand) else load_command_class(app, name)
+
+
+def check_curl(words: list[str]) -> None:
+    """See whether the address is there; the quickstart's test asks it."""
+    address = next(urlsplit(word) for word in words if word.startswith("http"))
+    try:
+        resolve(address.path)
+    except Resolver404:
+        pytest.fail(f"{address.path} is nowhere")
+    wire.parse_query(address.query.encode())
+
+
+def check_server(words: list[str]) -> None:
+    """See whether the server's help names the options."""
+    told = help_of(words[0])
+    for word in words[1:]:
+        if word.startswith("-"):
+            assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", told), f"{words[0]} has no {word}"
+    assert words[-1] == "mysite.asgi:application"
+
+
+@cache
+def help_of(server: str) -> str:
+    """Return a server's ``--help``."""
+    done = subprocess.run([sys.executable, "-m", server, "--help"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check_make(words: list[str]) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert words[1] in targets, f"the Makefile has no {words[1]!r}"
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "cd": lambda words: None,
+    "curl": check_curl,
+    "daphne": check_server,
+    "django-admin": lambda words: check_manage(["python", "manage.py", *words[1:]]),
+    "granian": check_server,
+    "hypercorn": check_server,
+    "make": check_make,
+    "pip": check_pip,
+    "python": check_manage,
+    "uvicorn": check_server,
+}
+CHECKS: dict[str, Callable[[Block], None]] = {
+    "bash": check_bash,
+    "diff": check_diff,
+    "eventstream": check_eventstream,
+    "html": check_html,
+    "javascript": check_javascript,
+    "json": check_json,
+    "nginx": check_nginx,
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language != "python"], ids=str)
+def test_each_other_block_is_checked(block: Block) -> None:
+    assert block.language in CHECKS, f"{block}: nothing checks blocks of {block.language!r}"
+    CHECKS[block.language](block)
+
+
+def test_make_targets_that_the_text_names_are_there() -> None:
+    for target in set(re.findall(r"`make ([a-z]+)", MANUAL)):
+        check_make(["make", target])
+
+
+# Lists
+
+
+def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
+    (body,) = [
+        node.body
+        for node in ast.parse((ROOT / "livepush" / "conf.py").read_text()).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    meanings = {
+        field.target.id: text.value.value.strip().replace("``", "`")  # type: ignore[union-attr, attr-defined]
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+    }
+    units = {"alias", "bytes", "events", "groups", "seconds", "threads", "yes or no"}
+    listed = rows("settings.md", "`DATABASE`")
+    assert [unquoted(row[0])[0] for row in listed] == list(conf.NAMES)
+    for (name, default, unit, meaning), key in zip(listed, conf.NAMES, strict=True):
+        expected = getattr(conf.Settings(), key)
+        assert ast.literal_eval(unquoted(default)[0]) == expected, name
+        assert isinstance(expected, bool) == (unit == "yes or no"), name
+        assert unit in units, name
+        assert meaning == meanings[key]
+
+
+def test_what_settings_md_says_of_zero_is_so() -> None:
+    for name in conf.NAMES:
+        if isinstance(getattr(conf.Settings(), name), bool | str):
+            continue
+        with override_settings(LIVEPUSH={name: 0}):
+            if name in ("PRUNE_INTERVAL", "DRAIN"):
+                assert getattr(conf.get_settings(), name) == 0
+            else:
+                with pytest.raises(ImproperlyConfigured):
+                    conf.get_settings()
+
+
+def test_the_answers_to_bad_requests_are_those_that_the_servers_give() -> None:
+    from tests.integration.test_errors import ANSWERS
+
+    transports = ("sse", "websocket", "poll", "poll (WSGI)")
+    problems = list(dict.fromkeys(problem for problem, _ in ANSWERS))
+    assert {transport for _, transport in ANSWERS} == set(transports)
+    expected = [[problem, *(ANSWERS.get((problem, each), "–") for each in transports)] for problem in problems]
+    assert rows("wire-protocol.md", problems[0]) == expected
+
+
+def test_the_close_codes_are_those_of_the_code() -> None:
+    assert rows("wire-protocol.md", "1001") == [[str(int(close)), close.reason] for close in wire.Close]
+
+
+def test_the_error_codes_are_those_of_the_code() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "livepush").rglob("*.py"))
+    raised = set(re.findall(r'WireError\(\s*"(\w+)"', source)) | set(re.findall(r'"code": "(\w+)"', source))
+    assert {unquoted(row[0])[0] for row in rows("wire-protocol.md", "`bad_query`")} == raised
+
+
+def test_the_findings_are_those_of_the_checks() -> None:
+    source = (ROOT / "livepush" / "checks.py").read_text()
+    listed = [unquoted(row[0])[0] for row in rows("commands.md", "`livepush.E001`")]
+    assert listed == sorted(set(re.findall(r'id="(livepush\.\w+)"', source)))
+
+
+@pytest.mark.parametrize("name", ["livepush_send", "livepush_tail", "livepush_prune"])
+def test_each_option_of_a_command_is_documented(name: str) -> None:
+    parser, plain = ArgumentParser(), ArgumentParser()
+    command(name).add_arguments(parser)
+    mine = {option for action in parser._actions for option in action.option_strings}
+    mine -= {option for action in plain._actions for option in action.option_strings}
+    (text,) = re.findall(rf"^## {name}\n(.*?)^## ", page("commands.md"), re.DOTALL | re.MULTILINE)
+    assert {unquoted(line)[0] for line in text.split("\n") if line.startswith("| `--")} == mine
+
+
+def test_the_handshake_is_documented() -> None:
+    from livepush.auth import Handshake
+
+    listed = [unquoted(row[0])[0] for row in rows("rules.md", "`request.headers`")]
+    assert listed == [f"request.{name}" for name in Handshake.__dataclass_fields__]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"livepush.{name}" for name in livepush.__all__] + list(exceptions.__all__) + list(testing.__all__),
+)
+def test_each_public_name_is_documented(name: str) -> None:
+    assert re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", "\n".join(code_of_the_manual())), name
+
+
+def code_of_the_manual() -> list[str]:
+    return [*(block.text for block in BLOCKS), *re.findall(r"`([^`\n]+)`", MANUAL)]
+
+
+def test_each_endpoint_is_documented() -> None:
+    listed = [unquoted(row[0])[0] for row in rows("wire-protocol.md", "`/livepush/sse/`")]
+    assert sorted(listed) == sorted(reverse(f"livepush:{name}") for name in ("sse", "ws", "poll"))
+
+
+def test_the_client_api_is_that_of_the_client() -> None:
+    folder = ROOT / "client" / "src"
+    client, everything = (folder / "client.js").read_text(), "".join(path.read_text() for path in folder.rglob("*.js"))
+    methods = set(re.findall(r"^  (\w+)\(.*\) \{$", client, re.MULTILINE)) - {"constructor"}
+    getters = set(re.findall(r"^  get (\w+)\(\)", client, re.MULTILINE))
+    listed = set(re.findall(r"^\| `livepush\.(\w+)", page("client.md"), re.MULTILINE))
+    assert listed == methods | getters | {"scan"}
+    (states,) = re.findall(r'@typedef \{((?:"\w+"(?: \| )?)+)\} State', everything)
+    assert [unquoted(row[0])[0] for row in rows("client.md", "`idle`")] == re.findall(r'"(\w+)"', states)
+    dispatched = {"event:<type>", *re.findall(r'dispatch\("(\w+)"', everything)}
+    listed = {unquoted(row[0])[0].removeprefix("livepush:") for row in rows("client.md", "`livepush:event`")}
+    assert listed == dispatched
+
+
+# Links
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings, as forges make them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_each_relative_link_leads_somewhere() -> None:
+    for source in [*PAGES, ROOT / "CHANGELOG.md"]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", source.read_text()):
+            if "://" in target:
+                continue
+            path, _, anchor = target.partition("#")
+            found = (source.parent / path).resolve() if path else source
+            assert found.is_file(), f"{source.name}: {target}"
+            assert not anchor or anchor in anchors(found.read_text()), f"{source.name}: {target}"
+
+
+def test_the_index_and_the_readme_lead_to_every_page() -> None:
+    names = {page.name for page in PAGES} - {"README.md", "index.md"}
+    assert names <= set(re.findall(r"\((\S+\.md)", page("index.md")))
+    assert names <= set(re.findall(r"\(docs/(\S+\.md)", page("README.md")))
+
+
+def test_the_changelog_has_its_sections() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert versions[0] == livepush.__version__ == project_table()["version"]
+    assert re.findall(r"^### (.+)$", text, re.MULTILINE) == ["Breaking", "Features", "Fixes"] * len(versions)
+
+
+@cache
+def project_table() -> dict[str, Any]:
+    """Return ``[project]`` of ``pyproject.toml``."""
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return found

@@ -23,10 +23,6 @@ def livepush(context: template.Context, *groups: Group | None) -> SafeString:
     position of its request's start, so whatever happens between render and connect arrives. A nonce in the context
     (``csp_nonce``, as Django's and django-csp's middleware put it, or ``request.csp_nonce``) is used.
 
-    A group is a name or a saved instance; ``None``, ``""`` and an anonymous user are left out. The page carries the position of its
-    request's start, so whatever happens between render and connect arrives. A nonce in the context
-    (``csp_nonce``, as Django's and django-csp's middleware put it, or ``request.csp_nonce``) is used.
-
     Raises InvalidGroup: a malformed name, or an instance without a primary key.
     """
     request = context.get("request")

@@ -1,0 +1,432 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { event, play } from "./helpers.js";
+
+const states = (log) => log.filter(([name]) => name === "state").map(([, { state }]) => state);
+/** Let the wait pass that the client has just begun. */
+const passWait = (clock, log) => clock.advance(log.at(-1)[1].retry);
+const ids = (log) => log.filter(([name]) => name === "event").map(([, { id }]) => id);
+
+test("a client is idle until started, and idle without a group", () => {
+  const { client, attempts } = play();
+  assert.equal(client.state, "idle");
+  assert.equal(attempts.length, 0);
+  const empty = play({ groups: [] });
+  empty.client.start();
+  assert.equal(empty.client.state, "idle");
+  empty.client.add(["board"]);
+  empty.client.start();
+  assert.deepEqual(empty.last().groups, ["board"]);
+});
+
+test("it is open when the hello comes, and says what was granted and from where", () => {
+  const { client, last, log } = play({ groups: ["board", "secret"] });
+  client.start();
+  assert.deepEqual([client.state, client.transport, client.position], ["connecting", "first", null]);
+  last().hello({ position: "a-7", groups: ["board"], refused: ["secret"] });
+  assert.deepEqual([client.state, client.position], ["open", "a-7"]);
+  assert.deepEqual([client.groups, client.refused], [["board"], ["secret"]]);
+  assert.deepEqual(log, [
+    ["state", { state: "connecting", transport: "first", position: null }],
+    ["state", { state: "open", transport: "first", position: "a-7" }],
+  ]);
+});
+
+test("a hello does not move a cursor that is there", () => {
+  const { client, last } = play({ position: "a-5" });
+  client.start();
+  assert.equal(last().since, "a-5");
+  last().hello({ position: "a-9" });
+  assert.equal(client.position, "a-5");
+});
+
+test("an event reaches listeners by type, by star, and the document, once each", () => {
+  const { client, last, target } = play();
+  const heard = [];
+  client.on("note", (data, envelope) => heard.push(["on", data, envelope.id]));
+  client.on("*", (_data, { type }) => heard.push(["star", type]));
+  client.on("other", () => heard.push("other"));
+  target.addEventListener("livepush:event", ({ detail }) => heard.push(["event", detail.id]));
+  target.addEventListener("livepush:event:note", ({ detail }) => heard.push(["event:note", detail.data]));
+  client.start();
+  last().hello();
+  last().says(event("a-1", { data: { n: 1 } }));
+  assert.deepEqual(heard, [
+    ["on", { n: 1 }, "a-1"],
+    ["star", "note"],
+    ["event", "a-1"],
+    ["event:note", { n: 1 }],
+  ]);
+});
+
+test("a listener hears nothing more once it is off", () => {
+  const { client, last } = play();
+  const heard = [];
+  const listener = (data) => heard.push(data);
+  const unsubscribe = client.on("note", listener);
+  client.on("note", listener);
+  client.start();
+  last().hello();
+  last().says(event("a-1", { data: 1 }));
+  unsubscribe();
+  last().says(event("a-2", { data: 2 }));
+  client.on("note", listener);
+  client.off("note", listener);
+  last().says(event("a-3", { data: 3 }));
+  assert.deepEqual(heard, [1]);
+});
+
+test("a listener that throws is reported and disturbs nobody", () => {
+  const { client, last, log, reported } = play();
+  const heard = [];
+  client.on("note", () => {
+    throw new Error("mine");
+  });
+  client.on("note", (_data, { id }) => heard.push(id));
+  client.start();
+  last().hello();
+  last().says(event("a-1"), event("a-2"));
+  assert.deepEqual(heard, ["a-1", "a-2"]);
+  assert.deepEqual(ids(log), ["a-1", "a-2"]);
+  assert.deepEqual(
+    reported.map(({ message }) => message),
+    ["mine", "mine"],
+  );
+  assert.equal(client.state, "open");
+});
+
+test("a listener that stops the client gets nothing more, and what is left comes after the next start", () => {
+  const { client, last, log } = play();
+  client.on("note", () => client.stop());
+  client.start();
+  last().hello();
+  last().says(event("a-1"), event("a-2"));
+  assert.deepEqual(ids(log), ["a-1"]);
+  client.start();
+  assert.equal(last().since, "a-1");
+});
+
+test("repeats are dropped across reconnects, ephemeral events never", () => {
+  const { client, clock, last, log } = play();
+  client.start();
+  last().hello();
+  last().says(event("a-1"), event("a-2"), event());
+  client.cut();
+  clock.advance(500);
+  assert.equal(last().since, "a-2");
+  last().hello();
+  last().says(event("a-2"), event("a-3"), event());
+  assert.deepEqual(ids(log), ["a-1", "a-2", undefined, "a-3", undefined]);
+});
+
+test("a quiet stream's position moves the cursor, and never back", () => {
+  const { client, last } = play({ position: "a-5" });
+  client.start();
+  last().hello();
+  last().says({ type: "livepush.position", id: "a-9", position: "a-9" });
+  last().says({ type: "livepush.position", id: "a-8", position: "a-8" });
+  assert.equal(client.position, "a-9");
+});
+
+test("a reset gives a new position and tells the page", () => {
+  const { client, last, log } = play({ position: "a-5" });
+  client.start();
+  last().hello({ position: "b-3" });
+  last().says({ type: "livepush.reset", id: "b-3", position: "b-3", reason: "epoch" }, event("b-4"));
+  assert.deepEqual(log.slice(2), [
+    ["reset", { position: "b-3", reason: "epoch" }],
+    ["event", event("b-4")],
+  ]);
+  assert.equal(client.position, "b-4");
+});
+
+test("a bye brings the client back after what the server asked for, by position", () => {
+  const { client, clock, last, log, attempts } = play();
+  client.start();
+  last().hello();
+  last().says(event("a-1"), { type: "livepush.bye", retry: 3000, reason: "drain" }, event("a-2"));
+  assert.equal(attempts[0].closed, true);
+  assert.deepEqual(log.at(-1), [
+    "state",
+    { state: "waiting", transport: null, position: "a-1", reason: "bye drain", retry: 3250 },
+  ]);
+  clock.advance(3249);
+  assert.equal(attempts.length, 1);
+  clock.advance(1);
+  assert.deepEqual([last().name, last().since], ["first", "a-1"]);
+});
+
+test("revoked groups are told; the last one ends in denied", () => {
+  const { client, last, log, attempts } = play({ groups: ["board", "order:7"] });
+  client.start();
+  last().hello();
+  last().says({ type: "livepush.revoked", groups: ["order:7"] });
+  assert.deepEqual([client.state, client.groups, client.refused], ["open", ["board"], ["order:7"]]);
+  last().says({ type: "livepush.revoked", groups: ["board"] });
+  assert.deepEqual([client.state, client.groups, client.refused], ["denied", [], ["order:7", "board"]]);
+  assert.equal(attempts[0].closed, true);
+  assert.deepEqual(log.slice(2), [
+    ["revoked", { groups: ["order:7"] }],
+    ["revoked", { groups: ["board"] }],
+    ["state", { state: "denied", transport: null, position: "a-0", reason: "revoked" }],
+  ]);
+});
+
+test("a refusal ends in denied, until started or given another group", () => {
+  const { client, clock, last, attempts } = play();
+  client.start();
+  last().end({ kind: "denied", reason: "403", retry: 0 });
+  assert.equal(client.state, "denied");
+  clock.advance(100_000);
+  client.wake();
+  assert.equal(attempts.length, 1);
+  client.start();
+  last().end({ kind: "denied", reason: "403", retry: 0 });
+  client.add(["order:7"]);
+  assert.deepEqual(last().groups, ["board", "order:7"]);
+});
+
+test("what livepush says that this client does not know is passed over", () => {
+  const { client, last, log } = play();
+  client.start();
+  last().hello();
+  last().says({ type: "livepush.reply", ref: 1, ok: true }, { type: "livepush.toString" });
+  assert.deepEqual(ids(log), []);
+  assert.equal(client.state, "open");
+});
+
+test("without a hello in time the next transport is tried at once", () => {
+  const { client, clock, attempts, last } = play();
+  client.start();
+  clock.advance(3999);
+  last().heard();
+  assert.equal(attempts.length, 1);
+  clock.advance(1);
+  assert.deepEqual([attempts[0].closed, last().name], [true, "second"]);
+});
+
+test("when no transport gets through, the round begins again after a wait", () => {
+  const { client, clock, attempts, log } = play();
+  client.start();
+  clock.advance(12_000);
+  assert.deepEqual(states(log), ["connecting", "connecting", "connecting", "waiting"]);
+  clock.advance(250);
+  assert.deepEqual(
+    attempts.map(({ name }) => name),
+    ["first", "second", "third", "first"],
+  );
+});
+
+test("a transport that never opened is left after two failures, one that did is kept", () => {
+  const { client, clock, attempts, last, log } = play();
+  const fail = () => {
+    last().end({ kind: "lost", reason: "502", retry: 0 });
+    passWait(clock, log);
+  };
+  client.start();
+  fail();
+  fail();
+  last().hello();
+  for (let time = 0; time < 4; time += 1) fail();
+  assert.deepEqual(
+    attempts.map(({ name }) => name),
+    ["first", "first", "second", "second", "second", "second", "second"],
+  );
+});
+
+test("after an outage the most preferred transport that worked comes first", () => {
+  const { client, clock, last } = play();
+  client.start();
+  last().hello();
+  client.cut();
+  clock.advance(250);
+  clock.advance(4000);
+  assert.equal(last().name, "second");
+  last().hello();
+  client.cut();
+  clock.advance(1000);
+  assert.equal(last().name, "first");
+});
+
+test("without a network no failure counts against a transport", () => {
+  const { client, clock, attempts, last, log } = play({ online: () => false });
+  client.start();
+  for (let time = 0; time < 3; time += 1) {
+    last().end({ kind: time ? "lost" : "next", reason: "failed", retry: 0 });
+    assert.equal(client.state, "offline");
+    passWait(clock, log);
+  }
+  assert.deepEqual(
+    attempts.map(({ name }) => name),
+    ["first", "first", "first", "first"],
+  );
+});
+
+test("waits are drawn from a span that doubles up to 30 s, on top of what the server asked for", () => {
+  const { client, clock, last, log } = play({ names: ["only"], random: () => 1 });
+  client.start();
+  for (let time = 0; time < 8; time += 1) {
+    last().end({ kind: "lost", reason: "502", retry: time === 7 ? 60_000 : 0 });
+    passWait(clock, log);
+  }
+  const waits = log.flatMap(([, { retry }]) => retry ?? []);
+  assert.deepEqual(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 90_000]);
+});
+
+test("a connection that lasts makes up for the failures before it, one that does not does not", () => {
+  const { client, clock, last, log } = play({ names: ["only"], random: () => 1 });
+  client.start();
+  for (const lasts of [0, 0, 4999, 5000, 0]) {
+    last().hello();
+    clock.advance(lasts);
+    client.cut();
+    passWait(clock, log);
+  }
+  const waits = log.flatMap(([, { retry }]) => retry ?? []);
+  assert.deepEqual(waits, [500, 1000, 2000, 500, 1000]);
+});
+
+test("silence for two and a half heartbeats means dead; any byte is a sign of life", () => {
+  const { client, clock, attempts, last, log } = play();
+  client.start();
+  last().hello({ heartbeat: 2 });
+  clock.advance(4999);
+  last().heard();
+  clock.advance(4999);
+  assert.equal(client.state, "open");
+  clock.advance(1);
+  assert.equal(attempts[0].closed, true);
+  assert.deepEqual(log.at(-1)[1].reason, "silence");
+  assert.equal(client.state, "waiting");
+});
+
+test("a hello without a heartbeat leaves the watch to the transport", () => {
+  const { client, clock, last } = play();
+  client.start();
+  last().hello({ heartbeat: 0 });
+  clock.advance(1_000_000);
+  assert.equal(client.state, "open");
+  assert.equal(clock.pending, 0);
+});
+
+test("waking tries at once when waiting, and finds a stream that died in sleep", () => {
+  const { client, clock, attempts, last } = play();
+  client.start();
+  last().hello();
+  client.cut();
+  client.wake();
+  assert.deepEqual([client.state, attempts.length], ["connecting", 2]);
+  last().hello();
+  client.wake();
+  assert.equal(client.state, "open");
+  clock.time += 60_000;
+  client.wake();
+  assert.equal(client.state, "waiting");
+});
+
+test("a paused client comes back by position when started, not when woken", () => {
+  const { client, attempts, last } = play();
+  client.start();
+  last().hello({ position: "a-3" });
+  client.pause();
+  assert.deepEqual([client.state, client.transport, attempts[0].closed], ["paused", null, true]);
+  client.wake();
+  assert.equal(client.state, "paused");
+  client.start();
+  assert.equal(last().since, "a-3");
+});
+
+test("a stopped client stays stopped, whatever happens", () => {
+  const { client, clock, attempts, last } = play();
+  client.start();
+  last().hello();
+  client.stop();
+  last().says(event("a-1"));
+  last().end({ kind: "lost", reason: "late", retry: 0 });
+  client.wake();
+  client.pause();
+  client.cut();
+  client.use("second");
+  client.add(["order:7"]);
+  clock.advance(100_000);
+  assert.deepEqual([client.state, attempts.length, client.position], ["stopped", 1, "a-0"]);
+  client.start();
+  assert.deepEqual([last().name, last().groups], ["second", ["board", "order:7"]]);
+});
+
+test("a forced transport is used alone until the choice is free again", () => {
+  const { client, clock, attempts, last } = play();
+  client.start();
+  last().hello({ position: "a-3" });
+  client.use("third");
+  assert.deepEqual([last().name, last().since, attempts[0].closed], ["third", "a-3", true]);
+  clock.advance(4000);
+  assert.equal(client.state, "waiting");
+  clock.advance(250);
+  assert.equal(last().name, "third");
+  client.use(null);
+  assert.equal(last().name, "first");
+  assert.throws(() => client.use("carrier pigeon"), {
+    name: "TypeError",
+    message: 'There is no transport "carrier pigeon": expected first, second, third or null.',
+  });
+});
+
+test("a cut connection resumes by position", () => {
+  const { client, clock, last, log } = play();
+  client.start();
+  last().hello();
+  last().says(event("a-1"));
+  client.cut();
+  assert.deepEqual(log.at(-1)[1], {
+    state: "waiting",
+    transport: null,
+    position: "a-1",
+    reason: "cut",
+    retry: 250,
+  });
+  clock.advance(250);
+  assert.deepEqual([client.state, last().since], ["connecting", "a-1"]);
+});
+
+test("before it starts, groups add up from the lowest position", () => {
+  const { client, last } = play({ groups: [] });
+  client.add(["board"], "a-9");
+  client.add(["board", "order:7"], "a-5");
+  client.add(["order:8"], null);
+  client.add(["order:9"], "b-1");
+  client.start();
+  assert.deepEqual([last().groups, last().since], [["board", "order:7", "order:8", "order:9"], "a-5"]);
+  last().hello();
+  last().says(event("a-6"));
+  assert.equal(client.position, "a-6");
+});
+
+test("a group that comes in later is heard from its own position, the others nothing twice", () => {
+  const { client, attempts, last, log } = play({ position: "a-5" });
+  client.start();
+  last().hello();
+  last().says(event("a-8"));
+  client.add(["board"], "a-1");
+  assert.equal(attempts.length, 1);
+  client.add(["order:7"], "a-6");
+  assert.deepEqual([attempts[0].closed, last().groups, last().since], [true, ["board", "order:7"], "a-6"]);
+  last().hello();
+  last().says(event("a-7", { group: "order:7" }), event("a-8"), event("a-9"));
+  assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"]);
+  client.add(["order:8"], "a-20");
+  assert.equal(last().since, "a-9");
+});
+
+test("a transport that can't even begin counts as a failure", () => {
+  const { client, log } = play({
+    transports: {
+      broken() {
+        throw new TypeError("no such thing here");
+      },
+    },
+  });
+  client.start();
+  assert.deepEqual(log.at(-1)[1].reason, "TypeError: no such thing here");
+  assert.equal(client.state, "waiting");
+});

@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+globalThis.location = { href: "https://shop.example/page" };
+const { openPage } = await import("../src/page.js");
+
+/** As much of a window as the client uses. */
+class Page extends EventTarget {
+  document = Object.assign(new EventTarget(), {
+    readyState: "interactive",
+    querySelectorAll: (selector) => {
+      assert.equal(selector, "script[data-livepush]");
+      return this.tags;
+    },
+  });
+  tags = [];
+
+  tag(groups, position, url = "/live/") {
+    const dataset = { url, groups: JSON.stringify(groups), ...(position && { position }) };
+    this.tags.push({ dataset });
+    return this;
+  }
+
+  fire(name) {
+    this.dispatchEvent(new Event(name));
+  }
+}
+
+/** Open a page whose client connects to a server that never answers; return what was asked for. */
+function open(page, t) {
+  const asked = [];
+  t.mock.method(globalThis, "fetch", (url) => {
+    asked.push(url.pathname + url.search);
+    return new Promise(() => {});
+  });
+  openPage(page);
+  t.after(() => page.livepush.stop());
+  return asked;
+}
+
+test("the tags of a page add up to one client: all groups, the lowest position", (t) => {
+  const page = new Page().tag(["board"], "a-9").tag(["board", "order:7"], "a-5").tag(["order:8"]);
+  const asked = open(page, t);
+  page.fire("DOMContentLoaded");
+  page.fire("load");
+  assert.deepEqual(asked, ["/live/sse/?format=envelope&group=board&group=order%3A7&group=order%3A8&since=a-5"]);
+});
+
+test("the client connects once the page's other scripts have run", (t) => {
+  const page = new Page().tag(["board"], "a-9");
+  const asked = open(page, t);
+  assert.deepEqual([page.livepush.state, asked], ["idle", []]);
+  page.fire("DOMContentLoaded");
+  assert.equal(page.livepush.state, "connecting");
+});
+
+test("on a page that is complete it connects at once", (t) => {
+  const page = new Page().tag(["board"]);
+  page.document.readyState = "complete";
+  assert.deepEqual(open(page, t), ["/live/sse/?format=envelope&group=board"]);
+});
+
+test("a second run starts no second client", (t) => {
+  const page = new Page().tag(["board"], "a-9");
+  const asked = open(page, t);
+  const { livepush } = page;
+  openPage(page);
+  page.fire("DOMContentLoaded");
+  openPage(page);
+  assert.equal(page.livepush, livepush);
+  assert.equal(asked.length, 1);
+});
+
+test("a tag that comes later adds its groups, from its position if that is lower", (t) => {
+  const page = new Page().tag(["board"], "a-9");
+  page.document.readyState = "complete";
+  const asked = open(page, t);
+  page.tag(["order:7"], "a-5");
+  openPage(page);
+  assert.equal(asked.at(-1), "/live/sse/?format=envelope&group=board&group=order%3A7&since=a-5");
+});
+
+test("a tag that comes after stop() does not start the client again", (t) => {
+  const page = new Page().tag(["board"]);
+  page.document.readyState = "complete";
+  const asked = open(page, t);
+  page.livepush.stop();
+  page.tag(["order:7"]);
+  openPage(page);
+  assert.deepEqual([page.livepush.state, asked.length], ["stopped", 1]);
+});
+
+test("a page that is put aside lets go of its connection, and takes it up when it is shown again", (t) => {
+  const page = new Page().tag(["board"]);
+  page.document.readyState = "complete";
+  const asked = open(page, t);
+  page.fire("pagehide");
+  page.fire("visibilitychange");
+  assert.equal(page.livepush.state, "paused");
+  page.fire("pageshow");
+  assert.deepEqual([page.livepush.state, asked.length], ["connecting", 2]);
+});
+
+test("coming online or into view tries at once", (t) => {
+  const page = new Page().tag(["board"]);
+  page.document.readyState = "complete";
+  const asked = open(page, t);
+  page.livepush.use("sse");
+  for (const name of ["online", "visibilitychange"]) {
+    page.livepush.cut();
+    page.fire(name);
+    assert.equal(page.livepush.state, "connecting");
+  }
+  assert.equal(asked.length, 4);
+});

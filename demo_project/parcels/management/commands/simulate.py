@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import os
+import random
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import OperationalError
+
+from demo_project.parcels import simulation
+
+
+class Command(BaseCommand):
+    """Move the shop's parcels from a process of its own, as a real shop's workers would."""
+
+    help = "Keeps the demo alive: takes orders and moves parcels until it is stopped."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--interval", type=float, default=0.9, help="seconds between two moves, on average")
+        parser.add_argument("--follow-parent", action="store_true", help="stop when the parent process is gone")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        parent = os.getppid()
+        try:
+            while not (options["follow_parent"] and os.getppid() != parent):
+                self.tick()
+                time.sleep(options["interval"] * random.uniform(0.3, 1.7))
+        except KeyboardInterrupt:
+            pass
+
+    def tick(self) -> None:
+        """Let one thing happen; a database that is busy is no reason to stop."""
+        try:
+            simulation.tick()
+        except OperationalError as error:
+            self.stderr.write(f"Skipped a move: {error}")

@@ -1,0 +1,48 @@
+"""What the shop sells and who buys it: the demo's users and orders."""
+
+from __future__ import annotations
+
+import random
+
+from django.contrib.auth.models import User
+
+from demo_project.parcels.models import Parcel, Status
+
+CUSTOMERS = ("ines", "jonas", "maud", "piotr", "sanne", "tariq")
+ITEMS = (
+    "Enamel kettle", "Wool blanket", "Desk lamp", "Pepper mill", "Linen apron", "Field notebook", "Brass hook set",
+    "Bread knife", "Canvas tote", "Coffee dripper", "Cork board", "Felt slippers", "Garden twine", "Glass carafe",
+    "Ink bottle", "Kitchen scale", "Moka pot", "Oak tray", "Picnic rug", "Record brush", "Rye starter", "Salt cellar",
+    "Sewing kit", "Soap dish", "Tea strainer", "Travel mug", "Wall clock", "Willow basket", "Wooden spoons",
+)  # fmt: skip
+CITIES = (
+    "Aarhus", "Antwerp", "Basel", "Bergen", "Bilbao", "Bologna", "Brno", "Cork", "Dresden", "Faro", "Gdańsk", "Ghent",
+    "Graz", "Kaunas", "Leipzig", "Lille", "Ljubljana", "Lund", "Malmö", "Metz", "Nantes", "Ostrava", "Porto", "Riga",
+    "Split", "Tartu", "Tromsø", "Turku", "Utrecht", "Valencia", "Wrocław", "York",
+)  # fmt: skip
+
+
+def demo_customer() -> User:
+    """Return the customer whom visitors log in as."""
+    return User.objects.get(username="demo")
+
+
+def place_order(customer: User | None = None, status: Status = Status.ORDERED) -> Parcel:
+    """Order something; for a customer drawn by lot where none is given."""
+    buyer = customer or User.objects.get(username=random.choice(CUSTOMERS))
+    return Parcel.objects.create(customer=buyer, item=random.choice(ITEMS), city=random.choice(CITIES), status=status)
+
+
+def seed() -> None:
+    """Make the users, and parcels in every status, where there are none."""
+    for name in CUSTOMERS:
+        User.objects.get_or_create(username=name)
+    if not User.objects.filter(username="demo").exists():
+        User.objects.create_user("demo", password="demo")
+    if not User.objects.filter(username="admin").exists():
+        User.objects.create_superuser("admin", password="admin")
+    if not Parcel.objects.exists():
+        buyers = [demo_customer(), None, None, None]
+        for status in Status:
+            for buyer in buyers:
+                place_order(buyer, status)

@@ -1,0 +1,127 @@
+"""The shop's pages: plain Django views, nothing in them is about being live but a group's name in a template."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.contrib.auth.views import LoginView
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+
+import livepush
+from demo_project.parcels.models import Movement, Parcel, Status
+from demo_project.parcels.shop import place_order
+
+BLANK = {"code": "CODE"}
+"""What ``<template>`` elements are rendered with; the scripts put a real parcel's code in its place."""
+MOST_OWN_ORDERS = 9
+
+
+def board(request: HttpRequest) -> HttpResponse:
+    """Show every parcel to everyone."""
+    latest = Movement.latest()
+    found: dict[str, list[Parcel]] = {}
+    for item in Parcel.objects.order_by("-movement"):
+        found.setdefault(item.status, []).append(item)
+    columns = [{"status": status, "parcels": found.get(status.value, [])} for status in Status]
+    return render(
+        request, "parcels/board.html", {"columns": columns, "latest": latest, "scope": "board", "blank": BLANK}
+    )
+
+
+@login_required
+def orders(request: HttpRequest) -> HttpResponse:
+    """Show customers their own orders."""
+    return render(
+        request,
+        "parcels/orders.html",
+        {
+            "latest": Movement.latest(),
+            "parcels": Parcel.objects.filter(customer_id=request.user.pk),
+            "user_group": livepush.user_group(request.user),
+            "scope": "mine",
+            "blank": BLANK | {"steps": Parcel().steps},
+        },
+    )
+
+
+@login_required
+def parcel(request: HttpRequest, code: str) -> HttpResponse:
+    """Show one parcel and its way so far to its customer and the staff."""
+    latest = Movement.latest()
+    item = Parcel.objects.filter(code=code).select_related("customer").first()
+    if item is None:
+        return render(request, "parcels/gone.html", {"code": code}, status=404)
+    check_may_see(request, item)
+    return render(request, "parcels/parcel.html", {"latest": latest, "parcel": item, "scope": item.code})
+
+
+@require_POST
+def advance(request: HttpRequest, code: str) -> HttpResponse:
+    """Move a parcel on: the one line that saves is all that the live pages need."""
+    item = get_object_or_404(Parcel, code=code)
+    check_may_see(request, item)
+    item.advance()
+    return done(request)
+
+
+@require_POST
+@login_required
+def order_something(request: HttpRequest) -> HttpResponse:
+    """Order something for the customer."""
+    on_the_way = Parcel.objects.filter(customer_id=request.user.pk).exclude(status=Status.DELIVERED)
+    if on_the_way.count() < MOST_OWN_ORDERS:
+        place_order(cast(User, request.user))
+        return done(request)
+    return done(request, 409)
+
+
+def movements(request: HttpRequest, scope: str) -> HttpResponse:
+    """Answer with the numbers of the movements in ``(after, upto]`` that a page should have heard of."""
+    try:
+        after, upto = int(request.GET.get("after", 0)), int(request.GET.get("upto") or Movement.latest())
+    except ValueError:
+        return HttpResponseBadRequest("after and upto are numbers")
+    book = book_of(request, scope).filter(number__gt=after, number__lte=upto)
+    return JsonResponse({"numbers": sorted(book.values_list("number", flat=True)[:2_000])})
+
+
+def book_of(request: HttpRequest, scope: str) -> QuerySet[Movement]:
+    """Return the movements that a page is about: ``board``, ``mine``, or a parcel's code."""
+    if scope == "board":
+        return Movement.objects.all()
+    if scope == "mine":
+        return Movement.objects.filter(customer_id=request.user.pk)
+    item = get_object_or_404(Parcel, code=scope)
+    check_may_see(request, item)
+    return item.movements.all()
+
+
+def check_may_see(request: HttpRequest, item: Parcel) -> None:
+    """Raise PermissionDenied for anyone but a parcel's customer and the staff."""
+    user = request.user
+    if not (user.is_authenticated and (user.is_staff or item.customer_id == user.pk)):
+        raise PermissionDenied
+
+
+def done(request: HttpRequest, status: int = 204) -> HttpResponse:
+    """Answer a form: a script that sent it needs no page, everyone else goes back to where they were."""
+    if request.headers.get("X-Requested-With") == "fetch":
+        return HttpResponse(status=status)
+    back = request.POST.get("next", "")
+    return redirect(back if url_has_allowed_host_and_scheme(back, {request.get_host()}) else "board")
+
+
+class Login(LoginView):
+    """Send customers to their orders and the staff to the board."""
+
+    def get_default_redirect_url(self) -> str:
+        """Return where somebody who came from nowhere goes."""
+        return reverse("board") if self.request.user.is_staff else super().get_default_redirect_url()

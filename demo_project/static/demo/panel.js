@@ -1,0 +1,123 @@
+/** The panel: shows the page's connection, forces a transport, cuts the line, and proves that nothing was missed. */
+
+import { Book } from "./book.js";
+import { byId } from "./dom.js";
+import { Tape } from "./tape.js";
+
+const STATES = {
+  idle: "Idle",
+  connecting: "Connecting",
+  open: "Live",
+  waiting: "Coming back",
+  offline: "Offline",
+  paused: "Paused",
+  denied: "Refused",
+  stopped: "Cut",
+};
+const TRANSPORTS = { sse: "SSE", websocket: "WebSocket", longpoll: "Long poll", poll: "Poll" };
+const CHECK_EVERY = 3000;
+const PATIENCE = 12_000;
+const CUT_SECONDS = 5;
+
+const panel = byId("panel");
+const book = new Book(panel.dataset.book, Number(panel.dataset.latest));
+const tape = new Tape(byId("tape"));
+const delays = [];
+/** The last movement before the line was cut; `null` while nobody waits for a verdict. */
+let cutAfter = null;
+
+document.addEventListener("livepush:event", ({ detail }) => receive(detail));
+document.addEventListener("livepush:state", ({ detail }) => enter(detail));
+document.addEventListener("livepush:reset", () => location.reload());
+byId("cut").addEventListener("click", () => cut());
+byId("cut-long").addEventListener("click", () => cutLong());
+panel.querySelector(".panel-bar").addEventListener("click", toggle);
+panel.querySelector(".transports").addEventListener("change", ({ target }) => livepush.use(target.value || null));
+setInterval(() => livepush.state === "open" && check(), CHECK_EVERY);
+
+function receive(envelope) {
+  book.add(envelope);
+  const late = tape.tick(envelope.time, envelope.type === "parcel.created");
+  if (!late) delays.push(Math.max(0, Date.now() - Date.parse(envelope.time)));
+  if (delays.length > 9) delays.shift();
+  show("received", book.received.toLocaleString("en-GB"));
+  show("repeated", String(book.repeated));
+  show("position", envelope.id);
+  if (delays.length) show("delay", span(delays.toSorted((a, b) => a - b)[delays.length >> 1]));
+}
+
+function enter({ state, transport, position }) {
+  panel.dataset.state = state;
+  tape.cut = state !== "open";
+  show("state", STATES[state]);
+  show("transport", TRANSPORTS[transport] ?? "No connection");
+  if (position) show("position", position);
+  if (state === "open" && cutAfter !== null) judge();
+}
+
+function cut() {
+  cutAfter = book.upto;
+  verdict("Cut. The client comes back by itself.");
+  livepush.cut();
+}
+
+async function cutLong() {
+  const button = byId("cut-long");
+  button.disabled = true;
+  cutAfter = book.upto;
+  livepush.stop();
+  verdict("Cut. The parcels move on meanwhile.");
+  for (let left = CUT_SECONDS; left; left -= 1) {
+    button.textContent = `Back in ${left} s`;
+    await pause(1000);
+  }
+  button.textContent = `Cut for ${CUT_SECONDS} s`;
+  button.disabled = false;
+  livepush.start();
+}
+
+/** Wait until all has come that happened while the line was cut, and say how it went. */
+async function judge() {
+  const after = cutAfter;
+  cutAfter = null;
+  const back = performance.now();
+  try {
+    const due = await book.expected(after);
+    while (book.missing(due).length && performance.now() - back < PATIENCE) await pause(50);
+    const missed = book.missing(due).length;
+    const name = TRANSPORTS[livepush.transport] ?? "no transport";
+    const caught = due.length ? `${count(due.length)} caught up` : "nothing had moved meanwhile";
+    verdict(`Resumed over ${name}: ${caught}, ${missed} missed.`, missed ? "bad" : "good");
+  } catch (error) {
+    verdict(`Resumed, but could not compare: ${error.message}.`);
+  }
+  check();
+}
+
+async function check() {
+  const found = await book.check().catch(() => null);
+  if (!found) return;
+  const { expected, missed } = found;
+  show("missed", String(missed));
+  panel.querySelector(".figures .good dd").classList.toggle("bad", missed > 0);
+  show("proof", `Checked: the shop’s own table has ${count(expected)} since this page was made, and ${missed ? expected - missed : "all"} came.`);
+}
+
+function toggle({ currentTarget: bar }) {
+  bar.setAttribute("aria-expanded", String(bar.getAttribute("aria-expanded") !== "true"));
+}
+
+function show(name, text) {
+  for (const place of panel.querySelectorAll(`[data-show="${name}"]`)) {
+    if (place.textContent !== text) place.textContent = text;
+  }
+}
+
+function verdict(text, mood = "") {
+  byId("verdict").textContent = text;
+  byId("verdict").className = `verdict ${mood}`;
+}
+
+const count = (number) => `${number} ${number === 1 ? "movement" : "movements"}`;
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const span = (milliseconds) => (milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`);

@@ -1,0 +1,38 @@
+/** One parcel and its way so far. */
+
+import { byId, fill, fillTrack, glow, label, localTimes, say, setTime } from "./dom.js";
+import "./forms.js";
+import "./panel.js";
+
+const page = byId("parcel");
+
+livepush.on("parcel.updated", update);
+livepush.on("parcel.deleted", () => notice("This parcel was delivered a while ago and has been cleared away."));
+livepush.on("parcel.removed", () => notice("This parcel is somebody else’s now."));
+localTimes(page);
+
+function update(parcel, envelope) {
+  if (Number(page.dataset.movement) > parcel.movement) return; // the page was rendered after it
+  fill(page, parcel);
+  fillTrack(page, parcel.status);
+  record(parcel, envelope.time);
+}
+
+function record(parcel, time) {
+  const list = byId("movements");
+  if (list.querySelector(`[data-number="${Number(parcel.movement)}"]`)) return;
+  const line = byId("movement").content.firstElementChild.cloneNode(true);
+  line.dataset.number = parcel.movement;
+  line.dataset.status = parcel.status;
+  line.querySelector("[data-slot=label]").textContent = label(parcel.status);
+  line.querySelector("[data-slot=number]").textContent = `#${parcel.movement}`;
+  setTime(line.querySelector("[data-slot=at]"), time);
+  list.prepend(line);
+  glow(line);
+  say(label(parcel.status));
+}
+
+function notice(text) {
+  byId("notice").textContent = text;
+  byId("notice").hidden = false;
+}

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth.views import LogoutView
+from django.urls import include, path
+
+from demo_project.parcels import views
+
+urlpatterns = [
+    path("", views.board, name="board"),
+    path("orders/", views.orders, name="orders"),
+    path("orders/new/", views.order_something, name="order-something"),
+    path("parcels/<slug:code>/", views.parcel, name="parcel"),
+    path("parcels/<slug:code>/advance/", views.advance, name="advance"),
+    path("movements/<slug:scope>/", views.movements, name="movements"),
+    path("login/", views.Login.as_view(), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("admin/", admin.site.urls),
+    path("livepush/", include("livepush.urls")),
+]

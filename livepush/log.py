@@ -138,6 +138,11 @@ def new_epoch(using: str, known: Position) -> bool:
     return heads.update(epoch=_new_epoch()) > 0
 
 
+def begin_epoch(using: str) -> None:
+    """Begin a new epoch: every position given so far is of another life of the database."""
+    LogHead.objects.using(using).filter(pk=1).update(epoch=_new_epoch())
+
+
 def _settle_batch(using: str) -> Batch | None:
     """Settle one batch; return ``None`` where another process holds the head, or where there is none."""
     with _own_transaction(using) as connection:

@@ -78,6 +78,17 @@ def test_tail_refuses_a_position_that_the_log_does_not_hold():
         run("livepush_tail", since="x")
 
 
+def test_epoch_says_where_the_log_stands_and_begins_a_new_one():
+    append("default")
+    settle("default")
+    epoch = log.state("default").position.epoch
+    assert run("livepush_epoch") == f"The log goes from {epoch}-0 to {epoch}-1.\n"
+    said = run("livepush_epoch", new=True)
+    after = log.state("default").position
+    assert after.epoch != epoch
+    assert said == f"The log goes from {after.epoch}-0 to {after}, after {epoch}-1.\n"
+
+
 def test_prune_deletes_what_is_past_its_retention():
     for _ in range(5):
         append("default")

@@ -25,7 +25,7 @@ export class Ladder {
   opened() {
     this.#proven.add(this.name);
     this.#home = Math.min(this.#home, this.#at);
-    this.#failures = this.#steps = 0;
+    this.#steps = 0;
   }
 
   /**

@@ -40,7 +40,7 @@ export class Listeners {
    */
   tell(envelope) {
     for (const type of [envelope.type, "*"]) {
-      for (const listener of [...(this.#byType.get(type) ?? [])]) {
+      for (const listener of this.#byType.get(type) ?? []) {
         try {
           listener(envelope.data, envelope);
         } catch (error) {

@@ -13,13 +13,9 @@ import { LivepushClient } from "./client.js";
 export function openPage(window) {
   if (window.livepush?.scan) return window.livepush.scan();
   const { document } = window;
-  const seen = new WeakSet();
   const client = new LivepushClient({ url: tags(document)[0]?.dataset.url ?? "/livepush/", target: document });
   const scan = () => {
-    for (const tag of tags(document)) {
-      if (!seen.has(tag)) take(tag, client);
-      seen.add(tag);
-    }
+    for (const tag of tags(document)) take(tag, client);
     afterScripts(window, () => {
       if (client.state === "idle") client.start();
     });
@@ -38,7 +34,8 @@ function tags(document) {
 }
 
 /**
- * Subscribe to what a tag names. Tags add up: all of their groups, from the lowest of their positions.
+ * Subscribe to what a tag names; what is there already stays as it is. Tags add up: all of their groups, from the
+ * lowest of their positions.
  *
  * @param {HTMLElement} tag
  * @param {LivepushClient} client

@@ -76,6 +76,24 @@ test("a listener hears nothing more once it is off", () => {
   assert.deepEqual(heard, [1]);
 });
 
+test("a listener that another one takes off hears nothing, one that it puts on hears the next event", () => {
+  const { client, last } = play();
+  const heard = [];
+  const second = () => heard.push("second");
+  client.on("note", () => {
+    client.off("note", second);
+    client.on("note", third);
+  });
+  const third = () => heard.push("third");
+  client.on("note", second);
+  client.start();
+  last().hello();
+  last().says(event("a-1"));
+  assert.deepEqual(heard, []);
+  last().says(event("a-2"));
+  assert.deepEqual(heard, ["third"]);
+});
+
 test("a listener that throws is reported and disturbs nobody", () => {
   const { client, last, log, reported } = play();
   const heard = [];
@@ -292,6 +310,8 @@ test("silence for two and a half heartbeats means dead; any byte is a sign of li
   last().hello({ heartbeat: 2 });
   clock.advance(4999);
   last().heard();
+  clock.advance(4999);
+  last().says(event("a-1"));
   clock.advance(4999);
   assert.equal(client.state, "open");
   clock.advance(1);

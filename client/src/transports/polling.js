@@ -40,7 +40,7 @@ function polling(wait, pauses) {
           .finally(() => io.clearTimeout(timer));
         sink.receive(envelopes(answer, request, last));
         last = answer;
-        if (since !== null && !answer.reset && pauses(answer, io.now() - asked)) await pause(io);
+        if (since !== null && pauses(answer, io.now() - asked)) await pause(io);
       }
     });
 }

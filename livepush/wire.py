@@ -50,7 +50,10 @@ LARGEST_NUMBER = 2**63 - 1
 
 
 class Close(int, Enum):
-    """A WebSocket close code (RFC 6455, section 7.4) and when it is used."""
+    """A WebSocket close code (RFC 6455, section 7.4.2: private use, since daphne sends no other) and when it is used.
+
+    Each is 4000 and the HTTP status that says the same.
+    """
 
     reason: str
 
@@ -60,13 +63,13 @@ class Close(int, Enum):
         member.reason = reason
         return member
 
-    GOING_AWAY = 1001, "the server is going away: connect again"
-    TOO_BIG = 1009, "a message is over the size limit"
-    INTERNAL = 1011, "the server failed: connect again"
-    TRY_LATER = 1013, "the client reads too slowly: connect again"
     BAD_REQUEST = 4400, "the query is malformed: do not retry"
     UNAUTHENTICATED = 4401, "no group is granted and nobody is logged in: do not retry"
     FORBIDDEN = 4403, "no group is granted, or the origin is foreign: do not retry"
+    TOO_SLOW = 4408, "the client reads too slowly: connect again"
+    TOO_BIG = 4413, "a message is over the size limit"
+    FAILED = 4500, "the server failed: connect again"
+    GOING_AWAY = 4503, "the server is going away: connect again"
 
 
 class WireError(ValueError):

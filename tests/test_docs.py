@@ -380,7 +380,7 @@ def test_the_answers_to_bad_requests_are_those_that_the_servers_give() -> None:
 
 
 def test_the_close_codes_are_those_of_the_code() -> None:
-    assert rows("wire-protocol.md", "1001") == [[str(int(close)), close.reason] for close in wire.Close]
+    assert rows("wire-protocol.md", "4400") == [[str(int(close)), close.reason] for close in wire.Close]
 
 
 def test_the_error_codes_are_those_of_the_code() -> None:

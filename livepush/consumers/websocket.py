@@ -23,8 +23,8 @@ from livepush.wire import (
 
 CLOSES = {
     Reason.DRAIN: Close.GOING_AWAY,
-    Reason.SLOW: Close.TRY_LATER,
-    Reason.FAILED: Close.INTERNAL,
+    Reason.SLOW: Close.TOO_SLOW,
+    Reason.FAILED: Close.FAILED,
     Reason.REVOKED: Close.FORBIDDEN,
 }
 
@@ -43,14 +43,14 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
         await refuse(send, error)
         return
     except Exception:
-        await send({"type": "websocket.close", "code": int(Close.INTERNAL), "reason": "unavailable"})
+        await send({"type": "websocket.close", "code": int(Close.FAILED), "reason": "unavailable"})
         return
     await serve(scope, receive, send, entry, cursor, lost, Format.ARRAY if array else Format.TEXT)
 
 
 async def refuse(send: Send, error: WireError) -> None:
     """Close with a code that says why; browsers hide what is refused before the handshake ends."""
-    close = Close.INTERNAL if error.status == 503 else error.close
+    close = Close.GOING_AWAY if error.status == 503 else error.close
     await send({"type": "websocket.close", "code": int(close), "reason": error.code})
 
 
@@ -81,7 +81,7 @@ async def serve(
         if connection.reason is None:
             raise
         task.uncancel()
-        code = CLOSES.get(connection.reason, Close.INTERNAL)
+        code = CLOSES.get(connection.reason, Close.FAILED)
     finally:
         connection.close(Reason.GONE)
     if code is not None:

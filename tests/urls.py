@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.contrib.staticfiles import finders
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import engines
 from django.urls import include, path
@@ -15,6 +19,26 @@ def page(request: HttpRequest) -> HttpResponse:
         "<!doctype html><title>page</title>{% load livepush %}<body>{% livepush 'board' %}</body>"
     )
     return HttpResponse(template.render({}, request))
+
+
+def live(request: HttpRequest) -> HttpResponse:
+    """A page under a strict policy, with a tag for each ``group`` of the query, from its ``position`` if given."""
+    template = engines["django"].from_string(
+        '<!doctype html><html lang="en"><title>live</title>'
+        "{% load livepush %}{% for group in groups %}{% livepush group %}{% endfor %}"
+    )
+    html = template.render({"groups": request.GET.getlist("group")}, request)
+    positions = iter(request.GET.getlist("position"))
+    html = re.sub(r'(?<=data-position=")[^"]+', lambda own: next(positions, own[0]), html)
+    policy = "default-src 'none'; script-src 'self'; connect-src 'self'"
+    return HttpResponse(html, headers={"Content-Security-Policy": policy})
+
+
+def client(request: HttpRequest) -> HttpResponse:
+    """The client's bundle, which a plain ASGI server does not serve."""
+    path = finders.find("livepush/livepush.js")
+    assert path is not None
+    return HttpResponse(Path(path).read_bytes(), content_type="text/javascript")
 
 
 async def send_async(request: HttpRequest) -> JsonResponse:
@@ -42,6 +66,8 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("livepush/", include("livepush.urls")),
     path("page/", page),
+    path("live/", live),
+    path("static/livepush/livepush.js", client),
     path("send-async/", send_async),
     path("send-fail/", send_twice_and_fail),
     path("send/", send_in_request),

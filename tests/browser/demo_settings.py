@@ -1,0 +1,10 @@
+"""The demo's settings, with a database of a test's own."""
+
+from __future__ import annotations
+
+import os
+
+from demo_project.settings import *  # noqa: F403
+from demo_project.settings import DATABASES
+
+DATABASES["default"]["NAME"] = os.environ["DEMO_DATABASE"]

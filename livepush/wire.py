@@ -47,6 +47,8 @@ POSITION = re.compile(r"([a-z0-9]{1,16})-([0-9]{1,19})", re.ASCII)
 RESERVED_TYPES = frozenset({"error", "open"})
 RESERVED_PREFIX = "livepush."
 LARGEST_NUMBER = 2**63 - 1
+LARGEST_ARRAY = 65_536
+"""The most characters of events that go in one array, unless a single event is longer."""
 
 
 class Close(int, Enum):
@@ -255,8 +257,21 @@ def join(parts: Sequence[str], format: Format) -> tuple[bytes | str, ...]:
     if format is Format.TEXT:
         return tuple(parts)
     if format is Format.ARRAY:
-        return (f"[{','.join(parts)}]" if len(parts) > 1 else parts[0],)
+        return tuple(f"[{','.join(run)}]" if len(run) > 1 else run[0] for run in _runs(parts))
     return ("".join(parts).encode(),)
+
+
+def _runs(parts: Iterable[str]) -> list[list[str]]:
+    """Return parts in runs of a bounded length: WebSocket clients refuse messages of a megabyte or so."""
+    runs: list[list[str]] = []
+    room = 0
+    for part in parts:
+        room -= len(part)
+        if room < 0 or not runs:
+            room = LARGEST_ARRAY - len(part)
+            runs.append([])
+        runs[-1].append(part)
+    return runs
 
 
 def own(type: str, format: Format, **fields: Any) -> tuple[bytes | str, ...]:
@@ -410,10 +425,12 @@ def batch_messages(batch: Batch, origin: str, max_bytes: int = 262_144) -> list[
     data, time, send], …]}``.
     """
     messages: list[dict[str, Any]] = []
-    room = 0
+    room, send = 0, None
     for event in batch.events:
         room -= len(event.data)
-        if room < 0 or not messages:
+        together = event.send is not None and event.send == send  # one send is routed in one go, and offered once
+        send = event.send
+        if (room < 0 and not together) or not messages:
             room = max_bytes - len(event.data)
             messages.append({"type": "livepush.batch", "origin": origin, "epoch": batch.epoch, "events": []})
         messages[-1]["events"].append(list(event))

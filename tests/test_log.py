@@ -138,6 +138,16 @@ def test_a_send_to_several_groups_is_read_once_wherever_a_page_is_cut(using):
         assert seen == [1, 4, 7, 10]
 
 
+def test_a_page_of_all_groups_never_ends_within_a_send(using):
+    append(using)
+    append(using, "a", "b", "c")
+    append(using)
+    settle(using)
+    pages = [log.read(using, None, 0, 5, limit) for limit in (1, 2, 3, 4)]
+    assert [[event.number for event in page.events] for page in pages] == [[1, 2, 3, 4]] * 3 + [[1, 2, 3, 4, 5]]
+    assert [page.upto for page in pages] == [4, 4, 4, 5]
+
+
 def test_prune_deletes_the_oldest_and_moves_the_floor(using):
     for _ in range(10):
         append(using)

@@ -194,6 +194,19 @@ def test_a_batch_survives_the_layer_in_messages_of_a_bounded_size():
     assert {batch.epoch for batch in parsed} == {"ab"}
 
 
+def test_a_send_is_never_split_between_messages_of_the_layer():
+    sends = (None, 7, 7, 7, 8, 8)
+    events = tuple(Event(n, "a", "t", "x" * 200, "time", send) for n, send in enumerate(sends, 1))
+    messages = wire.batch_messages(wire.Batch("ab", events), "origin", max_bytes=300)
+    assert [[values[0] for values in message["events"]] for message in messages] == [[1], [2, 3, 4], [5, 6]]
+
+
+def test_an_array_is_no_longer_than_clients_take():
+    parts = ["x" * 30_000] * 5 + ["y" * 100_000, "z"]
+    frames = wire.join(parts, Format.ARRAY)
+    assert [len(frame) for frame in frames] == [60_003, 60_003, 30_000, 100_000, 1]
+
+
 def sent(number, send, group="a"):
     return Event(number, group, "t", "1", "time", send)
 

@@ -27,6 +27,10 @@ class Entry(NamedTuple):
     hub: Hub
     query: Query
     admission: auth.Admission
+    cursor: Position
+    """Where its stream begins."""
+    lost: str | None
+    """Why its history is lost, if it is."""
 
 
 def refusing(endpoint: Endpoint) -> Endpoint:
@@ -55,7 +59,7 @@ def check_method(scope: Scope) -> None:
 
 
 async def enter(scope: Scope) -> Entry:
-    """Check the query, find out who comes and what they may read, and return the hub.
+    """Check the query, find out who comes, what they may read, and where their stream begins.
 
     Raises WireError: the query is malformed, nothing is granted, or the log can't be read now.
     """
@@ -67,6 +71,7 @@ async def enter(scope: Scope) -> Entry:
         admission = await admit(scope, query.groups)
         auth.check_granted(admission)
         hub = await runtime.get_hub()
+        cursor, lost = await hub.admit(query.since)
     except WireError:
         raise
     except Exception as error:
@@ -74,7 +79,7 @@ async def enter(scope: Scope) -> Entry:
         raise unavailable() from error
     if hub.draining:
         raise unavailable()
-    return Entry(hub, query, admission)
+    return Entry(hub, query, admission, cursor, lost)
 
 
 async def admit(scope: Scope, names: tuple[str, ...], right: str = groups.READ) -> auth.Admission:
@@ -85,18 +90,20 @@ async def admit(scope: Scope, names: tuple[str, ...], right: str = groups.READ) 
     return auth.admission(user, names, granted | await groups.ask_async(questions))
 
 
-def greeting(entry: Entry, cursor: Position, format: Format, lost: str | None) -> tuple[bytes | str, ...]:
+def greeting(entry: Entry, format: Format) -> tuple[bytes | str, ...]:
     """Return a stream's first frames: hello, and reset where the history is lost."""
     settings = get_settings()
     frames = hello(
-        cursor,
+        entry.cursor,
         format,
         heartbeat=settings.HEARTBEAT,
         retry=round(settings.RETRY * 1000),
         groups=entry.admission.granted,
         refused=entry.admission.refused,
     )
-    return frames if lost is None else (*frames, *own("reset", format, position=cursor, reason=lost))
+    if entry.lost is None:
+        return frames
+    return (*frames, *own("reset", format, position=entry.cursor, reason=entry.lost))
 
 
 def unavailable() -> WireError:

@@ -38,9 +38,9 @@ async def poll(scope: Scope, receive: Receive, send: Send) -> None:
 async def held(entry: Entry, receive: Receive) -> bytes | None:
     """Return the answer when there is one; ``None`` where the client has gone before."""
     hub, query, refused = entry.hub, entry.query, entry.admission.refused
-    cursor, lost = await hub.admit(query.since)
-    if query.since is None or lost is not None:
-        return poll_answer((), hub.position, lost is not None, refused)
+    cursor = entry.cursor
+    if query.since is None or entry.lost is not None:
+        return poll_answer((), hub.position, entry.lost is not None, refused)
     loop = asyncio.get_running_loop()
     end = loop.time() + min(query.wait, get_settings().MAX_WAIT)
     gone: asyncio.Task[None] | None = None

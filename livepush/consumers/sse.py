@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
+from livepush.conf import get_settings
 from livepush.connection import Connection, Frames, Reason
 from livepush.consumers.base import (
     NO_STORE,
@@ -13,10 +15,9 @@ from livepush.consumers.base import (
     enter,
     greeting,
     refusing,
-    unavailable,
     until_disconnect,
 )
-from livepush.wire import Format
+from livepush.wire import Format, WireError, own
 
 HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -28,12 +29,18 @@ HEADERS = [
 
 @refusing
 async def sse(scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve ``GET sse/?group=…&since=POSITION``; see ``livepush.wire`` for the stream."""
-    entry = await enter(scope)
+    """Serve ``GET sse/?group=…&since=POSITION``; see ``livepush.wire`` for the stream.
+
+    A passing trouble is told in a stream that says ``bye``: on an error's status an EventSource gives up for good
+    (WHATWG HTML, section 9.2.3).
+    """
     try:
-        cursor, lost = await entry.hub.admit(entry.query.since)
-    except Exception as error:
-        raise unavailable() from error
+        entry = await enter(scope)
+    except WireError as error:
+        if error.status != 503:
+            raise
+        await send_away(scope, send)
+        return
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
 
     async def write(frames: Frames) -> None:
@@ -43,9 +50,9 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
     task = asyncio.current_task()
     assert task is not None
     format = Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
-    connection = Connection(entry.hub, entry.admission.granted, cursor, format, write, task.cancel)
+    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write, task.cancel)
     entry.hub.add(connection)
-    connection.start(greeting(entry, cursor, format, lost))
+    connection.start(greeting(entry, format))
     try:
         await until_disconnect(receive)
     except asyncio.CancelledError:
@@ -56,3 +63,11 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
         connection.close(Reason.GONE)
     if connection.reason in (Reason.DRAIN, Reason.REVOKED, Reason.FAILED):
         await send({"type": "http.response.body", "body": b""})
+
+
+async def send_away(scope: Scope, send: Send) -> None:
+    """Tell the client to come back in a moment."""
+    format = Format.SSE_ENVELOPE if b"format=envelope" in scope.get("query_string", b"") else Format.SSE
+    retry = round(get_settings().RETRY * 1000 * random.uniform(0.5, 1.5))
+    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    await send({"type": "http.response.body", "body": own("bye", format, retry=retry, reason="unavailable")[0]})

@@ -15,7 +15,6 @@ from livepush.wire import (
     Close,
     Command,
     Format,
-    Position,
     WireError,
     own,
     parse_command,
@@ -38,14 +37,10 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         auth.check_origin(auth.request_of(scope))
         entry = await enter(scope)
-        cursor, lost = await entry.hub.admit(entry.query.since)
     except WireError as error:
         await refuse(send, error)
         return
-    except Exception:
-        await send({"type": "websocket.close", "code": int(Close.FAILED), "reason": "unavailable"})
-        return
-    await serve(scope, receive, send, entry, cursor, lost, Format.ARRAY if array else Format.TEXT)
+    await serve(scope, receive, send, entry, Format.ARRAY if array else Format.TEXT)
 
 
 async def refuse(send: Send, error: WireError) -> None:
@@ -54,15 +49,7 @@ async def refuse(send: Send, error: WireError) -> None:
     await send({"type": "websocket.close", "code": int(close), "reason": error.code})
 
 
-async def serve(
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    entry: Entry,
-    cursor: Position,
-    lost: str | None,
-    format: Format,
-) -> None:
+async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format: Format) -> None:
     """Stream until one side closes."""
 
     async def write(frames: Frames) -> None:
@@ -71,9 +58,9 @@ async def serve(
 
     task = asyncio.current_task()
     assert task is not None
-    connection = Connection(entry.hub, entry.admission.granted, cursor, format, write, task.cancel)
+    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write, task.cancel)
     entry.hub.add(connection)
-    connection.start(greeting(entry, cursor, format, lost))
+    connection.start(greeting(entry, format))
     code = None
     try:
         code = await take_commands(scope, receive, connection)

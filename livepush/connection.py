@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from livepush.wire import Event, Format, Position, encode, join, own
+from livepush.wire import LARGEST_NUMBER, Event, Format, Position, encode, join, once_a_send, own
 
 if TYPE_CHECKING:
     from livepush.hub import Hub
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Frames = Sequence[bytes | str]
 Write = Callable[[Frames], Awaitable[None]]
+FAREWELL = 2.0
+"""How long (seconds) a farewell may wait for a client that does not read."""
 
 
 class State(Enum):
@@ -72,8 +74,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_aside", "_buffer", "_buffered", "_busy_since", "_last_write", "_on_close", "_task", "_write",
-        "cursor", "epoch", "format", "groups", "hub", "reason", "state",
+        "_aside", "_buffer", "_buffered", "_busy_since", "_last_write", "_task", "_write",
+        "cursor", "epoch", "format", "groups", "hub", "on_close", "reason", "state",
     )  # fmt: skip
 
     def __init__(
@@ -83,7 +85,7 @@ class Connection:
         cursor: Position,
         format: Format,
         write: Write,
-        on_close: Callable[[], object],
+        on_close: Callable[[], object] | None = None,
     ) -> None:
         self.hub = hub
         self.groups = dict.fromkeys(groups, 0)
@@ -93,7 +95,7 @@ class Connection:
         self.state = State.REPLAYING
         self.reason: Reason | None = None
         self._write = write
-        self._on_close = on_close
+        self.on_close = on_close
         self._task: asyncio.Task[None] | None = None
         self._busy_since = self._last_write = hub.loop.time()
         self._buffer: list[bytes | str] = []
@@ -108,11 +110,14 @@ class Connection:
     def start(self, frames: Frames) -> None:
         """Write the first frames, then what lies behind the cursor, then live."""
         self._spawn(self._replay(frames))
+        if self.hub.draining and self.state is not State.CLOSED:  # it came in while the hub said goodbye
+            self.hub.send_away(self)
 
     def subscribe(self, groups: Iterable[str]) -> Position:
         """Add groups from now on; return the position behind which their events come."""
-        self.hub.route_to(self, groups)
-        position = self.position
+        position = self.hub.position  # not the cursor: a page without these groups may be on its way
+        if self.state is not State.CLOSED:
+            self.hub.route_to(self, groups)
         for group in groups:
             self.groups.setdefault(group, position.number)
         return position
@@ -125,10 +130,14 @@ class Connection:
 
     def say(self, frames: Frames) -> None:
         """Write what livepush itself says, behind the events that came before."""
-        if self.state is State.LIVE:
+        if self.state is State.LIVE and self._task is None:
             self._take(frames)
         elif self.state is not State.CLOSED:
-            self._aside += frames
+            self._aside += frames  # apart from the buffer, which may be dropped
+            if sum(map(len, self._aside)) > self.hub.options.buffer_bytes:
+                self.close(Reason.SLOW)
+            else:
+                self.fall_behind()
 
     def offer(self, round: Round, groups: Sequence[str]) -> None:
         if self.state is State.LIVE:
@@ -164,14 +173,26 @@ class Connection:
             self._close_on()
         elif not farewell:
             self._task.cancel()
+        else:
+            self._give_up_soon()
+
+    def _give_up_soon(self) -> None:
+        """Let a farewell not wait for ever for a client that does not read."""
+        self.hub.loop.call_later(FAREWELL, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._task is not None:
+            self.reason = Reason.SLOW
+            self._task.cancel()
 
     def _take(self, frames: Frames) -> None:
         """Write now if nothing is being written, else keep for the next write."""
-        if self._task is None:
+        size = sum(map(len, frames))
+        if self._task is None and size <= self.hub.options.buffer_bytes:
             self._spawn(self._write_up_to(self.hub.number, frames))
             return
         self._buffer += frames
-        self._buffered += sum(map(len, frames))
+        self._buffered += size
         if self._buffered > self.hub.options.buffer_bytes:
             self.fall_behind()
 
@@ -211,8 +232,10 @@ class Connection:
         farewell, self._aside = self._aside, []
         if farewell:
             self._spawn(self._write_up_to(self.cursor, farewell))
-        elif self.reason is not Reason.GONE:
-            self._on_close()
+            if self._task is not None:
+                self._give_up_soon()
+        elif self.reason is not Reason.GONE and self.on_close is not None:
+            self.on_close()
 
     def _drop_buffer(self) -> None:
         self._buffer, self._buffered = [], 0
@@ -256,10 +279,10 @@ class Connection:
         """Yield the frames of a replay in writes of a bounded size."""
         parts: list[str] = []
         room = self.hub.options.buffer_bytes
-        for event in events:
-            if event.number is None or event.number > self.groups.get(event.group, event.number):
-                parts.append(encode(event, self.epoch, self.format))
-                room -= len(parts[-1])
+        wanted = (event for event in events if (event.number or 0) > self.groups.get(event.group, LARGEST_NUMBER))
+        for event in once_a_send(wanted, self.cursor):
+            parts.append(encode(event, self.epoch, self.format))
+            room -= len(parts[-1])
             if room <= 0:
                 yield join(parts, self.format)
                 parts, room = [], self.hub.options.buffer_bytes

@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
+from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
+from django.db import InterfaceError, OperationalError
 from django.urls.resolvers import RoutePattern
 
 from livepush.exceptions import InvalidRule
@@ -54,7 +57,7 @@ class Rule:
     @property
     def is_async(self) -> bool:
         """Whether the function is async."""
-        return inspect.iscoroutinefunction(self.function)
+        return bool(iscoroutinefunction(self.function))
 
     def _extra(self, request: Any) -> dict[str, Any]:
         return {"request": request} if self.wants_request else {}
@@ -100,7 +103,7 @@ def _origin(function: Callable[..., Any]) -> tuple[str, str]:
     return function.__module__, function.__qualname__
 
 
-Questions = list[tuple[str, Awaitable[bool]]]
+Questions = list[tuple[str, Callable[[], Awaitable[bool]]]]
 
 
 def ask_sync(user: Any, groups: Iterable[str], request: Any, right: str = READ) -> tuple[set[str], Questions]:
@@ -115,18 +118,27 @@ def ask_sync(user: Any, groups: Iterable[str], request: Any, right: str = READ) 
         if any(_ask(rule, user, values, request) for rule, values in matches if not rule.is_async):
             granted.add(name)
         else:
-            questions += [(name, _answer(rule, user, values, request)) for rule, values in matches if rule.is_async]
+            questions += [
+                (name, partial(_answer, rule, user, values, request)) for rule, values in matches if rule.is_async
+            ]
     return granted, questions
 
 
 async def ask_async(questions: Questions) -> set[str]:
     """Await the async rules' answers; return the groups that they grant."""
-    return {name for name, answer in questions if await answer}
+    return {name for name, ask in questions if await ask()}
 
 
 def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> bool:
     try:
-        return bool(rule.ask(user, values, request))
+        answer = rule.ask(user, values, request)
+        if not inspect.isawaitable(answer):
+            return bool(answer)
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise TypeError("a sync function answered with an awaitable, which is no yes: make the rule async def.")
+    except (OperationalError, InterfaceError):
+        raise  # the database is away, which is no no: the client is to come back
     except Exception:
         logger.exception("The rule for %r raised, so it denies.", rule.pattern)
         return False
@@ -135,6 +147,8 @@ def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> bool:
 async def _answer(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> bool:
     try:
         return bool(await rule.ask(user, values, request))  # type: ignore[misc]
+    except (OperationalError, InterfaceError):
+        raise
     except Exception:
         logger.exception("The rule for %r raised, so it denies.", rule.pattern)
         return False

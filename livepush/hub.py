@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
@@ -15,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
-from weakref import WeakSet
 
 from livepush.connection import Subscriber
 from livepush.round import Round
@@ -28,7 +28,6 @@ from livepush.wire import (
     Page,
     Position,
     State,
-    once_a_send,
     own,
 )
 
@@ -183,7 +182,7 @@ class Hub:
         events = self.window.after(groups, after)
         if events is None:
             return None
-        return Page(once_a_send(events, after), self.number, State(self.position, 0, False))
+        return Page(tuple(events), self.number, State(self.position, 0, False))
 
     async def read(self, groups: Collection[str], after: int) -> Page:
         """Return a page of the log behind a number; who asks for the same at one time shares the read."""
@@ -314,7 +313,7 @@ class Hub:
                 return
             news = [event for event in page.events if (event.number or 0) > self.number]
             if news and self._listen is not None:
-                self._layer_works(False)
+                self._trusted_from = self.loop.time() + SUSPICION
             self._route(news)
             if not page.events:  # whatever is missing up to the head of before was deleted by hand
                 self.number = max(self.number, head)
@@ -365,14 +364,19 @@ class Hub:
         """Tell every client to come back, spread over the drain's span, and close."""
         self.draining = True
         for subscriber in list(self.subscribers):
-            subscriber.leave(round(1000 * random.uniform(0, self.options.drain)))
+            self.send_away(subscriber)
+
+    def send_away(self, subscriber: Subscriber) -> None:
+        """Tell one client to come back, some time within the drain's span."""
+        subscriber.leave(round(1000 * random.uniform(0, self.options.drain)))
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await self.loop.run_in_executor(self._thread, work)
 
 
-hubs: WeakSet[Hub] = WeakSet()
-"""This process's hubs that have started."""
+hubs: set[Hub] = set()
+"""This process's hubs that have started; a plain set, which any thread can copy in one step."""
+os.register_at_fork(after_in_child=hubs.clear)  # the parent's loops do not run in a child, and would hoard there
 
 
 def announce(batch: Batch) -> None:

@@ -28,6 +28,8 @@ WAITING_MESSAGES = 10_000
 REJOIN = 30.0
 """How often (seconds) a hub joins again: memberships lapse, and a restarted Redis knows nobody."""
 FLUSH_TIMEOUT = 2.0
+SEND_TIMEOUT = 5.0
+"""How long (seconds) one batch may take: a Redis that does not answer must not hold up what comes after."""
 
 
 def configured() -> Any | None:
@@ -105,8 +107,8 @@ class _Sender:
         threading.Thread(target=self._run, name="livepush-layer", daemon=True).start()
 
     def put(self, batch: Batch) -> None:
-        self.idle.clear()
         self.waiting.append(batch)
+        self.idle.clear()
         self.loop.call_soon_threadsafe(self.wake.set)
 
     def flush(self, timeout: float) -> bool:
@@ -121,7 +123,11 @@ class _Sender:
             await self.wake.wait()
             self.wake.clear()
             while self.waiting:
-                await self._send(self.waiting.popleft())
+                try:
+                    async with asyncio.timeout(SEND_TIMEOUT):
+                        await self._send(self.waiting.popleft())
+                except Exception as error:
+                    self._warn(error)
             self.idle.set()
             if self.waiting:  # put() came between the loop and set()
                 self.idle.clear()
@@ -151,14 +157,11 @@ class _Sender:
 
 _lock = threading.Lock()
 _current: _Sender | None = None
-_origin = ""
+_origin = secrets.token_hex(8)
 
 
 def origin() -> str:
     """Return this process's random name; its own announcements come back to it and are not news."""
-    global _origin
-    if not _origin:
-        _origin = secrets.token_hex(8)
     return _origin
 
 
@@ -173,7 +176,7 @@ def _sender() -> _Sender:
 def _after_fork() -> None:
     """Begin anew in a child: the thread and its loop stayed with the parent."""
     global _current, _origin, _lock
-    _current, _origin, _lock = None, "", threading.Lock()
+    _current, _origin, _lock = None, secrets.token_hex(8), threading.Lock()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import takewhile
 from typing import NamedTuple
 
 from django.db import connections, transaction
@@ -18,7 +19,7 @@ from django.db.models import F, Max, QuerySet
 from django.utils import timezone
 
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
-from livepush.wire import Batch, Page, Position, State, once_a_send, timestamp
+from livepush.wire import Batch, Page, Position, State, timestamp
 from livepush.wire import Event as WireEvent
 
 BATCH = 500
@@ -100,10 +101,21 @@ def read(using: str, groups: Collection[str] | None, after: int, upto: int, limi
     full = len(found) > limit
     if full and groups is None and found[-1].send is not None:
         # What one send made is routed in one go, so that a reader of several of its groups is offered it once.
-        found += _wire_events(events.filter(position__gt=found[-1].number, send=found[-1].send))
+        found += _rest_of_send(events, found[-1])
     end = (found[-1].number or after) if full else max(after, upto)
-    page = tuple(found) if groups is None else once_a_send(found, after)
-    return Page(page, end, state(using))
+    return Page(tuple(found), end, state(using))
+
+
+def _rest_of_send(events: QuerySet[Event], last: WireEvent) -> list[WireEvent]:
+    rest: list[WireEvent] = []
+    send = last.send
+    while last.send == send:
+        following = list(_wire_events(events.filter(position__gt=last.number)[:BATCH]))
+        if not following:
+            break
+        rest += takewhile(lambda event: event.send == send, following)
+        last = following[-1]
+    return rest
 
 
 def _wire_events(rows: QuerySet[Event]) -> Iterator[WireEvent]:
@@ -149,7 +161,7 @@ def begin_epoch(using: str) -> None:
 
 def _settle_batch(using: str) -> Batch | None:
     """Settle one batch; return ``None`` where another process holds the head, or where there is none."""
-    with _own_transaction(using) as connection:
+    with _own_transaction(using, durable=True) as connection:
         head = _lock_head(using)
         if head is None:
             return None
@@ -171,7 +183,7 @@ def _settle_batch(using: str) -> Batch | None:
 
 
 @contextmanager
-def _own_transaction(using: str) -> Iterator[BaseDatabaseWrapper]:
+def _own_transaction(using: str, durable: bool = False) -> Iterator[BaseDatabaseWrapper]:
     """Open a READ COMMITTED transaction with time limits, whatever the project's defaults are.
 
     SKIP LOCKED and ON CONFLICT raise serialization errors in PostgreSQL's REPEATABLE READ, and MariaDB's blocks
@@ -180,7 +192,7 @@ def _own_transaction(using: str) -> Iterator[BaseDatabaseWrapper]:
     """
     connection = connections[using]
     own = not connection.in_atomic_block
-    with transaction.atomic(using=using):
+    with transaction.atomic(using=using, durable=durable):
         if own:
             _set_up_transaction(connection)
         yield connection

@@ -9,7 +9,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from livepush import auth, groups, log, publishing
 from livepush.conf import get_settings
-from livepush.wire import Position, Query, State, WireError, parse_query, poll_answer
+from livepush.wire import Position, Query, State, WireError, once_a_send, parse_query, poll_answer
 
 
 @csrf_exempt  # nothing is changed here, and other methods get livepush's own answer
@@ -75,7 +75,8 @@ def _answer(query: Query, admission: auth.Admission) -> bytes:
     page = log.read(using, admission.granted, since.number, head.number)
     if _lost(since, page.state):
         return poll_answer((), page.state.position, True, admission.refused)
-    return poll_answer(page.events, Position(head.epoch, page.upto), False, admission.refused)
+    events = tuple(once_a_send(page.events, since.number))
+    return poll_answer(events, Position(head.epoch, page.upto), False, admission.refused)
 
 
 def _lost(since: Position, state: State) -> bool:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, NamedTuple
@@ -402,20 +402,18 @@ class Page(NamedTuple):
     state: State
 
 
-def once_a_send(events: Iterable[Event], after: int) -> tuple[Event, ...]:
-    """Return the events behind ``after``, the first of each send alone.
+def once_a_send(events: Iterable[Event], after: int) -> Iterator[Event]:
+    """Yield the events behind ``after``, the first of each send alone.
 
     ``events`` are in order, of the groups of one reader, and begin with the one at ``after`` if that is among
     them: what was sent to several groups has contiguous numbers, so the event at the cursor tells whether the
     reader has had the rest.
     """
-    kept = []
     last: int | None = None
     for event in events:
         if event.number is not None and event.number > after and (event.send is None or event.send != last):
-            kept.append(event)
+            yield event
         last = event.send
-    return tuple(kept)
 
 
 def batch_messages(batch: Batch, origin: str, max_bytes: int = 262_144) -> list[dict[str, Any]]:

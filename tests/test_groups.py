@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import OperationalError
 
 import livepush
 from livepush import exceptions, groups
@@ -94,3 +95,30 @@ def test_a_module_that_is_loaded_again_replaces_its_rules():
     livepush.group("again")(rule)
     livepush.group("again")(rule)
     assert len([rule for rule in groups.rules if rule.pattern == "again"]) == 1
+
+
+def test_an_async_rule_behind_a_sync_decorator_denies_rather_than_grants(caplog):
+    def decorated(function):
+        return lambda *args, **kwargs: function(*args, **kwargs)
+
+    @livepush.group("hidden")
+    @decorated
+    async def hidden(user):
+        return False
+
+    assert granted(None, "hidden") == set()
+    assert "a sync function answered with an awaitable" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["sync", "async"])
+def test_a_database_that_is_away_is_no_denial(name):
+    @livepush.group("sync")
+    def sync_rule(user):
+        raise OperationalError("gone")
+
+    @livepush.group("async")
+    async def async_rule(user):
+        raise OperationalError("gone")
+
+    with pytest.raises(OperationalError):
+        granted(None, name)

@@ -11,12 +11,12 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.utils import timezone
 
+from livepush import connection, log, runtime
 from livepush import hub as hubs
-from livepush import log, runtime
 from livepush.connection import Connection, Reason, State
 from livepush.hub import Hub, Options
 from livepush.models import Event, LogHead
-from livepush.wire import Batch, Format, Position
+from livepush.wire import Batch, Format, Position, batch_messages, own, parse_batch
 from livepush.wire import Event as WireEvent
 from tests.conftest import append
 
@@ -38,11 +38,12 @@ OPTIONS = {
 class Reader:
     """A client of a hub: it notes what it gets, and takes nothing while it is held."""
 
-    def __init__(self, hub, groups, cursor=None):
+    def __init__(self, hub, groups, cursor=None, held=False):
         self.messages = []
         self.changed = asyncio.Event()
         self.open = asyncio.Event()
-        self.open.set()
+        if not held:
+            self.open.set()
         self.closed = asyncio.Event()
         self.connection = Connection(hub, groups, cursor or hub.position, Format.TEXT, self.write, self.closed.set)
         hub.add(self.connection)
@@ -514,3 +515,128 @@ async def test_a_batch_announced_in_another_thread_reaches_this_hub(make_hub):
 
     await in_database(work)
     await reader.until_numbers(1)
+
+
+async def routed(hub, *groups, **kwargs):
+    """Settle an event and have the hub route it."""
+    for batch in await settled(*groups, **kwargs):
+        hub.receive(batch)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+BIG = json.dumps("x" * 20_000)
+
+
+async def test_a_group_added_during_a_replay_comes_from_the_hubs_position_on(make_hub):
+    hub = await make_hub(silent)
+    start = hub.position
+    await routed(hub, "a")
+    await routed(hub, "g")
+    reader = Reader(hub, ["a"], start, held=True)
+    assert reader.connection.subscribe(["g"]) == Position(hub.epoch, 2)
+    await routed(hub, "g")
+    reader.open.set()
+    await reader.until_numbers(1, 3)
+
+
+async def test_a_send_that_reaches_a_reader_by_two_groups_is_not_lost_with_the_later_one(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    reader.open.clear()
+    await routed(hub, "a")
+    await routed(hub, "g", "a")
+    reader.connection.subscribe(["g"])
+    await routed(hub, "a", data=BIG)
+    assert reader.connection.state is State.BEHIND
+    reader.open.set()
+    await reader.until_numbers(1, 3, 4)
+
+
+async def test_a_group_dropped_during_a_replay_takes_no_other_groups_event_with_it(make_hub):
+    hub = await make_hub(silent, buffer_bytes=100)
+    start = hub.position
+    await routed(hub, "a", data=json.dumps("y" * 200))
+    await routed(hub, "g", "a")
+    reader = Reader(hub, ["a", "g"], start, held=True)
+    reader.connection.unsubscribe(["g"])
+    reader.open.set()
+    await reader.until_numbers(1, 3)
+
+
+async def test_a_large_send_is_offered_once_over_the_layer(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a", "b", "c", "d", "e"])
+    (batch,) = await settled("a", "b", "c", "d", "e", data=json.dumps("x" * 60_000))
+    for message in batch_messages(batch, "other"):
+        hub.receive(parse_batch(message))
+        await asyncio.sleep(0.001)
+    await routed(hub, "a")
+    await reader.until_numbers(1, 6)
+
+
+async def test_a_send_at_the_end_of_a_page_of_the_tail_is_offered_once(make_hub):
+    hub = await make_hub(tail_interval=60.0)
+    reader = Reader(hub, ["a", "b"])
+    await settled("z", count=500)
+    await settled("a", "b")
+    await settled("a")
+    await hub.refresh()
+    await reader.until_numbers(501, 503)
+
+
+async def test_a_client_that_never_reads_can_not_fill_memory_with_replies(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    reader.open.clear()
+    reply = own("reply", Format.TEXT, ref="x" * 100, ok=True)
+    for _ in range(1000):
+        reader.connection.say(reply)
+    await asyncio.wait_for(reader.closed.wait(), 10)
+    assert reader.connection.reason is Reason.SLOW
+
+
+async def test_a_reply_outlives_the_buffer(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    reader.open.clear()
+    await routed(hub, "a")
+    reader.connection.say(own("reply", Format.TEXT, ref=1, ok=True))
+    await routed(hub, "a", data=BIG)
+    reader.open.set()
+    await reader.until_numbers(1, 2)
+    assert [message["ref"] for message in reader.messages if message["type"] == "livepush.reply"] == [1]
+
+
+async def test_one_write_is_bounded_however_much_comes_at_once(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    sizes = []
+    plain = reader.connection._write
+
+    async def write(frames):
+        sizes.append(sum(map(len, frames)))
+        await plain(frames)
+
+    reader.connection._write = write
+    await routed(hub, "a", count=100, data=json.dumps("x" * 1000))
+    await reader.until_numbers(*range(1, 101))
+    assert max(sizes) <= OPTIONS["buffer_bytes"] + 1200
+
+
+async def test_a_drain_does_not_wait_for_a_client_that_does_not_read(make_hub, monkeypatch):
+    monkeypatch.setattr(connection, "FAREWELL", 0.05)
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    reader.open.clear()
+    await routed(hub, "a")
+    hub.drain()
+    await asyncio.wait_for(reader.closed.wait(), 10)
+
+
+async def test_who_comes_in_while_the_hub_says_goodbye_is_sent_away_too(make_hub):
+    hub = await make_hub(silent)
+    hub.drain()
+    reader = Reader(hub, ["a"])
+    await asyncio.wait_for(reader.closed.wait(), 10)
+    assert reader.messages[-1]["type"] == "livepush.bye"

@@ -9,6 +9,7 @@ import re
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.signals import request_started
+from django.db import transaction
 from django.template import Context, Template
 from django.test import RequestFactory, override_settings
 
@@ -103,3 +104,18 @@ def test_a_nonce_is_used_where_there_is_one(where):
 @override_settings(ROOT_URLCONF="tests.elsewhere")
 def test_the_prefix_is_where_the_urls_are_included():
     assert attributes(render("{% livepush 'board' %}"))["data-url"] == "/api/live/"
+
+
+def test_a_tag_in_a_transaction_announces_nothing_that_is_not_committed(announced):
+    before = log.state("default").position
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        livepush.send("board", "never")
+        assert attributes(render("{% livepush 'board' %}"))["data-position"] == str(before)
+        raise ZeroDivisionError
+    assert announced == []
+
+
+@pytest.mark.django_db(transaction=False)
+def test_a_test_cases_requests_cost_no_query_of_ours(client, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        client.get("/livepush/sse/")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
 
 from livepush import auth, groups, runtime
 from livepush.conf import get_settings
+from livepush.connection import Connection, Frames, Reason
 from livepush.hub import Hub
 from livepush.wire import Format, Position, Query, WireError, hello, own, parse_query
 
 logger = logging.getLogger("livepush")
 
+T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -54,7 +58,7 @@ def check_method(scope: Scope) -> None:
     if scope["method"] != "GET":
         raise WireError("bad_method", "Only GET is answered here.", 405)
     length = dict(scope["headers"]).get(b"content-length", b"0")
-    if length.isdigit() and int(length) > get_settings().MAX_EVENT_BYTES:
+    if length.isdigit() and (len(length) > 18 or int(length) > get_settings().MAX_EVENT_BYTES):
         raise WireError("too_large", "A body is not expected here, least of all one of this size.", 413)
 
 
@@ -123,6 +127,36 @@ async def answer(send: Send, body: bytes, status: int = 200, headers: list[tuple
     fixed = [NO_STORE, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *(headers or [])]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def attend(connection: Connection, frames: Frames, listening: Coroutine[Any, Any, T]) -> T | None:
+    """Start a connection and await what the client says; return ``None`` where the connection closes first.
+
+    A connection ends the wait with a cancellation of this task; none is left behind for the server's own code.
+    """
+    task, hung_up = asyncio.current_task(), False
+    assert task is not None
+
+    def hang_up() -> None:
+        nonlocal hung_up
+        hung_up = True
+        task.cancel()
+
+    connection.on_close = hang_up
+    try:
+        connection.start(frames)
+        return await listening
+    except asyncio.CancelledError:
+        if not hung_up:
+            raise
+        return None
+    finally:
+        connection.close(Reason.GONE)
+        connection.on_close = None
+        if hung_up:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)  # takes a cancellation that no wait has met yet
+            task.uncancel()
 
 
 async def until_disconnect(receive: Receive) -> None:

@@ -17,7 +17,7 @@ from livepush.consumers.base import (
     unavailable,
     until_disconnect,
 )
-from livepush.wire import Page, Position, poll_answer
+from livepush.wire import Page, Position, once_a_send, poll_answer
 
 
 @refusing
@@ -74,4 +74,4 @@ async def read(entry: Entry, cursor: Position) -> Page | None:
     page = hub.recent(groups, cursor.number) or await hub.read(groups, cursor.number)
     if page.state.position.epoch != cursor.epoch or page.state.floor > cursor.number:
         return None
-    return page._replace(upto=max(page.upto, cursor.number))
+    return page._replace(events=tuple(once_a_send(page.events, cursor.number)), upto=max(page.upto, cursor.number))

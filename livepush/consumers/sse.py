@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
+from contextlib import suppress
 
 from livepush.conf import get_settings
 from livepush.connection import Connection, Frames, Reason
@@ -12,6 +12,7 @@ from livepush.consumers.base import (
     Receive,
     Scope,
     Send,
+    attend,
     enter,
     greeting,
     refusing,
@@ -47,22 +48,13 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
         for frame in frames:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
-    task = asyncio.current_task()
-    assert task is not None
     format = Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
-    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write, task.cancel)
+    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write)
     entry.hub.add(connection)
-    connection.start(greeting(entry, format))
-    try:
-        await until_disconnect(receive)
-    except asyncio.CancelledError:
-        if connection.reason is None:
-            raise
-        task.uncancel()
-    finally:
-        connection.close(Reason.GONE)
+    await attend(connection, greeting(entry, format), until_disconnect(receive))
     if connection.reason in (Reason.DRAIN, Reason.REVOKED, Reason.FAILED):
-        await send({"type": "http.response.body", "body": b""})
+        with suppress(Exception):  # a write failed because the client has gone, as a rule
+            await send({"type": "http.response.body", "body": b""})
 
 
 async def send_away(scope: Scope, send: Send) -> None:

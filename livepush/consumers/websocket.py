@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import secrets
+from contextlib import suppress
 from typing import Any
 
-from livepush import auth, groups, publishing
+from livepush import auth, groups, publishing, runtime
 from livepush.conf import get_settings
 from livepush.connection import Connection, Frames, Reason
-from livepush.consumers.base import Entry, Receive, Scope, Send, admit, enter, greeting
+from livepush.consumers.base import Entry, Receive, Scope, Send, admit, attend, enter, greeting
 from livepush.exceptions import InvalidEvent
 from livepush.wire import (
     SUBPROTOCOL,
@@ -56,23 +57,14 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
         for frame in frames:
             await send({"type": "websocket.send", "text": frame})
 
-    task = asyncio.current_task()
-    assert task is not None
-    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write, task.cancel)
+    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write)
     entry.hub.add(connection)
-    connection.start(greeting(entry, format))
-    code = None
-    try:
-        code = await take_commands(scope, receive, connection)
-    except asyncio.CancelledError:
-        if connection.reason is None:
-            raise
-        task.uncancel()
-        code = CLOSES.get(connection.reason, Close.FAILED)
-    finally:
-        connection.close(Reason.GONE)
+    code = await attend(connection, greeting(entry, format), take_commands(scope, receive, connection))
+    if connection.reason is not None and connection.reason is not Reason.GONE:
+        code = CLOSES[connection.reason]
     if code is not None:
-        await send({"type": "websocket.close", "code": int(code), "reason": code.reason})
+        with suppress(Exception):  # a write failed because the client has gone, as a rule
+            await send({"type": "websocket.close", "code": int(code), "reason": code.reason})
 
 
 async def take_commands(scope: Scope, receive: Receive, connection: Connection) -> Close | None:
@@ -129,7 +121,8 @@ async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
             "message": "Nothing may be sent to this group from a client.",
         }
     try:
-        await publishing.asend(admission.granted, command.type, command.data)
+        key = secrets.token_hex(16)  # in_thread tries twice where its connection turns out dead
+        await runtime.in_thread(lambda: publishing.send(admission.granted, command.type, command.data, key=key))
     except InvalidEvent as error:
         return {"ok": False, "code": "bad_event", "message": str(error)}
     return {}

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from livepush import log, publishing
 from livepush.conf import get_settings
-from livepush.wire import Event, Position, WireError, check_group, envelope, parse_position
+from livepush.wire import Event, Position, WireError, check_group, envelope, once_a_send, parse_position
 
 
 class Command(BaseCommand):
@@ -54,14 +54,15 @@ class Command(BaseCommand):
                 self.stderr.write(f"The log begins anew at {state.position}.")
                 cursor = state.position
             page = log.read(using, groups, cursor.number, state.position.number)
-            for event in page.events:
+            events = page.events if groups is None else once_a_send(page.events, cursor.number)
+            for event in events:
                 self.stdout.write(self._line(event, cursor.epoch, options["json"]))
                 left -= 1
                 if left == 0:
                     return
             self.stdout.flush()
             cursor = Position(cursor.epoch, page.upto)
-            if not page.events:
+            if page.upto >= state.position.number:
                 time.sleep(get_settings().TAIL_INTERVAL)
 
     def _line(self, event: Event, epoch: str, as_json: bool) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 from tests.servers.fresh import ROOT, Database
 from tests.servers.processes import Publisher, Server, publisher, server, settings_env, valkey
 
-TURNS = 5
+TURNS = 3
 EVENTS = 60
 PAUSE = 0.02
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from asgiref.sync import async_to_sync
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
@@ -11,9 +14,18 @@ from livepush import auth, groups, log, publishing
 from livepush.conf import get_settings
 from livepush.wire import Position, Query, State, WireError, once_a_send, parse_query, poll_answer
 
+View = TypeVar("View", bound=Callable[..., HttpResponse])
+
+
+def outside_transactions(view: View) -> View:
+    """Keep a view out of ``ATOMIC_REQUESTS`` on every database: settle commits what it does."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
 
 @csrf_exempt  # nothing is changed here, and other methods get livepush's own answer
-@transaction.non_atomic_requests
+@outside_transactions
 def poll(request: HttpRequest) -> HttpResponse:
     """Answer ``GET poll/?group=…&since=POSITION`` at once; ``wait`` is heeded by the ASGI endpoint alone.
 
@@ -39,7 +51,7 @@ def poll(request: HttpRequest) -> HttpResponse:
 
 
 @csrf_exempt
-@transaction.non_atomic_requests
+@outside_transactions
 def needs_asgi(request: HttpRequest) -> HttpResponse:
     """Say that the streaming endpoints need ASGI."""
     error = WireError(

@@ -40,6 +40,11 @@ def command(port: int | str) -> list[str]:
     return [sys.executable, "-m", "demo_project", str(port)]
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to its background jobs: a terminal's foreground process heeds SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Demo:
     """The demo's process, as its own process group, as a terminal would have it."""
 
@@ -54,6 +59,7 @@ class Demo:
         self._process = subprocess.Popen(
             command(self.port), cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            preexec_fn=heed_ctrl_c,
         )  # fmt: skip
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -60,6 +60,7 @@ def in_process(found: Server, path: str, client: Client) -> tuple[list[float], l
 def from_elsewhere(other: Publisher, client: Client) -> list[float]:
     """Send from another process; return the events' ages."""
     ages = []
+    other.position()  # it has started
     for n in range(EVENTS):
         other.send("board", "bench", {"t": time.time()})
         ages.append(client.ages.get(timeout=10))

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import pytest
 from playwright.async_api import async_playwright
 
+from tests.browser.chromium import FLAGS
 from tests.integration import clients
 from tests.servers import processes
 from tests.servers.fresh import ROOT, Databases
@@ -27,15 +28,6 @@ CACHE = ROOT / ".cache" / "node-clients"
 TYPES = ("livepush.hello", "livepush.reset", "livepush.bye", "moved", "message")
 STALE = "00000000-5"
 """A position of an epoch that never was."""
-CHROMIUM_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 class Reader(Protocol):
@@ -130,7 +122,7 @@ async def in_chromium(url: str) -> AsyncIterator[Reader]:
     assert program is not None, "Chromium is not installed: on Debian, apt-get install chromium."
     got: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGS)
+        browser = await playwright.chromium.launch(executable_path=program, args=FLAGS)
         page = await browser.new_page()
         await page.expose_function("say", got.put_nowait)
         await page.route("**/empty", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))

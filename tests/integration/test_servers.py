@@ -209,7 +209,6 @@ async def test_a_logged_in_user_reads_the_own_group_alone(site: Site) -> None:
 @pytest.mark.parametrize("kind", processes.ASGI)
 async def test_the_server_ends_while_streams_are_open(kind: str, database: Database, elsewhere: Publisher) -> None:
     """No deploy hangs on open streams. What they are told before depends on how the server takes SIGTERM."""
-    # hypercorn's workers hear of it from their parent, and cancel; Python 3.11 prints tracebacks for that
     with processes.server(kind, database, {"DRAIN": 1.0}, may_fail=kind == "hypercorn") as server:
         start = elsewhere.position()
         async with (

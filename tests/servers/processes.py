@@ -25,14 +25,15 @@ ENDS_WITHIN = 10.0
 
 
 def command(kind: str, port: int, application: str) -> list[str]:
-    """Return the command line of a server, with nothing set that it does not do by itself."""
+    """Return the command line of a server, with no more set than ``docs/deploying.md`` asks for."""
     python = [sys.executable, "-m"]
     if kind == "daphne":
         return [*python, "daphne", "-b", "127.0.0.1", "-p", str(port), application]
     if kind == "uvicorn":
         return [*python, "uvicorn", "--host", "127.0.0.1", "--port", str(port), application]
     if kind == "hypercorn":
-        return [*python, "hypercorn", "--bind", f"127.0.0.1:{port}", application]
+        # no worker processes: they hear nothing of SIGTERM, and from Python 3.12 on wait for open streams
+        return [*python, "hypercorn", "--workers", "0", "--bind", f"127.0.0.1:{port}", application]
     if kind == "granian":
         return [*python, "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port), application]
     if kind == "runserver":

@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from livepush import auth, groups, log, publishing
 from livepush.conf import get_settings
-from livepush.wire import Position, Query, State, WireError, once_a_send, parse_query, poll_answer
+from livepush.wire import Position, Query, State, WireError, check_get, once_a_send, parse_query, poll_answer
 
 View = TypeVar("View", bound=Callable[..., HttpResponse])
 
@@ -32,11 +32,7 @@ def poll(request: HttpRequest) -> HttpResponse:
     Settles first, since no hub may run that does.
     """
     try:
-        if request.method != "GET":
-            raise WireError("bad_method", "Only GET is answered here.", 405)
-        length = request.META.get("CONTENT_LENGTH") or "0"
-        if length.isdigit() and int(length) > get_settings().MAX_EVENT_BYTES:
-            raise WireError("too_large", "A body is not expected here, least of all one of this size.", 413)
+        check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", get_settings().MAX_EVENT_BYTES)
         query = parse_query(
             request.META.get("QUERY_STRING", "").encode("latin-1"),
             request.headers.get("Last-Event-ID", ""),

@@ -188,6 +188,17 @@ def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) ->
     )
 
 
+def check_get(method: str, content_length: str, limit: int) -> None:
+    """Refuse all but GET, and bodies that no GET has.
+
+    Raises WireError: the wrong method, or a body of more than ``limit`` bytes.
+    """
+    if method != "GET":
+        raise WireError("bad_method", "Only GET is answered here.", 405)
+    if content_length.isdigit() and (len(content_length) > 18 or int(content_length) > limit):
+        raise WireError("too_large", "A body is not expected here, least of all one of this size.", 413)
+
+
 def parse_wait(text: str) -> float:
     """Return the seconds that a poll may be held, 0 when absent.
 

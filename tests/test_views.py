@@ -113,6 +113,12 @@ def test_only_get_is_answered(client):
     assert (answer.status_code, answer.json()["code"], answer["Allow"]) == (405, "bad_method", "GET")
 
 
+@pytest.mark.parametrize("length", ["65537", "9" * 5000])
+def test_a_body_over_the_limit_is_refused(client, length):
+    answer = client.get(URL, {"group": "board"}, CONTENT_LENGTH=length)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
 def test_refused_groups_are_named_beside_granted_ones(client):
     assert client.get(URL, {"group": ["board", "nobody"]}).json()["refused"] == ["nobody"]
 

@@ -12,7 +12,7 @@ from livepush import auth, groups, runtime
 from livepush.conf import get_settings
 from livepush.connection import Connection, Frames, Reason
 from livepush.hub import Hub
-from livepush.wire import Format, Position, Query, WireError, hello, own, parse_query
+from livepush.wire import Format, Position, Query, WireError, check_get, hello, own, parse_query
 
 logger = logging.getLogger("livepush")
 
@@ -42,24 +42,13 @@ def refusing(endpoint: Endpoint) -> Endpoint:
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            check_method(scope)
+            length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
+            check_get(scope["method"], length, get_settings().MAX_EVENT_BYTES)
             await endpoint(scope, receive, send)
         except WireError as error:
             await answer(send, error.body(), error.status, refusal_headers(error))
 
     return wrapped
-
-
-def check_method(scope: Scope) -> None:
-    """Refuse all but GET, and bodies that no GET has.
-
-    Raises WireError: the wrong method, or a body over the size limit.
-    """
-    if scope["method"] != "GET":
-        raise WireError("bad_method", "Only GET is answered here.", 405)
-    length = dict(scope["headers"]).get(b"content-length", b"0")
-    if length.isdigit() and (len(length) > 18 or int(length) > get_settings().MAX_EVENT_BYTES):
-        raise WireError("too_large", "A body is not expected here, least of all one of this size.", 413)
 
 
 async def enter(scope: Scope) -> Entry:

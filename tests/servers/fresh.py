@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,14 @@ class Database:
     """One migrated, otherwise empty database."""
 
     kind: str
+    """The name of one of the run's servers, e.g. ``postgresql``."""
     name: str
+    more: str = "{}"
+    """More of Django's settings for it, as JSON: another host, for example."""
+
+    def through(self, **settings: Any) -> Database:
+        """Return this database as processes see it that reach it with other settings of Django's."""
+        return replace(self, more=json.dumps({**json.loads(self.more), **settings}))
 
     @property
     def env(self) -> dict[str, str]:
@@ -40,6 +47,7 @@ class Database:
             "PYTHONUNBUFFERED": "1",
             "LIVEPUSH_TEST_DEFAULT": self.kind,
             "LIVEPUSH_TEST_NAME": self.name,
+            "LIVEPUSH_TEST_MORE": self.more,
         }
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -81,19 +89,23 @@ class Databases:
 
     def _migrated(self, kind: str) -> Database:
         template = Database(kind, self._name(kind))
-        if kind != "sqlite":
-            _query(kind, _options(kind)["NAME"] if kind == "postgresql" else "", f"CREATE DATABASE {template.name}")
+        if _engine(kind) != "sqlite3":
+            _query(
+                kind,
+                _options(kind)["NAME"] if _engine(kind) == "postgresql" else "",
+                f"CREATE DATABASE {template.name}",
+            )
         subprocess.run(
             [sys.executable, "-m", "django", "migrate", "-v", "0"], env=template.env, cwd=ROOT, check=True, timeout=60
         )
-        if kind == "sqlite":
+        if _engine(kind) == "sqlite3":
             template.query("PRAGMA wal_checkpoint(TRUNCATE)")
         self._templates[kind] = template
         return template
 
     def _name(self, kind: str) -> str:
         name = f"livepush_it_{os.getpid()}_{next(_numbers)}"
-        return str(self._folder / f"{name}.sqlite3") if kind == "sqlite" else name
+        return str(self._folder / f"{name}.sqlite3") if _engine(kind) == "sqlite3" else name
 
 
 def _options(kind: str) -> dict[str, Any]:
@@ -101,14 +113,18 @@ def _options(kind: str) -> dict[str, Any]:
     return options
 
 
+def _engine(kind: str) -> str:
+    return str(_options(kind)["ENGINE"]).rpartition(".")[2]
+
+
 def _query(kind: str, name: str, sql: str) -> list[tuple[Any, ...]]:
     options = _options(kind)
-    if kind == "sqlite":
+    if _engine(kind) == "sqlite3":
         import sqlite3
 
         with contextlib.closing(sqlite3.connect(name, timeout=20, isolation_level=None)) as connection:
             return connection.execute(sql).fetchall()
-    if kind == "postgresql":
+    if _engine(kind) == "postgresql":
         address = {"host": options["HOST"], "user": options["USER"], "dbname": name}
         with psycopg.connect(**address, autocommit=True) as connection:
             cursor = connection.execute(sql)
@@ -122,10 +138,10 @@ def _query(kind: str, name: str, sql: str) -> list[tuple[Any, ...]]:
 
 
 def _copy(template: Database, database: Database) -> None:
-    if database.kind == "sqlite":
+    if _engine(database.kind) == "sqlite3":
         shutil.copy(template.name, database.name)
-    elif database.kind == "postgresql":
-        _query("postgresql", "postgres", f"CREATE DATABASE {database.name} TEMPLATE {template.name}")
+    elif _engine(database.kind) == "postgresql":
+        _query(database.kind, "postgres", f"CREATE DATABASE {database.name} TEMPLATE {template.name}")
     else:
         _query("mariadb", "", f"CREATE DATABASE {database.name} CHARACTER SET utf8mb4")
         for (table,) in template.query("SHOW TABLES"):
@@ -134,10 +150,10 @@ def _copy(template: Database, database: Database) -> None:
 
 
 def _drop(database: Database) -> None:
-    if database.kind == "sqlite":
+    if _engine(database.kind) == "sqlite3":
         for end in ("", "-wal", "-shm"):
             Path(database.name + end).unlink(missing_ok=True)
-    elif database.kind == "postgresql":
-        _query("postgresql", "postgres", f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)")
+    elif _engine(database.kind) == "postgresql":
+        _query(database.kind, "postgres", f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)")
     else:
         _query("mariadb", "", f"DROP DATABASE IF EXISTS {database.name}")

@@ -1,18 +1,26 @@
 """Counts what this process hands to the layer and what the layer brings it from others.
 
-As an ASGI application, ``tests.servers.probe:application``, it is the project's, with the counts at ``/probe/``.
+As an ASGI application, ``tests.servers.probe:application``, it is the project's, with the counts at ``/probe/`` and
+what the process holds at ``/stats/``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import threading
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 
+from django.db.backends.signals import connection_created
+
 from livepush import layer, wire
+from livepush.connection import Connection, State
+from livepush.hub import hubs
 from tests.asgi import application as project
 
 sent: set[int] = set()
@@ -43,9 +51,60 @@ def counts() -> dict[str, list[int]]:
     return {"sent": sorted(sent), "received": sorted(received)}
 
 
+queries: Counter[str] = Counter()
+"""The statements of this process, by what they are about: ``log``, ``sessions`` or ``other``."""
+closed: Counter[str] = Counter()
+"""Why connections were closed, by reason."""
+
+
+def _count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    about = "log" if "livepush_" in sql else "sessions" if "session" in sql or "auth_user" in sql else "other"
+    queries[about] += 1
+    return execute(sql, params, many, context)
+
+
+def _connected(sender: object, connection: Any, **kwargs: Any) -> None:
+    if _count not in connection.execute_wrappers:
+        connection.execute_wrappers.append(_count)
+
+
+connection_created.connect(_connected, dispatch_uid="tests.probe")
+_close = Connection.close
+
+
+def _closing(self: Connection, reason: Any, *args: Any) -> None:
+    if self.state is not State.CLOSED:
+        closed[reason.value] += 1
+    _close(self, reason, *args)
+
+
+Connection.close = _closing  # type: ignore[method-assign]
+
+
+def stats() -> dict[str, Any]:
+    """Return what this process holds and has done."""
+    subscribers = [each for hub in hubs for each in hub.subscribers]
+    states = Counter(each.state.value for each in subscribers if isinstance(each, Connection))
+    return {
+        "pid": os.getpid(),
+        "subscribers": len(subscribers),
+        "states": states,
+        "buffered": sum(each._buffered for each in subscribers if isinstance(each, Connection)),
+        "tasks": len(asyncio.all_tasks()),
+        "threads": threading.active_count(),
+        "queries": queries,
+        "closed": closed,
+        "position": [str(hub.position) for hub in hubs],
+    }
+
+
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    if scope["type"] != "http" or scope["path"] != "/probe/":
+    answers = {"/probe/": counts, "/stats/": stats}
+    if scope["type"] != "http" or scope["path"] not in answers:
         await project(scope, receive, send)
         return
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
-    await send({"type": "http.response.body", "body": json.dumps(counts()).encode()})
+    body = json.dumps(answers[scope["path"]]()).encode()
+    length = (b"content-length", str(len(body)).encode())
+    headers = [(b"content-type", b"application/json"), length]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -120,6 +120,18 @@ class Server:
         assert self._process is not None
         self._process.send_signal(number)
 
+    @property
+    def pid(self) -> int:
+        """The process that was started; with worker processes their parent."""
+        assert self._process is not None
+        return self._process.pid
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the process holds and has done; its application must be ``tests.servers.probe``'s."""
+        with urllib.request.urlopen(f"{self.url}/stats/", timeout=20) as response:
+            found: dict[str, Any] = json.load(response)
+            return found
+
     def holds(self) -> int:
         """Return how many clients it holds open."""
         with urllib.request.urlopen(f"{self.url}/ready/", timeout=5) as response:

@@ -51,6 +51,8 @@ class Settings:
     """The span over which clients are told to come back when a server goes away."""
     DATABASE_THREADS: int = 4
     """The most threads, and so database connections, that a server process uses for sessions and rules."""
+    DATABASE_TIMEOUT: float = 10.0
+    """How long one question to the database may take before its connection is given up for dead."""
     PAGE_POSITIONS: bool = True
     """Whether each request notes the log's position, so that ``{% livepush %}`` leaves no gap after the page."""
 

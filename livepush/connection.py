@@ -256,7 +256,7 @@ class Connection:
                 await self._replay_page()
 
     async def _replay_page(self) -> None:
-        page = self.hub.recent(self.groups, self.cursor) or await self.hub.read(self.groups, self.cursor)
+        page = await self.hub.page(self.groups, self.cursor)
         if page.state.position.epoch != self.epoch:
             await self.hub.refresh()
         elif page.state.floor > self.cursor:

@@ -11,17 +11,19 @@ import logging
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from livepush.connection import Subscriber
 from livepush.round import Round
+from livepush.threads import Threads
 from livepush.window import Window
 from livepush.wire import (
     HEARTBEAT,
+    LARGEST_NUMBER,
     Batch,
     Event,
     Format,
@@ -36,6 +38,10 @@ logger = logging.getLogger("livepush")
 T = TypeVar("T")
 GAP_PATIENCE = 0.005
 """How long (seconds) a hole between batches may take to fill by itself before the log is read."""
+FIRST_FILL, MOST_FILL = 100, 2000
+"""The events that are read at once to fill the window backwards: at first, and at most."""
+ROUND_BYTES = 65_536
+"""The most bytes of data that are encoded and routed in one go, unless a single send has more."""
 SUSPICION = 30.0
 """How long (seconds) the log is read often after the start, and after the layer missed an event or failed."""
 
@@ -45,9 +51,9 @@ class Log(Protocol):
 
     def state(self) -> State: ...
     def sweep(self) -> None: ...
-    def read(self, groups: Collection[str] | None, after: int, upto: int) -> Page: ...
+    def read(self, groups: Collection[str] | None, after: int, upto: int, limit: int, most_bytes: int) -> Page: ...
     def prune(self) -> int: ...
-    def new_epoch(self, known: Position) -> bool: ...
+    def new_epoch(self, known: Position, diverged: bool) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -62,6 +68,7 @@ class Options:
     tail_interval_with_layer: float
     heartbeat: float
     write_timeout: float
+    database_timeout: float
     buffer_bytes: int
     window_events: int
     window_bytes: int
@@ -77,17 +84,22 @@ class Hub:
         self.options = options
         self.epoch = ""
         self.number = 0
+        self.floor = 0
+        """Events up to here are gone, as far as this hub has heard: never more than is true."""
         self.window = Window(options.window_events, options.window_bytes)
         self.routes: dict[str, dict[Subscriber, None]] = {}
         self.subscribers: dict[Subscriber, None] = {}
         self.draining = False
         self._log = log
         self._listen = listen
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="livepush-hub")
+        self._last: Event | None = None
+        """The event at the hub's position, where it is known."""
+        self._thread = Threads(1, "livepush-hub", options.database_timeout, log.close)
         self._early: dict[int, Batch] = {}
         self._waiting: deque[Batch] = deque()
         self._reads: dict[object, asyncio.Future[Page]] = {}
         self._tailing: asyncio.Future[None] | None = None
+        self._filling: asyncio.Future[None] | None = None
         self._wake = asyncio.Event()
         self._trusted_from = self.loop.time() + SUSPICION if listen else float("inf")
         self._told = Position("", 0)
@@ -101,7 +113,7 @@ class Hub:
     @cached_property
     def ready(self) -> asyncio.Task[None]:
         """The start: await it (shielded) before anything else; it raises what kept the log from being read."""
-        return self.loop.create_task(self._start())
+        return self.loop.create_task(self._start(), context=Context())  # not the first client's
 
     async def _start(self) -> None:
         await self._run(self._log.sweep)
@@ -121,13 +133,12 @@ class Hub:
         under_way: list[asyncio.Future[Any]] = [
             *self._tasks,
             *self._reads.values(),
-            *([self._tailing] if self._tailing else []),
+            *(future for future in (self._tailing, self._filling) if future is not None),
         ]
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
-        await self._run(self._log.close)
-        await asyncio.to_thread(self._thread.shutdown)
+        await self._thread.stop()
 
     # Subscribers
 
@@ -169,31 +180,80 @@ class Hub:
             return self.position, "epoch"
         if since.number > self.number:
             return self.position, "ahead"
-        if since.number < self.window.start:
-            state = await self._run(self._log.state)
-            if since.number < state.floor:
-                return self.position, "pruned"
+        if since.number < self.floor:  # a floor that rose meanwhile is met by the replay
+            return self.position, "pruned"
         return since, None
 
     # Reading
 
-    def recent(self, groups: Collection[str], after: int) -> Page | None:
-        """Return what memory holds behind a number, or ``None`` where it does not reach back that far."""
-        events = self.window.after(groups, after)
+    async def page(self, groups: Collection[str], after: int) -> Page:
+        """Return what some groups have behind a number (the event at it included), or the first part of that.
+
+        From memory where that reaches back far enough, or can be made to; else from the log. A page holds about
+        ``buffer_bytes`` of data at most. Raises the database's errors, and TimeoutError.
+        """
+        page = self._recent(groups, after)
+        if page is None and not self.window.full:
+            await self._reach_back(after)
+            page = self._recent(groups, after)
+        return page or await self._read(groups, after)
+
+    def _recent(self, groups: Collection[str], after: int) -> Page | None:
+        """Return what memory holds behind a number, ``None`` where it does not reach back that far."""
+        most = self.options.buffer_bytes
+        events = self.window.after(groups, after, most)
         if events is None:
             return None
-        return Page(tuple(events), self.number, State(self.position, 0, False))
+        whole = sum(len(event.data) for event in events if event.number != after) <= most
+        upto = self.number if whole else (events[-1].number or after)
+        return Page(tuple(events), upto, State(self.position, 0, False))
 
-    async def read(self, groups: Collection[str], after: int) -> Page:
-        """Return a page of the log behind a number; who asks for the same at one time shares the read."""
+    async def _read(self, groups: Collection[str], after: int) -> Page:
+        """Read a page of the log; who asks for the same at one time shares the read."""
         wanted = frozenset(groups)
         key = (wanted, after, self.number)
         read = self._reads.get(key)
         if read is None:
-            upto = self.number
-            read = self._reads[key] = asyncio.ensure_future(self._run(lambda: self._log.read(wanted, after, upto)))
+            work = self._reading(wanted, after, self.number)
+            read = self._reads[key] = asyncio.ensure_future(self._run(work))
             read.add_done_callback(lambda _: self._reads.pop(key, None))
         return await asyncio.shield(read)
+
+    def _reading(self, groups: Collection[str] | None, after: int, upto: int, more: int = 0) -> Callable[[], Page]:
+        size = self.options.buffer_bytes
+        limit = min(500, self.window.fitting(size))
+        return lambda: self._log.read(groups, after, upto, limit, size + more)
+
+    async def _reach_back(self, number: int) -> None:
+        """Fill the window backwards to a number, as far as there is room; who asks meanwhile shares the reads."""
+        while max(number, self.floor) < self.window.start and not self.window.full:
+            if self._filling is None:
+                self._filling = asyncio.ensure_future(self._fill())
+                self._filling.add_done_callback(self._filled)
+            await asyncio.shield(self._filling)
+
+    def _filled(self, filling: asyncio.Future[None]) -> None:
+        self._filling = None
+
+    async def _fill(self) -> None:
+        """Read the events before the window, of all groups, so that a crowd that comes back costs a few reads."""
+        epoch, start = self.epoch, self.window.start
+        count = min(MOST_FILL, self.window.room) if start < self.number else FIRST_FILL
+        after = max(self.floor, start - max(count, 1))
+        events: list[Event] = []
+        upto = max(self.floor, after - 1)  # with the event at the new start
+        while upto < start:
+            page = await self._run(self._reading(None, upto, start))
+            events += page.events
+            upto = page.upto
+            if page.state.position.epoch != epoch:
+                await self.refresh()
+                return
+        if (self.epoch, self.window.start) == (epoch, start):
+            self.floor = max(self.floor, page.state.floor)
+            first = max(after, self.floor)  # what was pruned meanwhile may have holes
+            wanted = [event for event in events if max(self.floor, first - 1) < (event.number or 0) <= start]
+            self.window.prepend(wanted, min(first, start))
 
     async def refresh(self) -> None:
         """Look at the log now; who asks while a look is under way waits for the one after it."""
@@ -214,7 +274,7 @@ class Hub:
     def receive_soon(self, batch: Batch) -> None:
         """Receive a batch, from any thread."""
         try:
-            self.loop.call_soon_threadsafe(self.receive, batch)
+            self.loop.call_soon_threadsafe(self.receive, batch, context=Context())  # not the sender's
         except RuntimeError:  # the loop was closed
             hubs.discard(self)
 
@@ -265,12 +325,12 @@ class Hub:
             self._wake.set()
 
     def _route(self, events: Sequence[Event]) -> None:
-        """Move the position and bring contiguous events to their groups' subscribers."""
-        if not events:
-            return
-        self.number = events[-1].number or self.number
-        self.window.extend(events)
-        self._fan_out(Round(self.epoch, (event for event in events if event.group in self.routes)))
+        """Move the position and bring contiguous events to their groups' subscribers, a bounded round at a time."""
+        for run in _runs(events):
+            self._last = run[-1]
+            self.number = self._last.number or self.number
+            self.window.extend(run)
+            self._fan_out(Round(self.epoch, (event for event in run if event.group in self.routes)))
 
     def _fan_out(self, round: Round) -> None:
         touched: dict[Subscriber, list[str]] = {}
@@ -303,27 +363,46 @@ class Hub:
         await self._run(self._log.sweep)
         head = self.number
         while True:
-            page = await self._run(lambda: self._log.read(None, self.number, 2**63 - 1))
+            number = self.number
+            again = len(self._last.data) if self._last is not None else 0  # the event at the hub's own position
+            page = await self._run(self._reading(None, max(0, number - 1), LARGEST_NUMBER, again))
             position, floor, _ = page.state
-            if position.epoch == self.epoch and position.number < self.number and not page.events:
-                await self._run(lambda: self._log.new_epoch(self.position))
+            if position.epoch == self.epoch and await self._has_diverged(page, number):
                 position, floor, _ = await self._run(self._log.state)
             if position.epoch != self.epoch or floor > self.number:
                 self._adopt(State(position, floor, False))
                 return
+            self.floor = floor
             news = [event for event in page.events if (event.number or 0) > self.number]
             if news and self._listen is not None:
                 self._trusted_from = self.loop.time() + SUSPICION
             self._route(news)
-            if not page.events:  # whatever is missing up to the head of before was deleted by hand
+            if page.upto > position.number and not news:  # the rest, up to the head of before, was deleted by hand
                 self.number = max(self.number, head)
             if self.number >= position.number:
                 return
             head = position.number
 
+    async def _has_diverged(self, page: Page, number: int) -> bool:
+        """Begin a new epoch where the log is not the one that this hub has followed, as after a failover.
+
+        Its head lies before the hub's position, or it has another event there.
+        """
+        last = page.events[0] if page.events and page.events[0].number == number else None
+        known = self._last if self._last is not None and self._last.number == number else None
+        if known is None and self.number == number:
+            self._last = last
+        diverged = known is not None and last is not None and known != last
+        if not diverged and page.state.position.number >= number:
+            return False
+        at = Position(self.epoch, number)
+        await self._run(lambda: self._log.new_epoch(at, diverged))
+        return True
+
     def _adopt(self, state: State) -> None:
         """Begin at the log's state; nothing in memory continues it."""
         self.epoch, self.number = state.position
+        self.floor, self._last = state.floor, None
         self.window.clear(self.number)
         self._early.clear()
         for subscriber in list(self.subscribers):
@@ -371,7 +450,20 @@ class Hub:
         subscriber.leave(round(1000 * random.uniform(0, self.options.drain)))
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await self.loop.run_in_executor(self._thread, work)
+        return await self._thread.run(work)
+
+
+def _runs(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """Yield events in runs of a bounded size; what one send made stays together, so that it is offered once."""
+    start = size = 0
+    for place, event in enumerate(events):
+        together = place > 0 and event.send is not None and event.send == events[place - 1].send
+        if size + len(event.data) > ROUND_BYTES and place > start and not together:
+            yield events[start:place]
+            start, size = place, 0
+        size += len(event.data)
+    if events:
+        yield events[start:]
 
 
 hubs: set[Hub] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from datetime import timedelta
 
 import pytest
@@ -27,6 +28,7 @@ OPTIONS = {
     "tail_interval_with_layer": 60.0,
     "heartbeat": 60.0,
     "write_timeout": 60.0,
+    "database_timeout": 10.0,
     "buffer_bytes": 10_000,
     "window_events": 1000,
     "window_bytes": 1_000_000,
@@ -201,7 +203,8 @@ async def test_a_reader_that_comes_back_is_served_from_memory(make_hub, monkeypa
     async def fail(*args):
         raise AssertionError("the log was read")
 
-    monkeypatch.setattr(hub, "read", fail)
+    monkeypatch.setattr(hub, "_read", fail)
+    monkeypatch.setattr(hub, "_fill", fail)
     again, half = Reader(hub, ["a", "b"], start), Reader(hub, ["a", "b"], Position(hub.epoch, 1))
     await again.until_numbers(1, 3)
     await half.until_numbers(3)
@@ -239,7 +242,7 @@ async def test_events_during_a_replay_come_after_it_once(make_hub):
 
 async def test_who_asks_for_the_same_page_at_one_time_shares_the_read(make_hub, monkeypatch):
     await settled("a", count=5)
-    hub = await make_hub(silent)
+    hub = await make_hub(silent, window_events=1)
     reads = []
     plain = hub._log.read
     monkeypatch.setattr(hub._log, "read", lambda *args: reads.append(args) or plain(*args))
@@ -247,6 +250,129 @@ async def test_who_asks_for_the_same_page_at_one_time_shares_the_read(make_hub, 
     for reader in readers:
         await reader.until_numbers(1, 2, 3, 4, 5)
     assert len([args for args in reads if args[0]]) == 1
+
+
+async def test_a_crowd_from_before_the_hubs_start_is_served_by_a_few_reads(make_hub, monkeypatch):
+    groups = [f"user:{number}" for number in range(300)]
+    for group in groups:
+        await settled(group, "all")
+    hub = await make_hub(silent, buffer_bytes=262_144)
+    reads = []
+    plain = hub._log.read
+    monkeypatch.setattr(hub._log, "read", lambda *args: reads.append(args) or plain(*args))
+    readers = [Reader(hub, [group], Position(hub.epoch, 0)) for group in groups]
+    for number, reader in enumerate(readers):
+        await reader.until_numbers(1 + 2 * number)
+    both = Reader(hub, ["user:7", "all"], Position(hub.epoch, 3))
+    await both.until(lambda: len(both.numbers) == 299)
+    assert both.numbers == [number if number != 16 else 15 for number in range(4, 601, 2)]
+    assert len(reads) <= 6
+    assert hub.window.start == 0
+
+
+async def test_a_window_that_is_filled_backwards_keeps_its_bounds(make_hub):
+    await settled("a", "b", count=100)
+    hub = await make_hub(silent, window_events=30)
+    reader = Reader(hub, ["a", "b"], Position(hub.epoch, 50))
+    await reader.until_numbers(*range(51, 201, 2))
+    assert len(hub.window._events) <= 30
+    later = Reader(hub, ["a", "b"], Position(hub.epoch, 198))
+    await later.until_numbers(199)
+
+
+async def test_a_long_replay_comes_in_pages_of_a_bounded_size(make_hub, monkeypatch):
+    data = json.dumps("x" * 4000)
+    await settled("a", count=40, data=data)
+    hub = await make_hub(silent, window_events=5)
+    pages = []
+    plain = hub.page
+
+    async def page(*args):
+        pages.append(await plain(*args))
+        return pages[-1]
+
+    monkeypatch.setattr(hub, "page", page)
+    reader = Reader(hub, ["a"], Position(hub.epoch, 0))
+    await reader.until_numbers(*range(1, 41))
+    assert max(sum(len(event.data) for event in page.events) for page in pages) <= 10_000 + 2 * len(data)
+
+
+async def test_one_event_over_every_bound_is_delivered(make_hub):
+    hub = await make_hub(buffer_bytes=100, window_bytes=100)
+    live = Reader(hub, ["a"])
+    await settled("a", count=3, data=BIG)
+    await live.until_numbers(1, 2, 3)
+    again = Reader(hub, ["a"], Position(hub.epoch, 1))
+    await again.until_numbers(2, 3)
+
+
+async def test_what_is_routed_at_once_is_encoded_in_bounded_rounds(make_hub, monkeypatch):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a", "b"])
+    sizes = []
+    plain = hub._fan_out
+
+    def fan_out(round):
+        sizes.append(sum(len(event.data) for members in round.by_group.values() for _, event in members))
+        plain(round)
+
+    monkeypatch.setattr(hub, "_fan_out", fan_out)
+    await routed(hub, "a", "b", count=20, data=BIG)
+    await reader.until_numbers(*range(1, 41, 2))
+    assert max(sizes) <= hubs.ROUND_BYTES + 2 * len(BIG)
+    assert len(sizes) >= 5
+
+
+async def test_a_failover_that_lost_the_tail_is_noticed_though_the_new_head_is_beyond(make_hub):
+    hub = await make_hub(tail_interval=60.0)
+    reader = Reader(hub, ["a"])
+    await settled("a", count=5)
+    await hub.refresh()
+    await reader.until_numbers(1, 2, 3, 4, 5)
+    before = hub.epoch
+
+    def fail_over():
+        Event.objects.filter(position__gt=3).delete()
+        LogHead.objects.update(position=3)
+
+    await in_database(fail_over)
+    await settled("a", count=4, data='"another"')
+    await hub.refresh()
+    await reader.until(lambda: reader.messages[-1]["type"] == "livepush.reset")
+    assert hub.epoch != before
+    assert hub.number == 7
+
+
+async def test_a_hub_that_starts_knows_the_event_at_its_position(make_hub):
+    await settled("a", count=5)
+    hub = await make_hub(silent)
+    await hub.refresh()
+    reader = Reader(hub, ["a"])
+    await in_database(lambda: Event.objects.filter(position=5).update(data='"another"'))
+    await settled("a")
+    await hub.refresh()
+    await reader.until(lambda: reader.messages)
+    assert reader.messages[0]["type"] == "livepush.reset"
+
+
+async def test_a_database_that_hangs_holds_up_one_thread_and_not_the_hub(make_hub, monkeypatch):
+    hub = await make_hub(database_timeout=0.2)
+    reader = Reader(hub, ["a"])
+    gone = threading.Event()
+    plain = hub._log.sweep
+    hung = asyncio.Event()
+
+    def hang():
+        if not hung.is_set():
+            hub.loop.call_soon_threadsafe(hung.set)
+            gone.wait(30)
+        plain()
+
+    monkeypatch.setattr(hub._log, "sweep", hang)
+    await asyncio.wait_for(hung.wait(), 10)
+    await settled("a")
+    await reader.until_numbers(1)
+    gone.set()
 
 
 async def test_a_slow_reader_falls_behind_and_catches_up_without_a_gap(make_hub):

@@ -61,8 +61,8 @@ async def held(entry: Entry, receive: Receive) -> bytes | None:
                 return None
     finally:
         hub.remove(waiter)
-        if gone is not None:
-            gone.cancel()
+        if gone is not None and not gone.cancel():
+            gone.exception()  # whatever ended it, the client is answered or gone
 
 
 async def read(entry: Entry, cursor: Position) -> Page | None:
@@ -71,7 +71,7 @@ async def read(entry: Entry, cursor: Position) -> Page | None:
     if cursor.epoch != hub.epoch:
         return None
     groups = entry.admission.granted
-    page = hub.recent(groups, cursor.number) or await hub.read(groups, cursor.number)
+    page = await hub.page(groups, cursor.number)
     if page.state.position.epoch != cursor.epoch or page.state.floor > cursor.number:
         return None
     return page._replace(events=tuple(once_a_send(page.events, cursor.number)), upto=max(page.upto, cursor.number))

@@ -18,6 +18,7 @@ from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -384,7 +385,8 @@ class Audit(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.clients} clients, {self.events} events to receive: missing {self.missing}, "
-            f"repeated {self.repeated}, out of order {self.disordered}, unexpected {self.unexpected}, resets {self.resets}"
+            f"repeated {self.repeated}, out of order {self.disordered}, unexpected {self.unexpected}, "
+            f"resets {self.resets}"
         )
 
 
@@ -420,7 +422,7 @@ def audit(rows: Sequence[Row], followers: Iterable[Follower], upto: int | None =
         for segment in follower.segments:
             got = segment.numbers
             repeated += len(got) - len(set(got))
-            disordered += sum(1 for one, next in zip(got, got[1:], strict=False) if next < one)
+            disordered += sum(1 for one, next in pairwise(got) if next < one)
         start = int(follower.segments[-1].start.partition("-")[2])
         key = (tuple(follower.groups), start)
         if key not in cache:

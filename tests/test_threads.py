@@ -1,0 +1,106 @@
+"""The threads for work that blocks: they do it, bound it, and leave behind what hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from livepush import threads
+from livepush.threads import Threads
+
+
+@pytest.fixture
+async def make():
+    made = []
+
+    def make(most=2, limit=10.0, finish=lambda: None):
+        made.append(Threads(most, "test", limit, finish))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.stop()
+
+
+async def test_work_is_done_in_another_thread_and_its_result_or_error_comes_back(make):
+    pool = make()
+    assert await pool.run(threading.get_ident) != threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        await pool.run(lambda: 1 // 0)
+    assert await pool.run(lambda: "goes on") == "goes on"
+
+
+async def test_no_more_threads_than_asked_for(make):
+    pool = make(most=3)
+    names = await asyncio.gather(*(pool.run(threading.get_ident) for _ in range(100)))
+    assert len(set(names)) <= 3
+
+
+async def test_work_that_waits_for_a_thread_is_not_overdue(make):
+    pool = make(most=1, limit=0.5)
+    assert await asyncio.gather(*(pool.run(lambda: time.sleep(0.1)) for _ in range(10))) == [None] * 10
+
+
+async def test_work_that_hangs_is_left_behind_and_others_go_on(make):
+    finished = []
+    pool = make(most=1, limit=0.1, finish=lambda: finished.append(threading.get_ident()))
+    hung = threading.Event()
+    hanging = asyncio.create_task(pool.run(lambda: hung.wait(30)))
+    waiting = asyncio.create_task(pool.run(threading.get_ident))
+    with pytest.raises(TimeoutError, match=r"did not answer within 0\.1 s"):
+        await hanging
+    other = await waiting
+    hung.set()
+    async with asyncio.timeout(10):
+        while not finished:
+            await asyncio.sleep(0.01)
+    assert other not in finished
+    assert await pool.run(threading.get_ident) == other
+
+
+async def test_all_of_the_threads_may_hang_and_be_replaced_again_and_again(make):
+    pool = make(most=2, limit=0.1)
+    hung = threading.Event()
+    for _ in range(3):
+        results = await asyncio.gather(*(pool.run(lambda: hung.wait(30)) for _ in range(4)), return_exceptions=True)
+        assert [type(each) for each in results] == [TimeoutError] * 4
+    assert await pool.run(lambda: 1) == 1
+    hung.set()
+
+
+async def test_a_caller_that_goes_away_leaves_the_thread_to_others(make):
+    pool = make(most=1)
+    begun, go = threading.Event(), threading.Event()
+    caller = asyncio.create_task(pool.run(lambda: (begun.set(), go.wait(30))))
+    await asyncio.to_thread(begun.wait, 10)
+    caller.cancel()
+    go.set()
+    assert await pool.run(lambda: 2) == 2
+
+
+async def test_stop_ends_the_threads_and_finishes_each(make):
+    finished = []
+    pool = make(most=3, finish=lambda: finished.append(threading.get_ident()))
+    used = set(await asyncio.gather(*(pool.run(threading.get_ident) for _ in range(20))))
+    await pool.stop()
+    assert set(finished) >= used
+
+
+async def test_stop_does_not_wait_for_what_hangs(make, monkeypatch):
+    monkeypatch.setattr(threads, "FAREWELL", 0.1)
+    pool = make()
+    hung, begun = threading.Event(), threading.Event()
+    hanging = asyncio.create_task(pool.run(lambda: (begun.set(), hung.wait(30))))
+    await asyncio.to_thread(begun.wait, 10)
+    await pool.stop()
+    hung.set()
+    await hanging
+
+
+async def test_a_finish_that_fails_is_no_harm(make):
+    pool = make(finish=lambda: 1 // 0)
+    assert await pool.run(lambda: 1) == 1
+    await pool.stop()

@@ -85,9 +85,16 @@ def state(using: str) -> State:
     return State(Position(row[0], row[1]), row[2] or 0, bool(row[3]))
 
 
-def read(using: str, groups: Collection[str] | None, after: int, upto: int, limit: int = 500) -> Page:
+def read(
+    using: str,
+    groups: Collection[str] | None,
+    after: int,
+    upto: int,
+    limit: int = 500,
+    most_bytes: int = 1_048_576,
+) -> Page:
     """Return the events of some groups (``None``: of all) with numbers in ``(after, upto]``, in order; one more
-    than ``limit`` at most.
+    than ``limit`` at most, and one more than ``most_bytes`` of data hold.
 
     ``upto`` must not be beyond the head as it was before. The page is read before the state: where the state's
     floor is above ``after``, or its epoch is another, the page may have holes and must not be served.
@@ -97,13 +104,31 @@ def read(using: str, groups: Collection[str] | None, after: int, upto: int, limi
         events = events.filter(position__gt=after)
     else:
         events = events.filter(position__gte=after, group__in=groups)
-    found = [event for event in _wire_events(events[: limit + 1]) if groups is None or event.group in groups]
-    full = len(found) > limit
+    found, full = _up_to_bytes(_wire_events(events[: limit + 1]), after, most_bytes)
+    full = full or len(found) > limit
+    end = (found[-1].number or after) if full else max(after, upto)
     if full and groups is None and found[-1].send is not None:
         # What one send made is routed in one go, so that a reader of several of its groups is offered it once.
         found += _rest_of_send(events, found[-1])
-    end = (found[-1].number or after) if full else max(after, upto)
+        end = found[-1].number or end
+    if groups is not None:  # compared again: a database may hold names for equal that are not
+        found = [event for event in found if event.group in groups]
     return Page(tuple(found), end, state(using))
+
+
+def _up_to_bytes(events: Iterable[WireEvent], after: int, most: int) -> tuple[list[WireEvent], bool]:
+    """Return the first events, up to the one that takes the data of those behind ``after`` over a size.
+
+    Beside them, whether some are left out.
+    """
+    found: list[WireEvent] = []
+    size = 0
+    for event in events:
+        if size > most:
+            return found, True
+        found.append(event)
+        size += len(event.data) if event.number != after else 0  # that one is there for comparison alone
+    return found, False
 
 
 def _rest_of_send(events: QuerySet[Event], last: WireEvent) -> list[WireEvent]:
@@ -148,9 +173,14 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
         return count
 
 
-def new_epoch(using: str, known: Position) -> bool:
-    """Begin a new epoch where the head of ``known``'s epoch lies before it, as after a restore; return whether so."""
-    heads = LogHead.objects.using(using).filter(pk=1, epoch=known.epoch, position__lt=known.number)
+def new_epoch(using: str, known: Position, diverged: bool = False) -> bool:
+    """Begin a new epoch where the head of ``known``'s epoch lies before it, as after a restore; return whether so.
+
+    With ``diverged`` wherever the head lies: the event at ``known`` is not the one that was there.
+    """
+    heads = LogHead.objects.using(using).filter(pk=1, epoch=known.epoch)
+    if not diverged:
+        heads = heads.filter(position__lt=known.number)
     return heads.update(epoch=_new_epoch()) > 0
 
 

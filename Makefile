@@ -61,6 +61,15 @@ matrix: $(VENV)/.installed system ## run the log, hub and consumers on the other
 bench: $(VENV)/.installed ## measure; the figures are in docs/benchmarks.md
 	@$(RUN) -m benchmarks
 
+.PHONY: reliability
+reliability: $(VENV)/.installed system ## inject every fault at full size; an hour or so, the figures go to docs/reliability.md
+	@$(RUN) scripts/reliability.py
+
+.PHONY: soak
+soak: $(VENV)/.installed system ## random faults for SECONDS=600 on CLIENTS=1000, from SEED=2026
+	@LIVEPUSH_SOAK_SECONDS=$(or $(SECONDS),600) LIVEPUSH_SOAK_CLIENTS=$(or $(CLIENTS),1000) \
+		LIVEPUSH_SOAK_SEED=$(or $(SEED),2026) $(RUN) -m pytest -q -s tests/integration/test_soak.py
+
 .PHONY: format
 format: $(VENV)/.installed ## format the Python code
 	@$(BIN)/ruff check --fix --quiet .

@@ -337,8 +337,13 @@ class Hub:
         for group in round.by_group:
             for subscriber in self.routes.get(group, ()):
                 touched.setdefault(subscriber, []).append(group)
-        for subscriber, groups in touched.items():
-            subscriber.offer(round, groups)
+        by_groups: dict[tuple[str, ...], list[Subscriber]] = {}
+        for subscriber, found in touched.items():
+            by_groups.setdefault(tuple(found), []).append(subscriber)
+        for groups, subscribers in by_groups.items():
+            for subscriber in subscribers:
+                subscriber.offer(round, groups)
+            round.forget_frames()
 
     # Tailing
 

@@ -27,6 +27,10 @@ class Round:
             found = self._frames[key] = join([self._encode(*event, format) for event in self._of(groups)], format)
         return found
 
+    def forget_frames(self) -> None:
+        """Let go of the frames: nobody else has these groups."""
+        self._frames.clear()
+
     def _of(self, groups: Sequence[str]) -> list[tuple[int, Event]]:
         if len(groups) == 1:
             return self.by_group[groups[0]]

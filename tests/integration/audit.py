@@ -89,6 +89,12 @@ class Follower:
         self._timed = timed
         self._silence = silence
         self._retry: float | None = None
+        self._transport: asyncio.WriteTransport | None = None
+
+    def drop(self) -> None:
+        """Reset its connection, as a network does that fails."""
+        if self._transport is not None:
+            self._transport.abort()
 
     @property
     def number(self) -> int:
@@ -147,7 +153,9 @@ class Follower:
             sock.close()
             raise
         limit = 2048 if self._small else 262_144
-        return await asyncio.open_connection(sock=sock, limit=limit)
+        reader, writer = await asyncio.open_connection(sock=sock, limit=limit)
+        self._transport = writer.transport
+        return reader, writer
 
     def _request(self, url: str, endpoint: str, more: dict[str, str] | None = None, **query: object) -> bytes:
         target = address(url, endpoint, self.groups, since=self.position, **query)

@@ -73,7 +73,7 @@ def figures(request: pytest.FixtureRequest) -> Figures:
 
 
 @pytest.fixture(scope="module")
-def own_postgresql(databases: Databases) -> Iterator[tuple[faults.PostgreSQL, Databases]]:
+def own_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[faults.PostgreSQL, Databases]]:
     """A PostgreSQL server of the module's own, to be killed; fresh databases on it are of the kind ``own``."""
     with servers.postgresql_server() as server, pytest.MonkeyPatch.context() as patch:
         found = faults.PostgreSQL(server)
@@ -84,4 +84,4 @@ def own_postgresql(databases: Databases) -> Iterator[tuple[faults.PostgreSQL, Da
             "HOST": str(Path(found.socket).parent),
         }
         patch.setenv(servers.ENV, json.dumps({**json.loads(os.environ[servers.ENV]), "own": options}))
-        yield found, databases
+        yield found, Databases(tmp_path_factory.mktemp("own"))

@@ -39,6 +39,7 @@ class Command(BaseCommand):
         except InvalidEvent as error:
             raise CommandError(str(error)) from error
         if not layer.flush():
-            self.stderr.write("The channel layer does not answer; the event arrives through the log.")
+            lost = "other processes do not get the event" if options["ephemeral"] else "the event arrives through the log"
+            self.stderr.write(f"The channel layer does not answer; {lost}.")
         if options["verbosity"] > 0:
             self.stdout.write(self.style.SUCCESS(f"Sent {options['type']} to {options['group']}."))

@@ -1,0 +1,332 @@
+"""The layer: what is sent, what is dropped, and how a hub keeps hearing, on real Valkeys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+from channels.layers import channel_layers, get_channel_layer
+from django.test import override_settings
+
+from livepush import layer
+from livepush.wire import Batch, Event, parse_batch
+from tests.servers import faults
+
+BACKENDS = {
+    "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
+    "core": "channels_redis.core.RedisChannelLayer",
+}
+
+
+def durable(*numbers, size=1):
+    return Batch("e", tuple(Event(number, "a", "t", "1" * size, "now") for number in numbers))
+
+
+def ephemeral(data):
+    return Batch("", (Event(None, "a", "t", data, "now"),))
+
+
+async def eventually(condition, seconds=30):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def redis():
+    with faults.redis() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def another_redis():
+    with faults.redis() as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def configured(kind, *hosts):
+    """Use a layer; close its connections afterwards."""
+    layers = {"default": {"BACKEND": BACKENDS[kind], "CONFIG": {"hosts": list(hosts)}}}
+    with override_settings(CHANNEL_LAYERS=layers):
+        try:
+            yield
+        finally:
+            layer.flush(10)
+            if layer._current is not None:
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(close(), layer._current.loop))
+            await close()
+
+
+async def close():
+    """Close the connections of this event loop."""
+    loops = layer.configured()._layers
+    loop = asyncio.get_running_loop()
+    if loop in loops:
+        await loops[loop].flush()
+
+
+@pytest.fixture(params=BACKENDS)
+async def kind(request, redis):
+    """Each of the Redis layers in turn, configured."""
+    async with configured(request.param, redis.url):
+        yield request.param
+
+
+@contextlib.asynccontextmanager
+async def another_process():
+    """Yield the messages with events that another process gets."""
+    messages = []
+    ear = channel_layers.make_backend("default")
+    channel = await ear.new_channel("other")
+    await ear.group_add(layer.GROUP, channel)
+
+    async def hear():
+        while True:
+            message = await ear.receive(channel)
+            if message["type"] == "livepush.batch":
+                messages.append([event.number or event.data for event in parse_batch(message).events])
+
+    task = asyncio.create_task(hear())
+    try:
+        layer.announce(ephemeral('"ready"'))
+        await eventually(lambda: messages)
+        messages.clear()
+        yield messages
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await layer._closer(ear)()
+
+
+class Hub:
+    """What listens: it notes what comes, and what it is told about the layer."""
+
+    def __init__(self):
+        self.numbers = []
+        self.works = []
+
+    def receive(self, batch):
+        self.numbers += [event.number for event in batch.events]
+
+    @contextlib.asynccontextmanager
+    async def listening(self):
+        task = asyncio.create_task(layer.listen(self.receive, self.works.append))
+        try:
+            await eventually(lambda: self.works)
+            assert self.works == [True]
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def hears(self, number):
+        """Wait until it hears an event that another process announces again and again."""
+        while number not in self.numbers:
+            await announce_elsewhere(durable(number))
+            await asyncio.sleep(0.05)
+
+
+async def announce_elsewhere(batch):
+    for message in layer.batch_messages(batch, "another process"):
+        with contextlib.suppress(Exception):  # the first after an outage
+            await get_channel_layer().group_send(layer.GROUP, message)
+
+
+@contextlib.contextmanager
+def frozen(redis):
+    redis.freeze()
+    try:
+        yield
+    finally:
+        redis.thaw()
+
+
+# Sending
+
+
+async def test_another_process_hears_what_is_announced(kind):
+    async with another_process() as messages:
+        layer.announce(durable(1, 2))
+        layer.announce(ephemeral('"x"'))
+        await eventually(lambda: len(messages) >= 2)
+        assert messages == [[1, 2], ['"x"']]
+
+
+async def test_what_waited_too_long_is_dropped(kind, redis, monkeypatch):
+    monkeypatch.setattr(layer, "FRESH", 0.2)
+    async with another_process() as messages:
+        with frozen(redis):
+            layer.announce(durable(1))
+            await eventually(lambda: not layer._current.waiting)  # it is on its way
+            layer.announce(durable(2))
+            layer.announce(ephemeral('"stale"'))
+            await asyncio.sleep(0.3)
+        await asyncio.to_thread(layer.flush, 10)
+        layer.announce(durable(3))
+        await eventually(lambda: [3] in messages)
+        assert messages == [[1], [3]]
+
+
+async def test_what_waits_goes_out_together_where_it_continues(kind, redis):
+    async with another_process() as messages:
+        with frozen(redis):
+            layer.announce(durable(1))
+            await eventually(lambda: not layer._current.waiting)
+            for batch in (durable(2, 3), durable(4), durable(6), ephemeral('"x"'), ephemeral('"y"'), durable(7)):
+                layer.announce(batch)
+        await eventually(lambda: [7] in messages)
+        assert messages == [[1], [2, 3, 4], [6], ['"x"', '"y"'], [7]]
+
+
+async def test_what_waits_is_bounded_in_bytes(kind, redis, monkeypatch):
+    monkeypatch.setattr(layer, "WAITING_BYTES", 100_000)
+    async with another_process() as messages:
+        with frozen(redis):
+            layer.announce(durable(1))
+            await eventually(lambda: not layer._current.waiting)
+            for number in range(2, 50):
+                layer.announce(durable(number, size=10_000))
+            kept = [each.batch.events[0].number for each in layer._current.waiting]
+            assert kept == list(range(50 - len(kept), 50))
+            assert len(kept) == 9
+            assert layer._current.size == sum(each.size for each in layer._current.waiting) <= 100_000
+            layer.announce(durable(50, size=100_001))
+            assert not layer._current.waiting
+            assert layer._current.size == 0
+        layer.announce(durable(51))
+        await eventually(lambda: [51] in messages)
+        assert messages == [[1], [51]]
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+async def test_a_send_that_timed_out_spoils_no_later_one(kind, redis, another_redis, monkeypatch):
+    """On two shards, either of which stops for a while."""
+    monkeypatch.setattr(layer, "CALL_TIMEOUT", 0.3)
+    async with configured(kind, redis.url, another_redis.url), another_process() as messages:
+        for number, shard in enumerate((redis, another_redis, redis, another_redis), 1):
+            with frozen(shard):
+                layer.announce(durable(number * 10))
+                await asyncio.to_thread(layer.flush, 10)
+            for attempt in range(1, 100):
+                layer.announce(durable(number * 100 + attempt))
+                await asyncio.sleep(0.05)
+                if any(event // 100 == number for message in messages for event in message):
+                    break
+            assert attempt < 99
+
+
+async def test_announcing_costs_nothing_while_redis_is_frozen(kind, redis):
+    async with another_process():
+        with frozen(redis):
+            times = []
+            for number in range(1000):
+                began = time.perf_counter()
+                layer.announce(durable(number))
+                times.append(time.perf_counter() - began)
+            assert layer.flush(0.01) is False
+    assert max(times) < layer.CALL_TIMEOUT / 2
+
+
+# Hearing
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+async def test_a_hub_hears_other_processes_and_not_its_own(kind, redis):
+    async with configured(kind, redis.url), Hub().listening() as hub:
+        layer.announce(durable(1))
+        await announce_elsewhere(durable(2))
+        await eventually(lambda: hub.numbers)
+        assert hub.numbers == [2]
+
+
+async def test_a_hub_whose_membership_was_forgotten_joins_again(redis, monkeypatch):
+    monkeypatch.setattr(layer, "BEAT", 0.2)
+    async with configured("core", redis.url), Hub().listening() as hub:
+        await layer.configured().connection(0).flushall()
+        await asyncio.wait_for(hub.hears(1), 30)
+        assert False not in hub.works
+
+
+async def test_a_hub_whose_connections_are_cut_hears_again_under_its_one_name(redis, monkeypatch):
+    monkeypatch.setattr(layer, "BEAT", 0.2)
+    async with configured("core", redis.url):
+        connection = layer.configured().connection(0)
+        async with Hub().listening() as hub:
+            for number in range(1, 4):
+                await connection.client_kill_filter(_type="normal", skipme=True)
+                await asyncio.wait_for(hub.hears(number), 30)
+            assert await connection.zcard("asgi:group:livepush") == 1
+        assert await connection.zcard("asgi:group:livepush") == 0
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+async def test_a_hub_whose_connections_went_dead_without_a_word_hears_again(kind, redis, monkeypatch):
+    monkeypatch.setattr(layer, "BEAT", 0.2)
+    monkeypatch.setattr(layer, "CALL_TIMEOUT", 0.5)
+    with faults.line(redis.port) as line:
+        async with configured(kind, f"redis://127.0.0.1:{line.port}"), Hub().listening() as hub:
+            await asyncio.to_thread(line.abandon)
+            await eventually(lambda: False in hub.works)
+            await asyncio.wait_for(hub.hears(1), 30)
+            assert hub.works[-1]
+
+
+async def test_a_hub_that_hears_nothing_of_itself_starts_anew_and_spares_the_project(kind, monkeypatch):
+    """The project's own consumers are on the same layer, in the same event loop."""
+    own = get_channel_layer()
+    channel = await own.new_channel()
+    await own.group_add("project", channel)
+    async with Hub().listening() as hub:
+        with monkeypatch.context() as patch:
+            patch.setattr(layer, "UNHEARD", 0)
+            patch.setattr(layer, "BEAT", 0.05)
+            await eventually(lambda: hub.works.count(False) >= 2)
+        await asyncio.wait_for(hub.hears(1), 30)
+        await own.group_send("project", {"type": "still.there"})
+        assert (await own.receive(channel))["type"] == "still.there"
+    await own.group_discard("project", channel)
+
+
+async def test_an_idle_receive_that_times_out_is_no_failure(redis):
+    async with (
+        configured("core", {"address": redis.url, "socket_timeout": 0.2}),
+        Hub().listening() as hub,
+    ):
+        await asyncio.sleep(1)
+        await asyncio.wait_for(hub.hears(1), 30)
+        assert hub.works == [True]
+
+
+async def test_a_hub_stops_although_redis_is_frozen(kind, redis, monkeypatch):
+    monkeypatch.setattr(layer, "LEAVE_TIMEOUT", 0.1)
+    monkeypatch.setattr(layer, "CALL_TIMEOUT", 60)
+    monkeypatch.setattr(layer, "BEAT", 0.05)
+    with contextlib.ExitStack() as stack:
+        async with Hub().listening():
+            stack.enter_context(frozen(redis))
+            await asyncio.sleep(0.2)  # in a beat that is not answered
+            began = time.monotonic()
+        assert time.monotonic() - began < 30
+
+
+async def test_without_a_redis_a_hub_tries_again_and_again(redis, monkeypatch):
+    with faults.line(redis.port) as line:
+        line.refuse()
+        hub = Hub()
+        async with configured("pubsub", f"redis://127.0.0.1:{line.port}"):
+            task = asyncio.create_task(layer.listen(hub.receive, hub.works.append))
+            await eventually(lambda: len(hub.works) >= 3)
+            assert not any(hub.works)
+            line.accept()
+            await asyncio.wait_for(hub.hears(1), 30)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}})
+async def test_the_in_memory_layer_is_none():
+    assert layer.configured() is None
+    await layer.listen(lambda batch: None, lambda works: None)

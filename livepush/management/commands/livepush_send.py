@@ -39,7 +39,8 @@ class Command(BaseCommand):
         except InvalidEvent as error:
             raise CommandError(str(error)) from error
         if not layer.flush():
-            lost = "other processes do not get the event" if options["ephemeral"] else "the event arrives through the log"
-            self.stderr.write(f"The channel layer does not answer; {lost}.")
+            durable = "the event arrives through the log"
+            said = "other processes do not get the event" if options["ephemeral"] else durable
+            self.stderr.write(f"The channel layer does not answer; {said}.")
         if options["verbosity"] > 0:
             self.stdout.write(self.style.SUCCESS(f"Sent {options['type']} to {options['group']}."))

@@ -55,6 +55,7 @@ class Log(Protocol):
     def prune(self) -> int: ...
     def new_epoch(self, known: Position, diverged: bool) -> bool: ...
     def close(self) -> None: ...
+    def cut(self, thread: int) -> None: ...
 
 
 Listen = Callable[[Callable[[Batch], None], Callable[[bool], None]], Coroutine[Any, Any, None]]
@@ -94,7 +95,7 @@ class Hub:
         self._listen = listen
         self._last: Event | None = None
         """The event at the hub's position, where it is known."""
-        self._thread = Threads(1, "livepush-hub", options.database_timeout, log.close)
+        self._thread = Threads(1, "livepush-hub", options.database_timeout, log.close, log.cut)
         self._early: dict[int, Batch] = {}
         self._waiting: deque[Batch] = deque()
         self._reads: dict[object, asyncio.Future[Page]] = {}
@@ -109,6 +110,13 @@ class Hub:
     def position(self) -> Position:
         """The position up to which everything has been routed."""
         return Position(self.epoch, self.number)
+
+    @property
+    def layer(self) -> str:
+        """What it thinks of the layer: ``none``, ``trusted``, or ``watched`` after its start or a failure."""
+        if self._listen is None:
+            return "none"
+        return "trusted" if self.loop.time() >= self._trusted_from else "watched"
 
     @cached_property
     def ready(self) -> asyncio.Task[None]:

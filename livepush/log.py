@@ -9,13 +9,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, Max, QuerySet
+from django.db.models import Max, Min, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
@@ -27,6 +28,9 @@ BATCH = 500
 PASSES = 20
 """The most passes that one caller makes."""
 TIME_LIMIT_MS = 10_000
+"""How long the database lets one of settle's statements take, and settle's process be silent under the lock."""
+MISDATED = timedelta(hours=1)
+"""An event that is dated further ahead was made while a clock was wrong."""
 _KNOWN_GROUPS = 50_000
 
 
@@ -48,7 +52,7 @@ class Row(NamedTuple):
 
 def append(groups: Sequence[str], type: str, data: str, key: str | None, using: str) -> None:
     """Write one row for each group in the caller's transaction, with one statement that locks nothing else."""
-    shared = {"type": type, "data": data, "key": key, "created": timezone.now()}
+    shared = {"type": type, "data": data, "key": key, "created": _time_of_sending(connections[using])}
     if len(groups) == 1:
         Event(group=groups[0], **shared).save(using=using, force_insert=True)  # no transaction of its own
         return
@@ -82,7 +86,7 @@ def state(using: str) -> State:
     if row is None:
         _make_head(using)
         return state(using)
-    return State(Position(row[0], row[1]), row[2] or 0, bool(row[3]))
+    return State(Position(row[0], row[1]), row[2], bool(row[3]))
 
 
 def read(
@@ -150,27 +154,49 @@ def _wire_events(rows: QuerySet[Event]) -> Iterator[WireEvent]:
 
 
 def prune(using: str, before: datetime, batch: int = 1000) -> int:
-    """Delete the oldest events, all made before a time; return how many, at most ``batch``.
+    """Delete the oldest events, made before a time; return how many, at most ``batch``.
 
-    Only a prefix of the positions goes, and the floor moves in the same transaction. Returns 0 also when another
-    process is pruning.
+    ``before`` is this host's time, and the database's where its clock is behind: the age of an event is never more
+    than both of them say. Only a prefix of the positions goes, and the floor moves in the same transaction. An event
+    that is dated in the future goes with a later one that is old. Returns 0 also when another process is pruning.
     """
-    with _own_transaction(using):
+    _make_head(using)
+    with _own_transaction(using) as connection:
         floor = _lock_floor(using)
         if floor is None:
             return 0
-        rows = Event.objects.using(using).filter(position__gt=floor).order_by("position")
-        last, count = floor, 0
-        for position, created in rows.values_list("position", "created")[:batch]:
-            if created >= before:
-                break
-            last, count = position or last, count + 1
-        if not count:
+        now = timezone.now()
+        ahead = _ahead_of_database(connection, now)
+        doomed = _old(using, floor, before - ahead, now - ahead + MISDATED, batch)
+        if not doomed:
             return 0
-        LogFloor.objects.using(using).filter(pk=1).update(position=last)
-        doomed = Event.objects.using(using).filter(position__gt=floor, position__lte=last)
-        doomed._raw_delete(using)  # no signals, no cascade: one statement
-        return count
+        LogFloor.objects.using(using).filter(pk=1).update(position=doomed[-1])
+        rows = Event.objects.using(using).filter(position__gt=floor, position__lte=doomed[-1])
+        rows._raw_delete(using)  # no signals, no cascade: one statement
+        return len(doomed)
+
+
+def _old(using: str, floor: int, before: datetime, future: datetime, most: int) -> list[int]:
+    """Return the first positions behind the floor, up to the last before any that is recent."""
+    doomed: list[int] = []
+    misdated: list[int] = []
+    for position, created in _dates(using, floor, most):
+        if before <= created <= future or len(doomed) >= most:
+            break
+        misdated.append(position)
+        if created < before:
+            doomed += misdated
+            misdated.clear()
+    return doomed[:most]
+
+
+def _dates(using: str, after: int, page: int) -> Iterator[tuple[int, datetime]]:
+    """Yield positions and dates from the oldest event on, read in pages."""
+    rows = Event.objects.using(using).order_by("position").values_list("position", "created")
+    while found := list(rows.filter(position__gt=after)[:page]):
+        for position, created in found:
+            after = position or after
+            yield after, created
 
 
 def new_epoch(using: str, known: Position, diverged: bool = False) -> bool:
@@ -217,12 +243,13 @@ def _own_transaction(using: str, durable: bool = False) -> Iterator[BaseDatabase
     """Open a READ COMMITTED transaction with time limits, whatever the project's defaults are.
 
     SKIP LOCKED and ON CONFLICT raise serialization errors in PostgreSQL's REPEATABLE READ, and MariaDB's blocks
-    inserts. The limits let the server take the lock from a process that was stopped while it held it. Inside a
-    transaction of the caller's, which only a ``TestCase`` has here, it is a savepoint.
+    inserts. The limits let the server take the lock from a process that was stopped while it held it. SQLite has no
+    such limit: until the process goes on or ends, writers fail with "database is locked". Inside a transaction of
+    the caller's, which only a ``TestCase`` has here, it is a savepoint.
     """
     connection = connections[using]
     own = not connection.in_atomic_block
-    with transaction.atomic(using=using, durable=durable):
+    with _session_limits(connection, own), transaction.atomic(using=using, durable=durable):
         if own:
             _set_up_transaction(connection)
         yield connection
@@ -239,45 +266,99 @@ def _set_up_transaction(connection: BaseDatabaseWrapper) -> None:
     elif connection.vendor == "mysql" and getattr(connection, "isolation_level", None) != "read committed":
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    elif connection.vendor == "sqlite":
+        # A transaction that reads first and writes later fails at once where another has written in between.
+        LogHead.objects.using(connection.alias).filter(pk=0).update(position=0)
+
+
+@contextmanager
+def _session_limits(connection: BaseDatabaseWrapper, own: bool) -> Iterator[None]:
+    """Limit a session on MariaDB and MySQL, which know no limits for one transaction; put the caller's back.
+
+    MySQL limits silence alone; MariaDB limits statements too.
+    """
+    if connection.vendor != "mysql" or not own:
+        yield
+        return
+    limits = {"wait_timeout": max(1, TIME_LIMIT_MS // 1000)}
+    if getattr(connection, "mysql_is_mariadb", False):
+        limits["max_statement_time"] = limits["wait_timeout"]
+    with connection.cursor() as cursor:
+        saved = [f"@livepush_{name} = @@SESSION.{name}" for name in limits]
+        cursor.execute("SET " + ", ".join(saved + [f"SESSION {name} = {limit}" for name, limit in limits.items()]))
+    try:
+        yield
+    finally:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET " + ", ".join(f"SESSION {name} = @livepush_{name}" for name in limits))
+        except Error:
+            connection.close()  # it is dead, or would keep the limits
 
 
 def _lock_head(using: str) -> LogHead | None:
     heads = LogHead.objects.using(using).filter(pk=1)
     if connections[using].features.has_select_for_update_skip_locked:
-        head = heads.select_for_update(skip_locked=True).first()
-    else:
-        heads.update(position=F("position"))  # SQLite: a write takes the one write lock, and waits for it
-        head = heads.first()
-    return head
+        heads = heads.select_for_update(skip_locked=True)
+    return heads.first()
+
+
+def _lock_floor(using: str) -> int | None:
+    floors = LogFloor.objects.using(using).filter(pk=1)
+    if connections[using].features.has_select_for_update_skip_locked:
+        floors = floors.select_for_update(skip_locked=True)
+    floor = floors.first()
+    return None if floor is None else floor.position
 
 
 def _make_head(using: str) -> bool:
     """Begin the log's first epoch, or after a flush the next, where there is no head; return whether so.
 
-    Outside of settle's transaction, or two of them would wait for each other.
+    The floor too, where it is missing. Outside of settle's transaction, or two of them would wait for each other.
     """
+    heads, floors = LogHead.objects.using(using), LogFloor.objects.using(using)
+    if heads.filter(pk=1).exists() and floors.filter(pk=1).exists():
+        return False
     with _own_transaction(using):
-        if LogHead.objects.using(using).filter(pk=1).exists():
-            return False
-        last = Event.objects.using(using).aggregate(last=Max("position"))["last"] or 0
-        head = LogHead(pk=1, epoch=_new_epoch(), position=last)
-        LogHead.objects.using(using).bulk_create([head], ignore_conflicts=True)
+        head, floor = heads.filter(pk=1).first(), floors.filter(pk=1).first()
+        ends = Event.objects.using(using).aggregate(first=Min("position"), last=Max("position"))
+        last = max(ends["last"] or 0, floor.position if floor else 0, head.position if head else 0)
+        first = ends["first"] or (head.position if head else last) + 1
+        floors.bulk_create([LogFloor(pk=1, position=first - 1)], ignore_conflicts=True)
+        heads.bulk_create([LogHead(pk=1, epoch=_new_epoch(), position=last)], ignore_conflicts=True)
     return True
+
+
+class _DatabaseTime(Now):
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        # What Now() takes is in the session's time zone, which Django leaves as it is and does not store in.
+        zone = connection.timezone or timezone.get_default_timezone()
+        offset = datetime.now(zone).utcoffset() or timedelta()
+        template = f"UTC_TIMESTAMP(6) + INTERVAL {int(offset.total_seconds())} SECOND"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
+def _time_of_sending(connection: BaseDatabaseWrapper) -> datetime | Now:
+    """Return the time by the one clock that all hosts share; SQLite has none but its host's."""
+    return timezone.now() if connection.vendor == "sqlite" else _DatabaseTime()
+
+
+def _ahead_of_database(connection: BaseDatabaseWrapper, now: datetime) -> timedelta:
+    """Return how far this host's clock is ahead of the database's; zero where it is behind, or the same."""
+    clocks = {
+        "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
+        "mysql": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000",
+    }
+    if connection.vendor not in clocks:
+        return timedelta()
+    with connection.cursor() as cursor:
+        cursor.execute(clocks[connection.vendor])
+        ((seconds,),) = cursor.fetchall()
+    return timedelta(seconds=max(0.0, now.timestamp() - float(seconds)))
 
 
 def _new_epoch() -> str:
     return secrets.token_hex(4)
-
-
-def _lock_floor(using: str) -> int | None:
-    floors = LogFloor.objects.using(using)
-    if not floors.filter(pk=1).exists():
-        floors.bulk_create([LogFloor(pk=1)], ignore_conflicts=True)
-    skips = connections[using].features.has_select_for_update_skip_locked
-    if not skips:
-        floors.filter(pk=1).update(position=F("position"))
-    floor = floors.filter(pk=1).select_for_update(skip_locked=skips).first()
-    return None if floor is None else floor.position
 
 
 def _waiting_rows(using: str) -> list[Row]:
@@ -348,6 +429,7 @@ def _state_sql(connection: BaseDatabaseWrapper) -> str:
     head, floor, event = (quote(model._meta.db_table) for model in (LogHead, LogFloor, Event))
     position, key = quote("position"), quote("id")
     return (
-        f"SELECT {quote('epoch')}, {position}, (SELECT {position} FROM {floor} WHERE {key} = 1),"  # noqa: S608
-        f" EXISTS (SELECT 1 FROM {event} WHERE {position} IS NULL) FROM {head} WHERE {key} = 1"
+        f"SELECT h.{quote('epoch')}, h.{position}, f.{position},"  # noqa: S608
+        f" EXISTS (SELECT 1 FROM {event} WHERE {position} IS NULL)"
+        f" FROM {head} h, {floor} f WHERE h.{key} = 1 AND f.{key} = 1"
     )

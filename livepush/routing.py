@@ -19,6 +19,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, URLPattern, get_script_prefix, path, reverse, set_script_prefix
 
+from livepush import runtime
+from livepush.consumers import doctor
 from livepush.consumers.base import Endpoint, Receive, Scope, Send, refusing
 from livepush.consumers.poll import poll
 from livepush.consumers.sse import sse
@@ -27,7 +29,11 @@ from livepush.wire import Close, WireError
 
 
 class Application:
-    """Livepush's endpoints where ``urls.py`` includes them; everything else is the other application's."""
+    """Livepush's endpoints where ``urls.py`` includes them; everything else is the other application's.
+
+    Servers that ask (the ASGI lifespan protocol) are told that it has started, and wait for its end; Django itself
+    answers them with an error.
+    """
 
     def __init__(self, django: Endpoint) -> None:
         self._django = django
@@ -37,12 +43,20 @@ class Application:
         return endpoints()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._django
+        endpoint = lifespan if scope["type"] == "lifespan" else self._django
         if scope["type"] in ("http", "websocket"):
             path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
             default = refuse_websocket if scope["type"] == "websocket" else self._django
             endpoint = self._endpoints.get((scope["type"], path), default)
         await endpoint(scope, receive, send)
+
+
+async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    """Follow a server's start and end: the hub starts with its first client, and stops here."""
+    while (await receive())["type"] != "lifespan.shutdown":
+        await send({"type": "lifespan.startup.complete"})
+    await runtime.stop()
+    await send({"type": "lifespan.shutdown.complete"})
 
 
 @refusing
@@ -82,6 +96,7 @@ def endpoints() -> dict[tuple[str, str], Endpoint]:
         ("http", f"{base}poll/"): poll,
         ("http", f"{base}ws/"): upgrade_required,
         ("websocket", f"{base}ws/"): websocket,
+        **doctor.endpoints(base),
     }
 
 

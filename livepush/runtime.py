@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from django.db import InterfaceError, OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.utils import timezone
 
 from livepush import layer, log, publishing, sockets
@@ -23,6 +27,7 @@ from livepush.threads import Threads
 from livepush.wire import Page, Position, State
 
 T = TypeVar("T")
+THREADS = ("livepush-hub", "livepush-auth")
 
 
 class DatabaseLog:
@@ -49,7 +54,10 @@ class DatabaseLog:
         return with_database(lambda: log.new_epoch(self._using, known, diverged))
 
     def close(self) -> None:
-        connections.close_all()
+        close_connections()
+
+    def cut(self, thread: int) -> None:
+        cut_connections(thread)
 
     def _settle(self) -> None:
         for batch in log.settle(self._using):
@@ -66,6 +74,40 @@ def with_database(work: Callable[[], T]) -> T:
             return work()
     finally:
         _give_back()
+
+
+_opened: dict[tuple[int, str], BaseDatabaseWrapper] = {}
+"""The connections of livepush's own threads, by thread and alias."""
+
+
+def _note_connection(sender: object, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    if threading.current_thread().name in THREADS:
+        _opened[threading.get_ident(), connection.alias] = connection
+
+
+connection_created.connect(_note_connection, dispatch_uid="livepush.runtime")
+
+
+def close_connections() -> None:
+    """Close this thread's connections."""
+    connections.close_all()
+    for thread, alias in list(_opened):
+        if thread == threading.get_ident():
+            del _opened[thread, alias]
+
+
+def cut_connections(thread: int) -> None:
+    """End another thread's wait for a database host that has vanished, which the system would let last for minutes.
+
+    Where the driver does not tell its socket, the wait ends when the system gives up.
+    """
+    for (owner, _), connection in list(_opened.items()):
+        if owner == thread:
+            with suppress(Exception):
+                driver: Any = connection.connection
+                number = driver.fileno() if hasattr(driver, "fileno") else driver._sock.fileno()
+                with socket.socket(fileno=os.dup(number)) as end:
+                    end.shutdown(socket.SHUT_RDWR)
 
 
 def _give_back() -> None:
@@ -114,8 +156,9 @@ async def in_thread(work: Callable[[], T]) -> T:
     threads = _threads.get(loop)
     if threads is None:
         settings = get_settings()
-        threads = Threads(settings.DATABASE_THREADS, "livepush-auth", settings.DATABASE_TIMEOUT, connections.close_all)
-        _threads[loop] = threads
+        threads = _threads[loop] = Threads(
+            settings.DATABASE_THREADS, "livepush-auth", settings.DATABASE_TIMEOUT, close_connections, cut_connections
+        )
     return await threads.run(lambda: with_database(work))
 
 
@@ -148,41 +191,62 @@ def _make_hub() -> Hub:
     return Hub(DatabaseLog(settings.DATABASE, settings.RETENTION), listen, options)
 
 
-Requests = dict[object, sockets.Scope]
+class Requests(NamedTuple):
+    """What a loop serves, each under a key of its own."""
+
+    open: dict[object, sockets.Scope]
+    answered: dict[object, sockets.Scope]
+    """Those that got a large answer a while ago, which their clients may not have taken yet."""
+
+
 _requests: WeakKeyDictionary[asyncio.AbstractEventLoop, Requests] = WeakKeyDictionary()
-"""What each loop serves."""
 _chained: set[int] = set()
-_leaving: set[asyncio.Task[None]] = set()
+_ending: set[asyncio.Task[None]] = set()
+QUIET = 0.5
+"""How long (seconds) a drain waits for the next stream to end; whose does not by then does not read."""
 
 
 @contextmanager
 def serving(scope: sockets.Scope) -> Iterator[None]:
     """Keep a request in mind while it is served, so that a drain sees it out."""
-    requests = _requests.setdefault(asyncio.get_running_loop(), {})
-    key = object()
-    requests[key] = scope
+    key, requests = object(), _requests_of(asyncio.get_running_loop())
+    requests.open[key] = scope
     try:
         yield
     finally:
-        requests.pop(key, None)
+        del requests.open[key]
 
 
 def expect_progress(scope: sockets.Scope) -> None:
-    """Have a request's connection reset once its client takes nothing of a large answer for ``WRITE_TIMEOUT``.
+    """Hang up on a client that takes nothing of a large answer for ``WRITE_TIMEOUT``: its server waits for ever.
 
-    A drain that comes before does it at once: a server that wants to end would wait for the client.
+    So does a server that wants to end, and then it is done after ``FAREWELL``.
     """
-    patience = get_settings().WRITE_TIMEOUT
-    sockets.expect_progress(scope, patience)
-    loop = asyncio.get_running_loop()
-    requests = _requests.setdefault(loop, {})
-    key = object()
-    requests[key] = scope
-    loop.call_later(patience, requests.pop, key, None)
+    loop, patience = asyncio.get_running_loop(), get_settings().WRITE_TIMEOUT
+    answered = _requests_of(loop).answered
+    needed = {name: scope.get(name) for name in ("type", "http_version", "server", "client")}
+    key = str(needed)
+
+    def look(before: int) -> None:
+        now = sockets.progress(needed)
+        if now is not None and now.taken != before:
+            loop.call_later(patience, look, now.taken)
+            return
+        del answered[key]
+        if now is not None and now.stuffed:
+            sockets.hang_up(needed)
+
+    if key not in answered:
+        answered[key] = needed
+        loop.call_later(patience, look, -1)
+
+
+def _requests_of(loop: asyncio.AbstractEventLoop) -> Requests:
+    return _requests.setdefault(loop, Requests({}, {}))
 
 
 def _drain_on_signals() -> None:
-    """Drain the hubs on SIGTERM and SIGINT, before the server's own handler, which waits for open streams."""
+    """Drain the hubs on SIGTERM and SIGINT, before the server's own handler."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in {signal.SIGTERM, signal.SIGINT} - _chained:
@@ -193,52 +257,60 @@ def _drain_on_signals() -> None:
 
 
 def _drain_then(before: Callable[..., Any]) -> Callable[[int, Any], Any]:
-    """Return a handler that drains and calls the one before it.
+    """Return a handler that drains, then calls the one before it: when the streams have ended, or have had their time.
 
-    That is at once where the server itself waits for open streams. daphne cancels them: it hears of the signal when
-    they have ended, or when it comes a second time.
+    Some servers cut streams as soon as they hear of the signal. A second signal is the server's at once.
     """
-    waiting = False
+    signals = 0
+
+    def end(number: int) -> None:
+        if signals == 1:
+            before(number, None)
 
     def handle(number: int, frame: Any) -> Any:
-        nonlocal waiting
+        nonlocal signals
+        signals += 1
         loops = [loop for loop in list(_hubs) if loop.is_running()]
+        if signals > 1 or not loops:
+            return before(number, frame)
         for loop in loops:
             loop.call_soon_threadsafe(_drain, loop)
-        if waiting or not loops or sockets.reactor() is None:
-            waiting = False
-            return before(number, frame)
-        waiting = True
-        return loops[0].call_soon_threadsafe(_soon, loops[0], lambda: waiting and before(number, None))
+        return loops[0].call_soon_threadsafe(_spawn, loops[0], lambda: end(number))
 
     return handle
 
 
 def _drain(loop: asyncio.AbstractEventLoop) -> None:
-    """Say goodbye to a loop's clients, and hang up on those that have not taken it in time."""
-    hub = _hubs.get(loop)
-    if hub is not None and not hub.draining:
+    """Say goodbye to a loop's clients, and in due time hang up on those that have not taken it."""
+    hub, requests = _hubs.get(loop), _requests_of(loop)
+    if hub is not None:
         hub.drain()
-        requests = _requests.setdefault(loop, {})
-        loop.call_later(FAREWELL, _hang_up, dict(requests), requests)
+    loop.call_later(FAREWELL, _hang_up, requests.open | requests.answered, requests.open)
 
 
-def _hang_up(before: Requests, requests: Requests) -> None:
-    for key, scope in before.items():
-        ended = key not in requests and scope["type"] == "http"  # a WebSocket's end takes the client's answer too
+def _hang_up(served: dict[object, sockets.Scope], still: dict[object, sockets.Scope]) -> None:
+    for key, scope in served.items():
+        ended = key not in still and scope["type"] == "http"  # a WebSocket's end takes the client's answer too
         sockets.hang_up(scope, unless_writable=ended)
 
 
-def _soon(loop: asyncio.AbstractEventLoop, end: Callable[[], object]) -> None:
-    task = loop.create_task(_see_out(_requests.setdefault(loop, {}), end))
-    _leaving.add(task)
-    task.add_done_callback(_leaving.discard)
-
-
-async def _see_out(requests: Requests, end: Callable[[], object]) -> None:
-    """Call ``end`` when what is served under Twisted has ended and been sent, or has had its time."""
-    loop = asyncio.get_running_loop()
-    last = loop.time() + FAREWELL
-    while loop.time() < last and (requests or sockets.sending()):
+async def _see_out(end: Callable[[], None]) -> None:
+    """Call ``end`` when what is served has ended and been sent, or all have that read."""
+    time = asyncio.get_running_loop().time
+    last = time() + FAREWELL
+    least, quiet = sys.maxsize, last
+    while (left := _left()) and time() < min(last, quiet):
+        if left < least:
+            least, quiet = left, time() + QUIET
         await asyncio.sleep(0.02)
     end()
+
+
+def _left() -> int:
+    return sum(len(requests.open) for requests in _requests.values()) + sockets.sending()
+
+
+def _spawn(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+    task = loop.create_task(_see_out(end))
+    _ending.add(task)
+    task.add_done_callback(_ending.discard)

@@ -1,7 +1,7 @@
 """A few daemon threads for work that blocks, each job with a time limit.
 
-A database host that vanishes leaves a thread in a read that nothing ends. Such a thread is left behind, with its
-connection, and another takes its place.
+A database host that vanishes leaves a thread in a read that nothing ends. Such a thread is left behind, its connection
+is cut where that is possible, and another takes its place.
 """
 
 from __future__ import annotations
@@ -22,14 +22,23 @@ FAREWELL = 2.0
 class Threads:
     """Threads that belong to one event loop, started as they are needed.
 
-    ``limit`` is how long (seconds) one job may take, once it has begun. ``finish`` is called by each thread at its end.
+    ``limit`` is how long (seconds) one job may take, once it has begun. ``finish`` is called by each thread at its end,
+    ``cut`` with the ``ident`` of one that is left behind.
     """
 
-    def __init__(self, most: int, name: str, limit: float, finish: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        most: int,
+        name: str,
+        limit: float,
+        finish: Callable[[], object],
+        cut: Callable[[int], object] = lambda ident: None,
+    ) -> None:
         self.limit = limit
         self._most = most
         self._name = name
         self._finish = finish
+        self._cut = cut
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
         self._unfinished = 0
@@ -97,6 +106,7 @@ class Threads:
             if job is not None:
                 self._workers.discard(worker)
                 job.fail(TimeoutError(f"The database did not answer within {self.limit:g} s."))
+                self._cut(worker.ident or 0)
         missing = min(self._jobs.qsize(), self._most) - len(self._workers)
         for _ in range(missing):
             self._start_worker()

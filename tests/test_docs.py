@@ -395,7 +395,7 @@ def test_the_findings_are_those_of_the_checks() -> None:
     assert listed == sorted(set(re.findall(r'id="(livepush\.\w+)"', source)))
 
 
-@pytest.mark.parametrize("name", ["livepush_send", "livepush_tail", "livepush_prune"])
+@pytest.mark.parametrize("name", ["livepush_send", "livepush_tail", "livepush_prune", "livepush_doctor"])
 def test_each_option_of_a_command_is_documented(name: str) -> None:
     parser, plain = ArgumentParser(), ArgumentParser()
     command(name).add_arguments(parser)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, connections, transaction
+from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.utils import timezone
 
 from livepush import log
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Position, once_a_send
-from tests.conftest import Thread, append, events_of, kind, settle
+from tests.conftest import ALIASES, Thread, append, events_of, kind, settle
 
 
 def test_an_event_has_no_position_until_it_is_settled(using):
@@ -175,6 +176,81 @@ def test_prune_leaves_what_is_not_settled(using):
     assert len(settle(using)) == 1
 
 
+def date(using, dates):
+    """Set back (days, by position) when events were made."""
+    for number, days in dates.items():
+        created = timezone.now() - timedelta(days=days)
+        Event.objects.using(using).filter(position=number).update(created=created)
+
+
+def test_events_are_dated_by_the_clock_that_hosts_share(concurrent, monkeypatch):
+    before = timezone.now() - timedelta(seconds=5)
+    monkeypatch.setattr(timezone, "now", lambda: before + timedelta(days=8))
+    append(concurrent)
+    append(concurrent, "a", "b")
+    monkeypatch.undo()
+    for event in Event.objects.using(concurrent).all():
+        assert before < event.created < timezone.now() + timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("aware", [True, False])
+def test_events_are_dated_in_the_zone_that_the_project_stores(concurrent, aware, settings):
+    settings.USE_TZ, settings.TIME_ZONE = aware, "Asia/Kolkata"
+    append(concurrent)
+    assert abs(Event.objects.using(concurrent).get().created - timezone.now()) < timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("days", [8, -8, 4000, -4000])
+def test_prune_deletes_nothing_early_where_a_host_has_the_wrong_time(concurrent, days, monkeypatch):
+    append(concurrent)
+    settle(concurrent)
+    wrong = timezone.now() + timedelta(days=days)
+    monkeypatch.setattr(timezone, "now", lambda: wrong)
+    assert log.prune(concurrent, timezone.now() - timedelta(days=7)) == 0
+
+
+def test_prune_deletes_nothing_early_where_the_database_has_the_wrong_time(concurrent, monkeypatch):
+    append(concurrent)
+    settle(concurrent)
+    # As a database whose clock is 8 days ahead of this host's sees it.
+    now = timezone.now() - timedelta(days=8)
+    date(concurrent, {1: 8 - 3})
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    assert log.prune(concurrent, now - timedelta(days=2)) == 0
+
+
+def test_prune_passes_over_events_that_are_dated_in_the_future(using):
+    for _ in range(6):
+        append(using)
+    settle(using)
+    date(using, {1: -3000, 2: -3000, 3: 8, 4: -3000, 5: 0, 6: 8})
+    week = timezone.now() - timedelta(days=7)
+    assert [log.prune(using, week, batch=2) for _ in range(3)] == [2, 1, 0]
+    assert log.state(using).floor == 3
+    date(using, {5: 8})
+    assert log.prune(using, week) == 3
+    assert log.state(using).floor == 6
+
+
+def test_prune_finds_what_is_old_behind_more_misdated_events_than_a_batch(using):
+    for _ in range(10):
+        append(using)
+    settle(using)
+    date(using, {**dict.fromkeys(range(1, 8), -3000), 8: 8})
+    week = timezone.now() - timedelta(days=7)
+    assert [log.prune(using, week, batch=3) for _ in range(4)] == [3, 3, 2, 0]
+    assert [event.number for event in events_of(using, after=8)] == [9, 10]
+
+
+def test_an_event_that_is_dated_in_the_past_takes_no_newer_one_with_it(using):
+    for _ in range(4):
+        append(using)
+    settle(using)
+    date(using, {3: 4000})
+    assert log.prune(using, timezone.now() - timedelta(days=7)) == 0
+    assert [event.number for event in events_of(using)] == [1, 2, 3, 4]
+
+
 def test_a_log_without_rows_begins_an_epoch_of_its_own(using):
     first = log.state(using)
     assert first.position.number == first.floor == 0
@@ -188,6 +264,36 @@ def test_a_missing_head_is_made_and_positions_go_on(using):
     LogHead.objects.using(using).all().delete()
     append(using)
     assert [event.number for event in settle(using)] == [2]
+
+
+def test_positions_go_on_behind_what_was_pruned_where_the_head_is_missing(using):
+    for _ in range(3):
+        append(using)
+    settle(using)
+    assert log.prune(using, timezone.now() + timedelta(days=1)) == 3
+    LogHead.objects.using(using).all().delete()
+    state = log.state(using)
+    assert (state.floor, state.position.number) == (3, 3)
+    append(using)
+    assert [event.number for event in settle(using)] == [4]
+
+
+@pytest.mark.parametrize("pruned", [2, 4])
+def test_a_missing_floor_lies_before_the_oldest_event_that_is_there(using, pruned):
+    for _ in range(4):
+        append(using)
+    settle(using)
+    epoch = log.state(using).position.epoch
+    date(using, dict.fromkeys(range(1, pruned + 1), 8))
+    assert log.prune(using, timezone.now() - timedelta(days=7)) == pruned
+    LogFloor.objects.using(using).all().delete()
+    state = log.state(using)
+    assert (state.position, state.floor) == (Position(epoch, 4), pruned)
+
+
+def test_heads_that_are_made_at_once_are_one(concurrent):
+    threads = [Thread(log.state, concurrent) for _ in range(6)]
+    assert len({thread.join() for thread in threads}) == 1
 
 
 def test_a_new_epoch_begins_only_where_the_head_lies_before_what_was_seen(using):
@@ -349,3 +455,84 @@ def test_concurrent_prunes_do_not_hold_each_other_up(concurrent):
     go.set()
     thread.join()
     assert log.prune(concurrent, timezone.now() + timedelta(days=1)) == 1
+
+
+def test_settle_gives_the_callers_session_back_as_it_was(concurrent):
+    if kind(concurrent) == "postgresql":
+        names, change, value = ("statement_timeout", "idle_in_transaction_session_timeout"), "SET {} = '77s'", "77s"
+        show = "SHOW {}"
+    else:
+        names, change, value = ("wait_timeout", "max_statement_time"), "SET SESSION {} = 77", 77
+        show = "SELECT @@SESSION.{}"
+
+    def limits():
+        found = []
+        with connections[concurrent].cursor() as cursor:
+            for name in names:
+                cursor.execute(show.format(name))
+                found += cursor.fetchone()
+        return found
+
+    def work(fail=None):
+        with connections[concurrent].cursor() as cursor:
+            for name in names:
+                cursor.execute(change.format(name))
+        append(concurrent)
+        assert len(settle(concurrent)) == 1
+        log.prune(concurrent, timezone.now())
+        found = limits()
+        with pytest.raises(IntegrityError), log._own_transaction(concurrent):
+            assert limits() != found
+            raise IntegrityError
+        return [found, limits()]
+
+    assert Thread(work).join() == [[value, value]] * 2
+
+
+def test_the_lock_is_taken_from_a_process_that_falls_silent_while_it_holds_it(concurrent, monkeypatch):
+    monkeypatch.setattr(log, "TIME_LIMIT_MS", 1000)
+    append(concurrent)
+    log.state(concurrent)
+    held, go = threading.Event(), threading.Event()
+    plain = log._give_positions
+
+    def fall_silent(*args):
+        if threading.current_thread() is thread:
+            held.set()
+            assert go.wait(30)
+        plain(*args)
+
+    monkeypatch.setattr(log, "_give_positions", fall_silent)
+    thread = Thread(settle, concurrent)
+    assert held.wait(20)
+    assert settle(concurrent) == []
+    end = time.monotonic() + 20
+    while not (found := settle(concurrent)):
+        assert time.monotonic() < end, "the lock is never freed"
+        time.sleep(0.1)
+    assert [event.number for event in found] == [1]
+    go.set()
+    with pytest.raises(DatabaseError):
+        thread.join()
+    append(concurrent)
+    assert [event.number for event in settle(concurrent)] == [2]
+
+
+@pytest.mark.django_db(transaction=True, databases=ALIASES)
+def test_on_sqlite_nothing_fails_for_a_lock_where_transactions_begin_without_one():
+    (using,) = [alias for alias in ALIASES if kind(alias) == "sqlite"]
+
+    def work():
+        connections[using].ensure_connection()
+        connections[using].transaction_mode = None  # what Django does where OPTIONS says nothing
+        for _ in range(25):
+            append(using)
+            settle(using)
+            log.prune(using, timezone.now() - timedelta(days=7))
+            LogFloor.objects.using(using).all().delete()
+            LogHead.objects.using(using).all().delete()
+
+    for thread in [Thread(work) for _ in range(4)]:
+        thread.join(60)
+    settle(using)
+    assert [event.number for event in events_of(using)] == list(range(1, 101))

@@ -8,21 +8,23 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
-from livepush import auth, groups, runtime
+from livepush import auth, groups, runtime, sockets
 from livepush.conf import get_settings
-from livepush.connection import Connection, Frames, Reason
+from livepush.connection import FAREWELL, Connection, Frames, Reason
 from livepush.hub import Hub
 from livepush.wire import Format, Position, Query, WireError, check_get, hello, own, parse_query
 
 logger = logging.getLogger("livepush")
 
 T = TypeVar("T")
-Scope = MutableMapping[str, Any]
+Scope = sockets.Scope
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Send = sockets.Send
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
+LARGE = 16_384
+"""The largest answer (bytes) that the system takes whole even from a client that reads nothing."""
 
 
 class Entry(NamedTuple):
@@ -41,12 +43,18 @@ def refusing(endpoint: Endpoint) -> Endpoint:
     """Answer with the error's JSON where an HTTP endpoint refuses before its response began."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
-            check_get(scope["method"], length, get_settings().MAX_EVENT_BYTES)
-            await endpoint(scope, receive, send)
-        except WireError as error:
-            await answer(send, error.body(), error.status, refusal_headers(error))
+        def send_on(message: MutableMapping[str, Any]) -> Awaitable[None]:
+            if not message.get("more_body") and len(message.get("body", b"")) > LARGE:
+                runtime.expect_progress(scope)
+            return send(message)
+
+        with runtime.serving(scope):
+            try:
+                length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
+                check_get(scope["method"], length, get_settings().MAX_EVENT_BYTES)
+                await endpoint(scope, receive, send_on)
+            except WireError as error:
+                await answer(send, error.body(), error.status, refusal_headers(error))
 
     return wrapped
 
@@ -148,7 +156,30 @@ async def attend(connection: Connection, frames: Frames, listening: Coroutine[An
             task.uncancel()
 
 
+async def finish(scope: Scope, receive: Receive, send: Send, reason: Reason, message: MutableMapping[str, Any]) -> None:
+    """Send the last message of a stream; hang up on a client that does not read."""
+    if reason is Reason.SLOW and await hung_up(scope, receive):
+        return
+    try:
+        async with asyncio.timeout(FAREWELL):
+            await send(message)
+    except TimeoutError:
+        await hung_up(scope, receive)
+    except Exception:  # noqa: S110 (the client has gone, as a rule)
+        pass
+
+
+async def hung_up(scope: Scope, receive: Receive) -> bool:
+    """Reset a request's connection and wait until its server has seen that; return whether it could be done."""
+    if not sockets.hang_up(scope):
+        return False
+    with suppress(Exception):
+        async with asyncio.timeout(FAREWELL):
+            await until_disconnect(receive)
+    return True
+
+
 async def until_disconnect(receive: Receive) -> None:
     """Return when the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
+    while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
         pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from contextlib import suppress
 
 from livepush.conf import get_settings
 from livepush.connection import Connection, Frames, Reason
@@ -14,10 +13,12 @@ from livepush.consumers.base import (
     Send,
     attend,
     enter,
+    finish,
     greeting,
     refusing,
     until_disconnect,
 )
+from livepush.sockets import held_back
 from livepush.wire import Format, WireError, own
 
 HEADERS = [
@@ -42,6 +43,7 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
             raise
         await send_away(scope, send)
         return
+    send = held_back(scope, send)
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
 
     async def write(frames: Frames) -> None:
@@ -52,9 +54,8 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
     connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write)
     entry.hub.add(connection)
     await attend(connection, greeting(entry, format), until_disconnect(receive))
-    if connection.reason in (Reason.DRAIN, Reason.REVOKED, Reason.FAILED):
-        with suppress(Exception):  # a write failed because the client has gone, as a rule
-            await send({"type": "http.response.body", "body": b""})
+    if connection.reason not in (None, Reason.GONE):
+        await finish(scope, receive, send, connection.reason, {"type": "http.response.body", "body": b""})
 
 
 async def send_away(scope: Scope, send: Send) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
-from contextlib import suppress
 from typing import Any
 
 from livepush import auth, groups, publishing, runtime
 from livepush.conf import get_settings
 from livepush.connection import Connection, Frames, Reason
-from livepush.consumers.base import Entry, Receive, Scope, Send, admit, attend, enter, greeting
+from livepush.consumers.base import Entry, Receive, Scope, Send, admit, attend, enter, finish, greeting, unavailable
 from livepush.exceptions import InvalidEvent
+from livepush.sockets import held_back
 from livepush.wire import (
     SUBPROTOCOL,
     Close,
@@ -20,6 +21,8 @@ from livepush.wire import (
     own,
     parse_command,
 )
+
+logger = logging.getLogger("livepush")
 
 CLOSES = {
     Reason.DRAIN: Close.GOING_AWAY,
@@ -33,6 +36,12 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve ``ws/?group=…&since=POSITION``; see ``livepush.wire`` for frames, commands and close codes."""
     if (await receive())["type"] != "websocket.connect":
         return
+    with runtime.serving(scope):
+        await visit(scope, receive, held_back(scope, send))
+
+
+async def visit(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve a WebSocket that has just come in."""
     array = SUBPROTOCOL in scope.get("subprotocols", ())
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if array else None})
     try:
@@ -60,11 +69,11 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
     connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write)
     entry.hub.add(connection)
     code = await attend(connection, greeting(entry, format), take_commands(scope, receive, connection))
-    if connection.reason is not None and connection.reason is not Reason.GONE:
-        code = CLOSES[connection.reason]
+    reason = connection.reason or Reason.GONE
+    code = CLOSES.get(reason, code)
     if code is not None:
-        with suppress(Exception):  # a write failed because the client has gone, as a rule
-            await send({"type": "websocket.close", "code": int(code), "reason": code.reason})
+        message = {"type": "websocket.close", "code": int(code), "reason": code.reason}
+        await finish(scope, receive, send, reason, message)
 
 
 async def take_commands(scope: Scope, receive: Receive, connection: Connection) -> Close | None:
@@ -90,12 +99,18 @@ async def take_commands(scope: Scope, receive: Receive, connection: Connection) 
 async def carry_out(scope: Scope, connection: Connection, command: Command) -> dict[str, Any]:
     """Carry out one command; return the fields of its reply."""
     reply: dict[str, Any] = {"ref": command.ref, "ok": True}
-    if command.name == "subscribe":
-        return {**reply, **await subscribe(scope, connection, command)}
-    if command.name == "unsubscribe":
-        connection.unsubscribe(command.groups)
-    elif command.name == "send":
-        return {**reply, **await send_event(scope, command)}
+    try:
+        if command.name == "subscribe":
+            return {**reply, **await subscribe(scope, connection, command)}
+        if command.name == "unsubscribe":
+            connection.unsubscribe(command.groups)
+        elif command.name == "send":
+            return {**reply, **await send_event(scope, command)}
+    except WireError:
+        raise
+    except Exception as error:
+        logger.warning("A client's command failed: %s: %s", type(error).__name__, error)
+        return {**reply, "ok": False, "code": "unavailable", "message": unavailable().message}
     return reply
 
 

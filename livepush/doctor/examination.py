@@ -1,0 +1,91 @@
+"""The whole examination: which checks there are, in which order, and what each can't do without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from livepush.conf import get_settings
+from livepush.doctor import host, web
+from livepush.doctor.report import Check, Problem, Work, run, run_together
+from livepush.doctor.site import (
+    Site,
+    check_idle,
+    check_server,
+    check_site,
+    check_stream,
+    check_websocket,
+    quiet_span,
+)
+from livepush.wire import Position
+
+
+def examine(root: web.Root | None, limit: float, idle: bool = False) -> Iterator[Check]:
+    """Yield each check when it has ended; each takes ``limit`` seconds at most, the idle one as long as it needs.
+
+    With a ``root`` the site there is looked at too.
+    """
+    settings = run("settings", host.check_settings, limit)
+    yield settings
+    if settings.has_errors:
+        yield from _unchecked(("database", "layer", "retention", "clock"), "the settings have errors")
+        return
+    using = get_settings().DATABASE
+    database = run("database", partial(host.check_database, using=using, patience=limit / 2), limit)
+    yield database
+    yield run("layer", partial(host.check_layer, limit=limit * 0.8), limit)
+    answers = not database.has(Problem.DATABASE_SILENT)
+    has_log = answers and not database.has(Problem.NOT_MIGRATED)
+    if has_log:
+        yield run("retention", partial(host.check_retention, using=using), limit)
+    else:
+        yield from _unchecked(("retention",), "see the findings of the database")
+    site = None if root is None else Site(root, limit)
+    if site is not None:
+        yield from examine_site(site, using if has_log else None, limit, idle)
+    yield run("clock", lambda check: _check_clocks(check, using if answers else None, site), limit)
+
+
+def examine_site(site: Site, using: str | None, limit: float, idle: bool = False) -> Iterator[Check]:
+    """Yield the checks of a site; ``using`` is where this process sees the log, ``None`` where it can't."""
+    yield run("site", partial(check_site, site=site), limit)
+    names = ["server", "stream", "websocket"] + ["idle"] * idle
+    if not site.serves:
+        yield from _unchecked(names, "see the findings of the site")
+        return
+    head = None if using is None else _head(using, limit)
+    server = run("server", partial(check_server, site=site, head=head, patience=limit / 2), limit)
+    yield server
+    if site.facts is None:
+        yield from _unchecked(names[1:], "see the findings of the server")
+        return
+    both: dict[str, Work] = {
+        "stream": partial(check_stream, site=site),
+        "websocket": partial(check_websocket, site=site),
+    }
+    yield from run_together(both, limit)
+    if idle:
+        yield run("idle", partial(check_idle, site=site), limit + quiet_span(site))
+
+
+def _check_clocks(check: Check, using: str | None, site: Site | None) -> None:
+    if site is not None and site.ahead is None:
+        check.skip("The server's clock was not compared: see the findings of the site.")
+    elif site is not None and site.ahead is not None:
+        host.compare_clocks(check, "the server", site.ahead)
+    if using is None:
+        check.skip("The database's clock was not compared: see the findings of the database.")
+    else:
+        host.compare_database_clock(check, using)
+
+
+def _head(using: str, limit: float) -> Position | None:
+    """Return where the log stands, unless that takes too long."""
+    found: list[Position] = []
+    run("head", lambda check: found.append(host.position(using)), limit)
+    return found[0] if found else None
+
+
+def _unchecked(names: Iterable[str], why: str) -> Iterator[Check]:
+    for name in names:
+        yield Check(name, unchecked=[f"Not checked: {why}."])

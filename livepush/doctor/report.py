@@ -1,0 +1,307 @@
+"""What the doctor can find, and how its checks are run: each with a time limit, none in another's way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, NamedTuple
+
+from django.db import connections
+
+
+class Level(Enum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    """Something that livepush promises, or that was configured, does not work."""
+    WARNING = "warning"
+    """It works, but slower, less safely or for fewer clients than it could."""
+
+
+class Problem(Enum):
+    """Everything that can be found: a stable id, its level, what it is, what was expected, and the remedy."""
+
+    level: Level
+    title: str
+    expected: str
+    remedy: str
+
+    def __new__(cls, id: str, level: Level, title: str, expected: str, remedy: str) -> Problem:
+        member = object.__new__(cls)
+        member._value_ = id
+        member.level, member.title, member.expected, member.remedy = level, title, expected, remedy
+        return member
+
+    DATABASE_SILENT = (
+        "D001", Level.ERROR, "the database does not answer", "an answer within the time limit",
+        "start the database, or correct `DATABASES` and the network between",
+    )  # fmt: skip
+    NOT_MIGRATED = (
+        "D002", Level.ERROR, "livepush's tables are missing or old", "all migrations of livepush applied",
+        "`manage.py migrate livepush`",
+    )  # fmt: skip
+    NOT_SETTLED = (
+        "D003", Level.ERROR, "an event that was sent gets no position", "a position within the time limit",
+        "end the session that holds the row of `livepush_loghead`, and see that the database takes writes",
+    )  # fmt: skip
+    WAITING = (
+        "D004", Level.WARNING, "committed events waited for their positions for over a minute",
+        "positions within a second or so",
+        "see that a server with a hub runs: it settles what a killed process left",
+    )  # fmt: skip
+    SLOW_DATABASE = (
+        "D005", Level.WARNING, "the database is far away", "a round trip under 20 ms",
+        "run the site near its database: each send takes several round trips",
+    )  # fmt: skip
+    NO_SKIP_LOCKED = (
+        "D006", Level.WARNING, "the database has no `SKIP LOCKED`, so processes that send wait for each other",
+        "MariaDB 10.6, MySQL 8.0, or PostgreSQL", "update the database",
+    )  # fmt: skip
+    SQLITE_OPTIONS = (
+        "D007", Level.WARNING, "SQLite's readers and writers hold each other up",
+        "`journal_mode` WAL and `transaction_mode` IMMEDIATE", "set `OPTIONS` as docs/deploying.md does",
+    )  # fmt: skip
+    LAYER_SILENT = (
+        "D011", Level.ERROR, "the channel layer does not answer", "a message back within the time limit",
+        "start Redis, or correct `CHANNEL_LAYERS`; events arrive through the log meanwhile, ephemeral ones do not",
+    )  # fmt: skip
+    LAYER_DROPS = (
+        "D012", Level.WARNING, "the channel layer drops messages of a burst", "every message of the burst",
+        "use `channels_redis.pubsub.RedisPubSubChannelLayer`; what is lost arrives through the log, later",
+    )  # fmt: skip
+    NOT_PRUNED = (
+        "D021", Level.WARNING, "events past their retention are still there", "none much older than `RETENTION`",
+        "run a server with `PRUNE_INTERVAL` above 0, or `manage.py livepush_prune` from a timer",
+    )  # fmt: skip
+    PRUNED_RARELY = (
+        "D022", Level.WARNING, "`PRUNE_INTERVAL` is longer than `RETENTION`", "several prunings within the retention",
+        "set `PRUNE_INTERVAL` well below `RETENTION`",
+    )  # fmt: skip
+    CLOCK_OFF = (
+        "D031", Level.WARNING, "clocks differ by over 5 seconds", "the same time everywhere",
+        "run NTP (chrony, systemd-timesyncd) on every host",
+    )  # fmt: skip
+    CLOCK_WRONG = (
+        "D032", Level.ERROR, "clocks differ by over a minute", "the same time everywhere",
+        "run NTP (chrony, systemd-timesyncd) on every host: retention, sessions and tokens depend on it",
+    )  # fmt: skip
+    UNREACHABLE = (
+        "D041", Level.ERROR, "nothing answers at the URL", "an HTTP answer",
+        "see that the proxy and the server run, and that name, port and certificate are right",
+    )  # fmt: skip
+    NOT_LIVEPUSH = (
+        "D042", Level.ERROR, "livepush does not answer at the URL", "livepush's own answer from `sse/`",
+        "give `--url` the address of the site's root, as browsers open it; include `livepush.urls`; let the proxy pass "
+        "livepush's prefix to the server",
+    )  # fmt: skip
+    STRANGER = (
+        "D043", Level.ERROR, "the server does not know this command's token", "the same `SECRET_KEY` on both sides",
+        "run the command with the settings and the version that the server runs with; see that the clocks agree",
+    )  # fmt: skip
+    POLLS_ONLY = (
+        "D044", Level.WARNING, "the server speaks WSGI, so browsers can only poll", "an ASGI server",
+        "take `get_asgi_application` from `livepush.asgi` and run uvicorn, granian, hypercorn or daphne",
+    )  # fmt: skip
+    HOST_REFUSED = (
+        "D045", Level.ERROR, "Django refuses the host", "a host that `ALLOWED_HOSTS` has",
+        "add the site's host to `ALLOWED_HOSTS`; nginx: `proxy_set_header Host $http_host;`",
+    )  # fmt: skip
+    HOST_CHANGED = (
+        "D046", Level.WARNING, "the proxy changes the `Host` header, so browsers' WebSockets are refused",
+        "the host as the browser sent it",
+        "nginx: `proxy_set_header Host $http_host;`; or add the site to `CSRF_TRUSTED_ORIGINS`",
+    )  # fmt: skip
+    TAKEN_FOR_HTTP = (
+        "D047", Level.WARNING, "the server takes https for http", "a request that Django holds for secure",
+        "nginx: `proxy_set_header X-Forwarded-Proto $scheme;`, and have it heeded: `SECURE_PROXY_SSL_HEADER`, or the "
+        "server's own option (daphne: `--proxy-headers`)",
+    )  # fmt: skip
+    NO_HTTP2 = (
+        "D048", Level.WARNING, "browsers get HTTP/1.1, and six connections for all tabs of the site", "HTTP/2",
+        "nginx: `http2 on;` (before 1.25.1: `listen 443 ssl http2;`)",
+    )  # fmt: skip
+    BUFFERED = (
+        "D051", Level.ERROR, "the proxy holds the stream back", "each frame as soon as it was sent",
+        "nginx: `proxy_buffering off;`, and no `proxy_ignore_headers X-Accel-Buffering;`",
+    )  # fmt: skip
+    COMPRESSED = (
+        "D052", Level.WARNING, "the proxy compresses the stream", "no `Content-Encoding`",
+        "nginx: `gzip off;` there, or leave `text/event-stream` out of `gzip_types`, and pass on `Content-Encoding`",
+    )  # fmt: skip
+    HEADERS_LOST = (
+        "D053", Level.WARNING, "the proxy changes the stream's headers",
+        "`Cache-Control: no-store, no-transform` and `Content-Type: text/event-stream`",
+        "nginx: no `proxy_hide_header`, `proxy_ignore_headers` or `expires` for livepush's prefix",
+    )  # fmt: skip
+    STREAM_BROKEN = (
+        "D054", Level.ERROR, "the stream does not come through", "status 200 and every frame",
+        "see what the proxy's log says; nginx: `proxy_pass` to the ASGI server for all of livepush's prefix",
+    )  # fmt: skip
+    IDLE_CUT = (
+        "D055", Level.ERROR, "a quiet stream is cut before its next heartbeat", "a stream that outlives a heartbeat",
+        "nginx: `proxy_read_timeout 60s;`; or a shorter `HEARTBEAT`",
+    )  # fmt: skip
+    NO_UPGRADE = (
+        "D061", Level.WARNING, "the proxy strips the WebSocket upgrade", "status 101",
+        "nginx: `proxy_http_version 1.1;`, `proxy_set_header Upgrade $http_upgrade;` and "
+        "`proxy_set_header Connection $connection_upgrade;`",
+    )  # fmt: skip
+    NO_WEBSOCKETS = (
+        "D062", Level.WARNING, "the server does not speak WebSocket", "status 101",
+        "`pip install websockets` beside uvicorn, and no `--ws none`",
+    )  # fmt: skip
+    WEBSOCKET_MUTE = (
+        "D063", Level.WARNING, "a WebSocket opens, but messages do not pass both ways", "each message and its echo",
+        "see that nothing between browser and server inspects or limits WebSockets",
+    )  # fmt: skip
+    DEBUG_ON = (
+        "D071", Level.ERROR, "the server runs with `DEBUG`", "`DEBUG = False`",
+        "set `DEBUG = False`: it shows settings to strangers and keeps every query in memory",
+    )  # fmt: skip
+    FEW_FILES = (
+        "D072", Level.WARNING, "the server may open few files", "4096 or more: each client takes one",
+        "`LimitNOFILE=65536` in the systemd unit, or `ulimit -n 65536` before the server starts",
+    )  # fmt: skip
+    HYPERCORN_WORKERS = (
+        "D073", Level.WARNING, "hypercorn runs worker processes, which cut streams at shutdown", "no worker process",
+        "`hypercorn --workers 0`, or another server",
+    )  # fmt: skip
+    NO_GRACE = (
+        "D074", Level.WARNING, "uvicorn waits without a limit for clients that do not read when it ends",
+        "a limit", "`uvicorn --timeout-graceful-shutdown 5`",
+    )  # fmt: skip
+    OTHER_LOG = (
+        "D075", Level.ERROR, "the server has another log than this command", "the same epoch",
+        "run the command with the server's `DATABASES`; after a restore see docs/deploying.md",
+    )  # fmt: skip
+    HUB_BEHIND = (
+        "D076", Level.ERROR, "the server's hub does not keep up with the log", "the log's position within seconds",
+        "see the server's log for what keeps it from reading the database",
+    )  # fmt: skip
+    HUB_BROKEN = (
+        "D077", Level.ERROR, "the server can't read the log", "a hub that runs",
+        "see that the server reaches the database, and what its log says",
+    )  # fmt: skip
+    OTHER_VERSION = (
+        "D078", Level.WARNING, "the server runs another version of livepush", "one version everywhere",
+        "restart the server after an update",
+    )  # fmt: skip
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong."""
+
+    id: str
+    level: Level
+    title: str
+    seen: str
+    expected: str
+    remedy: str
+
+
+@dataclass(slots=True)
+class Check:
+    """One check's outcome, as far as it got."""
+
+    name: str
+    says: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    """What could not be checked and why, a sentence each."""
+    late: Problem | None = None
+    """What it means if the time is up now."""
+
+    def say(self, text: str, **figures: Any) -> None:
+        """Note what was measured: for people, and for machines."""
+        self.says.append(text)
+        self.figures.update(figures)
+
+    def find(self, problem: Problem, seen: str) -> None:
+        """Note a problem."""
+        self.findings.append(
+            Finding(problem.value, problem.level, problem.title, seen, problem.expected, problem.remedy)
+        )
+
+    def skip(self, sentence: str) -> None:
+        """Note what could not be checked and why."""
+        self.unchecked.append(sentence)
+
+    def has(self, *problems: Problem) -> bool:
+        """Return whether one of these problems was found."""
+        return any(finding.id == problem.value for finding in self.findings for problem in problems)
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether something was found that is worse than a warning."""
+        return any(finding.level is Level.ERROR for finding in self.findings)
+
+    @property
+    def status(self) -> str:
+        """``error``, ``warning``, ``unknown`` (something could not be checked) or ``ok``."""
+        levels = {finding.level for finding in self.findings}
+        for level in Level:
+            if level in levels:
+                return level.value
+        return "unknown" if self.unchecked else "ok"
+
+
+Work = Callable[[Check], None]
+
+
+def run(name: str, work: Work, limit: float) -> Check:
+    """Run one check; return its outcome when it ends, or what it has by the time limit (seconds)."""
+    return run_together({name: work}, limit)[0]
+
+
+def run_together(works: dict[str, Work], limit: float) -> list[Check]:
+    """Run checks side by side, each in a thread of its own; see ``run``."""
+    checks = [Check(name) for name in works]
+    threads = [
+        threading.Thread(target=_do, args=(work, check), name="livepush-doctor", daemon=True)
+        for check, work in zip(checks, works.values(), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + limit
+    outcomes = []
+    for check, thread in zip(checks, threads, strict=True):
+        thread.join(max(0.0, end - time.monotonic()))
+        outcomes.append(_cut_short(check, limit) if thread.is_alive() else check)
+    return outcomes
+
+
+def _do(work: Work, check: Check) -> None:
+    try:
+        work(check)
+    except Exception as error:
+        check.skip(f"The rest was not checked: {describe(error)}.")
+    finally:
+        with suppress(Exception):  # closing a connection that is dead
+            connections.close_all()
+
+
+def _cut_short(check: Check, limit: float) -> Check:
+    """Return what a check has so far; its thread is left behind and may go on with its own."""
+    found = replace(
+        check,
+        says=list(check.says),
+        figures=dict(check.figures),
+        findings=list(check.findings),
+        unchecked=list(check.unchecked),
+    )
+    if found.late is None:
+        found.skip(f"The rest was not checked: it took longer than {limit:g} s (--timeout).")
+    else:
+        found.find(found.late, f"nothing came within {limit:g} s (--timeout)")
+    return found
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as one line."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,498 @@
+"""livepush_doctor looks at real servers behind a real nginx: each problem is made, and found with its remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ipaddress
+import json
+import resource
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+import livepush
+from livepush.doctor import examination, web
+from livepush.doctor.report import Check, run
+from livepush.doctor.site import Site, check_server, check_site
+from livepush.doctor.web import parse_root
+from tests.docs_blocks import PAGES, blocks
+from tests.servers import faults, processes
+from tests.servers.fresh import ROOT, Database, Databases
+from tests.servers.nginx import nginx
+from tests.servers.processes import free_port
+
+LIMIT = 30.0
+GRACE = {"UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN": "5"}
+
+
+class Outcome(NamedTuple):
+    """What a run of the command said."""
+
+    code: int
+    checks: dict[str, dict[str, Any]]
+
+    @property
+    def ids(self) -> list[str]:
+        return [finding["id"] for check in self.checks.values() for finding in check["findings"]]
+
+    def finding(self, id: str) -> dict[str, str]:
+        """Return the one finding with an id."""
+        (found,) = [each for check in self.checks.values() for each in check["findings"] if each["id"] == id]
+        return found
+
+
+def doctor(database: Database, *arguments: str, env: dict[str, str] | None = None) -> Outcome:
+    """Run the command as a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "livepush_doctor", "--json", *arguments],
+        env={**database.env, **(env or {})},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    found = json.loads(done.stdout)
+    return Outcome(done.returncode, {check["name"]: check for check in found["checks"]})
+
+
+def look(url: str, limit: float = LIMIT, idle: bool = False) -> dict[str, Check]:
+    """Look at a site from this process, which knows its key but not its log."""
+    site = Site(parse_root(url), limit)
+    return {check.name: check for check in examination.examine_site(site, None, limit, idle)}
+
+
+def look_inside(url: str) -> dict[str, Check]:
+    """Look at the process behind a site alone."""
+    site = Site(parse_root(url), LIMIT)
+    found = [
+        run("site", partial(check_site, site=site), LIMIT),
+        run("server", partial(check_server, site=site, head=None, patience=LIMIT), LIMIT),
+    ]
+    return {check.name: check for check in found}
+
+
+def ids(checks: dict[str, Check]) -> list[str]:
+    return [finding.id for check in checks.values() for finding in check.findings]
+
+
+def seen(checks: dict[str, Check], id: str) -> str:
+    (text,) = [finding.seen for check in checks.values() for finding in check.findings if finding.id == id]
+    return text
+
+
+def settings_module(folder: Path, **values: Any) -> dict[str, str]:
+    """Return the environment of a process with other settings."""
+    lines = ["from tests.settings import *", *(f"{name} = {value!r}" for name, value in values.items())]
+    (folder / "other_settings.py").write_text("\n".join(lines) + "\n")
+    return {"DJANGO_SETTINGS_MODULE": "other_settings", "PYTHONPATH": f"{ROOT}:{folder}"}
+
+
+@pytest.fixture(scope="module")
+def own(databases: Databases) -> Iterator[Database]:
+    """The module's database."""
+    with databases.fresh("postgresql") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def uvicorn(own: Database) -> Iterator[processes.Server]:
+    with processes.server("uvicorn", own, {"HEARTBEAT": 2}, env=GRACE) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def daphne(own: Database) -> Iterator[processes.Server]:
+    with processes.server("daphne", own) as found:
+        yield found
+
+
+# Behind nginx
+
+
+def stock(upstream: int, more: str = "", http: str = "") -> str:
+    """Return a server block that does no more than pass on, but for ``more``; ``%(port)s`` is its port."""
+    location = f"location / {{ proxy_pass http://127.0.0.1:{upstream}; {more} }}"
+    return f"server {{ listen 127.0.0.1:%(port)s; {http} {location} }}"
+
+
+HOST = "proxy_set_header Host $http_host;"
+UPGRADE = 'proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";'
+PLAIN = f"{HOST} {UPGRADE}"
+"""All that a stream and a WebSocket need of a proxy."""
+GZIP = "gzip on; gzip_types text/event-stream; gzip_proxied any; gzip_min_length 0;"
+
+Behind = Callable[[str], str]
+
+
+@pytest.fixture
+def behind(tmp_path: Path) -> Iterator[Behind]:
+    """Starts nginx with a server block; returns its address."""
+    with contextlib.ExitStack() as stack:
+
+        def start(block: str, scheme: str = "http") -> str:
+            port = free_port()
+            stack.enter_context(nginx(tmp_path, block % {"port": port}, [port]))
+            return f"{scheme}://127.0.0.1:{port}/"
+
+        yield start
+
+
+@pytest.fixture(params=["uvicorn", "daphne"])
+def server(request: pytest.FixtureRequest) -> processes.Server:
+    found: processes.Server = request.getfixturevalue(request.param)
+    return found
+
+
+def test_a_stock_proxy_strips_the_upgrade_and_changes_the_host(server: processes.Server, behind: Behind) -> None:
+    found = look(behind(stock(server.port)))
+    assert ids(found) == ["D046", "D061"]
+    assert found["stream"].status == "ok", "X-Accel-Buffering is heeded"
+    assert seen(found, "D061") == "status 426"
+    assert f"127.0.0.1:{server.port} arrived" in seen(found, "D046")
+
+
+HALVES = ["proxy_set_header Upgrade $http_upgrade;", 'proxy_set_header Connection "upgrade";']
+
+
+@pytest.mark.parametrize("left_out", HALVES, ids=["Upgrade", "Connection"])
+def test_a_proxy_that_passes_half_of_the_upgrade(server: processes.Server, behind: Behind, left_out: str) -> None:
+    assert left_out in PLAIN
+    found = look(behind(stock(server.port, PLAIN.replace(left_out, ""))))
+    assert ids(found) == ["D061"]
+
+
+def test_a_proxy_that_does_not_heed_x_accel_buffering(server: processes.Server, behind: Behind) -> None:
+    """nginx holds back what it gets over HTTP/1.0, its default; what comes in chunks, over 1.1, it passes on."""
+    found = look(behind(stock(server.port, f"{HOST} proxy_ignore_headers X-Accel-Buffering;")))
+    assert ids(found) == ["D051", "D061"]
+    assert seen(found, "D051").startswith("3 frames sent within 2 s came within ")
+
+
+def test_a_proxy_that_compresses(uvicorn: processes.Server, behind: Behind) -> None:
+    found = look(behind(stock(uvicorn.port, f"{PLAIN} proxy_hide_header Content-Encoding;", GZIP)))
+    assert ids(found) == ["D052"]
+    assert seen(found, "D052") == "Content-Encoding: gzip"
+
+
+def test_what_livepush_sends_keeps_nginx_from_compressing(uvicorn: processes.Server, behind: Behind) -> None:
+    assert ids(look(behind(stock(uvicorn.port, PLAIN, GZIP)))) == []
+
+
+def test_a_proxy_that_hides_headers(uvicorn: processes.Server, behind: Behind) -> None:
+    found = look(behind(stock(uvicorn.port, f"{PLAIN} proxy_hide_header Cache-Control;")))
+    assert ids(found) == ["D053"]
+    assert seen(found, "D053") == "Cache-Control: none, Content-Type: text/event-stream"
+
+
+def test_a_proxy_that_cuts_streams(uvicorn: processes.Server, behind: Behind) -> None:
+    found = look(behind(stock(uvicorn.port, f"{PLAIN} proxy_read_timeout 300ms;")))
+    assert "D054" in ids(found)
+    assert seen(found, "D054").startswith("1 of 3 frames, then: ")
+
+
+def test_a_proxy_that_does_not_let_streams_through(uvicorn: processes.Server, behind: Behind) -> None:
+    block = stock(uvicorn.port, PLAIN).replace(
+        "location /", "location /livepush/doctor/sse/ { return 502; } location /"
+    )
+    found = look(behind(block))
+    assert ids(found) == ["D054"]
+    assert seen(found, "D054") == "status 502"
+
+
+def test_a_proxy_that_cuts_quiet_streams(uvicorn: processes.Server, behind: Behind) -> None:
+    found = look(behind(stock(uvicorn.port, f"{PLAIN} proxy_read_timeout 2s;")), idle=True)
+    assert ids(found) == ["D055"]
+    assert found["stream"].status == "ok"
+
+
+def test_a_proxy_that_asks_for_another_host(uvicorn: processes.Server, behind: Behind) -> None:
+    found = look(behind(stock(uvicorn.port, f"{UPGRADE} proxy_set_header Host elsewhere.example;")))
+    assert ids(found) == ["D045"]
+    assert found["stream"].unchecked == ["Not checked: see the findings of the site."]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A certificate that this process trusts, as nginx's directives."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    day = datetime.timedelta(days=1)
+    signed = (
+        builder.not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(address, False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (tmp_path / "cert.pem").write_bytes(signed.public_bytes(pem))
+    plain = serialization.NoEncryption()
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    return f"ssl_certificate {tmp_path}/cert.pem; ssl_certificate_key {tmp_path}/key.pem;"
+
+
+def documented(upstream: int, certificate: str) -> str:
+    """Return the configuration of docs/deploying.md for these ports; older versions of nginx write HTTP/2 elsewhere."""
+    (page,) = [page for page in PAGES if page.name == "deploying.md"]
+    (block,) = [block for block in blocks(page) if block.language == "nginx"]
+    text = block.text
+    for before, after in (
+        ("listen 443 ssl;", f"listen 127.0.0.1:%(port)s ssl http2; {certificate}"),
+        ("http2 on;", ""),
+        ("server_name example.com;", ""),
+    ):
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    return text.replace("127.0.0.1:8000", f"127.0.0.1:{upstream}")
+
+
+def test_the_documented_proxy_is_all_right(
+    own: Database, uvicorn: processes.Server, behind: Any, certificate: str
+) -> None:
+    url = behind(documented(uvicorn.port, certificate), "https")
+    found = doctor(own, "--url", url, "--idle")
+    assert (found.code, found.ids) == (0, [])
+    assert {name: check["status"] for name, check in found.checks.items()} == dict.fromkeys(
+        ("settings", "database", "layer", "retention", "site", "server", "stream", "websocket", "idle", "clock"), "ok"
+    )
+    assert found.checks["site"]["figures"]["http2"] is True
+    assert found.checks["server"]["figures"]["request"] == {
+        "host": url[len("https://") : -1],
+        "origin": "ok",
+        "secure": True,
+    }
+    assert found.checks["server"]["figures"]["server"] == "uvicorn"
+
+
+def test_https_that_arrives_as_http_and_without_http2(uvicorn: processes.Server, behind: Any, certificate: str) -> None:
+    block = stock(uvicorn.port, PLAIN).replace("%(port)s;", f"%(port)s ssl; {certificate}")
+    found = look_inside(behind(block, "https"))
+    assert ids(found) == ["D048", "D047"]
+
+
+def test_a_certificate_that_nobody_trusts(
+    uvicorn: processes.Server, behind: Any, certificate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = behind(documented(uvicorn.port, certificate), "https")
+    monkeypatch.delenv("SSL_CERT_FILE")
+    found = look(url)
+    assert ids(found) == ["D041"]
+    assert "certificate verify failed" in seen(found, "D041")
+
+
+# The way there
+
+
+def test_a_server_that_is_down(own: Database) -> None:
+    found = doctor(own, "--url", f"http://127.0.0.1:{free_port()}/")
+    assert (found.code, found.ids) == (1, ["D041"])
+    assert "ConnectionRefusedError" in found.finding("D041")["seen"]
+    assert found.checks["database"]["status"] == "ok"
+    assert found.checks["clock"]["unchecked"] == ["The server's clock was not compared: see the findings of the site."]
+
+
+def test_a_server_that_does_not_answer(uvicorn: processes.Server) -> None:
+    with faults.line(uvicorn.port) as line:
+        line.stall()
+        found = look(line.url, limit=1.0)
+    assert ids(found) == ["D041"]
+
+
+def test_a_wrong_url(uvicorn: processes.Server) -> None:
+    found = look(f"{uvicorn.url}/nowhere/")
+    assert ids(found) == ["D042"]
+    assert seen(found, "D042") == "/livepush/sse/ answers 404 (text/html)"
+
+
+def test_a_url_that_leads_elsewhere(uvicorn: processes.Server, behind: Behind) -> None:
+    found = look(behind("server { listen 127.0.0.1:%(port)s; return 301 https://example.com$request_uri; }"))
+    assert seen(found, "D042") == "/livepush/sse/ answers 301 and leads to https://example.com/livepush/sse/"
+
+
+def test_a_server_with_another_secret_key(own: Database, uvicorn: processes.Server, tmp_path: Path) -> None:
+    env = settings_module(tmp_path, SECRET_KEY="another")
+    found = doctor(own, "--url", uvicorn.url, env=env)
+    assert (found.code, found.ids) == (1, ["D043"])
+    assert found.finding("D043")["seen"] == "/livepush/doctor/ answers 404 (text/html)"
+    assert "SECRET_KEY" in found.finding("D043")["expected"]
+    assert found.checks["stream"]["unchecked"] == ["Not checked: see the findings of the server."]
+
+
+def test_wsgi(own: Database) -> None:
+    with processes.server(processes.WSGI, own) as server:
+        assert ids(look(server.url)) == ["D044"]
+
+
+def test_a_websocket_that_opens_and_says_nothing(uvicorn: processes.Server) -> None:
+    with mute(uvicorn.port) as port:
+        found = look(f"http://127.0.0.1:{port}", limit=4.0)
+    assert "D063" in ids(found)
+    assert found["stream"].status == "ok"
+
+
+class mute:  # noqa: N801
+    """A proxy that lets a WebSocket's handshake through, and nothing after it."""
+
+    def __init__(self, upstream: int) -> None:
+        self._upstream = upstream
+        self._server = socket.create_server(("127.0.0.1", 0))
+
+    def __enter__(self) -> int:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return int(self._server.getsockname()[1])
+
+    def __exit__(self, *args: object) -> None:
+        self._server.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._upstream)) as server:
+            request = client.recv(65_536)
+            server.sendall(request)
+            opened = b"Upgrade: websocket" in request
+            while piece := server.recv(65_536):
+                head, mark, _ = piece.partition(b"\r\n\r\n")
+                client.sendall(head + mark if opened else piece)
+                if opened:
+                    client.recv(1)  # wait for the client to give up
+                    client.recv(65_536)
+                    return
+
+
+# The process behind
+
+
+def test_a_server_with_debug_without_websockets_and_without_a_limit(own: Database, tmp_path: Path) -> None:
+    env = {"UVICORN_WS": "none", **settings_module(tmp_path, DEBUG=True)}
+    with processes.server("uvicorn", own, env=env, may_fail=True) as server:
+        found = look(server.url)
+    assert ids(found) == ["D071", "D074", "D062"]
+    assert seen(found, "D062") == "status 426, though the upgrade reached the server"
+
+
+def test_a_server_that_may_open_few_files(uvicorn: processes.Server) -> None:
+    before = resource.prlimit(uvicorn.pid, resource.RLIMIT_NOFILE, (1024, 20_000))
+    try:
+        found = look_inside(uvicorn.url)
+    finally:
+        resource.prlimit(uvicorn.pid, resource.RLIMIT_NOFILE, before)
+    assert ids(found) == ["D072"]
+    assert seen(found, "D072").startswith("a limit of 1024, ")
+
+
+def test_hypercorn_with_worker_processes(own: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = processes.command
+    monkeypatch.setattr(processes, "command", lambda *args: ["1" if word == "0" else word for word in plain(*args)])
+    with processes.server("hypercorn", own) as server:
+        assert ids(look_inside(server.url)) == ["D073"]
+
+
+def test_hypercorn_and_granian_as_documented(own: Database) -> None:
+    for kind in ("hypercorn", "granian"):
+        with processes.server(kind, own) as server:
+            found = look(server.url)
+            assert (kind, ids(found)) == (kind, [])
+            assert found["server"].figures["server"] == kind
+
+
+def test_a_server_with_another_database(own: Database, uvicorn: processes.Server, database: Database) -> None:
+    found = doctor(database, "--url", uvicorn.url)
+    assert (found.code, found.ids) == (1, ["D075"])
+
+
+def test_a_server_whose_hub_stands_still(own: Database) -> None:
+    with faults.line(socket_of(own)) as line:
+        through = own.through(HOST="127.0.0.1", PORT=line.port)
+        with processes.server("uvicorn", through, {"DATABASE_TIMEOUT": 60}, env=GRACE, may_fail=True) as server:
+            look_inside(server.url)  # its hub starts
+            line.stall()
+            found = doctor(own, "--url", server.url, "--timeout", "6")
+            line.refuse()
+    assert (found.code, found.ids) == (1, ["D076"])
+
+
+def test_a_server_that_can_not_read_the_log(own: Database) -> None:
+    with faults.line(socket_of(own)) as line:
+        through = own.through(HOST="127.0.0.1", PORT=line.port)
+        line.refuse()
+        with processes.server("uvicorn", through, env=GRACE, may_fail=True) as server:
+            found = look_inside(server.url)
+    assert ids(found) == ["D077"]
+    assert "OperationalError" in seen(found, "D077")
+
+
+def socket_of(database: Database) -> str:
+    options = json.loads(database.env["LIVEPUSH_TEST_DATABASES"])[database.kind]
+    return f"{options['HOST']}/.s.PGSQL.5432"
+
+
+def test_a_server_that_was_not_restarted(uvicorn: processes.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(livepush, "__version__", "0.0.9")
+    assert ids(look_inside(uvicorn.url)) == ["D078"]
+
+
+def test_who_has_no_token_finds_nothing(uvicorn: processes.Server, daphne: processes.Server) -> None:
+    for server in (uvicorn, daphne):
+        root = parse_root(server.url)
+        for query in ("", "?token=", "?token=doctor:1uxQ9a:AAAA", "?token=%FF", "?%"):
+            for path in ("", "sse/", "ws/"):
+                found = web.get(root, f"/livepush/doctor/{path}{query}", LIMIT)
+                unknown = web.get(root, "/livepush/unknown/", LIMIT)
+                assert (found.status, found.body) == (unknown.status, unknown.body)
+                assert sorted(found.headers.keys()) == sorted(unknown.headers.keys())
+        for path in ("doctor/ws/?token=x", "unknown/"):
+            with web.websocket(root, f"/livepush/{path}", LIMIT) as refused:
+                assert refused.status == 403
+
+
+# The host's side, as a process of its own
+
+
+def test_a_database_that_refuses(own: Database) -> None:
+    found = doctor(own.through(HOST="127.0.0.1", PORT=free_port()), "--timeout", "20")
+    assert (found.code, found.ids) == (1, ["D001"])
+    assert "OperationalError" in found.finding("D001")["seen"]
+    assert [name for name, check in found.checks.items() if check["unchecked"]] == ["retention", "clock"]
+
+
+def test_a_database_that_does_not_answer(own: Database) -> None:
+    with faults.line(socket_of(own)) as line:
+        line.stall()
+        found = doctor(own.through(HOST="127.0.0.1", PORT=line.port), "--timeout", "2")
+    assert (found.code, found.ids) == (1, ["D001"])
+    assert found.finding("D001")["seen"] == "nothing came within 2 s (--timeout)"
+
+
+def test_a_database_far_away(own: Database) -> None:
+    with faults.line(socket_of(own)) as line:
+        line.delay = 0.012
+        found = doctor(own.through(HOST="127.0.0.1", PORT=line.port), "--timeout", "60")
+    assert (found.code, found.ids) == (0, ["D005"])
+
+
+def test_sqlite_with_its_defaults_and_not_migrated(tmp_path: Path) -> None:
+    found = doctor(Database("sqlite", str(tmp_path / "empty.sqlite3")).through(OPTIONS={}))
+    assert (found.code, found.ids) == (1, ["D007", "D002"])
+    assert found.finding("D007")["seen"] == "journal_mode DELETE and transaction_mode DEFERRED"
+    assert found.finding("D002")["seen"].startswith("not applied: 0001_initial")

@@ -1,0 +1,319 @@
+"""What livepush_doctor says of this host: each problem is made, and found with its remedy."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections, transaction
+from django.test import override_settings
+from django.utils import timezone
+
+from livepush import log
+from livepush.consumers.doctor import masked
+from livepush.doctor import host
+from livepush.doctor.protocol import is_token, make_token
+from livepush.doctor.report import Level, Problem, run, run_together
+from livepush.doctor.web import parse_root
+from livepush.models import Event, LogHead
+from tests.conftest import append, kind, settle
+from tests.servers import faults
+
+
+def doctor(*args, using="default", code=0, **settings):
+    """Run the command; return each check by name."""
+    out, ended = StringIO(), 0
+    with override_settings(LIVEPUSH={"DATABASE": using, **settings}):
+        try:
+            call_command("livepush_doctor", *args, json=True, stdout=out)
+        except SystemExit as exit:
+            ended = exit.code
+    found = json.loads(out.getvalue())
+    assert ended == code, found
+    assert found["ok"] == (code == 0)
+    return {check["name"]: check for check in found["checks"]}
+
+
+def ids(*checks):
+    return [finding["id"] for check in checks for finding in check["findings"]]
+
+
+def test_a_host_that_is_set_up_well_hears_nothing(using):
+    found = doctor(using=using)
+    assert list(found) == ["settings", "database", "layer", "retention", "clock"]
+    assert {name: (check["status"], check["findings"]) for name, check in found.items()} == dict.fromkeys(
+        found, ("ok", [])
+    )
+    figures = found["database"]["figures"]
+    assert figures["database"].lower() == kind(using)
+    assert figures["round_trip_ms"] > 0
+    assert figures["settle_ms"] > 0
+    assert figures["waiting"] == 0
+
+
+def test_the_event_of_the_test_goes_to_a_group_of_its_own_and_is_all_that_stays(using):
+    doctor(using=using)
+    assert list(Event.objects.using(using).values_list("group", "type", "position")) == [
+        ("livepush:doctor", "probe", 1)
+    ]
+
+
+def test_what_people_read(transactional_db):
+    append("default")
+    Event.objects.update(created=timezone.now() - timedelta(minutes=10))
+    out = StringIO()
+    call_command("livepush_doctor", stdout=out, no_color=True)
+    lines = out.getvalue().split("\n")
+    assert lines[0] == "ok       settings   retention 7 days, heartbeat 15 s"
+    assert lines[1].startswith("warning  database   round trip ")
+    assert lines[2:6] == [
+        "         D004 warning: committed events waited for their positions for over a minute",
+        "           seen:     1 events, the oldest for 10 minutes",
+        "           expected: positions within a second or so",
+        "           remedy:   see that a server with a hub runs: it settles what a killed process left",
+    ]
+    assert lines[6] == "ok       layer      none that reaches other processes: their events arrive within 0.25 s"
+    assert lines[7].startswith("ok       retention  2 events from ")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--url", "ftp://example.com"], "'ftp://example.com' is not the address of a site"),
+        (["--timeout", "0"], "--timeout must be above 0"),
+        (["--idle"], "--idle looks at a site: give its --url"),
+    ],
+)
+def test_what_can_not_be_asked_for_is_said(args, message):
+    with pytest.raises(CommandError, match=message):
+        call_command("livepush_doctor", *args)
+
+
+def test_addresses():
+    assert parse_root("example.com").origin == "https://example.com"
+    assert parse_root("https://example.com:443/app/")[1:] == ("example.com", 443, "example.com", "/app")
+    assert parse_root("http://[::1]:8000")[1:] == ("::1", 8000, "[::1]:8000", "")
+
+
+# Settings
+
+
+def test_what_the_system_checks_say_is_among_the_findings(transactional_db):
+    found = doctor(RETENTOIN=1)
+    assert ids(found["settings"]) == ["livepush.W001"]
+    assert found["settings"]["findings"][0]["remedy"] == "Did you mean 'RETENTION'?"
+
+
+def test_settings_that_can_not_be_end_it(transactional_db):
+    found = doctor(RETENTION="x", code=1)
+    assert ids(*found.values()) == ["livepush.E001"]
+    assert found["database"]["unchecked"] == ["Not checked: the settings have errors."]
+
+
+# Database
+
+
+def test_tables_that_are_not_there(using):
+    with connections[using].cursor() as cursor:
+        cursor.execute("UPDATE django_migrations SET app = 'elsewhere' WHERE app = 'livepush'")
+    try:
+        found = doctor(using=using, code=1)
+    finally:
+        with connections[using].cursor() as cursor:
+            cursor.execute("UPDATE django_migrations SET app = 'livepush' WHERE app = 'elsewhere'")
+    assert ids(*found.values()) == ["D002"]
+    assert "0001_initial" in found["database"]["findings"][0]["seen"]
+    assert found["retention"]["unchecked"] == ["Not checked: see the findings of the database."]
+
+
+def test_a_settle_that_is_held_up(concurrent):
+    doctor(using=concurrent)
+    with transaction.atomic(using=concurrent):
+        LogHead.objects.using(concurrent).select_for_update().get()
+        found = doctor("--timeout", "2", using=concurrent, code=1)
+    assert ids(*found.values()) == ["D003"]
+
+
+def test_events_that_nobody_settled(using):
+    append(using)
+    append(using)
+    Event.objects.using(using).update(created=timezone.now() - timedelta(minutes=5))
+    found = doctor(using=using)
+    assert ids(*found.values()) == ["D004"]
+    assert found["database"]["figures"]["waiting"] == 2
+    assert not log.state(using).waiting, "the doctor settles for all"
+
+
+def test_a_database_without_skip_locked(concurrent, monkeypatch):
+    if kind(concurrent) == "mariadb":
+        old = type(connections[concurrent].features)
+        monkeypatch.setattr(old, "has_select_for_update_skip_locked", False)
+        assert ids(*doctor(using=concurrent).values()) == ["D006"]
+    else:
+        assert ids(*doctor(using=concurrent).values()) == []
+
+
+# Layer
+
+
+def layered(monkeypatch, backend, url, **more):
+    from channels.layers import channel_layers
+
+    layers = {"default": {"BACKEND": backend, "CONFIG": {"hosts": [url], **more}}}
+    monkeypatch.setattr(channel_layers, "backends", {})
+    return override_settings(CHANNEL_LAYERS=layers)
+
+
+CORE, PUBSUB = "channels_redis.core.RedisChannelLayer", "channels_redis.pubsub.RedisPubSubChannelLayer"
+
+
+@pytest.fixture(scope="module")
+def redis():
+    with faults.redis() as found:
+        yield found
+
+
+def test_the_pubsub_layer_loses_nothing_of_a_burst(transactional_db, redis, monkeypatch):
+    with layered(monkeypatch, PUBSUB, redis.url):
+        found = doctor()
+    assert ids(*found.values()) == []
+    assert found["layer"]["figures"]["burst_came"] == 500
+    assert found["layer"]["figures"]["round_trip_ms"] > 0
+
+
+def test_the_core_layer_drops_what_is_over_its_capacity(transactional_db, redis, monkeypatch):
+    with layered(monkeypatch, CORE, redis.url, capacity=10):
+        found = doctor()
+    assert ids(*found.values()) == ["D012"]
+    assert found["layer"]["figures"]["burst_came"] <= 10
+    assert "RedisPubSubChannelLayer" in found["layer"]["findings"][0]["remedy"]
+
+
+@pytest.mark.parametrize("backend", [CORE, PUBSUB])
+def test_a_redis_that_is_not_there(transactional_db, monkeypatch, backend):
+    with layered(monkeypatch, backend, "redis://127.0.0.1:1"):
+        found = doctor("--timeout", "3", code=1)
+    assert ids(*found.values()) == ["D011"]
+    assert found["clock"]["status"] == "ok", "the other checks go on"
+
+
+@pytest.mark.parametrize("backend", [CORE, PUBSUB])
+def test_a_redis_that_does_not_answer(transactional_db, redis, monkeypatch, backend):
+    redis.freeze()
+    try:
+        with layered(monkeypatch, backend, redis.url):
+            found = doctor("--timeout", "3", code=1)
+    finally:
+        redis.thaw()
+    assert ids(*found.values()) == ["D011"]
+
+
+# Retention
+
+
+def old(using, **age):
+    append(using)
+    settle(using)
+    Event.objects.using(using).update(created=timezone.now() - timedelta(**age))
+
+
+def test_events_that_nobody_prunes(using):
+    old(using, days=8)
+    found = doctor(using=using, PRUNE_INTERVAL=0)
+    assert ids(*found.values()) == ["D021"]
+    assert "PRUNE_INTERVAL is 0, so no hub prunes" in found["retention"]["findings"][0]["seen"]
+    old(using, days=6)
+    assert ids(*doctor(using=using).values()) == []
+
+
+def test_pruning_more_rarely_than_the_retention(transactional_db):
+    assert ids(*doctor(RETENTION=60, PRUNE_INTERVAL=300).values()) == ["D022"]
+
+
+# Clock
+
+
+@pytest.mark.parametrize(("off", "id", "code"), [(2, None, 0), (-20, "D031", 0), (600, "D032", 1)])
+def test_a_host_whose_clock_is_off(concurrent, monkeypatch, off, id, code):
+    monkeypatch.setattr(host, "now", lambda: time.time() + off)
+    found = doctor(using=concurrent, code=code)
+    assert ids(*found.values()) == [id] * (id is not None)
+    assert abs(found["clock"]["figures"]["database_ahead_s"] + off) < 3
+
+
+# Running checks
+
+
+def test_a_check_that_fails_keeps_what_it_found_and_says_why():
+    def work(check):
+        check.say("so far")
+        check.find(Problem.DEBUG_ON, "seen")
+        raise ValueError("no further.")
+
+    found = run("x", work, 5)
+    assert (found.says, [each.id for each in found.findings]) == (["so far"], ["D071"])
+    assert found.unchecked == ["The rest was not checked: ValueError: no further."]
+
+
+def test_a_check_that_takes_too_long_is_left_behind():
+    def slow(check):
+        check.say("so far")
+        time.sleep(20)
+
+    def slower(check):
+        check.late = Problem.DATABASE_SILENT
+        time.sleep(20)
+
+    one, two = run_together({"one": slow, "two": slower}, 0.2)
+    assert one.unchecked == ["The rest was not checked: it took longer than 0.2 s (--timeout)."]
+    assert (one.status, one.says) == ("unknown", ["so far"])
+    assert [each.id for each in two.findings] == ["D001"]
+
+
+def test_each_problem_is_made_by_a_test():
+    folder = Path(__file__).parent
+    tests = (folder / "test_doctor.py").read_text() + (folder / "integration" / "test_doctor.py").read_text()
+    assert [problem for problem in Problem if f'"{problem.value}"' not in tests] == []
+
+
+def test_the_manual_lists_each_problem():
+    rows = [f"| `{each.value}` | {each.level.value} | {each.title} | {each.remedy} |" for each in Problem]
+    manual = (Path(__file__).parent.parent / "docs" / "commands.md").read_text()
+    assert [line for line in manual.split("\n") if line.startswith("| `D0")] == rows
+
+
+def test_a_command_line_is_told_without_its_passwords():
+    words = ["uvicorn", "--ssl-keyfile-password", "a", "--port=1", "--keyfile-password=b", "mysite.asgi:application"]
+    assert masked(words) == [
+        "uvicorn",
+        "--ssl-keyfile-password",
+        "…",
+        "--port=1",
+        "--keyfile-password=…",
+        "mysite.asgi:application",
+    ]
+
+
+def test_a_token_holds_a_minute_on_the_clock_of_the_server():
+    assert is_token(make_token())
+    assert not is_token(make_token(ahead=-65))
+    with override_settings(SECRET_KEY="another"):
+        assert not is_token((token := make_token())[:-1])
+        assert is_token(token)
+    assert not is_token(token)
+    with override_settings(SECRET_KEY_FALLBACKS=["another"]):
+        assert is_token(token), "a key that is rotated out serves on"
+
+
+def test_each_problem_has_its_own_id_and_says_what_to_do():
+    assert len({problem.value for problem in Problem}) == len(Problem)
+    for problem in Problem:
+        assert problem.level in Level
+        assert problem.title
+        assert problem.expected
+        assert problem.remedy

@@ -91,7 +91,18 @@ async def asend(
     using: str | None = None,
 ) -> None:
     """Send from async code; see ``send``."""
-    await sync_to_async(send)(groups, type, data, key=key, ephemeral=ephemeral, using=using)
+    await sync_to_async(_send_on_good_connections)(groups, type, data, key=key, ephemeral=ephemeral, using=using)
+
+
+def _send_on_good_connections(*args: Any, **kwargs: Any) -> None:
+    """Send, first closing connections that have failed, as Django does at the start and end of a request.
+
+    A consumer has none of these, and its thread would keep a dead connection for ever.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred and not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+    send(*args, **kwargs)
 
 
 def group_name(group: Group) -> str:

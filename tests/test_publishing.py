@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.test import override_settings
 from django.utils.translation import gettext_lazy
 
@@ -306,3 +306,21 @@ def test_a_sender_does_not_wait_for_a_settle_that_is_stuck(concurrent, announced
         go.set()
     thread.join()
     assert len(events_of(concurrent)) == 2
+
+
+# Connections that have died
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_asend_recovers_from_a_connection_that_died_though_no_request_ends():
+    """In a consumer nothing closes a connection that has failed: the first send after it raises, the next one sends."""
+
+    def die():
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(OperationalError):
+        await sync_to_async(die)()
+    await livepush.asend("a", "after", 1)
+    assert [event.type for event in await sync_to_async(events_of)("default")] == ["after"]
+    await sync_to_async(connections.close_all)()

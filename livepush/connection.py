@@ -249,6 +249,8 @@ class Connection:
                 await self._write_timed(frames)
             elif self.epoch != self.hub.epoch:
                 await self._reset("epoch")
+            elif self.cursor < self.hub.floor:
+                await self._reset("pruned")
             elif self.cursor >= self.hub.number:
                 self.state = State.LIVE
                 return

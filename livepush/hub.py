@@ -225,7 +225,10 @@ class Hub:
             work = self._reading(wanted, after, self.number)
             read = self._reads[key] = asyncio.ensure_future(self._run(work))
             read.add_done_callback(lambda _: self._reads.pop(key, None))
-        return await asyncio.shield(read)
+        page = await asyncio.shield(read)
+        if page.state.position.epoch == self.epoch:
+            self.floor = max(self.floor, page.state.floor)
+        return page
 
     def _reading(self, groups: Collection[str] | None, after: int, upto: int, more: int = 0) -> Callable[[], Page]:
         size = self.options.buffer_bytes
@@ -235,13 +238,10 @@ class Hub:
     async def _reach_back(self, number: int) -> None:
         """Fill the window backwards to a number, as far as there is room; who asks meanwhile shares the reads."""
         while max(number, self.floor) < self.window.start and not self.window.full:
-            if self._filling is None:
+            if self._filling is None or self._filling.done():
                 self._filling = asyncio.ensure_future(self._fill())
-                self._filling.add_done_callback(self._filled)
+                self._filling.add_done_callback(_retrieve)
             await asyncio.shield(self._filling)
-
-    def _filled(self, filling: asyncio.Future[None]) -> None:
-        self._filling = None
 
     async def _fill(self) -> None:
         """Read the events before the window, of all groups, so that a crowd that comes back costs a few reads."""
@@ -265,17 +265,12 @@ class Hub:
 
     async def refresh(self) -> None:
         """Look at the log now; who asks while a look is under way waits for the one after it."""
-        if self._tailing is not None:
+        if self._tailing is not None and not self._tailing.done():
             await asyncio.shield(self._tailing)
-        if self._tailing is None:
+        if self._tailing is None or self._tailing.done():
             self._tailing = asyncio.ensure_future(self._tail())
-            self._tailing.add_done_callback(self._tailed)
+            self._tailing.add_done_callback(_retrieve)
         await asyncio.shield(self._tailing)
-
-    def _tailed(self, tailing: asyncio.Future[None]) -> None:
-        self._tailing = None
-        if not tailing.cancelled():
-            tailing.exception()
 
     # Receiving
 
@@ -464,6 +459,12 @@ class Hub:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await self._thread.run(work)
+
+
+def _retrieve(work: asyncio.Future[None]) -> None:
+    """Take note of how work ended that nobody may await any more."""
+    if not work.cancelled():
+        work.exception()
 
 
 def _runs(events: Sequence[Event]) -> Iterator[Sequence[Event]]:

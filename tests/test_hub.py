@@ -81,6 +81,8 @@ async def make_hub():
     made = []
 
     async def make(listen=None, **options):
+        if listen is silent:  # or it would look at the log often at first, and settle before the test does
+            options.setdefault("tail_interval", 60.0)
         hub = Hub(runtime.DatabaseLog("default", 7 * 86_400), listen, Options(**{**OPTIONS, **options}))
         made.append(hub)
         await hub.ready
@@ -268,6 +270,37 @@ async def test_a_crowd_from_before_the_hubs_start_is_served_by_a_few_reads(make_
     assert both.numbers == [number if number != 16 else 15 for number in range(4, 601, 2)]
     assert len(reads) <= 6
     assert hub.window.start == 0
+
+
+async def test_who_asks_just_as_the_window_has_been_filled_does_not_hold_up_the_loop(make_hub):
+    """A future that is done is awaited without a pause: the loop would never come to what follows."""
+    await settled("a", count=150)
+    hub = await make_hub(silent, buffer_bytes=262_144)
+    asked = []
+
+    def ask(_):
+        asked.append(asyncio.ensure_future(hub.page(["a"], 10)))
+
+    filling = asyncio.ensure_future(hub._fill())
+    hub._filling = filling
+    filling.add_done_callback(ask)
+    filling.add_done_callback(lambda _: asyncio.ensure_future(hub.page(["a"], 20)))
+    await filling
+    await asyncio.sleep(0)
+    page = await asyncio.wait_for(asked[0], 10)
+    assert [event.number for event in page.events] == list(range(10, 151))
+
+
+async def test_who_asks_just_as_a_look_at_the_log_has_ended_gets_one_of_its_own(make_hub, monkeypatch):
+    hub = await make_hub(silent)
+    looks = []
+    plain = hub._tail
+    monkeypatch.setattr(hub, "_tail", lambda: looks.append(1) or plain())
+    await hub.refresh()
+    tailing = hub._tailing
+    assert tailing.done()
+    await hub.refresh()
+    assert len(looks) == 2
 
 
 async def test_a_window_that_is_filled_backwards_keeps_its_bounds(make_hub):

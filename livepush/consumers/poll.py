@@ -68,7 +68,7 @@ async def held(entry: Entry, receive: Receive) -> bytes | None:
 async def read(entry: Entry, cursor: Position) -> Page | None:
     """Return what lies behind a cursor, ``None`` where its history is lost."""
     hub = entry.hub
-    if cursor.epoch != hub.epoch:
+    if cursor.epoch != hub.epoch or cursor.number < hub.floor:
         return None
     groups = entry.admission.granted
     page = await hub.page(groups, cursor.number)

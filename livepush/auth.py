@@ -43,8 +43,12 @@ class Admission(NamedTuple):
 
 
 def request_of(scope: Mapping[str, Any]) -> HttpRequest:
-    """Return an ASGI scope, of a WebSocket too, as a Django request without a body."""
-    return ASGIRequest({"method": "GET", **scope}, BytesIO())
+    """Return an ASGI scope, of a WebSocket too, as a Django request without a body.
+
+    It has no ``Content-Type``, which says nothing without a body, and at which Django raises where it is malformed.
+    """
+    headers = [(name, value) for name, value in scope.get("headers", ()) if name != b"content-type"]
+    return ASGIRequest({"method": "GET", **scope, "headers": headers}, BytesIO())
 
 
 def handshake(request: HttpRequest) -> Handshake:
@@ -68,15 +72,23 @@ def check_origin(request: HttpRequest) -> None:
     Raises WireError: a foreign origin.
     """
     origin = request.headers.get("Origin")
-    if origin is None:
-        return
-    parts = urlsplit(origin)
+    if origin is not None and not _is_ours(origin, request):
+        raise WireError(
+            "bad_origin", "The origin is another site's: add it to CSRF_TRUSTED_ORIGINS.", 403, Close.FORBIDDEN
+        )
+
+
+def _is_ours(origin: str, request: HttpRequest) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # "http://[", for one, which no browser sends
+        return False
     if parts.netloc and parts.netloc == handshake(request).host:
-        return
-    for trusted in map(urlsplit, settings.CSRF_TRUSTED_ORIGINS):
-        if parts.scheme == trusted.scheme and is_same_domain(parts.netloc, trusted.netloc.lstrip("*")):
-            return
-    raise WireError("bad_origin", "The origin is another site's: add it to CSRF_TRUSTED_ORIGINS.", 403, Close.FORBIDDEN)
+        return True
+    return any(
+        parts.scheme == trusted.scheme and is_same_domain(parts.netloc, trusted.netloc.lstrip("*"))
+        for trusted in map(urlsplit, settings.CSRF_TRUSTED_ORIGINS)
+    )
 
 
 def user_of(request: HttpRequest) -> Any:
@@ -90,7 +102,7 @@ def user_of(request: HttpRequest) -> Any:
     from django.contrib.auth.models import AnonymousUser
 
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    if not key:
+    if not key or "\0" in key:  # a cookie in quotes may hold one, and no database takes it
         return AnonymousUser()
     session = import_module(settings.SESSION_ENGINE).SessionStore(key)
     session.cycle_key = session.flush = lambda: None

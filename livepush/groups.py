@@ -46,7 +46,11 @@ class Rule:
 
     def match(self, group: str) -> dict[str, Any] | None:
         """Return the pattern's values in a group's name, or ``None``."""
-        found = self._route.match(group)
+        try:
+            found = self._route.match(group)
+        except Exception:  # a converter of the project's own
+            logger.exception("The pattern %r raised, so it does not match.", self.pattern)
+            return None
         return None if found is None else found[2]
 
     def ask(self, user: Any, values: dict[str, Any], request: Any) -> bool | Awaitable[bool]:

@@ -86,7 +86,7 @@ class Hub:
         self.epoch = ""
         self.number = 0
         self.floor = 0
-        """Events up to here are gone, as far as this hub has heard: never more than is true."""
+        """Events up to here are gone, as far as this hub has heard: never more than is true, nor than its position."""
         self.window = Window(options.window_events, options.window_bytes)
         self.routes: dict[str, dict[Subscriber, None]] = {}
         self.subscribers: dict[Subscriber, None] = {}
@@ -226,9 +226,15 @@ class Hub:
             read = self._reads[key] = asyncio.ensure_future(self._run(work))
             read.add_done_callback(lambda _: self._reads.pop(key, None))
         page = await asyncio.shield(read)
-        if page.state.position.epoch == self.epoch:
-            self.floor = max(self.floor, page.state.floor)
+        self._hear_of_floor(page.state)
         return page
+
+    def _hear_of_floor(self, state: State) -> None:
+        """Note how far the log was pruned, up to the hub's position; what lies behind that is the tail's to find."""
+        if state.position.epoch == self.epoch:
+            self.floor = max(self.floor, min(state.floor, self.number))
+            if state.floor > self.number:
+                self._wake.set()
 
     def _reading(self, groups: Collection[str] | None, after: int, upto: int, more: int = 0) -> Callable[[], Page]:
         size = self.options.buffer_bytes
@@ -258,7 +264,7 @@ class Hub:
                 await self.refresh()
                 return
         if (self.epoch, self.window.start) == (epoch, start):
-            self.floor = max(self.floor, page.state.floor)
+            self._hear_of_floor(page.state)
             first = max(after, self.floor)  # what was pruned meanwhile may have holes
             wanted = [event for event in events if max(self.floor, first - 1) < (event.number or 0) <= start]
             self.window.prepend(wanted, min(first, start))

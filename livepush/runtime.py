@@ -285,7 +285,7 @@ def _drain(loop: asyncio.AbstractEventLoop) -> None:
     hub, requests = _hubs.get(loop), _requests_of(loop)
     if hub is not None:
         hub.drain()
-    loop.call_later(FAREWELL, _hang_up, requests.open | requests.answered, requests.open)
+    loop.call_later(FAREWELL + 0.5, _hang_up, requests.open | requests.answered, requests.open)  # as the last resort
 
 
 def _hang_up(served: dict[object, sockets.Scope], still: dict[object, sockets.Scope]) -> None:

@@ -38,12 +38,14 @@ from urllib.parse import parse_qsl
 
 MAX_GROUP_LENGTH = 200
 MAX_TYPE_LENGTH = 100
+MAX_REF_LENGTH = 100
 SUBPROTOCOL = "livepush.v1"
 """A client that offers it gets a JSON array of envelopes when several go in one write."""
 
 GROUP = re.compile(rf"[A-Za-z0-9_.:/@+~=-]{{1,{MAX_GROUP_LENGTH}}}", re.ASCII)
 TYPE = re.compile(rf"[A-Za-z0-9_.:-]{{1,{MAX_TYPE_LENGTH}}}", re.ASCII)
 POSITION = re.compile(r"([a-z0-9]{1,16})-([0-9]{1,19})", re.ASCII)
+SURROGATE = re.compile("[\ud800-\udfff]")
 RESERVED_TYPES = frozenset({"error", "open"})
 RESERVED_PREFIX = "livepush."
 LARGEST_NUMBER = 2**63 - 1
@@ -365,13 +367,20 @@ def parse_command(text: str, max_groups: int = 100) -> Command:
     ):
         raise WireError("bad_command", 'The command is unknown: expected "subscribe", "unsubscribe", "send" or "ping".')
     ref = value.get("ref")
-    if ref is not None and (isinstance(ref, bool) or not isinstance(ref, str | int) or len(str(ref)) > 100):
+    if ref is not None and not _is_ref(ref):
         raise WireError("bad_command", "ref is malformed: expected a string or a whole number.")
     try:
         return _command(value, ref, max_groups)
     except WireError as error:
         error.ref = ref
         raise
+
+
+def _is_ref(value: object) -> bool:
+    """Return whether a value can be sent back: half a surrogate pair, which JSON can escape, is no UTF-8."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return False
+    return len(str(value)) <= MAX_REF_LENGTH and not SURROGATE.search(str(value))
 
 
 def _command(value: dict[str, Any], ref: str | int | None, max_groups: int) -> Command:

@@ -23,6 +23,12 @@ Send = sockets.Send
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
+UNWIND = 0.1
+"""How long (seconds) a server gets to give up a write that was cancelled, before the connection is reset under it.
+
+granian logs a write that fails while its WebSocket closes, under a lock, and freezes when another of its threads wants
+that lock.
+"""
 LARGE = 16_384
 """The largest answer (bytes) that the system takes whole even from a client that reads nothing."""
 
@@ -171,11 +177,13 @@ async def finish(scope: Scope, receive: Receive, send: Send, reason: Reason, mes
 
 async def hung_up(scope: Scope, receive: Receive) -> bool:
     """Reset a request's connection and wait until its server has seen that; return whether it could be done."""
+    await asyncio.sleep(UNWIND)
     if not sockets.hang_up(scope):
         return False
-    with suppress(Exception):
-        async with asyncio.timeout(FAREWELL):
-            await until_disconnect(receive)
+    if scope["type"] == "http":  # a stream that breaks off while its client is there is an error to some servers
+        with suppress(Exception):
+            async with asyncio.timeout(FAREWELL):
+                await until_disconnect(receive)
     return True
 
 

@@ -62,8 +62,8 @@ bench: $(VENV)/.installed ## measure; the figures are in docs/benchmarks.md
 	@$(RUN) -m benchmarks
 
 .PHONY: reliability
-reliability: $(VENV)/.installed system ## inject every fault at full size; an hour or so, the figures go to docs/reliability.md
-	@$(RUN) scripts/reliability.py
+reliability: $(VENV)/.installed system ## inject every fault at full size, in an hour or so; ONLY=storm runs one scenario
+	@$(RUN) scripts/reliability.py $(if $(ONLY),-k $(ONLY))
 
 .PHONY: soak
 soak: $(VENV)/.installed system ## random faults for SECONDS=600 on CLIENTS=1000, from SEED=2026

@@ -51,7 +51,7 @@ js: node_modules/.installed ## check, test and rebuild the client
 
 .PHONY: python
 python: $(VENV)/.installed system ## run every Python and browser test
-	@$(RUN) -m pytest -q
+	@$(RUN) -m pytest -q -n 3 --dist loadfile --durations=25
 
 .PHONY: matrix
 matrix: $(VENV)/.installed system ## run the log, hub and consumers on the other Pythons and Djangos

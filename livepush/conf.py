@@ -25,9 +25,9 @@ class Settings:
     """The largest data of one event, as UTF-8 JSON."""
     MAX_GROUPS: int = 100
     """The most groups that one connection may ask for."""
-    RETENTION: float = 7 * 86_400
+    RETENTION: float = 7 * 86_400.0
     """How long events stay in the log, and so how far back a client can resume."""
-    PRUNE_INTERVAL: float = 300
+    PRUNE_INTERVAL: float = 300.0
     """How often a hub looks for events past their retention; 0 leaves it to ``livepush_prune``."""
     TAIL_INTERVAL: float = 0.25
     """How often a hub reads the log where no layer tells it, or where the layer fails."""

@@ -97,6 +97,8 @@ class Hub:
         """The event at the hub's position, where it is known."""
         self._thread = Threads(1, "livepush-hub", options.database_timeout, log.close, log.cut)
         self._early: dict[int, Batch] = {}
+        self._doubtful = False
+        """Whether what was announced contradicts what was routed."""
         self._waiting: deque[Batch] = deque()
         self._reads: dict[object, asyncio.Future[Page]] = {}
         self._tailing: asyncio.Future[None] | None = None
@@ -225,6 +227,7 @@ class Hub:
             work = self._reading(wanted, after, self.number)
             read = self._reads[key] = asyncio.ensure_future(self._run(work))
             read.add_done_callback(lambda _: self._reads.pop(key, None))
+            read.add_done_callback(_retrieve)
         page = await asyncio.shield(read)
         self._hear_of_floor(page.state)
         return page
@@ -274,7 +277,7 @@ class Hub:
         if self._tailing is not None and not self._tailing.done():
             await asyncio.shield(self._tailing)
         if self._tailing is None or self._tailing.done():
-            self._tailing = asyncio.ensure_future(self._tail())
+            self._tailing = asyncio.ensure_future(self._look())
             self._tailing.add_done_callback(_retrieve)
         await asyncio.shield(self._tailing)
 
@@ -302,7 +305,7 @@ class Hub:
             first = batch.events[0].number
             if first is None:
                 ephemeral += batch.events
-            elif batch.epoch != self.epoch:
+            elif batch.epoch != self.epoch or self._doubts(batch):
                 continue
             elif first > expected:
                 self._early[first] = batch
@@ -316,6 +319,19 @@ class Hub:
             self._fan_out(Round(self.epoch, ephemeral, ephemeral=True))
         if self._early:
             self.loop.call_later(GAP_PATIENCE, self._mend_gap)
+
+    def _doubts(self, batch: Batch) -> bool:
+        """Return whether the log must be looked at first: a batch has another event where one was routed.
+
+        So it is after a failover that lost the log's tail. Until that look nothing that is announced is routed.
+        """
+        first = batch.events[0].number or 0
+        number = min(first + len(batch.events) - 1, self.number)
+        known = self.window.at(number) if number >= first else None
+        if known is not None and known != batch.events[number - first]:
+            self._doubtful = True
+            self._wake.set()
+        return self._doubtful
 
     def _continue(self, news: list[Event], expected: int) -> int:
         """Add the early batches that follow now."""
@@ -372,16 +388,23 @@ class Hub:
                 logger.warning("Could not read the log (%s); trying again.", error)
                 await asyncio.sleep(min(1.0, interval * 4))
 
+    async def _look(self) -> None:
+        doubtful = self._doubtful
+        await self._tail()
+        if doubtful:
+            self._doubtful = False
+
     async def _tail(self) -> None:
         """Settle what waits, then route what no announcement brought."""
         await self._run(self._log.sweep)
         head = self.number
         while True:
             number = self.number
-            again = len(self._last.data) if self._last is not None else 0  # the event at the hub's own position
+            known = self._last if self._last is not None and self._last.number == number else None
+            again = len(known.data) if known is not None else 0  # the event at the hub's own position
             page = await self._run(self._reading(None, max(0, number - 1), LARGEST_NUMBER, again))
             position, floor, _ = page.state
-            if position.epoch == self.epoch and await self._has_diverged(page, number):
+            if position.epoch == self.epoch and await self._has_diverged(page, number, known):
                 position, floor, _ = await self._run(self._log.state)
             if position.epoch != self.epoch or floor > self.number:
                 self._adopt(State(position, floor, False))
@@ -397,13 +420,12 @@ class Hub:
                 return
             head = position.number
 
-    async def _has_diverged(self, page: Page, number: int) -> bool:
+    async def _has_diverged(self, page: Page, number: int, known: Event | None) -> bool:
         """Begin a new epoch where the log is not the one that this hub has followed, as after a failover.
 
         Its head lies before the hub's position, or it has another event there.
         """
         last = page.events[0] if page.events and page.events[0].number == number else None
-        known = self._last if self._last is not None and self._last.number == number else None
         if known is None and self.number == number:
             self._last = last
         diverged = known is not None and last is not None and known != last
@@ -467,7 +489,7 @@ class Hub:
         return await self._thread.run(work)
 
 
-def _retrieve(work: asyncio.Future[None]) -> None:
+def _retrieve(work: asyncio.Future[Any]) -> None:
     """Take note of how work ended that nobody may await any more."""
     if not work.cancelled():
         work.exception()

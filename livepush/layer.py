@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import hashlib
 import logging
 import os
 import random
@@ -21,13 +22,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
+from django.conf import settings
 
 from livepush.conf import get_settings
 from livepush.wire import Batch, batch_messages, parse_batch
 
 logger = logging.getLogger("livepush")
 
-GROUP = "livepush"
 FRESH = 2.0
 """How long (seconds) a batch may wait to be sent: hubs have read the log by then, and an ephemeral event is stale."""
 WAITING_BYTES = 16 * 1_048_576
@@ -54,6 +55,12 @@ def configured() -> Any | None:
     """Return the layer that other processes can hear, or ``None``; the in-memory one reaches nobody."""
     layer = get_channel_layer(get_settings().CHANNEL_LAYER)
     return None if layer is None or isinstance(layer, InMemoryChannelLayer) else layer
+
+
+def group() -> str:
+    """Return the name of this site's group: another on the same Redis must not hear what is said in it."""
+    database = settings.DATABASES[get_settings().DATABASE]["NAME"]
+    return f"livepush-{hashlib.sha256(f'{settings.SECRET_KEY} {database}'.encode()).hexdigest()[:16]}"
 
 
 def announce(batch: Batch) -> None:
@@ -153,10 +160,10 @@ class _Ear:
         A connection whose other end has vanished, or that a firewall forgot, looks idle for ever.
         """
         while self._unheard < UNHEARD:
-            await _soon(self._layer.group_add(GROUP, self._channel))
+            await _soon(self._layer.group_add(group(), self._channel))
             if self._alone:
                 self._unheard += 1
-                await _soon(self._layer.group_send(GROUP, {"type": "livepush.beat", "origin": origin()}))
+                await _soon(self._layer.group_send(group(), {"type": "livepush.beat", "origin": origin()}))
             self._alone = True
             await asyncio.sleep(BEAT * random.uniform(0.75, 1.25))
         raise ConnectionError("what is sent does not arrive")
@@ -164,7 +171,7 @@ class _Ear:
     async def _leave(self) -> None:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(LEAVE_TIMEOUT):
-                await self._layer.group_discard(GROUP, self._channel)
+                await self._layer.group_discard(group(), self._channel)
 
     async def _close(self) -> None:
         """Close the connections, whatever state they are in."""
@@ -290,11 +297,11 @@ class _Sender:
             return
         for message in batch_messages(batch, origin(), MESSAGE_BYTES):
             try:
-                await _soon(layer.group_send(GROUP, message))
+                await _soon(layer.group_send(group(), message))
             except Exception as error:
                 if _is_timeout(error):
                     raise
-                await _soon(layer.group_send(GROUP, message))  # a connection that was cut says so at its next use
+                await _soon(layer.group_send(group(), message))  # a connection that was cut says so at its next use
 
     _warned = -60.0
 

@@ -154,7 +154,7 @@ def _wire_events(rows: QuerySet[Event]) -> Iterator[WireEvent]:
 
 
 def prune(using: str, before: datetime, batch: int = 1000) -> int:
-    """Delete the oldest events, made before a time; return how many, at most ``batch``.
+    """Delete the oldest events, made before a time; return how many, at most ``batch`` and the rest of one send.
 
     ``before`` is this host's time, and the database's where its clock is behind: the age of an event is never more
     than both of them say. Only a prefix of the positions goes, and the floor moves in the same transaction. An event
@@ -170,10 +170,24 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
         doomed = _old(using, floor, before - ahead, now - ahead + MISDATED, batch)
         if not doomed:
             return 0
-        LogFloor.objects.using(using).filter(pk=1).update(position=doomed[-1])
-        rows = Event.objects.using(using).filter(position__gt=floor, position__lte=doomed[-1])
+        last = _end_of_send(using, doomed[-1])
+        LogFloor.objects.using(using).filter(pk=1).update(position=last)
+        rows = Event.objects.using(using).filter(position__gt=floor, position__lte=last)
         rows._raw_delete(using)  # no signals, no cascade: one statement
-        return len(doomed)
+        return len(doomed) + last - doomed[-1]
+
+
+def _end_of_send(using: str, position: int) -> int:
+    """Return the last position that one send has: who is in the midst of it is offered the event once.
+
+    The rest of it is as old as its first.
+    """
+    rows = Event.objects.using(using).order_by("position")
+    last = next(_wire_events(rows.filter(position=position)))
+    if last.send is None:
+        return position
+    rest = _rest_of_send(rows, last)
+    return rest[-1].number or position if rest else position
 
 
 def _old(using: str, floor: int, before: datetime, future: datetime, most: int) -> list[int]:

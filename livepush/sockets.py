@@ -120,7 +120,7 @@ def _transport(scope: Scope) -> Any:
     if twisted is None or ends is None:
         return None
     for each in reversed(twisted.getReaders()):  # the newest are last
-        if hasattr(each, "getPeer") and hasattr(each, "producerPaused"):
+        if hasattr(each, "protocol") and hasattr(each, "producerPaused"):  # a listening port's getPeer raises
             own, peer = each.getHost(), each.getPeer()
             if hasattr(peer, "port") and _both((own.host, own.port), (peer.host, peer.port)) == ends:
                 return each

@@ -84,6 +84,12 @@ class Window:
         for group, members in by_group.items():
             self._by_group.setdefault(group, _Column()).prepend(members)
 
+    def at(self, number: int) -> Event | None:
+        """Return the event with a number, ``None`` where it is not here."""
+        place = number - self.start - 1
+        found = self._events[place] if 0 <= place < len(self._events) else None
+        return found if found is not None and found.number == number else None
+
     def after(self, groups: Collection[str], number: int, most_bytes: int) -> list[Event] | None:
         """Return the events of some groups from ``number`` on (that one included), in order: all of them, or the
         first behind it, up to the one that takes their data over a size.

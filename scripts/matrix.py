@@ -70,7 +70,7 @@ def main() -> int:
             continue
         ours = install(python, version, django)
         print(f"Python {version} with {re.sub('[<>=,].*', '', django)} {django.partition('=')[2].partition(',')[0]}")
-        failed |= subprocess.run([ours, "-m", "pytest", "-q", *TESTS], cwd=ROOT, check=False).returncode != 0
+        failed |= subprocess.run([ours, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", *TESTS], cwd=ROOT, check=False).returncode != 0
     return int(failed)
 
 

@@ -81,7 +81,7 @@ async def another_process():
     messages = []
     ear = channel_layers.make_backend("default")
     channel = await ear.new_channel("other")
-    await ear.group_add(layer.GROUP, channel)
+    await ear.group_add(layer.group(), channel)
 
     async def hear():
         while True:
@@ -132,7 +132,7 @@ class Hub:
 async def announce_elsewhere(batch):
     for message in layer.batch_messages(batch, "another process"):
         with contextlib.suppress(Exception):  # the first after an outage
-            await get_channel_layer().group_send(layer.GROUP, message)
+            await get_channel_layer().group_send(layer.group(), message)
 
 
 @contextlib.contextmanager
@@ -258,8 +258,8 @@ async def test_a_hub_whose_connections_are_cut_hears_again_under_its_one_name(re
             for number in range(1, 4):
                 await connection.client_kill_filter(_type="normal", skipme=True)
                 await asyncio.wait_for(hub.hears(number), 30)
-            assert await connection.zcard("asgi:group:livepush") == 1
-        assert await connection.zcard("asgi:group:livepush") == 0
+            assert await connection.zcard(f"asgi:group:{layer.group()}") == 1
+        assert await connection.zcard(f"asgi:group:{layer.group()}") == 0
 
 
 @pytest.mark.parametrize("kind", BACKENDS)

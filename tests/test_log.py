@@ -536,3 +536,14 @@ def test_on_sqlite_nothing_fails_for_a_lock_where_transactions_begin_without_one
         thread.join(60)
     settle(using)
     assert [event.number for event in events_of(using)] == list(range(1, 101))
+
+
+def test_prune_never_parts_what_one_send_made(using):
+    append(using, "a", "b", "c")
+    append(using, "a")
+    settle(using)
+    later = timezone.now() + timedelta(hours=1)
+    Event.objects.using(using).update(created=timezone.now() - timedelta(days=9))
+    assert log.prune(using, later - timedelta(hours=2), batch=1) == 3
+    assert log.state(using).floor == 3
+    assert [event.number for event in events_of(using)] == [4]

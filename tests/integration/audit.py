@@ -400,7 +400,8 @@ class Audit(NamedTuple):
 
 def committed(database: Database) -> list[Row]:
     """Return the settled events of a database, in order, on a connection of its own."""
-    found = database.query('SELECT position, "group", send FROM livepush_event WHERE position > 0 ORDER BY position')
+    group = "`group`" if database.kind == "mariadb" else '"group"'
+    found = database.query(f"SELECT position, {group}, send FROM livepush_event WHERE position > 0 ORDER BY position")
     return [Row(*row) for row in found]
 
 

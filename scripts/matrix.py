@@ -70,7 +70,8 @@ def main() -> int:
             continue
         ours = install(python, version, django)
         print(f"Python {version} with {re.sub('[<>=,].*', '', django)} {django.partition('=')[2].partition(',')[0]}")
-        failed |= subprocess.run([ours, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", *TESTS], cwd=ROOT, check=False).returncode != 0
+        command = [ours, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", *TESTS]
+        failed |= subprocess.run(command, cwd=ROOT, check=False).returncode != 0
     return int(failed)
 
 

@@ -62,7 +62,7 @@ bench: $(VENV)/.installed ## measure; the figures are in docs/benchmarks.md
 	@$(RUN) -m benchmarks
 
 .PHONY: reliability
-reliability: $(VENV)/.installed system ## inject every fault at full size, in an hour or so; ONLY=storm runs one scenario
+reliability: $(VENV)/.installed system ## inject every fault at full size, for hours; ONLY=storm runs one scenario
 	@$(RUN) scripts/reliability.py $(if $(ONLY),-k $(ONLY))
 
 .PHONY: soak

@@ -172,7 +172,9 @@ async def test_a_crowd_costs_no_more_reads_than_a_part_of_it(
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("server", ["warm", "warm with a small window", "behind", "cold"])
+@pytest.mark.parametrize(
+    "server", ["warm", "warm with a small window", "behind", "cold"] if Scale.full else ["behind", "cold"]
+)
 async def test_a_crowd_that_meets_a_pruned_log_is_reset_at_no_cost(
     server: str, databases: Databases, scale: Scale, figures: Figures
 ) -> None:

@@ -733,9 +733,11 @@ async def well_behaved(server: Server, start: str, elsewhere: Publisher) -> Asyn
     followers = [Follower(server.url, ["board", "room:a"], start, each, pause=0.05) for each in TRANSPORTS]
     tasks = [asyncio.create_task(each.run()) for each in followers]
 
+    enough = asyncio.Event()
+
     async def send_on() -> None:
         number = 0
-        while True:
+        while not enough.is_set():
             number += 1
             await asyncio.to_thread(elsewhere.send, ["board", "room:a"] if number % 3 else "board", "moved", number)
             await asyncio.sleep(0.02)
@@ -744,10 +746,11 @@ async def well_behaved(server: Server, start: str, elsewhere: Publisher) -> Asyn
         await eventually(lambda: all(each.open for each in followers if each.transport in ("sse", "websocket")), 60)
         sending = asyncio.create_task(send_on())
         yield followers
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        enough.set()  # not cancelled: a send that is under way would be committed after the look at the head
+        await sending
+        await asyncio.to_thread(elsewhere.send, "board", "end")
         head = server_head(elsewhere)
-        await asyncio.gather(*(each.until(head - 1, 120) for each in followers))
+        await asyncio.gather(*(each.until(head, 120) for each in followers))
     finally:
         for task in tasks:
             task.cancel()

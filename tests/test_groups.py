@@ -8,6 +8,8 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import OperationalError
+from django.urls import converters
+from django.urls.converters import StringConverter
 
 import livepush
 from livepush import exceptions, groups
@@ -122,3 +124,19 @@ def test_a_database_that_is_away_is_no_denial(name):
 
     with pytest.raises(OperationalError):
         granted(None, name)
+
+
+def test_a_converter_that_raises_does_not_match_and_is_logged(caplog, monkeypatch):
+    class Broken(StringConverter):
+        def to_python(self, value):
+            raise RuntimeError("a converter that fails")
+
+    monkeypatch.setitem(converters.REGISTERED_CONVERTERS, "broken", Broken())
+    converters.get_converters.cache_clear()
+    try:
+        livepush.group("fragile:<broken:name>")(lambda user, name: True)
+    finally:
+        converters.get_converters.cache_clear()
+    livepush.group("sound:<slug:name>")(lambda user, name: True)
+    assert granted(AnonymousUser(), "fragile:a", "sound:a") == {"sound:a"}
+    assert "The pattern 'fragile:<broken:name>' raised" in caplog.text

@@ -14,8 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.chromium import chromium, complaints
-from tests.browser.line import line
-from tests.servers import processes
+from tests.servers import faults, processes
 from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Publisher, Server
 
@@ -262,7 +261,7 @@ def test_each_event_arrives_once_and_in_order_however_often_the_line_is_cut(
         count = page.evaluate("got.length")
         page.wait_for_function("(count) => livepush.state === 'open' && got.length > count + 3", arg=count)
 
-    with line(site.server.port) as cable:
+    with faults.line(site.server.port) as cable:
         page = visit(group, url=cable.url)
         is_open(page, "sse")
         sender = threading.Thread(target=flow)

@@ -189,13 +189,7 @@ class Follower:
 
     async def _body(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
         """Yield the pieces of a response's body (RFC 9112, section 7.1 where it is chunked)."""
-        buffer = b""
-        while b"\r\n\r\n" not in buffer:
-            piece = await self._read(reader)
-            if not piece:
-                raise EOFError
-            buffer += piece
-        head, _, buffer = buffer.partition(b"\r\n\r\n")
+        head, buffer = await self._head(reader)
         status = head.split(b" ", 2)[1].decode()
         fields = head.lower()
         if b"transfer-encoding: chunked" in fields:
@@ -207,6 +201,17 @@ class Follower:
             raise Refused(status)
         async for piece in pieces:
             yield piece
+
+    async def _head(self, reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+        """Return a response's head, and what came behind it."""
+        buffer = b""
+        while b"\r\n\r\n" not in buffer:
+            piece = await self._read(reader)
+            if not piece:
+                raise EOFError
+            buffer += piece
+        head, _, rest = buffer.partition(b"\r\n\r\n")
+        return head, rest
 
     async def _plain(self, reader: asyncio.StreamReader, buffer: bytes, length: int | None) -> AsyncIterator[bytes]:
         left = length
@@ -261,13 +266,7 @@ class Follower:
             if self.transport.endswith("v1"):
                 upgrade["Sec-WebSocket-Protocol"] = "livepush.v1"
             writer.write(self._request(url, "ws", upgrade))
-            buffer = b""
-            while b"\r\n\r\n" not in buffer:
-                piece = await self._read(reader)
-                if not piece:
-                    raise EOFError
-                buffer += piece
-            head, _, buffer = buffer.partition(b"\r\n\r\n")
+            head, buffer = await self._head(reader)
             status = head.split(b" ", 2)[1].decode()
             if status != "101":
                 raise Refused(status)

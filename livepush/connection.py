@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from livepush import shortcut
+from livepush.round import Frames, Joined
 from livepush.wire import LARGEST_NUMBER, Event, Format, Position, encode, join, once_a_send, own
 
 if TYPE_CHECKING:
     from livepush.hub import Hub
-    from livepush.round import Round
+    from livepush.round import Share
 
-Frames = Sequence[bytes | str]
-Write = Callable[[Frames], Awaitable[None]]
+Write = Callable[[Frames], Coroutine[Any, Any, None]]
 FAREWELL = 2.0
 """How long (seconds) a farewell may wait for a client that does not read."""
 
@@ -53,7 +54,7 @@ class Subscriber(Protocol):
 
     groups: dict[str, int]
 
-    def offer(self, round: Round, groups: Sequence[str]) -> None:
+    def offer(self, share: Share) -> None:
         """Take what a round brings to some of its groups."""
 
     def beat(self, now: float) -> None:
@@ -70,11 +71,12 @@ class Connection:
     """A stream to one client.
 
     ``write`` sends frames and returns when the server has taken them. ``on_close`` is called once the connection has
-    closed, unless it was the client that went.
+    closed, unless it was the client that went. ``transport`` takes what
+    is live, where it is known (see ``shortcut``).
     """
 
     __slots__ = (
-        "_aside", "_buffer", "_buffered", "_busy_since", "_last_write", "_task", "_write",
+        "_aside", "_buffer", "_buffered", "_busy_since", "_last_write", "_task", "_transport", "_write",
         "cursor", "epoch", "format", "groups", "hub", "on_close", "reason", "state",
     )  # fmt: skip
 
@@ -86,6 +88,7 @@ class Connection:
         format: Format,
         write: Write,
         on_close: Callable[[], object] | None = None,
+        transport: asyncio.WriteTransport | None = None,
     ) -> None:
         self.hub = hub
         self.groups = dict.fromkeys(groups, 0)
@@ -96,6 +99,7 @@ class Connection:
         self.reason: Reason | None = None
         self._write = write
         self.on_close = on_close
+        self._transport = transport
         self._task: asyncio.Task[None] | None = None
         self._busy_since = self._last_write = hub.loop.time()
         self._buffer: list[bytes | str] = []
@@ -131,7 +135,7 @@ class Connection:
     def say(self, frames: Frames) -> None:
         """Write what livepush itself says, behind the events that came before."""
         if self.state is State.LIVE and self._task is None:
-            self._take(frames)
+            self._take(Joined(frames))
         elif self.state is not State.CLOSED:
             self._aside += frames  # apart from the buffer, which may be dropped
             if sum(map(len, self._aside)) > self.hub.options.buffer_bytes:
@@ -139,9 +143,9 @@ class Connection:
             else:
                 self.fall_behind()
 
-    def offer(self, round: Round, groups: Sequence[str]) -> None:
+    def offer(self, share: Share) -> None:
         if self.state is State.LIVE:
-            self._take(round.frames(self.format, groups))
+            self._take(share.joined(self.format))
 
     def beat(self, now: float) -> None:
         options = self.hub.options
@@ -185,30 +189,30 @@ class Connection:
             self.reason = Reason.SLOW
             self._task.cancel()
 
-    def _take(self, frames: Frames) -> None:
+    def _take(self, joined: Joined) -> None:
         """Write now if nothing is being written, else keep for the next write."""
-        size = sum(map(len, frames))
-        if self._task is None and size <= self.hub.options.buffer_bytes:
-            self._spawn(self._write_up_to(self.hub.number, frames))
+        if self._task is None and joined.size <= self.hub.options.buffer_bytes:
+            self.cursor = self.hub.number
+            if self._transport is not None and shortcut.takes(self._transport):
+                self._transport.write(joined.raw)
+                self._last_write = self.hub.loop.time()
+            else:
+                self._spawn(self._write(joined.frames))
             return
-        self._buffer += frames
-        self._buffered += size
+        self._buffer += joined.frames
+        self._buffered += joined.size
         if self._buffered > self.hub.options.buffer_bytes:
             self.fall_behind()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Begin to write; where nothing blocks, it has ended on return, with no task switch."""
-        self._busy_since = self.hub.loop.time()
         task = eager_task(work, self.hub.loop)
         if task.done():
             self._finished(task)
         else:
+            self._busy_since = self.hub.loop.time()
             self._task = task
             task.add_done_callback(self._finished)
-
-    async def _write_up_to(self, number: int, frames: Frames) -> None:
-        self.cursor = number
-        await self._write(frames)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._task = None
@@ -223,7 +227,8 @@ class Connection:
         elif self._buffer:
             frames = merge(self._buffer)
             self._drop_buffer()
-            self._spawn(self._write_up_to(self.hub.number, frames))
+            self.cursor = self.hub.number
+            self._spawn(self._write(frames))
         elif self.state is State.BEHIND:
             self._spawn(self._replay())
 
@@ -231,7 +236,7 @@ class Connection:
         """Write the farewell if there is one, then tell the transport."""
         farewell, self._aside = self._aside, []
         if farewell:
-            self._spawn(self._write_up_to(self.cursor, farewell))
+            self._spawn(self._write(farewell))
             if self._task is not None:
                 self._give_up_soon()
         elif self.reason is not Reason.GONE and self.on_close is not None:
@@ -302,8 +307,8 @@ class Waiter:
         self.groups = dict.fromkeys(groups, 0)
         self.woken: asyncio.Future[None] = hub.loop.create_future()
 
-    def offer(self, round: Round, groups: Sequence[str]) -> None:
-        if not round.ephemeral:
+    def offer(self, share: Share) -> None:
+        if not share.ephemeral:
             self._wake()
 
     def beat(self, now: float) -> None:

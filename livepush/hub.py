@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from livepush.connection import Subscriber
-from livepush.round import Round
+from livepush.round import Joined, Round, Share
 from livepush.threads import Threads
 from livepush.window import Window
 from livepush.wire import (
@@ -42,6 +42,8 @@ FIRST_FILL, MOST_FILL = 100, 2000
 """The events that are read at once to fill the window backwards: at first, and at most."""
 ROUND_BYTES = 65_536
 """The most bytes of data that are encoded and routed in one go, unless a single send has more."""
+COMPARE = 10.0
+"""How often (seconds) the log's last event is compared with the hub's while the head stands still."""
 SUSPICION = 30.0
 """How long (seconds) the log is read often after the start, and after the layer missed an event or failed."""
 
@@ -50,7 +52,7 @@ class Log(Protocol):
     """What a hub asks of the log; each call may block."""
 
     def state(self) -> State: ...
-    def sweep(self) -> None: ...
+    def sweep(self) -> State: ...
     def read(self, groups: Collection[str] | None, after: int, upto: int, limit: int, most_bytes: int) -> Page: ...
     def prune(self) -> int: ...
     def new_epoch(self, known: Position, diverged: bool) -> bool: ...
@@ -99,6 +101,8 @@ class Hub:
         self._early: dict[int, Batch] = {}
         self._doubtful = False
         """Whether what was announced contradicts what was routed."""
+        self._compare_from = 0.0
+        """When to read the log's last event again although the head stands still, as after a failover it may."""
         self._waiting: deque[Batch] = deque()
         self._reads: dict[object, asyncio.Future[Page]] = {}
         self._tailing: asyncio.Future[None] | None = None
@@ -106,6 +110,7 @@ class Hub:
         self._wake = asyncio.Event()
         self._trusted_from = self.loop.time() + SUSPICION if listen else float("inf")
         self._told = Position("", 0)
+        self._heartbeats: dict[Format, Joined] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -126,9 +131,7 @@ class Hub:
         return self.loop.create_task(self._start(), context=Context())  # not the first client's
 
     async def _start(self) -> None:
-        await self._run(self._log.sweep)
-        state = await self._run(self._log.state)
-        self._adopt(state)
+        self._adopt(await self._run(self._log.sweep))
         hubs.add(self)
         work: list[Coroutine[Any, Any, None]] = [self._tail_on(), self._beat_on()]
         if self._listen is not None:
@@ -358,17 +361,23 @@ class Hub:
             self._fan_out(Round(self.epoch, (event for event in run if event.group in self.routes)))
 
     def _fan_out(self, round: Round) -> None:
+        for groups, subscribers in self._audiences(tuple(round.by_group)).items():
+            share = Share(round, groups)
+            for subscriber in subscribers:
+                subscriber.offer(share)
+
+    def _audiences(self, groups: tuple[str, ...]) -> dict[tuple[str, ...], list[Subscriber]]:
+        """Return the subscribers of some groups, together where they have the same of them."""
+        if len(groups) == 1:  # as a rule, and half the cost
+            return {groups: list(self.routes.get(groups[0], ()))}
         touched: dict[Subscriber, list[str]] = {}
-        for group in round.by_group:
+        for group in groups:
             for subscriber in self.routes.get(group, ()):
                 touched.setdefault(subscriber, []).append(group)
-        by_groups: dict[tuple[str, ...], list[Subscriber]] = {}
+        audiences: dict[tuple[str, ...], list[Subscriber]] = {}
         for subscriber, found in touched.items():
-            by_groups.setdefault(tuple(found), []).append(subscriber)
-        for groups, subscribers in by_groups.items():
-            for subscriber in subscribers:
-                subscriber.offer(round, groups)
-            round.forget_frames()
+            audiences.setdefault(tuple(found), []).append(subscriber)
+        return audiences
 
     # Tailing
 
@@ -396,7 +405,12 @@ class Hub:
 
     async def _tail(self) -> None:
         """Settle what waits, then route what no announcement brought."""
-        await self._run(self._log.sweep)
+        state = await self._run(self._log.sweep)
+        now = self.loop.time()
+        if state.position == self.position and now < self._compare_from and not self._doubtful:
+            self.floor = state.floor
+            return
+        self._compare_from = now + COMPARE
         head = self.number
         while True:
             number = self.number
@@ -452,16 +466,20 @@ class Hub:
 
     # Timers
 
-    def heartbeat(self, format: Format) -> tuple[bytes | str, ...]:
+    def heartbeat(self, format: Format) -> Joined:
         """Return what keeps a quiet stream alive: now and then the position, else the least there is."""
-        if format in (Format.TEXT, Format.ARRAY) or self.position != self._told:
-            return own("position", format, position=self.position)
-        return (HEARTBEAT,)
+        found = self._heartbeats.get(format)
+        if found is None:
+            tells = format in (Format.TEXT, Format.ARRAY) or self.position != self._told
+            frames = own("position", format, position=self.position) if tells else (HEARTBEAT,)
+            found = self._heartbeats[format] = Joined(frames)
+        return found
 
     async def _beat_on(self) -> None:
         while True:
             await asyncio.sleep(self.options.heartbeat)
             now = self.loop.time()
+            self._heartbeats.clear()
             for subscriber in list(self.subscribers):
                 subscriber.beat(now)
             self._told = self.position

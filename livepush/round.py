@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
-from livepush.wire import Event, Format, encode, join
+from livepush.wire import Event, Format, encode, join, on_the_wire
+
+Frames = Sequence[bytes | str]
+
+
+class Joined:
+    """Frames that go out in one write."""
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+        self.size = sum(map(len, frames))
+        """Their length, together."""
+
+    @cached_property
+    def raw(self) -> bytes:
+        """The same as it goes over the wire."""
+        return on_the_wire(self.frames)
 
 
 class Round:
@@ -17,19 +34,10 @@ class Round:
         for place, event in enumerate(events):
             self.by_group.setdefault(event.group, []).append((place, event))
         self._encoded: dict[tuple[int, Format], str] = {}
-        self._frames: dict[tuple[Format, tuple[str, ...]], tuple[bytes | str, ...]] = {}
 
-    def frames(self, format: Format, groups: Sequence[str]) -> tuple[bytes | str, ...]:
+    def joined(self, groups: Sequence[str], format: Format) -> Joined:
         """Return the frames that bring the events of some groups, in order, each send once."""
-        key = (format, tuple(groups))
-        found = self._frames.get(key)
-        if found is None:
-            found = self._frames[key] = join([self._encode(*event, format) for event in self._of(groups)], format)
-        return found
-
-    def forget_frames(self) -> None:
-        """Let go of the frames: nobody else has these groups."""
-        self._frames.clear()
+        return Joined(join([self._encode(*event, format) for event in self._of(groups)], format))
 
     def _of(self, groups: Sequence[str]) -> list[tuple[int, Event]]:
         if len(groups) == 1:
@@ -47,3 +55,22 @@ class Round:
         if text is None:
             text = self._encoded[place, format] = encode(event, self.epoch, format)
         return text
+
+
+class Share:
+    """What a round brings to all who have the same of its groups, encoded when the first of them asks for it."""
+
+    __slots__ = ("_groups", "_joined", "_round", "ephemeral")
+
+    def __init__(self, round: Round, groups: Sequence[str]) -> None:
+        self.ephemeral = round.ephemeral
+        self._round = round
+        self._groups = groups
+        self._joined: dict[Format, Joined] = {}
+
+    def joined(self, format: Format) -> Joined:
+        """Return the frames in a format."""
+        found = self._joined.get(format)
+        if found is None:
+            found = self._joined[format] = self._round.joined(self._groups, format)
+        return found

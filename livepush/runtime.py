@@ -40,9 +40,13 @@ class DatabaseLog:
     def state(self) -> State:
         return with_database(lambda: log.state(self._using))
 
-    def sweep(self) -> None:
-        if self.state().waiting:
-            with_database(self._settle)
+    def sweep(self) -> State:
+        """Settle what waits; return where the log stands."""
+        state = self.state()
+        if not state.waiting:
+            return state
+        with_database(self._settle)
+        return self.state()
 
     def read(self, groups: Collection[str] | None, after: int, upto: int, limit: int, most_bytes: int) -> Page:
         return with_database(lambda: log.read(self._using, groups, after, upto, limit, most_bytes))

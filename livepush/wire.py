@@ -30,9 +30,10 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -118,7 +119,7 @@ class Event(NamedTuple):
     send: int | None = None
 
 
-class Format(Enum):
+class Format(StrEnum):
     """How a connection wants its events."""
 
     SSE = "sse"
@@ -272,6 +273,24 @@ def join(parts: Sequence[str], format: Format) -> tuple[bytes | str, ...]:
     if format is Format.ARRAY:
         return tuple(f"[{','.join(run)}]" if len(run) > 1 else run[0] for run in _runs(parts))
     return ("".join(parts).encode(),)
+
+
+def on_the_wire(frames: Iterable[bytes | str]) -> bytes:
+    """Return frames as servers send them: bytes as chunks (RFC 9112, 7.1), texts as messages (RFC 6455, 5.2)."""
+    return b"".join(_text_message(each.encode()) if isinstance(each, str) else _chunk(each) for each in frames)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _text_message(data: bytes) -> bytes:
+    final_text = 0x81
+    if len(data) < 126:
+        return struct.pack("!BB", final_text, len(data)) + data
+    if len(data) < 65_536:
+        return struct.pack("!BBH", final_text, 126, len(data)) + data
+    return struct.pack("!BBQ", final_text, 127, len(data)) + data
 
 
 def _runs(parts: Iterable[str]) -> list[list[str]]:

@@ -399,7 +399,7 @@ async def test_a_database_that_hangs_holds_up_one_thread_and_not_the_hub(make_hu
         if not hung.is_set():
             hub.loop.call_soon_threadsafe(hung.set)
             gone.wait(30)
-        plain()
+        return plain()
 
     monkeypatch.setattr(hub._log, "sweep", hang)
     await asyncio.wait_for(hung.wait(), 10)

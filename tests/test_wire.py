@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from websockets.frames import Frame, Opcode
 
 from livepush import wire
 from livepush.wire import Close, Command, Event, Format, Position, Query, WireError
@@ -218,3 +219,17 @@ def test_a_send_to_several_groups_is_offered_once_to_who_reads_both():
 
 def test_a_cursor_at_the_first_of_a_send_has_had_the_rest():
     assert [event.number for event in wire.once_a_send([sent(2, 9), sent(3, 9, "b"), sent(4, 7)], 2)] == [4]
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
+def test_a_text_goes_over_the_wire_as_a_websocket_library_has_it(size):
+    frame = Frame(Opcode.TEXT, b"x" * size)
+    assert wire.on_the_wire(["x" * size, "x" * size]) == frame.serialize(mask=False) * 2
+
+
+def test_a_text_of_any_language_goes_over_the_wire_by_its_length_in_bytes():
+    assert wire.on_the_wire(["é"]) == b"\x81\x02\xc3\xa9"
+
+
+def test_bytes_go_over_the_wire_as_chunks():
+    assert wire.on_the_wire([b"data: 1\n\n", b"x" * 17]) == b"9\r\ndata: 1\n\n\r\n11\r\n" + b"x" * 17 + b"\r\n"

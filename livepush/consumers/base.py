@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from livepush import auth, groups, runtime, sockets
 from livepush.conf import get_settings
-from livepush.connection import FAREWELL, Connection, Frames, Reason
+from livepush.connection import FAREWELL, Connection, Reason
 from livepush.hub import Hub
+from livepush.round import Frames
 from livepush.wire import Format, Position, Query, WireError, check_get, hello, own, parse_query
 
 logger = logging.getLogger("livepush")
@@ -29,8 +30,6 @@ UNWIND = 0.1
 granian logs a write that fails while its WebSocket closes, under a lock, and freezes when another of its threads wants
 that lock.
 """
-LARGE = 16_384
-"""The largest answer (bytes) that the system takes whole even from a client that reads nothing."""
 
 
 class Entry(NamedTuple):
@@ -49,16 +48,11 @@ def refusing(endpoint: Endpoint) -> Endpoint:
     """Answer with the error's JSON where an HTTP endpoint refuses before its response began."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        def send_on(message: MutableMapping[str, Any]) -> Awaitable[None]:
-            if not message.get("more_body") and len(message.get("body", b"")) > LARGE:
-                runtime.expect_progress(scope)
-            return send(message)
-
         with runtime.serving(scope):
             try:
                 length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
                 check_get(scope["method"], length, get_settings().MAX_EVENT_BYTES)
-                await endpoint(scope, receive, send_on)
+                await endpoint(scope, receive, send)
             except WireError as error:
                 await answer(send, error.body(), error.status, refusal_headers(error))
 

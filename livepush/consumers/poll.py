@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from livepush import runtime
 from livepush.conf import get_settings
 from livepush.connection import Waiter
 from livepush.consumers.base import (
@@ -19,6 +20,9 @@ from livepush.consumers.base import (
 )
 from livepush.wire import Page, Position, once_a_send, poll_answer
 
+LARGE = 16_384
+"""The largest answer (bytes) that the system takes whole even from a client that reads nothing."""
+
 
 @refusing
 async def poll(scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,6 +36,8 @@ async def poll(scope: Scope, receive: Receive, send: Send) -> None:
     except Exception as error:
         raise unavailable() from error
     if body is not None:
+        if len(body) > LARGE:
+            runtime.expect_progress(scope)
         await answer(send, body)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
+from livepush import shortcut
 from livepush.conf import get_settings
-from livepush.connection import Connection, Frames, Reason
+from livepush.connection import Connection, Reason
 from livepush.consumers.base import (
     NO_STORE,
     Receive,
@@ -18,6 +19,7 @@ from livepush.consumers.base import (
     refusing,
     until_disconnect,
 )
+from livepush.round import Frames
 from livepush.sockets import held_back
 from livepush.wire import Format, WireError, own
 
@@ -43,15 +45,16 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
             raise
         await send_away(scope, send)
         return
-    send = held_back(scope, send)
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    transport = shortcut.find(send)
+    send = held_back(scope, send)
 
     async def write(frames: Frames) -> None:
         for frame in frames:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
     format = Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
-    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write)
+    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write, transport=transport)
     entry.hub.add(connection)
     await attend(connection, greeting(entry, format), until_disconnect(receive))
     if connection.reason not in (None, Reason.GONE):

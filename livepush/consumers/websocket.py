@@ -6,11 +6,12 @@ import logging
 import secrets
 from typing import Any
 
-from livepush import auth, groups, publishing, runtime
+from livepush import auth, groups, publishing, runtime, shortcut
 from livepush.conf import get_settings
-from livepush.connection import Connection, Frames, Reason
+from livepush.connection import Connection, Reason
 from livepush.consumers.base import Entry, Receive, Scope, Send, admit, attend, enter, finish, greeting, unavailable
 from livepush.exceptions import InvalidEvent
+from livepush.round import Frames
 from livepush.sockets import held_back
 from livepush.wire import (
     SUBPROTOCOL,
@@ -66,7 +67,8 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
         for frame in frames:
             await send({"type": "websocket.send", "text": frame})
 
-    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write)
+    transport = shortcut.find(send)
+    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write, transport=transport)
     entry.hub.add(connection)
     code = await attend(connection, greeting(entry, format), take_commands(scope, receive, connection))
     reason = connection.reason or Reason.GONE

@@ -1,0 +1,1 @@
+"""A plain Channels project: one consumer, one group."""

@@ -1,0 +1,1 @@
+"""A project with django-eventstream, several processes joined by Redis."""

@@ -58,8 +58,13 @@ matrix: $(VENV)/.installed system ## run the log, hub and consumers on the other
 	@$(RUN) scripts/matrix.py
 
 .PHONY: bench
-bench: $(VENV)/.installed ## measure; the figures are in docs/benchmarks.md
-	@$(RUN) -m benchmarks
+bench: $(VENV)/.installed ## measure beside the peers, for hours; PARTS=fanout SYSTEMS=goals CLIENTS=100,1000,4000 TURNS=7
+	@$(RUN) scripts/bench.py $(PARTS) --systems $(or $(SYSTEMS),all) --clients $(or $(CLIENTS),1000,100,4000) \
+		--turns $(or $(TURNS),7) $(if $(FRESH),--fresh) $(if $(PAGE),--page)
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.installed ## measure livepush and three peers with 1,000 clients, in five minutes
+	@$(RUN) scripts/bench.py fanout --systems quick --clients 1000 --turns 1
 
 .PHONY: reliability
 reliability: $(VENV)/.installed system ## inject every fault at full size, for hours; ONLY=storm runs one scenario

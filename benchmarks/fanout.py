@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import load
 from benchmarks.systems import System
-from tests.servers.fresh import ROOT, Databases
+from tests.servers.fresh import ROOT, Database, Databases
 from tests.servers.processes import free_port, settings_env
 
 SERVER_CORE, OTHER_CORE = 0, 1
@@ -30,6 +30,8 @@ OUTSTANDING = 4
 BURST = 1000
 PATIENCE = 25.0
 """How long (seconds) a burst may take; what has not come by then counts as lost."""
+SETTLED = 35.0
+"""How long (seconds) after its start livepush reads the log often."""
 Figures = dict[str, Any]
 
 
@@ -41,25 +43,15 @@ class Sizes:
     """Events at ``RATE``."""
     loop: float = 2.0
     """Seconds of the loop."""
-    idle: float = 0.0
-    """Seconds in which nothing is sent, for the cost of heartbeats."""
 
 
 def turn(system: System, clients: int, sizes: Sizes, redis: str, databases: Databases) -> Figures:
     """Measure a system once."""
     with contextlib.ExitStack() as stack:
-        env = {
-            **os.environ,
-            "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
-            "BENCH_REDIS": redis,
-            "LIVEPUSH_TEST_REDIS": redis,
-            **system.env,
-        }
-        if system.database:
-            database = stack.enter_context(databases.fresh("postgresql"))
-            env = {**env, **settings_env(database), **system.env}
-            if "eventstream" in system.key:
-                migrate(env)
+        database = stack.enter_context(databases.fresh("postgresql")) if system.database else None
+        env = environment(system, redis, database)
+        if "eventstream" in system.key:
+            migrate(env)
         server = stack.enter_context(running(system, env))
         with publisher(system, server.env) as sender:
             return measured(system, server, sender, clients, sizes)
@@ -174,8 +166,6 @@ def measured(system: System, server: Server, sender: Sender, clients: int, sizes
     with load.load(server.port, system.mode, system.ready, OTHER_CORE) as crowd:
         found = connected(system, server, crowd, clients)
         warm_up(sender, crowd, clients)
-        if sizes.idle:
-            found |= idle(server, sizes.idle)
         found |= {f"paced_{name}": value for name, value in paced(server, sender, crowd, clients, sizes.paced).items()}
         if sizes.loop:
             found |= {f"loop_{name}": value for name, value in loop(server, sender, crowd, clients, sizes.loop).items()}
@@ -208,11 +198,22 @@ def warm_up(sender: Sender, crowd: load.Load, clients: int) -> None:
     sender.hear()
 
 
-def idle(server: Server, seconds: float) -> Figures:
-    """Return the share of a core that clients cost to whom nothing is sent."""
-    cpu = server.cpu
-    time.sleep(seconds)
-    return {"idle_core": (server.cpu - cpu) / seconds}
+def left_alone(system: System, clients: int, seconds: float, redis: str, databases: Databases) -> Figures:
+    """Return the share of a core that clients cost to whom nothing is sent, once the server has settled down."""
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(databases.fresh("postgresql")) if system.database else None
+        server = stack.enter_context(running(system, environment(system, redis, database)))
+        crowd = stack.enter_context(load.load(server.port, system.mode, system.ready, OTHER_CORE))
+        crowd.open(system.request, WARM)
+        time.sleep(SETTLED)
+        cpu = server.cpu
+        time.sleep(seconds)
+        alone = (server.cpu - cpu) / seconds
+        crowd.open(system.request, clients - WARM)
+        time.sleep(5)
+        cpu = server.cpu
+        time.sleep(seconds)
+        return {"core": (server.cpu - cpu) / seconds, "core_alone": alone}
 
 
 def counts(told: load.Counts, cpu: float, sent: int, clients: int) -> Figures:
@@ -273,3 +274,60 @@ def burst(server: Server, sender: Sender, crowd: load.Load, clients: int, what: 
     took = sender.hear()
     found = counts(told, server.cpu - cpu, BURST, clients)
     return {**found, "sent_rate": took["sent"] / took["seconds"], "send_p99": took["p99_ms"]}
+
+
+def resumed(system: System, clients: int, redis: str, databases: Databases, behind: int = 50) -> Figures:
+    """Let a crowd come back that has missed some events; the server has been up meanwhile."""
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(databases.fresh("postgresql"))
+        env = environment(system, redis, database)
+        if "eventstream" in system.key:
+            migrate(env)
+        server = stack.enter_context(running(system, env))
+        sender = stack.enter_context(publisher(system, server.env))
+        crowd = stack.enter_context(load.load(server.port, system.mode, "", OTHER_CORE))
+        crowd.open(system.request, WARM)
+        sender.say("paced", 65000, 2, rate=RATE)
+        sender.hear()
+        last = cursor_of(system, database)
+        sender.say("paced", 0, behind, rate=200)
+        sender.hear()
+        crowd.until(behind * WARM, 5)
+        crowd.answer("close")
+        time.sleep(1)
+        crowd.answer("clear")
+        time.sleep(SETTLED if system.together else 0)
+        quiet, since = statements(database), time.time()
+        time.sleep(4)
+        rate = (statements(database) - quiet) / (time.time() - since)
+        cpu, transactions, begin = server.cpu, statements(database), time.time()
+        told = crowd.open(system.request.replace("\r\n\r\n", f"\r\nLast-Event-ID: {last}\r\n\r\n"), clients, 256)
+        found = crowd.until(behind * clients, PATIENCE)
+        return {
+            "seconds": found["last"] - begin,
+            "cpu": server.cpu - cpu,
+            "statements": statements(database) - transactions - rate * (time.time() - begin),
+            "failed": told["failed"],
+            "lost": 1 - found["deliveries"] / behind / clients,
+        }
+
+
+def environment(system: System, redis: str, database: Database | None) -> dict[str, str]:
+    """Return the environment of a system's processes."""
+    path = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
+    env = {**os.environ, "PYTHONPATH": path, "BENCH_REDIS": redis, "LIVEPUSH_TEST_REDIS": redis}
+    return {**env, **(settings_env(database) if database else {}), **system.env, "PYTHONPATH": path}
+
+
+def cursor_of(system: System, database: Database) -> str:
+    """Return what a client says that has had everything until now."""
+    if "eventstream" in system.key:
+        return f"board:{database.query('SELECT max(eid) FROM django_eventstream_event')[0][0]}"
+    return "{}-{}".format(*database.query("SELECT epoch, position FROM livepush_loghead")[0])
+
+
+def statements(database: Database) -> int:
+    """Return how many transactions there were; outside of ``atomic`` blocks each statement is one."""
+    time.sleep(1.1)  # sessions report once a second
+    rows = database.query("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+    return int(rows[0][0])

@@ -32,7 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NUMBERS = 65536, HEAD = 4096, BODY = 1 << 21, BUCKETS = 8192 };
+enum { NUMBERS = 65536, HEAD = 8192, BODY = 1 << 21, BUCKETS = 8192 };
 enum mode { SSE, WS, POLL, SOCKETIO };
 enum scan { LOOKING, NUMBER, TIME };
 enum framing { RAW, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, FRAME_HEAD, FRAME_DATA, BODY_DATA };
@@ -180,7 +180,7 @@ static void ask(struct client *client) {
     char text[HEAD], number[16];
     snprintf(text, sizeof text, "%s", request);
     snprintf(number, sizeof number, "%d", client->number);
-    replace(text, sizeof text, "{i}", number);
+    while (strstr(text, "{i}")) replace(text, sizeof text, "{i}", number);
     replace(text, sizeof text, "{since}", client->since);
     client->head_length = 0;
     client->framing = RAW;

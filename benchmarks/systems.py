@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 PYTHON = (sys.executable, "-m")
 NODE = "benchmarks/peers/node"
@@ -111,7 +111,7 @@ def eventstream(storage: str) -> System:
         path="/events/",
         env={"BENCH_STORAGE": storage, "DJANGO_SETTINGS_MODULE": "benchmarks.peers.eventstream.settings"},
         database=True,
-        most_clients=1000 if storage == "none" else 250,
+        most_clients=1000,
     )
 
 
@@ -154,6 +154,15 @@ SYSTEMS = {
         System(key="c", title="C, epoll: the limit", server=("{writer}", "{port}", "{feed}"), publisher=FEED),
     )
 }  # fmt: skip
+MANY_GROUPS = ("livepush-sse-uvicorn", "livepush-groups")
+"""Each client in one group that all have; in the second, in 99 more of its own: 100,000 for 1,000 clients."""
+MORE_GROUPS = "".join(f"&group=room:g{number}-{{i}}" for number in range(99))
+SYSTEMS["livepush-groups"] = replace(
+    SYSTEMS["livepush-sse-uvicorn"],
+    key="livepush-groups",
+    title="**livepush**, SSE, uvicorn, 100 groups a client",
+    path=SYSTEMS["livepush-sse-uvicorn"].path + MORE_GROUPS,
+)
 QUICK = ("livepush-sse-uvicorn", "livepush-ws-uvicorn", "asyncio", "asgi-ws", "socketio")
 """livepush and three peers."""
 GOALS = (

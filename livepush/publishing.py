@@ -76,9 +76,10 @@ def send(
     """
     alias = get_settings().DATABASE if using is None else using
     sent = _checked(groups, type, data, key, ephemeral)
+    appended = None
     if not sent.ephemeral:
-        log.append(sent.groups, sent.type, sent.data, sent.key, alias)
-    after_commit(Delivery(sent, alias))
+        appended = log.append_settled(sent.groups, sent.type, sent.data, sent.key, alias)
+    after_commit(Delivery(sent, alias, appended))
 
 
 async def asend(
@@ -133,11 +134,17 @@ def user_group(user: Any) -> str:
     return group_name(f"user:{key}")
 
 
-def deliver(using: str) -> None:
-    """Settle what is committed and announce it; what fails is logged and goes out with the next settle or sweep."""
+def deliver(using: str, appended: log.Appended | None = None) -> None:
+    """Settle what is committed and announce it; what fails is logged and goes out with the next settle or sweep.
+
+    ``appended`` is what is known of a send that stood in no transaction.
+    """
     try:
-        for batch in log.settle(using):
-            announce(batch)
+        if appended is not None and appended.batch is not None:
+            announce(appended.batch)
+        if appended is None or appended.more:
+            for batch in log.settle(using):
+                announce(batch)
     except Exception:
         logger.exception("Could not settle the log of %r; its events go out with the next send or sweep.", using)
 
@@ -151,14 +158,16 @@ def announce(batch: wire.Batch) -> None:
 class Delivery:
     """What a commit does for one send: settle and announce, once for all sends of the transaction."""
 
-    __slots__ = ("number", "sent", "using")
+    __slots__ = ("appended", "number", "sent", "using")
 
     _numbers = itertools.count(1)
     _delivered: WeakKeyDictionary[BaseDatabaseWrapper, int] = WeakKeyDictionary()
 
-    def __init__(self, sent: Sent, using: str) -> None:
+    def __init__(self, sent: Sent, using: str, appended: log.Appended | None = None) -> None:
         self.sent = sent
         self.using = using
+        self.appended = appended
+        """What is known already of a send that stood in no transaction."""
         self.number = next(self._numbers)
 
     def __call__(self) -> None:
@@ -169,7 +178,7 @@ class Delivery:
         elif self.number > self._delivered.get(connections[self.using], 0):
             # Everything that this connection sent so far is committed by now, or rolled back.
             self._delivered[connections[self.using]] = next(self._numbers)
-            deliver(self.using)
+            deliver(self.using, self.appended)
 
     def _announce_ephemeral(self) -> None:
         sent, time = self.sent, wire.timestamp(timezone.now())

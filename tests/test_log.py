@@ -10,6 +10,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.utils import timezone
 
+import livepush
 from livepush import log
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Position, once_a_send
@@ -364,7 +365,6 @@ def test_an_event_committed_while_the_lock_is_held_is_settled_by_its_holder(conc
     plain, done = log._give_positions, []
 
     def meanwhile(connection, ids, first):
-        plain(connection, ids, first)
         if not done:
             done.append(True)
 
@@ -373,6 +373,7 @@ def test_an_event_committed_while_the_lock_is_held_is_settled_by_its_holder(conc
                 return settle(concurrent)
 
             assert Thread(other).join() == []
+        return plain(connection, ids, first)
 
     monkeypatch.setattr(log, "_give_positions", meanwhile)
     assert [event.number for event in settle(concurrent)] == [1, 2]
@@ -500,7 +501,7 @@ def test_the_lock_is_taken_from_a_process_that_falls_silent_while_it_holds_it(co
         if threading.current_thread() is thread:
             held.set()
             assert go.wait(30)
-        plain(*args)
+        return plain(*args)
 
     monkeypatch.setattr(log, "_give_positions", fall_silent)
     thread = Thread(settle, concurrent)
@@ -547,3 +548,228 @@ def test_prune_never_parts_what_one_send_made(using):
     assert log.prune(using, later - timedelta(hours=2), batch=1) == 3
     assert log.state(using).floor == 3
     assert [event.number for event in events_of(using)] == [4]
+
+
+# A send outside of any transaction, which PostgreSQL settles as it appends
+
+
+def send(using, *groups, data="1", key=None):
+    """Return the events that have their positions at once."""
+    batch = log.append_settled(groups or ("a",), "t", data, key, using).batch
+    return list(batch.events) if batch else []
+
+
+def test_what_is_sent_alone_is_settled_or_waits(using):
+    found = [*send(using, "a", "b", data="1"), *send(using, "c", data="2"), *send(using, key="k"), *settle(using)]
+    assert tuple(found) == events_of(using)
+    assert [(event.number, event.group, event.data) for event in found] == [
+        (1, "a", "1"),
+        (2, "b", "1"),
+        (3, "c", "2"),
+        (4, "a", "1"),
+    ]
+    assert len({event.send for event in found[:2]}) == 1
+    assert found[2].send is None
+    assert sorted(ChannelGroup.objects.using(using).values_list("name", flat=True)) == ["a", "b", "c"]
+
+
+on_postgresql = pytest.mark.parametrize(
+    "concurrent", [alias for alias in ALIASES if kind(alias) == "postgresql"], indirect=True, ids=kind
+)
+
+
+@on_postgresql
+def test_a_lone_send_takes_one_round_trip(concurrent, announced, django_assert_num_queries):
+    log.state(concurrent)
+    send(concurrent)
+    with django_assert_num_queries(1, using=concurrent):
+        livepush.send("a", "t", 1, using=concurrent)
+    assert [event.number for batch in announced for event in batch.events] == [2]
+
+
+@on_postgresql
+def test_a_send_settles_what_came_while_it_held_the_lock(concurrent, announced, monkeypatch):
+    """Whoever finds the lock taken leaves, so the last statement of a send looks for what they left."""
+    log.state(concurrent)
+    script = log._append_script
+
+    def slow(count):
+        move, insert = script(count)
+        return f"{move}, (SELECT pg_sleep(1))::text", insert
+
+    monkeypatch.setattr(log, "_append_script", slow)
+    thread = Thread(lambda: livepush.send("a", "t", "first", using=concurrent))
+    time.sleep(0.5)
+    append(concurrent, data='"second"')
+    assert settle(concurrent) == []
+    thread.join()
+    assert [event.data for event in events_of(concurrent)] == ['"first"', '"second"']
+    assert [event.number for batch in announced for event in batch.events] == [1, 2]
+
+
+@on_postgresql
+def test_of_senders_who_find_something_waiting_one_settles(concurrent):
+    """Also where each looks at the same time: who is told that another is at it may rely on that."""
+    log.state(concurrent)
+    append(concurrent)
+    barrier = threading.Barrier(8)
+
+    def work():
+        connections[concurrent].ensure_connection()
+        barrier.wait(20)
+        return log.append_settled(("a",), "t", "1", None, concurrent).more
+
+    told = [thread.join() for thread in [Thread(work) for _ in range(8)]]
+    assert any(told)
+
+
+@on_postgresql
+def test_a_send_that_is_committed_does_not_fail_where_the_look_behind_it_does(concurrent, announced, monkeypatch):
+    log.state(concurrent)
+    monkeypatch.setattr(log, "_LOOK_SQL", "SELECT 1 / 0")
+    livepush.send("a", "t", 1, using=concurrent)
+    monkeypatch.undo()
+    assert [event.number for event in events_of(concurrent)] == [1]
+
+
+@on_postgresql
+def test_a_send_that_fails_in_its_script_is_not_taken_for_the_one_before(concurrent, monkeypatch):
+    log.state(concurrent)
+    send(concurrent)
+    monkeypatch.setattr(log, "_BEGIN", "SELECT 1 / 0")
+    with pytest.raises(DatabaseError):
+        send(concurrent)
+    assert Event.objects.using(concurrent).count() == 1
+
+
+@on_postgresql
+def test_a_send_does_not_overtake_what_waits(concurrent):
+    append(concurrent, data='"before"')
+    assert send(concurrent, data='"behind"') == []
+    assert [event.data for event in settle(concurrent)] == ['"before"', '"behind"']
+
+
+@on_postgresql
+def test_a_send_waits_where_the_lock_is_taken(concurrent):
+    log.state(concurrent)
+    held, go = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic(using=concurrent):
+            LogHead.objects.using(concurrent).select_for_update().get()
+            held.set()
+            assert go.wait(20)
+
+    thread = Thread(hold)
+    assert held.wait(20)
+    assert send(concurrent) == []
+    go.set()
+    thread.join()
+    assert [event.number for event in settle(concurrent)] == [1]
+
+
+@on_postgresql
+def test_a_send_in_a_transaction_is_not_settled_before_its_commit(concurrent):
+    with transaction.atomic(using=concurrent):
+        assert send(concurrent) == []
+        assert log.state(concurrent).position.number == 0
+    assert len(settle(concurrent)) == 1
+
+
+@on_postgresql
+def test_an_event_that_cant_be_settled_as_it_is_appended_is_appended(concurrent):
+    log.state(concurrent)
+    send(concurrent)
+    LogHead.objects.using(concurrent).update(position=0)  # as an administrator might, who does not know
+    assert send(concurrent) == []
+    assert log.state(concurrent).waiting
+    assert Event.objects.using(concurrent).count() == 2
+
+
+@on_postgresql
+def test_a_send_on_a_dead_connection_fails_and_writes_nothing(concurrent):
+    def work():
+        with connections[concurrent].cursor() as cursor, pytest.raises(DatabaseError):
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        with pytest.raises(DatabaseError):
+            send(concurrent)
+
+    Thread(work).join()
+    assert not Event.objects.using(concurrent).exists()
+
+
+@on_postgresql
+def test_a_send_where_the_head_is_missing_makes_it(concurrent):
+    LogHead.objects.using(concurrent).all().delete()
+    assert send(concurrent) == []
+    assert [event.number for event in settle(concurrent)] == [1]
+
+
+@on_postgresql
+def test_groups_are_made_again_after_a_flush(concurrent):
+    log.state(concurrent)
+    send(concurrent, "a")
+    for model in (ChannelGroup, Event, LogHead, LogFloor):
+        model.objects.using(concurrent).all().delete()
+    log.state(concurrent)
+    assert [event.number for event in send(concurrent, "a")] == [1]
+    assert [group.name for group in ChannelGroup.objects.using(concurrent).all()] == ["a"]
+
+
+@on_postgresql
+@pytest.mark.parametrize("options", [{"server_side_binding": True}, {"isolation_level": 3}])
+def test_a_send_works_whatever_the_connection_is_like(concurrent, options, monkeypatch):
+    def work():
+        connection = connections[concurrent]
+        monkeypatch.setitem(connection.settings_dict, "OPTIONS", {**connection.settings_dict["OPTIONS"], **options})
+        connection.features.__dict__.pop("uses_server_side_binding", None)
+        return [*send(concurrent, "a", "b"), *send(concurrent), *settle(concurrent)]
+
+    assert [event.number for event in Thread(work).join()] == [1, 2, 3]
+
+
+def test_concurrent_sends_get_contiguous_positions_in_the_order_of_sending(concurrent):
+    """Alone and in transactions, to one group and to several, with and without keys; whoever sends after another's
+    send has returned gets the later position."""
+    times, found = {}, []
+
+    def work(writer):
+        for n in range(30):
+            data, began = f'"{writer} {n}"', time.monotonic()
+            groups = ("a", "b", "c") if n % 3 == 0 else ("a",)
+            appended = None
+            if n % 4 == 3:
+                with transaction.atomic(using=concurrent):
+                    append(concurrent, *groups, data=data)
+            else:
+                appended = log.append_settled(groups, "t", data, data if n % 5 == 0 else None, concurrent)
+            times[data] = began, time.monotonic()
+            if appended is not None and appended.batch is not None:
+                found.extend(appended.batch.events)
+            if appended is None or appended.more:
+                found.extend(settle(concurrent))
+
+    for thread in [Thread(work, writer) for writer in range(8)]:
+        thread.join(60)
+    assert settle(concurrent) == [], "somebody left an event to nobody"
+    events = events_of(concurrent)
+    assert [event.number for event in events] == list(range(1, 8 * 30 + 8 * 10 * 2 + 1))
+    assert sorted(found) == list(events)
+    latest = 0.0
+    for event in events:
+        began, ended = times[event.data]
+        assert latest <= ended, "an event lies behind one that was sent after it"
+        latest = max(latest, began)
+    for first, event in zip(events, events[2:]):  # noqa: B905
+        if event.group == "c":
+            assert first.send == event.send
+
+
+def test_a_page_of_some_groups_is_in_order_and_bounded(using):
+    for n in range(30):
+        append(using, "abc"[n % 3], data=str(n))
+    settle(using)
+    page = log.read(using, {"a", "c", "nobody"}, 3, 29, limit=4)
+    assert [event.number for event in page.events] == [3, 4, 6, 7, 9]
+    assert page.upto == 9
+    assert [event.number for event in log.read(using, {"b", "a"}, 25, 28).events] == [25, 26, 28]

@@ -180,7 +180,7 @@ def test_a_first_send_in_a_rolled_back_savepoint_does_not_keep_the_second_from_g
 
 def test_a_commit_settles_once_for_all_its_sends(using, announced, monkeypatch):
     calls = []
-    monkeypatch.setattr(publishing, "deliver", calls.append)
+    monkeypatch.setattr(publishing, "deliver", lambda using, appended: calls.append(using))
     with transaction.atomic(using=using):
         for _ in range(50):
             livepush.send("a", "t", using=using)
@@ -224,12 +224,13 @@ def test_with_autocommit_off_the_event_waits_for_a_sweep(using, announced):
 
 
 def test_a_failing_settle_fails_no_caller_and_loses_nothing(using, announced, monkeypatch, caplog):
-    def fail(using):
+    def fail(using, **more):
         raise RuntimeError("no log")
 
     with monkeypatch.context() as patch:
         patch.setattr(log, "settle", fail)
-        livepush.send("a", "t", using=using)
+        with transaction.atomic(using=using):
+            livepush.send("a", "t", using=using)
     assert "Could not settle the log" in caplog.text
     assert log.state(using).waiting
     livepush.send("a", "t", using=using)
@@ -293,9 +294,9 @@ def test_a_sender_does_not_wait_for_a_settle_that_is_stuck(concurrent, announced
     plain, stuck, go = log._give_positions, threading.Event(), threading.Event()
 
     def stick(*args):
-        plain(*args)
         stuck.set()
         assert go.wait(20)
+        return plain(*args)
 
     monkeypatch.setattr(log, "_give_positions", stick)
     thread = Thread(publishing.deliver, concurrent)

@@ -26,7 +26,7 @@ from livepush import layer, log, publishing
 POINTS: dict[str, tuple[Any, str, bool]] = {
     "insert": (log, "append", True),
     "commit": (log, "settle", False),
-    "positions": (log, "_give_positions", True),
+    "positions": (log, "_give_positions", False),
     "settle": (publishing, "announce", False),
     "announce here": (layer, "announce", False),
     "announce": (layer, "announce", True),

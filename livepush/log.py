@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import cache
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from django.db.models import Max, Min, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from livepush import postgresql
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Batch, Page, Position, State, timestamp
 from livepush.wire import Event as WireEvent
@@ -76,17 +76,17 @@ def append_settled(groups: Sequence[str], type: str, data: str, key: str | None,
     That is one commit instead of two, in PostgreSQL.
     """
     connection = connections[using]
-    if key is None and _runs_scripts(connection):
+    if key is None and postgresql.takes(connection):
         token = secrets.token_hex(8)
         try:
             return _append_settled(connection, groups, type, data, token)
         except Error:
-            if not _roll_back_failed(connection):
-                if not _was_committed(connection, token):
+            if not postgresql.roll_back_failed(connection):
+                if not postgresql.was_committed(connection, token):
                     raise
                 return Appended(None, True)
         except BaseException:  # a signal's: the connection must not stay in the script's transaction
-            _roll_back(connection)
+            postgresql.roll_back(connection)
             raise
     append(groups, type, data, key, using)
     return Appended(None, True)
@@ -152,7 +152,7 @@ def _events_of_groups(using: str, groups: Collection[str], first: int, last: int
     connection = connections[using]
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute(_EVENTS_OF_GROUPS_SQL, [list(groups), first, last, most, most])
+            cursor.execute(postgresql.EVENTS_OF_GROUPS, [list(groups), first, last, most, most])
             rows = cursor.fetchall()
         for number, group, type, data, created, send in rows:
             yield WireEvent(number, group, type, data, timestamp(created), send)
@@ -276,7 +276,7 @@ def _settle_batch(using: str) -> tuple[Batch | None, bool]:
     Not within another transaction, but for a ``TestCase``'s.
     """
     connection = connections[using]
-    if _runs_scripts(connection):
+    if postgresql.takes(connection):
         return _settle_batch_by_scripts(connection)
     with _own_transaction(using, durable=True):
         head = _lock_head(using)
@@ -321,7 +321,9 @@ def _own_transaction(using: str, durable: bool = False) -> Iterator[BaseDatabase
 def _set_up_transaction(connection: BaseDatabaseWrapper) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("; ".join(["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", *_limits()]))
+            cursor.execute(
+                "; ".join(["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", *postgresql.limits(TIME_LIMIT_MS)])
+            )
     elif connection.vendor == "mysql" and getattr(connection, "isolation_level", None) != "read committed":
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
@@ -353,13 +355,6 @@ def _session_limits(connection: BaseDatabaseWrapper, own: bool) -> Iterator[None
                 cursor.execute("SET " + ", ".join(f"SESSION {name} = @livepush_{name}" for name in limits))
         except Error:
             connection.close()  # it is dead, or would keep the limits
-
-
-def _limits() -> tuple[str, str]:
-    return (
-        f"SET LOCAL statement_timeout = {TIME_LIMIT_MS}",
-        f"SET LOCAL idle_in_transaction_session_timeout = {TIME_LIMIT_MS}",
-    )
 
 
 def _lock_head(using: str) -> tuple[str, int] | None:
@@ -477,13 +472,15 @@ def _give_positions(connection: BaseDatabaseWrapper, ids: Sequence[int], first: 
     numbered = list(zip(ids, range(first, first + len(ids)), strict=True))
     last = first + len(ids) - 1
     numbers = [list(ids), list(range(first, last + 1))]
-    if _runs_scripts(connection):
-        (look,) = _run(connection, _HEAD_SQL, _POSITIONS_SQL, "COMMIT", _LOOK_SQL, params=[last, *numbers])
+    if postgresql.takes(connection):
+        (look,) = postgresql.run(
+            connection, postgresql.HEAD, postgresql.POSITIONS, "COMMIT", postgresql.LOOK, params=[last, *numbers]
+        )
         return look == [(True,)]
     LogHead.objects.using(connection.alias).filter(pk=1).update(position=last)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(_POSITIONS_SQL, numbers)
+            cursor.execute(postgresql.POSITIONS, numbers)
             return False
         hint = " FORCE INDEX (PRIMARY)" if connection.vendor == "mysql" else ""
         cases = " ".join(f"WHEN {int(id)} THEN {number}" for id, number in numbered)
@@ -513,8 +510,8 @@ def _remember_groups(using: str, batch: Batch) -> None:
 
 
 def _make_groups(connection: BaseDatabaseWrapper, names: Sequence[str]) -> None:
-    if names and _runs_scripts(connection):
-        _run(connection, _GROUPS_SQL, params=[list(names)])
+    if names and postgresql.takes(connection):
+        postgresql.run(connection, postgresql.GROUPS, params=[list(names)])
     elif names:
         ChannelGroup.objects.using(connection.alias).bulk_create(
             [ChannelGroup(name=name) for name in names], ignore_conflicts=True
@@ -539,108 +536,30 @@ def _state_sql(connection: BaseDatabaseWrapper) -> str:
     )
 
 
-# PostgreSQL
-
-_EVENT, _HEAD, _GROUP = (f'"{model._meta.db_table}"' for model in (Event, LogHead, ChannelGroup))
-_EVENTS_OF_GROUPS_SQL = (
-    # Pairs, for which the index on both is all that can serve. With IN, or a range of positions, planners walk the
-    # positions for the sake of their order or since they think them few: 0.3 s in a million rows, instead of 0.5 ms.
-    f'SELECT e.* FROM unnest(%s::text[]) AS g(name), LATERAL (SELECT position, "group", type, data, created, send'  # noqa: S608
-    f' FROM {_EVENT} WHERE ("group", position) >= (g.name, %s) AND ("group", position) <= (g.name, %s)'
-    f' ORDER BY "group", position LIMIT %s) AS e ORDER BY e.position LIMIT %s'
-)
-
-# PostgreSQL outside of any transaction: as few round trips as can be, since each costs as much as a plain INSERT
-
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-_ADVISORY = 1_818_850_917
-"""With the head table's id, the advisory lock that whoever holds the head's row holds too, for ``_LOOK_SQL``."""
-_LOCK_SQL = (
-    "SELECT epoch, position, set_config('livepush.held', '1', true), "  # noqa: S608
-    f"pg_try_advisory_xact_lock({_ADVISORY}, head::int)"
-    f" FROM (SELECT epoch, position, tableoid AS head FROM {_HEAD} WHERE id = 1 FOR UPDATE SKIP LOCKED) AS locked"
-)
-_WAITING_SQL = (  # a statement of its own, since it must see what was committed before the lock was taken
-    f'SELECT id, "group", type, data, key, send, created FROM {_EVENT} WHERE position IS NULL'  # noqa: S608
-    f" AND current_setting('livepush.held', true) = '1' ORDER BY position, id LIMIT %s"
-)
-_LOOK_SQL = (
-    # No row where nothing waits. True where nobody settles: who gets that must settle. False where somebody does, who
-    # looks after the release, or where somebody else has just got true. No transaction is held open to find out.
-    f"SELECT pg_try_advisory_xact_lock({_ADVISORY}, '{_HEAD}'::regclass::oid::int)"  # noqa: S608
-    f" WHERE (SELECT id FROM {_EVENT} WHERE position IS NULL ORDER BY position, id LIMIT 1) IS NOT NULL"
-)
-_HEAD_SQL = f"UPDATE {_HEAD} SET position = %s WHERE id = 1"  # noqa: S608
-_POSITIONS_SQL = f"UPDATE {_EVENT} SET position = n.p FROM unnest(%s::bigint[], %s::bigint[]) AS n(i, p) WHERE id = n.i"  # noqa: S608
-_GROUPS_SQL = (
-    f"INSERT INTO {_GROUP} (name, created) SELECT unnest(%s::text[]), STATEMENT_TIMESTAMP() ON CONFLICT DO NOTHING"
-)
-
-
-def _runs_scripts(connection: Any) -> bool:
-    """Return whether whole transactions may be sent as one string.
-
-    psycopg2 keeps the result of the last statement alone, and parameters that are sent apart go with one statement.
-    """
-    return (
-        connection.vendor == "postgresql"
-        and not connection.in_atomic_block
-        and connection.Database.__name__ == "psycopg"
-        and not connection.features.uses_server_side_binding
-        and connection.get_autocommit()
-    )
-
-
-def _run(connection: BaseDatabaseWrapper, *script: str, params: Sequence[Any] | None = None) -> list[list[Any]]:
-    """Run statements in one round trip; return the rows of each that returns rows."""
-    found: list[list[Any]] = []
-    with connection.cursor() as cursor:
-        cursor.execute("; ".join(script), params)
-        for statement in script:
-            if statement.startswith("SELECT") or "RETURNING" in statement:
-                found.append(cursor.fetchall())
-            cursor.nextset()
-    return found
-
-
-def _roll_back(connection: BaseDatabaseWrapper) -> None:
-    try:
-        connection.rollback()
-    except Error:
-        connection.close()
-
-
-def _roll_back_failed(connection: Any) -> bool:
-    """Roll back what has failed for certain; return ``False`` where it may be committed, or the connection is dead."""
-    raw = connection.connection
-    if raw is None or raw.info.transaction_status != connection.Database.pq.TransactionStatus.INERROR:
-        return False
-    _roll_back(connection)
-    return True
-
-
-def _was_committed(connection: BaseDatabaseWrapper, token: str) -> bool:
-    """Return whether a send was committed before its script failed: its token is a setting that a rollback undoes."""
-    try:
-        return _run(connection, "SELECT current_setting('livepush.sent', true)") == [[(token,)]]
-    except Error:
-        return False
+# PostgreSQL outside of any transaction
 
 
 def _settle_batch_by_scripts(connection: BaseDatabaseWrapper) -> tuple[Batch | None, bool]:
     using = connection.alias
     try:
-        heads, rows = _run(connection, _BEGIN, *_limits(), _LOCK_SQL, _WAITING_SQL, params=[BATCH])
+        heads, rows = postgresql.run(
+            connection,
+            postgresql.BEGIN,
+            *postgresql.limits(TIME_LIMIT_MS),
+            postgresql.LOCK,
+            postgresql.WAITING,
+            params=[BATCH],
+        )
         if heads:
             epoch, last, *_ = heads[0]
             batch, more = _settle_rows(connection, epoch, last, [Row(*values) for values in rows])
             if not batch.events:
-                (look,) = _run(connection, "COMMIT", _LOOK_SQL)
+                (look,) = postgresql.run(connection, "COMMIT", postgresql.LOOK)
                 more = look == [(True,)]
         else:
-            (there,) = _run(connection, "COMMIT", _state_sql(connection))
+            (there,) = postgresql.run(connection, "COMMIT", _state_sql(connection))
     except BaseException:
-        _roll_back(connection)
+        postgresql.roll_back(connection)
         raise
     if heads:
         _remember_groups(using, batch)
@@ -660,13 +579,17 @@ def _append_settled(
 ) -> Appended:
     using, send = connection.alias, secrets.randbits(63) if len(groups) > 1 else None
     new_groups = _groups_to_make(using, None, groups)
-    move, insert = _append_script(len(groups))
-    script = [_BEGIN, insert, "COMMIT", _LOOK_SQL] if using in _busy else [_BEGIN, move, insert, "COMMIT", _LOOK_SQL]
+    move, insert = postgresql.append_script(len(groups))
+    script = (
+        [postgresql.BEGIN, insert, "COMMIT", postgresql.LOOK]
+        if using in _busy
+        else [postgresql.BEGIN, move, insert, "COMMIT", postgresql.LOOK]
+    )
     params: list[Any] = [value for group in groups for value in (group, type, data, send)] + [token]
     if new_groups:  # before the lock is held
-        script.insert(1, _GROUPS_SQL)
+        script.insert(1, postgresql.GROUPS)
         params.insert(0, new_groups)
-    *heads, rows, look = _run(connection, *script, params=params)
+    *heads, rows, look = postgresql.run(connection, *script, params=params)
     (_busy.add if look == [(False,)] else _busy.discard)(using)
     more = look == [(True,)]
     if not any(heads):
@@ -679,24 +602,3 @@ def _append_settled(
     _make_groups(connection, sorted(set(_groups_to_make(using, batch.epoch, groups)).difference(new_groups)))
     _remember_groups(using, batch)
     return Appended(batch, more)
-
-
-@cache
-def _append_script(count: int) -> tuple[str, str]:
-    """Return the statements that move the head where that is free and nothing waits, and insert rows.
-
-    The head's new position travels in a setting that ends with the transaction; it is empty where the head was not
-    moved. What is committed while the first statement runs may get its position after these rows, as if it had been
-    sent later; who sends after it has been committed gets a later one. Separate statements, since PostgreSQL takes
-    0.2 ms to plan and start them as one with WITH, and half of it for both.
-    """
-    position = "NULLIF(current_setting('livepush.head', true), '')::bigint"
-    rows = ", ".join(f"({position} - {last}, %s, %s, %s, %s, STATEMENT_TIMESTAMP())" for last in reversed(range(count)))
-    return (
-        f"UPDATE {_HEAD} SET position = position + {count} WHERE id = (SELECT id FROM {_HEAD} WHERE id = 1"  # noqa: S608
-        f" AND (SELECT id FROM {_EVENT} WHERE position IS NULL ORDER BY position, id LIMIT 1) IS NULL"
-        f" FOR UPDATE SKIP LOCKED) RETURNING epoch, set_config('livepush.head', position::text, true),"
-        f" pg_try_advisory_xact_lock({_ADVISORY}, tableoid::int)",
-        f'INSERT INTO {_EVENT} (position, "group", type, data, send, created) VALUES {rows}'  # noqa: S608
-        f" RETURNING position, created, set_config('livepush.sent', %s, false)",
-    )

@@ -26,6 +26,8 @@ FORBIDDEN = {
         "consumers",
     ],
     "log.py": ["layer", "hub", "consumers", "connection", "publishing", "runtime", "channels"],
+    "postgresql.py": ["log", "layer", "hub", "consumers", "connection", "publishing", "runtime", "channels"],
+    "shortcut.py": ["models", "django", "consumers", "log", "layer", "publishing", "runtime", "hub", "connection"],
     "publishing.py": ["consumers", "connection", "runtime", "window", "auth"],
     "signals.py": ["hub", "consumers", "connection", "runtime", "layer", "log"],
     "layer.py": ["log", "models", "django.db", "hub", "publishing", "consumers"],

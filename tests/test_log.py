@@ -11,7 +11,7 @@ from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.utils import timezone
 
 import livepush
-from livepush import log
+from livepush import log, postgresql
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Position, once_a_send
 from tests.conftest import ALIASES, Thread, append, events_of, kind, settle
@@ -591,15 +591,20 @@ def test_a_lone_send_takes_one_round_trip(concurrent, announced, django_assert_n
 def test_a_send_settles_what_came_while_it_held_the_lock(concurrent, announced, monkeypatch):
     """Whoever finds the lock taken leaves, so the last statement of a send looks for what they left."""
     log.state(concurrent)
-    script = log._append_script
+    script = postgresql.append_script
 
     def slow(count):
         move, insert = script(count)
         return f"{move}, (SELECT pg_sleep(1))::text", insert
 
-    monkeypatch.setattr(log, "_append_script", slow)
+    monkeypatch.setattr(postgresql, "append_script", slow)
     thread = Thread(lambda: livepush.send("a", "t", "first", using=concurrent))
-    time.sleep(0.5)
+    free = LogHead.objects.using(concurrent).select_for_update(skip_locked=True)
+    while True:
+        with transaction.atomic(using=concurrent):
+            if not free.exists():
+                break
+        time.sleep(0.01)
     append(concurrent, data='"second"')
     assert settle(concurrent) == []
     thread.join()
@@ -626,7 +631,7 @@ def test_of_senders_who_find_something_waiting_one_settles(concurrent):
 @on_postgresql
 def test_a_send_that_is_committed_does_not_fail_where_the_look_behind_it_does(concurrent, announced, monkeypatch):
     log.state(concurrent)
-    monkeypatch.setattr(log, "_LOOK_SQL", "SELECT 1 / 0")
+    monkeypatch.setattr(postgresql, "LOOK", "SELECT 1 / 0")
     livepush.send("a", "t", 1, using=concurrent)
     monkeypatch.undo()
     assert [event.number for event in events_of(concurrent)] == [1]
@@ -636,7 +641,7 @@ def test_a_send_that_is_committed_does_not_fail_where_the_look_behind_it_does(co
 def test_a_send_that_fails_in_its_script_is_not_taken_for_the_one_before(concurrent, monkeypatch):
     log.state(concurrent)
     send(concurrent)
-    monkeypatch.setattr(log, "_BEGIN", "SELECT 1 / 0")
+    monkeypatch.setattr(postgresql, "BEGIN", "SELECT 1 / 0")
     with pytest.raises(DatabaseError):
         send(concurrent)
     assert Event.objects.using(concurrent).count() == 1

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -77,7 +78,11 @@ async def caught_up(database: Database, other: Publisher, followers: Sequence[Fo
     last = database.head()
     while (number := min(each.number for each in followers)) < last:
         slowest = min(followers, key=lambda each: each.number)
-        await slowest.until(number + 1, PATIENCE)
+        try:
+            await slowest.until(number + 1, PATIENCE)
+        except TimeoutError:
+            places = Counter((each.transport, each.number, each.open) for each in followers)
+            raise AssertionError(f"{places} of {last}, {slowest.said}, {slowest.troubles}") from None
     return audit(rows(database), followers)
 
 

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from tests.servers.fresh import ROOT, Database
 
@@ -51,6 +51,11 @@ def free_port() -> int:
 def settings_env(database: Database, settings: dict[str, Any] | None = None, **env: str) -> dict[str, str]:
     """Return a process's environment: the database, the ``LIVEPUSH`` dict, and more."""
     return {**database.env, "LIVEPUSH_TEST_SETTINGS": json.dumps(settings or {}), **env}
+
+
+def whole(file: IO[Any]) -> str:
+    """Return what a process has written to a file so far, and leave alone the place at which it writes on."""
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
 
 
 class Server:
@@ -139,8 +144,7 @@ class Server:
 
     def log(self) -> str:
         """Return what the process has printed."""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        return whole(self._log)
 
     def close(self) -> None:
         """Forget the log."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.servers.fresh import ROOT, Database
-from tests.servers.processes import settings_env
+from tests.servers.processes import settings_env, whole
 
 
 class Sender:
@@ -36,14 +36,12 @@ class Sender:
     @property
     def reports(self) -> list[dict[str, Any]]:
         """What became of each send, as far as it came to say so."""
-        self._said.seek(0)
-        return [json.loads(line) for line in self._said.read().splitlines()[1:] if line.endswith("}")]
+        return [json.loads(line) for line in whole(self._said).splitlines()[1:] if line.endswith("}")]
 
     @property
     def log(self) -> str:
         """What it printed as errors."""
-        self._complained.seek(0)
-        return self._complained.read()
+        return whole(self._complained)
 
     @property
     def ended(self) -> bool:

@@ -50,7 +50,7 @@ def turn(system: System, clients: int, sizes: Sizes, redis: str, databases: Data
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(databases.fresh("postgresql")) if system.database else None
         env = environment(system, redis, database)
-        if "eventstream" in system.key:
+        if system.env.get("BENCH_STORAGE") == "model":
             migrate(env)
         server = stack.enter_context(running(system, env))
         with publisher(system, server.env) as sender:
@@ -281,7 +281,7 @@ def resumed(system: System, clients: int, redis: str, databases: Databases, behi
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(databases.fresh("postgresql"))
         env = environment(system, redis, database)
-        if "eventstream" in system.key:
+        if system.env.get("BENCH_STORAGE") == "model":
             migrate(env)
         server = stack.enter_context(running(system, env))
         sender = stack.enter_context(publisher(system, server.env))

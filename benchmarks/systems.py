@@ -110,7 +110,7 @@ def eventstream(storage: str) -> System:
         publisher=(*PYTHON, "benchmarks.peers.publish", "eventstream"),
         path="/events/",
         env={"BENCH_STORAGE": storage, "DJANGO_SETTINGS_MODULE": "benchmarks.peers.eventstream.settings"},
-        database=True,
+        database=storage == "model",
         most_clients=1000,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from livepush import runtime, sockets
-from livepush.consumers.base import LARGE, refusing
+from livepush.consumers.poll import LARGE, reply
 
 PATIENCE = 20
 
@@ -160,14 +160,10 @@ async def test_a_client_that_takes_nothing_of_a_large_answer_is_hung_up_on(setti
     settings.LIVEPUSH = {"WRITE_TIMEOUT": 0.2}
     pair = Pair()
 
-    @refusing
-    async def endpoint(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.body", "body": b"x" * (LARGE + 1)})
-
     async def send(message: Any) -> None:
         pair.stuff()
 
-    await endpoint(pair.scope(method="GET", headers=[]), asyncio.Event().wait, send)
+    await reply(pair.scope(method="GET", headers=[]), send, b"x" * (LARGE + 1))
     async with asyncio.timeout(PATIENCE):
         while runtime._requests_of(asyncio.get_running_loop()).answered:
             await asyncio.sleep(0.02)
@@ -180,15 +176,11 @@ async def test_a_client_that_takes_a_large_answer_keeps_its_connection(settings:
     settings.LIVEPUSH = {"WRITE_TIMEOUT": 0.2}
     pair = Pair()
 
-    @refusing
-    async def endpoint(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.body", "body": b"x" * (LARGE + 1)})
-
     async def send(message: Any) -> None:
-        pair.server.send(message["body"])
+        pair.server.send(message.get("body", b""))
 
     for _ in range(3):  # one watch for all that comes over one connection
-        await endpoint(pair.scope(method="GET", headers=[]), asyncio.Event().wait, send)
+        await reply(pair.scope(method="GET", headers=[]), send, b"x" * (LARGE + 1))
         assert len(runtime._requests_of(asyncio.get_running_loop()).answered) == 1
     async with asyncio.timeout(PATIENCE):
         while runtime._requests_of(asyncio.get_running_loop()).answered:

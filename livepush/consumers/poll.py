@@ -36,9 +36,14 @@ async def poll(scope: Scope, receive: Receive, send: Send) -> None:
     except Exception as error:
         raise unavailable() from error
     if body is not None:
-        if len(body) > LARGE:
-            runtime.expect_progress(scope)
-        await answer(send, body)
+        await reply(scope, send, body)
+
+
+async def reply(scope: Scope, send: Send, body: bytes) -> None:
+    """Send the answer; see that it is taken where it is large."""
+    if len(body) > LARGE:
+        runtime.expect_progress(scope)
+    await answer(send, body)
 
 
 async def held(entry: Entry, receive: Receive) -> bytes | None:

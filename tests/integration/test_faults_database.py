@@ -263,7 +263,7 @@ async def test_statements_that_time_out_fail_alone(place: Place, scale: Scale, f
     assert not counts["failed, but committed"]
 
 
-@pytest.mark.parametrize("kept", CONNECTIONS)
+@pytest.mark.parametrize("kept", CONNECTIONS if Scale.full else ["neither"])
 @pytest.mark.timeout(300)
 async def test_connections_that_the_server_closes_while_they_are_idle_are_replaced(
     place: Place, kept: str, scale: Scale, figures: Figures
@@ -325,4 +325,5 @@ async def test_the_connections_to_the_database_are_few_however_many_clients_ther
     )
     assert found.clean, found
     assert [answer.status_code for answer in answers] == [200] * 20
-    assert 0 < clients <= 1 + THREADS
+    kept_by_a_view = kept == "CONN_MAX_AGE"  # the one that said that the server is ready
+    assert 0 < clients <= 1 + THREADS + kept_by_a_view

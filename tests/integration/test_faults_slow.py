@@ -21,12 +21,7 @@ from tests.servers.processes import Publisher
 
 SERVERS = ("uvicorn", "daphne", "hypercorn", "granian")
 TRANSPORTS = ("sse", "websocket", "long poll")
-FEW = (
-    ("uvicorn", "sse"),
-    ("hypercorn", "websocket"),
-    ("granian", "long poll"),
-    ("daphne", "sse"),
-)
+FEW = (("uvicorn", "sse"), ("hypercorn", "websocket"), ("daphne", "long poll"))
 CASES = [(kind, each) for kind in SERVERS for each in TRANSPORTS] if Scale.full else FEW
 PROBE = "tests.servers.probe:application"
 MIB = 1_048_576

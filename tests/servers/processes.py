@@ -30,7 +30,8 @@ def command(kind: str, port: int, application: str) -> list[str]:
     if kind == "daphne":
         return [*python, "daphne", "-b", "127.0.0.1", "-p", str(port), application]
     if kind == "uvicorn":
-        return [*python, "uvicorn", "--host", "127.0.0.1", "--port", str(port), application]
+        # h11, which a plain "pip install uvicorn" brings; test_shortcut.py runs both
+        return [*python, "uvicorn", "--http", "h11", "--host", "127.0.0.1", "--port", str(port), application]
     if kind == "hypercorn":
         # no worker processes: they hear nothing of SIGTERM, and from Python 3.12 on wait for open streams
         return [*python, "hypercorn", "--workers", "0", "--bind", f"127.0.0.1:{port}", application]

@@ -51,7 +51,8 @@ js: node_modules/.installed ## check, test and rebuild the client
 
 .PHONY: python
 python: $(VENV)/.installed system ## run every Python and browser test
-	@$(RUN) -m pytest -q -n 3 --dist loadfile --durations=25
+	@$(RUN) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=25 \
+		tests/test_log.py tests/test_publishing.py tests/test_stateful.py tests # the long ones first
 
 .PHONY: matrix
 matrix: $(VENV)/.installed system ## run the log, hub and consumers on the other Pythons and Djangos

@@ -25,6 +25,7 @@ from tests.servers.processes import valkey
 
 PARTS = ("fanout", "idle", "resume", "groups", "latency", "publish")
 RESULTS = load.BUILT / "results.jsonl"
+PUBLISHED = load.BUILT / "publish.jsonl"
 CHOICES = {"all": tuple(SYSTEMS), "goals": systems.GOALS, "quick": systems.QUICK}
 IDLE = ("livepush-sse-uvicorn", "livepush-ws-uvicorn", "asgi-sse", "asgi-ws")
 RESUME = ("livepush-sse-uvicorn", "eventstream-model")
@@ -124,9 +125,6 @@ def main() -> None:
         subprocess.run(command, check=True)
     report = importlib.import_module("benchmarks.report")
     report.main(RESULTS, asked.page)
-
-
-PUBLISHED = load.BUILT / "publish.jsonl"
 
 
 @contextlib.contextmanager

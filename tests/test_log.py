@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -340,23 +341,32 @@ def test_a_late_commit_gets_a_late_position(concurrent):
     assert [(event.number, event.data) for event in settle(concurrent)] == [(2, '"late"')]
 
 
-def test_who_finds_the_lock_taken_leaves_at_once(concurrent):
-    append(concurrent)
-    log.state(concurrent)
+@contextmanager
+def lock_held(alias):
+    """Hold the head's lock in another thread."""
     held, go = threading.Event(), threading.Event()
 
     def hold():
-        with transaction.atomic(using=concurrent):
-            LogHead.objects.using(concurrent).select_for_update().get()
+        with transaction.atomic(using=alias):
+            LogHead.objects.using(alias).select_for_update().get()
             held.set()
             assert go.wait(20)
 
     thread = Thread(hold)
-    assert held.wait(20)
-    assert settle(concurrent) == []
-    assert log.state(concurrent).waiting
-    go.set()
-    thread.join()
+    try:
+        assert held.wait(20)
+        yield
+    finally:
+        go.set()
+        thread.join()
+
+
+def test_who_finds_the_lock_taken_leaves_at_once(concurrent):
+    append(concurrent)
+    log.state(concurrent)
+    with lock_held(concurrent):
+        assert settle(concurrent) == []
+        assert log.state(concurrent).waiting
     assert len(settle(concurrent)) == 1
 
 
@@ -657,19 +667,8 @@ def test_a_send_does_not_overtake_what_waits(concurrent):
 @on_postgresql
 def test_a_send_waits_where_the_lock_is_taken(concurrent):
     log.state(concurrent)
-    held, go = threading.Event(), threading.Event()
-
-    def hold():
-        with transaction.atomic(using=concurrent):
-            LogHead.objects.using(concurrent).select_for_update().get()
-            held.set()
-            assert go.wait(20)
-
-    thread = Thread(hold)
-    assert held.wait(20)
-    assert send(concurrent) == []
-    go.set()
-    thread.join()
+    with lock_held(concurrent):
+        assert send(concurrent) == []
     assert [event.number for event in settle(concurrent)] == [1]
 
 

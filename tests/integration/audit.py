@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import random
@@ -440,3 +441,15 @@ def audit(rows: Sequence[Row], followers: Iterable[Follower], upto: int | None =
         missing += len(set(cache[key]) - set(follower.numbers))
         unexpected += len({number for number in follower.numbers if upto is None or number <= upto} - set(cache[key]))
     return Audit(clients, events, missing, repeated, disordered, unexpected, resets)
+
+
+@contextlib.asynccontextmanager
+async def running(followers: Iterable[Follower]) -> AsyncIterator[None]:
+    """Run clients, and end them."""
+    tasks = [asyncio.create_task(each.run()) for each in followers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from tests.integration.audit import TRANSPORTS, Audit, Follower, audit, committed
+from tests.integration.audit import TRANSPORTS, Audit, Follower, audit, committed, running
 from tests.integration.clients import eventually, http
 from tests.integration.conftest import Figures, Scale
 from tests.servers import faults, processes
@@ -88,13 +88,8 @@ async def following(url: str, place: Place, each: int) -> AsyncIterator[list[Fol
     followers = [
         Follower(url, GROUPS, place.start, name, headers=headers, pause=0.1) for name in TRANSPORTS for _ in range(each)
     ]
-    tasks = [asyncio.create_task(each.run()) for each in followers]
-    try:
+    async with running(followers):
         yield followers
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def on_air(followers: Sequence[Follower]) -> None:

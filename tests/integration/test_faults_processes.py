@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.audit import TRANSPORTS, Audit, Follower, Row, audit
+from tests.integration.audit import TRANSPORTS, Audit, Follower, Row, audit, running
 from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
 from tests.servers import processes
@@ -55,13 +55,8 @@ def other(fresh: Database) -> Any:
 async def following(urls: Sequence[str] | str, start: str, each: int, **more: Any) -> AsyncIterator[list[Follower]]:
     """Run so many followers of every transport."""
     followers = [Follower(urls, GROUPS, start, name, pause=0.05, **more) for name in TRANSPORTS for _ in range(each)]
-    tasks = [asyncio.create_task(each.run()) for each in followers]
-    try:
+    async with running(followers):
         yield followers
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def rows(database: Database) -> list[Row]:

@@ -7,12 +7,12 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.integration.audit import Follower, audit, committed
+from tests.integration.audit import Follower, audit, committed, running
 from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
 from tests.servers import faults, processes
@@ -38,18 +38,6 @@ def bound(slow: int) -> int:
     """
     window = SETTINGS["WINDOW_BYTES"] + SETTINGS["WINDOW_EVENTS"] * 1024
     return window + slow * 4 * (SETTINGS["BUFFER_BYTES"] + 65_536) + SLACK
-
-
-@contextlib.asynccontextmanager
-async def running(followers: Sequence[Follower]) -> AsyncIterator[None]:
-    """Run clients."""
-    tasks = [asyncio.create_task(each.run()) for each in followers]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Peak:

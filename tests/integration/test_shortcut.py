@@ -13,7 +13,7 @@ import pytest
 import websockets
 
 from livepush import shortcut
-from tests.integration.audit import Follower, audit, committed
+from tests.integration.audit import Follower, audit, committed, running
 from tests.integration.clients import eventually
 from tests.servers import processes
 from tests.servers.fresh import Database
@@ -62,18 +62,13 @@ async def followed(server: processes.Server, database: Database, elsewhere: Publ
     """Follow a group by every transport; return how many connections had a short way. The audit must be clean."""
     start = elsewhere.position()
     followers = [Follower(server.url, ["board"], start, each) for each in TRANSPORTS]
-    tasks = [asyncio.create_task(each.run()) for each in followers]
-    try:
+    async with running(followers):
         await eventually(lambda: asyncio.to_thread(lambda: server.holds() >= len(followers)))
         for number in range(20):
             await asyncio.to_thread(elsewhere.send, "board", "moved", {"n": number, "x": "é" * 10 ** (number % 5)})
         for each in followers:
             await each.until(database.head())
         short = server.stats()["short"]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
     found = audit(committed(database), followers)
     assert found.clean, found
     return int(short)

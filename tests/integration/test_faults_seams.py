@@ -586,7 +586,7 @@ async def test_a_log_that_is_pruned_while_it_is_replayed_is_served_whole_or_rese
 async def test_clients_that_move_to_a_process_that_knows_less_miss_nothing(
     other_is: str, database: Database, elsewhere: Publisher, figures: Figures
 ) -> None:
-    settings = SILENT if other_is == "behind" else {}
+    settings = {**SILENT, "MAX_WAIT": 2} if other_is == "behind" else {}
     with (
         processes.server("uvicorn", database) as ahead,
         processes.server("uvicorn", database, settings) as other,

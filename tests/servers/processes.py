@@ -69,7 +69,7 @@ class Server:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}"
-        self._env = env
+        self._env = {**env, "LIVEPUSH_TEST_RUNSERVER": "1"} if kind == "runserver" else env
         self._application = application
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = None

@@ -54,6 +54,7 @@ def turn(system: System, clients: int, sizes: Sizes, redis: str, databases: Data
             migrate(env)
         server = stack.enter_context(running(system, env))
         with publisher(system, server.env) as sender:
+            time.sleep(SETTLED if system.settles else 0)
             return measured(system, server, sender, clients, sizes)
 
 
@@ -296,7 +297,7 @@ def resumed(system: System, clients: int, redis: str, databases: Databases, behi
         crowd.answer("close")
         time.sleep(1)
         crowd.answer("clear")
-        time.sleep(SETTLED if system.together else 0)
+        time.sleep(SETTLED if system.settles else 0)
         quiet, since = statements(database), time.time()
         time.sleep(4)
         rate = (statements(database) - quiet) / (time.time() - since)

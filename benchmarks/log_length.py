@@ -58,7 +58,7 @@ def grow(database: Database, first: int, last: int) -> None:
 def operations(rows: int) -> dict[str, Callable[[], object]]:
     """Return what to measure in a log of some length, each under its name."""
     import livepush
-    from livepush import log
+    from livepush import log, pruning
     from livepush.models import Event
 
     using = "default"
@@ -74,7 +74,7 @@ def operations(rows: int) -> dict[str, Callable[[], object]]:
     def prune() -> int:
         floor = log.state(using).floor
         oldest = Event.objects.filter(position=floor + 100).values_list("created", flat=True).get()
-        return log.prune(using, oldest + timedelta(microseconds=1))
+        return pruning.prune(using, oldest + timedelta(microseconds=1))
 
     def settle() -> list[object]:
         log.append(["order:1"], "moved", '"new"', None, using)

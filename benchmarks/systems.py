@@ -34,6 +34,8 @@ class System:
     """Whether it needs PostgreSQL."""
     together: bool = False
     """Whether it can send several events in one transaction."""
+    settles: bool = False
+    """Whether its server does more in the first half minute than later, which is waited for."""
     most_clients: int = 4000
 
     @property
@@ -86,6 +88,7 @@ def livepush(kind: str, transport: str, ephemeral: bool = False) -> System:
         env={**LAYER, "DJANGO_SETTINGS_MODULE": "tests.settings", **({"BENCH_EPHEMERAL": "1"} if ephemeral else {})},
         database=True,
         together=not ephemeral,
+        settles=True,
     )  # fmt: skip
 
 

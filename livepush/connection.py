@@ -135,7 +135,7 @@ class Connection:
     def say(self, frames: Frames) -> None:
         """Write what livepush itself says, behind the events that came before."""
         if self.state is State.LIVE and self._task is None:
-            self._take(Joined(frames))
+            self._take(Joined(frames, self.hub.loop.time()))
         elif self.state is not State.CLOSED:
             self._aside += frames  # apart from the buffer, which may be dropped
             if sum(map(len, self._aside)) > self.hub.options.buffer_bytes:
@@ -195,7 +195,7 @@ class Connection:
             self.cursor = self.hub.number
             if self._transport is not None and shortcut.takes(self._transport):
                 self._transport.write(joined.raw)
-                self._last_write = self.hub.loop.time()
+                self._last_write = joined.time
             else:
                 self._spawn(self._write(joined.frames))
             return
@@ -263,13 +263,14 @@ class Connection:
                 await self._replay_page()
 
     async def _replay_page(self) -> None:
-        page = await self.hub.page(self.groups, self.cursor)
+        groups = dict(self.groups)  # of now: what is on its way when one is dropped still comes, before the reply
+        page = await self.hub.page(groups, self.cursor)
         if page.state.position.epoch != self.epoch:
             await self.hub.refresh()
         elif page.state.floor > self.cursor:
             await self._reset("pruned")
         else:
-            for frames in self._chunks(page.events):
+            for frames in self._chunks(page.events, groups):
                 await self._write_timed(frames)
             self.cursor = page.upto
 
@@ -282,11 +283,18 @@ class Connection:
         self._busy_since = self.hub.loop.time()
         await self._write(frames)
 
-    def _chunks(self, events: Iterable[Event]) -> Iterator[Frames]:
-        """Yield the frames of a replay in writes of a bounded size."""
+    def _chunks(self, events: Iterable[Event], groups: dict[str, int]) -> Iterator[Frames]:
+        """Yield the frames of a replay in writes of a bounded size.
+
+        The event at the cursor, whatever its group, is there for comparison: the client has had it, or all of its send.
+        """
         parts: list[str] = []
         room = self.hub.options.buffer_bytes
-        wanted = (event for event in events if (event.number or 0) > self.groups.get(event.group, LARGEST_NUMBER))
+        wanted = (
+            event
+            for event in events
+            if event.number == self.cursor or (event.number or 0) > groups.get(event.group, LARGEST_NUMBER)
+        )
         for event in once_a_send(wanted, self.cursor):
             parts.append(encode(event, self.epoch, self.format))
             room -= len(parts[-1])

@@ -319,7 +319,7 @@ class Hub:
                 expected = self._continue(news, expected)
         self._route(news)
         if ephemeral:
-            self._fan_out(Round(self.epoch, ephemeral, ephemeral=True))
+            self._fan_out(Round(self.epoch, ephemeral, self.loop.time(), ephemeral=True))
         if self._early:
             self.loop.call_later(GAP_PATIENCE, self._mend_gap)
 
@@ -358,7 +358,8 @@ class Hub:
             self._last = run[-1]
             self.number = self._last.number or self.number
             self.window.extend(run)
-            self._fan_out(Round(self.epoch, (event for event in run if event.group in self.routes)))
+            heard = (event for event in run if event.group in self.routes)
+            self._fan_out(Round(self.epoch, heard, self.loop.time()))
 
     def _fan_out(self, round: Round) -> None:
         for groups, subscribers in self._audiences(tuple(round.by_group)).items():
@@ -472,7 +473,7 @@ class Hub:
         if found is None:
             tells = format in (Format.TEXT, Format.ARRAY) or self.position != self._told
             frames = own("position", format, position=self.position) if tells else (HEARTBEAT,)
-            found = self._heartbeats[format] = Joined(frames)
+            found = self._heartbeats[format] = Joined(frames, self.loop.time())
         return found
 
     async def _beat_on(self) -> None:

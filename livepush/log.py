@@ -1,4 +1,4 @@
-"""The ordered log: append in the caller's transaction, settle after commit, read after a position, prune.
+"""The ordered log: append in the caller's transaction, settle after commit, read after a position.
 
 A row has no position while its transaction is open. Settle gives positions to rows that are committed, under one
 lock that nobody waits for: whoever finds it taken leaves, and the holder looks again after it has let go.
@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from django.db import Error, connections, transaction
+from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Max, Min, QuerySet
-from django.db.models.functions import Now
-from django.utils import timezone
 
-from livepush import postgresql
+from livepush import databases, postgresql
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Batch, Page, Position, State, timestamp
 from livepush.wire import Event as WireEvent
@@ -28,10 +25,6 @@ BATCH = 500
 """The most events that one pass settles."""
 PASSES = 20
 """The most passes that one caller makes."""
-TIME_LIMIT_MS = 10_000
-"""How long the database lets one of settle's statements take, and settle's process be silent under the lock."""
-MISDATED = timedelta(hours=1)
-"""An event that is dated further ahead was made while a clock was wrong."""
 _KNOWN_GROUPS = 50_000
 
 
@@ -62,7 +55,7 @@ class Appended(NamedTuple):
 
 def append(groups: Sequence[str], type: str, data: str, key: str | None, using: str) -> None:
     """Write one row for each group in the caller's transaction, with one statement that locks nothing else."""
-    shared = {"type": type, "data": data, "key": key, "created": _time_of_sending(connections[using])}
+    shared = {"type": type, "data": data, "key": key, "created": databases.time_of_sending(connections[using])}
     if len(groups) == 1:
         Event(group=groups[0], **shared).save(using=using, force_insert=True)  # no transaction of its own
         return
@@ -112,7 +105,7 @@ def state(using: str) -> State:
         cursor.execute(_state_sql(connections[using]))
         row = cursor.fetchone()
     if row is None:
-        _make_head(using)
+        make_head(using)
         return state(using)
     return State(Position(row[0], row[1]), row[2], bool(row[3]))
 
@@ -126,14 +119,15 @@ def read(
     most_bytes: int = 1_048_576,
 ) -> Page:
     """Return the events of some groups (``None``: of all) with numbers in ``(after, upto]``, in order; one more
-    than ``limit`` at most, and one more than ``most_bytes`` of data hold.
+    than ``limit`` at most, and one more than ``most_bytes`` of data hold. Of some groups, the one at ``after`` comes
+    first where a send may go on behind it, whatever its group.
 
     ``upto`` must not be beyond the head as it was before. The page is read before the state: where the state's
     floor is above ``after``, or its epoch is another, the page may have holes and must not be served.
     """
     if groups is None:
         events = Event.objects.using(using).filter(position__gt=after, position__lte=upto).order_by("position")
-        some = _wire_events(events[: limit + 1])
+        some = wire_events(events[: limit + 1])
     else:
         some = _events_of_groups(using, groups, after, upto, limit + 1)
     found, full = _up_to_bytes(some, after, most_bytes)
@@ -141,10 +135,12 @@ def read(
     end = (found[-1].number or after) if full else max(after, upto)
     if full and groups is None and found[-1].send is not None:
         # What one send made is routed in one go, so that a reader of several of its groups is offered it once.
-        found += _rest_of_send(events, found[-1])
+        found += rest_of_send(events, found[-1])
         end = found[-1].number or end
     if groups is not None:  # compared again: a database may hold names for equal that are not
-        found = [event for event in found if event.group in groups]
+        found = [event for event in found if event.group in groups or event.number == after]
+        if found and found[0].send is not None and found[0].number != after:
+            found[:0] = wire_events(Event.objects.using(using).filter(position=after))
     return Page(tuple(found), end, state(using))
 
 
@@ -158,7 +154,7 @@ def _events_of_groups(using: str, groups: Collection[str], first: int, last: int
             yield WireEvent(number, group, type, data, timestamp(created), send)
     else:
         events = Event.objects.using(using).filter(position__gte=first, position__lte=last, group__in=groups)
-        yield from _wire_events(events.order_by("position")[:most])
+        yield from wire_events(events.order_by("position")[:most])
 
 
 def _up_to_bytes(events: Iterable[WireEvent], after: int, most: int) -> tuple[list[WireEvent], bool]:
@@ -176,11 +172,11 @@ def _up_to_bytes(events: Iterable[WireEvent], after: int, most: int) -> tuple[li
     return found, False
 
 
-def _rest_of_send(events: QuerySet[Event], last: WireEvent) -> list[WireEvent]:
+def rest_of_send(events: QuerySet[Event], last: WireEvent) -> list[WireEvent]:
     rest: list[WireEvent] = []
     send = last.send
     while last.send == send:
-        following = list(_wire_events(events.filter(position__gt=last.number)[:BATCH]))
+        following = list(wire_events(events.filter(position__gt=last.number)[:BATCH]))
         if not following:
             break
         rest += takewhile(lambda event: event.send == send, following)
@@ -188,70 +184,10 @@ def _rest_of_send(events: QuerySet[Event], last: WireEvent) -> list[WireEvent]:
     return rest
 
 
-def _wire_events(rows: QuerySet[Event]) -> Iterator[WireEvent]:
+def wire_events(rows: QuerySet[Event]) -> Iterator[WireEvent]:
     fields = ("position", "group", "type", "data", "created", "send")
     for number, group, type, data, created, send in rows.values_list(*fields):
         yield WireEvent(number, group, type, data, timestamp(created), send)
-
-
-def prune(using: str, before: datetime, batch: int = 1000) -> int:
-    """Delete the oldest events, made before a time; return how many, at most ``batch`` and the rest of one send.
-
-    ``before`` is this host's time, and the database's where its clock is behind: the age of an event is never more
-    than both of them say. Only a prefix of the positions goes, and the floor moves in the same transaction. An event
-    that is dated in the future goes with a later one that is old. Returns 0 also when another process is pruning.
-    """
-    _make_head(using)
-    with _own_transaction(using) as connection:
-        floor = _lock_floor(using)
-        if floor is None:
-            return 0
-        now = timezone.now()
-        ahead = _ahead_of_database(connection, now)
-        doomed = _old(using, floor, before - ahead, now - ahead + MISDATED, batch)
-        if not doomed:
-            return 0
-        last = _end_of_send(using, doomed[-1])
-        LogFloor.objects.using(using).filter(pk=1).update(position=last)
-        rows = Event.objects.using(using).filter(position__gt=floor, position__lte=last)
-        rows._raw_delete(using)  # no signals, no cascade: one statement
-        return len(doomed) + last - doomed[-1]
-
-
-def _end_of_send(using: str, position: int) -> int:
-    """Return the last position that one send has: who is in the midst of it is offered the event once.
-
-    The rest of it is as old as its first.
-    """
-    rows = Event.objects.using(using).order_by("position")
-    last = next(_wire_events(rows.filter(position=position)))
-    if last.send is None:
-        return position
-    rest = _rest_of_send(rows, last)
-    return rest[-1].number or position if rest else position
-
-
-def _old(using: str, floor: int, before: datetime, future: datetime, most: int) -> list[int]:
-    """Return the first positions behind the floor, up to the last before any that is recent."""
-    doomed: list[int] = []
-    misdated: list[int] = []
-    for position, created in _dates(using, floor, most):
-        if before <= created <= future or len(doomed) >= most:
-            break
-        misdated.append(position)
-        if created < before:
-            doomed += misdated
-            misdated.clear()
-    return doomed[:most]
-
-
-def _dates(using: str, after: int, page: int) -> Iterator[tuple[int, datetime]]:
-    """Yield positions and dates from the oldest event on, read in pages."""
-    rows = Event.objects.using(using).order_by("position").values_list("position", "created")
-    while found := list(rows.filter(position__gt=after)[:page]):
-        for position, created in found:
-            after = position or after
-            yield after, created
 
 
 def new_epoch(using: str, known: Position, diverged: bool = False) -> bool:
@@ -278,13 +214,13 @@ def _settle_batch(using: str) -> tuple[Batch | None, bool]:
     connection = connections[using]
     if postgresql.takes(connection):
         return _settle_batch_by_scripts(connection)
-    with _own_transaction(using, durable=True):
+    with databases.own_transaction(using, durable=True):
         head = _lock_head(using)
         batch = None if head is None else _settle_rows(connection, *head, _waiting_rows(using))[0]
     if batch is not None:
         _remember_groups(using, batch)
         return batch, _something_waits(using)
-    return _settle_batch(using) if _make_head(using) else (None, False)
+    return _settle_batch(using) if make_head(using) else (None, False)
 
 
 def _settle_rows(connection: BaseDatabaseWrapper, epoch: str, last: int, rows: list[Row]) -> tuple[Batch, bool]:
@@ -301,62 +237,6 @@ def _settle_rows(connection: BaseDatabaseWrapper, epoch: str, last: int, rows: l
     return batch, more
 
 
-@contextmanager
-def _own_transaction(using: str, durable: bool = False) -> Iterator[BaseDatabaseWrapper]:
-    """Open a READ COMMITTED transaction with time limits, whatever the project's defaults are.
-
-    SKIP LOCKED and ON CONFLICT raise serialization errors in PostgreSQL's REPEATABLE READ, and MariaDB's blocks
-    inserts. The limits let the server take the lock from a process that was stopped while it held it. SQLite has no
-    such limit: until the process goes on or ends, writers fail with "database is locked". Inside a transaction of
-    the caller's, which only a ``TestCase`` has here, it is a savepoint.
-    """
-    connection = connections[using]
-    own = not connection.in_atomic_block
-    with _session_limits(connection, own), transaction.atomic(using=using, durable=durable):
-        if own:
-            _set_up_transaction(connection)
-        yield connection
-
-
-def _set_up_transaction(connection: BaseDatabaseWrapper) -> None:
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "; ".join(["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", *postgresql.limits(TIME_LIMIT_MS)])
-            )
-    elif connection.vendor == "mysql" and getattr(connection, "isolation_level", None) != "read committed":
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-    elif connection.vendor == "sqlite":
-        # A transaction that reads first and writes later fails at once where another has written in between.
-        LogHead.objects.using(connection.alias).filter(pk=0).update(position=0)
-
-
-@contextmanager
-def _session_limits(connection: BaseDatabaseWrapper, own: bool) -> Iterator[None]:
-    """Limit a session on MariaDB and MySQL, which know no limits for one transaction; put the caller's back.
-
-    MySQL limits silence alone; MariaDB limits statements too.
-    """
-    if connection.vendor != "mysql" or not own:
-        yield
-        return
-    limits = {"wait_timeout": max(1, TIME_LIMIT_MS // 1000)}
-    if getattr(connection, "mysql_is_mariadb", False):
-        limits["max_statement_time"] = limits["wait_timeout"]
-    with connection.cursor() as cursor:
-        saved = [f"@livepush_{name} = @@SESSION.{name}" for name in limits]
-        cursor.execute("SET " + ", ".join(saved + [f"SESSION {name} = {limit}" for name, limit in limits.items()]))
-    try:
-        yield
-    finally:
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SET " + ", ".join(f"SESSION {name} = @livepush_{name}" for name in limits))
-        except Error:
-            connection.close()  # it is dead, or would keep the limits
-
-
 def _lock_head(using: str) -> tuple[str, int] | None:
     heads = LogHead.objects.using(using).filter(pk=1)
     if connections[using].features.has_select_for_update_skip_locked:
@@ -364,15 +244,7 @@ def _lock_head(using: str) -> tuple[str, int] | None:
     return heads.values_list("epoch", "position").first()
 
 
-def _lock_floor(using: str) -> int | None:
-    floors = LogFloor.objects.using(using).filter(pk=1)
-    if connections[using].features.has_select_for_update_skip_locked:
-        floors = floors.select_for_update(skip_locked=True)
-    floor = floors.first()
-    return None if floor is None else floor.position
-
-
-def _make_head(using: str) -> bool:
+def make_head(using: str) -> bool:
     """Begin the log's first epoch, or after a flush the next, where there is no head; return whether so.
 
     The floor too, where it is missing. Outside of settle's transaction, or two of them would wait for each other.
@@ -382,7 +254,7 @@ def _make_head(using: str) -> bool:
         if cursor.fetchone() is not None:
             return False
     heads, floors = LogHead.objects.using(using), LogFloor.objects.using(using)
-    with _own_transaction(using):
+    with databases.own_transaction(using):
         head, floor = heads.filter(pk=1).first(), floors.filter(pk=1).first()
         ends = Event.objects.using(using).aggregate(first=Min("position"), last=Max("position"))
         last = max(ends["last"] or 0, floor.position if floor else 0, head.position if head else 0)
@@ -390,34 +262,6 @@ def _make_head(using: str) -> bool:
         floors.bulk_create([LogFloor(pk=1, position=first - 1)], ignore_conflicts=True)
         heads.bulk_create([LogHead(pk=1, epoch=_new_epoch(), position=last)], ignore_conflicts=True)
     return True
-
-
-class _DatabaseTime(Now):
-    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        # What Now() takes is in the session's time zone, which Django leaves as it is and does not store in.
-        zone = connection.timezone or timezone.get_default_timezone()
-        offset = datetime.now(zone).utcoffset() or timedelta()
-        template = f"UTC_TIMESTAMP(6) + INTERVAL {int(offset.total_seconds())} SECOND"
-        return self.as_sql(compiler, connection, template=template, **context)
-
-
-def _time_of_sending(connection: BaseDatabaseWrapper) -> datetime | Now:
-    """Return the time by the one clock that all hosts share; SQLite has none but its host's."""
-    return timezone.now() if connection.vendor == "sqlite" else _DatabaseTime()
-
-
-def _ahead_of_database(connection: BaseDatabaseWrapper, now: datetime) -> timedelta:
-    """Return how far this host's clock is ahead of the database's; zero where it is behind, or the same."""
-    clocks = {
-        "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
-        "mysql": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000",
-    }
-    if connection.vendor not in clocks:
-        return timedelta()
-    with connection.cursor() as cursor:
-        cursor.execute(clocks[connection.vendor])
-        ((seconds,),) = cursor.fetchall()
-    return timedelta(seconds=max(0.0, now.timestamp() - float(seconds)))
 
 
 def _new_epoch() -> str:
@@ -545,7 +389,7 @@ def _settle_batch_by_scripts(connection: BaseDatabaseWrapper) -> tuple[Batch | N
         heads, rows = postgresql.run(
             connection,
             postgresql.BEGIN,
-            *postgresql.limits(TIME_LIMIT_MS),
+            *postgresql.limits(databases.TIME_LIMIT_MS),
             postgresql.LOCK,
             postgresql.WAITING,
             params=[BATCH],
@@ -564,7 +408,7 @@ def _settle_batch_by_scripts(connection: BaseDatabaseWrapper) -> tuple[Batch | N
     if heads:
         _remember_groups(using, batch)
         return batch, more
-    if not there and _make_head(using):
+    if not there and make_head(using):
         return _settle_batch_by_scripts(connection)
     return None, False
 

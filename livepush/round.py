@@ -13,8 +13,10 @@ Frames = Sequence[bytes | str]
 class Joined:
     """Frames that go out in one write."""
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: Frames, now: float) -> None:
         self.frames = frames
+        self.time = now
+        """When they were made (the loop's time): one number for all their readers, where each would have its own."""
         self.size = sum(map(len, frames))
         """Their length, together."""
 
@@ -27,8 +29,10 @@ class Joined:
 class Round:
     """What is routed in one go: each event is encoded once for each format, each set of groups joined once."""
 
-    def __init__(self, epoch: str, events: Iterable[Event], ephemeral: bool = False) -> None:
+    def __init__(self, epoch: str, events: Iterable[Event], now: float, ephemeral: bool = False) -> None:
         self.epoch = epoch
+        self.time = now
+        """When it is routed (the loop's time)."""
         self.ephemeral = ephemeral
         self.by_group: dict[str, list[tuple[int, Event]]] = {}
         for place, event in enumerate(events):
@@ -37,7 +41,7 @@ class Round:
 
     def joined(self, groups: Sequence[str], format: Format) -> Joined:
         """Return the frames that bring the events of some groups, in order, each send once."""
-        return Joined(join([self._encode(*event, format) for event in self._of(groups)], format))
+        return Joined(join([self._encode(*event, format) for event in self._of(groups)], format), self.time)
 
     def _of(self, groups: Sequence[str]) -> list[tuple[int, Event]]:
         if len(groups) == 1:

@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.utils import timezone
 
-from livepush import layer, log, publishing, sockets
+from livepush import layer, log, pruning, publishing, sockets
 from livepush.conf import get_settings
 from livepush.connection import FAREWELL
 from livepush.hub import Hub, Options
@@ -52,7 +52,7 @@ class DatabaseLog:
         return with_database(lambda: log.read(self._using, groups, after, upto, limit, most_bytes))
 
     def prune(self) -> int:
-        return with_database(lambda: log.prune(self._using, timezone.now() - self._retention))
+        return with_database(lambda: pruning.prune(self._using, timezone.now() - self._retention))
 
     def new_epoch(self, known: Position, diverged: bool) -> bool:
         return with_database(lambda: log.new_epoch(self._using, known, diverged))

@@ -91,22 +91,23 @@ class Window:
         return found if found is not None and found.number == number else None
 
     def after(self, groups: Collection[str], number: int, most_bytes: int) -> list[Event] | None:
-        """Return the events of some groups from ``number`` on (that one included), in order: all of them, or the
-        first behind it, up to the one that takes their data over a size.
+        """Return the events of some groups behind ``number``, in order: all of them, or the first, up to the one that
+        takes their data over a size. The event at ``number`` comes before them, whatever its group.
 
         ``None`` where the window does not reach back that far.
         """
         if number < self.start:
             return None
-        columns = [column.since(number) for group in groups if (column := self._by_group.get(group)) is not None]
+        columns = [column.since(number + 1) for group in groups if (column := self._by_group.get(group)) is not None]
         events = columns[0] if len(columns) == 1 else merge(*columns)  # by their numbers, which differ
-        found: list[Event] = []
+        at = self.at(number)
+        found = [at] if at is not None else []
         size = 0
         for event in events:
             if size > most_bytes:
                 break
             found.append(event)
-            size += len(event.data) if event.number != number else 0  # that one is there for comparison alone
+            size += len(event.data)
         return found
 
     def _drop_oldest(self) -> int | None:

@@ -141,9 +141,12 @@ class Query(NamedTuple):
     wait: float
 
 
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
 def dumps(value: Any) -> str:
     """Encode what livepush itself says as compact JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _encoder.encode(value)  # json.dumps makes an encoder each time
 
 
 def timestamp(when: datetime) -> str:
@@ -444,9 +447,9 @@ class Page(NamedTuple):
 def once_a_send(events: Iterable[Event], after: int) -> Iterator[Event]:
     """Yield the events behind ``after``, the first of each send alone.
 
-    ``events`` are in order, of the groups of one reader, and begin with the one at ``after`` if that is among
-    them: what was sent to several groups has contiguous numbers, so the event at the cursor tells whether the
-    reader has had the rest.
+    ``events`` are in order, of the groups of one reader, and begin with the one at ``after``, whatever its group: what
+    was sent to several groups has contiguous numbers, and no cursor lies among them but that of a reader who has had
+    the event there.
     """
     last: int | None = None
     for event in events:

@@ -12,7 +12,7 @@ from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.utils import timezone
 
 import livepush
-from livepush import log, postgresql
+from livepush import databases, log, postgresql, pruning
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Position, once_a_send
 from tests.conftest import ALIASES, Thread, append, events_of, kind, settle
@@ -157,7 +157,7 @@ def test_prune_deletes_the_oldest_and_moves_the_floor(using):
     settle(using)
     Event.objects.using(using).filter(position__lte=6).update(created=timezone.now() - timedelta(days=8))
     before = timezone.now() - timedelta(days=7)
-    assert [log.prune(using, before, batch=4) for _ in range(3)] == [4, 2, 0]
+    assert [pruning.prune(using, before, batch=4) for _ in range(3)] == [4, 2, 0]
     assert [event.number for event in events_of(using)] == [7, 8, 9, 10]
     assert log.state(using).floor == 6
 
@@ -167,14 +167,14 @@ def test_prune_deletes_a_prefix_alone(using):
         append(using)
     settle(using)
     Event.objects.using(using).filter(position__in=[1, 3]).update(created=timezone.now() - timedelta(days=8))
-    assert log.prune(using, timezone.now() - timedelta(days=7)) == 1
+    assert pruning.prune(using, timezone.now() - timedelta(days=7)) == 1
     assert [event.number for event in events_of(using)] == [2, 3, 4]
 
 
 def test_prune_leaves_what_is_not_settled(using):
     append(using)
     Event.objects.using(using).update(created=timezone.now() - timedelta(days=8))
-    assert log.prune(using, timezone.now()) == 0
+    assert pruning.prune(using, timezone.now()) == 0
     assert len(settle(using)) == 1
 
 
@@ -208,7 +208,7 @@ def test_prune_deletes_nothing_early_where_a_host_has_the_wrong_time(concurrent,
     settle(concurrent)
     wrong = timezone.now() + timedelta(days=days)
     monkeypatch.setattr(timezone, "now", lambda: wrong)
-    assert log.prune(concurrent, timezone.now() - timedelta(days=7)) == 0
+    assert pruning.prune(concurrent, timezone.now() - timedelta(days=7)) == 0
 
 
 def test_prune_deletes_nothing_early_where_the_database_has_the_wrong_time(concurrent, monkeypatch):
@@ -218,7 +218,7 @@ def test_prune_deletes_nothing_early_where_the_database_has_the_wrong_time(concu
     now = timezone.now() - timedelta(days=8)
     date(concurrent, {1: 8 - 3})
     monkeypatch.setattr(timezone, "now", lambda: now)
-    assert log.prune(concurrent, now - timedelta(days=2)) == 0
+    assert pruning.prune(concurrent, now - timedelta(days=2)) == 0
 
 
 def test_prune_passes_over_events_that_are_dated_in_the_future(using):
@@ -227,10 +227,10 @@ def test_prune_passes_over_events_that_are_dated_in_the_future(using):
     settle(using)
     date(using, {1: -3000, 2: -3000, 3: 8, 4: -3000, 5: 0, 6: 8})
     week = timezone.now() - timedelta(days=7)
-    assert [log.prune(using, week, batch=2) for _ in range(3)] == [2, 1, 0]
+    assert [pruning.prune(using, week, batch=2) for _ in range(3)] == [2, 1, 0]
     assert log.state(using).floor == 3
     date(using, {5: 8})
-    assert log.prune(using, week) == 3
+    assert pruning.prune(using, week) == 3
     assert log.state(using).floor == 6
 
 
@@ -240,7 +240,7 @@ def test_prune_finds_what_is_old_behind_more_misdated_events_than_a_batch(using)
     settle(using)
     date(using, {**dict.fromkeys(range(1, 8), -3000), 8: 8})
     week = timezone.now() - timedelta(days=7)
-    assert [log.prune(using, week, batch=3) for _ in range(4)] == [3, 3, 2, 0]
+    assert [pruning.prune(using, week, batch=3) for _ in range(4)] == [3, 3, 2, 0]
     assert [event.number for event in events_of(using, after=8)] == [9, 10]
 
 
@@ -249,7 +249,7 @@ def test_an_event_that_is_dated_in_the_past_takes_no_newer_one_with_it(using):
         append(using)
     settle(using)
     date(using, {3: 4000})
-    assert log.prune(using, timezone.now() - timedelta(days=7)) == 0
+    assert pruning.prune(using, timezone.now() - timedelta(days=7)) == 0
     assert [event.number for event in events_of(using)] == [1, 2, 3, 4]
 
 
@@ -272,7 +272,7 @@ def test_positions_go_on_behind_what_was_pruned_where_the_head_is_missing(using)
     for _ in range(3):
         append(using)
     settle(using)
-    assert log.prune(using, timezone.now() + timedelta(days=1)) == 3
+    assert pruning.prune(using, timezone.now() + timedelta(days=1)) == 3
     LogHead.objects.using(using).all().delete()
     state = log.state(using)
     assert (state.floor, state.position.number) == (3, 3)
@@ -287,7 +287,7 @@ def test_a_missing_floor_lies_before_the_oldest_event_that_is_there(using, prune
     settle(using)
     epoch = log.state(using).position.epoch
     date(using, dict.fromkeys(range(1, pruned + 1), 8))
-    assert log.prune(using, timezone.now() - timedelta(days=7)) == pruned
+    assert pruning.prune(using, timezone.now() - timedelta(days=7)) == pruned
     LogFloor.objects.using(using).all().delete()
     state = log.state(using)
     assert (state.position, state.floor) == (Position(epoch, 4), pruned)
@@ -451,7 +451,7 @@ def test_concurrent_settles_give_each_event_one_position(concurrent):
 def test_concurrent_prunes_do_not_hold_each_other_up(concurrent):
     append(concurrent)
     settle(concurrent)
-    log.prune(concurrent, timezone.now() - timedelta(days=1))
+    pruning.prune(concurrent, timezone.now() - timedelta(days=1))
     held, go = threading.Event(), threading.Event()
 
     def hold():
@@ -462,10 +462,10 @@ def test_concurrent_prunes_do_not_hold_each_other_up(concurrent):
 
     thread = Thread(hold)
     assert held.wait(20)
-    assert log.prune(concurrent, timezone.now() + timedelta(days=1)) == 0
+    assert pruning.prune(concurrent, timezone.now() + timedelta(days=1)) == 0
     go.set()
     thread.join()
-    assert log.prune(concurrent, timezone.now() + timedelta(days=1)) == 1
+    assert pruning.prune(concurrent, timezone.now() + timedelta(days=1)) == 1
 
 
 def test_settle_gives_the_callers_session_back_as_it_was(concurrent):
@@ -490,9 +490,9 @@ def test_settle_gives_the_callers_session_back_as_it_was(concurrent):
                 cursor.execute(change.format(name))
         append(concurrent)
         assert len(settle(concurrent)) == 1
-        log.prune(concurrent, timezone.now())
+        pruning.prune(concurrent, timezone.now())
         found = limits()
-        with pytest.raises(IntegrityError), log._own_transaction(concurrent):
+        with pytest.raises(IntegrityError), databases.own_transaction(concurrent):
             assert limits() != found
             raise IntegrityError
         return [found, limits()]
@@ -501,7 +501,7 @@ def test_settle_gives_the_callers_session_back_as_it_was(concurrent):
 
 
 def test_the_lock_is_taken_from_a_process_that_falls_silent_while_it_holds_it(concurrent, monkeypatch):
-    monkeypatch.setattr(log, "TIME_LIMIT_MS", 1000)
+    monkeypatch.setattr(databases, "TIME_LIMIT_MS", 1000)
     append(concurrent)
     log.state(concurrent)
     held, go = threading.Event(), threading.Event()
@@ -539,7 +539,7 @@ def test_on_sqlite_nothing_fails_for_a_lock_where_transactions_begin_without_one
         for _ in range(25):
             append(using)
             settle(using)
-            log.prune(using, timezone.now() - timedelta(days=7))
+            pruning.prune(using, timezone.now() - timedelta(days=7))
             LogFloor.objects.using(using).all().delete()
             LogHead.objects.using(using).all().delete()
 
@@ -555,7 +555,7 @@ def test_prune_never_parts_what_one_send_made(using):
     settle(using)
     later = timezone.now() + timedelta(hours=1)
     Event.objects.using(using).update(created=timezone.now() - timedelta(days=9))
-    assert log.prune(using, later - timedelta(hours=2), batch=1) == 3
+    assert pruning.prune(using, later - timedelta(hours=2), batch=1) == 3
     assert log.state(using).floor == 3
     assert [event.number for event in events_of(using)] == [4]
 

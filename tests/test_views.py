@@ -10,7 +10,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 import livepush
-from livepush import log
+from livepush import log, pruning
 from livepush.models import Event
 from tests.conftest import append, settle
 
@@ -85,7 +85,7 @@ def test_a_pruned_position_gets_a_reset(client):
         append("default", "board")
     settle("default")
     Event.objects.filter(position__lte=2).update(created=timezone.now() - timedelta(days=8))
-    log.prune("default", timezone.now() - timedelta(days=7))
+    pruning.prune("default", timezone.now() - timedelta(days=7))
     answer = client.get(URL, {"group": "board", "since": since}).json()
     assert (answer["events"], answer["reset"], answer["position"][-2:]) == ([], True, "-3")
 

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
+from django.http import HttpRequest
+
 from livepush import auth, groups, runtime, sockets
 from livepush.conf import get_settings
 from livepush.connection import FAREWELL, Connection, Reason
@@ -62,14 +64,17 @@ def refusing(endpoint: Endpoint) -> Endpoint:
 async def enter(scope: Scope) -> Entry:
     """Check the query, find out who comes, what they may read, and where their stream begins.
 
-    Raises WireError: the query is malformed, nothing is granted, or the log can't be read now.
+    Raises WireError: a WebSocket of a foreign origin, the query is malformed, nothing is granted, or the log can't be
+    read now.
     """
     request = auth.request_of(scope)
+    if scope["type"] == "websocket":
+        auth.check_origin(request)
     query = parse_query(
         scope.get("query_string", b""), request.headers.get("Last-Event-ID", ""), get_settings().MAX_GROUPS
     )
     try:
-        admission = await admit(scope, query.groups)
+        admission = await admit(scope, request, query.groups)
         auth.check_granted(admission)
         hub = await runtime.get_hub()
         cursor, lost = await hub.admit(query.since)
@@ -83,9 +88,8 @@ async def enter(scope: Scope) -> Entry:
     return Entry(hub, query, admission, cursor, lost)
 
 
-async def admit(scope: Scope, names: tuple[str, ...], right: str = groups.READ) -> auth.Admission:
+async def admit(scope: Scope, request: HttpRequest, names: tuple[str, ...], right: str = groups.READ) -> auth.Admission:
     """Return who came and which of the groups they may read (or send to)."""
-    request = auth.request_of(scope)
     view = auth.handshake(request)
     user, granted, questions = await runtime.in_thread(lambda: auth.admit_sync(scope, request, view, names, right))
     return auth.admission(user, names, granted | await groups.ask_async(questions))

@@ -46,7 +46,6 @@ async def visit(scope: Scope, receive: Receive, send: Send) -> None:
     array = SUBPROTOCOL in scope.get("subprotocols", ())
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if array else None})
     try:
-        auth.check_origin(auth.request_of(scope))
         entry = await enter(scope)
     except WireError as error:
         await refuse(send, error)
@@ -121,7 +120,7 @@ async def subscribe(scope: Scope, connection: Connection, command: Command) -> d
     limit = get_settings().MAX_GROUPS
     if len(connection.groups.keys() | set(command.groups)) > limit:
         return {"ok": False, "code": "too_many_groups", "message": f"At most {limit} groups a connection."}
-    admission = await admit(scope, command.groups)
+    admission = await admit(scope, auth.request_of(scope), command.groups)
     if not admission.granted:
         return {"ok": False, "code": "forbidden", "message": "None of the groups may be read."}
     position = connection.subscribe(admission.granted)
@@ -130,7 +129,7 @@ async def subscribe(scope: Scope, connection: Connection, command: Command) -> d
 
 async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
     """Send for a client that has the right to."""
-    admission = await admit(scope, command.groups, groups.SEND)
+    admission = await admit(scope, auth.request_of(scope), command.groups, groups.SEND)
     if not admission.granted:
         return {
             "ok": False,

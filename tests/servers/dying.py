@@ -21,7 +21,7 @@ if __name__ == "__main__":
 from django.db import transaction
 
 import livepush
-from livepush import layer, log, publishing
+from livepush import databases, layer, log, publishing
 
 POINTS: dict[str, tuple[Any, str, bool]] = {
     "insert": (log, "append", True),
@@ -69,7 +69,7 @@ def send_in_child(*args: Any) -> None:
 if __name__ == "__main__":
     group, type, *more = sys.argv[1:]
     point, name = (*more, *("commit", "SIGKILL")[len(more) :])
-    log.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", log.TIME_LIMIT_MS))
+    databases.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", databases.TIME_LIMIT_MS))
     if "," in point:
         for number, each in enumerate(point.split(",")):
             send_in_child(group, f"{type}-{number}", each, signal.Signals[name])

@@ -25,7 +25,7 @@ from django.db import transaction
 from django.utils import timezone
 
 import livepush
-from livepush import log, publishing, wire
+from livepush import log, pruning, publishing, wire
 from livepush.models import Event, LogHead
 
 blocks: list[transaction.Atomic] = []
@@ -94,7 +94,7 @@ def rows(groups: list[str] | None = None) -> list[dict[str, Any]]:
 
 def prune() -> int:
     """Delete everything that is in the log now."""
-    return log.prune("default", timezone.now() + timedelta(seconds=1), 1_000_000)
+    return pruning.prune("default", timezone.now() + timedelta(seconds=1), 1_000_000)
 
 
 COMMANDS = {

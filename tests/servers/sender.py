@@ -24,7 +24,7 @@ django.setup()
 from django.db import DatabaseError, connection, transaction
 
 import livepush
-from livepush import layer, log
+from livepush import databases, layer
 from tests.servers import clock
 from tests.shop.models import Order
 
@@ -81,7 +81,7 @@ def work(plan: Plan) -> None:
 
 
 if __name__ == "__main__":
-    log.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", log.TIME_LIMIT_MS))
+    databases.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", databases.TIME_LIMIT_MS))
     plan = Plan(**json.loads(sys.argv[1]))
     print(json.dumps({"clock": clock.OFFSET}), flush=True)
     work(plan)

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from livepush import log
+from livepush import pruning
 from livepush.conf import get_settings
 
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
             raise CommandError("--seconds must not be negative, and --batch must be 1 or more.")
         before = timezone.now() - timedelta(seconds=keep)
         count = 0
-        while deleted := log.prune(options["database"] or settings.DATABASE, before, options["batch"]):
+        while deleted := pruning.prune(options["database"] or settings.DATABASE, before, options["batch"]):
             count += deleted
         if options["verbosity"] > 0:
             self.stdout.write(f"Deleted {count} events.")

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from livepush import shortcut
 from livepush.round import Frames, Joined
-from livepush.wire import LARGEST_NUMBER, Event, Format, Position, encode, join, once_a_send, own
+from livepush.wire import LARGEST_NUMBER, Event, Format, Position, encode, join, own
 
 if TYPE_CHECKING:
     from livepush.hub import Hub
     from livepush.round import Share
 
 Write = Callable[[Frames], Coroutine[Any, Any, None]]
+UNKNOWN = -1
+"""Stands for the send of the event at the cursor that a client came with, before it was read."""
 FAREWELL = 2.0
 """How long (seconds) a farewell may wait for a client that does not read."""
 
@@ -76,7 +78,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_aside", "_buffer", "_buffered", "_busy_since", "_last_write", "_task", "_transport", "_write",
+        "_aside", "_buffer", "_buffered", "_busy_since", "_had", "_last_write", "_task", "_transport", "_write",
         "cursor", "epoch", "format", "groups", "hub", "on_close", "reason", "state",
     )  # fmt: skip
 
@@ -105,6 +107,7 @@ class Connection:
         self._buffer: list[bytes | str] = []
         self._buffered = 0
         self._aside: list[bytes | str] = []
+        self._had: int | None = UNKNOWN
 
     @property
     def position(self) -> Position:
@@ -263,14 +266,13 @@ class Connection:
                 await self._replay_page()
 
     async def _replay_page(self) -> None:
-        groups = dict(self.groups)  # of now: what is on its way when one is dropped still comes, before the reply
-        page = await self.hub.page(groups, self.cursor)
+        page = await self.hub.page(self.groups, self.cursor)
         if page.state.position.epoch != self.epoch:
             await self.hub.refresh()
         elif page.state.floor > self.cursor:
             await self._reset("pruned")
         else:
-            for frames in self._chunks(page.events, groups):
+            for frames in self._chunks(self._news(page.events)):
                 await self._write_timed(frames)
             self.cursor = page.upto
 
@@ -283,19 +285,26 @@ class Connection:
         self._busy_since = self.hub.loop.time()
         await self._write(frames)
 
-    def _chunks(self, events: Iterable[Event], groups: dict[str, int]) -> Iterator[Frames]:
-        """Yield the frames of a replay in writes of a bounded size.
+    def _news(self, events: Sequence[Event]) -> Iterator[Event]:
+        """Yield what the client wants and has not had, each send once.
 
-        The event at the cursor, whatever its group, is there for comparison: the client has had it, or all of its send.
+        What a send made has contiguous numbers, and a cursor that a client came with lies among them only where it had
+        the event there, whatever its groups are now.
         """
+        if self._had == UNKNOWN:
+            self._had = events[0].send if events and events[0].number == self.cursor else None
+        for event in events:
+            number = event.number or 0
+            if number > self.cursor and number > self.groups.get(event.group, LARGEST_NUMBER):
+                if event.send is None or event.send != self._had:
+                    yield event
+                self._had = event.send
+
+    def _chunks(self, events: Iterable[Event]) -> Iterator[Frames]:
+        """Yield the frames of a replay in writes of a bounded size."""
         parts: list[str] = []
         room = self.hub.options.buffer_bytes
-        wanted = (
-            event
-            for event in events
-            if event.number == self.cursor or (event.number or 0) > groups.get(event.group, LARGEST_NUMBER)
-        )
-        for event in once_a_send(wanted, self.cursor):
+        for event in events:
             parts.append(encode(event, self.epoch, self.format))
             room -= len(parts[-1])
             if room <= 0:

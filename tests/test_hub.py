@@ -244,6 +244,18 @@ async def test_a_send_whose_one_copy_came_before_its_group_was_dropped_does_not_
     await reader.until_numbers(1, 3)
 
 
+async def test_a_group_that_is_added_during_a_replay_takes_no_copy_from_the_others(make_hub):
+    hub = await make_hub(buffer_bytes=10)
+    await settled("b", data=json.dumps("x" * 20))  # so that each page holds one event
+    await settled("a", "b", data=json.dumps("x" * 20))
+    await hub.refresh()
+    reader = Reader(hub, ["b"], Position(hub.epoch, 0), held=True)
+    await reader.blocked.wait()
+    reader.connection.subscribe(["a"])
+    reader.open.set()
+    await reader.until_numbers(1, 3)
+
+
 async def test_a_small_window_sends_readers_to_the_log_and_misses_nothing(make_hub):
     hub = await make_hub(window_events=3)
     start = hub.position

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from livepush import shortcut
 from livepush.round import Frames, Joined
-from livepush.wire import LARGEST_NUMBER, Event, Format, Position, encode, join, own
+from livepush.wire import LARGEST_NUMBER, Event, Format, Position, join, own
 
 if TYPE_CHECKING:
     from livepush.hub import Hub
@@ -302,10 +302,11 @@ class Connection:
 
     def _chunks(self, events: Iterable[Event]) -> Iterator[Frames]:
         """Yield the frames of a replay in writes of a bounded size."""
+        encode = self.hub.encoder(self.epoch, self.format).encode
         parts: list[str] = []
         room = self.hub.options.buffer_bytes
         for event in events:
-            parts.append(encode(event, self.epoch, self.format))
+            parts.append(encode(event))
             room -= len(parts[-1])
             if room <= 0:
                 yield join(parts, self.format)

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from livepush.connection import Subscriber
-from livepush.round import Joined, Round, Share
+from livepush.round import Encoder, Joined, Round, Share
 from livepush.threads import Threads
 from livepush.window import Window
 from livepush.wire import (
@@ -111,6 +111,7 @@ class Hub:
         self._trusted_from = self.loop.time() + SUSPICION if listen else float("inf")
         self._told = Position("", 0)
         self._heartbeats: dict[Format, Joined] = {}
+        self._encoders: dict[tuple[str, Format], Encoder] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -234,6 +235,13 @@ class Hub:
         page = await asyncio.shield(read)
         self._hear_of_floor(page.state)
         return page
+
+    def encoder(self, epoch: str, format: Format) -> Encoder:
+        """Return what encodes an epoch's events for replays."""
+        found = self._encoders.get((epoch, format))
+        if found is None:
+            found = self._encoders[epoch, format] = Encoder(epoch, format, self.options.buffer_bytes)
+        return found
 
     def _hear_of_floor(self, state: State) -> None:
         """Note how far the log was pruned, up to the hub's position; what lies behind that is the tail's to find."""
@@ -455,6 +463,7 @@ class Hub:
         self.epoch, self.number = state.position
         self.floor, self._last = state.floor, None
         self.window.clear(self.number)
+        self._encoders.clear()
         self._early.clear()
         for subscriber in list(self.subscribers):
             subscriber.fall_behind()

@@ -61,6 +61,32 @@ class Round:
         return text
 
 
+class Encoder:
+    """Encodes events for replays, and keeps what it made a moment ago: a crowd comes back for the same events.
+
+    Bounded in characters; what was made is forgotten all at once, since the next crowd comes for other events.
+    """
+
+    def __init__(self, epoch: str, format: Format, most: int) -> None:
+        self._epoch = epoch
+        self._format = format
+        self._most = most
+        self._size = 0
+        self._texts: dict[int | None, str] = {}
+
+    def encode(self, event: Event) -> str:
+        """Return an event of the log as text."""
+        text = self._texts.get(event.number)
+        if text is None:
+            text = encode(event, self._epoch, self._format)
+            if self._size + len(text) > self._most:
+                self._texts.clear()
+                self._size = 0
+            self._texts[event.number] = text
+            self._size += len(text)
+        return text
+
+
 class Share:
     """What a round brings to all who have the same of its groups, encoded when the first of them asks for it."""
 

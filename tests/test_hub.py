@@ -17,7 +17,8 @@ from livepush import hub as hubs
 from livepush.connection import Connection, Reason, State
 from livepush.hub import Hub, Options
 from livepush.models import Event, LogHead
-from livepush.wire import Batch, Format, Position, batch_messages, own, parse_batch
+from livepush.round import Encoder
+from livepush.wire import Batch, Format, Position, batch_messages, encode, own, parse_batch
 from livepush.wire import Event as WireEvent
 from tests.conftest import append
 
@@ -220,6 +221,14 @@ async def test_a_reader_from_before_the_hubs_memory_is_served_from_the_log(make_
     reader = Reader(hub, ["a", "b"], Position(hub.epoch, 2))
     await reader.until_numbers(3, 5, 7, 9)
     assert reader.connection.state is State.LIVE
+
+
+def test_what_is_encoded_for_a_crowd_is_kept_for_it_within_a_bound():
+    events = [WireEvent(number, "a", "t", '"x"', "2026-01-31T12:00:00.000000Z") for number in range(1, 101)]
+    encoder = Encoder("e", Format.SSE_ENVELOPE, 1000)
+    assert encoder.encode(events[0]) is encoder.encode(events[0])
+    assert [encoder.encode(event) for event in events] == [encode(event, "e", Format.SSE_ENVELOPE) for event in events]
+    assert sum(map(len, encoder._texts.values())) == encoder._size <= 1000
 
 
 @pytest.mark.parametrize("window", [1, 1000], ids=["the log", "memory"])

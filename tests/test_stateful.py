@@ -259,7 +259,8 @@ class Stream:
         self.connection.unsubscribe([group])
         for term in self.terms:
             if term.group == group and term.end is None:
-                term.end = self.hub.number if term.start.epoch == self.hub.epoch else 0
+                same = term.start.epoch == self.hub.epoch  # else what is on its way is of an epoch that has ended
+                term.end = self.hub.number if same else len(self.model.lives[term.start.epoch])
 
     def ask(self, ref: int) -> None:
         self.asked.append(ref)

@@ -25,6 +25,8 @@ WARM = 10
 """Clients that come first: what a server makes once is no part of a client's cost."""
 RATE = 10
 """Events a second of the paced measurement."""
+FEW = 50
+"""Events that are sent to the first clients alone: what an event costs beside its deliveries."""
 OUTSTANDING = 4
 """Events that are on their way at a time in the loop."""
 BURST = 1000
@@ -165,7 +167,9 @@ def publisher(system: System, env: Mapping[str, str]) -> Iterator[Sender]:
 def measured(system: System, server: Server, sender: Sender, clients: int, sizes: Sizes) -> Figures:
     """Take a running system's figures."""
     with load.load(server.port, system.mode, system.ready, OTHER_CORE) as crowd:
-        found = connected(system, server, crowd, clients)
+        crowd.open(system.request, WARM)
+        warm_up(sender, crowd, WARM)
+        found = {"event_ms": event_ms(server, sender, crowd), **connected(system, server, crowd, clients)}
         warm_up(sender, crowd, clients)
         found |= {f"paced_{name}": value for name, value in paced(server, sender, crowd, clients, sizes.paced).items()}
         if sizes.loop:
@@ -177,8 +181,7 @@ def measured(system: System, server: Server, sender: Sender, clients: int, sizes
 
 
 def connected(system: System, server: Server, crowd: load.Load, clients: int) -> Figures:
-    """Connect; return what a client costs."""
-    crowd.open(system.request, WARM)
+    """Connect the others; return what a client costs."""
     time.sleep(0.5)
     cpu, memory = server.cpu, server.memory
     told = crowd.open(system.request, clients - WARM)
@@ -189,6 +192,15 @@ def connected(system: System, server: Server, crowd: load.Load, clients: int) ->
         "connect_seconds": told["seconds"],
         "kib": (server.memory - memory) / 1024 / (clients - WARM),
     }
+
+
+def event_ms(server: Server, sender: Sender, crowd: load.Load) -> float:
+    """Return the CPU milliseconds of one event for a few clients, and of the idling until the next."""
+    cpu = server.cpu
+    sender.say("paced", 0, FEW, rate=RATE)
+    crowd.until(FEW * WARM, FEW / RATE + 3)
+    sender.hear()
+    return 1000 * (server.cpu - cpu) / FEW
 
 
 def warm_up(sender: Sender, crowd: load.Load, clients: int) -> None:

@@ -141,6 +141,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("burst, deliveries/s", "burst_rate", number),
     ("CPU s", "burst_cpu", lambda value: f"{value:.2f}"),
     ("not there after 25 s", "burst_lost", lambda value: f"{value:.1%}" if value > 0 else "0"),
+    ("ms an event for 10 clients", "event_ms", lambda value: f"{value:.2f}"),
     ("KiB a client", "kib", lambda value: f"{value:.1f}"),
     ("ms of CPU a connect", "connect_cpu_ms", lambda value: f"{value:.2f}"),
 )

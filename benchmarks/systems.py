@@ -147,6 +147,10 @@ SYSTEMS = {
             path="/sse/",
         ),
         System(
+            key="asgi-sse-layer", title="the same, SSE, fed by a Channels pub/sub layer", server=QUEUES,
+            publisher=(*PYTHON, "benchmarks.peers.publish", "channels"), path="/sse/", env={"BENCH_LAYER": "pubsub"},
+        ),
+        System(
             key="asgi-ws", title="bare ASGI with queues, WebSocket, uvicorn", server=QUEUES, publisher=FEED,
             path="/ws/", mode="ws",
         ),

@@ -1,4 +1,7 @@
-"""Fan-out by hand as a bare ASGI application: a queue for each connection, and no library."""
+"""Fan-out by hand as a bare ASGI application: a queue for each connection, and no library.
+
+With ``BENCH_LAYER`` the events come through a Channels layer, else over a connection of the publisher's.
+"""
 
 from __future__ import annotations
 
@@ -33,24 +36,43 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
 async def lifespan(receive: Receive, send: Send) -> None:
     """Take the feed while the server runs."""
     await receive()
-    server = await asyncio.start_server(read_feed, "127.0.0.1", int(os.environ["BENCH_FEED"]))
+    if "BENCH_LAYER" in os.environ:
+        stop: Callable[[], object] = asyncio.create_task(read_layer()).cancel
+    else:
+        stop = (await asyncio.start_server(read_feed, "127.0.0.1", int(os.environ["BENCH_FEED"]))).close
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    server.close()
+    stop()
     await send({"type": "lifespan.shutdown.complete"})
 
 
+async def read_layer() -> None:
+    """Put each message of the group into every queue, as one consumer for all of them would."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.peers.channels_plain.settings")
+    from channels.layers import get_channel_layer
+
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add("board", channel)
+    while True:
+        put((await layer.receive(channel))["text"].encode())
+
+
 async def read_feed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Put each line of the feed into every queue, encoded once for each kind of connection."""
+    """Put each line of the feed into every queue."""
     async for line in reader:
-        event = line.rstrip(b"\n")
-        part = {"type": "http.response.body", "body": b"data: " + event + b"\n\n", "more_body": True}
-        for queue in streams:
-            queue.put_nowait(part)
-        text = {"type": "websocket.send", "text": event.decode()}
-        for queue in sockets:
-            queue.put_nowait(text)
+        put(line.rstrip(b"\n"))
     writer.close()
+
+
+def put(event: bytes) -> None:
+    """Put an event into every queue, encoded once for each kind of connection."""
+    part = {"type": "http.response.body", "body": b"data: " + event + b"\n\n", "more_body": True}
+    for queue in streams:
+        queue.put_nowait(part)
+    text = {"type": "websocket.send", "text": event.decode()}
+    for queue in sockets:
+        queue.put_nowait(text)
 
 
 async def stream(receive: Receive, send: Send) -> None:

@@ -64,6 +64,8 @@ def asgi(kind: str, application: str, *more: str) -> tuple[str, ...]:
     return (*PYTHON, *commands[kind], *more, application)
 
 
+RARE_PINGS = ("--ws-ping-interval", "300")
+"""What ``docs/performance.md`` recommends: livepush's own heartbeats do that work."""
 LAYER = {"LIVEPUSH_TEST_LAYER": "pubsub"}
 PREFIX = "/livepush"
 TRANSPORTS = {
@@ -82,7 +84,7 @@ def livepush(kind: str, transport: str, ephemeral: bool = False) -> System:
     return System(
         key=f"livepush-{transport}-{kind}" + ("-ephemeral" if ephemeral else ""),
         title=f"**livepush**, {title}, {kind}" + (", ephemeral" if ephemeral else ""),
-        server=asgi(kind, "tests.asgi:application"),
+        server=asgi(kind, "tests.asgi:application", *(RARE_PINGS if (kind, mode) == ("uvicorn", "ws") else ())),
         publisher=(*PYTHON, "benchmarks.peers.publish", "livepush"),
         path=path, mode=mode, headers=headers, ready=ready,
         env={**LAYER, "DJANGO_SETTINGS_MODULE": "tests.settings", **({"BENCH_EPHEMERAL": "1"} if ephemeral else {})},

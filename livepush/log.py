@@ -173,6 +173,7 @@ def _up_to_bytes(events: Iterable[WireEvent], after: int, most: int) -> tuple[li
 
 
 def rest_of_send(events: QuerySet[Event], last: WireEvent) -> list[WireEvent]:
+    """Return what follows an event of what the same send made; ``events`` are all, by position."""
     rest: list[WireEvent] = []
     send = last.send
     while last.send == send:
@@ -185,6 +186,7 @@ def rest_of_send(events: QuerySet[Event], last: WireEvent) -> list[WireEvent]:
 
 
 def wire_events(rows: QuerySet[Event]) -> Iterator[WireEvent]:
+    """Yield rows as readers get them."""
     fields = ("position", "group", "type", "data", "created", "send")
     for number, group, type, data, created, send in rows.values_list(*fields):
         yield WireEvent(number, group, type, data, timestamp(created), send)

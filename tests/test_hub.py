@@ -17,7 +17,7 @@ from livepush import hub as hubs
 from livepush.connection import Connection, Reason, State
 from livepush.hub import Hub, Options
 from livepush.models import Event, LogHead
-from livepush.round import Encoder
+from livepush.round import Encoder, Replay
 from livepush.wire import Batch, Format, Position, batch_messages, encode, own, parse_batch
 from livepush.wire import Event as WireEvent
 from tests.conftest import append
@@ -229,6 +229,29 @@ def test_what_is_encoded_for_a_crowd_is_kept_for_it_within_a_bound():
     assert encoder.encode(events[0]) is encoder.encode(events[0])
     assert [encoder.encode(event) for event in events] == [encode(event, "e", Format.SSE_ENVELOPE) for event in events]
     assert sum(map(len, encoder._texts.values())) == encoder._size <= 1000
+
+
+def test_replays_are_kept_for_a_crowd_within_a_bound():
+    encoder = Encoder("e", Format.SSE_ENVELOPE, 1000)
+    for number in range(10):
+        encoder.keep((number, "a"), Replay((b"x" * 300,), 10, None))
+    assert list(encoder.replays) == [(9, "a")]
+
+
+async def test_who_comes_like_another_gets_the_same_replay_and_what_came_since(make_hub):
+    await settled("a", "b", count=3)
+    hub = await make_hub()
+    came = Position(hub.epoch, 2)
+    for _ in range(2):
+        await Reader(hub, ["a"], came).until_numbers(3, 5)
+    kept = hub.encoder(hub.epoch, Format.TEXT).replays
+    assert list(kept) == [(2, "a")]
+    first = kept[2, "a"]
+    await settled("a", count=1)
+    await hub.refresh()
+    for groups, numbers in ((["a"], (3, 5, 7)), (["b"], (4, 6)), (["a", "b"], (3, 5, 7))):
+        await Reader(hub, groups, came).until_numbers(*numbers)
+    assert kept[2, "a"] != first
 
 
 @pytest.mark.parametrize("window", [1, 1000], ids=["the log", "memory"])

@@ -109,7 +109,7 @@ def main() -> None:
                 system = SYSTEMS[wanted["system"]]
                 results.add(wanted, fanout.left_alone(system, 4000, SECONDS, redis, made))
         if "resume" in parts:
-            for wanted in results.missing("resume", RESUME, 1000, min(asked.turns, 3)):
+            for wanted in results.missing("resume", RESUME, 1000, asked.turns):
                 results.add(wanted, fanout.resumed(SYSTEMS[wanted["system"]], 1000, redis, made))
         if "groups" in parts:
             for wanted in results.missing("groups", systems.MANY_GROUPS, 1000, asked.turns):

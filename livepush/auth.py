@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from django.apps import apps
@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 from django.utils.http import is_same_domain
 
 from livepush import groups as rules
@@ -60,7 +61,8 @@ def handshake(request: HttpRequest) -> Handshake:
         host = request.get_host()
     except DisallowedHost as error:
         raise WireError("bad_host", "The host is not one of ALLOWED_HOSTS.", 400, Close.FORBIDDEN) from error
-    return Handshake(request.headers, host, request.COOKIES.get(settings.SESSION_COOKIE_NAME), request.path)
+    headers = cast(Mapping[str, str], SimpleLazyObject(lambda: request.headers))  # which few rules read
+    return Handshake(headers, host, request.COOKIES.get(settings.SESSION_COOKIE_NAME), request.path)
 
 
 def check_origin(request: HttpRequest) -> None:
@@ -71,7 +73,7 @@ def check_origin(request: HttpRequest) -> None:
 
     Raises WireError: a foreign origin.
     """
-    origin = request.headers.get("Origin")
+    origin = request.META.get("HTTP_ORIGIN")
     if origin is not None and not _is_ours(origin, request):
         raise WireError(
             "bad_origin", "The origin is another site's: add it to CSRF_TRUSTED_ORIGINS.", 403, Close.FORBIDDEN

@@ -34,6 +34,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -175,6 +176,13 @@ def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) ->
 
     Raises WireError: not UTF-8, a malformed group, position or wait, too many groups.
     """
+    asked, since = _asked(query, max_groups)
+    since = last_event_id or since
+    return asked._replace(since=parse_position(since)) if since else asked
+
+
+@lru_cache(64)  # a crowd asks for the same
+def _asked(query: bytes, max_groups: int) -> tuple[Query, str]:
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000)
     except ValueError as error:
@@ -185,13 +193,8 @@ def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) ->
     for group in groups:
         check_group(group)
     last = dict(pairs)
-    since = last_event_id or last.get("since", "")
-    return Query(
-        groups,
-        parse_position(since) if since else None,
-        last.get("format") == Format.SSE_ENVELOPE.value,
-        parse_wait(last.get("wait", "")),
-    )
+    envelope = last.get("format") == Format.SSE_ENVELOPE.value
+    return Query(groups, None, envelope, parse_wait(last.get("wait", ""))), last.get("since", "")
 
 
 def check_get(method: str, content_length: str, limit: int) -> None:
@@ -327,14 +330,15 @@ def own(type: str, format: Format, **fields: Any) -> tuple[bytes | str, ...]:
     return (f"{identity}{retry}{name}data: {text}\n\n".encode(),)
 
 
+@lru_cache(64)  # a crowd comes back to the same position
 def hello(
     position: Position,
     format: Format,
     *,
     heartbeat: float,
     retry: int,
-    groups: Iterable[str],
-    refused: Iterable[str],
+    groups: tuple[str, ...],
+    refused: tuple[str, ...],
 ) -> tuple[bytes | str, ...]:
     """Return the first frame of every stream; ``position`` is the cursor that the replay starts from."""
     return own(

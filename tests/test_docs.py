@@ -191,7 +191,8 @@ def check_own(found: dict[str, Any]) -> None:
     assert json.loads(made) == found
     if kind == "hello":
         position = wire.parse_position(fields.pop("position"))
-        (greeting,) = wire.hello(position, wire.Format.TEXT, **fields)
+        named = {name: tuple(fields.pop(name)) for name in ("groups", "refused")}
+        (greeting,) = wire.hello(position, wire.Format.TEXT, **fields, **named)
         assert json.loads(greeting) == found
 
 

@@ -947,7 +947,7 @@ class Delivery(RuleBasedStateMachine):
 def greeting(cursor: Position, lost: str | None, client: Client) -> tuple[bytes | str, ...]:
     if lost is not None:
         return wire.own("reset", client.format, position=cursor, reason=lost)
-    return wire.hello(cursor, client.format, heartbeat=15.0, retry=1000, groups=client.groups, refused=())
+    return wire.hello(cursor, client.format, heartbeat=15.0, retry=1000, groups=tuple(client.groups), refused=())
 
 
 def append(using: str, groups: Sequence[str], number: int, key: str | None) -> None:

@@ -78,7 +78,7 @@ def test_a_reply_carries_a_position_that_moves_no_cursor():
 
 
 def test_hello_comes_with_cursor_heartbeat_and_groups():
-    frames = wire.hello(Position("ab", 3), Format.TEXT, heartbeat=15.0, retry=2000, groups=["a"], refused=["b"])
+    frames = wire.hello(Position("ab", 3), Format.TEXT, heartbeat=15.0, retry=2000, groups=("a",), refused=("b",))
     assert frames == (
         '{"type":"livepush.hello","id":"ab-3","position":"ab-3","heartbeat":15.0,"retry":2000,'
         '"groups":["a"],"refused":["b"]}',

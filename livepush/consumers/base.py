@@ -70,9 +70,8 @@ async def enter(scope: Scope) -> Entry:
     request = auth.request_of(scope)
     if scope["type"] == "websocket":
         auth.check_origin(request)
-    query = parse_query(
-        scope.get("query_string", b""), request.headers.get("Last-Event-ID", ""), get_settings().MAX_GROUPS
-    )
+    last = request.META.get("HTTP_LAST_EVENT_ID", "")
+    query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
     try:
         admission = await admit(scope, request, query.groups)
         auth.check_granted(admission)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from livepush import shortcut
 from livepush.round import Came, Frames, Joined, Replay
-from livepush.wire import LARGEST_NUMBER, Event, Format, Position, join, own
+from livepush.wire import COPIES, LARGEST_NUMBER, Event, Format, Position, join, own
 
 if TYPE_CHECKING:
     from livepush.hub import Hub
@@ -311,7 +311,7 @@ class Connection:
         await self._write(frames)
 
     def _news(self, events: Sequence[Event]) -> Iterator[Event]:
-        """Yield what the client wants and has not had, each send once.
+        """Yield what the client wants and has not had, each send once, or every copy where its format asks for that.
 
         What a send made has contiguous numbers, and a cursor that a client came with lies among them only where it had
         the event there, whatever its groups are now.
@@ -321,7 +321,7 @@ class Connection:
         for event in events:
             number = event.number or 0
             if number > self.cursor and number > self.groups.get(event.group, LARGEST_NUMBER):
-                if event.send is None or event.send != self._had:
+                if event.send is None or event.send != self._had or self.format in COPIES:
                     yield event
                 self._had = event.send
 

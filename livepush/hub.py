@@ -24,6 +24,7 @@ from livepush.window import Window
 from livepush.wire import (
     HEARTBEAT,
     LARGEST_NUMBER,
+    TEXTS,
     Batch,
     Event,
     Format,
@@ -480,7 +481,7 @@ class Hub:
         """Return what keeps a quiet stream alive: now and then the position, else the least there is."""
         found = self._heartbeats.get(format)
         if found is None:
-            tells = format in (Format.TEXT, Format.ARRAY) or self.position != self._told
+            tells = format in TEXTS or self.position != self._told
             frames = own("position", format, position=self.position) if tells else (HEARTBEAT,)
             found = self._heartbeats[format] = Joined(frames, self.loop.time())
         return found

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from livepush.wire import Event, Format, encode, join, on_the_wire
+from livepush.wire import COPIES, Event, Format, encode, join, on_the_wire
 
 Frames = Sequence[bytes | str]
 Came = tuple[int | str, ...]
@@ -43,16 +43,17 @@ class Round:
         self._encoded: dict[tuple[int, Format], str] = {}
 
     def joined(self, groups: Sequence[str], format: Format) -> Joined:
-        """Return the frames that bring the events of some groups, in order, each send once."""
-        return Joined(join([self._encode(*event, format) for event in self._of(groups)], format), self.time)
+        """Return the frames that bring the events of some groups, in order, each send once or each of its copies."""
+        found = self._of(groups, format in COPIES)
+        return Joined(join([self._encode(*event, format) for event in found], format), self.time)
 
-    def _of(self, groups: Sequence[str]) -> list[tuple[int, Event]]:
+    def _of(self, groups: Sequence[str], copies: bool) -> list[tuple[int, Event]]:
         if len(groups) == 1:
             return self.by_group[groups[0]]
         events: list[tuple[int, Event]] = []
         last = None
         for place, event in sorted(pair for group in groups for pair in self.by_group[group]):
-            if event.send is None or event.send != last:
+            if copies or event.send is None or event.send != last:
                 events.append((place, event))
             last = event.send
         return events

@@ -83,8 +83,8 @@ def _answer(query: Query, admission: auth.Admission) -> bytes:
     page = log.read(using, admission.granted, since.number, head.number)
     if _lost(since, page.state):
         return poll_answer((), page.state.position, True, admission.refused)
-    events = tuple(once_a_send(page.events, since.number))
-    return poll_answer(events, Position(head.epoch, page.upto), False, admission.refused)
+    events = tuple(once_a_send(page.events, since.number, query.copies))
+    return poll_answer(events, Position(head.epoch, page.upto), False, admission.refused, query.copies)
 
 
 def _lost(since: Position, state: State) -> bool:

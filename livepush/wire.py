@@ -11,6 +11,7 @@ Grammar (ABNF, RFC 5234)::
 
     envelope  = JSON object {"id": position, "group": group, "type": type, "data": any, "time": RFC 3339}
                                              ; an ephemeral event has no "id"
+    copies    = with "send": number too      ; the same in each copy of what was sent to several groups
     own       = JSON object {"type": "livepush.…", …}
 
 Server-Sent Events are those of WHATWG HTML, section 9.2; WebSocket frames are text (RFC 6455); what
@@ -131,6 +132,16 @@ class Format(StrEnum):
     """One JSON text an event: plain WebSocket clients and polls."""
     ARRAY = "array"
     """A JSON array of what goes in one write: WebSocket clients that speak ``livepush.v1``."""
+    SSE_COPIES = "copies"
+    """As ``SSE_ENVELOPE``, for a client that reads for several: every copy of a send to several groups."""
+    ARRAY_COPIES = "array-copies"
+    """As ``ARRAY``, with every copy of a send to several groups."""
+
+
+TEXTS = frozenset({Format.TEXT, Format.ARRAY, Format.ARRAY_COPIES})
+"""The formats of WebSockets."""
+COPIES = frozenset({Format.SSE_COPIES, Format.ARRAY_COPIES})
+"""The formats in which each copy comes of what was sent to several groups, with the number of its send."""
 
 
 class Query(NamedTuple):
@@ -139,6 +150,9 @@ class Query(NamedTuple):
     groups: tuple[str, ...]
     since: Position | None
     envelope: bool
+    """Whether Server-Sent Events are to be envelopes."""
+    copies: bool
+    """Whether each copy of what was sent to several groups is to come."""
     wait: float
 
 
@@ -170,7 +184,7 @@ def parse_position(text: str) -> Position:
 
 
 def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) -> Query:
-    """Parse ``group=a&group=b&since=POSITION&format=envelope&wait=SECONDS``.
+    """Parse ``group=a&group=b&since=POSITION&format=envelope&wait=SECONDS``; the format may be ``copies`` too.
 
     ``last_event_id`` is the header of that name; it wins over ``since``. Groups come back in order, each once.
 
@@ -193,8 +207,10 @@ def _asked(query: bytes, max_groups: int) -> tuple[Query, str]:
     for group in groups:
         check_group(group)
     last = dict(pairs)
-    envelope = last.get("format") == Format.SSE_ENVELOPE.value
-    return Query(groups, None, envelope, parse_wait(last.get("wait", ""))), last.get("since", "")
+    format = last.get("format")
+    copies = format == Format.SSE_COPIES.value
+    envelope = copies or format == Format.SSE_ENVELOPE.value
+    return Query(groups, None, envelope, copies, parse_wait(last.get("wait", ""))), last.get("since", "")
 
 
 def check_get(method: str, content_length: str, limit: int) -> None:
@@ -244,10 +260,11 @@ def type_problem(name: object) -> str | None:
     return None
 
 
-def envelope(event: Event, epoch: str) -> str:
+def envelope(event: Event, epoch: str, copies: bool = False) -> str:
     """Return an event as a JSON object; its data is put in as it was encoded at ``send``."""
     head = "{" if event.number is None else f'{{"id":"{epoch}-{event.number}",'
-    return f'{head}"group":"{event.group}","type":"{event.type}","data":{event.data},"time":"{event.time}"}}'
+    send = f',"send":{event.send}' if copies and event.send is not None else ""
+    return f'{head}"group":"{event.group}","type":"{event.type}","data":{event.data},"time":"{event.time}"{send}}}'
 
 
 def sse_event(event: Event, epoch: str) -> str:
@@ -257,26 +274,26 @@ def sse_event(event: Event, epoch: str) -> str:
     return f"{identity}{name}data: {event.data}\n\n"
 
 
-def sse_envelope(event: Event, epoch: str) -> str:
+def sse_envelope(event: Event, epoch: str, copies: bool = False) -> str:
     """Return an event for the livepush client: the envelope in one ``data`` line."""
     identity = "" if event.number is None else f"id: {epoch}-{event.number}\n"
-    return f"{identity}data: {envelope(event, epoch)}\n\n"
+    return f"{identity}data: {envelope(event, epoch, copies)}\n\n"
 
 
 def encode(event: Event, epoch: str, format: Format) -> str:
     """Return an event in one format, not yet joined."""
     if format is Format.SSE:
         return sse_event(event, epoch)
-    if format is Format.SSE_ENVELOPE:
-        return sse_envelope(event, epoch)
-    return envelope(event, epoch)
+    if format in TEXTS:
+        return envelope(event, epoch, format in COPIES)
+    return sse_envelope(event, epoch, format in COPIES)
 
 
 def join(parts: Sequence[str], format: Format) -> tuple[bytes | str, ...]:
     """Return the frames that carry some encoded events: one, but for plain WebSocket clients."""
     if format is Format.TEXT:
         return tuple(parts)
-    if format is Format.ARRAY:
+    if format in TEXTS:
         return tuple(f"[{','.join(run)}]" if len(run) > 1 else run[0] for run in _runs(parts))
     return ("".join(parts).encode(),)
 
@@ -322,11 +339,11 @@ def own(type: str, format: Format, **fields: Any) -> tuple[bytes | str, ...]:
     if moves:
         fields = {"id": str(fields["position"]), **fields, "position": str(fields["position"])}
     text = dumps({"type": RESERVED_PREFIX + type, **fields})
-    if format in (Format.TEXT, Format.ARRAY):
+    if format in TEXTS:
         return (text,)
     identity = f"id: {fields['position']}\n" if moves else ""
     retry = f"retry: {fields['retry']}\n" if "retry" in fields else ""
-    name = "" if format is Format.SSE_ENVELOPE else f"event: {RESERVED_PREFIX}{type}\n"
+    name = f"event: {RESERVED_PREFIX}{type}\n" if format is Format.SSE else ""
     return (f"{identity}{retry}{name}data: {text}\n\n".encode(),)
 
 
@@ -356,9 +373,11 @@ HEARTBEAT = b":\n"
 """An SSE comment line with no blank line after it: some clients dispatch on the blank line."""
 
 
-def poll_answer(events: Sequence[Event], position: Position, reset: bool = False, refused: Sequence[str] = ()) -> bytes:
+def poll_answer(
+    events: Sequence[Event], position: Position, reset: bool = False, refused: Sequence[str] = (), copies: bool = False
+) -> bytes:
     """Return a poll's answer: ``{"events": […], "position": …, "reset": …, "refused": […]}``."""
-    bodies = ",".join(envelope(event, position.epoch) for event in events)
+    bodies = ",".join(envelope(event, position.epoch, copies) for event in events)
     tail = dumps({"position": str(position), "reset": reset, "refused": list(refused)})
     return f'{{"events":[{bodies}],{tail[1:]}'.encode()
 
@@ -448,8 +467,8 @@ class Page(NamedTuple):
     state: State
 
 
-def once_a_send(events: Iterable[Event], after: int) -> Iterator[Event]:
-    """Yield the events behind ``after``, the first of each send alone.
+def once_a_send(events: Iterable[Event], after: int, copies: bool = False) -> Iterator[Event]:
+    """Yield the events behind ``after``, the first of each send alone, or every copy.
 
     ``events`` are in order, of the groups of one reader, and begin with the one at ``after``, whatever its group: what
     was sent to several groups has contiguous numbers, and no cursor lies among them but that of a reader who has had
@@ -457,7 +476,7 @@ def once_a_send(events: Iterable[Event], after: int) -> Iterator[Event]:
     """
     last: int | None = None
     for event in events:
-        if event.number is not None and event.number > after and (event.send is None or event.send != last):
+        if event.number is not None and event.number > after and (copies or event.send is None or event.send != last):
             yield event
         last = event.send
 

@@ -41,7 +41,7 @@ OPTIONS = {
 class Reader:
     """A client of a hub: it notes what it gets, and takes nothing while it is held."""
 
-    def __init__(self, hub, groups, cursor=None, held=False):
+    def __init__(self, hub, groups, cursor=None, held=False, format=Format.TEXT):
         self.messages = []
         self.changed = asyncio.Event()
         self.open = asyncio.Event()
@@ -49,7 +49,7 @@ class Reader:
             self.open.set()
         self.blocked = asyncio.Event()
         self.closed = asyncio.Event()
-        self.connection = Connection(hub, groups, cursor or hub.position, Format.TEXT, self.write, self.closed.set)
+        self.connection = Connection(hub, groups, cursor or hub.position, format, self.write, self.closed.set)
         hub.add(self.connection)
         self.connection.start(())
 
@@ -57,7 +57,8 @@ class Reader:
         if not self.open.is_set():
             self.blocked.set()
             await self.open.wait()
-        self.messages += map(json.loads, frames)
+        for found in map(json.loads, frames):
+            self.messages += found if isinstance(found, list) else [found]
         self.changed.set()
 
     @property
@@ -196,6 +197,22 @@ async def test_a_send_to_several_groups_reaches_a_reader_of_both_once(make_hub):
     await settled("b")
     await both.until_numbers(1, 3)
     await one.until_numbers(2, 3)
+
+
+async def test_who_reads_for_several_gets_every_copy_of_a_send_and_which_belong_together(make_hub):
+    hub = await make_hub()
+    live = Reader(hub, ["a", "b"], format=Format.ARRAY_COPIES)
+    start = hub.position
+    await settled("a", "b", "c")
+    await settled("b")
+    later = [Reader(hub, ["a", "b"], start, format=Format.ARRAY_COPIES) for _ in range(2)]
+    for reader in (live, *later):
+        await reader.until_numbers(1, 2, 4)
+        sends = [message.get("send") for message in reader.messages if "group" in message]
+        assert sends[0] == sends[1] is not None
+        assert sends[2] is None
+    once = Reader(hub, ["a", "b"], start)
+    await once.until_numbers(1, 4)
 
 
 async def test_a_reader_that_comes_back_is_served_from_memory(make_hub, monkeypatch):

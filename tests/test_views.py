@@ -45,6 +45,19 @@ def test_events_behind_a_position_come_in_order(client):
     assert answer["position"].endswith("-3")
 
 
+def test_who_reads_for_several_gets_every_copy_of_a_send(client):
+    since = position(client)
+    livepush.send(["board", "room:1"], "t", 1)
+    livepush.send("board", "t", 2)
+    query = {"group": ["board", "room:1"], "since": since}
+    assert numbers(client.get(URL, query)) == [1, 3]
+    answer = client.get(URL, {**query, "format": "copies"})
+    assert numbers(answer) == [1, 2, 3]
+    first, second, third = answer.json()["events"]
+    assert first["send"] == second["send"]
+    assert "send" not in third
+
+
 def test_what_is_committed_and_not_settled_is_settled_first(client):
     since = position(client)
     append("default", "board")

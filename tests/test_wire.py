@@ -105,7 +105,9 @@ def test_a_malformed_position_is_refused(text):
 
 def test_a_query_keeps_groups_in_order_and_once():
     query = wire.parse_query(b"group=b&group=a%3A1&group=b&since=ab-3&format=envelope&wait=2.5")
-    assert query == Query(("b", "a:1"), Position("ab", 3), True, 2.5)
+    assert query == Query(("b", "a:1"), Position("ab", 3), True, False, 2.5)
+    copies = wire.parse_query(b"group=b&format=copies")
+    assert (copies.envelope, copies.copies) == (True, True)
 
 
 def test_last_event_id_wins_over_since():

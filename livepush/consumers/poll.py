@@ -65,7 +65,7 @@ async def held(entry: Entry, receive: Receive) -> bytes | None:
                 return poll_answer((), hub.position, True, refused)
             cursor = Position(cursor.epoch, page.upto)
             if page.events or hub.draining or loop.time() >= end:
-                return poll_answer(page.events, cursor, False, refused)
+                return poll_answer(page.events, cursor, False, refused, query.copies)
             gone = gone or loop.create_task(until_disconnect(receive))
             await asyncio.wait({waiter.woken, gone}, timeout=end - loop.time(), return_when="FIRST_COMPLETED")
             if gone.done():
@@ -85,4 +85,5 @@ async def read(entry: Entry, cursor: Position) -> Page | None:
     page = await hub.page(groups, cursor.number)
     if page.state.position.epoch != cursor.epoch or page.state.floor > cursor.number:
         return None
-    return page._replace(events=tuple(once_a_send(page.events, cursor.number)), upto=max(page.upto, cursor.number))
+    events = tuple(once_a_send(page.events, cursor.number, entry.query.copies))
+    return page._replace(events=events, upto=max(page.upto, cursor.number))

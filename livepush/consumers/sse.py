@@ -53,7 +53,7 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
         for frame in frames:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
-    format = Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
+    format = Format.SSE_COPIES if entry.query.copies else Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
     connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write, transport=transport)
     entry.hub.add(connection)
     await attend(connection, greeting(entry, format), until_disconnect(receive))
@@ -63,7 +63,8 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def send_away(scope: Scope, send: Send) -> None:
     """Tell the client to come back in a moment."""
-    format = Format.SSE_ENVELOPE if b"format=envelope" in scope.get("query_string", b"") else Format.SSE
+    query = scope.get("query_string", b"")
+    format = Format.SSE_ENVELOPE if b"format=envelope" in query or b"format=copies" in query else Format.SSE
     retry = round(get_settings().RETRY * 1000 * random.uniform(0.5, 1.5))
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     await send({"type": "http.response.body", "body": own("bye", format, retry=retry, reason="unavailable")[0]})

@@ -50,7 +50,8 @@ async def visit(scope: Scope, receive: Receive, send: Send) -> None:
     except WireError as error:
         await refuse(send, error)
         return
-    await serve(scope, receive, send, entry, Format.ARRAY if array else Format.TEXT)
+    arrays = Format.ARRAY_COPIES if entry.query.copies else Format.ARRAY
+    await serve(scope, receive, send, entry, arrays if array else Format.TEXT)
 
 
 async def refuse(send: Send, error: WireError) -> None:

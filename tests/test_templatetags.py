@@ -33,8 +33,28 @@ def test_the_tag_is_one_deferred_script_without_code_in_the_page():
     epoch = log.state("default").position.epoch
     assert render("{% livepush 'board' %}") == (
         '<script defer src="/static/livepush/livepush.js" data-livepush data-url="/livepush/" '
-        f'data-groups="[&quot;board&quot;]" data-position="{epoch}-0"></script>'
+        f'data-groups="[&quot;board&quot;]" data-position="{epoch}-0" data-tabs="" data-most="100"></script>'
     )
+
+
+def test_the_tabs_of_a_session_and_no_others_share_a_connection(client):
+    names = []
+    for name in ("ann", "ann", "bob"):
+        client.force_login(User.objects.get_or_create(username=name)[0])
+        first, second = client.get("/page/"), client.get("/page/")
+        assert attributes(first.text)["data-tabs"] == attributes(second.text)["data-tabs"]
+        assert first["Vary"] == "Cookie"
+        names.append(attributes(first.text)["data-tabs"])
+    ann, ann_again, bob = names
+    assert ann == ann_again != bob
+    assert client.cookies["sessionid"].value not in bob
+    assert all(names)
+
+
+def test_a_page_for_nobody_in_particular_does_not_vary(client):
+    page = client.get("/page/")
+    assert attributes(page.text)["data-tabs"] == ""
+    assert "Vary" not in page
 
 
 def test_groups_may_be_instances_and_absent_ones_are_left_out():

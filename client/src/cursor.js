@@ -1,62 +1,68 @@
-/** @typedef {import("./types.js").Envelope} Envelope */
-
 import { compare, lower } from "./position.js";
 
-/** How far the client has come, for all of its groups. */
-export class Cursor {
-  /** What some groups have had already, though the cursor went back behind it. @type {Map<string, string>} */
-  #had = new Map();
-
-  /** @param {string | null} position */
-  constructor(position) {
-    /** @type {string | null} */
-    this.position = position;
-  }
-
+/**
+ * Make what knows how far the client has come, for all of its groups.
+ *
+ * @param {string | null} position
+ */
+export const createCursor = (position) => {
   /**
-   * Say whether an event is news, and move on to it. One without a position is always news.
+   * What some groups have had already, though the cursor went back behind it.
    *
-   * @param {Envelope} event
+   * @type {Map<string | undefined, string>}
    */
-  accept({ id, group = "" }) {
-    if (id === undefined) return true;
-    const had = this.#had.get(group);
-    return this.advance(id) && !(had !== undefined && compare(id, had) <= 0);
-  }
+  const had = new Map();
 
   /**
    * Move on to a position; return false where it is not further.
    *
-   * @param {string} position
+   * @param {string} to
    */
-  advance(position) {
-    if (this.position !== null && compare(position, this.position) <= 0) return false;
-    this.position = position;
+  const proceed = (to) => {
+    if (compare(to, position ?? "") <= 0) return false;
+    position = to;
     return true;
-  }
+  };
 
-  /**
-   * Forget everything and go on from a position.
-   *
-   * @param {string} position
-   */
-  reset(position) {
-    this.position = position;
-    this.#had.clear();
-  }
+  return {
+    get position() {
+      return position;
+    },
 
-  /**
-   * Go back to a position if it is lower, for groups that come in.
-   *
-   * @param {string | null} position
-   * @param {string[]} [groups]  those there are, that have had everything up to here
-   */
-  rewind(position, groups = []) {
-    const from = this.position;
-    this.position = lower(from, position);
-    if (from === null || from === this.position) return;
-    for (const group of groups) {
-      if (!(compare(this.#had.get(group) ?? from, from) > 0)) this.#had.set(group, from);
-    }
-  }
-}
+    proceed,
+
+    /**
+     * Say whether an event is news, and move on to it. One without a position is always news.
+     *
+     * @param {import("./types.js").Envelope} event
+     */
+    isNews({ id, group }) {
+      return !id || (proceed(id) && !(compare(id, had.get(group) ?? "") <= 0));
+    },
+
+    /**
+     * Forget everything and go on from a position.
+     *
+     * @param {string} to
+     */
+    jumpTo(to) {
+      position = to;
+      had.clear();
+    },
+
+    /**
+     * Go back to a position if it is lower, for groups that come in.
+     *
+     * @param {string | null | undefined} to
+     * @param {string[]} [groups]  those there are, that have had everything up to here
+     */
+    rewind(to, groups = []) {
+      const from = position;
+      position = lower(from, to);
+      if (!from || from === position) return;
+      for (const group of groups) {
+        if (!(compare(had.get(group) ?? from, from) > 0)) had.set(group, from);
+      }
+    },
+  };
+};

@@ -1,8 +1,5 @@
 /** @param {string} position */
-const split = (position) => {
-  const dash = position.lastIndexOf("-");
-  return [position.slice(0, dash), position.slice(dash + 1)];
-};
+const epoch = (position) => position.replace(/\d+$/, "");
 
 /**
  * Compare two positions: negative, 0 or positive; `NaN` when their epochs differ.
@@ -12,20 +9,18 @@ const split = (position) => {
  * @param {string} a
  * @param {string} b
  */
-export function compare(a, b) {
-  const [epochA, numberA = ""] = split(a);
-  const [epochB, numberB = ""] = split(b);
-  if (epochA !== epochB) return Number.NaN;
-  return numberA.length - numberB.length || Number(numberA > numberB) - Number(numberA < numberB);
-}
+export const compare = (a, b) => {
+  if (epoch(a) !== epoch(b)) return Number.NaN;
+  return a.length - b.length || Number(a > b) - Number(a < b);
+};
 
 /**
  * Return the lower of two positions; the one there is, when the other is missing; the first, when their epochs differ.
  *
  * @param {string | null} a
- * @param {string | null} b
+ * @param {string | null} [b]
  */
-export function lower(a, b) {
-  if (a === null || b === null) return a ?? b;
+export const lower = (a, b) => {
+  if (!a || !b) return b || a;
   return compare(b, a) < 0 ? b : a;
-}
+};

@@ -6,29 +6,26 @@
  * @param {(data: string) => void} onData  called for each event with its data
  * @returns {(bytes: Uint8Array) => void}
  */
-export function sseParser(onData) {
+export const sseParser = (onData) => {
   const decoder = new TextDecoder(); // drops a byte order mark, as the standard asks
   /** @type {string[]} */
   const data = [];
+  /** What has come of a line; a return alone where the line has ended and its newline may follow. */
   let rest = "";
-  let afterReturn = false;
 
   /** @param {string} line */
   const take = (line) => {
-    if (line === "") {
-      if (data.length) onData(data.splice(0).join("\n"));
-    } else if (line === "data" || line.startsWith("data:")) {
-      data.push(line.slice(line[5] === " " ? 6 : 5));
-    }
+    if (line === "" && data.length) onData(data.splice(0).join("\n"));
+    const field = /^data(?:: ?|$)(.*)/s.exec(line);
+    if (field) data.push(/** @type {string} */ (field[1]));
   };
 
   return (bytes) => {
-    let text = decoder.decode(bytes, { stream: true });
-    if (text === "") return;
-    if (afterReturn && text[0] === "\n") text = text.slice(1);
-    afterReturn = text.endsWith("\r");
-    const lines = (rest + text).split(/\r\n?|\n/);
+    const text = rest + decoder.decode(bytes, { stream: true });
+    const lines = text.split(/\r\n?|\n/);
+    if (rest === "\r") lines.shift();
     rest = /** @type {string} */ (lines.pop());
-    lines.forEach(take);
+    if (text.endsWith("\r")) rest = "\r";
+    for (const line of lines) take(line);
   };
-}
+};

@@ -1,9 +1,14 @@
 /**
  * The shapes that the modules share.
  *
- * @typedef {{type: string, id?: string, group?: string, data?: any, time?: string, position?: string,
- *   heartbeat?: number, groups?: string[], refused?: string[], reason?: string, retry?: number}} Envelope
- * An event, or what livepush itself says (its type begins with `livepush.`).
+ * @typedef {{type: string, id?: string, group?: string, data?: any, time?: string, send?: number, position?: string,
+ *   heartbeat?: number, groups?: string[], refused?: string[], reason?: string, retry?: number,
+ *   transport?: string | null}} Envelope
+ * An event, or what livepush itself says (its type begins with `livepush.`). `send` is the same in each copy of what
+ * was sent to several groups.
+ *
+ * @typedef {Required<Envelope>} Own
+ * What livepush itself says; each type has those of the fields that it needs.
  *
  * @typedef {{url: string, groups: string[], since: string | null}} Request
  * What a connection asks for; `since` is a position, `null` for from now on.
@@ -14,40 +19,57 @@
  * @typedef {{kind: Kind, reason: string, retry: number}} Ending
  * How a connection ended; `retry` is the least milliseconds that the server wants to be left alone.
  *
- * @typedef {object} Sink
- * What a transport reports to.
- * @property {() => void} heard  bytes came, be it a heartbeat
- * @property {(envelopes: Envelope[]) => void} receive
- * @property {(ending: Ending) => void} end
+ * @typedef {(envelopes: Envelope[]) => unknown} Receive
+ * @typedef {(ending: Ending) => unknown} End
  *
- * @typedef {(request: Request, io: Environment, sink: Sink) => () => void} Transport
- * Connects, and returns what closes the connection. The first envelope is `livepush.hello`.
+ * @typedef {((request: Request, receive: Receive, end: End, heard?: () => void) => () => void) & {patient?: boolean}}
+ *   Transport
+ * Connects, and returns what closes the connection. The first envelope that it hands to `receive` is `livepush.hello`,
+ * within a few seconds unless it is `patient`; `heard` says that bytes came, be it a heartbeat.
  *
- * @typedef {Pick<WebSocket, "onmessage" | "onclose" | "close">} WebSocketLike
+ * @typedef {{events: Envelope[], position: string, reset: boolean, refused: string[]}} Answer
+ * What a poll is answered.
  *
- * @typedef {object} Environment
- * What the client takes from its surroundings.
- * @property {(url: URL, options: RequestInit) => Promise<Response>} fetch
- * @property {new (url: string, protocols: string[]) => WebSocketLike} WebSocket
- * @property {(task: () => void, milliseconds: number) => any} setTimeout
- * @property {(timer: any) => void} clearTimeout
- * @property {() => number} now  milliseconds of a clock that goes on while the machine sleeps
- * @property {() => number} random  0 to 1
- * @property {() => boolean} online
- * @property {(error: unknown) => void} report  tells the page of an error in a listener
- * @property {string | undefined} base  the address that relative ones start from
+ * @typedef {{position: string, transport: string | null, granted: string[], refused: string[]}} Welcome
+ * What a leader tells a follower: behind which position its groups' events are relayed, and which the server grants.
  *
- * @typedef {"idle" | "connecting" | "open" | "waiting" | "offline" | "paused" | "denied" | "stopped"} State
- * idle: not started, or nothing to subscribe to; connecting: no hello yet; open: live; waiting: tries again soon;
- * offline: the same, and the browser knows of no network; paused: the page is put aside; denied: the server refuses,
- * `start()` tries again; stopped: by `stop()`.
+ * @typedef {"alone" | "leader" | "follower"} Role
+ *
+ * @typedef {"idle" | "connecting" | "open" | "waiting" | "offline" | "paused" | "denied" | "stopped"} StateName
+ *
+ * @typedef {{state: StateName, transport: string | null, position: string | null, reason?: string, retry?: number}}
+ *   StateDetail
  *
  * @typedef {object} Options
  * @property {string} url  where livepush is mounted, for example `/livepush/`
  * @property {Iterable<string>} [groups]
  * @property {string | null} [position]  behind which events are wanted; from now on where there is none
  * @property {EventTarget} [target]  where events are dispatched
+ * @property {string | undefined} [tabs]  tabs with the same text share a connection: it stands for who is logged in
+ * @property {number | string | undefined} [most]  the most groups that a connection may have
  * @property {Record<string, Transport>} [transports]  in order of preference
  */
 
-export {};
+/**
+ * What a client is doing.
+ *
+ * @type {Readonly<{[Name in StateName]: Name}>}
+ */
+export const State = Object.freeze({
+  /** Not started, or nothing to subscribe to. */
+  idle: "idle",
+  /** No hello yet. */
+  connecting: "connecting",
+  /** Live. */
+  open: "open",
+  /** Tries again soon. */
+  waiting: "waiting",
+  /** The same, and the browser knows of no network. */
+  offline: "offline",
+  /** The page is put aside. */
+  paused: "paused",
+  /** The server refuses; `start()` tries again. */
+  denied: "denied",
+  /** By `stop()`. */
+  stopped: "stopped",
+});

@@ -3,9 +3,15 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { runInThisContext } from "node:vm";
 import { gzipSync } from "node:zlib";
+import { event, fake } from "./helpers.js";
 
 const BUNDLE = new URL("../../livepush/static/livepush/livepush.js", import.meta.url);
+
+const API = "add cut groups on pause position refused remove role scan start state stop transport use wake".split(
+  " ",
+);
 
 test("the committed bundle is what the sources make", () => {
   execFileSync(process.execPath, [fileURLToPath(new URL("../build.js", import.meta.url)), "--verify"]);
@@ -13,8 +19,56 @@ test("the committed bundle is what the sources make", () => {
 
 test("the bundle is small, and free of what a strict policy for content or trusted types forbids", () => {
   const source = readFileSync(BUNDLE, "utf8");
-  assert.ok(gzipSync(source, { level: 9 }).length <= 4096);
+  const size = gzipSync(source, { level: 9 }).length;
+  assert.ok(size <= 5500, `${size} bytes`);
+  const told = readFileSync(new URL("../../docs/client.md", import.meta.url), "utf8");
+  assert.match(told, new RegExp(`\\| \\*\\*livepush\\*\\* \\| ${size.toLocaleString("en")} \\|`));
   assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|\bFunction\(|import\(/);
   assert.ok(source.startsWith("/*! livepush "));
   assert.ok(source.endsWith("//# sourceMappingURL=livepush.js.map\n"));
+});
+
+test("the bundle gives a page its client, which receives what a server sends", async (t) => {
+  const tag = { dataset: { url: "/live/", groups: '["board"]', position: "a-5", tabs: "me", most: "100" } };
+  const document = Object.assign(new EventTarget(), {
+    readyState: "complete",
+    documentElement: { dataset: {} },
+    querySelectorAll: (selector) => (selector === "script[data-livepush]" ? [tag] : []),
+  });
+  const window = Object.assign(new EventTarget(), { document });
+  const asked = [];
+  const hello = { type: "livepush.hello", position: "a-5", heartbeat: 15, groups: ["board"], refused: [] };
+  fake(globalThis, {
+    window,
+    CSS: { escape: (text) => text },
+    fetch: async (url, { signal }) => {
+      asked.push(url.href);
+      const stream = new ReadableStream({
+        start(controller) {
+          signal.addEventListener("abort", () => controller.error(signal.reason));
+          for (const each of [hello, event("a-6")]) {
+            controller.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(each)}\n\n`));
+          }
+        },
+      });
+      return new Response(stream, { headers: { "content-type": "text/event-stream" } });
+    },
+  });
+  const heard = new Promise((resolve) => {
+    document.addEventListener("livepush:event:note", ({ detail }) => resolve(detail));
+  });
+
+  runInThisContext(readFileSync(BUNDLE, "utf8"));
+  const { livepush } = window;
+  t.after(() => livepush.stop());
+  assert.deepEqual(Object.keys(livepush).sort(), API);
+  assert.deepEqual(await heard, event("a-6"));
+  assert.deepEqual(asked, ["https://shop.example/live/sse/?format=copies&group=board&since=a-5"]);
+  const { state, transport, role, position, groups, refused } = livepush;
+  assert.deepEqual(
+    { state, transport, role, position, groups, refused },
+    { state: "open", transport: "sse", role: "alone", position: "a-6", groups: ["board"], refused: [] },
+  );
+  assert.equal(document.documentElement.dataset.livepushState, "open");
+  assert.throws(() => livepush.use("pigeon"), /expected sse, websocket, longpoll, poll or null/);
 });

@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout } from "node:timers";
 import { WebSocketServer } from "ws";
-import { LivepushClient } from "../src/client.js";
-import { BrowserSocket, event, serve } from "./helpers.js";
+import { createClient } from "../src/client.js";
+import { event, fake, hurry, serve } from "./helpers.js";
 
 const LAST = 60;
 
@@ -64,16 +65,9 @@ async function receive(t, { base, close }, steer = () => {}) {
   const ids = [];
   const used = new Set();
   const target = new EventTarget();
-  const client = new LivepushClient({
-    url: "/livepush/",
-    base,
-    WebSocket: BrowserSocket,
-    groups: ["board"],
-    position: "a-0",
-    target,
-    random: () => 0,
-    setTimeout: (task, milliseconds) => setTimeout(task, milliseconds / 10),
-  });
+  hurry(10);
+  fake(Math, { random: () => 0 });
+  const client = createClient({ url: `${base}livepush/`, groups: ["board"], position: "a-0", target });
   t.after(close);
   t.after(() => client.stop());
   target.addEventListener("livepush:state", ({ detail }) => {

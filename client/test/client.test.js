@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { event, play } from "./helpers.js";
+import { Clock, event, fake, play } from "./helpers.js";
 
 const states = (log) => log.filter(([name]) => name === "state").map(([, { state }]) => state);
 /** Let the wait pass that the client has just begun. */
@@ -53,64 +53,39 @@ test("an event reaches listeners by type, by star, and the document, once each",
   last().says(event("a-1", { data: { n: 1 } }));
   assert.deepEqual(heard, [
     ["on", { n: 1 }, "a-1"],
+    ["event:note", { n: 1 }],
     ["star", "note"],
     ["event", "a-1"],
-    ["event:note", { n: 1 }],
   ]);
 });
 
 test("a listener hears nothing more once it is off", () => {
   const { client, last } = play();
   const heard = [];
-  const listener = (data) => heard.push(data);
-  const unsubscribe = client.on("note", listener);
-  client.on("note", listener);
+  const off = client.on("note", (data) => heard.push(data));
   client.start();
   last().hello();
   last().says(event("a-1", { data: 1 }));
-  unsubscribe();
+  off();
   last().says(event("a-2", { data: 2 }));
-  client.on("note", listener);
-  client.off("note", listener);
-  last().says(event("a-3", { data: 3 }));
   assert.deepEqual(heard, [1]);
 });
 
 test("a listener that another one takes off hears nothing, one that it puts on hears the next event", () => {
   const { client, last } = play();
   const heard = [];
-  const second = () => heard.push("second");
-  client.on("note", () => {
-    client.off("note", second);
-    client.on("note", third);
+  const first = client.on("note", () => {
+    first();
+    off();
+    client.on("note", () => heard.push("third"));
   });
-  const third = () => heard.push("third");
-  client.on("note", second);
+  const off = client.on("note", () => heard.push("second"));
   client.start();
   last().hello();
   last().says(event("a-1"));
   assert.deepEqual(heard, []);
   last().says(event("a-2"));
   assert.deepEqual(heard, ["third"]);
-});
-
-test("a listener that throws is reported and disturbs nobody", () => {
-  const { client, last, log, reported } = play();
-  const heard = [];
-  client.on("note", () => {
-    throw new Error("mine");
-  });
-  client.on("note", (_data, { id }) => heard.push(id));
-  client.start();
-  last().hello();
-  last().says(event("a-1"), event("a-2"));
-  assert.deepEqual(heard, ["a-1", "a-2"]);
-  assert.deepEqual(ids(log), ["a-1", "a-2"]);
-  assert.deepEqual(
-    reported.map(({ message }) => message),
-    ["mine", "mine"],
-  );
-  assert.equal(client.state, "open");
 });
 
 test("a listener that stops the client gets nothing more, and what is left comes after the next start", () => {
@@ -267,7 +242,7 @@ test("after an outage the most preferred transport that worked comes first", () 
 });
 
 test("without a network no failure counts against a transport", () => {
-  const { client, clock, attempts, last, log } = play({ online: () => false });
+  const { client, clock, attempts, last, log } = play({ online: false });
   client.start();
   for (let time = 0; time < 3; time += 1) {
     last().end({ kind: time ? "lost" : "next", reason: "failed", retry: 0 });
@@ -341,7 +316,20 @@ test("waking tries at once when waiting, and finds a stream that died in sleep",
   assert.equal(client.state, "open");
   clock.time += 60_000;
   client.wake();
+  assert.equal(client.state, "open", "what came during the sleep may be told in a moment");
+  clock.advance(1000);
   assert.equal(client.state, "waiting");
+});
+
+test("a stream whose bytes are told late, after a sleep, lives on", () => {
+  const { client, clock, attempts, last } = play();
+  client.start();
+  last().hello();
+  clock.time += 60_000;
+  client.wake();
+  last().heard();
+  clock.advance(30_000);
+  assert.deepEqual([client.state, attempts.length], ["open", 1]);
 });
 
 test("a paused client comes back by position when started, not when woken", () => {
@@ -430,12 +418,53 @@ test("a group that comes in later is heard from its own position, the others not
   client.add(["board"], "a-1");
   assert.equal(attempts.length, 1);
   client.add(["order:7"], "a-6");
-  assert.deepEqual([attempts[0].closed, last().groups, last().since], [true, ["board", "order:7"], "a-6"]);
+  assert.deepEqual([attempts[0].closed, last().groups, last().since], [false, ["board", "order:7"], "a-6"]);
+  assert.equal(client.state, "open");
   last().hello();
+  assert.equal(attempts[0].closed, true);
   last().says(event("a-7", { group: "order:7" }), event("a-8"), event("a-9"));
   assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"]);
   client.add(["order:8"], "a-20");
   assert.equal(last().since, "a-9");
+});
+
+test("a group whose connection fails before it is open is still heard from its own position", () => {
+  for (const fails of ["the second connection", "the first"]) {
+    const { client, clock, attempts, last, log } = play({ position: "a-5" });
+    client.start();
+    last().hello();
+    last().says(event("a-8"));
+    client.add(["order:7"], "a-6");
+    attempts[fails === "the first" ? 0 : 1].end({ kind: "lost", reason: "cut", retry: 0 });
+    clock.advance(1000);
+    assert.deepEqual([last().groups, last().since], [["board", "order:7"], "a-6"], fails);
+    last().hello();
+    last().says(event("a-7", { group: "order:7" }), event("a-8"), event("a-9"));
+    assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"], fails);
+  }
+});
+
+test("a group that came in later is still read from its own position when the connection for it fails", () => {
+  const { client, clock, last, log, attempts } = play({ position: "a-5" });
+  client.start();
+  last().hello();
+  last().says(event("a-8"));
+  client.add(["order:7"], "a-6");
+  last().end({ kind: "lost", reason: "502", retry: 0 });
+  assert.deepEqual([attempts[0].closed, client.state], [true, "waiting"]);
+  passWait(clock, log);
+  assert.deepEqual([last().groups, last().since], [["board", "order:7"], "a-6"]);
+  last().hello();
+  last().says(event("a-7", { group: "order:7" }), event("a-8"), event("a-9"));
+  assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"]);
+});
+
+test("a listener that stops the client while it connects leaves nothing behind", () => {
+  const { client, clock, attempts, target } = play();
+  target.addEventListener("livepush:state", () => client.state === "connecting" && client.stop());
+  client.start();
+  assert.deepEqual([client.state, attempts.length], ["stopped", 0]);
+  assert.equal(clock.pending, 0);
 });
 
 test("a transport that can't even begin counts as a failure", () => {
@@ -449,4 +478,33 @@ test("a transport that can't even begin counts as a failure", () => {
   client.start();
   assert.deepEqual(log.at(-1)[1].reason, "TypeError: no such thing here");
   assert.equal(client.state, "waiting");
+});
+
+test("a better transport is tried ever less often, also where a tab remembers that it did not get through", () => {
+  for (const remembered of [false, true]) {
+    const clock = new Clock();
+    fake(globalThis, {
+      sessionStorage: remembered ? { livepush: JSON.stringify(["second", clock.time + 60_000]) } : {},
+    });
+    const { client, attempts, last } = play({ clock });
+    client.start();
+    if (!remembered) last().end({ kind: "next", reason: "404", retry: 0 });
+    last().hello({ heartbeat: 0 });
+    assert.equal(client.transport, "second");
+    const tries = [];
+    for (let second = 0; second < 1000; second++) {
+      const before = attempts.length;
+      clock.advance(1000);
+      if (attempts.length === before) continue;
+      tries.push(second);
+      last().end({ kind: "next", reason: "404", retry: 0 });
+    }
+    const gaps = tries.slice(1).map((at, index) => at - tries[index]);
+    assert.ok(tries.length >= 4 && tries.length < 12, `${tries}`);
+    assert.deepEqual(
+      gaps,
+      gaps.toSorted((a, b) => a - b),
+    );
+    assert.deepEqual([client.state, client.transport], ["open", "second"]);
+  }
 });

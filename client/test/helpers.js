@@ -2,16 +2,45 @@
 
 import { once } from "node:events";
 import { createServer } from "node:http";
-import { after } from "node:test";
+import { after, afterEach } from "node:test";
+import { clearTimeout as realClearTimeout, setTimeout as realSetTimeout } from "node:timers";
 import { WebSocket } from "ws";
-import { LivepushClient } from "../src/client.js";
+import { createClient } from "../src/client.js";
+
+/** What was in the place of each fake. */
+const originals = [];
+
+/** Put fakes in place of what an object has, until the test is over. */
+export function fake(object, fakes) {
+  for (const [name, value] of Object.entries(fakes)) {
+    originals.push([object, name, Object.getOwnPropertyDescriptor(object, name)]);
+    Object.defineProperty(object, name, { value, configurable: true, writable: true });
+  }
+}
+
+afterEach(() => {
+  for (const [object, name, original] of originals.splice(0).reverse()) {
+    if (original) Object.defineProperty(object, name, original);
+    else delete object[name];
+  }
+});
 
 /** A WebSocket as browsers have it: an error is told by the close alone. */
-export class BrowserSocket extends WebSocket {
+class BrowserSocket extends WebSocket {
   constructor(...how) {
     super(...how);
     this.on("error", () => {});
   }
+}
+
+// What browsers have and Node may lack; without channels between tabs each is alone.
+for (const [name, value] of Object.entries({
+  location: { href: "https://shop.example/page" },
+  navigator: { onLine: true },
+  WebSocket: BrowserSocket,
+  BroadcastChannel: undefined,
+})) {
+  Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
 }
 
 export class Clock {
@@ -19,16 +48,22 @@ export class Clock {
   #timers = new Map();
   #serial = 0;
 
-  environment = {
-    now: () => this.time,
-    setTimeout: (task, milliseconds) => {
-      this.#timers.set(++this.#serial, { task, due: this.time + milliseconds });
-      return this.#serial;
-    },
-    clearTimeout: (timer) => this.#timers.delete(timer),
-    random: () => 0.5,
-    online: () => true,
-  };
+  constructor(random = () => 0.5) {
+    this.random = random;
+  }
+
+  /** Be the time of everything until the test is over. */
+  install() {
+    fake(Date, { now: () => this.time });
+    fake(Math, { random: this.random });
+    fake(globalThis, {
+      setTimeout: (task, milliseconds) => {
+        this.#timers.set(++this.#serial, { task, due: this.time + milliseconds });
+        return this.#serial;
+      },
+      clearTimeout: (timer) => this.#timers.delete(timer),
+    });
+  }
 
   get pending() {
     return this.#timers.size;
@@ -51,9 +86,9 @@ export class Clock {
 /** Transports whose every connection waits in `attempts` for the test to play the server. */
 export function stage(names = ["first", "second", "third"]) {
   const attempts = [];
-  const transport = (name) => (request, _io, sink) => {
-    const attempt = { name, ...request, closed: false, heard: sink.heard, end: sink.end };
-    attempt.says = (...envelopes) => sink.receive(envelopes);
+  const transport = (name) => (request, receive, end, heard) => {
+    const attempt = { name, ...request, closed: false, heard, end };
+    attempt.says = (...envelopes) => receive(envelopes);
     attempt.hello = (more = {}) =>
       attempt.says({
         type: "livepush.hello",
@@ -72,22 +107,119 @@ export function stage(names = ["first", "second", "third"]) {
   return { attempts, transports, last: () => attempts.at(-1) };
 }
 
-/** A started client on a stage, with what it dispatched in `log`. */
-export function play({ names, ...options } = {}) {
-  const clock = new Clock();
+/** What tabs of one browser share: channels, storage, and locks where there are any; all is told in a later microtask. */
+export class Profile {
+  storage = {};
+  #channels = new Set();
+  #hasLocks;
+  #locks = new Map();
+
+  constructor({ locks = true } = {}) {
+    this.#hasLocks = locks;
+  }
+
+  /** A tab: what begins after `enter()` has its surroundings; `crash()` ends it without a word. */
+  tab() {
+    const own = new Set();
+    const held = new Set();
+    const locks = {
+      request: (name, options, task) => this.#request(name, task ?? options, task ? options : {}, held),
+    };
+    const open = (name) => {
+      const channel = {
+        name,
+        onmessage: null,
+        postMessage: (message) => {
+          const posted = structuredClone(message);
+          for (const other of this.#channels) {
+            if (other === channel || other.name !== name) continue;
+            queueMicrotask(
+              () =>
+                other.tab.frozen ||
+                (this.#channels.has(other) && other.onmessage?.({ data: structuredClone(posted) })),
+            );
+          }
+        },
+        close: () => this.#channels.delete(channel),
+        tab,
+      };
+      own.add(channel);
+      this.#channels.add(channel);
+      return channel;
+    };
+    const tab = {
+      frozen: false,
+      enter: () => {
+        function BroadcastChannel(name) {
+          return open(name);
+        }
+        fake(navigator, { locks: this.#hasLocks ? locks : undefined });
+        fake(globalThis, {
+          BroadcastChannel,
+          localStorage: this.storage,
+          addEventListener() {},
+          removeEventListener() {},
+        });
+      },
+      crash: () => {
+        for (const channel of own) channel.close();
+        for (const release of held) release();
+      },
+    };
+    return tab;
+  }
+
+  #request(name, task, { signal, steal }, held) {
+    const lock = this.#locks.get(name) ?? { holder: null, queue: [] };
+    this.#locks.set(name, lock);
+    return new Promise((resolve, reject) => {
+      const waiting = { grant: () => {}, reject };
+      const release = () => {
+        held.delete(release);
+        lock.queue = lock.queue.filter((each) => each !== waiting);
+        if (lock.holder !== waiting) return;
+        lock.holder = null;
+        next();
+      };
+      const next = () => {
+        if (!lock.holder) lock.queue.shift()?.grant();
+      };
+      waiting.grant = () => {
+        lock.holder = waiting;
+        queueMicrotask(() => Promise.resolve(task({ name })).then(resolve, reject).finally(release));
+      };
+      held.add(release);
+      signal?.addEventListener("abort", () => {
+        if (lock.holder !== waiting) release();
+        reject(signal.reason);
+      });
+      if (steal) {
+        lock.holder?.reject(new DOMException("stolen", "AbortError"));
+        waiting.grant();
+      } else {
+        lock.queue.push(waiting);
+        next();
+      }
+    });
+  }
+}
+
+/** Let everything that was posted be told. */
+export async function told() {
+  for (let round = 0; round < 50; round++) await null;
+}
+
+/** A client on a stage, with what it dispatched in `log`. */
+export function play({ names, random, clock = new Clock(random), online = true, tab, ...options } = {}) {
   const { attempts, transports, last } = stage(names);
   const target = new EventTarget();
   const log = record(target);
   const reported = [];
-  const client = new LivepushClient({
-    url: "/livepush/",
-    groups: ["board"],
-    target,
-    transports,
-    ...clock.environment,
-    report: (error) => reported.push(error),
-    ...options,
-  });
+  clock.install();
+  tab?.enter();
+  fake(navigator, { onLine: online });
+  fake(globalThis, { reportError: (error) => reported.push(error) });
+  const client = createClient({ url: "/livepush/", groups: ["board"], target, transports, ...options });
   return { client, clock, attempts, last, log, target, reported };
 }
 
@@ -116,6 +248,21 @@ export async function serve(handler) {
   return { server, base: `http://127.0.0.1:${server.address().port}/` };
 }
 
+/** Have the client's waits pass faster until the test is over; note how long each was to be. */
+export function hurry(times) {
+  const waits = [];
+  fake(globalThis, {
+    setTimeout: (task, milliseconds) => {
+      const [, , caller] = new Error().stack.split("\n");
+      if (!caller.includes("/client/src/")) return realSetTimeout(task, milliseconds); // fetch has timers too
+      waits.push(milliseconds);
+      return realSetTimeout(task, milliseconds / times);
+    },
+    clearTimeout: realClearTimeout,
+  });
+  return waits;
+}
+
 /**
  * Use a transport against a server; collect what it reports until it ends or `until` says so, and the waits that it
  * asked for, which pass a hundred times faster.
@@ -123,34 +270,22 @@ export async function serve(handler) {
 export function collect(transport, { base, since = null, groups = ["board"] }, until = () => false) {
   return new Promise((resolve) => {
     const said = [];
-    const waits = [];
+    const waits = hurry(100);
     let beats = 0;
     let shut = () => {};
     const done = (ending) => {
       shut();
       resolve({ said, beats, waits, ending });
     };
-    const io = {
-      base,
-      WebSocket: BrowserSocket,
-      fetch: (...request) => fetch(...request),
-      setTimeout: (task, milliseconds) => {
-        waits.push(milliseconds);
-        return setTimeout(task, milliseconds / 100).unref();
-      },
-      clearTimeout: (timer) => clearTimeout(timer),
-      now: Date.now,
-      random: () => 0.5,
+    fake(Math, { random: () => 0.5 });
+    const request = { url: `${base}livepush/`, groups, since };
+    const receive = (envelopes) => {
+      said.push(...envelopes);
+      if (until(said)) done(undefined);
     };
-    shut = transport({ url: "/livepush/", groups, since }, io, {
-      heard: () => {
-        beats += 1;
-      },
-      receive: (envelopes) => {
-        said.push(...envelopes);
-        if (until(said)) done(undefined);
-      },
-      end: done,
-    });
+    const heard = () => {
+      beats += 1;
+    };
+    shut = transport(request, receive, done, heard);
   });
 }

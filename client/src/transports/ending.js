@@ -10,19 +10,29 @@ const LONGEST = 300_000;
  * @param {number} [retry]  what the server asks for, in milliseconds
  * @returns {Ending}
  */
-export function lost(reason, retry = 0) {
-  return { kind: "lost", reason: String(reason), retry: Math.min(Math.max(retry, 0) || 0, LONGEST) };
-}
+export const lost = (reason, retry = 0) => {
+  return { kind: "lost", reason: `${reason}`, retry: retry > 0 ? Math.min(retry, LONGEST) : 0 };
+};
 
 /**
  * Return how a connection ended whose transport does not get through.
  *
- * @param {string} reason
+ * @param {unknown} reason
  * @returns {Ending}
  */
-export function blocked(reason) {
-  return { kind: "next", reason, retry: 0 };
-}
+export const blocked = (reason) => {
+  return { ...lost(reason), kind: "next" };
+};
+
+/**
+ * Return how a connection ended that the server refuses.
+ *
+ * @param {unknown} reason
+ * @returns {Ending}
+ */
+export const denied = (reason) => {
+  return { ...lost(reason), kind: "denied" };
+};
 
 /**
  * Return how a status or a close code, which is 4000 and a status, ends a connection.
@@ -32,11 +42,10 @@ export function blocked(reason) {
  *
  * @param {number} code
  * @param {number} [retry]  what the server asks for, in milliseconds
- * @returns {Ending}
  */
-export function refusal(code, retry) {
+export const refusal = (code, retry) => {
   const status = code % 4000;
-  if ([204, 400, 401, 403].includes(status)) return { kind: "denied", reason: `${code}`, retry: 0 };
-  const busy = [200, 408, 425, 429].includes(status) || (status >= 500 && status !== 501);
-  return busy ? lost(code, retry) : blocked(`${code}`);
-}
+  if ([204, 400, 401, 403].includes(status)) return denied(code);
+  const busy = [408, 425, 429].includes(status) || (status >= 500 && status !== 501);
+  return busy ? lost(code, retry) : blocked(code);
+};

@@ -6,20 +6,23 @@ import { over } from "./http.js";
 /**
  * Server-Sent Events over fetch, which unlike EventSource shows statuses, headers and heartbeats.
  *
- * @type {import("../types.js").Transport}
+ * @param {import("../types.js").Request} request
+ * @param {import("../types.js").Receive} receive
+ * @param {import("../types.js").End} end
+ * @param {() => void} [heard]
  */
-export function sse(request, io, sink) {
-  const parse = sseParser((data) => sink.receive(parseFrame(data)));
+export const sse = (request, receive, end, heard) => {
+  const parse = sseParser((data) => receive(parseFrame(data)));
 
-  return over(io, sink, async (get) => {
-    const { headers, body } = await get(address(request, io.base, "sse/", "format=envelope"));
-    if (!headers.get("content-type")?.startsWith("text/event-stream")) throw blocked("no event stream");
-    const reader = /** @type {ReadableStream<Uint8Array>} */ (body).getReader();
+  return over(end, async (get) => {
+    const response = await get(address(request, "sse/"));
+    if (!response.headers.get("content-type")?.startsWith("text/event-stream")) throw blocked("no event stream");
+    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     for (;;) {
       const { value } = await reader.read();
       if (!value) throw lost("ended");
-      sink.heard();
+      heard?.();
       parse(value);
     }
   });
-}
+};

@@ -4,19 +4,21 @@ import { lost, refusal } from "./ending.js";
 /**
  * One envelope or an array of them a text (RFC 6455).
  *
- * @type {import("../types.js").Transport}
+ * @param {import("../types.js").Request} request
+ * @param {import("../types.js").Receive} receive
+ * @param {import("../types.js").End} end
  */
-export function websocket(request, io, sink) {
-  const { href } = address(request, io.base, "ws/");
-  const socket = new io.WebSocket(href.replace(/^http/, "ws"), [SUBPROTOCOL]);
+export const websocket = (request, receive, end) => {
+  const { href } = address(request, "ws/");
+  const socket = new WebSocket(href.replace("http", "ws"), SUBPROTOCOL);
 
   socket.onmessage = ({ data }) => {
     try {
-      sink.receive(parseFrame(data));
+      receive(parseFrame(data));
     } catch (error) {
-      sink.end(lost(error));
+      end(lost(error));
     }
   };
-  socket.onclose = ({ code }) => sink.end(refusal(code));
+  socket.onclose = ({ code }) => end(refusal(code));
   return () => socket.close();
-}
+};

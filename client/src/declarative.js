@@ -1,0 +1,87 @@
+/** @typedef {import("./types.js").Envelope} Envelope */
+
+import { announce } from "./events.js";
+
+/** How long further events are waited for before a region is fetched, in milliseconds, and how much more at random. */
+const GATHER = 100;
+const SPREAD = 400;
+
+/**
+ * Serve the elements that name types of events, as a list with spaces between, `*` for all:
+ *
+ * - `data-livepush-on`: the event is dispatched to the element too.
+ * - `data-livepush-refresh`: the element's content is fetched anew, from its `data-livepush-url` or the page's own
+ *   address: that of the element with the same id there, else the whole body.
+ *
+ * @param {Document} document
+ * @param {{on: (type: string, listener: (data: unknown, envelope: Envelope) => void) => unknown}} client
+ */
+export const declare = (document, client) => {
+  /** Those that are to be fetched. @type {Set<HTMLElement>} */
+  const stale = new Set();
+
+  /** @param {string} selector */
+  const refresh = (selector) => {
+    for (const region of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(selector))) {
+      if (!stale.has(region)) wait(region);
+    }
+  };
+
+  /** @param {HTMLElement} region */
+  const wait = (region) => {
+    stale.add(region);
+    setTimeout(
+      () => {
+        if (document.hidden) {
+          document.addEventListener("visibilitychange", () => wait(region), { once: true }); // until somebody looks
+          return;
+        }
+        stale.delete(region);
+        if (region.isConnected) reload(region);
+      },
+      GATHER + SPREAD * Math.random(),
+    );
+  };
+
+  client.on("*", (_data, envelope) => {
+    for (const element of document.querySelectorAll(naming("on", envelope))) announce(element, envelope);
+    refresh(naming("refresh", envelope));
+  });
+  document.addEventListener("livepush:reset", () => refresh("[data-livepush-refresh]"));
+};
+
+/**
+ * Return a selector of the elements that name an event's type.
+ *
+ * @param {string} attribute
+ * @param {Envelope} envelope
+ */
+const naming = (attribute, { type }) => {
+  const name = `data-livepush-${attribute}`;
+  return `[${name}~="*"],[${name}~="${CSS.escape(type)}"]`;
+};
+
+/**
+ * Fetch a region's content: through htmx where the element asks it for one, else as a document, which unlike text
+ * needs no leave of Trusted Types and runs no script.
+ *
+ * @param {HTMLElement} region
+ */
+const reload = (region) => {
+  const { htmx } = /** @type {{htmx?: {trigger: (element: Element, event: string) => void}}} */ (
+    /** @type {unknown} */ (window)
+  );
+  if (htmx && region.matches("[hx-get]")) return htmx.trigger(region, "livepush:refresh");
+  const request = new XMLHttpRequest();
+  request.open("GET", region.dataset.livepushUrl ?? location.href);
+  request.setRequestHeader("X-Livepush-Refresh", region.id);
+  request.responseType = "document";
+  request.onload = () => {
+    const found = request.status === 200 && request.response;
+    const source = found && (found.getElementById(region.id) ?? found.body);
+    if (!source) return;
+    region.replaceChildren(...source.childNodes);
+    region.dispatchEvent(new CustomEvent("livepush:refreshed", { bubbles: true }));
+  };
+  request.send();
+};

@@ -1,0 +1,20 @@
+/** What bundlers import. */
+
+import { createClient } from "./client.js";
+
+export { State } from "./types.js";
+
+/**
+ * A client, made with `new`.
+ *
+ * @type {new (options: import("./types.js").Options) => import("./client.js").Client}
+ */
+export const LivepushClient = /** @type {any} */ (
+  class {
+    /** @param {import("./types.js").Options} options */
+    constructor(options) {
+      // biome-ignore lint/correctness/noConstructorReturn: the client is a plain object
+      return createClient(options);
+    }
+  }
+);

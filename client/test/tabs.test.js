@@ -1,0 +1,274 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Clock, event, Profile, play, told } from "./helpers.js";
+
+/** A clock by which no two numbers drawn at random are the same. */
+function variedClock() {
+  let serial = 0;
+  return new Clock(() => {
+    serial += 1;
+    return serial / 1e6;
+  });
+}
+
+/** Some tabs of one browser, started one after the other; each with a stage of its own. */
+async function open(count, options = {}) {
+  const clock = variedClock();
+  const profile = new Profile();
+  const tabs = [];
+  for (let number = 0; number < count; number++) {
+    const each = typeof options === "function" ? options(number) : options;
+    tabs.push(await join(profile, clock, each));
+    if (number === 0) tabs[0].last().hello();
+    await told();
+  }
+  return { tabs, clock, profile };
+}
+
+async function join(profile, clock, options) {
+  const tab = profile.tab();
+  const played = play({ clock, tabs: "me", position: "a-0", tab, ...options });
+  played.tab = tab;
+  played.client.start();
+  await told();
+  return played;
+}
+
+const got = ({ log }) => log.filter(([name]) => name === "event").map(([, { id }]) => id);
+const roles = (tabs) => tabs.map(({ client }) => client.role);
+const states = (tabs) => tabs.map(({ client }) => client.state);
+
+test("one tab connects, and every tab gets each event once", async () => {
+  const { tabs } = await open(3);
+  assert.deepEqual(roles(tabs), ["leader", "follower", "follower"]);
+  assert.deepEqual(states(tabs), ["open", "open", "open"]);
+  assert.deepEqual(
+    tabs.map(({ attempts }) => attempts.length),
+    [1, 0, 0],
+  );
+  tabs[0].last().says(event("a-1"), event("a-2"), event(undefined, { type: "typing" }));
+  await told();
+  for (const tab of tabs) assert.deepEqual(got(tab), ["a-1", "a-2", undefined]);
+  assert.deepEqual(
+    tabs.map(({ client }) => client.transport),
+    ["first", "first", "first"],
+  );
+});
+
+test("the leader reads the groups of all tabs, and each tab gets its own", async () => {
+  const { tabs, clock } = await open(2, (number) => ({ groups: [["board"], ["board", "order:7"]][number] }));
+  clock.advance(20);
+  assert.deepEqual(tabs[0].last().groups, ["board", "order:7"]);
+  assert.equal(tabs[0].client.state, "open", "the first connection serves until the second is open");
+  tabs[0].last().hello();
+  await told();
+  assert.deepEqual(states(tabs), ["open", "open"]);
+  tabs[0].last().says(event("a-1"), event("a-2", { group: "order:7" }));
+  await told();
+  assert.deepEqual([got(tabs[0]), got(tabs[1])], [["a-1"], ["a-1", "a-2"]]);
+  assert.deepEqual([tabs[0].client.groups, tabs[1].client.groups], [["board"], ["board", "order:7"]]);
+});
+
+test("of a send to several groups each tab gets one copy, whichever of the groups it has", async () => {
+  const groups = [["board"], ["order:7"], ["board", "order:7"]];
+  const { tabs, clock } = await open(3, (number) => ({ groups: groups[number] }));
+  clock.advance(20);
+  tabs[0].last().hello();
+  await told();
+  const copies = [
+    { ...event("a-1", { group: "board" }), send: 77 },
+    { ...event("a-2", { group: "order:7" }), send: 77 },
+  ];
+  tabs[0].last().says(...copies);
+  tabs[0].last().says({ ...event("a-3", { group: "order:7" }), send: 78 });
+  await told();
+  assert.deepEqual(tabs.map(got), [["a-1"], ["a-2", "a-3"], ["a-1", "a-3"]]);
+});
+
+test("when the leader is stopped, crashes or is put aside, another goes on where that tab was", async () => {
+  for (const way of ["stop", "pause", "crash"]) {
+    const { tabs } = await open(3);
+    tabs[0].last().says(event("a-1"));
+    await told();
+    if (way === "crash") tabs[0].tab.crash();
+    else tabs[0].client[way]();
+    await told();
+    assert.deepEqual(roles(tabs.slice(1)), ["leader", "follower"], way);
+    assert.equal(tabs[1].last().since, "a-1");
+    tabs[1].last().hello();
+    await told();
+    tabs[1].last().says(event("a-2"));
+    await told();
+    assert.deepEqual(tabs.slice(1).map(got), [["a-1", "a-2"], ["a-1", "a-2"]], way); // biome-ignore format: a table
+    assert.deepEqual(states(tabs.slice(1)), ["open", "open"]);
+  }
+});
+
+test("a leader that says nothing is asked, and replaced where it does not answer", async () => {
+  const { tabs, clock } = await open(3);
+  const pass = async (seconds) => {
+    for (let second = 0; second < seconds; second++) {
+      clock.advance(1000);
+      await told();
+    }
+  };
+  await pass(20);
+  assert.deepEqual(roles(tabs), ["leader", "follower", "follower"], "it answers");
+  tabs[0].tab.frozen = true;
+  await pass(15);
+  assert.deepEqual(roles(tabs).toSorted(), ["follower", "follower", "leader"]);
+  assert.equal(tabs[0].client.role, "follower");
+  const next = tabs.find(({ client }) => client.role === "leader");
+  tabs[0].tab.frozen = false;
+  next.last().hello();
+  next.last().says(event("a-1"));
+  tabs[0].client.wake();
+  await told();
+  await pass(10);
+  next.last().says(event("a-2"));
+  await told();
+  assert.deepEqual(got(next), ["a-1", "a-2"]);
+  assert.equal(tabs[0].client.role, "follower");
+});
+
+test("followers show how the leader's connection is", async () => {
+  const { tabs, clock } = await open(2);
+  tabs[0].client.cut();
+  await told();
+  assert.deepEqual(states(tabs), ["waiting", "waiting"]);
+  assert.equal(tabs[1].log.at(-1)[1].reason, "cut");
+  clock.advance(1000);
+  tabs[0].last().hello();
+  await told();
+  assert.deepEqual(states(tabs), ["open", "open"]);
+  tabs[0].last().says(event("a-1"));
+  await told();
+  assert.deepEqual(tabs.map(got), [["a-1"], ["a-1"]]); // biome-ignore format: a table
+});
+
+test("a reset comes to every tab", async () => {
+  const { tabs } = await open(2);
+  tabs[0].last().says({ type: "livepush.reset", position: "b-5", reason: "epoch" }, event("b-6"));
+  await told();
+  for (const { client, log } of tabs) {
+    assert.deepEqual(
+      log.filter(([name]) => name === "reset").map(([, { reason }]) => reason),
+      ["epoch"],
+    );
+    assert.equal(client.position, "b-6");
+  }
+});
+
+test("a tab whose groups are all refused is denied, the others live on", async () => {
+  const { tabs, clock } = await open(2, (number) => ({ groups: [["board"], ["staff"]][number] }));
+  clock.advance(20);
+  tabs[0].last().hello({ groups: ["board"], refused: ["staff"] });
+  await told();
+  assert.deepEqual(states(tabs), ["open", "denied"]);
+});
+
+test("a page that was refused leads nobody once it is put aside", async () => {
+  const { tabs } = await open(2, (number) => ({ groups: [["staff"], ["board"]][number] }));
+  tabs[0].last().end({ kind: "denied", reason: "403", retry: 0 });
+  tabs[0].client.pause();
+  await told();
+  assert.deepEqual([tabs[0].client.state, tabs[1].client.role], ["paused", "leader"]);
+  tabs[1].last().hello();
+  assert.equal(tabs[1].client.state, "open");
+});
+
+test("a leader with no group left of its own serves the others", async () => {
+  const { tabs, clock } = await open(2);
+  tabs[0].client.remove(["board"]);
+  tabs[0].client.cut();
+  clock.advance(1000);
+  tabs[0].last().hello();
+  tabs[0].last().says(event("a-1"));
+  await told();
+  assert.deepEqual([got(tabs[0]), got(tabs[1])], [[], ["a-1"]]);
+});
+
+test("tabs with more groups than a connection may have use several", async () => {
+  const { tabs } = await open(2, (number) => ({ most: 2, groups: [["a", "b"], ["c"]][number] }));
+  assert.deepEqual(roles(tabs), ["leader", "alone"]);
+  assert.deepEqual(tabs[1].last().groups, ["c"]);
+});
+
+test("another user's tabs share nothing with these", async () => {
+  const { tabs } = await open(2, (number) => ({ tabs: `user ${number}` }));
+  assert.deepEqual(roles(tabs), ["leader", "leader"]);
+});
+
+test("without channels between tabs, each has its own connection", async () => {
+  const { client, last } = play({ tabs: "me" });
+  client.start();
+  assert.equal(client.role, "alone");
+  last().hello();
+  assert.equal(client.state, "open");
+});
+
+test("a leader that wants nothing itself any more goes on for the others", async () => {
+  const { tabs, clock } = await open(2);
+  tabs[0].client.remove(["board"]);
+  tabs[0].client.cut();
+  clock.advance(1000);
+  assert.deepEqual(tabs[0].last().groups, ["board"]);
+  tabs[0].last().hello();
+  tabs[0].last().says(event("a-1"));
+  await told();
+  assert.deepEqual(tabs.map(got), [[], ["a-1"]]); // biome-ignore format: a table
+});
+
+test("a right that ended while the leader was away is told to every tab", async () => {
+  const { tabs, clock } = await open(2, { groups: ["board", "order:7"] });
+  tabs[0].client.cut();
+  clock.advance(1000);
+  tabs[0].last().hello({ groups: ["board"], refused: ["order:7"] });
+  await told();
+  for (const { client, log } of tabs) {
+    assert.deepEqual(log.at(-1), ["revoked", { groups: ["order:7"] }]);
+    assert.deepEqual([client.groups, client.refused], [["board"], ["order:7"]]);
+  }
+});
+
+test("a follower that asks changes nothing for the leader's page", async () => {
+  const { tabs } = await open(2, (number) => ({ groups: [["board"], ["order:7"]][number] }));
+  assert.deepEqual(
+    tabs[0].log.map(([, { state }]) => state),
+    ["connecting", "open"],
+  );
+});
+
+test("after a sleep of the machine a leader is asked anew, and not replaced", async () => {
+  const { tabs, clock } = await open(2);
+  clock.advance(5500); // the follower asks, and the machine goes to sleep before the answer is told
+  clock.time += 3_600_000;
+  clock.advance(0);
+  await told();
+  assert.deepEqual(roles(tabs), ["leader", "follower"]);
+});
+
+test("without locks a lease in localStorage says who leads, until that tab leaves or the lease is over", async () => {
+  const clock = variedClock();
+  const profile = new Profile({ locks: false });
+  profile.storage["livepush:/livepush/:me"] = JSON.stringify([0.1, clock.time + 5000]); // of a tab that crashed
+  const tabs = [await join(profile, clock), await join(profile, clock)];
+  const pass = async (seconds) => {
+    for (let second = 0; second < seconds; second++) {
+      clock.advance(1000);
+      await told();
+    }
+  };
+  await pass(5);
+  assert.deepEqual(roles(tabs), ["follower", "follower"]);
+  await pass(5);
+  const leader = tabs.find(({ client }) => client.role === "leader");
+  const other = tabs.find((tab) => tab !== leader);
+  assert.equal(other.client.role, "follower");
+  leader.last().hello();
+  await told();
+  assert.deepEqual(states(tabs), ["open", "open"]);
+  leader.client.stop();
+  await pass(5);
+  assert.deepEqual([other.client.role, other.last().since], ["leader", "a-0"]);
+});

@@ -1,0 +1,86 @@
+/** An event, or what livepush itself says; its type then begins with `livepush.`. */
+export interface LivepushEvent<Data = any> {
+  /** Its position; an ephemeral event has none. */
+  id?: string;
+  group: string;
+  type: string;
+  data: Data;
+  /** When it was sent, RFC 3339 in UTC. */
+  time: string;
+}
+
+/** What a client is doing; see `docs/client.md`. */
+export type StateName =
+  | "idle"
+  | "connecting"
+  | "open"
+  | "waiting"
+  | "offline"
+  | "paused"
+  | "denied"
+  | "stopped";
+
+export declare const State: Readonly<{ [Name in StateName]: Name }>;
+
+export type TransportName = "sse" | "websocket" | "longpoll" | "poll";
+
+export interface StateDetail {
+  state: StateName;
+  transport: string | null;
+  position: string | null;
+  /** Why it waits or was refused. */
+  reason?: string;
+  /** In how many milliseconds it tries again. */
+  retry?: number;
+}
+
+export interface Options {
+  /** Where livepush is mounted, for example `/livepush/`. */
+  url: string;
+  groups?: Iterable<string>;
+  /** Behind which events are wanted; from now on where there is none. */
+  position?: string | null;
+  /** Where events are dispatched; the document where it is left out. */
+  target?: EventTarget;
+  /** Tabs with the same text share a connection: it stands for who is logged in. */
+  tabs?: string;
+  /** The most groups that a connection may have, as `MAX_GROUPS` on the server. */
+  most?: number;
+}
+
+/** Receives the events of some groups: each once, in order, over whichever transport gets through. */
+export declare class LivepushClient {
+  constructor(options: Options);
+  readonly state: StateName;
+  readonly transport: string | null;
+  readonly role: "leader" | "follower" | "alone";
+  readonly position: string | null;
+  readonly groups: string[];
+  readonly refused: string[];
+  on<Data = any>(type: string, listener: (data: Data, event: LivepushEvent<Data>) => void): () => void;
+  start(): void;
+  stop(): void;
+  pause(): void;
+  wake(moved?: boolean): void;
+  cut(): void;
+  use(name: TransportName | null): void;
+  add(groups: Iterable<string>, position?: string | null): void;
+  remove(groups: Iterable<string>): void;
+}
+
+/** The page's client, which the tag makes. */
+export interface PageClient extends LivepushClient {
+  scan(): void;
+}
+
+declare global {
+  interface Window {
+    livepush: PageClient;
+  }
+  interface DocumentEventMap {
+    "livepush:event": CustomEvent<LivepushEvent>;
+    "livepush:state": CustomEvent<StateDetail>;
+    "livepush:reset": CustomEvent<{ position: string; reason: string }>;
+    "livepush:revoked": CustomEvent<{ groups: string[] }>;
+  }
+}

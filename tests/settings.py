@@ -13,7 +13,7 @@ pymysql.install_as_MySQLdb()
 
 SECRET_KEY = "tests-only"
 DEBUG = False
-ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver", "shop.test"]
 INSTALLED_APPS = [
     *(["daphne"] if os.environ.get("LIVEPUSH_TEST_RUNSERVER") else []),  # it is most of what a process takes to start
     "django.contrib.admin",

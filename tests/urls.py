@@ -30,7 +30,7 @@ def live(request: HttpRequest) -> HttpResponse:
     html = template.render({"groups": request.GET.getlist("group")}, request)
     positions = iter(request.GET.getlist("position"))
     html = re.sub(r'(?<=data-position=")[^"]+', lambda own: next(positions, own[0]), html)
-    policy = "default-src 'none'; script-src 'self'; connect-src 'self'"
+    policy = "default-src 'none'; script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'"
     return HttpResponse(html, headers={"Content-Security-Policy": policy})
 
 

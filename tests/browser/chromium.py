@@ -16,12 +16,13 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP shop.test 127.0.0.1",
 ]
 
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """Run Chromium; a machine without it fails the test."""
+    """Run Chromium; a machine without it fails the test. ``shop.test`` is this machine, and no secure context there."""
     path = shutil.which("chromium")
     assert path is not None, "Chromium is not installed: on Debian, apt-get install chromium."
     with sync_playwright() as playwright:

@@ -160,7 +160,8 @@ def test_events_arrive_once_and_in_order_on_a_page_with_a_strict_policy(
     assert page.evaluate("typed") == [event for event in expected if event["type"] == "moved"]
     assert page.evaluate("livepush.position") == expected[-1]["id"]
     assert {state["transport"] for state in page.evaluate("states")} == {transport}
-    assert policies[0] == "default-src 'none'; script-src 'self'; connect-src 'self'"
+    strict = "default-src 'none'; script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'"
+    assert policies[0] == strict
     assert said == []
 
 
@@ -182,6 +183,25 @@ def test_a_function_hears_of_its_type_until_it_is_taken_off(site: Site, visit: V
     has_ended(page, site, group)
     heard = [["moved", 1], ["*", "moved", 1], ["*", "other", 2], ["*", "moved", 3], ["*", "ended", None]]
     assert page.evaluate("heard") == heard
+
+
+def test_a_function_that_throws_disturbs_no_other(site: Site, visit: Visit, group: str) -> None:
+    page = visit(group)
+    is_open(page)
+    failed: list[str] = []
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.evaluate(
+        """() => {
+            window.heard = [];
+            livepush.on("moved", () => { throw new Error("mine"); });
+            livepush.on("moved", (data) => heard.push(data));
+        }"""
+    )
+    for number in range(2):
+        site.elsewhere.send(group, "moved", number)
+    page.wait_for_function("() => heard.length === 2")
+    assert page.evaluate("livepush.state") == "open"
+    assert failed == ["mine", "mine"]
 
 
 def test_what_happens_between_the_page_and_its_connection_arrives(
@@ -228,7 +248,8 @@ def test_a_tag_that_comes_later_brings_its_events_and_repeats_none(site: Site, v
     page.wait_for_function("() => got.length === 2")
     page.evaluate(
         """([groups, position]) => {
-            const { src } = document.querySelector("script");
+            const trust = trustedTypes.createPolicy("test", { createScriptURL: (address) => address });
+            const src = trust.createScriptURL(document.querySelector("script").src);
             const tag = Object.assign(document.createElement("script"), { src });
             Object.assign(tag.dataset, { livepush: "", groups: JSON.stringify(groups), position });
             document.body.append(tag);

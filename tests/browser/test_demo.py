@@ -275,6 +275,25 @@ def test_every_transport_delivers_and_comes_back_with_nothing_missed(visitor: Ca
         is_up_to_date(page)
 
 
+def test_the_panel_says_which_tab_has_the_connection(visitor: Callable[[], Visit]) -> None:
+    visit = visitor()
+    first, second = visit("/"), visit("/")
+    for page in (first, second):
+        is_live(page)
+    expect(figure(first, "tab")).to_have_text("Has the connection, for all tabs")
+    expect(figure(second, "tab")).to_have_text("Hears it from another tab")
+    expect(second.locator(".transports")).to_have_js_property("disabled", True)
+    go_on(first, second)
+    first.click("text=Cut for 5 s")
+    expect(figure(second, "tab")).to_have_text("Has the connection, for all tabs")
+    resumed(first, "sse")
+    expect(figure(first, "tab")).to_have_text("Hears it from another tab")
+    expect(figure(first, "resumed")).to_have_text(re.compile(r"^\d+ movements?, over SSE$"))
+    go_on(first, second)
+    for page in (first, second):
+        nothing_missed(page)
+
+
 def test_an_admins_change_reaches_the_customer(visitor: Callable[[], Visit]) -> None:
     customer, staff = visitor(), visitor()
     orders = log_in(customer, "demo")

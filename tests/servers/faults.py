@@ -30,10 +30,13 @@ class Line:
         """How many connections were accepted."""
         self.delay = 0.0
         """How long (seconds) each piece waits before it is passed on."""
+        self.swallow: tuple[bytes, ...] = ()
+        """How requests begin, for example ``b"GET /sse/"``, whose answers end with their heads: nothing follows."""
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
         self._open: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
         self._dead: set[asyncio.Task[None]] = set()
+        self._swallowing: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     def cut(self, most: int | None = None) -> None:
@@ -108,6 +111,7 @@ class Line:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._open.pop(task, None)
         self._dead.discard(task)
+        self._swallowing.discard(task)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -120,7 +124,7 @@ class Line:
             else:
                 up_reader, up_writer = await asyncio.open_unix_connection(self.target)
             writers.append(up_writer)
-            both = [self._copy(task, reader, up_writer), self._copy(task, up_reader, writer)]
+            both = [self._copy(task, reader, up_writer, asks=True), self._copy(task, up_reader, writer)]
             await asyncio.gather(*both)
         except OSError:
             pass  # the other side sees it too, below
@@ -128,8 +132,20 @@ class Line:
             for each in writers:
                 each.transport.abort()
 
-    async def _copy(self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(
+        self,
+        task: asyncio.Task[None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        asks: bool = False,
+    ) -> None:
         while chunk := await reader.read(65_536):
+            if asks and chunk.startswith(self.swallow):
+                self._swallowing.add(task)
+            elif not asks and task in self._swallowing:
+                head, end, _ = chunk.partition(b"\r\n\r\n")
+                writer.write(head + end)
+                await asyncio.Event().wait()
             if self.delay:
                 await asyncio.sleep(self.delay)
             await self._flowing.wait()

@@ -1,0 +1,191 @@
+"""Elements that take part without a line of JavaScript of their own, alone and with htmx and Turbo."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, Route
+
+from tests.browser.chromium import chromium, complaints
+from tests.browser.test_client import Site, is_open
+from tests.docs_blocks import ROOT
+from tests.servers import processes
+from tests.servers.fresh import Databases
+
+PATIENCE = 20_000
+POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'"
+MODULES = ROOT / "node_modules"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with (
+        contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
+        databases.fresh("postgresql") as database,
+        processes.publisher(database) as elsewhere,
+        processes.server("uvicorn", database, {"DRAIN": 0.2}) as server,
+    ):
+        yield Site(database, elsewhere, server)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def group() -> str:
+    """A group of the test's own, readable by anyone."""
+    return f"room:6{next(_numbers)}"
+
+
+Show = Callable[..., Page]
+
+
+@pytest.fixture
+def show(site: Site, browser: Browser, group: str) -> Iterator[Show]:
+    """Shows pages of the site's origin that a test makes up, by path; all other requests go to the server."""
+    context = browser.new_context()
+    said: list[str] = []
+
+    def shown(scripts: tuple[str, ...] = (), policy: str = POLICY, **pages: Callable[[], str]) -> Page:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        said.extend(complaints(page))
+        head = "".join(f'<script defer src="/modules/{script}"></script>' for script in scripts)
+        tag = (
+            '<script defer src="/static/livepush/livepush.js" data-livepush data-url="/livepush/" '
+            f"""data-groups='["%s"]' data-position="{site.elsewhere.position()}"></script>"""
+        )
+
+        def answer(make: Callable[[], str]) -> Callable[[Route], None]:
+            def fulfil(route: Route) -> None:
+                body = make().replace("TAG", tag % group).replace("OTHER", tag % f"{group}-other")
+                html = (
+                    f'<!doctype html><html lang="en"><head><title>page</title>{head}</head><body>{body}</body></html>'
+                )
+                route.fulfill(body=html, content_type="text/html", headers={"Content-Security-Policy": policy})
+
+            return fulfil
+
+        for name, make in pages.items():
+            page.route(f"**/{name}/", answer(make))
+        page.route("**/modules/**", lambda route: route.fulfill(path=MODULES / route.request.url.split("/modules/")[1]))
+        page.goto(f"{site.server.url}/{next(iter(pages))}/")
+        is_open(page)
+        return page
+
+    yield shown
+    context.close()
+    assert said == []
+
+
+def test_an_element_gets_the_types_that_it_names(site: Site, show: Show, group: str) -> None:
+    page = show(one=lambda: 'TAG<p id="a" data-livepush-on="moved  other"></p><p id="b" data-livepush-on="*"></p>')
+    page.evaluate(
+        """() => {
+            window.heard = [];
+            for (const id of ["a", "b"]) for (const name of ["livepush:event", "livepush:event:moved"]) {
+                const element = document.getElementById(id);
+                element.addEventListener(name, ({ detail }) => heard.push([id, name, detail.data]));
+            }
+            document.body.addEventListener("livepush:event", () => heard.push("it bubbles"));
+        }"""
+    )
+    for number, name in enumerate(("moved", "third", "other")):
+        site.elsewhere.send(group, name, number)
+    page.wait_for_function("() => heard.length === 7")
+    assert page.evaluate("heard") == [
+        ["a", "livepush:event:moved", 0],
+        ["a", "livepush:event", 0],
+        ["b", "livepush:event:moved", 0],
+        ["b", "livepush:event", 0],
+        ["b", "livepush:event", 1],
+        ["a", "livepush:event", 2],
+        ["b", "livepush:event", 2],
+    ]
+
+
+def test_a_region_is_fetched_anew_once_for_a_burst_and_runs_no_script(site: Site, show: Show, group: str) -> None:
+    fetched = 0
+
+    def region() -> str:
+        nonlocal fetched
+        fetched += 1
+        evil = "<script>window.ran = true</script><img src=x onerror='window.ran = true'>" if fetched > 1 else ""
+        return f'TAG<section id="list" data-livepush-refresh="moved"><p>{fetched}</p>{evil}</section><p>{fetched}</p>'
+
+    page = show(one=region, policy="")
+    for number in range(30):
+        site.elsewhere.send(group, "moved", number)
+    page.wait_for_function("() => document.querySelector('#list p').textContent === '2'")
+    site.elsewhere.send(group, "other")
+    page.wait_for_function("() => livepush.position")
+    assert page.evaluate("[document.querySelector('#list + p').textContent, window.ran]") == ["1", None]
+    site.elsewhere.send(group, "moved")
+    page.wait_for_function("() => document.querySelector('#list p').textContent === '3'")
+    assert fetched == 3
+
+
+def test_a_region_is_fetched_under_a_strict_policy_from_an_address_of_its_own(
+    site: Site, show: Show, group: str
+) -> None:
+    page = show(
+        one=lambda: 'TAG<ul data-livepush-refresh="*" data-livepush-url="/rows/"></ul>',
+        rows=lambda: "<li>first</li><li>second</li>",
+    )
+    page.evaluate("addEventListener('livepush:refreshed', ({ target }) => { window.refreshed = target.tagName })")
+    site.elsewhere.send(group, "moved")
+    page.wait_for_function("() => window.refreshed === 'UL'")
+    assert page.inner_html("ul") == "<li>first</li><li>second</li>"
+
+
+def test_a_region_is_fetched_anew_after_a_reset(site: Site, show: Show, group: str) -> None:
+    page = show(one=lambda: 'TAG<section id="list" data-livepush-refresh="moved"></section>')
+    page.evaluate("addEventListener('livepush:refreshed', () => { window.refreshed = true })")
+    page.evaluate("document.dispatchEvent(new CustomEvent('livepush:reset', { detail: {} }))")
+    page.wait_for_function("() => window.refreshed")
+
+
+def test_htmx_hears_events_and_refreshes(site: Site, show: Show, group: str) -> None:
+    page = show(
+        ("htmx.org/dist/htmx.min.js",),
+        "",
+        one=lambda: (
+            'TAG<p id="a" data-livepush-on="moved" hx-get="/rows/" hx-trigger="livepush:event"></p>'
+            '<p id="b" data-livepush-refresh="moved" hx-get="/rows/" hx-trigger="livepush:refresh"></p>'
+        ),
+        rows=lambda: "<b>fetched</b>",
+    )
+    page.wait_for_function("() => window.htmx")
+    site.elsewhere.send(group, "moved")
+    for name in ("a", "b"):
+        page.wait_for_function("(id) => document.querySelector(`#${id} b`)", arg=name)
+
+
+def test_the_groups_follow_turbos_pages_over_one_connection(site: Site, show: Show, group: str) -> None:
+    page = show(
+        ("@hotwired/turbo/dist/turbo.es2017-umd.js",),
+        "",
+        one=lambda: 'TAG<a href="/two/">two</a>',
+        two=lambda: 'OTHER<a id="back" href="/one/">one</a>',
+    )
+    page.evaluate(
+        """() => {
+            window.same = true;
+            window.got = [];
+            document.addEventListener("livepush:event", ({ detail }) => got.push(detail.data));
+        }"""
+    )
+    page.click("text=two")
+    page.wait_for_selector("#back")
+    page.wait_for_function("(group) => livepush.groups.join() === group", arg=f"{group}-other")
+    site.elsewhere.send(group, "moved", "before")
+    site.elsewhere.send(f"{group}-other", "moved", "after")
+    page.wait_for_function("() => got.length")
+    assert page.evaluate("[got, same]") == [["after"], True]

@@ -1,0 +1,104 @@
+"""The manual's examples for bundlers, React and Vue, bundled as a project would and run in Chromium."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Route
+
+from tests.browser.chromium import chromium, complaints
+from tests.browser.test_client import Site
+from tests.docs_blocks import PAGES, ROOT, blocks
+from tests.servers import processes
+from tests.servers.fresh import Databases
+
+STATIC = ROOT / "livepush" / "static" / "livepush"
+BEFORE = {
+    "react": (
+        'import { createElement, useEffect, useRef, useState } from "react";\n'
+        'import { createRoot } from "react-dom/client";\n'
+    ),
+    "vue": 'import { createApp, h, onUnmounted, ref } from "vue";\n',
+    "bundler": "",
+}
+AFTER = {
+    "react": 'createRoot(document.querySelector("#app")).render(<Status />);\n',
+    "vue": 'createApp({ setup: () => { %s; return () => h("b", status.value); } }).mount("#app");\n',
+    "bundler": 'live.on("status", (data) => (document.querySelector("#app").textContent = data.status));\n',
+}
+
+
+def example(name: str) -> str:
+    """Return an example of the manual as a program."""
+    (page,) = [page for page in PAGES if page.name == "client.md"]
+    texts = [block.text for block in blocks(page) if block.language in ("jsx", "mjs")]
+    (text,) = [
+        each for each in texts if {"react": "useEffect", "vue": "onUnmounted", "bundler": "import"}[name] in each
+    ]
+    if name == "vue":  # what a component's setup holds
+        return BEFORE[name] + AFTER[name] % text.strip().rstrip(";")
+    return BEFORE[name] + text + AFTER[name]
+
+
+def bundle(name: str, folder: Path) -> Path:
+    """Bundle an example as a project would, beside the files that it imports."""
+    source, made = folder / "app.jsx", folder / "app.js"
+    source.write_text(example(name))
+    (folder / "livepush.mjs").write_bytes((STATIC / "livepush.mjs").read_bytes())
+    (folder / "node_modules").symlink_to(ROOT / "node_modules")
+    command = [
+        ROOT / "node_modules" / ".bin" / "esbuild", source, "--bundle", f"--outfile={made}", "--log-level=warning",
+        "--jsx-factory=createElement", '--define:process.env.NODE_ENV="production"',
+    ]  # fmt: skip
+    subprocess.run(command, check=True, cwd=folder)
+    return made
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with (
+        contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
+        databases.fresh("postgresql") as database,
+        processes.publisher(database) as elsewhere,
+        processes.server("uvicorn", database, {"DRAIN": 0.2}) as server,
+    ):
+        yield Site(database, elsewhere, server)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", list(BEFORE))
+def test_the_example_shows_what_comes(site: Site, browser: Browser, tmp_path: Path, name: str) -> None:
+    made = bundle(name, tmp_path)
+    tag = (
+        '<script defer src="/static/livepush/livepush.js" data-livepush data-url="/livepush/" '
+        f"""data-groups='["board"]' data-position="{site.elsewhere.position()}"></script>"""
+    )
+    html = f'<!doctype html>{"" if name == "bundler" else tag}<div id="app"></div><script defer src="/app.js"></script>'
+
+    def answer(route: Route) -> None:
+        route.fulfill(body=html, content_type="text/html")
+
+    with browser.new_context() as context:
+        page = context.new_page()
+        said = complaints(page)
+        page.add_init_script(
+            "document.addEventListener('livepush:state', ({ detail }) => {"
+            " document.documentElement.dataset.state = detail.state; })"
+        )
+        page.route("**/one/", answer)
+        page.route("**/app.js", lambda route: route.fulfill(path=made, content_type="text/javascript"))
+        page.goto(f"{site.server.url}/one/")
+        page.wait_for_function("() => document.querySelector('html').dataset.state === 'open'")
+        for number in range(3):
+            site.elsewhere.send("board", "status", {"status": f"shipped {number}"})
+        page.wait_for_function("() => document.querySelector('#app').textContent === 'shipped 2'")
+        assert said == []

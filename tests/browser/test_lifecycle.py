@@ -1,0 +1,153 @@
+"""Tabs that are frozen, thawed, put into the back/forward cache and restored: each event once, in order, in each."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.browser.devtools import Devtools, Tab, devtools
+from tests.browser.test_client import Site
+from tests.servers import processes
+from tests.servers.fresh import Databases
+
+NOTE = """
+    Object.assign(window, { got: [], resets: [], shown: [] });
+    document.addEventListener("livepush:event", ({ detail }) => got.push(detail.data));
+    document.addEventListener("livepush:reset", ({ detail }) => resets.push(detail));
+    window.addEventListener("pageshow", ({ persisted }) => shown.push(persisted));
+"""
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with (
+        contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
+        databases.fresh("postgresql") as database,
+        processes.publisher(database) as elsewhere,
+        processes.server("uvicorn", database, {"DRAIN": 0.2}) as server,
+    ):
+        yield Site(database, elsewhere, server)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devtools]:
+    with devtools(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+Open = Callable[..., list[Tab]]
+
+
+@pytest.fixture
+def tabs(site: Site, browser: Devtools) -> Iterator[Open]:
+    """Opens some tabs, one after the other, the last in front."""
+    opened: list[Tab] = []
+
+    def more(count: int, group: str) -> list[Tab]:
+        for _ in range(count):
+            opened.append(browser.tab(f"{site.server.url}/live/?group={group}", NOTE))
+            opened[-1].until("window.livepush?.state === 'open'")
+        return list(opened)
+
+    yield more
+    for each in opened:
+        with contextlib.suppress(RuntimeError):  # closed before
+            each.close()
+
+
+@pytest.fixture
+def group() -> str:
+    """A group of the test's own, readable by anyone."""
+    return f"room:8{next(_numbers)}"
+
+
+def send(site: Site, group: str, start: int, end: int) -> None:
+    for number in range(start, end):
+        site.elsewhere.send(group, "count", number)
+
+
+def has_all(tabs: list[Tab], count: int) -> None:
+    """Check that each tab gets so many events, each once, in order."""
+    for tab in tabs:
+        tab.until(f"got.length >= {count}")
+    for tab in tabs:
+        assert tab.evaluate("got") == list(range(count))
+        assert tab.evaluate("resets") == []
+
+
+def roles(tabs: list[Tab]) -> list[str]:
+    return [tab.evaluate("livepush.role") for tab in tabs]
+
+
+def leads(tab: Tab) -> None:
+    tab.until("livepush.role === 'leader' && livepush.state === 'open'")
+
+
+def test_a_leader_that_is_frozen_is_replaced_and_gets_what_it_missed_when_thawed(
+    site: Site, tabs: Open, group: str
+) -> None:
+    pages = tabs(3, group)
+    assert roles(pages) == ["leader", "follower", "follower"]
+    send(site, group, 0, 5)
+    has_all(pages, 5)
+    for page in pages[:2]:
+        page.freeze()
+    leads(pages[2])
+    send(site, group, 5, 50)
+    has_all(pages[2:], 50)
+    for page in pages[:2]:
+        page.thaw()
+    has_all(pages, 50)
+    send(site, group, 50, 60)
+    has_all(pages, 60)
+    assert roles(pages) == ["follower", "follower", "leader"]
+
+
+def test_a_page_in_the_back_forward_cache_leads_nobody_and_resumes_when_it_is_restored(
+    site: Site, tabs: Open, group: str
+) -> None:
+    pages = tabs(2, group)
+    send(site, group, 0, 5)
+    has_all(pages, 5)
+    pages[0].go(f"{site.server.url}/ready/")
+    leads(pages[1])
+    send(site, group, 5, 30)
+    has_all(pages[1:], 30)
+    pages[0].back()
+    has_all(pages, 30)
+    assert pages[0].evaluate("shown") == [False, True], "it was restored, not loaded anew"
+    send(site, group, 30, 40)
+    has_all(pages, 40)
+    assert roles(pages) == ["follower", "leader"]
+
+
+def test_the_only_tab_is_restored_from_the_cache_with_what_it_missed(site: Site, tabs: Open, group: str) -> None:
+    pages = tabs(1, group)
+    pages[0].go(f"{site.server.url}/ready/")
+    send(site, group, 0, 20)
+    pages[0].back()
+    has_all(pages, 20)
+    assert pages[0].evaluate("shown") == [False, True]
+    assert roles(pages) == ["leader"]
+
+
+@pytest.mark.parametrize("way", ["crash", "close"])
+def test_hidden_tabs_go_on_where_the_leader_went(site: Site, tabs: Open, group: str, way: str) -> None:
+    pages = tabs(4, group)
+    send(site, group, 0, 5)
+    has_all(pages, 5)
+    getattr(pages[0], way)()
+    send(site, group, 5, 30)
+    has_all(pages[1:], 30)
+    assert sorted(roles(pages[1:])) == ["follower", "follower", "leader"]
+
+
+def test_a_tab_shows_its_state_on_the_documents_element(tabs: Open, group: str) -> None:
+    (page,) = tabs(1, group)
+    assert page.evaluate("document.documentElement.dataset.livepushState") == "open"
+    page.evaluate("livepush.stop()")
+    assert page.evaluate("document.documentElement.dataset.livepushState") == "stopped"

@@ -15,6 +15,11 @@ const STATES = {
   stopped: "Cut",
 };
 const TRANSPORTS = { sse: "SSE", websocket: "WebSocket", longpoll: "Long poll", poll: "Poll" };
+const TABS = {
+  leader: "Has the connection, for all tabs",
+  follower: "Hears it from another tab",
+  alone: "Has a connection of its own",
+};
 const CHECK_EVERY = 3000;
 const PATIENCE = 12_000;
 const CUT_SECONDS = 5;
@@ -51,6 +56,8 @@ function enter({ state, transport, position }) {
   tape.cut = state !== "open";
   show("state", STATES[state]);
   show("transport", TRANSPORTS[transport] ?? "No connection");
+  show("tab", TABS[livepush.role]);
+  panel.querySelector(".transports").disabled = livepush.role === "follower";
   if (position) show("position", position);
   if (state === "open" && cutAfter !== null) judge();
 }
@@ -87,6 +94,7 @@ async function judge() {
     const missed = book.missing(due).length;
     const name = TRANSPORTS[livepush.transport] ?? "no transport";
     const caught = due.length ? `${count(due.length)} caught up` : "nothing had moved meanwhile";
+    show("resumed", `${due.length ? count(due.length) : "Nothing new"}, over ${name}`);
     verdict(`Resumed over ${name}: ${caught}, ${missed} missed.`, missed ? "bad" : "good");
   } catch (error) {
     verdict(`Resumed, but could not compare: ${error.message}.`);

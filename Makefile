@@ -67,6 +67,10 @@ bench: $(VENV)/.installed ## measure beside the peers, for hours; PARTS=fanout S
 bench-quick: $(VENV)/.installed ## measure livepush and three peers with 1,000 clients, in five minutes
 	@$(RUN) scripts/bench.py fanout --systems quick --clients 1000 --turns 1
 
+.PHONY: bench-client
+bench-client: $(VENV)/.installed system ## measure the client in Chromium: hello, events to eight tabs, a new leader
+	@$(RUN) -m benchmarks.client
+
 .PHONY: reliability
 reliability: $(VENV)/.installed system ## inject every fault at full size, for hours; ONLY=storm runs one scenario
 	@$(RUN) scripts/reliability.py $(if $(ONLY),-k $(ONLY))

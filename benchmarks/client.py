@@ -1,0 +1,148 @@
+"""The client in Chromium: from script to hello, from event to page in eight tabs, and how soon another tab takes over.
+
+``make bench-client`` prints the table of ``docs/client.md``. Everything runs on one machine over loopback: uvicorn,
+PostgreSQL, Valkey, a publisher of its own process, and a Chromium whose tabs wake and sleep as a user's do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks.__main__ import postgresql
+from tests.browser.devtools import Devtools, Tab, devtools
+from tests.servers import databases, processes
+from tests.servers.fresh import Databases
+from tests.servers.processes import Publisher
+
+TABS = 8
+ROUNDS = 7
+EVENTS = 200
+RATE = 20
+"""Events a second."""
+NOTE = """
+    const now = () => performance.timeOrigin + performance.now();
+    Object.assign(window, { late: [], led: 0, hello: 0 });
+    document.addEventListener("livepush:event", ({ detail }) => {
+        document.title = `${detail.data}`;
+        late.push(now() - Date.parse(detail.time));
+    });
+    document.addEventListener("livepush:state", ({ detail }) => {
+        if (detail.state !== "open") return;
+        hello ||= performance.now();
+        if (livepush.role === "leader") led ||= now();
+    });
+"""
+START = "performance.getEntriesByType('resource').find(({ name }) => name.endsWith('livepush.js')).responseEnd"
+Open = Callable[[int], list[Tab]]
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    with contextlib.ExitStack() as stack:
+        os.environ[databases.ENV] = json.dumps({"postgresql": stack.enter_context(postgresql())})
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        made = stack.enter_context(contextlib.closing(Databases(folder)))
+        database = stack.enter_context(made.fresh("postgresql"))
+        redis = stack.enter_context(processes.valkey())
+        env = {"LIVEPUSH_TEST_LAYER": "pubsub", "LIVEPUSH_TEST_REDIS": redis}
+        publisher = stack.enter_context(processes.publisher(database, **env))
+        server = stack.enter_context(processes.server("uvicorn", database, env=env))
+        browser = stack.enter_context(devtools(folder / "profile"))
+        print("| what | median | worst |\n|---|---|---|")
+        measured = (
+            hellos(browser, server.url),
+            delays(browser, server.url, publisher),
+            takeovers(browser, server.url),
+        )
+        for name, found in itertools.chain(*measured):
+            print(f"| {name} | {statistics.median(found):.0f} ms | {max(found):.0f} ms |", flush=True)
+
+
+def tabs(browser: Devtools, url: str, count: int) -> list[Tab]:
+    """Open tabs, one after the other."""
+    found = []
+    for _ in range(count):
+        found.append(browser.tab(f"{url}/live/?group=room:1", NOTE))
+        found[-1].until("window.livepush?.state === 'open'")
+    return found
+
+
+@contextlib.contextmanager
+def opened(browser: Devtools, url: str, count: int) -> Iterator[list[Tab]]:
+    """Have some tabs for a while."""
+    found = tabs(browser, url, count)
+    yield found
+    for tab in found:
+        with contextlib.suppress(RuntimeError, TimeoutError):
+            tab.close()
+
+
+def hellos(browser: Devtools, url: str) -> Iterator[tuple[str, list[float]]]:
+    """Measure the way from the client's script to its hello."""
+    first, more = [], []
+    for _ in range(ROUNDS):
+        with opened(browser, url, 3) as found:
+            times = [tab.evaluate(f"hello - {START}") for tab in found]
+            first.append(times[0])
+            more += times[1:]
+    yield "from the script to hello, the first tab", first
+    yield "the same, each further tab", more
+
+
+def delays(browser: Devtools, url: str, publisher: Publisher) -> Iterator[tuple[str, list[float]]]:
+    """Measure the way from ``send`` to the page, in eight tabs."""
+    with opened(browser, url, TABS) as found:
+        for tab in found:
+            tab.evaluate("late.length = 0")
+        for number in range(EVENTS):
+            publisher.send("room:1", "count", number)
+            time.sleep(1 / RATE)
+        for tab in found:
+            tab.until(f"late.length === {EVENTS}")
+        late = [tab.evaluate("late") for tab in found]
+    yield "from `send` to the page, in the tab with the connection", late[0]
+    yield f"the same, in the {TABS - 1} others", [each for times in late[1:] for each in times]
+
+
+def takeovers(browser: Devtools, url: str) -> Iterator[tuple[str, list[float]]]:
+    """Measure from the loss of the leader to the hello of the next."""
+    ways: dict[str, Callable[[Tab], object]] = {
+        "is closed": Tab.close,
+        "crashes": Tab.crash,
+        "goes to another page (and into the back/forward cache)": lambda tab: tab.go(f"{url}/ready/"),
+        "is frozen": Tab.freeze,
+        "hangs": lambda tab: tab.evaluate(
+            "void setTimeout(() => { const end = Date.now() + 16e3; while (Date.now() < end); })"
+        ),
+    }
+    for name, lose in ways.items():
+        times = []
+        for _ in range(2 if name == "hangs" else ROUNDS):
+            with opened(browser, url, 3) as found:
+                begin = time.time() * 1000
+                lose(found[0])
+                times.append(next_leader(found[1:]) - begin)
+        yield f"another tab takes over when the first {name}", times
+
+
+def next_leader(found: list[Tab]) -> float:
+    """Return when one of some tabs led."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        for tab in found:
+            if when := tab.evaluate("led"):
+                return float(when)
+        time.sleep(0.01)
+    raise TimeoutError("no tab took over")
+
+
+if __name__ == "__main__":
+    main()

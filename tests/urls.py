@@ -41,6 +41,19 @@ def client(request: HttpRequest) -> HttpResponse:
     return HttpResponse(Path(path).read_bytes(), content_type="text/javascript")
 
 
+def worker(request: HttpRequest) -> HttpResponse:
+    """A service worker that answers for all of the site but livepush, as the manual asks of one."""
+    script = """
+        self.addEventListener("install", () => self.skipWaiting());
+        self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+        self.addEventListener("fetch", (event) => {
+            if (new URL(event.request.url).pathname.startsWith("/livepush/")) return;
+            event.respondWith(fetch(event.request));
+        });
+    """
+    return HttpResponse(script, content_type="text/javascript")
+
+
 async def send_async(request: HttpRequest) -> JsonResponse:
     await livepush.asend("board", "from-async", {"n": 1})
     return JsonResponse({})
@@ -68,6 +81,7 @@ urlpatterns = [
     path("page/", page),
     path("live/", live),
     path("static/livepush/livepush.js", client),
+    path("worker.js", worker),
     path("send-async/", send_async),
     path("send-fail/", send_twice_and_fail),
     path("send/", send_in_request),

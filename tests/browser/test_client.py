@@ -328,6 +328,23 @@ def test_it_resumes_when_the_server_has_been_away(site: Site, visit: Visit, grou
     assert page.evaluate("resets") == []
 
 
+def test_under_a_service_worker_that_leaves_livepush_alone_events_come(site: Site, visit: Visit, group: str) -> None:
+    page = visit(group)
+    page.evaluate(
+        """async () => {
+            const trust = trustedTypes.createPolicy("test", { createScriptURL: (address) => address });
+            await navigator.serviceWorker.register(trust.createScriptURL("/worker.js"));
+        }"""
+    )
+    page.wait_for_function("() => navigator.serviceWorker.controller")
+    page.reload()
+    is_open(page, "sse")
+    site.elsewhere.send(group, "moved", 1)
+    has_ended(page, site, group)
+    assert page.evaluate("got") == site.envelopes(group)
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].workerStart") > 0
+
+
 def test_a_group_that_is_refused_ends_the_matter(site: Site, visit: Visit, transport: str) -> None:
     page = visit(DENIED, transport=transport)
     page.wait_for_function("() => window.livepush?.state === 'denied'")

@@ -50,7 +50,7 @@ js: node_modules/.installed ## check, test and rebuild the client
 	@npm run --silent verify
 
 .PHONY: python
-python: $(VENV)/.installed system ## run every Python and browser test
+python: $(VENV)/.installed node_modules/.installed system ## run every Python and browser test
 	@$(RUN) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=25 \
 		tests/test_log.py tests/test_publishing.py tests/test_stateful.py tests # the long ones first
 

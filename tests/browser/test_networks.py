@@ -97,7 +97,7 @@ def tabs(context: BrowserContext, url: str, group: str, count: int = TABS) -> li
 
 
 @contextlib.contextmanager
-def sending(site: Site, group: str, count: int = EVENTS, pause: float = 0.01) -> Iterator[None]:
+def sending(site: Site, group: str, count: int = EVENTS, pause: float = 0.003) -> Iterator[None]:
     """Send events from another process meanwhile, and the rest at the end."""
     stop = threading.Event()
 
@@ -177,19 +177,17 @@ def test_where_streams_are_held_back_and_the_upgrade_is_stripped_it_polls(
         assert transports(page) == ["longpoll"]
 
 
+@pytest.mark.parametrize(("swallow", "expected"), [((SSE,), "websocket"), ((SSE, WS), "longpoll")])
 def test_a_stream_that_is_held_back_and_a_socket_that_stays_silent_are_noticed(
-    site: Site, context: BrowserContext, group: str
+    site: Site, context: BrowserContext, group: str, swallow: tuple[bytes, ...], expected: str
 ) -> None:
     with faults.line(site.server.port) as line:
-        for swallow, expected in (((SSE,), "websocket"), ((SSE, WS), "longpoll")):
-            line.swallow = swallow
-            page = context.new_page()
-            page.set_default_timeout(PATIENCE)
-            page.add_init_script(NOTE)
-            page.goto(f"{line.url}/live/?{urlencode({'group': group})}")
-            is_open(page, expected)
-            page.evaluate("sessionStorage.clear()")
-            page.close()
+        line.swallow = swallow
+        pages = tabs(context, line.url, group)
+        assert transports(pages[0]) == [expected]
+        with sending(site, group):
+            pass
+        has_all(pages)
 
 
 def test_what_there_is_shows_while_a_stream_is_held_back(site: Site, context: BrowserContext, group: str) -> None:

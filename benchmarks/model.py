@@ -93,8 +93,8 @@ MEASURED = frozenset(
 """The costs whose defaults were measured (benchmarks/README.md; docs/reliability.md: the storm, for who is logged in);
 the others are assumed.
 
-An event by itself: 18,000 sent one after another, 700 a second, to a server with one client over the pub/sub layer, and
-their rows' size on PostgreSQL. A client was seen to cost 7 KiB and 0.3 µs/s over SSE, 15 KiB and 1.3 µs/s over
+An event by itself: 18,000 sent one after another, 700 a second, to a server with one client, over pub/sub; the size of
+their rows on PostgreSQL. A client was seen to cost 7 KiB and 0.3 µs/s over SSE, 15 KiB and 1.3 µs/s over
 WebSocket."""
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from tests.browser.chromium import chromium, complaints
-from tests.servers import faults, processes
-from tests.servers.fresh import Database, Databases
-from tests.servers.processes import Publisher, Server
+from tests.browser.chromium import complaints
+from tests.browser.site import Site, is_open
+from tests.servers import faults
 
 TRANSPORTS = ("sse", "websocket", "longpoll", "poll")
 PATIENCE = 20_000
@@ -35,44 +31,6 @@ NOTE_ALL = """
 """
 USE = 'document.addEventListener("DOMContentLoaded", () => livepush.use("{}"));'  # before the client connects
 Visit = Callable[..., Page]
-
-
-@dataclass(frozen=True)
-class Site:
-    """A server that goes away quickly, and another process on its database."""
-
-    database: Database
-    elsewhere: Publisher
-    server: Server
-
-    def user_group(self, name: str) -> str:
-        """Return the group of a user who was logged in before."""
-        ((number,),) = self.database.query(f"SELECT id FROM auth_user WHERE username = '{name}'")
-        return f"user:{number}"
-
-    def envelopes(self, *groups: str) -> list[dict[str, Any]]:
-        """Return the settled events of some groups, as their envelopes should be: one of each send."""
-        found: dict[str, dict[str, Any]] = {}
-        for row in self.elsewhere.rows(list(groups)):
-            found.setdefault(row.pop("send") or row["id"], row)
-        return list(found.values())
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with (
-        contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
-        databases.fresh("postgresql") as database,
-        processes.publisher(database) as elsewhere,
-        processes.server("uvicorn", database, {"DRAIN": 0.2}) as server,
-    ):
-        yield Site(database, elsewhere, server)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture
@@ -107,27 +65,10 @@ def visit(site: Site, browser: Browser) -> Iterator[Visit]:
         context.close()
 
 
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-def group() -> str:
-    """A group of the test's own, readable by anyone."""
-    return f"room:{next(_numbers)}"
-
-
 @pytest.fixture(params=TRANSPORTS)
 def transport(request: pytest.FixtureRequest) -> str:
     """Each transport in turn, the only one that the client may use."""
     return str(request.param)
-
-
-def is_open(page: Page, transport: str | None = None) -> None:
-    """Wait until a page's connection is open, over a transport."""
-    page.wait_for_function(
-        "(name) => window.livepush?.state === 'open' && livepush.transport === (name ?? livepush.transport)",
-        arg=transport,
-    )
 
 
 def has_ended(page: Page, site: Site, group: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.chromium import chromium, complaints
+from tests.browser.chromium import complaints
 from tests.docs_blocks import ROOT
 from tests.servers.processes import free_port
 
@@ -111,12 +111,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield found
         assert found.interrupt() == 0
         assert "Traceback" not in found.printed(), found.printed()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from tests.browser.chromium import chromium, complaints
-from tests.browser.test_client import Site, is_open
+from tests.browser.chromium import complaints
+from tests.browser.site import Site, is_open
 from tests.docs_blocks import ROOT
-from tests.servers import processes
-from tests.servers.fresh import Databases
 
 PATIENCE = 20_000
 POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'"
 MODULES = ROOT / "node_modules"
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with (
-        contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
-        databases.fresh("postgresql") as database,
-        processes.publisher(database) as elsewhere,
-        processes.server("uvicorn", database, {"DRAIN": 0.2}) as server,
-    ):
-        yield Site(database, elsewhere, server)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def group() -> str:
-    """A group of the test's own, readable by anyone."""
-    return f"room:6{next(_numbers)}"
 
 
 Show = Callable[..., Page]

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections.abc import Iterator
 
 import pytest
 
 from tests.browser.firefox import Firefox, Tab, firefox
-from tests.browser.test_client import Site
-from tests.servers import processes
-from tests.servers.fresh import Databases
+from tests.browser.site import Site
 
 NOTE = """
     Object.assign(window, { got: [], resets: [] });
     document.addEventListener("livepush:event", ({ detail }) => got.push(detail.data));
     document.addEventListener("livepush:reset", ({ detail }) => resets.push(detail));
 """
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with (
-        contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
-        databases.fresh("postgresql") as database,
-        processes.publisher(database) as elsewhere,
-        processes.server("uvicorn", database, {"DRAIN": 0.2}) as server,
-    ):
-        yield Site(database, elsewhere, server)
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +22,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
         yield found
         complaints = [line for line in found.said if line.startswith(("warn", "error"))]
         assert [line for line in complaints if "favicon" not in line] == []
-
-
-@pytest.fixture
-def group() -> str:
-    """A group of the test's own, readable by anyone."""
-    return f"room:5{next(_numbers)}"
 
 
 def tabs(site: Site, browser: Firefox, group: str, count: int) -> list[Tab]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Route
 
-from tests.browser.chromium import chromium, complaints
-from tests.browser.test_client import Site
+from tests.browser.chromium import complaints
+from tests.browser.site import Site
 from tests.docs_blocks import PAGES, ROOT, blocks
-from tests.servers import processes
-from tests.servers.fresh import Databases
 
 STATIC = ROOT / "livepush" / "static" / "livepush"
 BEFORE = {
@@ -56,23 +52,6 @@ def bundle(name: str, folder: Path) -> Path:
     ]  # fmt: skip
     subprocess.run(command, check=True, cwd=folder)
     return made
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with (
-        contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
-        databases.fresh("postgresql") as database,
-        processes.publisher(database) as elsewhere,
-        processes.server("uvicorn", database, {"DRAIN": 0.2}) as server,
-    ):
-        yield Site(database, elsewhere, server)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.mark.parametrize("name", list(BEFORE))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from livepush import wire
-from tests.browser.chromium import chromium
 from tests.docs_blocks import PAGES, ROOT, blocks
 
 ADDRESS = "http://livepush.example/"
@@ -26,12 +24,6 @@ def scripts() -> list[tuple[str, str]]:
         for block in blocks(page)
         for text in ([block.text] if block.language == "javascript" else IN_HTML.findall(block.text))
     ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 def serve(page: Page, elements: set[str], type: str) -> None:

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.browser.devtools import Devtools, Tab, devtools
-from tests.browser.test_client import Site
-from tests.servers import processes
-from tests.servers.fresh import Databases
+from tests.browser.site import Site
 
 NOTE = """
     Object.assign(window, { got: [], resets: [], shown: [] });
@@ -21,18 +19,6 @@ NOTE = """
 """
 TABS = 8
 EVENTS = 500
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with (
-        contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
-        databases.fresh("postgresql") as database,
-        processes.publisher(database) as elsewhere,
-        processes.server("uvicorn", database, {"DRAIN": 0.2}) as server,
-    ):
-        yield Site(database, elsewhere, server)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +45,6 @@ def tabs(site: Site, browser: Devtools) -> Iterator[Open]:
     for each in opened:
         with contextlib.suppress(RuntimeError):  # closed before
             each.close()
-
-
-@pytest.fixture
-def group() -> str:
-    """A group of the test's own, readable by anyone."""
-    return f"room:8{next(_numbers)}"
 
 
 def send(site: Site, group: str, start: int, end: int) -> None:

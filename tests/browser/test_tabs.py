@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator
 from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Route
 
-from tests.browser.chromium import chromium, complaints
-from tests.browser.test_client import Site, is_open
-from tests.servers import processes
-from tests.servers.fresh import Databases
+from tests.browser.chromium import complaints
+from tests.browser.site import Site, is_open
 
 PATIENCE = 20_000
 EVENTS = 500
@@ -23,24 +20,6 @@ NOTE = """
     document.addEventListener("livepush:event", ({ detail }) => got.push([detail.id, detail.data]));
     document.addEventListener("livepush:reset", ({ detail }) => resets.push(detail));
 """
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with (
-        contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
-        databases.fresh("postgresql") as database,
-        processes.publisher(database) as elsewhere,
-        processes.server("uvicorn", database, {"DRAIN": 0.2}) as server,
-    ):
-        yield Site(database, elsewhere, server)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture
@@ -48,12 +27,6 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     found = browser.new_context()
     yield found
     found.close()
-
-
-@pytest.fixture
-def group() -> str:
-    """A group of the test's own, readable by anyone."""
-    return f"room:9{next(_numbers)}"
 
 
 def tab(context: BrowserContext, url: str, *groups: str) -> Page:

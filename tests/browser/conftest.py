@@ -1,0 +1,42 @@
+"""What the browser's tests share: a site, a Chromium, and groups of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.chromium import chromium
+from tests.browser.site import Site
+from tests.servers import processes
+from tests.servers.fresh import Databases
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site of the module's own; its ``SETTINGS`` are livepush's."""
+    settings = {"DRAIN": 0.2, **getattr(request.module, "SETTINGS", {})}
+    with (
+        contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
+        databases.fresh("postgresql") as database,
+        processes.publisher(database) as elsewhere,
+        processes.server("uvicorn", database, settings) as server,
+    ):
+        yield Site(database, elsewhere, server)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def group() -> str:
+    """A group of the test's own, readable by anyone."""
+    return f"room:{next(_numbers)}"

@@ -14,15 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from livepush.groups import group, sender
+    from livepush.inbox.kinds import NotificationType, notification
+    from livepush.inbox.notifying import anotify, notify
+    from livepush.inbox.recipients import ajoin, aleave, everyone, join, leave
     from livepush.publishing import asend, group_name, send, user_group
     from livepush.signals import ModelEvents, asend_for, register, send_for
 
 __all__ = [
     "ModelEvents",
+    "NotificationType",
+    "ajoin",
+    "aleave",
+    "anotify",
     "asend",
     "asend_for",
+    "everyone",
     "group",
     "group_name",
+    "join",
+    "leave",
+    "notification",
+    "notify",
     "register",
     "send",
     "send_for",
@@ -33,10 +45,19 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ModelEvents": "signals",
+    "NotificationType": "inbox.kinds",
+    "ajoin": "inbox.recipients",
+    "aleave": "inbox.recipients",
+    "anotify": "inbox.notifying",
     "asend": "publishing",
     "asend_for": "signals",
+    "everyone": "inbox.recipients",
     "group": "groups",
     "group_name": "publishing",
+    "join": "inbox.recipients",
+    "leave": "inbox.recipients",
+    "notification": "inbox.kinds",
+    "notify": "inbox.notifying",
     "register": "signals",
     "send": "publishing",
     "send_for": "signals",

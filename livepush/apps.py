@@ -14,6 +14,9 @@ class LivepushConfig(AppConfig):
 
     def ready(self) -> None:
         from livepush import checks, positions  # noqa: F401 (registers the checks)
+        from livepush.inbox import filing, recipients
 
         positions.connect()
+        filing.connect()
+        recipients.connect()
         autodiscover_modules("live")

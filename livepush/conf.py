@@ -27,6 +27,8 @@ class Settings:
     """The most groups that one connection may ask for."""
     RETENTION: float = 7 * 86_400.0
     """How long events stay in the log, and so how far back a client can resume."""
+    INBOX_RETENTION: float = 90 * 86_400.0
+    """How long notifications stay in the inbox."""
     PRUNE_INTERVAL: float = 300.0
     """How often a hub looks for events past their retention; 0 leaves it to ``livepush_prune``."""
     TAIL_INTERVAL: float = 0.25

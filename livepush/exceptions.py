@@ -8,7 +8,8 @@
     │   ├── InvalidType                  a type's name
     │   ├── InvalidKey                   an idempotency key
     │   ├── InvalidData                  data that JSON can't carry
-    │   └── EventTooLarge                data over LIVEPUSH["MAX_EVENT_BYTES"]
+    │   ├── EventTooLarge                data over LIVEPUSH["MAX_EVENT_BYTES"]
+    │   └── InvalidNotification          a notification's text, address, level or kind
     └── InvalidRule (also ValueError)    a rule or a registration that can't work
 """
 
@@ -20,6 +21,7 @@ __all__ = [
     "InvalidEvent",
     "InvalidGroup",
     "InvalidKey",
+    "InvalidNotification",
     "InvalidRule",
     "InvalidType",
     "LivepushError",
@@ -52,6 +54,10 @@ class InvalidData(InvalidEvent):
 
 class EventTooLarge(InvalidEvent):
     """The data is over the size limit."""
+
+
+class InvalidNotification(InvalidEvent):
+    """The notification's text, address, level or kind can't be taken."""
 
 
 class InvalidRule(LivepushError, ValueError):

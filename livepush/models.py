@@ -1,4 +1,4 @@
-"""The log's tables: events, the groups they went to, the head and the floor."""
+"""The log's tables: events, the groups they went to, the head and the floor. The inbox's are beside its code."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ from typing import Any
 
 from django.core import checks
 from django.db import models
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
 from livepush import wire
+from livepush.fields import ExactCharField, ExactTextField
+from livepush.inbox.models import InboxHead, InboxState, Membership, Notification, NotificationState
 
-
-class _ExactMixin:
-    """Compare text byte by byte on MySQL and MariaDB too, whose default collation makes ``a`` equal ``A``."""
-
-    def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
-        parameters: dict[str, Any] = super().db_parameters(connection)  # type: ignore[misc]
-        if connection.vendor == "mysql":
-            parameters["collation"] = "utf8mb4_bin"
-        return parameters
-
-
-class ExactCharField(_ExactMixin, models.CharField):  # type: ignore[type-arg]
-    """A CharField that compares byte by byte on every database."""
-
-
-class ExactTextField(_ExactMixin, models.TextField):  # type: ignore[type-arg]
-    """A TextField that holds any Unicode text on every database."""
+__all__ = [
+    "ChannelGroup",
+    "Event",
+    "ExactCharField",
+    "ExactTextField",
+    "InboxHead",
+    "InboxState",
+    "LogFloor",
+    "LogHead",
+    "Membership",
+    "Notification",
+    "NotificationState",
+]
 
 
 class Event(models.Model):
@@ -82,6 +79,11 @@ class ChannelGroup(models.Model):
 
     def __str__(self) -> str:
         return str(self.name)
+
+    @property
+    def members(self) -> models.QuerySet[Membership]:
+        """The memberships of those who get what is notified to the group."""
+        return Membership.objects.using(self._state.db).filter(group=self.name)
 
 
 class LogHead(models.Model):

@@ -9,6 +9,7 @@ from django.db import connections
 from django.utils import timezone
 
 from livepush.databases import ahead_of_database, own_transaction
+from livepush.inbox import filing
 from livepush.log import make_head, rest_of_send, wire_events
 from livepush.models import Event, LogFloor
 
@@ -21,9 +22,11 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
 
     ``before`` is this host's time, and the database's where its clock is behind: the age of an event is never more
     than both of them say. Only a prefix of the positions goes, and the floor moves in the same transaction. An event
-    that is dated in the future goes with a later one that is old. Returns 0 also when another process is pruning.
+    that is dated in the future goes with a later one that is old; a notification's once it is in the inbox. Returns 0
+    also when another process is pruning.
     """
     make_head(using)
+    filing.file(using)
     with own_transaction(using) as connection:
         floor = _lock_floor(using)
         if floor is None:
@@ -31,6 +34,9 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
         now = timezone.now()
         ahead = ahead_of_database(connection, now)
         doomed = _old(using, floor, before - ahead, now - ahead + MISDATED, batch)
+        if doomed:
+            filed = filing.filed_up_to(using, doomed[-1])
+            doomed = [position for position in doomed if position <= filed]
         if not doomed:
             return 0
         last = _end_of_send(using, doomed[-1])

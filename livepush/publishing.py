@@ -74,12 +74,22 @@ def send(
     Raises InvalidEvent, before anything is written: a wrong group, type or key, data that JSON can't carry or that
     is over ``MAX_EVENT_BYTES``. Raises the database's own errors. A failing layer raises nothing.
     """
-    alias = get_settings().DATABASE if using is None else using
-    sent = _checked(groups, type, data, key, ephemeral)
+    problem = wire.type_problem(type)
+    if problem is not None:
+        raise InvalidType(f"{type!r} is not a type: {problem}.")
+    _send(_checked(groups, type, data, key, ephemeral), get_settings().DATABASE if using is None else using)
+
+
+def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str) -> None:
+    """Send an event of livepush's own, whose type nobody else may give to one; see ``send``."""
+    _send(_checked(groups, type, data, None, False), using)
+
+
+def _send(sent: Sent, using: str) -> None:
     appended = None
     if not sent.ephemeral:
-        appended = log.append_settled(sent.groups, sent.type, sent.data, sent.key, alias)
-    after_commit(Delivery(sent, alias, appended))
+        appended = log.append_settled(sent.groups, sent.type, sent.data, sent.key, using)
+    after_commit(Delivery(sent, using, appended))
 
 
 async def asend(
@@ -92,18 +102,18 @@ async def asend(
     using: str | None = None,
 ) -> None:
     """Send from async code; see ``send``."""
-    await sync_to_async(_send_on_good_connections)(groups, type, data, key=key, ephemeral=ephemeral, using=using)
+    await sync_to_async(on_good_connections)(send, groups, type, data, key=key, ephemeral=ephemeral, using=using)
 
 
-def _send_on_good_connections(*args: Any, **kwargs: Any) -> None:
-    """Send, first closing connections that have failed, as Django does at the start and end of a request.
+def on_good_connections(work: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    """Do work, first closing connections that have failed, as Django does at the start and end of a request.
 
     A consumer has none of these, and its thread would keep a dead connection for ever.
     """
     for connection in connections.all(initialized_only=True):
         if connection.errors_occurred and not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()
-    send(*args, **kwargs)
+    work(*args, **kwargs)
 
 
 def group_name(group: Group) -> str:
@@ -141,12 +151,22 @@ def deliver(using: str, appended: log.Appended | None = None) -> None:
     """
     try:
         if appended is not None and appended.batch is not None:
-            announce(appended.batch)
+            _deliver(using, appended.batch)
         if appended is None or appended.more:
             for batch in log.settle(using):
-                announce(batch)
+                _deliver(using, batch)
     except Exception:
         logger.exception("Could not settle the log of %r; its events go out with the next send or sweep.", using)
+
+
+def _deliver(using: str, batch: wire.Batch) -> None:
+    announce(batch)
+    for follow in followers:
+        follow(using, batch)
+
+
+followers: list[Callable[[str, wire.Batch], None]] = []
+"""Called with each batch of a database that this process has settled for a send, once it is announced."""
 
 
 def announce(batch: wire.Batch) -> None:
@@ -203,9 +223,6 @@ def after_commit(delivery: Delivery) -> None:
 
 
 def _checked(groups: Group | Iterable[Group], type: object, data: Any, key: object, ephemeral: bool) -> Sent:
-    problem = wire.type_problem(type)
-    if problem is not None:
-        raise InvalidType(f"{type!r} is not a type: {problem}.")
     if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_KEY_LENGTH and "\0" not in key):
         raise InvalidKey(f"{key!r} is not a key: expected a string of 1 to {MAX_KEY_LENGTH} characters.")
     if key is not None and ephemeral:

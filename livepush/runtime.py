@@ -23,6 +23,7 @@ from livepush import layer, log, pruning, publishing, sockets
 from livepush.conf import get_settings
 from livepush.connection import FAREWELL
 from livepush.hub import Hub, Options
+from livepush.inbox import filing
 from livepush.threads import Threads
 from livepush.wire import Page, Position, State
 
@@ -33,9 +34,10 @@ THREADS = ("livepush-hub", "livepush-auth")
 class DatabaseLog:
     """The log as a hub needs it, in the hub's own thread, with one connection that is kept."""
 
-    def __init__(self, using: str, retention: float) -> None:
+    def __init__(self, using: str, retention: float, inbox_retention: float) -> None:
         self._using = using
         self._retention = timedelta(seconds=retention)
+        self._inbox_retention = timedelta(seconds=inbox_retention)
 
     def state(self) -> State:
         return with_database(lambda: log.state(self._using))
@@ -52,7 +54,9 @@ class DatabaseLog:
         return with_database(lambda: log.read(self._using, groups, after, upto, limit, most_bytes))
 
     def prune(self) -> int:
-        return with_database(lambda: pruning.prune(self._using, timezone.now() - self._retention))
+        now = timezone.now()
+        pruned = with_database(lambda: pruning.prune(self._using, now - self._retention))
+        return pruned + with_database(lambda: filing.prune(self._using, now - self._inbox_retention))
 
     def new_epoch(self, known: Position, diverged: bool) -> bool:
         return with_database(lambda: log.new_epoch(self._using, known, diverged))
@@ -192,7 +196,7 @@ def _make_hub() -> Hub:
         drain=settings.DRAIN,
     )
     listen = None if layer.configured() is None else layer.listen
-    return Hub(DatabaseLog(settings.DATABASE, settings.RETENTION), listen, options)
+    return Hub(DatabaseLog(settings.DATABASE, settings.RETENTION, settings.INBOX_RETENTION), listen, options)
 
 
 class Requests(NamedTuple):

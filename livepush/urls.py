@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from livepush import views
+from livepush.inbox import views as inbox
 
 app_name = "livepush"
 
@@ -12,4 +13,8 @@ urlpatterns = [
     path("poll/", views.poll, name="poll"),
     path("sse/", views.needs_asgi, name="sse"),
     path("ws/", views.needs_asgi, name="ws"),
+    path("inbox/", inbox.index, name="inbox"),
+    path("inbox/entries/", inbox.entries, name="inbox_entries"),
+    path("inbox/counts/", inbox.counts, name="inbox_counts"),
+    path("inbox/<slug:action>/", inbox.mark, name="inbox_mark"),
 ]

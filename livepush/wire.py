@@ -7,7 +7,8 @@ Grammar (ABNF, RFC 5234)::
     number    = 1*19DIGIT                    ; contiguous within an epoch
     group     = 1*200( ALPHA / DIGIT / "_" / "-" / "." / ":" / "/" / "@" / "+" / "~" / "=" )
     type      = 1*100( ALPHA / DIGIT / "_" / "-" / "." / ":" )
-                                             ; not "error", not "open", not "livepush.…"
+                                             ; not "error", not "open"; "livepush.…" and
+                                             ; "inbox.…" are livepush's own
 
     envelope  = JSON object {"id": position, "group": group, "type": type, "data": any, "time": RFC 3339}
                                              ; an ephemeral event has no "id"
@@ -51,6 +52,7 @@ POSITION = re.compile(r"([a-z0-9]{1,16})-([0-9]{1,19})", re.ASCII)
 SURROGATE = re.compile("[\ud800-\udfff]")
 RESERVED_TYPES = frozenset({"error", "open"})
 RESERVED_PREFIX = "livepush."
+INBOX_PREFIX = "inbox."
 LARGEST_NUMBER = 2**63 - 1
 LARGEST_ARRAY = 65_536
 """The most characters of events that go in one array, unless a single event is longer."""
@@ -255,8 +257,9 @@ def type_problem(name: object) -> str | None:
         return f"expected 1 to {MAX_TYPE_LENGTH} of letters, digits and _-.:"
     if name in RESERVED_TYPES:
         return f"{name!r} is EventSource's own"
-    if name.startswith(RESERVED_PREFIX):
-        return f"names that begin with {RESERVED_PREFIX!r} are livepush's own"
+    for prefix in (RESERVED_PREFIX, INBOX_PREFIX):
+        if name.startswith(prefix):
+            return f"names that begin with {prefix!r} are livepush's own"
     return None
 
 

@@ -87,7 +87,7 @@ async def make_hub():
     async def make(listen=None, **options):
         if listen is silent:  # or it would look at the log often at first, and settle before the test does
             options.setdefault("tail_interval", 60.0)
-        hub = Hub(runtime.DatabaseLog("default", 7 * 86_400), listen, Options(**{**OPTIONS, **options}))
+        hub = Hub(runtime.DatabaseLog("default", 7 * 86_400, 90 * 86_400), listen, Options(**{**OPTIONS, **options}))
         made.append(hub)
         await hub.ready
         return hub

@@ -858,7 +858,7 @@ class Delivery(RuleBasedStateMachine):
                 seen["behind"] += 1
 
     def new_hub(self) -> SteppedHub:
-        make = partial(SteppedHub, runtime.DatabaseLog(self.using, 7 * 86_400), self.listen, self.options)
+        make = partial(SteppedHub, runtime.DatabaseLog(self.using, 7 * 86_400, 90 * 86_400), self.listen, self.options)
         hub: SteppedHub = self.loop.do(make)
         self.loop.do(lambda: hub.ready)
         self.answer_all(hub)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -8,10 +9,11 @@ from django.utils import timezone
 
 from livepush import pruning
 from livepush.conf import get_settings
+from livepush.inbox import filing
 
 
 class Command(BaseCommand):
-    help = "Delete events past their retention, in batches; safe while serving. The hubs do it by themselves too."
+    help = "Delete events and notifications past their retention, in batches; safe while serving. The hubs do it too."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--seconds", type=float, help="keep this much instead of LIVEPUSH['RETENTION']")
@@ -24,8 +26,17 @@ class Command(BaseCommand):
         if keep < 0 or options["batch"] < 1:
             raise CommandError("--seconds must not be negative, and --batch must be 1 or more.")
         before = timezone.now() - timedelta(seconds=keep)
-        count = 0
-        while deleted := pruning.prune(options["database"] or settings.DATABASE, before, options["batch"]):
-            count += deleted
+        using = options["database"] or settings.DATABASE
+        events = _all(lambda: pruning.prune(using, before, options["batch"]))
+        old = timezone.now() - timedelta(seconds=settings.INBOX_RETENTION)
+        notifications = _all(lambda: filing.prune(using, old, options["batch"]))
         if options["verbosity"] > 0:
-            self.stdout.write(f"Deleted {count} events.")
+            self.stdout.write(f"Deleted {events} events and {notifications} notifications.")
+
+
+def _all(prune: Callable[[], int]) -> int:
+    """Prune batch after batch; return how many rows there were."""
+    count = 0
+    while deleted := prune():
+        count += deleted
+    return count

@@ -1,0 +1,224 @@
+"""Makes inbox entries of the log's notifications: in the log's order, each once, whoever does it and whenever.
+
+One process files at a time, under a lock on a row that nobody waits for; the row says up to which position events were
+filed, and moves in the transaction that files them. It is done behind a send's settle, and by whoever reads the inbox
+and finds it behind: a process that dies in between loses nothing. Since one alone writes, collapsing needs no lock in
+the transaction that notifies.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import datetime
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import Max
+from django.dispatch import Signal
+from django.utils import timezone
+
+from livepush import databases, log, publishing
+from livepush.inbox.models import InboxHead, Notification, NotificationState
+from livepush.inbox.notifying import TYPE
+from livepush.models import Event
+from livepush.wire import Batch, Position
+
+logger = logging.getLogger("livepush")
+
+BATCH = 500
+"""The most notifications that one transaction files."""
+PASSES = 20
+BEHIND = 1_000
+"""How many events of other types may lie behind the last that was filed until somebody notes that they are none."""
+MOST_ACTORS = 100
+
+notified = Signal()
+"""Sent with ``notification`` and ``using`` behind each that was filed, by the process that did: the seam for other ways
+out. Of a process that dies in that moment nobody hears it; the entry is there all the same."""
+
+
+def catch_up(using: str) -> Position:
+    """File what waits; return up to which position the inbox is whole now.
+
+    Settles first, unless in a transaction, whose own events may be what waits; a ``TestCase``'s is the same as none.
+    """
+    state = log.state(using)
+    if state.waiting and not _in_real_transaction(using):
+        publishing.deliver(using)
+        state = log.state(using)
+    head = state.position
+    behind = _unfiled(using, head.number)
+    if behind is not None:
+        file(using)
+        behind = _unfiled(using, head.number)
+    return head if behind is None else Position(head.epoch, behind)
+
+
+def file(using: str) -> None:
+    """File what waits; stops where another process is at it, or after some passes."""
+    for _ in range(PASSES):
+        filed = _file_batch(using)
+        for notification in filed:
+            notified.send_robust(Notification, notification=notification, using=using)
+        if len(filed) < BATCH:
+            return
+
+
+def filed_up_to(using: str, position: int) -> int:
+    """Return up to where all notifications were filed, at most a position."""
+    behind = _unfiled(using, position)
+    return position if behind is None else behind
+
+
+def follow(using: str, batch: Batch) -> None:
+    """File behind a settle, where there is something to file."""
+    if any(event.type == TYPE for event in batch.events):
+        try:
+            file(using)
+        except Exception:
+            logger.exception("Could not file notifications of %r; whoever reads the inbox next does.", using)
+
+
+def prune(using: str, before: datetime, batch: int = 1000) -> int:
+    """Delete the notifications that were sent before a time; return how many, at most ``batch``.
+
+    What is kept of their readers goes with them.
+    """
+    now = timezone.now()
+    old = Notification.objects.using(using).filter(
+        created__lt=before - databases.ahead_of_database(connections[using], now)
+    )
+    doomed = list(old.order_by("position").values_list("pk", flat=True)[:batch])
+    if not doomed:
+        return 0
+    with transaction.atomic(using=using):
+        old.filter(pk__in=doomed).delete()
+        first = Notification.objects.using(using).order_by("position").values_list("position", flat=True).first()
+        end = first or _head(using) + 1
+        NotificationState.objects.using(using).filter(position__lt=end).delete()
+    return len(doomed)
+
+
+def connect() -> None:
+    """File behind every send of this process."""
+    if follow not in publishing.followers:
+        publishing.followers.append(follow)
+
+
+def _in_real_transaction(using: str) -> bool:
+    blocks = connections[using].atomic_blocks
+    return connections[using].in_atomic_block and not all(getattr(block, "_from_testcase", False) for block in blocks)
+
+
+def _head(using: str) -> int:
+    return InboxHead.objects.using(using).values_list("position", flat=True).filter(pk=1).first() or 0
+
+
+def _events(using: str, after: int, upto: int | None = None) -> Any:
+    rows = Event.objects.using(using).filter(position__gt=after)
+    return rows if upto is None else rows.filter(position__lte=upto)
+
+
+def _unfiled(using: str, head: int) -> int | None:
+    """Return up to where was filed, where a notification lies behind that; else ``None``."""
+    filed = _head(using)
+    if filed >= head:
+        return None
+    if _events(using, filed, head).filter(type=TYPE).order_by("position").exists():
+        return filed
+    if head - filed > BEHIND:
+        InboxHead.objects.using(using).filter(pk=1, position=filed).update(position=head)
+    return None
+
+
+def _file_batch(using: str) -> list[Notification]:
+    """File one batch; none where another process is at it."""
+    with databases.own_transaction(using):
+        filed = _lock_head(using)
+        if filed is None:
+            return []
+        events = list(_events(using, filed).filter(type=TYPE).order_by("position")[:BATCH])
+        if not events:
+            return []
+        found = _entries(using, events)
+        InboxHead.objects.using(using).filter(pk=1).update(position=events[-1].position)
+    return found
+
+
+def _lock_head(using: str) -> int | None:
+    heads = InboxHead.objects.using(using).filter(pk=1)
+    locked = heads
+    if connections[using].features.has_select_for_update_skip_locked:
+        locked = heads.select_for_update(skip_locked=True)
+    found = locked.values_list("position", flat=True).first()
+    if found is None and not heads.exists():
+        last = Notification.objects.using(using).aggregate(last=Max("position"))["last"] or 0
+        InboxHead.objects.using(using).bulk_create([InboxHead(pk=1, position=last)], ignore_conflicts=True)
+        return locked.values_list("position", flat=True).first()
+    return found
+
+
+def _entries(using: str, events: list[Event]) -> list[Notification]:
+    """Write the entries of events: new ones, and those there are that more is collapsed into."""
+    contents = [json.loads(event.data) for event in events]
+    known = _collapsed(using, events, contents)
+    moved: dict[int, Notification] = {}
+    fresh: list[Notification] = []
+    for event, content in zip(events, contents, strict=True):
+        collapse = content.get("collapse")
+        entry = known.get((event.group, collapse)) if collapse else None
+        if entry is None:
+            entry = Notification(group=event.group, collapse=collapse, count=0, first=event.created)
+            fresh.append(entry)
+            if collapse:
+                known[event.group, collapse] = entry
+        elif entry.pk:
+            moved[entry.pk] = entry
+        _renew(entry, event, content)
+    rows = Notification.objects.using(using)
+    rows.bulk_create(fresh)
+    rows.bulk_update(moved.values(), _RENEWED)
+    return sorted([*fresh, *moved.values()], key=lambda entry: entry.position)
+
+
+def _collapsed(
+    using: str, events: list[Event], contents: list[dict[str, Any]]
+) -> dict[tuple[str, str | None], Notification]:
+    pairs = {(e.group, c["collapse"]) for e, c in zip(events, contents, strict=True) if c.get("collapse")}
+    if not pairs:
+        return {}
+    rows = Notification.objects.using(using).filter(
+        group__in={group for group, _ in pairs}, collapse__in={collapse for _, collapse in pairs}
+    )
+    return {(row.group, row.collapse): row for row in rows}
+
+
+_RENEWED = (
+    "position", "key", "category", "level", "title", "body", "url", "icon", "count", "actors", "context", "created",
+)  # fmt: skip
+
+
+def _renew(entry: Notification, event: Event, content: dict[str, Any]) -> None:
+    entry.position = event.position or 0
+    entry.created = event.created
+    for name in ("key", "category", "title", "body", "url", "icon"):
+        setattr(entry, name, content.get(name, ""))
+    entry.level = content.get("level", "info")
+    entry.count += 1
+    actor = content.get("actor")
+    if actor:
+        others = [other for other in entry.people if _who(other) != _who(actor)]
+        entry.actors = _dumps([actor, *others][:MOST_ACTORS])
+    entry.context = _dumps({name: content[name] for name in ("data", "target", "lang") if content.get(name)})
+
+
+def _who(actor: dict[str, Any]) -> tuple[Any, ...]:
+    return (actor.get("model"), actor["id"]) if actor.get("id") else (None, actor["name"])
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+__all__ = ["catch_up", "connect", "file", "follow", "notified", "prune"]

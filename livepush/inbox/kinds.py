@@ -1,0 +1,158 @@
+"""Kinds of notifications, whose wording is made for each reader, in the reader's language, when it is read."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from django.utils import translation
+
+from livepush import wire
+from livepush.exceptions import InvalidRule
+from livepush.inbox.links import is_safe
+from livepush.inbox.models import Level, Notification
+
+logger = logging.getLogger("livepush")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is kept of an actor or a target, whatever becomes of the row."""
+
+    name: str
+    """Its text when the notification was sent: a user's full name, else ``str()`` of it."""
+    id: str = ""
+    """Its primary key, as text."""
+    model: str = ""
+    """Its model, e.g. ``shop.order``."""
+    url: str = ""
+    """Its ``get_absolute_url()`` when the notification was sent."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a kind has to make its wording of."""
+
+    actor: Snapshot | None = None
+    """Who did it; of several that were collapsed, the last."""
+    actors: tuple[Snapshot, ...] = ()
+    """All who did it, the last one first, each once."""
+    count: int = 1
+    """How many notifications were collapsed into this one."""
+    target: Snapshot | None = None
+    """What it is about."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """What was given as ``data`` to ``notify``, as JSON brought it back."""
+
+
+class NotificationType:
+    """A kind of notification: one class for all of them, registered in ``live.py``::
+
+        @livepush.notification
+        class OrderShipped(livepush.NotificationType):
+            key = "order.shipped"
+            category = "orders"
+
+            def title(self, ctx):
+                return _("Order %(code)s was shipped") % ctx.data
+
+    The methods are called when a notification is sent, to find mistakes, and whenever one is read.
+    """
+
+    key: str = ""
+    """The kind's name, which is stored: 1 to 100 of letters, digits and ``_-.:``."""
+    category: str = ""
+    """What the inbox can be filtered by."""
+    level: str = Level.INFO
+    """``"info"``, ``"success"``, ``"warning"`` or ``"error"``."""
+    icon: str = ""
+    """The address of a picture."""
+
+    def title(self, ctx: Context) -> str:
+        """Return the line that says what happened."""
+        raise NotImplementedError(f"{type(self).__name__} has no title(self, ctx).")
+
+    def body(self, ctx: Context) -> str:
+        """Return more text; none by default."""
+        return ""
+
+    def url(self, ctx: Context) -> str:
+        """Return where it leads; by default to its target."""
+        return ctx.target.url if ctx.target else ""
+
+
+Kind = TypeVar("Kind", bound=type[NotificationType])
+registry: dict[str, NotificationType] = {}
+
+
+def notification(kind: Kind) -> Kind:
+    """Register a kind of notification, in an app's ``live.py``.
+
+    Raises InvalidRule: no ``NotificationType``, a malformed key, a key that another kind has, or no title.
+    """
+    if not (inspect.isclass(kind) and issubclass(kind, NotificationType)):
+        raise InvalidRule(f"{kind!r} is not a kind of notification: expected a subclass of NotificationType.")
+    if not wire.TYPE.fullmatch(kind.key):
+        raise InvalidRule(f"{kind.__name__}.key is {kind.key!r}: expected something like 'order.shipped'.")
+    if kind.title is NotificationType.title:
+        raise InvalidRule(f"{kind.__name__} has no title(self, ctx), which says what happened: add it.")
+    if kind.level not in Level.values:
+        raise InvalidRule(f"{kind.__name__}.level is {kind.level!r}: expected one of {', '.join(Level.values)}.")
+    known = registry.get(kind.key)
+    if known is not None and _origin(type(known)) != _origin(kind):
+        raise InvalidRule(f"{kind.key!r} is the key of {type(known).__name__} already: choose another for this kind.")
+    registry[kind.key] = kind()
+    return kind
+
+
+def _origin(kind: type) -> tuple[str, str]:
+    return kind.__module__, kind.__qualname__
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What a reader is shown."""
+
+    title: str
+    body: str
+    url: str
+
+
+def wording(kind: NotificationType, context: Context) -> Wording:
+    """Return a kind's wording in the language that is active. Raises what the kind raises."""
+    return Wording(str(kind.title(context)), str(kind.body(context)), str(kind.url(context)))
+
+
+def read(notification: Notification) -> Wording:
+    """Return a notification's wording in the language that is active.
+
+    As it was sent, where its kind is gone or fails.
+    """
+    stored = Wording(notification.title, notification.body, notification.url)
+    kind = registry.get(notification.key)
+    if kind is None:
+        return stored
+    try:
+        found = wording(kind, context_of(notification))
+    except Exception:
+        logger.exception("The kind %r raised, so its notification is shown as it was sent.", notification.key)
+        return stored
+    return found if is_safe(found.url) else Wording(found.title, found.body, notification.url)
+
+
+def context_of(notification: Notification) -> Context:
+    """Return what a kind has to make its wording of."""
+    details = notification.details
+    actors = tuple(Snapshot(**actor) for actor in notification.people)
+    target = Snapshot(**details["target"]) if details.get("target") else None
+    return Context(actors[0] if actors else None, actors, notification.count, target, details.get("data") or {})
+
+
+def language() -> str:
+    """Return the language that is active, as HTML names it."""
+    return translation.get_language() or ""

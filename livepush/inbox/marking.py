@@ -1,0 +1,228 @@
+"""Changes what one reader has seen, read and archived; the change goes to all the reader's tabs as one event.
+
+Marks of one reader wait for each other under the lock on the reader's row, and the event is sent under it too: so the
+counts that it carries are those of its place in the log's order, and the last one tells the truth.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from django.dispatch import Signal
+
+from livepush import publishing
+from livepush.inbox.models import InboxState, NotificationState
+from livepush.inbox.reading import Counts, Entry, Inbox, Marks
+from livepush.wire import Position
+
+TYPE = "inbox.state"
+"""The type of the event that a change travels as."""
+FEW, MANY = 200, 1000
+"""How many entries that were read one by one lie behind the mark until it is moved past them; how many at once."""
+
+marked = Signal()
+"""Sent with ``reader``, ``action``, ``numbers`` (``None``: all) and ``upto`` when a change was committed."""
+
+
+class Action(StrEnum):
+    """What can be done."""
+
+    SEEN = "seen"
+    """Everything up to a position was looked at; the badge is gone."""
+    READ = "read"
+    """Some, or everything up to a position."""
+    UNREAD = "unread"
+    """Some."""
+    ARCHIVE = "archive"
+    """Some, or everything up to a position: out of the list, and read."""
+    UNARCHIVE = "unarchive"
+    """Some."""
+    UNDO = "undo"
+    """The last change, if it was the one with this version."""
+
+
+UP_TO = (Action.SEEN, Action.READ, Action.ARCHIVE)
+ONE_BY_ONE = (Action.READ, Action.UNREAD, Action.ARCHIVE, Action.UNARCHIVE)
+
+
+class Outcome(NamedTuple):
+    """How a reader's inbox stands behind a change."""
+
+    changed: bool
+    """Whether there was anything to change: the same again changes nothing."""
+    counts: Counts
+    version: int
+    position: Position
+    """Up to where notifications are counted."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what browsers are told."""
+        return {**self.counts._asdict(), "version": self.version, "position": str(self.position)}
+
+
+def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | None = None, version: int = 0) -> Outcome:
+    """Do what a reader asks for, in a transaction of its own: to entries by their numbers, or up to one.
+
+    Entries that are not the reader's, or have moved up meanwhile, are left alone. Doing it again changes nothing and
+    sends nothing.
+    """
+    inbox = Inbox(user)
+    with transaction.atomic(using=inbox.using):
+        change = _Change(inbox, _locked(inbox))
+        if upto is not None:
+            upto = inbox.newest(min(upto, inbox.position.number))
+        entries = inbox.entries(set(numbers)) if upto is None and action is not Action.UNDO else None
+        change.do(action, entries, upto, version)
+        if change.changed:
+            if action is not Action.UNDO:
+                change.tidy()
+                change.do(action, entries, upto, version)
+            change.save()
+            _tell(inbox, action, entries, upto)
+        return Outcome(change.changed, inbox.counts(), inbox.marks.version, inbox.position)
+
+
+async def amark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | None = None) -> Outcome:
+    """Mark from async code; see ``mark``."""
+    return await sync_to_async(mark)(user, action, numbers, upto)
+
+
+def _tell(inbox: Inbox, action: Action, entries: list[Entry] | None, upto: int | None) -> None:
+    """Send the change to all the reader's tabs, and to the process itself when it is committed."""
+    epoch = inbox.position.epoch
+    data = {
+        "action": action.value,
+        "ids": None if entries is None else [str(Position(epoch, entry.number)) for entry in entries],
+        "upto": None if upto is None else str(Position(epoch, upto)),
+        **Outcome(True, inbox.counts(), inbox.marks.version, inbox.position).state(),
+    }
+    publishing.send_own(f"user:{inbox.reader}", TYPE, data, inbox.using)
+    numbers = None if entries is None else [entry.number for entry in entries]
+    transaction.on_commit(
+        lambda: marked.send_robust(InboxState, reader=inbox.reader, action=action.value, numbers=numbers, upto=upto),
+        using=inbox.using,
+    )
+
+
+def _locked(inbox: Inbox) -> InboxState:
+    """Return the reader's row under a lock; by an update, which on SQLite too is one."""
+    rows = InboxState.objects.using(inbox.using)
+    if not rows.filter(reader=inbox.reader).update(reader=inbox.reader):
+        rows.bulk_create([InboxState(reader=inbox.reader)], ignore_conflicts=True)
+        rows.filter(reader=inbox.reader).update(reader=inbox.reader)
+    return rows.get(reader=inbox.reader)
+
+
+Said = tuple[bool | None, bool | None]
+"""What an exception says of an entry, read and archived; ``None``: what the marks say."""
+
+
+class _Change:
+    """One change of a reader's marks and exceptions, and what undoes it."""
+
+    def __init__(self, inbox: Inbox, state: InboxState) -> None:
+        self.inbox = inbox
+        self.state = state
+        self.rows = NotificationState.objects.using(inbox.using).filter(reader=inbox.reader)
+        self._from(Marks(state.seen, state.read, state.archived, state.version))
+
+    def _from(self, marks: Marks) -> None:
+        self.inbox.marks = self.before = self.marks = marks
+        self.said: dict[int, Said] = {}
+        """What exceptions are to say, by position."""
+        self.undoing = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.said) or self.marks != self.before
+
+    def do(self, action: Action, entries: Iterable[Entry] | None, upto: int | None, version: int) -> None:
+        """Work out what an action changes."""
+        if entries is not None:
+            self._each(action, entries)
+        elif upto is not None:
+            self._up_to(action, upto)
+        elif self.state.undo and version == self.state.version:
+            self.undoing = True
+            (seen, read, archived), said = json.loads(self.state.undo)
+            self.marks = self.marks._replace(seen=seen, read=read, archived=archived)
+            self.said = {int(number): (read, archived) for number, (read, archived) in said.items()}
+
+    def _up_to(self, action: Action, upto: int) -> None:
+        """Move marks on to a position; exceptions up to it that say otherwise are none any more."""
+        marks = self.marks._replace(seen=max(self.marks.seen, upto))
+        if action in (Action.READ, Action.ARCHIVE):
+            marks = marks._replace(read=max(marks.read, upto))
+            self._drop(upto, read=False)
+        if action is Action.ARCHIVE:
+            marks = marks._replace(archived=max(marks.archived, upto))
+            self._drop(upto, archived=False)
+        self.marks = marks
+
+    def _each(self, action: Action, entries: Iterable[Entry]) -> None:
+        """Make exceptions of entries."""
+        for entry in entries:
+            read = {Action.READ: True, Action.ARCHIVE: True, Action.UNREAD: False}.get(action, entry.read)
+            archived = {Action.ARCHIVE: True, Action.UNARCHIVE: False}.get(action, entry.archived)
+            if (read, archived) != (entry.read, entry.archived):
+                self.said[entry.number] = (read, archived)
+
+    def save(self) -> None:
+        """Write it."""
+        undo = "" if self.undoing else json.dumps([self.before[:3], self._said_of(self.said)])
+        self.marks = self.inbox.marks = self.marks._replace(version=self.before.version + 1)
+        self._write(self.said, self.marks)
+        for name, value in (*self.marks._asdict().items(), ("undo", undo)):
+            setattr(self.state, name, value)
+        self.state.save(using=self.inbox.using, force_update=True)
+
+    def tidy(self) -> None:
+        """Make exceptions few without changing what they mean, so that counting never has to pass by many.
+
+        Those that say what the marks say go. Where many were read one by one, the mark moves behind them, and the
+        fewer that were not read before it become the exceptions.
+        """
+        before, rows = self.before, self.rows
+        self._from(before)
+        rows.filter(read=True, archived=None, position__lte=before.read).delete()
+        rows.filter(archived=True, position__lte=min(before.archived, before.read)).exclude(read=False).delete()
+        behind = rows.filter(read=True, position__gt=before.read).order_by("position")
+        read = list(behind.values_list("position", flat=True)[:MANY])
+        if len(read) <= FEW:
+            return
+        unread = self.inbox.unread_between(read[-1], len(read))
+        if len(unread) == len(read):
+            return  # so many were not read that the first of them are soon found
+        said = self._said_of([*read, *unread])
+        moved: dict[int, Said] = {number: (number in set(read), said[number][1]) for number in said}
+        self._from(before._replace(read=read[-1]))
+        self._write(moved, self.marks)
+
+    def _drop(self, upto: int, **otherwise: bool) -> None:
+        rows = self.rows.filter(position__lte=upto, **otherwise)
+        for number, *values in rows.values_list("position", "read", "archived"):
+            read, archived = self.said.get(number, values)
+            self.said[number] = (None if "read" in otherwise else read, None if "archived" in otherwise else archived)
+
+    def _said_of(self, numbers: Iterable[int]) -> dict[int, Said]:
+        """Return what the exceptions at some positions say now."""
+        rows = self.rows.filter(position__in=list(numbers)).values_list("position", "read", "archived")
+        found = {number: (read, archived) for number, read, archived in rows}
+        return {number: found.get(number, (None, None)) for number in numbers}
+
+    def _write(self, said: dict[int, Said], marks: Marks) -> None:
+        """Write exceptions; what the marks say already is none."""
+        rows = []
+        for number, (read, archived) in said.items():
+            read = None if read == (number <= marks.read) else read
+            archived = None if archived == (number <= marks.archived) else archived
+            if read is not None or archived is not None:
+                rows.append(NotificationState(reader=self.inbox.reader, position=number, read=read, archived=archived))
+        self.rows.filter(position__in=list(said)).delete()
+        NotificationState.objects.using(self.inbox.using).bulk_create(rows)

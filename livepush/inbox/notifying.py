@@ -1,0 +1,167 @@
+"""``notify`` and ``anotify``: check what is to be said, and send it as one event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from django.db.models import Model
+from django.utils.functional import Promise
+
+from livepush import publishing, wire
+from livepush.conf import get_settings
+from livepush.exceptions import InvalidNotification
+from livepush.inbox import kinds
+from livepush.inbox.links import is_safe
+from livepush.inbox.models import Level
+from livepush.inbox.recipients import Recipients, audiences_of
+
+TYPE = "inbox.notification"
+"""The type of the event that a notification travels as."""
+CHUNK = 500
+"""The most audiences of one send: a queryset may have any number."""
+MAX_CATEGORY, MAX_COLLAPSE = 50, 100
+
+
+def notify(
+    recipients: Recipients,
+    title: str | type[kinds.NotificationType],
+    body: str = "",
+    url: str = "",
+    icon: str = "",
+    level: str = "",
+    category: str = "",
+    actor: Any = None,
+    target: Any = None,
+    collapse: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Notify users: an entry in the inbox of each, live where a page is open, when the caller's transaction commits.
+
+    ``recipients`` is a user, a queryset of users, an auth ``Group``, a livepush group whose members are meant,
+    ``livepush.everyone``, or a list of these. A user's row is one row; so is a group's, and everyone's. ``title`` is
+    plain text, or a registered kind, which then says the rest. ``url`` is a path or a web address; ``icon`` that of a
+    picture; ``level`` ``"info"``, ``"success"``, ``"warning"`` or ``"error"``. Of ``actor`` and ``target``, model
+    instances or texts, name and address are kept as they are now. With the same ``collapse`` key, the entry there is
+    becomes the new one, moves up, and counts: ``ctx.count`` and ``ctx.actors`` of a kind. ``data`` is for a kind's
+    wording; like all of this it travels to the readers' browsers.
+
+    Raises InvalidNotification, InvalidGroup or another InvalidEvent before anything is written, and the database's own
+    errors. A queryset that is empty notifies nobody.
+    """
+    names = list(dict.fromkeys(audiences_of(recipients)))
+    content = _content(title, body, url, icon, level, category, actor, target, collapse, data)
+    using = get_settings().DATABASE
+    if len(names) <= CHUNK:
+        _send(names, content, using)
+        return
+    with transaction.atomic(using=using):
+        for start in range(0, len(names), CHUNK):
+            _send(names[start : start + CHUNK], content, using)
+
+
+async def anotify(recipients: Recipients, title: str | type[kinds.NotificationType], *args: Any, **kwargs: Any) -> None:
+    """Notify from async code; see ``notify``."""
+    await sync_to_async(publishing.on_good_connections)(notify, recipients, title, *args, **kwargs)
+
+
+def _send(names: list[str], content: dict[str, Any], using: str) -> None:
+    if names:
+        publishing.send_own(names, TYPE, content, using)
+
+
+def _content(
+    title: Any,
+    body: Any,
+    url: Any,
+    icon: Any,
+    level: str,
+    category: str,
+    actor: Any,
+    target: Any,
+    collapse: str,
+    data: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return what the event says; what is empty is left out."""
+    who, what = _snapshot(actor), _snapshot(target)
+    kind = _kind(title)
+    if kind is not None:
+        if body or url:
+            raise InvalidNotification(f"{kind.key!r} says its text and address itself: drop body= and url=.")
+        context = kinds.Context(who, (who,) if who else (), 1, what, dict(data or {}))
+        said = kinds.wording(kind, context)
+        title, body, url = said.title, said.body, said.url
+        icon, level, category = icon or kind.icon, level or kind.level, category or kind.category
+    elif what and not url:
+        url = what.url
+    content: dict[str, Any] = {
+        "key": kind.key if kind else "",
+        "title": _text("title", title),
+        "body": _text("body", body),
+        "url": _link("url", url),
+        "icon": _link("icon", icon),
+        "level": level or Level.INFO.value,
+        "category": _text("category", category, MAX_CATEGORY),
+        "collapse": _text("collapse", collapse, MAX_COLLAPSE),
+        "lang": kinds.language() if kind else "",
+        "actor": who and _filled(asdict(who)),
+        "target": what and _filled(asdict(what)),
+        "data": dict(data or {}),
+    }
+    if content["level"] not in Level.values:
+        raise InvalidNotification(f"level is {level!r}: expected one of {', '.join(Level.values)}.")
+    if not content["title"].strip():
+        raise InvalidNotification("The title is empty: say in one line what happened.")
+    return _filled(content)
+
+
+def _kind(title: Any) -> kinds.NotificationType | None:
+    if isinstance(title, str | Promise):
+        return None
+    kind = kinds.registry.get(getattr(title, "key", ""))
+    if kind is None:
+        raise InvalidNotification(
+            f"{title!r} is neither a text nor a registered kind: put @livepush.notification above its class."
+        )
+    return kind
+
+
+def _text(name: str, value: Any, most: int | None = None) -> str:
+    if not isinstance(value, str | Promise):
+        raise InvalidNotification(f"{name} is {value!r}: expected a text.")
+    text = str(value)
+    if most is not None and len(text) > most:
+        raise InvalidNotification(f"{name} is {len(text)} characters long: expected {most} at most.")
+    if "\0" in text or wire.SURROGATE.search(text):
+        raise InvalidNotification(f"{name} holds a character that databases can't store in text: take it out.")
+    return text
+
+
+def _link(name: str, value: Any) -> str:
+    link = _text(name, value)
+    if not is_safe(link):
+        raise InvalidNotification(f"{name} is {link!r}: expected a path that begins with '/', or http:// or https://.")
+    return link
+
+
+def _snapshot(thing: Any) -> kinds.Snapshot | None:
+    """Return what is kept of an actor or a target."""
+    if thing is None or thing == "":
+        return None
+    if not isinstance(thing, Model):
+        return kinds.Snapshot(_text("actor or target", thing))
+    name = thing.get_full_name() if hasattr(thing, "get_full_name") else ""
+    url = str(thing.get_absolute_url() or "") if hasattr(thing, "get_absolute_url") else ""
+    return kinds.Snapshot(
+        _text("actor or target", name or str(thing)),
+        str(thing.pk),
+        thing._meta.label_lower,
+        url if is_safe(url) else "",
+    )
+
+
+def _filled(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value}

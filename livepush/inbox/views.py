@@ -1,0 +1,236 @@
+"""The inbox over HTTP: a page that works without scripts, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.cache import patch_vary_headers
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.csrf import csrf_protect
+
+from livepush import auth
+from livepush.inbox import kinds, marking
+from livepush.inbox.marking import Action
+from livepush.inbox.notifying import MAX_CATEGORY
+from livepush.inbox.reading import LARGEST_PAGE, PAGE, Entry, Inbox, Page, Tab
+from livepush.views import outside_transactions
+from livepush.wire import LARGEST_NUMBER, Position, WireError, parse_position, timestamp
+
+MOST_IDS = 1_000
+"""The most entries of one request."""
+Respond = Callable[..., HttpResponse]
+
+
+def endpoint(method: str) -> Callable[[Respond], Respond]:
+    """Let a view answer readers alone, errors as JSON, outside of transactions, and what no cache may keep."""
+
+    def decorate(view: Respond) -> Respond:
+        @outside_transactions
+        @csrf_protect
+        @wraps(view)
+        def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            try:
+                response = _answer(view, method, request, *args, **kwargs)
+            except WireError as error:
+                response = JsonResponse({"code": error.code, "message": error.message}, status=error.status)
+                if error.status == 405:
+                    response["Allow"] = method
+            response.setdefault("Cache-Control", "no-store")
+            patch_vary_headers(response, ["Cookie", "Accept", "Accept-Language"])
+            return response
+
+        return answered
+
+    return decorate
+
+
+def _answer(view: Respond, method: str, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    if request.method not in (("GET", "HEAD") if method == "GET" else (method,)):
+        raise WireError("bad_method", f"This address answers {method}.", 405)
+    user = request.user if hasattr(request, "user") else auth.user_of(request)
+    if not getattr(user, "is_authenticated", False):
+        if wants_page(request):
+            return redirect_to_login(request.get_full_path())
+        raise WireError("unauthenticated", "Nobody is logged in, so there is no inbox: log in first.", 401)
+    return view(request, user, *args, **kwargs)
+
+
+def wants_page(request: HttpRequest) -> bool:
+    """Return whether a request is a browser's, which wants a page."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
+@endpoint("GET")
+def index(request: HttpRequest, user: Any) -> HttpResponse:
+    """Show the inbox; to a script that asks for a part of the page, that part."""
+    inbox = Inbox(user)
+    part = "X-Livepush-Part" in request.headers
+    context = shown(request, inbox, _page(request.GET, inbox))
+    return render(request, "livepush/inbox_list.html" if part else "livepush/inbox.html", context)
+
+
+@endpoint("GET")
+def entries(request: HttpRequest, user: Any) -> HttpResponse:
+    """Answer with a page of entries, or with those that are named, as JSON."""
+    inbox = Inbox(user)
+    if "id" in request.GET:
+        found = Page(inbox.entries(_numbers(request.GET.getlist("id"), inbox)), None)
+    else:
+        found = _page(request.GET, inbox)
+    following = None if found.next is None else str(found.next)
+    listed = [as_json(entry, inbox) for entry in found.entries]
+    return JsonResponse({"entries": listed, "next": following, **_state(inbox)})
+
+
+@endpoint("GET")
+def counts(request: HttpRequest, user: Any) -> HttpResponse:
+    """Answer with the counts, as JSON."""
+    return JsonResponse(_state(Inbox(user)))
+
+
+@endpoint("POST")
+def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
+    """Do what the address says to the entries that are named, or to all up to a position."""
+    wanted = _action(action)
+    fields = _fields(request)
+    ids, upto = fields.getlist("id"), fields.get("upto")
+    if wanted is Action.UNDO:
+        outcome = marking.mark(user, wanted, version=_number(fields.get("version"), "version", 0, LARGEST_NUMBER))
+    elif upto and not ids and wanted in marking.UP_TO:
+        outcome = marking.mark(user, wanted, upto=_numbers([upto], Inbox(user))[0])
+    elif ids and not upto and wanted in marking.ONE_BY_ONE:
+        outcome = marking.mark(user, wanted, _numbers(ids, Inbox(user)))
+    else:
+        takes = [name for name, which in (("id", marking.ONE_BY_ONE), ("upto", marking.UP_TO)) if wanted in which]
+        raise WireError("bad_mark", f"To mark as {action}, send {' or '.join(takes)}.")
+    if not wants_page(request):
+        return JsonResponse({"changed": outcome.changed, **outcome.state()})
+    back = fields.get("next") or ""
+    if not url_has_allowed_host_and_scheme(back, {request.get_host()}, request.is_secure()):
+        back = reverse("livepush:inbox")
+    if outcome.changed and wanted not in (Action.UNDO, Action.SEEN):
+        back += f"{'&' if '?' in back else '?'}undo={outcome.version}"
+    return HttpResponseRedirect(back, status=303)
+
+
+def shown(request: HttpRequest, inbox: Inbox, page: Page) -> dict[str, Any]:
+    """Return what the list's template shows."""
+    asked = request.GET
+    tab, category = _tab(asked), asked.get("category", "")
+    categories = {kind.category for kind in kinds.registry.values()} | {
+        entry.notification.category for entry in page.entries
+    }
+    return {
+        "inbox": inbox,
+        "entries": [(entry, kinds.read(entry.notification), entry_id(entry, inbox)) for entry in page.entries],
+        "tab": tab,
+        "category": category,
+        "categories": sorted(filter(None, categories | {category})),
+        "next": page.next,
+        "is_first": "before" not in asked,
+        "undo": asked.get("undo", "") if asked.get("undo", "").isdecimal() else "",
+        "back": request.get_full_path() if request.path == reverse("livepush:inbox") else reverse("livepush:inbox"),
+        "counts": inbox.counts(),
+    }
+
+
+def entry_id(entry: Entry, inbox: Inbox) -> str:
+    """Return what an entry is called outside: its position, which is the id of the event that brought it."""
+    return str(Position(inbox.position.epoch, entry.number))
+
+
+def as_json(entry: Entry, inbox: Inbox) -> dict[str, Any]:
+    """Return an entry as the API shows it, worded in the language that is active."""
+    row, wording = entry.notification, kinds.read(entry.notification)
+    return {
+        "id": entry_id(entry, inbox),
+        "kind": row.key,
+        "category": row.category,
+        "level": row.level,
+        "title": wording.title,
+        "body": wording.body,
+        "url": wording.url,
+        "icon": row.icon,
+        "time": timestamp(row.created),
+        "first": timestamp(row.first),
+        "count": row.count,
+        "actors": row.people,
+        "target": row.details.get("target"),
+        "data": row.details.get("data") or {},
+        "seen": entry.seen,
+        "read": entry.read,
+        "archived": entry.archived,
+    }
+
+
+def _state(inbox: Inbox) -> dict[str, Any]:
+    return {**inbox.counts()._asdict(), "version": inbox.marks.version, "position": str(inbox.position)}
+
+
+def _page(asked: Mapping[str, str], inbox: Inbox) -> Page:
+    before = asked.get("before")
+    number = LARGEST_NUMBER if not before else _numbers([before], inbox)[0]
+    limit = _number(asked.get("limit", str(PAGE)), "limit", 1, LARGEST_PAGE)
+    category = asked.get("category", "")
+    if len(category) > MAX_CATEGORY or "\0" in category:
+        raise WireError("bad_query", f"category is no category: expected {MAX_CATEGORY} characters at most.")
+    return inbox.page(_tab(asked), category, number, limit)
+
+
+def _tab(asked: Mapping[str, str]) -> Tab:
+    try:
+        return Tab(asked.get("tab") or Tab.ALL)
+    except ValueError:
+        raise WireError("bad_query", f"tab is none: expected one of {', '.join(Tab)}.") from None
+
+
+def _action(name: str) -> Action:
+    try:
+        return Action(name)
+    except ValueError:
+        raise WireError("bad_mark", f"There is no such mark: expected one of {', '.join(Action)}.", 404) from None
+
+
+def _number(text: str | None, name: str, least: int, most: int) -> int:
+    if text is None or not (text.isascii() and text.isdecimal() and least <= int(text[:20]) <= most):
+        raise WireError("bad_query", f"{name} is no number: expected {least} to {most}.")
+    return int(text)
+
+
+def _numbers(ids: list[str], inbox: Inbox) -> list[int]:
+    """Return the numbers of entries' ids.
+
+    Raises WireError: malformed, too many, or of another life of the database, in which they were other entries.
+    """
+    if len(ids) > MOST_IDS:
+        raise WireError("too_many_ids", f"{len(ids)} entries are too many for one request: send {MOST_IDS} at most.")
+    positions = [parse_position(each) for each in ids]
+    if any(position.epoch != inbox.position.epoch for position in positions):
+        raise WireError("stale_id", "The id is of another life of the database: fetch the list again.", 409)
+    return [position.number for position in positions]
+
+
+def _fields(request: HttpRequest) -> QueryDict:
+    """Return what a form or a JSON object says: ``id`` (one or a list), ``upto``, ``version``, ``next``."""
+    if request.content_type != "application/json":
+        return request.POST
+    try:
+        said = json.loads(request.body)
+    except ValueError:
+        said = None
+    found = QueryDict(mutable=True)
+    if not isinstance(said, dict):
+        raise WireError("bad_body", 'The body is no JSON object: send {"id": […]}, {"upto": …} or {"version": …}.')
+    for name, value in said.items():
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, str) or (name == "version" and type(each) is int) for each in values):
+            raise WireError("bad_body", f"{name!r} is neither a text nor a list of texts.")
+        found.setlist(name, [str(each) for each in values])
+    return found

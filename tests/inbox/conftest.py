@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import override_settings
+
+from livepush.inbox.marking import Action, mark
+from livepush.inbox.reading import Inbox, Tab
+from tests.conftest import ALIASES, kind
+
+
+@pytest.fixture(params=ALIASES, ids=kind)
+def using(request, transactional_db):
+    """Each database in turn, as the inbox's."""
+    with override_settings(LIVEPUSH={"DATABASE": request.param}):
+        yield request.param
+
+
+@pytest.fixture
+def ann(using):
+    return User.objects.create_user("ann", first_name="Ann", last_name="Li")
+
+
+@pytest.fixture
+def ben(using):
+    return User.objects.create_user("ben")
+
+
+@pytest.fixture
+def staff(using):
+    return Group.objects.create(name="staff")
+
+
+class Reader:
+    """A user's inbox, opened anew for each question."""
+
+    def __init__(self, user):
+        self.user = user
+
+    @property
+    def inbox(self):
+        return Inbox(User.objects.get(pk=self.user.pk))
+
+    def titles(self, tab="all", **more):
+        return [entry.notification.title for entry in self.inbox.page(Tab(tab), **more).entries]
+
+    def number(self, title):
+        (entry,) = [
+            entry for tab in ("all", "archived") for entry in self.inbox.page(Tab(tab), limit=100).entries
+            if entry.notification.title == title
+        ]  # fmt: skip
+        return entry.number
+
+    def counts(self):
+        return tuple(self.inbox.counts())
+
+    def do(self, action, *titles):
+        return mark(self.user, Action(action), [self.number(title) for title in titles])
+
+    def upto(self, action, title):
+        return mark(self.user, Action(action), upto=self.number(title))
+
+    def all(self, action):
+        return mark(self.user, Action(action), upto=self.inbox.position.number)
+
+    def undo(self, outcome):
+        return mark(self.user, Action.UNDO, version=outcome.version)
+
+
+@pytest.fixture
+def reader():
+    return Reader

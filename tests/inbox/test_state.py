@@ -1,0 +1,299 @@
+"""Seen, read, archived: marks and exceptions, counts, undo."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from django.contrib.auth.models import User
+
+import livepush
+from livepush.inbox import marking
+from livepush.inbox.marking import Action, mark
+from livepush.inbox.reading import Inbox, Tab
+from livepush.models import Event, InboxState, NotificationState
+from tests.conftest import Thread
+
+
+@pytest.fixture
+def mine(using, ann, reader):
+    """Ann's inbox with entries from three audiences: a, b, c, d, in this order."""
+    livepush.join(ann, "order:7")
+    for title, recipient in (("a", ann), ("b", "order:7"), ("c", livepush.everyone), ("d", ann)):
+        livepush.notify(recipient, title)
+    return reader(ann)
+
+
+def states(using):
+    """Return the data of the events that tell of changes."""
+    return [event.data for event in Event.objects.using(using).filter(type="inbox.state").order_by("position")]
+
+
+def test_who_only_looks_writes_nothing(using, mine):
+    assert mine.titles() == ["d", "c", "b", "a"]
+    assert mine.counts() == (4, 4)
+    assert not InboxState.objects.using(using).exists()
+    assert not NotificationState.objects.using(using).exists()
+
+
+def test_seen_empties_the_badge_and_leaves_all_unread(mine):
+    mine.all("seen")
+    assert mine.counts() == (0, 4)
+    assert [entry.seen for entry in mine.inbox.page().entries] == [True] * 4
+
+
+def test_what_comes_after_is_not_seen(using, ann, mine):
+    mine.all("seen")
+    livepush.notify(ann, "e")
+    assert mine.counts() == (1, 5)
+
+
+def test_one_is_read_and_so_seen(mine):
+    mine.do("read", "c")
+    assert mine.counts() == (3, 3)
+    assert mine.titles("unread") == ["d", "b", "a"]
+    assert mine.titles() == ["d", "c", "b", "a"]
+
+
+def test_up_to_here_and_all(mine):
+    mine.upto("read", "b")
+    assert (mine.titles("unread"), mine.counts()) == (["d", "c"], (2, 2))
+    mine.all("read")
+    assert (mine.titles("unread"), mine.counts()) == ([], (0, 0))
+
+
+def test_one_that_was_read_can_be_unread_again_and_all_covers_it(mine):
+    mine.all("read")
+    mine.do("unread", "b")
+    assert (mine.titles("unread"), mine.counts()) == (["b"], (0, 1))
+    mine.all("read")
+    assert (mine.titles("unread"), mine.counts()) == ([], (0, 0))
+
+
+def test_what_is_archived_is_out_of_the_list_and_read(mine):
+    mine.do("archive", "b", "d")
+    assert (mine.titles(), mine.titles("archived"), mine.counts()) == (["c", "a"], ["d", "b"], (2, 2))
+    mine.do("unarchive", "b")
+    assert (mine.titles(), mine.titles("archived"), mine.counts()) == (["c", "b", "a"], ["d"], (2, 2))
+
+
+def test_all_are_archived_and_one_is_taken_back(using, ann, mine):
+    mine.all("archive")
+    assert (mine.titles(), mine.titles("archived"), mine.counts()) == ([], ["d", "c", "b", "a"], (0, 0))
+    mine.do("unarchive", "c")
+    livepush.notify(ann, "e")
+    mine.do("archive", "e")
+    assert (mine.titles(), mine.titles("archived")) == (["c"], ["e", "d", "b", "a"])
+
+
+def test_another_reader_has_a_state_of_its_own(using, ben, mine, reader):
+    mine.all("archive")
+    assert reader(ben).titles() == ["c"]
+    assert reader(ben).counts() == (1, 1)
+
+
+def test_the_entries_of_others_and_those_that_are_gone_are_left_alone(using, ben, mine):
+    number = mine.number("a")
+    assert not mark(ben, Action.READ, [number, 999_999]).changed
+    assert mine.counts() == (4, 4)
+
+
+@pytest.mark.parametrize("action", ["seen", "read", "archive"])
+def test_the_same_again_changes_nothing_and_tells_nobody(using, mine, action):
+    first = mine.all(action)
+    assert (first.changed, len(states(using))) == (True, 1)
+    again = mine.all(action)
+    assert (again.changed, again.version, len(states(using))) == (False, first.version, 1)
+
+
+@pytest.mark.parametrize("action", ["read", "archive"])
+def test_one_again_changes_nothing_and_tells_nobody(using, mine, action):
+    number = mine.number("b")
+    assert mark(mine.user, Action(action), [number]).changed
+    assert not mark(mine.user, Action(action), [number, number]).changed
+    assert len(states(using)) == 1
+
+
+def test_a_change_tells_all_tabs_the_counts_where_they_stand(using, ann, mine):
+    import json
+
+    outcome = mine.do("read", "b")
+    epoch = mine.inbox.position.epoch
+    assert [json.loads(data) for data in states(using)] == [
+        {
+            "action": "read", "ids": [f"{epoch}-{mine.number('b')}"], "upto": None,
+            "unseen": 3, "unread": 3, "version": 1, "position": str(outcome.position),
+        }
+    ]  # fmt: skip
+    assert Event.objects.using(using).get(type="inbox.state").group == f"user:{ann.pk}"
+
+
+def everything(mine):
+    return {tab: [(e.number, e.seen, e.read, e.archived) for e in mine.inbox.page(Tab(tab)).entries] for tab in Tab}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda mine: mine.do("read", "a", "b"),
+        lambda mine: mine.do("unread", "c"),
+        lambda mine: mine.do("archive", "d", "c"),
+        lambda mine: mine.do("unarchive", "b"),
+        lambda mine: mine.upto("read", "c"),
+        lambda mine: mine.all("read"),
+        lambda mine: mine.upto("archive", "c"),
+        lambda mine: mine.all("archive"),
+        lambda mine: mine.all("seen"),
+    ],
+)
+def test_the_last_change_is_undone_whatever_it_was(mine, change):
+    mine.upto("read", "c")
+    mine.do("unread", "a")
+    mine.do("archive", "b")
+    before = (everything(mine), mine.counts())
+    outcome = change(mine)
+    assert outcome.changed
+    assert (everything(mine), mine.counts()) != before
+    undone = mine.undo(outcome)
+    assert undone.changed
+    assert (everything(mine), mine.counts()) == before
+    assert not mine.undo(outcome).changed, "twice is once"
+    assert not mine.undo(undone).changed, "what was undone stays so"
+
+
+def test_a_change_before_the_last_is_not_undone(mine):
+    first = mine.do("read", "a")
+    mine.do("read", "b")
+    assert not mine.undo(first).changed
+    assert mine.titles("unread") == ["d", "c"]
+
+
+def test_counts_stop_at_a_hundred(using, ann, reader):
+    for number in range(120):
+        livepush.notify(ann, str(number))
+    assert reader(ann).counts() == (100, 100)
+
+
+def test_pages_follow_each_other_without_holes_or_repeats(using, ann, reader):
+    livepush.join(ann, "order:7")
+    for number in range(50):
+        livepush.notify(ann if number % 3 else "order:7", str(number))
+    mine, found = reader(ann), []
+    mine.do("archive", "44", "45")
+    page = mine.inbox.page(limit=7)
+    while True:
+        found += [entry.notification.title for entry in page.entries]
+        if page.next is None:
+            break
+        page = mine.inbox.page(limit=7, before=page.next.number)
+    assert found == [str(number) for number in reversed(range(50)) if number not in (44, 45)]
+
+
+def test_categories_filter_each_tab(using, ann, reader):
+    mine = reader(ann)
+    for title, category in (("a", "x"), ("b", "y"), ("c", "x"), ("d", "x")):
+        livepush.notify(ann, title, category=category)
+    mine.do("read", "c")
+    mine.do("archive", "d")
+    assert mine.titles(category="x") == ["c", "a"]
+    assert mine.titles("unread", category="x") == ["a"]
+    assert mine.titles("archived", category="x") == ["d"]
+    assert mine.titles("archived", category="y") == []
+
+
+def test_many_read_one_by_one_become_a_mark(using, ann, reader, monkeypatch):
+    monkeypatch.setattr(marking, "FEW", 5)
+    mine = reader(ann)
+    for number in range(30):
+        livepush.notify(ann, str(number))
+    for number in range(30):
+        if number not in (3, 11):
+            mine.do("read", str(number))
+    assert mine.titles("unread") == ["11", "3"]
+    assert mine.counts() == (2, 2)
+    assert NotificationState.objects.using(using).count() < 10
+    outcome = mine.all("read")
+    assert mine.counts() == (0, 0)
+    mine.undo(outcome)
+    assert mine.titles("unread") == ["11", "3"]
+
+
+def test_marks_of_two_tabs_at_once_are_both_there_and_told_in_order(using, ann, reader):
+    import json
+
+    for number in range(8):
+        livepush.notify(ann, str(number))
+    mine = reader(ann)
+    numbers = [mine.number(str(number)) for number in range(8)]
+    threads = [Thread(mark, ann, Action.READ, [number]) for number in numbers]
+    for thread in threads:
+        thread.join()
+    told = [json.loads(data) for data in states(using)]
+    assert [state["version"] for state in told] == list(range(1, 9))
+    assert [state["unread"] for state in told] == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert mine.counts() == (0, 0)
+
+
+class Model:
+    """What a reader's inbox should be, as plain sets."""
+
+    def __init__(self):
+        self.entries, self.seen, self.read, self.archived = [], set(), set(), set()
+
+    def do(self, action, chosen, upto):
+        some = set(chosen) if upto is None else {entry for entry in self.entries if entry <= upto}
+        if action == "seen" and upto is not None:
+            self.seen |= some
+        if action in ("read", "archive"):
+            self.read |= some
+            self.seen |= some if upto is not None else set()
+        if action == "archive":
+            self.archived |= some
+        if action == "unread":
+            self.read -= some
+        if action == "unarchive":
+            self.archived -= some
+
+    @property
+    def counts(self):
+        unread = [entry for entry in self.entries if entry not in self.read]
+        return sum(entry not in self.seen for entry in unread), len(unread)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_course_of_changes_comes_to_what_plain_sets_say(using, ann, monkeypatch, seed):
+    monkeypatch.setattr(marking, "FEW", 3)
+    monkeypatch.setattr(marking, "MANY", 12)
+    dice, model, history = random.Random(seed), Model(), []
+    livepush.join(ann, "order:7")
+    for _ in range(70):
+        action = dice.choice(
+            ["notify", "notify", "seen", "read", "read", "read", "unread", "archive", "unarchive", "undo"]
+        )
+        if action == "notify" or not model.entries:
+            livepush.notify(dice.choice([ann, "order:7", livepush.everyone]), "x")
+            model.entries.append(Inbox(ann).page(limit=1).entries[0].number)
+            continue
+        if action == "undo":
+            if history:
+                outcome, before = history.pop()
+                history.clear()
+                mark(ann, Action.UNDO, version=outcome.version)
+                model.seen, model.read, model.archived = before
+        else:
+            before = set(model.seen), set(model.read), set(model.archived)
+            wide = action == "seen" or (action in ("read", "archive") and dice.random() < 0.2)
+            upto = dice.choice(model.entries) if wide else None
+            chosen = [] if wide else dice.sample(model.entries, min(len(model.entries), dice.randint(1, 3)))
+            outcome = mark(ann, Action(action), chosen, upto=upto)
+            if outcome.changed:
+                history[:] = [(outcome, before)]
+            model.do(action, chosen, upto)
+        inbox = Inbox(User.objects.get(pk=ann.pk))
+        assert tuple(inbox.counts()) == model.counts
+        shown = {entry for entry in model.entries if entry not in model.archived}
+        assert [e.number for e in inbox.page(limit=100).entries] == sorted(shown, reverse=True)
+        unread = set(model.entries) - model.read
+        assert [e.number for e in inbox.page(Tab.UNREAD, limit=100).entries] == sorted(unread, reverse=True)
+        archived = inbox.page(Tab.ARCHIVED, limit=100).entries
+        assert [e.number for e in archived] == sorted(model.archived, reverse=True)

@@ -16,7 +16,7 @@ const { version, license } = JSON.parse(readFileSync(`${root}package.json`, "utf
  */
 const INTERNAL = (
   "abandon asks begin better blocked conclude doubt failed follow lookOver isNews jumpTo leave proceed rank patient " +
-  "rewind silence takePart tell told usurp via welcome worked"
+  "rewind silence takePart tell told usurp via welcome worked grown hiding isVisible ready"
 ).split(" ");
 
 /** @type {Record<string, string>} */
@@ -24,6 +24,7 @@ const outputs = {};
 for (const [name, entry, format] of /** @type {const} */ ([
   ["livepush.js", "main.js", "iife"],
   ["livepush.mjs", "index.js", "esm"],
+  ["inbox.js", "inbox/main.js", "iife"],
 ])) {
   const bundle = `${STATIC}${name}`;
   const { outputFiles } = await build({

@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path
+from django.views.i18n import set_language
 
 from demo_project.parcels import views
 
@@ -12,6 +13,8 @@ urlpatterns = [
     path("orders/new/", views.order_something, name="order-something"),
     path("parcels/<slug:code>/", views.parcel, name="parcel"),
     path("parcels/<slug:code>/advance/", views.advance, name="advance"),
+    path("announce/", views.announce, name="announce"),
+    path("language/", set_language, name="set_language"),
     path("movements/<slug:scope>/", views.movements, name="movements"),
     path("login/", views.Login.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),

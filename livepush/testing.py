@@ -1,21 +1,29 @@
-"""For a project's own tests: see what would be sent on commit."""
+"""For a project's own tests: see what was sent, and what would be on commit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, overload
 
 from django.db import connections
+from django.db.models import Model, Q, QuerySet
 
 from livepush import publishing
+from livepush.conf import get_settings
+from livepush.inbox import notifying, recipients
+from livepush.inbox.kinds import NotificationType
+from livepush.models import Event
 from livepush.publishing import Delivery, Sent
 
-__all__ = ["Captured", "Sent", "capture_events"]
+__all__ = ["Captured", "Recording", "Sent", "assert_nothing_sent", "assert_notified", "capture_events"]
+
+MOST_LISTED = 20
 
 
-class Captured(list[Sent]):
-    """The events sent in a block, in order; complete when the block has ended."""
+class _Events(Iterable[Sent]):
+    """What can be asked of events that were sent."""
 
     def to(self, group: publishing.Group) -> list[Sent]:
         """Return those sent to one group."""
@@ -25,6 +33,52 @@ class Captured(list[Sent]):
     def types(self) -> list[str]:
         """Return their types."""
         return [sent.type for sent in self]
+
+
+class Captured(list[Sent], _Events):
+    """The events sent in a block, in order; complete when the block has ended."""
+
+
+class Recording(Sequence[Sent], _Events):
+    """The events sent in a block so far, in order, whenever it is looked at; what the fixture ``livepush_events`` is.
+
+    What was committed and what would be on commit; what a rolled-back transaction or savepoint sent is not there.
+    """
+
+    def __init__(self) -> None:
+        self._committed: list[Delivery] = []
+        self._before = {delivery.number for alias in connections for delivery in _pending(alias)}
+
+    def __enter__(self) -> Recording:
+        publishing.watchers.append(self._committed.append)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        publishing.watchers.remove(self._committed.append)
+
+    def _sent(self) -> list[Sent]:
+        deliveries = self._committed + [delivery for alias in connections for delivery in _pending(alias)]
+        found = {delivery.number: delivery.sent for delivery in deliveries if delivery.number not in self._before}
+        return [found[number] for number in sorted(found)]
+
+    @overload
+    def __getitem__(self, index: int) -> Sent: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sent]: ...
+    def __getitem__(self, index: int | slice) -> Sent | list[Sent]:
+        return self._sent()[index]
+
+    def __len__(self) -> int:
+        return len(self._sent())
+
+    def __iter__(self) -> Iterator[Sent]:
+        return iter(self._sent())
+
+    def __eq__(self, other: object) -> bool:
+        return self._sent() == list(other) if isinstance(other, list | Recording) else NotImplemented
+
+    def __repr__(self) -> str:
+        return repr(self._sent())
 
 
 @contextmanager
@@ -38,18 +92,95 @@ def capture_events() -> Iterator[Captured]:
         self.assertEqual([(sent.type, sent.payload) for sent in events], [("status", {"status": "shipped"})])
     """
     captured = Captured()
-    deliveries: list[Delivery] = []
-    before = {alias: len(_pending(alias)) for alias in connections}
-    publishing.watchers.append(deliveries.append)
-    try:
-        yield captured
-    finally:
-        publishing.watchers.remove(deliveries.append)
-        for alias in connections:
-            deliveries += _pending(alias)[before[alias] :]
-        ordered = {delivery.number: delivery.sent for delivery in deliveries}
-        captured += [ordered[number] for number in sorted(ordered)]
+    with Recording() as recording:
+        try:
+            yield captured
+        finally:
+            captured += recording
 
 
-def _pending(alias: str) -> list[Any]:
+def assert_notified(user: Any, key: str | type[NotificationType], count: int = 1) -> list[dict[str, Any]]:
+    """Fail unless a user was notified so many times in this test of a kind, or with a plain title.
+
+    Directly or as one of an audience: everyone, an auth group, the members of a group. What was sent in a transaction
+    that is open still counts, so that it works in a ``TestCase``; what was rolled back does not; what
+    ``setUpTestData`` sent does. ``key`` is the kind, its key, or the title of what has no kind. Of several with one
+    ``collapse`` key, each counts. Looks into ``LIVEPUSH["DATABASE"]``.
+
+    Returns the data of their events, in order: ``title``, ``body``, ``url``, ``data`` and so on, without what is empty.
+    Raises AssertionError, which lists what was sent instead, and to whom; InvalidGroup, if there is no such user.
+    """
+    __tracebackhide__ = True
+    name = key if isinstance(key, str) else key.key
+    notifications = Event.objects.using(get_settings().DATABASE).filter(type=notifying.TYPE)
+    found = [content for row in _read_by(user, notifications) if _name(content := json.loads(row.data)) == name]
+    if len(found) != count:
+        sent = [f"{_name(json.loads(row.data))!r} to {row.group}" for row in notifications.order_by("pk")]
+        raise AssertionError(
+            f"{publishing.user_group(user)} was notified of {name!r} {len(found)} times, not {count}. "
+            f"Notifications in this test:{_listed(sent)}"
+        )
+    return found
+
+
+def assert_nothing_sent(to: recipients.Recipient | None = None) -> None:
+    """Fail if an event was sent in this test, a notification or any other; with ``to``, to a group or a user.
+
+    What was sent in a transaction that is open still counts, so that it works in a ``TestCase``; what was rolled back
+    does not; what ``setUpTestData`` sent does, and livepush's own, as a ``join`` sends one: for a part of a test
+    there is ``capture_events``. To a user is everything to the user's own group, and what comes into the user's inbox.
+    To a group is also what its members were notified of. Looks into ``LIVEPUSH["DATABASE"]``. Ephemeral events count
+    up to the commit, which a ``TestCase`` never sees, since they are not stored.
+
+    Raises AssertionError, which lists what was sent; InvalidGroup, if ``to`` is no group.
+    """
+    __tracebackhide__ = True
+    using = get_settings().DATABASE
+    names = None if to is None else _names(to)
+    rows = Event.objects.using(using).all()
+    if names is not None:
+        in_inbox = _read_by(to, rows).values("pk") if _is_user(to) else []
+        rows = rows.filter(Q(group__in=names) | Q(pk__in=in_inbox))
+    sent = [_line(row.type, row.group, row.data) for row in rows.order_by("pk")]
+    for ephemeral in (delivery.sent for delivery in _pending(using) if delivery.sent.ephemeral):
+        groups = [group for group in ephemeral.groups if names is None or group in names]
+        sent += [_line(ephemeral.type, group, ephemeral.data) for group in groups]
+    if sent:
+        whom = "" if to is None else f" to {to if isinstance(to, str) else publishing.group_name(to)}"
+        raise AssertionError(f"Expected that nothing was sent{whom} in this test:{_listed(sent)}")
+
+
+def _pending(alias: str) -> list[Delivery]:
     return [hook[1] for hook in connections[alias].run_on_commit if isinstance(hook[1], Delivery)]
+
+
+def _read_by(user: Any, events: QuerySet[Event]) -> QuerySet[Event]:
+    """Return those of events in the order of sending that come to an audience a user is in."""
+    mine = Q()
+    for group, since in recipients.audiences(user, events.db):
+        mine |= Q(group=group) & (Q(position=None) | Q(position__gt=since))
+    return events.filter(mine).order_by("pk")
+
+
+def _is_user(thing: Any) -> bool:
+    return isinstance(thing, Model) and publishing.group_name(thing) == publishing.user_group(thing)
+
+
+def _names(to: recipients.Recipient) -> set[str]:
+    """Return the groups that something goes to which is sent, or notified, to one."""
+    return {publishing.group_name(to), *recipients.audiences_of(to)}
+
+
+def _name(content: dict[str, Any]) -> str:
+    return str(content.get("key") or content["title"])
+
+
+def _line(type: str, group: str, data: str) -> str:
+    return f"{type!r} to {group}: {data if len(data) <= 200 else data[:200] + '…'}"
+
+
+def _listed(lines: list[str]) -> str:
+    if not lines:
+        return " none."
+    shown = lines[:MOST_LISTED] + ([f"… and {len(lines) - MOST_LISTED} more"] if len(lines) > MOST_LISTED else [])
+    return "".join(f"\n  {line}" for line in shown)

@@ -1,12 +1,21 @@
-"""capture_events, in a TestCase and out of one."""
+"""capture_events, the assertions and the pytest fixture: in a TestCase and out of one."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import pytest
+from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.test import TestCase, TransactionTestCase
 
 import livepush
-from livepush.testing import capture_events
+from livepush.exceptions import InvalidGroup
+from livepush.inbox import kinds
+from livepush.testing import Recording, assert_nothing_sent, assert_notified, capture_events
+from tests.shop.models import Order
 
 
 class Checks:
@@ -39,6 +48,167 @@ class Checks:
         self.assertEqual(inner.types(), ["two"])
         self.assertEqual(outer.types(), ["one", "two"])
 
+    def test_a_recording_is_current_whenever_it_is_looked_at(self):
+        livepush.send("a", "before")
+        with Recording() as events, transaction.atomic():
+            self.assertEqual(events, [])
+            livepush.send("a", "one", {"n": 1})
+            self.assertEqual(events.types(), ["one"])
+            with transaction.atomic():
+                livepush.send("b", "gone")
+                self.assertEqual(events.types(), ["one", "gone"])
+                transaction.set_rollback(True)
+            self.assertEqual(events.types(), ["one"])
+            livepush.send("b", "two", ephemeral=True)
+        self.assertEqual((events[0].payload, events[1].ephemeral, len(events)), ({"n": 1}, True, 2))
+        self.assertEqual([sent.type for sent in events[1:]], ["two"])
+        self.assertEqual(events.to("b"), [events[1]])
+        self.assertEqual(repr(events), repr(list(events)))
+
+    def test_a_user_is_notified_in_each_way(self):
+        ann, ben = User.objects.create(username="ann"), User.objects.create(username="ben")
+        staff = Group.objects.create()
+        ann.groups.add(staff)
+        livepush.join(ann, "order:7")
+        for recipient in (ann, staff, "order:7", livepush.everyone):
+            livepush.notify(recipient, "Hello", data={"to": str(recipient)})
+        said = assert_notified(ann, "Hello", 4)
+        self.assertEqual([each["data"]["to"] for each in said], [str(ann), str(staff), "order:7", "inbox:all"])
+        self.assertEqual(said[0], {"title": "Hello", "level": "info", "data": {"to": "ann"}})
+        assert_notified(ben, "Hello")
+
+    def test_a_kind_goes_by_its_key_and_not_by_its_title(self):
+        ann = User.objects.create(username="ann")
+        with _kind() as shipped:
+            livepush.notify(ann, shipped, data={"code": "A7"})
+        self.assertEqual(assert_notified(ann, "test.shipped"), assert_notified(ann, shipped))
+        self.assertEqual(assert_notified(ann, shipped)[0]["title"], "Shipped A7")
+        assert_notified(ann, "Shipped A7", 0)
+
+    def test_several_of_one_collapse_key_each_count(self):
+        ann = User.objects.create(username="ann")
+        for _ in range(3):
+            livepush.notify(ann, "Again", collapse="again")
+        assert_notified(ann, "Again", 3)
+
+    def test_another_count_fails_and_says_what_was_sent_to_whom(self):
+        ann, ben = User.objects.create(pk=71, username="ann"), User.objects.create(pk=72, username="ben")
+        livepush.notify(ben, "Hello")
+        with _kind() as shipped:
+            livepush.notify(livepush.everyone, shipped, data={"code": "A7"})
+        with pytest.raises(AssertionError) as raised:
+            assert_notified(ann, "Hello")
+        self.assertEqual(
+            str(raised.value),
+            "user:71 was notified of 'Hello' 0 times, not 1. Notifications in this test:\n"
+            "  'Hello' to user:72\n"
+            "  'test.shipped' to inbox:all",
+        )
+        with self.assertRaisesMessage(AssertionError, "user:72 was notified of 'Hello' 1 times, not 2."):
+            assert_notified(ben, "Hello", 2)
+        with self.assertRaisesMessage(AssertionError, "not 0."):
+            assert_notified(ben, "Hello", 0)
+
+    def test_nothing_notified_says_so_and_long_lists_are_cut(self):
+        ann = User.objects.create(pk=71, username="ann")
+        with self.assertRaisesMessage(AssertionError, "Notifications in this test: none."):
+            assert_notified(ann, "Hello")
+        for number in range(25):
+            livepush.notify(ann, str(number))
+        with pytest.raises(AssertionError, match=r"  '19' to user:71\n  … and 5 more$"):
+            assert_notified(ann, "Hello")
+
+    def test_a_notification_that_was_rolled_back_does_not_count(self):
+        ann = User.objects.create(username="ann")
+        with transaction.atomic():
+            livepush.notify(ann, "Kept")
+            with transaction.atomic():
+                livepush.notify(ann, "Gone")
+                assert_notified(ann, "Gone")
+                transaction.set_rollback(True)
+            assert_notified(ann, "Gone", 0)
+            assert_notified(ann, "Kept")
+        assert_notified(ann, "Kept")
+
+    def test_who_left_has_not_been_notified(self):
+        ann = User.objects.create(username="ann")
+        livepush.join(ann, "order:7")
+        livepush.notify("order:7", "Hello")
+        livepush.leave(ann, "order:7")
+        assert_notified(ann, "Hello", 0)
+
+    def test_nobody_can_not_have_been_notified(self):
+        with pytest.raises(InvalidGroup):
+            assert_notified(User(), "Hello")
+
+    def test_nothing_sent_passes_and_something_is_listed(self):
+        assert_nothing_sent()
+        livepush.send(["a", "b"], "status", {"status": "shipped"})
+        with pytest.raises(AssertionError) as raised:
+            assert_nothing_sent()
+        self.assertEqual(
+            str(raised.value),
+            "Expected that nothing was sent in this test:\n"
+            '  \'status\' to a: {"status":"shipped"}\n'
+            '  \'status\' to b: {"status":"shipped"}',
+        )
+
+    def test_an_ephemeral_event_counts_up_to_the_commit(self):
+        with transaction.atomic():
+            livepush.send("a", "typing", {"who": "x" * 300}, ephemeral=True)
+            with pytest.raises(AssertionError, match=r"'typing' to a: .{200}…$"):
+                assert_nothing_sent("a")
+            assert_nothing_sent("b")
+
+    def test_what_was_sent_and_rolled_back_is_nothing(self):
+        with transaction.atomic():
+            livepush.send("a", "gone")
+            livepush.send("a", "gone", ephemeral=True)
+            transaction.set_rollback(True)
+        assert_nothing_sent()
+
+    def test_nothing_to_a_group_is_nothing_to_its_members_either(self):
+        order = Order.objects.create()
+        livepush.send("order:0", "status")
+        livepush.send(f"order:{order.pk}0", "status")
+        assert_nothing_sent(Order(pk=order.pk + 5))
+        livepush.notify(order, "Late")
+        with self.assertRaisesMessage(AssertionError, f"sent to order:{order.pk} in this test"):
+            assert_nothing_sent(order)
+
+    def test_nothing_to_a_user_is_nothing_into_the_inbox_either(self):
+        ann, ben = User.objects.create(username="ann"), User.objects.create(username="ben")
+        staff = Group.objects.create()
+        ann.groups.add(staff)
+        livepush.send("board", "status")
+        livepush.send(ben, "mail")
+        livepush.notify(ben, "Hello")
+        assert_nothing_sent(ann)
+        livepush.notify(staff, "Hello")
+        assert_nothing_sent(f"user:{ann.pk}")
+        for to, group in ((ann, f"inbox:auth:{staff.pk}"), (staff, f"inbox:auth:{staff.pk}"), (ben, f"user:{ben.pk}")):
+            with self.assertRaisesMessage(AssertionError, f"'inbox.notification' to {group}: "):
+                assert_nothing_sent(to)
+        livepush.send(ann, "mail", ephemeral=False)
+        with self.assertRaisesMessage(AssertionError, f"'mail' to user:{ann.pk}: null"):
+            assert_nothing_sent(f"user:{ann.pk}")
+
+
+class _kind:  # noqa: N801
+    """A kind of notification that is registered in a block."""
+
+    def __enter__(self):
+        class Shipped(livepush.NotificationType):
+            key = "test.shipped"
+
+            def title(self, ctx):
+                return f"Shipped {ctx.data['code']}"
+
+        return livepush.notification(Shipped)
+
+    def __exit__(self, *error):
+        del kinds.registry["test.shipped"]
+
 
 class InATestCase(Checks, TestCase):
     def test_callbacks_that_are_run_are_counted_once(self):
@@ -46,6 +216,87 @@ class InATestCase(Checks, TestCase):
             livepush.send("a", "one")
         self.assertEqual(events.types(), ["one"])
 
+    def test_a_recording_counts_callbacks_that_are_run_once(self):
+        with Recording() as events:
+            with self.captureOnCommitCallbacks(execute=True):
+                livepush.send("a", "one")
+            self.assertEqual(events.types(), ["one"])
+
+    def test_a_notification_counts_once_its_callbacks_have_run(self):
+        ann = User.objects.create(username="ann")
+        with self.captureOnCommitCallbacks(execute=True):
+            livepush.notify(ann, "Hello")
+        assert_notified(ann, "Hello")
+
 
 class InATransactionTestCase(Checks, TransactionTestCase):
-    pass
+    def test_newcomers_have_not_been_notified_of_what_is_older(self):
+        ann, staff = User.objects.create(username="ann"), Group.objects.create()
+        for recipient in ("order:7", staff):
+            livepush.notify(recipient, "Old")
+        livepush.join(ann, "order:7")
+        ann.groups.add(staff)
+        livepush.notify("order:7", "New")
+        assert_notified(ann, "Old", 0)
+        assert_notified(ann, "New")
+
+
+class WithDataOfTheClass(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.user = User.objects.create(username="ann")
+        livepush.notify(cls.user, "Hello")
+
+    def test_what_it_sent_counts(self):
+        assert_notified(self.user, "Hello")
+        with pytest.raises(AssertionError):
+            assert_nothing_sent()
+
+
+# pytest's fixture, and pytest's databases
+
+
+@pytest.mark.parametrize("database", ["db", "transactional_db"])
+def test_the_fixture_says_what_was_sent_since_the_test_began(request, database, livepush_events):
+    request.getfixturevalue(database)
+    assert livepush_events == []
+    livepush.send("a", "one")
+    with transaction.atomic():
+        livepush.send("b", "two", ephemeral=True)
+        assert livepush_events.types() == ["one", "two"]
+    assert [sent.groups for sent in livepush_events] == [("a",), ("b",)]
+    with pytest.raises(RuntimeError), transaction.atomic():
+        livepush.send("a", "gone")
+        raise RuntimeError
+    assert livepush_events.types() == ["one", "two"]
+
+
+def test_a_test_has_nothing_of_the_one_before(db, livepush_events):
+    assert livepush_events == []
+    assert_nothing_sent()
+
+
+def test_the_assertions_work_with_pytests_database(db):
+    user = User.objects.create(username="ann")
+    livepush.notify(user, "Hello")
+    assert assert_notified(user, "Hello") == [{"title": "Hello", "level": "info"}]
+    with pytest.raises(AssertionError):
+        assert_nothing_sent(user)
+
+
+def test_the_plugin_leaves_projects_without_django_alone(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "import sys\n"
+        "def test_it(pytestconfig):\n"
+        "    assert pytestconfig.pluginmanager.has_plugin('livepush')\n"
+        "    assert 'livepush.pytest_plugin' in sys.modules\n"
+        "    assert not [name for name in sys.modules if name.startswith('livepush.') and 'plugin' not in name]\n"
+    )
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(("LIVEPUSH", "DJANGO", "PYTEST"))}
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider",
+         "-p", "no:django", "-p", "no:asyncio", "-p", "no:schemathesis", str(tmp_path)],
+        cwd=tmp_path, env=alone, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "1 passed" in ran.stdout

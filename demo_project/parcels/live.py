@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models.signals import post_save
+from django.dispatch import receiver
+from django.utils.translation import gettext as _
+
 import livepush
-from demo_project.parcels.models import Parcel
+from demo_project.parcels.models import Movement, Parcel, Status
 
 
 @livepush.register(Parcel)
@@ -28,6 +32,51 @@ class ParcelLive(livepush.ModelEvents):
             "eta": parcel.eta,
             "movement": parcel.movement,
         }
+
+
+@livepush.notification
+class ParcelMoved(livepush.NotificationType):
+    """A parcel came closer to its customer: worded when it is read, in the reader's language."""
+
+    key = "parcel.moved"
+    category = "orders"
+
+    def title(self, ctx: Any) -> str:
+        """Return what happened."""
+        says = {
+            Status.PACKED: _("%(item)s is packed"),
+            Status.TRANSIT: _("%(item)s is on its way"),
+            Status.OUT: _("%(item)s is out for delivery"),
+            Status.DELIVERED: _("%(item)s was delivered"),
+        }
+        return str(says[ctx.data["status"]] % ctx.data)
+
+    def body(self, ctx: Any) -> str:
+        """Return which parcel it is and where it goes."""
+        return str(_("%(code)s, to %(city)s") % ctx.data)
+
+
+@livepush.notification
+class ParcelDelivered(ParcelMoved):
+    """The same, where it has arrived."""
+
+    key = "parcel.delivered"
+    level = "success"
+
+
+@receiver(post_save, sender=Movement)
+def tell_the_customer(sender: Any, instance: Movement, created: bool, raw: bool, **kwargs: Any) -> None:
+    """Notify a parcel's customer of each step, in the transaction that takes it; one entry for each parcel."""
+    parcel = instance.parcel
+    if raw or not created or parcel is None or instance.status == Status.ORDERED:
+        return
+    livepush.notify(
+        parcel.customer,
+        ParcelDelivered if instance.status == Status.DELIVERED else ParcelMoved,
+        target=parcel,
+        collapse=parcel.code,
+        data={"status": instance.status, "code": parcel.code, "item": parcel.item, "city": parcel.city},
+    )
 
 
 @livepush.group("board")

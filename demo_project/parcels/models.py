@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models, transaction
+from django.urls import reverse
 from django.utils import timezone
 
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -71,6 +72,10 @@ class Parcel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code} to {self.city}"
+
+    def get_absolute_url(self) -> str:
+        """Return the address of its page."""
+        return reverse("parcel", args=[self.code])
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save, and write a change of status into the book in the same transaction."""

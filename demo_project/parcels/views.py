@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST
 import livepush
 from demo_project.parcels.models import Movement, Parcel, Status
 from demo_project.parcels.shop import place_order
+from livepush.exceptions import InvalidNotification
 
 BLANK = {"code": "CODE"}
 """What ``<template>`` elements are rendered with; the scripts put a real parcel's code in its place."""
@@ -81,6 +82,21 @@ def order_something(request: HttpRequest) -> HttpResponse:
         place_order(cast(User, request.user))
         return done(request)
     return done(request, 409)
+
+
+@require_POST
+def announce(request: HttpRequest) -> HttpResponse:
+    """Tell every customer: one row, however many they are."""
+    if not request.user.is_staff:
+        raise PermissionDenied
+    try:
+        livepush.notify(
+            livepush.everyone, request.POST.get("title", ""), request.POST.get("body", ""), level="warning",
+            category="news", actor=request.user,
+        )  # fmt: skip
+    except InvalidNotification as error:
+        return HttpResponseBadRequest(str(error), content_type="text/plain")
+    return done(request)
 
 
 def movements(request: HttpRequest, scope: str) -> HttpResponse:

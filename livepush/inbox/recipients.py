@@ -35,7 +35,8 @@ _AUTH, _OF = "inbox:auth:", "inbox:of:"
 
 Recipient = str | Model
 Recipients = Recipient | Iterable[Recipient]
-JOINED, LEFT = "inbox.joined", "inbox.left"
+TYPE = "inbox.membership"
+"""The type of the event that tells a user's tabs of a group joined, or left."""
 
 
 class Audience(NamedTuple):
@@ -156,7 +157,7 @@ def join(user: Any, group: publishing.Group) -> None:
     since = log.state(using).position
     with transaction.atomic(using=using):
         _add_members(using, audience, [reader], since.number)
-        publishing.send_own(f"user:{reader}", JOINED, {"group": audience, "since": str(since)}, using)
+        publishing.send_own(f"user:{reader}", TYPE, {"group": audience, "since": str(since)}, using)
 
 
 def leave(user: Any, group: publishing.Group) -> None:
@@ -168,7 +169,7 @@ def leave(user: Any, group: publishing.Group) -> None:
     audience, reader = audience_of_members(group), reader_of(user)
     with transaction.atomic(using=using):
         if Membership.objects.using(using).filter(group=audience, reader=reader).delete()[0]:
-            publishing.send_own(f"user:{reader}", LEFT, {"group": audience}, using)
+            publishing.send_own(f"user:{reader}", TYPE, {"group": audience, "since": None}, using)
 
 
 async def ajoin(user: Any, group: publishing.Group) -> None:

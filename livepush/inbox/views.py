@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
@@ -19,7 +20,7 @@ from livepush import auth
 from livepush.inbox import kinds, marking
 from livepush.inbox.marking import Action
 from livepush.inbox.notifying import MAX_CATEGORY
-from livepush.inbox.reading import LARGEST_PAGE, PAGE, Entry, Inbox, Page, Tab
+from livepush.inbox.reading import LARGEST_PAGE, PAGE, Counts, Entry, Inbox, Page, Tab
 from livepush.views import outside_transactions
 from livepush.wire import LARGEST_NUMBER, Position, WireError, parse_position, timestamp
 
@@ -69,11 +70,10 @@ def wants_page(request: HttpRequest) -> bool:
 
 @endpoint("GET")
 def index(request: HttpRequest, user: Any) -> HttpResponse:
-    """Show the inbox; to a script that asks for a part of the page, that part."""
+    """Show the inbox: a page, or to a script, which asks for none, the list alone."""
     inbox = Inbox(user)
-    part = "X-Livepush-Part" in request.headers
     context = shown(request, inbox, _page(request.GET, inbox))
-    return render(request, "livepush/inbox_list.html" if part else "livepush/inbox.html", context)
+    return render(request, "livepush/inbox.html" if wants_page(request) else "livepush/inbox_list.html", context)
 
 
 @endpoint("GET")
@@ -86,13 +86,13 @@ def entries(request: HttpRequest, user: Any) -> HttpResponse:
         found = _page(request.GET, inbox)
     following = None if found.next is None else str(found.next)
     listed = [as_json(entry, inbox) for entry in found.entries]
-    return JsonResponse({"entries": listed, "next": following, **_state(inbox)})
+    return JsonResponse({"entries": listed, "next": following, **state(inbox)})
 
 
 @endpoint("GET")
 def counts(request: HttpRequest, user: Any) -> HttpResponse:
     """Answer with the counts, as JSON."""
-    return JsonResponse(_state(Inbox(user)))
+    return JsonResponse(state(Inbox(user)))
 
 
 @endpoint("POST")
@@ -120,7 +120,7 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
     return HttpResponseRedirect(back, status=303)
 
 
-def shown(request: HttpRequest, inbox: Inbox, page: Page) -> dict[str, Any]:
+def shown(request: HttpRequest, inbox: Inbox, page: Page, counts: Counts | None = None) -> dict[str, Any]:
     """Return what the list's template shows."""
     asked = request.GET
     tab, category = _tab(asked), asked.get("category", "")
@@ -137,7 +137,7 @@ def shown(request: HttpRequest, inbox: Inbox, page: Page) -> dict[str, Any]:
         "is_first": "before" not in asked,
         "undo": asked.get("undo", "") if asked.get("undo", "").isdecimal() else "",
         "back": request.get_full_path() if request.path == reverse("livepush:inbox") else reverse("livepush:inbox"),
-        "counts": inbox.counts(),
+        "counts": counts or inbox.counts(),
     }
 
 
@@ -170,8 +170,10 @@ def as_json(entry: Entry, inbox: Inbox) -> dict[str, Any]:
     }
 
 
-def _state(inbox: Inbox) -> dict[str, Any]:
-    return {**inbox.counts()._asdict(), "version": inbox.marks.version, "position": str(inbox.position)}
+def state(inbox: Inbox, counts: Counts | None = None) -> dict[str, Any]:
+    """Return what browsers are told of an inbox: the counts, and of when they are."""
+    known = counts or inbox.counts()
+    return {**known._asdict(), "version": inbox.marks.version, "position": str(inbox.position)}
 
 
 def _page(asked: Mapping[str, str], inbox: Inbox) -> Page:
@@ -199,7 +201,7 @@ def _action(name: str) -> Action:
 
 
 def _number(text: str | None, name: str, least: int, most: int) -> int:
-    if text is None or not (text.isascii() and text.isdecimal() and least <= int(text[:20]) <= most):
+    if text is None or not (re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) and least <= int(text) <= most):
         raise WireError("bad_query", f"{name} is no number: expected {least} to {most}.")
     return int(text)
 
@@ -223,7 +225,7 @@ def _fields(request: HttpRequest) -> QueryDict:
         return request.POST
     try:
         said = json.loads(request.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     found = QueryDict(mutable=True)
     if not isinstance(said, dict):

@@ -1,21 +1,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from django import template
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from livepush import positions
 from livepush.conf import get_settings
+from livepush.inbox import views
+from livepush.inbox.reading import MOST, Counts, Inbox
 from livepush.publishing import Group, group_name
+from livepush.wire import Position
 
 register = template.Library()
+
+ROOM = 10
+"""How many groups of ``MAX_GROUPS`` are left to the page's own tags, where a user is in more audiences than it has."""
+_OPENED = "_livepush_inbox"
 
 
 @register.simple_tag(takes_context=True)
@@ -31,17 +41,105 @@ def livepush(context: template.Context, *groups: Group | None) -> SafeString:
     request = context.get("request")
     position = positions.of(request) if request is not None else None
     names = [group_name(group) for group in groups if group and getattr(group, "is_authenticated", True)]
+    script = None if hasattr(request, _OPENED) else "livepush/livepush.js"
+    return _client(context, request, names, position or positions.current(), script)
+
+
+@register.simple_tag(takes_context=True)
+def livepush_bell(context: template.Context, icon: str = "") -> SafeString:
+    """Put a bell with a badge into a page, whose panel lists the user's notifications; nothing without a login.
+
+    ``icon`` is the address of the icon that the page gets while there is something new, a bell with a dot by default.
+    """
+    return _part(context, "livepush/bell.html", icon)
+
+
+@register.simple_tag(takes_context=True)
+def livepush_toasts(context: template.Context) -> SafeString:
+    """Put a place into a page where new notifications are shown for a while."""
+    return _part(context, "livepush/toasts.html")
+
+
+@register.simple_tag(takes_context=True)
+def livepush_badge(context: template.Context) -> SafeString:
+    """Put the number of notifications that were not seen into a page."""
+    return _part(context, "livepush/badge.html")
+
+
+@register.simple_tag(takes_context=True)
+def livepush_list(context: template.Context) -> SafeString:
+    """Put the list of the user's notifications into a page, first page first."""
+    return _part(context, "livepush/list.html")
+
+
+@register.simple_tag(takes_context=True)
+def livepush_inbox(context: template.Context) -> SafeString:
+    """Put what makes the inbox's elements live into a page; the other tags of the inbox do it too."""
+    return _part(context, None)
+
+
+def _part(context: template.Context, name: str | None, icon: str = "") -> SafeString:
+    """Return one of the inbox's elements, and with the first of a page what makes them live."""
+    request = context.get("request")
+    if request is None:
+        raise ImproperlyConfigured(
+            "The inbox's tags need the request: add django.template.context_processors.request to the context "
+            "processors, and render the page with its request."
+        )
+    user = getattr(request, "user", None)
+    if not getattr(user, "is_authenticated", False):
+        return SafeString("")
+    found: tuple[Inbox, Counts] | None = getattr(request, _OPENED, None)
+    if found is None:
+        inbox = Inbox(user)
+        counts = inbox.counts()
+        setattr(request, _OPENED, (inbox, counts))
+        scripts = _scripts(context, request, inbox, counts, icon)
+    else:
+        inbox, counts = found
+        scripts = SafeString("")
+    if name is None:
+        return scripts
+    told = {"counts": counts, "badge": f"{MOST - 1}+" if counts.unseen >= MOST else counts.unseen}
+    if name == "livepush/list.html":
+        told |= views.shown(request, inbox, inbox.page(), counts)
+    return SafeString(render_to_string(name, told, request)) + scripts
+
+
+def _scripts(context: template.Context, request: Any, inbox: Inbox, counts: Counts, icon: str) -> SafeString:
+    """Return the script of the client and the inbox's elements in one, which takes up the page's other tags too."""
+    names = [audience.group for audience in inbox.audiences][: max(2, get_settings().MAX_GROUPS - ROOM)]
+    more = {
+        "inbox": reverse("livepush:inbox"),
+        "state": json.dumps(views.state(inbox, counts)),
+        "icon": icon or static("livepush/bell-new.svg"),
+    }
+    return _client(context, request, names, inbox.position, "livepush/inbox.js", more)
+
+
+def _client(
+    context: template.Context,
+    request: Any,
+    names: list[str],
+    position: Position,
+    script: str | None = "livepush/livepush.js",
+    more: Mapping[str, str] | None = None,
+) -> SafeString:
+    """Return a script with what the client reads from it; without one to load where the page has it already."""
+    data = {
+        "url": reverse("livepush:poll").removesuffix("poll/"),
+        "groups": json.dumps(names),
+        "position": str(position),
+        "tabs": _tabs(request),
+        "most": str(get_settings().MAX_GROUPS),
+        **(more or {}),
+    }
     nonce = _nonce(context, request)
     return format_html(
-        '<script defer src="{}" data-livepush data-url="{}" data-groups="{}" data-position="{}" data-tabs="{}" '
-        'data-most="{}"{}></script>',
-        static("livepush/livepush.js"),
-        reverse("livepush:poll").removesuffix("poll/"),
-        json.dumps(names),
-        str(position or positions.current()),
-        _tabs(request),
-        get_settings().MAX_GROUPS,
-        format_html(' nonce="{}"', nonce) if nonce else "",
+        "<script {} data-livepush{}{}></script>",
+        format_html('defer src="{}"', static(script)) if script else SafeString('type="application/json"'),
+        format_html_join("", ' data-{}="{}"', data.items()),
+        format_html(' nonce="{}"', nonce) if nonce and script else "",
     )
 
 

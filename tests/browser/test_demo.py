@@ -28,7 +28,7 @@ NAMES = {"sse": "SSE", "websocket": "WebSocket", "longpoll": "Long poll", "poll"
 NOTE_MOVEMENTS = """
     window.moved = [];
     document.addEventListener("livepush:event", ({ detail: { type, data } }) => {
-        if (type !== "parcel.deleted") moved.push(data.movement);
+        if (type === "parcel.created" || type === "parcel.updated") moved.push(data.movement);
     });
 """
 PLACES = """(root) => Object.fromEntries([...root.querySelectorAll(".card")].map(

@@ -8,6 +8,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import connections, transaction
 
 import livepush
+from livepush import log
 from livepush.exceptions import InvalidGroup, InvalidNotification
 from livepush.inbox.reading import Inbox
 from livepush.models import ChannelGroup, Event, Notification
@@ -133,8 +134,12 @@ def test_joining_and_leaving_are_told_to_open_pages(using, ann):
     livepush.join(ann, "order:7")
     livepush.leave(ann, "order:7")
     livepush.leave(ann, "order:7")
-    told = Event.objects.using(using).order_by("position").values_list("group", "type")
-    assert list(told) == [(f"user:{ann.pk}", "inbox.joined"), (f"user:{ann.pk}", "inbox.left")]
+    told = Event.objects.using(using).order_by("position").values_list("group", "type", "data")
+    since = log.state(using).position.epoch + "-0"
+    assert list(told) == [
+        (f"user:{ann.pk}", "inbox.membership", f'{{"group":"inbox:of:order:7","since":"{since}"}}'),
+        (f"user:{ann.pk}", "inbox.membership", '{"group":"inbox:of:order:7","since":null}'),
+    ]
 
 
 def test_a_deleted_user_leaves_nothing(using, ann, ben, reader):

@@ -17,6 +17,7 @@ async function send(form) {
   }).catch(() => ({ ok: false, status: 0 }));
   button.disabled = false;
   if (document.activeElement === document.body) button.focus({ preventScroll: true }); // disabled, it lost the focus
+  if (answer.ok) form.reset();
   tell(answer);
 }
 

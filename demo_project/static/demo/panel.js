@@ -31,7 +31,7 @@ const delays = [];
 /** The last movement before the line was cut; `null` while nobody waits for a verdict. */
 let cutAfter = null;
 
-document.addEventListener("livepush:event", ({ detail }) => receive(detail));
+document.addEventListener("livepush:event", ({ detail }) => detail.type.startsWith("parcel.") && receive(detail));
 document.addEventListener("livepush:state", ({ detail }) => enter(detail));
 document.addEventListener("livepush:reset", () => location.reload());
 byId("cut").addEventListener("click", () => cut());

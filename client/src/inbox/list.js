@@ -1,0 +1,128 @@
+import { Part } from "./elements.js";
+import { request } from "./request.js";
+import { count, take } from "./store.js";
+import { showTimes } from "./times.js";
+
+/** How many entries a page has, and the most that are fetched at once. */
+const PAGE = 20;
+const MOST = 100;
+
+/** The list: its forms and links work by themselves, and without leaving the page where there are scripts. */
+export class List extends Part {
+  /** The version of the change that can be undone, if there is one. */
+  version = 0;
+
+  /** @override */
+  begin() {
+    if (this.form) this.ready();
+  }
+
+  get form() {
+    return this.find("form");
+  }
+
+  isVisible() {
+    return !document.hidden && this.checkVisibility();
+  }
+
+  age() {
+    showTimes(this.root);
+  }
+
+  /** @param {any} event */
+  on_click(event) {
+    const link = event.target.closest("a");
+    if (!link || event.ctrlKey || event.metaKey) return;
+    const button = link.closest("[data-unread]")?.querySelector("button");
+    if (button)
+      navigator.sendBeacon(button.formAction, new FormData(this.form, button)); // the page may go
+    else if (link.rel) this.more(event);
+    else if (link.closest("nav")) {
+      event.preventDefault();
+      this.load(link.href);
+    }
+  }
+
+  /** @param {any} event */
+  async on_submit(event) {
+    event.preventDefault();
+    const { submitter } = event;
+    const said = await this.ask(submitter.formAction, new FormData(this.form, submitter));
+    if (!said) return;
+    this.version = said.changed && "undo" in submitter.dataset ? said.version : 0;
+    take(said);
+    this.refresh();
+  }
+
+  /**
+   * Ask the server; say so where it does not answer.
+   *
+   * @param {string} url
+   * @param {FormData | null} [body]
+   * @param {XMLHttpRequestResponseType} [type]
+   */
+  async ask(url, body, type) {
+    const answer = await request(url, body, type).catch(() => {});
+    this.find(".error").hidden = answer;
+    return answer;
+  }
+
+  /**
+   * Fetch it anew soon, if somebody looks.
+   *
+   * @param {number} [wait]  milliseconds
+   */
+  refresh(wait = 30) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.isVisible() && this.load(), wait);
+  }
+
+  /** Fetch its first entries: as many as there are now. */
+  async load(url = (this.form ?? this).dataset.url) {
+    const limit = Math.min(MOST, Math.max(PAGE, this.root.querySelectorAll("li").length));
+    const page = await this.ask(`${url}&limit=${limit}`, null, "document");
+    if (!page) return;
+    const active = this.root.getRootNode().activeElement;
+    const place = active?.dataset.f;
+    const key = active?.closest("li")?.dataset.key;
+    this.find("form,.empty").replaceWith(page.forms[0]);
+    this.ready();
+    if (place) this.find(`${key ? `[data-key="${key}"] ` : ""}[data-f="${place}"],nav a`).focus();
+  }
+
+  /** Take up the form that there is now. */
+  ready() {
+    const { form } = this;
+    const undo = this.find("[data-f=undo]");
+    undo.value ||= this.version || "";
+    undo.parentNode.hidden = !undo.value;
+    this.grown();
+    if (!this.isVisible() || !count("unseen")) return;
+    const body = new FormData(form);
+    body.set("upto", form.dataset.position);
+    request(form.dataset.seen, body).then(take, () => {});
+  }
+
+  /** Take up entries that there are now. */
+  grown() {
+    showTimes(this.root);
+    const older = this.find("[rel]");
+    if (!older) return;
+    new IntersectionObserver(([entry], observer) => {
+      if (!entry?.isIntersecting) return;
+      observer.disconnect();
+      if (older.isConnected) this.more();
+    }).observe(older);
+  }
+
+  /** @param {Event} [event] */
+  async more(event) {
+    event?.preventDefault();
+    const older = this.find("[rel]");
+    const page = await this.ask(older.href, null, "document");
+    if (!page || !older.isConnected) return;
+    this.find("ul").append(...page.querySelectorAll("li"));
+    older.replaceWith(page.querySelector("[rel]") ?? "");
+    this.grown();
+  }
+}

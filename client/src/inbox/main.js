@@ -1,0 +1,111 @@
+/** The client, the inbox's elements, and what makes them live. */
+
+import "../main.js";
+import { Badge } from "./badge.js";
+import { Bell } from "./bell.js";
+import { each } from "./elements.js";
+import { List } from "./list.js";
+import { request } from "./request.js";
+import { add, begin, count, take } from "./store.js";
+import { Toasts } from "./toasts.js";
+
+/** How long a crowd that hears of the same takes to fetch it, in milliseconds. */
+const CROWD = 5000;
+/** How long further notifications are waited for until they are announced together. */
+const BREATH = 700;
+/** How old a notification may be to be news, in milliseconds: what a laptop slept through is none. */
+const FRESH = 60_000;
+
+/** @type {any} */
+const page = window;
+/** @type {any} */
+const tag = [...document.querySelectorAll("script[data-inbox]")].pop();
+const { inbox: url, icon } = tag.dataset;
+const state = JSON.parse(tag.dataset.state);
+/** @type {HTMLLinkElement | null} */
+const link = document.querySelector("link[rel~=icon]");
+const usual = link?.href;
+/** @type {any} */
+let speech;
+/** @type {any} */
+let recounting;
+/** How many were not announced yet. */
+let unsaid = 0;
+
+const tell = () => {
+  const unseen = count("unseen");
+  const text = unseen > 99 ? "99+" : `${unseen || ""}`;
+  each((part) => part.tell?.(text));
+  document.title = (text && `(${text}) `) + document.title.replace(/^\(\d+\+?\) /, "");
+  if (link) link.href = text ? icon : usual;
+  document.dispatchEvent(new CustomEvent("livepush:inbox", { detail: { unseen, unread: count("unread") } }));
+};
+
+/** @param {number} [wait] */
+const refresh = (wait) => each((part) => part.refresh?.(wait));
+
+/** @param {number} [wait] */
+const recount = (wait = 0) => {
+  clearTimeout(recounting);
+  recounting = setTimeout(() => request(`${url}counts/`).then(take, () => {}), wait);
+  refresh(wait);
+};
+
+/** @param {string} title */
+const say = (title) => {
+  unsaid += 1;
+  clearTimeout(speech);
+  speech = setTimeout(() => {
+    /** @type {any} */
+    const part = document.querySelector("livepush-toasts,livepush-bell");
+    const status = part?.find("[role=status]");
+    if (status) status.textContent = unsaid > 1 ? status.dataset.many.replace("%s", unsaid) : title;
+    unsaid = 0;
+  }, BREATH);
+};
+
+/** @param {any} event */
+const show = async ({ id, data }) => {
+  // Plain text is as it was sent; a kind's wording is the reader's.
+  const own = data.key && (data.collapse || data.lang !== document.documentElement.lang);
+  const [said = data] = own ? (await request(`${url}entries/?id=${id}`)).entries : [];
+  say(said.title);
+  each((part) => part.show?.(said));
+};
+
+/** @type {Record<string, (detail: any) => void>} */
+const heed = {
+  "event:inbox.notification"(event) {
+    if (!add(event)) return;
+    const { group, data, time } = event;
+    const wait = group.startsWith("user:") ? 30 : CROWD * Math.random();
+    if (data.collapse) recount(wait);
+    else refresh(wait);
+    if (!document.hidden && Date.now() - Date.parse(time) < FRESH) setTimeout(show, data.key ? wait : 0, event);
+  },
+  "event:inbox.state"({ data }) {
+    take(data);
+    refresh();
+  },
+  "event:inbox.membership"({ data: { group, since } }) {
+    page.livepush[since ? "add" : "remove"]([group], since);
+    recount();
+  },
+  reset: () => recount(CROWD * Math.random()),
+};
+
+if (page.livepushInbox) page.livepushInbox.take(state);
+else {
+  page.livepushInbox = { take };
+  begin(state, tell);
+  for (const name in heed) {
+    document.addEventListener(`livepush:${name}`, (event) =>
+      heed[name]?.(/** @type {CustomEvent} */ (event).detail),
+    );
+  }
+  document.addEventListener("visibilitychange", () => refresh());
+  setInterval(() => each((part) => part.age?.()), 30_000);
+  const elements = { badge: Badge, list: List, toasts: Toasts, bell: Bell };
+  for (const [name, element] of Object.entries(elements)) customElements.define(`livepush-${name}`, element);
+  tell();
+}

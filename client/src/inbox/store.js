@@ -1,0 +1,61 @@
+/**
+ * The counts: those that the server gave at a position, and the notifications that came behind it.
+ *
+ * @typedef {{unseen: number, unread: number, version: number, position: string}} State
+ */
+
+import { compare } from "../position.js";
+
+/** The most that is counted; what is more is shown as 99+. */
+const MOST = 100;
+
+/** @type {State} */
+let state;
+/** Where the page was made. @type {string} */
+let start;
+/** Called when the counts may have changed. @type {() => void} */
+let tell;
+/** The ids of those that came, by what collapses into one. @type {Map<string, string>} */
+const came = new Map();
+
+/** @param {"unseen" | "unread"} name */
+export const count = (name) => {
+  let sum = state[name];
+  for (const id of came.values()) if (compare(id, state.position) > 0) sum += 1;
+  return Math.min(MOST, sum);
+};
+
+/**
+ * Begin with what the page says.
+ *
+ * @param {State} said
+ * @param {() => void} changed
+ */
+export const begin = (said, changed) => {
+  state = said;
+  start = said.position;
+  tell = changed;
+};
+
+/**
+ * Take what the server says, unless something newer of the same epoch is known.
+ *
+ * @param {State} said
+ */
+export const take = (said) => {
+  const order = compare(said.position, state.position);
+  if ((said.version - state.version || order) < 0 && !Number.isNaN(order)) return;
+  state = said;
+  tell();
+};
+
+/**
+ * Count a notification; return whether it is news to the page.
+ *
+ * @param {any} event
+ */
+export const add = ({ id, group, data }) => {
+  came.set(data.collapse ? `${group} ${data.collapse}` : id, id);
+  tell();
+  return !(compare(id, start) <= 0);
+};

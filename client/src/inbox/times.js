@@ -1,0 +1,24 @@
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
+const UNITS = [
+  ["day", 86_400],
+  ["hour", 3600],
+  ["minute", 60],
+  ["second", Number.POSITIVE_INFINITY], // "now"
+];
+
+/**
+ * Show how long ago the times of a list were, and when on hovering.
+ *
+ * @param {ParentNode} root
+ */
+export const showTimes = (root) => {
+  const { lang } = document.documentElement;
+  const format = new Intl.RelativeTimeFormat(lang || [], { numeric: "auto" });
+  for (const time of root.querySelectorAll("time")) {
+    const date = new Date(time.dateTime);
+    const age = (Date.now() - date.getTime()) / 1000;
+    const [unit, size] = /** @type {any} */ (UNITS.find(([unit, size]) => age >= size || unit === "second"));
+    time.textContent = format.format(-Math.floor(age / size), unit);
+    time.title = date.toLocaleString(lang || []);
+  }
+};

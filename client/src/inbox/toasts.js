@@ -1,0 +1,62 @@
+import { Part } from "./elements.js";
+
+/** How many are shown at once, and for how many seconds. */
+const MOST = 3;
+const SECONDS = 8;
+
+/** New notifications, for a while; while somebody points at them, is in them, or looks elsewhere, they stay. */
+export class Toasts extends Part {
+  /** How many are not shown. */
+  hiding = 0;
+
+  /** @override */
+  begin() {
+    this.list = this.find("ol");
+    setInterval(() => {
+      if (document.hidden || this.matches(":hover,:focus-within")) return;
+      for (const toast of this.list.children) if (!--toast.seconds) toast.remove();
+      if (!this.list.firstChild) this.hide(0);
+    }, 1000);
+    document.addEventListener("keydown", ({ key }) => {
+      if (key === "F8") this.find("li button")?.focus();
+    });
+  }
+
+  /** @param {any} event */
+  on_click({ target }) {
+    if (target.closest("button,a")) this.close(target.closest("li"));
+  }
+
+  /** @param {any} event */
+  on_keydown({ key, target }) {
+    if (key === "Escape") this.close(target.closest("li"));
+  }
+
+  /** @param {any} toast */
+  close(toast) {
+    const next = toast?.nextSibling ?? toast?.previousSibling;
+    toast?.remove();
+    next?.querySelector("button").focus();
+  }
+
+  /** @param {number} hiding */
+  hide(hiding) {
+    this.hiding = hiding;
+    const link = this.find("[data-more]");
+    link.hidden = !hiding;
+    link.textContent = link.dataset.more.replace("%s", hiding);
+  }
+
+  /** @param {{title: string, body?: string, url?: string, level: string}} said */
+  show({ title, body = "", url, level }) {
+    if (this.list.children[MOST - 1]) return this.hide(this.hiding + 1);
+    const toast = this.find("template").content.firstChild.cloneNode(true);
+    const link = toast.querySelector("a");
+    link.textContent = title;
+    if (url) link.href = url;
+    toast.querySelector("p").textContent = body;
+    toast.dataset.level = level;
+    toast.seconds = level === "error" ? 0 : SECONDS; // those stay until somebody closes them
+    this.list.prepend(toast);
+  }
+}

@@ -1,0 +1,486 @@
+"""The inbox as JSON: who is answered, with what, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import translation
+
+import livepush
+from livepush import log
+from livepush.inbox import kinds, views
+from livepush.inbox.notifying import TYPE
+from livepush.models import Event, InboxState, Membership, NotificationState
+from livepush.wire import timestamp
+from tests.conftest import append
+from tests.shop.models import Order
+
+INBOX = "/livepush/inbox/"
+ENTRIES, COUNTS = f"{INBOX}entries/", f"{INBOX}counts/"
+
+
+class Api:
+    """A user's client."""
+
+    def __init__(self, user, **more):
+        self.client = Client(**more)
+        self.client.force_login(user)
+
+    def list(self, **query):
+        return self.client.get(ENTRIES, query)
+
+    def titles(self, **query):
+        return [entry["title"] for entry in self.list(**query).json()["entries"]]
+
+    def id(self, title):
+        return next(entry["id"] for entry in self.list(limit=100).json()["entries"] if entry["title"] == title)
+
+    def counts(self):
+        answer = self.client.get(COUNTS).json()
+        return answer["unseen"], answer["unread"]
+
+    def mark(self, action, body, **more):
+        return self.client.post(f"{INBOX}{action}/", body, content_type="application/json", **more)
+
+    def form(self, action, body):
+        return self.client.post(f"{INBOX}{action}/", body)
+
+
+@pytest.fixture
+def api(ann):
+    return Api(ann)
+
+
+@pytest.fixture
+def abc(ann, api):
+    """Ann's client, with three entries: a, b, c, in this order."""
+    for title in "abc":
+        livepush.notify(ann, title)
+    return api
+
+
+def told(answer):
+    return answer.status_code, answer.json().get("code")
+
+
+def stale(using, number=1):
+    return f"x{log.state(using).position.epoch[1:]}x-{number}"
+
+
+# Who is answered
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("get", ENTRIES), ("get", COUNTS), ("post", f"{INBOX}read/"), ("post", f"{INBOX}burn/")]
+)
+def test_who_is_not_logged_in_gets_a_401_and_a_browser_the_login(db, client, method, path):
+    answer = getattr(client, method)(path)
+    assert answer.json() == {
+        "code": "unauthenticated",
+        "message": "Nobody is logged in, so there is no inbox: log in first.",
+    }
+    assert (answer.status_code, answer["Cache-Control"]) == (401, "no-store")
+    browser = getattr(client, method)(path, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (browser.status_code, browser["Location"]) == (302, f"/accounts/login/?next={path}")
+
+
+def test_the_login_ends_with_the_session(abc):
+    assert abc.list().status_code == 200
+    abc.client.logout()
+    assert told(abc.list()) == (401, "unauthenticated")
+
+
+def test_the_session_is_found_without_any_middleware(abc, settings):
+    settings.MIDDLEWARE = []
+    api = Api(User.objects.get())
+    assert api.titles() == ["c", "b", "a"]
+    assert Client().get(ENTRIES).status_code == 401
+
+
+@pytest.mark.parametrize(("method", "path", "right"), [
+    ("post", ENTRIES, "GET"), ("put", COUNTS, "GET"), ("get", f"{INBOX}read/", "POST"), ("head", f"{INBOX}read/", "POST"),
+])  # fmt: skip
+def test_the_wrong_method_is_told_the_right_one(db, client, method, path, right):
+    answer = getattr(client, method)(path)
+    assert (answer.status_code, answer["Allow"]) == (405, right)
+
+
+def test_a_head_request_is_answered_as_a_get_without_its_body(abc):
+    answer = abc.client.head(COUNTS)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_no_cache_may_keep_an_answer_or_give_it_to_another(abc):
+    for answer in (abc.list(), abc.client.get(COUNTS), abc.list(tab="x")):
+        assert answer["Cache-Control"] == "no-store"
+        assert {"Cookie", "Accept", "Accept-Language"} <= set(answer["Vary"].split(", "))
+
+
+# Lists
+
+
+def test_an_entry_is_told_with_all_there_is(using, ann, api):
+    order = Order.objects.create(customer=ann)
+    livepush.notify(
+        ann, "Shipped", "On its way", "/orders/7/", "/box.svg", "success", "orders", ann, order, "o7", {"code": "A7"}
+    )
+    livepush.notify(
+        ann, "Delivered", "At your door", "/orders/7/", "/box.svg", "info", "orders", "A robot", order, "o7", {"code": "A7"}
+    )  # fmt: skip
+    first, last = Event.objects.using(using).filter(type=TYPE).order_by("position")
+    position = f"{log.state(using).position.epoch}-{last.position}"
+    assert api.list().json() == {
+        "entries": [{
+            "id": position, "kind": "", "category": "orders", "level": "info", "title": "Delivered",
+            "body": "At your door", "url": "/orders/7/", "icon": "/box.svg", "time": timestamp(last.created),
+            "first": timestamp(first.created), "count": 2,
+            "actors": [{"name": "A robot"}, {"name": "Ann Li", "id": str(ann.pk), "model": "auth.user"}],
+            "target": {"name": str(order), "id": str(order.pk), "model": "shop.order"}, "data": {"code": "A7"},
+            "seen": False, "read": False, "archived": False,
+        }],
+        "next": None, "unseen": 1, "unread": 1, "version": 0, "position": position,
+    }  # fmt: skip
+
+
+def test_what_is_not_there_is_empty(ann, api):
+    livepush.notify(ann, "Hello")
+    (entry,) = api.list().json()["entries"]
+    assert [entry[name] for name in ("kind", "body", "url", "icon", "actors", "target", "data")] == (
+        ["", "", "", "", [], None, {}]
+    )
+
+
+def test_pages_follow_each_other(using, ann, api):
+    for number in range(5):
+        livepush.notify(ann, str(number))
+    pages, before = [], ""
+    while before is not None:
+        answer = api.list(limit=2, before=before).json()
+        pages.append([entry["title"] for entry in answer["entries"]])
+        before = answer["next"]
+    assert pages == [["4", "3"], ["2", "1"], ["0"]]
+
+
+def test_tabs_and_categories_filter(ann, api):
+    for title, category in (("a", "x"), ("b", "y"), ("c", "x")):
+        livepush.notify(ann, title, category=category)
+    api.mark("archive", {"id": api.id("a")})
+    api.mark("read", {"id": api.id("b")})
+    assert api.titles() == api.titles(tab="") == api.titles(tab="all") == ["c", "b"]
+    assert (api.titles(tab="unread"), api.titles(tab="archived")) == (["c"], ["a"])
+    assert (api.titles(category="x"), api.titles(category="X")) == (["c"], [])
+
+
+def test_entries_that_are_named_come_alone(abc, ben):
+    livepush.notify(ben, "ben's")
+    named = [abc.id("c"), abc.id("a"), abc.id("a"), Api(ben).id("ben's"), abc.id("a").replace("-", "-99")]
+    assert abc.titles(id=named) == ["c", "a"]
+    assert abc.list(id=named).json()["next"] is None
+
+
+def test_what_is_in_the_log_and_was_not_settled_is_there(using, ann, api):
+    append(using, f"user:{ann.pk}", type=TYPE, data='{"title": "Late", "level": "info"}')
+    assert api.titles() == ["Late"]
+    assert api.counts() == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("tab=seen", "bad_query"),
+        ("tab=ALL", "bad_query"),
+        ("limit=0", "bad_query"),
+        ("limit=101", "bad_query"),
+        ("limit=", "bad_query"),
+        ("limit=ten", "bad_query"),
+        ("limit=1.0", "bad_query"),
+        ("limit=-1", "bad_query"),
+        ("limit=%D9%A3", "bad_query"),
+        ("limit=00000000000000000001999", "bad_query"),
+        (f"category={'c' * 51}", "bad_query"),
+        ("category=%00", "bad_query"),
+        ("before=x", "bad_position"),
+        ("before=7", "bad_position"),
+        ("before=a-9223372036854775808", "bad_position"),
+        ("id=", "bad_position"),
+        ("id=a-1&id=b", "bad_position"),
+        ("id=a-1%00", "bad_position"),
+    ],
+)
+def test_a_malformed_query_is_refused(db, query, code):
+    answer = Api(User.objects.create(username="ann")).client.get(f"{ENTRIES}?{query}")
+    assert told(answer) == (400, code)
+    assert answer.json()["message"]
+
+
+def test_a_position_of_another_life_of_the_database_is_refused(using, abc):
+    assert told(abc.list(before=stale(using))) == (409, "stale_id")
+    assert told(abc.list(id=[abc.id("a"), stale(using)])) == (409, "stale_id")
+    assert told(abc.mark("read", {"id": [stale(using)]})) == (409, "stale_id")
+    assert told(abc.mark("read", {"upto": stale(using)})) == (409, "stale_id")
+    assert abc.counts() == (3, 3)
+    known = abc.id("a")
+    log.begin_epoch(using)
+    assert told(abc.mark("read", {"id": known})) == (409, "stale_id")
+    assert abc.mark("read", {"id": abc.id("a")}).status_code == 200
+
+
+# Marks
+
+
+def test_entries_are_marked_by_their_ids(abc):
+    answer = abc.mark("read", {"id": [abc.id("a"), abc.id("c")]}).json()
+    position = abc.list().json()["position"]
+    assert answer == {"changed": True, "unseen": 1, "unread": 1, "version": 1, "position": position}
+    assert {entry["title"]: (entry["seen"], entry["read"]) for entry in abc.list().json()["entries"]} == {
+        "a": (True, True), "b": (False, False), "c": (True, True),
+    }  # fmt: skip
+    abc.mark("unread", {"id": abc.id("a")})
+    assert abc.titles(tab="unread") == ["b", "a"]
+    abc.mark("archive", {"id": [abc.id("a")]})
+    assert abc.list(tab="archived").json()["entries"][0]["archived"] is True
+
+
+def test_all_up_to_a_position_are_marked(abc):
+    position = abc.list().json()["position"]
+    assert abc.mark("read", {"upto": abc.id("b")}).json()["unread"] == 1
+    assert abc.mark("seen", {"upto": position}).json()["unseen"] == 0
+    assert abc.titles(tab="unread") == ["c"]
+    assert abc.mark("archive", {"upto": position}).json()["changed"] is True
+    assert abc.titles(tab="archived") == ["c", "b", "a"]
+
+
+def test_up_to_a_position_that_is_still_to_come_is_up_to_now(using, ann, abc):
+    epoch = log.state(using).position.epoch
+    assert abc.mark("read", {"upto": f"{epoch}-{2**63 - 1}"}).json()["unread"] == 0
+    livepush.notify(ann, "d")
+    assert abc.titles(tab="unread") == ["d"]
+
+
+def test_a_form_says_the_same_as_json(abc):
+    abc.form("read", {"id": [abc.id("a"), abc.id("b")]})
+    assert abc.titles(tab="unread") == ["c"]
+    version = abc.form("archive", {"upto": abc.id("b")}).json()["version"]
+    assert abc.titles() == ["c"]
+    assert abc.form("undo", {"version": version}).json()["changed"] is True
+    assert abc.titles() == ["c", "b", "a"]
+
+
+def test_the_last_mark_is_undone_by_its_version(abc):
+    first = abc.mark("read", {"id": abc.id("a")}).json()["version"]
+    second = abc.mark("archive", {"id": abc.id("b")}).json()["version"]
+    assert abc.mark("undo", {"version": first}).json()["changed"] is False
+    assert abc.mark("undo", {"version": str(second)}).json()["changed"] is True
+    assert abc.mark("undo", {"version": second}).json()["changed"] is False
+    assert abc.titles(tab="unread") == ["c", "b"]
+
+
+@pytest.mark.parametrize(
+    ("action", "what"),
+    [("read", "id"), ("archive", "id"), ("unarchive", "id"), ("seen", "upto"), ("read", "upto"), ("archive", "upto")],
+)
+def test_the_same_mark_again_changes_nothing_and_tells_nobody(using, abc, action, what):
+    entry = abc.id("b")
+    if action == "unarchive":
+        abc.mark("archive", {"id": entry})
+    states = Event.objects.using(using).filter(type="inbox.state")
+    before = states.count()
+    once, twice = (abc.mark(action, {what: entry}).json() for _ in range(2))
+    assert (once.pop("changed"), twice.pop("changed")) == (True, False)
+    assert (twice["version"], twice["unread"]) == (once["version"], once["unread"])
+    assert states.count() == before + 1
+
+
+def test_the_entries_of_others_can_be_neither_read_nor_marked(using, ann, ben, abc):
+    livepush.join(ann, "order:7")
+    livepush.notify("order:7", "members'")
+    other = Api(ben)
+    ids = [abc.id(title) for title in ("a", "members'")]
+    assert other.titles() == other.titles(id=ids) == []
+    for action in ("read", "unread", "archive", "unarchive"):
+        assert other.mark(action, {"id": ids}).json() == {
+            "changed": False, "unseen": 0, "unread": 0, "version": 0, "position": abc.list().json()["position"],
+        }  # fmt: skip
+    other.mark("archive", {"upto": ids[1]})
+    assert abc.titles(tab="unread") == ["members'", "c", "b", "a"]
+    assert not NotificationState.objects.using(using).exists()
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "status", "code"),
+    [
+        ("burn", {"id": ["a-1"]}, 404, "bad_mark"),
+        ("READ", {"id": ["a-1"]}, 404, "bad_mark"),
+        ("read", {}, 400, "bad_mark"),
+        ("read", {"id": []}, 400, "bad_mark"),
+        ("read", {"id": ["a-1"], "upto": "a-1"}, 400, "bad_mark"),
+        ("seen", {"id": ["a-1"]}, 400, "bad_mark"),
+        ("unread", {"upto": "a-1"}, 400, "bad_mark"),
+        ("unarchive", {"upto": "a-1"}, 400, "bad_mark"),
+        ("read", {"version": 1}, 400, "bad_mark"),
+        ("read", {"id": "x"}, 400, "bad_position"),
+        ("read", {"id": ["\ud800"]}, 400, "bad_position"),
+        ("read", {"upto": "a-99999999999999999999"}, 400, "bad_position"),
+        ("read", {"id": ["a-1"] * 1001}, 400, "too_many_ids"),
+        ("undo", {}, 400, "bad_query"),
+        ("undo", {"version": -1}, 400, "bad_query"),
+        ("undo", {"version": "9" * 30}, 400, "bad_query"),
+        ("undo", {"version": True}, 400, "bad_body"),
+        ("undo", {"version": 1.5}, 400, "bad_body"),
+        ("undo", {"version": None}, 400, "bad_body"),
+        ("read", {"id": [7]}, 400, "bad_body"),
+        ("read", {"id": [["a-1"]]}, 400, "bad_body"),
+        ("read", {"id": {"a-1": 1}}, 400, "bad_body"),
+        ("read", ["a-1"], 400, "bad_body"),
+        ("read", "{", 400, "bad_body"),
+        ("read", "null", 400, "bad_body"),
+        ("read", b"\xff", 400, "bad_body"),
+        ("read", "[" * 200_000, 400, "bad_body"),
+        ("read", '{"version": ' + "9" * 5_000 + "}", 400, "bad_body"),
+    ],
+)
+def test_a_malformed_mark_is_refused_and_changes_nothing(db, action, body, status, code):
+    user = User.objects.create(username="ann")
+    answer = Api(user).mark(action, body)
+    assert told(answer) == (status, code)
+    assert not InboxState.objects.exists()
+
+
+def test_a_refused_mark_says_what_the_action_takes(db):
+    api = Api(User.objects.create(username="ann"))
+    said = {action: api.mark(action, {}).json()["message"] for action in ("read", "seen", "unread")}
+    assert said == {
+        "read": "To mark as read, send id or upto.",
+        "seen": "To mark as seen, send upto.",
+        "unread": "To mark as unread, send id.",
+    }
+
+
+def test_a_thousand_entries_are_marked_at_once(using, ann, api):
+    append(using, *[f"user:{ann.pk}"] * 1000, type=TYPE, data='{"title": "Many", "level": "info"}')
+    position = api.list().json()["position"]
+    epoch, _, last = position.partition("-")
+    ids = [f"{epoch}-{number}" for number in range(int(last) - 999, int(last) + 1)]
+    assert api.mark("read", {"id": ids}).json()["unread"] == 0
+
+
+@pytest.mark.parametrize("middleware", [True, False])
+def test_a_mark_needs_the_csrf_token(using, ann, settings, middleware):
+    if not middleware:
+        settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "Csrf" not in name]
+    livepush.notify(ann, "a")
+    api, token = Api(ann, enforce_csrf_checks=True), "t" * 32
+    wanted = {"id": api.id("a")}
+    assert api.mark("read", wanted).status_code == 403
+    api.client.cookies["csrftoken"] = token
+    assert api.mark("read", wanted).status_code == 403
+    assert api.mark("read", wanted, headers={"X-CSRFToken": "x" * 32}).status_code == 403
+    assert api.counts() == (1, 1)
+    assert api.mark("read", wanted, headers={"X-CSRFToken": token}).json()["changed"] is True
+    assert api.form("unread", wanted | {"csrfmiddlewaretoken": token}).json()["changed"] is True
+
+
+def test_atomic_requests_keep_nobody_from_settling_and_marking(using, ann, api, monkeypatch):
+    for alias in connections:
+        monkeypatch.setitem(connections.settings[alias], "ATOMIC_REQUESTS", True)
+    append(using, f"user:{ann.pk}", type=TYPE, data='{"title": "Late", "level": "info"}')
+    assert api.titles() == ["Late"]
+    append(using, f"user:{ann.pk}", type=TYPE, data='{"title": "Later", "level": "info"}')
+    answer = api.mark("read", {"upto": api.id("Later")}).json()
+    assert (answer["changed"], answer["unread"]) == (True, 0)
+    assert Event.objects.using(using).get(type="inbox.state").position is not None
+
+
+# Kinds
+
+
+@pytest.fixture
+def shipped(monkeypatch):
+    """A kind that says the same in two languages."""
+    monkeypatch.setattr(kinds, "registry", {})
+
+    @livepush.notification
+    class Shipped(livepush.NotificationType):
+        key = "test.shipped"
+        category = "orders"
+        level = "success"
+
+        def title(self, ctx):
+            words = {"de": "{} wurde verschickt"}.get(translation.get_language(), "{} was shipped")
+            return words.format(ctx.data["code"])
+
+        def url(self, ctx):
+            return f"/{translation.get_language()}/orders/"
+
+    return Shipped
+
+
+def test_a_kind_speaks_the_language_of_the_request(ann, api, shipped, settings):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+    livepush.notify(ann, shipped, data={"code": "A7"})
+    for language, title in (("de", "A7 wurde verschickt"), ("en", "A7 was shipped")):
+        answer = api.client.get(ENTRIES, headers={"Accept-Language": language})
+        (entry,) = answer.json()["entries"]
+        assert (entry["title"], entry["url"]) == (title, f"/{language}/orders/")
+        assert (entry["kind"], entry["category"], entry["level"]) == ("test.shipped", "orders", "success")
+
+
+def test_a_kind_that_is_gone_or_fails_leaves_what_was_sent(ann, api, shipped, monkeypatch, caplog):
+    with translation.override("de"):
+        livepush.notify(ann, shipped, data={"code": "A7"})
+    assert api.titles() == ["A7 was shipped"]
+    monkeypatch.setattr(shipped, "title", lambda self, ctx: ctx.data["gone"])
+    assert api.titles() == ["A7 wurde verschickt"]
+    assert "The kind 'test.shipped' raised" in caplog.text
+    kinds.registry.clear()
+    (entry,) = api.list().json()["entries"]
+    assert (entry["title"], entry["url"], entry["kind"]) == ("A7 wurde verschickt", "/de/orders/", "test.shipped")
+
+
+# What it costs
+
+
+def queries(api, using, path, **query):
+    """Return what a request asks the inbox's database, when nothing is left to be settled or filed."""
+    api.client.get(path, query)
+    with CaptureQueriesContext(connections[using]) as captured:
+        assert api.client.get(path, query).status_code == 200
+    return [asked["sql"] for asked in captured]
+
+
+@pytest.mark.parametrize(
+    ("path", "tab"), [(COUNTS, "all"), (ENTRIES, "all"), (ENTRIES, "unread"), (ENTRIES, "archived")]
+)
+def test_the_number_of_queries_does_not_grow(using, ann, api, path, tab):
+    def grow(notifications, memberships):
+        groups = [f"inbox:of:order:{number}" for number in range(memberships)]
+        known = set(Membership.objects.using(using).values_list("group", flat=True))
+        Membership.objects.using(using).bulk_create(
+            Membership(group=group, reader=str(ann.pk), joined=0) for group in groups if group not in known
+        )
+        to = [f"user:{ann.pk}", *groups] * notifications
+        append(using, *to[:notifications], type=TYPE, data='{"title": "One", "level": "info"}')
+
+    grow(10, 3)
+    api.mark("archive", {"upto": api.list().json()["entries"][4]["id"]})
+    api.mark("unarchive", {"id": api.list(tab="archived").json()["entries"][0]["id"]})
+    few = queries(api, using, path, tab=tab)
+    grow(490, 3)
+    more = queries(api, using, path, tab=tab)
+    grow(100, 50)
+    most = queries(api, using, path, tab=tab)
+    assert len(few) == len(more) == len(most)
+    assert views.PAGE < 490
+
+
+@pytest.mark.parametrize(("path", "query"), [(COUNTS, {}), (ENTRIES, {}), (ENTRIES, {"tab": "archived"})])
+def test_who_reads_writes_nothing(using, abc, path, query):
+    abc.mark("read", {"id": abc.id("a")})
+    with CaptureQueriesContext(connections["default"]) as default:
+        asked = queries(abc, using, path, **query)
+    asked += [each["sql"] for each in default]
+    assert asked
+    assert [sql for sql in asked if not sql.lstrip(" (").upper().startswith("SELECT")] == []

@@ -85,6 +85,10 @@ format: $(VENV)/.installed ## format the Python code
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
+.PHONY: messages
+messages: $(VENV)/.installed system ## extract and compile the translations
+	@$(RUN) scripts/messages.py
+
 .PHONY: system
 system:
 	@$(PYTHON) scripts/system.py

@@ -136,9 +136,32 @@ def _without_indexes(database: Database, table: str, sql: str) -> None:
     )
     for name, _ in indexes:
         database.query(f"DROP INDEX {name}")
-    database.query(sql)
+    database.query(f"SET session_replication_role = replica; {sql}")  # without looking foreign keys up
     for name, definition in constraints:
         database.query(f'ALTER TABLE {table} ADD CONSTRAINT "{name}" {definition}')
     for _, definition in indexes:
         database.query(definition)
     database.query(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))")
+
+
+PEER_ROWS = 1_000_000
+"""The most notifications of others' that the peer's table gets."""
+PEER = f"""
+INSERT INTO notifications_notification
+       (level, recipient_id, unread, actor_content_type_id, actor_object_id, verb, description, target_content_type_id,
+        target_object_id, timestamp, public, deleted, emailed, data)
+SELECT 'info', CASE WHEN p % {{step}} = 0 THEN {READER} ELSE {READER} + 1 + p * 7919 % {{others}} END, true, kind.id,
+       (p % 1000 + 1)::text, 'did something to', repeat(md5(p::text), 4), kind.id, (p % 100 + 1)::text,
+       now() - interval '80 days' + p * interval '80 days' / {{rows}}, true, false, false, '{{{{"url": "/orders/"}}}}'
+FROM generate_series(1::bigint, {{rows}}) AS p,
+     (SELECT id FROM django_content_type WHERE app_label = 'auth' AND model = 'user') AS kind
+"""
+
+
+def fill_peer(database: Database, size: Size, users: int) -> None:
+    """Give the user as many of the peer's notifications, and others no more than in the inbox."""
+    step = min(size.step, PEER_ROWS // MINE)
+    _without_indexes(
+        database, "notifications_notification", PEER.format(step=step, rows=step * MINE, others=users - READER)
+    )
+    vacuum(database)

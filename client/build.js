@@ -45,7 +45,15 @@ for (const [name, entry, format] of /** @type {const} */ ([
   const smaller = await minify(
     { [`${root}${bundle}`]: /** @type {string} */ (script) },
     {
-      compress: { ecma: 2020, inline: 1, passes: 5, unsafe: true, unsafe_arrows: true },
+      compress: {
+        ecma: 2020,
+        inline: 1,
+        passes: 5,
+        pure_getters: true,
+        unsafe: true,
+        unsafe_arrows: true,
+        unsafe_methods: true,
+      },
       format: { comments: /^!/, ecma: 2020 },
       mangle: { properties: { regex: new RegExp(`^(${INTERNAL.join("|")})$`) } },
       module: format === "esm",

@@ -135,8 +135,9 @@ class InboxAdmin(ReadOnlyAdmin):
 
     paginator = NewestPaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
-    list_per_page = 50
+    list_per_page = 25
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Return the list, with what its rows show looked up for all of them at once."""
@@ -243,17 +244,21 @@ class NotificationAdmin(InboxAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return what is shown of a notification: what it says, how it was delivered, and what became of it."""
         shared = not (obj and obj.group.startswith(inbox.USER))
-        more = [name for name in ("key", "people", "data", "collapse") if obj and self._is_filled(obj, name)]
+        says = ["wording_title", "wording_body", "address", "level", "icon", "category"]
+        sent = ["audience", "created", "first", "count", "key", "people", "data", "collapse", "position"]
         state = ["members", "read_by", "archived_by"] if shared else ["is_seen", "is_read", "is_archived"]
         hint = _("Counted now, of those who have it in their inbox: who came later or has left is not among them.")
         return (
-            (_("Notification"), {"fields": ["wording_title", "wording_body", "address", "level", "icon", "category"]}),
-            (_("Delivery"), {"fields": ["audience", "created", "first", "count", *more, "position"]}),
+            (_("Notification"), {"fields": [name for name in says if obj is None or self._is_filled(name, obj)]}),
+            (_("Delivery"), {"fields": [name for name in sent if obj is None or self._is_filled(name, obj)]}),
             (_("State"), {"fields": state, "description": hint if shared else None}),
         )
 
-    def _is_filled(self, row: Notification, name: str) -> bool:
-        return bool(row.details.get("data")) if name == "data" else bool(getattr(row, name))
+    def _is_filled(self, name: str, row: Notification) -> bool:
+        if name == "first":
+            return row.first != row.created
+        own = getattr(self, name, None)
+        return bool(own(row) if own else getattr(row, name))
 
     @admin.display(description=_("title"))
     def wording_title(self, row: Notification) -> str:
@@ -279,7 +284,8 @@ class NotificationAdmin(InboxAdmin):
     @admin.display(description=_("data"))
     def data(self, row: Notification) -> str:
         """Return what was sent along."""
-        return json.dumps(row.details.get("data"), ensure_ascii=False)
+        data = row.details.get("data")
+        return json.dumps(data, ensure_ascii=False) if data else ""
 
     @admin.display(description=_("readers"))
     def members(self, row: Notification) -> int:
@@ -344,7 +350,7 @@ class NotificationAdmin(InboxAdmin):
         if not self._is_confirmed(request):
             return self._preview(request, form.preview(), form.audiences, form)
         if not self._is_first(request):
-            return HttpResponseRedirect(self._url("changelist"))
+            return self._back(request)
         if not form.send():
             return self._compose(request, form)
         return self._sent(request, form.cleaned_data["title"], form.audiences)
@@ -352,12 +358,12 @@ class NotificationAdmin(InboxAdmin):
     @method_decorator(csrf_protect)
     def resend_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show what a notification of a kind would be now, and send it again; any other is composed anew."""
+        if not (self.has_add_permission(request) and self.has_view_permission(request)):
+            raise PermissionDenied
         row = self.get_object(request, object_id)
         if row is None:
             self.message_user(request, _("There is no such notification any more."), messages.WARNING)
-            return HttpResponseRedirect(self._url("changelist"))
-        if not (self.has_add_permission(request) and self.has_view_permission(request, row)):
-            raise PermissionDenied
+            return self._back(request)
         if row.key not in kinds.registry:
             return HttpResponseRedirect(f"{self._url('add')}?resend={row.pk}")
         recipient = inbox.recipient_of(row.group)
@@ -370,7 +376,7 @@ class NotificationAdmin(InboxAdmin):
             return self._preview(request, preview, [row.group])
         if self._is_first(request) and self._send_again(request, row, recipient):
             return self._sent(request, kinds.read(preview).title, [row.group])
-        return HttpResponseRedirect(self._url("changelist"))
+        return self._back(request)
 
     def _send_again(self, request: HttpRequest, row: Notification, recipient: Recipients) -> bool:
         try:
@@ -384,7 +390,7 @@ class NotificationAdmin(InboxAdmin):
     def _initial(self, request: HttpRequest) -> dict[str, Any]:
         pk = request.GET.get("resend")
         row = self.get_object(request, pk) if pk else None
-        return inbox.composed_from(row) if row and self.has_view_permission(request, row) else {}
+        return inbox.composed_from(row) if row and self.has_view_permission(request) else {}
 
     def _compose(self, request: HttpRequest, form: inbox.ComposeForm) -> HttpResponse:
         any_form: Any = form  # the admin's helpers take more than models' forms
@@ -460,7 +466,12 @@ class NotificationAdmin(InboxAdmin):
             change_message=gettext("Sent to: %s") % to,
         )
         self.message_user(request, _("“%(title)s” was sent. To: %(to)s") % {"title": title, "to": to}, messages.SUCCESS)
-        return HttpResponseRedirect(self._url("changelist"))
+        return self._back(request)
+
+    def _back(self, request: HttpRequest) -> HttpResponse:
+        """Go to the list; who may not look at it, to the index."""
+        index = reverse("admin:index", current_app=self.admin_site.name)
+        return HttpResponseRedirect(self._url("changelist") if self.has_view_permission(request) else index)
 
     def _url(self, page: str, *args: Any) -> str:
         return reverse(f"admin:livepush_notification_{page}", args=args, current_app=self.admin_site.name)

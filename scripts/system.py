@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-NEEDED = {"chromium": "chromium", "firefox-esr": "firefox-esr", "mariadbd": "mariadb-server", "nginx": "nginx-light"}
+NEEDED = {
+    "chromium": "chromium",
+    "firefox-esr": "firefox-esr",
+    "mariadbd": "mariadb-server",
+    "msgfmt": "gettext",
+    "nginx": "nginx-light",
+}
 POLICY = Path("/usr/sbin/policy-rc.d")
 """What Debian's packages ask before they start a service."""
 

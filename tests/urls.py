@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mimetypes
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from django.contrib.staticfiles import finders
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import engines
 from django.urls import include, path
+from django.utils.translation import get_language
 
 import livepush
 from livepush.hub import hubs
@@ -34,11 +36,30 @@ def live(request: HttpRequest) -> HttpResponse:
     return HttpResponse(html, headers={"Content-Security-Policy": policy})
 
 
-def client(request: HttpRequest) -> HttpResponse:
-    """The client's bundle, which a plain ASGI server does not serve."""
-    path = finders.find("livepush/livepush.js")
+def bell(request: HttpRequest) -> HttpResponse:
+    """A page with a bell, a field and toasts, under a strict policy; ``group`` asks for a tag of the page's own."""
+    template = engines["django"].from_string(
+        '<!doctype html><html lang="{{ lang }}" dir="{{ dir }}"><head><title>Shop</title>'
+        '<link rel="icon" href="/static/livepush/bell.svg"></head><body>{% load livepush %}'
+        "{% if early %}{% livepush early %}{% endif %}<header>{% livepush_bell %}</header>"
+        '<main><h1>Shop</h1><label>Name <input id="field"></label> {% livepush_badge %}'
+        "{% if list %}{% livepush_list %}{% endif %}</main>{% livepush_toasts %}"
+        "{% if group %}{% livepush group %}{% endif %}</body></html>"
+    )
+    asked = {name: request.GET.get(name, "") for name in ("early", "group", "list")}
+    names = {"lang": get_language(), "dir": request.GET.get("dir", "ltr")}
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; require-trusted-types-for 'script'"
+    )
+    return HttpResponse(template.render({**asked, **names}, request), headers={"Content-Security-Policy": policy})
+
+
+def static_file(request: HttpRequest, name: str) -> HttpResponse:
+    """One of the app's static files, which a plain ASGI server does not serve."""
+    path = finders.find(f"livepush/{name}")
     assert path is not None
-    return HttpResponse(Path(path).read_bytes(), content_type="text/javascript")
+    return HttpResponse(Path(path).read_bytes(), content_type=mimetypes.guess_type(name)[0])
 
 
 def worker(request: HttpRequest) -> HttpResponse:
@@ -80,7 +101,8 @@ urlpatterns = [
     path("livepush/", include("livepush.urls")),
     path("page/", page),
     path("live/", live),
-    path("static/livepush/livepush.js", client),
+    path("bell/", bell),
+    path("static/livepush/<str:name>", static_file),
     path("worker.js", worker),
     path("send-async/", send_async),
     path("send-fail/", send_twice_and_fail),

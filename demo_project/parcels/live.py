@@ -7,9 +7,13 @@ from typing import Any
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 import livepush
 from demo_project.parcels.models import Movement, Parcel, Status
+
+CATEGORIES = (gettext_noop("orders"), gettext_noop("news"))
+"""What the inbox is filtered by; its list translates them."""
 
 
 @livepush.register(Parcel)

@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import connections, models
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Cast
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -169,17 +169,18 @@ def _written_alike(using: str) -> bool:
 # What they did with a notification
 
 
-def _marked(sent: Notification, name: str, using: str) -> QuerySet[InboxState] | None:
+def _marked(sent: Notification, name: str, using: str, roughly: bool = False) -> QuerySet[InboxState] | None:
     """Return the states of those who have read, or archived, a notification; ``None`` where the database can't tell.
 
-    Who has an exception has marks too.
+    Roughly, of one to everyone, who came later and marked everything is among them. Who has an exception has marks too.
     """
+    own = NotificationState.objects.using(using).filter(position=sent.position).values("reader")
+    passed = Q(**{f"{name}__gte": sent.position}) & ~Q(reader__in=own.filter(**{name: False}))
+    found = InboxState.objects.using(using).filter(passed | Q(reader__in=own.filter(**{name: True})))
+    if roughly and sent.group == recipients.everyone:
+        return found
     readers = _readers(sent.group, using, sent)
-    if readers is None:
-        return None
-    own = NotificationState.objects.using(using).filter(reader=OuterRef("reader"), position=sent.position)
-    passed = Q(**{f"{name}__gte": sent.position}) & ~Exists(own.filter(**{name: False}))
-    return InboxState.objects.using(using).filter(passed | Exists(own.filter(**{name: True})), reader__in=readers)
+    return None if readers is None else found.filter(reader__in=readers)
 
 
 def how_many(sent: Notification, name: str, using: str) -> int | None:
@@ -189,11 +190,14 @@ def how_many(sent: Notification, name: str, using: str) -> int | None:
 
 
 def reads_of(rows: Iterable[Notification], using: str) -> dict[int, str]:
-    """Return how many have read each notification, by primary key, in one query; 99+ stands for more."""
+    """Return how many have read each notification, by primary key, in one query; 99+ stands for more.
+
+    Of one to everyone, who came later and marked everything is counted too: to leave them out takes all users.
+    """
     parts: list[str] = []
     params: list[Any] = []
     for row in rows:
-        found = _marked(row, "read", using)
+        found = _marked(row, "read", using, roughly=True)
         if found is not None:
             sql, values = found.order_by().values("reader")[:MOST].query.get_compiler(using).as_sql()
             parts.append(f"SELECT {int(row.pk)}, COUNT(*) FROM ({sql}) AS e{len(parts)}")  # noqa: S608
@@ -232,10 +236,13 @@ class To(models.TextChoices):
     GROUP = "group", _("The members of a livepush group")
 
 
+WIDE = {"class": "vLargeTextField"}
+
+
 class ComposeForm(forms.Form):
     """A notification to be sent: to whom, and what it says. It is valid if ``notify`` takes it."""
 
-    to = forms.ChoiceField(label=_("To"), choices=To.choices, widget=widgets.AdminRadioSelect)
+    to = forms.ChoiceField(label=_("To"), choices=To.choices, widget=widgets.AdminRadioSelect({"class": "radiolist"}))
     role = forms.ModelChoiceField(label=_("Auth group"), queryset=Group.objects.order_by("name"), required=False)
     users = forms.CharField(
         label=_("Users"),
@@ -251,7 +258,7 @@ class ComposeForm(forms.Form):
         help_text=_("Its name, such as order:7. Those get it who have joined the group."),
     )
     title = forms.CharField(
-        label=_("Title"), widget=widgets.AdminTextInputWidget, help_text=_("One line that says what happened.")
+        label=_("Title"), widget=widgets.AdminTextInputWidget(WIDE), help_text=_("One line that says what happened.")
     )
     body = forms.CharField(
         label=_("Text"),
@@ -261,13 +268,13 @@ class ComposeForm(forms.Form):
     )
     url = forms.CharField(
         label=_("Address"),
-        widget=widgets.AdminTextInputWidget,
+        widget=widgets.AdminTextInputWidget(WIDE),
         required=False,
         help_text=_("Where it leads: a path that begins with /, or a web address."),
     )
     icon = forms.CharField(
         label=_("Icon"),
-        widget=widgets.AdminTextInputWidget,
+        widget=widgets.AdminTextInputWidget(WIDE),
         required=False,
         help_text=_("The address of a picture."),
     )

@@ -85,11 +85,11 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
 
     What is kept of their readers goes with them.
     """
-    now = timezone.now()
-    old = Notification.objects.using(using).filter(
-        created__lt=before - databases.ahead_of_database(connections[using], now)
-    )
-    doomed = list(old.order_by("position").values_list("pk", flat=True)[:batch])
+    before -= databases.ahead_of_database(connections[using], timezone.now())
+    old = Notification.objects.using(using).filter(created__lt=before)
+    # Of the first alone: to look for any that are old reads the whole table where none are.
+    first_ones = Notification.objects.using(using).order_by("position").values_list("pk", "created")[:batch]
+    doomed = [pk for pk, created in first_ones if created < before]
     if not doomed:
         return 0
     with transaction.atomic(using=using):
@@ -128,7 +128,9 @@ def _unfiled(using: str, head: int) -> int | None:
     if _events(using, filed, head).filter(type=TYPE).order_by("position").exists():
         return filed
     if head - filed > BEHIND:
-        InboxHead.objects.using(using).filter(pk=1, position=filed).update(position=head)
+        heads = InboxHead.objects.using(using)
+        if not heads.filter(pk=1, position=filed).update(position=head):  # without the row, each look reads all the log
+            heads.bulk_create([InboxHead(pk=1, position=head)], ignore_conflicts=True)
     return None
 
 

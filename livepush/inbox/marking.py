@@ -43,7 +43,7 @@ class Action(StrEnum):
     UNARCHIVE = "unarchive"
     """Some."""
     UNDO = "undo"
-    """The last change, if it was the one with this version."""
+    """The last change, if it was the one with this version; what was seen stays seen."""
 
 
 UP_TO = (Action.SEEN, Action.READ, Action.ARCHIVE)
@@ -79,10 +79,10 @@ def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | Non
         entries = inbox.entries(set(numbers)) if upto is None and action is not Action.UNDO else None
         change.do(action, entries, upto, version)
         if change.changed:
-            if action is not Action.UNDO:
+            if action not in (Action.UNDO, Action.SEEN):
                 change.tidy()
                 change.do(action, entries, upto, version)
-            change.save()
+            change.save(action)
             _tell(inbox, action, entries, upto)
         return Outcome(change.changed, inbox.counts(), inbox.marks.version, inbox.position)
 
@@ -90,6 +90,11 @@ def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | Non
 async def amark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | None = None) -> Outcome:
     """Mark from async code; see ``mark``."""
     return await sync_to_async(mark)(user, action, numbers, upto)
+
+
+def can_undo(record: str, version: int) -> bool:
+    """Return whether a reader's row holds what undoes the change that made a version."""
+    return record.startswith(f"[{version},")
 
 
 def _tell(inbox: Inbox, action: Action, entries: list[Entry] | None, upto: int | None) -> None:
@@ -135,7 +140,6 @@ class _Change:
         self.inbox.marks = self.before = self.marks = marks
         self.said: dict[int, Said] = {}
         """What exceptions are to say, by position."""
-        self.undoing = False
 
     @property
     def changed(self) -> bool:
@@ -148,9 +152,9 @@ class _Change:
             self._each(action, entries)
         elif upto is not None:
             self._up_to(action, upto)
-        elif self.state.undo and version == self.state.version:
-            self.undoing = True
-            (seen, read, archived), said = json.loads(self.state.undo)
+        elif can_undo(self.state.undo, version):
+            _, (seen, read, archived), after, said = json.loads(self.state.undo)
+            seen = seen if self.marks.seen == after else self.marks.seen
             self.marks = self.marks._replace(seen=seen, read=read, archived=archived)
             self.said = {int(number): (read, archived) for number, (read, archived) in said.items()}
 
@@ -173,10 +177,13 @@ class _Change:
             if (read, archived) != (entry.read, entry.archived):
                 self.said[entry.number] = (read, archived)
 
-    def save(self) -> None:
-        """Write it."""
-        undo = "" if self.undoing else json.dumps([self.before[:3], self._said_of(self.said)])
-        self.marks = self.inbox.marks = self.marks._replace(version=self.before.version + 1)
+    def save(self, action: Action) -> None:
+        """Write it; that more was seen leaves the change before to be undone."""
+        version = self.before.version + 1
+        undo = "" if action is Action.UNDO else self.state.undo
+        if action not in (Action.UNDO, Action.SEEN):
+            undo = json.dumps([version, self.before[:3], self.marks.seen, self._said_of(self.said)])
+        self.marks = self.inbox.marks = self.marks._replace(version=version)
         self._write(self.said, self.marks)
         for name, value in (*self.marks._asdict().items(), ("undo", undo)):
             setattr(self.state, name, value)

@@ -151,6 +151,8 @@ def _snapshot(thing: Any) -> kinds.Snapshot | None:
     """Return what is kept of an actor or a target."""
     if thing is None or thing == "":
         return None
+    if isinstance(thing, kinds.Snapshot):
+        return thing
     if not isinstance(thing, Model):
         return kinds.Snapshot(_text("actor or target", thing))
     name = thing.get_full_name() if hasattr(thing, "get_full_name") else ""

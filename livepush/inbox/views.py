@@ -19,10 +19,11 @@ from django.views.decorators.csrf import csrf_protect
 from livepush import auth
 from livepush.inbox import kinds, marking
 from livepush.inbox.marking import Action
+from livepush.inbox.models import InboxState
 from livepush.inbox.notifying import MAX_CATEGORY
 from livepush.inbox.reading import LARGEST_PAGE, PAGE, Counts, Entry, Inbox, Page, Tab
 from livepush.views import outside_transactions
-from livepush.wire import LARGEST_NUMBER, Position, WireError, parse_position, timestamp
+from livepush.wire import LARGEST_NUMBER, SURROGATE, Position, WireError, parse_position, timestamp
 
 MOST_IDS = 1_000
 """The most entries of one request."""
@@ -116,7 +117,8 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
     if not url_has_allowed_host_and_scheme(back, {request.get_host()}, request.is_secure()):
         back = reverse("livepush:inbox")
     if outcome.changed and wanted not in (Action.UNDO, Action.SEEN):
-        back += f"{'&' if '?' in back else '?'}undo={outcome.version}"
+        address, hash, part = back.partition("#")
+        back = f"{address}{'&' if '?' in address else '?'}undo={outcome.version}{hash}{part}"
     return HttpResponseRedirect(back, status=303)
 
 
@@ -135,10 +137,18 @@ def shown(request: HttpRequest, inbox: Inbox, page: Page, counts: Counts | None 
         "categories": sorted(filter(None, categories | {category})),
         "next": page.next,
         "is_first": "before" not in asked,
-        "undo": asked.get("undo", "") if asked.get("undo", "").isdecimal() else "",
+        "undo": _undo(asked.get("undo", ""), inbox),
         "back": request.get_full_path() if request.path == reverse("livepush:inbox") else reverse("livepush:inbox"),
         "counts": counts or inbox.counts(),
     }
+
+
+def _undo(version: str, inbox: Inbox) -> str:
+    """Return the version of the change that may be undone, if it is the one that is asked for."""
+    if not (version.isascii() and version.isdecimal()):
+        return ""
+    state = InboxState.objects.using(inbox.using).filter(reader=inbox.reader).first()
+    return version if state and marking.can_undo(state.undo, int(version[:19])) else ""
 
 
 def entry_id(entry: Entry, inbox: Inbox) -> str:
@@ -232,7 +242,11 @@ def _fields(request: HttpRequest) -> QueryDict:
         raise WireError("bad_body", 'The body is no JSON object: send {"id": […]}, {"upto": …} or {"version": …}.')
     for name, value in said.items():
         values = value if isinstance(value, list) else [value]
-        if not all(isinstance(each, str) or (name == "version" and type(each) is int) for each in values):
+        if not all(_is_text(each) or (name == "version" and type(each) is int) for each in values):
             raise WireError("bad_body", f"{name!r} is neither a text nor a list of texts.")
         found.setlist(name, [str(each) for each in values])
     return found
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not SURROGATE.search(value)

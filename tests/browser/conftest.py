@@ -19,13 +19,13 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site of the module's own; its ``SETTINGS`` are livepush's."""
+    """A site of the module's own; its ``SETTINGS`` are livepush's, its ``ENV`` is the server's environment."""
     settings = {"DRAIN": 0.2, **getattr(request.module, "SETTINGS", {})}
     with (
         contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
         databases.fresh("postgresql") as database,
         processes.publisher(database) as elsewhere,
-        processes.server("uvicorn", database, settings) as server,
+        processes.server("uvicorn", database, settings, env=getattr(request.module, "ENV", None)) as server,
     ):
         yield Site(database, elsewhere, server)
 

@@ -242,13 +242,32 @@ def test_who_may_only_compose_sees_nothing_that_was_sent(client, using):
     client.force_login(staff_user("add_notification"))
     assert "A secret" not in client.get(f"{reverse(ADD)}?resend={row.pk}").text
     assert client.get(reverse("admin:livepush_notification_resend", args=[row.pk])).status_code == 403
-    assert "Preview" in compose(client, "preview", to="everyone", title="Closed").text
+    _, sent = preview_and_send(client, to="everyone", title="Closed")
+    assert sent.redirect_chain == [(reverse("admin:index"), 302)]
+    assert "“Closed” was sent. To: Everyone" in sent.text
 
 
 def test_who_is_not_staff_is_sent_to_the_login(client, using, ann):
     client.force_login(ann)
     assert client.get(reverse(ADD)).status_code == 302
     assert client.get(reverse("admin:livepush_notification_resend", args=[1])).status_code == 302
+
+
+def test_one_that_is_gone_can_not_be_sent_again(admin_client, using):
+    address = reverse("admin:livepush_notification_resend", args=["999"])
+    assert "There is no such notification any more." in admin_client.get(address, follow=True).text
+
+
+def test_no_page_of_ours_has_inline_scripts_or_styles(admin_client, using):
+    livepush.notify(livepush.everyone, "Closed", icon="/icon.png")
+    row = Notification.objects.using(using).get()
+    fields = {"to": "everyone", "title": "Closed", "icon": "/icon.png"}
+    for page in (
+        *preview_and_send(admin_client, **fields),
+        change_page(admin_client, row),
+        admin_client.get(reverse(ADD)),
+    ):
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)[^>]*>\s*\S", page.text)
 
 
 # Delivery and state
@@ -352,11 +371,12 @@ def test_the_list_says_to_whom_and_how_many_have_read_it(admin_client, using, an
     livepush.join(ann, "order:7")
     livepush.notify("order:7", "b")
     livepush.notify(ann, "a")
-    livepush.notify(ben, "c")
+    livepush.notify(livepush.everyone, "c")
+    livepush.notify(ben, "d")
     reader(ann).all("read")
     page = admin_client.get(reverse(LIST))
-    assert column(page, "audience") == ["User ben", "User ann", "Members of order:7"]
-    assert column(page, "read") == ["0", "1", "1"]
+    assert column(page, "audience") == ["User ben", "Everyone", "User ann", "Members of order:7"]
+    assert column(page, "read") == ["0", "1", "1", "1"]
 
 
 def test_a_hundred_readers_and_more_are_not_counted_in_the_list(admin_client, using, monkeypatch, ann, ben, reader):
@@ -408,7 +428,7 @@ def test_of_a_large_table_the_newest_are_paged(admin_client, using, monkeypatch)
     for title in ("a", "b", "c"):
         livepush.notify(livepush.everyone, title)
     pages = [admin_client.get(reverse(LIST), {"p": number}) for number in (1, 2, 3)]
-    assert [re.findall(r">(\w)</a>", page.text) for page in pages] == [["c"], ["b"], []]
+    assert [re.findall(r">([a-c])</a>", page.text) for page in pages] == [["c"], ["b"], []]
     assert "The newest 2 notifications" in pages[0].text
 
 

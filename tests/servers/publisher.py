@@ -26,6 +26,8 @@ from django.utils import timezone
 
 import livepush
 from livepush import log, pruning, publishing, wire
+from livepush.inbox import kinds, marking
+from livepush.inbox.reading import Inbox
 from livepush.models import Event, LogHead
 
 blocks: list[transaction.Atomic] = []
@@ -33,6 +35,26 @@ blocks: list[transaction.Atomic] = []
 
 def send(groups: list[str] | str, type: str, data: Any, key: str | None = None, ephemeral: bool = False) -> None:
     livepush.send(groups, type, data, key=key, ephemeral=ephemeral)
+
+
+def notify(to: str, title: str = "", kind: str = "", **more: Any) -> None:
+    """Notify a user by name, a group by its own, or everyone."""
+    recipient = User.objects.filter(username=to).first() or to
+    livepush.notify(recipient, type(kinds.registry[kind]) if kind else title, **more)
+
+
+def join(username: str, group: str) -> None:
+    livepush.join(User.objects.get(username=username), group)
+
+
+def leave(username: str, group: str) -> None:
+    livepush.leave(User.objects.get(username=username), group)
+
+
+def mark(username: str, action: str) -> None:
+    """Mark everything, as another device would."""
+    user = User.objects.get(username=username)
+    marking.mark(user, marking.Action(action), upto=Inbox(user).position.number)
 
 
 def send_many(groups: list[str] | str, type: str, count: int) -> None:
@@ -98,8 +120,11 @@ def prune() -> int:
 
 
 COMMANDS = {
-    command.__name__: command for command in (send, send_many, begin, commit, rollback, session, position, rows, prune)
-}
+    command.__name__: command
+    for command in (
+        send, send_many, notify, join, leave, mark, begin, commit, rollback, session, position, rows, prune,
+    )
+}  # fmt: skip
 
 if __name__ == "__main__":
     for line in sys.stdin:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import get_language
+
 import livepush
 from tests.shop.models import Order
 
@@ -39,6 +41,18 @@ def room(user, name):
 @livepush.sender("room:<slug:name>")
 def room_sender(user, name):
     return user.is_authenticated
+
+
+@livepush.notification
+class Commented(livepush.NotificationType):
+    key = "shop.commented"
+    category = "talk"
+
+    def title(self, ctx):
+        german = (get_language() or "").startswith("de")
+        if ctx.count > 1:
+            return f"{ctx.count} {'Kommentare' if german else 'comments'}: {ctx.data['thing']}"
+        return f"{ctx.actor} {'kommentierte' if german else 'commented on'} {ctx.data['thing']}"
 
 
 @livepush.register(Order)

@@ -22,14 +22,12 @@ export class Part extends HTMLElement {
     if (template) this.attachShadow({ mode: "open" }).append(template.content); // no parser has done it
     this.root = this.shadowRoot ?? this;
     for (const type of ["click", "submit", "keydown"]) this.root.addEventListener(type, this);
-    this.begin();
+    /** @type {any} */ (this).begin?.();
   }
 
   disconnectedCallback() {
     parts.delete(this);
   }
-
-  begin() {}
 
   /** @param {Event} event */
   handleEvent(event) {

@@ -9,10 +9,6 @@ const MOST = 100;
 
 /** The list: its forms and links work by themselves, and without leaving the page where there are scripts. */
 export class List extends Part {
-  /** The version of the change that can be undone, if there is one. */
-  version = 0;
-
-  /** @override */
   begin() {
     if (this.form) this.ready();
   }
@@ -37,7 +33,7 @@ export class List extends Part {
     if (button)
       navigator.sendBeacon(button.formAction, new FormData(this.form, button)); // the page may go
     else if (link.rel) this.more(event);
-    else if (link.closest("nav")) {
+    else if (link.closest("nav,.error")) {
       event.preventDefault();
       this.load(link.href);
     }
@@ -49,9 +45,8 @@ export class List extends Part {
     const { submitter } = event;
     const said = await this.ask(submitter.formAction, new FormData(this.form, submitter));
     if (!said) return;
-    this.version = said.changed && "undo" in submitter.dataset ? said.version : 0;
     take(said);
-    this.refresh();
+    this.load(`${this.form.dataset.url}&${submitter.dataset.then}=${said.version}`);
   }
 
   /**
@@ -77,8 +72,9 @@ export class List extends Part {
     this.timer = setTimeout(() => this.isVisible() && this.load(), wait);
   }
 
-  /** Fetch its first entries: as many as there are now. */
-  async load(url = (this.form ?? this).dataset.url) {
+  /** Fetch its first entries: as many as there are now, of what was asked for last. */
+  async load(/** @type {any} */ url = this.url ?? (this.form ?? this).dataset.url) {
+    this.url = url;
     const limit = Math.min(MOST, Math.max(PAGE, this.root.querySelectorAll("li").length));
     const page = await this.ask(`${url}&limit=${limit}`, null, "document");
     if (!page) return;
@@ -87,15 +83,12 @@ export class List extends Part {
     const key = active?.closest("li")?.dataset.key;
     this.find("form,.empty").replaceWith(page.forms[0]);
     this.ready();
-    if (place) this.find(`${key ? `[data-key="${key}"] ` : ""}[data-f="${place}"],nav a`).focus();
+    if (place) (this.find(`${key ? `[data-key="${key}"] ` : ""}[data-f="${place}"]`) ?? this.find("nav a")).focus();
   }
 
   /** Take up the form that there is now. */
   ready() {
     const { form } = this;
-    const undo = this.find("[data-f=undo]");
-    undo.value ||= this.version || "";
-    undo.parentNode.hidden = !undo.value;
     this.grown();
     if (!this.isVisible() || !count("unseen")) return;
     const body = new FormData(form);

@@ -1,5 +1,6 @@
 /** The client, the inbox's elements, and what makes them live. */
 
+import { dispatch } from "../events.js";
 import "../main.js";
 import { Badge } from "./badge.js";
 import { Bell } from "./bell.js";
@@ -16,8 +17,7 @@ const BREATH = 700;
 /** How old a notification may be to be news, in milliseconds: what a laptop slept through is none. */
 const FRESH = 60_000;
 
-/** @type {any} */
-const page = window;
+const { livepush } = /** @type {any} */ (window);
 /** @type {any} */
 const tag = [...document.querySelectorAll("script[data-inbox]")].pop();
 const { inbox: url, icon } = tag.dataset;
@@ -38,7 +38,7 @@ const tell = () => {
   each((part) => part.tell?.(text));
   document.title = (text && `(${text}) `) + document.title.replace(/^\(\d+\+?\) /, "");
   if (link) link.href = text ? icon : usual;
-  document.dispatchEvent(new CustomEvent("livepush:inbox", { detail: { unseen, unread: count("unread") } }));
+  dispatch(document, "inbox", { unseen, unread: count("unread") });
 };
 
 /** @param {number} [wait] */
@@ -69,8 +69,12 @@ const show = async ({ id, data }) => {
   // Plain text is as it was sent; a kind's wording is the reader's.
   const own = data.key && (data.collapse || data.lang !== document.documentElement.lang);
   const [said = data] = own ? (await request(`${url}entries/?id=${id}`)).entries : [];
+  let isListed = false;
+  each((part) => {
+    isListed ||= part.isVisible?.();
+  });
   say(said.title);
-  each((part) => part.show?.(said));
+  if (!isListed) each((part) => part.show?.(said));
 };
 
 /** @type {Record<string, (detail: any) => void>} */
@@ -88,15 +92,15 @@ const heed = {
     refresh();
   },
   "event:inbox.membership"({ data: { group, since } }) {
-    page.livepush[since ? "add" : "remove"]([group], since);
+    livepush[since ? "add" : "remove"]([group], since);
     recount();
   },
   reset: () => recount(CROWD * Math.random()),
 };
 
-if (page.livepushInbox) page.livepushInbox.take(state);
+if (livepush.inbox) livepush.inbox(state);
 else {
-  page.livepushInbox = { take };
+  livepush.inbox = take;
   begin(state, tell);
   for (const name in heed) {
     document.addEventListener(`livepush:${name}`, (event) =>

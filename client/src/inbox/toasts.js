@@ -9,7 +9,6 @@ export class Toasts extends Part {
   /** How many are not shown. */
   hiding = 0;
 
-  /** @override */
   begin() {
     this.list = this.find("ol");
     setInterval(() => {

@@ -1,0 +1,610 @@
+"""The bell, the list, the badge and the toasts in Chromium: live, agreeing, accessible, and without scripts too."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+
+from tests.browser.chromium import complaints
+from tests.browser.site import Site, is_open
+from tests.docs_blocks import ROOT
+
+ENV = {"LIVEPUSH_TEST_LOCALE": "1"}
+PATIENCE = 15_000
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+_names = (f"reader{number}" for number in itertools.count(1))
+
+
+@dataclass
+class Reader:
+    """Somebody who is logged in, in a browser of their own."""
+
+    name: str
+    site: Site
+    browser: Browser
+    contexts: list[BrowserContext]
+    said: list[str]
+
+    def context(self, **options: Any) -> BrowserContext:
+        """Return one more of their browsers."""
+        found = self.browser.new_context(**{"viewport": {"width": 1000, "height": 700}, **options})
+        found.set_default_timeout(PATIENCE)
+        name, _, value = self.site.elsewhere.session(self.name).partition("=")
+        found.add_cookies([{"name": name, "value": value, "url": self.site.server.url}])
+        self.contexts.append(found)
+        return found
+
+    def open(self, path: str = "/bell/", context: BrowserContext | None = None, **options: Any) -> Page:
+        """Open a page, and wait until it is live."""
+        page = self.visit(path, context, **options)
+        is_open(page)
+        return page
+
+    def visit(self, path: str = "/bell/", context: BrowserContext | None = None, **options: Any) -> Page:
+        page = (context or self.context(**options)).new_page()
+        self.said.append(complaints(page))
+        page.goto(self.site.server.url + path)
+        return page
+
+    def notify(self, title: str = "", **more: Any) -> None:
+        self.site.elsewhere.do("notify", to=self.name, title=title, **more)
+
+
+@pytest.fixture
+def new_reader(site: Site, browser: Browser) -> Iterator[Callable[[], Reader]]:
+    """Makes readers; no console may say a thing."""
+    readers: list[Reader] = []
+
+    def make() -> Reader:
+        readers.append(Reader(next(_names), site, browser, [], []))
+        site.elsewhere.session(readers[-1].name)
+        return readers[-1]
+
+    yield make
+    for reader in readers:
+        for context in reader.contexts:
+            context.close()
+    assert [line for reader in readers for lines in reader.said for line in lines] == []
+
+
+@pytest.fixture
+def reader(new_reader: Callable[[], Reader]) -> Reader:
+    return new_reader()
+
+
+def badge(page: Page):
+    return page.locator("livepush-bell livepush-badge")
+
+
+def has_badge(page: Page, text: str) -> None:
+    """Wait until the badge shows a count, or is gone."""
+    if text:
+        expect(badge(page).locator("b")).to_have_text(text)
+    else:
+        expect(badge(page)).to_be_hidden()
+
+
+def open_panel(page: Page) -> None:
+    page.click("livepush-bell button")
+    expect(page.locator("livepush-bell form")).to_be_visible()
+
+
+def entries(page: Page, within: str = "livepush-bell"):
+    return page.locator(f"{within} [part~=entry]")
+
+
+def titles(page: Page, *expected: str, within: str = "livepush-bell") -> None:
+    """Wait until the list shows these."""
+    shown = page.locator(f"{within} [part~=title]")
+    expect(shown).to_have_text([re.compile(rf"^(Unread: )?{re.escape(title)}$") for title in expected])
+
+
+def press(page: Page, control: str, number: int = 0, within: str = "livepush-bell") -> None:
+    """Press a control of the list; of the entries', that of one."""
+    page.locator(f"{within} [data-f={control}]").nth(number).click()
+
+
+def toasts(page: Page):
+    return page.locator("livepush-toasts [part=toast]")
+
+
+# Live, and the same everywhere
+
+
+def test_the_badge_of_three_tabs_and_two_browsers_follows_what_comes_and_what_is_done(new_reader) -> None:
+    ann, ben = new_reader(), new_reader()
+    ann.notify("Before the page")
+    here, there = ann.context(), ann.context()
+    pages = [ann.open(context=here) for _ in range(3)] + [ann.open(context=there) for _ in range(2)]
+    other = ben.open()
+    for page in pages:
+        has_badge(page, "1")
+    has_badge(other, "")
+    ann.notify("While it is open")
+    ann.site.elsewhere.do("notify", to="inbox:all", title="To everyone")
+    for page in pages:
+        has_badge(page, "3")
+    has_badge(other, "1")
+    open_panel(pages[0])
+    titles(pages[0], "To everyone", "While it is open", "Before the page")
+    for page in pages:
+        has_badge(page, "")
+    has_badge(other, "1")
+    expect(pages[0].locator("livepush-bell li[data-unread]")).to_have_count(3)
+    open_panel(pages[4])
+    press(pages[4], "read-all")
+    for page in (pages[0], pages[4]):
+        expect(page.locator("livepush-bell li[data-unread]")).to_have_count(0)
+
+
+def test_a_page_that_is_made_while_something_comes_counts_it_once(reader: Reader) -> None:
+    page = reader.visit()
+    for number in range(20):
+        reader.notify(str(number))
+    has_badge(page, "20")
+    again = reader.open(context=reader.contexts[0])
+    has_badge(again, "20")
+
+
+def test_a_hundred_is_shown_as_99_and_more(reader: Reader) -> None:
+    page = reader.open()
+    reader.site.elsewhere.do("begin")
+    for number in range(101):
+        reader.notify(str(number))
+    reader.site.elsewhere.do("commit")
+    has_badge(page, "99+")
+    has_badge(reader.open(context=reader.contexts[0]), "99+")
+
+
+def test_what_comes_while_the_line_is_cut_is_counted_when_it_is_back(reader: Reader) -> None:
+    page = reader.open()
+    page.evaluate("livepush.stop()")
+    reader.notify("One")
+    reader.notify("Two")
+    has_badge(page, "")
+    page.evaluate("livepush.start()")
+    has_badge(page, "2")
+
+
+def test_what_is_done_on_another_device_while_the_line_is_cut_is_there_when_it_is_back(reader: Reader) -> None:
+    page = reader.open()
+    reader.notify("One")
+    has_badge(page, "1")
+    page.evaluate("livepush.stop()")
+    reader.site.elsewhere.do("mark", username=reader.name, action="seen")
+    reader.notify("Two")
+    page.evaluate("livepush.start()")
+    has_badge(page, "1")
+    expect(page).to_have_title("(1) Shop")
+
+
+def test_what_is_notified_to_a_group_comes_to_who_joins_it_while_the_page_is_open(reader: Reader) -> None:
+    page = reader.open()
+    do = reader.site.elsewhere.do
+    do("notify", to="order:700", title="Before")
+    do("join", username=reader.name, group="order:700")
+    page.wait_for_function("() => livepush.groups.includes('inbox:of:order:700')")
+    do("notify", to="order:700", title="After")
+    has_badge(page, "1")
+    open_panel(page)
+    titles(page, "After")
+    do("leave", username=reader.name, group="order:700")
+    titles(page)
+    do("notify", to="order:700", title="Gone")
+    reader.notify("Still here")
+    titles(page, "Still here")
+
+
+def test_the_title_and_the_icon_say_that_there_is_something_new(reader: Reader) -> None:
+    page = reader.open()
+    icon = page.locator("link[rel=icon]")
+    expect(page).to_have_title("Shop")
+    reader.notify("One")
+    expect(page).to_have_title("(1) Shop")
+    expect(icon).to_have_attribute("href", re.compile("bell-new.svg$"))
+    reader.site.elsewhere.do("mark", username=reader.name, action="seen")
+    expect(page).to_have_title("Shop")
+    expect(icon).to_have_attribute("href", re.compile("bell.svg$"))
+
+
+def test_one_script_serves_the_bell_and_the_tags_of_the_page(reader: Reader) -> None:
+    context = reader.context()
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    page = reader.open("/bell/?group=room:1", context)
+    assert [name for name in asked if name.endswith(".js")] == ["inbox.js"]
+    page.wait_for_function("() => livepush.groups.includes('room:1') && livepush.groups.includes('inbox:all')")
+    page = reader.open("/bell/?early=room:1", context)
+    page.wait_for_function("() => livepush.groups.includes('room:1') && livepush.groups.includes('inbox:all')")
+    reader.notify("One")
+    has_badge(page, "1")
+
+
+# The list
+
+
+def test_entries_are_read_archived_and_taken_back(reader: Reader) -> None:
+    for title in ("a", "b", "c"):
+        reader.notify(title, url=f"#{title}")
+    page = reader.open()
+    open_panel(page)
+    titles(page, "c", "b", "a")
+    press(page, "read", 1)
+    expect(page.locator("livepush-bell li[data-unread]")).to_have_count(2)
+    press(page, "read", 1)
+    expect(page.locator("livepush-bell li[data-unread]")).to_have_count(3)
+    entries(page).nth(1).hover()
+    press(page, "upto", 1)
+    expect(page.locator("livepush-bell li[data-unread]")).to_have_count(1)
+    press(page, "archive", 0)
+    titles(page, "b", "a")
+    press(page, "undo")
+    titles(page, "c", "b", "a")
+    expect(page.locator("livepush-bell [data-f=undo]")).to_have_count(0)
+    press(page, "archive", 2)
+    press(page, "archived")
+    titles(page, "a")
+    press(page, "archive", 0)
+    expect(page.locator("livepush-bell .empty")).to_have_text("Nothing is archived.")
+    press(page, "unread")
+    titles(page, "c")
+    press(page, "all")
+    press(page, "archive-all")
+    expect(page.locator("livepush-bell .empty")).to_have_text("Nothing new. What happens will be here.")
+    press(page, "undo")
+    titles(page, "c", "b", "a")
+
+
+def test_who_follows_an_entry_has_read_it(reader: Reader) -> None:
+    reader.notify("To a page", url="/live/")
+    page = reader.open()
+    open_panel(page)
+    page.click("livepush-bell [data-f=title]")
+    page.wait_for_url("**/live/")
+    page.wait_for_function("async () => !(await (await fetch('/livepush/inbox/counts/')).json()).unread", polling=100)
+
+
+def test_categories_filter_the_list(reader: Reader) -> None:
+    reader.notify("news", category="news")
+    reader.notify("talk", category="talk")
+    page = reader.open()
+    open_panel(page)
+    press(page, "c-news")
+    titles(page, "news")
+    press(page, "unread")
+    titles(page, "news")
+    press(page, "c-news")
+    titles(page, "talk", "news")
+
+
+def test_older_entries_come_as_the_end_is_reached_and_stay_when_something_new_comes(reader: Reader) -> None:
+    reader.site.elsewhere.do("begin")
+    for number in range(45):
+        reader.notify(str(number))
+    reader.site.elsewhere.do("commit")
+    page = reader.open()
+    open_panel(page)
+    expect(entries(page)).to_have_count(20)
+    for count in (40, 45):
+        page.locator("livepush-bell #panel").evaluate("(panel) => panel.scrollTo(0, panel.scrollHeight)")
+        expect(entries(page)).to_have_count(count)
+    expect(page.locator("livepush-bell [rel=next]")).to_have_count(0)
+    reader.notify("new")
+    titles(page, "new", *(str(number) for number in range(44, 0, -1)))  # as many as there were
+
+
+def test_a_kind_is_worded_in_the_readers_language_and_collapses_into_one_entry(new_reader) -> None:
+    ann, ben = new_reader(), new_reader()
+    pages = {"en": ann.open(locale="en-GB"), "de": ben.open(locale="de-DE")}
+    for page in pages.values():
+        open_panel(page)
+    for name in (ann, ben):
+        name.notify("Other")
+        name.notify(kind="shop.commented", actor="Cleo", collapse="c1", data={"thing": "lamp"})
+    titles(pages["en"], "Cleo commented on lamp", "Other")
+    expect(pages["de"].locator("livepush-bell [part~=title]").first).to_contain_text("Cleo kommentierte lamp")
+    for name in (ann, ben):
+        name.notify("Between")
+        name.notify(kind="shop.commented", actor="Dan", collapse="c1", data={"thing": "lamp"})
+    titles(pages["en"], "2 comments: lamp", "Between", "Other")
+    expect(pages["de"].locator("livepush-bell [part~=title]").first).to_contain_text("2 Kommentare: lamp")
+    expect(entries(pages["de"]).first.locator("[part=actors]")).to_have_text("Dan, Cleo")
+    expect(pages["de"].locator("livepush-bell [part=heading]")).to_have_text("Benachrichtigungen")
+
+
+def test_collapsed_ones_count_as_one(reader: Reader) -> None:
+    page = reader.open()
+    for name in ("Cleo", "Dan", "Eve"):
+        reader.notify(kind="shop.commented", actor=name, collapse="c1", data={"thing": "lamp"})
+    has_badge(page, "1")
+    again = reader.open(context=reader.contexts[0])
+    reader.notify(kind="shop.commented", actor="Flo", collapse="c1", data={"thing": "lamp"})
+    for each in (page, again):
+        expect(each.locator("livepush-bell b")).to_have_text("1")
+
+
+def test_a_server_that_does_not_answer_is_told_and_tried_again(reader: Reader) -> None:
+    reader.notify("There")
+    page = reader.open()
+    fail = "**/livepush/inbox/?tab*"
+    page.route(fail, lambda route: route.fulfill(status=503))
+    page.click("livepush-bell button")
+    error = page.locator("livepush-bell .error")
+    expect(error).to_contain_text("The notifications could not be loaded.")
+    page.unroute(fail)
+    error.locator("a").click()
+    titles(page, "There")
+    expect(error).to_be_hidden()
+    reader.said[-1][:] = [line for line in reader.said[-1] if "503" not in line]
+
+
+def test_a_change_that_fails_is_told_and_loses_nothing(reader: Reader) -> None:
+    reader.notify("There")
+    page = reader.open()
+    open_panel(page)
+
+    def fail(route: Route) -> None:
+        route.abort()
+
+    page.route("**/livepush/inbox/archive/", fail)
+    press(page, "archive", 0)
+    expect(page.locator("livepush-bell .error")).to_be_visible()
+    titles(page, "There")
+    page.unroute("**/livepush/inbox/archive/")
+    press(page, "archive", 0)
+    titles(page)
+    reader.said[-1][:] = [line for line in reader.said[-1] if "ERR_FAILED" not in line]
+
+
+def test_times_stay_true(reader: Reader) -> None:
+    reader.notify("There")
+    context = reader.context()
+    page = context.new_page()
+    page.clock.install()
+    page.goto(reader.site.server.url + "/bell/")
+    is_open(page)
+    open_panel(page)
+    time = page.locator("livepush-bell time")
+    expect(time).to_have_text("now")
+    page.clock.run_for(130_000)
+    expect(time).to_have_text("2 minutes ago")
+
+
+# Toasts, and what is said aloud
+
+
+def test_toasts_are_shown_in_the_visible_tab_and_go(reader: Reader) -> None:
+    context = reader.context()
+    page = context.new_page()
+    page.clock.install()
+    page.goto(reader.site.server.url + "/bell/")
+    is_open(page)
+    reader.notify("Look", body="More of it", url="/live/", level="success")
+    expect(toasts(page)).to_have_count(1)
+    expect(toasts(page).locator("a")).to_have_text("Look")
+    expect(toasts(page).locator("p")).to_have_text("More of it")
+    assert toasts(page).locator("a").get_attribute("href") == "/live/"
+    assert toasts(page).get_attribute("data-level") == "success"
+    page.clock.run_for(9_000)
+    expect(toasts(page)).to_have_count(0)
+    reader.notify("Stays", level="error")
+    expect(toasts(page)).to_have_count(1)
+    page.clock.run_for(60_000)
+    expect(toasts(page)).to_have_count(1)
+    toasts(page).locator("button").click()
+    expect(toasts(page)).to_have_count(0)
+
+
+def test_a_tab_that_nobody_sees_shows_no_toasts(reader: Reader) -> None:
+    page = reader.open()
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {get: () => true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    reader.notify("Unseen")
+    has_badge(page, "1")
+    expect(toasts(page)).to_have_count(0)
+
+
+def test_toasts_wait_while_somebody_is_at_them(reader: Reader) -> None:
+    page = reader.context().new_page()
+    page.clock.install()
+    page.goto(reader.site.server.url + "/bell/")
+    is_open(page)
+    reader.notify("Look")
+    toasts(page).hover()
+    page.clock.run_for(30_000)
+    expect(toasts(page)).to_have_count(1)
+    page.mouse.move(0, 0)
+    page.keyboard.press("F8")
+    expect(toasts(page).locator("button")).to_be_focused()
+    page.clock.run_for(30_000)
+    expect(toasts(page)).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(toasts(page)).to_have_count(0)
+
+
+def test_a_storm_collapses_to_a_count(reader: Reader) -> None:
+    page = reader.open()
+    reader.site.elsewhere.do("begin")
+    for number in range(12):
+        reader.notify(str(number))
+    reader.site.elsewhere.do("commit")
+    expect(toasts(page)).to_have_count(3)
+    expect(page.locator("livepush-toasts [part=more]")).to_have_text("and 9 more")
+    status = page.locator("livepush-bell [role=status]")
+    expect(status).to_have_text("12 new notifications")
+
+
+def test_what_comes_is_said_aloud_without_taking_the_focus(reader: Reader) -> None:
+    page = reader.open()
+    status = page.locator("livepush-bell [role=status]")
+    expect(status).to_be_attached()
+    expect(status).to_have_text("")
+    page.focus("#field")
+    reader.notify("Look")
+    expect(status).to_have_text("Look")
+    expect(page.locator("#field")).to_be_focused()
+    page.keyboard.type("typed on")
+    expect(page.locator("#field")).to_have_value("typed on")
+
+
+def test_where_the_list_is_looked_at_no_toast_covers_it(reader: Reader) -> None:
+    page = reader.open()
+    open_panel(page)
+    reader.notify("Look")
+    titles(page, "Look")
+    expect(page.locator("livepush-bell [role=status]")).to_have_text("Look")
+    expect(toasts(page)).to_have_count(0)
+
+
+# Keyboard, scripts that are off, other ways into the page
+
+
+def test_everything_can_be_done_by_keyboard(reader: Reader) -> None:
+    for title in ("a", "b"):
+        reader.notify(title, url=f"#{title}")
+    page = reader.open()
+    page.focus("livepush-bell button")
+    page.keyboard.press("Enter")
+    titles(page, "b", "a")
+    for expected in ("read-all", "archive-all", "all", "unread", "archived", "c-talk", "title", "read"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.shadowRoot.activeElement.dataset.f") == expected
+    page.keyboard.press("Enter")
+    expect(page.locator("livepush-bell li[data-unread]")).to_have_count(1)
+    expect(page.locator("livepush-bell li").first.locator("[data-f=read]")).to_be_focused()
+    expect(page.locator("livepush-bell li").first.locator("[data-f=read]")).to_have_text("Mark as unread: b")
+    page.keyboard.press("Escape")
+    expect(page.locator("livepush-bell #panel")).to_be_hidden()
+    expect(page.locator("livepush-bell button[part=button]")).to_be_focused()
+
+
+def test_without_scripts_the_inbox_is_a_plain_page(reader: Reader) -> None:
+    for number in range(23):
+        reader.notify(f"n{number}", category="talk")
+    page = reader.visit("/livepush/inbox/", java_script_enabled=False)
+    shown = page.locator("livepush-list li")
+    expect(shown).to_have_count(20)
+    page.click("livepush-list [data-f=older]")
+    expect(shown).to_have_count(3)
+    page.click("livepush-list [data-f=unread]")
+    shown.first.locator("[data-f=read]").click()
+    expect(shown.first).to_contain_text("n21")
+    page.click("livepush-list [data-f=all]")
+    shown.first.hover()
+    shown.first.locator("[data-f=archive]").click()
+    expect(shown.first).to_contain_text("n21")
+    page.click("livepush-list [data-f=undo]")
+    expect(shown.first).to_contain_text("n22")
+    page.click("livepush-list [data-f=archive-all]")
+    expect(page.locator("livepush-list .empty")).to_be_visible()
+    page.click("livepush-list [data-f=archived]")
+    expect(shown).to_have_count(20)
+
+
+def test_without_scripts_the_bell_leads_to_the_inbox(reader: Reader) -> None:
+    reader.notify("There")
+    page = reader.visit(java_script_enabled=False)
+    expect(badge(page).locator("b")).to_have_text("1")
+    page.click("livepush-bell button")
+    page.click("text=Open the inbox")
+    expect(page.locator("livepush-list li")).to_have_count(1)
+
+
+def test_the_list_as_a_page_is_live_and_marks_what_is_seen(reader: Reader) -> None:
+    reader.notify("One")
+    page = reader.open("/livepush/inbox/")
+    titles(page, "One", within="livepush-list")
+    reader.notify("Two")
+    titles(page, "Two", "One", within="livepush-list")
+    page.wait_for_function("async () => !(await (await fetch('/livepush/inbox/counts/')).json()).unseen", polling=100)
+    press(page, "archive", 0, within="livepush-list")
+    titles(page, "One", within="livepush-list")
+
+
+def test_a_bell_that_a_script_puts_into_the_page_works(reader: Reader) -> None:
+    page = reader.open()
+    page.evaluate(
+        """async () => {
+            const request = new XMLHttpRequest();
+            request.open("GET", location.href);
+            request.responseType = "document";
+            await new Promise((resolve) => { request.onload = resolve; request.send(); });
+            document.querySelector("livepush-bell").replaceWith(request.response.querySelector("livepush-bell"));
+        }"""
+    )
+    reader.notify("One")
+    has_badge(page, "1")
+    open_panel(page)
+    titles(page, "One")
+
+
+def test_nobody_who_is_not_logged_in_gets_a_bell(site: Site, browser: Browser) -> None:
+    page = browser.new_page()
+    said = complaints(page)
+    page.goto(f"{site.server.url}/bell/")
+    expect(page.locator("h1")).to_have_text("Shop")
+    expect(page.locator("livepush-bell, livepush-toasts, script")).to_have_count(0)
+    assert said == []
+    page.close()
+
+
+def test_the_panel_stays_in_the_page_in_both_directions(reader: Reader) -> None:
+    reader.notify("One")
+    for query in ("", "?dir=rtl"):
+        for width in (1000, 360):
+            page = reader.open(f"/bell/{query}", viewport={"width": width, "height": 640})
+            open_panel(page)
+            box = page.locator("livepush-bell #panel").bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# Accessibility
+
+
+def audit(page: Page, where: str) -> list[str]:
+    """Return what axe finds wrong with a page."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(({violations}) => violations)")
+    return [f"{where}: {each['id']} {[node['target'] for node in each['nodes']]}" for each in found]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(new_reader, scheme: str) -> None:
+    reader = new_reader()
+    page = reader.context(color_scheme=scheme).new_page()
+    page.goto(reader.site.server.url + "/bell/?dir=ltr")
+    page.evaluate("document.documentElement.style.colorScheme = 'light dark'")
+    is_open(page)
+    found = audit(page, "closed")
+    for level in ("info", "success", "warning", "error"):
+        reader.notify(f"A {level}", body="More of it", level=level, url="/live/", actor="Cleo", category="talk")
+    expect(toasts(page)).to_have_count(3)
+    found += audit(page, "toasts")
+    open_panel(page)
+    expect(entries(page)).to_have_count(4)
+    found += audit(page, "panel")
+    press(page, "archive", 0)
+    expect(page.locator("livepush-bell [data-f=undo]")).to_be_visible()
+    found += audit(page, "undo")
+    press(page, "unread")
+    press(page, "read-all")
+    expect(page.locator("livepush-bell .empty")).to_be_visible()
+    found += audit(page, "empty")
+    page.route("**/livepush/inbox/?tab*", lambda route: route.abort())
+    press(page, "all")
+    expect(page.locator("livepush-bell .error")).to_be_visible()
+    found += audit(page, "error")
+    page.unroute("**/livepush/inbox/?tab*")
+    page.goto(reader.site.server.url + "/livepush/inbox/")
+    found += audit(page, "page")
+    assert found == []

@@ -71,6 +71,10 @@ bench-quick: $(VENV)/.installed ## measure livepush and three peers with 1,000 c
 bench-client: $(VENV)/.installed system ## measure the client in Chromium: hello, events to eight tabs, a new leader
 	@$(RUN) -m benchmarks.client
 
+.PHONY: bench-inbox
+bench-inbox: $(VENV)/.installed ## measure the inbox of 100,000 among a million users, in ten minutes; QUICK=1, PLANS=1
+	@$(RUN) -W ignore -m benchmarks.inbox $(if $(QUICK),--quick) $(if $(PLANS),--plans)
+
 .PHONY: reliability
 reliability: $(VENV)/.installed system ## inject every fault at full size, for hours; ONLY=storm runs one scenario
 	@$(RUN) scripts/reliability.py $(if $(ONLY),-k $(ONLY))

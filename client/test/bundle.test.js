@@ -9,6 +9,8 @@ import { event, fake } from "./helpers.js";
 
 const BUNDLE = new URL("../../livepush/static/livepush/livepush.js", import.meta.url);
 
+const INBOX = new URL("../../livepush/static/livepush/inbox.js", import.meta.url);
+
 const API = "add cut groups on pause position refused remove role scan start state stop transport use wake".split(
   " ",
 );
@@ -26,6 +28,17 @@ test("the bundle is small, and free of what a strict policy for content or trust
   assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|\bFunction\(|import\(/);
   assert.ok(source.startsWith("/*! livepush "));
   assert.ok(source.endsWith("//# sourceMappingURL=livepush.js.map\n"));
+});
+
+test("the client and the inbox's elements are small together, and as free of what a strict policy forbids", () => {
+  const source = readFileSync(INBOX, "utf8");
+  const size = gzipSync(source, { level: 9 }).length;
+  assert.ok(size <= 8000, `${size} bytes`);
+  const told = readFileSync(new URL("../../docs/inbox.md", import.meta.url), "utf8");
+  assert.match(told, new RegExp(`\\b${size.toLocaleString("en")} bytes`));
+  assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|\bFunction\(|import\(/);
+  assert.ok(source.startsWith("/*! livepush "));
+  assert.ok(source.endsWith("//# sourceMappingURL=inbox.js.map\n"));
 });
 
 test("the bundle gives a page its client, which receives what a server sends", async (t) => {

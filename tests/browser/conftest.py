@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.chromium import chromium
+from tests.browser.demo import Demo, Visit, running, visitors
 from tests.browser.site import Site
 from tests.servers import processes
 from tests.servers.fresh import Databases
@@ -40,3 +41,18 @@ def browser() -> Iterator[Browser]:
 def group() -> str:
     """A group of the test's own, readable by anyone."""
     return f"room:{next(_numbers)}"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    with running(tmp_path_factory.mktemp("demo")) as found:
+        yield found
+        assert found.interrupt() == 0
+        assert "Traceback" not in found.printed(), found.printed()
+
+
+@pytest.fixture
+def visitor(demo: Demo, browser: Browser) -> Iterator[Callable[[], Visit]]:
+    """Makes visitors with cookies of their own, who open pages of the demo; no console may say a thing."""
+    with visitors(demo, browser) as found:
+        yield found

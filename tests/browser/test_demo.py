@@ -2,149 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
 import socket
 import subprocess
-import sys
-import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.chromium import complaints
+from tests.browser.demo import PATIENCE, Demo, Visit, command, log_in, running
 from tests.docs_blocks import ROOT
-from tests.servers.processes import free_port
 
-READY_WITHIN = 30.0
-PATIENCE = 20_000
 NAMES = {"sse": "SSE", "websocket": "WebSocket", "longpoll": "Long poll", "poll": "Poll"}
-NOTE_MOVEMENTS = """
-    window.moved = [];
-    document.addEventListener("livepush:event", ({ detail: { type, data } }) => {
-        if (type === "parcel.created" || type === "parcel.updated") moved.push(data.movement);
-    });
-"""
 PLACES = """(root) => Object.fromEntries([...root.querySelectorAll(".card")].map(
     (card) => [card.dataset.code, card.closest("[data-status]").dataset.status]))"""
-Visit = Callable[[str], Page]
-
-
-def command(port: int | str) -> list[str]:
-    return [sys.executable, "-m", "demo_project", str(port)]
-
-
-def heed_ctrl_c() -> None:
-    """Undo what a shell does to its background jobs: a terminal's foreground process heeds SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-class Demo:
-    """The demo's process, as its own process group, as a terminal would have it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        env = {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.browser.demo_settings",
-            "DEMO_DATABASE": str(folder / "demo.sqlite3"),
-        }
-        self._process = subprocess.Popen(
-            command(self.port), cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            preexec_fn=heed_ctrl_c,
-        )  # fmt: skip
-        self._lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def printed(self) -> str:
-        return "".join(self._lines)
-
-    def wait(self) -> None:
-        """Wait until it says that it is open."""
-        end = time.monotonic() + READY_WITHIN
-        while not self.printed().endswith("Ctrl-C stops the demo.\n\n"):
-            assert self._process.poll() is None, self.printed()
-            assert time.monotonic() < end, self.printed()
-            time.sleep(0.05)
-
-    def interrupt(self) -> int:
-        """Press Ctrl-C, which the terminal hands to the whole group; return the exit code once nobody can print."""
-        os.killpg(self._process.pid, signal.SIGINT)
-        code = self._process.wait(10)
-        self._reader.join(10)
-        assert not self._reader.is_alive(), "a process of the demo goes on"
-        return code
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
-        self._reader.join(10)
-
-    def _read(self) -> None:
-        with self._process.stdout as lines:
-            self._lines.extend(lines)
-
-
-@contextlib.contextmanager
-def running(folder: Path) -> Iterator[Demo]:
-    found = Demo(folder)
-    try:
-        found.wait()
-        yield found
-    finally:
-        found.kill()
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    with running(tmp_path_factory.mktemp("demo")) as found:
-        yield found
-        assert found.interrupt() == 0
-        assert "Traceback" not in found.printed(), found.printed()
-
-
-@pytest.fixture
-def visitor(demo: Demo, browser: Browser) -> Iterator[Callable[[], Visit]]:
-    """Makes visitors with cookies of their own, who open pages of the demo; no console may say a thing."""
-    contexts = []
-    said: list[list[str]] = []
-
-    def visitor() -> Visit:
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
-        context.set_default_timeout(PATIENCE)
-        context.add_init_script(NOTE_MOVEMENTS)
-        contexts.append(context)
-
-        def visit(path: str) -> Page:
-            page = context.new_page()
-            said.append(complaints(page))
-            page.goto(demo.url + path)
-            return page
-
-        return visit
-
-    yield visitor
-    for context in contexts:
-        context.close()
-    assert [line for lines in said for line in lines] == []
-
-
-def log_in(visit: Visit, name: str) -> Page:
-    """Press the login page's button for a user; return the page that follows."""
-    page = visit("/login/")
-    page.click(f"text=Log in as {name}")
-    expect(page.locator(".who-name")).to_contain_text(name)
-    return page
 
 
 def is_live(page: Page, transport: str = "sse") -> None:

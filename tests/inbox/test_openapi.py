@@ -76,7 +76,7 @@ def login(transactional_db: None, client: Client) -> dict[str, Any]:
     for number in range(12):
         livepush.notify(
             [user, livepush.everyone][number % 2], f"Title {number}", category="xy"[number % 2],
-            actor=user, target="A thing", data={"number": number}, collapse="same" * (number > 8),
+            actor=user, target="A thing" * (number % 3), data={"number": number}, collapse="same" * (number > 8),
         )  # fmt: skip
     client.force_login(user)
     return {

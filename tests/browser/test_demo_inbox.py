@@ -1,0 +1,102 @@
+"""The demo's bell: what the shop notifies its customers of, and what the staff announces to all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.demo import PATIENCE, Visit, log_in
+from tests.browser.site import is_open
+from tests.browser.test_inbox import audit
+
+SAME = """async (name) => {
+    const counts = await (await fetch("/livepush/inbox/counts/", {cache: "no-store"})).json();
+    const badge = document.querySelector("livepush-bell").shadowRoot.querySelector("livepush-badge");
+    return counts.unseen === (badge.hidden ? 0 : Number(badge.querySelector("b").textContent));
+}"""
+
+
+def bell(page: Page):
+    return page.locator("livepush-bell")
+
+
+def shows(page: Page, title: str):
+    return bell(page).locator("[part~=entry]", has_text=title)
+
+
+def test_two_users_three_tabs_and_two_browsers_agree(visitor: Callable[[], Visit]) -> None:
+    customer, elsewhere, staff = visitor(), visitor(), visitor()
+    orders, away, board = log_in(customer, "demo"), log_in(elsewhere, "demo"), log_in(staff, "admin")
+    tabs = [orders, customer("/"), customer("/livepush/inbox/"), away]
+    for page in (*tabs, board):
+        is_open(page)
+    tabs[2].close()  # it looks at the list, and so sees everything
+
+    board.fill("#announce-title", "Snow in the north")
+    board.click("text=Announce")
+    tabs = [orders, tabs[1], away]
+    for page in (*tabs, board):
+        expect(bell(page).locator("livepush-badge")).to_be_visible()
+    for page in tabs:
+        page.wait_for_function(SAME, polling=100)
+    bell(orders).locator("button[part=button]").click()
+    expect(shows(orders, "Snow in the north")).to_be_visible()
+    for page in tabs:
+        expect(bell(page).locator("livepush-badge")).to_be_hidden(timeout=PATIENCE)
+    expect(bell(board).locator("livepush-badge b")).to_have_text("1")
+
+    shows(orders, "Snow in the north").hover()
+    shows(orders, "Snow in the north").locator("[data-f=archive]").click()
+    bell(away).locator("button[part=button]").click()
+    expect(bell(away).locator("[part~=entry]").first).to_be_visible()
+    expect(shows(away, "Snow in the north")).to_have_count(0)
+    bell(orders).locator("[data-f=undo]").click()
+    expect(shows(away, "Snow in the north")).to_have_count(1)
+
+
+def test_a_parcel_that_moves_tells_its_customer_in_one_entry(visitor: Callable[[], Visit]) -> None:
+    orders, board = log_in(visitor(), "demo"), log_in(visitor(), "admin")
+    orders.click("text=Order something")
+    code = orders.locator(".order[data-status=ordered]").first.get_attribute("data-code")
+    bell(orders).locator("button[part=button]").click()
+    board.goto(board.url.rpartition("/")[0] + f"/parcels/{code}/")
+    for status in ("is packed", "is on its way", "is out for delivery", "was delivered"):
+        board.click("text=Advance")
+        expect(shows(orders, code)).to_contain_text(status, timeout=PATIENCE)
+        expect(shows(orders, code)).to_have_count(1)
+    expect(shows(orders, code)).to_have_attribute("data-level", "success")
+    shows(orders, code).locator("[data-f=title]").click()
+    orders.wait_for_url(f"**/parcels/{code}/")
+
+
+def test_the_bell_speaks_the_visitors_language_and_right_to_left(visitor: Callable[[], Visit]) -> None:
+    page = log_in(visitor(), "demo")
+    for language, heading in (("Deutsch", "Benachrichtigungen"), ("العربيّة", "الإشعارات")):
+        page.click(f"text={language}")
+        is_open(page)
+        bell(page).locator("button[part=button]").click()
+        expect(bell(page).locator("[part=heading]")).to_have_text(heading)
+        page.keyboard.press("Escape")
+    expect(page.locator("html")).to_have_attribute("dir", "rtl")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.click("text=English")
+
+
+def test_axe_finds_nothing_in_the_demo(visitor: Callable[[], Visit]) -> None:
+    staff, customer = visitor(), visitor()
+    board, orders = log_in(staff, "admin"), log_in(customer, "demo")
+    board.fill("#announce-title", "Hello")
+    board.click("text=Announce")
+    expect(orders.locator("livepush-toasts [part=toast]", has_text="Hello")).to_be_visible()
+    found = []
+    for name, page in (("board", board), ("orders", orders)):
+        bell(page).locator("button[part=button]").click()
+        expect(shows(page, "Hello")).to_be_visible()
+        found += audit(page, name)
+    inbox = customer("/livepush/inbox/")
+    found += audit(inbox, "inbox")
+    assert found == []
+    forget = re.compile("Applying inline style|inline style violates")  # axe's own measuring
+    visitor.said[:] = [[line for line in lines if not forget.search(line)] for lines in visitor.said]

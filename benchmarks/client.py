@@ -1,7 +1,9 @@
-"""The client in Chromium: from script to hello, from event to page in eight tabs, and how soon another tab takes over.
+"""The client in Chromium: from script to hello, from event to page in eight tabs, and how soon another tab takes over;
+how soon the badges of five tabs and a second browser agree.
 
-``make bench-client`` prints the table of ``docs/client.md``. Everything runs on one machine over loopback: uvicorn,
-PostgreSQL, Valkey, a publisher of its own process, and a Chromium whose tabs wake and sleep as a user's do.
+``make bench-client`` prints the tables of ``docs/client.md`` and ``docs/inbox.md``. Everything runs on one machine over
+loopback: uvicorn, PostgreSQL, Valkey, a publisher of its own process, and a Chromium whose tabs wake and sleep as a
+user's do.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from tests.servers.processes import Publisher
 TABS = 8
 ROUNDS = 7
 EVENTS = 200
+AGREEMENTS = 40
 RATE = 20
 """Events a second."""
 NOTE = """
@@ -38,6 +41,17 @@ NOTE = """
         if (detail.state !== "open") return;
         hello ||= performance.now();
         if (livepush.role === "leader") led ||= now();
+    });
+"""
+BADGES = """
+    const now = () => performance.timeOrigin + performance.now();
+    const bell = () => document.querySelector("livepush-bell").shadowRoot;
+    Object.assign(window, { shown: 0, gone: 0 });
+    document.addEventListener("livepush:inbox", ({ detail: { unseen } }) => {
+        const badge = bell().querySelector("livepush-badge");
+        if (badge.hidden !== !unseen) throw new Error("the badge does not show it");
+        if (unseen) shown ||= now();
+        else if (shown) gone ||= now();
     });
 """
 START = "performance.getEntriesByType('resource').find(({ name }) => name.endsWith('livepush.js')).responseEnd"
@@ -56,11 +70,13 @@ def main() -> None:
         publisher = stack.enter_context(processes.publisher(database, **env))
         server = stack.enter_context(processes.server("uvicorn", database, env=env))
         browser = stack.enter_context(devtools(folder / "profile"))
+        other = stack.enter_context(devtools(folder / "other"))
         print("| what | median | worst |\n|---|---|---|")
         measured = (
             hellos(browser, server.url),
             delays(browser, server.url, publisher),
             takeovers(browser, server.url),
+            agreements(browser, other, server.url, publisher),
         )
         for name, found in itertools.chain(*measured):
             print(f"| {name} | {statistics.median(found):.0f} ms | {max(found):.0f} ms |", flush=True)
@@ -131,6 +147,39 @@ def takeovers(browser: Devtools, url: str) -> Iterator[tuple[str, list[float]]]:
                 lose(found[0])
                 times.append(next_leader(found[1:]) - begin)
         yield f"another tab takes over when the first {name}", times
+
+
+def agreements(browser: Devtools, other: Devtools, url: str, publisher: Publisher) -> Iterator[tuple[str, list[float]]]:
+    """Measure from a click on the bell, in one of five tabs, until no badge shows a count, in two browsers."""
+    name, _, value = publisher.session("ann").partition("=")
+    found = []
+    for each, count in ((browser, 5), (other, 1)):
+        each.call("Storage.setCookies", cookies=[{"name": name, "value": value, "url": url}])
+        found += [each.tab(f"{url}/bell/", BADGES) for _ in range(count)]
+    for tab in found:
+        tab.until("window.livepush?.state === 'open'")
+    clicked, *others = found[4], *found[:4], found[5]
+    came, own, here, there = [], [], [], []
+    for number in range(AGREEMENTS):
+        for tab in found:
+            tab.evaluate("void Object.assign(window, { shown: 0, gone: 0 })")
+        begin = time.time() * 1000
+        publisher.do("notify", to="ann", title=f"Number {number}")
+        for tab in found:
+            tab.until("shown")
+            came.append(tab.evaluate("shown") - begin)
+        click = clicked.evaluate("(() => { const at = now(); bell().querySelector('button').click(); return at; })()")
+        for tab in found:
+            tab.until("gone")
+        own.append(clicked.evaluate("gone") - click)
+        times = [tab.evaluate("gone") - click for tab in others]
+        here += times[:-1]
+        there.append(times[-1])
+        clicked.evaluate("bell().querySelector('#panel').hidePopover()")
+    yield "from `notify` to the badge, in five tabs and a second browser", came
+    yield "from a click on the bell to its own badge: the list is fetched and shown, then it is seen", own
+    yield "the same, to the badge in the four other tabs", here
+    yield "the same, to the badge in the second browser", there
 
 
 def next_leader(found: list[Tab]) -> float:

@@ -70,12 +70,12 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register("livepush")
 def check_rules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Rules of the project's own, without which nothing but ``user:<pk>`` can be read."""
-    if len(rules) > 1:
+    """Rules of the project's own, without which nothing but ``user:<pk>`` and the inbox can be read."""
+    if any(not rule.function.__module__.startswith("livepush.") for rule in rules):
         return []
     return [
         Warning(
-            "No rule admits anyone to any group but user:<pk>.",
+            "No rule admits anyone to any group but user:<pk> and the inbox's.",
             hint="Add a function with @livepush.group('…') to the live.py of an app in INSTALLED_APPS.",
             id="livepush.W007",
         )

@@ -73,10 +73,6 @@ class Parcel(models.Model):
     def __str__(self) -> str:
         return f"{self.code} to {self.city}"
 
-    def get_absolute_url(self) -> str:
-        """Return the address of its page."""
-        return reverse("parcel", args=[self.code])
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save, and write a change of status into the book in the same transaction."""
         with transaction.atomic():
@@ -89,6 +85,10 @@ class Parcel(models.Model):
                 Movement.objects.create(
                     number=self.movement, parcel=self, customer_id=self.customer_id, status=self.status
                 )
+
+    def get_absolute_url(self) -> str:
+        """Return the address of its page."""
+        return reverse("parcel", args=[self.code])
 
     def advance(self) -> bool:
         """Move on to the next status; return whether there was one."""

@@ -17,7 +17,7 @@ from livepush.exceptions import InvalidNotification
 from livepush.inbox import kinds
 from livepush.inbox.links import is_safe
 from livepush.inbox.models import Level
-from livepush.inbox.recipients import Recipients, audiences_of
+from livepush.inbox.recipients import Recipients, audiences_of, everyone
 
 TYPE = "inbox.notification"
 """The type of the event that a notification travels as."""
@@ -53,6 +53,8 @@ def notify(
     errors. A queryset that is empty notifies nobody.
     """
     names = list(dict.fromkeys(audiences_of(recipients)))
+    if everyone in names:
+        names = [everyone]
     content = _content(title, body, url, icon, level, category, actor, target, collapse, data)
     using = get_settings().DATABASE
     if len(names) <= CHUNK:

@@ -91,6 +91,11 @@ def test_a_queryset_of_many_is_sent_in_parts_and_all_or_none(using, ann, reader,
     assert not Event.objects.using(using).filter(data__contains="None").exists()
 
 
+def test_everyone_makes_up_for_all_others(using, ann, reader):
+    livepush.notify([ann, livepush.everyone, "order:7"], "All")
+    assert reader(ann).titles() == ["All"]
+
+
 def test_an_empty_queryset_notifies_nobody(using):
     livepush.notify(User.objects.none(), "Nobody")
     assert not Event.objects.using(using).exists()

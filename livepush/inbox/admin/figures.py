@@ -1,0 +1,125 @@
+"""How many have a notification, and who has seen, read and archived it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connections, models
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Cast
+
+from livepush.conf import get_settings
+from livepush.inbox import kinds
+from livepush.inbox.admin.audiences import AUTH, OF, USER, primary_key, recipient_of
+from livepush.inbox.models import MAX_READER_LENGTH, InboxState, Membership, Notification, NotificationState
+from livepush.inbox.reading import MOST, Entry, Inbox
+from livepush.inbox.recipients import everyone
+from livepush.wire import LARGEST_NUMBER, Position
+
+RECENT = 1_000
+"""How many of the newest notifications are looked through for categories to filter by."""
+
+
+def size(audience: str, sent: Notification | None = None) -> int:
+    """Count whom an audience means: now, or those who have a notification in their inbox."""
+    if audience.startswith(USER):
+        return int(recipient_of(audience) is not None)
+    members, late = _members(audience, sent.position if sent else LARGEST_NUMBER)
+    return members.count() if audience.startswith(OF) else max(0, _users(audience, sent).count() - late.count())
+
+
+def _members(audience: str, position: int) -> tuple[QuerySet[Membership], QuerySet[Membership]]:
+    """Return who had joined when something was notified, and who joined later."""
+    rows = Membership.objects.using(get_settings().DATABASE).filter(group=audience)
+    return rows.filter(joined__lt=position), rows.filter(joined__gte=position)
+
+
+def _users(audience: str, sent: Notification | None) -> QuerySet[Any]:
+    """Return the users of an auth group, or all who could log in when a notification was sent to everyone."""
+    model = get_user_model()
+    users: QuerySet[Any] = model._default_manager.all()
+    fields = {field.name: field for field in model._meta.fields}
+    if isinstance(fields.get("is_active"), models.BooleanField):
+        users = users.filter(is_active=True)
+    if audience.startswith(AUTH):
+        return users.filter(groups=audience.removeprefix(AUTH)) if hasattr(model, "groups") else users.none()
+    if sent and isinstance(fields.get("date_joined"), models.DateTimeField):
+        users = users.filter(date_joined__lte=sent.created)
+    return users
+
+
+def _readers(sent: Notification) -> Any:
+    """Return the readers who have a notification in the inbox; ``None`` where the database can't tell."""
+    if sent.group.startswith(USER):
+        return [sent.group.removeprefix(USER)]
+    members, late = _members(sent.group, sent.position)
+    if sent.group.startswith(OF):
+        return members.values("reader")
+    users = _users(sent.group, sent)
+    if not _can_join(users):
+        return None
+    readers = users.annotate(livepush_reader=Cast("pk", models.CharField(max_length=MAX_READER_LENGTH)))
+    return readers.exclude(livepush_reader__in=late.values("reader")).order_by().values("livepush_reader")
+
+
+def _can_join(users: QuerySet[Any]) -> bool:
+    """Return whether users are in the inbox's database, which writes their keys as ``str()`` does."""
+    using, key = get_settings().DATABASE, primary_key(users.model)
+    native = isinstance(key, models.UUIDField) and connections[using].features.has_native_uuid_field
+    return users.db == using and (native or isinstance(key, models.IntegerField | models.CharField))
+
+
+def _marked(sent: Notification, name: str) -> QuerySet[InboxState]:
+    """Return the states of those who have read, or archived, a notification, of whichever audience they are.
+
+    Who has an exception has marks too.
+    """
+    using = get_settings().DATABASE
+    own = NotificationState.objects.using(using).filter(position=sent.position).values("reader")
+    passed = Q(**{f"{name}__gte": sent.position}) & ~Q(reader__in=own.filter(**{name: False}))
+    return InboxState.objects.using(using).filter(passed | Q(reader__in=own.filter(**{name: True})))
+
+
+def how_many(sent: Notification, name: str) -> int | None:
+    """Count those who have a notification and ``read`` or ``archived`` it; ``None`` where the database can't tell."""
+    readers = _readers(sent)
+    return None if readers is None else _marked(sent, name).filter(reader__in=readers).count()
+
+
+def reads_of(rows: Iterable[Notification]) -> dict[int, str]:
+    """Return how many have read each notification, by primary key, in one query; 99+ stands for more.
+
+    Of one to everyone, who came later and marked everything is counted too: to leave them out takes all users.
+    """
+    connection = connections[get_settings().DATABASE]
+    parts: list[str] = []
+    params: list[Any] = []
+    for row in rows:
+        found, readers = _marked(row, "read"), None if row.group == everyone else _readers(row)
+        if readers is not None:
+            found = found.filter(reader__in=readers)
+        elif row.group != everyone:
+            continue
+        sql, values = found.order_by().values("reader")[:MOST].query.get_compiler(connection=connection).as_sql()
+        parts.append(f"SELECT {int(row.pk)}, COUNT(*) FROM ({sql}) AS e{len(parts)}")  # noqa: S608
+        params += values
+    if not parts:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(parts), params)
+        return {pk: str(count) if count < MOST else f"{MOST - 1}+" for pk, count in cursor.fetchall()}
+
+
+def entry_of(sent: Notification) -> Entry | None:
+    """Return a single user's notification as the user has it; ``None`` where the user is gone."""
+    user = recipient_of(sent.group)
+    found = Inbox(user, position=Position("", sent.position)).entries([sent.position]) if user else []
+    return next(iter(found), None)
+
+
+def categories() -> set[str]:
+    """Return the categories of the registered kinds and of what was notified lately."""
+    newest = Notification.objects.using(get_settings().DATABASE).order_by("-position")[:RECENT]
+    return {kind.category for kind in kinds.registry.values()} | set(newest.values_list("category", flat=True))

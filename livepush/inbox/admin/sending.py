@@ -1,0 +1,196 @@
+"""The pages to compose, preview, send and resend: what is sent is what a preview showed, and it is sent once."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin import helpers
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.csrf import csrf_protect
+
+from livepush.inbox import kinds
+from livepush.inbox.admin.audiences import names_of, recipient_of
+from livepush.inbox.admin.composing import ComposeForm, composed_from
+from livepush.inbox.admin.figures import size
+from livepush.inbox.admin.lists import InboxAdmin
+from livepush.inbox.models import Notification
+from livepush.inbox.notifying import notify
+from livepush.inbox.recipients import Recipients
+
+logger = logging.getLogger("livepush")
+
+TOKENS = "livepush_compose"
+"""Where a session keeps the tokens of previews, each with whether it is unspent: a second click on Send sends nothing."""
+MOST_TOKENS = 20
+MOST_NAMES = 20
+"""How many of many recipients a preview names."""
+
+
+class SendingAdmin(InboxAdmin):
+    """Who may add notifications may compose them; who may view them as well may resend them."""
+
+    add_form_template = "admin/livepush/notification/compose.html"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("livepush.add_notification"))
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the usual pages, and the one to resend."""
+        resend = self.admin_site.admin_view(self.resend_view)
+        return [path("<path:object_id>/resend/", resend, name="livepush_notification_resend"), *super().get_urls()]
+
+    @method_decorator(csrf_protect)
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Let a notification be composed, show it as a reader will see it, and send it."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            pk = request.GET.get("resend")
+            row = self.get_object(request, pk) if pk and self.has_view_permission(request) else None
+            return self._compose(request, ComposeForm(initial=composed_from(row) if row else None))
+        form = ComposeForm(request.POST)
+        if not form.is_valid() or "_edit" in request.POST:
+            return self._compose(request, form)
+        return self._preview_or_send(request, Notification(**form.content), form.audiences, form.send, form)
+
+    @method_decorator(csrf_protect)
+    def resend_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show what a notification of a kind would be now, and send it again; any other is composed anew."""
+        if not (self.has_add_permission(request) and self.has_view_permission(request)):
+            raise PermissionDenied
+        row = self.get_object(request, object_id)
+        if row is None:
+            self.message_user(request, _("There is no such notification any more."), messages.WARNING)
+            return self._back(request)
+        if row.key not in kinds.registry:
+            return HttpResponseRedirect(f"{self._url('add')}?resend={row.pk}")
+        recipient = recipient_of(row.group)
+        if recipient is None:
+            self.message_user(request, _("It can't be sent again: its recipient is gone."), messages.ERROR)
+        if recipient is None or not self._send_again(request, row, []):  # to nobody: it is checked, no more
+            return HttpResponseRedirect(self._url("change", row.pk))
+        row.count += bool(row.collapse)  # for the preview: it is stored nowhere
+        return self._preview_or_send(request, row, [row.group], lambda: self._send_again(request, row, recipient))
+
+    def _send_again(self, request: HttpRequest, row: Notification, recipient: Recipients) -> bool:
+        """Send a notification of a registered kind with all that was sent along; return whether that went well."""
+        try:
+            context = kinds.context_of(row)
+            notify(
+                recipient,
+                type(kinds.registry[row.key]),
+                icon=row.icon,
+                level=row.level,
+                category=row.category,
+                actor=context.actor,
+                target=context.target,
+                collapse=row.collapse or "",
+                data=context.data,
+            )
+        except Exception as error:  # a kind is the project's code
+            logger.exception("A notification of the kind %r could not be sent again.", row.key)
+            self.message_user(request, _("It can't be sent again: %s") % error, messages.ERROR)
+            return False
+        return True
+
+    def _compose(self, request: HttpRequest, form: ComposeForm) -> HttpResponse:
+        any_form: Any = form  # the admin's helpers take more than models' forms
+        fields = helpers.AdminForm(any_form, form.fieldsets, {}, model_admin=self)
+        context = {
+            **self._context(request, _("Compose a notification")),
+            "adminform": fields,
+            "errors": helpers.AdminErrorList(any_form, []),
+            "media": self.media + fields.media,
+            "inline_admin_formsets": [],
+        }
+        return self.render_change_form(request, context, add=True)
+
+    def _preview_or_send(
+        self,
+        request: HttpRequest,
+        row: Notification,
+        audiences: Sequence[str],
+        send: Callable[[], bool],
+        form: ComposeForm | None = None,
+    ) -> HttpResponse:
+        """Show what a reader will see and who gets it; send what was shown once Send is pressed there."""
+        if "_send" not in request.POST:
+            return self._preview(request, row, audiences, form)
+        unspent = _spend(request)
+        if unspent is None:
+            text = _("The preview was too old: look at it again, and send it then.")
+            self.message_user(request, text, messages.WARNING)
+            return self._preview(request, row, audiences, form)
+        if not unspent:
+            self.message_user(request, _("It was sent already, and was not sent again."), messages.WARNING)
+        elif send():
+            self._say_sent(request, kinds.read(row).title, audiences)
+        elif form:
+            return self._compose(request, form)
+        return self._back(request)
+
+    def _preview(
+        self, request: HttpRequest, row: Notification, audiences: Sequence[str], form: ComposeForm | None
+    ) -> HttpResponse:
+        context = {
+            **self._context(request, _("Preview")),
+            "row": row,
+            "wording": kinds.read(row),
+            "names": list(names_of(audiences[:MOST_NAMES]).values()),
+            "more": max(0, len(audiences) - MOST_NAMES),
+            "readers": size(audiences[0]) if len(audiences) == 1 else len(audiences),
+            "rows": len(audiences),
+            "form": form,
+            "token": _new_token(request),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/livepush/notification/preview.html", context)
+
+    def _context(self, request: HttpRequest, title: Any) -> dict[str, Any]:
+        return {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.opts,
+            "has_view_permission": self.has_view_permission(request),
+        }
+
+    def _say_sent(self, request: HttpRequest, title: str, audiences: Sequence[str]) -> None:
+        """Say so, to the sender and in the admin's log."""
+        many = ngettext("%d user", "%d users", len(audiences)) % len(audiences)
+        to = many if len(audiences) > 1 else names_of(audiences)[audiences[0]]
+        self.log_addition(request, Notification(title=title), gettext("Sent to: %s") % to)
+        self.message_user(request, _("“%(title)s” was sent. To: %(to)s") % {"title": title, "to": to}, messages.SUCCESS)
+
+    def _back(self, request: HttpRequest) -> HttpResponse:
+        """Go to the list; who may not look at it, to the index."""
+        return self.response_post_save_add(request, None)
+
+    def _url(self, page: str, *args: Any) -> str:
+        return reverse(f"admin:livepush_notification_{page}", args=args, current_app=self.admin_site.name)
+
+
+def _new_token(request: HttpRequest) -> str:
+    token = secrets.token_urlsafe(16)
+    newest = list(request.session.get(TOKENS, {}).items())[1 - MOST_TOKENS :]
+    request.session[TOKENS] = {**dict(newest), token: True}
+    return token
+
+
+def _spend(request: HttpRequest) -> bool | None:
+    """Return whether the preview's token was unspent, ``None`` where the session has none; it is spent and saved now."""
+    tokens, token = request.session.get(TOKENS, {}), request.POST.get("token")
+    unspent: bool | None = tokens.get(token)
+    if unspent:
+        request.session[TOKENS] = {**tokens, token: False}
+        request.session.save()
+    return unspent

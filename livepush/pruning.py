@@ -34,12 +34,13 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
         now = timezone.now()
         ahead = ahead_of_database(connection, now)
         doomed = _old(using, floor, before - ahead, now - ahead + MISDATED, batch)
-        if doomed:
-            filed = filing.filed_up_to(using, doomed[-1])
-            doomed = [position for position in doomed if position <= filed]
+        filed = filing.filed_up_to(using, doomed[-1]) if doomed else 0
+        doomed = [position for position in doomed if position <= filed]
         if not doomed:
             return 0
         last = _end_of_send(using, doomed[-1])
+        if filing.filed_up_to(using, last) < last:
+            return 0
         LogFloor.objects.using(using).filter(pk=1).update(position=last)
         rows = Event.objects.using(using).filter(position__gt=floor, position__lte=last)
         rows._raw_delete(using)  # no signals, no cascade: one statement

@@ -54,6 +54,16 @@ FORBIDDEN = {
     ],
     "doctor/host.py": ["hub", "connection", "consumers", "runtime", "channels"],
     "doctor/site.py": ["models", "log", "layer", "publishing", "hub", "connection", "runtime", "django.db"],
+    "fields.py": ["log", "layer", "hub", "publishing", "consumers", "inbox"],
+    "inbox/models.py": ["log", "layer", "hub", "publishing", "consumers", "runtime", "inbox.filing", "inbox.reading"],
+    "inbox/links.py": ["models", "django", "log", "hub", "publishing"],
+    "inbox/kinds.py": ["log", "layer", "hub", "publishing", "consumers", "runtime", "inbox.filing", "inbox.reading"],
+    "inbox/recipients.py": ["layer", "hub", "consumers", "runtime", "inbox.filing", "inbox.reading", "inbox.notifying"],
+    "inbox/notifying.py": ["log", "layer", "hub", "consumers", "runtime", "inbox.filing", "inbox.reading"],
+    "inbox/filing.py": ["layer", "hub", "consumers", "runtime", "inbox.reading", "inbox.marking", "inbox.views"],
+    "inbox/reading.py": ["log", "layer", "hub", "publishing", "consumers", "runtime", "inbox.marking", "inbox.views"],
+    "inbox/marking.py": ["log", "layer", "hub", "consumers", "runtime", "inbox.views", "inbox.notifying"],
+    "inbox/views.py": ["log", "layer", "hub", "publishing", "consumers", "runtime"],
     "views.py": ["layer", "hub", "connection", "consumers", "runtime"],
 }
 STANDARD_LIBRARY_ONLY = ["wire.py", "doctor/web.py"]

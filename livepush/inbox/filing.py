@@ -41,15 +41,17 @@ out. Of a process that dies in that moment nobody hears it; the entry is there a
 def catch_up(using: str) -> Position:
     """File what waits; return up to which position the inbox is whole now.
 
-    Settles first, unless in a transaction, whose own events may be what waits; a ``TestCase``'s is the same as none.
+    Settles first. Writes nothing in a transaction of the caller's, which would hold locks until its end, and could be
+    rolled back; a ``TestCase``'s is the same as none.
     """
+    writes = not _in_real_transaction(using)
     state = log.state(using)
-    if state.waiting and not _in_real_transaction(using):
+    if state.waiting and writes:
         publishing.deliver(using)
         state = log.state(using)
     head = state.position
-    behind = _unfiled(using, head.number)
-    if behind is not None:
+    behind = _unfiled(using, head.number, writes)
+    if behind is not None and writes:
         file(using)
         behind = _unfiled(using, head.number)
     return head if behind is None else Position(head.epoch, behind)
@@ -58,10 +60,10 @@ def catch_up(using: str) -> Position:
 def file(using: str) -> None:
     """File what waits; stops where another process is at it, or after some passes."""
     for _ in range(PASSES):
-        filed = _file_batch(using)
+        filed, more = _file_batch(using)
         for notification in filed:
             notified.send_robust(Notification, notification=notification, using=using)
-        if len(filed) < BATCH:
+        if not more:
             return
 
 
@@ -120,32 +122,32 @@ def _events(using: str, after: int, upto: int | None = None) -> Any:
     return rows if upto is None else rows.filter(position__lte=upto)
 
 
-def _unfiled(using: str, head: int) -> int | None:
-    """Return up to where was filed, where a notification lies behind that; else ``None``."""
+def _unfiled(using: str, head: int, writes: bool = True) -> int | None:
+    """Return up to where was filed, where a notification lies behind that; else ``None``, and note a long way on."""
     filed = _head(using)
     if filed >= head:
         return None
     if _events(using, filed, head).filter(type=TYPE).order_by("position").exists():
         return filed
-    if head - filed > BEHIND:
+    if writes and head - filed > BEHIND:
         heads = InboxHead.objects.using(using)
         if not heads.filter(pk=1, position=filed).update(position=head):  # without the row, each look reads all the log
             heads.bulk_create([InboxHead(pk=1, position=head)], ignore_conflicts=True)
     return None
 
 
-def _file_batch(using: str) -> list[Notification]:
-    """File one batch; none where another process is at it."""
+def _file_batch(using: str) -> tuple[list[Notification], bool]:
+    """File one batch, none where another process is at it; return whether more may wait."""
     with databases.own_transaction(using):
         filed = _lock_head(using)
         if filed is None:
-            return []
+            return [], False
         events = list(_events(using, filed).filter(type=TYPE).order_by("position")[:BATCH])
         if not events:
-            return []
+            return [], False
         found = _entries(using, events)
         InboxHead.objects.using(using).filter(pk=1).update(position=events[-1].position)
-    return found
+    return found, len(events) == BATCH
 
 
 def _lock_head(using: str) -> int | None:

@@ -142,7 +142,7 @@ def read(notification: Notification) -> Wording:
     except Exception:
         logger.exception("The kind %r raised, so its notification is shown as it was sent.", notification.key)
         return stored
-    return found if is_safe(found.url) else Wording(found.title, found.body, notification.url)
+    return Wording(found.title.strip() or stored.title, found.body, found.url if is_safe(found.url) else stored.url)
 
 
 def context_of(notification: Notification) -> Context:

@@ -124,7 +124,7 @@ def _kind(title: Any) -> kinds.NotificationType | None:
     if isinstance(title, str | Promise):
         return None
     kind = kinds.registry.get(getattr(title, "key", ""))
-    if kind is None:
+    if kind is None or not isinstance(title, type) or not isinstance(kind, title):
         raise InvalidNotification(
             f"{title!r} is neither a text nor a registered kind: put @livepush.notification above its class."
         )

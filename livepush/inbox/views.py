@@ -73,7 +73,7 @@ def wants_page(request: HttpRequest) -> bool:
 def index(request: HttpRequest, user: Any) -> HttpResponse:
     """Show the inbox: a page, or to a script, which asks for none, the list alone."""
     inbox = Inbox(user)
-    context = shown(request, inbox, _page(request.GET, inbox))
+    context = shown(request, inbox, request.GET)
     return render(request, "livepush/inbox.html" if wants_page(request) else "livepush/inbox_list.html", context)
 
 
@@ -122,10 +122,9 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
     return HttpResponseRedirect(back, status=303)
 
 
-def shown(request: HttpRequest, inbox: Inbox, page: Page, counts: Counts | None = None) -> dict[str, Any]:
-    """Return what the list's template shows."""
-    asked = request.GET
-    tab, category = _tab(asked), asked.get("category", "")
+def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: Counts | None = None) -> dict[str, Any]:
+    """Return what the list's template shows of what is asked for."""
+    page, tab, category = _page(asked, inbox), _tab(asked), asked.get("category", "")
     categories = {kind.category for kind in kinds.registry.values()} | {
         entry.notification.category for entry in page.entries
     }
@@ -138,7 +137,7 @@ def shown(request: HttpRequest, inbox: Inbox, page: Page, counts: Counts | None 
         "next": page.next,
         "is_first": "before" not in asked,
         "undo": _undo(asked.get("undo", ""), inbox),
-        "back": request.get_full_path() if request.path == reverse("livepush:inbox") else reverse("livepush:inbox"),
+        "back": request.get_full_path(),
         "counts": counts or inbox.counts(),
     }
 

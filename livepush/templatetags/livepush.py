@@ -102,7 +102,7 @@ def _part(context: template.Context, name: str | None, icon: str = "") -> SafeSt
         return scripts
     told = {"counts": counts, "badge": f"{MOST - 1}+" if counts.unseen >= MOST else counts.unseen}
     if name == "livepush/list.html":
-        told |= views.shown(request, inbox, inbox.page(), counts)
+        told |= views.shown(request, inbox, {}, counts)
     return SafeString(render_to_string(name, told, request)) + scripts
 
 

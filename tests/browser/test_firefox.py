@@ -89,3 +89,27 @@ def test_a_page_that_one_goes_back_to_gets_what_came_since_it_was_made(
     found[0].until("livepush.role === 'follower' && livepush.state === 'open'")
     for tab in found:
         tab.close()
+
+
+def test_the_bell_counts_opens_and_agrees_in_two_tabs(site: Site, browser: Firefox) -> None:
+    name, _, value = site.elsewhere.session("fox").partition("=")
+    cookie = {"name": name, "value": {"type": "string", "value": value}, "domain": "127.0.0.1", "path": "/"}
+    browser.call("storage.setCookie", cookie=cookie)
+    found = [browser.tab(f"{site.server.url}/bell/") for _ in range(2)]
+    bell = "document.querySelector('livepush-bell').shadowRoot"
+    badge = f"{bell}.querySelector('livepush-badge')"
+    for tab in found:
+        tab.until("window.livepush?.state === 'open'")
+    site.elsewhere.do("notify", to="fox", title="Look")
+    for tab in found:
+        tab.until(f"!{badge}.hidden && {badge}.querySelector('b').textContent === '1'")
+    found[1].evaluate(f"{bell}.querySelector('button').click() ?? null")
+    found[1].until(f"{bell}.querySelector('[part~=title]')?.textContent === 'Unread: Look'")
+    for tab in found:
+        tab.until(f"{badge}.hidden")
+    found[1].evaluate(f"{bell}.querySelector('[data-f=archive]').click() ?? null")
+    found[1].until(f"{bell}.querySelector('.empty') !== null")
+    found[1].evaluate(f"{bell}.querySelector('[data-f=undo]').click() ?? null")
+    found[1].until(f"{bell}.querySelectorAll('li').length === 1")
+    for tab in found:
+        tab.close()

@@ -28,10 +28,6 @@ servers = pytest.mark.parametrize(
 )
 
 
-def bug(what):
-    return pytest.mark.xfail(reason=what, strict=True)
-
-
 @pytest.fixture
 def nobody_files(monkeypatch):
     """As if each process that sends died between settle and filing."""
@@ -164,9 +160,7 @@ def test_what_is_collapsed_is_unread_again_for_everyone_and_nothing_is_written_f
     assert states() == before
 
 
-@pytest.mark.parametrize(
-    "batch", [1, 2, pytest.param(3, marks=bug("file() takes a batch that was collapsed for the last")), 100]
-)
+@pytest.mark.parametrize("batch", [1, 2, 3, 100])
 def test_it_makes_no_difference_in_how_many_batches_it_is_filed(using, ann, nobody_files, monkeypatch, batch):
     monkeypatch.setattr(filing, "BATCH", batch)
     for number, (actor, collapse) in enumerate([("x", "a"), ("y", "b"), ("x", "a"), ("z", ""), ("w", "a"), ("y", "b")]):
@@ -357,7 +351,6 @@ def test_in_a_transaction_the_inbox_is_what_was_committed_before(using, ann, rea
     assert reader(ann).titles() == ["In it", "Before"]
 
 
-@bug("catch_up() files in the reader's transaction")
 def test_who_reads_in_a_transaction_that_fails_leaves_the_filing_to_others(using, ann, reader, nobody_files):
     livepush.notify(ann, "Hello")
     with heard(notified) as told:
@@ -369,7 +362,6 @@ def test_who_reads_in_a_transaction_that_fails_leaves_the_filing_to_others(using
 
 
 @servers
-@bug("catch_up() files in the reader's transaction")
 def test_who_reads_in_a_long_transaction_keeps_nobody_from_reading(using, ann, reader, nobody_files):
     livepush.notify(ann, "Hello")
     reader(ann).titles()
@@ -405,7 +397,6 @@ def test_the_log_keeps_what_another_process_is_still_filing(using, ann, reader, 
     assert pruning.prune(using, timezone.now() + SOON) == 2
 
 
-@bug("prune() deletes the rest of a send, filed or not")
 def test_the_log_keeps_what_is_not_filed_of_one_send(using, ann, ben, reader, nobody_files, monkeypatch):
     with monkeypatch.context() as dying:
         dying.setattr(filing, "BATCH", 1)

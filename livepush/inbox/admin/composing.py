@@ -102,7 +102,7 @@ class ComposeForm(forms.Form):
         for name in (To.ROLE, To.USERS, To.GROUP):
             if to and name not in self.errors and (name == to) != bool(self.cleaned_data.get(name)):
                 self.add_error(name, _("Say which.") if name == to else _("Leave this empty, or choose it above."))
-        if self.errors:
+        if to is None or self.errors:
             return
         self.recipient = recipients.everyone if to == To.EVERYONE else self.cleaned_data[to]
         try:

@@ -72,10 +72,7 @@ def _can_join(users: QuerySet[Any]) -> bool:
 
 
 def _marked(sent: Notification, name: str) -> QuerySet[InboxState]:
-    """Return the states of those who have read, or archived, a notification, of whichever audience they are.
-
-    Who has an exception has marks too.
-    """
+    """Return the states that say a notification is read, or archived, whoever has it. Exceptions come with marks."""
     using = get_settings().DATABASE
     own = NotificationState.objects.using(using).filter(position=sent.position).values("reader")
     passed = Q(**{f"{name}__gte": sent.position}) & ~Q(reader__in=own.filter(**{name: False}))
@@ -97,11 +94,12 @@ def reads_of(rows: Iterable[Notification]) -> dict[int, str]:
     parts: list[str] = []
     params: list[Any] = []
     for row in rows:
-        found, readers = _marked(row, "read"), None if row.group == everyone else _readers(row)
-        if readers is not None:
+        found = _marked(row, "read")
+        if row.group != everyone:
+            readers = _readers(row)
+            if readers is None:
+                continue
             found = found.filter(reader__in=readers)
-        elif row.group != everyone:
-            continue
         sql, values = found.order_by().values("reader")[:MOST].query.get_compiler(connection=connection).as_sql()
         parts.append(f"SELECT {int(row.pk)}, COUNT(*) FROM ({sql}) AS e{len(parts)}")  # noqa: S608
         params += values

@@ -35,6 +35,17 @@ def _done(name: str, label: Any) -> Any:
     return field
 
 
+def _done_by(name: str, label: Any) -> Any:
+    """Return a field: how many of its readers have done this with a notification."""
+
+    @admin.display(description=label)
+    def field(self: Any, row: Any) -> Any:
+        count = figures.how_many(row, name)
+        return _("Not known: the database of the inbox can't tell its readers.") if count is None else count
+
+    return field
+
+
 class NotificationAdmin(SendingAdmin):
     """What was notified, to whom, and who read it. Who may add notifications may compose and resend them."""
 
@@ -48,6 +59,8 @@ class NotificationAdmin(SendingAdmin):
     is_seen = _done("seen", _("seen"))
     is_read = _done("read", _("read"))
     is_archived = _done("archived", _("archived"))
+    read_by = _done_by("read", _("read by"))
+    archived_by = _done_by("archived", _("archived by"))
 
     def also_found(self, term: str) -> Q:
         """Find a user's notifications by the username too."""
@@ -125,20 +138,6 @@ class NotificationAdmin(SendingAdmin):
     def members(self, row: Notification) -> int:
         """Return how many have it."""
         return figures.size(row.group, row)
-
-    @admin.display(description=_("read by"))
-    def read_by(self, row: Notification) -> Any:
-        """Return how many have read it."""
-        return self._count(row, "read")
-
-    @admin.display(description=_("archived by"))
-    def archived_by(self, row: Notification) -> Any:
-        """Return how many have archived it."""
-        return self._count(row, "archived")
-
-    def _count(self, row: Notification, name: str) -> Any:
-        count = figures.how_many(row, name)
-        return _("Not known: the database of the inbox can't tell its readers.") if count is None else count
 
 
 class MembershipAdmin(InboxAdmin):

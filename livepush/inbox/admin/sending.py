@@ -30,7 +30,7 @@ from livepush.inbox.recipients import Recipients
 logger = logging.getLogger("livepush")
 
 TOKENS = "livepush_compose"
-"""Where a session keeps the tokens of previews, each with whether it is unspent: a second click on Send sends nothing."""
+"""Where a session keeps the tokens of previews, each with whether it is unspent: Send clicked twice sends once."""
 MOST_TOKENS = 20
 MOST_NAMES = 20
 """How many of many recipients a preview names."""
@@ -84,19 +84,11 @@ class SendingAdmin(InboxAdmin):
 
     def _send_again(self, request: HttpRequest, row: Notification, recipient: Recipients) -> bool:
         """Send a notification of a registered kind with all that was sent along; return whether that went well."""
+        said = {name: getattr(row, name) or "" for name in ("icon", "level", "category", "collapse")}
         try:
-            context = kinds.context_of(row)
-            notify(
-                recipient,
-                type(kinds.registry[row.key]),
-                icon=row.icon,
-                level=row.level,
-                category=row.category,
-                actor=context.actor,
-                target=context.target,
-                collapse=row.collapse or "",
-                data=context.data,
-            )
+            kept = kinds.context_of(row)
+            kind = type(kinds.registry[row.key])
+            notify(recipient, kind, actor=kept.actor, target=kept.target, data=kept.data, **said)
         except Exception as error:  # a kind is the project's code
             logger.exception("A notification of the kind %r could not be sent again.", row.key)
             self.message_user(request, _("It can't be sent again: %s") % error, messages.ERROR)
@@ -124,24 +116,18 @@ class SendingAdmin(InboxAdmin):
         form: ComposeForm | None = None,
     ) -> HttpResponse:
         """Show what a reader will see and who gets it; send what was shown once Send is pressed there."""
-        if "_send" not in request.POST:
-            return self._preview(request, row, audiences, form)
-        unspent = _spend(request)
-        if unspent is None:
+        if "_send" in request.POST:
+            unspent = _spend(request)
+            if unspent and send():
+                self._say_sent(request, kinds.read(row).title, audiences)
+            elif unspent and form:
+                return self._compose(request, form)
+            elif unspent is False:
+                self.message_user(request, _("It was sent already, and was not sent again."), messages.WARNING)
+            if unspent is not None:
+                return self._back(request)
             text = _("The preview was too old: look at it again, and send it then.")
             self.message_user(request, text, messages.WARNING)
-            return self._preview(request, row, audiences, form)
-        if not unspent:
-            self.message_user(request, _("It was sent already, and was not sent again."), messages.WARNING)
-        elif send():
-            self._say_sent(request, kinds.read(row).title, audiences)
-        elif form:
-            return self._compose(request, form)
-        return self._back(request)
-
-    def _preview(
-        self, request: HttpRequest, row: Notification, audiences: Sequence[str], form: ComposeForm | None
-    ) -> HttpResponse:
         context = {
             **self._context(request, _("Preview")),
             "row": row,
@@ -187,7 +173,7 @@ def _new_token(request: HttpRequest) -> str:
 
 
 def _spend(request: HttpRequest) -> bool | None:
-    """Return whether the preview's token was unspent, ``None`` where the session has none; it is spent and saved now."""
+    """Spend a preview's token for good; return whether it was unspent, ``None`` where the session has no such token."""
     tokens, token = request.session.get(TOKENS, {}), request.POST.get("token")
     unspent: bool | None = tokens.get(token)
     if unspent:

@@ -73,7 +73,7 @@ bench-client: $(VENV)/.installed system ## measure the client in Chromium: hello
 
 .PHONY: bench-inbox
 bench-inbox: $(VENV)/.installed ## measure the inbox of 100,000 among a million users, in ten minutes; QUICK=1, PLANS=1
-	@$(RUN) -W ignore -m benchmarks.inbox $(if $(QUICK),--quick) $(if $(PLANS),--plans)
+	@$(RUN) -m benchmarks.inbox $(if $(QUICK),--quick) $(if $(PLANS),--plans)
 
 .PHONY: reliability
 reliability: $(VENV)/.installed system ## inject every fault at full size, for hours; ONLY=storm runs one scenario

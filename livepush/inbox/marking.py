@@ -24,6 +24,8 @@ TYPE = "inbox.state"
 """The type of the event that a change travels as."""
 FEW, MANY = 200, 1000
 """How many entries that were read one by one lie behind the mark until it is moved past them; how many at once."""
+PASSES = 20
+"""How often a change moves the mark at the most."""
 
 marked = Signal()
 """Sent with ``reader``, ``action``, ``numbers`` (``None``: all) and ``upto`` when a change was committed."""
@@ -80,7 +82,10 @@ def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | Non
         change.do(action, entries, upto, version)
         if change.changed:
             if action not in (Action.UNDO, Action.SEEN):
-                change.tidy()
+                change.clear()
+                for _ in range(PASSES):
+                    if not change.tidy():
+                        break
                 change.do(action, entries, upto, version)
             change.save(action)
             _tell(inbox, action, entries, upto)
@@ -189,27 +194,31 @@ class _Change:
             setattr(self.state, name, value)
         self.state.save(using=self.inbox.using, force_update=True)
 
-    def tidy(self) -> None:
-        """Make exceptions few without changing what they mean, so that counting never has to pass by many.
-
-        Those that say what the marks say go. Where many were read one by one, the mark moves behind them, and the
-        fewer that were not read before it become the exceptions.
-        """
+    def clear(self) -> None:
+        """Forget what was worked out, and the exceptions that say what the marks say."""
         before, rows = self.before, self.rows
         self._from(before)
         rows.filter(read=True, archived=None, position__lte=before.read).delete()
         rows.filter(archived=True, position__lte=min(before.archived, before.read)).exclude(read=False).delete()
-        behind = rows.filter(read=True, position__gt=before.read).order_by("position")
+
+    def tidy(self) -> bool:
+        """Make exceptions fewer without changing what they mean, so that counting never has to pass by many.
+
+        Where many were read one by one, the mark moves behind them, and the fewer that were not read before it become
+        the exceptions. Returns whether it did: there may be more.
+        """
+        behind = self.rows.filter(read=True, position__gt=self.before.read).order_by("position")
         read = list(behind.values_list("position", flat=True)[:MANY])
         if len(read) <= FEW:
-            return
+            return False
         unread = self.inbox.unread_between(read[-1], len(read))
         if len(unread) == len(read):
-            return  # so many were not read that the first of them are soon found
+            return False  # so many were not read that the first of them are soon found
         said = self._said_of([*read, *unread])
         moved: dict[int, Said] = {number: (number in set(read), said[number][1]) for number in said}
-        self._from(before._replace(read=read[-1]))
+        self._from(self.before._replace(read=read[-1]))
         self._write(moved, self.marks)
+        return True
 
     def _drop(self, upto: int, **otherwise: bool) -> None:
         rows = self.rows.filter(position__lte=upto, **otherwise)

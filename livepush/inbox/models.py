@@ -93,7 +93,7 @@ class NotificationState(models.Model):
             models.Index(
                 fields=["reader", "position"], name="livepush_archived", condition=models.Q(archived__isnull=False)
             ),
-            models.Index(fields=["position"], name="livepush_state_position"),
+            models.Index(fields=["position", "reader"], name="livepush_state_position"),
         ]
 
     def __str__(self) -> str:

@@ -62,7 +62,8 @@ def audiences_of(recipients: Recipients) -> Iterator[str]:
 
 def _audiences_of_queryset(found: QuerySet[Any]) -> Iterator[str]:
     if found.model._meta.label == django_settings.AUTH_USER_MODEL:
-        for pk in found.order_by().values_list("pk", flat=True).iterator():
+        unordered = found if found.query.is_sliced else found.order_by()
+        for pk in unordered.values_list("pk", flat=True).iterator():
             yield f"user:{pk}"
     else:
         for instance in found.iterator():

@@ -96,6 +96,11 @@ def test_everyone_makes_up_for_all_others(using, ann, reader):
     assert reader(ann).titles() == ["All"]
 
 
+def test_a_queryset_may_be_sliced(using, ann, ben, reader):
+    livepush.notify(User.objects.order_by("-pk")[:1], "The last one")
+    assert (reader(ann).titles(), reader(ben).titles()) == ([], ["The last one"])
+
+
 def test_an_empty_queryset_notifies_nobody(using):
     livepush.notify(User.objects.none(), "Nobody")
     assert not Event.objects.using(using).exists()

@@ -227,6 +227,18 @@ def test_many_read_one_by_one_become_a_mark(using, ann, reader, monkeypatch):
     assert mine.titles("unread") == ["11", "3"]
 
 
+def test_however_many_were_read_at_once_become_a_mark(using, ann, reader, monkeypatch):
+    monkeypatch.setattr(marking, "FEW", 5)
+    monkeypatch.setattr(marking, "MANY", 10)
+    for number in range(60):
+        livepush.notify(ann, str(number))
+    mine = reader(ann)
+    mine.do("read", *(str(number) for number in range(60) if number not in (3, 40)))
+    mine.do("unread", "50")
+    assert NotificationState.objects.using(using).filter(read=True).count() <= 5
+    assert mine.titles("unread") == ["50", "40", "3"]
+
+
 def test_marks_of_two_tabs_at_once_are_both_there_and_told_in_order(using, ann, reader):
     import json
 

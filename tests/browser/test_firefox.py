@@ -108,7 +108,7 @@ def test_the_bell_counts_opens_and_agrees_in_two_tabs(site: Site, browser: Firef
     for tab in found:
         tab.until(f"{badge}.hidden")
     found[1].evaluate(f"{bell}.querySelector('[data-f=archive]').click() ?? null")
-    found[1].until(f"{bell}.querySelector('.empty') !== null")
+    found[1].until(f"{bell}.querySelector('.empty') && {bell}.querySelector('[data-f=undo]') !== null")
     found[1].evaluate(f"{bell}.querySelector('[data-f=undo]').click() ?? null")
     found[1].until(f"{bell}.querySelectorAll('li').length === 1")
     for tab in found:

@@ -336,6 +336,7 @@ def test_a_server_that_does_not_answer_is_told_and_tried_again(reader: Reader) -
     page.route(fail, lambda route: route.fulfill(status=503))
     page.click("livepush-bell button")
     error = page.locator("livepush-bell .error")
+    expect(error).to_be_visible()
     expect(error).to_contain_text("The notifications could not be loaded.")
     page.unroute(fail)
     error.locator("a").click()
@@ -581,7 +582,7 @@ def audit(page: Page, where: str) -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(new_reader, scheme: str) -> None:
     reader = new_reader()
-    page = reader.context(color_scheme=scheme).new_page()
+    page = reader.context(color_scheme=scheme, reduced_motion="reduce").new_page()  # else it looks mid-fade
     page.goto(reader.site.server.url + "/bell/?dir=ltr")
     page.evaluate("document.documentElement.style.colorScheme = 'light dark'")
     is_open(page)

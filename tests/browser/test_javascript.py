@@ -68,6 +68,9 @@ def test_the_script_runs_and_takes_an_event(browser: Browser, script: str) -> No
         page.add_init_script(script)
         page.goto(ADDRESS)
         page.wait_for_function("window.seen")
+        if "livepush:inbox" in script:
+            detail = "{ detail: { unseen: 2, unread: 5 } }"
+            page.evaluate(f"document.dispatchEvent(new CustomEvent('livepush:inbox', {detail}))")
         for name in elements:
             page.wait_for_function("(id) => document.getElementById(id).textContent", arg=name, timeout=5000)
     assert failures == []

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import override_settings
+from django.utils import translation
 
 from livepush.inbox.marking import Action, mark
 from livepush.inbox.reading import Inbox, Tab
@@ -14,6 +15,13 @@ def using(request, transactional_db):
     """Each database in turn, as the inbox's."""
     with override_settings(LIVEPUSH={"DATABASE": request.param}):
         yield request.param
+
+
+@pytest.fixture(autouse=True)
+def language():
+    """Leave no language active that a request has chosen."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

@@ -43,10 +43,11 @@ export class List extends Part {
   async on_submit(event) {
     event.preventDefault();
     const { submitter } = event;
-    const said = await this.ask(submitter.formAction, new FormData(this.form, submitter));
+    const { form, url } = this;
+    const said = await this.ask(submitter.formAction, new FormData(form, submitter));
     if (!said) return;
     take(said);
-    this.load(`${this.form.dataset.url}&${submitter.dataset.then}=${said.version}`);
+    if (this.url === url) this.load(`${form.dataset.url}&${submitter.dataset.then}=${said.version}`);
   }
 
   /**
@@ -57,7 +58,7 @@ export class List extends Part {
    * @param {XMLHttpRequestResponseType} [type]
    */
   async ask(url, body, type) {
-    const answer = await request(url, body, type).catch(() => {});
+    const answer = await request(url, body, type);
     this.find(".error").hidden = answer;
     return answer;
   }
@@ -77,7 +78,7 @@ export class List extends Part {
     this.url = url;
     const limit = Math.min(MOST, Math.max(PAGE, this.root.querySelectorAll("li").length));
     const page = await this.ask(`${url}&limit=${limit}`, null, "document");
-    if (!page) return;
+    if (!page || this.url !== url) return; // something else is wanted by now
     const active = this.root.getRootNode().activeElement;
     const place = active?.dataset.f;
     const key = active?.closest("li")?.dataset.key;
@@ -93,7 +94,7 @@ export class List extends Part {
     if (!this.isVisible() || !count("unseen")) return;
     const body = new FormData(form);
     body.set("upto", form.dataset.position);
-    request(form.dataset.seen, body).then(take, () => {});
+    request(form.dataset.seen, body).then(take);
   }
 
   /** Take up entries that there are now. */

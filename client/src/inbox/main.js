@@ -47,7 +47,7 @@ const refresh = (wait) => each((part) => part.refresh?.(wait));
 /** @param {number} [wait] */
 const recount = (wait = 0) => {
   clearTimeout(recounting);
-  recounting = setTimeout(() => request(`${url}counts/`).then(take, () => {}), wait);
+  recounting = setTimeout(() => request(`${url}counts/`).then(take), wait);
   refresh(wait);
 };
 
@@ -68,7 +68,7 @@ const say = (title) => {
 const show = async ({ id, data }) => {
   // Plain text is as it was sent; a kind's wording is the reader's.
   const own = data.key && (data.collapse || data.lang !== document.documentElement.lang);
-  const [said = data] = own ? (await request(`${url}entries/?id=${id}`)).entries : [];
+  const [said = data] = own ? ((await request(`${url}entries/?id=${id}`)).entries ?? []) : [];
   let isListed = false;
   each((part) => {
     isListed ||= part.isVisible?.();

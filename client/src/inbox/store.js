@@ -38,11 +38,12 @@ export const begin = (said, changed) => {
 };
 
 /**
- * Take what the server says, unless something newer of the same epoch is known.
+ * Take what the server says, unless it says nothing, or something newer of the same epoch is known.
  *
- * @param {State} said
+ * @param {State | false} said
  */
 export const take = (said) => {
+  if (!said) return;
   const order = compare(said.position, state.position);
   if ((said.version - state.version || order) < 0 && !Number.isNaN(order)) return;
   state = said;

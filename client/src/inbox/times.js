@@ -12,13 +12,13 @@ const UNITS = [
  * @param {ParentNode} root
  */
 export const showTimes = (root) => {
-  const { lang } = document.documentElement;
-  const format = new Intl.RelativeTimeFormat(lang || [], { numeric: "auto" });
+  const lang = document.documentElement.lang || [];
+  const format = new Intl.RelativeTimeFormat(lang, { numeric: "auto" });
   for (const time of root.querySelectorAll("time")) {
     const date = new Date(time.dateTime);
     const age = (Date.now() - date.getTime()) / 1000;
     const [unit, size] = /** @type {any} */ (UNITS.find(([unit, size]) => age >= size || unit === "second"));
     time.textContent = format.format(-Math.floor(age / size), unit);
-    time.title = date.toLocaleString(lang || []);
+    time.title = date.toLocaleString(lang);
   }
 };

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.management import create_permissions
+from django.contrib.contenttypes.management import create_contenttypes
 from django.db import connections
+from django.db.models.signals import post_migrate
 
 from livepush import log, publishing, wire
 
@@ -31,6 +35,26 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"using", "concurrent"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.django_db(transaction=True, databases=ALIASES))
+
+
+KEPT = ("auth_permission", "django_content_type")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup):
+    """The databases. A flush after a test leaves permissions and content types, which take longer to make again than
+    all else, and deletes in PostgreSQL, which for a few rows is sooner done than to truncate."""
+    post_migrate.disconnect(dispatch_uid=f"{create_permissions.__module__}.create_permissions")
+    post_migrate.disconnect(create_contenttypes)
+    for alias in ALIASES:
+        connections[alias].ops.sql_flush = partial(flush, connections[alias].ops.sql_flush, kind(alias))
+
+
+def flush(usual, database, style, tables, **options):
+    tables = [table for table in tables if table not in KEPT]
+    if database == "postgresql":
+        return [f'DELETE FROM "{table}"' for table in tables]
+    return usual(style, tables, **options)
 
 
 def events_of(using, groups=None, after=0):

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.dispatch import Signal
 
-from livepush import publishing
+from livepush import databases, publishing
 from livepush.inbox.models import InboxState, NotificationState
 from livepush.inbox.reading import Counts, Entry, Inbox, Marks
 from livepush.wire import Position
@@ -74,7 +74,8 @@ def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | Non
     sends nothing.
     """
     inbox = Inbox(user)
-    with transaction.atomic(using=inbox.using):
+    _make_row(inbox)
+    with databases.own_transaction(inbox.using):
         change = _Change(inbox, _locked(inbox))
         if upto is not None:
             upto = inbox.newest(min(upto, inbox.position.number))
@@ -119,13 +120,18 @@ def _tell(inbox: Inbox, action: Action, entries: list[Entry] | None, upto: int |
     )
 
 
+def _make_row(inbox: Inbox) -> None:
+    """Make the reader's row where there is none; before the transaction, in which two would wait for each other."""
+    rows = InboxState.objects.using(inbox.using)
+    if not rows.filter(reader=inbox.reader).exists():
+        rows.bulk_create([InboxState(reader=inbox.reader)], ignore_conflicts=True)
+
+
 def _locked(inbox: Inbox) -> InboxState:
     """Return the reader's row under a lock; by an update, which on SQLite too is one."""
-    rows = InboxState.objects.using(inbox.using)
-    if not rows.filter(reader=inbox.reader).update(reader=inbox.reader):
-        rows.bulk_create([InboxState(reader=inbox.reader)], ignore_conflicts=True)
-        rows.filter(reader=inbox.reader).update(reader=inbox.reader)
-    return rows.get(reader=inbox.reader)
+    rows = InboxState.objects.using(inbox.using).filter(reader=inbox.reader)
+    rows.update(reader=inbox.reader)
+    return rows.get()
 
 
 Said = tuple[bool | None, bool | None]

@@ -255,6 +255,22 @@ def test_marks_of_two_tabs_at_once_are_both_there_and_told_in_order(using, ann, 
     assert mine.counts() == (0, 0)
 
 
+def test_many_readers_mark_at_once_and_none_waits_for_another_for_ever(using, reader):
+    users = [User.objects.create(username=f"user{number}") for number in range(6)]
+    for _ in range(4):
+        livepush.notify(users, "x")
+    numbers = {user: [entry.number for entry in reader(user).inbox.page().entries] for user in users}
+
+    def work(user):
+        for number in numbers[user]:
+            mark(user, Action.ARCHIVE, [number])
+        mark(user, Action.READ, upto=numbers[user][0])
+
+    for thread in [Thread(work, user) for user in users]:
+        thread.join()
+    assert [reader(user).titles("archived") for user in users] == [["x"] * 4] * 6
+
+
 class Model:
     """What a reader's inbox should be, as plain sets."""
 

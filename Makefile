@@ -51,7 +51,7 @@ js: node_modules/.installed ## check, test and rebuild the client
 
 .PHONY: python
 python: $(VENV)/.installed node_modules/.installed system ## run every Python and browser test
-	@$(RUN) -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder --durations=25 \
+	@$(RUN) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=25 \
 		tests/test_log.py tests/test_publishing.py tests/test_stateful.py tests # the long ones first
 
 .PHONY: matrix

@@ -48,10 +48,10 @@ class ParcelMoved(livepush.NotificationType):
     def title(self, ctx: Any) -> str:
         """Return what happened."""
         says = {
-            Status.PACKED: _("%(item)s is packed"),
-            Status.TRANSIT: _("%(item)s is on its way"),
-            Status.OUT: _("%(item)s is out for delivery"),
-            Status.DELIVERED: _("%(item)s was delivered"),
+            Status.PACKED: _("%(item)s: packed"),
+            Status.TRANSIT: _("%(item)s: on the way"),
+            Status.OUT: _("%(item)s: out for delivery"),
+            Status.DELIVERED: _("%(item)s: delivered"),
         }
         return str(says[ctx.data["status"]] % ctx.data)
 

@@ -62,7 +62,7 @@ def test_a_parcel_that_moves_tells_its_customer_in_one_entry(visitor: Callable[[
     code = orders.locator(".order[data-status=ordered]").first.get_attribute("data-code")
     bell(orders).locator("button[part=button]").click()
     board.goto(board.url.rpartition("/")[0] + f"/parcels/{code}/")
-    for status in ("is packed", "is on its way", "is out for delivery", "was delivered"):
+    for status in (": packed", ": on the way", ": out for delivery", ": delivered"):
         board.click("text=Advance")
         expect(shows(orders, code)).to_contain_text(status, timeout=PATIENCE)
         expect(shows(orders, code)).to_have_count(1)

@@ -49,10 +49,16 @@ js: node_modules/.installed ## check, test and rebuild the client
 	@npm test --silent
 	@npm run --silent verify
 
+LONG := tests/test_log.py tests/test_publishing.py tests/test_stateful.py \
+	tests/integration/test_faults_processes.py tests/integration/test_faults_slow.py \
+	tests/integration/test_faults_seams.py tests/integration/test_delivery.py tests/browser/test_inbox.py \
+	tests/integration/test_faults_storm.py tests/integration/test_faults_redis.py tests/browser/test_demo.py \
+	tests/browser/test_quickstart.py tests/browser/test_demo_inbox.py tests/integration/test_faults_hostile.py
+
 .PHONY: python
 python: $(VENV)/.installed node_modules/.installed system ## run every Python and browser test
-	@$(RUN) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=25 \
-		tests/test_log.py tests/test_publishing.py tests/test_stateful.py tests # the long ones first
+	@$(RUN) -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder --durations=25 \
+		$(LONG) tests # the long ones first
 
 .PHONY: matrix
 matrix: $(VENV)/.installed system ## run the log, hub and consumers on the other Pythons and Djangos

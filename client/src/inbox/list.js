@@ -10,6 +10,8 @@ const MOST = 100;
 /** The list: its forms and links work by themselves, and without leaving the page where there are scripts. */
 export class List extends Part {
   begin() {
+    /** What is listed. */
+    this.url = (this.form ?? this).dataset.url;
     if (this.form) this.ready();
   }
 
@@ -43,11 +45,10 @@ export class List extends Part {
   async on_submit(event) {
     event.preventDefault();
     const { submitter } = event;
-    const { form, url } = this;
-    const said = await this.ask(submitter.formAction, new FormData(form, submitter));
+    const said = await this.ask(submitter.formAction, new FormData(this.form, submitter));
     if (!said) return;
     take(said);
-    if (this.url === url) this.load(`${form.dataset.url}&${submitter.dataset.then}=${said.version}`);
+    this.load(this.url, `&${submitter.dataset.then}=${said.version}`);
   }
 
   /**
@@ -70,15 +71,21 @@ export class List extends Part {
    */
   refresh(wait = 30) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.isVisible() && this.load(), wait);
+    this.timer = setTimeout(() => this.isVisible() && this.load(this.url, this.extra), wait);
   }
 
-  /** Fetch its first entries: as many as there are now, of what was asked for last. */
-  async load(/** @type {any} */ url = this.url ?? (this.form ?? this).dataset.url) {
+  /**
+   * Fetch its first entries: as many as there are now.
+   *
+   * @param {any} url
+   * @param {string} [extra]  what is asked for besides
+   */
+  async load(url, extra = "") {
     this.url = url;
+    this.extra = extra;
     const limit = Math.min(MOST, Math.max(PAGE, this.root.querySelectorAll("li").length));
-    const page = await this.ask(`${url}&limit=${limit}`, null, "document");
-    if (!page || this.url !== url) return; // something else is wanted by now
+    const page = await this.ask(`${url + extra}&limit=${limit}`, null, "document");
+    if (!page || this.url + this.extra !== url + extra) return; // something else is wanted by now
     const active = this.root.getRootNode().activeElement;
     const place = active?.dataset.f;
     const key = active?.closest("li")?.dataset.key;

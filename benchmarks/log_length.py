@@ -58,7 +58,8 @@ def grow(database: Database, first: int, last: int) -> None:
 def operations(rows: int) -> dict[str, Callable[[], object]]:
     """Return what to measure in a log of some length, each under its name."""
     import livepush
-    from livepush import log, pruning
+    from livepush import log
+    from livepush.log import pruning
     from livepush.models import Event
 
     using = "default"

@@ -69,7 +69,7 @@ class Writer:
 def _write(orders: Connection, channel_layer: dict[str, Any] | None) -> None:
     from django.conf import settings
 
-    from livepush import layer
+    from livepush import hints
 
     settings.CHANNEL_LAYERS = {"default": channel_layer} if channel_layer else {}
     calls = _calls()
@@ -82,7 +82,7 @@ def _write(orders: Connection, channel_layer: dict[str, Any] | None) -> None:
         while (now := time.perf_counter()) < end and (not count or len(took) < count):
             call()
             took.append((time.perf_counter() - now) * 1e3)
-        layer.flush()
+        hints.flush()
         orders.send({"took": took, "seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu})
 
 

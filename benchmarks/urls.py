@@ -10,7 +10,7 @@ from django.urls import include, path
 from django_eventstream.channelmanager import DefaultChannelManager
 
 import livepush
-from livepush import hub
+from livepush.hub import registry
 
 
 class Anyone(DefaultChannelManager):
@@ -21,7 +21,7 @@ class Anyone(DefaultChannelManager):
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    return JsonResponse({"subscribers": sum(len(each.subscribers) for each in hub.hubs)})
+    return JsonResponse({"subscribers": sum(len(each.subscribers) for each in registry.hubs)})
 
 
 def send(request: HttpRequest) -> HttpResponse:

@@ -87,7 +87,7 @@ def prepare() -> None:
 @contextmanager
 def simulator() -> Iterator[None]:
     """Run the simulator in a process of its own, in a group of its own: Ctrl-C is for this one, which ends both."""
-    command = [sys.executable, "-m", "demo_project.manage", "simulate", "--follow-parent"]
+    command = [sys.executable, "manage.py", "simulate", "--follow-parent"]
     project = Path(__file__).resolve().parent.parent
     process = subprocess.Popen(command, cwd=project, process_group=0)  # noqa: S603 (our own words)
     try:

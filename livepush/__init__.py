@@ -13,12 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livepush.groups import group, sender
+    from livepush.access.rules import group, sender
     from livepush.inbox.kinds import NotificationType, notification
     from livepush.inbox.notifying import anotify, notify
     from livepush.inbox.recipients import ajoin, aleave, everyone, join, leave
-    from livepush.publishing import asend, group_name, send, user_group
-    from livepush.signals import ModelEvents, asend_for, register, send_for
+    from livepush.publish import asend, group_name, send, user_group
+    from livepush.publish.model_events import ModelEvents, asend_for, register, send_for
 
 __all__ = [
     "ModelEvents",
@@ -44,25 +44,25 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ModelEvents": "signals",
+    "ModelEvents": "publish.model_events",
     "NotificationType": "inbox.kinds",
     "ajoin": "inbox.recipients",
     "aleave": "inbox.recipients",
     "anotify": "inbox.notifying",
-    "asend": "publishing",
-    "asend_for": "signals",
+    "asend": "publish",
+    "asend_for": "publish.model_events",
     "everyone": "inbox.recipients",
-    "group": "groups",
-    "group_name": "publishing",
+    "group": "access.rules",
+    "group_name": "publish",
     "join": "inbox.recipients",
     "leave": "inbox.recipients",
     "notification": "inbox.kinds",
     "notify": "inbox.notifying",
-    "register": "signals",
-    "send": "publishing",
-    "send_for": "signals",
-    "sender": "groups",
-    "user_group": "publishing",
+    "register": "publish.model_events",
+    "send": "publish",
+    "send_for": "publish.model_events",
+    "sender": "access.rules",
+    "user_group": "publish",
 }
 
 

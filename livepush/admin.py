@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from livepush.inbox.admin.lists import ReadOnlyAdmin
 from livepush.inbox.admin.pages import MembershipAdmin, NotificationAdmin
 from livepush.models import ChannelGroup, Event, Membership, Notification
-from livepush.publishing import send
+from livepush.publish import send
 
 TEST_TYPE = "test"
 

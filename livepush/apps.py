@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
@@ -13,10 +15,18 @@ class LivepushConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from livepush import checks, positions  # noqa: F401 (registers the checks)
+        from livepush import checks, routing  # noqa: F401 (registers the checks)
         from livepush.inbox import filing, recipients
+        from livepush.page import positions
 
         positions.connect()
         filing.connect()
         recipients.connect()
+        routing.registered.append(_doctor)
         autodiscover_modules("live")
+
+
+def _doctor(base: str) -> dict[tuple[str, str], Any]:
+    from livepush.doctor.endpoint import endpoints
+
+    return endpoints(base)

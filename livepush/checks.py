@@ -13,8 +13,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, reverse
 
+from livepush.access.rules import rules
 from livepush.conf import NAMES, get_settings
-from livepush.groups import rules
 
 Apps = Sequence[AppConfig] | None
 

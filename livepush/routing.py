@@ -13,14 +13,14 @@ The endpoints read the session themselves; where ``AuthMiddlewareStack`` or a mi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, URLPattern, get_script_prefix, path, reverse, set_script_prefix
 
-from livepush import runtime
-from livepush.consumers import doctor
+from livepush import process
 from livepush.consumers.base import Endpoint, Receive, Scope, Send, refusing
 from livepush.consumers.poll import poll
 from livepush.consumers.sse import sse
@@ -55,7 +55,7 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     """Follow a server's start and end: the hub starts with its first client, and stops here."""
     while (await receive())["type"] != "lifespan.shutdown":
         await send({"type": "lifespan.startup.complete"})
-    await runtime.stop()
+    await process.stop()
     await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -96,8 +96,12 @@ def endpoints() -> dict[tuple[str, str], Endpoint]:
         ("http", f"{base}poll/"): poll,
         ("http", f"{base}ws/"): upgrade_required,
         ("websocket", f"{base}ws/"): websocket,
-        **doctor.endpoints(base),
+        **{key: endpoint for more in registered for key, endpoint in more(base).items()},
     }
+
+
+registered: list[Callable[[str], dict[tuple[str, str], Endpoint]]] = []
+"""Each returns further endpoints under a prefix: those of rooms that this one does not know."""
 
 
 def http_urlpatterns() -> list[URLPattern]:

@@ -10,12 +10,12 @@ from typing import Any, overload
 from django.db import connections
 from django.db.models import Model, Q, QuerySet
 
-from livepush import publishing
+from livepush import publish
 from livepush.conf import get_settings
 from livepush.inbox import notifying, recipients
 from livepush.inbox.kinds import NotificationType
 from livepush.models import Event
-from livepush.publishing import Delivery, Sent
+from livepush.publish import Delivery, Sent
 
 __all__ = ["Captured", "Recording", "Sent", "assert_nothing_sent", "assert_notified", "capture_events"]
 
@@ -25,9 +25,9 @@ MOST_LISTED = 20
 class _Events(Iterable[Sent]):
     """What can be asked of events that were sent."""
 
-    def to(self, group: publishing.Group) -> list[Sent]:
+    def to(self, group: publish.Group) -> list[Sent]:
         """Return those sent to one group."""
-        name = publishing.group_name(group)
+        name = publish.group_name(group)
         return [sent for sent in self if name in sent.groups]
 
     def types(self) -> list[str]:
@@ -50,11 +50,11 @@ class Recording(Sequence[Sent], _Events):
         self._before = {delivery.number for alias in connections for delivery in _pending(alias)}
 
     def __enter__(self) -> Recording:
-        publishing.watchers.append(self._committed.append)
+        publish.watchers.append(self._committed.append)
         return self
 
     def __exit__(self, *error: object) -> None:
-        publishing.watchers.remove(self._committed.append)
+        publish.watchers.remove(self._committed.append)
 
     def _sent(self) -> list[Sent]:
         deliveries = self._committed + [delivery for alias in connections for delivery in _pending(alias)]
@@ -117,7 +117,7 @@ def assert_notified(user: Any, key: str | type[NotificationType], count: int = 1
     if len(found) != count:
         sent = [f"{_name(json.loads(row.data))!r} to {row.group}" for row in notifications.order_by("pk")]
         raise AssertionError(
-            f"{publishing.user_group(user)} was notified of {name!r} {len(found)} times, not {count}. "
+            f"{publish.user_group(user)} was notified of {name!r} {len(found)} times, not {count}. "
             f"Notifications in this test:{_listed(sent)}"
         )
     return found
@@ -146,7 +146,7 @@ def assert_nothing_sent(to: recipients.Recipient | None = None) -> None:
         groups = [group for group in ephemeral.groups if names is None or group in names]
         sent += [_line(ephemeral.type, group, ephemeral.data) for group in groups]
     if sent:
-        whom = "" if to is None else f" to {to if isinstance(to, str) else publishing.group_name(to)}"
+        whom = "" if to is None else f" to {to if isinstance(to, str) else publish.group_name(to)}"
         raise AssertionError(f"Expected that nothing was sent{whom} in this test:{_listed(sent)}")
 
 
@@ -163,12 +163,12 @@ def _read_by(user: Any, events: QuerySet[Event]) -> QuerySet[Event]:
 
 
 def _is_user(thing: Any) -> bool:
-    return isinstance(thing, Model) and publishing.group_name(thing) == publishing.user_group(thing)
+    return isinstance(thing, Model) and publish.group_name(thing) == publish.user_group(thing)
 
 
 def _names(to: recipients.Recipient) -> set[str]:
     """Return the groups that something goes to which is sent, or notified, to one."""
-    return {publishing.group_name(to), *recipients.audiences_of(to)}
+    return {publish.group_name(to), *recipients.audiences_of(to)}
 
 
 def _name(content: dict[str, Any]) -> str:

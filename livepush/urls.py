@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from livepush import views
+from livepush.consumers import views
 from livepush.inbox import views as inbox
 
 app_name = "livepush"

@@ -10,7 +10,8 @@ from django.contrib.contenttypes.management import create_contenttypes
 from django.db import connections
 from django.db.models.signals import post_migrate
 
-from livepush import log, publishing, wire
+from livepush import log, wire
+from livepush.publish import sending
 
 ALIASES = list(settings.DATABASES)
 
@@ -100,5 +101,5 @@ class Thread(threading.Thread):
 def announced(monkeypatch):
     """The batches that this process announces."""
     found: list[wire.Batch] = []
-    monkeypatch.setattr(publishing, "announce", found.append)
+    monkeypatch.setattr(sending, "announce", found.append)
     return found

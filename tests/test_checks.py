@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from livepush import checks as livepush_checks
-from livepush import groups
+from livepush.access import rules
 from livepush.conf import Settings, get_settings
 
 
@@ -67,7 +67,7 @@ def test_a_runserver_that_speaks_wsgi_is_warned_of_in_development():
 
 
 def test_a_project_without_rules_is_warned_of(monkeypatch):
-    monkeypatch.setattr(livepush_checks, "rules", groups.rules[:1])
+    monkeypatch.setattr(livepush_checks, "rules", rules.rules[:1])
     assert "No rule admits anyone" in found()["livepush.W007"].msg
 
 

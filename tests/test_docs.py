@@ -30,8 +30,10 @@ from django.urls import Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
 
 import livepush
-from livepush import checks, conf, exceptions, groups, log, signals, testing, wire
+from livepush import checks, conf, exceptions, log, testing, wire
+from livepush.access import rules
 from livepush.inbox import kinds
+from livepush.publish import model_events
 from tests.docs_blocks import PAGES, ROOT, Block, apply_diff, blocks
 from tests.shop import live as shop_live
 from tests.shop import models as shop_models
@@ -74,18 +76,18 @@ def shop(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[di
     for name in ("shop", "shop.live"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, "shop.models", shop_models)
-    own = [rule for rule in groups.rules if rule.function.__module__.startswith("livepush.")]
-    monkeypatch.setattr(groups, "rules", own)
+    own = [rule for rule in rules.rules if rule.function.__module__.startswith("livepush.")]
+    monkeypatch.setattr(rules, "rules", own)
     monkeypatch.setattr(kinds, "registry", {})
-    registered = signals.registry.pop(shop_models.Order)
-    signals._connect(shop_models.Order, registered, connect=False)
+    registered = model_events.registry.pop(shop_models.Order)
+    model_events._connect(shop_models.Order, registered, connect=False)
     user = User.objects.create(username="ann")
     order = shop_models.Order.objects.create(customer=user)
     yield {"user": user, "order": order, "__file__": str(ROOT / "mysite" / "settings.py")}
-    shown = signals.registry.pop(shop_models.Order, None)
+    shown = model_events.registry.pop(shop_models.Order, None)
     if shown is not None:
-        signals._connect(shop_models.Order, shown, connect=False)
-    signals._register(shop_models.Order, shop_live.OrderLive)
+        model_events._connect(shop_models.Order, shown, connect=False)
+    model_events._register(shop_models.Order, shop_live.OrderLive)
 
 
 @pytest.mark.parametrize("name", [page.name for page in PAGES if page.name != TUTORIAL])
@@ -426,7 +428,7 @@ def test_each_option_of_a_command_is_documented(name: str) -> None:
 
 
 def test_the_handshake_is_documented() -> None:
-    from livepush.auth import Handshake
+    from livepush.access.identity import Handshake
 
     listed = [unquoted(row[0])[0] for row in rows("rules.md", "`request.headers`")]
     assert listed == [f"request.{name}" for name in Handshake.__dataclass_fields__]

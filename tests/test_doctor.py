@@ -15,8 +15,8 @@ from django.test import override_settings
 from django.utils import timezone
 
 from livepush import log
-from livepush.consumers.doctor import masked
 from livepush.doctor import host
+from livepush.doctor.endpoint import masked
 from livepush.doctor.protocol import is_token, make_token
 from livepush.doctor.report import Level, Problem, run, run_together
 from livepush.doctor.web import parse_root

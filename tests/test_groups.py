@@ -12,20 +12,21 @@ from django.urls import converters
 from django.urls.converters import StringConverter
 
 import livepush
-from livepush import exceptions, groups
-from livepush.auth import Handshake
+from livepush import exceptions
+from livepush.access import rules
+from livepush.access.identity import Handshake
 
 REQUEST = Handshake({"X-Tenant": "acme"}, "testserver", None, "/")
 
 
-def granted(user, *names, right=groups.READ, request=REQUEST):
-    found, questions = groups.ask_sync(user, names, request, right)
-    return found | async_to_sync(groups.ask_async)(questions)
+def granted(user, *names, right=rules.READ, request=REQUEST):
+    found, questions = rules.ask_sync(user, names, request, right)
+    return found | async_to_sync(rules.ask_async)(questions)
 
 
 @pytest.fixture(autouse=True)
 def own_rules(monkeypatch):
-    monkeypatch.setattr(groups, "rules", list(groups.rules))
+    monkeypatch.setattr(rules, "rules", list(rules.rules))
 
 
 def test_what_no_rule_matches_is_denied():
@@ -62,8 +63,8 @@ def test_each_user_and_nobody_else_reads_the_group_of_that_user():
 
 def test_sending_from_clients_is_a_right_of_its_own():
     user = SimpleNamespace(is_authenticated=True)
-    assert granted(user, "room:a", "board", right=groups.SEND) == {"room:a"}
-    assert granted(AnonymousUser(), "room:a", right=groups.SEND) == set()
+    assert granted(user, "room:a", "board", right=rules.SEND) == {"room:a"}
+    assert granted(AnonymousUser(), "room:a", right=rules.SEND) == set()
 
 
 def test_where_several_patterns_match_one_yes_is_enough():
@@ -96,7 +97,7 @@ def test_a_module_that_is_loaded_again_replaces_its_rules():
 
     livepush.group("again")(rule)
     livepush.group("again")(rule)
-    assert len([rule for rule in groups.rules if rule.pattern == "again"]) == 1
+    assert len([rule for rule in rules.rules if rule.pattern == "again"]) == 1
 
 
 def test_an_async_rule_behind_a_sync_decorator_denies_rather_than_grants(caplog):

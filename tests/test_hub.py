@@ -12,12 +12,15 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.utils import timezone
 
-from livepush import connection, log, pruning, runtime
-from livepush import hub as hubs
-from livepush.connection import Connection, Reason, State
-from livepush.hub import Hub, Options
+from livepush import log
+from livepush.hub import connection, registry
+from livepush.hub import hub as hub_module
+from livepush.hub.connection import Connection, Reason, State
+from livepush.hub.fanout import Encoder, Replay
+from livepush.hub.hub import Hub, Options
+from livepush.log import pruning
 from livepush.models import Event, LogHead
-from livepush.round import Encoder, Replay
+from livepush.process.hubs import DatabaseLog
 from livepush.wire import Batch, Format, Position, batch_messages, encode, own, parse_batch
 from livepush.wire import Event as WireEvent
 from tests.conftest import append
@@ -87,7 +90,7 @@ async def make_hub():
     async def make(listen=None, **options):
         if listen is silent:  # or it would look at the log often at first, and settle before the test does
             options.setdefault("tail_interval", 60.0)
-        hub = Hub(runtime.DatabaseLog("default", 7 * 86_400, 90 * 86_400), listen, Options(**{**OPTIONS, **options}))
+        hub = Hub(DatabaseLog("default", 7 * 86_400, 90 * 86_400), listen, Options(**{**OPTIONS, **options}))
         made.append(hub)
         await hub.ready
         return hub
@@ -437,7 +440,7 @@ async def test_what_is_routed_at_once_is_encoded_in_bounded_rounds(make_hub, mon
     monkeypatch.setattr(hub, "_fan_out", fan_out)
     await routed(hub, "a", "b", count=20, data=BIG)
     await reader.until_numbers(*range(1, 41, 2))
-    assert max(sizes) <= hubs.ROUND_BYTES + 2 * len(BIG)
+    assert max(sizes) <= hub_module.ROUND_BYTES + 2 * len(BIG)
     assert len(sizes) >= 5
 
 
@@ -744,9 +747,9 @@ async def test_a_write_that_fails_closes_the_reader(make_hub):
 
 
 async def test_the_process_knows_a_position_while_a_hub_runs(make_hub):
-    assert hubs.known_position() is None
+    assert registry.known_position() is None
     hub = await make_hub()
-    assert hubs.known_position() == hub.position
+    assert registry.known_position() == hub.position
 
 
 async def test_a_batch_announced_in_another_thread_reaches_this_hub(make_hub):
@@ -756,7 +759,7 @@ async def test_a_batch_announced_in_another_thread_reaches_this_hub(make_hub):
     def work():
         send("a")
         for batch in log.settle("default"):
-            hubs.announce(batch)
+            registry.announce(batch)
 
     await in_database(work)
     await reader.until_numbers(1)

@@ -1,8 +1,12 @@
-"""The design's import table, and a public interface that holds what it says."""
+"""Rooms and arrows: which package may import which, and a public interface that holds what it says.
+
+``ARROWS`` is an allow-list: an arrow that is not drawn here fails, and so does a room that is not listed.
+"""
 
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,65 +16,52 @@ from livepush import conf, exceptions, wire
 
 PACKAGE = Path(livepush.__file__).parent
 
-FORBIDDEN = {
-    "models.py": [
-        "log",
-        "publishing",
-        "signals",
-        "layer",
-        "hub",
-        "window",
-        "connection",
-        "groups",
-        "auth",
-        "consumers",
-    ],
-    "log.py": ["layer", "hub", "consumers", "connection", "publishing", "runtime", "channels"],
-    "postgresql.py": ["log", "layer", "hub", "consumers", "connection", "publishing", "runtime", "channels"],
-    "shortcut.py": ["models", "django", "consumers", "log", "layer", "publishing", "runtime", "hub", "connection"],
-    "publishing.py": ["consumers", "connection", "runtime", "window", "auth"],
-    "signals.py": ["hub", "consumers", "connection", "runtime", "layer", "log"],
-    "layer.py": ["log", "models", "django.db", "hub", "publishing", "consumers"],
-    "hub.py": ["models", "django", "consumers", "log", "layer", "publishing", "runtime", "channels"],
-    "window.py": ["models", "django", "consumers", "log", "layer", "publishing", "runtime", "hub", "connection"],
-    "connection.py": ["models", "django", "consumers", "log", "layer", "publishing", "runtime"],
-    "groups.py": ["consumers", "hub", "connection", "runtime", "models", "log", "layer"],
-    "auth.py": ["hub", "connection", "consumers", "runtime", "log", "models", "layer"],
-    "consumers/sse.py": ["models", "layer", "log", "consumers.websocket", "consumers.poll"],
-    "consumers/websocket.py": ["models", "layer", "log", "consumers.sse", "consumers.poll"],
-    "consumers/poll.py": ["models", "layer", "log", "consumers.sse", "consumers.websocket"],
-    "consumers/base.py": ["models", "layer", "log", "consumers.sse", "consumers.websocket", "consumers.poll"],
-    "consumers/doctor.py": ["models", "layer", "log", "consumers.websocket", "consumers.poll"],
-    "doctor/report.py": [
-        "models",
-        "log",
-        "layer",
-        "publishing",
-        "hub",
-        "connection",
-        "consumers",
-        "runtime",
-        "channels",
-    ],
-    "doctor/host.py": ["hub", "connection", "consumers", "runtime", "channels"],
-    "doctor/site.py": ["models", "log", "layer", "publishing", "hub", "connection", "runtime", "django.db"],
-    "fields.py": ["log", "layer", "hub", "publishing", "consumers", "inbox"],
-    "inbox/models.py": ["log", "layer", "hub", "publishing", "consumers", "runtime", "inbox.filing", "inbox.reading"],
-    "inbox/links.py": ["models", "django", "log", "hub", "publishing"],
-    "inbox/kinds.py": ["log", "layer", "hub", "publishing", "consumers", "runtime", "inbox.filing", "inbox.reading"],
-    "inbox/recipients.py": ["layer", "hub", "consumers", "runtime", "inbox.filing", "inbox.reading", "inbox.notifying"],
-    "inbox/notifying.py": ["log", "layer", "hub", "consumers", "runtime", "inbox.filing", "inbox.reading"],
-    "inbox/filing.py": ["layer", "hub", "consumers", "runtime", "inbox.reading", "inbox.marking", "inbox.views"],
-    "inbox/reading.py": ["log", "layer", "hub", "publishing", "consumers", "runtime", "inbox.marking", "inbox.views"],
-    "inbox/marking.py": ["log", "layer", "hub", "consumers", "runtime", "inbox.views", "inbox.notifying"],
-    "inbox/views.py": ["log", "layer", "hub", "publishing", "consumers", "runtime"],
-    "views.py": ["layer", "hub", "connection", "consumers", "runtime"],
+ARROWS: dict[str, set[str]] = {
+    # Leaves
+    "wire": set(),
+    "exceptions": set(),
+    "conf": set(),
+    "fields": set(),
+    # The engine
+    "models": {"wire", "fields", "inbox"},
+    "log": {"wire", "models", "inbox"},
+    "hub": {"wire", "process"},
+    "hints": {"wire", "conf"},
+    "publish": {"log", "hub", "hints", "wire", "conf", "exceptions"},
+    "access": {"wire", "exceptions"},
+    "process": {"hub", "log", "hints", "publish", "wire", "conf", "inbox"},
+    "consumers": {"process", "access", "hub", "publish", "log", "wire", "conf", "exceptions"},
+    "page": {"publish", "log", "hub", "wire", "conf"},
+    # What stands on it
+    "inbox": {"publish", "log", "access", "consumers", "models", "fields", "wire", "conf", "exceptions"},
+    "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},
+    # What Django and Channels look for
+    "routing": {"consumers", "process", "wire"},
+    "asgi": {"routing"},
+    "urls": {"consumers", "inbox"},
+    "apps": {"checks", "routing", "page", "inbox", "doctor"},
+    "checks": {"access", "conf"},
+    "admin": {"inbox", "models", "publish"},
+    "templatetags": {"inbox", "page", "publish", "wire", "conf"},
+    "management": {"doctor", "inbox", "log", "hints", "publish", "wire", "conf", "exceptions"},
+    "testing": {"inbox", "publish", "models", "conf"},
+    "pytest_plugin": {"testing"},
+    "migrations": {"models"},
 }
-STANDARD_LIBRARY_ONLY = ["wire.py", "doctor/web.py"]
+"""What each room may import of the others."""
+STANDARD_LIBRARY_ONLY = ["wire", "doctor/web.py"]
+NO_DJANGO = ["wire", "hub"]
+LAYER = ["checks.py", "hints/channels.py"]
+"""The files that import Channels' layers."""
+
+
+def modules(path: Path) -> list[Path]:
+    """Return a file, or the files of a folder."""
+    return [path] if path.suffix else sorted(path.rglob("*.py"))
 
 
 def imports(path: Path) -> set[str]:
-    """Return the modules that a file imports when it runs, livepush's own without ``livepush.``."""
+    """Return the modules that a file imports when it runs."""
     found = set()
     tree = ast.parse(path.read_text())
     typing_only = [
@@ -84,38 +75,80 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            found.add(node.module)
-            if node.module in {"livepush", "livepush.consumers"}:
-                found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name.removeprefix("livepush.") for name in found if name != "livepush"}
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names if node.module == "livepush" else {node.module or ""}
+    return found
 
 
-def reaches(found: set[str], forbidden: str) -> bool:
-    return any(name == forbidden or name.startswith(f"{forbidden}.") for name in found)
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("file", FORBIDDEN)
-def test_a_file_knows_nothing_of_what_the_design_keeps_from_it(file):
-    found = imports(PACKAGE / file)
-    assert found, "a file without imports says nothing"
-    assert [name for name in FORBIDDEN[file] if reaches(found, name)] == []
+def arrows(path: Path) -> set[str]:
+    """Return the rooms, but for its own, that a file imports."""
+    parts = [name.split(".") for name in imports(path) if name.startswith("livepush.")]
+    rooms = {part[1] for part in parts if not (part[1].startswith("__") or part[1][0].isupper())}
+    return rooms - {room_of(path)}
 
 
-@pytest.mark.parametrize("file", STANDARD_LIBRARY_ONLY)
-def test_what_is_bytes_alone_stands_on_the_standard_library(file):
-    found = imports(PACKAGE / file)
-    assert {name.partition(".")[0] for name in found} <= __import__("sys").stdlib_module_names
+def forbidden(path: Path, allowed: dict[str, set[str]]) -> set[str]:
+    """Return the rooms that a file imports and may not; a room that is not listed may import none."""
+    if room_of(path) not in allowed:
+        return {f"{room_of(path)} is no room that is listed"}
+    return arrows(path) - allowed[room_of(path)]
 
 
-def test_one_file_alone_imports_the_channel_layers():
-    files = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if reaches(imports(path), "channels")]
-    assert sorted(map(str, files)) == ["checks.py", "layer.py"]
+FILES = [path for path in modules(PACKAGE) if path.parent != PACKAGE or path.stem != "__init__"]
 
 
-def test_the_check_of_the_imports_can_fail():
-    assert reaches(imports(PACKAGE / "runtime.py"), "log")
-    assert reaches(imports(PACKAGE / "views.py"), "django.http")
-    assert not reaches({"logging"}, "log")
+@pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_its_room_may(file):
+    assert forbidden(file, ARROWS) == set()
+
+
+def test_every_arrow_that_is_allowed_is_used():
+    used = {room: set() for room in ARROWS}
+    for file in FILES:
+        used[room_of(file)] |= arrows(file)
+    assert {room: allowed - used[room] for room, allowed in ARROWS.items() if allowed - used[room]} == {}
+
+
+def test_the_rooms_stand_in_no_circle():
+    left = dict(ARROWS)
+    while left:
+        free = [room for room, allowed in left.items() if not allowed & left.keys()]
+        assert free, f"a circle among {sorted(left)}"
+        for room in free:
+            del left[room]
+
+
+def test_an_arrow_that_is_added_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    (tmp_path / "hub").mkdir()
+    file = tmp_path / "hub" / "hub.py"
+    for line in ("from livepush.log import read", "from livepush import log", "import livepush.log.reading"):
+        file.write_text(f"from livepush.wire import Event\n\ndef read():\n    {line}\n")
+        assert forbidden(file, ARROWS) == {"log"}
+    (tmp_path / "attic.py").write_text("")
+    assert forbidden(tmp_path / "attic.py", ARROWS) == {"attic is no room that is listed"}
+
+
+@pytest.mark.parametrize("place", STANDARD_LIBRARY_ONLY)
+def test_bytes_are_decided_with_the_standard_library_alone(place):
+    for file in modules(PACKAGE / place):
+        outside = {name for name in imports(file) if not name.startswith("livepush.wire")}
+        assert {name.partition(".")[0] for name in outside} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("place", NO_DJANGO)
+def test_the_hub_knows_no_django(place):
+    for file in modules(PACKAGE / place):
+        assert not {"django", "channels", "asgiref"} & {name.partition(".")[0] for name in imports(file)}, file
+
+
+def test_two_files_alone_import_the_channel_layers():
+    files = [path for path in FILES if any(name.startswith("channels") for name in imports(path))]
+    assert sorted(str(path.relative_to(PACKAGE)) for path in files) == LAYER
 
 
 def test_the_public_names_are_there_and_documented():

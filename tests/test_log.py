@@ -12,7 +12,9 @@ from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.utils import timezone
 
 import livepush
-from livepush import databases, log, postgresql, pruning
+from livepush import log
+from livepush.log import pruning, settling, transactions
+from livepush.log.dialects import postgresql
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Position, once_a_send
 from tests.conftest import ALIASES, Thread, append, events_of, kind, settle
@@ -41,14 +43,14 @@ def test_settle_returns_what_the_log_holds(using):
 
 
 def test_settle_works_in_batches(using, monkeypatch):
-    monkeypatch.setattr(log, "BATCH", 10)
+    monkeypatch.setattr(settling, "BATCH", 10)
     for _ in range(25):
         append(using)
     assert [len(batch.events) for batch in log.settle(using)] == [10, 10, 5]
 
 
 def test_settle_leaves_the_rest_to_the_next_caller_after_some_passes(using, monkeypatch):
-    monkeypatch.setattr(log, "BATCH", 10)
+    monkeypatch.setattr(settling, "BATCH", 10)
     for _ in range(25):
         append(using)
     assert [len(batch.events) for batch in log.settle(using, passes=1)] == [10]
@@ -58,7 +60,7 @@ def test_settle_leaves_the_rest_to_the_next_caller_after_some_passes(using, monk
 
 
 def test_the_events_of_one_send_are_settled_side_by_side_and_never_split(using, monkeypatch):
-    monkeypatch.setattr(log, "BATCH", 3)
+    monkeypatch.setattr(settling, "BATCH", 3)
     append(using, "z")
     append(using, "a", "b", "c", "d")
     append(using, "z")
@@ -372,7 +374,7 @@ def test_who_finds_the_lock_taken_leaves_at_once(concurrent):
 
 def test_an_event_committed_while_the_lock_is_held_is_settled_by_its_holder(concurrent, monkeypatch):
     append(concurrent)
-    plain, done = log._give_positions, []
+    plain, done = settling._give_positions, []
 
     def meanwhile(connection, ids, first):
         if not done:
@@ -385,7 +387,7 @@ def test_an_event_committed_while_the_lock_is_held_is_settled_by_its_holder(conc
             assert Thread(other).join() == []
         return plain(connection, ids, first)
 
-    monkeypatch.setattr(log, "_give_positions", meanwhile)
+    monkeypatch.setattr(settling, "_give_positions", meanwhile)
     assert [event.number for event in settle(concurrent)] == [1, 2]
 
 
@@ -492,7 +494,7 @@ def test_settle_gives_the_callers_session_back_as_it_was(concurrent):
         assert len(settle(concurrent)) == 1
         pruning.prune(concurrent, timezone.now())
         found = limits()
-        with pytest.raises(IntegrityError), databases.own_transaction(concurrent):
+        with pytest.raises(IntegrityError), transactions.own_transaction(concurrent):
             assert limits() != found
             raise IntegrityError
         return [found, limits()]
@@ -501,11 +503,11 @@ def test_settle_gives_the_callers_session_back_as_it_was(concurrent):
 
 
 def test_the_lock_is_taken_from_a_process_that_falls_silent_while_it_holds_it(concurrent, monkeypatch):
-    monkeypatch.setattr(databases, "TIME_LIMIT_MS", 1000)
+    monkeypatch.setattr(transactions, "TIME_LIMIT_MS", 1000)
     append(concurrent)
     log.state(concurrent)
     held, go = threading.Event(), threading.Event()
-    plain = log._give_positions
+    plain = settling._give_positions
 
     def fall_silent(*args):
         if threading.current_thread() is thread:
@@ -513,7 +515,7 @@ def test_the_lock_is_taken_from_a_process_that_falls_silent_while_it_holds_it(co
             assert go.wait(30)
         return plain(*args)
 
-    monkeypatch.setattr(log, "_give_positions", fall_silent)
+    monkeypatch.setattr(settling, "_give_positions", fall_silent)
     thread = Thread(settle, concurrent)
     assert held.wait(20)
     assert settle(concurrent) == []

@@ -16,8 +16,11 @@ from django.test import override_settings
 from django.utils.translation import gettext_lazy
 
 import livepush
-from livepush import exceptions, layer, log, publishing
+from livepush import exceptions, log, publish
+from livepush.hints import channels
+from livepush.log import settling
 from livepush.models import Event
+from livepush.publish import sending
 from tests.conftest import Thread, append, events_of
 from tests.shop.models import Order
 
@@ -180,7 +183,7 @@ def test_a_first_send_in_a_rolled_back_savepoint_does_not_keep_the_second_from_g
 
 def test_a_commit_settles_once_for_all_its_sends(using, announced, monkeypatch):
     calls = []
-    monkeypatch.setattr(publishing, "deliver", lambda using, appended: calls.append(using))
+    monkeypatch.setattr(sending, "deliver", lambda using, appended: calls.append(using))
     with transaction.atomic(using=using):
         for _ in range(50):
             livepush.send("a", "t", using=using)
@@ -219,7 +222,7 @@ def test_with_autocommit_off_the_event_waits_for_a_sweep(using, announced):
     finally:
         transaction.set_autocommit(True, using=using)
     assert log.state(using).waiting
-    publishing.deliver(using)
+    publish.deliver(using)
     assert len(announced) == 1
 
 
@@ -241,7 +244,7 @@ def test_a_failing_layer_fails_no_caller(transactional_db, monkeypatch, caplog):
     def fail():
         raise RuntimeError("no layer")
 
-    monkeypatch.setattr(layer, "configured", fail)
+    monkeypatch.setattr(channels, "configured", fail)
     livepush.send("a", "t")
     assert len(events_of("default")) == 1
     assert "Could not announce" in caplog.text
@@ -269,7 +272,7 @@ def test_forty_concurrent_transactions_neither_deadlock_nor_wait_for_each_other(
     barrier = threading.Barrier(40)
     for thread in [Thread(crossing, concurrent, key, barrier, n) for n in range(40)]:
         thread.join()
-    publishing.deliver(concurrent)
+    publish.deliver(concurrent)
     events = events_of(concurrent)
     assert [event.number for event in events] == list(range(1, len(events) + 1))
     assert len(events) == (80 if key is None else 2)
@@ -285,21 +288,21 @@ def test_of_concurrent_sends_with_one_key_exactly_one_is_delivered(concurrent, a
 
     for thread in [Thread(work) for _ in range(16)]:
         thread.join()
-    publishing.deliver(concurrent)
+    publish.deliver(concurrent)
     assert sorted(event.group for event in events_of(concurrent)) == ["a", "b"]
 
 
 def test_a_sender_does_not_wait_for_a_settle_that_is_stuck(concurrent, announced, monkeypatch):
     append(concurrent)
-    plain, stuck, go = log._give_positions, threading.Event(), threading.Event()
+    plain, stuck, go = settling._give_positions, threading.Event(), threading.Event()
 
     def stick(*args):
         stuck.set()
         assert go.wait(20)
         return plain(*args)
 
-    monkeypatch.setattr(log, "_give_positions", stick)
-    thread = Thread(publishing.deliver, concurrent)
+    monkeypatch.setattr(settling, "_give_positions", stick)
+    thread = Thread(publish.deliver, concurrent)
     assert stuck.wait(20)
     try:
         Thread(lambda: livepush.send("a", "t", using=concurrent)).join(5)

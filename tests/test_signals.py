@@ -12,7 +12,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 import livepush
-from livepush import exceptions, signals
+from livepush import exceptions
+from livepush.publish import model_events
 from livepush.testing import capture_events
 from tests.shop.models import Order, Tag
 
@@ -214,10 +215,10 @@ def test_a_model_has_one_class_for_its_events():
 
 
 def test_the_defaults_need_no_methods():
-    events = signals.ModelEvents(Tag)
+    events = model_events.ModelEvents(Tag)
     tag = Tag.objects.create(name="x")
     with capture_events() as sent:
-        events.send(tag, signals.Action("updated", ["name"]), events.groups(tag), None)
+        events.send(tag, model_events.Action("updated", ["name"]), events.groups(tag), None)
     assert (sent[0].type, sent[0].groups) == ("tag.updated", (f"tag:{tag.pk}",))
     assert json.loads(sent[0].data) == {"changed": ["name"], "id": tag.pk}
 

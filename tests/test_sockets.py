@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from livepush import runtime, sockets
 from livepush.consumers.poll import LARGE, reply
+from livepush.process import hubs
+from livepush.process.servers import tcp
 
 PATIENCE = 20
 
@@ -59,7 +60,7 @@ class Pair:
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look anew in each test: descriptors are used again."""
-    monkeypatch.setattr(sockets, "_known", (0.0, {}))
+    monkeypatch.setattr(tcp, "_known", (0.0, {}))
 
 
 @pytest.fixture(params=[socket.AF_INET, socket.AF_INET6])
@@ -78,11 +79,11 @@ def same(found: socket.socket | None, expected: socket.socket) -> bool:
 
 def test_the_socket_of_a_request_is_found_by_both_addresses(pair: Pair) -> None:
     scope = pair.scope()
-    assert same(sockets.find(scope), pair.server)
+    assert same(tcp.find(scope), pair.server)
     as_text = {name: [scope[name][0], str(scope[name][1])] for name in ("server", "client")}
-    assert same(sockets.find({**scope, **as_text}), pair.server)
+    assert same(tcp.find({**scope, **as_text}), pair.server)
     mapped = {name: (f"::ffff:{scope[name][0]}", scope[name][1]) for name in ("server", "client")}
-    assert same(sockets.find({**scope, **mapped}), pair.server)
+    assert same(tcp.find({**scope, **mapped}), pair.server)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +101,9 @@ def test_the_socket_of_a_request_is_found_by_both_addresses(pair: Pair) -> None:
 def test_where_the_addresses_are_not_the_sockets_nothing_is_done(other: dict[str, Any]) -> None:
     pair = Pair()
     pair.stuff()
-    assert sockets.find(pair.scope(**other)) is None
-    assert not sockets.hang_up(pair.scope(**other))
-    assert sockets.progress(pair.scope(**other)) is None
+    assert tcp.find(pair.scope(**other)) is None
+    assert not tcp.hang_up(pair.scope(**other))
+    assert tcp.progress(pair.scope(**other)) is None
     pair.server.close()
     assert pair.read_out() > 0
     pair.close()
@@ -110,7 +111,7 @@ def test_where_the_addresses_are_not_the_sockets_nothing_is_done(other: dict[str
 
 def test_hanging_up_resets_the_connection_and_forgets_what_is_unsent(pair: Pair) -> None:
     pair.stuff()
-    assert sockets.hang_up(pair.scope())
+    assert tcp.hang_up(pair.scope())
     with pytest.raises(BrokenPipeError):
         pair.server.send(b"x")
     pair.server.close()
@@ -119,38 +120,38 @@ def test_hanging_up_resets_the_connection_and_forgets_what_is_unsent(pair: Pair)
 
 def test_a_connection_that_takes_more_may_be_left_alone(pair: Pair) -> None:
     pair.server.send(b"the end")
-    assert not sockets.hang_up(pair.scope(), unless_writable=True)
-    assert not sockets.hang_up(pair.scope(http_version="2"))
+    assert not tcp.hang_up(pair.scope(), unless_writable=True)
+    assert not tcp.hang_up(pair.scope(http_version="2"))
     pair.stuff()
-    assert sockets.hang_up(pair.scope(http_version="2"), unless_writable=True)
+    assert tcp.hang_up(pair.scope(http_version="2"), unless_writable=True)
 
 
 def test_a_number_that_became_another_connections_is_not_taken(pair: Pair) -> None:
     scope, number = pair.scope(), pair.server.fileno()
-    assert same(sockets.find(scope), pair.server)
+    assert same(tcp.find(scope), pair.server)
     other = Pair()
     os.dup2(other.server.fileno(), number)
-    assert sockets.find(scope) is None
+    assert tcp.find(scope) is None
     other.close()
 
 
 def test_a_duplicate_that_is_closed_does_not_hide_the_socket(pair: Pair) -> None:
     duplicates = [os.dup(pair.server.fileno()) for _ in range(3)]
-    assert same(sockets.find(pair.scope()), pair.server)
+    assert same(tcp.find(pair.scope()), pair.server)
     for each in duplicates:
         os.close(each)
-    assert same(sockets.find(pair.scope()), pair.server)
+    assert same(tcp.find(pair.scope()), pair.server)
 
 
 def test_progress_is_what_the_client_has_taken() -> None:
     pair = Pair()
     pair.stuff()
-    before = sockets.progress(pair.scope())
+    before = tcp.progress(pair.scope())
     assert before is not None
     assert before.stuffed
     pair.client.recv(4096, socket.MSG_WAITALL)
     pair.client.recv(4096, socket.MSG_WAITALL)
-    after = sockets.progress(pair.scope())
+    after = tcp.progress(pair.scope())
     assert after is not None
     assert after.taken > before.taken
     pair.close()
@@ -165,7 +166,7 @@ async def test_a_client_that_takes_nothing_of_a_large_answer_is_hung_up_on(setti
 
     await reply(pair.scope(method="GET", headers=[]), send, b"x" * (LARGE + 1))
     async with asyncio.timeout(PATIENCE):
-        while runtime._requests_of(asyncio.get_running_loop()).answered:
+        while hubs._requests_of(asyncio.get_running_loop()).answered:
             await asyncio.sleep(0.02)
     with pytest.raises(BrokenPipeError):
         pair.server.send(b"x")
@@ -181,9 +182,9 @@ async def test_a_client_that_takes_a_large_answer_keeps_its_connection(settings:
 
     for _ in range(3):  # one watch for all that comes over one connection
         await reply(pair.scope(method="GET", headers=[]), send, b"x" * (LARGE + 1))
-        assert len(runtime._requests_of(asyncio.get_running_loop()).answered) == 1
+        assert len(hubs._requests_of(asyncio.get_running_loop()).answered) == 1
     async with asyncio.timeout(PATIENCE):
-        while runtime._requests_of(asyncio.get_running_loop()).answered:
+        while hubs._requests_of(asyncio.get_running_loop()).answered:
             await asyncio.sleep(0.02)
     pair.server.send(b"more")
     pair.server.close()
@@ -194,5 +195,5 @@ async def test_a_client_that_takes_a_large_answer_keeps_its_connection(settings:
 async def test_only_daphne_needs_its_writes_held_back() -> None:
     async def send(message: Any) -> None: ...
 
-    assert sockets.reactor() is None
-    assert sockets.held_back({"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)}, send) is send
+    assert tcp.reactor() is None
+    assert tcp.held_back({"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)}, send) is send

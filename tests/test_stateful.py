@@ -29,11 +29,14 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from livepush import hub as hub_module
-from livepush import log, pruning, publishing, runtime, wire
-from livepush.connection import Connection, Reason, State
-from livepush.hub import Hub, Options
+from livepush import log, publish, wire
+from livepush.hub import hub as hub_module
+from livepush.hub.connection import Connection, Reason, State
+from livepush.hub.hub import Hub, Options
+from livepush.log import pruning, settling
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
+from livepush.process.hubs import DatabaseLog
+from livepush.publish import sending
 from livepush.wire import Batch, Format, Page, Position
 from livepush.wire import Event as WireEvent
 from tests.conftest import ALIASES, kind
@@ -478,7 +481,7 @@ class Delivery(RuleBasedStateMachine):
         self.clients = [Client(format) for format in FORMATS]
         self.hubs: list[SteppedHub] = []
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(publishing, "announce", self.settled.append)
+        self.patch.setattr(sending, "announce", self.settled.append)
         self.patch.setattr(log, "read", partial(read_small, log.read))
         self.patch.setattr(hub_module, "FIRST_FILL", 2)
         self.patch.setattr(hub_module, "MOST_FILL", 3)
@@ -491,7 +494,7 @@ class Delivery(RuleBasedStateMachine):
         batch=st.sampled_from([2, 500]),
     )
     def start(self, window: int, buffer: int, batch: int) -> None:
-        self.patch.setattr(log, "BATCH", batch)
+        self.patch.setattr(settling, "BATCH", batch)
         self.options = Options(
             tail_interval=60.0,
             tail_interval_with_layer=60.0,
@@ -858,7 +861,7 @@ class Delivery(RuleBasedStateMachine):
                 seen["behind"] += 1
 
     def new_hub(self) -> SteppedHub:
-        make = partial(SteppedHub, runtime.DatabaseLog(self.using, 7 * 86_400, 90 * 86_400), self.listen, self.options)
+        make = partial(SteppedHub, DatabaseLog(self.using, 7 * 86_400, 90 * 86_400), self.listen, self.options)
         hub: SteppedHub = self.loop.do(make)
         self.loop.do(lambda: hub.ready)
         self.answer_all(hub)
@@ -965,7 +968,7 @@ def read_small(
 
 def settle(using: str) -> None:
     for batch in log.settle(using):
-        publishing.announce(batch)
+        publish.announce(batch)
 
 
 def settle_all(using: str) -> None:

@@ -14,7 +14,8 @@ from django.template import Context, Template
 from django.test import RequestFactory, override_settings
 
 import livepush
-from livepush import exceptions, log, positions
+from livepush import exceptions, log
+from livepush.page import positions
 from tests.conftest import append
 from tests.shop.models import Order
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from livepush import threads
-from livepush.threads import Threads
+from livepush.process import threads
+from livepush.process.threads import Threads
 
 
 @pytest.fixture

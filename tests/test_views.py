@@ -10,7 +10,8 @@ from django.test import override_settings
 from django.utils import timezone
 
 import livepush
-from livepush import log, pruning
+from livepush import log
+from livepush.log import pruning
 from livepush.models import Event
 from tests.conftest import append, settle
 

@@ -13,7 +13,7 @@ from django.urls import include, path
 from django.utils.translation import get_language
 
 import livepush
-from livepush.hub import hubs
+from livepush.hub.registry import hubs
 
 
 def page(request: HttpRequest) -> HttpResponse:

@@ -10,19 +10,21 @@ from typing import Any, NamedTuple, TypeVar
 
 from django.http import HttpRequest
 
-from livepush import auth, groups, runtime, sockets
+from livepush import process
+from livepush.access import identity, rules
 from livepush.conf import get_settings
-from livepush.connection import FAREWELL, Connection, Reason
-from livepush.hub import Hub
-from livepush.round import Frames
+from livepush.hub.connection import FAREWELL, Connection, Reason
+from livepush.hub.fanout import Frames
+from livepush.hub.hub import Hub
+from livepush.process.servers import tcp
 from livepush.wire import Format, Position, Query, WireError, check_get, hello, own, parse_query
 
 logger = logging.getLogger("livepush")
 
 T = TypeVar("T")
-Scope = sockets.Scope
+Scope = tcp.Scope
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = sockets.Send
+Send = tcp.Send
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
@@ -39,7 +41,7 @@ class Entry(NamedTuple):
 
     hub: Hub
     query: Query
-    admission: auth.Admission
+    admission: identity.Admission
     cursor: Position
     """Where its stream begins."""
     lost: str | None
@@ -50,7 +52,7 @@ def refusing(endpoint: Endpoint) -> Endpoint:
     """Answer with the error's JSON where an HTTP endpoint refuses before its response began."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        with runtime.serving(scope):
+        with process.serving(scope):
             try:
                 length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
                 check_get(scope["method"], length, get_settings().MAX_EVENT_BYTES)
@@ -67,15 +69,15 @@ async def enter(scope: Scope) -> Entry:
     Raises WireError: a WebSocket of a foreign origin, the query is malformed, nothing is granted, or the log can't be
     read now.
     """
-    request = auth.request_of(scope)
+    request = identity.request_of(scope)
     if scope["type"] == "websocket":
-        auth.check_origin(request)
+        identity.check_origin(request)
     last = request.META.get("HTTP_LAST_EVENT_ID", "")
     query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
     try:
         admission = await admit(scope, request, query.groups)
-        auth.check_granted(admission)
-        hub = await runtime.get_hub()
+        identity.check_granted(admission)
+        hub = await process.get_hub()
         cursor, lost = await hub.admit(query.since)
     except WireError:
         raise
@@ -87,11 +89,13 @@ async def enter(scope: Scope) -> Entry:
     return Entry(hub, query, admission, cursor, lost)
 
 
-async def admit(scope: Scope, request: HttpRequest, names: tuple[str, ...], right: str = groups.READ) -> auth.Admission:
+async def admit(
+    scope: Scope, request: HttpRequest, names: tuple[str, ...], right: str = rules.READ
+) -> identity.Admission:
     """Return who came and which of the groups they may read (or send to)."""
-    view = auth.handshake(request)
-    user, granted, questions = await runtime.in_thread(lambda: auth.admit_sync(scope, request, view, names, right))
-    return auth.admission(user, names, granted | await groups.ask_async(questions))
+    view = identity.handshake(request)
+    user, granted, questions = await process.in_thread(lambda: identity.admit_sync(scope, request, view, names, right))
+    return identity.admission(user, names, granted | await rules.ask_async(questions))
 
 
 def greeting(entry: Entry, format: Format) -> tuple[bytes | str, ...]:
@@ -175,7 +179,7 @@ async def finish(scope: Scope, receive: Receive, send: Send, reason: Reason, mes
 async def hung_up(scope: Scope, receive: Receive) -> bool:
     """Reset a request's connection and wait until its server has seen that; return whether it could be done."""
     await asyncio.sleep(UNWIND)
-    if not sockets.hang_up(scope):
+    if not tcp.hang_up(scope):
         return False
     if scope["type"] == "http":  # a stream that breaks off while its client is there is an error to some servers
         with suppress(Exception):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from livepush import runtime
+from livepush import process
 from livepush.conf import get_settings
-from livepush.connection import Waiter
 from livepush.consumers.base import (
     Entry,
     Receive,
@@ -18,6 +17,7 @@ from livepush.consumers.base import (
     unavailable,
     until_disconnect,
 )
+from livepush.hub.connection import Waiter
 from livepush.wire import Page, Position, once_a_send, poll_answer
 
 LARGE = 16_384
@@ -42,7 +42,7 @@ async def poll(scope: Scope, receive: Receive, send: Send) -> None:
 async def reply(scope: Scope, send: Send, body: bytes) -> None:
     """Send the answer; see that it is taken where it is large."""
     if len(body) > LARGE:
-        runtime.expect_progress(scope)
+        process.expect_progress(scope)
     await answer(send, body)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 
-from livepush import shortcut
 from livepush.conf import get_settings
-from livepush.connection import Connection, Reason
 from livepush.consumers.base import (
     NO_STORE,
     Receive,
@@ -19,8 +17,10 @@ from livepush.consumers.base import (
     refusing,
     until_disconnect,
 )
-from livepush.round import Frames
-from livepush.sockets import held_back
+from livepush.hub.connection import Connection, Reason
+from livepush.hub.fanout import Frames
+from livepush.process.servers import uvicorn
+from livepush.process.servers.tcp import held_back
 from livepush.wire import Format, WireError, own
 
 HEADERS = [
@@ -46,7 +46,7 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
         await send_away(scope, send)
         return
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-    transport = shortcut.find(send)
+    transport = uvicorn.find(send)
     send = held_back(scope, send)
 
     async def write(frames: Frames) -> None:

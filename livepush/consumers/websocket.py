@@ -6,13 +6,15 @@ import logging
 import secrets
 from typing import Any
 
-from livepush import auth, groups, publishing, runtime, shortcut
+from livepush import process, publish
+from livepush.access import identity, rules
 from livepush.conf import get_settings
-from livepush.connection import Connection, Reason
 from livepush.consumers.base import Entry, Receive, Scope, Send, admit, attend, enter, finish, greeting, unavailable
 from livepush.exceptions import InvalidEvent
-from livepush.round import Frames
-from livepush.sockets import held_back
+from livepush.hub.connection import Connection, Reason
+from livepush.hub.fanout import Frames
+from livepush.process.servers import uvicorn
+from livepush.process.servers.tcp import held_back
 from livepush.wire import (
     SUBPROTOCOL,
     Close,
@@ -37,7 +39,7 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve ``ws/?group=…&since=POSITION``; see ``livepush.wire`` for frames, commands and close codes."""
     if (await receive())["type"] != "websocket.connect":
         return
-    with runtime.serving(scope):
+    with process.serving(scope):
         await visit(scope, receive, held_back(scope, send))
 
 
@@ -67,7 +69,7 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
         for frame in frames:
             await send({"type": "websocket.send", "text": frame})
 
-    transport = shortcut.find(send)
+    transport = uvicorn.find(send)
     connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write, transport=transport)
     entry.hub.add(connection)
     code = await attend(connection, greeting(entry, format), take_commands(scope, receive, connection))
@@ -121,7 +123,7 @@ async def subscribe(scope: Scope, connection: Connection, command: Command) -> d
     limit = get_settings().MAX_GROUPS
     if len(connection.groups.keys() | set(command.groups)) > limit:
         return {"ok": False, "code": "too_many_groups", "message": f"At most {limit} groups a connection."}
-    admission = await admit(scope, auth.request_of(scope), command.groups)
+    admission = await admit(scope, identity.request_of(scope), command.groups)
     if not admission.granted:
         return {"ok": False, "code": "forbidden", "message": "None of the groups may be read."}
     position = connection.subscribe(admission.granted)
@@ -130,7 +132,7 @@ async def subscribe(scope: Scope, connection: Connection, command: Command) -> d
 
 async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
     """Send for a client that has the right to."""
-    admission = await admit(scope, auth.request_of(scope), command.groups, groups.SEND)
+    admission = await admit(scope, identity.request_of(scope), command.groups, rules.SEND)
     if not admission.granted:
         return {
             "ok": False,
@@ -139,7 +141,7 @@ async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
         }
     try:
         key = secrets.token_hex(16)  # in_thread tries twice where its connection turns out dead
-        await runtime.in_thread(lambda: publishing.send(admission.granted, command.type, command.data, key=key))
+        await process.in_thread(lambda: publish.send(admission.granted, command.type, command.data, key=key))
     except InvalidEvent as error:
         return {"ok": False, "code": "bad_event", "message": str(error)}
     return {}

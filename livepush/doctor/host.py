@@ -16,8 +16,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Count, Min
 
-from livepush import layer as channel_layer
-from livepush import log, publishing
+from livepush import hints as channel_layer
+from livepush import log, publish
 from livepush.conf import get_settings
 from livepush.doctor.protocol import GROUP
 from livepush.doctor.report import Check, Finding, Level, Problem, describe
@@ -140,14 +140,14 @@ def _check_settle(check: Check, using: str, patience: float) -> None:
     start = time.perf_counter()
     try:
         with transaction.atomic(using=using):
-            publishing.send(GROUP, "probe", key=key, using=using)
+            publish.send(GROUP, "probe", key=key, using=using)
         end = start + patience
         while not Event.objects.using(using).filter(key=key, position__isnull=False).exists():
             if time.perf_counter() > end:
                 check.find(Problem.NOT_SETTLED, f"an event sent to {GROUP} waits after {patience:g} s")
                 return
             time.sleep(0.02)
-            publishing.deliver(using)
+            publish.deliver(using)
     except DatabaseError as error:
         check.find(Problem.NOT_SETTLED, describe(error))
         return

@@ -18,9 +18,10 @@ from django.db.models import Max
 from django.dispatch import Signal
 from django.utils import timezone
 
-from livepush import databases, log, publishing
+from livepush import log, publish
 from livepush.inbox.models import InboxHead, Notification, NotificationState
 from livepush.inbox.notifying import TYPE
+from livepush.log import transactions
 from livepush.models import Event
 from livepush.wire import Batch, Position
 
@@ -47,7 +48,7 @@ def catch_up(using: str) -> Position:
     writes = not _in_real_transaction(using)
     state = log.state(using)
     if state.waiting and writes:
-        publishing.deliver(using)
+        publish.deliver(using)
         state = log.state(using)
     head = state.position
     behind = _unfiled(using, head.number, writes)
@@ -87,7 +88,7 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
 
     What is kept of their readers goes with them.
     """
-    before -= databases.ahead_of_database(connections[using], timezone.now())
+    before -= transactions.ahead_of_database(connections[using], timezone.now())
     old = Notification.objects.using(using).filter(created__lt=before)
     # Of the first alone: to look for any that are old reads the whole table where none are.
     first_ones = Notification.objects.using(using).order_by("position").values_list("pk", "created")[:batch]
@@ -104,8 +105,8 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
 
 def connect() -> None:
     """File behind every send of this process."""
-    if follow not in publishing.followers:
-        publishing.followers.append(follow)
+    if follow not in publish.followers:
+        publish.followers.append(follow)
 
 
 def _in_real_transaction(using: str) -> bool:
@@ -138,7 +139,7 @@ def _unfiled(using: str, head: int, writes: bool = True) -> int | None:
 
 def _file_batch(using: str) -> tuple[list[Notification], bool]:
     """File one batch, none where another process is at it; return whether more may wait."""
-    with databases.own_transaction(using):
+    with transactions.own_transaction(using):
         filed = _lock_head(using)
         if filed is None:
             return [], False

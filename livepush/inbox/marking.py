@@ -15,9 +15,10 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.dispatch import Signal
 
-from livepush import databases, publishing
+from livepush import publish
 from livepush.inbox.models import InboxState, NotificationState
 from livepush.inbox.reading import Counts, Entry, Inbox, Marks
+from livepush.log import transactions
 from livepush.wire import Position
 
 TYPE = "inbox.state"
@@ -75,7 +76,7 @@ def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | Non
     """
     inbox = Inbox(user)
     _make_row(inbox)
-    with databases.own_transaction(inbox.using):
+    with transactions.own_transaction(inbox.using):
         change = _Change(inbox, _locked(inbox))
         if upto is not None:
             upto = inbox.newest(min(upto, inbox.position.number))
@@ -112,7 +113,7 @@ def _tell(inbox: Inbox, action: Action, entries: list[Entry] | None, upto: int |
         "upto": None if upto is None else str(Position(epoch, upto)),
         **Outcome(True, inbox.counts(), inbox.marks.version, inbox.position).state(),
     }
-    publishing.send_own(f"user:{inbox.reader}", TYPE, data, inbox.using)
+    publish.send_own(f"user:{inbox.reader}", TYPE, data, inbox.using)
     numbers = None if entries is None else [entry.number for entry in entries]
     transaction.on_commit(
         lambda: marked.send_robust(InboxState, reader=inbox.reader, action=action.value, numbers=numbers, upto=upto),

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Model
 from django.utils.functional import Promise
 
-from livepush import publishing, wire
+from livepush import publish, wire
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidNotification
 from livepush.inbox import kinds
@@ -67,12 +67,12 @@ def notify(
 
 async def anotify(recipients: Recipients, title: str | type[kinds.NotificationType], *args: Any, **kwargs: Any) -> None:
     """Notify from async code; see ``notify``."""
-    await sync_to_async(publishing.on_good_connections)(notify, recipients, title, *args, **kwargs)
+    await sync_to_async(publish.on_good_connections)(notify, recipients, title, *args, **kwargs)
 
 
 def _send(names: list[str], content: dict[str, Any], using: str) -> None:
     if names:
-        publishing.send_own(names, TYPE, content, using)
+        publish.send_own(names, TYPE, content, using)
 
 
 def _content(

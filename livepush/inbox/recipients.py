@@ -22,7 +22,8 @@ from django.db.models import Model, QuerySet
 from django.db.models.signals import m2m_changed, post_delete
 from django.utils import timezone
 
-from livepush import groups, log, publishing
+from livepush import log, publish
+from livepush.access import rules
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
@@ -75,27 +76,27 @@ def _audience_of(recipient: Any) -> str:
         raise InvalidGroup(f"{recipient!r} can't be notified: expected a saved user, a group, or livepush.everyone.")
     if isinstance(recipient, str):
         if recipient == everyone or recipient.startswith("user:"):
-            return publishing.group_name(recipient)
+            return publish.group_name(recipient)
         if recipient.startswith(OWN):
             raise InvalidGroup(f"{recipient!r} is an audience, not a recipient: name the user or the group itself.")
     if isinstance(recipient, ChannelGroup):
         recipient = recipient.name
     if isinstance(recipient, Model) and recipient._meta.label == "auth.Group":
-        return publishing.group_name(f"{_AUTH}{_saved(recipient).pk}")
-    name = publishing.group_name(recipient)
+        return publish.group_name(f"{_AUTH}{_saved(recipient).pk}")
+    name = publish.group_name(recipient)
     return name if name.startswith("user:") else audience_of_members(name)
 
 
-def audience_of_members(group: publishing.Group) -> str:
+def audience_of_members(group: publish.Group) -> str:
     """Return the audience of a livepush group's members.
 
     Raises InvalidGroup: a malformed or too long name.
     """
-    return publishing.group_name(_OF + publishing.group_name(group))
+    return publish.group_name(_OF + publish.group_name(group))
 
 
 def _saved(instance: Model) -> Model:
-    publishing.group_name(instance)
+    publish.group_name(instance)
     return instance
 
 
@@ -104,7 +105,7 @@ def reader_of(user: Any) -> str:
 
     Raises InvalidGroup: nobody, or a user that was not saved yet.
     """
-    return publishing.user_group(user).removeprefix("user:")
+    return publish.user_group(user).removeprefix("user:")
 
 
 def audiences(user: Any, using: str | None = None) -> tuple[Audience, ...]:
@@ -134,7 +135,7 @@ def _before_came(user: Any, using: str) -> int:
     return rows.values_list("position", flat=True).first() or 0
 
 
-@groups.group("inbox:<path:name>")
+@rules.group("inbox:<path:name>")
 def inbox(user: Any, name: str) -> bool:
     """Let those, and nobody else, read an audience who are in it."""
     if not getattr(user, "is_authenticated", False):
@@ -146,7 +147,7 @@ def inbox(user: Any, name: str) -> bool:
     return OWN + name in known
 
 
-def join(user: Any, group: publishing.Group) -> None:
+def join(user: Any, group: publish.Group) -> None:
     """Make a user a member of a livepush group: what is notified to it from now on comes into the user's inbox.
 
     In the caller's transaction. A page that is open takes it up. Who is a member stays one, since the first time.
@@ -158,10 +159,10 @@ def join(user: Any, group: publishing.Group) -> None:
     since = log.state(using).position
     with transaction.atomic(using=using):
         _add_members(using, audience, [reader], since.number)
-        publishing.send_own(f"user:{reader}", TYPE, {"group": audience, "since": str(since)}, using)
+        publish.send_own(f"user:{reader}", TYPE, {"group": audience, "since": str(since)}, using)
 
 
-def leave(user: Any, group: publishing.Group) -> None:
+def leave(user: Any, group: publish.Group) -> None:
     """End a user's membership: what was notified to the group leaves the user's inbox.
 
     Raises InvalidGroup: nobody, or not a group.
@@ -170,15 +171,15 @@ def leave(user: Any, group: publishing.Group) -> None:
     audience, reader = audience_of_members(group), reader_of(user)
     with transaction.atomic(using=using):
         if Membership.objects.using(using).filter(group=audience, reader=reader).delete()[0]:
-            publishing.send_own(f"user:{reader}", TYPE, {"group": audience, "since": None}, using)
+            publish.send_own(f"user:{reader}", TYPE, {"group": audience, "since": None}, using)
 
 
-async def ajoin(user: Any, group: publishing.Group) -> None:
+async def ajoin(user: Any, group: publish.Group) -> None:
     """Join from async code; see ``join``."""
     await sync_to_async(join)(user, group)
 
 
-async def aleave(user: Any, group: publishing.Group) -> None:
+async def aleave(user: Any, group: publish.Group) -> None:
     """Leave from async code; see ``leave``."""
     await sync_to_async(leave)(user, group)
 

@@ -16,13 +16,13 @@ from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_protect
 
-from livepush import auth
+from livepush.access import identity
+from livepush.consumers.views import outside_transactions
 from livepush.inbox import kinds, marking
 from livepush.inbox.marking import Action
 from livepush.inbox.models import InboxState
 from livepush.inbox.notifying import MAX_CATEGORY
 from livepush.inbox.reading import LARGEST_PAGE, PAGE, Counts, Entry, Inbox, Page, Tab
-from livepush.views import outside_transactions
 from livepush.wire import LARGEST_NUMBER, SURROGATE, Position, WireError, parse_position, timestamp
 
 MOST_IDS = 1_000
@@ -56,7 +56,7 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
 def _answer(view: Respond, method: str, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
     if request.method not in (("GET", "HEAD") if method == "GET" else (method,)):
         raise WireError("bad_method", f"This address answers {method}.", 405)
-    user = request.user if hasattr(request, "user") else auth.user_of(request)
+    user = request.user if hasattr(request, "user") else identity.user_of(request)
     if not getattr(user, "is_authenticated", False):
         if wants_page(request):
             return redirect_to_login(request.get_full_path())

@@ -14,11 +14,11 @@ from django.utils.crypto import salted_hmac
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from livepush import positions
 from livepush.conf import get_settings
 from livepush.inbox import views
 from livepush.inbox.reading import MOST, Counts, Inbox
-from livepush.publishing import Group, group_name
+from livepush.page import positions
+from livepush.publish import Group, group_name
 from livepush.wire import Position
 
 register = template.Library()

@@ -14,12 +14,14 @@ from django.test import override_settings
 from django.utils import timezone
 
 import livepush
-from livepush import log, pruning, publishing
+from livepush import log
 from livepush.inbox import filing
 from livepush.inbox.filing import notified
 from livepush.inbox.marking import Action, mark, marked
 from livepush.inbox.reading import Inbox, Tab
+from livepush.log import pruning
 from livepush.models import Event, InboxHead, InboxState, Notification, NotificationState
+from livepush.publish import sending
 from tests.conftest import ALIASES, Thread, append, kind
 
 SOON = timedelta(minutes=1)
@@ -31,7 +33,7 @@ servers = pytest.mark.parametrize(
 @pytest.fixture
 def nobody_files(monkeypatch):
     """As if each process that sends died between settle and filing."""
-    monkeypatch.setattr(publishing, "followers", [])
+    monkeypatch.setattr(sending, "followers", [])
 
 
 def rows(using):
@@ -203,7 +205,7 @@ def test_what_a_process_that_died_left_is_filed_by_the_next_reader(using, ann, b
 
 def test_what_a_process_that_died_left_is_filed_by_the_next_who_sends(using, ann, monkeypatch):
     with monkeypatch.context() as dying:
-        dying.setattr(publishing, "followers", [])
+        dying.setattr(sending, "followers", [])
         livepush.notify(ann, "Left")
     livepush.notify(ann, "Next")
     assert [title for title, _, _ in rows(using)] == ["Next", "Left"]
@@ -211,7 +213,7 @@ def test_what_a_process_that_died_left_is_filed_by_the_next_who_sends(using, ann
 
 def test_who_sends_other_events_files_nothing(using, ann, nobody_files, monkeypatch):
     livepush.notify(ann, "Left")
-    monkeypatch.setattr(publishing, "followers", [filing.follow])
+    monkeypatch.setattr(sending, "followers", [filing.follow])
     livepush.send("board", "status", using=using)
     assert rows(using) == []
 
@@ -293,7 +295,7 @@ def test_who_reads_while_another_process_files_waits_for_nobody(using, ann, read
     livepush.notify(ann, "Filed")
     filed = Inbox(ann).position
     with monkeypatch.context() as dying:
-        dying.setattr(publishing, "followers", [])
+        dying.setattr(sending, "followers", [])
         livepush.notify(ann, "Being filed")
     with another_process_files(using):
         inbox = Inbox(ann)

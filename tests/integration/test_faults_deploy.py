@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from livepush.connection import FAREWELL
+from livepush.hub.connection import FAREWELL
 from tests.integration import clients
 from tests.integration.audit import Follower, audit, committed
 from tests.integration.clients import eventually

@@ -232,13 +232,13 @@ import django
 django.setup()
 import livepush
 from django.db import connections
-from livepush import layer
+from livepush import hints
 livepush.send("board", "parent")
-layer.flush(10)
+hints.flush(10)
 connections.close_all()
 child = os.fork()
 livepush.send("board", "child" if child == 0 else "parent")
-layer.flush(10)
+hints.flush(10)
 if child == 0:
     os._exit(0)
 os.waitpid(child, 0)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import websockets
 
-from livepush import shortcut
+from livepush.process.servers import uvicorn
 from tests.integration.audit import Follower, audit, committed, running
 from tests.integration.clients import eventually
 from tests.servers import processes
@@ -121,11 +121,11 @@ def test_a_transport_whose_client_does_not_read_takes_nothing():
         ours, theirs = socket.socketpair()
         transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
         with contextlib.closing(theirs):
-            assert shortcut.takes(transport)
+            assert uvicorn.takes(transport)
             transport.write(b"x" * 10_000_000)
-            assert not shortcut.takes(transport)
+            assert not uvicorn.takes(transport)
             transport.abort()
-            assert not shortcut.takes(transport)
+            assert not uvicorn.takes(transport)
 
     asyncio.run(fill())
 
@@ -134,5 +134,5 @@ def test_what_is_no_server_of_uvicorns_has_no_short_way():
     class Other:
         async def send(self, message: object) -> None: ...
 
-    assert shortcut.find(Other().send) is None
-    assert shortcut.find(lambda message: None) is None
+    assert uvicorn.find(Other().send) is None
+    assert uvicorn.find(lambda message: None) is None

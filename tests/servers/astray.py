@@ -10,6 +10,6 @@ from tests.servers.probe import application
 
 __all__ = ["application", "clock"]
 
-from livepush import databases
+from livepush.log import transactions
 
-databases.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", databases.TIME_LIMIT_MS))
+transactions.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", transactions.TIME_LIMIT_MS))

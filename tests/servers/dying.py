@@ -21,15 +21,18 @@ if __name__ == "__main__":
 from django.db import transaction
 
 import livepush
-from livepush import databases, layer, log, publishing
+from livepush import log
+from livepush.hints import channels
+from livepush.log import settling, transactions
+from livepush.publish import sending
 
 POINTS: dict[str, tuple[Any, str, bool]] = {
     "insert": (log, "append", True),
     "commit": (log, "settle", False),
-    "positions": (log, "_give_positions", False),
-    "settle": (publishing, "announce", False),
-    "announce here": (layer, "announce", False),
-    "announce": (layer, "announce", True),
+    "positions": (settling, "_give_positions", False),
+    "settle": (sending, "announce", False),
+    "announce here": (channels, "announce", False),
+    "announce": (channels, "announce", True),
 }
 """What is done last, and the function before or after (``True``) which the process dies."""
 
@@ -69,7 +72,7 @@ def send_in_child(*args: Any) -> None:
 if __name__ == "__main__":
     group, type, *more = sys.argv[1:]
     point, name = (*more, *("commit", "SIGKILL")[len(more) :])
-    databases.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", databases.TIME_LIMIT_MS))
+    transactions.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", transactions.TIME_LIMIT_MS))
     if "," in point:
         for number, each in enumerate(point.split(",")):
             send_in_child(group, f"{type}-{number}", each, signal.Signals[name])

@@ -18,9 +18,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 
 from django.db.backends.signals import connection_created
 
-from livepush import layer, wire
-from livepush.connection import Connection, State
-from livepush.hub import hubs
+from livepush import hints, wire
+from livepush.hub.connection import Connection, State
+from livepush.hub.registry import hubs
 from tests.asgi import application as project
 
 sent: set[int] = set()
@@ -42,8 +42,8 @@ def _parse_batch(message: dict[str, Any]) -> wire.Batch:
     return batch
 
 
-layer.batch_messages = _batch_messages
-layer.parse_batch = _parse_batch
+hints.batch_messages = _batch_messages
+hints.parse_batch = _parse_batch
 
 
 def counts() -> dict[str, list[int]]:

@@ -25,9 +25,10 @@ from django.db import transaction
 from django.utils import timezone
 
 import livepush
-from livepush import log, pruning, publishing, wire
+from livepush import log, publish, wire
 from livepush.inbox import kinds, marking
 from livepush.inbox.reading import Inbox
+from livepush.log import pruning
 from livepush.models import Event, LogHead
 
 blocks: list[transaction.Atomic] = []
@@ -91,7 +92,7 @@ def session(username: str) -> str:
 
 def position() -> str:
     while log.state("default").waiting:
-        publishing.deliver("default")
+        publish.deliver("default")
     return str(log.state("default").position)
 
 

@@ -20,7 +20,7 @@ django.setup()
 from django.db import Error, connections, transaction
 
 import livepush
-from livepush import layer
+from livepush import hints
 
 
 def send(choose: random.Random, groups: list[str]) -> None:
@@ -52,7 +52,7 @@ def main(seed: int, groups: list[str], rate: float) -> None:
             failed += 1
             connections.close_all()
             stop.wait(0.1)
-    layer.flush(2)
+    hints.flush(2)
     print(json.dumps({"sent": sent, "failed": failed}), flush=True)
 
 

@@ -24,7 +24,8 @@ django.setup()
 from django.db import DatabaseError, connection, transaction
 
 import livepush
-from livepush import databases, layer
+from livepush import hints
+from livepush.log import transactions
 from tests.servers import clock
 from tests.shop.models import Order
 
@@ -81,8 +82,8 @@ def work(plan: Plan) -> None:
 
 
 if __name__ == "__main__":
-    databases.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", databases.TIME_LIMIT_MS))
+    transactions.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", transactions.TIME_LIMIT_MS))
     plan = Plan(**json.loads(sys.argv[1]))
     print(json.dumps({"clock": clock.OFFSET}), flush=True)
     work(plan)
-    layer.flush(10)
+    hints.flush(10)

@@ -17,7 +17,7 @@ django.setup()
 from django.db import transaction
 
 import livepush
-from livepush import layer
+from livepush import hints
 from tests.servers import probe
 
 
@@ -54,5 +54,5 @@ if __name__ == "__main__":
     print("ready", flush=True)
     sys.stdin.readline()
     write(**plan)
-    layer.flush(10)
+    hints.flush(10)
     print(json.dumps(probe.counts()), flush=True)

@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from livepush import pruning
 from livepush.conf import get_settings
 from livepush.inbox import filing
+from livepush.log import pruning
 
 
 class Command(BaseCommand):

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from livepush import layer, publishing
+from livepush import hints, publish
 from livepush.exceptions import InvalidEvent
 
 
@@ -28,7 +28,7 @@ class Command(BaseCommand):
                 f'The data is not JSON ({error}). Quote it for the shell: \'{{"status": "shipped"}}\'.'
             ) from error
         try:
-            publishing.send(
+            publish.send(
                 options["group"].split(","),
                 options["type"],
                 data,
@@ -38,7 +38,7 @@ class Command(BaseCommand):
             )
         except InvalidEvent as error:
             raise CommandError(str(error)) from error
-        if not layer.flush():
+        if not hints.flush():
             durable = "the event arrives through the log"
             said = "other processes do not get the event" if options["ephemeral"] else durable
             self.stderr.write(f"The channel layer does not answer; {said}.")

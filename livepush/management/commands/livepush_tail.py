@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from livepush import log, publishing
+from livepush import log, publish
 from livepush.conf import get_settings
 from livepush.wire import Event, Position, WireError, check_group, envelope, once_a_send, parse_position
 
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         while True:
             state = log.state(using)
             if state.waiting:
-                publishing.deliver(using)
+                publish.deliver(using)
                 state = log.state(using)
             if state.position.epoch != cursor.epoch or state.floor > cursor.number:
                 self.stderr.write(f"The log begins anew at {state.position}.")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
@@ -17,10 +16,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
-from livepush.connection import Subscriber
-from livepush.round import Encoder, Joined, Round, Share
-from livepush.threads import Threads
-from livepush.window import Window
+from livepush.hub.connection import Subscriber
+from livepush.hub.fanout import Encoder, Joined, Round, Share
+from livepush.hub.registry import hubs
+from livepush.hub.window import Window
+from livepush.process.threads import Threads
 from livepush.wire import (
     HEARTBEAT,
     LARGEST_NUMBER,
@@ -535,19 +535,3 @@ def _runs(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
         size += len(event.data)
     if events:
         yield events[start:]
-
-
-hubs: set[Hub] = set()
-"""This process's hubs that have started; a plain set, which any thread can copy in one step."""
-os.register_at_fork(after_in_child=hubs.clear)  # the parent's loops do not run in a child, and would hoard there
-
-
-def announce(batch: Batch) -> None:
-    """Tell every hub of this process, from any thread."""
-    for hub in list(hubs):
-        hub.receive_soon(batch)
-
-
-def known_position() -> Position | None:
-    """Return a position that a hub of this process has routed, or ``None`` where none runs."""
-    return next((hub.position for hub in list(hubs) if hub.loop.is_running() and not hub.draining), None)

@@ -19,12 +19,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.utils import timezone
 
-from livepush import layer, log, pruning, publishing, sockets
+from livepush import hints, log, publish
 from livepush.conf import get_settings
-from livepush.connection import FAREWELL
-from livepush.hub import Hub, Options
+from livepush.hub.connection import FAREWELL
+from livepush.hub.hub import Hub, Options
 from livepush.inbox import filing
-from livepush.threads import Threads
+from livepush.log import pruning
+from livepush.process.servers import tcp
+from livepush.process.threads import Threads
 from livepush.wire import Page, Position, State
 
 T = TypeVar("T")
@@ -69,7 +71,7 @@ class DatabaseLog:
 
     def _settle(self) -> None:
         for batch in log.settle(self._using):
-            publishing.announce(batch)
+            publish.announce(batch)
 
 
 def with_database(work: Callable[[], T]) -> T:
@@ -195,15 +197,15 @@ def _make_hub() -> Hub:
         prune_interval=settings.PRUNE_INTERVAL,
         drain=settings.DRAIN,
     )
-    listen = None if layer.configured() is None else layer.listen
+    listen = None if hints.configured() is None else hints.listen
     return Hub(DatabaseLog(settings.DATABASE, settings.RETENTION, settings.INBOX_RETENTION), listen, options)
 
 
 class Requests(NamedTuple):
     """What a loop serves, each under a key of its own."""
 
-    open: dict[object, sockets.Scope]
-    answered: dict[object, sockets.Scope]
+    open: dict[object, tcp.Scope]
+    answered: dict[object, tcp.Scope]
     """Those that got a large answer a while ago, which their clients may not have taken yet."""
 
 
@@ -215,7 +217,7 @@ QUIET = 0.5
 
 
 @contextmanager
-def serving(scope: sockets.Scope) -> Iterator[None]:
+def serving(scope: tcp.Scope) -> Iterator[None]:
     """Keep a request in mind while it is served, so that a drain sees it out."""
     key, requests = object(), _requests_of(asyncio.get_running_loop())
     requests.open[key] = scope
@@ -225,7 +227,7 @@ def serving(scope: sockets.Scope) -> Iterator[None]:
         del requests.open[key]
 
 
-def expect_progress(scope: sockets.Scope) -> None:
+def expect_progress(scope: tcp.Scope) -> None:
     """Hang up on a client that takes nothing of a large answer for ``WRITE_TIMEOUT``: its server waits for ever.
 
     So does a server that wants to end, and then it is done after ``FAREWELL``.
@@ -236,13 +238,13 @@ def expect_progress(scope: sockets.Scope) -> None:
     key = str(needed)
 
     def look(before: int) -> None:
-        now = sockets.progress(needed)
+        now = tcp.progress(needed)
         if now is not None and now.taken != before:
             loop.call_later(patience, look, now.taken)
             return
         del answered[key]
         if now is not None and now.stuffed:
-            sockets.hang_up(needed)
+            tcp.hang_up(needed)
 
     if key not in answered:
         answered[key] = needed
@@ -296,10 +298,10 @@ def _drain(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_later(FAREWELL + 0.5, _hang_up, requests.open | requests.answered, requests.open)  # as the last resort
 
 
-def _hang_up(served: dict[object, sockets.Scope], still: dict[object, sockets.Scope]) -> None:
+def _hang_up(served: dict[object, tcp.Scope], still: dict[object, tcp.Scope]) -> None:
     for key, scope in served.items():
         ended = key not in still and scope["type"] == "http"  # a WebSocket's end takes the client's answer too
-        sockets.hang_up(scope, unless_writable=ended)
+        tcp.hang_up(scope, unless_writable=ended)
 
 
 async def _see_out(end: Callable[[], None]) -> None:
@@ -315,7 +317,7 @@ async def _see_out(end: Callable[[], None]) -> None:
 
 
 def _left() -> int:
-    return sum(len(requests.open) for requests in _requests.values()) + sockets.sending()
+    return sum(len(requests.open) for requests in _requests.values()) + tcp.sending()
 
 
 def _spawn(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:

@@ -16,7 +16,8 @@ from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Max, Min, QuerySet
 
-from livepush import databases, postgresql
+from livepush.log import transactions
+from livepush.log.dialects import postgresql
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Batch, Page, Position, State, timestamp
 from livepush.wire import Event as WireEvent
@@ -55,7 +56,7 @@ class Appended(NamedTuple):
 
 def append(groups: Sequence[str], type: str, data: str, key: str | None, using: str) -> None:
     """Write one row for each group in the caller's transaction, with one statement that locks nothing else."""
-    shared = {"type": type, "data": data, "key": key, "created": databases.time_of_sending(connections[using])}
+    shared = {"type": type, "data": data, "key": key, "created": transactions.time_of_sending(connections[using])}
     if len(groups) == 1:
         Event(group=groups[0], **shared).save(using=using, force_insert=True)  # no transaction of its own
         return
@@ -216,7 +217,7 @@ def _settle_batch(using: str) -> tuple[Batch | None, bool]:
     connection = connections[using]
     if postgresql.takes(connection):
         return _settle_batch_by_scripts(connection)
-    with databases.own_transaction(using, durable=True):
+    with transactions.own_transaction(using, durable=True):
         head = _lock_head(using)
         batch = None if head is None else _settle_rows(connection, *head, _waiting_rows(using))[0]
     if batch is not None:
@@ -256,7 +257,7 @@ def make_head(using: str) -> bool:
         if cursor.fetchone() is not None:
             return False
     heads, floors = LogHead.objects.using(using), LogFloor.objects.using(using)
-    with databases.own_transaction(using):
+    with transactions.own_transaction(using):
         head, floor = heads.filter(pk=1).first(), floors.filter(pk=1).first()
         ends = Event.objects.using(using).aggregate(first=Min("position"), last=Max("position"))
         last = max(ends["last"] or 0, floor.position if floor else 0, head.position if head else 0)
@@ -391,7 +392,7 @@ def _settle_batch_by_scripts(connection: BaseDatabaseWrapper) -> tuple[Batch | N
         heads, rows = postgresql.run(
             connection,
             postgresql.BEGIN,
-            *postgresql.limits(databases.TIME_LIMIT_MS),
+            *postgresql.limits(transactions.TIME_LIMIT_MS),
             postgresql.LOCK,
             postgresql.WAITING,
             params=[BATCH],

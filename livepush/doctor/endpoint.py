@@ -26,13 +26,15 @@ from django.conf import settings as django_settings
 from django.core.handlers.asgi import ASGIHandler
 
 import livepush
-from livepush import auth, runtime
+from livepush import process
+from livepush.access import identity
 from livepush.conf import get_settings
-from livepush.connection import Connection
 from livepush.consumers.base import Endpoint, Receive, Scope, Send, answer, until_disconnect
 from livepush.consumers.sse import HEADERS
 from livepush.doctor.protocol import FRAMES, GROUP, IDLE_HEARTBEATS, PAUSE, is_token
-from livepush.hub import Hub, hubs
+from livepush.hub.connection import Connection
+from livepush.hub.hub import Hub
+from livepush.hub.registry import hubs
 from livepush.wire import Close, Event, Format, WireError, dumps, encode, timestamp
 
 HUB_WITHIN = 4.0
@@ -178,7 +180,7 @@ async def hub_of() -> tuple[Hub | None, str]:
     """Return this process's hub, or why there is none."""
     try:
         async with asyncio.timeout(HUB_WITHIN):
-            return await runtime.get_hub(), ""
+            return await process.get_hub(), ""
     except TimeoutError:
         return None, f"the database did not answer within {HUB_WITHIN:g} s"
     except Exception as error:
@@ -201,11 +203,11 @@ def describe(hub: Hub) -> dict[str, Any]:
 
 def arrival(scope: Scope) -> dict[str, Any]:
     """Return how this request came: its host and origin as Django sees them, and whether it is secure."""
-    request = auth.request_of(scope)
+    request = identity.request_of(scope)
     found: dict[str, Any] = {"host": None, "origin": "ok", "secure": request.is_secure()}
     try:
-        found["host"] = auth.handshake(request).host
-        auth.check_origin(request)
+        found["host"] = identity.handshake(request).host
+        identity.check_origin(request)
     except WireError as error:
         found["origin"] = error.code
     return found

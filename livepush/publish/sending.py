@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.utils import timezone
 
-from livepush import hub, layer, log, wire
+from livepush import hints, log, wire
 from livepush.conf import get_settings
 from livepush.exceptions import (
     EventTooLarge,
@@ -29,6 +29,7 @@ from livepush.exceptions import (
     InvalidKey,
     InvalidType,
 )
+from livepush.hub import registry
 
 logger = logging.getLogger("livepush")
 
@@ -171,8 +172,8 @@ followers: list[Callable[[str, wire.Batch], None]] = []
 
 def announce(batch: wire.Batch) -> None:
     """Tell this process's hubs, then the other processes."""
-    hub.announce(batch)
-    layer.announce(batch)
+    registry.announce(batch)
+    hints.announce(batch)
 
 
 class Delivery:

@@ -10,8 +10,9 @@ from django.core.signals import request_started
 from django.db import connections
 from django.http import HttpRequest
 
-from livepush import hub, log, publishing
+from livepush import log, publish
 from livepush.conf import get_settings
+from livepush.hub import registry
 from livepush.wire import Position
 
 logger = logging.getLogger("livepush")
@@ -21,13 +22,13 @@ KEY = "livepush.position"
 
 def current() -> Position:
     """Return the log's position: from a hub's memory, else one indexed read, settling first where something waits."""
-    known = hub.known_position()
+    known = registry.known_position()
     if known is not None:
         return known
     using = get_settings().DATABASE
     state = log.state(using)
     if state.waiting and not connections[using].in_atomic_block:  # else what waits may be the caller's own
-        publishing.deliver(using)
+        publish.deliver(using)
         state = log.state(using)
     return state.position
 

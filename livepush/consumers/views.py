@@ -10,7 +10,8 @@ from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from livepush import auth, groups, log, publishing
+from livepush import log, publish
+from livepush.access import identity, rules
 from livepush.conf import get_settings
 from livepush.wire import Position, Query, State, WireError, check_get, once_a_send, parse_query, poll_answer
 
@@ -59,21 +60,21 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
     return _respond(error.body(), error.status)
 
 
-def _admission(request: HttpRequest, query: Query) -> auth.Admission:
+def _admission(request: HttpRequest, query: Query) -> identity.Admission:
     scope = {"user": request.user} if hasattr(request, "user") else {}
-    user, granted, questions = auth.admit_sync(scope, request, auth.handshake(request), query.groups)
+    user, granted, questions = identity.admit_sync(scope, request, identity.handshake(request), query.groups)
     if questions:
-        granted |= async_to_sync(groups.ask_async)(questions)
-    admission = auth.admission(user, query.groups, granted)
-    auth.check_granted(admission)
+        granted |= async_to_sync(rules.ask_async)(questions)
+    admission = identity.admission(user, query.groups, granted)
+    identity.check_granted(admission)
     return admission
 
 
-def _answer(query: Query, admission: auth.Admission) -> bytes:
+def _answer(query: Query, admission: identity.Admission) -> bytes:
     using = get_settings().DATABASE
     before = log.state(using)
     if before.waiting:
-        publishing.deliver(using)
+        publish.deliver(using)
         before = log.state(using)
     since, head = query.since, before.position
     if since is None:

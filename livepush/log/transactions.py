@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from livepush import postgresql
+from livepush.log.dialects import postgresql
 from livepush.models import LogHead
 
 TIME_LIMIT_MS = 10_000

@@ -8,13 +8,13 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from livepush import shortcut
-from livepush.round import Came, Frames, Joined, Replay
+from livepush.hub.fanout import Came, Frames, Joined, Replay
+from livepush.process.servers import uvicorn
 from livepush.wire import COPIES, LARGEST_NUMBER, Event, Format, Position, join, own
 
 if TYPE_CHECKING:
-    from livepush.hub import Hub
-    from livepush.round import Share
+    from livepush.hub.fanout import Share
+    from livepush.hub.hub import Hub
 
 Write = Callable[[Frames], Coroutine[Any, Any, None]]
 UNKNOWN = -1
@@ -196,7 +196,7 @@ class Connection:
         """Write now if nothing is being written, else keep for the next write."""
         if self._task is None and joined.size <= self.hub.options.buffer_bytes:
             self.cursor = self.hub.number
-            if self._transport is not None and shortcut.takes(self._transport):
+            if self._transport is not None and uvicorn.takes(self._transport):
                 self._transport.write(joined.raw)
                 self._last_write = joined.time
             else:

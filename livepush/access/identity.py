@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import is_same_domain
 
-from livepush import groups as rules
+from livepush.access import rules
 from livepush.wire import Close, WireError
 
 

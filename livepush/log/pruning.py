@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from django.db import connections
 from django.utils import timezone
 
-from livepush.databases import ahead_of_database, own_transaction
 from livepush.inbox import filing
-from livepush.log import make_head, rest_of_send, wire_events
+from livepush.log.settling import make_head, rest_of_send, wire_events
+from livepush.log.transactions import ahead_of_database, own_transaction
 from livepush.models import Event, LogFloor
 
 MISDATED = timedelta(hours=1)

@@ -1,4 +1,5 @@
-"""``python -m demo_project.manage <command>``."""
+#!/usr/bin/env python
+"""``python manage.py <command>`` runs the demo project."""
 
 from __future__ import annotations
 

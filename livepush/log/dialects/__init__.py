@@ -1,0 +1,1 @@
+"""What each database needs said in words of its own."""

@@ -1,0 +1,1 @@
+"""What a page carries: the position of its request."""

@@ -1,0 +1,19 @@
+"""One hub for each event loop of a server, and its threads, signals and end."""
+
+from __future__ import annotations
+
+from livepush.process.hubs import (
+    expect_progress,
+    get_hub,
+    in_thread,
+    serving,
+    stop,
+)
+
+__all__ = [
+    "expect_progress",
+    "get_hub",
+    "in_thread",
+    "serving",
+    "stop",
+]

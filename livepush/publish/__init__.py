@@ -1,0 +1,37 @@
+"""Sending: names, one pipeline, and model events."""
+
+from __future__ import annotations
+
+from livepush.publish.sending import (
+    Delivery,
+    Group,
+    Sent,
+    after_commit,
+    announce,
+    asend,
+    deliver,
+    followers,
+    group_name,
+    on_good_connections,
+    send,
+    send_own,
+    user_group,
+    watchers,
+)
+
+__all__ = [
+    "Delivery",
+    "Group",
+    "Sent",
+    "after_commit",
+    "announce",
+    "asend",
+    "deliver",
+    "followers",
+    "group_name",
+    "on_good_connections",
+    "send",
+    "send_own",
+    "user_group",
+    "watchers",
+]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from livepush.publish.names import Group, group_name, user_group
 from livepush.publish.sending import (
     Delivery,
-    Group,
     Sent,
     after_commit,
     announce,
     asend,
     deliver,
     followers,
-    group_name,
     on_good_connections,
     send,
     send_own,
-    user_group,
     watchers,
 )
 

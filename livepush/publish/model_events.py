@@ -11,7 +11,8 @@ from django.db.models import Field, Model
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 
 from livepush.exceptions import InvalidRule
-from livepush.publish.sending import Group, group_name, send
+from livepush.publish.names import Group, group_name
+from livepush.publish.sending import send
 
 CREATED, UPDATED, DELETED, REMOVED = "created", "updated", "deleted", "removed"
 

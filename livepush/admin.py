@@ -12,7 +12,8 @@ from django.utils.translation import ngettext
 
 from livepush.inbox.admin.lists import ReadOnlyAdmin
 from livepush.inbox.admin.pages import MembershipAdmin, NotificationAdmin
-from livepush.models import ChannelGroup, Event, Membership, Notification
+from livepush.inbox.models import Membership, Notification
+from livepush.models import ChannelGroup, Event
 from livepush.publish import send
 
 TEST_TYPE = "test"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from django.apps import AppConfig
@@ -13,6 +14,10 @@ class LivepushConfig(AppConfig):
     name = "livepush"
     verbose_name = _("Live notifications")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def import_models(self) -> None:
+        super().import_models()
+        import_module("livepush.inbox.models")  # a room of its own, which the log's models do not know
 
     def ready(self) -> None:
         from livepush import checks, routing  # noqa: F401 (registers the checks)

@@ -1,4 +1,4 @@
-"""The log's tables: events, the groups they went to, the head and the floor. The inbox's are beside its code."""
+"""The log's tables: events, the groups they went to, the head and the floor."""
 
 from __future__ import annotations
 
@@ -10,25 +10,13 @@ from django.utils.translation import gettext_lazy as _
 
 from livepush import wire
 from livepush.fields import ExactCharField, ExactTextField
-from livepush.inbox.models import InboxHead, InboxState, Membership, Notification, NotificationState
-
-__all__ = [
-    "ChannelGroup",
-    "Event",
-    "ExactCharField",
-    "ExactTextField",
-    "InboxHead",
-    "InboxState",
-    "LogFloor",
-    "LogHead",
-    "Membership",
-    "Notification",
-    "NotificationState",
-]
 
 
 class Event(models.Model):
-    """One durable event in one group; without a position until it is settled."""
+    """One durable event in one group; without a position until it is settled.
+
+    The rows of one send to several groups have one position, and until then one ``send``.
+    """
 
     position = models.BigIntegerField(_("position"), null=True, editable=False)
     group = ExactCharField(_("group"), max_length=wire.MAX_GROUP_LENGTH)
@@ -43,11 +31,11 @@ class Event(models.Model):
         verbose_name_plural = _("events")
         constraints = [
             models.UniqueConstraint(
-                fields=["position"], condition=models.Q(position__isnull=False), name="livepush_position"
+                fields=["position", "group"], condition=models.Q(position__isnull=False), name="livepush_position"
             ),
         ]
         # MariaDB and MySQL have no partial indexes: there livepush_unsettled holds every row and serves both ways,
-        # and position is not unique, since to check that an UPDATE locks the gap that every INSERT needs.
+        # and a position with its group is not unique: to check that, an UPDATE locks the gap that every INSERT needs.
         indexes = [
             models.Index(fields=["group", "position"], name="livepush_group_position"),
             models.Index(fields=["key"], name="livepush_key"),
@@ -79,11 +67,6 @@ class ChannelGroup(models.Model):
 
     def __str__(self) -> str:
         return str(self.name)
-
-    @property
-    def members(self) -> models.QuerySet[Membership]:
-        """The memberships of those who get what is notified to the group."""
-        return Membership.objects.using(self._state.db).filter(group=self.name)
 
 
 class LogHead(models.Model):

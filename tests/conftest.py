@@ -11,7 +11,7 @@ from django.db import connections
 from django.db.models.signals import post_migrate
 
 from livepush import log, wire
-from livepush.publish import sending
+from livepush.publish import pipeline
 
 ALIASES = list(settings.DATABASES)
 
@@ -61,7 +61,8 @@ def flush(usual, database, style, tables, **options):
 def events_of(using, groups=None, after=0):
     """Return the settled events of some groups."""
     head = log.state(using).position.number
-    return log.read(using, groups, after, head, limit=100_000).events
+    wanted = None if groups is None else sorted(groups)
+    return log.read(using, wanted, after, head, limit=100_000).events
 
 
 def settle(using):
@@ -101,5 +102,5 @@ class Thread(threading.Thread):
 def announced(monkeypatch):
     """The batches that this process announces."""
     found: list[wire.Batch] = []
-    monkeypatch.setattr(sending, "announce", found.append)
+    monkeypatch.setattr(pipeline, "announce", found.append)
     return found

@@ -13,11 +13,9 @@ from django.http import HttpRequest
 from livepush import process
 from livepush.access import identity, rules
 from livepush.conf import get_settings
-from livepush.hub.connection import FAREWELL, Connection, Reason
-from livepush.hub.fanout import Frames
-from livepush.hub.hub import Hub
+from livepush.hub import FAREWELL, Connection, Hub, Reason
 from livepush.process.servers import tcp
-from livepush.wire import Format, Position, Query, WireError, check_get, hello, own, parse_query
+from livepush.wire import Format, Frames, Position, Query, WireError, check_get, hello, parse_query, system_frames
 
 logger = logging.getLogger("livepush")
 
@@ -98,7 +96,7 @@ async def admit(
     return identity.admission(user, names, granted | await rules.ask_async(questions))
 
 
-def greeting(entry: Entry, format: Format) -> tuple[bytes | str, ...]:
+def greeting(entry: Entry, format: Format) -> Frames:
     """Return a stream's first frames: hello, and reset where the history is lost."""
     settings = get_settings()
     frames = hello(
@@ -111,7 +109,7 @@ def greeting(entry: Entry, format: Format) -> tuple[bytes | str, ...]:
     )
     if entry.lost is None:
         return frames
-    return (*frames, *own("reset", format, position=entry.cursor, reason=entry.lost))
+    return (*frames, *system_frames("reset", format, position=entry.cursor, reason=entry.lost))
 
 
 def unavailable() -> WireError:
@@ -133,8 +131,10 @@ async def answer(send: Send, body: bytes, status: int = 200, headers: list[tuple
     await send({"type": "http.response.body", "body": body})
 
 
-async def attend(connection: Connection, frames: Frames, listening: Coroutine[Any, Any, T]) -> T | None:
-    """Start a connection and await what the client says; return ``None`` where the connection closes first.
+async def run_until_closed(
+    hub: Hub, connection: Connection, frames: Frames, listening: Coroutine[Any, Any, T]
+) -> T | None:
+    """Serve a connection and await what the client says; return ``None`` where the connection closes first.
 
     A connection ends the wait with a cancellation of this task; none is left behind for the server's own code.
     """
@@ -148,13 +148,14 @@ async def attend(connection: Connection, frames: Frames, listening: Coroutine[An
 
     connection.on_close = hang_up
     try:
-        connection.start(frames)
+        hub.start(connection, frames)
         return await listening
     except asyncio.CancelledError:
         if not hung_up:
             raise
         return None
     finally:
+        hub.remove(connection)
         connection.close(Reason.GONE)
         connection.on_close = None
         if hung_up:

@@ -17,8 +17,8 @@ from livepush.consumers.base import (
     unavailable,
     until_disconnect,
 )
-from livepush.hub.connection import Waiter
-from livepush.wire import Page, Position, once_a_send, poll_answer
+from livepush.hub import Waiter
+from livepush.wire import LogPage, Position, poll_answer
 
 LARGE = 16_384
 """The largest answer (bytes) that the system takes whole even from a client that reads nothing."""
@@ -55,7 +55,7 @@ async def held(entry: Entry, receive: Receive) -> bytes | None:
     loop = asyncio.get_running_loop()
     end = loop.time() + min(query.wait, get_settings().MAX_WAIT)
     gone: asyncio.Task[None] | None = None
-    waiter = Waiter(hub, entry.admission.granted)
+    waiter = Waiter(entry.admission.granted)
     hub.add(waiter)
     try:
         while True:
@@ -65,7 +65,7 @@ async def held(entry: Entry, receive: Receive) -> bytes | None:
                 return poll_answer((), hub.position, True, refused)
             cursor = Position(cursor.epoch, page.upto)
             if page.events or hub.draining or loop.time() >= end:
-                return poll_answer(page.events, cursor, False, refused, query.copies)
+                return poll_answer(page.events, cursor, False, refused)
             gone = gone or loop.create_task(until_disconnect(receive))
             await asyncio.wait({waiter.woken, gone}, timeout=end - loop.time(), return_when="FIRST_COMPLETED")
             if gone.done():
@@ -76,14 +76,12 @@ async def held(entry: Entry, receive: Receive) -> bytes | None:
             gone.exception()  # whatever ended it, the client is answered or gone
 
 
-async def read(entry: Entry, cursor: Position) -> Page | None:
+async def read(entry: Entry, cursor: Position) -> LogPage | None:
     """Return what lies behind a cursor, ``None`` where its history is lost."""
     hub = entry.hub
-    if cursor.epoch != hub.epoch or cursor.number < hub.floor:
+    if cursor.epoch != hub.position.epoch or cursor.number < hub.floor:
         return None
-    groups = entry.admission.granted
-    page = await hub.page(groups, cursor.number)
+    page = await hub.page(entry.admission.granted, cursor.number)
     if page.state.position.epoch != cursor.epoch or page.state.floor > cursor.number:
         return None
-    events = tuple(once_a_send(page.events, cursor.number, entry.query.copies))
-    return page._replace(events=events, upto=max(page.upto, cursor.number))
+    return page._replace(upto=max(page.upto, cursor.number))

@@ -10,18 +10,17 @@ from livepush.consumers.base import (
     Receive,
     Scope,
     Send,
-    attend,
     enter,
     finish,
     greeting,
     refusing,
+    run_until_closed,
     until_disconnect,
 )
-from livepush.hub.connection import Connection, Reason
-from livepush.hub.fanout import Frames
+from livepush.hub import Connection, Reason
 from livepush.process.servers import uvicorn
 from livepush.process.servers.tcp import held_back
-from livepush.wire import Format, WireError, own
+from livepush.wire import Format, Frames, WireError, system_frames
 
 HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -46,17 +45,17 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
         await send_away(scope, send)
         return
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-    transport = uvicorn.find(send)
+    write_now = uvicorn.short_way(send)
     send = held_back(scope, send)
 
     async def write(frames: Frames) -> None:
         for frame in frames:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
-    format = Format.SSE_COPIES if entry.query.copies else Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
-    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write, transport=transport)
-    entry.hub.add(connection)
-    await attend(connection, greeting(entry, format), until_disconnect(receive))
+    format = Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
+    hub = entry.hub
+    connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
+    await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive))
     if connection.reason not in (None, Reason.GONE):
         await finish(scope, receive, send, connection.reason, {"type": "http.response.body", "body": b""})
 
@@ -64,7 +63,9 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
 async def send_away(scope: Scope, send: Send) -> None:
     """Tell the client to come back in a moment."""
     query = scope.get("query_string", b"")
-    format = Format.SSE_ENVELOPE if b"format=envelope" in query or b"format=copies" in query else Format.SSE
+    format = Format.SSE_ENVELOPE if b"format=envelope" in query else Format.SSE
     retry = round(get_settings().RETRY * 1000 * random.uniform(0.5, 1.5))
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-    await send({"type": "http.response.body", "body": own("bye", format, retry=retry, reason="unavailable")[0]})
+    await send(
+        {"type": "http.response.body", "body": system_frames("bye", format, retry=retry, reason="unavailable")[0]}
+    )

@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from livepush import log, publish
 from livepush.access import identity, rules
 from livepush.conf import get_settings
-from livepush.wire import Position, Query, State, WireError, check_get, once_a_send, parse_query, poll_answer
+from livepush.wire import LogState, Position, Query, WireError, check_get, parse_query, poll_answer
 
 View = TypeVar("View", bound=Callable[..., HttpResponse])
 
@@ -84,11 +84,10 @@ def _answer(query: Query, admission: identity.Admission) -> bytes:
     page = log.read(using, admission.granted, since.number, head.number)
     if _lost(since, page.state):
         return poll_answer((), page.state.position, True, admission.refused)
-    events = tuple(once_a_send(page.events, since.number, query.copies))
-    return poll_answer(events, Position(head.epoch, page.upto), False, admission.refused, query.copies)
+    return poll_answer(page.events, Position(head.epoch, page.upto), False, admission.refused)
 
 
-def _lost(since: Position, state: State) -> bool:
+def _lost(since: Position, state: LogState) -> bool:
     """Return whether the log can't continue what a client has had."""
     return since.epoch != state.position.epoch or not state.floor <= since.number <= state.position.number
 

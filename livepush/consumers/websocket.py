@@ -9,10 +9,20 @@ from typing import Any
 from livepush import process, publish
 from livepush.access import identity, rules
 from livepush.conf import get_settings
-from livepush.consumers.base import Entry, Receive, Scope, Send, admit, attend, enter, finish, greeting, unavailable
+from livepush.consumers.base import (
+    Entry,
+    Receive,
+    Scope,
+    Send,
+    admit,
+    enter,
+    finish,
+    greeting,
+    run_until_closed,
+    unavailable,
+)
 from livepush.exceptions import InvalidEvent
-from livepush.hub.connection import Connection, Reason
-from livepush.hub.fanout import Frames
+from livepush.hub import Connection, Hub, Reason
 from livepush.process.servers import uvicorn
 from livepush.process.servers.tcp import held_back
 from livepush.wire import (
@@ -20,9 +30,10 @@ from livepush.wire import (
     Close,
     Command,
     Format,
+    Frames,
     WireError,
-    own,
     parse_command,
+    system_frames,
 )
 
 logger = logging.getLogger("livepush")
@@ -52,8 +63,7 @@ async def visit(scope: Scope, receive: Receive, send: Send) -> None:
     except WireError as error:
         await refuse(send, error)
         return
-    arrays = Format.ARRAY_COPIES if entry.query.copies else Format.ARRAY
-    await serve(scope, receive, send, entry, arrays if array else Format.TEXT)
+    await serve(scope, receive, send, entry, Format.ARRAY if array else Format.TEXT)
 
 
 async def refuse(send: Send, error: WireError) -> None:
@@ -69,10 +79,10 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
         for frame in frames:
             await send({"type": "websocket.send", "text": frame})
 
-    transport = uvicorn.find(send)
-    connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write, transport=transport)
-    entry.hub.add(connection)
-    code = await attend(connection, greeting(entry, format), take_commands(scope, receive, connection))
+    hub, write_now = entry.hub, uvicorn.short_way(send)
+    connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
+    commands = take_commands(scope, receive, hub, connection)
+    code = await run_until_closed(hub, connection, greeting(entry, format), commands)
     reason = connection.reason or Reason.GONE
     code = CLOSES.get(reason, code)
     if code is not None:
@@ -80,7 +90,7 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
         await finish(scope, receive, send, reason, message)
 
 
-async def take_commands(scope: Scope, receive: Receive, connection: Connection) -> Close | None:
+async def take_commands(scope: Scope, receive: Receive, hub: Hub, connection: Connection) -> Close | None:
     """Carry out what the client asks; return the code to close with, ``None`` when the client has gone."""
     settings = get_settings()
     while True:
@@ -94,20 +104,20 @@ async def take_commands(scope: Scope, receive: Receive, connection: Connection) 
             return Close.TOO_BIG
         try:
             command = parse_command(text, settings.MAX_GROUPS)
-            answer = await carry_out(scope, connection, command)
+            answer = await carry_out(scope, hub, connection, command)
         except WireError as error:
             answer = {"ref": error.ref, "ok": False, "code": error.code, "message": error.message}
-        connection.say(own("reply", connection.format, **answer))
+        connection.say(system_frames("reply", connection.format, **answer))
 
 
-async def carry_out(scope: Scope, connection: Connection, command: Command) -> dict[str, Any]:
+async def carry_out(scope: Scope, hub: Hub, connection: Connection, command: Command) -> dict[str, Any]:
     """Carry out one command; return the fields of its reply."""
     reply: dict[str, Any] = {"ref": command.ref, "ok": True}
     try:
         if command.name == "subscribe":
-            return {**reply, **await subscribe(scope, connection, command)}
+            return {**reply, **await subscribe(scope, hub, connection, command)}
         if command.name == "unsubscribe":
-            connection.unsubscribe(command.groups)
+            hub.unsubscribe(connection, command.groups)
         elif command.name == "send":
             return {**reply, **await send_event(scope, command)}
     except WireError:
@@ -118,16 +128,22 @@ async def carry_out(scope: Scope, connection: Connection, command: Command) -> d
     return reply
 
 
-async def subscribe(scope: Scope, connection: Connection, command: Command) -> dict[str, Any]:
-    """Add the groups that may be read, from now on."""
+async def subscribe(scope: Scope, hub: Hub, connection: Connection, command: Command) -> dict[str, Any]:
+    """Add the groups that may be read, from a position or from now on.
+
+    The reply's position is where their events begin. With ``reset`` it is not the one that was asked for, since what
+    followed that is lost: the client is to load its state again.
+    """
     limit = get_settings().MAX_GROUPS
     if len(connection.groups.keys() | set(command.groups)) > limit:
         return {"ok": False, "code": "too_many_groups", "message": f"At most {limit} groups a connection."}
     admission = await admit(scope, identity.request_of(scope), command.groups)
     if not admission.granted:
         return {"ok": False, "code": "forbidden", "message": "None of the groups may be read."}
-    position = connection.subscribe(admission.granted)
-    return {"position": str(position), "groups": list(admission.granted), "refused": list(admission.refused)}
+    since, lost = await hub.admit(command.since)
+    position = hub.subscribe(connection, admission.granted, since)
+    reply = {"position": str(position), "groups": list(admission.granted), "refused": list(admission.refused)}
+    return reply if lost is None else {**reply, "reset": True, "reason": lost}
 
 
 async def send_event(scope: Scope, command: Command) -> dict[str, Any]:

@@ -32,9 +32,7 @@ from livepush.conf import get_settings
 from livepush.consumers.base import Endpoint, Receive, Scope, Send, answer, until_disconnect
 from livepush.consumers.sse import HEADERS
 from livepush.doctor.protocol import FRAMES, GROUP, IDLE_HEARTBEATS, PAUSE, is_token
-from livepush.hub.connection import Connection
-from livepush.hub.hub import Hub
-from livepush.hub.registry import hubs
+from livepush.hub import Connection, Hub, hubs
 from livepush.wire import Close, Event, Format, WireError, dumps, encode, timestamp
 
 HUB_WITHIN = 4.0
@@ -189,13 +187,14 @@ async def hub_of() -> tuple[Hub | None, str]:
 
 def describe(hub: Hub) -> dict[str, Any]:
     """Return where a hub stands."""
-    connections = [each for each in hub.subscribers if isinstance(each, Connection)]
+    subscribers = list(hub.subscribers)
+    connections = [each for each in subscribers if isinstance(each, Connection)]
     return {
         "position": str(hub.position),
         "floor": hub.floor,
-        "subscribers": len(hub.subscribers),
+        "subscribers": len(subscribers),
         "states": Counter(each.state.value for each in connections),
-        "groups": len(hub.routes),
+        "groups": len(hub.router.routes),
         "layer": hub.layer,
         "draining": hub.draining,
     }
@@ -244,7 +243,7 @@ async def send_frames(scope: Scope, gone: asyncio.Task[None], write: Callable[[s
 
 def probe(number: int) -> Event:
     """Return what a probe sends: an ephemeral event to a group that nobody reads."""
-    return Event(None, GROUP, "probe", str(number), timestamp(datetime.now(UTC)))
+    return Event(None, (GROUP,), "probe", str(number), timestamp(datetime.now(UTC)))
 
 
 async def rest(seconds: float, gone: asyncio.Task[None]) -> bool:

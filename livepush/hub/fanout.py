@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import cached_property
-from typing import NamedTuple
 
-from livepush.wire import COPIES, Event, Format, encode, join, on_the_wire
-
-Frames = Sequence[bytes | str]
-Came = tuple[int | str, ...]
-"""How a client came: the number behind which it reads, and its groups."""
+from livepush.wire import Event, Format, Frames, encode, join, on_the_wire
 
 
 class Joined:
     """Frames that go out in one write."""
 
-    def __init__(self, frames: Frames, now: float) -> None:
+    def __init__(self, frames: Frames, now: float, upto: int) -> None:
         self.frames = frames
         self.time = now
         """When they were made (the loop's time): one number for all their readers, where each would have its own."""
+        self.upto = upto
+        """The number up to which a reader has had everything once these are written."""
         self.size = sum(map(len, frames))
         """Their length, together."""
 
@@ -30,95 +27,55 @@ class Joined:
 
 
 class Round:
-    """What is routed in one go: each event is encoded once for each format, each set of groups joined once."""
+    """Some events that are routed in one go: each is encoded once for each format and set of groups."""
 
-    def __init__(self, epoch: str, events: Iterable[Event], now: float, ephemeral: bool = False) -> None:
-        self.epoch = epoch
-        self.time = now
-        """When it is routed (the loop's time)."""
-        self.ephemeral = ephemeral
-        self.by_group: dict[str, list[tuple[int, Event]]] = {}
+    def __init__(self, epoch: str, events: Sequence[Event], routes: Container[str], now: float, upto: int) -> None:
+        self.events = events
+        self.by_group: dict[str, list[int]] = {}
+        """The places of each group's events, of the groups that somebody reads."""
         for place, event in enumerate(events):
-            self.by_group.setdefault(event.group, []).append((place, event))
-        self._encoded: dict[tuple[int, Format], str] = {}
-
-    def joined(self, groups: Sequence[str], format: Format) -> Joined:
-        """Return the frames that bring the events of some groups, in order, each send once or each of its copies."""
-        found = self._of(groups, format in COPIES)
-        return Joined(join([self._encode(*event, format) for event in found], format), self.time)
-
-    def _of(self, groups: Sequence[str], copies: bool) -> list[tuple[int, Event]]:
-        if len(groups) == 1:
-            return self.by_group[groups[0]]
-        events: list[tuple[int, Event]] = []
-        last = None
-        for place, event in sorted(pair for group in groups for pair in self.by_group[group]):
-            if copies or event.send is None or event.send != last:
-                events.append((place, event))
-            last = event.send
-        return events
-
-    def _encode(self, place: int, event: Event, format: Format) -> str:
-        text = self._encoded.get((place, format))
-        if text is None:
-            text = self._encoded[place, format] = encode(event, self.epoch, format)
-        return text
-
-
-class Replay(NamedTuple):
-    """All that some groups had behind a number when the hub was at ``upto``, in one write."""
-
-    frames: Frames
-    upto: int
-    send: int | None
-    """The send of its last event."""
-
-
-class Encoder:
-    """Encodes events for replays, and keeps what it made a moment ago: a crowd comes back for the same events.
-
-    Bounded in characters; what was made is forgotten all at once, since the next crowd comes for other events.
-    """
-
-    def __init__(self, epoch: str, format: Format, most: int) -> None:
-        self.replays: dict[Came, Replay] = {}
-        """What was written to those who came with a number and groups, without which 1,000 clients that resume 50
-        events behind take a seventh longer."""
+            for group in event.groups:
+                if group in routes:
+                    self.by_group.setdefault(group, []).append(place)
         self._epoch = epoch
-        self._format = format
-        self._most = most
-        self._size = 0
-        self._replayed = 0
-        self._texts: dict[int | None, str] = {}
+        self._time = now
+        self._upto = upto
+        self._encoded: dict[tuple[int, tuple[str, ...], Format], str] = {}
 
-    def keep(self, came: Came, replay: Replay) -> None:
-        """Keep a replay for others that come as this one did."""
-        size = sum(map(len, replay.frames))
-        if self._replayed + size > self._most:
-            self.replays.clear()
-            self._replayed = 0
-        self.replays[came] = replay
-        self._replayed += size
+    @property
+    def ephemeral(self) -> bool:
+        """Whether its events are in no log."""
+        return self.events[0].number is None
 
-    def encode(self, event: Event) -> str:
-        """Return an event of the log as text."""
-        text = self._texts.get(event.number)
+    def joined(self, groups: tuple[str, ...], format: Format) -> Joined:
+        """Return the frames for readers of these groups, in their order, with each event once."""
+        parts = [self._encode(place, matching, format) for place, matching in self._of(groups)]
+        return Joined(join(parts, format), self._time, self._upto)
+
+    def _of(self, groups: tuple[str, ...]) -> Iterable[tuple[int, tuple[str, ...]]]:
+        """Return the places of the events in some groups, each with those of the groups that it went to."""
+        if len(groups) == 1:  # as a rule
+            return [(place, groups) for place in self.by_group[groups[0]]]
+        found: dict[int, list[str]] = {}
+        for group in groups:
+            for place in self.by_group[group]:
+                found.setdefault(place, []).append(group)
+        return [(place, tuple(found[place])) for place in sorted(found)]
+
+    def _encode(self, place: int, groups: tuple[str, ...], format: Format) -> str:
+        key = (place, groups, format)
+        text = self._encoded.get(key)
         if text is None:
-            text = encode(event, self._epoch, self._format)
-            if self._size + len(text) > self._most:
-                self._texts.clear()
-                self._size = 0
-            self._texts[event.number] = text
-            self._size += len(text)
+            text = self._encoded[key] = encode(self.events[place].to(groups), self._epoch, format)
         return text
 
 
 class Share:
-    """What a round brings to all who have the same of its groups, encoded when the first of them asks for it."""
+    """What a round brings to all readers of the same of its groups, encoded when the first of them asks for it."""
 
     __slots__ = ("_groups", "_joined", "_round", "ephemeral")
 
-    def __init__(self, round: Round, groups: Sequence[str]) -> None:
+    def __init__(self, round: Round, groups: tuple[str, ...]) -> None:
         self.ephemeral = round.ephemeral
         self._round = round
         self._groups = groups
@@ -130,3 +87,29 @@ class Share:
         if found is None:
             found = self._joined[format] = self._round.joined(self._groups, format)
         return found
+
+
+class Encoder:
+    """Encodes events for replays, and keeps the texts of a moment ago: a crowd comes back for the same events.
+
+    Bounded in characters; what was made is forgotten all at once, since the next crowd comes for other events.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        self._texts: dict[tuple[str, int | None, tuple[str, ...], Format], str] = {}
+
+    def encode(self, event: Event, epoch: str, format: Format) -> str:
+        """Return an event of the log as text."""
+        key = (epoch, event.number, event.groups, format)
+        text = self._texts.get(key)
+        if text is None:
+            text = encode(event, epoch, format)
+            size = len(text) + sum(map(len, event.groups))
+            if self._size + size > self._most:
+                self._texts.clear()
+                self._size = 0
+            self._texts[key] = text
+            self._size += size
+        return text

@@ -25,12 +25,6 @@ hubs: set[Hub] = set()
 os.register_at_fork(after_in_child=hubs.clear)  # the parent's loops do not run in a child, and would hoard there
 
 
-def announce(batch: Batch) -> None:
-    """Tell every hub of this process, from any thread."""
-    for hub in list(hubs):
-        hub.receive_soon(batch)
-
-
 def known_position() -> Position | None:
     """Return a position that a hub of this process has routed, or ``None`` where none runs."""
     return next((hub.position for hub in list(hubs) if hub.loop.is_running() and not hub.draining), None)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 
 from livepush.wire import Event
 
-OVERHEAD = 400
-"""What an event costs in memory beside its data, roughly (bytes)."""
+OVERHEAD, GROUP_OVERHEAD = 300, 100
+"""What an event costs in memory beside its data, and for each of its groups, roughly (bytes)."""
 
 
 class Window:
@@ -48,39 +50,26 @@ class Window:
         """Add the events that follow, and drop the oldest that are too many."""
         for event in events:
             self._events.append(event)
-            self._by_group.setdefault(event.group, _Column()).append(event)
-            self._bytes += len(event.data) + OVERHEAD
+            for group in event.groups:
+                self._by_group.setdefault(group, _Column()).append(event)
+            self._bytes += _cost(event)
         while len(self._events) > self._most_events or self._bytes > self._most_bytes:
             self.full = True
-            send = self._drop_oldest()
-            while send is not None and self._events and self._events[0].send == send:
-                self._drop_oldest()  # a cursor at the start must not lie between the events of one send
+            self._drop_oldest()
 
     def prepend(self, events: Sequence[Event], start: int) -> None:
-        """Add the events that come before, all those behind ``start``; none of them where not all fit.
-
-        The event at ``start`` is to be there too, unless it is gone: a cursor at the window's start must not lie
-        between the events of one send.
-        """
-        added = deque(event for event in events if (event.number or 0) > start)
-        before = events[0] if len(events) > len(added) else None
-        while before is not None and before.send is not None and added and added[0].send == before.send:
-            start = added.popleft().number or start
-        size = sum(len(event.data) + OVERHEAD for event in added)
-        if len(self._events) + len(added) > self._most_events or self._bytes + size > self._most_bytes:
+        """Add the events that come before, all those behind ``start``; none of them where not all fit."""
+        size = sum(map(_cost, events))
+        if len(self._events) + len(events) > self._most_events or self._bytes + size > self._most_bytes:
             self.full = True
-        elif start >= self.start:
-            self.full = True  # one send that is longer than what was read: who is before it reads the log
-        else:
-            self._events.extendleft(reversed(added))
-            self._bytes += size
-            self._prepend_columns(added)
-            self.start = start
-
-    def _prepend_columns(self, events: Iterable[Event]) -> None:
+            return
+        self._events.extendleft(reversed(events))
+        self._bytes += size
+        self.start = start
         by_group: dict[str, list[Event]] = {}
         for event in events:
-            by_group.setdefault(event.group, []).append(event)
+            for group in event.groups:
+                by_group.setdefault(group, []).append(event)
         for group, members in by_group.items():
             self._by_group.setdefault(group, _Column()).prepend(members)
 
@@ -90,35 +79,51 @@ class Window:
         found = self._events[place] if 0 <= place < len(self._events) else None
         return found if found is not None and found.number == number else None
 
-    def after(self, groups: Collection[str], number: int, most_bytes: int) -> list[Event] | None:
-        """Return the events of some groups behind ``number``, in order: all of them, or the first, up to the one that
-        takes their data over a size. The event at ``number`` comes before them, whatever its group.
+    def after(self, groups: Collection[str], number: int, most_bytes: int) -> tuple[list[Event], bool] | None:
+        """Return the events of some groups behind ``number``, in order, each with those of the groups that it went to.
 
-        ``None`` where the window does not reach back that far.
+        All of them, or the first, up to the one that takes their data over a size; beside them whether some are left
+        out. ``None`` where the window does not reach back that far.
         """
         if number < self.start:
             return None
-        columns = [column.since(number + 1) for group in groups if (column := self._by_group.get(group)) is not None]
-        events = columns[0] if len(columns) == 1 else merge(*columns)  # by their numbers, which differ
-        at = self.at(number)
-        found = [at] if at is not None else []
+        found: list[Event] = []
         size = 0
-        for event in events:
+        for event in self._merged(groups, number + 1):
             if size > most_bytes:
-                break
+                return found, True
             found.append(event)
             size += len(event.data)
-        return found
+        return found, False
 
-    def _drop_oldest(self) -> int | None:
+    def _merged(self, groups: Collection[str], first: int) -> Iterator[Event]:
+        columns = [(group, self._by_group[group].since(first)) for group in groups if group in self._by_group]
+        if len(columns) == 1:
+            ((group, events),) = columns
+            yield from (event.to((group,)) for event in events)
+            return
+        tagged = [_tagged(place, group, events) for place, (group, events) in enumerate(columns)]
+        for _, members in groupby(merge(*tagged), key=itemgetter(0)):  # no two have the same number and place
+            (_, _, group, event), *others = members
+            yield event.to((group, *(other[2] for other in others)))
+
+    def _drop_oldest(self) -> None:
         event = self._events.popleft()
-        column = self._by_group[event.group]
-        column.drop_first()
-        if not column:
-            del self._by_group[event.group]
-        self._bytes -= len(event.data) + OVERHEAD
+        for group in event.groups:
+            column = self._by_group[group]
+            column.drop_first()
+            if not column:
+                del self._by_group[group]
+        self._bytes -= _cost(event)
         self.start = event.number or self.start
-        return event.send
+
+
+def _tagged(place: int, group: str, events: Iterator[Event]) -> Iterator[tuple[int, int, str, Event]]:
+    return ((event.number or 0, place, group, event) for event in events)
+
+
+def _cost(event: Event) -> int:
+    return len(event.data) + OVERHEAD + GROUP_OVERHEAD * len(event.groups)
 
 
 class _Column:
@@ -153,7 +158,7 @@ class _Column:
         return map(self._events.__getitem__, range(place, len(self._events)))
 
 
-NOTHING = Event(0, "", "", "", "")
+NOTHING = Event(0, (), "", "", "")
 
 
 def _number(event: Event) -> int:

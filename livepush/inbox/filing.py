@@ -9,8 +9,7 @@ the transaction that notifies.
 from __future__ import annotations
 
 import json
-import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections, transaction
@@ -19,13 +18,11 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from livepush import log, publish
+from livepush.conf import get_settings
 from livepush.inbox.models import InboxHead, Notification, NotificationState
 from livepush.inbox.notifying import TYPE
-from livepush.log import transactions
 from livepush.models import Event
 from livepush.wire import Batch, Position
-
-logger = logging.getLogger("livepush")
 
 BATCH = 500
 """The most notifications that one transaction files."""
@@ -68,19 +65,23 @@ def file(using: str) -> None:
             return
 
 
-def filed_up_to(using: str, position: int) -> int:
-    """Return up to where all notifications were filed, at most a position."""
-    behind = _unfiled(using, position)
-    return position if behind is None else behind
+def filed_up_to(using: str) -> int:
+    """File what waits; return up to which position the log's events are needed no more."""
+    file(using)
+    head = log.state(using).position.number
+    behind = _unfiled(using, head)
+    return head if behind is None else behind
 
 
 def follow(using: str, batch: Batch) -> None:
     """File behind a settle, where there is something to file."""
     if any(event.type == TYPE for event in batch.events):
-        try:
-            file(using)
-        except Exception:
-            logger.exception("Could not file notifications of %r; whoever reads the inbox next does.", using)
+        file(using)
+
+
+def prune_old(using: str) -> int:
+    """Delete notifications past their retention; return how many, a batch at most."""
+    return prune(using, timezone.now() - timedelta(seconds=get_settings().INBOX_RETENTION))
 
 
 def prune(using: str, before: datetime, batch: int = 1000) -> int:
@@ -88,7 +89,7 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
 
     What is kept of their readers goes with them.
     """
-    before -= transactions.ahead_of_database(connections[using], timezone.now())
+    before -= log.dialect(using).ahead_of_database(timezone.now())
     old = Notification.objects.using(using).filter(created__lt=before)
     # Of the first alone: to look for any that are old reads the whole table where none are.
     first_ones = Notification.objects.using(using).order_by("position").values_list("pk", "created")[:batch]
@@ -104,9 +105,11 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
 
 
 def connect() -> None:
-    """File behind every send of this process."""
-    if follow not in publish.followers:
-        publish.followers.append(follow)
+    """File behind every settle of this process, before events are pruned, and prune what was filed."""
+    if follow not in publish.on_settled:
+        publish.on_settled.append(follow)
+        log.guards.append(filed_up_to)
+        log.jobs.append(prune_old)
 
 
 def _in_real_transaction(using: str) -> bool:
@@ -139,16 +142,20 @@ def _unfiled(using: str, head: int, writes: bool = True) -> int | None:
 
 def _file_batch(using: str) -> tuple[list[Notification], bool]:
     """File one batch, none where another process is at it; return whether more may wait."""
-    with transactions.own_transaction(using):
+    with log.dialect(using).transaction():
         filed = _lock_head(using)
         if filed is None:
             return [], False
-        events = list(_events(using, filed).filter(type=TYPE).order_by("position")[:BATCH])
+        waiting = _events(using, filed).filter(type=TYPE).order_by("position", "id")
+        events = list(waiting[:BATCH])
         if not events:
             return [], False
+        last = events[-1]
+        if len(events) == BATCH:  # and the rest of the last send
+            events += waiting.filter(position=last.position, id__gt=last.pk)
         found = _entries(using, events)
-        InboxHead.objects.using(using).filter(pk=1).update(position=events[-1].position)
-    return found, len(events) == BATCH
+        InboxHead.objects.using(using).filter(pk=1).update(position=last.position)
+    return found, len(events) >= BATCH
 
 
 def _lock_head(using: str) -> int | None:

@@ -15,10 +15,9 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.dispatch import Signal
 
-from livepush import publish
+from livepush import log, publish
 from livepush.inbox.models import InboxState, NotificationState
 from livepush.inbox.reading import Counts, Entry, Inbox, Marks
-from livepush.log import transactions
 from livepush.wire import Position
 
 TYPE = "inbox.state"
@@ -76,7 +75,7 @@ def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | Non
     """
     inbox = Inbox(user)
     _make_row(inbox)
-    with transactions.own_transaction(inbox.using):
+    with log.dialect(inbox.using).transaction():
         change = _Change(inbox, _locked(inbox))
         if upto is not None:
             upto = inbox.newest(min(upto, inbox.position.number))

@@ -30,10 +30,11 @@ class Level(models.TextChoices):
 class Notification(models.Model):
     """One entry of the inbox of everyone in an audience.
 
-    Its position is that of the event which brought it, and of the last one where several were collapsed into it.
+    Its position is that of the event which brought it, and of the last one where several were collapsed into it. The
+    entries that one ``notify`` made for several audiences have one position: a reader in two of them has it once.
     """
 
-    position = models.BigIntegerField(_("position"), unique=True, editable=False)
+    position = models.BigIntegerField(_("position"), editable=False)
     group = ExactCharField(_("audience"), max_length=wire.MAX_GROUP_LENGTH)
     key = ExactCharField(_("kind"), max_length=wire.MAX_TYPE_LENGTH, blank=True)
     category = ExactCharField(_("category"), max_length=50, blank=True)
@@ -52,6 +53,7 @@ class Notification(models.Model):
     class Meta:
         verbose_name = _("notification")
         verbose_name_plural = _("notifications")
+        constraints = [models.UniqueConstraint(fields=["position", "group"], name="livepush_notified")]
         indexes = [
             models.Index(fields=["group", "position"], name="livepush_audience"),
             models.Index(fields=["group", "category", "position"], name="livepush_category"),

@@ -90,6 +90,10 @@ class Inbox:
         self.audiences = recipients.audiences(user, self.using)
 
     @cached_property
+    def _places(self) -> dict[str, int]:
+        return {audience.group: place for place, audience in enumerate(self.audiences)}
+
+    @cached_property
     def marks(self) -> Marks:
         """How far the reader has come."""
         rows = InboxState.objects.using(self.using).filter(reader=self.reader)
@@ -130,16 +134,17 @@ class Inbox:
 
     def entries(self, numbers: Iterable[int]) -> list[Entry]:
         """Return the reader's entries that have these positions now, the newest first."""
-        since = dict(self.audiences)
-        rows = Notification.objects.using(self.using).filter(position__in=list(numbers)).order_by("-position")
-        mine = [row for row in rows if row.position > since.get(row.group, LARGEST_NUMBER)]
-        own = NotificationState.objects.using(self.using).filter(
-            reader=self.reader, position__in=[row.position for row in mine]
-        )
+        wanted = list(numbers)
+        rows = Notification.objects.using(self.using).filter(position__in=wanted, group__in=self._places)
+        mine: dict[int, Notification] = {}
+        for row in sorted(rows, key=lambda row: (-row.position, self._places[row.group])):
+            if row.position > self.audiences[self._places[row.group]].since:
+                mine.setdefault(row.position, row)
+        own = NotificationState.objects.using(self.using).filter(reader=self.reader, position__in=list(mine))
         said = {
             position: (read, archived) for position, read, archived in own.values_list("position", "read", "archived")
         }
-        return [self._entry(row, *said.get(row.position, (None, None))) for row in mine]
+        return [self._entry(row, *said.get(number, (None, None))) for number, row in mine.items()]
 
     def _entry(self, row: Notification, read: bool | None, archived: bool | None) -> Entry:
         marks = self.marks
@@ -160,6 +165,7 @@ class Inbox:
         for start in range(0, len(self.audiences), step):
             pairs = [(group, max(since, mark)) for group, since in self.audiences[start : start + step]]
             found += (self._by_lateral if lateral else self._by_union)(pairs, inner, params, most, newest)
+        found = list(set(found))  # who is in two audiences of one notification has it once
         return sorted(found, reverse=True)[:most] if newest else found[:most]
 
     def _of_one_audience(
@@ -185,7 +191,7 @@ class Inbox:
         """Ask for all audiences in one go: with IN, planners walk all positions for the sake of their order."""
         names, marks = zip(*pairs, strict=True)
         sql = (
-            "SELECT e.position FROM unnest(%s::text[], %s::bigint[]) AS a(name, since),"  # noqa: S608
+            "SELECT DISTINCT e.position FROM unnest(%s::text[], %s::bigint[]) AS a(name, since),"  # noqa: S608
             f" LATERAL ({inner.format(name='a.name', since='a.since')}) AS e"
             f"{' ORDER BY e.position DESC' if newest else ''} LIMIT %s"
         )
@@ -195,7 +201,7 @@ class Inbox:
         self, pairs: list[tuple[str, int]], inner: str, params: list[Any], most: int, newest: bool
     ) -> list[int]:
         part = inner.format(name="%s", since="%s")
-        parts = " UNION ALL ".join(f"SELECT position FROM ({part}) AS e{number}" for number in range(len(pairs)))  # noqa: S608
+        parts = " UNION ".join(f"SELECT position FROM ({part}) AS e{number}" for number in range(len(pairs)))  # noqa: S608
         sql = f"SELECT position FROM ({parts}) AS e{' ORDER BY position DESC' if newest else ''} LIMIT %s"  # noqa: S608
         return self._numbers(sql, [*(value for pair in pairs for value in (*pair, *params)), most])
 
@@ -212,7 +218,7 @@ class Inbox:
         table, state = quote(Notification._meta.db_table), quote(NotificationState._meta.db_table)
         whose, values = self._mine()
         sql = (
-            f"SELECT n.position FROM {state} s JOIN {table} n ON n.position = s.position"  # noqa: S608
+            f"SELECT DISTINCT s.position FROM {state} s JOIN {table} n ON n.position = s.position"  # noqa: S608
             f" WHERE s.reader = %s AND {condition.format(quote('read'), quote('archived'))}"
             f" AND s.position > %s AND s.position <= %s AND {whose}{' AND n.category = %s' if category else ''}"
             " ORDER BY s.position DESC LIMIT %s"

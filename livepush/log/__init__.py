@@ -1,26 +1,28 @@
-"""The ordered log: events in the project's own database."""
+"""The ordered log: append in the caller's transaction, settle after commit, read after a position, prune."""
 
 from __future__ import annotations
 
-from livepush.log.settling import (
-    Appended,
-    append,
-    append_settled,
-    begin_epoch,
-    make_head,
-    new_epoch,
-    read,
-    settle,
-    state,
-)
+from livepush.log.appending import append, append_settled
+from livepush.log.dialects import dialect
+from livepush.log.epochs import begin_epoch, make_head, new_epoch, state
+from livepush.log.groups import make_groups
+from livepush.log.planning import Appended
+from livepush.log.pruning import guards, jobs, prune
+from livepush.log.reading import read
+from livepush.log.settling import settle
 
 __all__ = [
     "Appended",
     "append",
     "append_settled",
     "begin_epoch",
+    "dialect",
+    "guards",
+    "jobs",
+    "make_groups",
     "make_head",
     "new_epoch",
+    "prune",
     "read",
     "settle",
     "state",

@@ -10,9 +10,8 @@ from django.core.signals import request_started
 from django.db import connections
 from django.http import HttpRequest
 
-from livepush import log, publish
+from livepush import hub, log, publish
 from livepush.conf import get_settings
-from livepush.hub import registry
 from livepush.wire import Position
 
 logger = logging.getLogger("livepush")
@@ -22,7 +21,7 @@ KEY = "livepush.position"
 
 def current() -> Position:
     """Return the log's position: from a hub's memory, else one indexed read, settling first where something waits."""
-    known = registry.known_position()
+    known = hub.known_position()
     if known is not None:
         return known
     using = get_settings().DATABASE

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from livepush.process.hubs import (
-    expect_progress,
-    get_hub,
-    in_thread,
-    serving,
-    stop,
-)
+from livepush.process.drain import expect_progress, serving
+from livepush.process.hubs import get_hub, in_thread, stop
 
-__all__ = [
-    "expect_progress",
-    "get_hub",
-    "in_thread",
-    "serving",
-    "stop",
-]
+__all__ = ["expect_progress", "get_hub", "in_thread", "serving", "stop"]

@@ -1,17 +1,16 @@
-"""Puts a hub together with its collaborators, one for each event loop of a server."""
+"""Puts hubs together with their collaborators, one for each event loop of a server."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
-import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from django.db import InterfaceError, OperationalError, connections
@@ -21,13 +20,10 @@ from django.utils import timezone
 
 from livepush import hints, log, publish
 from livepush.conf import get_settings
-from livepush.hub.connection import FAREWELL
-from livepush.hub.hub import Hub, Options
-from livepush.inbox import filing
-from livepush.log import pruning
-from livepush.process.servers import tcp
+from livepush.hub import Hub, Options
+from livepush.process.drain import drain_on_signals
 from livepush.process.threads import Threads
-from livepush.wire import Page, Position, State
+from livepush.wire import LogPage, LogState, Position
 
 T = TypeVar("T")
 THREADS = ("livepush-hub", "livepush-auth")
@@ -36,42 +32,43 @@ THREADS = ("livepush-hub", "livepush-auth")
 class DatabaseLog:
     """The log as a hub needs it, in the hub's own thread, with one connection that is kept."""
 
-    def __init__(self, using: str, retention: float, inbox_retention: float) -> None:
+    def __init__(self, using: str, retention: float, threads: Threads) -> None:
         self._using = using
         self._retention = timedelta(seconds=retention)
-        self._inbox_retention = timedelta(seconds=inbox_retention)
+        self._threads = threads
 
-    def state(self) -> State:
-        return with_database(lambda: log.state(self._using))
+    async def state(self) -> LogState:
+        return await self._run(lambda: log.state(self._using))
 
-    def sweep(self) -> State:
+    async def sweep(self) -> LogState:
         """Settle what waits; return where the log stands."""
-        state = self.state()
+        return await self._run(self._sweep)
+
+    async def read(self, groups: Collection[str] | None, after: int, upto: int, limit: int, max_bytes: int) -> LogPage:
+        wanted = None if groups is None else tuple(groups)
+        return await self._run(lambda: log.read(self._using, wanted, after, upto, limit, max_bytes))
+
+    async def prune(self) -> int:
+        """Delete what is past its retention; return how many rows."""
+        before = timezone.now() - self._retention
+        count = await self._run(lambda: log.prune(self._using, before))
+        return count + sum([await self._run(partial(job, self._using)) for job in log.jobs])
+
+    async def new_epoch(self, known: Position, diverged: bool) -> bool:
+        return await self._run(lambda: log.new_epoch(self._using, known, diverged))
+
+    async def close(self) -> None:
+        await self._threads.stop()
+
+    def _sweep(self) -> LogState:
+        state = log.state(self._using)
         if not state.waiting:
             return state
-        with_database(self._settle)
-        return self.state()
+        publish.settle(self._using)
+        return log.state(self._using)
 
-    def read(self, groups: Collection[str] | None, after: int, upto: int, limit: int, most_bytes: int) -> Page:
-        return with_database(lambda: log.read(self._using, groups, after, upto, limit, most_bytes))
-
-    def prune(self) -> int:
-        now = timezone.now()
-        pruned = with_database(lambda: pruning.prune(self._using, now - self._retention))
-        return pruned + with_database(lambda: filing.prune(self._using, now - self._inbox_retention))
-
-    def new_epoch(self, known: Position, diverged: bool) -> bool:
-        return with_database(lambda: log.new_epoch(self._using, known, diverged))
-
-    def close(self) -> None:
-        close_connections()
-
-    def cut(self, thread: int) -> None:
-        cut_connections(thread)
-
-    def _settle(self) -> None:
-        for batch in log.settle(self._using):
-            publish.announce(batch)
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await self._threads.run(lambda: with_database(work))
 
 
 def with_database(work: Callable[[], T]) -> T:
@@ -149,7 +146,7 @@ async def get_hub() -> Hub:
     hub = _hubs.get(loop)
     if hub is None:
         hub = _hubs[loop] = _make_hub()
-        _drain_on_signals()
+        drain_on_signals(_hubs)
     try:
         await asyncio.shield(hub.ready)
     except Exception:
@@ -190,7 +187,6 @@ def _make_hub() -> Hub:
         tail_interval_with_layer=settings.TAIL_INTERVAL_WITH_LAYER,
         heartbeat=settings.HEARTBEAT,
         write_timeout=settings.WRITE_TIMEOUT,
-        database_timeout=settings.DATABASE_TIMEOUT,
         buffer_bytes=settings.BUFFER_BYTES,
         window_events=settings.WINDOW_EVENTS,
         window_bytes=settings.WINDOW_BYTES,
@@ -198,129 +194,5 @@ def _make_hub() -> Hub:
         drain=settings.DRAIN,
     )
     listen = None if hints.configured() is None else hints.listen
-    return Hub(DatabaseLog(settings.DATABASE, settings.RETENTION, settings.INBOX_RETENTION), listen, options)
-
-
-class Requests(NamedTuple):
-    """What a loop serves, each under a key of its own."""
-
-    open: dict[object, tcp.Scope]
-    answered: dict[object, tcp.Scope]
-    """Those that got a large answer a while ago, which their clients may not have taken yet."""
-
-
-_requests: WeakKeyDictionary[asyncio.AbstractEventLoop, Requests] = WeakKeyDictionary()
-_chained: set[int] = set()
-_ending: set[asyncio.Task[None]] = set()
-QUIET = 0.5
-"""How long (seconds) a drain waits for the next stream to end; whose does not by then does not read."""
-
-
-@contextmanager
-def serving(scope: tcp.Scope) -> Iterator[None]:
-    """Keep a request in mind while it is served, so that a drain sees it out."""
-    key, requests = object(), _requests_of(asyncio.get_running_loop())
-    requests.open[key] = scope
-    try:
-        yield
-    finally:
-        del requests.open[key]
-
-
-def expect_progress(scope: tcp.Scope) -> None:
-    """Hang up on a client that takes nothing of a large answer for ``WRITE_TIMEOUT``: its server waits for ever.
-
-    So does a server that wants to end, and then it is done after ``FAREWELL``.
-    """
-    loop, patience = asyncio.get_running_loop(), get_settings().WRITE_TIMEOUT
-    answered = _requests_of(loop).answered
-    needed = {name: scope.get(name) for name in ("type", "http_version", "server", "client")}
-    key = str(needed)
-
-    def look(before: int) -> None:
-        now = tcp.progress(needed)
-        if now is not None and now.taken != before:
-            loop.call_later(patience, look, now.taken)
-            return
-        del answered[key]
-        if now is not None and now.stuffed:
-            tcp.hang_up(needed)
-
-    if key not in answered:
-        answered[key] = needed
-        loop.call_later(patience, look, -1)
-
-
-def _requests_of(loop: asyncio.AbstractEventLoop) -> Requests:
-    return _requests.setdefault(loop, Requests({}, {}))
-
-
-def _drain_on_signals() -> None:
-    """Drain the hubs on SIGTERM and SIGINT, before the server's own handler."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in {signal.SIGTERM, signal.SIGINT} - _chained:
-        before = signal.getsignal(number)
-        if callable(before):
-            signal.signal(number, _drain_then(before))
-            _chained.add(number)
-
-
-def _drain_then(before: Callable[..., Any]) -> Callable[[int, Any], Any]:
-    """Return a handler that drains, then calls the one before it: when the streams have ended, or have had their time.
-
-    Some servers cut streams as soon as they hear of the signal. A second signal is the server's at once.
-    """
-    signals = 0
-
-    def end(number: int) -> None:
-        if signals == 1:
-            before(number, None)
-
-    def handle(number: int, frame: Any) -> Any:
-        nonlocal signals
-        signals += 1
-        loops = [loop for loop in list(_hubs) if loop.is_running()]
-        if signals > 1 or not loops:
-            return before(number, frame)
-        for loop in loops:
-            loop.call_soon_threadsafe(_drain, loop)
-        return loops[0].call_soon_threadsafe(_spawn, loops[0], lambda: end(number))
-
-    return handle
-
-
-def _drain(loop: asyncio.AbstractEventLoop) -> None:
-    """Say goodbye to a loop's clients, and in due time hang up on those that have not taken it."""
-    hub, requests = _hubs.get(loop), _requests_of(loop)
-    if hub is not None:
-        hub.drain()
-    loop.call_later(FAREWELL + 0.5, _hang_up, requests.open | requests.answered, requests.open)  # as the last resort
-
-
-def _hang_up(served: dict[object, tcp.Scope], still: dict[object, tcp.Scope]) -> None:
-    for key, scope in served.items():
-        ended = key not in still and scope["type"] == "http"  # a WebSocket's end takes the client's answer too
-        tcp.hang_up(scope, unless_writable=ended)
-
-
-async def _see_out(end: Callable[[], None]) -> None:
-    """Call ``end`` when what is served has ended and been sent, or all have that read."""
-    time = asyncio.get_running_loop().time
-    last = time() + FAREWELL
-    least, quiet = sys.maxsize, last
-    while (left := _left()) and time() < min(last, quiet):
-        if left < least:
-            least, quiet = left, time() + QUIET
-        await asyncio.sleep(0.02)
-    end()
-
-
-def _left() -> int:
-    return sum(len(requests.open) for requests in _requests.values()) + tcp.sending()
-
-
-def _spawn(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
-    task = loop.create_task(_see_out(end))
-    _ending.add(task)
-    task.add_done_callback(_ending.discard)
+    thread = Threads(1, "livepush-hub", settings.DATABASE_TIMEOUT, close_connections, cut_connections)
+    return Hub(DatabaseLog(settings.DATABASE, settings.RETENTION, thread), listen, options)

@@ -1,16 +1,14 @@
-"""Sending: names, one pipeline, and model events."""
+"""Sending: names, the one pipeline, and model events."""
 
 from __future__ import annotations
 
 from livepush.publish.names import Group, group_name, user_group
+from livepush.publish.pipeline import announce, deliver, on_settled, settle
 from livepush.publish.sending import (
     Delivery,
     Sent,
     after_commit,
-    announce,
     asend,
-    deliver,
-    followers,
     on_good_connections,
     send,
     send_own,
@@ -25,11 +23,12 @@ __all__ = [
     "announce",
     "asend",
     "deliver",
-    "followers",
     "group_name",
     "on_good_connections",
+    "on_settled",
     "send",
     "send_own",
+    "settle",
     "user_group",
     "watchers",
 ]

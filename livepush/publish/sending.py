@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import re
-import secrets
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -18,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.utils import timezone
 
-from livepush import hints, log, wire
+from livepush import log, wire
 from livepush.conf import get_settings
 from livepush.exceptions import (
     EventTooLarge,
@@ -28,10 +26,8 @@ from livepush.exceptions import (
     InvalidKey,
     InvalidType,
 )
-from livepush.hub import registry
 from livepush.publish.names import Group, group_name
-
-logger = logging.getLogger("livepush")
+from livepush.publish.pipeline import announce, deliver
 
 MAX_KEY_LENGTH = 200
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -114,37 +110,6 @@ def on_good_connections(work: Callable[..., None], *args: Any, **kwargs: Any) ->
     work(*args, **kwargs)
 
 
-def deliver(using: str, appended: log.Appended | None = None) -> None:
-    """Settle what is committed and announce it; what fails is logged and goes out with the next settle or sweep.
-
-    ``appended`` is what is known of a send that stood in no transaction.
-    """
-    try:
-        if appended is not None and appended.batch is not None:
-            _deliver(using, appended.batch)
-        if appended is None or appended.more:
-            for batch in log.settle(using):
-                _deliver(using, batch)
-    except Exception:
-        logger.exception("Could not settle the log of %r; its events go out with the next send or sweep.", using)
-
-
-def _deliver(using: str, batch: wire.Batch) -> None:
-    announce(batch)
-    for follow in followers:
-        follow(using, batch)
-
-
-followers: list[Callable[[str, wire.Batch], None]] = []
-"""Called with each batch of a database that this process has settled for a send, once it is announced."""
-
-
-def announce(batch: wire.Batch) -> None:
-    """Tell this process's hubs, then the other processes."""
-    registry.announce(batch)
-    hints.announce(batch)
-
-
 class Delivery:
     """What a commit does for one send: settle and announce, once for all sends of the transaction."""
 
@@ -172,9 +137,7 @@ class Delivery:
 
     def _announce_ephemeral(self) -> None:
         sent, time = self.sent, wire.timestamp(timezone.now())
-        send = secrets.randbits(63) if len(sent.groups) > 1 else None
-        events = tuple(wire.Event(None, group, sent.type, sent.data, time, send) for group in sent.groups)
-        announce(wire.Batch("", events))
+        announce(wire.Batch("", (wire.Event(None, sent.groups, sent.type, sent.data, time),)))
 
 
 watchers: list[Callable[[Delivery], None]] = []

@@ -11,14 +11,14 @@ Grammar (ABNF, RFC 5234)::
                                              ; "inbox.…" are livepush's own
 
     envelope  = JSON object {"id": position, "group": group, "type": type, "data": any, "time": RFC 3339}
-                                             ; an ephemeral event has no "id"
-    copies    = with "send": number too      ; the same in each copy of what was sent to several groups
-    own       = JSON object {"type": "livepush.…", …}
+                                             ; an ephemeral event has no "id"; with "groups": [group, …]
+                                             ; too where it was sent to several groups of the reader
+    system    = JSON object {"type": "livepush.…", …}
 
 Server-Sent Events are those of WHATWG HTML, section 9.2; WebSocket frames are text (RFC 6455); what
 livepush itself says has a type that begins with ``livepush.``::
 
-    livepush.hello     first: {"id", "position", "heartbeat" (seconds), "groups", "refused"}
+    livepush.hello     first: {"protocol", "id", "position", "heartbeat" (seconds), "groups", "refused"}
     livepush.reset     history lost, reload your state: {"id", "position", "reason"}
     livepush.bye       planned close, come back: {"retry" (milliseconds), "reason"}
     livepush.revoked   rights ended: {"groups"}
@@ -30,58 +30,75 @@ livepush itself says has a type that begins with ``livepush.``::
 
 from __future__ import annotations
 
-from livepush.wire.events import (
-    COPIES,
-    GROUP,
-    HEARTBEAT,
-    INBOX_PREFIX,
-    LARGEST_ARRAY,
-    LARGEST_NUMBER,
-    MAX_GROUP_LENGTH,
+from livepush.wire.commands import (
     MAX_REF_LENGTH,
-    MAX_TYPE_LENGTH,
-    POSITION,
-    RESERVED_PREFIX,
-    RESERVED_TYPES,
-    SUBPROTOCOL,
-    SURROGATE,
-    TEXTS,
-    TYPE,
-    Batch,
-    Close,
     Command,
+    parse_command,
+)
+from livepush.wire.encoding import (
+    dumps,
+    timestamp,
+)
+from livepush.wire.errors import (
+    Close,
+    WireError,
+)
+from livepush.wire.events import (
+    LARGEST_ARRAY,
+    TEXTS,
     Event,
     Format,
-    Page,
-    Position,
-    Query,
-    State,
-    WireError,
-    batch_messages,
-    check_get,
-    check_group,
-    dumps,
+    Frames,
     encode,
     envelope,
-    hello,
     join,
+    merge,
     on_the_wire,
-    once_a_send,
-    own,
-    parse_batch,
-    parse_command,
+    sse_envelope,
+    sse_event,
+)
+from livepush.wire.names import (
+    GROUP,
+    INBOX_PREFIX,
+    MAX_GROUP_LENGTH,
+    MAX_TYPE_LENGTH,
+    RESERVED_PREFIX,
+    RESERVED_TYPES,
+    SURROGATE,
+    TYPE,
+    check_group,
+    type_problem,
+)
+from livepush.wire.positions import (
+    LARGEST_NUMBER,
+    POSITION,
+    Position,
     parse_position,
+)
+from livepush.wire.records import (
+    Batch,
+    LogPage,
+    LogState,
+    batch_messages,
+    parse_batch,
+    size_of,
+)
+from livepush.wire.requests import (
+    Query,
+    check_get,
     parse_query,
     parse_wait,
     poll_answer,
-    sse_envelope,
-    sse_event,
-    timestamp,
-    type_problem,
+)
+from livepush.wire.system import (
+    HEARTBEAT,
+    PROTOCOL,
+    SUBPROTOCOL,
+    hello,
+    system_frames,
 )
 
 __all__ = [
-    "COPIES",
     "GROUP",
     "HEARTBEAT",
     "INBOX_PREFIX",
@@ -91,6 +108,7 @@ __all__ = [
     "MAX_REF_LENGTH",
     "MAX_TYPE_LENGTH",
     "POSITION",
+    "PROTOCOL",
     "RESERVED_PREFIX",
     "RESERVED_TYPES",
     "SUBPROTOCOL",
@@ -102,10 +120,11 @@ __all__ = [
     "Command",
     "Event",
     "Format",
-    "Page",
+    "Frames",
+    "LogPage",
+    "LogState",
     "Position",
     "Query",
-    "State",
     "WireError",
     "batch_messages",
     "check_get",
@@ -115,17 +134,18 @@ __all__ = [
     "envelope",
     "hello",
     "join",
+    "merge",
     "on_the_wire",
-    "once_a_send",
-    "own",
     "parse_batch",
     "parse_command",
     "parse_position",
     "parse_query",
     "parse_wait",
     "poll_answer",
+    "size_of",
     "sse_envelope",
     "sse_event",
+    "system_frames",
     "timestamp",
     "type_problem",
 ]

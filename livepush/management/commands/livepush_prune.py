@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from livepush import log
 from livepush.conf import get_settings
 from livepush.inbox import filing
-from livepush.log import pruning
 
 
 class Command(BaseCommand):
@@ -27,7 +27,7 @@ class Command(BaseCommand):
             raise CommandError("--seconds must not be negative, and --batch must be 1 or more.")
         before = timezone.now() - timedelta(seconds=keep)
         using = options["database"] or settings.DATABASE
-        events = _all(lambda: pruning.prune(using, before, options["batch"]))
+        events = _all(lambda: log.prune(using, before, options["batch"]))
         old = timezone.now() - timedelta(seconds=settings.INBOX_RETENTION)
         notifications = _all(lambda: filing.prune(using, old, options["batch"]))
         if options["verbosity"] > 0:

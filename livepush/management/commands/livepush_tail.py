@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from livepush import log, publish
 from livepush.conf import get_settings
-from livepush.wire import Event, Position, WireError, check_group, envelope, once_a_send, parse_position
+from livepush.wire import Event, Position, WireError, check_group, envelope, parse_position
 
 
 class Command(BaseCommand):
@@ -23,7 +23,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         using = options["database"] or get_settings().DATABASE
         try:
-            groups = {check_group(group) for group in options["groups"]} or None
+            groups = tuple(dict.fromkeys(check_group(group) for group in options["groups"])) or None
             cursor = self._begin(using, options["since"])
             self._follow(using, groups, cursor, options)
         except WireError as error:
@@ -43,7 +43,7 @@ class Command(BaseCommand):
             )
         return position
 
-    def _follow(self, using: str, groups: set[str] | None, cursor: Position, options: dict[str, Any]) -> None:
+    def _follow(self, using: str, groups: tuple[str, ...] | None, cursor: Position, options: dict[str, Any]) -> None:
         left = options["count"] or -1
         while True:
             state = log.state(using)
@@ -54,8 +54,7 @@ class Command(BaseCommand):
                 self.stderr.write(f"The log begins anew at {state.position}.")
                 cursor = state.position
             page = log.read(using, groups, cursor.number, state.position.number)
-            events = page.events if groups is None else once_a_send(page.events, cursor.number)
-            for event in events:
+            for event in page.events:
                 self.stdout.write(self._line(event, cursor.epoch, options["json"]))
                 left -= 1
                 if left == 0:
@@ -68,4 +67,4 @@ class Command(BaseCommand):
     def _line(self, event: Event, epoch: str, as_json: bool) -> str:
         if as_json:
             return envelope(event, epoch)
-        return f"{event.time}  {epoch}-{event.number}  {event.group}  {event.type}  {event.data}"
+        return f"{event.time}  {epoch}-{event.number}  {','.join(event.groups)}  {event.type}  {event.data}"

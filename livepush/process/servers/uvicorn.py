@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import Any
 
 HIGH_WATER = 65_536
@@ -33,6 +34,24 @@ def find(send: object) -> asyncio.WriteTransport | None:
         return owner.transport if usable else None
     except AttributeError:  # another version
         return None
+
+
+def short_way(send: object) -> Callable[[bytes], bool] | None:
+    """Return what hands bytes to a response's transport, or a WebSocket's, and returns whether it took them.
+
+    ``None`` where there is no short way.
+    """
+    transport = find(send)
+    if transport is None:
+        return None
+
+    def write_now(data: bytes) -> bool:
+        if not takes(transport):
+            return False
+        transport.write(data)
+        return True
+
+    return write_now
 
 
 def takes(transport: asyncio.WriteTransport) -> bool:

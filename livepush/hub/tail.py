@@ -1,0 +1,134 @@
+"""The tail: reads the log now and then for what no announcement brought."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from livepush.hub.pages import Log, Pages, note_outcome
+from livepush.hub.router import Router
+from livepush.wire import LARGEST_NUMBER, Event, LogPage, Position
+
+logger = logging.getLogger("livepush")
+
+COMPARE = 10.0
+"""How often (seconds) the log's last event is compared with the hub's while the head stands still."""
+SUSPICION = 30.0
+"""How long (seconds) the log is read often after the start, and after a hint was missed or the layer failed."""
+
+
+class Tail:
+    """Follows the log. ``interval`` is how often (seconds) it is read, ``trusting`` how often while hints arrive.
+
+    Without hints (``trusting`` is ``None``) it is always the former.
+    """
+
+    def __init__(self, log: Log, router: Router, interval: float, trusting: float | None) -> None:
+        self.wake = asyncio.Event()
+        """Set to have the log read at once."""
+        self.pages: Pages
+        self._log = log
+        self._router = router
+        self._interval = interval
+        self._trusting = trusting
+        self._loop = asyncio.get_running_loop()
+        self._trusted_from = self._loop.time() + SUSPICION
+        self._looking: asyncio.Future[None] | None = None
+        self._compare_from = 0.0
+        """When to read the log's last event again although the head stands still, as after a failover it may."""
+
+    @property
+    def trusts_hints(self) -> bool:
+        """Whether hints have arrived for so long that the log is read rarely."""
+        return self._trusting is not None and self._loop.time() >= self._trusted_from
+
+    def layer_works(self, works: bool) -> None:
+        """Hear whether hints arrive."""
+        if not works:
+            self._trusted_from = self._loop.time() + SUSPICION
+            self.wake.set()
+
+    async def run(self) -> None:
+        """Look again and again."""
+        while True:
+            interval = self._interval
+            if self._trusting is not None and self.trusts_hints:
+                interval = self._trusting
+            try:
+                async with asyncio.timeout(interval):  # wait_for swallows a cancellation now and then
+                    await self.wake.wait()
+            except TimeoutError:
+                pass
+            self.wake.clear()
+            try:
+                await self.refresh()
+            except Exception as error:
+                logger.warning("Could not read the log (%s); trying again.", error)
+                await asyncio.sleep(min(1.0, interval * 4))
+
+    async def refresh(self) -> None:
+        """Look at the log now; who asks while a look is under way waits for the one after it."""
+        if self._looking is not None and not self._looking.done():
+            await asyncio.shield(self._looking)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._look())
+            self._looking.add_done_callback(note_outcome)
+        await asyncio.shield(self._looking)
+
+    def under_way(self) -> list[asyncio.Future[None]]:
+        """Return the look that has not ended."""
+        return [] if self._looking is None else [self._looking]
+
+    async def _look(self) -> None:
+        doubtful = self._router.doubtful
+        await self._settle_and_route()
+        if doubtful:
+            self._router.doubtful = False
+
+    async def _settle_and_route(self) -> None:
+        """Settle what waits, then route what no announcement brought."""
+        router = self._router
+        state = await self._log.sweep()
+        now = self._loop.time()
+        if state.position == router.position and now < self._compare_from and not router.doubtful:
+            router.floor = state.floor
+            return
+        self._compare_from = now + COMPARE
+        head = router.number
+        while True:
+            number = router.number
+            known = router.last if router.last is not None and router.last.number == number else None
+            again = len(known.data) if known is not None else 0  # the event at the hub's own position
+            page = await self.pages.read_on(None, max(0, number - 1), LARGEST_NUMBER, again)
+            state = page.state
+            if state.position.epoch == router.epoch and await self._has_diverged(page, number, known):
+                state = await self._log.state()
+            if state.position.epoch != router.epoch or state.floor > router.number:
+                router.adopt(state.position, state.floor)
+                return
+            router.floor = state.floor
+            last = state.position.number
+            news = [event for event in page.events if (event.number or 0) > router.number]
+            if news:
+                self._trusted_from = self._loop.time() + SUSPICION
+            router.route(news)
+            if page.upto > last and not news:  # the rest, up to the head of before, was deleted by hand
+                router.number = max(router.number, head)
+            if router.number >= last:
+                return
+            head = last
+
+    async def _has_diverged(self, page: LogPage, number: int, known: Event | None) -> bool:
+        """Begin a new epoch where the log is not the one that this hub has followed, as after a failover.
+
+        Its head lies before the hub's position, or it has another event there.
+        """
+        router = self._router
+        last = page.events[0] if page.events and page.events[0].number == number else None
+        if known is None and router.number == number:
+            router.last = last
+        diverged = known is not None and last is not None and known != last
+        if not diverged and page.state.position.number >= number:
+            return False
+        await self._log.new_epoch(Position(router.epoch, number), diverged)
+        return True

@@ -1,0 +1,35 @@
+"""A held poll: it is told that something came for one of its groups, and reads that itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from livepush.hub.fanout import Share
+
+
+class Waiter:
+    """A subscriber that is woken. Whoever waits makes a new ``woken`` for each wait."""
+
+    __slots__ = ("groups", "woken")
+
+    def __init__(self, groups: Iterable[str]) -> None:
+        self.groups = dict.fromkeys(groups, 0)
+        self.woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def offer(self, share: Share) -> None:
+        if not share.ephemeral:
+            self._wake()
+
+    def beat(self, now: float) -> None:
+        pass
+
+    def fall_behind(self) -> None:
+        self._wake()
+
+    def leave(self, retry: int) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self.woken.done():
+            self.woken.set_result(None)

@@ -1,0 +1,32 @@
+"""Appending: the rows of a send, in the caller's transaction."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from livepush.log.dialects import dialect
+from livepush.log.planning import Appended
+
+
+def append(groups: Sequence[str], type: str, data: str, key: str | None, using: str) -> None:
+    """Write one row for each group in the caller's transaction, with one statement that locks nothing else."""
+    dialect(using).append(groups, type, data, key, _send_id(groups))
+
+
+def append_settled(groups: Sequence[str], type: str, data: str, key: str | None, using: str) -> Appended:
+    """Write the rows as ``append`` does; where no transaction is open, nothing waits and nobody settles, settled.
+
+    That is one commit instead of two, in PostgreSQL.
+    """
+    send = _send_id(groups)
+    known = dialect(using)
+    found = known.append_settled(groups, type, data, send) if key is None else None
+    if found is None:
+        known.append(groups, type, data, key, send)
+    return found or Appended(None, True)
+
+
+def _send_id(groups: Sequence[str]) -> int | None:
+    """Return what the rows of one send share until they are settled; the row of one group stands for itself."""
+    return secrets.randbits(63) if len(groups) > 1 else None

@@ -1,0 +1,76 @@
+"""MariaDB and MySQL: no partial indexes, and locks on the gaps between rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import Error
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from livepush.log.dialects import base
+from livepush.log.dialects.base import Dialect
+
+
+class MySQL(Dialect):
+    """READ COMMITTED, since the default isolation blocks inserts. Limits are a session's: transactions have none."""
+
+    clock = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000"
+    update_hint = " FORCE INDEX (PRIMARY)"  # any other way waits for other callers' inserts
+
+    @property
+    def is_mariadb(self) -> bool:
+        return bool(getattr(self.connection, "mysql_is_mariadb", False))
+
+    @contextmanager
+    def session_limits(self) -> Iterator[None]:
+        """Limit silence, and in MariaDB statements too; put the caller's limits back."""
+        limits = {"wait_timeout": max(1, base.TIME_LIMIT_MS // 1000)}
+        if self.is_mariadb:
+            limits["max_statement_time"] = limits["wait_timeout"]
+        with self._changed(limits):
+            yield
+
+    @contextmanager
+    def _changed(self, variables: dict[str, int]) -> Iterator[None]:
+        with self.connection.cursor() as cursor:
+            saved = [f"@livepush_{name} = @@SESSION.{name}" for name in variables]
+            cursor.execute(
+                "SET " + ", ".join(saved + [f"SESSION {name} = {limit}" for name, limit in variables.items()])
+            )
+        try:
+            yield
+        finally:
+            try:
+                with self.connection.cursor() as cursor:
+                    cursor.execute("SET " + ", ".join(f"SESSION {name} = @livepush_{name}" for name in variables))
+            except Error:
+                self.connection.close()  # it is dead, or would keep the limits
+
+    def set_up_transaction(self) -> None:
+        if getattr(self.connection, "isolation_level", None) != "read committed":
+            with self.connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+    def time_of_sending(self) -> datetime | Now:
+        return _DatabaseTime()
+
+    def make_groups(self, names: Sequence[str]) -> None:
+        limit = {"innodb_lock_wait_timeout": 0 if self.is_mariadb else 1}  # seconds; MySQL knows no 0
+        if self.connection.in_atomic_block:
+            super().make_groups(names)
+        else:
+            with self._changed(limit):
+                super().make_groups(names)
+
+
+class _DatabaseTime(Now):
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        # What Now() takes is in the session's time zone, which Django leaves as it is and does not store in.
+        zone = connection.timezone or timezone.get_default_timezone()
+        offset = datetime.now(zone).utcoffset() or timedelta()
+        template = f"UTC_TIMESTAMP(6) + INTERVAL {int(offset.total_seconds())} SECOND"
+        return self.as_sql(compiler, connection, template=template, **context)

@@ -1,0 +1,63 @@
+"""Where the log stands: its epoch, its position and its floor."""
+
+from __future__ import annotations
+
+import secrets
+
+from django.db import connections
+from django.db.models import Max, Min
+
+from livepush.log.dialects import dialect
+from livepush.models import Event, LogFloor, LogHead
+from livepush.wire import LogState, Position
+
+
+def state(using: str) -> LogState:
+    """Return where the log stands, with one query."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(dialect(using).state_sql())
+        row = cursor.fetchone()
+    if row is None:
+        make_head(using)
+        return state(using)
+    return LogState(Position(row[0], row[1]), row[2], bool(row[3]))
+
+
+def make_head(using: str) -> bool:
+    """Begin the log's first epoch, or after a flush the next, where there is no head; return whether so.
+
+    The floor too, where it is missing. Outside of settle's transaction, or two of them would wait for each other.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute(dialect(using).state_sql())
+        if cursor.fetchone() is not None:
+            return False
+    heads, floors = LogHead.objects.using(using), LogFloor.objects.using(using)
+    with dialect(using).transaction():
+        head, floor = heads.filter(pk=1).first(), floors.filter(pk=1).first()
+        ends = Event.objects.using(using).aggregate(first=Min("position"), last=Max("position"))
+        last = max(ends["last"] or 0, floor.position if floor else 0, head.position if head else 0)
+        first = ends["first"] or (head.position if head else last) + 1
+        floors.bulk_create([LogFloor(pk=1, position=first - 1)], ignore_conflicts=True)
+        heads.bulk_create([LogHead(pk=1, epoch=_new_epoch(), position=last)], ignore_conflicts=True)
+    return True
+
+
+def new_epoch(using: str, known: Position, diverged: bool = False) -> bool:
+    """Begin a new epoch where the head of ``known``'s epoch lies before it, as after a restore; return whether so.
+
+    With ``diverged`` wherever the head lies: the event at ``known`` is not the one that was there.
+    """
+    heads = LogHead.objects.using(using).filter(pk=1, epoch=known.epoch)
+    if not diverged:
+        heads = heads.filter(position__lt=known.number)
+    return heads.update(epoch=_new_epoch()) > 0
+
+
+def begin_epoch(using: str) -> None:
+    """Begin a new epoch: every position given so far is of another life of the database."""
+    LogHead.objects.using(using).filter(pk=1).update(epoch=_new_epoch())
+
+
+def _new_epoch() -> str:
+    return secrets.token_hex(4)

@@ -1,0 +1,54 @@
+"""The one pipeline behind a commit: settle, announce, then those who follow the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from livepush import hints, log
+from livepush.hub.registry import hubs
+from livepush.log import Appended
+from livepush.wire import Batch
+
+logger = logging.getLogger("livepush")
+
+Follower = Callable[[str, Batch], None]
+on_settled: list[Follower] = [log.make_groups]
+"""Called with the database's alias and each batch that this process has settled in it, once it is announced."""
+
+
+def settle(using: str) -> None:
+    """Give committed events their positions, and pass them on. Raises the database's errors."""
+    for batch in log.settle(using):
+        pass_on(using, batch)
+
+
+def pass_on(using: str, batch: Batch) -> None:
+    """Announce what was settled, then tell the followers: what one of them raises is logged and keeps nobody else."""
+    announce(batch)
+    for follow in on_settled:
+        try:
+            follow(using, batch)
+        except Exception:
+            logger.exception("%s failed; it goes on from the log later.", getattr(follow, "__qualname__", follow))
+
+
+def announce(batch: Batch) -> None:
+    """Tell this process's hubs, then the other processes."""
+    for hub in list(hubs):
+        hub.receive_soon(batch)
+    hints.announce(batch)
+
+
+def deliver(using: str, appended: Appended | None = None) -> None:
+    """Pass on what is committed; what fails is logged and goes out with the next settle or sweep.
+
+    ``appended`` is what is known of a send that stood in no transaction.
+    """
+    try:
+        if appended is not None and appended.batch is not None:
+            pass_on(using, appended.batch)
+        if appended is None or appended.must_settle:
+            settle(using)
+    except Exception:
+        logger.exception("Could not settle the log of %r; its events go out with the next send or sweep.", using)

@@ -1,0 +1,81 @@
+"""What WebSocket clients ask for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from livepush.wire.errors import WireError
+from livepush.wire.names import SURROGATE, check_group
+from livepush.wire.positions import Position, parse_position
+
+MAX_REF_LENGTH = 100
+
+
+class Command(NamedTuple):
+    """What a WebSocket client asks for; ``ref`` comes back with the answer."""
+
+    name: str
+    ref: str | int | None
+    groups: tuple[str, ...] = ()
+    since: Position | None = None
+    type: str = ""
+    data: Any = None
+
+
+def parse_command(text: str, max_groups: int = 100) -> Command:
+    """Parse a WebSocket client's text.
+
+    ``{"command": "subscribe", "groups": [...], "since": POSITION, "ref": 1}`` (without ``since``: from now on),
+    ``{"command": "unsubscribe", "groups": [...], "ref": 2}``,
+    ``{"command": "send", "group": ..., "type": ..., "data": ..., "ref": 3}`` or ``{"command": "ping", "ref": 4}``.
+
+    Raises WireError: not such an object.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError("bad_command", "The command is malformed: expected a JSON object.") from error
+    if not isinstance(value, dict) or value.get("command") not in (
+        "subscribe",
+        "unsubscribe",
+        "send",
+        "ping",
+    ):
+        raise WireError("bad_command", 'The command is unknown: expected "subscribe", "unsubscribe", "send" or "ping".')
+    ref = value.get("ref")
+    if ref is not None and not _is_ref(ref):
+        raise WireError("bad_command", "ref is malformed: expected a string or a whole number.")
+    try:
+        return _command(value, ref, max_groups)
+    except WireError as error:
+        error.ref = ref
+        raise
+
+
+def _is_ref(value: object) -> bool:
+    """Return whether a value can be sent back: half a surrogate pair, which JSON can escape, is no UTF-8."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return False
+    return len(str(value)) <= MAX_REF_LENGTH and not SURROGATE.search(str(value))
+
+
+def _command(value: dict[str, Any], ref: str | int | None, max_groups: int) -> Command:
+    name = value["command"]
+    if name == "ping":
+        return Command(name, ref)
+    if name == "send":
+        group = _group_of(value.get("group"))
+        return Command(name, ref, (group,), type=value.get("type", ""), data=value.get("data"))
+    groups = value.get("groups")
+    if not isinstance(groups, list) or not groups or len(groups) > max_groups:
+        raise WireError("bad_command", f"groups is malformed: expected a list of 1 to {max_groups} names.")
+    since = value.get("since") if name == "subscribe" else None
+    if since is not None and not isinstance(since, str):
+        since = ""  # no position is, and the error says what one looks like
+    position = None if since is None else parse_position(since)
+    return Command(name, ref, tuple(dict.fromkeys(_group_of(group) for group in groups)), position)
+
+
+def _group_of(value: object) -> str:
+    return check_group(value if isinstance(value, str) else "")

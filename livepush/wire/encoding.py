@@ -1,0 +1,19 @@
+"""JSON and time as livepush writes them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
+def dumps(value: Any) -> str:
+    """Encode what livepush itself says as compact JSON."""
+    return _encoder.encode(value)  # json.dumps makes an encoder each time
+
+
+def timestamp(when: datetime) -> str:
+    """Return an aware datetime as RFC 3339 in UTC with microseconds, e.g. ``2026-01-31T12:00:00.000000Z``."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

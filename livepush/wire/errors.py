@@ -1,0 +1,47 @@
+"""Why a request is refused: a WebSocket close code, an HTTP status, and a sentence."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from livepush.wire.encoding import dumps
+
+
+class Close(int, Enum):
+    """A WebSocket close code (RFC 6455, section 7.4.2: private use, since daphne sends no other) and when it is used.
+
+    Each is 4000 and the HTTP status that says the same.
+    """
+
+    reason: str
+
+    def __new__(cls, code: int, reason: str) -> Close:
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.reason = reason
+        return member
+
+    BAD_REQUEST = 4400, "the query is malformed: do not retry"
+    UNAUTHENTICATED = 4401, "no group is granted and nobody is logged in: do not retry"
+    FORBIDDEN = 4403, "no group is granted, or the origin is foreign: do not retry"
+    TOO_SLOW = 4408, "the client reads too slowly: connect again"
+    TOO_BIG = 4413, "a message is over the size limit"
+    FAILED = 4500, "the server failed: connect again"
+    GOING_AWAY = 4503, "the server is going away: connect again"
+
+
+class WireError(ValueError):
+    """A request that livepush can't answer: a stable ``code``, a sentence, an HTTP status and a close code."""
+
+    def __init__(self, code: str, message: str, status: int = 400, close: Close = Close.BAD_REQUEST) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+        self.close = close
+        self.ref: str | int | None = None
+        """The ``ref`` of the WebSocket command that it answers."""
+
+    def body(self) -> bytes:
+        """Return the JSON that an HTTP client gets."""
+        return dumps({"code": self.code, "message": self.message}).encode()

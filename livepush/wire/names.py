@@ -1,0 +1,41 @@
+"""What groups and types may be called."""
+
+from __future__ import annotations
+
+import re
+
+from livepush.wire.errors import WireError
+
+MAX_GROUP_LENGTH = 200
+MAX_TYPE_LENGTH = 100
+GROUP = re.compile(rf"[A-Za-z0-9_.:/@+~=-]{{1,{MAX_GROUP_LENGTH}}}", re.ASCII)
+TYPE = re.compile(rf"[A-Za-z0-9_.:-]{{1,{MAX_TYPE_LENGTH}}}", re.ASCII)
+SURROGATE = re.compile("[\ud800-\udfff]")
+RESERVED_TYPES = frozenset({"error", "open"})
+RESERVED_PREFIX = "livepush."
+INBOX_PREFIX = "inbox."
+
+
+def check_group(group: str) -> str:
+    """Return the name of a group.
+
+    Raises WireError: malformed.
+    """
+    if not GROUP.fullmatch(group):
+        raise WireError(
+            "bad_group",
+            f"A group's name is malformed: expected 1 to {MAX_GROUP_LENGTH} of letters, digits and _-.:/@+~=.",
+        )
+    return group
+
+
+def type_problem(name: object) -> str | None:
+    """Return what is wrong with a type's name, or ``None``."""
+    if not isinstance(name, str) or not TYPE.fullmatch(name):
+        return f"expected 1 to {MAX_TYPE_LENGTH} of letters, digits and _-.:"
+    if name in RESERVED_TYPES:
+        return f"{name!r} is EventSource's own"
+    for prefix in (RESERVED_PREFIX, INBOX_PREFIX):
+        if name.startswith(prefix):
+            return f"names that begin with {prefix!r} are livepush's own"
+    return None

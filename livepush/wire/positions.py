@@ -1,0 +1,35 @@
+"""Positions: places in the log, which clients keep and hand back unchanged."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from livepush.wire.errors import WireError
+
+LARGEST_NUMBER = 2**63 - 1
+POSITION = re.compile(r"([a-z0-9]{1,16})-([0-9]{1,19})", re.ASCII)
+
+
+class Position(NamedTuple):
+    """A place in the log: everything with this number or a smaller one has been offered."""
+
+    epoch: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.number}"
+
+
+def parse_position(text: str) -> Position:
+    """Return the position that a client sent.
+
+    Raises WireError: malformed.
+    """
+    match = POSITION.fullmatch(text)
+    if match is None or int(match[2]) > LARGEST_NUMBER:
+        raise WireError(
+            "bad_position",
+            "The position is malformed: expected the id of an event or the position of an answer, unchanged.",
+        )
+    return Position(match[1], int(match[2]))

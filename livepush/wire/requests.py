@@ -1,0 +1,83 @@
+"""What clients ask for by HTTP, and what a poll is answered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from livepush.wire.encoding import dumps
+from livepush.wire.errors import WireError
+from livepush.wire.events import Event, Format, envelope
+from livepush.wire.names import check_group
+from livepush.wire.positions import Position, parse_position
+
+
+class Query(NamedTuple):
+    """What a client asks for."""
+
+    groups: tuple[str, ...]
+    since: Position | None
+    envelope: bool
+    """Whether Server-Sent Events are to be envelopes."""
+    wait: float
+
+
+def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) -> Query:
+    """Parse ``group=a&group=b&since=POSITION&format=envelope&wait=SECONDS``.
+
+    ``last_event_id`` is the header of that name; it wins over ``since``. Groups come back in order, each once.
+
+    Raises WireError: not UTF-8, a malformed group, position or wait, too many groups.
+    """
+    asked, since = _asked(query, max_groups)
+    since = last_event_id or since
+    return asked._replace(since=parse_position(since)) if since else asked
+
+
+@lru_cache(64)  # a crowd asks for the same
+def _asked(query: bytes, max_groups: int) -> tuple[Query, str]:
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000)
+    except ValueError as error:
+        raise WireError("bad_query", "The query string is malformed: expected percent-encoded UTF-8.") from error
+    groups = tuple(dict.fromkeys(value for name, value in pairs if name == "group"))
+    if len(groups) > max_groups:
+        raise WireError("too_many_groups", f"At most {max_groups} groups can be asked for at once.")
+    for group in groups:
+        check_group(group)
+    last = dict(pairs)
+    envelope = last.get("format") == Format.SSE_ENVELOPE.value
+    return Query(groups, None, envelope, parse_wait(last.get("wait", ""))), last.get("since", "")
+
+
+def check_get(method: str, content_length: str, limit: int) -> None:
+    """Refuse all but GET, and bodies that no GET has.
+
+    Raises WireError: the wrong method, or a body of more than ``limit`` bytes.
+    """
+    if method != "GET":
+        raise WireError("bad_method", "Only GET is answered here.", 405)
+    if content_length.isdigit() and (len(content_length) > 18 or int(content_length) > limit):
+        raise WireError("too_large", "A body is not expected here, least of all one of this size.", 413)
+
+
+def parse_wait(text: str) -> float:
+    """Return the seconds that a poll may be held, 0 when absent.
+
+    Raises WireError: not a number of seconds.
+    """
+    if not text:
+        return 0.0
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,6})?", text, re.ASCII):
+        raise WireError("bad_wait", "wait is malformed: expected a number of seconds, for example wait=25.")
+    return float(text)
+
+
+def poll_answer(events: Sequence[Event], position: Position, reset: bool = False, refused: Sequence[str] = ()) -> bytes:
+    """Return a poll's answer: ``{"events": […], "position": …, "reset": …, "refused": […]}``."""
+    bodies = ",".join(envelope(event, position.epoch) for event in events)
+    tail = dumps({"position": str(position), "reset": reset, "refused": list(refused)})
+    return f'{{"events":[{bodies}],{tail[1:]}'.encode()

@@ -1,0 +1,61 @@
+"""What livepush itself says in a stream: types that begin with ``livepush.``."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from livepush.wire.encoding import dumps
+from livepush.wire.events import TEXTS, Format, Frames
+from livepush.wire.names import RESERVED_PREFIX
+from livepush.wire.positions import Position
+
+SUBPROTOCOL = "livepush.v1"
+"""A WebSocket client that offers it gets a JSON array of envelopes when several go in one write."""
+PROTOCOL = 1
+"""The version of the protocol, which every hello carries. It grows when a client of the one before would be misled."""
+
+
+def system_frames(type: str, format: Format, **fields: Any) -> Frames:
+    """Return the frames of what livepush itself says, e.g. ``system_frames("bye", Format.SSE, retry=500)``.
+
+    A ``position`` is also sent as ``id``, but in a reply; a ``retry`` (milliseconds) also as an EventSource's
+    reconnection time.
+    """
+    moves = "position" in fields and type != "reply"
+    if moves:
+        fields = {"id": str(fields["position"]), **fields, "position": str(fields["position"])}
+    text = dumps({"type": RESERVED_PREFIX + type, **fields})
+    if format in TEXTS:
+        return (text,)
+    identity = f"id: {fields['position']}\n" if moves else ""
+    retry = f"retry: {fields['retry']}\n" if "retry" in fields else ""
+    name = f"event: {RESERVED_PREFIX}{type}\n" if format is Format.SSE else ""
+    return (f"{identity}{retry}{name}data: {text}\n\n".encode(),)
+
+
+@lru_cache(64)  # a crowd comes back to the same position
+def hello(
+    position: Position,
+    format: Format,
+    *,
+    heartbeat: float,
+    retry: int,
+    groups: tuple[str, ...],
+    refused: tuple[str, ...],
+) -> Frames:
+    """Return the first frame of every stream; ``position`` is the cursor that the replay starts from."""
+    return system_frames(
+        "hello",
+        format,
+        protocol=PROTOCOL,
+        position=position,
+        heartbeat=heartbeat,
+        retry=retry,
+        groups=list(groups),
+        refused=list(refused),
+    )
+
+
+HEARTBEAT = b":\n"
+"""An SSE comment line with no blank line after it: some clients dispatch on the blank line."""

@@ -22,18 +22,21 @@ ARROWS: dict[str, set[str]] = {
     "exceptions": set(),
     "conf": set(),
     "fields": set(),
+    "signals": set(),
     # The engine
-    "models": {"wire", "fields", "inbox"},
-    "log": {"wire", "models", "inbox"},
-    "hub": {"wire", "process"},
+    "models": {"wire", "fields"},
+    "log": {"wire", "models"},
+    "hub": {"wire"},
     "hints": {"wire", "conf"},
     "publish": {"log", "hub", "hints", "wire", "conf", "exceptions"},
     "access": {"wire", "exceptions"},
-    "process": {"hub", "log", "hints", "publish", "wire", "conf", "inbox"},
+    "process": {"hub", "log", "hints", "publish", "wire", "conf"},
     "consumers": {"process", "access", "hub", "publish", "log", "wire", "conf", "exceptions"},
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it
-    "inbox": {"publish", "log", "access", "consumers", "models", "fields", "wire", "conf", "exceptions"},
+    "inbox": {
+        "publish", "log", "access", "consumers", "models", "fields", "signals", "wire", "conf", "exceptions",
+    },
     "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},
     # What Django and Channels look for
     "routing": {"consumers", "process", "wire"},
@@ -46,8 +49,8 @@ ARROWS: dict[str, set[str]] = {
     "management": {"doctor", "inbox", "log", "hints", "publish", "wire", "conf", "exceptions"},
     "testing": {"inbox", "publish", "models", "conf"},
     "pytest_plugin": {"testing"},
-    "migrations": {"models"},
-}
+    "migrations": {"fields"},
+}  # fmt: skip
 """What each room may import of the others."""
 STANDARD_LIBRARY_ONLY = ["wire", "doctor/web.py"]
 NO_DJANGO = ["wire", "hub"]

@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connections, transaction
@@ -13,6 +14,7 @@ from django.utils import timezone
 
 import livepush
 from livepush import log, publish
+from livepush.log import groups as group_rows
 from livepush.log import planning
 from livepush.log.dialects import base, postgresql
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
@@ -74,6 +76,47 @@ def test_groups_get_a_row_when_they_are_first_seen(using):
     append(using, "b", "c")
     publish.settle(using)
     assert sorted(ChannelGroup.objects.using(using).values_list("name", flat=True)) == ["a", "b", "c"]
+
+
+def test_an_uncommitted_row_of_a_group_holds_up_nobody(concurrent, announced):
+    """Not the sender, not the log; the row is made by a later send."""
+    made, go = threading.Event(), threading.Event()
+
+    def leave_open():
+        with transaction.atomic(using=concurrent):
+            ChannelGroup.objects.using(concurrent).create(name="a")
+            made.set()
+            assert go.wait(30)
+            transaction.set_rollback(True, using=concurrent)
+
+    thread = Thread(leave_open)
+    assert made.wait(20)
+    try:
+        for send in (partial(livepush.send, ["a", "b"], "t", using=concurrent), partial(in_transaction, concurrent)):
+            Thread(send).join(5)
+        assert [event.groups for event in events_of(concurrent)] == [("a", "b"), ("a", "c")]
+    finally:
+        go.set()
+    thread.join()
+    group_rows._known.clear()
+    livepush.send(["a", "b", "c"], "t", using=concurrent)
+    assert sorted(ChannelGroup.objects.using(concurrent).values_list("name", flat=True)) == ["a", "b", "c"]
+
+
+def in_transaction(using):
+    with transaction.atomic(using=using):
+        livepush.send(["a", "c"], "t", using=using)
+
+
+def test_the_row_of_a_group_goes_with_its_last_event(using):
+    for names in (["a", "b"], ["b"]):
+        livepush.send(names, "t", using=using)
+    publish.settle(using)
+    Event.objects.using(using).filter(position=1).update(created=timezone.now() - timedelta(days=8))
+    assert log.prune(using, timezone.now() - timedelta(days=7)) == 2
+    assert list(ChannelGroup.objects.using(using).values_list("name", flat=True)) == ["b"]
+    livepush.send("a", "t", using=using)
+    assert sorted(ChannelGroup.objects.using(using).values_list("name", flat=True)) == ["a", "b"]
 
 
 def test_names_that_differ_in_case_are_different_groups(using):

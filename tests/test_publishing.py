@@ -18,9 +18,9 @@ from django.utils.translation import gettext_lazy
 import livepush
 from livepush import exceptions, log, publish
 from livepush.hints import channels
-from livepush.log import settling
+from livepush.log.dialects import base
 from livepush.models import Event
-from livepush.publish import sending
+from livepush.publish import pipeline
 from tests.conftest import Thread, append, events_of
 from tests.shop.models import Order
 
@@ -183,7 +183,7 @@ def test_a_first_send_in_a_rolled_back_savepoint_does_not_keep_the_second_from_g
 
 def test_a_commit_settles_once_for_all_its_sends(using, announced, monkeypatch):
     calls = []
-    monkeypatch.setattr(sending, "deliver", lambda using, appended: calls.append(using))
+    monkeypatch.setattr(pipeline, "deliver", lambda using, appended: calls.append(using))
     with transaction.atomic(using=using):
         for _ in range(50):
             livepush.send("a", "t", using=using)
@@ -205,10 +205,8 @@ def test_an_ephemeral_event_is_announced_on_commit_and_not_stored(using, announc
     with transaction.atomic(using=using):
         livepush.send(["a", "b"], "typing", {"who": "ann"}, ephemeral=True, using=using)
         assert announced == []
-    assert [(event.number, event.group, event.data) for event in announced[0].events] == [
-        (None, "a", '{"who":"ann"}'),
-        (None, "b", '{"who":"ann"}'),
-    ]
+    (event,) = announced[0].events
+    assert (event.number, event.groups, event.data) == (None, ("a", "b"), '{"who":"ann"}')
     assert not Event.objects.using(using).exists()
 
 
@@ -289,19 +287,19 @@ def test_of_concurrent_sends_with_one_key_exactly_one_is_delivered(concurrent, a
     for thread in [Thread(work) for _ in range(16)]:
         thread.join()
     publish.deliver(concurrent)
-    assert sorted(event.group for event in events_of(concurrent)) == ["a", "b"]
+    assert [event.groups for event in events_of(concurrent)] == [("a", "b")]
 
 
 def test_a_sender_does_not_wait_for_a_settle_that_is_stuck(concurrent, announced, monkeypatch):
     append(concurrent)
-    plain, stuck, go = settling._give_positions, threading.Event(), threading.Event()
+    plain, stuck, go = base.Dialect.plan, threading.Event(), threading.Event()
 
     def stick(*args):
         stuck.set()
         assert go.wait(20)
         return plain(*args)
 
-    monkeypatch.setattr(settling, "_give_positions", stick)
+    monkeypatch.setattr(base.Dialect, "plan", stick)
     thread = Thread(publish.deliver, concurrent)
     assert stuck.wait(20)
     try:

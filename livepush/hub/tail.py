@@ -100,6 +100,9 @@ class Tail:
             known = router.last if router.last is not None and router.last.number == number else None
             again = len(known.data) if known is not None else 0  # the event at the hub's own position
             page = await self.pages.read_on(None, max(0, number - 1), LARGEST_NUMBER, again)
+            if page.upto == number:  # that event filled the page
+                rest = await self.pages.read_on(None, number, LARGEST_NUMBER)
+                page = rest._replace(events=page.events + rest.events)
             state = page.state
             if state.position.epoch == router.epoch and await self._has_diverged(page, number, known):
                 state = await self._log.state()

@@ -30,7 +30,8 @@ def pass_on(using: str, batch: Batch) -> None:
         try:
             follow(using, batch)
         except Exception:
-            logger.exception("%s failed; it goes on from the log later.", getattr(follow, "__qualname__", follow))
+            name = f"{follow.__module__}.{follow.__qualname__}"
+            logger.exception("%s failed for %r; it goes on from the log later.", name, using)
 
 
 def announce(batch: Batch) -> None:

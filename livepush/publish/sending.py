@@ -26,8 +26,8 @@ from livepush.exceptions import (
     InvalidKey,
     InvalidType,
 )
+from livepush.publish import pipeline
 from livepush.publish.names import Group, group_name
-from livepush.publish.pipeline import announce, deliver
 
 MAX_KEY_LENGTH = 200
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -133,11 +133,11 @@ class Delivery:
         elif self.number > self._delivered.get(connections[self.using], 0):
             # Everything that this connection sent so far is committed by now, or rolled back.
             self._delivered[connections[self.using]] = next(self._numbers)
-            deliver(self.using, self.appended)
+            pipeline.deliver(self.using, self.appended)
 
     def _announce_ephemeral(self) -> None:
         sent, time = self.sent, wire.timestamp(timezone.now())
-        announce(wire.Batch("", (wire.Event(None, sent.groups, sent.type, sent.data, time),)))
+        pipeline.announce(wire.Batch("", (wire.Event(None, sent.groups, sent.type, sent.data, time),)))
 
 
 watchers: list[Callable[[Delivery], None]] = []

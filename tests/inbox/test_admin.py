@@ -14,7 +14,7 @@ from django.utils.html import escape
 
 import livepush
 from livepush.inbox import kinds
-from livepush.models import Membership, Notification
+from livepush.inbox.models import Membership, Notification
 from livepush.testing import capture_events
 from tests.shop.models import Order
 
@@ -498,7 +498,7 @@ def test_a_kind_that_is_not_registered_any_more_is_composed_as_it_was_worded(adm
 
 def test_a_kind_that_fails_or_whose_recipient_is_gone_is_not_sent_again(admin_client, using, ann, staff, shipped):
     livepush.notify([ann, staff], shipped, actor=ann, target="it", data={"boxes": 2})
-    of_ann, of_staff = Notification.objects.using(using).order_by("position")
+    of_ann, of_staff = Notification.objects.using(using).order_by("position", "pk")
     staff.delete()
     assert "its recipient is gone" in resend(admin_client, of_staff).text
     Notification.objects.using(using).filter(pk=of_ann.pk).update(context="{}")

@@ -10,7 +10,8 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import DatabaseError, connections, transaction
-from django.test import override_settings
+from django.test import Client, override_settings
+from django.urls import reverse
 from django.utils import timezone
 
 import livepush
@@ -18,10 +19,12 @@ from livepush import log
 from livepush.inbox import filing
 from livepush.inbox.filing import notified
 from livepush.inbox.marking import Action, mark, marked
+from livepush.inbox.models import InboxHead, InboxState, Notification, NotificationState
 from livepush.inbox.reading import Inbox, Tab
-from livepush.log import pruning
-from livepush.models import Event, InboxHead, InboxState, Notification, NotificationState
-from livepush.publish import sending
+from livepush.models import Event
+from livepush.page import positions
+from livepush.process.hubs import DatabaseLog
+from livepush.publish import pipeline
 from tests.conftest import ALIASES, Thread, append, kind
 
 SOON = timedelta(minutes=1)
@@ -33,7 +36,7 @@ servers = pytest.mark.parametrize(
 @pytest.fixture
 def nobody_files(monkeypatch):
     """As if each process that sends died between settle and filing."""
-    monkeypatch.setattr(sending, "followers", [])
+    monkeypatch.setattr(pipeline, "on_settled", [])
 
 
 def rows(using):
@@ -205,7 +208,7 @@ def test_what_a_process_that_died_left_is_filed_by_the_next_reader(using, ann, b
 
 def test_what_a_process_that_died_left_is_filed_by_the_next_who_sends(using, ann, monkeypatch):
     with monkeypatch.context() as dying:
-        dying.setattr(sending, "followers", [])
+        dying.setattr(pipeline, "on_settled", [])
         livepush.notify(ann, "Left")
     livepush.notify(ann, "Next")
     assert [title for title, _, _ in rows(using)] == ["Next", "Left"]
@@ -213,7 +216,7 @@ def test_what_a_process_that_died_left_is_filed_by_the_next_who_sends(using, ann
 
 def test_who_sends_other_events_files_nothing(using, ann, nobody_files, monkeypatch):
     livepush.notify(ann, "Left")
-    monkeypatch.setattr(sending, "followers", [filing.follow])
+    monkeypatch.setattr(pipeline, "on_settled", [filing.follow])
     livepush.send("board", "status", using=using)
     assert rows(using) == []
 
@@ -241,6 +244,46 @@ def test_entries_are_in_the_order_of_the_log(using, ann, ben):
     assert [title for title, _, _ in rows(using)] == ["first to be sent, last to be committed", "second", "warm"]
 
 
+def swept(using):
+    """Settle as a hub's sweep does."""
+    DatabaseLog(using, 60.0, threads=None)._sweep()
+
+
+def polled(using):
+    """Settle as a poll under WSGI does."""
+    assert Client().get(reverse("livepush:poll"), {"group": "board"}).status_code == 200
+
+
+def noted(using):
+    """Settle as a request does that notes the log's position."""
+    positions.current()
+
+
+@pytest.mark.parametrize("settle", [swept, polled, noted])
+def test_whoever_settles_a_notification_files_it_and_says_so(using, ann, monkeypatch, settle):
+    """The sender is between its commit and its own settle."""
+    with heard(notified) as told:
+        with monkeypatch.context() as sender:
+            sender.setattr(pipeline, "deliver", lambda *args: None)
+            with transaction.atomic(using=using):
+                livepush.notify(ann, "Hello")
+        assert rows(using) == []
+        settle(using)
+        assert [title for title, _, _ in rows(using)] == ["Hello"]
+        pipeline.deliver(using)  # now the sender
+        assert [each["notification"].title for each in told] == ["Hello"]
+
+
+def test_a_notification_to_more_audiences_than_a_batch_is_filed_whole(using, nobody_files, monkeypatch):
+    monkeypatch.setattr(filing, "BATCH", 3)
+    everybody = [User.objects.create_user(f"user {number}") for number in range(8)]
+    livepush.notify(everybody[0], "One")
+    livepush.notify(everybody, "All")
+    filing.file(using)
+    assert len(rows(using)) == 9
+    assert head(using) == log.state(using).position.number == 2
+
+
 def test_a_failure_to_file_fails_nobody_and_the_next_reader_makes_up_for_it(using, ann, reader, monkeypatch, caplog):
     def fail(using):
         raise DatabaseError("filing fails")
@@ -249,7 +292,7 @@ def test_a_failure_to_file_fails_nobody_and_the_next_reader_makes_up_for_it(usin
         failing.setattr(filing, "file", fail)
         livepush.notify(ann, "Hello")
     assert rows(using) == []
-    assert f"Could not file notifications of {using!r}" in caplog.text
+    assert f"livepush.inbox.filing.follow failed for {using!r}" in caplog.text
     assert reader(ann).titles() == ["Hello"]
 
 
@@ -295,7 +338,7 @@ def test_who_reads_while_another_process_files_waits_for_nobody(using, ann, read
     livepush.notify(ann, "Filed")
     filed = Inbox(ann).position
     with monkeypatch.context() as dying:
-        dying.setattr(sending, "followers", [])
+        dying.setattr(pipeline, "on_settled", [])
         livepush.notify(ann, "Being filed")
     with another_process_files(using):
         inbox = Inbox(ann)
@@ -324,7 +367,8 @@ def test_the_cursor_moves_past_many_other_events(using, ann, monkeypatch, others
     monkeypatch.setattr(filing, "BEHIND", 5)
     livepush.notify(ann, "Hello")
     filed = head(using)
-    append(using, *["board"] * others)
+    for _ in range(others):
+        append(using, "board")
     position = Inbox(ann).position
     assert position.number == filed + others
     assert head(using) == (position.number if moves else filed)
@@ -335,9 +379,11 @@ def test_the_cursor_moves_past_no_notification(using, ann, nobody_files, monkeyp
     monkeypatch.setattr(filing, "file", lambda using: None)  # another process is at it
     Inbox(ann)
     InboxHead.objects.using(using).get_or_create(pk=1)
-    append(using, *["board"] * 4)
+    for _ in range(4):
+        append(using, "board")
     livepush.notify(ann, "Hello")
-    append(using, *["board"] * 4)
+    for _ in range(4):
+        append(using, "board")
     log_head = log.state(using).position
     assert Inbox(ann).position == log_head._replace(number=0)
     assert head(using) == 0
@@ -380,7 +426,7 @@ def test_the_log_is_pruned_of_no_notification_that_is_not_in_the_inbox(using, an
     livepush.notify(ann, "Hello")
     livepush.send("board", "status", using=using)
     livepush.notify(ann, "Again")
-    assert pruning.prune(using, timezone.now() + SOON) == 3
+    assert log.prune(using, timezone.now() + SOON) == 3
     assert not Event.objects.using(using).exists()
     assert reader(ann).titles() == ["Again", "Hello"]
 
@@ -393,10 +439,10 @@ def test_the_log_keeps_what_another_process_is_still_filing(using, ann, reader, 
     livepush.send("board", "status", using=using)
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(filing, "file", lambda using: None)
-        assert pruning.prune(using, timezone.now() + SOON) == 2
-        assert pruning.prune(using, timezone.now() + SOON) == 0
+        assert log.prune(using, timezone.now() + SOON) == 2
+        assert log.prune(using, timezone.now() + SOON) == 0
     assert reader(ann).titles() == ["Being filed", "Filed"]
-    assert pruning.prune(using, timezone.now() + SOON) == 2
+    assert log.prune(using, timezone.now() + SOON) == 2
 
 
 def test_the_log_keeps_what_is_not_filed_of_one_send(using, ann, ben, reader, nobody_files, monkeypatch):
@@ -407,7 +453,7 @@ def test_the_log_keeps_what_is_not_filed_of_one_send(using, ann, ben, reader, no
         filing.file(using)
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(filing, "file", lambda using: None)
-        pruning.prune(using, timezone.now() + SOON)
+        log.prune(using, timezone.now() + SOON)
     assert (reader(ann).titles(), reader(ben).titles()) == (["Hello"], ["Hello"])
 
 

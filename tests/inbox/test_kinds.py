@@ -10,7 +10,8 @@ import livepush
 from livepush.exceptions import InvalidNotification, InvalidRule
 from livepush.inbox import kinds
 from livepush.inbox.kinds import Context, NotificationType, Snapshot, Wording
-from livepush.models import Event, Notification
+from livepush.inbox.models import Notification
+from livepush.models import Event
 from tests.shop.models import Order
 
 

@@ -10,8 +10,10 @@ from django.db import connections, transaction
 import livepush
 from livepush import log
 from livepush.exceptions import InvalidGroup, InvalidNotification
+from livepush.inbox.marking import Action, mark
+from livepush.inbox.models import Notification
 from livepush.inbox.reading import Inbox
-from livepush.models import ChannelGroup, Event, Notification
+from livepush.models import ChannelGroup, Event
 from tests.shop.models import Order
 
 
@@ -120,12 +122,31 @@ def test_newcomers_see_nothing_that_is_older(using, ann, ben, staff, reader):
     assert reader(User.objects.create_user("carl")).titles() == []
 
 
+def test_who_is_addressed_twice_has_the_notification_once(using, ann, ben, staff, reader):
+    livepush.join(ann, "order:7")
+    ann.groups.add(staff)
+    livepush.notify([ann, ben, "order:7", staff], "One")
+    livepush.notify(ann, "Two")
+    for count, inbox in ((2, reader(ann)), (1, reader(ben))):
+        assert inbox.counts() == (count, count)
+        assert len(inbox.titles()) == len(inbox.titles("unread")) == count
+    entry = next(entry for entry in reader(ann).inbox.page().entries if entry.notification.title == "One")
+    assert entry.notification.group == f"user:{ann.pk}"
+    mark(ann, Action.READ, [entry.number])
+    assert reader(ann).counts() == (1, 1)
+    assert reader(ann).titles("unread") == ["Two"]
+    mark(ann, Action.ARCHIVE, [entry.number])
+    assert reader(ann).titles() == ["Two"]
+    assert reader(ann).titles("archived") == ["One"]
+    assert reader(ben).titles() == ["One"]
+
+
 def test_who_leaves_has_nothing_of_it_and_who_comes_back_begins_anew(using, ann, staff, reader):
     livepush.join(ann, "order:7")
     livepush.join(ann, "order:7")
     ann.groups.add(staff)
     livepush.notify(["order:7", staff], "One")
-    assert reader(ann).counts() == (2, 2)
+    assert reader(ann).counts() == (1, 1)
     livepush.leave(ann, "order:7")
     staff.user_set.remove(ann)
     assert reader(ann).counts() == (0, 0)
@@ -159,7 +180,7 @@ def test_a_deleted_user_leaves_nothing(using, ann, ben, reader):
     ann.delete()
     assert [row.group for row in Notification.objects.using(using).all()] == [f"user:{ben.pk}"]
     for name in ("Membership", "NotificationState", "InboxState"):
-        from livepush import models
+        from livepush.inbox import models
 
         assert not getattr(models, name).objects.using(using).exists()
 

@@ -10,8 +10,9 @@ from django.contrib.auth.models import User
 import livepush
 from livepush.inbox import marking
 from livepush.inbox.marking import Action, mark
+from livepush.inbox.models import InboxState, NotificationState
 from livepush.inbox.reading import Inbox, Tab
-from livepush.models import Event, InboxState, NotificationState
+from livepush.models import Event
 from tests.conftest import Thread
 
 

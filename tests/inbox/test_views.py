@@ -12,8 +12,9 @@ from django.utils import translation
 import livepush
 from livepush import log
 from livepush.inbox import kinds
+from livepush.inbox.models import InboxState, Membership, NotificationState
 from livepush.inbox.notifying import TYPE
-from livepush.models import Event, InboxState, Membership, NotificationState
+from livepush.models import Event
 from livepush.wire import timestamp
 from tests.conftest import append
 from tests.shop.models import Order
@@ -380,7 +381,8 @@ def test_a_refused_mark_says_what_the_action_takes(db):
 
 
 def test_a_thousand_entries_are_marked_at_once(using, ann, api):
-    append(using, *[f"user:{ann.pk}"] * 1000, type=TYPE, data='{"title": "Many", "level": "info"}')
+    for _ in range(1000):
+        append(using, f"user:{ann.pk}", type=TYPE, data='{"title": "Many", "level": "info"}')
     position = api.list().json()["position"]
     epoch, _, last = position.partition("-")
     ids = [f"{epoch}-{number}" for number in range(int(last) - 999, int(last) + 1)]
@@ -483,7 +485,8 @@ def test_the_number_of_queries_does_not_grow(using, ann, api, path, tab):
             Membership(group=group, reader=str(ann.pk), joined=0) for group in groups if group not in known
         )
         to = [f"user:{ann.pk}", *groups] * notifications
-        append(using, *to[:notifications], type=TYPE, data='{"title": "One", "level": "info"}')
+        for audience in to[:notifications]:
+            append(using, audience, type=TYPE, data='{"title": "One", "level": "info"}')
         append(using, "board")  # that there is no notification behind the last is one more question
 
     grow(10, 3)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livepush.access.rules import group, sender
+    from livepush.access.rules import can_read, can_send
     from livepush.inbox.kinds import NotificationType, notification
     from livepush.inbox.notifying import anotify, notify
     from livepush.inbox.recipients import ajoin, aleave, everyone, join, leave
@@ -28,8 +28,9 @@ __all__ = [
     "anotify",
     "asend",
     "asend_for",
+    "can_read",
+    "can_send",
     "everyone",
-    "group",
     "group_name",
     "join",
     "leave",
@@ -38,7 +39,6 @@ __all__ = [
     "register",
     "send",
     "send_for",
-    "sender",
     "user_group",
 ]
 __version__ = "0.1.0"
@@ -51,8 +51,9 @@ _HOMES = {
     "anotify": "inbox.notifying",
     "asend": "publish",
     "asend_for": "publish.model_events",
+    "can_read": "access.rules",
+    "can_send": "access.rules",
     "everyone": "inbox.recipients",
-    "group": "access.rules",
     "group_name": "publish",
     "join": "inbox.recipients",
     "leave": "inbox.recipients",
@@ -61,7 +62,6 @@ _HOMES = {
     "register": "publish.model_events",
     "send": "publish",
     "send_for": "publish.model_events",
-    "sender": "access.rules",
     "user_group": "publish",
 }
 

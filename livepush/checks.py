@@ -76,7 +76,7 @@ def check_rules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     return [
         Warning(
             "No rule admits anyone to any group but user:<pk> and the inbox's.",
-            hint="Add a function with @livepush.group('…') to the live.py of an app in INSTALLED_APPS.",
+            hint="Add a function with @livepush.can_read('…') to the live.py of an app in INSTALLED_APPS.",
             id="livepush.W007",
         )
     ]

@@ -70,7 +70,7 @@ class Rule:
 rules: list[Rule] = []
 
 
-def group(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
+def can_read(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
     """Let a function say who may read the groups that match a pattern.
 
     The pattern is that of Django's ``path()``, e.g. ``"order:<int:pk>"``; the function takes ``(user, pk)``, and
@@ -81,8 +81,8 @@ def group(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
     return _register(pattern, READ)
 
 
-def sender(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
-    """Let a function say who may send from a client to the groups that match a pattern; see ``group``."""
+def can_send(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
+    """Let a function say who may send from a client to the groups that match a pattern; see ``can_read``."""
     return _register(pattern, SEND)
 
 
@@ -158,7 +158,7 @@ async def _answer(rule: Rule, user: Any, values: dict[str, Any], request: Any) -
         return False
 
 
-@group("user:<pk>")
+@can_read("user:<pk>")
 def own_group(user: Any, pk: str) -> bool:
     """Let each user, and nobody else, read the group of that user."""
     return bool(getattr(user, "is_authenticated", False)) and str(user.pk) == pk

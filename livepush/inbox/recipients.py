@@ -135,7 +135,7 @@ def _before_came(user: Any, using: str) -> int:
     return rows.values_list("position", flat=True).first() or 0
 
 
-@rules.group("inbox:<path:name>")
+@rules.can_read("inbox:<path:name>")
 def inbox(user: Any, name: str) -> bool:
     """Let those, and nobody else, read an audience who are in it."""
     if not getattr(user, "is_authenticated", False):

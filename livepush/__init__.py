@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from livepush.inbox.recipients import ajoin, aleave, everyone, join, leave
     from livepush.publish import asend, group_name, send, user_group
     from livepush.publish.model_events import ModelEvents, asend_for, register, send_for
+    from livepush.signals import marked, notified
 
 __all__ = [
     "ModelEvents",
@@ -34,7 +35,9 @@ __all__ = [
     "group_name",
     "join",
     "leave",
+    "marked",
     "notification",
+    "notified",
     "notify",
     "register",
     "send",
@@ -57,7 +60,9 @@ _HOMES = {
     "group_name": "publish",
     "join": "inbox.recipients",
     "leave": "inbox.recipients",
+    "marked": "signals",
     "notification": "inbox.kinds",
+    "notified": "signals",
     "notify": "inbox.notifying",
     "register": "publish.model_events",
     "send": "publish",

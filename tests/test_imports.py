@@ -22,6 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "exceptions": set(),
     "conf": set(),
     "fields": set(),
+    "signals": set(),
     # The engine
     "models": {"wire", "fields", "inbox"},
     "log": {"wire", "models", "inbox"},
@@ -33,7 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "consumers": {"process", "access", "hub", "publish", "log", "wire", "conf", "exceptions"},
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it
-    "inbox": {"publish", "log", "access", "consumers", "models", "fields", "wire", "conf", "exceptions"},
+    "inbox": {"publish", "log", "access", "consumers", "models", "fields", "signals", "wire", "conf", "exceptions"},
     "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},
     # What Django and Channels look for
     "routing": {"consumers", "process", "wire"},

@@ -16,12 +16,12 @@ from django.utils import timezone
 import livepush
 from livepush import log
 from livepush.inbox import filing
-from livepush.inbox.filing import notified
-from livepush.inbox.marking import Action, mark, marked
+from livepush.inbox.marking import Action, mark
 from livepush.inbox.reading import Inbox, Tab
 from livepush.log import pruning
 from livepush.models import Event, InboxHead, InboxState, Notification, NotificationState
 from livepush.publish import sending
+from livepush.signals import marked, notified
 from tests.conftest import ALIASES, Thread, append, kind
 
 SOON = timedelta(minutes=1)
@@ -456,6 +456,10 @@ def test_a_collapsed_entry_is_as_old_as_the_last_of_it(using, ann):
 # Signals
 
 
+def test_the_signals_are_public():
+    assert (livepush.notified, livepush.marked) == (notified, marked)
+
+
 def test_each_that_was_filed_is_told_once_when_it_is_committed(using, ann, ben):
     with heard(notified) as told:
         with transaction.atomic(using=using):
@@ -524,7 +528,7 @@ def test_a_mark_is_told_when_it_is_committed(using, ann, reader):
         with pytest.raises(RuntimeError), transaction.atomic(using=using):
             mark(ann, Action.UNREAD, [a])
             raise RuntimeError
-    who = {"reader": str(ann.pk)}
+    who = {"reader": str(ann.pk), "using": using}
     assert [{**each, "numbers": each["numbers"] and sorted(each["numbers"])} for each in told] == [
         {**who, "action": "read", "numbers": [a, b], "upto": None},
         {**who, "action": "archive", "numbers": None, "upto": c},

@@ -103,7 +103,9 @@ def test_what_is_collapsed_is_one_entry_that_counts_and_moves_up(using, ann, ben
     livepush.notify(ann, "Another")
     livepush.notify(ann, "Ann liked it", actor=ann, collapse="likes")
     livepush.notify(ann, "A robot liked it", actor="A robot", collapse="likes")
-    livepush.notify(ann, "Ben liked it again", "Twice", "/likes/", actor=ben, collapse="likes", level="success")
+    livepush.notify(
+        ann, "Ben liked it again", body="Twice", url="/likes/", actor=ben, collapse="likes", level="success"
+    )
     assert rows(using) == [("Ben liked it again", 4, ["ben", "A robot", "Ann Li"]), ("Another", 1, [])]
     (entry, _) = reader(ann).inbox.page().entries
     first, *_, last = Event.objects.using(using).filter(type="inbox.notification").order_by("position")

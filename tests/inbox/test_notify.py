@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import connections, transaction
 
 import livepush
-from livepush import log
-from livepush.exceptions import InvalidGroup, InvalidNotification
+from livepush import log, publish
+from livepush.exceptions import InvalidGroup, InvalidKey, InvalidNotification
 from livepush.inbox.reading import Inbox
 from livepush.models import ChannelGroup, Event, Notification
+from tests.conftest import ALIASES, events_of
 from tests.shop.models import Order
 
 
 def test_a_user_gets_an_entry_with_what_was_said(using, ann, reader):
     order = Order.objects.create(customer=ann)
     livepush.notify(
-        ann, "Shipped", "It is on its way", "/orders/7/", "/static/box.svg", "success", "orders", ann, order,
+        ann, "Shipped", body="It is on its way", url="/orders/7/", icon="/static/box.svg", level="success",
+        category="orders", actor=ann, target=order,
     )  # fmt: skip
     (entry,) = reader(ann).inbox.page().entries
     row = entry.notification
@@ -195,6 +199,73 @@ def test_nobody_can_not_be_notified(db, nobody):
     with pytest.raises(InvalidGroup):
         livepush.notify(nobody, "Hello")
     assert not Event.objects.exists()
+
+
+def test_what_follows_the_title_is_named(db):
+    with pytest.raises(TypeError, match="takes 2 positional arguments"):
+        livepush.notify("user:1", "Shipped", "It is on its way")
+    assert inspect.signature(livepush.anotify) == inspect.signature(livepush.notify)
+
+
+def test_with_a_key_the_first_alone_comes_to_each_audience(using, ann, ben, reader):
+    livepush.notify(ann, "First", key="payment-7")
+    livepush.notify([ann, ben], "Second", key="payment-7")
+    livepush.notify(livepush.everyone, "Third", key="payment-7")
+    livepush.notify(ann, "Another", key="payment-8")
+    assert reader(ann).titles() == ["Another", "Third", "First"]
+    assert reader(ben).titles() == ["Third", "Second"]
+
+
+def test_a_key_that_was_rolled_back_is_free(using, ann, reader):
+    with pytest.raises(RuntimeError), transaction.atomic(using=using):
+        livepush.notify(ann, "Never", key="k")
+        raise RuntimeError
+    livepush.notify(ann, "Always", key="k")
+    assert reader(ann).titles() == ["Always"]
+
+
+@pytest.mark.parametrize("key", ["payment-7", "k" * 200], ids=["short", "as long as may be"])
+def test_an_event_with_the_same_key_keeps_no_notification_back_and_the_other_way_round(using, ann, reader, key):
+    livepush.send(ann, "paid", key=key, using=using)
+    livepush.notify(ann, "Paid", key=key)
+    livepush.send(ann, "paid", key=key, using=using)
+    livepush.notify(ann, "Paid again", key=key)
+    assert reader(ann).titles() == ["Paid"]
+    assert [event.type for event in events_of(using, [f"user:{ann.pk}"])] == ["paid", "inbox.notification"]
+
+
+@pytest.mark.parametrize("key", ["", 7, "x" * 201, "a\0"])
+def test_a_malformed_key_is_refused(db, key):
+    with pytest.raises(InvalidKey):
+        livepush.notify("user:1", "Hello", key=key)
+    assert not Event.objects.exists()
+
+
+def test_using_names_the_database_whose_transaction_it_belongs_to(using, ann, reader, monkeypatch):
+    monkeypatch.setattr("livepush.inbox.notifying.CHUNK", 1)
+    for other in ALIASES:
+        with pytest.raises(RuntimeError), transaction.atomic(using=other):
+            livepush.notify(ann, "Never", using=other)
+            raise RuntimeError
+        livepush.notify([ann, "order:7"], f"In {other}", using=other)
+    titles = {alias: sorted({row.title for row in Notification.objects.using(alias)}) for alias in ALIASES}
+    assert titles == {alias: [f"In {alias}"] for alias in ALIASES}
+    assert reader(ann).titles() == [f"In {using}"]
+
+
+def test_a_part_that_fails_takes_the_others_back_on_the_database_it_is_sent_to(using, ann, ben, monkeypatch):
+    monkeypatch.setattr("livepush.inbox.notifying.CHUNK", 1)
+    send_own, other = publish.send_own, ALIASES[-1]
+
+    def fail_for_ben(groups, *args):
+        send_own(groups, *args)
+        if groups == [f"user:{ben.pk}"]:
+            raise RuntimeError
+
+    monkeypatch.setattr(publish, "send_own", fail_for_ben)
+    with pytest.raises(RuntimeError):
+        livepush.notify([ann, ben], "None", using=other)
+    assert not Event.objects.using(other).exists()
 
 
 def test_types_of_the_inbox_are_for_the_inbox_alone(db):

@@ -15,6 +15,8 @@ import livepush
 from livepush import exceptions
 from livepush.access import rules
 from livepush.access.identity import Handshake
+from tests.archive import models as archive
+from tests.shop.models import Clerk, Driver
 
 REQUEST = Handshake({"X-Tenant": "acme"}, "testserver", None, "/")
 
@@ -59,6 +61,12 @@ def test_each_user_and_nobody_else_reads_the_group_of_that_user():
     assert granted(bob, "user:7") == set()
     assert granted(AnonymousUser(), "user:7", "user:None") == set()
     assert granted(None, "user:7") == set()
+
+
+def test_a_user_is_known_as_a_proxy_or_a_child_too_and_an_instance_of_another_model_is_no_user():
+    assert granted(Clerk(pk=7), "user:7", "user:8") == {"user:7"}
+    assert granted(Driver(id=7, licence="8"), "user:7", "user:8") == {"user:7"}
+    assert granted(archive.User(pk=7), "user:7") == set()
 
 
 def test_sending_from_clients_is_a_right_of_its_own():

@@ -9,8 +9,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from asgiref.sync import iscoroutinefunction
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, OperationalError
+from django.db.models import Model
 from django.urls.resolvers import RoutePattern
 
 from livepush.exceptions import InvalidRule
@@ -161,4 +163,9 @@ async def _answer(rule: Rule, user: Any, values: dict[str, Any], request: Any) -
 @can_read("user:<pk>")
 def own_group(user: Any, pk: str) -> bool:
     """Let each user, and nobody else, read the group of that user."""
-    return bool(getattr(user, "is_authenticated", False)) and str(user.pk) == pk
+    if not getattr(user, "is_authenticated", False):
+        return False
+    if not isinstance(user, Model):
+        return str(user.pk) == pk
+    users = get_user_model()  # an instance of another model may have the same primary key
+    return isinstance(user, users) and str(getattr(user, users._meta.pk.attname)) == pk

@@ -183,10 +183,11 @@ def _snapshot(thing: Any) -> kinds.Snapshot | None:
         return kinds.Snapshot(_text("actor or target", thing))
     name = thing.get_full_name() if hasattr(thing, "get_full_name") else ""
     url = str(thing.get_absolute_url() or "") if hasattr(thing, "get_absolute_url") else ""
+    root = publish.root_model(thing)
     return kinds.Snapshot(
         _text("actor or target", name or str(thing)),
-        str(thing.pk),
-        thing._meta.label_lower,
+        str(getattr(thing, root._meta.pk.attname)),
+        root._meta.label_lower,
         url if is_safe(url) else "",
     )
 

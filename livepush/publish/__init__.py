@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livepush.publish.names import Group, group_name, user_group
+from livepush.publish.names import Group, group_name, is_user, key_of, root_model, user_group
 from livepush.publish.sending import (
     Delivery,
     Sent,
@@ -27,7 +27,10 @@ __all__ = [
     "deliver",
     "followers",
     "group_name",
+    "is_user",
+    "key_of",
     "on_good_connections",
+    "root_model",
     "send",
     "send_own",
     "user_group",

@@ -14,8 +14,9 @@ from livepush import log, publish
 from livepush.exceptions import InvalidGroup, InvalidKey, InvalidNotification
 from livepush.inbox.reading import Inbox
 from livepush.models import ChannelGroup, Event, Notification
+from tests.archive import models as archive
 from tests.conftest import ALIASES, events_of
-from tests.shop.models import Order
+from tests.shop.models import Clerk, Driver, ExpressOrder, OpenOrder, Order, Team
 
 
 def test_a_user_gets_an_entry_with_what_was_said(using, ann, reader):
@@ -72,6 +73,50 @@ def test_a_model_instance_is_its_group_and_so_is_a_channel_group(using, ann, rea
     livepush.notify(order, "by instance")
     livepush.notify(ChannelGroup.objects.using(using).get(name="order:7"), "by channel group")
     assert reader(ann).titles() == ["by channel group", "by instance"]
+
+
+def test_proxies_and_children_of_a_recipient_are_the_recipient(using, ann, staff, reader):
+    driver = Driver.objects.create(username="dan", licence=str(ann.pk))
+    dan = User.objects.get(username="dan")
+    staff.user_set.add(dan)
+    livepush.join(driver, ExpressOrder(id=7))
+    livepush.notify(driver, "by instance")
+    livepush.notify(Driver.objects.all(), "by queryset")
+    livepush.notify(Team.objects.get(), "by auth group")
+    livepush.notify(OpenOrder(pk=7), "by group")
+    livepush.notify([Clerk.objects.get(pk=ann.pk), *Clerk.objects.filter(pk=ann.pk)], "by proxy")
+    livepush.notify(Clerk.objects.filter(pk=ann.pk), "by queryset of a proxy")
+    assert reader(dan).titles() == ["by group", "by auth group", "by queryset", "by instance"]
+    assert [entry.notification.title for entry in Inbox(driver).page().entries] == reader(dan).titles()
+    assert reader(ann).titles() == ["by queryset of a proxy", "by proxy"]
+
+
+def test_a_driver_who_joins_an_auth_group_joins_as_the_user(using, staff, reader):
+    driver = Driver.objects.create(username="dan", licence="A7")
+    livepush.notify(staff, "before")
+    driver.groups.add(Team.objects.get())
+    livepush.notify(staff, "as a member")
+    assert reader(driver.user_ptr).titles() == ["as a member"]
+    driver.groups.clear()
+    driver.groups.add(staff)
+    assert reader(driver.user_ptr).titles() == []
+
+
+def test_an_auth_group_is_notified_whatever_other_models_are_called_group(using, ann, staff, reader):
+    ann.groups.add(staff)
+    livepush.notify(staff, "to an auth group")
+    with pytest.raises(InvalidGroup, match=r"auth\.Group and archive\.Group would share"):
+        livepush.notify(archive.Group(pk=staff.pk), "to another group")
+    assert reader(ann).titles() == ["to an auth group"]
+
+
+def test_an_actor_is_one_person_as_a_proxy_and_as_a_child_too(using, ann, reader):
+    driver = Driver.objects.create(username="dan", licence="A7")
+    for actor in (driver, Clerk.objects.get(pk=driver.id), User.objects.get(pk=driver.id)):
+        livepush.notify(ann, "Liked", actor=actor, target=OpenOrder(pk=7), collapse="likes")
+    (entry,) = reader(ann).inbox.page().entries
+    assert entry.notification.people == [{"name": "dan", "id": str(driver.id), "model": "auth.user"}]
+    assert entry.notification.details["target"]["model"] == "shop.order"
 
 
 def test_everyone_and_groups_take_one_row_however_many_they_are(using, ann, ben, staff, django_assert_num_queries):
@@ -156,11 +201,12 @@ def test_joining_and_leaving_are_told_to_open_pages(using, ann):
     ]
 
 
-def test_a_deleted_user_leaves_nothing(using, ann, ben, reader):
+@pytest.mark.parametrize("model", [User, Clerk])
+def test_a_deleted_user_leaves_nothing(using, ann, ben, reader, model):
     livepush.join(ann, "order:7")
     livepush.notify([ann, ben], "Bye")
     reader(ann).do("read", "Bye")
-    ann.delete()
+    model.objects.get(pk=ann.pk).delete()
     assert [row.group for row in Notification.objects.using(using).all()] == [f"user:{ben.pk}"]
     for name in ("Membership", "NotificationState", "InboxState"):
         from livepush import models

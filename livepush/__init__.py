@@ -13,12 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livepush.access.rules import group, sender
+    from livepush.access.rules import can_read, can_send
     from livepush.inbox.kinds import NotificationType, notification
     from livepush.inbox.notifying import anotify, notify
     from livepush.inbox.recipients import ajoin, aleave, everyone, join, leave
     from livepush.publish import asend, group_name, send, user_group
     from livepush.publish.model_events import ModelEvents, asend_for, register, send_for
+    from livepush.signals import marked, notified
 
 __all__ = [
     "ModelEvents",
@@ -28,17 +29,19 @@ __all__ = [
     "anotify",
     "asend",
     "asend_for",
+    "can_read",
+    "can_send",
     "everyone",
-    "group",
     "group_name",
     "join",
     "leave",
+    "marked",
     "notification",
+    "notified",
     "notify",
     "register",
     "send",
     "send_for",
-    "sender",
     "user_group",
 ]
 __version__ = "0.1.0"
@@ -51,17 +54,19 @@ _HOMES = {
     "anotify": "inbox.notifying",
     "asend": "publish",
     "asend_for": "publish.model_events",
+    "can_read": "access.rules",
+    "can_send": "access.rules",
     "everyone": "inbox.recipients",
-    "group": "access.rules",
     "group_name": "publish",
     "join": "inbox.recipients",
     "leave": "inbox.recipients",
+    "marked": "signals",
     "notification": "inbox.kinds",
+    "notified": "signals",
     "notify": "inbox.notifying",
     "register": "publish.model_events",
     "send": "publish",
     "send_for": "publish.model_events",
-    "sender": "access.rules",
     "user_group": "publish",
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from channels import layers
@@ -11,10 +12,12 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.db import router
 from django.urls import NoReverseMatch, reverse
 
-from livepush.access.rules import rules
+from livepush.access.rules import Rule, rules
 from livepush.conf import NAMES, get_settings
+from livepush.publish import model_events, names
 
 Apps = Sequence[AppConfig] | None
 
@@ -71,14 +74,93 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 @register("livepush")
 def check_rules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Rules of the project's own, without which nothing but ``user:<pk>`` and the inbox can be read."""
-    if any(not rule.function.__module__.startswith("livepush.") for rule in rules):
+    if any(map(_is_of_the_project, rules)):
         return []
     return [
         Warning(
             "No rule admits anyone to any group but user:<pk> and the inbox's.",
-            hint="Add a function with @livepush.group('…') to the live.py of an app in INSTALLED_APPS.",
+            hint="Add a function with @livepush.can_read('…') to the live.py of an app in INSTALLED_APPS.",
             id="livepush.W007",
         )
+    ]
+
+
+def _is_of_the_project(rule: Rule) -> bool:
+    return not rule.function.__module__.startswith("livepush.")
+
+
+@register("livepush")
+def check_group_names(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Models whose instances share their groups, where a rule or model events use these."""
+    try:
+        chosen = get_settings().GROUP_NAMES
+    except ImproperlyConfigured:
+        return []  # said above
+    messages: list[CheckMessage] = [
+        Error(
+            f"LIVEPUSH['GROUP_NAMES'] gives {label!r} the word {word!r}: {problem}.",
+            hint=hint,
+            id="livepush.E005",
+        )
+        for label, word in chosen.items()
+        for problem, hint in _problems(label, word)
+    ]
+    for word in names.models_by_word():
+        problem = names.clash(word)
+        if problem is not None and _is_used(word):
+            finding, _, hint = problem.partition(": ")
+            messages.append(Error(f"{finding}.", hint=f"{hint[0].upper()}{hint[1:]}", id="livepush.E004"))
+    return messages
+
+
+def _problems(label: str, word: str) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with an entry of ``GROUP_NAMES``, and the remedy."""
+    if word in names.RESERVED:
+        yield "livepush has groups of its own that begin with it", "Choose another word."
+    try:
+        model = apps.get_model(label)
+    except (LookupError, ValueError):
+        yield "there is no such model", "Write '<app label>.<model>', as in AUTH_USER_MODEL."
+        return
+    root = names.root_model(model)
+    if names.is_user(model):
+        yield "the groups of users are always called 'user:…'", "Take it out."
+    elif root is not model:
+        yield f"the groups of its instances are those of {root._meta.label}", f"Name {root._meta.label!r} instead."
+
+
+def _is_used(word: str) -> bool:
+    """Return whether a rule of the project's own or the default groups of model events begin with a word.
+
+    Those of ``user`` are surely the user model's: it takes model events of another one.
+    """
+    pattern = re.compile(rf"{re.escape(word)}:<[^<>]+>")
+    if word != "user" and any(pattern.fullmatch(rule.pattern) for rule in rules if _is_of_the_project(rule)):
+        return True
+    return any(
+        names.root_model(model)._meta.label in names.models_by_word()[word]
+        for model, events in model_events.registry.items()
+        if type(events).groups is model_events.ModelEvents.groups and not names.is_user(model)
+    )
+
+
+@register("livepush")
+def check_databases(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Models that send events to a log which no hub reads."""
+    try:
+        read = get_settings().DATABASE
+    except ImproperlyConfigured:
+        return []  # said above
+    written = {model._meta.label: router.db_for_write(model) for model in model_events.registry}
+    return [
+        Warning(
+            f"{label} is written to the database {alias!r}, so its events go to the log there; the hubs read the log "
+            f"of LIVEPUSH['DATABASE'], {read!r}.",
+            hint=f"Set LIVEPUSH['DATABASE'] to {alias!r}, or let DATABASE_ROUTERS write {label} to {read!r}.",
+            id="livepush.W008",
+        )
+        for label, alias in written.items()
+        if alias != read
     ]
 
 

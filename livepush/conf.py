@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,8 @@ class Settings:
 
     DATABASE: str = "default"
     """The database alias whose log the hubs read."""
+    GROUP_NAMES: Mapping[str, str] = field(default_factory=dict)
+    """What the groups of a model's instances begin with, by label, where it is not the model's name in lower case."""
     CHANNEL_LAYER: str = "default"
     """The alias in ``CHANNEL_LAYERS`` that announcements travel through."""
     MAX_EVENT_BYTES: int = 65_536
@@ -59,7 +62,8 @@ class Settings:
     """Whether each request notes the log's position, so that ``{% livepush %}`` leaves no gap after the page."""
 
 
-NAMES = tuple(field.name for field in fields(Settings))
+NAMES = tuple(each.name for each in fields(Settings))
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 @lru_cache(maxsize=1)
@@ -79,12 +83,21 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     default = getattr(Settings(), name)
-    if isinstance(default, bool | str):
+    if isinstance(default, dict):
+        if isinstance(value, Mapping) and all(map(_is_group_name, value.items())):
+            return {label.lower(): word for label, word in value.items()}
+    elif isinstance(default, bool | str):
         if isinstance(value, type(default)):
             return value
     elif not isinstance(value, bool) and isinstance(value, int | float) and _in_range(name, value):
         return type(default)(value)
-    raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected something like {default!r}.")
+    example = default or {"archive.Order": "archived-order"}
+    raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected something like {example!r}.")
+
+
+def _is_group_name(item: tuple[Any, Any]) -> bool:
+    label, word = item
+    return isinstance(label, str) and isinstance(word, str) and bool(_WORD.fullmatch(word))
 
 
 def _in_range(name: str, value: float) -> bool:

@@ -37,7 +37,7 @@ class InvalidEvent(LivepushError, ValueError):
 
 
 class InvalidGroup(InvalidEvent):
-    """The group's name is malformed."""
+    """The group's name is malformed, or an instance has none of its own."""
 
 
 class InvalidType(InvalidEvent):

@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.contrib.auth import models as auth
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
+import livepush
 from livepush import checks as livepush_checks
 from livepush.access import rules
 from livepush.conf import Settings, get_settings
+from livepush.publish import model_events
+from tests.archive import models as archive
+from tests.shop.models import Team
 
 
 def found():
@@ -69,6 +74,109 @@ def test_a_runserver_that_speaks_wsgi_is_warned_of_in_development():
 def test_a_project_without_rules_is_warned_of(monkeypatch):
     monkeypatch.setattr(livepush_checks, "rules", rules.rules[:1])
     assert "No rule admits anyone" in found()["livepush.W007"].msg
+
+
+# Group names
+
+
+@pytest.fixture
+def own_rules(monkeypatch):
+    monkeypatch.setattr(rules, "rules", own := list(rules.rules))
+    monkeypatch.setattr(livepush_checks, "rules", own)
+
+
+class Default(livepush.ModelEvents):
+    """Sends to the group of the instance."""
+
+
+class Elsewhere(livepush.ModelEvents):
+    """Sends to other groups alone."""
+
+    def groups(self, instance):
+        return ["board"]
+
+
+def test_models_of_one_name_are_an_error_where_a_rule_admits_to_their_groups(own_rules):
+    livepush.can_read("group:<int:pk>")(lambda user, pk: True)
+    error = found()["livepush.E004"]
+    assert error.msg == (
+        "auth.Group and archive.Group would share the groups that begin with 'group:', and with them their readers."
+    )
+    assert error.hint == "Give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {'auth.Group': 'auth-group'}."
+    with override_settings(LIVEPUSH={"GROUP_NAMES": {"archive.Group": "archived-group"}}):
+        assert found() == {}
+
+
+@pytest.mark.parametrize("model", [auth.Group, Team, archive.Group, archive.User, archive.Inbox])
+def test_models_of_one_name_are_an_error_where_one_sends_events_to_its_instances_groups(model, monkeypatch):
+    monkeypatch.setitem(model_events.registry, model, Default(model))
+    assert found().keys() == {"livepush.E004"}
+
+
+@pytest.mark.parametrize(
+    ("model", "events"), [(archive.Group, Elsewhere), (archive.User, Elsewhere), (auth.User, Default)]
+)
+def test_models_of_one_name_are_none_of_livepushs_business_where_it_uses_no_group_of_both(model, events, monkeypatch):
+    monkeypatch.setitem(model_events.registry, model, events(model))
+    assert found() == {}
+
+
+@pytest.mark.parametrize("pattern", ["groups:<int:pk>", "group:all", "group:<int:pk>:chat", "user:<int:pk>"])
+def test_a_rule_for_other_groups_says_nothing_of_models_of_one_name(pattern, own_rules):
+    livepush.can_read(pattern)(lambda user, pk=0: True)
+    assert found() == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message", "hint"),
+    [
+        ({"shop.Oder": "o"}, "gives 'shop.oder' the word 'o': there is no such model", "<app label>.<model>"),
+        ({"Order": "o"}, "there is no such model", "<app label>.<model>"),
+        ({"auth.User": "member"}, "the groups of users are always called 'user:…'", "Take it out."),
+        ({"shop.Clerk": "clerk"}, "the groups of users are always called", "Take it out."),
+        ({"shop.ExpressOrder": "e"}, "the groups of its instances are those of shop.Order", "Name 'shop.Order'"),
+        ({"archive.Inbox": "inbox"}, "livepush has groups of its own that begin with it", "Choose another word."),
+    ],
+)
+def test_a_name_of_groups_that_can_have_no_effect_is_an_error(entry, message, hint):
+    with override_settings(LIVEPUSH={"GROUP_NAMES": entry}):
+        error = found()["livepush.E005"]
+    assert message in error.msg
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize("value", ["order", ["shop.Order"], {"shop.Order": "a:b"}, {"shop.Order": ""}, {7: "order"}])
+def test_names_of_groups_are_words_by_label(value):
+    with override_settings(LIVEPUSH={"GROUP_NAMES": value}):
+        assert found().keys() == {"livepush.E001"}
+        assert "expected something like {'archive.Order': 'archived-order'}" in found()["livepush.E001"].msg
+
+
+# Databases
+
+
+class Router:
+    """Writes orders to another database."""
+
+    def db_for_write(self, model, **hints):
+        return "elsewhere" if model._meta.label == "shop.Order" else None
+
+
+@override_settings(DATABASE_ROUTERS=[Router()])
+def test_a_model_whose_events_no_hub_reads_is_warned_of():
+    warning = found()["livepush.W008"]
+    assert warning.msg == (
+        "shop.Order is written to the database 'elsewhere', so its events go to the log there; the hubs read the log "
+        "of LIVEPUSH['DATABASE'], 'default'."
+    )
+    assert "Set LIVEPUSH['DATABASE'] to 'elsewhere'" in warning.hint
+    with override_settings(DATABASE_ROUTERS=[]):
+        assert "livepush.W008" not in found()
+
+
+def test_a_log_apart_from_the_models_is_warned_of():
+    with override_settings(LIVEPUSH={"DATABASE": "log"}):
+        assert "'default'" in found()["livepush.W008"].msg
 
 
 def test_settings_have_defaults_and_take_timedeltas():

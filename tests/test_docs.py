@@ -368,7 +368,7 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
         for field, text in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign)
     }
-    units = {"alias", "bytes", "events", "groups", "seconds", "threads", "yes or no"}
+    units = {"alias", "bytes", "events", "groups", "seconds", "threads", "words", "yes or no"}
     listed = rows("settings.md", "`DATABASE`")
     assert [unquoted(row[0])[0] for row in listed] == list(conf.NAMES)
     for (name, default, unit, meaning), key in zip(listed, conf.NAMES, strict=True):
@@ -381,7 +381,7 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
 
 def test_what_settings_md_says_of_zero_is_so() -> None:
     for name in conf.NAMES:
-        if isinstance(getattr(conf.Settings(), name), bool | str):
+        if isinstance(getattr(conf.Settings(), name), bool | str | dict):
             continue
         with override_settings(LIVEPUSH={name: 0}):
             if name in ("PRUNE_INTERVAL", "DRAIN"):

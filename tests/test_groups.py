@@ -15,6 +15,8 @@ import livepush
 from livepush import exceptions
 from livepush.access import rules
 from livepush.access.identity import Handshake
+from tests.archive import models as archive
+from tests.shop.models import Clerk, Driver
 
 REQUEST = Handshake({"X-Tenant": "acme"}, "testserver", None, "/")
 
@@ -61,6 +63,12 @@ def test_each_user_and_nobody_else_reads_the_group_of_that_user():
     assert granted(None, "user:7") == set()
 
 
+def test_a_user_is_known_as_a_proxy_or_a_child_too_and_an_instance_of_another_model_is_no_user():
+    assert granted(Clerk(pk=7), "user:7", "user:8") == {"user:7"}
+    assert granted(Driver(id=7, licence="8"), "user:7", "user:8") == {"user:7"}
+    assert granted(archive.User(pk=7), "user:7") == set()
+
+
 def test_sending_from_clients_is_a_right_of_its_own():
     user = SimpleNamespace(is_authenticated=True)
     assert granted(user, "room:a", "board", right=rules.SEND) == {"room:a"}
@@ -68,7 +76,7 @@ def test_sending_from_clients_is_a_right_of_its_own():
 
 
 def test_where_several_patterns_match_one_yes_is_enough():
-    livepush.group("order:<slug:name>")(lambda user, name: name == "1000")
+    livepush.can_read("order:<slug:name>")(lambda user, name: name == "1000")
     assert granted(None, "order:1000", "order:1001") == {"order:1000"}
 
 
@@ -83,20 +91,20 @@ def test_where_several_patterns_match_one_yes_is_enough():
 )
 def test_a_rule_that_can_not_work_is_refused_when_it_is_registered(pattern, rule, message):
     with pytest.raises(exceptions.InvalidRule, match=message):
-        livepush.group(pattern)(rule)
+        livepush.can_read(pattern)(rule)
 
 
 def test_a_pattern_has_one_rule():
     with pytest.raises(exceptions.InvalidRule, match=r"'board' has a rule already, tests\.shop\.live\.board"):
-        livepush.group("board")(lambda user: True)
+        livepush.can_read("board")(lambda user: True)
 
 
 def test_a_module_that_is_loaded_again_replaces_its_rules():
     def rule(user):
         return False
 
-    livepush.group("again")(rule)
-    livepush.group("again")(rule)
+    livepush.can_read("again")(rule)
+    livepush.can_read("again")(rule)
     assert len([rule for rule in rules.rules if rule.pattern == "again"]) == 1
 
 
@@ -104,7 +112,7 @@ def test_an_async_rule_behind_a_sync_decorator_denies_rather_than_grants(caplog)
     def decorated(function):
         return lambda *args, **kwargs: function(*args, **kwargs)
 
-    @livepush.group("hidden")
+    @livepush.can_read("hidden")
     @decorated
     async def hidden(user):
         return False
@@ -115,11 +123,11 @@ def test_an_async_rule_behind_a_sync_decorator_denies_rather_than_grants(caplog)
 
 @pytest.mark.parametrize("name", ["sync", "async"])
 def test_a_database_that_is_away_is_no_denial(name):
-    @livepush.group("sync")
+    @livepush.can_read("sync")
     def sync_rule(user):
         raise OperationalError("gone")
 
-    @livepush.group("async")
+    @livepush.can_read("async")
     async def async_rule(user):
         raise OperationalError("gone")
 
@@ -135,9 +143,9 @@ def test_a_converter_that_raises_does_not_match_and_is_logged(caplog, monkeypatc
     monkeypatch.setitem(converters.REGISTERED_CONVERTERS, "broken", Broken())
     converters.get_converters.cache_clear()
     try:
-        livepush.group("fragile:<broken:name>")(lambda user, name: True)
+        livepush.can_read("fragile:<broken:name>")(lambda user, name: True)
     finally:
         converters.get_converters.cache_clear()
-    livepush.group("sound:<slug:name>")(lambda user, name: True)
+    livepush.can_read("sound:<slug:name>")(lambda user, name: True)
     assert granted(AnonymousUser(), "fragile:a", "sound:a") == {"sound:a"}
     assert "The pattern 'fragile:<broken:name>' raised" in caplog.text

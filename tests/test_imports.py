@@ -43,11 +43,11 @@ ARROWS: dict[str, set[str]] = {
     "asgi": {"routing"},
     "urls": {"consumers", "inbox"},
     "apps": {"checks", "routing", "page", "inbox", "doctor"},
-    "checks": {"access", "conf"},
+    "checks": {"access", "publish", "conf"},
     "admin": {"inbox", "models", "publish"},
     "templatetags": {"inbox", "page", "publish", "wire", "conf"},
     "management": {"doctor", "inbox", "log", "hints", "publish", "wire", "conf", "exceptions"},
-    "testing": {"inbox", "publish", "models", "conf"},
+    "testing": {"inbox", "publish", "models", "conf", "exceptions"},
     "pytest_plugin": {"testing"},
     "migrations": {"fields"},
 }  # fmt: skip

@@ -15,7 +15,7 @@ import livepush
 from livepush import exceptions
 from livepush.publish import model_events
 from livepush.testing import capture_events
-from tests.shop.models import Order, Tag
+from tests.shop.models import ExpressOrder, Order, Tag
 
 pytestmark = pytest.mark.django_db
 
@@ -221,6 +221,14 @@ def test_the_defaults_need_no_methods():
         events.send(tag, model_events.Action("updated", ["name"]), events.groups(tag), None)
     assert (sent[0].type, sent[0].groups) == ("tag.updated", (f"tag:{tag.pk}",))
     assert json.loads(sent[0].data) == {"changed": ["name"], "id": tag.pk}
+
+
+def test_the_default_groups_of_a_proxy_or_a_child_are_those_of_the_row_that_they_are():
+    child = ExpressOrder.objects.create()
+    events = model_events.ModelEvents(ExpressOrder)
+    with capture_events() as sent:
+        events.send(child, model_events.Action("created"), events.groups(child), None)
+    assert (sent[0].type, sent[0].groups) == ("expressorder.created", (f"order:{child.pk}",))
 
 
 def test_instances_keep_nothing_of_what_signals_remembered(order):

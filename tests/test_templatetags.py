@@ -17,7 +17,7 @@ import livepush
 from livepush import exceptions, log
 from livepush.page import positions
 from tests.conftest import append
-from tests.shop.models import Order
+from tests.shop.models import Clerk, ExpressOrder, Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,6 +62,12 @@ def test_groups_may_be_instances_and_absent_ones_are_left_out():
     order, user = Order.objects.create(), User.objects.create(username="ann")
     text = render("{% livepush 'board' order user nobody '' %}", order=order, user=user, nobody=AnonymousUser())
     assert json.loads(attributes(text)["data-groups"]) == ["board", f"order:{order.pk}", f"user:{user.pk}"]
+
+
+def test_a_proxy_and_a_child_ask_for_the_group_of_the_row_that_they_are():
+    child, clerk = ExpressOrder.objects.create(), Clerk.objects.create(username="ann")
+    text = render("{% livepush child clerk %}", child=child, clerk=clerk)
+    assert json.loads(attributes(text)["data-groups"]) == [f"order:{child.pk}", f"user:{clerk.pk}"]
 
 
 def test_a_malformed_group_is_an_error():

@@ -15,7 +15,7 @@ import livepush
 from livepush.exceptions import InvalidGroup
 from livepush.inbox import kinds
 from livepush.testing import Recording, assert_nothing_sent, assert_notified, capture_events
-from tests.shop.models import Order
+from tests.shop.models import Clerk, Driver, ExpressOrder, Order
 
 
 class Checks:
@@ -192,6 +192,19 @@ class Checks:
         livepush.send(ann, "mail", ephemeral=False)
         with self.assertRaisesMessage(AssertionError, f"'mail' to user:{ann.pk}: null"):
             assert_nothing_sent(f"user:{ann.pk}")
+
+    def test_a_proxy_or_a_child_is_asked_of_as_the_row_that_it_is(self):
+        driver, child = Driver.objects.create(username="dan", licence="A7"), ExpressOrder.objects.create()
+        clerk = Clerk.objects.get(pk=driver.id)
+        assert_nothing_sent(driver)
+        livepush.notify(livepush.everyone, "Hello")
+        assert_notified(clerk, "Hello")
+        for user in (clerk, driver):
+            with self.assertRaisesMessage(AssertionError, "'inbox.notification' to inbox:all: "):
+                assert_nothing_sent(user)
+        with capture_events() as events:
+            livepush.send(f"order:{child.pk}", "status")
+        self.assertEqual(events.to(child), list(events))
 
 
 class _kind:  # noqa: N801

@@ -83,13 +83,13 @@ def tell_the_customer(sender: Any, instance: Movement, created: bool, raw: bool,
     )
 
 
-@livepush.group("board")
+@livepush.can_read("board")
 def anyone(user: Any) -> bool:
     """Let everyone read the board, logged in or not."""
     return True
 
 
-@livepush.group("parcel:<int:pk>")
+@livepush.can_read("parcel:<int:pk>")
 def customer_or_staff(user: Any, pk: int) -> bool:
     """Let a parcel's customer and the staff follow it."""
     return bool(user.is_staff) or (user.is_authenticated and Parcel.objects.filter(pk=pk, customer=user).exists())

@@ -91,7 +91,7 @@ def announce(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     try:
         livepush.notify(
-            livepush.everyone, request.POST.get("title", ""), request.POST.get("body", ""), level="warning",
+            livepush.everyone, request.POST.get("title", ""), body=request.POST.get("body", ""), level="warning",
             category="news", actor=request.user,
         )  # fmt: skip
     except InvalidNotification as error:

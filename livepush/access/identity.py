@@ -148,7 +148,7 @@ def check_granted(admission: Admission) -> None:
         known = bool(getattr(admission.user, "is_authenticated", False))
         raise WireError(
             "forbidden",
-            "None of the groups may be read: log in, or add a rule with @livepush.group in a live.py.",
+            "None of the groups may be read: log in, or add a rule with @livepush.can_read in a live.py.",
             403,
             Close.FORBIDDEN if known else Close.UNAUTHENTICATED,
         )

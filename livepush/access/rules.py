@@ -9,8 +9,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from asgiref.sync import iscoroutinefunction
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, OperationalError
+from django.db.models import Model
 from django.urls.resolvers import RoutePattern
 
 from livepush.exceptions import InvalidRule
@@ -70,7 +72,7 @@ class Rule:
 rules: list[Rule] = []
 
 
-def group(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
+def can_read(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
     """Let a function say who may read the groups that match a pattern.
 
     The pattern is that of Django's ``path()``, e.g. ``"order:<int:pk>"``; the function takes ``(user, pk)``, and
@@ -81,8 +83,8 @@ def group(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
     return _register(pattern, READ)
 
 
-def sender(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
-    """Let a function say who may send from a client to the groups that match a pattern; see ``group``."""
+def can_send(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
+    """Let a function say who may send from a client to the groups that match a pattern; see ``can_read``."""
     return _register(pattern, SEND)
 
 
@@ -158,7 +160,12 @@ async def _answer(rule: Rule, user: Any, values: dict[str, Any], request: Any) -
         return False
 
 
-@group("user:<pk>")
+@can_read("user:<pk>")
 def own_group(user: Any, pk: str) -> bool:
     """Let each user, and nobody else, read the group of that user."""
-    return bool(getattr(user, "is_authenticated", False)) and str(user.pk) == pk
+    if not getattr(user, "is_authenticated", False):
+        return False
+    if not isinstance(user, Model):
+        return str(user.pk) == pk
+    users = get_user_model()  # an instance of another model may have the same primary key
+    return isinstance(user, users) and str(getattr(user, users._meta.pk.attname)) == pk

@@ -14,7 +14,6 @@ from typing import Any
 
 from django.db import connections, transaction
 from django.db.models import Max
-from django.dispatch import Signal
 from django.utils import timezone
 
 from livepush import log, publish
@@ -22,6 +21,7 @@ from livepush.conf import get_settings
 from livepush.inbox.models import InboxHead, Notification, NotificationState
 from livepush.inbox.notifying import TYPE
 from livepush.models import Event
+from livepush.signals import notified
 from livepush.wire import Batch, Position
 
 BATCH = 500
@@ -30,10 +30,6 @@ PASSES = 20
 BEHIND = 1_000
 """How many events of other types may lie behind the last that was filed until somebody notes that they are none."""
 MOST_ACTORS = 100
-
-notified = Signal()
-"""Sent with ``notification`` and ``using`` behind each that was filed, by the process that did: the seam for other ways
-out. Of a process that dies in that moment nobody hears it; the entry is there all the same."""
 
 
 def catch_up(using: str) -> Position:
@@ -233,4 +229,4 @@ def _dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-__all__ = ["catch_up", "connect", "file", "follow", "notified", "prune"]
+__all__ = ["catch_up", "connect", "file", "follow", "prune"]

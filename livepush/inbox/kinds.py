@@ -26,7 +26,7 @@ class Snapshot:
     id: str = ""
     """Its primary key, as text."""
     model: str = ""
-    """Its model, e.g. ``shop.order``."""
+    """Its model, e.g. ``shop.order``; of a proxy or a multi-table child the model whose row it is."""
     url: str = ""
     """Its ``get_absolute_url()`` when the notification was sent."""
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
-from django.dispatch import Signal
 
 from livepush import log, publish
 from livepush.inbox.models import InboxState, NotificationState
 from livepush.inbox.reading import Counts, Entry, Inbox, Marks
+from livepush.signals import marked
 from livepush.wire import Position
 
 TYPE = "inbox.state"
@@ -26,9 +26,6 @@ FEW, MANY = 200, 1000
 """How many entries that were read one by one lie behind the mark until it is moved past them; how many at once."""
 PASSES = 20
 """How often a change moves the mark at the most."""
-
-marked = Signal()
-"""Sent with ``reader``, ``action``, ``numbers`` (``None``: all) and ``upto`` when a change was committed."""
 
 
 class Action(StrEnum):
@@ -114,10 +111,8 @@ def _tell(inbox: Inbox, action: Action, entries: list[Entry] | None, upto: int |
     }
     publish.send_own(f"user:{inbox.reader}", TYPE, data, inbox.using)
     numbers = None if entries is None else [entry.number for entry in entries]
-    transaction.on_commit(
-        lambda: marked.send_robust(InboxState, reader=inbox.reader, action=action.value, numbers=numbers, upto=upto),
-        using=inbox.using,
-    )
+    told = {"reader": inbox.reader, "action": action.value, "numbers": numbers, "upto": upto, "using": inbox.using}
+    transaction.on_commit(lambda: marked.send_robust(InboxState, **told), using=inbox.using)
 
 
 def _make_row(inbox: Inbox) -> None:

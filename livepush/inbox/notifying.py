@@ -29,6 +29,7 @@ MAX_CATEGORY, MAX_COLLAPSE = 50, 100
 def notify(
     recipients: Recipients,
     title: str | type[kinds.NotificationType],
+    *,
     body: str = "",
     url: str = "",
     icon: str = "",
@@ -38,6 +39,8 @@ def notify(
     target: Any = None,
     collapse: str = "",
     data: Mapping[str, Any] | None = None,
+    key: str | None = None,
+    using: str | None = None,
 ) -> None:
     """Notify users: an entry in the inbox of each, live where a page is open, when the caller's transaction commits.
 
@@ -47,7 +50,10 @@ def notify(
     picture; ``level`` ``"info"``, ``"success"``, ``"warning"`` or ``"error"``. Of ``actor`` and ``target``, model
     instances or texts, name and address are kept as they are now. With the same ``collapse`` key, the entry there is
     becomes the new one, moves up, and counts: ``ctx.count`` and ``ctx.actors`` of a kind. ``data`` is for a kind's
-    wording; like all of this it travels to the readers' browsers.
+    wording; like all of this it travels to the readers' browsers. With ``key``, of all notifications with that key to
+    one audience (a user, a group, everyone) the first alone is delivered, for as long as the log retains it. ``using``
+    is the database alias to write to, ``LIVEPUSH["DATABASE"]`` by default: that of the transaction which the
+    notification belongs to.
 
     Raises InvalidNotification, InvalidGroup or another InvalidEvent before anything is written, and the database's own
     errors. A queryset that is empty notifies nobody.
@@ -56,23 +62,41 @@ def notify(
     if everyone in names:
         names = [everyone]
     content = _content(title, body, url, icon, level, category, actor, target, collapse, data)
-    using = get_settings().DATABASE
+    using = get_settings().DATABASE if using is None else using
     if len(names) <= CHUNK:
-        _send(names, content, using)
+        _send(names, content, key, using)
         return
     with transaction.atomic(using=using):
         for start in range(0, len(names), CHUNK):
-            _send(names[start : start + CHUNK], content, using)
+            _send(names[start : start + CHUNK], content, key, using)
 
 
-async def anotify(recipients: Recipients, title: str | type[kinds.NotificationType], *args: Any, **kwargs: Any) -> None:
+async def anotify(
+    recipients: Recipients,
+    title: str | type[kinds.NotificationType],
+    *,
+    body: str = "",
+    url: str = "",
+    icon: str = "",
+    level: str = "",
+    category: str = "",
+    actor: Any = None,
+    target: Any = None,
+    collapse: str = "",
+    data: Mapping[str, Any] | None = None,
+    key: str | None = None,
+    using: str | None = None,
+) -> None:
     """Notify from async code; see ``notify``."""
-    await sync_to_async(publish.on_good_connections)(notify, recipients, title, *args, **kwargs)
+    await sync_to_async(publish.on_good_connections)(
+        notify, recipients, title, body=body, url=url, icon=icon, level=level, category=category, actor=actor,
+        target=target, collapse=collapse, data=data, key=key, using=using,
+    )  # fmt: skip
 
 
-def _send(names: list[str], content: dict[str, Any], using: str) -> None:
+def _send(names: list[str], content: dict[str, Any], key: str | None, using: str) -> None:
     if names:
-        publish.send_own(names, TYPE, content, using)
+        publish.send_own(names, TYPE, content, using, key)
 
 
 def _content(
@@ -159,10 +183,11 @@ def _snapshot(thing: Any) -> kinds.Snapshot | None:
         return kinds.Snapshot(_text("actor or target", thing))
     name = thing.get_full_name() if hasattr(thing, "get_full_name") else ""
     url = str(thing.get_absolute_url() or "") if hasattr(thing, "get_absolute_url") else ""
+    root = publish.root_model(thing)
     return kinds.Snapshot(
         _text("actor or target", name or str(thing)),
-        str(thing.pk),
-        thing._meta.label_lower,
+        str(getattr(thing, root._meta.pk.attname)),
+        root._meta.label_lower,
         url if is_safe(url) else "",
     )
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
-from django.conf import settings as django_settings
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.db.models.signals import m2m_changed, post_delete
@@ -62,9 +61,10 @@ def audiences_of(recipients: Recipients) -> Iterator[str]:
 
 
 def _audiences_of_queryset(found: QuerySet[Any]) -> Iterator[str]:
-    if found.model._meta.label == django_settings.AUTH_USER_MODEL:
+    if publish.is_user(found.model):
         unordered = found if found.query.is_sliced else found.order_by()
-        for pk in unordered.values_list("pk", flat=True).iterator():
+        key = publish.root_model(found.model)._meta.pk.name  # a child of the user model may have one of its own
+        for pk in unordered.values_list(key, flat=True).iterator():
             yield f"user:{pk}"
     else:
         for instance in found.iterator():
@@ -81,8 +81,8 @@ def _audience_of(recipient: Any) -> str:
             raise InvalidGroup(f"{recipient!r} is an audience, not a recipient: name the user or the group itself.")
     if isinstance(recipient, ChannelGroup):
         recipient = recipient.name
-    if isinstance(recipient, Model) and recipient._meta.label == "auth.Group":
-        return publish.group_name(f"{_AUTH}{_saved(recipient).pk}")
+    if isinstance(recipient, Model) and publish.root_model(recipient)._meta.label == "auth.Group":
+        return publish.group_name(f"{_AUTH}{publish.key_of(recipient)}")
     name = publish.group_name(recipient)
     return name if name.startswith("user:") else audience_of_members(name)
 
@@ -93,11 +93,6 @@ def audience_of_members(group: publish.Group) -> str:
     Raises InvalidGroup: a malformed or too long name.
     """
     return publish.group_name(_OF + publish.group_name(group))
-
-
-def _saved(instance: Model) -> Model:
-    publish.group_name(instance)
-    return instance
 
 
 def reader_of(user: Any) -> str:
@@ -135,7 +130,7 @@ def _before_came(user: Any, using: str) -> int:
     return rows.values_list("position", flat=True).first() or 0
 
 
-@rules.group("inbox:<path:name>")
+@rules.can_read("inbox:<path:name>")
 def inbox(user: Any, name: str) -> bool:
     """Let those, and nobody else, read an audience who are in it."""
     if not getattr(user, "is_authenticated", False):
@@ -200,10 +195,10 @@ def follow_roles(
     if action not in ("post_add", "post_remove", "pre_clear"):
         return
     using = get_settings().DATABASE
-    pairs = [(pk, instance.pk) if not reverse else (instance.pk, pk) for pk in pk_set or ()]
+    pairs = [(instance.pk, pk) if reverse else (pk, reader_of(instance)) for pk in pk_set or ()]
     rows = Membership.objects.using(using)
     if action == "pre_clear":
-        whose = {"group": f"{_AUTH}{instance.pk}"} if reverse else {"reader": str(instance.pk)}
+        whose = {"group": f"{_AUTH}{instance.pk}"} if reverse else {"reader": reader_of(instance)}
         rows.filter(group__startswith=_AUTH, **whose).delete()
     elif action == "post_remove":
         for role, user in pairs:
@@ -216,7 +211,7 @@ def follow_roles(
 
 def forget_user(sender: Any, instance: Model, **kwargs: Any) -> None:
     """Delete the inbox of a user who is deleted."""
-    using, reader = get_settings().DATABASE, str(instance.pk)
+    using, reader = get_settings().DATABASE, reader_of(instance)
     Notification.objects.using(using).filter(group=f"user:{reader}").delete()
     for model in (Membership, NotificationState, InboxState):
         model._default_manager.using(using).filter(reader=reader).delete()
@@ -229,6 +224,8 @@ def connect() -> None:
     from django.contrib.auth import get_user_model
 
     users: Any = get_user_model()
-    post_delete.connect(forget_user, sender=users, dispatch_uid="livepush.inbox")
+    for model in apps.get_models():
+        if model._meta.concrete_model is users._meta.concrete_model:  # who is deleted as a proxy is told as one
+            post_delete.connect(forget_user, sender=model, dispatch_uid="livepush.inbox")
     if hasattr(users, "groups"):
         m2m_changed.connect(follow_roles, sender=users.groups.through, dispatch_uid="livepush.inbox")

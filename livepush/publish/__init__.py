@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livepush.publish.names import Group, group_name, user_group
+from livepush.publish.names import Group, group_name, is_user, key_of, root_model, user_group
 from livepush.publish.pipeline import announce, deliver, on_settled, settle
 from livepush.publish.sending import (
     Delivery,
@@ -24,8 +24,11 @@ __all__ = [
     "asend",
     "deliver",
     "group_name",
+    "is_user",
+    "key_of",
     "on_good_connections",
     "on_settled",
+    "root_model",
     "send",
     "send_own",
     "settle",

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import defaultdict
+from functools import lru_cache
+from typing import Any, cast
 
+from django.apps import apps
 from django.conf import settings as django_settings
+from django.core.signals import setting_changed
 from django.db.models import Model
 
 from livepush import wire
+from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 
 Group = str | Model
 """The name of a group, or an instance whose group is meant: ``order:7``; for a user ``user:7``."""
+RESERVED = frozenset({"user", "inbox", "livepush"})
+"""Words that groups of livepush's own begin with; ``user`` is the user model's, whatever that is called."""
 
 
 def group_name(group: Group) -> str:
     """Return a group's name: itself, or ``<model>:<pk>`` for an instance (``user:<pk>`` for a user).
 
-    Raises InvalidGroup: malformed, or an instance that was not saved yet.
+    A proxy and a multi-table child mean the group of the model whose row they are: ``ExpressOrder(Order)`` is
+    ``order:7`` too.
+
+    Raises InvalidGroup: malformed, an instance that was not saved yet, or one whose model shares its name with another
+    model (see ``LIVEPUSH["GROUP_NAMES"]``).
     """
     if isinstance(group, Model):
-        if group.pk is None:
-            raise InvalidGroup(f"{group!r} has no primary key yet, so it has no group: save it first.")
-        group = f"{_kind(group)}:{group.pk}"
+        key = key_of(group)
+        group = f"{_unique_word(root_model(group))}:{key}"
     if not isinstance(group, str) or not wire.GROUP.fullmatch(group):
         raise InvalidGroup(
             f"{group!r} is not a group: expected 1 to {wire.MAX_GROUP_LENGTH} of letters, digits and _-.:/@+~=, "
@@ -34,15 +44,111 @@ def group_name(group: Group) -> str:
 def user_group(user: Any) -> str:
     """Return the group of one user, ``user:<pk>``, from a user or a primary key.
 
-    Raises InvalidGroup: nobody, or a user that was not saved yet.
+    Raises InvalidGroup: nobody, an instance of another model, or a user that was not saved yet.
     """
-    key = getattr(user, "pk", user)
+    if isinstance(user, Model):
+        if not is_user(user):
+            raise InvalidGroup(
+                f"{user!r} is no user: expected an instance of {django_settings.AUTH_USER_MODEL}, or its primary key."
+            )
+        key = _key(user)
+    else:
+        key = getattr(user, "pk", user)
     if key is None:
         raise InvalidGroup(f"{user!r} is no saved user, so there is no group: check for one first.")
     return group_name(f"user:{key}")
 
 
-def _kind(instance: Model) -> str:
-    """Return the word before the colon in an instance's group."""
-    label = f"{instance._meta.app_label}.{instance._meta.object_name}"
-    return "user" if label == django_settings.AUTH_USER_MODEL else str(instance._meta.model_name)
+# Which model an instance's group is named after
+
+
+def root_model(thing: Model | type[Model]) -> type[Model]:
+    """Return the model that a model's or an instance's groups are named after.
+
+    That is the concrete model of a proxy, and the topmost parent of a multi-table child; of the user model's children
+    it is the user model.
+    """
+    root: Any = thing._meta.concrete_model
+    while root._meta.parents and root._meta.label != _user_label():
+        link = root._meta.pk.remote_field
+        parent = link.model if link and link.parent_link else next(iter(root._meta.parents))
+        root = parent._meta.concrete_model
+    return cast(type[Model], root)
+
+
+def key_of(instance: Model) -> Any:
+    """Return the primary key that an instance's group is named after, which is the one of its root model.
+
+    Raises InvalidGroup: the instance was not saved yet.
+    """
+    key = _key(instance)
+    if key is None:
+        raise InvalidGroup(f"{instance!r} has no primary key yet, so it has no group: save it first.")
+    return key
+
+
+def _key(instance: Model) -> Any:
+    return getattr(instance, root_model(instance)._meta.pk.attname)
+
+
+def is_user(thing: Model | type[Model]) -> bool:
+    """Return whether a model is the user model, a proxy or a child of it, or an instance is one of these."""
+    return root_model(thing)._meta.label == _user_label()
+
+
+@lru_cache(maxsize=1)
+def _user_label() -> str:
+    try:
+        user = apps.get_model(django_settings.AUTH_USER_MODEL)
+    except LookupError:  # a project without users
+        return django_settings.AUTH_USER_MODEL
+    return str(user._meta.concrete_model._meta.label)
+
+
+# The word before the colon
+
+
+def _word(root: type[Model]) -> str:
+    if is_user(root):
+        return "user"
+    return get_settings().GROUP_NAMES.get(root._meta.label_lower, str(root._meta.model_name))
+
+
+def _unique_word(root: type[Model]) -> str:
+    word = _word(root)
+    if not is_user(root) and (word in RESERVED or set(models_by_word().get(word, ())) - {root._meta.label}):
+        raise InvalidGroup(f"{root._meta.object_name} instances name no group. {clash(word, root._meta.label)}")
+    return word
+
+
+@lru_cache(maxsize=1)
+def models_by_word() -> dict[str, tuple[str, ...]]:
+    """Return the labels of the project's models by the word that their groups begin with, such as ``order``."""
+    found = defaultdict(list)
+    for model in apps.get_models():
+        if root_model(model) is model and model._meta.app_label != "livepush":
+            found[_word(model)].append(model._meta.label)
+    return {word: tuple(labels) for word, labels in found.items()}
+
+
+def clash(word: str, *more: str) -> str | None:
+    """Say which models' groups would begin with the same word, and what to do; ``None`` where that is one model."""
+    labels = list(dict.fromkeys([*models_by_word().get(word, ()), *more]))
+    others = [label for label in labels if label != _user_label()]
+    if not others or (len(labels) == 1 and word not in RESERVED):
+        return None
+    whose = " and ".join(labels) if len(labels) > 1 else f"{labels[0]} and livepush itself"
+    remedy = {others[0]: others[0].lower().replace(".", "-")}
+    return (
+        f"{whose} would share the groups that begin with '{word}:', and with them their readers: "
+        f"give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {remedy}."
+    )
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting in ("LIVEPUSH", "AUTH_USER_MODEL", "INSTALLED_APPS"):
+        _user_label.cache_clear()
+        models_by_word.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="livepush.names")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -74,15 +75,25 @@ def send(
     _send(_checked(groups, type, data, key, ephemeral), get_settings().DATABASE if using is None else using)
 
 
-def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str) -> None:
-    """Send an event of livepush's own, whose type nobody else may give to one; see ``send``."""
-    _send(_checked(groups, type, data, None, False), using)
+def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str, key: str | None = None) -> None:
+    """Send an event of livepush's own, whose type nobody else may give to one; see ``send``.
+
+    A ``send`` to the same group with the same key is another event: neither keeps the other from being delivered.
+    """
+    sent = _checked(groups, type, data, key, False)
+    _send(sent, using, None if key is None else _own_key(key))
 
 
-def _send(sent: Sent, using: str) -> None:
+def _own_key(key: str) -> str:
+    """Return what stands in the log for a key of livepush's own, which it keeps apart from those of ``send``."""
+    own = f"livepush:{key}"
+    return own if len(own) <= MAX_KEY_LENGTH else f"livepush:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _send(sent: Sent, using: str, own_key: str | None = None) -> None:
     appended = None
     if not sent.ephemeral:
-        appended = log.append_settled(sent.groups, sent.type, sent.data, sent.key, using)
+        appended = log.append_settled(sent.groups, sent.type, sent.data, own_key or sent.key, using)
     after_commit(Delivery(sent, using, appended))
 
 

@@ -390,7 +390,7 @@ def test_a_hundred_readers_and_more_are_not_counted_in_the_list(admin_client, us
 
 
 def test_the_list_is_searched_and_filtered(admin_client, using, ann, ben, staff):
-    livepush.notify(ann, "for ann", "something blue", category="news")
+    livepush.notify(ann, "for ann", body="something blue", category="news")
     livepush.notify(livepush.everyone, "for all", level="error")
     livepush.notify(staff, "for staff")
     livepush.notify("order:7", "for members")

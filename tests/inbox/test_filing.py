@@ -17,14 +17,14 @@ from django.utils import timezone
 import livepush
 from livepush import log
 from livepush.inbox import filing
-from livepush.inbox.filing import notified
-from livepush.inbox.marking import Action, mark, marked
+from livepush.inbox.marking import Action, mark
 from livepush.inbox.models import InboxHead, InboxState, Notification, NotificationState
 from livepush.inbox.reading import Inbox, Tab
 from livepush.models import Event
 from livepush.page import positions
 from livepush.process.hubs import DatabaseLog
 from livepush.publish import pipeline
+from livepush.signals import marked, notified
 from tests.conftest import ALIASES, Thread, append, kind
 
 SOON = timedelta(minutes=1)
@@ -106,7 +106,9 @@ def test_what_is_collapsed_is_one_entry_that_counts_and_moves_up(using, ann, ben
     livepush.notify(ann, "Another")
     livepush.notify(ann, "Ann liked it", actor=ann, collapse="likes")
     livepush.notify(ann, "A robot liked it", actor="A robot", collapse="likes")
-    livepush.notify(ann, "Ben liked it again", "Twice", "/likes/", actor=ben, collapse="likes", level="success")
+    livepush.notify(
+        ann, "Ben liked it again", body="Twice", url="/likes/", actor=ben, collapse="likes", level="success"
+    )
     assert rows(using) == [("Ben liked it again", 4, ["ben", "A robot", "Ann Li"]), ("Another", 1, [])]
     (entry, _) = reader(ann).inbox.page().entries
     first, *_, last = Event.objects.using(using).filter(type="inbox.notification").order_by("position")
@@ -502,6 +504,10 @@ def test_a_collapsed_entry_is_as_old_as_the_last_of_it(using, ann):
 # Signals
 
 
+def test_the_signals_are_public():
+    assert (livepush.notified, livepush.marked) == (notified, marked)
+
+
 def test_each_that_was_filed_is_told_once_when_it_is_committed(using, ann, ben):
     with heard(notified) as told:
         with transaction.atomic(using=using):
@@ -570,7 +576,7 @@ def test_a_mark_is_told_when_it_is_committed(using, ann, reader):
         with pytest.raises(RuntimeError), transaction.atomic(using=using):
             mark(ann, Action.UNREAD, [a])
             raise RuntimeError
-    who = {"reader": str(ann.pk)}
+    who = {"reader": str(ann.pk), "using": using}
     assert [{**each, "numbers": each["numbers"] and sorted(each["numbers"])} for each in told] == [
         {**who, "action": "read", "numbers": [a, b], "upto": None},
         {**who, "action": "archive", "numbers": None, "upto": c},

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import connections, transaction
 
 import livepush
-from livepush import log
-from livepush.exceptions import InvalidGroup, InvalidNotification
+from livepush import log, publish
+from livepush.exceptions import InvalidGroup, InvalidKey, InvalidNotification
 from livepush.inbox.marking import Action, mark
 from livepush.inbox.models import Notification
 from livepush.inbox.reading import Inbox
 from livepush.models import ChannelGroup, Event
-from tests.shop.models import Order
+from tests.archive import models as archive
+from tests.conftest import ALIASES, events_of
+from tests.shop.models import Clerk, Driver, ExpressOrder, OpenOrder, Order, Team
 
 
 def test_a_user_gets_an_entry_with_what_was_said(using, ann, reader):
     order = Order.objects.create(customer=ann)
     livepush.notify(
-        ann, "Shipped", "It is on its way", "/orders/7/", "/static/box.svg", "success", "orders", ann, order,
+        ann, "Shipped", body="It is on its way", url="/orders/7/", icon="/static/box.svg", level="success",
+        category="orders", actor=ann, target=order,
     )  # fmt: skip
     (entry,) = reader(ann).inbox.page().entries
     row = entry.notification
@@ -70,6 +75,50 @@ def test_a_model_instance_is_its_group_and_so_is_a_channel_group(using, ann, rea
     livepush.notify(order, "by instance")
     livepush.notify(ChannelGroup.objects.using(using).get(name="order:7"), "by channel group")
     assert reader(ann).titles() == ["by channel group", "by instance"]
+
+
+def test_proxies_and_children_of_a_recipient_are_the_recipient(using, ann, staff, reader):
+    driver = Driver.objects.create(username="dan", licence=str(ann.pk))
+    dan = User.objects.get(username="dan")
+    staff.user_set.add(dan)
+    livepush.join(driver, ExpressOrder(id=7))
+    livepush.notify(driver, "by instance")
+    livepush.notify(Driver.objects.all(), "by queryset")
+    livepush.notify(Team.objects.get(), "by auth group")
+    livepush.notify(OpenOrder(pk=7), "by group")
+    livepush.notify([Clerk.objects.get(pk=ann.pk), *Clerk.objects.filter(pk=ann.pk)], "by proxy")
+    livepush.notify(Clerk.objects.filter(pk=ann.pk), "by queryset of a proxy")
+    assert reader(dan).titles() == ["by group", "by auth group", "by queryset", "by instance"]
+    assert [entry.notification.title for entry in Inbox(driver).page().entries] == reader(dan).titles()
+    assert reader(ann).titles() == ["by queryset of a proxy", "by proxy"]
+
+
+def test_a_driver_who_joins_an_auth_group_joins_as_the_user(using, staff, reader):
+    driver = Driver.objects.create(username="dan", licence="A7")
+    livepush.notify(staff, "before")
+    driver.groups.add(Team.objects.get())
+    livepush.notify(staff, "as a member")
+    assert reader(driver.user_ptr).titles() == ["as a member"]
+    driver.groups.clear()
+    driver.groups.add(staff)
+    assert reader(driver.user_ptr).titles() == []
+
+
+def test_an_auth_group_is_notified_whatever_other_models_are_called_group(using, ann, staff, reader):
+    ann.groups.add(staff)
+    livepush.notify(staff, "to an auth group")
+    with pytest.raises(InvalidGroup, match=r"auth\.Group and archive\.Group would share"):
+        livepush.notify(archive.Group(pk=staff.pk), "to another group")
+    assert reader(ann).titles() == ["to an auth group"]
+
+
+def test_an_actor_is_one_person_as_a_proxy_and_as_a_child_too(using, ann, reader):
+    driver = Driver.objects.create(username="dan", licence="A7")
+    for actor in (driver, Clerk.objects.get(pk=driver.id), User.objects.get(pk=driver.id)):
+        livepush.notify(ann, "Liked", actor=actor, target=OpenOrder(pk=7), collapse="likes")
+    (entry,) = reader(ann).inbox.page().entries
+    assert entry.notification.people == [{"name": "dan", "id": str(driver.id), "model": "auth.user"}]
+    assert entry.notification.details["target"]["model"] == "shop.order"
 
 
 def test_everyone_and_groups_take_one_row_however_many_they_are(using, ann, ben, staff, django_assert_num_queries):
@@ -173,11 +222,12 @@ def test_joining_and_leaving_are_told_to_open_pages(using, ann):
     ]
 
 
-def test_a_deleted_user_leaves_nothing(using, ann, ben, reader):
+@pytest.mark.parametrize("model", [User, Clerk])
+def test_a_deleted_user_leaves_nothing(using, ann, ben, reader, model):
     livepush.join(ann, "order:7")
     livepush.notify([ann, ben], "Bye")
     reader(ann).do("read", "Bye")
-    ann.delete()
+    model.objects.get(pk=ann.pk).delete()
     assert [row.group for row in Notification.objects.using(using).all()] == [f"user:{ben.pk}"]
     for name in ("Membership", "NotificationState", "InboxState"):
         from livepush.inbox import models
@@ -216,6 +266,73 @@ def test_nobody_can_not_be_notified(db, nobody):
     with pytest.raises(InvalidGroup):
         livepush.notify(nobody, "Hello")
     assert not Event.objects.exists()
+
+
+def test_what_follows_the_title_is_named(db):
+    with pytest.raises(TypeError, match="takes 2 positional arguments"):
+        livepush.notify("user:1", "Shipped", "It is on its way")
+    assert inspect.signature(livepush.anotify) == inspect.signature(livepush.notify)
+
+
+def test_with_a_key_the_first_alone_comes_to_each_audience(using, ann, ben, reader):
+    livepush.notify(ann, "First", key="payment-7")
+    livepush.notify([ann, ben], "Second", key="payment-7")
+    livepush.notify(livepush.everyone, "Third", key="payment-7")
+    livepush.notify(ann, "Another", key="payment-8")
+    assert reader(ann).titles() == ["Another", "Third", "First"]
+    assert reader(ben).titles() == ["Third", "Second"]
+
+
+def test_a_key_that_was_rolled_back_is_free(using, ann, reader):
+    with pytest.raises(RuntimeError), transaction.atomic(using=using):
+        livepush.notify(ann, "Never", key="k")
+        raise RuntimeError
+    livepush.notify(ann, "Always", key="k")
+    assert reader(ann).titles() == ["Always"]
+
+
+@pytest.mark.parametrize("key", ["payment-7", "k" * 200], ids=["short", "as long as may be"])
+def test_an_event_with_the_same_key_keeps_no_notification_back_and_the_other_way_round(using, ann, reader, key):
+    livepush.send(ann, "paid", key=key, using=using)
+    livepush.notify(ann, "Paid", key=key)
+    livepush.send(ann, "paid", key=key, using=using)
+    livepush.notify(ann, "Paid again", key=key)
+    assert reader(ann).titles() == ["Paid"]
+    assert [event.type for event in events_of(using, [f"user:{ann.pk}"])] == ["paid", "inbox.notification"]
+
+
+@pytest.mark.parametrize("key", ["", 7, "x" * 201, "a\0"])
+def test_a_malformed_key_is_refused(db, key):
+    with pytest.raises(InvalidKey):
+        livepush.notify("user:1", "Hello", key=key)
+    assert not Event.objects.exists()
+
+
+def test_using_names_the_database_whose_transaction_it_belongs_to(using, ann, reader, monkeypatch):
+    monkeypatch.setattr("livepush.inbox.notifying.CHUNK", 1)
+    for other in ALIASES:
+        with pytest.raises(RuntimeError), transaction.atomic(using=other):
+            livepush.notify(ann, "Never", using=other)
+            raise RuntimeError
+        livepush.notify([ann, "order:7"], f"In {other}", using=other)
+    titles = {alias: sorted({row.title for row in Notification.objects.using(alias)}) for alias in ALIASES}
+    assert titles == {alias: [f"In {alias}"] for alias in ALIASES}
+    assert reader(ann).titles() == [f"In {using}"]
+
+
+def test_a_part_that_fails_takes_the_others_back_on_the_database_it_is_sent_to(using, ann, ben, monkeypatch):
+    monkeypatch.setattr("livepush.inbox.notifying.CHUNK", 1)
+    send_own, other = publish.send_own, ALIASES[-1]
+
+    def fail_for_ben(groups, *args):
+        send_own(groups, *args)
+        if groups == [f"user:{ben.pk}"]:
+            raise RuntimeError
+
+    monkeypatch.setattr(publish, "send_own", fail_for_ben)
+    with pytest.raises(RuntimeError):
+        livepush.notify([ann, ben], "None", using=other)
+    assert not Event.objects.using(other).exists()
 
 
 def test_types_of_the_inbox_are_for_the_inbox_alone(db):

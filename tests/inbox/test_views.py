@@ -131,15 +131,18 @@ def test_no_cache_may_keep_an_answer_or_give_it_to_another(abc):
 
 def test_an_entry_is_told_with_all_there_is(using, ann, api):
     order = Order.objects.create(customer=ann)
-    more = {"target": order, "collapse": "o7", "data": {"code": "A7"}}
-    livepush.notify(ann, "Shipped", "On its way", "/orders/7/", "/box.svg", "success", "orders", ann, **more)
-    livepush.notify(ann, "Delivered", "At your door", "/orders/7/", "/box.svg", "info", "orders", "A robot", **more)
+    more = {
+        "body": "It is yours", "url": "/orders/7/", "icon": "/box.svg", "category": "orders", "target": order,
+        "collapse": "o7", "data": {"code": "A7"},
+    }  # fmt: skip
+    livepush.notify(ann, "Shipped", level="success", actor=ann, **more)
+    livepush.notify(ann, "Delivered", level="info", actor="A robot", **more)
     first, last = Event.objects.using(using).filter(type=TYPE).order_by("position")
     position = f"{log.state(using).position.epoch}-{last.position}"
     assert api.list().json() == {
         "entries": [{
             "id": position, "kind": "", "category": "orders", "level": "info", "title": "Delivered",
-            "body": "At your door", "url": "/orders/7/", "icon": "/box.svg", "time": timestamp(last.created),
+            "body": "It is yours", "url": "/orders/7/", "icon": "/box.svg", "time": timestamp(last.created),
             "first": timestamp(first.created), "count": 2,
             "actors": [{"name": "A robot"}, {"name": "Ann Li", "id": str(ann.pk), "model": "auth.user"}],
             "target": {"name": str(order), "id": str(order.pk), "model": "shop.order"}, "data": {"code": "A7"},

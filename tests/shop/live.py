@@ -8,37 +8,37 @@ import livepush
 from tests.shop.models import Order
 
 
-@livepush.group("board")
+@livepush.can_read("board")
 def board(user):
     return True
 
 
-@livepush.group("order:<int:pk>")
+@livepush.can_read("order:<int:pk>")
 def order(user, pk):
     return pk < 1000
 
 
-@livepush.group("async:<slug:name>")
+@livepush.can_read("async:<slug:name>")
 async def async_rule(user, name):
     return name != "no"
 
 
-@livepush.group("tenant:<slug:name>")
+@livepush.can_read("tenant:<slug:name>")
 def tenant(user, name, request):
     return request.headers.get("X-Tenant") == name
 
 
-@livepush.group("broken:<slug:name>")
+@livepush.can_read("broken:<slug:name>")
 def broken(user, name):
     raise RuntimeError("a rule that fails")
 
 
-@livepush.group("room:<slug:name>")
+@livepush.can_read("room:<slug:name>")
 def room(user, name):
     return True
 
 
-@livepush.sender("room:<slug:name>")
+@livepush.can_send("room:<slug:name>")
 def room_sender(user, name):
     return user.is_authenticated
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib.auth.models import Group, User
 from django.db import models
 
 
@@ -15,3 +16,29 @@ class Order(models.Model):
     count = models.IntegerField(default=0)
     note = models.TextField(default="")
     tags = models.ManyToManyField(Tag)
+
+
+class OpenOrder(Order):
+    class Meta:
+        proxy = True
+
+
+class ExpressOrder(Order):
+    courier = models.CharField(max_length=50)
+
+
+class Clerk(User):
+    class Meta:
+        proxy = True
+
+
+class Driver(User):
+    """A user with a primary key of its own."""
+
+    user_ptr = models.OneToOneField(User, models.CASCADE, parent_link=True)
+    licence = models.CharField(max_length=50, primary_key=True)
+
+
+class Team(Group):
+    class Meta:
+        proxy = True

@@ -57,7 +57,7 @@ def resumed(page: Page, transport: str) -> int:
 def nothing_missed(page: Page) -> None:
     """Hold what a board received against its figures, and against the book, whose numbers have no holes."""
     proof = figure(page, "proof")
-    expect(proof).to_have_text(re.compile(r"has [1-9]\d* movements? since .*, and all of them arrived\."), timeout=PATIENCE)
+    expect(proof).to_have_text(re.compile(r": ([1-9]\d*) movements? since .*, \1 arrived\."), timeout=PATIENCE)
     expect(figure(page, "missed")).to_have_text("0")
     expect(figure(page, "repeated")).to_have_text("0")
     moved = page.evaluate("moved")
@@ -123,7 +123,7 @@ def test_every_transport_delivers_and_comes_back_with_nothing_missed(visitor: Ca
         is_live(page, transport)
     go_on(*pages.values())
     for page in pages.values():
-        page.click("text=Cut the connection")
+        page.click("text=Cut now")
     for transport, page in pages.items():
         resumed(page, transport)
     for page in pages.values():

@@ -123,7 +123,7 @@ def test_every_transport_delivers_and_comes_back_with_nothing_missed(visitor: Ca
         is_live(page, transport)
     go_on(*pages.values())
     for page in pages.values():
-        page.click("text=Cut now")
+        page.click("button:has-text('Cut now')")
     for transport, page in pages.items():
         resumed(page, transport)
     for page in pages.values():

@@ -117,7 +117,7 @@ def main(database: Database) -> list[str]:
                 layered += from_elsewhere(other, mine)
             found.kill()
     return [
-        "| way | median, ms | p99, ms | most, ms | events |",
+        "| what was measured | median, ms | p99, ms | most, ms | events |",
         "|---|---|---|---|---|",
         row("livepush, within the process", ours),
         row("django-eventstream, within the process", peers),

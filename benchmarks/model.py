@@ -652,12 +652,12 @@ def storm_table(costs: Costs, headroom: float) -> Iterator[str]:
 
 TABLES: dict[str, Callable[..., Iterator[str]]] = {
     "What is needed": needs_table,
-    "How much of each limit that is": use_table,
+    "How much of each limit is used": use_table,
     "The users at which each limit is reached": breaks_table,
-    "In cells": cells_table,
+    "Split into cells": cells_table,
     "Latency within a process, simulated": latency_table,
     "Latency by headroom, simulated with the boards": headroom_table,
-    "Storms of notifications, simulated": storm_table,
+    "When all clients come back at once, simulated with notifications": storm_table,
 }
 
 

@@ -226,12 +226,19 @@ def goals(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     most = WRITERS[-1]
     kept = []
     for number, least in ((1, 0.5), (most, 0.3)):
-        kept.append((f"send at {number}, of create()'s rate", by["send", number]["ratio"], ">=", least))
+        kept.append(
+            (
+                f"events/s, {number} writer{'s' * (number > 1)}: send / create()",
+                by["send", number]["ratio"],
+                ">=",
+                least,
+            )
+        )
     ratio = by["send", most]["p99"] / by["create()", most]["p99"]
-    kept.append((f"send's p99 at {most}, of create()'s", ratio, "<=", 4.0))
+    kept.append((f"p99, {most} writers: send / create()", ratio, "<=", 4.0))
     for number in WRITERS:
         ratio = by["send", number]["rate"] / by["send_event", number]["rate"]
-        kept.append((f"send at {number}, of send_event's rate", ratio, ">=", 3.0))
+        kept.append((f"events/s, {number} writer{'s' * (number > 1)}: send / send_event", ratio, ">=", 3.0))
     return [
         {"goal": goal, "found": ratio, "wanted": f"{sign} {limit}", "holds": (ratio >= limit) == (sign == ">=")}
         for goal, ratio, sign, limit in kept

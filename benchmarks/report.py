@@ -92,31 +92,45 @@ def inverse(value: float | None) -> float | None:
 def goals(of: Measured) -> Iterator[Goal]:
     """Yield each goal with what was found."""
     cpu = "paced_cpu"
-    yield Goal("SSE on uvicorn, paced, CPU a delivery, of the asyncio protocol's", 1.1, of.ratio(SSE, "asyncio", cpu))
-    yield Goal("… of Socket.IO's on Node", 1.0, of.ratio(SSE, "socketio", cpu))
-    yield Goal("plain Channels with pub/sub, of livepush's", 20, inverse(of.ratio(SSE, "channels-pubsub", cpu)), True)
-    yield Goal("django-eventstream with Redis, of livepush's", 4, inverse(of.ratio(SSE, "eventstream-none", cpu)), True)
-    yield Goal("WebSocket, of the bare ASGI application's with queues", 1.0, of.ratio(WS, "asgi-ws", cpu))
+    yield Goal(
+        "CPU per delivery, paced, SSE on uvicorn: livepush / asyncio protocol", 1.1, of.ratio(SSE, "asyncio", cpu)
+    )
+    yield Goal("the same: livepush / Socket.IO on Node", 1.0, of.ratio(SSE, "socketio", cpu))
+    yield Goal(
+        "the same: plain Channels with pub/sub / livepush", 20, inverse(of.ratio(SSE, "channels-pubsub", cpu)), True
+    )
+    yield Goal(
+        "the same: django-eventstream with Redis / livepush", 4, inverse(of.ratio(SSE, "eventstream-none", cpu)), True
+    )
+    yield Goal("the same, WebSocket: livepush / bare ASGI application with queues", 1.0, of.ratio(WS, "asgi-ws", cpu))
     for name, system in (("SSE", SSE), ("WebSocket", WS)):
         rate = of.median(system, "together_rate")
-        yield Goal(f"1,000 events of one commit, {name}, deliveries/s", 1_000_000, rate, True)
-        yield Goal(f"… lost, {name}", 0, of.median(system, "together_lost"))
+        yield Goal(f"1,000 events of one commit, {name}: deliveries/s", 1_000_000, rate, True)
+        yield Goal(f"1,000 events of one commit, {name}: lost events", 0, of.median(system, "together_lost"))
     for name, system in (("SSE", SSE), ("WebSocket", WS)):
-        yield Goal(f"1,000 separate sends, {name}: deliveries/s, of what was sent", 0.9, kept_up(of, system), True)
-        yield Goal(f"… lost, {name}", 0, of.median(system, "burst_lost"))
-        yield Goal(f"… p99, {name}, of Socket.IO's", 1.0, of.ratio(system, "socketio", "burst_p99"))
-    yield Goal("p99 at 10 events/s, SSE, of the bare ASGI application's", 1.2, of.ratio(SSE, "asgi-sse", "paced_p99"))
-    yield Goal("p99 at 10 events/s, WebSocket, of the same", 1.2, of.ratio(WS, "asgi-ws", "paced_p99"))
-    yield Goal("KiB an idle client above the bare ASGI application's, SSE", 2, above(of, SSE, "asgi-sse"))
-    yield Goal("the same, WebSocket", 2, above(of, WS, "asgi-ws"))
+        yield Goal(
+            f"1,000 separate sends, {name}: deliveries/s as a share of what was sent", 0.9, kept_up(of, system), True
+        )
+        yield Goal(f"1,000 separate sends, {name}: lost events", 0, of.median(system, "burst_lost"))
+        yield Goal(
+            f"1,000 separate sends, {name}: p99, livepush / Socket.IO", 1.0, of.ratio(system, "socketio", "burst_p99")
+        )
+    yield Goal("p99 at 10 events/s, SSE: livepush / bare ASGI application", 1.2, of.ratio(SSE, "asgi-sse", "paced_p99"))
+    yield Goal(
+        "p99 at 10 events/s, WebSocket: livepush / bare ASGI application", 1.2, of.ratio(WS, "asgi-ws", "paced_p99")
+    )
+    yield Goal("memory per idle client, SSE: KiB more than the bare ASGI application", 2, above(of, SSE, "asgi-sse"))
+    yield Goal(
+        "memory per idle client, WebSocket: KiB more than the bare ASGI application", 2, above(of, WS, "asgi-ws")
+    )
     for name, system in (("SSE", SSE), ("WebSocket", WS)):
         share = of.median(system, "core", 4000, "idle")
-        yield Goal(f"4,000 idle clients, {name}, % of a core", 1, share and 100 * share)
-    yield Goal("statements for 1,000 that resume", 3, of.median(SSE, "statements", part="resume"))
+        yield Goal(f"4,000 idle clients, {name}: % of a core", 1, share and 100 * share)
+    yield Goal("database statements when 1,000 clients resume", 3, of.median(SSE, "statements", part="resume"))
     faster = inverse(of.ratio(SSE, "eventstream-model", "seconds", part="resume"))
-    yield Goal("1,000 resume 50 behind, django-eventstream's time, of livepush's", 20, faster, True)
+    yield Goal("time when 1,000 clients resume, 50 events behind: django-eventstream / livepush", 20, faster, True)
     groups = of.ratio("livepush-groups", SSE, cpu, part="groups")
-    yield Goal("CPU a delivery with 100,000 groups, of that with one", 1.2, groups)
+    yield Goal("CPU per delivery: with 100,000 groups / with one group", 1.2, groups)
 
 
 def kept_up(of: Measured, system: str) -> float | None:
@@ -133,17 +147,17 @@ def above(of: Measured, system: str, peer: str) -> float | None:
 
 
 COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("CPU s, paced", "paced_cpu", lambda value: f"{value:.2f}"),
+    ("paced: CPU s", "paced_cpu", lambda value: f"{value:.2f}"),
     ("p50 ms", "paced_p50", lambda value: f"{value:.1f}"),
     ("p99 ms", "paced_p99", lambda value: f"{value:.1f}"),
-    ("in a loop, deliveries/s", "loop_rate", number),
+    ("in a loop: deliveries/s", "loop_rate", number),
     ("CPU s", "loop_cpu", lambda value: f"{value:.2f}"),
-    ("burst, deliveries/s", "burst_rate", number),
+    ("burst: deliveries/s", "burst_rate", number),
     ("CPU s", "burst_cpu", lambda value: f"{value:.2f}"),
-    ("not there after 25 s", "burst_lost", lambda value: f"{value:.1%}" if value > 0 else "0"),
-    ("ms an event for 10 clients", "event_ms", lambda value: f"{value:.2f}"),
-    ("KiB a client", "kib", lambda value: f"{value:.1f}"),
-    ("ms of CPU a connect", "connect_cpu_ms", lambda value: f"{value:.2f}"),
+    ("not delivered after 25 s", "burst_lost", lambda value: f"{value:.1%}" if value > 0 else "0"),
+    ("CPU ms per event, 10 clients", "event_ms", lambda value: f"{value:.2f}"),
+    ("KiB per client", "kib", lambda value: f"{value:.1f}"),
+    ("CPU ms per connect", "connect_cpu_ms", lambda value: f"{value:.2f}"),
 )
 
 

@@ -29,37 +29,37 @@ class Settings:
     MAX_GROUPS: int = 100
     """The most groups that one connection may ask for."""
     RETENTION: float = 7 * 86_400.0
-    """How long events stay in the log, and so how far back a client can resume."""
+    """How long events stay in the log, and so how long a client can be away and still resume."""
     INBOX_RETENTION: float = 90 * 86_400.0
     """How long notifications stay in the inbox."""
     PRUNE_INTERVAL: float = 300.0
-    """How often a hub looks for events past their retention; 0 leaves it to ``livepush_prune``."""
+    """How often a hub deletes events that are older than their retention; with 0, only ``livepush_prune`` does."""
     TAIL_INTERVAL: float = 0.25
-    """How often a hub reads the log where no layer tells it, or where the layer fails."""
+    """How often a hub reads the log when there is no layer, or when the layer fails."""
     TAIL_INTERVAL_WITH_LAYER: float = 2.0
-    """How often a hub reads the log while the layer works: the longest that a lost announcement delays an event."""
+    """How often a hub reads the log while the layer works; a lost announcement delays an event by at most this."""
     HEARTBEAT: float = 15.0
-    """How often a quiet stream hears from the server."""
+    """How often the server writes to a quiet stream, to keep it open."""
     RETRY: float = 2.0
-    """How long an EventSource waits before it comes back."""
+    """How long an EventSource waits before it reconnects."""
     MAX_WAIT: float = 30.0
-    """The longest that a poll is held."""
+    """The longest time that the server holds a long poll."""
     WINDOW_EVENTS: int = 10_000
-    """The most recent events that a hub keeps in memory for reconnects."""
+    """How many of the newest events a hub keeps in memory for reconnecting clients."""
     WINDOW_BYTES: int = 16 * 1_048_576
-    """The most bytes of recent events that a hub keeps in memory."""
+    """How many bytes of the newest events a hub keeps in memory."""
     BUFFER_BYTES: int = 262_144
-    """The most unsent bytes that a connection holds before it falls behind."""
+    """How many unsent bytes a connection may hold; above that, livepush drops them and reads the events again later."""
     WRITE_TIMEOUT: float = 60.0
-    """How long one write may make no progress before the connection is closed."""
+    """How long a write may make no progress before the connection is closed."""
     DRAIN: float = 5.0
-    """The span over which clients are told to come back when a server goes away."""
+    """When a server shuts down, its clients reconnect spread over this time."""
     DATABASE_THREADS: int = 4
-    """The most threads, and so database connections, that a server process uses for sessions and rules."""
+    """How many threads, each with a database connection, a server process uses for sessions and rules."""
     DATABASE_TIMEOUT: float = 10.0
-    """How long one question to the database may take before its connection is given up for dead."""
+    """How long a query may take before livepush gives up its connection."""
     PAGE_POSITIONS: bool = True
-    """Whether each request notes the log's position, so that ``{% livepush %}`` leaves no gap after the page."""
+    """Whether each request notes the log's position, so that ``{% livepush %}`` misses no event after the page."""
 
 
 NAMES = tuple(each.name for each in fields(Settings))

@@ -57,7 +57,7 @@ def resumed(page: Page, transport: str) -> int:
 def nothing_missed(page: Page) -> None:
     """Hold what a board received against its figures, and against the book, whose numbers have no holes."""
     proof = figure(page, "proof")
-    expect(proof).to_have_text(re.compile(r"has [1-9]\d* movements? since .*, and all came\."), timeout=PATIENCE)
+    expect(proof).to_have_text(re.compile(r": ([1-9]\d*) movements? since .*, \1 arrived\."), timeout=PATIENCE)
     expect(figure(page, "missed")).to_have_text("0")
     expect(figure(page, "repeated")).to_have_text("0")
     moved = page.evaluate("moved")
@@ -123,12 +123,12 @@ def test_every_transport_delivers_and_comes_back_with_nothing_missed(visitor: Ca
         is_live(page, transport)
     go_on(*pages.values())
     for page in pages.values():
-        page.click("text=Cut the line")
+        page.click("button:has-text('Cut now')")
     for transport, page in pages.items():
         resumed(page, transport)
     for page in pages.values():
         page.click("text=Cut for 5 s")
-        expect(page.locator("#verdict")).to_have_text("Cut. The parcels move on meanwhile.")
+        expect(page.locator("#verdict")).to_have_text("The connection is cut. Parcels go on moving meanwhile.")
         expect(figure(page, "state")).to_have_text("Cut")
     for transport, page in pages.items():
         assert resumed(page, transport) > 0
@@ -146,14 +146,14 @@ def test_the_panel_says_which_tab_has_the_connection(visitor: Callable[[], Visit
     first, second = visit("/"), visit("/")
     for page in (first, second):
         is_live(page)
-    expect(figure(first, "tab")).to_have_text("Has the connection, for all tabs")
-    expect(figure(second, "tab")).to_have_text("Hears it from another tab")
+    expect(figure(first, "tab")).to_have_text("This tab holds the connection for all tabs")
+    expect(figure(second, "tab")).to_have_text("Another tab holds the connection")
     expect(second.locator(".transports")).to_have_js_property("disabled", True)
     go_on(first, second)
     first.click("text=Cut for 5 s")
-    expect(figure(second, "tab")).to_have_text("Has the connection, for all tabs")
+    expect(figure(second, "tab")).to_have_text("This tab holds the connection for all tabs")
     resumed(first, "sse")
-    expect(figure(first, "tab")).to_have_text("Hears it from another tab")
+    expect(figure(first, "tab")).to_have_text("Another tab holds the connection")
     expect(figure(first, "resumed")).to_have_text(re.compile(r"^\d+ movements?, over SSE$"))
     go_on(first, second)
     for page in (first, second):

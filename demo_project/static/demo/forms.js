@@ -26,5 +26,5 @@ function tell({ ok, status }) {
   if (!notice) return;
   notice.hidden = ok;
   if (ok) return;
-  notice.textContent = status === 409 ? "Nine orders are on their way: let some arrive first." : "That did not work. Try again.";
+  notice.textContent = status === 409 ? "You already have nine orders on their way. Wait until some have arrived." : "That did not work. Try again.";
 }

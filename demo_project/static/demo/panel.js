@@ -8,7 +8,7 @@ const STATES = {
   idle: "Idle",
   connecting: "Connecting",
   open: "Live",
-  waiting: "Coming back",
+  waiting: "Reconnecting",
   offline: "Offline",
   paused: "Paused",
   denied: "Refused",
@@ -16,9 +16,9 @@ const STATES = {
 };
 const TRANSPORTS = { sse: "SSE", websocket: "WebSocket", longpoll: "Long poll", poll: "Poll" };
 const TABS = {
-  leader: "Has the connection, for all tabs",
-  follower: "Hears it from another tab",
-  alone: "Has a connection of its own",
+  leader: "This tab holds the connection for all tabs",
+  follower: "Another tab holds the connection",
+  alone: "This tab has its own connection",
 };
 const CHECK_EVERY = 3000;
 const PATIENCE = 12_000;
@@ -64,7 +64,7 @@ function enter({ state, transport, position }) {
 
 function cut() {
   cutAfter = book.upto;
-  verdict("Cut. The client comes back by itself.");
+  verdict("The connection is cut. The client reconnects by itself.");
   livepush.cut();
 }
 
@@ -73,7 +73,7 @@ async function cutLong() {
   button.disabled = true;
   cutAfter = book.upto;
   livepush.stop();
-  verdict("Cut. The parcels move on meanwhile.");
+  verdict("The connection is cut. Parcels go on moving meanwhile.");
   for (let left = CUT_SECONDS; left; left -= 1) {
     button.textContent = `Back in ${left} s`;
     await pause(1000);
@@ -97,7 +97,7 @@ async function judge() {
     show("resumed", `${due.length ? count(due.length) : "Nothing new"}, over ${name}`);
     verdict(`Resumed over ${name}: ${caught}, ${missed} missed.`, missed ? "bad" : "good");
   } catch (error) {
-    verdict(`Resumed, but could not compare: ${error.message}.`);
+    verdict(`Resumed, but the comparison with the database failed: ${error.message}.`);
   }
   check();
 }
@@ -108,7 +108,7 @@ async function check() {
   const { expected, missed } = found;
   show("missed", String(missed));
   panel.querySelector(".figures .good dd").classList.toggle("bad", missed > 0);
-  show("proof", `Checked: the shop’s own table has ${count(expected)} since this page was made, and ${missed ? expected - missed : "all"} came.`);
+  show("proof", `Checked against the shop’s database: ${count(expected)} since this page was loaded, ${expected - missed} arrived.`);
 }
 
 function toggle({ currentTarget: bar }) {

@@ -7,8 +7,8 @@ import "./panel.js";
 const page = byId("parcel");
 
 livepush.on("parcel.updated", update);
-livepush.on("parcel.deleted", () => notice("This parcel was delivered a while ago and has been cleared away."));
-livepush.on("parcel.removed", () => notice("This parcel is somebody else’s now."));
+livepush.on("parcel.deleted", () => notice("This parcel was delivered a while ago, and Larkpost has deleted it."));
+livepush.on("parcel.removed", () => notice("This parcel belongs to somebody else now."));
 localTimes(page);
 
 function update(parcel, envelope) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from matrix import ROOT, find
 
@@ -13,21 +14,26 @@ VENV = ROOT / ".cache" / "venv-bench"
 NODE = ROOT / "benchmarks" / "peers" / "node"
 
 
-def install() -> None:
-    """Make the environment, on the newest Python there is, and install the peers on Node."""
-    missing = [name for name in ("cc", "node", "npm", "taskset") if shutil.which(name) is None]
-    if missing:
-        sys.exit(f"The benchmarks need {' and '.join(missing)}: on Debian, gcc, nodejs, npm and util-linux.")
+def environment() -> Path:
+    """Make the environment, on the newest Python there is; return its Python."""
     uv = [sys.executable, "-m", "uv"]
     python = next(found for found in map(find, PYTHONS) if found)
     subprocess.run([*uv, "venv", "--quiet", "--allow-existing", "--python", python, VENV], check=True)
+    ours = VENV / "bin" / "python"
     wanted = ["--editable", f"{ROOT}[all]", "--group", "bench"]
-    python = VENV / "bin" / "python"
-    subprocess.run([*uv, "pip", "install", "--quiet", "--python", python, *wanted], check=True, cwd=ROOT)
+    subprocess.run([*uv, "pip", "install", "--quiet", "--python", ours, *wanted], check=True, cwd=ROOT)
+    return ours
+
+
+def install() -> Path:
+    """Make the environment, and install the peers on Node; return its Python."""
+    missing = [name for name in ("cc", "node", "npm", "taskset") if shutil.which(name) is None]
+    if missing:
+        sys.exit(f"The benchmarks need {' and '.join(missing)}: on Debian, gcc, nodejs, npm and util-linux.")
     if not (NODE / "node_modules").exists():
         subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=NODE, check=True)
+    return environment()
 
 
 if __name__ == "__main__":
-    install()
-    sys.exit(subprocess.run([VENV / "bin" / "python", "-m", "benchmarks", *sys.argv[1:]], cwd=ROOT).returncode)
+    sys.exit(subprocess.run([install(), "-m", "benchmarks", *sys.argv[1:]], cwd=ROOT).returncode)

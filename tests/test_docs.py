@@ -482,7 +482,7 @@ def test_each_relative_link_leads_somewhere() -> None:
 def test_the_index_and_the_readme_lead_to_every_page() -> None:
     names = {page.name for page in PAGES} - {"README.md", "index.md"}
     assert names <= set(re.findall(r"\((\S+\.md)", page("index.md")))
-    assert names <= set(re.findall(r"\(docs/(\S+\.md)", page("README.md")))
+    assert names <= set(re.findall(r"/docs/(\S+\.md)", page("README.md")))
 
 
 def test_the_changelog_has_its_sections() -> None:

@@ -174,12 +174,12 @@ def livepush() -> None:
     django_ready()
     from django.db import transaction
 
-    from livepush import layer, send
+    from livepush import hints, send
 
     ephemeral = os.environ.get("BENCH_EPHEMERAL") == "1"
 
     def flush() -> None:
-        while not layer.flush():
+        while not hints.flush():
             pass
 
     serve(lambda number: send("board", "bench", data_of(number), ephemeral=ephemeral), transaction.atomic, flush)

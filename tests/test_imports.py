@@ -22,6 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "exceptions": set(),
     "conf": set(),
     "fields": set(),
+    "notes": set(),
     # The engine
     "models": {"wire", "fields", "inbox"},
     "log": {"wire", "models", "inbox"},
@@ -29,7 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "hints": {"wire", "conf"},
     "publish": {"log", "hub", "hints", "wire", "conf", "exceptions"},
     "access": {"wire", "exceptions"},
-    "process": {"hub", "log", "hints", "publish", "wire", "conf", "inbox"},
+    "process": {"hub", "log", "hints", "publish", "wire", "conf", "inbox", "notes"},
     "consumers": {"process", "access", "hub", "publish", "log", "wire", "conf", "exceptions"},
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it

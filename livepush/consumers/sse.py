@@ -20,7 +20,7 @@ from livepush.consumers.base import (
 from livepush.hub.connection import Connection, Reason
 from livepush.hub.fanout import Frames
 from livepush.process.servers import uvicorn
-from livepush.process.servers.tcp import held_back
+from livepush.process.servers.daphne import with_backpressure
 from livepush.wire import Format, WireError, own
 
 HEADERS = [
@@ -46,8 +46,8 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
         await send_away(scope, send)
         return
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-    transport = uvicorn.find(send)
-    send = held_back(scope, send)
+    transport = uvicorn.direct_transport(send)
+    send = await with_backpressure(scope, send)
 
     async def write(frames: Frames) -> None:
         for frame in frames:

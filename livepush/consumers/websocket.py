@@ -14,7 +14,7 @@ from livepush.exceptions import InvalidEvent
 from livepush.hub.connection import Connection, Reason
 from livepush.hub.fanout import Frames
 from livepush.process.servers import uvicorn
-from livepush.process.servers.tcp import held_back
+from livepush.process.servers.daphne import with_backpressure
 from livepush.wire import (
     SUBPROTOCOL,
     Close,
@@ -39,8 +39,8 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve ``ws/?group=…&since=POSITION``; see ``livepush.wire`` for frames, commands and close codes."""
     if (await receive())["type"] != "websocket.connect":
         return
-    with process.serving(scope):
-        await visit(scope, receive, held_back(scope, send))
+    with process.serving(scope, send):
+        await visit(scope, receive, await with_backpressure(scope, send))
 
 
 async def visit(scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +69,7 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
         for frame in frames:
             await send({"type": "websocket.send", "text": frame})
 
-    transport = uvicorn.find(send)
+    transport = uvicorn.direct_transport(send)
     connection = Connection(entry.hub, entry.admission.granted, entry.cursor, format, write, transport=transport)
     entry.hub.add(connection)
     code = await attend(connection, greeting(entry, format), take_commands(scope, receive, connection))

@@ -196,7 +196,7 @@ class Connection:
         """Write now if nothing is being written, else keep for the next write."""
         if self._task is None and joined.size <= self.hub.options.buffer_bytes:
             self.cursor = self.hub.number
-            if self._transport is not None and uvicorn.takes(self._transport):
+            if self._transport is not None and uvicorn.can_write_now(self._transport):
                 self._transport.write(joined.raw)
                 self._last_write = joined.time
             else:

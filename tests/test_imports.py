@@ -27,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "models": {"wire", "fields", "inbox"},
     "log": {"wire", "models", "inbox"},
     "hub": {"wire", "process"},
-    "hints": {"wire", "conf"},
+    "hints": {"wire", "conf", "notes"},
     "publish": {"log", "hub", "hints", "wire", "conf", "exceptions"},
     "access": {"wire", "exceptions"},
     "process": {"hub", "log", "hints", "publish", "wire", "conf", "inbox", "notes"},
@@ -52,7 +52,7 @@ ARROWS: dict[str, set[str]] = {
 """What each room may import of the others."""
 STANDARD_LIBRARY_ONLY = ["wire", "doctor/web.py"]
 NO_DJANGO = ["wire", "hub"]
-LAYER = ["checks.py", "hints/channels.py"]
+LAYER = ["checks.py", "hints/layer.py"]
 """The files that import Channels' layers."""
 
 

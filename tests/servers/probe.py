@@ -43,8 +43,8 @@ def _parse_batch(message: dict[str, Any]) -> wire.Batch:
     return batch
 
 
-hints.channels.batch_messages = _batch_messages
-hints.channels.parse_batch = _parse_batch
+hints.sender.batch_messages = _batch_messages
+hints.listener.parse_batch = _parse_batch
 
 
 def counts() -> dict[str, list[int]]:

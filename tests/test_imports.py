@@ -22,15 +22,16 @@ ARROWS: dict[str, set[str]] = {
     "exceptions": set(),
     "conf": set(),
     "fields": set(),
+    "notes": set(),
     "signals": set(),
     # The engine
     "models": {"wire", "fields"},
     "log": {"wire", "models"},
     "hub": {"wire"},
-    "hints": {"wire", "conf"},
+    "hints": {"wire", "conf", "notes"},
     "publish": {"log", "hub", "hints", "wire", "conf", "exceptions"},
     "access": {"wire", "exceptions"},
-    "process": {"hub", "log", "hints", "publish", "wire", "conf"},
+    "process": {"hub", "log", "hints", "publish", "wire", "conf", "notes"},
     "consumers": {"process", "access", "hub", "publish", "log", "wire", "conf", "exceptions"},
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it
@@ -54,7 +55,7 @@ ARROWS: dict[str, set[str]] = {
 """What each room may import of the others."""
 STANDARD_LIBRARY_ONLY = ["wire", "doctor/web.py"]
 NO_DJANGO = ["wire", "hub"]
-LAYER = ["checks.py", "hints/channels.py"]
+LAYER = ["checks.py", "hints/layer.py"]
 """The files that import Channels' layers."""
 
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy
 
 import livepush
 from livepush import exceptions, log, publish
-from livepush.hints import channels
+from livepush.hints import layer
 from livepush.log.dialects import base
 from livepush.models import Event
 from livepush.publish import pipeline
@@ -242,7 +242,7 @@ def test_a_failing_layer_fails_no_caller(transactional_db, monkeypatch, caplog):
     def fail():
         raise RuntimeError("no layer")
 
-    monkeypatch.setattr(channels, "configured", fail)
+    monkeypatch.setattr(layer, "configured", fail)
     livepush.send("a", "t")
     assert len(events_of("default")) == 1
     assert "Could not announce" in caplog.text

@@ -1,18 +1,27 @@
-"""A process finds the TCP connection under a request, and hangs up on nobody else's."""
+"""livepush finds the connection of a request, under each server, and hangs up on nobody else's."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import os
 import socket
-from collections.abc import Iterator
+import sys
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from livepush import notes
 from livepush.consumers.poll import LARGE, reply
-from livepush.process import hubs
-from livepush.process.servers import tcp
+from livepush.process import drain
+from livepush.process.servers import daphne, hypercorn, lookup, tcp, uvicorn
+from livepush.process.servers.client import Client
 
 PATIENCE = 20
 
@@ -30,11 +39,14 @@ class Pair:
             self.server, _ = listening.accept()
         self.server.setblocking(False)
 
-    def scope(self, **more: Any) -> dict[str, Any]:
-        own, peer = self.server.getsockname(), self.server.getpeername()
-        return {"type": "http", "http_version": "1.1", "server": own[:2], "client": peer[:2], **more}
+    def scope_ends(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        return self.server.getsockname()[:2], self.server.getpeername()[:2]
 
-    def stuff(self) -> None:
+    def scope(self, **more: Any) -> dict[str, Any]:
+        own, peer = self.scope_ends()
+        return {"type": "http", "http_version": "1.1", "server": own, "client": peer, **more}
+
+    def fill_buffer(self) -> None:
         """Write until the system takes no more."""
         try:
             while True:
@@ -59,8 +71,9 @@ class Pair:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look anew in each test: descriptors are used again."""
-    monkeypatch.setattr(tcp, "_known", (0.0, {}))
+    """Look anew in each test, since descriptors are used again; note anew what is noted once."""
+    monkeypatch.setattr(lookup, "_known", (0.0, {}))
+    monkeypatch.setattr(notes, "_noted", set())
 
 
 @pytest.fixture(params=[socket.AF_INET, socket.AF_INET6])
@@ -77,13 +90,24 @@ def same(found: socket.socket | None, expected: socket.socket) -> bool:
         return os.fstat(found.fileno()).st_ino == os.fstat(expected.fileno()).st_ino
 
 
+def by_address(scope: dict[str, Any]) -> Client:
+    """Return a client whose server livepush does not know."""
+
+    async def send(message: Any) -> None: ...
+
+    return Client(scope, send)
+
+
+# By addresses
+
+
 def test_the_socket_of_a_request_is_found_by_both_addresses(pair: Pair) -> None:
     scope = pair.scope()
-    assert same(tcp.find(scope), pair.server)
+    assert same(lookup.find(scope), pair.server)
     as_text = {name: [scope[name][0], str(scope[name][1])] for name in ("server", "client")}
-    assert same(tcp.find({**scope, **as_text}), pair.server)
+    assert same(lookup.find({**scope, **as_text}), pair.server)
     mapped = {name: (f"::ffff:{scope[name][0]}", scope[name][1]) for name in ("server", "client")}
-    assert same(tcp.find({**scope, **mapped}), pair.server)
+    assert same(lookup.find({**scope, **mapped}), pair.server)
 
 
 @pytest.mark.parametrize(
@@ -98,63 +122,294 @@ def test_the_socket_of_a_request_is_found_by_both_addresses(pair: Pair) -> None:
         {"server": ("127.0.0.1", 1)},
     ],
 )
-def test_where_the_addresses_are_not_the_sockets_nothing_is_done(other: dict[str, Any]) -> None:
+async def test_where_the_addresses_are_not_the_sockets_nothing_is_done(other: dict[str, Any]) -> None:
     pair = Pair()
-    pair.stuff()
-    assert tcp.find(pair.scope(**other)) is None
-    assert not tcp.hang_up(pair.scope(**other))
-    assert tcp.progress(pair.scope(**other)) is None
+    pair.fill_buffer()
+    client = by_address(pair.scope(**other))
+    assert not await client.hang_up()
+    assert await client.progress() is None
     pair.server.close()
     assert pair.read_out() > 0
     pair.close()
 
 
-def test_hanging_up_resets_the_connection_and_forgets_what_is_unsent(pair: Pair) -> None:
-    pair.stuff()
-    assert tcp.hang_up(pair.scope())
+def test_a_descriptor_that_became_another_connections_is_not_taken(pair: Pair) -> None:
+    scope, descriptor = pair.scope(), pair.server.fileno()
+    assert same(lookup.find(scope), pair.server)
+    other = Pair()
+    os.dup2(other.server.fileno(), descriptor)
+    assert lookup.find(scope) is None
+    other.close()
+
+
+def test_a_duplicate_that_is_closed_does_not_hide_the_socket(pair: Pair) -> None:
+    duplicates = [os.dup(pair.server.fileno()) for _ in range(3)]
+    assert same(lookup.find(pair.scope()), pair.server)
+    for each in duplicates:
+        os.close(each)
+    assert same(lookup.find(pair.scope()), pair.server)
+
+
+async def test_no_descriptor_is_examined_on_the_event_loop(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    examined: Counter[bool] = Counter()
+    examine = lookup._ends_of_socket
+
+    def count(found: socket.socket) -> Any:
+        examined[threading.current_thread() is threading.main_thread()] += 1
+        return examine(found)
+
+    monkeypatch.setattr(lookup, "_ends_of_socket", count)
+    client = by_address(pair.scope())
+    assert await client.progress()
+    assert await client.hang_up()
+    assert examined[True] == 0
+    assert examined[False] >= 2
+
+
+# On a socket
+
+
+async def test_hanging_up_resets_the_connection_and_forgets_what_is_unsent(pair: Pair) -> None:
+    pair.fill_buffer()
+    assert await by_address(pair.scope()).hang_up()
     with pytest.raises(BrokenPipeError):
         pair.server.send(b"x")
     pair.server.close()
     assert pair.read_out() == -1
 
 
-def test_a_connection_that_takes_more_may_be_left_alone(pair: Pair) -> None:
+async def test_a_connection_that_can_be_written_to_may_be_left_alone(pair: Pair) -> None:
     pair.server.send(b"the end")
-    assert not tcp.hang_up(pair.scope(), unless_writable=True)
-    assert not tcp.hang_up(pair.scope(http_version="2"))
-    pair.stuff()
-    assert tcp.hang_up(pair.scope(http_version="2"), unless_writable=True)
-
-
-def test_a_number_that_became_another_connections_is_not_taken(pair: Pair) -> None:
-    scope, number = pair.scope(), pair.server.fileno()
-    assert same(tcp.find(scope), pair.server)
-    other = Pair()
-    os.dup2(other.server.fileno(), number)
-    assert tcp.find(scope) is None
-    other.close()
-
-
-def test_a_duplicate_that_is_closed_does_not_hide_the_socket(pair: Pair) -> None:
-    duplicates = [os.dup(pair.server.fileno()) for _ in range(3)]
-    assert same(tcp.find(pair.scope()), pair.server)
-    for each in duplicates:
-        os.close(each)
-    assert same(tcp.find(pair.scope()), pair.server)
+    assert not await by_address(pair.scope()).hang_up(unless_writable=True)
+    assert not await by_address(pair.scope(http_version="2")).hang_up()
+    pair.fill_buffer()
+    assert await by_address(pair.scope(http_version="2")).hang_up(unless_writable=True)
 
 
 def test_progress_is_what_the_client_has_taken() -> None:
     pair = Pair()
-    pair.stuff()
-    before = tcp.progress(pair.scope())
+    pair.fill_buffer()
+    before = tcp.progress(pair.server)
     assert before is not None
-    assert before.stuffed
+    assert before.buffer_full
     pair.client.recv(4096, socket.MSG_WAITALL)
     pair.client.recv(4096, socket.MSG_WAITALL)
-    after = tcp.progress(pair.scope())
+    after = tcp.progress(pair.server)
     assert after is not None
     assert after.taken > before.taken
     pair.close()
+
+
+def test_a_system_that_does_not_say_what_was_taken_is_not_guessed_at(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "freebsd14")  # has a structure of that name, and other fields
+        assert tcp.progress(pair.server) is None
+    monkeypatch.setattr(tcp, "BYTES_ACKED", 900)  # beyond the end, as on a Linux before 4.1
+    caplog.set_level("INFO", "livepush")
+    assert tcp.progress(pair.server) is tcp.progress(pair.server) is None
+    assert [record.message for record in caplog.records] == [
+        "This Linux does not say how much a client has received: stuck downloads are not ended."
+    ]
+
+
+# By the server's transport
+
+
+class Served:
+    """A connection that asyncio serves, with a ``send`` whose class is named like a server's."""
+
+    @contextlib.asynccontextmanager
+    async def open(self, path: str | None = None) -> AsyncIterator[Served]:
+        made = asyncio.get_running_loop().create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport: Any) -> None:
+                made.set_result(transport)
+
+        loop = asyncio.get_running_loop()
+        if path is None:
+            listening = await loop.create_server(Protocol, "127.0.0.1", 0)
+            self.client = socket.create_connection(listening.sockets[0].getsockname())
+        else:
+            listening = await loop.create_unix_server(Protocol, path)
+            self.client = socket.socket(socket.AF_UNIX)
+            self.client.connect(path)
+        self.transport: Any = await made
+        try:
+            yield self
+        finally:
+            self.transport.abort()
+            self.client.close()
+            listening.close()
+            await listening.wait_closed()
+
+    def client_of(self, module: str, name: str = "transport") -> Client:
+        """Return the client behind an object of a module, which has the transport under a name."""
+
+        async def send(self: Any, message: Any) -> None: ...
+
+        cls = type("Cycle", (), {"send": send, "__module__": module})
+        owner = cls()
+        setattr(owner, name, self.transport)
+        return Client({"server": None, "client": None}, owner.send)
+
+
+@pytest.mark.parametrize("path", [None, "socket"])
+async def test_under_a_server_that_is_known_no_descriptor_is_looked_for(
+    path: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "find", None)
+    async with Served().open(path and str(tmp_path / path)) as served:
+        client = served.client_of("uvicorn.protocols.http.new_impl")
+        assert client.connection() is served.transport
+        served.transport.write(b"x" * 10_000_000)
+        assert not tcp.can_write_now(served.transport.get_extra_info("socket"))
+        served.transport.close()  # what is unsent keeps it open
+        assert await client.hang_up()
+        async with asyncio.timeout(PATIENCE):
+            while served.transport.get_write_buffer_size():
+                await asyncio.sleep(0.01)
+        assert not await client.hang_up()
+        assert await client.progress() is None
+
+
+async def test_a_hypercorn_transport_is_found_some_hops_away() -> None:
+    class Link:
+        async def send(self, message: Any) -> None: ...
+
+    Link.__module__ = "hypercorn.protocol.h11"
+    stream, server = Link(), Link()
+    server.writer = SimpleNamespace(transport="the transport")  # type: ignore[attr-defined]
+    stream.send = server.send  # type: ignore[method-assign]
+    assert hypercorn.transport(MethodType(Link.send, stream)) == "the transport"
+    del server.writer  # type: ignore[attr-defined]
+    assert hypercorn.transport(MethodType(Link.send, stream)) is None
+
+
+async def test_a_server_that_has_changed_is_looked_up_by_address_and_that_is_noted_once(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "livepush")
+    async with Served().open() as served:
+        changed = served.client_of("uvicorn.protocols.http.h11_impl", "renamed")
+        assert uvicorn.transport(changed.send) is None
+        client = changed._replace(scope=pair.scope())
+        assert await client.progress()
+        assert await client.hang_up()
+    assert [record.message for record in caplog.records] == [
+        "livepush does not know the server's send (Served.client_of.<locals>.send): it finds connections by their "
+        "addresses, which costs time where there are many."
+    ]
+
+
+async def test_a_uvicorn_that_has_changed_has_no_direct_transport_and_that_is_noted_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "livepush")
+    name = "uvicorn.protocols.http.h11_impl"
+
+    class RequestResponseCycle:
+        async def send(self, message: Any) -> None: ...
+
+    RequestResponseCycle.__module__ = name
+    monkeypatch.setitem(sys.modules, name, SimpleNamespace(RequestResponseCycle=RequestResponseCycle))
+    for _ in range(2):
+        assert uvicorn.direct_transport(RequestResponseCycle().send) is None  # it has no scope
+    async with Served().open() as served:  # a class that is not known
+        assert uvicorn.direct_transport(served.client_of("uvicorn.protocols.http.new_impl").send) is None
+    assert len(caplog.records) == 1
+    assert "does not know this version or option of uvicorn" in caplog.records[0].message
+
+
+# Under daphne
+
+
+class Reactor:
+    """What livepush asks of Twisted's reactor."""
+
+    running = True
+
+    def __init__(self, *readers: Any) -> None:
+        self.readers = readers
+
+    def getReaders(self) -> list[Any]:  # noqa: N802
+        return list(self.readers)
+
+
+def twisted_transport(pair: Pair) -> SimpleNamespace:
+    own, peer = (SimpleNamespace(host=host, port=port) for host, port in pair.scope_ends())
+    return SimpleNamespace(
+        producerPaused=True,
+        connected=True,
+        protocol=None,
+        fileno=pair.server.fileno,
+        getHost=lambda: own,
+        getPeer=lambda: peer,
+    )
+
+
+def daphnes(send: Any, transport: Any) -> Any:
+    """Return a ``send`` as daphne's is made."""
+    return functools.partial(lambda protocol, message: send(message), SimpleNamespace(transport=transport))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("secured", [False, True])
+async def test_under_daphne_a_send_waits_for_its_client(
+    wrapped: bool, secured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, sent = Pair(), []
+
+    async def note(message: Any) -> None:
+        sent.append(message)
+
+    transport = twisted_transport(pair)
+    outer = SimpleNamespace(wrappedProtocol=None, transport=transport) if secured else transport
+    send = note if wrapped else daphnes(note, outer)
+    others = [SimpleNamespace() for _ in range(3 * daphne.BREATH)]
+    monkeypatch.setitem(sys.modules, "twisted.internet.reactor", Reactor(transport, *others))
+    found = await daphne.with_backpressure(pair.scope(), send)
+    assert daphne.transport(found) is transport
+    pair.fill_buffer()
+    sending = asyncio.create_task(found({"type": "one"}))
+    await asyncio.sleep(0.05)
+    assert not sent
+    transport.producerPaused = False
+    await asyncio.to_thread(pair.client.recv, 10_000_000, socket.MSG_WAITALL | socket.MSG_DONTWAIT)
+    while not sending.done():
+        with contextlib.suppress(BlockingIOError):
+            pair.client.recv(1_000_000, socket.MSG_DONTWAIT)
+        await asyncio.sleep(0)
+    assert sent == [{"type": "one"}]
+    pair.close()
+
+
+async def test_a_daphne_that_has_changed_sends_as_it_does_and_that_is_noted_once(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def send(message: Any) -> None: ...
+
+    caplog.set_level("INFO", "livepush")
+    transport = twisted_transport(pair)
+    del transport.producerPaused
+    monkeypatch.setitem(sys.modules, "twisted.internet.reactor", Reactor(transport))
+    for _ in range(2):
+        theirs = daphnes(send, transport)
+        assert await daphne.with_backpressure(pair.scope(), theirs) is theirs
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+async def test_only_daphne_needs_a_send_with_backpressure() -> None:
+    async def send(message: Any) -> None: ...
+
+    assert daphne.reactor() is None
+    assert daphne.unsent() == 0
+    assert await daphne.with_backpressure({"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)}, send) is send
+
+
+# Large answers
 
 
 async def test_a_client_that_takes_nothing_of_a_large_answer_is_hung_up_on(settings: Any) -> None:
@@ -162,11 +417,11 @@ async def test_a_client_that_takes_nothing_of_a_large_answer_is_hung_up_on(setti
     pair = Pair()
 
     async def send(message: Any) -> None:
-        pair.stuff()
+        pair.fill_buffer()
 
     await reply(pair.scope(method="GET", headers=[]), send, b"x" * (LARGE + 1))
     async with asyncio.timeout(PATIENCE):
-        while hubs._requests_of(asyncio.get_running_loop()).answered:
+        while drain._requests_of(asyncio.get_running_loop()).answered:
             await asyncio.sleep(0.02)
     with pytest.raises(BrokenPipeError):
         pair.server.send(b"x")
@@ -182,18 +437,11 @@ async def test_a_client_that_takes_a_large_answer_keeps_its_connection(settings:
 
     for _ in range(3):  # one watch for all that comes over one connection
         await reply(pair.scope(method="GET", headers=[]), send, b"x" * (LARGE + 1))
-        assert len(hubs._requests_of(asyncio.get_running_loop()).answered) == 1
+        assert len(drain._requests_of(asyncio.get_running_loop()).answered) == 1
     async with asyncio.timeout(PATIENCE):
-        while hubs._requests_of(asyncio.get_running_loop()).answered:
+        while drain._requests_of(asyncio.get_running_loop()).answered:
             await asyncio.sleep(0.02)
     pair.server.send(b"more")
     pair.server.close()
     assert await asyncio.to_thread(pair.read_out) == 3 * (LARGE + 1) + 4
     pair.close()
-
-
-async def test_only_daphne_needs_its_writes_held_back() -> None:
-    async def send(message: Any) -> None: ...
-
-    assert tcp.reactor() is None
-    assert tcp.held_back({"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)}, send) is send

@@ -14,15 +14,16 @@ from livepush import process
 from livepush.access import identity, rules
 from livepush.conf import get_settings
 from livepush.hub import FAREWELL, Connection, Hub, Reason
-from livepush.process.servers import tcp
+from livepush.process import servers
+from livepush.process.servers.client import Client
 from livepush.wire import Format, Frames, Position, Query, WireError, check_get, hello, parse_query, system_frames
 
 logger = logging.getLogger("livepush")
 
 T = TypeVar("T")
-Scope = tcp.Scope
+Scope = servers.Scope
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = tcp.Send
+Send = servers.Send
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
@@ -50,7 +51,7 @@ def refusing(endpoint: Endpoint) -> Endpoint:
     """Answer with the error's JSON where an HTTP endpoint refuses before its response began."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        with process.serving(scope):
+        with process.serving(scope, send):
             try:
                 length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
                 check_get(scope["method"], length, get_settings().MAX_EVENT_BYTES)
@@ -166,21 +167,21 @@ async def run_until_closed(
 
 async def finish(scope: Scope, receive: Receive, send: Send, reason: Reason, message: MutableMapping[str, Any]) -> None:
     """Send the last message of a stream; hang up on a client that does not read."""
-    if reason is Reason.SLOW and await hung_up(scope, receive):
+    if reason is Reason.SLOW and await hung_up(scope, receive, send):
         return
     try:
         async with asyncio.timeout(FAREWELL):
             await send(message)
     except TimeoutError:
-        await hung_up(scope, receive)
+        await hung_up(scope, receive, send)
     except Exception:  # noqa: S110 (the client has gone, as a rule)
         pass
 
 
-async def hung_up(scope: Scope, receive: Receive) -> bool:
+async def hung_up(scope: Scope, receive: Receive, send: Send) -> bool:
     """Reset a request's connection and wait until its server has seen that; return whether it could be done."""
     await asyncio.sleep(UNWIND)
-    if not tcp.hang_up(scope):
+    if not await Client(scope, send).hang_up():
         return False
     if scope["type"] == "http":  # a stream that breaks off while its client is there is an error to some servers
         with suppress(Exception):

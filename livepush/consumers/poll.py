@@ -42,7 +42,7 @@ async def poll(scope: Scope, receive: Receive, send: Send) -> None:
 async def reply(scope: Scope, send: Send, body: bytes) -> None:
     """Send the answer; see that it is taken where it is large."""
     if len(body) > LARGE:
-        process.expect_progress(scope)
+        process.expect_progress(scope, send)
     await answer(send, body)
 
 

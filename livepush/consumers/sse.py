@@ -19,7 +19,7 @@ from livepush.consumers.base import (
 )
 from livepush.hub import Connection, Reason
 from livepush.process.servers import uvicorn
-from livepush.process.servers.tcp import held_back
+from livepush.process.servers.daphne import with_backpressure
 from livepush.wire import Format, Frames, WireError, system_frames
 
 HEADERS = [
@@ -46,7 +46,7 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
         return
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     write_now = uvicorn.short_way(send)
-    send = held_back(scope, send)
+    send = await with_backpressure(scope, send)
 
     async def write(frames: Frames) -> None:
         for frame in frames:

@@ -24,7 +24,7 @@ from livepush.consumers.base import (
 from livepush.exceptions import InvalidEvent
 from livepush.hub import Connection, Hub, Reason
 from livepush.process.servers import uvicorn
-from livepush.process.servers.tcp import held_back
+from livepush.process.servers.daphne import with_backpressure
 from livepush.wire import (
     SUBPROTOCOL,
     Close,
@@ -50,8 +50,8 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve ``ws/?group=…&since=POSITION``; see ``livepush.wire`` for frames, commands and close codes."""
     if (await receive())["type"] != "websocket.connect":
         return
-    with process.serving(scope):
-        await visit(scope, receive, held_back(scope, send))
+    with process.serving(scope, send):
+        await visit(scope, receive, await with_backpressure(scope, send))
 
 
 async def visit(scope: Scope, receive: Receive, send: Send) -> None:

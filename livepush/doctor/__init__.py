@@ -1,5 +1,6 @@
 """What ``livepush_doctor`` looks at: the host's side, and a site as browsers see it.
 
-``report`` lists every problem with its remedy; ``host`` and ``site`` look; ``web`` speaks HTTP and WebSocket;
-``examination`` runs it all.
+``examination`` runs the checks of ``settings``, ``database``, ``layer``, ``retention``, ``clock``, ``site``, ``server``
+and ``streams``. ``problems`` lists every problem with its remedy, and ``web`` speaks HTTP and WebSocket. In the server,
+``endpoint`` answers with what ``facts`` gathers.
 """

@@ -6,17 +6,15 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from livepush.conf import get_settings
-from livepush.doctor import host, web
-from livepush.doctor.report import Check, Problem, Work, run, run_together
-from livepush.doctor.site import (
-    Site,
-    check_idle,
-    check_server,
-    check_site,
-    check_stream,
-    check_websocket,
-    quiet_span,
-)
+from livepush.doctor import clock, database, web
+from livepush.doctor.check import Check, Work, run, run_together
+from livepush.doctor.layer import check_layer
+from livepush.doctor.problems import Problem
+from livepush.doctor.retention import check_retention
+from livepush.doctor.server import check_server
+from livepush.doctor.settings import check_settings
+from livepush.doctor.site import Site, check_site
+from livepush.doctor.streams import check_idle, check_stream, check_websocket, quiet_span
 from livepush.wire import Position
 
 
@@ -25,19 +23,19 @@ def examine(root: web.Root | None, limit: float, idle: bool = False) -> Iterator
 
     With a ``root`` the site there is looked at too.
     """
-    settings = run("settings", host.check_settings, limit)
+    settings = run("settings", check_settings, limit)
     yield settings
     if settings.has_errors:
         yield from _unchecked(("database", "layer", "retention", "clock"), "the settings have errors")
         return
     using = get_settings().DATABASE
-    database = run("database", partial(host.check_database, using=using, patience=limit / 2), limit)
-    yield database
-    yield run("layer", partial(host.check_layer, limit=limit * 0.8), limit)
-    answers = not database.has(Problem.DATABASE_SILENT)
-    has_log = answers and not database.has(Problem.NOT_MIGRATED)
+    found = run("database", partial(database.check_database, using=using, patience=limit / 2), limit)
+    yield found
+    yield run("layer", partial(check_layer, limit=limit * 0.8), limit)
+    answers = not found.has(Problem.DATABASE_SILENT)
+    has_log = answers and not found.has(Problem.NOT_MIGRATED)
     if has_log:
-        yield run("retention", partial(host.check_retention, using=using), limit)
+        yield run("retention", partial(check_retention, using=using), limit)
     else:
         yield from _unchecked(("retention",), "see the findings of the database")
     site = None if root is None else Site(root, limit)
@@ -72,17 +70,17 @@ def _check_clocks(check: Check, using: str | None, site: Site | None) -> None:
     if site is not None and site.ahead is None:
         check.skip("The server's clock was not compared: see the findings of the site.")
     elif site is not None and site.ahead is not None:
-        host.compare_clocks(check, "the server", site.ahead)
+        clock.compare_clocks(check, "the server", site.ahead)
     if using is None:
         check.skip("The database's clock was not compared: see the findings of the database.")
     else:
-        host.compare_database_clock(check, using)
+        clock.compare_database_clock(check, using)
 
 
 def _head(using: str, limit: float) -> Position | None:
     """Return where the log stands, unless that takes too long."""
     found: list[Position] = []
-    run("head", lambda check: found.append(host.position(using)), limit)
+    run("head", lambda check: found.append(database.position(using)), limit)
     return found[0] if found else None
 
 

@@ -63,22 +63,23 @@ def plan(epoch: str, last: int, rows: Iterable[Row], seen: Set[tuple[str, str]])
 
     ``seen`` are the groups and keys that were settled before. Of the rows of one group with one key the first stays.
     """
-    known = set(seen)
-    repeats: list[int] = []
     sends: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
-        if row.key is not None:
-            if (row.group, row.key) in known:
-                repeats.append(row.id)
-                continue
-            known.add((row.group, row.key))
         sends.setdefault(("row", row.id) if row.send is None else ("send", row.send), []).append(row)
-    events, positions = [], []
-    for number, members in enumerate(sends.values(), last + 1):
-        first = members[0]
-        groups = tuple(row.group for row in members)
-        events.append(Event(number, groups, first.type, first.data, timestamp(first.created)))
-        positions += [(row.id, number) for row in members]
+    known = set(seen)
+    events: list[Event] = []
+    positions: list[tuple[int, int]] = []
+    repeats: list[int] = []
+    for members in sends.values():  # one send after the other: their rows' ids may be interleaved
+        fresh = [row for row in members if row.key is None or (row.group, row.key) not in known]
+        kept = {row.id for row in fresh}
+        repeats += [row.id for row in members if row.id not in kept]
+        known |= {(row.group, row.key) for row in fresh if row.key is not None}
+        if fresh:
+            number, first = last + len(events) + 1, fresh[0]
+            groups = tuple(row.group for row in fresh)
+            events.append(Event(number, groups, first.type, first.data, timestamp(first.created)))
+            positions += [(row.id, number) for row in fresh]
     return Plan(Batch(epoch, tuple(events)), positions, repeats)
 
 

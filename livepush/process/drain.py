@@ -6,14 +6,15 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from livepush.conf import get_settings
 from livepush.hub import FAREWELL, Hub
-from livepush.process.servers import tcp
+from livepush.process.servers import Scope, Send, daphne
+from livepush.process.servers.client import Client, client_of
 
 Hubs = Mapping[asyncio.AbstractEventLoop, Hub]
 
@@ -21,51 +22,56 @@ Hubs = Mapping[asyncio.AbstractEventLoop, Hub]
 class Requests(NamedTuple):
     """What a loop serves, each under a key of its own."""
 
-    open: dict[object, tcp.Scope]
-    answered: dict[object, tcp.Scope]
+    open: dict[object, Client]
+    answered: dict[object, Client]
     """Those that got a large answer a while ago, which their clients may not have taken yet."""
 
 
 _requests: WeakKeyDictionary[asyncio.AbstractEventLoop, Requests] = WeakKeyDictionary()
 _chained: set[int] = set()
-_ending: set[asyncio.Task[None]] = set()
+_tasks: set[asyncio.Task[None]] = set()
+"""What runs in the background, held so that it is not collected."""
 QUIET = 0.5
-"""How long (seconds) a drain waits for the next stream to end; whose does not by then does not read."""
+"""How long (seconds) a drain waits for the next stream to end; one that is still open by then belongs to a client that
+does not read."""
 
 
 @contextmanager
-def serving(scope: tcp.Scope) -> Iterator[None]:
+def serving(scope: Scope, send: Send) -> Iterator[None]:
     """Keep a request in mind while it is served, so that a drain sees it out."""
     key, requests = object(), _requests_of(asyncio.get_running_loop())
-    requests.open[key] = scope
+    requests.open[key] = client_of(scope, send)
     try:
         yield
     finally:
         del requests.open[key]
 
 
-def expect_progress(scope: tcp.Scope) -> None:
-    """Hang up on a client that takes nothing of a large answer for ``WRITE_TIMEOUT``: its server waits for ever.
+def expect_progress(scope: Scope, send: Send) -> None:
+    """Hang up on a client that takes nothing of a large answer for ``WRITE_TIMEOUT``: its server would wait for ever.
 
-    So does a server that wants to end, and then it is done after ``FAREWELL``.
+    A server that wants to end would wait too; then the client has until the end of the drain.
     """
-    loop, patience = asyncio.get_running_loop(), get_settings().WRITE_TIMEOUT
+    client, patience = client_of(scope, send), get_settings().WRITE_TIMEOUT
+    loop = asyncio.get_running_loop()
     answered = _requests_of(loop).answered
-    needed = {name: scope.get(name) for name in ("type", "http_version", "server", "client")}
-    key = str(needed)
+    key = client.connection()
 
-    def look(before: int) -> None:
-        now = tcp.progress(needed)
+    async def look(before: int) -> None:
+        now = await client.progress()
         if now is not None and now.taken != before:
-            loop.call_later(patience, look, now.taken)
+            look_later(now.taken)
             return
         del answered[key]
-        if now is not None and now.stuffed:
-            tcp.hang_up(needed)
+        if now is not None and now.buffer_full:
+            await client.hang_up()
+
+    def look_later(before: int) -> None:
+        loop.call_later(patience, lambda: _spawn(loop, look(before)))
 
     if key not in answered:
-        answered[key] = needed
-        loop.call_later(patience, look, -1)
+        answered[key] = client
+        look_later(-1)
 
 
 def _requests_of(loop: asyncio.AbstractEventLoop) -> Requests:
@@ -102,7 +108,7 @@ def _drain_then(before: Callable[..., Any], hubs: Hubs) -> Callable[[int, Any], 
             return before(number, frame)
         for loop in loops:
             loop.call_soon_threadsafe(_drain, loop, hubs)
-        return loops[0].call_soon_threadsafe(_spawn, loops[0], lambda: end(number))
+        return loops[0].call_soon_threadsafe(lambda: _spawn(loops[0], _see_out(lambda: end(number))))
 
     return handle
 
@@ -112,13 +118,15 @@ def _drain(loop: asyncio.AbstractEventLoop, hubs: Hubs) -> None:
     hub, requests = hubs.get(loop), _requests_of(loop)
     if hub is not None:
         hub.drain()
-    loop.call_later(FAREWELL + 0.5, _hang_up, requests.open | requests.answered, requests.open)  # as the last resort
+    served = requests.open | requests.answered
+    loop.call_later(FAREWELL + 0.5, lambda: _spawn(loop, _hang_up(served, requests.open)))  # as the last resort
 
 
-def _hang_up(served: dict[object, tcp.Scope], still: dict[object, tcp.Scope]) -> None:
-    for key, scope in served.items():
-        ended = key not in still and scope["type"] == "http"  # a WebSocket's end takes the client's answer too
-        tcp.hang_up(scope, unless_writable=ended)
+async def _hang_up(served: dict[object, Client], still_open: dict[object, Client]) -> None:
+    for key, client in served.items():
+        # A WebSocket's end takes the client's answer too.
+        ended = key not in still_open and client.scope["type"] == "http"
+        await client.hang_up(unless_writable=ended)
 
 
 async def _see_out(end: Callable[[], None]) -> None:
@@ -134,10 +142,10 @@ async def _see_out(end: Callable[[], None]) -> None:
 
 
 def _left() -> int:
-    return sum(len(requests.open) for requests in _requests.values()) + tcp.sending()
+    return sum(len(requests.open) for requests in _requests.values()) + daphne.unsent()
 
 
-def _spawn(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
-    task = loop.create_task(_see_out(end))
-    _ending.add(task)
-    task.add_done_callback(_ending.discard)
+def _spawn(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
+    task = loop.create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import livepush
 from livepush.doctor import examination, web
-from livepush.doctor.report import Check, run
-from livepush.doctor.site import Site, check_server, check_site
+from livepush.doctor.check import Check, run
+from livepush.doctor.server import check_server
+from livepush.doctor.site import Site, check_site
 from livepush.doctor.web import parse_root
 from tests.docs_blocks import PAGES, blocks
 from tests.servers import faults, processes

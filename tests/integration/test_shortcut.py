@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
+import urllib.request
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -56,6 +57,26 @@ async def test_under_other_servers_there_is_none_and_events_come_all_the_same(
 async def test_where_something_wraps_the_send_it_is_not_bypassed(database: Database, elsewhere: Publisher) -> None:
     with processes.server("uvicorn", database, application=WRAPPED) as server:
         assert await followed(server, database, elsewhere) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "module"),
+    [
+        ("uvicorn", (), "uvicorn"),
+        ("uvicorn", ("--http", "httptools"), "uvicorn"),
+        ("daphne", (), "daphne"),
+        ("hypercorn", (), "hypercorn"),
+        ("granian", (), ""),
+    ],
+)
+async def test_the_transport_beneath_a_request_is_found(
+    kind: str, options: tuple[str, ...], module: str, unusual, database: Database
+) -> None:
+    unusual(*options)
+    with processes.server(kind, database, application="tests.servers.transports:application") as server:
+        assert urllib.request.urlopen(server.url).read().decode() == module
+        async with websockets.connect(server.ws_url) as client:
+            assert await client.recv() == module
 
 
 async def followed(server: processes.Server, database: Database, elsewhere: Publisher) -> int:
@@ -121,11 +142,11 @@ def test_a_transport_whose_client_does_not_read_takes_nothing():
         ours, theirs = socket.socketpair()
         transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
         with contextlib.closing(theirs):
-            assert uvicorn.takes(transport)
+            assert uvicorn.can_write_now(transport)
             transport.write(b"x" * 10_000_000)
-            assert not uvicorn.takes(transport)
+            assert not uvicorn.can_write_now(transport)
             transport.abort()
-            assert not uvicorn.takes(transport)
+            assert not uvicorn.can_write_now(transport)
 
     asyncio.run(fill())
 
@@ -134,5 +155,5 @@ def test_what_is_no_server_of_uvicorns_has_no_short_way():
     class Other:
         async def send(self, message: object) -> None: ...
 
-    assert uvicorn.find(Other().send) is None
-    assert uvicorn.find(lambda message: None) is None
+    assert uvicorn.direct_transport(Other().send) is None
+    assert uvicorn.direct_transport(lambda message: None) is None

@@ -21,8 +21,7 @@ if __name__ == "__main__":
 from django.db import transaction
 
 import livepush
-from livepush import log
-from livepush.hints import channels
+from livepush import hints, log
 from livepush.log import settling, transactions
 from livepush.publish import sending
 
@@ -31,8 +30,8 @@ POINTS: dict[str, tuple[Any, str, bool]] = {
     "commit": (log, "settle", False),
     "positions": (settling, "_give_positions", False),
     "settle": (sending, "announce", False),
-    "announce here": (channels, "announce", False),
-    "announce": (channels, "announce", True),
+    "announce here": (hints, "announce", False),
+    "announce": (hints, "announce", True),
 }
 """What is done last, and the function before or after (``True``) which the process dies."""
 

@@ -16,12 +16,13 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 
+from tests.asgi import application as project  # isort: skip (it sets Django up, which livepush's modules need)
+
 from django.db.backends.signals import connection_created
 
 from livepush import hints, wire
 from livepush.hub.connection import Connection, State
 from livepush.hub.registry import hubs
-from tests.asgi import application as project
 
 sent: set[int] = set()
 received: set[int] = set()
@@ -42,8 +43,8 @@ def _parse_batch(message: dict[str, Any]) -> wire.Batch:
     return batch
 
 
-hints.batch_messages = _batch_messages
-hints.parse_batch = _parse_batch
+hints.sender.batch_messages = _batch_messages
+hints.listener.parse_batch = _parse_batch
 
 
 def counts() -> dict[str, list[int]]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from livepush.doctor.check import Check
 from livepush.doctor.examination import examine
-from livepush.doctor.report import Check
 from livepush.doctor.web import Root, parse_root
 
 STYLES = {"ok": "SUCCESS", "unknown": "WARNING", "warning": "WARNING", "error": "ERROR"}

@@ -1,4 +1,4 @@
-"""The layer: what is sent, what is dropped, and how a hub keeps hearing, on real Valkeys."""
+"""Hints: what is sent, what is dropped, and how a hub keeps hearing, on real Valkeys."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 from channels.layers import channel_layers, get_channel_layer
 from django.test import override_settings
 
-from livepush.hints import channels
-from livepush.wire import Batch, Event, parse_batch
+from livepush import notes
+from livepush.hints import announce, flush, layer, listen, listener, sender
+from livepush.wire import Batch, Event, batch_messages, parse_batch
 from tests.servers import faults
 
 BACKENDS = {
@@ -54,15 +55,15 @@ async def configured(kind, *hosts):
         try:
             yield
         finally:
-            channels.flush(10)
-            if channels._current is not None:
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(close(), channels._current.loop))
+            flush(10)
+            if sender._current is not None:
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(close(), sender._current.loop))
             await close()
 
 
 async def close():
     """Close the connections of this event loop."""
-    loops = channels.configured()._layers
+    loops = layer.configured()._layers
     loop = asyncio.get_running_loop()
     if loop in loops:
         await loops[loop].flush()
@@ -81,7 +82,7 @@ async def another_process():
     messages = []
     ear = channel_layers.make_backend("default")
     channel = await ear.new_channel("other")
-    await ear.group_add(channels.group(), channel)
+    await ear.group_add(layer.site_group(), channel)
 
     async def hear():
         while True:
@@ -91,14 +92,14 @@ async def another_process():
 
     task = asyncio.create_task(hear())
     try:
-        channels.announce(ephemeral('"ready"'))
+        announce(ephemeral('"ready"'))
         await eventually(lambda: messages)
         messages.clear()
         yield messages
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await channels._closer(ear)()
+        await layer.closer(ear)()
 
 
 class Hub:
@@ -113,7 +114,7 @@ class Hub:
 
     @contextlib.asynccontextmanager
     async def listening(self):
-        task = asyncio.create_task(channels.listen(self.receive, self.works.append))
+        task = asyncio.create_task(listen(self.receive, self.works.append))
         try:
             await eventually(lambda: self.works)
             assert self.works == [True]
@@ -130,9 +131,9 @@ class Hub:
 
 
 async def announce_elsewhere(batch):
-    for message in channels.batch_messages(batch, "another process"):
+    for message in batch_messages(batch, "another process"):
         with contextlib.suppress(Exception):  # the first after an outage
-            await get_channel_layer().group_send(channels.group(), message)
+            await get_channel_layer().group_send(layer.site_group(), message)
 
 
 @contextlib.contextmanager
@@ -149,23 +150,23 @@ def frozen(redis):
 
 async def test_another_process_hears_what_is_announced(kind):
     async with another_process() as messages:
-        channels.announce(durable(1, 2))
-        channels.announce(ephemeral('"x"'))
+        announce(durable(1, 2))
+        announce(ephemeral('"x"'))
         await eventually(lambda: len(messages) >= 2)
         assert messages == [[1, 2], ['"x"']]
 
 
 async def test_what_waited_too_long_is_dropped(kind, redis, monkeypatch):
-    monkeypatch.setattr(channels, "FRESH", 0.2)
+    monkeypatch.setattr(sender, "FRESH", 0.2)
     async with another_process() as messages:
         with frozen(redis):
-            channels.announce(durable(1))
-            await eventually(lambda: not channels._current.waiting)  # it is on its way
-            channels.announce(durable(2))
-            channels.announce(ephemeral('"stale"'))
+            announce(durable(1))
+            await eventually(lambda: not sender._current.waiting)  # it is on its way
+            announce(durable(2))
+            announce(ephemeral('"stale"'))
             await asyncio.sleep(0.3)
-        await asyncio.to_thread(channels.flush, 10)
-        channels.announce(durable(3))
+        await asyncio.to_thread(flush, 10)
+        announce(durable(3))
         await eventually(lambda: [3] in messages)
         assert messages == [[1], [3]]
 
@@ -173,30 +174,30 @@ async def test_what_waited_too_long_is_dropped(kind, redis, monkeypatch):
 async def test_what_waits_goes_out_together_where_it_continues(kind, redis):
     async with another_process() as messages:
         with frozen(redis):
-            channels.announce(durable(1))
-            await eventually(lambda: not channels._current.waiting)
+            announce(durable(1))
+            await eventually(lambda: not sender._current.waiting)
             for batch in (durable(2, 3), durable(4), durable(6), ephemeral('"x"'), ephemeral('"y"'), durable(7)):
-                channels.announce(batch)
+                announce(batch)
         await eventually(lambda: [7] in messages)
         assert messages == [[1], [2, 3, 4], [6], ['"x"', '"y"'], [7]]
 
 
 async def test_what_waits_is_bounded_in_bytes(kind, redis, monkeypatch):
-    monkeypatch.setattr(channels, "WAITING_BYTES", 100_000)
+    monkeypatch.setattr(sender, "MAX_WAITING_BYTES", 100_000)
     async with another_process() as messages:
         with frozen(redis):
-            channels.announce(durable(1))
-            await eventually(lambda: not channels._current.waiting)
+            announce(durable(1))
+            await eventually(lambda: not sender._current.waiting)
             for number in range(2, 50):
-                channels.announce(durable(number, size=10_000))
-            kept = [each.batch.events[0].number for each in channels._current.waiting]
+                announce(durable(number, size=10_000))
+            kept = [each.batch.events[0].number for each in sender._current.waiting]
             assert kept == list(range(50 - len(kept), 50))
             assert len(kept) == 9
-            assert channels._current.size == sum(each.size for each in channels._current.waiting) <= 100_000
-            channels.announce(durable(50, size=100_001))
-            assert not channels._current.waiting
-            assert channels._current.size == 0
-        channels.announce(durable(51))
+            assert sender._current.size == sum(each.size for each in sender._current.waiting) <= 100_000
+            announce(durable(50, size=100_001))
+            assert not sender._current.waiting
+            assert sender._current.size == 0
+        announce(durable(51))
         await eventually(lambda: [51] in messages)
         assert messages == [[1], [51]]
 
@@ -204,14 +205,14 @@ async def test_what_waits_is_bounded_in_bytes(kind, redis, monkeypatch):
 @pytest.mark.parametrize("kind", BACKENDS)
 async def test_a_send_that_timed_out_spoils_no_later_one(kind, redis, another_redis, monkeypatch):
     """On two shards, either of which stops for a while."""
-    monkeypatch.setattr(channels, "CALL_TIMEOUT", 0.3)
+    monkeypatch.setattr(layer, "CALL_TIMEOUT", 0.3)
     async with configured(kind, redis.url, another_redis.url), another_process() as messages:
         for number, shard in enumerate((redis, another_redis, redis, another_redis), 1):
             with frozen(shard):
-                channels.announce(durable(number * 10))
-                await asyncio.to_thread(channels.flush, 10)
+                announce(durable(number * 10))
+                await asyncio.to_thread(flush, 10)
             for attempt in range(1, 100):
-                channels.announce(durable(number * 100 + attempt))
+                announce(durable(number * 100 + attempt))
                 await asyncio.sleep(0.05)
                 if any(event // 100 == number for message in messages for event in message):
                     break
@@ -224,10 +225,10 @@ async def test_announcing_costs_nothing_while_redis_is_frozen(kind, redis):
             times = []
             for number in range(1000):
                 began = time.perf_counter()
-                channels.announce(durable(number))
+                announce(durable(number))
                 times.append(time.perf_counter() - began)
-            assert channels.flush(0.01) is False
-    assert max(times) < channels.CALL_TIMEOUT / 2
+            assert flush(0.01) is False
+    assert max(times) < layer.CALL_TIMEOUT / 2
 
 
 # Hearing
@@ -236,36 +237,36 @@ async def test_announcing_costs_nothing_while_redis_is_frozen(kind, redis):
 @pytest.mark.parametrize("kind", BACKENDS)
 async def test_a_hub_hears_other_processes_and_not_its_own(kind, redis):
     async with configured(kind, redis.url), Hub().listening() as hub:
-        channels.announce(durable(1))
+        announce(durable(1))
         await announce_elsewhere(durable(2))
         await eventually(lambda: hub.numbers)
         assert hub.numbers == [2]
 
 
 async def test_a_hub_whose_membership_was_forgotten_joins_again(redis, monkeypatch):
-    monkeypatch.setattr(channels, "BEAT", 0.2)
+    monkeypatch.setattr(listener, "BEAT", 0.2)
     async with configured("core", redis.url), Hub().listening() as hub:
-        await channels.configured().connection(0).flushall()
+        await layer.configured().connection(0).flushall()
         await asyncio.wait_for(hub.hears(1), 30)
         assert False not in hub.works
 
 
 async def test_a_hub_whose_connections_are_cut_hears_again_under_its_one_name(redis, monkeypatch):
-    monkeypatch.setattr(channels, "BEAT", 0.2)
+    monkeypatch.setattr(listener, "BEAT", 0.2)
     async with configured("core", redis.url):
-        connection = channels.configured().connection(0)
+        connection = layer.configured().connection(0)
         async with Hub().listening() as hub:
             for number in range(1, 4):
                 await connection.client_kill_filter(_type="normal", skipme=True)
                 await asyncio.wait_for(hub.hears(number), 30)
-            assert await connection.zcard(f"asgi:group:{channels.group()}") == 1
-        assert await connection.zcard(f"asgi:group:{channels.group()}") == 0
+            assert await connection.zcard(f"asgi:group:{layer.site_group()}") == 1
+        assert await connection.zcard(f"asgi:group:{layer.site_group()}") == 0
 
 
 @pytest.mark.parametrize("kind", BACKENDS)
 async def test_a_hub_whose_connections_went_dead_without_a_word_hears_again(kind, redis, monkeypatch):
-    monkeypatch.setattr(channels, "BEAT", 0.2)
-    monkeypatch.setattr(channels, "CALL_TIMEOUT", 0.5)
+    monkeypatch.setattr(listener, "BEAT", 0.2)
+    monkeypatch.setattr(layer, "CALL_TIMEOUT", 0.5)
     with faults.line(redis.port) as line:
         async with configured(kind, f"redis://127.0.0.1:{line.port}"), Hub().listening() as hub:
             await asyncio.to_thread(line.abandon)
@@ -281,8 +282,8 @@ async def test_a_hub_that_hears_nothing_of_itself_starts_anew_and_spares_the_pro
     await own.group_add("project", channel)
     async with Hub().listening() as hub:
         with monkeypatch.context() as patch:
-            patch.setattr(channels, "UNHEARD", 0)
-            patch.setattr(channels, "BEAT", 0.05)
+            patch.setattr(listener, "MAX_UNHEARD", 0)
+            patch.setattr(listener, "BEAT", 0.05)
             await eventually(lambda: hub.works.count(False) >= 2)
         await asyncio.wait_for(hub.hears(1), 30)
         await own.group_send("project", {"type": "still.there"})
@@ -301,9 +302,9 @@ async def test_an_idle_receive_that_times_out_is_no_failure(redis):
 
 
 async def test_a_hub_stops_although_redis_is_frozen(kind, redis, monkeypatch):
-    monkeypatch.setattr(channels, "LEAVE_TIMEOUT", 0.1)
-    monkeypatch.setattr(channels, "CALL_TIMEOUT", 60)
-    monkeypatch.setattr(channels, "BEAT", 0.05)
+    monkeypatch.setattr(listener, "LEAVE_TIMEOUT", 0.1)
+    monkeypatch.setattr(layer, "CALL_TIMEOUT", 60)
+    monkeypatch.setattr(listener, "BEAT", 0.05)
     with contextlib.ExitStack() as stack:
         async with Hub().listening():
             stack.enter_context(frozen(redis))
@@ -317,7 +318,7 @@ async def test_without_a_redis_a_hub_tries_again_and_again(redis, monkeypatch):
         line.refuse()
         hub = Hub()
         async with configured("pubsub", f"redis://127.0.0.1:{line.port}"):
-            task = asyncio.create_task(channels.listen(hub.receive, hub.works.append))
+            task = asyncio.create_task(listen(hub.receive, hub.works.append))
             await eventually(lambda: len(hub.works) >= 3)
             assert not any(hub.works)
             line.accept()
@@ -328,5 +329,49 @@ async def test_without_a_redis_a_hub_tries_again_and_again(redis, monkeypatch):
 
 @override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}})
 async def test_the_in_memory_layer_is_none():
-    assert channels.configured() is None
-    await channels.listen(lambda batch: None, lambda works: None)
+    assert layer.configured() is None
+    await listen(lambda batch: None, lambda works: None)
+
+
+# A layer that livepush does not know
+
+
+async def test_a_layer_that_can_not_be_closed_is_made_anew_after_a_failure_and_that_is_noted_once(monkeypatch, caplog):
+    monkeypatch.setattr(notes, "_noted", set())
+    monkeypatch.setattr(listener, "BEAT", 0.01)
+    monkeypatch.setattr(listener, "FIRST_PAUSE", 0.01)
+    caplog.set_level("INFO", "livepush")
+    made = []
+
+    class Mute:
+        """Takes everything and never brings anything."""
+
+        def __init__(self):
+            made.append(self)
+
+        async def new_channel(self, prefix):
+            return prefix
+
+        async def receive(self, channel):
+            await asyncio.Event().wait()
+
+        async def group_add(self, group, channel):
+            pass
+
+        async def group_send(self, group, message):
+            pass
+
+        async def flush(self):
+            raise AssertionError("it would empty Redis")
+
+    monkeypatch.setattr(layer, "configured", lambda: True)
+    monkeypatch.setattr(layer, "new_layer", Mute)
+    works = []
+    task = asyncio.create_task(listen(lambda batch: None, works.append))
+    await eventually(lambda: len(made) >= 3)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert not any(works)
+    noted = [record.message for record in caplog.records if "does not know how to close" in record.message]
+    assert len(noted) == 1
+    assert "Mute" in noted[0]

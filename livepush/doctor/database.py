@@ -1,0 +1,131 @@
+"""Looks at the database: whether it answers, how far away it is, and whether an event that is sent gets settled."""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+import time
+
+from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.loader import MigrationLoader
+from django.db.models import Count, Min
+
+from livepush import log, publish
+from livepush.doctor import clock
+from livepush.doctor.check import Check, describe_error
+from livepush.doctor.clock import row_of
+from livepush.doctor.problems import Problem
+from livepush.doctor.protocol import GROUP
+from livepush.doctor.units import duration, milliseconds
+from livepush.models import ChannelGroup, Event, LogFloor, LogHead
+from livepush.wire import Position
+
+ROUND_TRIPS = 20
+"""How many round trips the median is taken of."""
+FAR = 0.020
+"""A longer round trip to the database (seconds) is a warning."""
+LONG_WAIT = 60.0
+"""Committed events that have waited for longer (seconds) are settled by nobody."""
+
+
+def check_database(check: Check, using: str, patience: float) -> None:
+    """Reach the database, and see one event through to its position."""
+    connection = connections[using]
+    check.late = Problem.DATABASE_SILENT
+    try:
+        trip = _round_trip(connection)
+    except (DatabaseError, InterfaceError) as error:
+        check.find(Problem.DATABASE_SILENT, describe_error(error))
+        return
+    check.say(f"round trip {milliseconds(trip)} (median of {ROUND_TRIPS})", round_trip_ms=round(trip * 1000, 3))
+    if trip > FAR:
+        check.find(Problem.SLOW_DATABASE, f"a round trip of {milliseconds(trip)}")
+    _check_kind(check, connection)
+    check.late = None
+    absent = _not_migrated(connection)
+    if absent:
+        check.find(Problem.NOT_MIGRATED, absent)
+        return
+    _check_waiting(check, using)
+    check.late = Problem.NOT_SETTLED
+    _check_settle(check, using, patience)
+    check.late = None
+
+
+def _round_trip(connection: BaseDatabaseWrapper) -> float:
+    times = []
+    with connection.cursor() as cursor:
+        for _ in range(ROUND_TRIPS):
+            start = time.perf_counter()
+            cursor.execute("SELECT 1")
+            cursor.fetchone()
+            times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def _check_kind(check: Check, connection: BaseDatabaseWrapper) -> None:
+    """What is known of this kind of database and its version."""
+    version = ".".join(map(str, connection.get_database_version()))
+    name = "MariaDB" if getattr(connection, "mysql_is_mariadb", False) else connection.display_name
+    check.say(f"{name} {version}", database=name, version=version)
+    if connection.vendor == "sqlite":
+        _check_sqlite(check, connection)
+    elif not connection.features.has_select_for_update_skip_locked:
+        check.find(Problem.NO_SKIP_LOCKED, f"{name} {version}")
+
+
+def _check_sqlite(check: Check, connection: BaseDatabaseWrapper) -> None:
+    (journal,) = row_of(connection, "PRAGMA journal_mode") or ("",)
+    mode = str(connection.settings_dict["OPTIONS"].get("transaction_mode") or "DEFERRED").upper()
+    if (str(journal).lower(), mode) != ("wal", "IMMEDIATE"):
+        check.find(Problem.SQLITE_OPTIONS, f"journal_mode {str(journal).upper()} and transaction_mode {mode}")
+
+
+def _not_migrated(connection: BaseDatabaseWrapper) -> str:
+    """Return what of the tables is missing."""
+    loader = MigrationLoader(connection)
+    applied = loader.applied_migrations or {}
+    missing = sorted(name for app, name in loader.graph.nodes if app == "livepush" and (app, name) not in applied)
+    if missing:
+        return f"not applied: {', '.join(missing)}"
+    models = (Event, ChannelGroup, LogHead, LogFloor)
+    absent = {model._meta.db_table for model in models} - set(connection.introspection.table_names())
+    return f"no table {', '.join(sorted(absent))}" if absent else ""
+
+
+def _check_waiting(check: Check, using: str) -> None:
+    """The committed events that have no position yet."""
+    waiting = Event.objects.using(using).filter(position=None).aggregate(count=Count("id"), oldest=Min("created"))
+    count, oldest = waiting["count"], waiting["oldest"]
+    age = max(0.0, clock.now() - oldest.timestamp()) if oldest else 0.0
+    said = f"{count} events wait for their positions" + (f", the oldest for {duration(age)}" if count else "")
+    check.say(said, waiting=count, oldest_waiting_s=round(age, 3))
+    if age > LONG_WAIT:
+        check.find(Problem.WAITING, f"{count} events, the oldest for {duration(age)}")
+
+
+def _check_settle(check: Check, using: str, patience: float) -> None:
+    """Send an event in a transaction that is committed; see it settled. It stays in the log as long as any."""
+    key = f"{GROUP}:{secrets.token_hex(8)}"
+    start = time.perf_counter()
+    try:
+        with transaction.atomic(using=using):
+            publish.send(GROUP, "probe", key=key, using=using)
+        end = start + patience
+        while not Event.objects.using(using).filter(key=key, position__isnull=False).exists():
+            if time.perf_counter() > end:
+                check.find(Problem.NOT_SETTLED, f"an event sent to {GROUP} waits after {patience:g} s")
+                return
+            time.sleep(0.02)
+            publish.deliver(using)
+    except DatabaseError as error:
+        check.find(Problem.NOT_SETTLED, describe_error(error))
+        return
+    took = time.perf_counter() - start
+    check.say(f"writes and settles in {milliseconds(took)}", settle_ms=round(took * 1000, 3))
+
+
+def position(using: str) -> Position:
+    """Return where the log stands."""
+    return log.state(using).position

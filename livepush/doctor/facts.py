@@ -1,0 +1,150 @@
+"""What a server process is and holds, as ``livepush_doctor --url`` asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import django
+from django.conf import settings as django_settings
+
+import livepush
+from livepush import process
+from livepush.access import identity
+from livepush.conf import get_settings
+from livepush.consumers.base import Scope, Send
+from livepush.hub import Connection, Hub
+from livepush.wire import WireError
+
+HUB_WITHIN = 4.0
+"""How long (seconds) a hub may take to start before the answer goes without it."""
+SERVERS = ("uvicorn", "hypercorn", "granian", "daphne")
+"""The servers that the doctor knows."""
+
+
+async def facts(scope: Scope, send: Send) -> dict[str, Any]:
+    """Return what this process is and holds."""
+    server = server_of(send)
+    hub, trouble = await running_hub()
+    return {
+        "pid": os.getpid(),
+        "time": time.time(),
+        "server": server,
+        "command_line": masked(sys.argv),
+        "started_by_server": bool(server) and program() == server,
+        "environment": sorted(name for name in os.environ if server and name.startswith(f"{server.upper()}_")),
+        "worker_process": multiprocessing.parent_process() is not None,
+        "versions": versions(server),
+        "debug": django_settings.DEBUG,
+        "heartbeat": get_settings().HEARTBEAT,
+        "files": open_files(),
+        "hub": None if hub is None else describe(hub),
+        "trouble": trouble,
+        "request": arrival(scope),
+    }
+
+
+def server_of(send: Send) -> str:
+    """Return which server runs this process, ``""`` where it can't be told.
+
+    By what runs this task or takes its messages: a module that is loaded need not be the server's.
+    """
+    return next((name for name in packages(send) if name in SERVERS), "")
+
+
+def packages(send: Send) -> Iterator[str]:
+    """Yield the packages that may be the server's, the surest first."""
+    task = asyncio.current_task()
+    frame = getattr(task.get_coro() if task else None, "cr_frame", None)
+    if frame is not None:
+        yield frame.f_globals.get("__name__", "").partition(".")[0]
+    call: Any = send
+    while hasattr(call, "func"):  # a partial
+        call = call.func
+    yield (getattr(call, "__module__", None) or type(call).__module__).partition(".")[0]
+    yield program()
+
+
+def program() -> str:
+    """Return the name of the program that was started; of a package that was run, its name."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.stem == "__main__" else path.stem
+
+
+def versions(server: str) -> dict[str, str]:
+    """Return the versions of what matters."""
+    found = {"python": platform.python_version(), "django": django.__version__, "livepush": livepush.__version__}
+    with suppress(metadata.PackageNotFoundError):
+        found |= {server: metadata.version(server)} if server else {}
+    return found
+
+
+def masked(words: list[str]) -> list[str]:
+    """Return a command line without its secrets."""
+    found: list[str] = []
+    for word in words:
+        name, equals, _ = word.partition("=")
+        secret = "password" in name.lower() or "secret" in name.lower()
+        after = found and "=" not in found[-1] and found[-1].startswith("-") and "password" in found[-1].lower()
+        found.append(f"{name}=…" if secret and equals else "…" if after else word)
+    return found
+
+
+def open_files() -> dict[str, int | None]:
+    """Return how many files this process has open and may open, where the system can say."""
+    count = limit = None
+    with suppress(OSError):
+        count = len(os.listdir("/proc/self/fd"))
+    with suppress(ImportError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return {"open": count, "limit": limit}
+
+
+async def running_hub() -> tuple[Hub | None, str]:
+    """Return this process's hub, or why there is none."""
+    try:
+        async with asyncio.timeout(HUB_WITHIN):
+            return await process.get_hub(), ""
+    except TimeoutError:
+        return None, f"the database did not answer within {HUB_WITHIN:g} s"
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
+
+
+def describe(hub: Hub) -> dict[str, Any]:
+    """Return where a hub stands."""
+    subscribers = list(hub.subscribers)
+    connections = [each for each in subscribers if isinstance(each, Connection)]
+    return {
+        "position": str(hub.position),
+        "floor": hub.floor,
+        "subscribers": len(subscribers),
+        "states": Counter(each.state.value for each in connections),
+        "groups": len(hub.router.routes),
+        "layer": hub.layer,
+        "draining": hub.draining,
+    }
+
+
+def arrival(scope: Scope) -> dict[str, Any]:
+    """Return how this request came: its host and origin as Django sees them, and whether it is secure."""
+    request = identity.request_of(scope)
+    found: dict[str, Any] = {"host": None, "origin": "ok", "secure": request.is_secure()}
+    try:
+        found["host"] = identity.handshake(request).host
+        identity.check_origin(request)
+    except WireError as error:
+        found["origin"] = error.code
+    return found

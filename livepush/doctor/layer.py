@@ -1,0 +1,113 @@
+"""Sends through the Channels layer and hears it again, one by one and in a burst."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import statistics
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from livepush import hints
+from livepush.conf import get_settings
+from livepush.doctor.check import Check, describe_error
+from livepush.doctor.problems import Problem
+from livepush.doctor.units import milliseconds
+
+ROUND_TRIPS = 20
+"""How many round trips the median is taken of."""
+BURST = 500
+"""How many messages a burst has."""
+QUIET = 1.0
+"""A burst is over when nothing came for so long (seconds)."""
+
+
+def check_layer(check: Check, limit: float) -> None:
+    """Send through the layer and hear it again, one by one and in a burst."""
+    layer = hints.configured()
+    if layer is None:
+        seconds = get_settings().TAIL_INTERVAL
+        check.say(f"none that reaches other processes: their events arrive within {seconds:g} s", layer=None)
+        return
+    check.late = Problem.LAYER_SILENT
+    name = type(layer).__name__
+    check.say(name, layer=name)
+    try:
+        asyncio.run(_send_and_hear(check, layer, limit))
+    except Exception as error:
+        why = f"nothing came within {limit:g} s" if isinstance(error, TimeoutError) else describe_error(error)
+        check.find(Problem.LAYER_SILENT, why)
+    check.late = None
+
+
+async def _send_and_hear(check: Check, layer: Any, limit: float) -> None:
+    async with asyncio.timeout(limit):
+        trip = await _layer_round_trip(layer)
+        check.say(f"round trip {milliseconds(trip)}", round_trip_ms=round(trip * 1000, 3))
+        came, took = await _burst(layer)
+    check.say(f"of a burst of {BURST} {came} came back in {milliseconds(took)}", burst=BURST, burst_came=came)
+    if came < BURST:
+        check.find(Problem.LAYER_DROPS, f"{BURST - came} of {BURST} messages were lost")
+
+
+async def _layer_round_trip(layer: Any) -> float:
+    """Return the median of some round trips, each to two channels."""
+    group, channels = await _join(layer)
+    times = []
+    async with _listening(layer, channels) as heard:
+        for _ in range(ROUND_TRIPS):
+            start = time.perf_counter()
+            await layer.group_send(group, {"type": "livepush.doctor"})
+            for _ in channels:
+                await heard.get()
+            times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+async def _burst(layer: Any) -> tuple[int, float]:
+    """Send while nobody listens, as to a process that is busy; return how many came to every channel, and how soon."""
+    group, channels = await _join(layer)
+    start = last = time.perf_counter()
+    for number in range(BURST):
+        await layer.group_send(group, {"type": "livepush.doctor", "number": number, "text": "x" * 200})
+    heard = dict.fromkeys(channels, 0)
+    async with _listening(layer, channels) as queue:
+        with suppress(TimeoutError):
+            while min(heard.values()) < BURST:
+                async with asyncio.timeout(QUIET):
+                    heard[await queue.get()] += 1
+                last = time.perf_counter()
+    return min(heard.values()), last - start
+
+
+async def _join(layer: Any) -> tuple[str, list[str]]:
+    """Return a group of this run's own and two channels in it."""
+    group = f"livepush.doctor.{secrets.token_hex(8)}"
+    channels = [await layer.new_channel() for _ in range(2)]
+    for channel in channels:
+        await layer.group_add(group, channel)
+    return group, channels
+
+
+@asynccontextmanager
+async def _listening(layer: Any, channels: Sequence[str]) -> AsyncIterator[asyncio.Queue[str]]:
+    """Listen to channels; the queue gets a channel's name for each of its messages.
+
+    One task a channel and no timeout around its receive, which would end the channel's membership.
+    """
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def listen(channel: str) -> None:
+        while True:
+            await layer.receive(channel)
+            heard.put_nowait(channel)
+
+    tasks = [asyncio.create_task(listen(channel)) for channel in channels]
+    try:
+        yield heard
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,89 @@
+"""The Channels layer: which one it is, this site's group in it, and calls that take a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
+from django.conf import settings
+
+from livepush.conf import get_settings
+from livepush.notes import note_once
+
+CALL_TIMEOUT = 5.0
+"""How long (seconds) one call of the layer may take: a Redis that does not answer must not hold up what comes after."""
+
+_origin = secrets.token_hex(8)
+
+
+def configured() -> Any | None:
+    """Return the layer that other processes can hear, or ``None``; the in-memory one reaches nobody."""
+    layer = get_channel_layer(get_settings().CHANNEL_LAYER)
+    return None if layer is None or isinstance(layer, InMemoryChannelLayer) else layer
+
+
+def new_layer() -> Any:
+    """Return a layer like the configured one with connections of its own, which can be closed at no cost to others."""
+    return channel_layers.make_backend(get_settings().CHANNEL_LAYER)
+
+
+def site_group() -> str:
+    """Return the name of this site's group: another site on the same Redis must not hear what is said in it."""
+    database = settings.DATABASES[get_settings().DATABASE]["NAME"]
+    return f"livepush-{hashlib.sha256(f'{settings.SECRET_KEY} {database}'.encode()).hexdigest()[:16]}"
+
+
+def origin() -> str:
+    """Return this process's random name; its own announcements come back to it and are not news."""
+    return _origin
+
+
+async def call(pending: Awaitable[Any]) -> Any:
+    """Await a call of the layer for a bounded time.
+
+    Raises TimeoutError, and whatever the layer raises.
+    """
+    async with asyncio.timeout(CALL_TIMEOUT):
+        return await pending
+
+
+def closer(layer: Any) -> Callable[[], Awaitable[None]] | None:
+    """Return what closes a layer's connections and does no more, ``None`` where livepush knows nothing that does.
+
+    ``flush`` of the pub/sub layer is that; every other layer's ``flush`` empties Redis.
+    """
+    pubsub: Any = getattr(sys.modules.get("channels_redis.pubsub"), "RedisPubSubChannelLayer", ())
+    name = "flush" if isinstance(layer, pubsub) else "close_pools"
+    close: Callable[[], Awaitable[None]] | None = getattr(layer, name, None)
+    if close is None:
+        note_once(
+            "livepush does not know how to close the connections of %s: after a failure it leaves them to the garbage "
+            "collector.",
+            type(layer).__qualname__,
+        )
+    return close
+
+
+def is_timeout(error: Exception) -> bool:
+    """Return whether a call timed out; redis-py's own error is no TimeoutError."""
+    return isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
+
+
+def describe(error: Exception) -> str:
+    """Return an error as a log line has it."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _after_fork() -> None:
+    """Give a child a name of its own."""
+    global _origin
+    _origin = secrets.token_hex(8)
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,178 @@
+"""Announces through the Channels layer what was sent.
+
+Callers never wait for the layer: a daemon thread with an event loop of its own sends for the process. What could not be
+sent within ``FRESH`` is dropped, since by then every hub has read it from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import time
+from collections import deque
+from typing import NamedTuple
+
+from livepush.hints import layer
+from livepush.wire import Batch, batch_messages
+
+logger = logging.getLogger("livepush")
+
+FRESH = 2.0
+"""How long (seconds) a batch may wait to be sent: hubs have read the log by then, and an ephemeral event is stale."""
+MAX_WAITING_BYTES = 16 * 1_048_576
+"""The most bytes that wait to be sent."""
+EVENT_BYTES = 500
+"""About what an event holds in memory besides its data."""
+MAX_MESSAGE_BYTES = 262_144
+"""The most bytes of data in one message, unless a single send has more."""
+FLUSH_TIMEOUT = 2.0
+"""How long (seconds) ``flush`` waits by default."""
+WARN_EVERY = 60.0
+"""How often (seconds) a layer that fails is logged."""
+
+
+def announce(batch: Batch) -> None:
+    """Hand a batch to the sending thread; return at once and raise nothing."""
+    try:
+        if layer.configured() is not None:
+            _sender().put(batch)
+    except Exception:
+        logger.warning("Could not announce through the channel layer.", exc_info=True)
+
+
+def flush(timeout: float = FLUSH_TIMEOUT) -> bool:
+    """Wait until nothing that was announced waits to be sent; return whether that came within ``timeout`` seconds."""
+    return _current is None or _current.flush(timeout)
+
+
+class Waiting(NamedTuple):
+    """A batch that waits to be sent."""
+
+    batch: Batch
+    size: int
+    """About the bytes that it holds."""
+    until: float
+    """When it is no longer worth sending (``time.monotonic()``)."""
+
+
+class Sender:
+    """The daemon thread whose event loop sends for the process."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Waiting] = deque()
+        self.size = 0
+        """About the bytes that wait."""
+        self.loop = asyncio.new_event_loop()
+        self._wake = asyncio.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._lock = threading.RLock()  # a signal's handler may send too
+        self._warned_at = -WARN_EVERY
+        threading.Thread(target=self._run, name="livepush-layer", daemon=True).start()
+
+    def put(self, batch: Batch) -> None:
+        """Take a batch; drop the oldest ones where too much waits."""
+        now = time.monotonic()
+        size = sum(len(event.data) + EVENT_BYTES for event in batch.events)
+        with self._lock:
+            self.waiting.append(Waiting(batch, size, now + FRESH))
+            self.size += size
+            while self.waiting and (self.size > MAX_WAITING_BYTES or self.waiting[0].until < now):
+                self._pop()
+            self._idle.clear()
+        self.loop.call_soon_threadsafe(self._wake.set)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until nothing waits; return whether that came within ``timeout`` seconds."""
+        return self._idle.wait(timeout)
+
+    def _pop(self) -> Batch:
+        found = self.waiting.popleft()
+        self.size -= found.size
+        return found.batch
+
+    def _next(self) -> Batch | None:
+        """Return what goes out next, joined with what continues it; ``None`` where nothing fresh waits."""
+        now = time.monotonic()
+        with self._lock:
+            while self.waiting and self.waiting[0].until < now:
+                self._pop()
+            if not self.waiting:
+                self._idle.set()
+                return None
+            size = self.waiting[0].size
+            batch = self._pop()
+            while self.waiting and size + self.waiting[0].size <= MAX_MESSAGE_BYTES:
+                if not continues(batch, self.waiting[0].batch):
+                    break
+                size += self.waiting[0].size
+                batch = Batch(batch.epoch, batch.events + self._pop().events)
+            return batch
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_until_complete(self._send_all())
+
+    async def _send_all(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while (batch := self._next()) is not None:
+                try:
+                    await self._send(batch)
+                except Exception as error:
+                    self._warn(error)
+
+    async def _send(self, batch: Batch) -> None:
+        found = layer.configured()
+        if found is None:
+            return
+        for message in batch_messages(batch, layer.origin(), MAX_MESSAGE_BYTES):
+            try:
+                await layer.call(found.group_send(layer.site_group(), message))
+            except Exception as error:
+                if layer.is_timeout(error):
+                    raise
+                # A connection that was cut raises at its next use, and works again after that.
+                await layer.call(found.group_send(layer.site_group(), message))
+
+    def _warn(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now - self._warned_at > WARN_EVERY:
+            self._warned_at = now
+            logger.warning(
+                "The channel layer fails (%s); events arrive through the log meanwhile.", layer.describe(error)
+            )
+
+
+def continues(batch: Batch, following: Batch) -> bool:
+    """Return whether a batch follows another without a gap; ephemeral ones always do."""
+    last, first = batch.events[-1].number, following.events[0].number
+    if last is None or first is None:
+        return last is first
+    return batch.epoch == following.epoch and last + 1 == first
+
+
+_lock = threading.Lock()
+_current: Sender | None = None
+
+
+def _sender() -> Sender:
+    global _current
+    with _lock:
+        if _current is None:
+            _current = Sender()
+        return _current
+
+
+def _after_fork() -> None:
+    """Begin anew in a child: the thread and its loop stayed with the parent."""
+    global _current, _lock
+    _current, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(flush)

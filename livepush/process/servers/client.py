@@ -1,0 +1,93 @@
+"""The client of a request, whatever the server: end its connection, and see how far it has got.
+
+ASGI hides the connection. Under uvicorn, hypercorn and daphne livepush takes it from the server's ``send``. Elsewhere a
+thread finds it by its addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from livepush.notes import note_once
+from livepush.process.servers import Scope, Send, daphne, hypercorn, lookup, tcp, uvicorn
+
+T = TypeVar("T")
+
+KEPT = ("type", "http_version", "server", "client")
+"""What is needed of a scope to find its connection."""
+
+
+class Client(NamedTuple):
+    """The client of a request."""
+
+    scope: Scope
+    send: Send
+
+    async def hang_up(self, *, unless_writable: bool = False) -> bool:
+        """Reset the connection, so that the server forgets it and what is unsent; return whether that was done.
+
+        ``unless_writable`` leaves a connection alone that can be written to: the server can end it in order, or it may
+        carry another request. An HTTP/2 connection carries others, so it is treated like that in any case.
+        """
+        shared = str(self.scope.get("http_version")).startswith("2")
+        return bool(await self._on_socket(partial(tcp.hang_up, unless_writable=unless_writable or shared)))
+
+    async def progress(self) -> tcp.Progress | None:
+        """Return how far the client has got, ``None`` where it has gone or that can't be told."""
+        return await self._on_socket(tcp.progress)
+
+    def connection(self) -> Hashable:
+        """Return what is the same for all requests of one connection."""
+        found: Hashable = _transport(self.send) or str([self.scope.get(name) for name in KEPT])
+        return found
+
+    async def _on_socket(self, work: Callable[[socket.socket], T]) -> T | None:
+        """Do something to the connection's socket; return ``None`` where there is none, or it has ended."""
+        transport = _transport(self.send)
+        if transport is None:
+            return await asyncio.to_thread(self._on_socket_by_address, work)
+        try:
+            found = socket.socket(fileno=os.dup(_descriptor(transport)))
+        except OSError:  # the connection has ended
+            return None
+        with found:
+            return work(found)
+
+    def _on_socket_by_address(self, work: Callable[[socket.socket], T]) -> T | None:
+        found = lookup.find(self.scope)
+        if found is None:
+            return None
+        with found:
+            return work(found)
+
+
+def client_of(scope: Scope, send: Send) -> Client:
+    """Return the client of a request, without what else its scope holds."""
+    return Client({name: scope.get(name) for name in KEPT}, send)
+
+
+def _transport(send: Send) -> Any:
+    """Return the transport that a server's ``send`` writes to, ``None`` where that can't be seen."""
+    found = uvicorn.transport(send) or hypercorn.transport(send) or daphne.transport(send)
+    if found is None and not type(getattr(send, "__self__", None)).__module__.startswith("granian."):
+        note_once(
+            "livepush does not know the server's send (%s): it finds connections by their addresses, which costs time "
+            "where there are many.",
+            getattr(send, "__qualname__", type(send).__qualname__),
+        )
+    return found
+
+
+def _descriptor(transport: Any) -> int:
+    """Return the descriptor of a transport's socket, -1 where it is closed."""
+    if not hasattr(transport, "get_extra_info"):  # Twisted's
+        return int(transport.fileno())
+    if transport.is_closing() and not transport.get_write_buffer_size():  # its descriptor may be another's by now
+        return -1
+    found = transport.get_extra_info("socket")
+    return -1 if found is None else int(found.fileno())

@@ -65,8 +65,6 @@ export function createClient({
   let covered = [];
   /** From where the groups are wanted that followers asked for. @type {string | null} */
   let gathered = null;
-  /** The send of the last event of this tab's groups. @type {number | undefined} */
-  let lastSend;
   /** @type {StateName} */
   let state = "idle";
   /** The state as it was told last. @type {string | undefined} */
@@ -304,15 +302,20 @@ export function createClient({
     }
   };
 
-  /** @param {Envelope} event */
+  /**
+   * Tell the page of an event, with those of its groups alone that this tab wants: others may be a follower's.
+   *
+   * @param {Envelope} event
+   */
   const take = (event) => {
-    const { group, send } = event;
-    const news = cursor.isNews(event);
-    if (!isWanted(/** @type {string} */ (group))) return;
-    const again = send && send === lastSend;
-    lastSend = send;
-    delete event.send;
-    if (news && !again) announce(target, event);
+    const groups = event.groups ?? [event.group];
+    const mine = [...wanted].filter((group) => groups.includes(group));
+    const [first, second] = mine;
+    if (!cursor.isNews(event.id, mine) || !first) return;
+    event.group = first;
+    if (second) event.groups = mine;
+    else delete event.groups;
+    announce(target, event);
   };
 
   /** @param {Own} hello */

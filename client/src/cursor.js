@@ -9,7 +9,7 @@ export const createCursor = (position) => {
   /**
    * What some groups have had already, though the cursor went back behind it.
    *
-   * @type {Map<string | undefined, string>}
+   * @type {Map<string, string>}
    */
   const had = new Map();
 
@@ -32,12 +32,13 @@ export const createCursor = (position) => {
     proceed,
 
     /**
-     * Say whether an event is news, and move on to it. One without a position is always news.
+     * Say whether an event is news for some groups, and move on to it. One without a position is always news.
      *
-     * @param {import("./types.js").Envelope} event
+     * @param {string | undefined} id
+     * @param {string[]} groups
      */
-    isNews({ id, group }) {
-      return !id || (proceed(id) && !(compare(id, had.get(group) ?? "") <= 0));
+    isNews(id, groups) {
+      return !id || (proceed(id) && !groups.some((group) => compare(id, had.get(group) ?? "") <= 0));
     },
 
     /**

@@ -1,11 +1,11 @@
 /**
  * The shapes that the modules share.
  *
- * @typedef {{type: string, id?: string, group?: string, data?: any, time?: string, send?: number, position?: string,
- *   heartbeat?: number, groups?: string[], refused?: string[], reason?: string, retry?: number,
+ * @typedef {{type: string, id?: string, group?: string, data?: any, time?: string, groups?: string[],
+ *   position?: string, heartbeat?: number, refused?: string[], reason?: string, retry?: number,
  *   transport?: string | null}} Envelope
- * An event, or what livepush itself says (its type begins with `livepush.`). `send` is the same in each copy of what
- * was sent to several groups.
+ * An event, or what livepush itself says; its type then begins with `livepush.`. An event has `groups` where it comes
+ * through several of the groups that were asked for; `group` is the first of them.
  *
  * @typedef {Required<Envelope>} Own
  * What livepush itself says; each type has those of the fields that it needs.

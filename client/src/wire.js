@@ -5,11 +5,10 @@ export const SUBPROTOCOL = "livepush.v1";
  * Return the address of an endpoint.
  *
  * @param {import("./types.js").Request} request
- * @param {string} endpoint  for example `sse/`
- * @param {string} [query]  what it asks for besides groups and position
+ * @param {string} endpoint  with what it asks for besides groups and position, for example `poll/?wait=25`
  */
-export const address = ({ url, groups, since }, endpoint, query = "") => {
-  const address = new URL(`${url}${endpoint}?format=copies${query}`, location.href);
+export const address = ({ url, groups, since }, endpoint) => {
+  const address = new URL(url + endpoint, location.href);
   for (const group of groups) address.searchParams.append("group", group);
   if (since) address.searchParams.append("since", since);
   return address;

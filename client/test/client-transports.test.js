@@ -21,6 +21,7 @@ async function logServer({ streams = true } = {}) {
   };
   const hello = (url) => ({
     type: "livepush.hello",
+    protocol: 1,
     position: url.searchParams.get("since"),
     heartbeat: 15,
     groups: ["board"],

@@ -422,7 +422,7 @@ test("a group that comes in later is heard from its own position, the others not
   assert.equal(client.state, "open");
   last().hello();
   assert.equal(attempts[0].closed, true);
-  last().says(event("a-7", { group: "order:7" }), event("a-8"), event("a-9"));
+  last().says(event("a-7", { groups: ["order:7"] }), event("a-8"), event("a-9"));
   assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"]);
   client.add(["order:8"], "a-20");
   assert.equal(last().since, "a-9");
@@ -439,7 +439,7 @@ test("a group whose connection fails before it is open is still heard from its o
     clock.advance(1000);
     assert.deepEqual([last().groups, last().since], [["board", "order:7"], "a-6"], fails);
     last().hello();
-    last().says(event("a-7", { group: "order:7" }), event("a-8"), event("a-9"));
+    last().says(event("a-7", { groups: ["order:7"] }), event("a-8"), event("a-9"));
     assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"], fails);
   }
 });
@@ -455,7 +455,7 @@ test("a group that came in later is still read from its own position when the co
   passWait(clock, log);
   assert.deepEqual([last().groups, last().since], [["board", "order:7"], "a-6"]);
   last().hello();
-  last().says(event("a-7", { group: "order:7" }), event("a-8"), event("a-9"));
+  last().says(event("a-7", { groups: ["order:7"] }), event("a-8"), event("a-9"));
   assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"]);
 });
 

@@ -92,6 +92,7 @@ export function stage(names = ["first", "second", "third"]) {
     attempt.hello = (more = {}) =>
       attempt.says({
         type: "livepush.hello",
+        protocol: 1,
         position: request.since ?? "a-0",
         heartbeat: 15,
         groups: request.groups,
@@ -232,9 +233,11 @@ export function record(target) {
   return log;
 }
 
-/** An event as it comes over the wire. */
-export function event(id, { group = "board", type = "note", data = null } = {}) {
-  return { ...(id && { id }), group, type, data, time: "2026-01-31T12:00:00.000000Z" };
+/** An event as it comes over the wire: to a reader of `groups`, of which the first is named first. */
+export function event(id, { groups = ["board"], type = "note", data = null } = {}) {
+  const [group, ...others] = groups;
+  const named = others.length ? { group, groups } : { group };
+  return { ...(id && { id }), ...named, type, data, time: "2026-01-31T12:00:00.000000Z" };
 }
 
 /** Serve on a free port for the rest of the test file; return the address. */

@@ -40,7 +40,7 @@ test("the tags of a page add up to one client: all groups, the lowest position",
   const asked = open(page, t);
   page.fire("DOMContentLoaded");
   page.fire("load");
-  assert.deepEqual(asked, ["/live/sse/?format=copies&group=board&group=order%3A7&group=order%3A8&since=a-5"]);
+  assert.deepEqual(asked, ["/live/sse/?format=envelope&group=board&group=order%3A7&group=order%3A8&since=a-5"]);
 });
 
 test("the client connects once the page's other scripts have run", (t) => {
@@ -54,7 +54,7 @@ test("the client connects once the page's other scripts have run", (t) => {
 test("on a page that is complete it connects at once", (t) => {
   const page = new Page().tag(["board"]);
   page.document.readyState = "complete";
-  assert.deepEqual(open(page, t), ["/live/sse/?format=copies&group=board"]);
+  assert.deepEqual(open(page, t), ["/live/sse/?format=envelope&group=board"]);
 });
 
 test("a second run starts no second client", (t) => {
@@ -74,7 +74,7 @@ test("a tag that comes later adds its groups, from its position if that is lower
   const asked = open(page, t);
   page.tag(["order:7"], "a-5");
   openPage(page);
-  assert.equal(asked.at(-1), "/live/sse/?format=copies&group=board&group=order%3A7&since=a-5");
+  assert.equal(asked.at(-1), "/live/sse/?format=envelope&group=board&group=order%3A7&since=a-5");
 });
 
 test("a tag that comes after stop() does not start the client again", (t) => {

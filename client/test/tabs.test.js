@@ -63,26 +63,66 @@ test("the leader reads the groups of all tabs, and each tab gets its own", async
   tabs[0].last().hello();
   await told();
   assert.deepEqual(states(tabs), ["open", "open"]);
-  tabs[0].last().says(event("a-1"), event("a-2", { group: "order:7" }));
+  tabs[0].last().says(event("a-1"), event("a-2", { groups: ["order:7"] }));
   await told();
   assert.deepEqual([got(tabs[0]), got(tabs[1])], [["a-1"], ["a-1", "a-2"]]);
   assert.deepEqual([tabs[0].client.groups, tabs[1].client.groups], [["board"], ["board", "order:7"]]);
 });
 
-test("of a send to several groups each tab gets one copy, whichever of the groups it has", async () => {
-  const groups = [["board"], ["order:7"], ["board", "order:7"]];
-  const { tabs, clock } = await open(3, (number) => ({ groups: groups[number] }));
+test("a send to several groups comes to each tab once, with the groups that this tab wants, in its own order", async () => {
+  const groups = [["board"], ["order:7", "board"], ["order:7"], ["staff"], ["staff", "order:7", "board"]];
+  const { tabs, clock } = await open(5, (number) => ({ groups: groups[number] }));
   clock.advance(20);
+  assert.deepEqual(tabs[0].last().groups, ["board", "order:7", "staff"]);
   tabs[0].last().hello();
   await told();
-  const copies = [
-    { ...event("a-1", { group: "board" }), send: 77 },
-    { ...event("a-2", { group: "order:7" }), send: 77 },
+  const sends = [
+    { groups: ["board", "order:7"] },
+    { groups: ["board", "order:7", "staff"] },
+    { groups: ["order:7"] },
   ];
-  tabs[0].last().says(...copies);
-  tabs[0].last().says({ ...event("a-3", { group: "order:7" }), send: 78 });
+  const said = sends.map((how, index) => event(`a-${index + 1}`, how));
+  tabs[0].last().says(...said, event(undefined, sends[0]));
   await told();
-  assert.deepEqual(tabs.map(got), [["a-1"], ["a-2", "a-3"], ["a-1", "a-3"]]);
+  const seen = ({ log }) => log.filter(([name]) => name === "event").map(([, detail]) => detail);
+  const [one, two, three, ephemeral] = ["a-1", "a-2", "a-3", undefined].map(
+    (id) => (groups) => event(id, { groups }),
+  );
+  assert.deepEqual(tabs.map(seen), [
+    [one(["board"]), two(["board"]), ephemeral(["board"])],
+    [one(["order:7", "board"]), two(["order:7", "board"]), three(["order:7"]), ephemeral(["order:7", "board"])],
+    [one(["order:7"]), two(["order:7"]), three(["order:7"]), ephemeral(["order:7"])],
+    [two(["staff"])],
+    [
+      one(["order:7", "board"]),
+      two(["staff", "order:7", "board"]),
+      three(["order:7"]),
+      ephemeral(["order:7", "board"]),
+    ],
+  ]);
+  assert.deepEqual(
+    tabs.map(({ client }) => client.position),
+    ["a-3", "a-3", "a-3", "a-3", "a-3"],
+  );
+});
+
+test("a follower whose group comes in later hears what is older, and nothing that came through another group", async () => {
+  const { tabs, clock } = await open(2);
+  const both = { groups: ["board", "order:7"] };
+  tabs[0].last().says(event("a-2"));
+  await told();
+  tabs[1].client.add(["order:7"], "a-0");
+  await told();
+  clock.advance(20);
+  assert.deepEqual([tabs[0].last().groups, tabs[0].last().since], [both.groups, "a-0"]);
+  tabs[0].last().hello();
+  await told();
+  tabs[0].last().says(event("a-1", { groups: ["order:7"] }), event("a-2", both), event("a-3", both));
+  await told();
+  assert.deepEqual(tabs.map(got), [
+    ["a-2", "a-3"],
+    ["a-2", "a-1", "a-3"],
+  ]);
 });
 
 test("when the leader is stopped, crashes or is put aside, another goes on where that tab was", async () => {

@@ -9,6 +9,7 @@ import { collect, event, serve } from "./helpers.js";
 
 const HELLO = {
   type: "livepush.hello",
+  protocol: 1,
   id: "a-5",
   position: "a-5",
   heartbeat: 15,
@@ -56,7 +57,7 @@ test("SSE: hello, events and heartbeats come through, and the end of the stream 
     response.end();
   });
   const { said, beats, ending } = await collect(sse, { base, since: "a-5", groups: ["board", "order:7"] });
-  assert.deepEqual(asked, ["/livepush/sse/?format=copies&group=board&group=order%3A7&since=a-5"]);
+  assert.deepEqual(asked, ["/livepush/sse/?format=envelope&group=board&group=order%3A7&since=a-5"]);
   assert.deepEqual(said, [HELLO, event("a-6")]);
   assert.equal(beats, 4);
   assert.deepEqual(ending, { kind: "lost", reason: "ended", retry: 0 });
@@ -139,7 +140,7 @@ test("WebSocket: single envelopes and arrays come through, over livepush.v1", as
     socket.send(JSON.stringify([event("a-7"), event("a-8", { data: [1] })]));
   });
   const { said } = await collect(websocket, { base, since: "a-5" }, (all) => all.length === 4);
-  assert.deepEqual(asked, ["/livepush/ws/?format=copies&group=board&since=a-5", "livepush.v1"]);
+  assert.deepEqual(asked, ["/livepush/ws/?group=board&since=a-5", "livepush.v1"]);
   assert.deepEqual(said, [HELLO, event("a-6"), event("a-7"), event("a-8", { data: [1] })]);
 });
 
@@ -182,9 +183,9 @@ test("poll: the first answer is the hello, and each goes on where the last ended
     { type: "livepush.position", position: "a-8" },
   ]);
   assert.deepEqual(asked, [
-    "/livepush/poll/?format=copies&wait=0&group=board&group=order%3A7&since=a-5",
-    "/livepush/poll/?format=copies&wait=0&group=board&group=order%3A7&since=a-8",
-    "/livepush/poll/?format=copies&wait=0&group=board&group=order%3A7&since=a-8",
+    "/livepush/poll/?wait=0&group=board&group=order%3A7&since=a-5",
+    "/livepush/poll/?wait=0&group=board&group=order%3A7&since=a-8",
+    "/livepush/poll/?wait=0&group=board&group=order%3A7&since=a-8",
   ]);
   assert.equal(ending.kind, "denied");
 });
@@ -196,10 +197,7 @@ test("poll: without a position the first answer gives it", async () => {
     { type: "livepush.hello", position: "a-5", groups: ["board"], refused: [] },
     { type: "livepush.position", position: "a-5" },
   ]);
-  assert.deepEqual(asked, [
-    "/livepush/poll/?format=copies&wait=0&group=board",
-    "/livepush/poll/?format=copies&wait=0&group=board&since=a-5",
-  ]);
+  assert.deepEqual(asked, ["/livepush/poll/?wait=0&group=board", "/livepush/poll/?wait=0&group=board&since=a-5"]);
 });
 
 test("poll: a reset and a right that ended are said as a stream says them", async () => {
@@ -230,9 +228,9 @@ test("long poll: the first wait is short, so that it soon counts as open", async
   const { base, asked } = await pollServer(answer([event("a-6")], "a-6"), answer([event("a-7")], "a-7"));
   await collect(longpoll, { base, since: "a-5" });
   assert.deepEqual(asked, [
-    "/livepush/poll/?format=copies&wait=1&group=board&since=a-5",
-    "/livepush/poll/?format=copies&wait=25&group=board&since=a-6",
-    "/livepush/poll/?format=copies&wait=25&group=board&since=a-7",
+    "/livepush/poll/?wait=1&group=board&since=a-5",
+    "/livepush/poll/?wait=25&group=board&since=a-6",
+    "/livepush/poll/?wait=25&group=board&since=a-7",
   ]);
 });
 

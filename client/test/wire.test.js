@@ -29,12 +29,12 @@ test("an address carries groups, position and the transport's own fields, percen
   const request = { url: "/live/", groups: ["order:7", "a/b@c+d~e="], since: "a1b2-17" };
   fake(location, { href: "https://shop.example/page?x=1#y" });
   assert.equal(
-    address(request, "sse/").href,
-    "https://shop.example/live/sse/?format=copies&group=order%3A7&group=a%2Fb%40c%2Bd%7Ee%3D&since=a1b2-17",
+    address(request, "sse/?format=envelope").href,
+    "https://shop.example/live/sse/?format=envelope&group=order%3A7&group=a%2Fb%40c%2Bd%7Ee%3D&since=a1b2-17",
   );
 });
 
 test("an address without a position asks for events from now on", () => {
   const request = { url: "http://shop.example/livepush/", groups: ["board"], since: null };
-  assert.equal(address(request, "ws/").href, "http://shop.example/livepush/ws/?format=copies&group=board");
+  assert.equal(address(request, "ws/").href, "http://shop.example/livepush/ws/?group=board");
 });

@@ -36,7 +36,7 @@ def serve(page: Page, elements: set[str], type: str) -> None:
     html = "<!doctype html>" + "".join(f'<p id="{name}"></p>' for name in elements) + tag
 
     def stream(route: Route) -> None:
-        format = wire.Format.SSE_COPIES if "format=copies" in route.request.url else wire.Format.SSE
+        format = wire.Format.SSE_ENVELOPE if "format=envelope" in route.request.url else wire.Format.SSE
         hello = wire.hello(POSITION, format, heartbeat=15, retry=60_000, groups=("order:7",), refused=())
         frames = [*hello, wire.encode(event, POSITION.epoch, format).encode()]
         route.fulfill(body=b"".join(map(bytes, frames)), content_type="text/event-stream")

@@ -28,7 +28,7 @@ const polling = (wait) => {
         const asked = Date.now();
         const held = before ? wait : wait && 1; // the first says soon whether polling gets through
         const timer = setTimeout(() => controller.abort(), held * 1000 + ANSWER_WITHIN);
-        const response = await get(address({ ...request, since }, "poll/", `&wait=${held}`));
+        const response = await get(address({ ...request, since }, `poll/?wait=${held}`));
         /** @type {import("../types.js").Answer} */
         const { events, position, reset, refused } = await response.json();
         clearTimeout(timer);

@@ -15,7 +15,7 @@ export const sse = (request, receive, end, heard) => {
   const parse = sseParser((data) => receive(parseFrame(data)));
 
   return over(end, async (get) => {
-    const response = await get(address(request, "sse/"));
+    const response = await get(address(request, "sse/?format=envelope"));
     if (!response.headers.get("content-type")?.startsWith("text/event-stream")) throw blocked("no event stream");
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     for (;;) {

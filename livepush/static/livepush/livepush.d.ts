@@ -2,7 +2,10 @@
 export interface LivepushEvent<Data = any> {
   /** Its position; an ephemeral event has none. */
   id?: string;
+  /** The group through which it came; the first of them where there are several. */
   group: string;
+  /** All of the groups that were asked for and that it was sent to; only where there are two or more. */
+  groups?: string[];
   type: string;
   data: Data;
   /** When it was sent, RFC 3339 in UTC. */

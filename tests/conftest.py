@@ -12,6 +12,7 @@ from django.db.models.signals import post_migrate
 
 from livepush import log, wire
 from livepush.publish import sending
+from tests.patience import PATIENCE
 
 ALIASES = list(settings.DATABASES)
 
@@ -89,7 +90,7 @@ class Thread(threading.Thread):
         finally:
             connections.close_all()
 
-    def join(self, timeout=30):
+    def join(self, timeout=PATIENCE):
         super().join(timeout)
         assert not self.is_alive(), "the thread is stuck"
         if self.error is not None:

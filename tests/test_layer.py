@@ -12,6 +12,7 @@ from django.test import override_settings
 
 from livepush.hints import channels
 from livepush.wire import Batch, Event, parse_batch
+from tests.patience import PATIENCE, eventually
 from tests.servers import faults
 
 BACKENDS = {
@@ -26,12 +27,6 @@ def durable(*numbers, size=1):
 
 def ephemeral(data):
     return Batch("", (Event(None, "a", "t", data, "now"),))
-
-
-async def eventually(condition, seconds=30):
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +241,7 @@ async def test_a_hub_whose_membership_was_forgotten_joins_again(redis, monkeypat
     monkeypatch.setattr(channels, "BEAT", 0.2)
     async with configured("core", redis.url), Hub().listening() as hub:
         await channels.configured().connection(0).flushall()
-        await asyncio.wait_for(hub.hears(1), 30)
+        await asyncio.wait_for(hub.hears(1), PATIENCE)
         assert False not in hub.works
 
 
@@ -257,7 +252,7 @@ async def test_a_hub_whose_connections_are_cut_hears_again_under_its_one_name(re
         async with Hub().listening() as hub:
             for number in range(1, 4):
                 await connection.client_kill_filter(_type="normal", skipme=True)
-                await asyncio.wait_for(hub.hears(number), 30)
+                await asyncio.wait_for(hub.hears(number), PATIENCE)
             assert await connection.zcard(f"asgi:group:{channels.group()}") == 1
         assert await connection.zcard(f"asgi:group:{channels.group()}") == 0
 
@@ -270,7 +265,7 @@ async def test_a_hub_whose_connections_went_dead_without_a_word_hears_again(kind
         async with configured(kind, f"redis://127.0.0.1:{line.port}"), Hub().listening() as hub:
             await asyncio.to_thread(line.abandon)
             await eventually(lambda: False in hub.works)
-            await asyncio.wait_for(hub.hears(1), 30)
+            await asyncio.wait_for(hub.hears(1), PATIENCE)
             assert hub.works[-1]
 
 
@@ -284,7 +279,7 @@ async def test_a_hub_that_hears_nothing_of_itself_starts_anew_and_spares_the_pro
             patch.setattr(channels, "UNHEARD", 0)
             patch.setattr(channels, "BEAT", 0.05)
             await eventually(lambda: hub.works.count(False) >= 2)
-        await asyncio.wait_for(hub.hears(1), 30)
+        await asyncio.wait_for(hub.hears(1), PATIENCE)
         await own.group_send("project", {"type": "still.there"})
         assert (await own.receive(channel))["type"] == "still.there"
     await own.group_discard("project", channel)
@@ -296,7 +291,7 @@ async def test_an_idle_receive_that_times_out_is_no_failure(redis):
         Hub().listening() as hub,
     ):
         await asyncio.sleep(1)
-        await asyncio.wait_for(hub.hears(1), 30)
+        await asyncio.wait_for(hub.hears(1), PATIENCE)
         assert hub.works == [True]
 
 
@@ -321,7 +316,7 @@ async def test_without_a_redis_a_hub_tries_again_and_again(redis, monkeypatch):
             await eventually(lambda: len(hub.works) >= 3)
             assert not any(hub.works)
             line.accept()
-            await asyncio.wait_for(hub.hears(1), 30)
+            await asyncio.wait_for(hub.hears(1), PATIENCE)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

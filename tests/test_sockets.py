@@ -13,8 +13,7 @@ import pytest
 from livepush.consumers.poll import LARGE, reply
 from livepush.process import hubs
 from livepush.process.servers import tcp
-
-PATIENCE = 20
+from tests.patience import PATIENCE
 
 
 class Pair:

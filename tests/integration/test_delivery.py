@@ -169,7 +169,6 @@ async def stall(servers: Sequence[processes.Server]) -> None:
             await asyncio.sleep(STALL)
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize("layer", ["pubsub", "core", "none"])
 async def test_every_client_gets_exactly_its_groups_events_in_order(layer: str, database: Database) -> None:
     """20 clients break off and hop between two servers that stall now and then, while four processes write."""

@@ -541,6 +541,7 @@ def test_a_receiver_of_marks_that_fails_breaks_no_mark(using, ann, reader):
     assert len(told) == 1
 
 
+@pytest.mark.django_db(transaction=True, databases=ALIASES)
 def test_databases_know_nothing_of_each_other(using, ann, reader):
     for other in set(ALIASES) - {using}:
         with override_settings(LIVEPUSH={"DATABASE": other}):

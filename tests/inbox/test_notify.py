@@ -12,7 +12,11 @@ from livepush import log
 from livepush.exceptions import InvalidGroup, InvalidNotification
 from livepush.inbox.reading import Inbox
 from livepush.models import ChannelGroup, Event, Notification
+from tests.conftest import ALIASES
+from tests.inbox.conftest import inbox_on
 from tests.shop.models import Order
+
+using = inbox_on(ALIASES[0])
 
 
 def test_a_user_gets_an_entry_with_what_was_said(using, ann, reader):

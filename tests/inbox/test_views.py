@@ -15,9 +15,11 @@ from livepush.inbox import kinds
 from livepush.inbox.notifying import TYPE
 from livepush.models import Event, InboxState, Membership, NotificationState
 from livepush.wire import timestamp
-from tests.conftest import append
+from tests.conftest import ALIASES, append
+from tests.inbox.conftest import inbox_on
 from tests.shop.models import Order
 
+using = inbox_on(ALIASES[0])
 INBOX = "/livepush/inbox/"
 ENTRIES, COUNTS = f"{INBOX}entries/", f"{INBOX}counts/"
 

@@ -13,8 +13,9 @@ import psycopg
 import pytest
 
 from tests.integration.audit import TRANSPORTS, Audit, Follower, audit, committed, running
-from tests.integration.clients import eventually, http
+from tests.integration.clients import http
 from tests.integration.conftest import Figures, Scale
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.fresh import Database, Databases
 from tests.servers.senders import senders

@@ -16,8 +16,8 @@ import pytest
 from livepush.hub.connection import FAREWELL
 from tests.integration import clients
 from tests.integration.audit import Follower, audit, committed
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Publisher, Server

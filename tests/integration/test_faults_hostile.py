@@ -22,8 +22,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.integration.audit import TRANSPORTS, Follower, audit, committed
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.fresh import ROOT, Database
 from tests.servers.processes import Publisher, Server

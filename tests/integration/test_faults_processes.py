@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from tests.integration.audit import TRANSPORTS, Audit, Follower, Row, audit, running
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
+from tests.patience import eventually
 from tests.servers import processes
 from tests.servers.dying import POINTS
 from tests.servers.fresh import ROOT, Database, Databases

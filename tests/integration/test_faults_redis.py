@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.integration.audit import TRANSPORTS, Audit, Follower, audit, committed
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
 from tests.integration.test_delivery import hubs_listen
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.faults import Line, Redis
 from tests.servers.fresh import ROOT, Database, Databases

@@ -22,9 +22,9 @@ from websockets.asyncio.client import ClientConnection
 
 from tests.integration import clients
 from tests.integration.audit import TRANSPORTS, Audit, Follower, Row, audit, committed, offered
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
 from tests.integration.test_delivery import die_after_commit, hubs_listen, page_position
+from tests.patience import eventually
 from tests.servers import processes
 from tests.servers.fresh import ROOT, Database, Databases
 from tests.servers.processes import Publisher, Server

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.audit import Follower, audit, committed, running
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.fresh import Database
 from tests.servers.processes import Publisher

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from tests.integration.audit import TRANSPORTS, Follower, Row, audit
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.faults import Line, PostgreSQL, Redis
 from tests.servers.fresh import ROOT, Database, Databases

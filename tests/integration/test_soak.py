@@ -247,6 +247,7 @@ async def holdings(soak: Soak) -> dict[str, int]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(SECONDS * 3 + 300)
 async def test_whatever_fails_every_client_gets_exactly_its_groups_events(
     own_postgresql: tuple[PostgreSQL, Databases], figures: Figures

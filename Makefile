@@ -27,12 +27,21 @@ $(DEMO)/.installed: pyproject.toml
 
 # The tests: real databases, a real Valkey, real servers and a real Chromium.
 
+WORKERS ?= 4
+CHOSEN ?= -m "not long"
+PYTEST = $(RUN) -m pytest -q --dist worksteal
+
 .PHONY: test
-test: lint types js python matrix ## pass everything: lint, types, JavaScript, Python and browser, and the matrix
+test: $(VENV)/.installed node_modules/.installed system ## pass what every change must pass: all but the long tests
+	@$(MAKE) --no-print-directory --jobs --output-sync lint types js matrix python
+
+.PHONY: test-all
+test-all: ## pass everything: the long tests too (storms, Firefox, the soak), and four times the random examples
+	@LIVEPUSH_TEST_EXAMPLES=4 $(MAKE) --no-print-directory test CHOSEN=
 
 .PHONY: test-fast
 test-fast: $(VENV)/.installed ## the unit tests on PostgreSQL and SQLite, in under a minute
-	@LIVEPUSH_TEST_ON=postgresql,sqlite $(RUN) -m pytest -q tests --ignore tests/integration --ignore tests/browser
+	@LIVEPUSH_TEST_ON=postgresql,sqlite $(PYTEST) -n 2 $(CHOSEN) tests --ignore tests/integration --ignore tests/browser
 
 .PHONY: lint
 lint: $(VENV)/.installed ## check style and format
@@ -49,19 +58,12 @@ js: node_modules/.installed ## check, test and rebuild the client
 	@npm test --silent
 	@npm run --silent verify
 
-LONG := tests/test_log.py tests/test_publishing.py tests/test_stateful.py \
-	tests/integration/test_faults_processes.py tests/integration/test_faults_slow.py \
-	tests/integration/test_faults_seams.py tests/integration/test_delivery.py tests/browser/test_inbox.py \
-	tests/integration/test_faults_storm.py tests/integration/test_faults_redis.py tests/browser/test_demo.py \
-	tests/browser/test_quickstart.py tests/browser/test_demo_inbox.py tests/integration/test_faults_hostile.py
-
 .PHONY: python
-python: $(VENV)/.installed node_modules/.installed system ## run every Python and browser test
-	@$(RUN) -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder --durations=25 \
-		$(LONG) tests # the long ones first
+python: $(VENV)/.installed node_modules/.installed system ## run the Python and browser tests; WORKERS=4, CHOSEN= for the long ones too
+	+@$(PYTEST) -n $(WORKERS) $(CHOSEN) --durations=25 tests
 
 .PHONY: matrix
-matrix: $(VENV)/.installed system ## run the log, hub and consumers on the other Pythons and Djangos
+matrix: $(VENV)/.installed system ## run what hangs on them on the other Pythons and Djangos
 	@$(RUN) scripts/matrix.py
 
 .PHONY: bench
@@ -107,7 +109,7 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) scripts/require_python.py
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --python $(RUN) --editable ".[all]" --group test --group lint
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(RUN) --editable ".[all]" --group test --group lint
 	@touch $@
 
 node_modules/.installed: package.json

@@ -7,11 +7,12 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.management import create_permissions
 from django.contrib.contenttypes.management import create_contenttypes
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models.signals import post_migrate
 
 from livepush import log, wire
 from livepush.publish import pipeline
+from tests.patience import PATIENCE
 
 ALIASES = list(settings.DATABASES)
 
@@ -33,9 +34,12 @@ def concurrent(request, transactional_db):
 
 
 def pytest_collection_modifyitems(items):
+    """Give a test with ``using`` or ``concurrent`` that database and the default one; they alone are emptied."""
     for item in items:
-        if {"using", "concurrent"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.django_db(transaction=True, databases=ALIASES))
+        given = {"using", "concurrent"} & set(getattr(item, "fixturenames", ()))
+        if given and item.get_closest_marker("django_db") is None:
+            aliases = {DEFAULT_DB_ALIAS, *(item.callspec.params[name] for name in given)}
+            item.add_marker(pytest.mark.django_db(transaction=True, databases=sorted(aliases)))
 
 
 KEPT = ("auth_permission", "django_content_type")
@@ -90,7 +94,7 @@ class Thread(threading.Thread):
         finally:
             connections.close_all()
 
-    def join(self, timeout=30):
+    def join(self, timeout=PATIENCE):
         super().join(timeout)
         assert not self.is_alive(), "the thread is stuck"
         if self.error is not None:

@@ -13,6 +13,7 @@ from django.test import override_settings
 from livepush import notes
 from livepush.hints import announce, flush, layer, listen, listener, sender
 from livepush.wire import Batch, Event, batch_messages, parse_batch
+from tests.patience import PATIENCE, eventually
 from tests.servers import faults
 
 BACKENDS = {
@@ -27,12 +28,6 @@ def durable(*numbers, size=1):
 
 def ephemeral(data):
     return Batch("", (Event(None, "a", "t", data, "now"),))
-
-
-async def eventually(condition, seconds=30):
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +242,7 @@ async def test_a_hub_whose_membership_was_forgotten_joins_again(redis, monkeypat
     monkeypatch.setattr(listener, "BEAT", 0.2)
     async with configured("core", redis.url), Hub().listening() as hub:
         await layer.configured().connection(0).flushall()
-        await asyncio.wait_for(hub.hears(1), 30)
+        await asyncio.wait_for(hub.hears(1), PATIENCE)
         assert False not in hub.works
 
 
@@ -258,7 +253,7 @@ async def test_a_hub_whose_connections_are_cut_hears_again_under_its_one_name(re
         async with Hub().listening() as hub:
             for number in range(1, 4):
                 await connection.client_kill_filter(_type="normal", skipme=True)
-                await asyncio.wait_for(hub.hears(number), 30)
+                await asyncio.wait_for(hub.hears(number), PATIENCE)
             assert await connection.zcard(f"asgi:group:{layer.site_group()}") == 1
         assert await connection.zcard(f"asgi:group:{layer.site_group()}") == 0
 
@@ -271,7 +266,7 @@ async def test_a_hub_whose_connections_went_dead_without_a_word_hears_again(kind
         async with configured(kind, f"redis://127.0.0.1:{line.port}"), Hub().listening() as hub:
             await asyncio.to_thread(line.abandon)
             await eventually(lambda: False in hub.works)
-            await asyncio.wait_for(hub.hears(1), 30)
+            await asyncio.wait_for(hub.hears(1), PATIENCE)
             assert hub.works[-1]
 
 
@@ -285,7 +280,7 @@ async def test_a_hub_that_hears_nothing_of_itself_starts_anew_and_spares_the_pro
             patch.setattr(listener, "MAX_UNHEARD", 0)
             patch.setattr(listener, "BEAT", 0.05)
             await eventually(lambda: hub.works.count(False) >= 2)
-        await asyncio.wait_for(hub.hears(1), 30)
+        await asyncio.wait_for(hub.hears(1), PATIENCE)
         await own.group_send("project", {"type": "still.there"})
         assert (await own.receive(channel))["type"] == "still.there"
     await own.group_discard("project", channel)
@@ -297,7 +292,7 @@ async def test_an_idle_receive_that_times_out_is_no_failure(redis):
         Hub().listening() as hub,
     ):
         await asyncio.sleep(1)
-        await asyncio.wait_for(hub.hears(1), 30)
+        await asyncio.wait_for(hub.hears(1), PATIENCE)
         assert hub.works == [True]
 
 
@@ -322,7 +317,7 @@ async def test_without_a_redis_a_hub_tries_again_and_again(redis, monkeypatch):
             await eventually(lambda: len(hub.works) >= 3)
             assert not any(hub.works)
             line.accept()
-            await asyncio.wait_for(hub.hears(1), 30)
+            await asyncio.wait_for(hub.hears(1), PATIENCE)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

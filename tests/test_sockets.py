@@ -22,8 +22,7 @@ from livepush.consumers.poll import LARGE, reply
 from livepush.process import drain
 from livepush.process.servers import daphne, hypercorn, lookup, tcp, uvicorn
 from livepush.process.servers.client import Client
-
-PATIENCE = 20
+from tests.patience import PATIENCE
 
 
 class Pair:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import selectors
 import sys
 from collections import Counter, deque
@@ -40,10 +39,10 @@ from livepush.publish import sending
 from livepush.wire import Batch, Format, Page, Position
 from livepush.wire import Event as WireEvent
 from tests.conftest import ALIASES, kind
+from tests.scale import EXAMPLES, FULL
 
 set_hypothesis_home_dir(Path(__file__).parents[1] / ".cache" / "hypothesis")
 
-FULL = os.environ.get("LIVEPUSH_TEST_SCALE") == "full"
 GROUPS = ("a", "b", "c")
 FORMATS = (Format.TEXT, Format.ARRAY, Format.SSE_ENVELOPE)
 """One for each client."""
@@ -1015,7 +1014,7 @@ def test_random_interleavings_deliver_what_the_model_says(log_database: str, ses
     run_state_machine_as_test(
         lambda: Delivery(log_database, sessions[:-1], sessions[-1]),
         settings=settings(
-            max_examples=3000 if FULL else 100,
+            max_examples=3000 if FULL else 30 * EXAMPLES,
             stateful_step_count=60,
             deadline=None,
             database=None,

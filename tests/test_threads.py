@@ -10,6 +10,7 @@ import pytest
 
 from livepush.process import threads
 from livepush.process.threads import Threads
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ async def test_work_that_hangs_is_left_behind_and_others_go_on(make):
         await hanging
     other = await waiting
     hung.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not finished:
             await asyncio.sleep(0.01)
     assert other not in finished

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.patience import PATIENCE_MS
 
 FLAGS = [
     "--no-sandbox",
@@ -22,15 +25,35 @@ FLAGS = [
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """Run Chromium; a machine without it fails the test. ``shop.test`` is this machine, and no secure context there."""
+    """Run a Chromium that is waited for patiently; a machine without it fails the test. ``shop.test`` is this machine,
+    and no secure context there."""
     path = shutil.which("chromium")
     assert path is not None, "Chromium is not installed: on Debian, apt-get install chromium."
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        be_patient(browser)
         try:
             yield browser
         finally:
             browser.close()
+
+
+def be_patient(browser: Browser) -> None:
+    """Have a browser's pages, and what is expected of them, waited for as long as everything else."""
+    expect.set_options(timeout=PATIENCE_MS)
+    plain_context, plain_page = browser.new_context, browser.new_page
+
+    def new_context(**options: Any) -> BrowserContext:
+        found = plain_context(**options)
+        found.set_default_timeout(PATIENCE_MS)
+        return found
+
+    def new_page(**options: Any) -> Page:
+        found = plain_page(**options)
+        found.set_default_timeout(PATIENCE_MS)
+        return found
+
+    browser.new_context, browser.new_page = new_context, new_page  # type: ignore[method-assign]
 
 
 def complaints(page: Page) -> list[str]:

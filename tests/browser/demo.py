@@ -16,10 +16,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.chromium import complaints
 from tests.docs_blocks import ROOT
+from tests.patience import PATIENCE
 from tests.servers.processes import free_port
 
-READY_WITHIN = 30.0
-PATIENCE = 20_000
 NOTE_MOVEMENTS = """
     window.moved = [];
     document.addEventListener("livepush:event", ({ detail: { type, data } }) => {
@@ -63,7 +62,7 @@ class Demo:
 
     def wait(self) -> None:
         """Wait until it says that it is open."""
-        end = time.monotonic() + READY_WITHIN
+        end = time.monotonic() + PATIENCE
         while not self.printed().endswith("Ctrl-C stops the demo.\n\n"):
             assert self._process.poll() is None, self.printed()
             assert time.monotonic() < end, self.printed()
@@ -72,16 +71,16 @@ class Demo:
     def interrupt(self) -> int:
         """Press Ctrl-C, which the terminal hands to the whole group; return the exit code once nobody can print."""
         os.killpg(self._process.pid, signal.SIGINT)
-        code = self._process.wait(10)
-        self._reader.join(10)
+        code = self._process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
         assert not self._reader.is_alive(), "a process of the demo goes on"
         return code
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
-        self._reader.join(10)
+        self._process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
 
     def _read(self) -> None:
         with self._process.stdout as lines:
@@ -106,7 +105,6 @@ def visitors(demo: Demo, browser: Browser) -> Iterator[Callable[[], Visit]]:
 
     def visitor() -> Visit:
         context = browser.new_context(viewport={"width": 1440, "height": 900})
-        context.set_default_timeout(PATIENCE)
         context.add_init_script(NOTE_MOVEMENTS)
         contexts.append(context)
 

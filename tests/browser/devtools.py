@@ -15,8 +15,7 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from tests.browser.chromium import FLAGS
-
-PATIENCE = 20.0
+from tests.patience import PATIENCE
 
 
 class Devtools:
@@ -124,7 +123,7 @@ def devtools(folder: Path) -> Iterator[Devtools]:
             yield Devtools(socket)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 def _address(file: Path, process: subprocess.Popen[bytes]) -> tuple[str, str]:

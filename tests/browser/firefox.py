@@ -15,7 +15,8 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-PATIENCE = 30.0
+from tests.patience import PATIENCE
+
 LISTENS = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
 
 
@@ -113,7 +114,7 @@ def firefox(folder: Path, before: str = "") -> Iterator[Firefox]:
             yield found
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 def _address(log: Path, process: subprocess.Popen[bytes]) -> str:

@@ -15,7 +15,6 @@ from tests.browser.site import Site, is_open
 from tests.servers import faults
 
 TRANSPORTS = ("sse", "websocket", "longpoll", "poll")
-PATIENCE = 20_000
 FULL = 100
 """As many events fill a poll's answer."""
 STALE = "00000000-5"
@@ -52,7 +51,6 @@ def visit(site: Site, browser: Browser) -> Iterator[Visit]:
             name, value = cookie.split("=")
             context.add_cookies([{"name": name, "value": value, "url": url}])
         page = context.new_page()
-        page.set_default_timeout(PATIENCE)
         page.add_init_script(NOTE_ALL)
         if transport is not None:
             page.add_init_script(USE.format(transport))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.demo import PATIENCE, Demo, Visit, command, log_in, running
+from tests.browser.demo import Demo, Visit, command, log_in, running
 from tests.docs_blocks import ROOT
 
 NAMES = {"sse": "SSE", "websocket": "WebSocket", "longpoll": "Long poll", "poll": "Poll"}
@@ -21,8 +21,8 @@ PLACES = """(root) => Object.fromEntries([...root.querySelectorAll(".card")].map
 
 def is_live(page: Page, transport: str = "sse") -> None:
     """Wait until the panel says that the page is live over a transport."""
-    expect(figure(page, "transport")).to_have_text(NAMES[transport], timeout=PATIENCE)
-    expect(figure(page, "state")).to_have_text("Live", timeout=PATIENCE)
+    expect(figure(page, "transport")).to_have_text(NAMES[transport])
+    expect(figure(page, "state")).to_have_text("Live")
 
 
 def figure(page: Page, name: str):
@@ -44,7 +44,7 @@ def go_on(*pages: Page) -> None:
 def resumed(page: Page, transport: str) -> int:
     """Wait for the verdict of a cut, that nothing was missed; return how much was caught up."""
     verdict = page.locator("#verdict")
-    expect(verdict).to_contain_text("Resumed", timeout=PATIENCE)
+    expect(verdict).to_contain_text("Resumed")
     found = re.fullmatch(
         r"Resumed over (.*): (?:(\d+) movements? caught up|nothing had moved meanwhile), 0 missed\.",
         verdict.inner_text(),
@@ -57,7 +57,7 @@ def resumed(page: Page, transport: str) -> int:
 def nothing_missed(page: Page) -> None:
     """Hold what a board received against its figures, and against the book, whose numbers have no holes."""
     proof = figure(page, "proof")
-    expect(proof).to_have_text(re.compile(r": ([1-9]\d*) movements? since .*, \1 arrived\."), timeout=PATIENCE)
+    expect(proof).to_have_text(re.compile(r": ([1-9]\d*) movements? since .*, \1 arrived\."))
     expect(figure(page, "missed")).to_have_text("0")
     expect(figure(page, "repeated")).to_have_text("0")
     moved = page.evaluate("moved")

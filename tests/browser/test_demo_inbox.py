@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.demo import PATIENCE, Visit, log_in
+from tests.browser.demo import Visit, log_in
 from tests.browser.site import is_open
 from tests.browser.test_inbox import audit
 
@@ -44,7 +44,7 @@ def test_two_users_three_tabs_and_two_browsers_agree(visitor: Callable[[], Visit
     bell(orders).locator("button[part=button]").click()
     expect(shows(orders, "Snow in the north")).to_be_visible()
     for page in tabs:
-        expect(bell(page).locator("livepush-badge")).to_be_hidden(timeout=PATIENCE)
+        expect(bell(page).locator("livepush-badge")).to_be_hidden()
     expect(bell(board).locator("livepush-badge b")).to_have_text("1")
 
     shows(orders, "Snow in the north").hover()
@@ -64,7 +64,7 @@ def test_a_parcel_that_moves_tells_its_customer_in_one_entry(visitor: Callable[[
     board.goto(board.url.rpartition("/")[0] + f"/parcels/{code}/")
     for status in (": packed", ": on the way", ": out for delivery", ": delivered"):
         board.click("text=Advance")
-        expect(shows(orders, code)).to_contain_text(status, timeout=PATIENCE)
+        expect(shows(orders, code)).to_contain_text(status)
         expect(shows(orders, code)).to_have_count(1)
     expect(shows(orders, code)).to_have_attribute("data-level", "success")
     shows(orders, code).locator("[data-f=title]").click()

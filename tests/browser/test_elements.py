@@ -11,7 +11,6 @@ from tests.browser.chromium import complaints
 from tests.browser.site import Site, is_open
 from tests.docs_blocks import ROOT
 
-PATIENCE = 20_000
 POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'"
 MODULES = ROOT / "node_modules"
 
@@ -27,7 +26,6 @@ def show(site: Site, browser: Browser, group: str) -> Iterator[Show]:
 
     def shown(scripts: tuple[str, ...] = (), policy: str = POLICY, **pages: Callable[[], str]) -> Page:
         page = context.new_page()
-        page.set_default_timeout(PATIENCE)
         said.extend(complaints(page))
         head = "".join(f'<script defer src="/modules/{script}"></script>' for script in scripts)
         tag = (

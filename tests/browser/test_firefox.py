@@ -9,6 +9,7 @@ import pytest
 from tests.browser.firefox import Firefox, Tab, firefox
 from tests.browser.site import Site
 
+pytestmark = pytest.mark.long
 NOTE = """
     Object.assign(window, { got: [], resets: [] });
     document.addEventListener("livepush:event", ({ detail }) => got.push(detail.data));

@@ -16,7 +16,6 @@ from tests.browser.site import Site, is_open
 from tests.docs_blocks import ROOT
 
 ENV = {"LIVEPUSH_TEST_LOCALE": "1"}
-PATIENCE = 15_000
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 _names = (f"reader{number}" for number in itertools.count(1))
 
@@ -34,7 +33,6 @@ class Reader:
     def context(self, **options: Any) -> BrowserContext:
         """Return one more of their browsers."""
         found = self.browser.new_context(**{"viewport": {"width": 1000, "height": 700}, **options})
-        found.set_default_timeout(PATIENCE)
         name, _, value = self.site.elsewhere.session(self.name).partition("=")
         found.add_cookies([{"name": name, "value": value, "url": self.site.server.url}])
         self.contexts.append(found)

@@ -72,6 +72,6 @@ def test_the_script_runs_and_takes_an_event(browser: Browser, script: str) -> No
             detail = "{ detail: { unseen: 2, unread: 5 } }"
             page.evaluate(f"document.dispatchEvent(new CustomEvent('livepush:inbox', {detail}))")
         for name in elements:
-            page.wait_for_function("(id) => document.getElementById(id).textContent", arg=name, timeout=5000)
+            page.wait_for_function("(id) => document.getElementById(id).textContent", arg=name)
     assert failures == []
     page.close()

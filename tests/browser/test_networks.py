@@ -19,7 +19,6 @@ from tests.servers.processes import free_port
 
 __all__ = ["certificate"]
 SETTINGS = {"HEARTBEAT": 1}
-PATIENCE = 40_000
 TABS = 8
 EVENTS = 500
 NOTE = """
@@ -62,7 +61,6 @@ def tabs(context: BrowserContext, url: str, group: str, count: int = TABS) -> li
     pages = []
     for _ in range(count):
         page = context.new_page()
-        page.set_default_timeout(PATIENCE)
         page.add_init_script(NOTE)
         page.goto(f"{url}/live/?{urlencode({'group': group})}")
         is_open(page)
@@ -168,7 +166,6 @@ def test_what_there_is_shows_while_a_stream_is_held_back(site: Site, context: Br
     with faults.line(site.server.port) as line:
         line.swallow = (SSE, WS)
         page = context.new_page()
-        page.set_default_timeout(PATIENCE)
         page.add_init_script(NOTE)
         page.route("**/livepush.js", lambda route: (site.elsewhere.send(group, "count", 0), route.continue_()))
         page.goto(f"{line.url}/live/?{urlencode({'group': group})}")
@@ -184,7 +181,6 @@ def test_a_better_transport_is_taken_without_a_gap_once_it_gets_through(
     with faults.line(site.server.port) as line:
         line.swallow = (SSE,)
         page = context.new_page()
-        page.set_default_timeout(PATIENCE)
         page.clock.install()
         page.add_init_script(NOTE)
         page.goto(f"{line.url}/live/?{urlencode({'group': group})}")

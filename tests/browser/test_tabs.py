@@ -12,7 +12,6 @@ from playwright.sync_api import Browser, BrowserContext, Error, Page, Route
 from tests.browser.chromium import complaints
 from tests.browser.site import Site, is_open
 
-PATIENCE = 20_000
 EVENTS = 500
 TABS = 8
 NOTE = """
@@ -32,7 +31,6 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 def tab(context: BrowserContext, url: str, *groups: str) -> Page:
     """Open one more tab, and wait until it hears its groups."""
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     page.add_init_script(NOTE)
     page.goto(f"{url}/live/?{urlencode({'group': groups}, doseq=True)}")
     is_open(page)

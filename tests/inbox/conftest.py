@@ -10,11 +10,19 @@ from livepush.inbox.reading import Inbox, Tab
 from tests.conftest import ALIASES, kind
 
 
-@pytest.fixture(params=ALIASES, ids=kind)
-def using(request, transactional_db):
-    """Each database in turn, as the inbox's."""
-    with override_settings(LIVEPUSH={"DATABASE": request.param}):
-        yield request.param
+def inbox_on(*aliases):
+    """Return the fixture ``using``: some databases in turn, each as the inbox's."""
+
+    @pytest.fixture(params=aliases, ids=kind)
+    def using(request, transactional_db):
+        with override_settings(LIVEPUSH={"DATABASE": request.param}):
+            yield request.param
+
+    return using
+
+
+using = inbox_on(*ALIASES)
+"""Every database; a module whose subject is not what is stored takes one alone, ``using = inbox_on(ALIASES[0])``."""
 
 
 @pytest.fixture(autouse=True)

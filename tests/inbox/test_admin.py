@@ -16,8 +16,11 @@ import livepush
 from livepush.inbox import kinds
 from livepush.inbox.models import Membership, Notification
 from livepush.testing import capture_events
+from tests.conftest import ALIASES
+from tests.inbox.conftest import inbox_on
 from tests.shop.models import Order
 
+using = inbox_on(ALIASES[0])
 pytestmark = pytest.mark.django_db(transaction=True)
 ADD = "admin:livepush_notification_add"
 LIST = "admin:livepush_notification_changelist"

@@ -26,6 +26,7 @@ from livepush.process.hubs import DatabaseLog
 from livepush.publish import pipeline
 from livepush.signals import marked, notified
 from tests.conftest import ALIASES, Thread, append, kind
+from tests.patience import PATIENCE
 
 SOON = timedelta(minutes=1)
 servers = pytest.mark.parametrize(
@@ -87,10 +88,10 @@ def another_process_files(using):
         with transaction.atomic(using=using):
             InboxHead.objects.using(using).select_for_update().get(pk=1)
             held.set()
-            assert release.wait(30)
+            assert release.wait(PATIENCE)
 
     holder = Thread(hold)
-    assert held.wait(30)
+    assert held.wait(PATIENCE)
     try:
         yield
     finally:
@@ -231,14 +232,14 @@ def test_entries_are_in_the_order_of_the_log(using, ann, ben):
         with transaction.atomic(using=using):
             livepush.notify(ann, "first to be sent, last to be committed")
             late.set()
-            assert done.wait(30)
+            assert done.wait(PATIENCE)
 
     if kind(using) == "sqlite":  # one writer at a time
         livepush.notify(ann, "second")
         livepush.notify(ann, "first to be sent, last to be committed")
     else:
         thread = Thread(slow)
-        assert late.wait(30)
+        assert late.wait(PATIENCE)
         livepush.notify(ann, "second")
         assert Inbox(ann).counts() == (2, 2)
         done.set()
@@ -313,7 +314,7 @@ def test_two_at_once_file_each_once(using, ann, nobody_files, monkeypatch):
     start = threading.Barrier(2)
 
     def work():
-        start.wait(30)
+        start.wait(PATIENCE)
         filing.file(using)
 
     with heard(notified) as told:
@@ -592,6 +593,7 @@ def test_a_receiver_of_marks_that_fails_breaks_no_mark(using, ann, reader):
     assert len(told) == 1
 
 
+@pytest.mark.django_db(transaction=True, databases=ALIASES)
 def test_databases_know_nothing_of_each_other(using, ann, reader):
     for other in set(ALIASES) - {using}:
         with override_settings(LIVEPUSH={"DATABASE": other}):

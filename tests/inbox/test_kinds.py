@@ -12,7 +12,11 @@ from livepush.inbox import kinds
 from livepush.inbox.kinds import Context, NotificationType, Snapshot, Wording
 from livepush.inbox.models import Notification
 from livepush.models import Event
+from tests.conftest import ALIASES
+from tests.inbox.conftest import inbox_on
 from tests.shop.models import Order
+
+using = inbox_on(ALIASES[0])
 
 
 @pytest.fixture(autouse=True)

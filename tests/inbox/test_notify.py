@@ -18,7 +18,10 @@ from livepush.inbox.reading import Inbox
 from livepush.models import ChannelGroup, Event
 from tests.archive import models as archive
 from tests.conftest import ALIASES, events_of
+from tests.inbox.conftest import inbox_on
 from tests.shop.models import Clerk, Driver, ExpressOrder, OpenOrder, Order, Team
+
+using = inbox_on(ALIASES[0])
 
 
 def test_a_user_gets_an_entry_with_what_was_said(using, ann, reader):

@@ -32,6 +32,7 @@ from livepush.inbox import views
 from livepush.inbox.marking import ONE_BY_ONE, UP_TO, Action
 from livepush.inbox.reading import Tab
 from livepush.models import LogHead
+from tests.scale import EXAMPLES
 from tests.wsgi import application
 
 SPEC: dict[str, Any] = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
@@ -46,7 +47,7 @@ CHECKS = [
     negative_data_rejection,
 ]
 EXAMPLES = settings(
-    max_examples=25, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=8 * EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
 EPOCH, TOKEN, JSON = "k3x9", "t" * 32, "application/json"
 TAKES = {"id": ONE_BY_ONE, "upto": UP_TO, "version": (Action.UNDO,)}

@@ -14,6 +14,7 @@ from livepush.inbox.models import InboxState, NotificationState
 from livepush.inbox.reading import Inbox, Tab
 from livepush.models import Event
 from tests.conftest import Thread
+from tests.scale import EXAMPLES
 
 
 @pytest.fixture
@@ -298,7 +299,7 @@ class Model:
         return sum(entry not in self.seen for entry in unread), len(unread)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(EXAMPLES))
 def test_any_course_of_changes_comes_to_what_plain_sets_say(using, ann, monkeypatch, seed):
     monkeypatch.setattr(marking, "FEW", 3)
     monkeypatch.setattr(marking, "MANY", 12)

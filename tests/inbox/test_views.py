@@ -16,9 +16,11 @@ from livepush.inbox.models import InboxState, Membership, NotificationState
 from livepush.inbox.notifying import TYPE
 from livepush.models import Event
 from livepush.wire import timestamp
-from tests.conftest import append
+from tests.conftest import ALIASES, append
+from tests.inbox.conftest import inbox_on
 from tests.shop.models import Order
 
+using = inbox_on(ALIASES[0])
 INBOX = "/livepush/inbox/"
 ENTRIES, COUNTS = f"{INBOX}entries/", f"{INBOX}counts/"
 

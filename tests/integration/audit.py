@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.integration.clients import address
+from tests.patience import PATIENCE
 from tests.servers.fresh import Database
 
 EVENT = re.compile(rb'\{"id":"[a-z0-9]+-([0-9]+)","group":"')
@@ -59,7 +60,7 @@ class Follower:
         pause: float = 0.2,
         small: bool = False,
         timed: bool = False,
-        silence: float = 60.0,
+        silence: float = PATIENCE,
     ) -> None:
         self.urls = [urls] if isinstance(urls, str) else list(urls)
         self.groups = list(groups)
@@ -125,7 +126,7 @@ class Follower:
             wait = self._pause * random.uniform(0.5, 1.5) if self._retry is None else self._retry
             await asyncio.sleep(wait)
 
-    async def until(self, number: int, seconds: float = 60) -> None:
+    async def until(self, number: int, seconds: float = PATIENCE) -> None:
         """Wait until its position has reached a number."""
         async with asyncio.timeout(seconds):
             while self.number < number:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,8 +13,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-PATIENCE = 20.0
-"""How long (seconds) anything may take; far more than it takes."""
+from tests.patience import PATIENCE
 
 
 def address(base: str, endpoint: str, groups: Sequence[str] | str, **query: object) -> str:
@@ -210,14 +208,3 @@ async def take(follow: AsyncIterator[Got], until: str) -> list[Got]:
             if envelope["type"] == until:
                 return found
     raise AssertionError("the stream ended")
-
-
-async def eventually(condition: Callable[[], Awaitable[bool] | bool], seconds: float = PATIENCE) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if await found if isinstance(found, Awaitable) else found:
-            return
-        assert time.monotonic() < end, "it did not come to hold"
-        await asyncio.sleep(0.02)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scale import FULL
 from tests.servers import databases as servers
 from tests.servers import faults
 from tests.servers.fresh import Database, Databases
@@ -38,7 +39,7 @@ def elsewhere(database: Database) -> Iterator[Publisher]:
 class Scale:
     """How large a scenario runs: in its short form, or in full (``LIVEPUSH_TEST_SCALE=full``)."""
 
-    full = os.environ.get("LIVEPUSH_TEST_SCALE") == "full"
+    full = FULL
 
     def __call__(self, short: int, full: int) -> int:
         """Return a number of clients, events or seconds."""

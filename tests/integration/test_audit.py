@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.integration.audit import TRANSPORTS, Audit, Follower, Row, audit, committed, offered
-from tests.integration.clients import eventually
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.fresh import Database
 from tests.servers.processes import Publisher

@@ -19,6 +19,7 @@ import pytest
 
 from tests.integration import clients
 from tests.integration.clients import TRANSPORTS
+from tests.patience import eventually
 from tests.servers import processes
 from tests.servers.fresh import ROOT, Database, Databases
 from tests.servers.processes import Publisher
@@ -55,13 +56,13 @@ async def test_a_transaction_that_commits_late_gets_a_late_position(kind: str, d
             readers(asgi.url, ["board"], start, "end"),
             clients.take(clients.follow_poll(wsgi.url, ["board"], start), "end"),
         )
-        await clients.eventually(lambda: asyncio.to_thread(lambda: asgi.holds() >= 4))
+        await eventually(lambda: asyncio.to_thread(lambda: asgi.holds() >= 4))
         for transaction in (a, b):
             transaction.do("begin")
         a.send("board", "first", "inserted first")
         b.send("board", "second", "committed first")
         b.do("commit")
-        await clients.eventually(lambda: asyncio.to_thread(lambda: database.head() == 1))
+        await eventually(lambda: asyncio.to_thread(lambda: database.head() == 1))
         a.do("commit")
         b.send("board", "end")
         by_transport, by_poll = await reading
@@ -141,7 +142,7 @@ async def hubs_listen(servers: Sequence[processes.Server], elsewhere: Publisher)
         elsewhere.send("board", "heard")
         return all(probe["received"] for probe in await probes(servers))
 
-    await clients.eventually(heard)
+    await eventually(heard)
 
 
 async def dropped(
@@ -169,7 +170,6 @@ async def stall(servers: Sequence[processes.Server]) -> None:
             await asyncio.sleep(STALL)
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize("layer", ["pubsub", "core", "none"])
 async def test_every_client_gets_exactly_its_groups_events_in_order(layer: str, database: Database) -> None:
     """20 clients break off and hop between two servers that stall now and then, while four processes write."""
@@ -252,7 +252,7 @@ async def test_connected_clients_get_what_a_dead_process_left(
         limits = {"TAIL_INTERVAL": interval, "TAIL_INTERVAL_WITH_LAYER": interval}
         server = stack.enter_context(processes.server("uvicorn", database, limits, env=env))
         reading = asyncio.create_task(readers(server.url, ["board"], start, "left"))
-        await clients.eventually(lambda: asyncio.to_thread(lambda: server.holds() >= 4))
+        await eventually(lambda: asyncio.to_thread(lambda: server.holds() >= 4))
         server.signal(signal.SIGSTOP)  # or its sweep could come before the look at the row
         try:
             await asyncio.to_thread(die_after_commit, database, "left")
@@ -379,7 +379,7 @@ async def test_a_send_to_two_groups_arrives_once_where_a_page_of_the_log_ends_in
     groups = ["room:a", "room:b"]
     with processes.server("uvicorn", database) as server:
         reading = asyncio.create_task(readers(server.url, groups, start, "end"))
-        await clients.eventually(lambda: asyncio.to_thread(lambda: server.holds() >= 4))
+        await eventually(lambda: asyncio.to_thread(lambda: server.holds() >= 4))
         for round in range(3):  # the server's own sweep may come first, and then there is no page
             elsewhere.do("begin")
             for number in range(1001 if round else 1000):
@@ -404,7 +404,7 @@ async def test_a_send_to_two_groups_arrives_once_where_a_message_of_the_layer_en
         ):
             start = elsewhere.position()
             reading = asyncio.create_task(readers(server.url, groups, start, "end"))
-            await clients.eventually(lambda: asyncio.to_thread(lambda: server.holds() >= 4))
+            await eventually(lambda: asyncio.to_thread(lambda: server.holds() >= 4))
             elsewhere.do("begin")
             for _ in range(3):
                 elsewhere.send("room:a", "one", "x" * 65_000)

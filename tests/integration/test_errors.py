@@ -1,4 +1,5 @@
-"""What each transport answers to what it can't serve, from every server alike."""
+"""What each transport answers to what it can't serve: all of it from one server, from the others what they carry each
+in a way of their own."""
 
 from __future__ import annotations
 
@@ -82,6 +83,22 @@ ANSWERS: dict[tuple[str, str], str] = {
 """What is wrong with a request, and the transport, with the answer: the status and the ``code`` of its JSON, or the
 close code and its reason, or where the answer is a reset, how it comes. For a WebSocket the body is a message."""
 
+BY_SERVER = [
+    ("denied group", "sse"),
+    ("denied group, logged in", "websocket"),
+    ("pruned position", "sse"),
+    ("pruned position", "websocket"),
+    ("oversized body", "sse"),
+    ("oversized body", "websocket"),
+    ("oversized body", "poll"),
+    ("wrong method", "websocket"),
+    ("no upgrade", "websocket"),
+    ("foreign host", "poll"),
+    ("foreign host", "websocket"),
+]
+"""What a server has a part in: statuses, close codes and their reasons, the frames that follow an upgrade, bodies and
+messages that are too large, upgrades that are none, and the host."""
+
 NO_RESET = {
     "no position": None,
     "the position of the floor": "{epoch}-3",
@@ -115,9 +132,16 @@ def log(databases: Databases) -> Iterator[Log]:
         yield Log(database, epoch, elsewhere.session("ann"))
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn", "hypercorn", "granian"])
-def asgi(request: pytest.FixtureRequest, log: Log) -> Iterator[processes.Server]:
-    """Each ASGI server in turn, started after the log was pruned, so that its memory does not reach back."""
+@pytest.fixture(scope="module")
+def asgi(log: Log) -> Iterator[processes.Server]:
+    """A server, started after the log was pruned, so that its memory does not reach back."""
+    with processes.server("uvicorn", log.database) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=["daphne", "hypercorn", "granian"])
+def other(request: pytest.FixtureRequest, log: Log) -> Iterator[processes.Server]:
+    """Each of the other ASGI servers in turn."""
     with processes.server(request.param, log.database) as found:
         yield found
 
@@ -224,12 +248,22 @@ async def ask_websocket(server: processes.Server, problem: str, log: Log) -> str
     ("problem", "transport"), [key for key in ANSWERS if key[1] != "poll (WSGI)"], ids=lambda value: value
 )
 async def test_the_answer(asgi: processes.Server, log: Log, problem: str, transport: str) -> None:
+    await answers(asgi, log, problem, transport)
+
+
+@pytest.mark.parametrize(("problem", "transport"), BY_SERVER, ids=lambda value: value)
+async def test_the_answer_of_another_server(other: processes.Server, log: Log, problem: str, transport: str) -> None:
+    await answers(other, log, problem, transport)
+
+
+async def answers(server: processes.Server, log: Log, problem: str, transport: str) -> None:
+    """Check what a server answers against the table."""
     expected = ANSWERS[problem, transport]
     if transport != "websocket":
-        assert await ask(asgi.url, transport, problem, log) == expected
+        assert await ask(server.url, transport, problem, log) == expected
         return
-    answer = await ask_websocket(asgi, problem, log)
-    if expected.count(" ") == 1 or asgi.kind in WITHOUT_REASONS:  # a code whose reason is a sentence, or none
+    answer = await ask_websocket(server, problem, log)
+    if expected.count(" ") == 1 or server.kind in WITHOUT_REASONS:  # a code whose reason is a sentence, or none
         assert answer.split(" ")[:2] == expected.split(" ")[:2]
     else:
         assert answer == expected
@@ -272,7 +306,7 @@ async def test_no_reset_where_the_log_goes_on(
         assert (await clients.frame(socket))["type"] == "livepush.reply"
 
 
-async def test_a_command_that_is_malformed_is_answered_and_the_stream_goes_on(asgi: processes.Server, log: Log) -> None:
+async def test_a_command_that_is_malformed_is_answered_and_the_stream_goes_on(asgi: processes.Server) -> None:
     async with clients.websocket(asgi.url, "board") as socket:
         await clients.text(socket)
         for command, code in (

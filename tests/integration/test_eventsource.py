@@ -18,6 +18,7 @@ from playwright.async_api import async_playwright
 
 from tests.browser.chromium import FLAGS
 from tests.integration import clients
+from tests.patience import PATIENCE, eventually
 from tests.servers import processes
 from tests.servers.fresh import ROOT, Databases
 from tests.servers.processes import Publisher
@@ -46,7 +47,7 @@ class Lines:
     async def next(self, type: str) -> dict[str, Any]:
         assert self.process.stdout is not None
         while True:
-            line = await asyncio.wait_for(self.process.stdout.readline(), clients.PATIENCE)
+            line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)
             assert line, "the client has ended"
             found: dict[str, Any] = json.loads(line)
             if found["type"] == type:
@@ -61,7 +62,7 @@ class Queue:
 
     async def next(self, type: str) -> dict[str, Any]:
         while True:
-            found = await asyncio.wait_for(self.queue.get(), clients.PATIENCE)
+            found = await asyncio.wait_for(self.queue.get(), PATIENCE)
             if found["type"] == type:
                 return found
 
@@ -156,7 +157,7 @@ def reading(request: pytest.FixtureRequest) -> Any:
 
 async def reconnected(front: Proxy, times: int) -> None:
     """Wait until an event stream has been asked for so many times."""
-    await clients.eventually(lambda: len(front.requests("/livepush/sse/")) >= times)
+    await eventually(lambda: len(front.requests("/livepush/sse/")) >= times)
 
 
 async def test_it_reads_and_comes_back_where_it_was(site: Site, reading: Any) -> None:

@@ -13,15 +13,14 @@ import psycopg
 import pytest
 
 from tests.integration.audit import TRANSPORTS, Audit, Follower, audit, committed, running
-from tests.integration.clients import eventually, http
+from tests.integration.clients import http
 from tests.integration.conftest import Figures, Scale
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.fresh import Database, Databases
 from tests.servers.senders import senders
 
 GROUPS = ["board", "room:a", "room:b", "user:1"]
-PATIENCE = 90.0
-"""How long (seconds) recovery may take on a busy machine."""
 THREADS = 4
 """``DATABASE_THREADS`` as it is by default."""
 CONNECTIONS: dict[str, dict[str, Any]] = {
@@ -94,23 +93,23 @@ async def following(url: str, place: Place, each: int) -> AsyncIterator[list[Fol
 
 async def on_air(followers: Sequence[Follower]) -> None:
     """Wait until everybody is connected."""
-    await eventually(lambda: all(each.open for each in followers), PATIENCE)
+    await eventually(lambda: all(each.open for each in followers))
 
 
 async def caught_up(place: Place, followers: Sequence[Follower]) -> Audit:
     """Send a last event, wait until everybody is there, and audit."""
     with processes.publisher(place.database) as elsewhere:
         await asyncio.to_thread(elsewhere.send, "board", "end")
-    await eventually(lambda: not place.database.unsettled(), PATIENCE)
+    await eventually(lambda: not place.database.unsettled())
     last = place.database.head()
-    await asyncio.gather(*(each.until(last, PATIENCE) for each in followers))
+    await asyncio.gather(*(each.until(last) for each in followers))
     return audit(committed(place.database), followers)
 
 
 async def reached(place: Place, followers: Sequence[Follower], beyond: int) -> float:
     """Wait until everybody has had an event behind a number; return how long (seconds) it took."""
     began = time.monotonic()
-    await asyncio.gather(*(each.until(beyond + 1, PATIENCE) for each in followers))
+    await asyncio.gather(*(each.until(beyond + 1) for each in followers))
     return round(time.monotonic() - began, 1)
 
 
@@ -124,7 +123,6 @@ def troubles(followers: Sequence[Follower]) -> dict[str, int]:
     return found
 
 
-@pytest.mark.timeout(600)
 async def test_a_restart_of_the_database_delays_events_and_loses_none(
     place: Place, scale: Scale, figures: Figures
 ) -> None:
@@ -152,7 +150,6 @@ async def test_a_restart_of_the_database_delays_events_and_loses_none(
     assert counts["sent"]
 
 
-@pytest.mark.timeout(600)
 async def test_a_database_that_refuses_connections_for_a_while_is_found_again(
     place: Place, scale: Scale, figures: Figures
 ) -> None:
@@ -194,7 +191,6 @@ async def test_a_database_that_refuses_connections_for_a_while_is_found_again(
 
 
 @pytest.mark.parametrize("kept", CONNECTIONS)
-@pytest.mark.timeout(600)
 async def test_a_database_host_that_vanishes_is_given_up_and_its_successor_found(
     place: Place, kept: str, scale: Scale, figures: Figures
 ) -> None:
@@ -227,7 +223,6 @@ async def test_a_database_host_that_vanishes_is_given_up_and_its_successor_found
     assert set(counts) <= {"sent", "undone"}
 
 
-@pytest.mark.timeout(300)
 async def test_statements_that_time_out_fail_alone(place: Place, scale: Scale, figures: Figures) -> None:
     """Somebody holds the head's row, then the whole table, for longer than a statement may take."""
     limit = {"options": "-c statement_timeout=300"}
@@ -240,7 +235,7 @@ async def test_statements_that_time_out_fail_alone(place: Place, scale: Scale, f
             await on_air(followers)
             for _ in range(scale(1, 5)):
                 held = place.hold("SELECT * FROM livepush_loghead FOR UPDATE")
-                await eventually(lambda: place.database.unsettled() > 5, PATIENCE)
+                await eventually(lambda: place.database.unsettled() > 5)
                 held.close()
                 await reached(place, followers, place.database.head())
                 held = place.hold("LOCK TABLE livepush_event IN ACCESS EXCLUSIVE MODE")
@@ -259,7 +254,6 @@ async def test_statements_that_time_out_fail_alone(place: Place, scale: Scale, f
 
 
 @pytest.mark.parametrize("kept", CONNECTIONS if Scale.full else ["neither"])
-@pytest.mark.timeout(300)
 async def test_connections_that_the_server_closes_while_they_are_idle_are_replaced(
     place: Place, kept: str, scale: Scale, figures: Figures
 ) -> None:
@@ -284,7 +278,6 @@ async def test_connections_that_the_server_closes_while_they_are_idle_are_replac
 
 
 @pytest.mark.parametrize("kept", CONNECTIONS)
-@pytest.mark.timeout(300)
 async def test_the_connections_to_the_database_are_few_however_many_clients_there_are(
     place: Place, kept: str, scale: Scale, figures: Figures
 ) -> None:

@@ -16,8 +16,8 @@ import pytest
 from livepush.hub.connection import FAREWELL
 from tests.integration import clients
 from tests.integration.audit import Follower, audit, committed
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Publisher, Server
@@ -36,7 +36,7 @@ async def following(followers: list[Follower]) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(each.run()) for each in followers]
     try:
         polls = [each for each in followers if each.transport == "long poll"]
-        await eventually(lambda: all(each.open for each in followers if each not in polls), 90)
+        await eventually(lambda: all(each.open for each in followers if each not in polls))
         yield
     finally:
         for task in tasks:
@@ -51,10 +51,9 @@ async def stuck(server: Server, number: int) -> None:
         states = (await asyncio.to_thread(server.stats))["states"]
         return int(states.get("behind", 0)) >= number
 
-    await eventually(found, 90)
+    await eventually(found)
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", SERVERS)
 async def test_a_deploy_with_open_streams(
     kind: str, database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
@@ -77,7 +76,7 @@ async def test_a_deploy_with_open_streams(
         ]
         everybody = [*followers, *lazy]
         async with following(everybody):
-            await eventually(lambda: asyncio.to_thread(lambda: old.holds() == count), 60)
+            await eventually(lambda: asyncio.to_thread(lambda: old.holds() == count))
             for each in lazy:
                 each.reading.clear()
             for _ in range(ENOUGH):
@@ -97,7 +96,7 @@ async def test_a_deploy_with_open_streams(
             for number in range(20):
                 await asyncio.to_thread(elsewhere.send, "board", "after", number)
             head = database.head()
-            await asyncio.gather(*(each.until(head, 120) for each in everybody))
+            await asyncio.gather(*(each.until(head) for each in everybody))
 
         found = audit(committed(database), everybody)
         streams = [each for each in followers if each.transport in STREAMS]
@@ -157,7 +156,7 @@ async def test_a_reload_in_development_with_open_streams(
                 except OSError:
                     return False
 
-            await eventually(lambda: asyncio.to_thread(reloaded), 60)
+            await eventually(lambda: asyncio.to_thread(reloaded))
             took = time.monotonic() - begin
             await asyncio.to_thread(elsewhere.send, "board", "after")
             await asyncio.gather(*(each.until(database.head()) for each in followers))

@@ -22,8 +22,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.integration.audit import TRANSPORTS, Follower, audit, committed
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.fresh import ROOT, Database
 from tests.servers.processes import Publisher, Server
@@ -743,14 +743,14 @@ async def well_behaved(server: Server, start: str, elsewhere: Publisher) -> Asyn
             await asyncio.sleep(0.02)
 
     try:
-        await eventually(lambda: all(each.open for each in followers if each.transport in ("sse", "websocket")), 60)
+        await eventually(lambda: all(each.open for each in followers if each.transport in ("sse", "websocket")))
         sending = asyncio.create_task(send_on())
         yield followers
         enough.set()  # not cancelled: a send that is under way would be committed after the look at the head
         await sending
         await asyncio.to_thread(elsewhere.send, "board", "end")
         head = server_head(elsewhere)
-        await asyncio.gather(*(each.until(head, 120) for each in followers))
+        await asyncio.gather(*(each.until(head) for each in followers))
     finally:
         for task in tasks:
             task.cancel()
@@ -820,7 +820,7 @@ async def test_hostile_clients_break_nothing_and_nobody_notices(
                 return found.as_few_as(before)
 
             with contextlib.suppress(AssertionError):  # shown below
-                await eventually(nothing_left, 60)
+                await eventually(nothing_left)
             after = await holdings(server)
         found = audit(committed(database), followers)
         figures(

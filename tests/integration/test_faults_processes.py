@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from tests.integration.audit import TRANSPORTS, Audit, Follower, Row, audit, running
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
+from tests.patience import eventually
 from tests.servers import processes
 from tests.servers.dying import POINTS
 from tests.servers.fresh import ROOT, Database, Databases
@@ -29,8 +29,6 @@ from tests.servers.senders import senders
 GROUPS = ["board", "room:a", "room:b", "room:c"]
 ALL = ("postgresql", "mariadb", "sqlite")
 CONCURRENT = ("postgresql", "mariadb")
-PATIENCE = 90.0
-"""How long (seconds) followers may take to catch up on a busy machine."""
 
 
 @pytest.fixture
@@ -69,12 +67,12 @@ def rows(database: Database) -> list[Row]:
 async def caught_up(database: Database, other: Publisher, followers: Sequence[Follower]) -> Audit:
     """Send a last event, wait until everybody is there, and audit."""
     await asyncio.to_thread(other.send, "board", "end")
-    await eventually(lambda: not database.unsettled(), PATIENCE)
+    await eventually(lambda: not database.unsettled())
     last = database.head()
     while (number := min(each.number for each in followers)) < last:
         slowest = min(followers, key=lambda each: each.number)
         try:
-            await slowest.until(number + 1, PATIENCE)
+            await slowest.until(number + 1)
         except TimeoutError:
             places = Counter((each.transport, each.number, each.open) for each in followers)
             raise AssertionError(f"{places} of {last}, {slowest.said}, {slowest.troubles}") from None
@@ -101,7 +99,6 @@ def start_dying(
 
 
 @on(*ALL)
-@pytest.mark.timeout(300)
 async def test_a_publisher_that_dies_at_any_point_of_a_send_leaves_all_of_it_or_nothing(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -124,7 +121,6 @@ async def test_a_publisher_that_dies_at_any_point_of_a_send_leaves_all_of_it_or_
 
 
 @on(*ALL)
-@pytest.mark.timeout(600)
 async def test_publishers_killed_at_random_times_lose_nothing_that_was_committed(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -136,7 +132,7 @@ async def test_publishers_killed_at_random_times_lose_nothing_that_was_committed
             for _ in range(scale(1, 20)):
                 victims = [sending.start(pause=0.002) for _ in range(scale(2, 3))]
                 for victim in victims:
-                    await eventually(lambda victim=victim: len(victim.reports) > 3 or victim.ended, PATIENCE)
+                    await eventually(lambda victim=victim: len(victim.reports) > 3 or victim.ended)
                     await asyncio.sleep(choose.uniform(0, 0.3))
                     victim.kill()
             await asyncio.to_thread(sending.stop)
@@ -150,7 +146,6 @@ async def test_publishers_killed_at_random_times_lose_nothing_that_was_committed
 
 
 @on(*CONCURRENT)
-@pytest.mark.timeout(600)
 async def test_settles_that_race_give_each_event_one_position(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -173,7 +168,6 @@ async def test_settles_that_race_give_each_event_one_position(
 # Servers
 
 
-@pytest.mark.timeout(600)
 async def test_servers_killed_while_they_stream_lose_nothing(
     database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -188,7 +182,7 @@ async def test_servers_killed_while_they_stream_lose_nothing(
             sending.start(pause=0.005)
             for turn in range(scale(2, 30)):
                 head = database.head()
-                await asyncio.gather(*(each.until(head, PATIENCE) for each in followers))
+                await asyncio.gather(*(each.until(head) for each in followers))
                 await asyncio.sleep(choose.uniform(0, 0.2))
                 await asyncio.to_thread(restart, (a, b)[turn % 2])
             await asyncio.to_thread(sending.stop)
@@ -200,7 +194,6 @@ async def test_servers_killed_while_they_stream_lose_nothing(
     assert all(len(each.connects) > 1 for each in followers if each.transport != "poll")
 
 
-@pytest.mark.timeout(600)
 async def test_a_server_killed_during_replays_is_taken_over_by_its_successor(
     database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -214,7 +207,7 @@ async def test_a_server_killed_during_replays_is_taken_over_by_its_successor(
         async with following(server.url, start, scale(2, 20)) as followers:
             for _ in range(scale(2, 20)):
                 before = [each.number for each in followers]
-                await eventually(lambda before=before: moved(followers, before), PATIENCE)
+                await eventually(lambda before=before: moved(followers, before))
                 interrupted += sum(each.open and 0 < each.number < count for each in followers)
                 await asyncio.to_thread(restart, server)
             found = await caught_up(database, elsewhere, followers)
@@ -243,7 +236,6 @@ CLOCKS = {"right": 0, "8 days ahead": 8 * DAY, "11 years behind": -4000 * DAY, "
 
 
 @on(*CONCURRENT)
-@pytest.mark.timeout(300)
 async def test_hosts_with_the_wrong_time_neither_lose_events_nor_misdate_them(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -283,7 +275,6 @@ async def test_hosts_with_the_wrong_time_neither_lose_events_nor_misdate_them(
 
 
 @on(*CONCURRENT)
-@pytest.mark.timeout(300)
 async def test_others_settle_where_a_process_dies_or_stops_under_the_lock(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -297,8 +288,8 @@ async def test_others_settle_where_a_process_dies_or_stops_under_the_lock(
                 holder = await holding(fresh, how, **env)
                 began = time.monotonic()
                 await asyncio.to_thread(other.send, "board", "another")
-                await eventually(lambda: not fresh.unsettled(), PATIENCE)
-                await asyncio.gather(*(each.until(fresh.head(), PATIENCE) for each in followers))
+                await eventually(lambda: not fresh.unsettled())
+                await asyncio.gather(*(each.until(fresh.head()) for each in followers))
                 waits[how].append(round(time.monotonic() - began, 1))
                 if how == "SIGSTOP":
                     holder.send_signal(signal.SIGCONT)
@@ -314,7 +305,7 @@ async def holding(database: Database, how: str, **env: str) -> subprocess.Popen[
     """Return a process that a signal has met as it held settle's lock."""
     while True:
         process = start_dying(database, "held", "positions", how, **env)
-        await eventually(lambda: at_rest(process), PATIENCE)
+        await eventually(lambda: at_rest(process))
         if process.returncode != 0:  # else the hub was there first, and left it nothing to settle
             return process
 
@@ -328,7 +319,6 @@ def at_rest(process: subprocess.Popen[bytes]) -> bool:
 
 
 @on("sqlite")
-@pytest.mark.timeout(300)
 async def test_on_sqlite_sends_fail_while_a_stopped_process_holds_the_lock_and_all_goes_on_when_it_ends(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -355,7 +345,6 @@ async def test_on_sqlite_sends_fail_while_a_stopped_process_holds_the_lock_and_a
 
 
 @on(*ALL)
-@pytest.mark.timeout(300)
 async def test_a_head_that_is_deleted_while_everything_runs_is_made_again_and_everybody_told(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -366,12 +355,10 @@ async def test_a_head_that_is_deleted_while_everything_runs_is_made_again_and_ev
             epochs = {start.partition("-")[0]}
             for _ in range(scale(2, 10)):
                 said = len(sender.reports)
-                await eventually(lambda said=said: len(sender.reports) > said + 3, PATIENCE)
-                await asyncio.gather(*(each.until(fresh.head(), PATIENCE) for each in followers))
+                await eventually(lambda said=said: len(sender.reports) > said + 3)
+                await asyncio.gather(*(each.until(fresh.head()) for each in followers))
                 fresh.query("DELETE FROM livepush_loghead")
-                await eventually(
-                    lambda: all(each.position.partition("-")[0] not in epochs for each in followers), PATIENCE
-                )
+                await eventually(lambda: all(each.position.partition("-")[0] not in epochs for each in followers))
                 epochs |= {each.position.partition("-")[0] for each in followers}
             await asyncio.to_thread(sending.stop)
             found = await caught_up(fresh, other, followers)

@@ -22,9 +22,9 @@ from websockets.asyncio.client import ClientConnection
 
 from tests.integration import clients
 from tests.integration.audit import TRANSPORTS, Audit, Follower, Row, audit, committed, offered
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
 from tests.integration.test_delivery import die_after_commit, hubs_listen, page_position
+from tests.patience import eventually
 from tests.servers import processes
 from tests.servers.fresh import ROOT, Database, Databases
 from tests.servers.processes import Publisher, Server
@@ -60,7 +60,7 @@ async def come_to(followers: Iterable[Follower], number: int, seconds: float = 6
 
 async def all_reset(followers: Sequence[Follower]) -> None:
     """Wait until each was told that its history is lost."""
-    await eventually(lambda: all(each.resets for each in followers), 60)
+    await eventually(lambda: all(each.resets for each in followers))
 
 
 async def send(elsewhere: Publisher, count: int, group: str = "board", type: str = "moved") -> int:
@@ -98,7 +98,6 @@ def clean(rows: Sequence[Row], followers: Iterable[Follower], figures: Figures, 
 # A page and its stream
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     ("renderer", "reader"),
     [
@@ -139,7 +138,6 @@ async def test_a_page_and_its_stream_from_two_processes_leave_no_gap(
     assert found.resets == 0
 
 
-@pytest.mark.timeout(200)
 async def test_a_cached_page_is_brought_up_to_date_or_told_that_it_is_too_old(
     database: Database, elsewhere: Publisher, figures: Figures
 ) -> None:
@@ -249,7 +247,6 @@ async def write(elsewhere: Publisher, groups: Sequence[str], seed: int, done: as
         await asyncio.to_thread(once)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("subprotocols", [None, ["livepush.v1"]])
 @pytest.mark.parametrize("buffer", ["is large", "holds two events"])
 async def test_groups_come_and_go_while_events_flow(
@@ -322,7 +319,6 @@ def scribes(database: Database, groups: Sequence[str], count: int, rate: float, 
             process.communicate(timeout=60)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("layer", ["none", "pubsub"])
 async def test_the_first_clients_of_a_server_miss_nothing_while_events_flow(
     layer: str, database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
@@ -348,7 +344,7 @@ async def test_the_first_clients_of_a_server_miss_nothing_while_events_flow(
                 await stack.enter_async_context(following(new))
                 followers += new
                 first = database.head()
-                await eventually(lambda first=first: database.head() > first + 100, 60)
+                await eventually(lambda first=first: database.head() > first + 100)
         await asyncio.to_thread(elsewhere.position)
         first = database.head() + 1
         await asyncio.to_thread(elsewhere.send, groups, "end")
@@ -384,7 +380,6 @@ def lose_tail(database: Database, last: int) -> None:
     database.query(f"DELETE FROM livepush_event WHERE position > {last}; UPDATE livepush_loghead SET position = {last}")
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("servers_are", ["running", "down"])
 async def test_a_database_that_is_restored_resets_every_client(
     servers_are: str, database: Database, elsewhere: Publisher, figures: Figures
@@ -415,7 +410,6 @@ async def test_a_database_that_is_restored_resets_every_client(
     assert found.resets == len(followers)
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("head", ["before the hub's position", "behind it already"])
 async def test_a_failover_that_lost_the_tail_resets_every_client(
     head: str, database: Database, elsewhere: Publisher, figures: Figures
@@ -438,7 +432,6 @@ async def test_a_failover_that_lost_the_tail_resets_every_client(
     assert found.resets == len(followers)
 
 
-@pytest.mark.timeout(200)
 async def test_a_failover_that_lost_the_tail_is_noticed_in_what_is_announced(
     database: Database, elsewhere: Publisher, figures: Figures
 ) -> None:
@@ -527,7 +520,6 @@ async def fill(elsewhere: Publisher, count: int) -> tuple[str, int]:
     return start, _number(await asyncio.to_thread(elsewhere.position))
 
 
-@pytest.mark.timeout(200)
 async def test_a_log_that_is_pruned_under_a_stopped_replay_ends_it_with_a_reset(
     database: Database, elsewhere: Publisher, figures: Figures
 ) -> None:
@@ -553,7 +545,6 @@ async def test_a_log_that_is_pruned_under_a_stopped_replay_ends_it_with_a_reset(
     assert found.resets == len(followers)
 
 
-@pytest.mark.timeout(400)
 async def test_a_log_that_is_pruned_while_it_is_replayed_is_served_whole_or_reset(
     database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -581,7 +572,6 @@ async def test_a_log_that_is_pruned_while_it_is_replayed_is_served_whole_or_rese
 # A process that is behind
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("other_is", ["behind", "stopped"])
 async def test_clients_that_move_to_a_process_that_knows_less_miss_nothing(
     other_is: str, database: Database, elsewhere: Publisher, figures: Figures
@@ -605,7 +595,7 @@ async def test_clients_that_move_to_a_process_that_knows_less_miss_nothing(
                 await eventually(lambda: all(each.connects for each in followers))
                 await send(elsewhere, 10)
                 other.signal(signal.SIGCONT)
-                await eventually(lambda: all(each.open for each in followers), 60)
+                await eventually(lambda: all(each.open for each in followers))
                 await send_from(other, 3)
                 await come_to(followers, database.head())
             for each in followers:

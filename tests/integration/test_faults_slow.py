@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.audit import Follower, audit, committed, running
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures, Scale
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.fresh import Database
 from tests.servers.processes import Publisher
@@ -88,10 +88,10 @@ async def test_slow_clients_cost_little_and_delay_nobody(
 
         async def send_all(count: int) -> None:
             await asyncio.gather(*(asyncio.to_thread(send_many, each, count // 3, size, rate) for each in senders))
-            await asyncio.gather(*(each.until(database.head(), 300) for each in fast))
+            await asyncio.gather(*(each.until(database.head()) for each in fast))
 
         async with running(fast):
-            await eventually(lambda: asyncio.to_thread(lambda: server.holds() >= quick), 60)
+            await eventually(lambda: asyncio.to_thread(lambda: server.holds() >= quick))
             await send_all(count // 5)
             alone = [age for each in fast for age in each.ages]
             for each in fast:
@@ -100,7 +100,7 @@ async def test_slow_clients_cost_little_and_delay_nobody(
             for each in slow:
                 each.position = each.segments[0].start = middle
             async with running(slow):
-                await eventually(lambda: asyncio.to_thread(lambda: server.holds() >= quick + len(slow)), 60)
+                await eventually(lambda: asyncio.to_thread(lambda: server.holds() >= quick + len(slow)))
                 for each in slow[:stopped]:
                     each.reading.clear()
                 for each in slow[stopped:]:
@@ -115,7 +115,7 @@ async def test_slow_clients_cost_little_and_delay_nobody(
                 for each in slow:
                     each.trickle = 0
                     each.reading.set()
-                await asyncio.gather(*(each.until(database.head(), 300) for each in slow))
+                await asyncio.gather(*(each.until(database.head()) for each in slow))
                 ended = server.stats()
         found = audit(committed(database), [*fast, *slow])
         together = [age for each in fast for age in each.ages]
@@ -145,7 +145,6 @@ def connections(pid: int, port: int) -> int:
     )
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", SERVERS)
 async def test_clients_that_read_nothing_are_closed_and_forgotten(
     kind: str, database: Database, elsewhere: Publisher, scale: Scale, figures: Figures

@@ -17,6 +17,7 @@ import pytest
 from tests.integration import clients
 from tests.integration.audit import Follower, audit, committed
 from tests.integration.conftest import Figures, Scale
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.fresh import ROOT, Database, Databases
 from tests.servers.processes import Publisher, Server
@@ -110,7 +111,7 @@ async def storm(
     counted = {"clients": len(back), "statements": statements, **took}
     counted |= {"server_cpu_s": round(computed, 2), "server_MiB": rss >> 20, "audit": str(audited)}
     assert audited.clean, audited
-    await clients.eventually(lambda: asyncio.to_thread(lambda: server.holds() == 0), 120)
+    await eventually(lambda: asyncio.to_thread(lambda: server.holds() == 0))
     return {**counted, "resets": audited.resets}
 
 
@@ -291,7 +292,6 @@ async def peers(server: Server, database: Database, count: int) -> dict[str, Any
     return {"clients": count, "seconds": round(seconds, 2), "statements": statements, "connections": most}
 
 
-@pytest.mark.timeout(300)
 async def test_a_crowd_of_django_eventstreams_costs_each_some_reads(
     database: Database, scale: Scale, figures: Figures
 ) -> None:

@@ -13,6 +13,7 @@ import httpx_sse
 import pytest
 
 from tests.integration import clients
+from tests.patience import eventually
 from tests.servers import processes
 from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Publisher
@@ -69,7 +70,7 @@ class Site:
         async def reached() -> bool:
             return (await clients.poll(self.url, "board")).json()["position"] == position
 
-        await clients.eventually(reached)
+        await eventually(reached)
         return position
 
 
@@ -149,7 +150,7 @@ async def test_polls_byte_for_byte(site: Site) -> None:
     assert now.headers["content-type"] == "application/json"
     assert now.headers["cache-control"] == "no-store, no-transform"
     held = asyncio.create_task(clients.poll(site.url, "room:poll", since=start, wait=20))
-    await clients.eventually(lambda: asyncio.to_thread(lambda: site.server.holds() == 1))
+    await eventually(lambda: asyncio.to_thread(lambda: site.server.holds() == 1))
     site.elsewhere.send("room:poll", "moved", DATA)
     (row,) = site.elsewhere.rows(["room:poll"])
     answer = f'{{"events":[{envelope_of(row)}],"position":"{row["id"]}","reset":false,"refused":[]}}'
@@ -163,9 +164,9 @@ async def test_a_client_that_goes_is_forgotten(site: Site) -> None:
     start = await site.position()
     held = asyncio.create_task(clients.poll(site.url, "room:gone", since=start, wait=25))
     async with clients.sse(site.url, "room:gone"), clients.websocket(site.url, "room:gone"):
-        await clients.eventually(lambda: asyncio.to_thread(lambda: site.server.holds() == 3))
+        await eventually(lambda: asyncio.to_thread(lambda: site.server.holds() == 3))
     held.cancel()
-    await clients.eventually(lambda: asyncio.to_thread(lambda: site.server.holds() == 0))
+    await eventually(lambda: asyncio.to_thread(lambda: site.server.holds() == 0))
 
 
 async def test_httpx_sse_reads_and_resumes(site: Site) -> None:
@@ -218,7 +219,7 @@ async def test_the_server_ends_while_streams_are_open(kind: str, database: Datab
             await stream.block()
             await clients.text(socket)
             held = asyncio.create_task(clients.poll(server.url, "board", since=start, wait=25))
-            await clients.eventually(lambda: asyncio.to_thread(lambda: server.holds() == 3))
+            await eventually(lambda: asyncio.to_thread(lambda: server.holds() == 3))
             server.terminate()
             ended = asyncio.create_task(asyncio.to_thread(server.wait))
             rest, answer = await asyncio.gather(stream.rest(), held, return_exceptions=True)

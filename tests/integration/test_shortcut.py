@@ -15,7 +15,7 @@ import websockets
 
 from livepush.process.servers import uvicorn
 from tests.integration.audit import Follower, audit, committed, running
-from tests.integration.clients import eventually
+from tests.patience import eventually
 from tests.servers import processes
 from tests.servers.fresh import Database
 from tests.servers.processes import Publisher

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from tests.integration.audit import TRANSPORTS, Follower, Row, audit
-from tests.integration.clients import eventually
 from tests.integration.conftest import Figures
+from tests.patience import eventually
 from tests.servers import faults, processes
 from tests.servers.faults import Line, PostgreSQL, Redis
 from tests.servers.fresh import ROOT, Database, Databases
@@ -247,6 +247,7 @@ async def holdings(soak: Soak) -> dict[str, int]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(SECONDS * 3 + 300)
 async def test_whatever_fails_every_client_gets_exactly_its_groups_events(
     own_postgresql: tuple[PostgreSQL, Databases], figures: Figures
@@ -271,7 +272,7 @@ async def test_whatever_fails_every_client_gets_exactly_its_groups_events(
             for number in range(CLIENTS)
         ]
         following = [asyncio.create_task(follower.run()) for follower in soak.followers]
-        await eventually(lambda: all(each.connects for each in soak.followers), 60)
+        await eventually(lambda: all(each.connects for each in soak.followers))
         began = time.monotonic()
         await soak.befall(began + SECONDS / 3)
         early = await holdings(soak)
@@ -283,9 +284,9 @@ async def test_whatever_fails_every_client_gets_exactly_its_groups_events(
         for task in following:
             task.cancel()
         await asyncio.gather(*following, return_exceptions=True)
-        await eventually(lambda: asyncio.to_thread(lambda: soak.steady.holds() == 0), 60)
+        await eventually(lambda: asyncio.to_thread(lambda: soak.steady.holds() == 0))
         with contextlib.suppress(AssertionError):
-            await eventually(lambda: flat(soak, before), 30)
+            await eventually(lambda: flat(soak, before))
         after = await holdings(soak)
         ages = sorted(age for each in soak.followers for age in each.ages)
         figures(
@@ -325,7 +326,7 @@ async def end(soak: Soak, following: list[asyncio.Task[None]]) -> None:
         await asyncio.to_thread(elsewhere.send, GROUPS, "end")
         await asyncio.to_thread(elsewhere.position)
     assert not [task for task in following if task.done()], "a follower has failed"
-    await asyncio.gather(*(follower.until(first, 120) for follower in soak.followers))
+    await asyncio.gather(*(follower.until(first) for follower in soak.followers))
 
 
 async def flat(soak: Soak, before: dict[str, int]) -> bool:

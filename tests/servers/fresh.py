@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 import pymysql
 
+from tests.patience import PATIENCE
 from tests.servers.databases import ENV
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +97,11 @@ class Databases:
                 f"CREATE DATABASE {template.name}",
             )
         subprocess.run(
-            [sys.executable, "-m", "django", "migrate", "-v", "0"], env=template.env, cwd=ROOT, check=True, timeout=60
+            [sys.executable, "-m", "django", "migrate", "-v", "0"],
+            env=template.env,
+            cwd=ROOT,
+            check=True,
+            timeout=PATIENCE,
         )
         if _engine(kind) == "sqlite3":
             template.query("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -122,7 +127,7 @@ def _query(kind: str, name: str, sql: str) -> list[tuple[Any, ...]]:
     if _engine(kind) == "sqlite3":
         import sqlite3
 
-        with contextlib.closing(sqlite3.connect(name, timeout=20, isolation_level=None)) as connection:
+        with contextlib.closing(sqlite3.connect(name, timeout=PATIENCE, isolation_level=None)) as connection:
             return connection.execute(sql).fetchall()
     if _engine(kind) == "postgresql":
         address = {"host": options["HOST"], "user": options["USER"], "dbname": name}

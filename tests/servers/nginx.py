@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 FOLDERS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
@@ -39,7 +41,7 @@ def nginx(folder: Path, servers: str, ports: list[int]) -> Iterator[Path]:
         yield folder / "error.log"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:

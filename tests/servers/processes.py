@@ -16,12 +16,11 @@ import urllib.request
 from collections.abc import Iterator
 from typing import IO, Any
 
+from tests.patience import PATIENCE
 from tests.servers.fresh import ROOT, Database
 
 ASGI = ("daphne", "uvicorn", "hypercorn", "granian", "runserver")
 WSGI = "wsgiref"
-READY_WITHIN = 30.0
-ENDS_WITHIN = 10.0
 
 
 def command(kind: str, port: int, application: str) -> list[str]:
@@ -85,7 +84,7 @@ class Server:
             stderr=self._log,
             start_new_session=True,
         )
-        end = time.monotonic() + READY_WITHIN
+        end = time.monotonic() + PATIENCE
         while not self._answers():
             assert self._process.poll() is None, f"{self.kind} ended as it started:\n{self.log()}"
             assert time.monotonic() < end, f"{self.kind} does not answer:\n{self.log()}"
@@ -96,7 +95,7 @@ class Server:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
 
-    def wait(self, seconds: float = ENDS_WITHIN) -> None:
+    def wait(self, seconds: float = PATIENCE) -> None:
         """Wait until the process has ended by itself."""
         assert self._process is not None
         try:
@@ -118,7 +117,7 @@ class Server:
         """End the process and its children at once, as a crash does."""
         if self._process is not None:
             self._kill_rest()
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
             self._process = None
 
     def signal(self, number: int) -> None:
@@ -134,13 +133,13 @@ class Server:
 
     def stats(self) -> dict[str, Any]:
         """Return what the process holds and has done; its application must be ``tests.servers.probe``'s."""
-        with urllib.request.urlopen(f"{self.url}/stats/", timeout=20) as response:
+        with urllib.request.urlopen(f"{self.url}/stats/", timeout=PATIENCE) as response:
             found: dict[str, Any] = json.load(response)
             return found
 
     def holds(self) -> int:
         """Return how many clients it holds open."""
-        with urllib.request.urlopen(f"{self.url}/ready/", timeout=5) as response:
+        with urllib.request.urlopen(f"{self.url}/ready/", timeout=PATIENCE) as response:
             return int(json.load(response)["subscribers"])
 
     def log(self) -> str:
@@ -248,10 +247,10 @@ class Publisher:
         assert self._process.stdout is not None
         self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
         self._process.stdout.close()
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tests.patience import PATIENCE
 from tests.servers.fresh import ROOT, Database
 from tests.servers.processes import settings_env, whole
 
@@ -50,16 +51,16 @@ class Sender:
     def kill(self) -> None:
         """End it at once, as a crash does."""
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = 60) -> None:
+    def wait(self, seconds: float = PATIENCE) -> None:
         """Wait until it ends by itself."""
         assert self._process.wait(seconds) == 0, self.log
 
-    def stop(self, seconds: float = 60) -> None:
+    def stop(self, seconds: float = PATIENCE) -> None:
         """Have it end after the send that it is at."""
         assert self._process.stdin is not None
         self._process.stdin.close()

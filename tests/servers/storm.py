@@ -21,9 +21,6 @@ from typing import Any
 from tests.integration.audit import Follower, Segment
 from tests.servers.fresh import ROOT
 
-PATIENCE = 90.0
-"""How long (seconds) a crowd may take; far more than it takes."""
-
 
 def allow_descriptors(wanted: int = 16_384) -> None:
     """Let this process and those that it starts hold enough connections."""
@@ -90,8 +87,7 @@ def crowd(url: str, upto: int, clients: Sequence[Follower], cookies: Sequence[st
 async def main(url: str, upto: int, clients: list[Any]) -> None:
     """Do what the input says, a line each."""
     followers = [
-        Follower(url, groups, position, transport, headers=headers, silence=PATIENCE)
-        for transport, groups, position, headers in clients
+        Follower(url, groups, position, transport, headers=headers) for transport, groups, position, headers in clients
     ]
     tasks: list[asyncio.Task[None]] = []
     print("ready", flush=True)
@@ -99,7 +95,7 @@ async def main(url: str, upto: int, clients: list[Any]) -> None:
         if line == "go":
             answer = await storm(followers, tasks, upto)
         else:
-            await asyncio.gather(*(each.until(int(line), PATIENCE) for each in followers))
+            await asyncio.gather(*(each.until(int(line)) for each in followers))
             answer = {}
         print(json.dumps(answer), flush=True)
     for task in tasks:
@@ -115,7 +111,7 @@ async def storm(followers: list[Follower], tasks: list[asyncio.Task[None]], upto
     caught: list[float] = []
 
     async def catch_up(follower: Follower) -> None:
-        await follower.until(upto, PATIENCE)
+        await follower.until(upto)
         caught.append(time.monotonic() - began)
 
     tasks += [asyncio.create_task(each.run()) for each in followers]

@@ -15,8 +15,10 @@ const { version, license } = JSON.parse(readFileSync(`${root}package.json`, "utf
  * none is a word of the DOM.
  */
 const INTERNAL = (
-  "abandon asks begin better blocked conclude doubt failed follow lookOver isNews jumpTo leave proceed rank patient " +
-  "rewind silence takePart tell told usurp via welcome worked grown hiding isVisible ready"
+  "abandon asks attempt begin better blocked conclude covered doubt failed follow follows gathered gathering " +
+  "grants grown hedged heed hiding inUse isNews isVisible jumpTo ladder leave lookOver mirrored patient probes " +
+  "proceed rank ready received refusals rewind shown silence stateName takePart tell timer told upcoming usurp " +
+  "via wanted welcome worked"
 ).split(" ");
 
 /** @type {Record<string, string>} */

@@ -1,5 +1,7 @@
 import { compare, lower } from "./position.js";
 
+/** @typedef {ReturnType<typeof createCursor>} Cursor */
+
 /**
  * Make what knows how far the client has come, for all of its groups.
  *

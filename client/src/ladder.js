@@ -3,6 +3,8 @@ const PATIENCE = 2;
 /** How long a tab goes on with a lower transport that worked, over page loads, in milliseconds. */
 const REMEMBER = 600_000;
 
+/** @typedef {ReturnType<typeof createLadder>} Ladder */
+
 /**
  * Make what knows which transport is next, of those that may be used, in order of preference.
  *

@@ -1,12 +1,9 @@
-/** @typedef {import("./types.js").Envelope} Envelope */
-/** @typedef {import("./types.js").Receive} Receive */
 /** @typedef {import("./types.js").Welcome} Welcome */
 
 import { byLease, byLock } from "./election.js";
-import { compare } from "./position.js";
-import { denied } from "./transports/ending.js";
-import { longpoll } from "./transports/polling.js";
-import { HELLO } from "./wire.js";
+import { listen } from "./follower.js";
+
+/** @typedef {ReturnType<typeof createTabs>} Tabs */
 
 /** How long a leader may be silent before it is asked whether it lives, and then before it is replaced, in milliseconds. */
 const SILENCE = 5000;
@@ -114,56 +111,22 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
 
   /** How to follow the leader. @type {import("./types.js").Transport} */
   const follow = (request, hand, end) => {
-    /** What is relayed while older events are fetched. @type {Envelope[]} */
-    const early = [];
-    /** What is done with what is relayed: nothing before the leader's hello. @type {Receive | undefined} */
-    let receive;
-    /** @type {(() => void) | undefined} */
-    let stop;
-
-    const flow = () => {
-      receive = hand;
-      receive(early);
-    };
-
-    /** @param {Welcome} hello */
-    const begin = (hello) => {
-      const { position } = hello;
-      const groups = request.groups.filter((group) => hello.granted.includes(group));
-      const since = request.since ?? position;
-      receive = (envelopes) => early.push(...envelopes);
-      hand([{ ...hello, type: HELLO, position: since, groups }]);
-      if (!groups.length) return end(denied("refused"));
-      if (compare(position, since) <= 0) return flow();
-      stop = longpoll(
-        { ...request, since },
-        (envelopes) => {
-          hand(envelopes.filter(({ type }) => type !== HELLO));
-          if (compare(position, /** @type {string} */ (envelopes.pop()?.position)) > 0) return;
-          stop?.();
-          flow();
-        },
-        end,
-      );
-    };
+    const listener = listen(request, hand, end, mirror);
 
     hear = ([kind, what, , to]) => {
       heard = Date.now();
-      if (kind === "events") receive?.(what);
-      else if (kind === "state") {
-        if (what.state !== "open" || receive) mirror(what);
-      } else if (to !== id) return;
-      else if (kind === "alone") {
+      if ((to ?? id) !== id) return;
+      if (kind === "alone") {
         part();
         rejoin();
-      } else if (!receive) begin(what);
+      } else listener.heed(kind, what);
     };
     heard = Date.now();
     asked = 0;
     say("ask", request);
     timer = setTimeout(look, SILENCE);
     return () => {
-      stop?.();
+      listener.silence();
       clearTimeout(timer);
       hear = undefined;
     };
@@ -172,6 +135,7 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
 
   return {
     rank: () => role,
+    follows: () => role === "follower",
 
     /** The groups that the followers want, of those that are still there. */
     groups() {

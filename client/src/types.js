@@ -40,6 +40,34 @@
  * @typedef {{state: StateName, transport: string | null, position: string | null, reason?: string, retry?: number}}
  *   StateDetail
  *
+ * @typedef {object} Session
+ * The state of a client. Each function of its modules is given it; `received` and `ended` lead from a connection back to
+ * `session.js`, which the modules below it do not import.
+ * @property {string} url
+ * @property {Record<string, Transport>} transports  in order of preference
+ * @property {EventTarget} target  where events are dispatched
+ * @property {number} most  the most groups that a connection may have
+ * @property {import("./cursor.js").Cursor} cursor
+ * @property {import("./tabs.js").Tabs} tabs
+ * @property {import("./ladder.js").Ladder} ladder
+ * @property {import("./connection.js").Receive} received
+ * @property {import("./connection.js").Ended} ended
+ * @property {Set<string>} wanted  the groups that this tab's page wants
+ * @property {string[]} grants  the groups that the server lets this client read, also for the tabs that follow
+ * @property {string[]} refusals  those that it was asked for and refused
+ * @property {string[]} covered  those that have had everything up to the cursor
+ * @property {import("./connection.js").Connection | null} [inUse]
+ * @property {import("./connection.js").Connection | null} [upcoming]  what takes its place once it is open
+ * @property {StateName} stateName
+ * @property {string} [shown]  the state as it was told last
+ * @property {string | null} [mirrored]  the leader's transport
+ * @property {number} attempt  how many attempts have failed in a row
+ * @property {number} probes  how often a better transport was tried
+ * @property {boolean} [hedged]  whether a poll was made since the client was started
+ * @property {any} [timer]  of what is next: while connecting a hedge, while open a probe, while waiting another attempt
+ * @property {string | null} gathered  from where the groups are wanted that followers asked for
+ * @property {any} [gathering]  the timer of that
+ *
  * @typedef {object} Options
  * @property {string} url  where livepush is mounted, for example `/livepush/`
  * @property {Iterable<string>} [groups]

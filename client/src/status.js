@@ -1,0 +1,45 @@
+/** @typedef {import("./types.js").Session} Session */
+/** @typedef {import("./types.js").StateName} StateName */
+
+import { dispatch } from "./events.js";
+
+/** @param {Session} session */
+export const isActive = (session) => !["idle", "paused", "denied", "stopped"].includes(session.stateName);
+
+/** The name of the transport in use or being tried, else `null`. @param {Session} session */
+export const transportOf = (session) =>
+  (session.inUse && ((session.tabs.follows() && session.mirrored) || session.inUse.via)) ?? null;
+
+/** @param {Session} session */
+export const detailOf = (session) => ({
+  state: session.stateName,
+  transport: transportOf(session),
+  position: session.cursor.position,
+});
+
+/**
+ * Enter a state, and tell the page and the tabs that follow this one.
+ *
+ * @param {Session} session
+ * @param {StateName} state
+ * @param {{reason?: string, retry?: number}} [more]
+ */
+export const enter = (session, state, more) => {
+  session.stateName = state;
+  const detail = { ...more, ...detailOf(session) };
+  session.tabs.tell("state", detail);
+  const text = JSON.stringify(detail);
+  if (text !== session.shown) dispatch(session.target, "state", detail);
+  session.shown = text;
+};
+
+/**
+ * Show how the leader's connection is.
+ *
+ * @param {Session} session
+ * @param {import("./types.js").StateDetail} leader
+ */
+export const mirror = (session, leader) => {
+  session.mirrored = leader.transport;
+  enter(session, leader.state, leader);
+};

@@ -370,7 +370,6 @@ class Row(NamedTuple):
 
     number: int
     group: str
-    send: int | None
 
 
 class Audit(NamedTuple):
@@ -402,20 +401,14 @@ class Audit(NamedTuple):
 def committed(database: Database) -> list[Row]:
     """Return the settled events of a database, in order, on a connection of its own."""
     group = "`group`" if database.kind == "mariadb" else '"group"'
-    found = database.query(f"SELECT position, {group}, send FROM livepush_event WHERE position > 0 ORDER BY position")
+    found = database.query(f"SELECT position, {group} FROM livepush_event WHERE position > 0 ORDER BY position")
     return [Row(*row) for row in found]
 
 
 def offered(rows: Iterable[Row], groups: Iterable[str], after: int) -> list[int]:
-    """Return the numbers behind ``after`` that a reader of some groups is to get: of each send the first."""
+    """Return the numbers behind ``after`` that a reader of some groups is to get, each once."""
     wanted = set(groups)
-    found, last = [], None
-    for row in rows:
-        if row.group in wanted:
-            if row.number > after and (row.send is None or row.send != last):
-                found.append(row.number)
-            last = row.send
-    return found
+    return list(dict.fromkeys(row.number for row in rows if row.group in wanted and row.number > after))
 
 
 def audit(rows: Sequence[Row], followers: Iterable[Follower], upto: int | None = None) -> Audit:

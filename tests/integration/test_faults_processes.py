@@ -60,7 +60,7 @@ async def following(urls: Sequence[str] | str, start: str, each: int, **more: An
 def rows(database: Database) -> list[Row]:
     """Return the settled events, in order."""
     group = "`group`" if database.kind == "mariadb" else '"group"'
-    sql = f"SELECT position, {group}, send FROM livepush_event WHERE position > 0 ORDER BY position"
+    sql = f"SELECT position, {group} FROM livepush_event WHERE position > 0 ORDER BY position"
     return [Row(*row) for row in database.query(sql)]
 
 

@@ -226,7 +226,7 @@ async def running(own: tuple[PostgreSQL, Databases], seed: int) -> AsyncIterator
 
 def all_rows(database: Database) -> list[Row]:
     """Return the settled events, pruned ones too."""
-    sql = 'SELECT position, "group", send FROM livepush_event WHERE position > 0'
+    sql = 'SELECT position, "group" FROM livepush_event WHERE position > 0'
     found = database.query(f"{sql} UNION {sql.replace('livepush_event', 'archive')} ORDER BY 1")
     return [Row(*row) for row in found]
 

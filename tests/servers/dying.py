@@ -22,14 +22,14 @@ from django.db import transaction
 
 import livepush
 from livepush import hints, log
-from livepush.log import settling, transactions
-from livepush.publish import sending
+from livepush.log.dialects import base, transactions
+from livepush.publish import pipeline
 
 POINTS: dict[str, tuple[Any, str, bool]] = {
     "insert": (log, "append", True),
     "commit": (log, "settle", False),
-    "positions": (settling, "_give_positions", False),
-    "settle": (sending, "announce", False),
+    "positions": (base.Dialect, "plan", False),
+    "settle": (pipeline, "announce", False),
     "announce here": (hints, "announce", False),
     "announce": (hints, "announce", True),
 }

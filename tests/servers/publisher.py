@@ -28,7 +28,6 @@ import livepush
 from livepush import log, publish, wire
 from livepush.inbox import kinds, marking
 from livepush.inbox.reading import Inbox
-from livepush.log import pruning
 from livepush.models import Event, LogHead
 
 blocks: list[transaction.Atomic] = []
@@ -97,27 +96,31 @@ def position() -> str:
 
 
 def rows(groups: list[str] | None = None) -> list[dict[str, Any]]:
-    """Return settled events as their envelopes should be, with the id that tells one send to several groups."""
+    """Return settled events as the envelopes of a reader of these groups, in this order, should be; or of all."""
     epoch = LogHead.objects.get().epoch
-    events = Event.objects.filter(position__isnull=False).order_by("position")
-    if groups is not None:
-        events = events.filter(group__in=groups)
-    return [
-        {
-            "id": f"{epoch}-{event.position}",
-            "group": event.group,
-            "type": event.type,
-            "data": json.loads(event.data),
-            "time": wire.timestamp(event.created),
-            "send": event.send,
-        }
-        for event in events
-    ]
+    found: dict[int, dict[str, Any]] = {}
+    names: dict[int, list[str]] = {}
+    for event in Event.objects.filter(position__isnull=False).order_by("position", "id"):
+        if groups is None or event.group in groups:
+            names.setdefault(event.position, []).append(event.group)
+            found[event.position] = {
+                "id": f"{epoch}-{event.position}",
+                "group": "",
+                "type": event.type,
+                "data": json.loads(event.data),
+                "time": wire.timestamp(event.created),
+            }
+    for position, envelope in found.items():
+        mine = names[position] if groups is None else sorted(names[position], key=groups.index)
+        envelope["group"] = mine[0]
+        if len(mine) > 1:
+            envelope["groups"] = mine
+    return list(found.values())
 
 
 def prune() -> int:
     """Delete everything that is in the log now."""
-    return pruning.prune("default", timezone.now() + timedelta(seconds=1), 1_000_000)
+    return log.prune("default", timezone.now() + timedelta(seconds=1), 1_000_000)
 
 
 COMMANDS = {

@@ -13,6 +13,7 @@ import pytest
 
 import livepush
 from livepush import conf, exceptions, wire
+from scripts import journey
 
 PACKAGE = Path(livepush.__file__).parent
 
@@ -182,3 +183,15 @@ def test_every_setting_is_explained():
 def test_own_messages_are_described_with_their_grammar():
     for name in ("hello", "reset", "bye", "revoked", "position", "reply"):
         assert f"livepush.{name}" in wire.__doc__
+
+
+def test_the_journey_of_an_event_crosses_six_modules_each_entered_once():
+    assert journey.broken() == []
+    modules = journey.entered()
+    assert len(modules) == len(set(modules)) <= 6
+
+
+def test_no_module_is_longer_than_a_screenful_or_six():
+    lengths = sorted(len(path.read_text().splitlines()) for path in FILES if "migrations" not in path.parts)
+    assert lengths[-1] <= 300
+    assert lengths[len(lengths) // 2] <= 120

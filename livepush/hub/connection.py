@@ -197,7 +197,8 @@ class Connection:
         if failed and self.state is State.CLOSED:
             self._flow.drop_farewell()
         elif failed:
-            self._flow.close(Reason.FAILED)
+            self.close(Reason.FAILED)
+            return
         self._go_on()
 
     def _give_up_soon(self) -> None:

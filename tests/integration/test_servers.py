@@ -42,6 +42,7 @@ def hello_of(position: str, groups: list[str], refused: list[str] | None = None)
         {
             "type": "livepush.hello",
             "id": position,
+            "protocol": 1,
             "position": position,
             "heartbeat": 15.0,
             "retry": 2000,

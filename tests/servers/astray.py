@@ -10,6 +10,6 @@ from tests.servers.probe import application
 
 __all__ = ["application", "clock"]
 
-from livepush.log import transactions
+from livepush.log.dialects import base
 
-transactions.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", transactions.TIME_LIMIT_MS))
+base.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", base.TIME_LIMIT_MS))

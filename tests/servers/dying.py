@@ -22,7 +22,7 @@ from django.db import transaction
 
 import livepush
 from livepush import hints, log
-from livepush.log.dialects import base, transactions
+from livepush.log.dialects import base
 from livepush.publish import pipeline
 
 POINTS: dict[str, tuple[Any, str, bool]] = {
@@ -71,7 +71,7 @@ def send_in_child(*args: Any) -> None:
 if __name__ == "__main__":
     group, type, *more = sys.argv[1:]
     point, name = (*more, *("commit", "SIGKILL")[len(more) :])
-    transactions.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", transactions.TIME_LIMIT_MS))
+    base.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", base.TIME_LIMIT_MS))
     if "," in point:
         for number, each in enumerate(point.split(",")):
             send_in_child(group, f"{type}-{number}", each, signal.Signals[name])

@@ -25,7 +25,7 @@ from django.db import DatabaseError, connection, transaction
 
 import livepush
 from livepush import hints
-from livepush.log import transactions
+from livepush.log.dialects import base
 from tests.servers import clock
 from tests.shop.models import Order
 
@@ -82,7 +82,7 @@ def work(plan: Plan) -> None:
 
 
 if __name__ == "__main__":
-    transactions.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", transactions.TIME_LIMIT_MS))
+    base.TIME_LIMIT_MS = int(os.environ.get("LIVEPUSH_TEST_TIME_LIMIT_MS", base.TIME_LIMIT_MS))
     plan = Plan(**json.loads(sys.argv[1]))
     print(json.dumps({"clock": clock.OFFSET}), flush=True)
     work(plan)

@@ -20,8 +20,12 @@ def case(request):
     return request.param
 
 
+def events_of(case):
+    return [Event(number, tuple(groups), *rest) for number, groups, *rest in case["events"]]
+
+
 def encoded(case, format):
-    events = [Event(*values) for values in case["events"]]
+    events = events_of(case)
     return wire.join([wire.encode(event, case["epoch"], format) for event in events], format)
 
 
@@ -43,7 +47,7 @@ def test_clients_of_our_subprotocol_get_an_array_when_several_go_in_one_write(ca
 
 def test_a_polls_answer_is_the_golden_text(case):
     if case["poll"] is not None:
-        events = [Event(*values) for values in case["events"]]
+        events = events_of(case)
         answer = wire.poll_answer(events, Position(case["epoch"], events[-1].number))
         assert answer.decode() == case["poll"]
 
@@ -53,34 +57,34 @@ def test_the_envelopes_are_what_json_reads_from_them(case):
 
 
 def test_what_livepush_says_carries_its_position_as_id_for_event_sources():
-    assert wire.own("reset", Format.SSE, position=Position("ab", 3), reason="epoch") == (
+    assert wire.system_frames("reset", Format.SSE, position=Position("ab", 3), reason="epoch") == (
         b"id: ab-3\nevent: livepush.reset\n"
         b'data: {"type":"livepush.reset","id":"ab-3","position":"ab-3","reason":"epoch"}\n\n',
     )
 
 
 def test_a_bye_sets_an_event_sources_reconnection_time():
-    assert wire.own("bye", Format.SSE, retry=250, reason="drain") == (
+    assert wire.system_frames("bye", Format.SSE, retry=250, reason="drain") == (
         b'retry: 250\nevent: livepush.bye\ndata: {"type":"livepush.bye","retry":250,"reason":"drain"}\n\n',
     )
 
 
 def test_our_client_gets_no_event_line():
-    assert wire.own("bye", Format.SSE_ENVELOPE, retry=250) == (
+    assert wire.system_frames("bye", Format.SSE_ENVELOPE, retry=250) == (
         b'retry: 250\ndata: {"type":"livepush.bye","retry":250}\n\n',
     )
 
 
 def test_a_reply_carries_a_position_that_moves_no_cursor():
-    assert wire.own("reply", Format.TEXT, ref=1, ok=True, position="ab-3") == (
+    assert wire.system_frames("reply", Format.TEXT, ref=1, ok=True, position="ab-3") == (
         '{"type":"livepush.reply","ref":1,"ok":true,"position":"ab-3"}',
     )
 
 
-def test_hello_comes_with_cursor_heartbeat_and_groups():
+def test_hello_comes_with_protocol_cursor_heartbeat_and_groups():
     frames = wire.hello(Position("ab", 3), Format.TEXT, heartbeat=15.0, retry=2000, groups=("a",), refused=("b",))
     assert frames == (
-        '{"type":"livepush.hello","id":"ab-3","position":"ab-3","heartbeat":15.0,"retry":2000,'
+        '{"type":"livepush.hello","id":"ab-3","protocol":1,"position":"ab-3","heartbeat":15.0,"retry":2000,'
         '"groups":["a"],"refused":["b"]}',
     )
 
@@ -105,9 +109,12 @@ def test_a_malformed_position_is_refused(text):
 
 def test_a_query_keeps_groups_in_order_and_once():
     query = wire.parse_query(b"group=b&group=a%3A1&group=b&since=ab-3&format=envelope&wait=2.5")
-    assert query == Query(("b", "a:1"), Position("ab", 3), True, False, 2.5)
-    copies = wire.parse_query(b"group=b&format=copies")
-    assert (copies.envelope, copies.copies) == (True, True)
+    assert query == Query(("b", "a:1"), Position("ab", 3), True, 2.5)
+
+
+@pytest.mark.parametrize("format", ["", "sse", "copies", "Envelope"])
+def test_any_other_format_is_that_of_event_sources(format):
+    assert not wire.parse_query(f"group=b&format={format}".encode()).envelope
 
 
 def test_last_event_id_wins_over_since():
@@ -161,8 +168,15 @@ def test_commands_are_read():
     assert wire.parse_command('{"command":"subscribe","groups":["a","b","a"],"ref":7}') == Command(
         "subscribe", 7, ("a", "b")
     )
+    assert wire.parse_command('{"command":"subscribe","groups":["a"],"since":"ab-3","ref":8}') == Command(
+        "subscribe", 8, ("a",), Position("ab", 3)
+    )
+    assert wire.parse_command('{"command":"subscribe","groups":["a"],"since":null}') == Command("subscribe", None, ("a",))
+    assert wire.parse_command('{"command":"unsubscribe","groups":["a"],"since":"x"}') == Command(
+        "unsubscribe", None, ("a",)
+    )
     assert wire.parse_command('{"command":"send","group":"a","type":"t","data":[1],"ref":"x"}') == Command(
-        "send", "x", ("a",), "t", [1]
+        "send", "x", ("a",), type="t", data=[1]
     )
 
 
@@ -179,6 +193,9 @@ def test_commands_are_read():
         ('{"command":"subscribe","groups":[],"ref":1}', "bad_command", 1),
         ('{"command":"subscribe","groups":"a","ref":1}', "bad_command", 1),
         ('{"command":"subscribe","groups":[1],"ref":1}', "bad_group", 1),
+        ('{"command":"subscribe","groups":["a"],"since":"7","ref":1}', "bad_position", 1),
+        ('{"command":"subscribe","groups":["a"],"since":"","ref":1}', "bad_position", 1),
+        ('{"command":"subscribe","groups":["a"],"since":7,"ref":1}', "bad_position", 1),
         ('{"command":"send","type":"t","ref":"r"}', "bad_group", "r"),
     ],
 )
@@ -189,7 +206,7 @@ def test_a_malformed_command_is_refused_with_its_ref(text, code, ref):
 
 
 def test_a_batch_survives_the_layer_in_messages_of_a_bounded_size():
-    events = tuple(Event(n, "a", "t", '"' + "x" * 98 + '"', "time", None) for n in range(1, 11))
+    events = tuple(Event(n, ("a", "b"), "t", '"' + "x" * 96 + '"', "time") for n in range(1, 11))
     messages = wire.batch_messages(wire.Batch("ab", events), "origin", max_bytes=300)
     assert [len(message["events"]) for message in messages] == [3, 3, 3, 1]
     parsed = [wire.parse_batch(json.loads(json.dumps(message))) for message in messages]
@@ -197,11 +214,11 @@ def test_a_batch_survives_the_layer_in_messages_of_a_bounded_size():
     assert {batch.epoch for batch in parsed} == {"ab"}
 
 
-def test_a_send_is_never_split_between_messages_of_the_layer():
-    sends = (None, 7, 7, 7, 8, 8)
-    events = tuple(Event(n, "a", "t", "x" * 200, "time", send) for n, send in enumerate(sends, 1))
+def test_the_names_of_its_groups_count_in_an_events_size():
+    groups = ("a" * 100, "b" * 100)
+    events = tuple(Event(n, groups, "t", "1", "time") for n in range(1, 4))
     messages = wire.batch_messages(wire.Batch("ab", events), "origin", max_bytes=300)
-    assert [[values[0] for values in message["events"]] for message in messages] == [[1], [2, 3, 4], [5, 6]]
+    assert [[values[0] for values in message["events"]] for message in messages] == [[1], [2], [3]]
 
 
 def test_an_array_is_no_longer_than_clients_take():
@@ -210,17 +227,18 @@ def test_an_array_is_no_longer_than_clients_take():
     assert [len(frame) for frame in frames] == [60_003, 60_003, 30_000, 100_000, 1]
 
 
-def sent(number, send, group="a"):
-    return Event(number, group, "t", "1", "time", send)
+def test_a_reader_gets_an_event_with_those_of_its_groups_that_the_reader_reads():
+    event = Event(7, ("a", "b", "c"), "t", "1", "time")
+    assert event.to(("c", "a")) == Event(7, ("c", "a"), "t", "1", "time")
+    assert wire.envelope(event.to(("c", "a")), "ab") == (
+        '{"id":"ab-7","group":"c","groups":["c","a"],"type":"t","data":1,"time":"time"}'
+    )
+    assert wire.envelope(event.to(("b",)), "ab") == '{"id":"ab-7","group":"b","type":"t","data":1,"time":"time"}'
 
 
-def test_a_send_to_several_groups_is_offered_once_to_who_reads_both():
-    events = [sent(1, None), sent(2, 9), sent(3, 9, "b"), sent(4, None), sent(5, 8)]
-    assert [event.number for event in wire.once_a_send(events, 0)] == [1, 2, 4, 5]
-
-
-def test_a_cursor_at_the_first_of_a_send_has_had_the_rest():
-    assert [event.number for event in wire.once_a_send([sent(2, 9), sent(3, 9, "b"), sent(4, 7)], 2)] == [4]
+def test_an_event_source_gets_the_same_bytes_whatever_the_groups():
+    event = Event(7, ("a", "b", "c"), "t", "1", "time")
+    assert wire.sse_event(event, "ab") == wire.sse_event(event.to(("c",)), "ab") == "id: ab-7\nevent: t\ndata: 1\n\n"
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])

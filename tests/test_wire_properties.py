@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from urllib.parse import quote_from_bytes, urlencode
 
@@ -13,12 +14,12 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from livepush import wire
 from livepush.wire import LARGEST_NUMBER, Event, Format, Position, WireError
-from tests.scale import EXAMPLES, FULL
 
 set_hypothesis_home_dir(Path(__file__).parents[1] / ".cache" / "hypothesis")
 
+FULL = os.environ.get("LIVEPUSH_TEST_SCALE") == "full"
 small = settings(
-    max_examples=5000 if FULL else 50 * EXAMPLES, derandomize=not FULL, database=None, deadline=None, print_blob=FULL
+    max_examples=5000 if FULL else 200, derandomize=not FULL, database=None, deadline=None, print_blob=FULL
 )
 positions = st.builds(
     Position,
@@ -36,11 +37,10 @@ values = st.recursive(
 events = st.builds(
     Event,
     st.none() | st.integers(1, LARGEST_NUMBER),
-    groups,
+    st.lists(groups, min_size=1, max_size=3, unique=True).map(tuple),
     types,
     values.map(wire.dumps),
     st.just("2026-01-31T12:00:00.000000Z"),
-    st.none() | st.integers(0, 3),
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -67,11 +67,11 @@ def read_sse(stream: str) -> list[dict[str, str]]:
     return found
 
 
-def envelope_of(event: Event, epoch: str, format: Format = Format.TEXT) -> dict[str, object]:
+def envelope_of(event: Event, epoch: str) -> dict[str, object]:
     identity = {} if event.number is None else {"id": f"{epoch}-{event.number}"}
-    copy = {"send": event.send} if event.send is not None and format in wire.COPIES else {}
+    several = {"groups": list(event.groups)} if len(event.groups) > 1 else {}
     data = json.loads(event.data)
-    return {**identity, "group": event.group, "type": event.type, "data": data, "time": event.time, **copy}
+    return {**identity, "group": event.groups[0], **several, "type": event.type, "data": data, "time": event.time}
 
 
 @small
@@ -132,7 +132,7 @@ def answered(text: str) -> None:
         ref, fields = command.ref, {"ok": True}
     except WireError as error:
         ref, fields = error.ref, {"ok": False, "code": error.code, "message": error.message}
-    (reply,) = wire.own("reply", Format.TEXT, ref=ref, **fields)
+    (reply,) = wire.system_frames("reply", Format.TEXT, ref=ref, **fields)
     reply.encode()
     assert json.loads(reply)["ref"] == ref
     assert len(reply) < 1000
@@ -157,6 +157,7 @@ def test_any_text_is_answered(text):
             "ref": anything | st.text(max_size=100) | st.integers(),
             "groups": anything | st.lists(groups | st.text()),
             "group": anything,
+            "since": anything | positions.map(str),
             "type": anything,
             "data": anything,
         },
@@ -170,7 +171,7 @@ def test_any_command_is_answered_with_its_ref(fields):
 
 
 @small
-@given(st.lists(events, min_size=1, max_size=5), st.sampled_from([Format.SSE, Format.SSE_ENVELOPE, Format.SSE_COPIES]))
+@given(st.lists(events, min_size=1, max_size=5), st.sampled_from([Format.SSE, Format.SSE_ENVELOPE]))
 def test_an_event_source_reads_what_was_sent(sent, format):
     (frame,) = wire.join([wire.encode(event, "ab", format) for event in sent], format)
     found = read_sse(frame.decode())
@@ -179,7 +180,7 @@ def test_an_event_source_reads_what_was_sent(sent, format):
             (event.type, json.loads(event.data)) for event in sent
         ]
     else:
-        assert [json.loads(each["data"]) for each in found] == [envelope_of(event, "ab", format) for event in sent]
+        assert [json.loads(each["data"]) for each in found] == [envelope_of(event, "ab") for event in sent]
     last = next((event.number for event in reversed(sent) if event.number is not None), None)
     assert found[-1]["id"] == ("" if last is None else f"ab-{last}")
 
@@ -190,7 +191,7 @@ def test_a_websocket_client_reads_what_was_sent(sent, format):
     frames = wire.join([wire.encode(event, "ab", format) for event in sent], format)
     found = [json.loads(frame) for frame in frames]
     flat = [each for frame in found for each in (frame if isinstance(frame, list) else [frame])]
-    assert flat == [envelope_of(event, "ab", format) for event in sent]
+    assert flat == [envelope_of(event, "ab") for event in sent]
 
 
 @small
@@ -210,23 +211,25 @@ def test_a_batch_comes_through_the_layer_whole_and_in_order(sent, most):
 
 
 @small
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=12), st.data())
-def test_of_each_send_a_reader_gets_one_event_however_often_it_comes_back(rows, data):
-    """A row joins the send of the row before, unless the flag says that another begins."""
-    log, send = [], 0
-    for number, (group, begins) in enumerate(rows, 1):
-        send += begins or not log
-        log.append(Event(number, group, "t", "1", "time", send))
-    wanted = data.draw(st.sets(st.sampled_from("abc"), min_size=1))
-    readable = [event for event in log if event.group in wanted]
-    got: list[Event] = []
-    while True:
-        cursor = got[-1].number if got else 0
-        found = list(wire.once_a_send((event for event in readable if event.number >= cursor), cursor))
-        if not found:
-            break
-        got += found[: data.draw(st.integers(1, len(found)))]
-    assert [event.send for event in got] == list(dict.fromkeys(event.send for event in readable))
+@given(st.lists(groups, min_size=1, max_size=5, unique=True), st.none() | positions | st.text())
+def test_a_subscribe_keeps_what_was_asked_for(names, since):
+    text = json.dumps({"command": "subscribe", "groups": names, "since": None if since is None else str(since)})
+    found, refusal = tried(lambda: wire.parse_command(text))
+    if found is None:
+        assert refusal.code == "bad_position"
+        assert tried(lambda: wire.parse_position(str(since)))[0] is None
+    else:
+        assert found.groups == tuple(names)
+        assert found.since == (None if since is None else wire.parse_position(str(since)))
+
+
+@small
+@given(events, st.data())
+def test_a_reader_is_told_those_of_its_groups_that_match_in_its_own_order(event, data):
+    mine = data.draw(st.lists(st.sampled_from(event.groups), min_size=1, unique=True))
+    found = json.loads(wire.envelope(event.to(tuple(mine)), "ab"))
+    assert found.pop("groups", [found["group"]]) == mine
+    assert found == envelope_of(event.to((mine[0],)), "ab")
 
 
 @pytest.mark.parametrize("problem", [{"a": float("nan")}, float("inf")])

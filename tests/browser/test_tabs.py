@@ -16,7 +16,7 @@ EVENTS = 500
 TABS = 8
 NOTE = """
     Object.assign(window, { got: [], resets: [] });
-    document.addEventListener("livepush:event", ({ detail }) => got.push([detail.id, detail.data]));
+    document.addEventListener("livepush:event", ({ detail }) => got.push([detail.id, detail.data, detail.group, detail.groups]));
     document.addEventListener("livepush:reset", ({ detail }) => resets.push(detail));
 """
 
@@ -120,7 +120,7 @@ def test_a_leader_that_hangs_is_replaced_and_follows_when_it_is_back(
     has_all(pages, 30)
 
 
-def test_each_tab_gets_its_own_groups_and_one_copy_of_a_send(site: Site, context: BrowserContext, group: str) -> None:
+def test_each_tab_gets_a_send_once_with_its_own_groups_alone(site: Site, context: BrowserContext, group: str) -> None:
     one, two = f"{group}-one", f"{group}-two"
     streams = requests_of(context, "/sse/")
     pages = [tab(context, site.server.url, *groups) for groups in ((one,), (two,), (one, two))]
@@ -130,8 +130,13 @@ def test_each_tab_gets_its_own_groups_and_one_copy_of_a_send(site: Site, context
     site.elsewhere.send([two, one], "both", "end")
     for page in pages:
         page.wait_for_function("() => got.at(-1)?.[1] === 'end'")
-    found = [page.evaluate("got.map(([, data]) => data)") for page in pages]
-    assert found == [[0, one, one, "end"], [0, two, "end"], [0, one, two, one, "end"]]
+    found = [page.evaluate("got.map(([, data, group, groups]) => [data, group, groups ?? null])") for page in pages]
+    singles = [[name, name, None] for name in (one, two, one)]
+    assert found == [
+        [[0, one, None], singles[0], singles[2], ["end", one, None]],
+        [[0, two, None], singles[1], ["end", two, None]],
+        [[0, one, [one, two]], *singles, ["end", one, [one, two]]],
+    ]
     assert len(streams) == 2, "the third tab's groups were there"
 
 

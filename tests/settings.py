@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-import pymysql
-
 from tests.servers.databases import database_settings
-
-pymysql.install_as_MySQLdb()
 
 SECRET_KEY = "tests-only"
 DEBUG = False
@@ -48,6 +44,10 @@ TEMPLATES = [
     }
 ]
 DATABASES = database_settings()
+if any(database["ENGINE"].endswith("mysql") for database in DATABASES.values()):  # it takes a process long to import
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
 ROOT_URLCONF = "tests.urls"
 ASGI_APPLICATION = "tests.asgi.application"
 WSGI_APPLICATION = "tests.wsgi.application"

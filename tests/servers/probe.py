@@ -4,6 +4,7 @@ As an ASGI application, ``tests.servers.probe:application``, it is the project's
 what the process holds at ``/stats/``.
 """
 
+# ruff: noqa: E402 (Django must be ready before its models are imported)
 from __future__ import annotations
 
 import asyncio
@@ -14,7 +15,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import django
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
 
 from tests.asgi import application as project  # isort: skip (it sets Django up, which livepush's modules need)
 

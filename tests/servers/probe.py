@@ -22,7 +22,8 @@ django.setup()
 
 from django.db.backends.signals import connection_created
 
-from livepush import hints, wire
+from livepush import wire
+from livepush.hints import channels
 from livepush.hub.connection import Connection, State
 from livepush.hub.registry import hubs
 from tests.asgi import application as project
@@ -46,8 +47,8 @@ def _parse_batch(message: dict[str, Any]) -> wire.Batch:
     return batch
 
 
-hints.batch_messages = _batch_messages
-hints.parse_batch = _parse_batch
+channels.batch_messages = _batch_messages
+channels.parse_batch = _parse_batch
 
 
 def counts() -> dict[str, list[int]]:

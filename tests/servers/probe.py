@@ -25,7 +25,6 @@ from tests.asgi import application as project  # isort: skip (it sets Django up,
 from django.db.backends.signals import connection_created
 
 from livepush import wire
-from livepush.hints import channels
 from livepush.hub.connection import Connection, State
 from livepush.hub.registry import hubs
 
@@ -48,13 +47,8 @@ def _parse_batch(message: dict[str, Any]) -> wire.Batch:
     return batch
 
 
-<<<<<<< HEAD
 hints.sender.batch_messages = _batch_messages
 hints.listener.parse_batch = _parse_batch
-=======
-channels.batch_messages = _batch_messages
-channels.parse_batch = _parse_batch
->>>>>>> h-suite
 
 
 def counts() -> dict[str, list[int]]:

@@ -24,7 +24,7 @@ from tests.asgi import application as project  # isort: skip (it sets Django up,
 
 from django.db.backends.signals import connection_created
 
-from livepush import wire
+from livepush import hints, wire
 from livepush.hub.connection import Connection, State
 from livepush.hub.registry import hubs
 

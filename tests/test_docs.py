@@ -184,21 +184,22 @@ def check_json(block: Block) -> None:
 
 def check_envelope(found: dict[str, Any]) -> None:
     epoch, number = wire.parse_position(found["id"])
-    data, send = wire.dumps(found["data"]), found.get("send")
-    event = wire.Event(number, found["group"], found["type"], data, found["time"], send)
-    assert json.loads(wire.envelope(event, epoch, send is not None)) == found
-    assert wire.check_group(found["group"])
+    groups = tuple(found.get("groups", [found["group"]]))
+    event = wire.Event(number, groups, found["type"], wire.dumps(found["data"]), found["time"])
+    assert json.loads(wire.envelope(event, epoch)) == found
+    assert [wire.check_group(group) for group in groups]
     assert wire.type_problem(found["type"]) is None
 
 
 def check_own(found: dict[str, Any]) -> None:
     fields = {name: value for name, value in found.items() if name not in ("type", "id")}
     kind = found["type"].removeprefix(wire.RESERVED_PREFIX)
-    (made,) = wire.own(kind, wire.Format.TEXT, **fields)
+    (made,) = wire.system_frames(kind, wire.Format.TEXT, **fields)
     assert json.loads(made) == found
     if kind == "hello":
         position = wire.parse_position(fields.pop("position"))
         named = {name: tuple(fields.pop(name)) for name in ("groups", "refused")}
+        assert fields.pop("protocol") == wire.PROTOCOL
         (greeting,) = wire.hello(position, wire.Format.TEXT, **fields, **named)
         assert json.loads(greeting) == found
 
@@ -214,11 +215,11 @@ def check_eventstream(block: Block) -> None:
         if kind.startswith(wire.RESERVED_PREFIX):
             check_own(data)
             more = {name: value for name, value in data.items() if name not in ("type", "id")}
-            (made,) = wire.own(kind.removeprefix(wire.RESERVED_PREFIX), wire.Format.SSE, **more)
+            (made,) = wire.system_frames(kind.removeprefix(wire.RESERVED_PREFIX), wire.Format.SSE, **more)
             assert made.decode() == f"{text}\n\n"
         else:
             epoch, number = wire.parse_position(fields["id"])
-            assert wire.sse_event(wire.Event(number, "", kind, fields["data"], ""), epoch) == f"{text}\n\n"
+            assert wire.sse_event(wire.Event(number, (), kind, fields["data"], ""), epoch) == f"{text}\n\n"
 
 
 def check_diff(block: Block) -> None:

@@ -171,7 +171,9 @@ def test_commands_are_read():
     assert wire.parse_command('{"command":"subscribe","groups":["a"],"since":"ab-3","ref":8}') == Command(
         "subscribe", 8, ("a",), Position("ab", 3)
     )
-    assert wire.parse_command('{"command":"subscribe","groups":["a"],"since":null}') == Command("subscribe", None, ("a",))
+    assert wire.parse_command('{"command":"subscribe","groups":["a"],"since":null}') == Command(
+        "subscribe", None, ("a",)
+    )
     assert wire.parse_command('{"command":"unsubscribe","groups":["a"],"since":"x"}') == Command(
         "unsubscribe", None, ("a",)
     )

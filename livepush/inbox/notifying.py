@@ -21,7 +21,7 @@ from livepush.inbox.recipients import Recipients, audiences_of, everyone
 
 TYPE = "inbox.notification"
 """The type of the event that a notification travels as."""
-CHUNK = 500
+CHUNK = 10_000
 """The most audiences of one send: a queryset may have any number."""
 MAX_CATEGORY, MAX_COLLAPSE = 50, 100
 

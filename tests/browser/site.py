@@ -25,7 +25,7 @@ class Site:
         return f"user:{number}"
 
     def envelopes(self, *groups: str) -> list[dict[str, Any]]:
-        """Return the settled events of some groups, as a reader that asks for them in this order gets them."""
+        """Return the settled events of some groups, as their envelopes should be."""
         return list(self.elsewhere.rows(list(groups)))
 
 

@@ -16,9 +16,8 @@ EVENTS = 500
 TABS = 8
 NOTE = """
     Object.assign(window, { got: [], resets: [] });
-    document.addEventListener("livepush:event", ({ detail: { id, data, group, groups } }) => {
-        got.push([id, data, group, groups]);
-    });
+    document.addEventListener("livepush:event", ({ detail: { id, data, group, groups } }) =>
+        got.push([id, data, group, groups]));
     document.addEventListener("livepush:reset", ({ detail }) => resets.push(detail));
 """
 

@@ -22,6 +22,7 @@ from tests.inbox.conftest import inbox_on
 from tests.shop.models import Clerk, Driver, ExpressOrder, OpenOrder, Order, Team
 
 using = inbox_on(ALIASES[0])
+on_every_database = pytest.mark.django_db(transaction=True, databases=ALIASES)
 
 
 def test_a_user_gets_an_entry_with_what_was_said(using, ann, reader):
@@ -311,6 +312,7 @@ def test_a_malformed_key_is_refused(db, key):
     assert not Event.objects.exists()
 
 
+@on_every_database
 def test_using_names_the_database_whose_transaction_it_belongs_to(using, ann, reader, monkeypatch):
     monkeypatch.setattr("livepush.inbox.notifying.CHUNK", 1)
     for other in ALIASES:
@@ -323,6 +325,7 @@ def test_using_names_the_database_whose_transaction_it_belongs_to(using, ann, re
     assert reader(ann).titles() == [f"In {using}"]
 
 
+@on_every_database
 def test_a_part_that_fails_takes_the_others_back_on_the_database_it_is_sent_to(using, ann, ben, monkeypatch):
     monkeypatch.setattr("livepush.inbox.notifying.CHUNK", 1)
     send_own, other = publish.send_own, ALIASES[-1]

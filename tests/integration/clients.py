@@ -25,8 +25,10 @@ def address(base: str, endpoint: str, groups: Sequence[str] | str, **query: obje
 
 
 def http() -> httpx.AsyncClient:
-    """Return a client that waits long enough."""
-    return httpx.AsyncClient(timeout=httpx.Timeout(PATIENCE), trust_env=False, verify=False)
+    """Return a client that waits long enough, and takes a new connection for each request: a server that was stopped
+    for a while finds that an idle one is due, and closes it as the next request arrives."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.AsyncClient(timeout=httpx.Timeout(PATIENCE), limits=limits, trust_env=False, verify=False)
 
 
 class SSE:

@@ -16,6 +16,7 @@ from tests.integration.audit import TRANSPORTS, Audit, Follower, audit, committe
 from tests.integration.clients import http
 from tests.integration.conftest import Figures, Scale
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import faults, processes
 from tests.servers.fresh import Database, Databases
 from tests.servers.senders import senders
@@ -190,7 +191,7 @@ async def test_a_database_that_refuses_connections_for_a_while_is_found_again(
     assert counts["OperationalError"]
 
 
-@pytest.mark.parametrize("kept", CONNECTIONS)
+@pytest.mark.parametrize("kept", some([*CONNECTIONS]))
 async def test_a_database_host_that_vanishes_is_given_up_and_its_successor_found(
     place: Place, kept: str, scale: Scale, figures: Figures
 ) -> None:
@@ -253,7 +254,7 @@ async def test_statements_that_time_out_fail_alone(place: Place, scale: Scale, f
     assert not counts["failed, but committed"]
 
 
-@pytest.mark.parametrize("kept", CONNECTIONS if Scale.full else ["neither"])
+@pytest.mark.parametrize("kept", some([*CONNECTIONS]))
 async def test_connections_that_the_server_closes_while_they_are_idle_are_replaced(
     place: Place, kept: str, scale: Scale, figures: Figures
 ) -> None:
@@ -277,7 +278,7 @@ async def test_connections_that_the_server_closes_while_they_are_idle_are_replac
     assert not counts["failed, but committed"]
 
 
-@pytest.mark.parametrize("kept", CONNECTIONS)
+@pytest.mark.parametrize("kept", some([*CONNECTIONS]))
 async def test_the_connections_to_the_database_are_few_however_many_clients_there_are(
     place: Place, kept: str, scale: Scale, figures: Figures
 ) -> None:

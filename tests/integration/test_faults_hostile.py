@@ -24,6 +24,7 @@ import pytest
 from tests.integration.audit import TRANSPORTS, Follower, audit, committed
 from tests.integration.conftest import Figures, Scale
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import faults, processes
 from tests.servers.fresh import ROOT, Database
 from tests.servers.processes import Publisher, Server
@@ -798,7 +799,7 @@ def escaped(server: Server) -> list[str]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kind", SERVERS[: Scale()(2, 4)])
+@pytest.mark.parametrize("kind", some(SERVERS))
 async def test_hostile_clients_break_nothing_and_nobody_notices(
     kind: str, database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
 ) -> None:

@@ -20,6 +20,7 @@ import pytest
 from tests.integration.audit import TRANSPORTS, Audit, Follower, Row, audit, running
 from tests.integration.conftest import Figures, Scale
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.dying import POINTS
 from tests.servers.fresh import ROOT, Database, Databases
@@ -38,8 +39,9 @@ def fresh(request: pytest.FixtureRequest, databases: Databases) -> Any:
         yield found
 
 
-def on(*kinds: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("fresh", kinds, indirect=True)
+def on(*kinds: str, long: Sequence[str] = ()) -> pytest.MarkDecorator:
+    """Parametrise a test with databases; on some of them it is long."""
+    return pytest.mark.parametrize("fresh", some([*kinds, *long], len(kinds)), indirect=True)
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ async def test_a_publisher_that_dies_at_any_point_of_a_send_leaves_all_of_it_or_
     assert found.resets == 0
 
 
-@on(*ALL)
+@on("postgresql", long=("mariadb", "sqlite"))
 async def test_publishers_killed_at_random_times_lose_nothing_that_was_committed(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -235,7 +237,7 @@ DAY = 86_400
 CLOCKS = {"right": 0, "8 days ahead": 8 * DAY, "11 years behind": -4000 * DAY, "11 years ahead": 4000 * DAY}
 
 
-@on(*CONCURRENT)
+@on("postgresql", long=("mariadb",))
 async def test_hosts_with_the_wrong_time_neither_lose_events_nor_misdate_them(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -344,7 +346,7 @@ async def test_on_sqlite_sends_fail_while_a_stopped_process_holds_the_lock_and_a
     assert counts == {"OperationalError": 4}
 
 
-@on(*ALL)
+@on("postgresql", long=("mariadb", "sqlite"))
 async def test_a_head_that_is_deleted_while_everything_runs_is_made_again_and_everybody_told(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:

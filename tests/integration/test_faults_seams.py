@@ -25,6 +25,7 @@ from tests.integration.audit import TRANSPORTS, Audit, Follower, Row, audit, com
 from tests.integration.conftest import Figures, Scale
 from tests.integration.test_delivery import die_after_commit, hubs_listen, page_position
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import ROOT, Database, Databases
 from tests.servers.processes import Publisher, Server
@@ -247,7 +248,7 @@ async def write(elsewhere: Publisher, groups: Sequence[str], seed: int, done: as
         await asyncio.to_thread(once)
 
 
-@pytest.mark.parametrize("subprotocols", [None, ["livepush.v1"]])
+@pytest.mark.parametrize("subprotocols", some([["livepush.v1"], None]))
 @pytest.mark.parametrize("buffer", ["is large", "holds two events"])
 async def test_groups_come_and_go_while_events_flow(
     buffer: str,

@@ -18,6 +18,7 @@ from tests.integration import clients
 from tests.integration.audit import Follower, audit, committed
 from tests.integration.conftest import Figures, Scale
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import faults, processes
 from tests.servers.fresh import ROOT, Database, Databases
 from tests.servers.processes import Publisher, Server
@@ -159,7 +160,7 @@ async def two_storms(databases: Databases, server: Any, settings: dict[str, Any]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("server", [warm, cold])
+@pytest.mark.parametrize("server", some([cold, warm]))
 async def test_a_crowd_costs_no_more_reads_than_a_part_of_it(
     server: Any, databases: Databases, scale: Scale, figures: Figures
 ) -> None:
@@ -173,9 +174,7 @@ async def test_a_crowd_costs_no_more_reads_than_a_part_of_it(
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "server", ["warm", "warm with a small window", "behind", "cold"] if Scale.full else ["behind", "cold"]
-)
+@pytest.mark.parametrize("server", some(["behind", "cold", "warm", "warm with a small window"]))
 async def test_a_crowd_that_meets_a_pruned_log_is_reset_at_no_cost(
     server: str, databases: Databases, scale: Scale, figures: Figures
 ) -> None:
@@ -208,6 +207,7 @@ async def test_a_crowd_that_meets_a_pruned_log_is_reset_at_no_cost(
     assert whole["statements"]["log"] <= (0 if server.startswith("warm") else A_FEW)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 async def test_a_crowd_that_was_ahead_makes_a_server_look_a_few_times(
     database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
@@ -222,6 +222,7 @@ async def test_a_crowd_that_was_ahead_makes_a_server_look_a_few_times(
     assert found["statements"]["log"] <= A_FEW
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 async def test_a_crowd_that_is_logged_in_costs_each_its_session_alone(
     database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
@@ -292,6 +293,7 @@ async def peers(server: Server, database: Database, count: int) -> dict[str, Any
     return {"clients": count, "seconds": round(seconds, 2), "statements": statements, "connections": most}
 
 
+@pytest.mark.long
 async def test_a_crowd_of_django_eventstreams_costs_each_some_reads(
     database: Database, scale: Scale, figures: Figures
 ) -> None:

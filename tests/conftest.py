@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -13,6 +14,7 @@ from django.db.models.signals import post_migrate
 from livepush import log, wire
 from livepush.publish import pipeline
 from tests.patience import PATIENCE
+from tests.servers.fresh import Databases
 
 ALIASES = list(settings.DATABASES)
 
@@ -40,6 +42,14 @@ def pytest_collection_modifyitems(items):
         if given and item.get_closest_marker("django_db") is None:
             aliases = {DEFAULT_DB_ALIAS, *(item.callspec.params[name] for name in given)}
             item.add_marker(pytest.mark.django_db(transaction=True, databases=sorted(aliases)))
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Makes fresh databases on the run's servers."""
+    found = Databases(tmp_path_factory.mktemp("databases"))
+    yield found
+    found.close()
 
 
 KEPT = ("auth_permission", "django_content_type")

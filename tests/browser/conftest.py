@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -19,11 +18,10 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Site]:
     """A site of the module's own; its ``SETTINGS`` are livepush's, its ``ENV`` is the server's environment."""
     settings = {"DRAIN": 0.2, **getattr(request.module, "SETTINGS", {})}
     with (
-        contextlib.closing(Databases(tmp_path_factory.mktemp("databases"))) as databases,
         databases.fresh("postgresql") as database,
         processes.publisher(database) as elsewhere,
         processes.server("uvicorn", database, settings, env=getattr(request.module, "ENV", None)) as server,

@@ -14,14 +14,6 @@ from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Publisher, publisher
 
 
-@pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    """Makes fresh databases on the run's servers."""
-    found = Databases(tmp_path_factory.mktemp("databases"))
-    yield found
-    found.close()
-
-
 @pytest.fixture
 def database(databases: Databases) -> Iterator[Database]:
     """A fresh PostgreSQL database."""

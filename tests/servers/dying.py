@@ -26,7 +26,7 @@ from livepush.log.dialects import base
 from livepush.publish import pipeline
 
 POINTS: dict[str, tuple[Any, str, bool]] = {
-    "insert": (log, "append", True),
+    "insert": (base.Dialect, "append", True),
     "commit": (log, "settle", False),
     "positions": (base.Dialect, "plan", False),
     "settle": (pipeline, "announce", False),

@@ -28,15 +28,13 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from livepush import log, publish, wire
-from livepush.hub import hub as hub_module
-from livepush.hub.connection import Connection, Reason, State
-from livepush.hub.hub import Hub, Options
-from livepush.log import pruning, settling
+from livepush import log, wire
+from livepush.hub import Connection, Hub, Options, Reason, State, pages
+from livepush.log import planning
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.process.hubs import DatabaseLog
-from livepush.publish import sending
-from livepush.wire import Batch, Format, Page, Position
+from livepush.publish import pipeline
+from livepush.wire import Batch, Format, LogPage, Position
 from livepush.wire import Event as WireEvent
 from tests.conftest import ALIASES, kind
 from tests.scale import EXAMPLES, FULL
@@ -117,17 +115,28 @@ class Session:
         self._thread.shutdown()
 
 
+class Jobs:
+    """What a hub asks of its database, in place of its thread: it is answered when it is told to be."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+
+    async def run(self, work: Callable[[], Any]) -> Any:
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append((work, future))
+        return await future
+
+    async def stop(self) -> None:
+        pass
+
+
 class SteppedHub(Hub):
     """A hub whose database answers when it is told to."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.jobs: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
-
-    async def _run(self, work: Callable[[], Any]) -> Any:
-        future = self.loop.create_future()
-        self.jobs.append((work, future))
-        return await future
+    def __init__(self, using: str, *args: Any) -> None:
+        jobs = Jobs()
+        super().__init__(DatabaseLog(using, 7 * 86_400, jobs), *args)  # type: ignore[arg-type]
+        self.jobs = jobs.waiting
 
 
 class Copy(NamedTuple):
@@ -148,26 +157,31 @@ class Model:
         """The settled events of each epoch; the one with number n is at n - 1."""
         self.keys: list[str | None] = []
         self.floor = 0
-        self.waiting: list[Copy] = []
+        self.waiting: list[list[Copy]] = []
+        """The rows of each send."""
 
     @property
     def events(self) -> list[WireEvent]:
         return self.lives[self.epoch]
 
     def commit(self, copies: Sequence[Copy]) -> None:
-        self.waiting = sorted([*self.waiting, *copies], key=lambda copy: copy.send)
+        sends: dict[int, list[Copy]] = {}
+        for copy in copies:
+            sends.setdefault(copy.send, []).append(copy)
+        self.waiting = sorted([*self.waiting, *sends.values()], key=lambda rows: rows[0].send)
 
     def settle(self, batch: Batch) -> None:
-        """Take a batch, which must bring the next of the committed events, and all their fields."""
+        """Take a batch, which must bring the next of the committed sends, and all their fields."""
         assert batch.epoch == self.epoch
         for event in batch.events:
-            copy = self._next()
-            assert (event.number, event.group, event.data) == (len(self.events) + 1, copy.group, copy.data)
+            rows = self._next()
+            groups = tuple(row.group for row in rows)
+            assert (event.number, event.groups, event.data) == (len(self.events) + 1, groups, rows[0].data)
             self.events.append(event)
-            self.keys.append(copy.key)
+            self.keys.append(rows[0].key)
 
     def nothing_waits(self) -> bool:
-        return all(self._is_repeat(copy) for copy in self.waiting)
+        return not any(self._fresh(rows) for rows in self.waiting)
 
     def prunable(self, before: datetime) -> int:
         """Return how many events may be pruned."""
@@ -184,16 +198,19 @@ class Model:
         del self.keys[upto:]
         self.floor = min(self.floor, upto)
 
-    def _next(self) -> Copy:
-        while self._is_repeat(self.waiting[0]):
-            del self.waiting[0]
-        return self.waiting.pop(0)
+    def _next(self) -> list[Copy]:
+        while not (rows := self._fresh(self.waiting.pop(0))):
+            pass
+        return rows
 
-    def _is_repeat(self, copy: Copy) -> bool:
-        if copy.key is None:
-            return False
-        retained = zip(self.events[self.floor :], self.keys[self.floor :], strict=True)
-        return any((event.group, key) == (copy.group, copy.key) for event, key in retained)
+    def _fresh(self, rows: Sequence[Copy]) -> list[Copy]:
+        """Return the rows whose key their group has not had."""
+        retained = list(zip(self.events[self.floor :], self.keys[self.floor :], strict=True))
+        return [
+            row
+            for row in rows
+            if row.key is None or not any(row.group in event.groups and key == row.key for event, key in retained)
+        ]
 
 
 def time_of(event: WireEvent) -> datetime:
@@ -211,7 +228,7 @@ class Term:
     def holds(self, event: WireEvent) -> bool:
         assert event.number is not None
         upto = event.number if self.end is None else self.end
-        return event.group == self.group and self.start.number < event.number <= upto
+        return self.group in event.groups and self.start.number < event.number <= upto
 
 
 class Stream:
@@ -231,7 +248,10 @@ class Stream:
         self.ephemeral: set[Any] = set()
         self.greeted = False
         self.asked: deque[int] = deque()
-        self.connection = Connection(hub, groups, cursor, format, self._write, self._close)
+        self.order = list(groups)
+        """Its groups as it asked for them; none that it dropped and asked for again."""
+        self.connection = Connection(hub, groups, cursor, format, self._write, hub.options.limits)
+        self.connection.on_close = self._close
         self._begin(cursor, [Term(group, cursor) for group in groups])
 
     async def _write(self, frames: Sequence[bytes | str]) -> None:
@@ -245,6 +265,7 @@ class Stream:
                 self.messages += parsed(frame)
 
     def _close(self) -> None:
+        self.hub.remove(self.connection)
         self.closed = True
 
     @property
@@ -252,21 +273,23 @@ class Stream:
         return [term.group for term in self.terms if term.end is None]
 
     def subscribe(self, group: str) -> None:
-        position = self.connection.subscribe([group])
+        position = self.hub.subscribe(self.connection, [group])
         if group not in self.groups:
+            known = any(term.group == group for term in self.terms)
+            self.order = [each for each in self.order if each != group] + ([] if known else [group])
             self.terms.append(Term(group, position))
 
     def unsubscribe(self, group: str) -> None:
         """End a term; what the hub has routed already may still be on its way."""
-        self.connection.unsubscribe([group])
+        self.hub.unsubscribe(self.connection, [group])
         for term in self.terms:
             if term.group == group and term.end is None:
-                same = term.start.epoch == self.hub.epoch  # else what is on its way is of an epoch that has ended
-                term.end = self.hub.number if same else len(self.model.lives[term.start.epoch])
+                same = term.start.epoch == self.hub.position.epoch  # else what is on its way is of an ended epoch
+                term.end = self.hub.position.number if same else len(self.model.lives[term.start.epoch])
 
     def ask(self, ref: int) -> None:
         self.asked.append(ref)
-        self.connection.say(wire.own("reply", self.connection.format, ref=ref, ok=True))
+        self.connection.say(wire.system_frames("reply", self.connection.format, ref=ref, ok=True))
 
     def take_messages(self) -> None:
         while self.messages:
@@ -275,9 +298,8 @@ class Stream:
     def check_complete(self, upto: int) -> None:
         """Check that nothing is missing up to a number."""
         for event in self.events[self.checked : upto]:
-            unit = unit_of(event)
             wanted = any(term.end is None and term.holds(event) for term in self.terms)
-            assert not wanted or unit in self.had, f"missed {event}"
+            assert not wanted or event.number in self.had, f"missed {event}"
         self.checked = max(self.checked, upto)
 
     @property
@@ -288,12 +310,8 @@ class Stream:
         self.cursor = cursor
         self.checked = cursor.number
         self.terms = terms
-        self.had: set[Any] = set()
+        self.had: set[int | None] = set()
         self.cursors.append(cursor)
-        if 0 < cursor.number < len(self.events):
-            at, after = self.events[cursor.number - 1 : cursor.number + 1]
-            if at.send is not None and at.send == after.send:  # the cursor lies in the middle of a send: it was had
-                self.had.add(unit_of(at))
 
     def _take(self, message: dict[str, Any]) -> None:
         assert self.greeted or message["type"] in ("livepush.hello", "livepush.reset"), f"{message} came first"
@@ -314,17 +332,29 @@ class Stream:
         position = parse(message["id"])
         assert position.epoch == self.cursor.epoch, f"{message} after {self.cursor}"
         event = self.events[position.number - 1]
-        assert (event.group, json.loads(event.data)) == (message["group"], message["data"])
+        assert json.loads(event.data) == message["data"]
         assert position.number > self.cursor.number, f"{message} after {self.cursor}"
-        assert any(term.holds(event) for term in self.terms), f"unexpected {message}"
-        assert unit_of(event) not in self.had, f"repeated {message}"
-        self.had.add(unit_of(event))
+        assert event.number not in self.had, f"repeated {message}"
+        self._check_groups(message, event)
+        self.had.add(event.number)
         seen["events received"] += 1
         self._move(position)
 
+    def _check_groups(self, message: dict[str, Any], event: WireEvent) -> None:
+        """Check that a message names all of the stream's groups that the event went to, in its order, and no others."""
+        named = message.get("groups", [message["group"]])
+        assert message["group"] == named[0]
+        assert "groups" not in message or len(named) > 1
+        assert set(named) <= {term.group for term in self.terms if term.holds(event)}, f"unexpected {message}"
+        assert set(named) >= {term.group for term in self.terms if term.end is None and term.holds(event)}, message
+        if set(named) <= set(self.order):
+            assert named == [group for group in self.order if group in named], f"{message}, but {self.order}"
+        if len(named) > 1:
+            seen["several groups"] += 1
+
     def _take_ephemeral(self, message: dict[str, Any]) -> None:
         assert message["data"] not in self.ephemeral
-        assert any(term.group == message["group"] for term in self.terms)
+        assert set(message.get("groups", [message["group"]])) <= {term.group for term in self.terms}
         self.ephemeral.add(message["data"])
 
     def _move(self, position: Position) -> None:
@@ -345,11 +375,6 @@ class Stream:
             if term.end is None or same:
                 terms.append(term)
         self._begin(position, terms)
-
-
-def unit_of(event: WireEvent) -> Any:
-    """Return what is offered once: a send, whatever the number of its groups."""
-    return event.number if event.send is None else ("send", event.send)
 
 
 def parse(text: str) -> Position:
@@ -480,10 +505,10 @@ class Delivery(RuleBasedStateMachine):
         self.clients = [Client(format) for format in FORMATS]
         self.hubs: list[SteppedHub] = []
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(sending, "announce", self.settled.append)
+        self.patch.setattr(pipeline, "announce", self.settled.append)
         self.patch.setattr(log, "read", partial(read_small, log.read))
-        self.patch.setattr(hub_module, "FIRST_FILL", 2)
-        self.patch.setattr(hub_module, "MOST_FILL", 3)
+        self.patch.setattr(pages, "FIRST_FILL", 2)
+        self.patch.setattr(pages, "MAX_FILL", 3)
         reader.do(empty, using)
         self.model = Model(reader.do(log.state, using).position.epoch)
 
@@ -493,13 +518,12 @@ class Delivery(RuleBasedStateMachine):
         batch=st.sampled_from([2, 500]),
     )
     def start(self, window: int, buffer: int, batch: int) -> None:
-        self.patch.setattr(settling, "BATCH", batch)
+        self.patch.setattr(planning, "BATCH", batch)
         self.options = Options(
             tail_interval=60.0,
             tail_interval_with_layer=60.0,
             heartbeat=15.0,
             write_timeout=60.0,
-            database_timeout=60.0,
             buffer_bytes=buffer,
             window_events=window,
             window_bytes=1_000_000,
@@ -579,9 +603,9 @@ class Delivery(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         for hub in self.hubs:
-            assert len(hub.window._events) <= self.options.window_events
+            assert len(hub.router.window._events) <= self.options.window_events
             for subscriber in hub.subscribers:
-                assert subscriber._buffered <= self.options.buffer_bytes  # type: ignore[attr-defined]
+                assert subscriber._flow._buffered <= self.options.buffer_bytes  # type: ignore[attr-defined]
 
     def teardown(self) -> None:
         self.over = failed = sys.exc_info()[0] is not None
@@ -594,7 +618,7 @@ class Delivery(RuleBasedStateMachine):
                 for client in self.clients:
                     self.disconnect(client)
                 for hub in self.hubs:
-                    assert (hub.subscribers, hub.routes) == ({}, {})
+                    assert (list(hub.subscribers), len(hub.router.routes)) == ([], 0)
                 self.check_log()
         finally:
             for hub in self.hubs:
@@ -605,9 +629,12 @@ class Delivery(RuleBasedStateMachine):
     def check_log(self) -> None:
         """Check that the table holds what the model says."""
         rows = self.reader.do(
-            lambda: list(Event.objects.using(self.using).order_by("position").values_list("position", "group", "data"))
+            lambda: list(
+                Event.objects.using(self.using).order_by("position", "id").values_list("position", "group", "data")
+            )
         )
-        assert rows == [(event.number, event.group, event.data) for event in self.model.events[self.model.floor :]]
+        retained = self.model.events[self.model.floor :]
+        assert rows == [(event.number, group, event.data) for event in retained for group in event.groups]
 
     # Writers
 
@@ -647,7 +674,7 @@ class Delivery(RuleBasedStateMachine):
         self.send(self.writers.index(writer), groups, None, count)
         self.settle(self.writers.index(writer))
         for hub in hears:
-            self.inside(lambda hub=self.hubs[hub]: [hub.receive(batch) for batch in self.announcements[before:]])
+            self.inside(lambda hub=self.hubs[hub]: [hub.router.receive(batch) for batch in self.announcements[before:]])
 
     def settle(self, writer: int) -> None:
         found = self.writers[writer]
@@ -668,17 +695,16 @@ class Delivery(RuleBasedStateMachine):
                 for batch, pick in zip(batches, picks, strict=True)
                 if (parts := split_up(batch))
             ]
-        self.inside(lambda: [self.hubs[hub].receive(batch) for batch in batches])
+        self.inside(lambda: [self.hubs[hub].router.receive(batch) for batch in batches])
 
     def announce_all(self, hub: int) -> None:
         """Bring every announcement that the hub has not routed yet, in order."""
-        self.inside(lambda: [self.hubs[hub].receive(batch) for batch in self.announcements])
+        self.inside(lambda: [self.hubs[hub].router.receive(batch) for batch in self.announcements])
 
     def announce_ephemeral(self, hub: int, groups: list[str]) -> None:
         self.sends += 1
-        send = self.sends if len(groups) > 1 else None
-        events = tuple(WireEvent(None, group, "typing", str(self.sends), "time", send) for group in groups)
-        self.inside(lambda: self.hubs[hub].receive(Batch("", events)))
+        event = WireEvent(None, tuple(groups), "typing", str(self.sends), "time")
+        self.inside(lambda: self.hubs[hub].router.receive(Batch("", (event,))))
 
     def tail(self, hub: int) -> None:
         """Look at the log; the database has still to answer."""
@@ -818,15 +844,17 @@ class Delivery(RuleBasedStateMachine):
             return
         before = datetime.now(UTC) if not keep else time_of(self.model.events[-keep])
         old = self.model.prunable(before)
-        count = session.do(pruning.prune, self.using, before, most)
-        assert min(old, most) <= count <= old
-        self.model.floor += count
+        count = session.do(log.prune, self.using, before, most)
+        floor = session.do(log.state, self.using).floor
+        gone = self.model.events[self.model.floor : floor]
+        rows = sum(len(event.groups) for event in self.model.events[self.model.floor : self.model.floor + old])
+        assert len(gone) <= old
+        assert count == sum(len(event.groups) for event in gone) >= min(rows, most)
+        self.model.floor = floor
 
     def begin_epoch_with(self, session: Session, back: int) -> None:
         self.settle_all(session)
         upto = max(len(self.model.events) - back, 0)
-        if upto < len(self.model.events) and self.model.events[upto].send is not None:
-            upto = len(self.model.events)  # a backup holds all of a send or nothing
 
         def restore() -> str:
             with transaction.atomic(using=self.using):
@@ -860,7 +888,7 @@ class Delivery(RuleBasedStateMachine):
                 seen["behind"] += 1
 
     def new_hub(self) -> SteppedHub:
-        make = partial(SteppedHub, DatabaseLog(self.using, 7 * 86_400, 90 * 86_400), self.listen, self.options)
+        make = partial(SteppedHub, self.using, self.listen, self.options)
         hub: SteppedHub = self.loop.do(make)
         self.loop.do(lambda: hub.ready)
         self.answer_all(hub)
@@ -877,7 +905,7 @@ class Delivery(RuleBasedStateMachine):
         assert task.done()
 
     def refresh(self, hub: SteppedHub) -> None:
-        task = self.loop.do(lambda: self.loop.create_task(hub.refresh()))
+        task = self.loop.do(lambda: self.loop.create_task(hub.tail.refresh()))
         task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def answer_all(self, hub: SteppedHub) -> None:
@@ -932,23 +960,23 @@ class Delivery(RuleBasedStateMachine):
         assert lost is not None or since in (None, cursor)
         start = cursor if since is None or lost is None else since
         stream = Stream(self.model, hub, client.groups, start, client.format)
-        stream.connection.epoch, stream.connection.cursor = cursor
+        stream.connection._flow.epoch, stream.connection._flow.cursor = cursor
         if held:
             stream.gate.clear()
         client.stream = stream
-        hub.add(stream.connection)
-        stream.connection.start(greeting(cursor, lost, client))
+        hub.start(stream.connection, greeting(cursor, lost, client))
 
     def disconnect(self, client: Client) -> None:
         stream = client.stream
         if stream is not None:
             self.inside(lambda: stream.connection.close(Reason.GONE))
+            stream.hub.remove(stream.connection)
             client.stream = None
 
 
 def greeting(cursor: Position, lost: str | None, client: Client) -> tuple[bytes | str, ...]:
     if lost is not None:
-        return wire.own("reset", client.format, position=cursor, reason=lost)
+        return wire.system_frames("reset", client.format, position=cursor, reason=lost)
     return wire.hello(cursor, client.format, heartbeat=15.0, retry=1000, groups=tuple(client.groups), refused=())
 
 
@@ -960,14 +988,14 @@ def append(using: str, groups: Sequence[str], number: int, key: str | None) -> N
 
 
 def read_small(
-    read: Callable[..., Page], using: str, groups: object, after: int, upto: int, limit: int = PAGE, *more: object
-) -> Page:
+    read: Callable[..., LogPage], using: str, groups: object, after: int, upto: int, limit: int = PAGE, *more: object
+) -> LogPage:
     return read(using, groups, after, upto, min(limit, PAGE), *more)
 
 
 def settle(using: str) -> None:
     for batch in log.settle(using):
-        publish.announce(batch)
+        pipeline.announce(batch)
 
 
 def settle_all(using: str) -> None:
@@ -1033,5 +1061,6 @@ def test_random_interleavings_deliver_what_the_model_says(log_database: str, ses
         "interrupted",
         "reset epoch",
         "reset pruned",
+        "several groups",
         "streams complete",
     }

@@ -20,7 +20,7 @@ from livepush.publish import Delivery, Sent
 
 __all__ = ["Captured", "Recording", "Sent", "assert_nothing_sent", "assert_notified", "capture_events"]
 
-MOST_LISTED = 20
+MAX_LISTED = 20
 
 
 class _Events(Iterable[Sent]):
@@ -187,5 +187,5 @@ def _line(type: str, group: str, data: str) -> str:
 def _listed(lines: list[str]) -> str:
     if not lines:
         return " none."
-    shown = lines[:MOST_LISTED] + ([f"… and {len(lines) - MOST_LISTED} more"] if len(lines) > MOST_LISTED else [])
+    shown = lines[:MAX_LISTED] + ([f"… and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else [])
     return "".join(f"\n  {line}" for line in shown)

@@ -95,8 +95,8 @@ class Encoder:
     Bounded in characters; what was made is forgotten all at once, since the next crowd comes for other events.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
         self._size = 0
         self._texts: dict[tuple[str, int | None, tuple[str, ...], Format], str] = {}
 
@@ -107,7 +107,7 @@ class Encoder:
         if text is None:
             text = encode(event, epoch, format)
             size = len(text) + sum(map(len, event.groups))
-            if self._size + size > self._most:
+            if self._size + size > self._max_size:
                 self._texts.clear()
                 self._size = 0
             self._texts[key] = text

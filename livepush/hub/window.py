@@ -18,13 +18,13 @@ OVERHEAD, GROUP_OVERHEAD = 300, 100
 class Window:
     """The newest events of the log, bounded by count and bytes, indexed by group."""
 
-    def __init__(self, most_events: int, most_bytes: int) -> None:
+    def __init__(self, max_events: int, max_bytes: int) -> None:
         self.start = 0
         """Every event with a greater number, up to the hub's, is here."""
         self.full = False
         """Whether the bounds were reached, so that nothing older fits."""
-        self._most_events = most_events
-        self._most_bytes = most_bytes
+        self._max_events = max_events
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._events: deque[Event] = deque()
         self._by_group: dict[str, _Column] = {}
@@ -44,7 +44,7 @@ class Window:
     @property
     def room(self) -> int:
         """How many more events fit, going by those that are here."""
-        return min(self._most_events - len(self._events), self.fitting(self._most_bytes - self._bytes))
+        return min(self._max_events - len(self._events), self.fitting(self._max_bytes - self._bytes))
 
     def extend(self, events: Sequence[Event]) -> None:
         """Add the events that follow, and drop the oldest that are too many."""
@@ -53,14 +53,14 @@ class Window:
             for group in event.groups:
                 self._by_group.setdefault(group, _Column()).append(event)
             self._bytes += _cost(event)
-        while len(self._events) > self._most_events or self._bytes > self._most_bytes:
+        while len(self._events) > self._max_events or self._bytes > self._max_bytes:
             self.full = True
             self._drop_oldest()
 
     def prepend(self, events: Sequence[Event], start: int) -> None:
         """Add the events that come before, all those behind ``start``; none of them where not all fit."""
         size = sum(map(_cost, events))
-        if len(self._events) + len(events) > self._most_events or self._bytes + size > self._most_bytes:
+        if len(self._events) + len(events) > self._max_events or self._bytes + size > self._max_bytes:
             self.full = True
             return
         self._events.extendleft(reversed(events))
@@ -79,7 +79,7 @@ class Window:
         found = self._events[place] if 0 <= place < len(self._events) else None
         return found if found is not None and found.number == number else None
 
-    def after(self, groups: Collection[str], number: int, most_bytes: int) -> tuple[list[Event], bool] | None:
+    def after(self, groups: Collection[str], number: int, max_bytes: int) -> tuple[list[Event], bool] | None:
         """Return the events of some groups behind ``number``, in order, each with those of the groups that it went to.
 
         All of them, or the first, up to the one that takes their data over a size; beside them whether some are left
@@ -90,7 +90,7 @@ class Window:
         found: list[Event] = []
         size = 0
         for event in self._merged(groups, number + 1):
-            if size > most_bytes:
+            if size > max_bytes:
                 return found, True
             found.append(event)
             size += len(event.data)

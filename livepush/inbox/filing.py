@@ -29,7 +29,7 @@ BATCH = 500
 PASSES = 20
 BEHIND = 1_000
 """How many events of other types may lie behind the last that was filed until somebody notes that they are none."""
-MOST_ACTORS = 100
+MAX_ACTORS = 100
 
 
 def catch_up(using: str) -> Position:
@@ -217,7 +217,7 @@ def _renew(entry: Notification, event: Event, content: dict[str, Any]) -> None:
     actor = content.get("actor")
     if actor:
         others = [other for other in entry.people if _who(other) != _who(actor)]
-        entry.actors = _dumps([actor, *others][:MOST_ACTORS])
+        entry.actors = _dumps([actor, *others][:MAX_ACTORS])
     entry.context = _dumps({name: content[name] for name in ("data", "target", "lang") if content.get(name)})
 
 

@@ -155,12 +155,12 @@ def _kind(title: Any) -> kinds.NotificationType | None:
     return kind
 
 
-def _text(name: str, value: Any, most: int | None = None) -> str:
+def _text(name: str, value: Any, max_length: int | None = None) -> str:
     if not isinstance(value, str | Promise):
         raise InvalidNotification(f"{name} is {value!r}: expected a text.")
     text = str(value)
-    if most is not None and len(text) > most:
-        raise InvalidNotification(f"{name} is {len(text)} characters long: expected {most} at most.")
+    if max_length is not None and len(text) > max_length:
+        raise InvalidNotification(f"{name} is {len(text)} characters long: expected {max_length} at most.")
     if "\0" in text or wire.SURROGATE.search(text):
         raise InvalidNotification(f"{name} holds a character that databases can't store in text: take it out.")
     return text

@@ -22,10 +22,10 @@ from livepush.inbox import kinds, marking
 from livepush.inbox.marking import Action
 from livepush.inbox.models import InboxState
 from livepush.inbox.notifying import MAX_CATEGORY
-from livepush.inbox.reading import LARGEST_PAGE, PAGE, Counts, Entry, Inbox, Page, Tab
+from livepush.inbox.reading import MAX_PAGE, PAGE, Counts, Entry, Inbox, Page, Tab
 from livepush.wire import LARGEST_NUMBER, SURROGATE, Position, WireError, parse_position, timestamp
 
-MOST_IDS = 1_000
+MAX_IDS = 1_000
 """The most entries of one request."""
 Respond = Callable[..., HttpResponse]
 
@@ -188,7 +188,7 @@ def state(inbox: Inbox, counts: Counts | None = None) -> dict[str, Any]:
 def _page(asked: Mapping[str, str], inbox: Inbox) -> Page:
     before = asked.get("before")
     number = LARGEST_NUMBER if not before else _numbers([before], inbox)[0]
-    limit = _number(asked.get("limit", str(PAGE)), "limit", 1, LARGEST_PAGE)
+    limit = _number(asked.get("limit", str(PAGE)), "limit", 1, MAX_PAGE)
     category = asked.get("category", "")
     if len(category) > MAX_CATEGORY or "\0" in category:
         raise WireError("bad_query", f"category is no category: expected {MAX_CATEGORY} characters at most.")
@@ -209,9 +209,9 @@ def _action(name: str) -> Action:
         raise WireError("bad_mark", f"There is no such mark: expected one of {', '.join(Action)}.", 404) from None
 
 
-def _number(text: str | None, name: str, least: int, most: int) -> int:
-    if text is None or not (re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) and least <= int(text) <= most):
-        raise WireError("bad_query", f"{name} is no number: expected {least} to {most}.")
+def _number(text: str | None, name: str, minimum: int, maximum: int) -> int:
+    if text is None or not (re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) and minimum <= int(text) <= maximum):
+        raise WireError("bad_query", f"{name} is no number: expected {minimum} to {maximum}.")
     return int(text)
 
 
@@ -220,8 +220,8 @@ def _numbers(ids: list[str], inbox: Inbox) -> list[int]:
 
     Raises WireError: malformed, too many, or of another life of the database, in which they were other entries.
     """
-    if len(ids) > MOST_IDS:
-        raise WireError("too_many_ids", f"{len(ids)} entries are too many for one request: send {MOST_IDS} at most.")
+    if len(ids) > MAX_IDS:
+        raise WireError("too_many_ids", f"{len(ids)} entries are too many for one request: send {MAX_IDS} at most.")
     positions = [parse_position(each) for each in ids]
     if any(position.epoch != inbox.position.epoch for position in positions):
         raise WireError("stale_id", "The id is of another life of the database: fetch the list again.", 409)

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from livepush.conf import get_settings
 from livepush.inbox import views
-from livepush.inbox.reading import MOST, Counts, Inbox
+from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
 from livepush.page import positions
 from livepush.publish import Group, group_name
 from livepush.wire import Position
@@ -100,7 +100,7 @@ def _part(context: template.Context, name: str | None, icon: str = "") -> SafeSt
         scripts = SafeString("")
     if name is None:
         return scripts
-    told = {"counts": counts, "badge": f"{MOST - 1}+" if counts.unseen >= MOST else counts.unseen}
+    told = {"counts": counts, "badge": f"{MAX_COUNTED - 1}+" if counts.unseen >= MAX_COUNTED else counts.unseen}
     if name == "livepush/list.html":
         told |= views.shown(request, inbox, {}, counts)
     return SafeString(render_to_string(name, told, request)) + scripts

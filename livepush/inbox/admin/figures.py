@@ -14,7 +14,7 @@ from livepush.conf import get_settings
 from livepush.inbox import kinds
 from livepush.inbox.admin.audiences import AUTH, OF, USER, primary_key, recipient_of
 from livepush.inbox.models import MAX_READER_LENGTH, InboxState, Membership, Notification, NotificationState
-from livepush.inbox.reading import MOST, Entry, Inbox
+from livepush.inbox.reading import MAX_COUNTED, Entry, Inbox
 from livepush.inbox.recipients import everyone
 from livepush.wire import LARGEST_NUMBER, Position
 
@@ -100,14 +100,14 @@ def reads_of(rows: Iterable[Notification]) -> dict[int, str]:
             if readers is None:
                 continue
             found = found.filter(reader__in=readers)
-        sql, values = found.order_by().values("reader")[:MOST].query.get_compiler(connection=connection).as_sql()
+        sql, values = found.order_by().values("reader")[:MAX_COUNTED].query.get_compiler(connection=connection).as_sql()
         parts.append(f"SELECT {int(row.pk)}, COUNT(*) FROM ({sql}) AS e{len(parts)}")  # noqa: S608
         params += values
     if not parts:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts), params)
-        return {pk: str(count) if count < MOST else f"{MOST - 1}+" for pk, count in cursor.fetchall()}
+        return {pk: str(count) if count < MAX_COUNTED else f"{MAX_COUNTED - 1}+" for pk, count in cursor.fetchall()}
 
 
 def entry_of(sent: Notification) -> Entry | None:

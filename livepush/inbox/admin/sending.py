@@ -31,8 +31,8 @@ logger = logging.getLogger("livepush")
 
 TOKENS = "livepush_compose"
 """Where a session keeps the tokens of previews, each with whether it is unspent: Send clicked twice sends once."""
-MOST_TOKENS = 20
-MOST_NAMES = 20
+MAX_TOKENS = 20
+MAX_NAMES = 20
 """How many of many recipients a preview names."""
 
 
@@ -132,8 +132,8 @@ class SendingAdmin(InboxAdmin):
             **self._context(request, _("Preview")),
             "row": row,
             "wording": kinds.read(row),
-            "names": list(names_of(audiences[:MOST_NAMES]).values()),
-            "more": max(0, len(audiences) - MOST_NAMES),
+            "names": list(names_of(audiences[:MAX_NAMES]).values()),
+            "more": max(0, len(audiences) - MAX_NAMES),
             "readers": size(audiences[0]) if len(audiences) == 1 else len(audiences),
             "rows": len(audiences),
             "form": form,
@@ -167,7 +167,7 @@ class SendingAdmin(InboxAdmin):
 
 def _new_token(request: HttpRequest) -> str:
     token = secrets.token_urlsafe(16)
-    newest = list(request.session.get(TOKENS, {}).items())[1 - MOST_TOKENS :]
+    newest = list(request.session.get(TOKENS, {}).items())[1 - MAX_TOKENS :]
     request.session[TOKENS] = {**dict(newest), token: True}
     return token
 

@@ -26,12 +26,12 @@ from livepush.inbox.reading import MAX_PAGE, PAGE, Counts, Entry, Inbox, Page, T
 from livepush.wire import LARGEST_NUMBER, SURROGATE, Position, WireError, parse_position, timestamp
 
 MAX_IDS = 1_000
-"""The most entries of one request."""
+"""The largest number of entries that one request may mark."""
 Respond = Callable[..., HttpResponse]
 
 
 def endpoint(method: str) -> Callable[[Respond], Respond]:
-    """Let a view answer readers alone, errors as JSON, outside of transactions, and what no cache may keep."""
+    """Make a view answer only users who are logged in, outside of transactions, with errors as JSON and no caching."""
 
     def decorate(view: Respond) -> Respond:
         @outside_transactions
@@ -71,7 +71,7 @@ def wants_page(request: HttpRequest) -> bool:
 
 @endpoint("GET")
 def index(request: HttpRequest, user: Any) -> HttpResponse:
-    """Show the inbox: a page, or to a script, which asks for none, the list alone."""
+    """Show the inbox: the page to a browser, only the list to a script."""
     inbox = Inbox(user)
     context = shown(request, inbox, request.GET)
     return render(request, "livepush/inbox.html" if wants_page(request) else "livepush/inbox_list.html", context)
@@ -123,7 +123,7 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
 
 
 def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: Counts | None = None) -> dict[str, Any]:
-    """Return what the list's template shows of what is asked for."""
+    """Return the context of the list's template for a request."""
     page, tab, category = _page(asked, inbox), _tab(asked), asked.get("category", "")
     categories = {kind.category for kind in kinds.registry.values()} | {
         entry.notification.category for entry in page.entries
@@ -151,7 +151,7 @@ def _undo(version: str, inbox: Inbox) -> str:
 
 
 def entry_id(entry: Entry, inbox: Inbox) -> str:
-    """Return what an entry is called outside: its position, which is the id of the event that brought it."""
+    """Return an entry's public id: its position, which is also its event's id."""
     return str(Position(inbox.position.epoch, entry.number))
 
 
@@ -180,7 +180,7 @@ def as_json(entry: Entry, inbox: Inbox) -> dict[str, Any]:
 
 
 def state(inbox: Inbox, counts: Counts | None = None) -> dict[str, Any]:
-    """Return what browsers are told of an inbox: the counts, and of when they are."""
+    """Return an inbox's state for browsers: the counts, and the version and position that they belong to."""
     known = counts or inbox.counts()
     return {**known._asdict(), "version": inbox.marks.version, "position": str(inbox.position)}
 

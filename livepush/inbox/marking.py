@@ -23,7 +23,7 @@ from livepush.wire import Position
 TYPE = "inbox.state"
 """The type of the event that a change travels as."""
 FEW, MANY = 200, 1000
-"""The mark moves on once more than ``FEW`` entries after it were read one by one; it passes ``MANY`` at once at most."""
+"""The mark moves on once more than ``FEW`` entries after it were read one by one; it passes at most ``MANY`` then."""
 PASSES = 20
 """How often one change moves the mark at most."""
 

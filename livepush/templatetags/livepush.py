@@ -24,7 +24,7 @@ from livepush.wire import Position
 register = template.Library()
 
 ROOM = 10
-"""How many groups of ``MAX_GROUPS`` are left to the page's own tags, where a user is in more audiences than it has."""
+"""How many of ``MAX_GROUPS`` are kept free for the page's own tags if a user is in very many audiences."""
 _OPENED = "_livepush_inbox"
 
 
@@ -144,9 +144,9 @@ def _client(
 
 
 def _tabs(request: Any) -> str:
-    """Return what the tabs of one session have in common, and no other's: they share a connection.
+    """Return a name that only the tabs of one session share: they share a connection.
 
-    It is the session's cookie, hashed, so that no database is asked. A page that it is in varies by cookie.
+    It is a hash of the session's cookie, so it needs no query. A page with it varies by cookie.
     """
     cookie = getattr(request, "COOKIES", {}).get(settings.SESSION_COOKIE_NAME, "")
     if not cookie:

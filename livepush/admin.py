@@ -1,4 +1,4 @@
-"""The log to browse, read-only, and test events to send; the inbox's pages are beside its code."""
+"""The admin's pages for the log: they are read-only, and can send test events. It also registers the inbox's pages."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ChannelGroupAdmin(ReadOnlyAdmin):
         self.message_user(request, text % len(names), messages.SUCCESS)
 
     def has_send_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may send: who may add events may."""
+        """Return whether the user may send test events: users who may add events may."""
         return request.user.has_perm("livepush.add_event")
 
     def _events(self, group: ChannelGroup) -> QuerySet[Event]:

@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says of a project's set-up; each finding with its remedy."""
+"""livepush's checks for ``manage.py check``. Each finding names its remedy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Apps = Sequence[AppConfig] | None
 
 @register("livepush")
 def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Values that can't be, and keys that nothing reads."""
+    """Check for invalid values in ``LIVEPUSH``, and for keys that nothing reads."""
     try:
         found = get_settings()
     except ImproperlyConfigured as error:
@@ -47,7 +47,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register("livepush")
 def check_asgi(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """An ASGI application, without which there is polling alone."""
+    """Check that there is an ASGI application. Without one, clients can only poll."""
     if getattr(settings, "ASGI_APPLICATION", None):
         return []
     return [
@@ -62,7 +62,7 @@ def check_asgi(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register("livepush")
 def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """``runserver`` speaks ASGI only where daphne brings its own; that daphne comes early enough it checks itself."""
+    """Check that ``runserver`` speaks ASGI, which needs daphne. daphne itself checks that it is listed early enough."""
     if not settings.DEBUG or apps.is_installed("daphne"):
         return []
     hint = "pip install daphne and put 'daphne' first in INSTALLED_APPS; or run another ASGI server."
@@ -73,7 +73,7 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register("livepush")
 def check_rules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Rules of the project's own, without which nothing but ``user:<pk>`` and the inbox can be read."""
+    """Check that the project has a rule. Without one, users can read only ``user:<pk>`` and the inbox."""
     if any(map(_is_of_the_project, rules)):
         return []
     return [
@@ -91,7 +91,7 @@ def _is_of_the_project(rule: Rule) -> bool:
 
 @register("livepush")
 def check_group_names(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Models whose instances share their groups, where a rule or model events use these."""
+    """Check that no two models share groups that a rule or model events use."""
     try:
         chosen = get_settings().GROUP_NAMES
     except ImproperlyConfigured:
@@ -146,7 +146,7 @@ def _is_used(word: str) -> bool:
 
 @register("livepush")
 def check_databases(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Models that send events to a log which no hub reads."""
+    """Check that no model sends events to a log that the hubs do not read."""
     try:
         read = get_settings().DATABASE
     except ImproperlyConfigured:
@@ -166,7 +166,7 @@ def check_databases(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register("livepush")
 def check_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """A layer that reaches no other process."""
+    """Check that the channel layer exists and reaches other processes."""
     try:
         alias = get_settings().CHANNEL_LAYER
     except ImproperlyConfigured:
@@ -194,7 +194,7 @@ def check_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register("livepush")
 def check_urls(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """The endpoints' address."""
+    """Check that the URLconf includes livepush."""
     if not getattr(settings, "ROOT_URLCONF", None):
         return []
     try:
@@ -212,7 +212,7 @@ def check_urls(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register("livepush")
 def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Compression of pages: streams are safe from it only where they do not pass through it."""
+    """Check that GZipMiddleware does not compress streams."""
     if "django.middleware.gzip.GZipMiddleware" not in settings.MIDDLEWARE:
         return []
     if getattr(settings, "ASGI_APPLICATION", None):

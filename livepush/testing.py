@@ -1,4 +1,4 @@
-"""For a project's own tests: see what was sent, and what would be on commit."""
+"""Helpers for a project's own tests: they show which events were sent, or would be sent on commit."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ from livepush.publish import Delivery, Sent
 
 __all__ = ["Captured", "Recording", "Sent", "assert_nothing_sent", "assert_notified", "capture_events"]
 
-MOST_LISTED = 20
+MAX_LISTED = 20
 
 
 class _Events(Iterable[Sent]):
-    """What can be asked of events that were sent."""
+    """Questions about events that were sent."""
 
     def to(self, group: publish.Group) -> list[Sent]:
-        """Return those sent to one group."""
+        """Return the events sent to one group."""
         name = publish.group_name(group)
         return [sent for sent in self if name in sent.groups]
 
     def types(self) -> list[str]:
-        """Return their types."""
+        """Return the events' types."""
         return [sent.type for sent in self]
 
 
 class Captured(list[Sent], _Events):
-    """The events sent in a block, in order; complete when the block has ended."""
+    """The events sent in a block, in order. The list is filled when the block ends."""
 
 
 class Recording(Sequence[Sent], _Events):
-    """The events sent in a block so far, in order, whenever it is looked at; what the fixture ``livepush_events`` is.
+    """The events sent in a block so far, in order. The fixture ``livepush_events`` is one.
 
-    What was committed and what would be on commit; what a rolled-back transaction or savepoint sent is not there.
+    It has the events that were committed, and those that would be sent on commit. It has none of a transaction or
+    savepoint that was rolled back.
     """
 
     def __init__(self) -> None:
@@ -84,9 +85,9 @@ class Recording(Sequence[Sent], _Events):
 
 @contextmanager
 def capture_events() -> Iterator[Captured]:
-    """Capture what is sent in a block: what was committed in it and, in a ``TestCase``, what would be on commit.
+    """Capture the events sent in a block: those committed in it and, in a ``TestCase``, those to be sent on commit.
 
-    What a rolled-back transaction or savepoint sent is not there::
+    Events of a transaction or savepoint that was rolled back are left out::
 
         with capture_events() as events:
             order.ship()
@@ -101,12 +102,12 @@ def capture_events() -> Iterator[Captured]:
 
 
 def assert_notified(user: Any, key: str | type[NotificationType], count: int = 1) -> list[dict[str, Any]]:
-    """Fail unless a user was notified so many times in this test of a kind, or with a plain title.
+    """Fail unless a user got ``count`` notifications of one kind, or with one plain title, in this test.
 
-    Directly or as one of an audience: everyone, an auth group, the members of a group. What was sent in a transaction
-    that is open still counts, so that it works in a ``TestCase``; what was rolled back does not; what
-    ``setUpTestData`` sent does. ``key`` is the kind, its key, or the title of what has no kind. Of several with one
-    ``collapse`` key, each counts. Looks into ``LIVEPUSH["DATABASE"]``.
+    The user may have got them directly or in an audience: everyone, an auth group, the members of a group.
+    Notifications in an open transaction count, so this works in a ``TestCase``; so do those of ``setUpTestData``.
+    Notifications that were rolled back do not count. ``key`` is the kind, its key, or the title of notifications
+    without a kind. If several have the same ``collapse`` key, each counts. Looks into ``LIVEPUSH["DATABASE"]``.
 
     Returns the data of their events, in order: ``title``, ``body``, ``url``, ``data`` and so on, without what is empty.
     Raises AssertionError, which lists what was sent instead, and to whom; InvalidGroup, if there is no such user.
@@ -157,7 +158,7 @@ def _pending(alias: str) -> list[Delivery]:
 
 
 def _read_by(user: Any, events: QuerySet[Event]) -> QuerySet[Event]:
-    """Return those of events in the order of sending that come to an audience a user is in."""
+    """Return the events that go to an audience of the user, in the order of sending."""
     mine = Q()
     for group, since in recipients.audiences(user, events.db):
         mine |= Q(group=group) & (Q(position=None) | Q(position__gt=since))
@@ -169,7 +170,7 @@ def _is_user(thing: Any) -> bool:
 
 
 def _names(to: recipients.Recipient) -> set[str]:
-    """Return the groups that something goes to which is sent, or notified, to one."""
+    """Return the groups that an event, or a notification, to this recipient goes to."""
     audiences = set(recipients.audiences_of(to))
     with suppress(InvalidGroup):  # nothing can be sent to an instance that names no group; it may be notified
         audiences.add(publish.group_name(to))
@@ -187,5 +188,5 @@ def _line(type: str, group: str, data: str) -> str:
 def _listed(lines: list[str]) -> str:
     if not lines:
         return " none."
-    shown = lines[:MOST_LISTED] + ([f"… and {len(lines) - MOST_LISTED} more"] if len(lines) > MOST_LISTED else [])
+    shown = lines[:MAX_LISTED] + ([f"… and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else [])
     return "".join(f"\n  {line}" for line in shown)

@@ -367,7 +367,7 @@ async def test_under_daphne_a_send_waits_for_its_client(
     transport = twisted_transport(pair)
     outer = SimpleNamespace(wrappedProtocol=None, transport=transport) if secured else transport
     send = note if wrapped else daphnes(note, outer)
-    others = [SimpleNamespace() for _ in range(3 * daphne.BREATH)]
+    others = [SimpleNamespace() for _ in range(3 * daphne.PAUSE_EVERY)]
     monkeypatch.setitem(sys.modules, "twisted.internet.reactor", Reactor(transport, *others))
     found = await daphne.with_backpressure(pair.scope(), send)
     assert daphne.transport(found) is transport

@@ -17,8 +17,8 @@ from tests.patience import PATIENCE
 async def make():
     made = []
 
-    def make(most=2, limit=10.0, finish=lambda: None):
-        made.append(Threads(most, "test", limit, finish))
+    def make(max_threads=2, limit=10.0, finish=lambda: None):
+        made.append(Threads(max_threads, "test", limit, finish))
         return made[-1]
 
     yield make
@@ -35,19 +35,19 @@ async def test_work_is_done_in_another_thread_and_its_result_or_error_comes_back
 
 
 async def test_no_more_threads_than_asked_for(make):
-    pool = make(most=3)
+    pool = make(max_threads=3)
     names = await asyncio.gather(*(pool.run(threading.get_ident) for _ in range(100)))
     assert len(set(names)) <= 3
 
 
 async def test_work_that_waits_for_a_thread_is_not_overdue(make):
-    pool = make(most=1, limit=0.5)
+    pool = make(max_threads=1, limit=0.5)
     assert await asyncio.gather(*(pool.run(lambda: time.sleep(0.1)) for _ in range(10))) == [None] * 10
 
 
 async def test_work_that_hangs_is_left_behind_and_others_go_on(make):
     finished = []
-    pool = make(most=1, limit=0.1, finish=lambda: finished.append(threading.get_ident()))
+    pool = make(max_threads=1, limit=0.1, finish=lambda: finished.append(threading.get_ident()))
     hung = threading.Event()
     hanging = asyncio.create_task(pool.run(lambda: hung.wait(30)))
     waiting = asyncio.create_task(pool.run(threading.get_ident))
@@ -63,7 +63,7 @@ async def test_work_that_hangs_is_left_behind_and_others_go_on(make):
 
 
 async def test_all_of_the_threads_may_hang_and_be_replaced_again_and_again(make):
-    pool = make(most=2, limit=0.1)
+    pool = make(max_threads=2, limit=0.1)
     hung = threading.Event()
     for _ in range(3):
         results = await asyncio.gather(*(pool.run(lambda: hung.wait(30)) for _ in range(4)), return_exceptions=True)
@@ -73,7 +73,7 @@ async def test_all_of_the_threads_may_hang_and_be_replaced_again_and_again(make)
 
 
 async def test_a_caller_that_goes_away_leaves_the_thread_to_others(make):
-    pool = make(most=1)
+    pool = make(max_threads=1)
     begun, go = threading.Event(), threading.Event()
     caller = asyncio.create_task(pool.run(lambda: (begun.set(), go.wait(30))))
     await asyncio.to_thread(begun.wait, 10)
@@ -84,7 +84,7 @@ async def test_a_caller_that_goes_away_leaves_the_thread_to_others(make):
 
 async def test_stop_ends_the_threads_and_finishes_each(make):
     finished = []
-    pool = make(most=3, finish=lambda: finished.append(threading.get_ident()))
+    pool = make(max_threads=3, finish=lambda: finished.append(threading.get_ident()))
     used = set(await asyncio.gather(*(pool.run(threading.get_ident) for _ in range(20))))
     await pool.stop()
     assert set(finished) >= used

@@ -1,1 +1,1 @@
-"""Who is asking, and what they may read and send."""
+"""Identifies users, and decides which groups they may read and send to."""

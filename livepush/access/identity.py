@@ -1,4 +1,4 @@
-"""Who is behind a handshake or a request, and which groups they may read."""
+"""Finds out which user makes a request, and which groups that user may read."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from livepush.wire import Close, WireError
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """What a rule that names ``request`` gets: a read-only view of how the client came."""
+    """What a rule gets as ``request``: a read-only view of the client's request."""
 
     headers: Mapping[str, str]
-    """The headers, whatever the case of their names."""
+    """The headers. The case of their names does not matter."""
     host: str
-    """The host that was asked for, checked against ``ALLOWED_HOSTS``; with its port if one was given."""
+    """The requested host, with its port if one was given. It was checked against ``ALLOWED_HOSTS``."""
     session_key: str | None
-    """The key of the client's session, whether it exists or not."""
+    """The session key from the client's cookie. The session itself may not exist."""
     path: str
-    """The path that was asked for."""
+    """The requested path."""
 
 
 class Admission(NamedTuple):
-    """Who came, and which of the groups asked for they may read."""
+    """A client's user, and which of the requested groups that user may read."""
 
     user: Any
     granted: tuple[str, ...]
@@ -44,9 +44,9 @@ class Admission(NamedTuple):
 
 
 def request_of(scope: Mapping[str, Any]) -> HttpRequest:
-    """Return an ASGI scope, of a WebSocket too, as a Django request without a body.
+    """Return an ASGI scope (a WebSocket's too) as a Django request without a body.
 
-    It has no ``Content-Type``, which says nothing without a body, and at which Django raises where it is malformed.
+    The request has no ``Content-Type``: it means nothing without a body, and Django raises if it is malformed.
     """
     headers = [(name, value) for name, value in scope.get("headers", ()) if name != b"content-type"]
     return ASGIRequest({"method": "GET", **scope, "headers": headers}, BytesIO())
@@ -55,23 +55,23 @@ def request_of(scope: Mapping[str, Any]) -> HttpRequest:
 def handshake(request: HttpRequest) -> Handshake:
     """Return the view of a request that rules get.
 
-    Raises WireError: a host that ``ALLOWED_HOSTS`` does not allow.
+    Raises WireError: ``ALLOWED_HOSTS`` does not allow the host.
     """
     try:
         host = request.get_host()
     except DisallowedHost as error:
         raise WireError("bad_host", "The host is not one of ALLOWED_HOSTS.", 400, Close.FORBIDDEN) from error
-    headers = cast(Mapping[str, str], SimpleLazyObject(lambda: request.headers))  # which few rules read
+    headers = cast(Mapping[str, str], SimpleLazyObject(lambda: request.headers))  # few rules read them
     return Handshake(headers, host, request.COOKIES.get(settings.SESSION_COOKIE_NAME), request.path)
 
 
 def check_origin(request: HttpRequest) -> None:
     """Refuse a browser's handshake from another site (RFC 6455, section 10.2).
 
-    The origin must be the host that was asked for, or one of ``CSRF_TRUSTED_ORIGINS``. Clients that send no origin
-    are no browsers, and carry no one else's cookies.
+    The origin must be the requested host, or one of ``CSRF_TRUSTED_ORIGINS``. A client that sends no origin is
+    accepted: it is not a browser, so it can't be made to send a user's cookies.
 
-    Raises WireError: a foreign origin.
+    Raises WireError: the origin is another site's.
     """
     origin = request.META.get("HTTP_ORIGIN")
     if origin is not None and not _is_ours(origin, request):
@@ -83,7 +83,7 @@ def check_origin(request: HttpRequest) -> None:
 def _is_ours(origin: str, request: HttpRequest) -> bool:
     try:
         parts = urlsplit(origin)
-    except ValueError:  # "http://[", for one, which no browser sends
+    except ValueError:  # for example "http://[", which no browser sends
         return False
     if parts.netloc and parts.netloc == handshake(request).host:
         return True
@@ -94,9 +94,9 @@ def _is_ours(origin: str, request: HttpRequest) -> bool:
 
 
 def user_of(request: HttpRequest) -> Any:
-    """Return the user of a request's session cookie, or an anonymous one; ``None`` without ``django.contrib.auth``.
+    """Return the user of a request's session cookie, or an anonymous user; ``None`` without ``django.contrib.auth``.
 
-    The session is read and never written: key rotation belongs to responses that can set a cookie. Uses the database.
+    Uses the database. The session is never written, since these responses can't set the cookie of a new session key.
     """
     if not apps.is_installed("django.contrib.auth"):
         return None
@@ -104,7 +104,7 @@ def user_of(request: HttpRequest) -> Any:
     from django.contrib.auth.models import AnonymousUser
 
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    if not key or "\0" in key:  # a cookie in quotes may hold one, and no database takes it
+    if not key or "\0" in key:  # a quoted cookie may hold a NUL, which no database accepts
         return AnonymousUser()
     session = import_module(settings.SESSION_ENGINE).SessionStore(key)
     session.cycle_key = session.flush = lambda: None
@@ -119,7 +119,7 @@ def admit_sync(
     groups: Iterable[str],
     right: str = rules.READ,
 ) -> tuple[Any, set[str], rules.Questions]:
-    """Return who came, the groups that sync rules grant, and what async rules were asked. Uses the database."""
+    """Return the user, the groups that sync rules grant, and the questions for async rules. Uses the database."""
     user = scope.get("user")
     if user is None:
         user = user_of(request)
@@ -128,7 +128,7 @@ def admit_sync(
 
 
 def admission(user: Any, groups: Iterable[str], granted: set[str]) -> Admission:
-    """Return who may read what, groups in the order they were asked for."""
+    """Return which groups a user may read and which not, in the order in which they were requested."""
     groups = tuple(groups)
     return Admission(
         user,
@@ -138,9 +138,9 @@ def admission(user: Any, groups: Iterable[str], granted: set[str]) -> Admission:
 
 
 def check_granted(admission: Admission) -> None:
-    """Refuse who may read nothing; whether the groups exist is not told.
+    """Refuse a client that may read none of the groups. The refusal does not tell whether the groups exist.
 
-    Raises WireError: no group was asked for, or none is granted.
+    Raises WireError: no group was requested, or none is granted.
     """
     if not admission.granted and not admission.refused:
         raise WireError("no_group", "No group was asked for: add ?group=NAME, once for each group.")

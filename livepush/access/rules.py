@@ -1,4 +1,4 @@
-"""Rules: which groups exist for whom. What no rule admits can't be read or written."""
+"""Rules: who may read or send to which groups. A group that no rule grants can't be read or written."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class Rule:
         """Return the pattern's values in a group's name, or ``None``."""
         try:
             found = self._route.match(group)
-        except Exception:  # a converter of the project's own
+        except Exception:  # the project may have its own path converters
             logger.exception("The pattern %r raised, so it does not match.", self.pattern)
             return None
         return None if found is None else found[2]
 
     def ask(self, user: Any, values: dict[str, Any], request: Any) -> bool | Awaitable[bool]:
-        """Ask the function; the answer of an async one is awaitable."""
+        """Ask the function. An async function's answer must be awaited."""
         answer: bool | Awaitable[bool] = self.function(user, **values, **self._extra(request))
         return answer
 
@@ -73,18 +73,18 @@ rules: list[Rule] = []
 
 
 def can_read(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
-    """Let a function say who may read the groups that match a pattern.
+    """Let a function decide who may read the groups that match a pattern.
 
-    The pattern is that of Django's ``path()``, e.g. ``"order:<int:pk>"``; the function takes ``(user, pk)``, and
-    ``request`` if it names it, and may be async. Where several patterns match, one that says yes is enough.
+    The pattern is written as for Django's ``path()``, e.g. ``"order:<int:pk>"``. The function takes ``(user, pk)``,
+    and ``request`` if it has a parameter of that name. It may be async. If several rules match, one yes is enough.
 
-    Raises InvalidRule: not a pattern, a function that does not fit it, or a pattern that has a rule already.
+    Raises InvalidRule: the pattern is malformed or has a rule already, or the function does not fit the pattern.
     """
     return _register(pattern, READ)
 
 
 def can_send(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
-    """Let a function say who may send from a client to the groups that match a pattern; see ``can_read``."""
+    """Let a function decide who may send from a client to the groups that match a pattern. See ``can_read``."""
     return _register(pattern, SEND)
 
 
@@ -97,7 +97,7 @@ def _register(pattern: str, right: str) -> Callable[[RuleFunction], RuleFunction
                     raise InvalidRule(
                         f"{pattern!r} has a rule already, {'.'.join(_origin(other.function))}: merge the two."
                     )
-                rules[place] = rule  # its module was loaded again
+                rules[place] = rule  # the module was loaded again
                 return function
         rules.append(rule)
         return function
@@ -113,9 +113,9 @@ Questions = list[tuple[str, Callable[[], Awaitable[bool]]]]
 
 
 def ask_sync(user: Any, groups: Iterable[str], request: Any, right: str = READ) -> tuple[set[str], Questions]:
-    """Ask the rules; return the groups that sync rules grant, and for the rest what async rules were asked.
+    """Ask the sync rules; return the groups that they grant, and the questions that are left for async rules.
 
-    Sync rules may use the database: call this in a thread. A rule that raises denies, and is logged.
+    Sync rules may use the database, so call this in a thread. A rule that raises denies, and is logged.
     """
     granted: set[str] = set()
     questions: Questions = []
@@ -131,7 +131,7 @@ def ask_sync(user: Any, groups: Iterable[str], request: Any, right: str = READ) 
 
 
 async def ask_async(questions: Questions) -> set[str]:
-    """Await the async rules' answers; return the groups that they grant."""
+    """Ask the async rules; return the groups that they grant."""
     return {name for name, ask in questions if await ask()}
 
 
@@ -142,9 +142,9 @@ def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> bool:
             return bool(answer)
         if inspect.iscoroutine(answer):
             answer.close()
-        raise TypeError("a sync function answered with an awaitable, which is no yes: make the rule async def.")
+        raise TypeError("a sync function returned an awaitable, which does not count as a yes: make it async def.")
     except (OperationalError, InterfaceError):
-        raise  # the database is away, which is no no: the client is to come back
+        raise  # the database can't be reached: the client must come back, it is not denied
     except Exception:
         logger.exception("The rule for %r raised, so it denies.", rule.pattern)
         return False
@@ -162,10 +162,10 @@ async def _answer(rule: Rule, user: Any, values: dict[str, Any], request: Any) -
 
 @can_read("user:<pk>")
 def own_group(user: Any, pk: str) -> bool:
-    """Let each user, and nobody else, read the group of that user."""
+    """Let each user, and nobody else, read their own group."""
     if not getattr(user, "is_authenticated", False):
         return False
     if not isinstance(user, Model):
         return str(user.pk) == pk
-    users = get_user_model()  # an instance of another model may have the same primary key
+    users = get_user_model()  # checked, since an instance of another model may have the same primary key
     return isinstance(user, users) and str(getattr(user, users._meta.pk.attname)) == pk

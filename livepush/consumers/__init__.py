@@ -1,4 +1,4 @@
 """The ASGI endpoints.
 
-Raw applications: Channels' consumers cost a thread hop a message and a layer channel each.
+They are plain ASGI applications: a Channels consumer costs a thread switch for each message, and a layer channel.
 """

@@ -1,4 +1,4 @@
-"""What the endpoints have in common: the way in, the greeting, and the way to refuse."""
+"""What the endpoints share: they admit a client, greet it, refuse it, and end its stream."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
 UNWIND = 0.1
-"""How long (seconds) a server gets to give up a write that was cancelled, before the connection is reset under it.
+"""How long (seconds) a server gets to end a cancelled write before livepush resets the connection.
 
-granian logs a write that fails while its WebSocket closes, under a lock, and freezes when another of its threads wants
-that lock.
+If a write fails while a WebSocket closes, granian logs that under a lock, and freezes when another of its threads wants
+the same lock.
 """
 
 
 class Entry(NamedTuple):
-    """A client that may come in."""
+    """A client that was admitted."""
 
     hub: Hub
     query: Query
     admission: identity.Admission
     cursor: Position
-    """Where its stream begins."""
+    """The position at which the client's stream begins."""
     lost: str | None
-    """Why its history is lost, if it is."""
+    """Why the client's history is lost; ``None`` if it is not."""
 
 
 def refusing(endpoint: Endpoint) -> Endpoint:
-    """Answer with the error's JSON where an HTTP endpoint refuses before its response began."""
+    """Wrap an HTTP endpoint: if it refuses before its response began, answer with the error's JSON."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         with process.serving(scope, send):
@@ -63,10 +63,10 @@ def refusing(endpoint: Endpoint) -> Endpoint:
 
 
 async def enter(scope: Scope) -> Entry:
-    """Check the query, find out who comes, what they may read, and where their stream begins.
+    """Check the query; find out the user, the groups that the user may read, and where the stream begins.
 
-    Raises WireError: a WebSocket of a foreign origin, the query is malformed, nothing is granted, or the log can't be
-    read now.
+    Raises WireError: a WebSocket comes from another site, the query is malformed, no group is granted, or the log can't
+    be read now.
     """
     request = identity.request_of(scope)
     if scope["type"] == "websocket":
@@ -91,14 +91,14 @@ async def enter(scope: Scope) -> Entry:
 async def admit(
     scope: Scope, request: HttpRequest, names: tuple[str, ...], right: str = rules.READ
 ) -> identity.Admission:
-    """Return who came and which of the groups they may read (or send to)."""
+    """Return the user, and which of the groups that user may read (or send to)."""
     view = identity.handshake(request)
     user, granted, questions = await process.in_thread(lambda: identity.admit_sync(scope, request, view, names, right))
     return identity.admission(user, names, granted | await rules.ask_async(questions))
 
 
 def greeting(entry: Entry, format: Format) -> Frames:
-    """Return a stream's first frames: hello, and reset where the history is lost."""
+    """Return a stream's first frames: hello, and reset if the history is lost."""
     settings = get_settings()
     frames = hello(
         entry.cursor,
@@ -114,7 +114,7 @@ def greeting(entry: Entry, format: Format) -> Frames:
 
 
 def unavailable() -> WireError:
-    """Return the refusal for a server that can't serve now: the client does well to come back."""
+    """Return the refusal that says: the server can't serve now, come back later."""
     return WireError("unavailable", "The server can't serve now: try again in a moment.", 503)
 
 
@@ -135,9 +135,9 @@ async def answer(send: Send, body: bytes, status: int = 200, headers: list[tuple
 async def run_until_closed(
     hub: Hub, connection: Connection, frames: Frames, listening: Coroutine[Any, Any, T]
 ) -> T | None:
-    """Serve a connection and await what the client says; return ``None`` where the connection closes first.
+    """Serve a connection until it closes, or until ``listening`` returns; return what that returned, else ``None``.
 
-    A connection ends the wait with a cancellation of this task; none is left behind for the server's own code.
+    A closing connection ends the wait by cancelling this task. That cancellation does not reach the server's own code.
     """
     task, hung_up = asyncio.current_task(), False
     assert task is not None
@@ -161,12 +161,12 @@ async def run_until_closed(
         connection.on_close = None
         if hung_up:
             with suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)  # takes a cancellation that no wait has met yet
+                await asyncio.sleep(0)  # receives the cancellation if no await has received it yet
             task.uncancel()
 
 
 async def finish(scope: Scope, receive: Receive, send: Send, reason: Reason, message: MutableMapping[str, Any]) -> None:
-    """Send the last message of a stream; hang up on a client that does not read."""
+    """Send a stream's last message; reset the connection if the client does not read."""
     if reason is Reason.SLOW and await hung_up(scope, receive, send):
         return
     try:
@@ -174,16 +174,16 @@ async def finish(scope: Scope, receive: Receive, send: Send, reason: Reason, mes
             await send(message)
     except TimeoutError:
         await hung_up(scope, receive, send)
-    except Exception:  # noqa: S110 (the client has gone, as a rule)
+    except Exception:  # noqa: S110 (usually the client has gone)
         pass
 
 
 async def hung_up(scope: Scope, receive: Receive, send: Send) -> bool:
-    """Reset a request's connection and wait until its server has seen that; return whether it could be done."""
+    """Reset a request's connection and wait until its server has noticed; return whether it was reset."""
     await asyncio.sleep(UNWIND)
     if not await Client(scope, send).hang_up():
         return False
-    if scope["type"] == "http":  # a stream that breaks off while its client is there is an error to some servers
+    if scope["type"] == "http":  # some servers log an error if the application ends a stream before the client has gone
         with suppress(Exception):
             async with asyncio.timeout(FAREWELL):
                 await until_disconnect(receive)

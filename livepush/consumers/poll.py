@@ -21,14 +21,14 @@ from livepush.hub import Waiter
 from livepush.wire import LogPage, Position, poll_answer
 
 LARGE = 16_384
-"""The largest answer (bytes) that the system takes whole even from a client that reads nothing."""
+"""The largest answer (bytes) that the system's send buffer holds whole, even if the client reads nothing."""
 
 
 @refusing
 async def poll(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve ``GET poll/?group=…&since=POSITION&wait=SECONDS``.
 
-    Answers at once where there is something to say, else when something comes or the wait is over.
+    Answers at once if there are events; otherwise when one arrives or the wait is over.
     """
     entry = await enter(scope)
     try:
@@ -40,14 +40,14 @@ async def poll(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def reply(scope: Scope, send: Send, body: bytes) -> None:
-    """Send the answer; see that it is taken where it is large."""
+    """Send the answer. If it is large, watch that the client receives it."""
     if len(body) > LARGE:
         process.expect_progress(scope, send)
     await answer(send, body)
 
 
 async def held(entry: Entry, receive: Receive) -> bytes | None:
-    """Return the answer when there is one; ``None`` where the client has gone before."""
+    """Return the answer once there is one; ``None`` if the client goes first."""
     hub, query, refused = entry.hub, entry.query, entry.admission.refused
     cursor = entry.cursor
     if query.since is None or entry.lost is not None:
@@ -73,11 +73,11 @@ async def held(entry: Entry, receive: Receive) -> bytes | None:
     finally:
         hub.remove(waiter)
         if gone is not None and not gone.cancel():
-            gone.exception()  # whatever ended it, the client is answered or gone
+            gone.exception()  # retrieved, so that asyncio does not report it: the client is answered or gone
 
 
 async def read(entry: Entry, cursor: Position) -> LogPage | None:
-    """Return what lies behind a cursor, ``None`` where its history is lost."""
+    """Return the events after a cursor; ``None`` if the cursor's history is lost."""
     hub = entry.hub
     if cursor.epoch != hub.position.epoch or cursor.number < hub.floor:
         return None

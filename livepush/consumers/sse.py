@@ -34,8 +34,8 @@ HEADERS = [
 async def sse(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve ``GET sse/?group=…&since=POSITION``; see ``livepush.wire`` for the stream.
 
-    A passing trouble is told in a stream that says ``bye``: on an error's status an EventSource gives up for good
-    (WHATWG HTML, section 9.2.3).
+    If the server can't serve now, the client gets a stream that only says ``bye``: an EventSource never reconnects
+    after an error status (WHATWG HTML, section 9.2.3).
     """
     try:
         entry = await enter(scope)

@@ -1,4 +1,4 @@
-"""The polling view: it answers at once, under WSGI and ASGI."""
+"""The polling view, which answers at once under WSGI and ASGI, and the answer that streams need ASGI."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ View = TypeVar("View", bound=Callable[..., HttpResponse])
 
 
 def outside_transactions(view: View) -> View:
-    """Keep a view out of ``ATOMIC_REQUESTS`` on every database: settle commits what it does."""
+    """Exempt a view from ``ATOMIC_REQUESTS`` on every database: settle commits its own transactions."""
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
     return view
 
 
-@csrf_exempt  # nothing is changed here, and other methods get livepush's own answer
+@csrf_exempt  # the view changes nothing, and answers other methods with livepush's own error
 @outside_transactions
 def poll(request: HttpRequest) -> HttpResponse:
-    """Answer ``GET poll/?group=…&since=POSITION`` at once; ``wait`` is heeded by the ASGI endpoint alone.
+    """Answer ``GET poll/?group=…&since=POSITION`` at once. Only the ASGI endpoint obeys ``wait``.
 
-    Settles first, since no hub may run that does.
+    Settles first, since there may be no hub that does.
     """
     try:
         check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", get_settings().MAX_EVENT_BYTES)
@@ -88,12 +88,12 @@ def _answer(query: Query, admission: identity.Admission) -> bytes:
 
 
 def _lost(since: Position, state: LogState) -> bool:
-    """Return whether the log can't continue what a client has had."""
+    """Return whether the log no longer holds what follows a client's position."""
     return since.epoch != state.position.epoch or not state.floor <= since.number <= state.position.number
 
 
 def _respond(body: bytes, status: int = 200) -> HttpResponse:
     response = HttpResponse(body, status=status, content_type="application/json")
     response["Cache-Control"] = "no-store, no-transform"
-    response["Content-Encoding"] = "identity"  # GZipMiddleware leaves alone what names an encoding
+    response["Content-Encoding"] = "identity"  # GZipMiddleware skips responses with this header
     return response

@@ -55,7 +55,7 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def visit(scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve a WebSocket that has just come in."""
+    """Accept a new WebSocket, then serve or refuse it."""
     array = SUBPROTOCOL in scope.get("subprotocols", ())
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if array else None})
     try:
@@ -67,7 +67,7 @@ async def visit(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def refuse(send: Send, error: WireError) -> None:
-    """Close with a code that says why; browsers hide what is refused before the handshake ends."""
+    """Close an accepted WebSocket with a code that says why. Browsers would hide a refusal of the handshake itself."""
     close = Close.GOING_AWAY if error.status == 503 else error.close
     await send({"type": "websocket.close", "code": int(close), "reason": error.code})
 
@@ -91,7 +91,7 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
 
 
 async def take_commands(scope: Scope, receive: Receive, hub: Hub, connection: Connection) -> Close | None:
-    """Carry out what the client asks; return the code to close with, ``None`` when the client has gone."""
+    """Carry out the client's commands; return the code to close with, ``None`` when the client has gone."""
     settings = get_settings()
     while True:
         message = await receive()
@@ -129,10 +129,10 @@ async def carry_out(scope: Scope, hub: Hub, connection: Connection, command: Com
 
 
 async def subscribe(scope: Scope, hub: Hub, connection: Connection, command: Command) -> dict[str, Any]:
-    """Add the groups that may be read, from a position or from now on.
+    """Add the groups that the user may read, from a position or from now on.
 
-    The reply's position is where their events begin. With ``reset`` it is not the one that was asked for, since what
-    followed that is lost: the client is to load its state again.
+    Their events begin after the reply's position. With ``reset`` this is not the requested position: the events after
+    that one are lost, so the client must load its state again.
     """
     limit = get_settings().MAX_GROUPS
     if len(connection.groups.keys() | set(command.groups)) > limit:
@@ -147,7 +147,7 @@ async def subscribe(scope: Scope, hub: Hub, connection: Connection, command: Com
 
 
 async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
-    """Send for a client that has the right to."""
+    """Send an event for a client that may send to its group."""
     admission = await admit(scope, identity.request_of(scope), command.groups, rules.SEND)
     if not admission.granted:
         return {
@@ -156,7 +156,7 @@ async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
             "message": "Nothing may be sent to this group from a client.",
         }
     try:
-        key = secrets.token_hex(16)  # in_thread tries twice where its connection turns out dead
+        key = secrets.token_hex(16)  # in_thread tries again after a dead connection: the key prevents a second event
         await process.in_thread(lambda: publish.send(admission.granted, command.type, command.data, key=key))
     except InvalidEvent as error:
         return {"ok": False, "code": "bad_event", "message": str(error)}

@@ -1,4 +1,4 @@
-"""The fan-out of one event loop: no Django, no database; its collaborators are passed in."""
+"""The fan-out of one event loop. It knows neither Django nor the database: the log and the layer are passed in."""
 
 from __future__ import annotations
 

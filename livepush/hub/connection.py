@@ -1,4 +1,4 @@
-"""One client's stream: carries out what its flow decides."""
+"""One client's stream: does what its flow decides."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Source(Protocol):
 
 
 class Limits(NamedTuple):
-    """What a client may cost; times in seconds."""
+    """What one client may use; times in seconds."""
 
     buffer_bytes: int
-    """The most that waits for a slow client, and the size of a write in a replay."""
+    """How many bytes may wait for a slow client, and the size of a write in a replay."""
     write_timeout: float
     heartbeat: float
 
@@ -44,9 +44,9 @@ class Limits(NamedTuple):
 class Connection:
     """A stream to one client.
 
-    ``write`` sends frames and returns when the server has taken them. ``write_now`` hands bytes straight to the
-    server's transport, and returns whether it took them. ``on_close`` is called once the connection has closed, unless
-    it was the client that went.
+    ``write`` sends frames and returns when the server has accepted them. ``write_now`` writes bytes to the server's
+    transport, and returns whether it accepted them. ``on_close`` is called after the connection has closed, unless the
+    client went away.
     """
 
     __slots__ = (
@@ -77,27 +77,27 @@ class Connection:
 
     @property
     def groups(self) -> dict[str, int]:
-        """Each group with the number behind which its events are wanted."""
+        """Each group with the number after which the client wants its events."""
         return self._flow.groups
 
     @property
     def state(self) -> State:
-        """What it is doing."""
+        """What the connection is doing."""
         return self._flow.state
 
     @property
     def reason(self) -> Reason | None:
-        """Why it was closed; ``None`` while it is open."""
+        """Why the connection was closed; ``None`` while it is open."""
         return self._flow.reason
 
     @property
     def position(self) -> Position:
-        """The position behind which every event of its groups is still to be offered."""
+        """The position after which no event of its groups was offered yet."""
         flow = self._flow
         return self._source.position if flow.state is State.LIVE else Position(flow.epoch, flow.cursor)
 
     def start(self, frames: Frames) -> None:
-        """Write the first frames, then what lies behind the cursor, then live."""
+        """Write the first frames, then the events after the cursor, then live events."""
         self._flow.say(frames)
         self._go_on()
 
@@ -114,7 +114,7 @@ class Connection:
         self._flow.drop(groups)
 
     def say(self, frames: Frames) -> None:
-        """Write what livepush itself says, behind the events that came before."""
+        """Write frames of livepush's own after the earlier events."""
         if self.state is State.LIVE and self._task is None:
             self._offer(Joined(frames, self._loop.time(), self._source.position.number))
         elif self.state is not State.CLOSED:
@@ -142,7 +142,7 @@ class Connection:
         self.close(Reason.DRAIN, system_frames("bye", self.format, retry=retry, reason=Reason.DRAIN.value))
 
     def close(self, reason: Reason, farewell: Frames = ()) -> None:
-        """Get nothing any more, but for the farewell."""
+        """Close: nothing but the farewell is sent any more."""
         if self.state is State.CLOSED:
             return
         self._flow.close(reason, farewell)
@@ -165,7 +165,7 @@ class Connection:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Do what is next, unless something is being written: that does it when it ends."""
+        """Do the next thing, unless a write is going on: the end of the write calls this again."""
         if self._task is not None:
             return
         match self._flow.next():
@@ -181,7 +181,7 @@ class Connection:
                     on_close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin to write; where nothing blocks, it has ended on return, with no task switch."""
+        """Begin to write. If nothing blocks, the write has ended on return, without a task switch."""
         task = eager_task(work, self._loop)
         if task.done():
             self._finished(task)
@@ -202,7 +202,7 @@ class Connection:
         self._go_on()
 
     def _give_up_soon(self) -> None:
-        """Let a farewell not wait for ever for a client that does not read."""
+        """Give up the farewell after a while if the client does not read."""
         self._loop.call_later(FAREWELL, self._give_up)
 
     def _give_up(self) -> None:
@@ -213,7 +213,7 @@ class Connection:
     # Reading
 
     async def _read_on(self) -> None:
-        """Page on from the cursor until it has reached the hub's position, then be live."""
+        """Send pages from the log until the cursor has reached the hub's position; then the connection is live."""
         flow, source = self._flow, self._source
         while (step := flow.step(source.position, source.floor)) is not Step.DONE:
             if step is Step.SAY:
@@ -226,7 +226,7 @@ class Connection:
     async def _write_page(self, page: LogPage) -> None:
         flow = self._flow
         if page.state.position.epoch != flow.epoch:
-            return  # by now the hub knows
+            return  # the hub has noticed the new epoch by now
         if page.state.floor > flow.cursor:
             await self._reset(Step.RESET_PRUNED.value)
             return

@@ -1,4 +1,4 @@
-"""What a hub routes in one go, encoded once for all its subscribers."""
+"""Encodes the events of a round once for all subscribers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ class Joined:
     def __init__(self, frames: Frames, now: float, upto: int) -> None:
         self.frames = frames
         self.time = now
-        """When they were made (the loop's time): one number for all their readers, where each would have its own."""
+        """When they were made (the loop's time). All readers share this number."""
         self.upto = upto
-        """The number up to which a reader has had everything once these are written."""
+        """The number up to which a reader has received everything after these were written."""
         self.size = sum(map(len, frames))
-        """Their length, together."""
+        """Their total length."""
 
     @cached_property
     def raw(self) -> bytes:
-        """The same as it goes over the wire."""
+        """The frames as bytes on the wire."""
         return on_the_wire(self.frames)
 
 
 class Round:
-    """Some events that are routed in one go: each is encoded once for each format and set of groups."""
+    """Some events that are routed together. Each is encoded once for each format and set of groups."""
 
     def __init__(self, epoch: str, events: Sequence[Event], routes: Container[str], now: float, upto: int) -> None:
         self.events = events
         self.by_group: dict[str, list[int]] = {}
-        """The places of each group's events, of the groups that somebody reads."""
+        """The indexes of each group's events, for the groups that have readers."""
         for place, event in enumerate(events):
             for group in event.groups:
                 if group in routes:
@@ -44,7 +44,7 @@ class Round:
 
     @property
     def ephemeral(self) -> bool:
-        """Whether its events are in no log."""
+        """Whether its events are ephemeral, so that they are not in the log."""
         return self.events[0].number is None
 
     def joined(self, groups: tuple[str, ...], format: Format) -> Joined:
@@ -53,8 +53,8 @@ class Round:
         return Joined(join(parts, format), self._time, self._upto)
 
     def _of(self, groups: tuple[str, ...]) -> Iterable[tuple[int, tuple[str, ...]]]:
-        """Return the places of the events in some groups, each with those of the groups that it went to."""
-        if len(groups) == 1:  # as a rule
+        """Return the indexes of the events in some groups, each with those of the groups that it went to."""
+        if len(groups) == 1:  # the usual case
             return [(place, groups) for place in self.by_group[groups[0]]]
         found: dict[int, list[str]] = {}
         for group in groups:
@@ -71,7 +71,7 @@ class Round:
 
 
 class Share:
-    """What a round brings to all readers of the same of its groups, encoded when the first of them asks for it."""
+    """A round's events for all readers of the same groups, encoded when the first reader needs them."""
 
     __slots__ = ("_groups", "_joined", "_round", "ephemeral")
 
@@ -90,13 +90,13 @@ class Share:
 
 
 class Encoder:
-    """Encodes events for replays, and keeps the texts of a moment ago: a crowd comes back for the same events.
+    """Encodes events for replays, and keeps the texts for a while: many returning clients need the same events.
 
-    Bounded in characters; what was made is forgotten all at once, since the next crowd comes for other events.
+    It keeps at most ``max_size`` characters. Then it forgets all texts, since later clients need other events.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
         self._size = 0
         self._texts: dict[tuple[str, int | None, tuple[str, ...], Format], str] = {}
 
@@ -107,7 +107,7 @@ class Encoder:
         if text is None:
             text = encode(event, epoch, format)
             size = len(text) + sum(map(len, event.groups))
-            if self._size + size > self._most:
+            if self._size + size > self._max_size:
                 self._texts.clear()
                 self._size = 0
             self._texts[key] = text

@@ -1,4 +1,4 @@
-"""What one client is sent, and when: decisions alone, with no event loop and no I/O."""
+"""Decides what one client is sent, and when. It has no event loop and no I/O."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class State(Enum):
     REPLAYING = "replaying"
     """It reads what lies before the hub's position."""
     LIVE = "live"
-    """It has had everything up to the hub's position, or holds it in its buffer."""
+    """It has sent everything up to the hub's position, or holds it in its buffer."""
     BEHIND = "behind"
     """It was too slow for its buffer, or lost the hub's thread, and reads from the log at its own pace."""
     CLOSED = "closed"
-    """It gets nothing any more; ``reason`` says why."""
+    """It gets no more events; ``reason`` says why."""
 
 
 class Reason(Enum):
@@ -32,7 +32,7 @@ class Reason(Enum):
     DRAIN = "drain"
     """The server is going away."""
     REVOKED = "revoked"
-    """No right to any of its groups is left."""
+    """The user may no longer read any of its groups."""
     FAILED = "failed"
     """A write failed, or the log could not be read."""
 
@@ -41,13 +41,13 @@ class Next(Enum):
     """What to do when nothing is being written."""
 
     WAIT = auto()
-    """Nothing: it is live."""
+    """Do nothing: the connection is live."""
     WRITE = auto()
     """Write what ``take`` returns."""
     READ = auto()
     """Read on from the log."""
     END = auto()
-    """Tell the endpoint that it is over."""
+    """Tell the endpoint that the connection is closed."""
 
 
 class Step(Enum):
@@ -56,24 +56,24 @@ class Step(Enum):
     SAY = "say"
     """Write what ``take`` returns, then ask again."""
     RESET_EPOCH = "epoch"
-    """The log is another one."""
+    """Tell the client that its history is lost: the log has a new epoch."""
     RESET_PRUNED = "pruned"
-    """What follows the cursor is gone."""
+    """Tell the client that its history is lost: events after the cursor were pruned."""
     PAGE = "page"
-    """Read a page behind the cursor."""
+    """Read a page after the cursor."""
     DONE = "done"
-    """It is live now, or closed."""
+    """Stop reading: the connection is live now, or closed."""
 
 
 class Flow:
-    """The state of a stream to one client. ``limit`` is the most that waits for a slow client, in bytes."""
+    """The state of a stream to one client. At most ``limit`` bytes wait for a slow client."""
 
     __slots__ = ("_buffer", "_buffered", "_since", "_system", "_upto", "cursor", "epoch", "groups", "limit", "reason",
                  "state")  # fmt: skip
 
     def __init__(self, groups: Iterable[str], cursor: Position, limit: int) -> None:
         self.groups = dict.fromkeys(groups, 0)
-        """Each group with the number behind which its events are wanted."""
+        """Each group with the number after which the client wants its events."""
         self.epoch, self.cursor = cursor
         self.limit = limit
         self.state = State.REPLAYING
@@ -87,7 +87,7 @@ class Flow:
     # What comes in
 
     def offer(self, joined: Joined, idle: bool) -> bool:
-        """Take what is live; return whether to write it now, else it waits or is read from the log later."""
+        """Take live frames; return whether to write them now. Otherwise they wait, or are read from the log later."""
         if idle and joined.size <= self.limit:
             self.cursor = joined.upto
             return True
@@ -99,24 +99,24 @@ class Flow:
         return False
 
     def say(self, frames: Frames) -> bool:
-        """Take what livepush itself says, behind the events that came before; return whether the client is too slow."""
+        """Take frames of livepush's own, to go after the earlier events; return whether the client is too slow."""
         self._system += frames  # apart from the buffer, which may be dropped
         self.fall_behind()
         return sum(map(len, self._system)) > self.limit
 
     def fall_behind(self) -> None:
-        """Read on from the log: what was buffered is dropped."""
+        """Drop the buffer and go on from the log."""
         if self.state is State.LIVE:
             self._drop_buffer()
             self.state = State.BEHIND
 
     def add(self, groups: Iterable[str], number: int) -> None:
-        """Want more groups, from a number on; those it has stay as they are."""
+        """Add groups from a number on. Groups that it has already stay as they are."""
         for group in groups:
             self.groups.setdefault(group, number)
 
     def add_from(self, groups: Iterable[str], number: int) -> None:
-        """Want more groups from a number on that may lie before the cursor: they are read from the log first."""
+        """Add groups from a number that may lie before the cursor: their events are read from the log first."""
         new = tuple(group for group in groups if group not in self.groups)
         for group in new:
             self.groups[group] = LARGEST_NUMBER  # until the log is read
@@ -124,18 +124,18 @@ class Flow:
         self.fall_behind()
 
     def drop(self, groups: Iterable[str]) -> None:
-        """Want some groups no longer."""
+        """Drop groups."""
         for group in groups:
             self.groups.pop(group, None)
 
     def close(self, reason: Reason, farewell: Frames = ()) -> None:
-        """Get nothing any more, but for the farewell."""
+        """Close: nothing but the farewell is sent any more."""
         self.state, self.reason = State.CLOSED, reason
         self._drop_buffer()
         self._system = list(farewell)
 
     def drop_farewell(self) -> None:
-        """Say nothing more: the client can't hear it."""
+        """Drop the farewell too: the client can't receive it."""
         self._system.clear()
 
     # What is next
@@ -149,7 +149,7 @@ class Flow:
         return Next.WAIT if self.state is State.LIVE else Next.READ
 
     def step(self, position: Position, floor: int) -> Step:
-        """Return what to do next while the log is read, given where the hub stands; goes live at the hub's position."""
+        """Return what to do next while the log is read. At the hub's position the connection goes live."""
         if self.state is State.CLOSED:
             return Step.DONE
         if self._system:
@@ -165,7 +165,7 @@ class Flow:
         return Step.DONE
 
     def take(self) -> Frames:
-        """Return what is to be written now: what livepush says, else what is buffered."""
+        """Return the frames to write now: livepush's own first, else the buffer."""
         if self._system:
             frames, self._system = merge(self._system), []
             return frames
@@ -175,7 +175,7 @@ class Flow:
         return frames
 
     def wanted(self, events: Sequence[Event]) -> Iterator[Event]:
-        """Yield those events of a page that the client wants, each with those of its groups that are wanted."""
+        """Yield the events of a page that the client wants, each with those of its groups that the client wants."""
         for event in events:
             number = event.number or 0
             if number > self.cursor:
@@ -184,13 +184,13 @@ class Flow:
                     yield event.to(groups)
 
     def reset(self, position: Position) -> None:
-        """Go on from a position; what lies before it is lost."""
+        """Go on from a position; the history before it is lost."""
         self.epoch, self.cursor = position
         self._since.clear()
         self.groups = dict.fromkeys(self.groups, 0)
 
     def _rewind(self) -> None:
-        """Go back to where added groups are wanted from; of the others nothing is wanted twice."""
+        """Go back to where added groups begin. The other groups' events are not sent twice."""
         for new, number in self._since:
             for group, since in self.groups.items():
                 self.groups[group] = max(since, self.cursor)

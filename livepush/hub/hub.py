@@ -1,6 +1,6 @@
 """The hub: one for each event loop of a server. It follows the log and serves its subscribers.
 
-Whatever it needs of the world is passed in: a ``Log`` to read, and a function that listens for hints.
+The caller passes in a ``Log`` to read, and a function that listens for hints.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Options:
 
     @property
     def limits(self) -> Limits:
-        """What one client may cost."""
+        """What one client may use."""
         return Limits(self.buffer_bytes, self.write_timeout, self.heartbeat)
 
 
 class Hub:
-    """One event loop's fan-out. All methods belong to that loop's thread, but for ``receive_soon``."""
+    """One event loop's fan-out. Call its methods in that loop's thread, except ``receive_soon``."""
 
     def __init__(self, log: Log, listen: Listen | None, options: Options) -> None:
         self.loop = asyncio.get_running_loop()
@@ -77,12 +77,12 @@ class Hub:
 
     @property
     def floor(self) -> int:
-        """Events up to here are gone, as far as this hub has heard."""
+        """The log's floor, as far as this hub knows: events up to it were pruned."""
         return self.router.floor
 
     @property
     def layer(self) -> str:
-        """What it thinks of the layer: ``none``, ``trusted``, or ``watched`` after its start or a failure."""
+        """Whether the hub trusts the layer: ``none``, ``trusted``, or ``watched`` after its start or a failure."""
         if self._listen is None:
             return "none"
         return "trusted" if self.tail.trusts_hints else "watched"
@@ -91,7 +91,7 @@ class Hub:
 
     @cached_property
     def ready(self) -> asyncio.Task[None]:
-        """The start: await it (shielded) before anything else; it raises what kept the log from being read."""
+        """The hub's start. Await it (shielded) before anything else. It raises the error that kept it from the log."""
         return self.loop.create_task(self._start(), context=Context())  # not the first client's
 
     async def _start(self) -> None:
@@ -106,7 +106,7 @@ class Hub:
         self._tasks = [self.loop.create_task(each) for each in work]
 
     async def stop(self) -> None:
-        """End the hub's tasks, and its log."""
+        """End the hub's tasks, and close its log."""
         hubs.discard(self)
         under_way: list[asyncio.Future[Any]] = [*self._tasks, *self.pages.under_way(), *self.tail.under_way()]
         for task in under_way:
@@ -115,20 +115,20 @@ class Hub:
         await self._log.close()
 
     def drain(self) -> None:
-        """Tell every client to come back, spread over the drain's span, and close."""
+        """Tell every client to come back at a random time within the drain's span, and close."""
         self.draining = True
         for subscriber in list(self.router.routes.subscribers):
             self._send_away(subscriber)
 
     def _send_away(self, subscriber: Subscriber) -> None:
-        """Tell one client to come back, some time within the drain's span."""
+        """Tell one client to come back at a random time within the drain's span."""
         subscriber.leave(round(1000 * random.uniform(0, self.options.drain)))
 
     # Subscribers
 
     @property
     def subscribers(self) -> Iterable[Subscriber]:
-        """All that are served."""
+        """All subscribers."""
         return self.router.routes.subscribers
 
     def add(self, subscriber: Subscriber) -> None:
@@ -140,7 +140,7 @@ class Hub:
         self.router.routes.remove(subscriber)
 
     def start(self, connection: Connection, frames: Frames) -> None:
-        """Serve a connection: the first frames, then what lies behind its cursor, then live."""
+        """Serve a connection: write the first frames, then the events after its cursor, then live events."""
         self.add(connection)
         connection.start(frames)
         if self.draining:  # it came in while the hub said goodbye
@@ -163,10 +163,10 @@ class Hub:
         connection.drop(groups)
 
     async def admit(self, since: Position | None) -> tuple[Position, str | None]:
-        """Return the cursor for a client that presents a position, and why its history is lost if it is.
+        """Return the cursor for a client that presents a position, and why its history is lost (``None`` if it is not).
 
-        A client that is ahead of this hub, or of another epoch, makes the hub look at the log first: it may come
-        from a process that has heard more. Raises the database's errors.
+        If the position is ahead of this hub, or of another epoch, the hub reads the log first: the client may come from
+        a process that knows more. Raises the database's errors.
         """
         if since is None:
             return self.position, None
@@ -177,14 +177,14 @@ class Hub:
             return position, "epoch"
         if since.number > position.number:
             return position, "ahead"
-        if since.number < self.floor:  # a floor that rose meanwhile is met by the replay
+        if since.number < self.floor:  # if the floor rises later, the replay notices
             return position, "pruned"
         return since, None
 
     # Timers
 
     def heartbeat(self, format: Format) -> Joined:
-        """Return what keeps a quiet stream alive: now and then the position, else the least there is."""
+        """Return the frames that keep a quiet stream alive: the position if it is new, else the shortest possible."""
         found = self._heartbeats.get(format)
         if found is None:
             position = self.position

@@ -1,4 +1,4 @@
-"""What lies behind a position: from memory where that reaches back far enough, else from the log."""
+"""Reads the events after a position: from memory if it reaches back far enough, else from the log."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from livepush.hub.router import Router
 from livepush.wire import Event, LogPage, LogState
 
 FIRST_FILL, MAX_FILL = 100, 2000
-"""The events that are read at once to fill the window backwards: at first, and at most."""
+"""How many events are read at once to fill the window backwards: the first time, and at most."""
 
 
 class Log(Protocol):
-    """What a hub asks of the log."""
+    """What a hub needs of the log."""
 
     async def state(self) -> LogState: ...
     async def sweep(self) -> LogState: ...
@@ -27,9 +27,9 @@ class Log(Protocol):
 
 
 class Pages:
-    """Reads pages for connections. Those who ask for the same at one time share the read.
+    """Reads pages for connections. Connections that ask for the same page at the same time share one read.
 
-    A page holds about ``max_bytes`` of data at most. ``refresh`` looks at the log.
+    A page holds about ``max_bytes`` of data at most. ``refresh`` brings the hub up to date with the log.
     """
 
     def __init__(self, log: Log, router: Router, max_bytes: int, refresh: Callable[[], Awaitable[None]]) -> None:
@@ -41,7 +41,7 @@ class Pages:
         self._filling: asyncio.Future[None] | None = None
 
     async def page(self, groups: Collection[str], after: int) -> LogPage:
-        """Return what some groups have behind a number, or the first part of that.
+        """Return the events of some groups after a number, or the first part of them.
 
         Raises the database's errors, and TimeoutError.
         """
@@ -56,12 +56,12 @@ class Pages:
         return page
 
     def read_on(self, groups: Collection[str] | None, after: int, upto: int, more: int = 0) -> Awaitable[LogPage]:
-        """Read one page of the log, of a bounded size."""
+        """Read one page of the log. Its size is bounded; ``more`` raises the bound by some bytes."""
         limit = min(500, self._router.window.fitting(self._max_bytes))
         return self._log.read(groups, after, upto, limit, self._max_bytes + more)
 
     def under_way(self) -> list[asyncio.Future[Any]]:
-        """Return the reads that have not ended."""
+        """Return the unfinished reads."""
         return [*self._reads.values(), *([self._filling] if self._filling is not None else [])]
 
     def _recent(self, groups: Collection[str], after: int) -> LogPage | None:
@@ -85,7 +85,7 @@ class Pages:
         return page
 
     async def _reach_back(self, number: int) -> None:
-        """Fill the window backwards to a number, as far as there is room; who asks meanwhile shares the reads."""
+        """Fill the window backwards to a number, as far as there is room. Callers at the same time share the reads."""
         router = self._router
         while max(number, router.floor) < router.window.start and not router.window.full:
             if self._filling is None or self._filling.done():
@@ -94,7 +94,7 @@ class Pages:
             await asyncio.shield(self._filling)
 
     async def _fill(self) -> None:
-        """Read the events before the window, of all groups, so that a crowd that comes back costs a few reads."""
+        """Read the events of all groups before the window, so that many returning clients cost only a few reads."""
         router = self._router
         epoch, start = router.epoch, router.window.start
         count = min(MAX_FILL, router.window.room) if start < router.number else FIRST_FILL
@@ -109,11 +109,11 @@ class Pages:
                 return
         if (router.epoch, router.window.start) == (epoch, start):
             router.hear_of_floor(page.state)
-            first = max(first, router.floor)  # what was pruned meanwhile may have holes
+            first = max(first, router.floor)  # events up to the floor may have been pruned meanwhile
             router.window.prepend([event for event in events if (event.number or 0) > first], min(first, start))
 
 
 def note_outcome(work: asyncio.Future[Any]) -> None:
-    """Take note of how work ended that nobody may await any more."""
+    """Retrieve a future's exception, so that asyncio does not report it if nobody awaits the future any more."""
     if not work.cancelled():
         work.exception()

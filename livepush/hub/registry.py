@@ -1,4 +1,4 @@
-"""This process's hubs, for whoever sends or renders a page in it."""
+"""This process's hubs, for the code that sends events or renders pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from livepush.wire import Batch, Position
 
 
 class Hub(Protocol):
-    """What a process asks of its hubs."""
+    """What the rest of livepush needs of a hub."""
 
     loop: asyncio.AbstractEventLoop
     draining: bool
@@ -21,10 +21,10 @@ class Hub(Protocol):
 
 
 hubs: set[Hub] = set()
-"""This process's hubs that have started; a plain set, which any thread can copy in one step."""
-os.register_at_fork(after_in_child=hubs.clear)  # the parent's loops do not run in a child, and would hoard there
+"""This process's started hubs. Any thread can copy a plain set in one step."""
+os.register_at_fork(after_in_child=hubs.clear)  # the parent's loops do not run in a child: their batches would pile up
 
 
 def known_position() -> Position | None:
-    """Return a position that a hub of this process has routed, or ``None`` where none runs."""
+    """Return the position of a running hub of this process; ``None`` if there is none."""
     return next((hub.position for hub in list(hubs) if hub.loop.is_running() and not hub.draining), None)

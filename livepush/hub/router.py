@@ -1,4 +1,4 @@
-"""The hub's position: what was settled comes in, in any order, and goes out to the subscribers in the log's order."""
+"""Routes events: settled batches come in in any order, and go to the subscribers in the log's order."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from livepush.hub.window import Window
 from livepush.wire import Batch, Event, LogState, Position
 
 GAP_PATIENCE = 0.005
-"""How long (seconds) a hole between batches may take to fill by itself before the log is read."""
+"""How long (seconds) the router waits for a missing batch before the log is read."""
 ROUND_BYTES = 65_536
-"""The most characters of data that are encoded and routed in one go, unless a single event has more."""
+"""How many characters of data are encoded and routed in one round at most, unless a single event has more."""
 
 
 class Router:
-    """Routes each event once. All methods belong to the loop's thread, but for ``receive_soon``.
+    """Routes each event once. Call its methods in the loop's thread, except ``receive_soon``.
 
-    ``look`` is called when the log must be read, ``closed`` when the loop turns out to be closed.
+    It calls ``look`` when the log must be read, and ``closed`` when the loop turns out to be closed.
     """
 
     def __init__(self, window: Window, look: Callable[[], None], closed: Callable[[], None]) -> None:
         self.epoch = ""
         self.number = 0
         self.floor = 0
-        """Events up to here are gone, as far as this hub has heard: never more than is true, nor than its position."""
+        """The log's floor, as far as this hub knows: never above the true floor, nor above the hub's position."""
         self.window = window
         self.routes = Routes()
         self.last: Event | None = None
-        """The event at the hub's position, where it is known."""
+        """The event at the hub's position, if it is known."""
         self.doubtful = False
-        """Whether what was announced contradicts what was routed."""
+        """Whether an announced event contradicts a routed one."""
         self._loop = asyncio.get_running_loop()
         self._look = look
         self._closed = closed
@@ -54,13 +54,13 @@ class Router:
             self._closed()
 
     def receive(self, batch: Batch) -> None:
-        """Take a batch that was announced; what is waiting is routed together."""
+        """Take an announced batch. All batches that wait are routed together."""
         if not self._waiting:
             self._loop.call_soon(self._route_waiting)
         self._waiting.append(batch)
 
     def route(self, events: Sequence[Event]) -> None:
-        """Move the position and bring contiguous events to their groups' subscribers, a bounded round at a time."""
+        """Move the position over contiguous events and offer them to their groups' subscribers, in bounded rounds."""
         for run in _runs(events):
             self.last = run[-1]
             self.number = run[-1].number or self.number
@@ -77,14 +77,14 @@ class Router:
                     subscriber.offer(share)
 
     def hear_of_floor(self, state: LogState) -> None:
-        """Note how far the log was pruned, up to the hub's position; what lies behind that is the tail's to find."""
+        """Note how far the log was pruned, up to the hub's position. If it was pruned further, the tail must look."""
         if state.position.epoch == self.epoch:
             self.floor = max(self.floor, min(state.floor, self.number))
             if state.floor > self.number:
                 self._look()
 
     def adopt(self, position: Position, floor: int) -> None:
-        """Begin at a place in the log; nothing in memory continues it."""
+        """Begin anew at a position of the log, and forget the events in memory."""
         self.epoch, self.number = position
         self.floor, self.last = floor, None
         self.window.clear(self.number)
@@ -114,9 +114,9 @@ class Router:
             self._loop.call_later(GAP_PATIENCE, self._mend_gap)
 
     def _doubts(self, first: int, batch: Batch) -> bool:
-        """Return whether the log must be looked at first: a batch has another event where one was routed.
+        """Return whether the log must be read first, since a batch has another event at a routed position.
 
-        So it is after a failover that lost the log's tail. Until that look nothing that is announced is routed.
+        This happens after a failover that lost the log's last events. Until the read no announced event is routed.
         """
         number = min(first + len(batch.events) - 1, self.number)
         known = self.window.at(number) if number >= first else None
@@ -126,7 +126,7 @@ class Router:
         return self.doubtful
 
     def _continue(self, news: list[Event], expected: int) -> int:
-        """Add the early batches that follow now; return the number that is expected next."""
+        """Add the early batches that follow now; return the next expected number."""
         while (batch := self._early.pop(expected, None)) is not None:
             news += batch.events
             expected += len(batch.events)

@@ -1,4 +1,4 @@
-"""Who reads which group in this process."""
+"""Knows which subscribers read which groups in this process."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Subscriber(Protocol):
         """Take what a round brings to some of its groups."""
 
     def beat(self, now: float) -> None:
-        """Keep a quiet stream alive; notice a stuck one."""
+        """Keep a quiet stream alive; close a stuck one."""
 
     def fall_behind(self) -> None:
-        """Read on from the log: the hub's memory does not continue what went before."""
+        """Go on from the log: the hub has no events in memory that follow the subscriber's."""
 
     def leave(self, retry: int) -> None:
         """Tell the client to come back after some milliseconds, and close."""
@@ -57,7 +57,7 @@ class Routes:
             self._by_group.setdefault(group, {})[subscriber] = None
 
     def unroute(self, subscriber: Subscriber, groups: Iterable[str]) -> None:
-        """Route some groups to a subscriber no longer."""
+        """Stop routing some groups to a subscriber."""
         for group in groups:
             members = self._by_group.get(group)
             if members is not None:
@@ -66,9 +66,9 @@ class Routes:
                     del self._by_group[group]
 
     def audiences(self, groups: Iterable[str]) -> dict[tuple[str, ...], list[Subscriber]]:
-        """Return the subscribers of some groups, together where they read the same of them in the same order."""
+        """Return the subscribers of some groups, by which of these groups they read, and in which order."""
         groups = tuple(groups)
-        if len(groups) == 1:  # as a rule, and half the cost
+        if len(groups) == 1:  # the usual case, at half the cost
             return {groups: list(self._by_group.get(groups[0], ()))}
         touched: dict[Subscriber, list[str]] = {}
         for group in groups:

@@ -1,4 +1,4 @@
-"""The tail: reads the log now and then for what no announcement brought."""
+"""The tail: reads the log regularly, for the events that no announcement brought."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SUSPICION = 30.0
 
 
 class Tail:
-    """Follows the log. ``interval`` is how often (seconds) it is read, ``trusting`` how often while hints arrive.
+    """Follows the log, reading it every ``interval`` seconds, or every ``trusting`` seconds while hints arrive.
 
-    Without hints (``trusting`` is ``None``) it is always the former.
+    ``trusting`` is ``None`` if there are no hints.
     """
 
     def __init__(self, log: Log, router: Router, interval: float, trusting: float | None) -> None:
         self.wake = asyncio.Event()
-        """Set to have the log read at once."""
+        """Set it to have the log read at once."""
         self.pages: Pages
         self._log = log
         self._router = router
@@ -35,7 +35,7 @@ class Tail:
         self._trusted_from = self._loop.time() + SUSPICION
         self._looking: asyncio.Future[None] | None = None
         self._compare_from = 0.0
-        """When to read the log's last event again although the head stands still, as after a failover it may."""
+        """When to compare the last event again though the head has not moved: a failover may have replaced it."""
 
     @property
     def trusts_hints(self) -> bool:
@@ -43,19 +43,19 @@ class Tail:
         return self._trusting is not None and self._loop.time() >= self._trusted_from
 
     def layer_works(self, works: bool) -> None:
-        """Hear whether hints arrive."""
+        """Tell the tail whether hints arrive."""
         if not works:
             self._trusted_from = self._loop.time() + SUSPICION
             self.wake.set()
 
     async def run(self) -> None:
-        """Look again and again."""
+        """Read the log for ever."""
         while True:
             interval = self._interval
             if self._trusting is not None and self.trusts_hints:
                 interval = self._trusting
             try:
-                async with asyncio.timeout(interval):  # wait_for swallows a cancellation now and then
+                async with asyncio.timeout(interval):  # asyncio.wait_for can swallow a cancellation
                     await self.wake.wait()
             except TimeoutError:
                 pass
@@ -67,7 +67,7 @@ class Tail:
                 await asyncio.sleep(min(1.0, interval * 4))
 
     async def refresh(self) -> None:
-        """Look at the log now; who asks while a look is under way waits for the one after it."""
+        """Read the log now. A caller that comes during a read waits for the next one."""
         if self._looking is not None and not self._looking.done():
             await asyncio.shield(self._looking)
         if self._looking is None or self._looking.done():
@@ -76,7 +76,7 @@ class Tail:
         await asyncio.shield(self._looking)
 
     def under_way(self) -> list[asyncio.Future[None]]:
-        """Return the look that has not ended."""
+        """Return the unfinished read."""
         return [] if self._looking is None else [self._looking]
 
     async def _look(self) -> None:
@@ -86,7 +86,7 @@ class Tail:
             self._router.doubtful = False
 
     async def _settle_and_route(self) -> None:
-        """Settle what waits, then route what no announcement brought."""
+        """Settle the events that wait, then route those that no announcement brought."""
         router = self._router
         state = await self._log.sweep()
         now = self._loop.time()
@@ -115,16 +115,16 @@ class Tail:
             if news:
                 self._trusted_from = self._loop.time() + SUSPICION
             router.route(news)
-            if page.upto > last and not news:  # the rest, up to the head of before, was deleted by hand
+            if page.upto > last and not news:  # somebody deleted the events up to the previous head by hand
                 router.number = max(router.number, head)
             if router.number >= last:
                 return
             head = last
 
     async def _has_diverged(self, page: LogPage, number: int, known: Event | None) -> bool:
-        """Begin a new epoch where the log is not the one that this hub has followed, as after a failover.
+        """Begin a new epoch if the log is not the one that this hub has followed, as after a failover; return whether.
 
-        Its head lies before the hub's position, or it has another event there.
+        Such a log ends before the hub's position, or has another event at that position.
         """
         router = self._router
         last = page.events[0] if page.events and page.events[0].number == number else None

@@ -1,4 +1,4 @@
-"""A held poll: it is told that something came for one of its groups, and reads that itself."""
+"""A held poll: it is woken when an event comes for one of its groups, and reads the event itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from livepush.hub.fanout import Share
 
 
 class Waiter:
-    """A subscriber that is woken. Whoever waits makes a new ``woken`` for each wait."""
+    """A subscriber that is only woken. The caller makes a new ``woken`` for each wait."""
 
     __slots__ = ("groups", "woken")
 

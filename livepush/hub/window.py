@@ -12,19 +12,19 @@ from operator import itemgetter
 from livepush.wire import Event
 
 OVERHEAD, GROUP_OVERHEAD = 300, 100
-"""What an event costs in memory beside its data, and for each of its groups, roughly (bytes)."""
+"""Roughly how many bytes of memory an event takes besides its data, and how many more for each of its groups."""
 
 
 class Window:
     """The newest events of the log, bounded by count and bytes, indexed by group."""
 
-    def __init__(self, most_events: int, most_bytes: int) -> None:
+    def __init__(self, max_events: int, max_bytes: int) -> None:
         self.start = 0
-        """Every event with a greater number, up to the hub's, is here."""
+        """The window holds every event after this number, up to the hub's position."""
         self.full = False
         """Whether the bounds were reached, so that nothing older fits."""
-        self._most_events = most_events
-        self._most_bytes = most_bytes
+        self._max_events = max_events
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._events: deque[Event] = deque()
         self._by_group: dict[str, _Column] = {}
@@ -38,29 +38,29 @@ class Window:
         self._by_group.clear()
 
     def fitting(self, size: int) -> int:
-        """Return how many events hold about ``size`` bytes, going by those that are here."""
+        """Return about how many events fit in ``size`` bytes, judging by those in the window."""
         return max(1, size * len(self._events) // self._bytes) if self._events else 100
 
     @property
     def room(self) -> int:
-        """How many more events fit, going by those that are here."""
-        return min(self._most_events - len(self._events), self.fitting(self._most_bytes - self._bytes))
+        """About how many more events fit, judging by those in the window."""
+        return min(self._max_events - len(self._events), self.fitting(self._max_bytes - self._bytes))
 
     def extend(self, events: Sequence[Event]) -> None:
-        """Add the events that follow, and drop the oldest that are too many."""
+        """Add the events that follow, and drop the oldest ones that no longer fit."""
         for event in events:
             self._events.append(event)
             for group in event.groups:
                 self._by_group.setdefault(group, _Column()).append(event)
             self._bytes += _cost(event)
-        while len(self._events) > self._most_events or self._bytes > self._most_bytes:
+        while len(self._events) > self._max_events or self._bytes > self._max_bytes:
             self.full = True
             self._drop_oldest()
 
     def prepend(self, events: Sequence[Event], start: int) -> None:
-        """Add the events that come before, all those behind ``start``; none of them where not all fit."""
+        """Add all events between ``start`` and the window. If they do not all fit, add none."""
         size = sum(map(_cost, events))
-        if len(self._events) + len(events) > self._most_events or self._bytes + size > self._most_bytes:
+        if len(self._events) + len(events) > self._max_events or self._bytes + size > self._max_bytes:
             self.full = True
             return
         self._events.extendleft(reversed(events))
@@ -74,23 +74,23 @@ class Window:
             self._by_group.setdefault(group, _Column()).prepend(members)
 
     def at(self, number: int) -> Event | None:
-        """Return the event with a number, ``None`` where it is not here."""
+        """Return the event with a number; ``None`` if it is not in the window."""
         place = number - self.start - 1
         found = self._events[place] if 0 <= place < len(self._events) else None
         return found if found is not None and found.number == number else None
 
-    def after(self, groups: Collection[str], number: int, most_bytes: int) -> tuple[list[Event], bool] | None:
-        """Return the events of some groups behind ``number``, in order, each with those of the groups that it went to.
+    def after(self, groups: Collection[str], number: int, max_bytes: int) -> tuple[list[Event], bool] | None:
+        """Return the events of some groups after ``number``, in order, each with those of the groups that it went to.
 
-        All of them, or the first, up to the one that takes their data over a size; beside them whether some are left
-        out. ``None`` where the window does not reach back that far.
+        They end with the event that takes their data over ``max_bytes``. Also returns whether there are more. Returns
+        ``None`` if the window does not reach back to ``number``.
         """
         if number < self.start:
             return None
         found: list[Event] = []
         size = 0
         for event in self._merged(groups, number + 1):
-            if size > most_bytes:
+            if size > max_bytes:
                 return found, True
             found.append(event)
             size += len(event.data)

@@ -1,9 +1,9 @@
-"""Makes inbox entries of the log's notifications: in the log's order, each once, whoever does it and whenever.
+"""Filing: makes inbox entries of the log's notifications, in the log's order, each once.
 
-One process files at a time, under a lock on a row that nobody waits for; the row says up to which position events were
-filed, and moves in the transaction that files them. It is done behind a send's settle, and by whoever reads the inbox
-and finds it behind: a process that dies in between loses nothing. Since one alone writes, collapsing needs no lock in
-the transaction that notifies.
+One process files at a time, under a lock on a row that nobody waits for. The row holds the position up to which events
+were filed, and changes in the transaction that files them. A process files after it has settled, and before it reads
+the inbox: if a process dies in between, nothing is lost. Since only one process writes, collapsing needs no lock in the
+transaction that notifies.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from livepush.signals import notified
 from livepush.wire import Batch, Position
 
 BATCH = 500
-"""The most notifications that one transaction files."""
+"""How many notifications one transaction files."""
 PASSES = 20
 BEHIND = 1_000
-"""How many events of other types may lie behind the last that was filed until somebody notes that they are none."""
-MOST_ACTORS = 100
+"""After how many events of other types the filed position moves past them."""
+MAX_ACTORS = 100
 
 
 def catch_up(using: str) -> Position:
-    """File what waits; return up to which position the inbox is whole now.
+    """File the notifications that wait; return the position up to which the inbox is complete now.
 
-    Settles first. Writes nothing in a transaction of the caller's, which would hold locks until its end, and could be
-    rolled back; a ``TestCase``'s is the same as none.
+    Settles first. Writes nothing in the caller's transaction, which would hold the locks until its end, and could be
+    rolled back. A ``TestCase``'s transaction does not count.
     """
     writes = not _in_real_transaction(using)
     state = log.state(using)
@@ -52,7 +52,7 @@ def catch_up(using: str) -> Position:
 
 
 def file(using: str) -> None:
-    """File what waits; stops where another process is at it, or after some passes."""
+    """File the notifications that wait. Stops if another process is filing, or after some passes."""
     for _ in range(PASSES):
         filed, more = _file_batch(using)
         for notification in filed:
@@ -62,7 +62,7 @@ def file(using: str) -> None:
 
 
 def filed_up_to(using: str) -> int:
-    """File what waits; return up to which position the log's events are needed no more."""
+    """File the notifications that wait; return the position up to which the inbox no longer needs the log's events."""
     file(using)
     head = log.state(using).position.number
     behind = _unfiled(using, head)
@@ -70,7 +70,7 @@ def filed_up_to(using: str) -> int:
 
 
 def follow(using: str, batch: Batch) -> None:
-    """File behind a settle, where there is something to file."""
+    """File after a settle, if the batch has notifications."""
     if any(event.type == TYPE for event in batch.events):
         file(using)
 
@@ -83,11 +83,11 @@ def prune_old(using: str) -> int:
 def prune(using: str, before: datetime, batch: int = 1000) -> int:
     """Delete the notifications that were sent before a time; return how many, at most ``batch``.
 
-    What is kept of their readers goes with them.
+    Their readers' states are deleted with them.
     """
     before -= log.dialect(using).ahead_of_database(timezone.now())
     old = Notification.objects.using(using).filter(created__lt=before)
-    # Of the first alone: to look for any that are old reads the whole table where none are.
+    # Look only at the first ones: a search for old ones reads the whole table if there are none.
     first_ones = Notification.objects.using(using).order_by("position").values_list("pk", "created")[:batch]
     doomed = [pk for pk, created in first_ones if created < before]
     if not doomed:
@@ -101,7 +101,7 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
 
 
 def connect() -> None:
-    """File behind every settle of this process, before events are pruned, and prune what was filed."""
+    """File after every settle of this process and before events are pruned, and prune old notifications."""
     if follow not in publish.on_settled:
         publish.on_settled.append(follow)
         log.guards.append(filed_up_to)
@@ -123,7 +123,7 @@ def _events(using: str, after: int, upto: int | None = None) -> Any:
 
 
 def _unfiled(using: str, head: int, writes: bool = True) -> int | None:
-    """Return up to where was filed, where a notification lies behind that; else ``None``, and note a long way on."""
+    """Return the filed position if a notification comes after it; else ``None``, and move it on if it is far back."""
     filed = _head(using)
     if filed >= head:
         return None
@@ -137,7 +137,7 @@ def _unfiled(using: str, head: int, writes: bool = True) -> int | None:
 
 
 def _file_batch(using: str) -> tuple[list[Notification], bool]:
-    """File one batch, none where another process is at it; return whether more may wait."""
+    """File one batch; return its entries and whether more may wait. Files none if another process is filing."""
     with log.dialect(using).transaction():
         filed = _lock_head(using)
         if filed is None:
@@ -168,7 +168,7 @@ def _lock_head(using: str) -> int | None:
 
 
 def _entries(using: str, events: list[Event]) -> list[Notification]:
-    """Write the entries of events: new ones, and those there are that more is collapsed into."""
+    """Write the entries of events: new ones, and existing ones that events are collapsed into."""
     contents = [json.loads(event.data) for event in events]
     known = _collapsed(using, events, contents)
     moved: dict[int, Notification] = {}
@@ -217,7 +217,7 @@ def _renew(entry: Notification, event: Event, content: dict[str, Any]) -> None:
     actor = content.get("actor")
     if actor:
         others = [other for other in entry.people if _who(other) != _who(actor)]
-        entry.actors = _dumps([actor, *others][:MOST_ACTORS])
+        entry.actors = _dumps([actor, *others][:MAX_ACTORS])
     entry.context = _dumps({name: content[name] for name in ("data", "target", "lang") if content.get(name)})
 
 

@@ -19,7 +19,7 @@ logger = logging.getLogger("livepush")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What is kept of an actor or a target, whatever becomes of the row."""
+    """The stored form of an actor or a target. It stays the same when the row changes or is deleted."""
 
     name: str
     """Its text when the notification was sent: a user's full name, else ``str()`` of it."""
@@ -36,12 +36,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a kind has to make its wording of."""
+    """What a kind makes its wording from."""
 
     actor: Snapshot | None = None
-    """Who did it; of several that were collapsed, the last."""
+    """The actor; if several notifications were collapsed, the last one."""
     actors: tuple[Snapshot, ...] = ()
-    """All who did it, the last one first, each once."""
+    """All actors, the last one first, each once."""
     count: int = 1
     """How many notifications were collapsed into this one."""
     target: Snapshot | None = None
@@ -61,7 +61,7 @@ class NotificationType:
             def title(self, ctx):
                 return _("Order %(code)s was shipped") % ctx.data
 
-    The methods are called when a notification is sent, to find mistakes, and whenever one is read.
+    livepush calls the methods when a notification is sent, to find mistakes, and whenever one is read.
     """
 
     key: str = ""
@@ -131,7 +131,7 @@ def wording(kind: NotificationType, context: Context) -> Wording:
 def read(notification: Notification) -> Wording:
     """Return a notification's wording in the language that is active.
 
-    As it was sent, where its kind is gone or fails.
+    If its kind is gone or raises, this is the wording that was sent.
     """
     stored = Wording(notification.title, notification.body, notification.url)
     kind = registry.get(notification.key)

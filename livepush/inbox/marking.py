@@ -1,7 +1,7 @@
 """Changes what one reader has seen, read and archived; the change goes to all the reader's tabs as one event.
 
-Marks of one reader wait for each other under the lock on the reader's row, and the event is sent under it too: so the
-counts that it carries are those of its place in the log's order, and the last one tells the truth.
+Changes of one reader wait for each other, under a lock on the reader's row. The event is sent under the same lock. So
+the events come in the order of the changes, and the last event has the right counts.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from livepush.wire import Position
 TYPE = "inbox.state"
 """The type of the event that a change travels as."""
 FEW, MANY = 200, 1000
-"""How many entries that were read one by one lie behind the mark until it is moved past them; how many at once."""
+"""The mark moves on once more than ``FEW`` entries after it were read one by one; it passes at most ``MANY`` then."""
 PASSES = 20
-"""How often a change moves the mark at the most."""
+"""How often one change moves the mark at most."""
 
 
 class Action(StrEnum):
-    """What can be done."""
+    """What a reader can do with entries."""
 
     SEEN = "seen"
     """Everything up to a position was looked at; the badge is gone."""
@@ -50,14 +50,14 @@ ONE_BY_ONE = (Action.READ, Action.UNREAD, Action.ARCHIVE, Action.UNARCHIVE)
 
 
 class Outcome(NamedTuple):
-    """How a reader's inbox stands behind a change."""
+    """A reader's inbox after a change."""
 
     changed: bool
-    """Whether there was anything to change: the same again changes nothing."""
+    """Whether anything changed. Repeating a change changes nothing."""
     counts: Counts
     version: int
     position: Position
-    """Up to where notifications are counted."""
+    """The position up to which notifications are counted."""
 
     def state(self) -> dict[str, Any]:
         """Return what browsers are told."""
@@ -65,10 +65,10 @@ class Outcome(NamedTuple):
 
 
 def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | None = None, version: int = 0) -> Outcome:
-    """Do what a reader asks for, in a transaction of its own: to entries by their numbers, or up to one.
+    """Apply a reader's action to the entries with some numbers, or to all up to a number, in a new transaction.
 
-    Entries that are not the reader's, or have moved up meanwhile, are left alone. Doing it again changes nothing and
-    sends nothing.
+    Entries that are not the reader's, or have moved up meanwhile, stay as they are. Repeating an action changes nothing
+    and sends nothing.
     """
     inbox = Inbox(user)
     _make_row(inbox)
@@ -96,7 +96,7 @@ async def amark(user: Any, action: Action, numbers: Iterable[int] = (), upto: in
 
 
 def can_undo(record: str, version: int) -> bool:
-    """Return whether a reader's row holds what undoes the change that made a version."""
+    """Return whether a reader's row can undo the change that made a version."""
     return record.startswith(f"[{version},")
 
 
@@ -116,7 +116,7 @@ def _tell(inbox: Inbox, action: Action, entries: list[Entry] | None, upto: int |
 
 
 def _make_row(inbox: Inbox) -> None:
-    """Make the reader's row where there is none; before the transaction, in which two would wait for each other."""
+    """Make the reader's row if there is none. Call it before the transaction: two of them would wait for each other."""
     rows = InboxState.objects.using(inbox.using)
     if not rows.filter(reader=inbox.reader).exists():
         rows.bulk_create([InboxState(reader=inbox.reader)], ignore_conflicts=True)
@@ -130,11 +130,11 @@ def _locked(inbox: Inbox) -> InboxState:
 
 
 Said = tuple[bool | None, bool | None]
-"""What an exception says of an entry, read and archived; ``None``: what the marks say."""
+"""Whether an exception makes an entry read, and archived; ``None`` leaves it to the marks."""
 
 
 class _Change:
-    """One change of a reader's marks and exceptions, and what undoes it."""
+    """One change of a reader's marks and exceptions, with its undo record."""
 
     def __init__(self, inbox: Inbox, state: InboxState) -> None:
         self.inbox = inbox
@@ -145,7 +145,7 @@ class _Change:
     def _from(self, marks: Marks) -> None:
         self.inbox.marks = self.before = self.marks = marks
         self.said: dict[int, Said] = {}
-        """What exceptions are to say, by position."""
+        """The exceptions to write, by position."""
 
     @property
     def changed(self) -> bool:
@@ -165,7 +165,7 @@ class _Change:
             self.said = {int(number): (read, archived) for number, (read, archived) in said.items()}
 
     def _up_to(self, action: Action, upto: int) -> None:
-        """Move marks on to a position; exceptions up to it that say otherwise are none any more."""
+        """Move marks on to a position, and drop the exceptions up to it that say otherwise."""
         marks = self.marks._replace(seen=max(self.marks.seen, upto))
         if action in (Action.READ, Action.ARCHIVE):
             marks = marks._replace(read=max(marks.read, upto))
@@ -184,7 +184,7 @@ class _Change:
                 self.said[entry.number] = (read, archived)
 
     def save(self, action: Action) -> None:
-        """Write it; that more was seen leaves the change before to be undone."""
+        """Write the change. SEEN keeps the undo record of the change before it."""
         version = self.before.version + 1
         undo = "" if action is Action.UNDO else self.state.undo
         if action not in (Action.UNDO, Action.SEEN):
@@ -196,17 +196,17 @@ class _Change:
         self.state.save(using=self.inbox.using, force_update=True)
 
     def clear(self) -> None:
-        """Forget what was worked out, and the exceptions that say what the marks say."""
+        """Forget the computed change, and delete the exceptions that say the same as the marks."""
         before, rows = self.before, self.rows
         self._from(before)
         rows.filter(read=True, archived=None, position__lte=before.read).delete()
         rows.filter(archived=True, position__lte=min(before.archived, before.read)).exclude(read=False).delete()
 
     def tidy(self) -> bool:
-        """Make exceptions fewer without changing what they mean, so that counting never has to pass by many.
+        """Reduce the number of exceptions without changing their meaning, so that counting never has to skip many.
 
-        Where many were read one by one, the mark moves behind them, and the fewer that were not read before it become
-        the exceptions. Returns whether it did: there may be more.
+        If many entries were read one by one, the mark moves past them, and the fewer unread entries before it become
+        the exceptions. Returns whether it did. Then there may be more to reduce.
         """
         behind = self.rows.filter(read=True, position__gt=self.before.read).order_by("position")
         read = list(behind.values_list("position", flat=True)[:MANY])
@@ -214,7 +214,7 @@ class _Change:
             return False
         unread = self.inbox.unread_between(read[-1], len(read))
         if len(unread) == len(read):
-            return False  # so many were not read that the first of them are soon found
+            return False  # there are so many unread entries that counting finds the first ones soon
         said = self._said_of([*read, *unread])
         moved: dict[int, Said] = {number: (number in set(read), said[number][1]) for number in said}
         self._from(self.before._replace(read=read[-1]))
@@ -234,7 +234,7 @@ class _Change:
         return {number: found.get(number, (None, None)) for number in numbers}
 
     def _write(self, said: dict[int, Said], marks: Marks) -> None:
-        """Write exceptions; what the marks say already is none."""
+        """Write the exceptions, except those that say the same as the marks."""
         rows = []
         for number, (read, archived) in said.items():
             read = None if read == (number <= marks.read) else read

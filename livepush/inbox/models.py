@@ -30,8 +30,8 @@ class Level(models.TextChoices):
 class Notification(models.Model):
     """One entry of the inbox of everyone in an audience.
 
-    Its position is that of the event which brought it, and of the last one where several were collapsed into it. The
-    entries that one ``notify`` made for several audiences have one position: a reader in two of them has it once.
+    Its position is that of its event; if several were collapsed into it, that of the last one. The entries that one
+    ``notify`` made for several audiences share a position, so a reader in two of them gets one entry.
     """
 
     position = models.BigIntegerField(_("position"), editable=False)
@@ -79,8 +79,8 @@ class Notification(models.Model):
 class NotificationState(models.Model):
     """Where one reader's state of one entry differs from what the reader's marks say.
 
-    It is of the position, not of the entry: when more is collapsed into an entry, it moves up and is unread again for
-    everyone, and nothing has to be written for that.
+    A state belongs to a position, not to an entry: when an event is collapsed into an entry, the entry moves to a new
+    position. So it is unread again for everyone without another write.
     """
 
     reader = ExactCharField(_("reader"), max_length=MAX_READER_LENGTH)
@@ -108,7 +108,7 @@ class NotificationState(models.Model):
 
 
 class InboxState(models.Model):
-    """How far one reader has come: the marks. Who never marked anything has none, and all marks at 0."""
+    """One reader's marks. A reader who never marked anything has no row, and all marks count as 0."""
 
     reader = ExactCharField(_("reader"), max_length=MAX_READER_LENGTH, primary_key=True)
     seen = models.BigIntegerField(_("seen up to"), default=0)
@@ -122,7 +122,7 @@ class InboxState(models.Model):
 
 
 class Membership(models.Model):
-    """Somebody is a member of a group, from a position on: of what was notified before, newcomers see nothing."""
+    """A reader's membership of a group. The reader sees no notifications from before the position ``joined``."""
 
     group = ExactCharField(_("group"), max_length=wire.MAX_GROUP_LENGTH)
     reader = ExactCharField(_("reader"), max_length=MAX_READER_LENGTH)

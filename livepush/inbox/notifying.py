@@ -1,4 +1,4 @@
-"""``notify`` and ``anotify``: check what is to be said, and send it as one event."""
+"""``notify`` and ``anotify``: check a notification and send it as one event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from livepush.inbox.recipients import Recipients, audiences_of, everyone
 TYPE = "inbox.notification"
 """The type of the event that a notification travels as."""
 CHUNK = 10_000
-"""The most audiences of one send: a queryset may have any number."""
+"""The largest number of audiences in one send. More recipients, as from a queryset, take several sends."""
 MAX_CATEGORY, MAX_COLLAPSE = 50, 100
 
 
@@ -45,15 +45,16 @@ def notify(
     """Notify users: an entry in the inbox of each, live where a page is open, when the caller's transaction commits.
 
     ``recipients`` is a user, a queryset of users, an auth ``Group``, a livepush group whose members are meant,
-    ``livepush.everyone``, or a list of these. A user's row is one row; so is a group's, and everyone's. ``title`` is
-    plain text, or a registered kind, which then says the rest. ``url`` is a path or a web address; ``icon`` that of a
-    picture; ``level`` ``"info"``, ``"success"``, ``"warning"`` or ``"error"``. Of ``actor`` and ``target``, model
-    instances or texts, name and address are kept as they are now. With the same ``collapse`` key, the entry there is
-    becomes the new one, moves up, and counts: ``ctx.count`` and ``ctx.actors`` of a kind. ``data`` is for a kind's
-    wording; like all of this it travels to the readers' browsers. With ``key``, of all notifications with that key to
-    one audience (a user, a group, everyone) the first alone is delivered, for as long as the log retains it. ``using``
-    is the database alias to write to, ``LIVEPUSH["DATABASE"]`` by default: that of the transaction which the
-    notification belongs to.
+    ``livepush.everyone``, or a list of these. A user who is addressed twice gets the notification once. One row is
+    written for each user, for each group, and for everyone. ``title`` is plain text, or a registered kind, which then
+    provides text and address. ``url`` is a path or a web address, ``icon`` the address of a picture, and ``level`` is
+    ``"info"``, ``"success"``, ``"warning"`` or ``"error"``. ``actor`` and ``target`` are model instances or texts.
+    Their names and addresses are stored as they are now. If the inbox has an entry with the same ``collapse`` key, that
+    entry becomes the new one, moves up, and counts one more (a kind has ``ctx.count`` and ``ctx.actors``). A kind uses
+    ``data`` for its wording. All of this reaches the readers' browsers. If several notifications to one audience (a
+    user, a group, everyone) have the same ``key``, only the first is delivered, as long as the log retains it.
+    ``using`` is the database alias to write to, ``LIVEPUSH["DATABASE"]`` by default. Choose the database of the
+    transaction that the notification belongs to.
 
     Raises InvalidNotification, InvalidGroup or another InvalidEvent before anything is written, and the database's own
     errors. A queryset that is empty notifies nobody.
@@ -111,7 +112,7 @@ def _content(
     collapse: str,
     data: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return what the event says; what is empty is left out."""
+    """Check the parts of a notification; return the event's data without empty values."""
     who, what = _snapshot(actor), _snapshot(target)
     kind = _kind(title)
     if kind is not None:
@@ -155,12 +156,12 @@ def _kind(title: Any) -> kinds.NotificationType | None:
     return kind
 
 
-def _text(name: str, value: Any, most: int | None = None) -> str:
+def _text(name: str, value: Any, max_length: int | None = None) -> str:
     if not isinstance(value, str | Promise):
         raise InvalidNotification(f"{name} is {value!r}: expected a text.")
     text = str(value)
-    if most is not None and len(text) > most:
-        raise InvalidNotification(f"{name} is {len(text)} characters long: expected {most} at most.")
+    if max_length is not None and len(text) > max_length:
+        raise InvalidNotification(f"{name} is {len(text)} characters long: expected {max_length} at most.")
     if "\0" in text or wire.SURROGATE.search(text):
         raise InvalidNotification(f"{name} holds a character that databases can't store in text: take it out.")
     return text
@@ -174,7 +175,7 @@ def _link(name: str, value: Any) -> str:
 
 
 def _snapshot(thing: Any) -> kinds.Snapshot | None:
-    """Return what is kept of an actor or a target."""
+    """Return the stored form of an actor or a target."""
     if thing is None or thing == "":
         return None
     if isinstance(thing, kinds.Snapshot):

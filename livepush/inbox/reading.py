@@ -1,9 +1,9 @@
 """Lists and counts a reader's notifications. Nothing is written here.
 
-What a reader has done with an entry follows from the reader's marks (everything up to here was seen, read, archived)
-and from what ``NotificationState`` says otherwise. So each question has two parts: the entries on one side of a mark
-that are no exceptions, found through the index of each audience, and the exceptions, found through the reader's own.
-Both stop at a limit, whatever the log holds.
+A reader's marks say up to which position everything was seen, read and archived. ``NotificationState`` holds the
+exceptions. So each question has two parts: the entries on one side of a mark that are not exceptions, found through
+each audience's index, and the exceptions, found through the reader's index. Both parts stop at a limit, however large
+the tables are.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from livepush.inbox import filing, recipients
 from livepush.inbox.models import InboxState, Notification, NotificationState
 from livepush.wire import LARGEST_NUMBER, Position
 
-MOST = 100
-"""The most that is counted: a hundred stands for a hundred and more, and is shown as 99+."""
+MAX_COUNTED = 100
+"""Counting stops here. This count means "100 or more", and is shown as 99+."""
 PAGE = 20
-LARGEST_PAGE = 100
+MAX_PAGE = 100
 _AT_ONCE = 100
-"""The most audiences in one statement, where each is a part of a union: SQLite takes 500."""
+"""The largest number of audiences in one statement with a union. SQLite allows 500 parts."""
 
 
 class Tab(StrEnum):
@@ -40,7 +40,7 @@ class Tab(StrEnum):
 
 
 class Marks(NamedTuple):
-    """How far a reader has come; the version grows with each change."""
+    """The positions up to which a reader has seen, read and archived everything. Each change raises the version."""
 
     seen: int = 0
     read: int = 0
@@ -49,7 +49,7 @@ class Marks(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many entries a reader has not seen and not read, ``MOST`` at most."""
+    """How many entries a reader has not seen, and how many not read. Each count stops at ``MAX_COUNTED``."""
 
     unseen: int
     unread: int
@@ -66,21 +66,21 @@ class Entry:
 
     @property
     def number(self) -> int:
-        """The number of its position, by which it is marked."""
+        """The number of the entry's position. ``mark`` names entries by it."""
         return self.notification.position
 
 
 class Page(NamedTuple):
-    """Entries, the newest first, and behind which position the next page begins; ``None`` where there is none."""
+    """Entries, the newest first, and the position before which the next page begins; ``None`` on the last page."""
 
     entries: list[Entry]
     next: Position | None
 
 
 class Inbox:
-    """One reader's inbox, as it is when it is opened.
+    """One reader's inbox as it is now.
 
-    ``position`` is how far it is whole: what follows, events bring.
+    It holds every notification up to ``position``. Events bring the later ones.
     """
 
     def __init__(self, user: Any, using: str | None = None, position: Position | None = None) -> None:
@@ -95,45 +95,45 @@ class Inbox:
 
     @cached_property
     def marks(self) -> Marks:
-        """How far the reader has come."""
+        """The reader's marks; all 0 for a reader who never marked anything."""
         rows = InboxState.objects.using(self.using).filter(reader=self.reader)
         return Marks(*(rows.values_list(*Marks._fields).first() or ()))
 
     def counts(self) -> Counts:
-        """Count what was not seen and not read up to the inbox's position, in three queries at most."""
+        """Count the entries up to the inbox's position that were not seen, and not read. Runs at most three queries."""
         marks, end = self.marks, self.position.number + 1
-        unread = self._plain(marks.read, _NOT_READ, MOST, end)
-        unseen = unread if marks.seen <= marks.read else self._plain(marks.seen, _NOT_READ, MOST, end)
-        others = self._exceptions(_UNREAD, 0, marks.read, MOST)
+        unread = self._plain(marks.read, _NOT_READ, MAX_COUNTED, end)
+        unseen = unread if marks.seen <= marks.read else self._plain(marks.seen, _NOT_READ, MAX_COUNTED, end)
+        others = self._exceptions(_UNREAD, 0, marks.read, MAX_COUNTED)
         found = (len(unseen) + sum(number > marks.seen for number in others), len(unread) + len(others))
-        return Counts(*(min(count, MOST) for count in found))
+        return Counts(*(min(count, MAX_COUNTED) for count in found))
 
     def page(self, tab: Tab = Tab.ALL, category: str = "", before: int = LARGEST_NUMBER, limit: int = PAGE) -> Page:
-        """Return the entries below a position, the newest first, in four queries."""
-        most, marks = limit + 1, self.marks
+        """Return the newest ``limit`` entries before a position, the newest first. Runs four queries."""
+        max_found, marks = limit + 1, self.marks  # one more, to know whether there is a next page
         if tab is Tab.UNREAD:
-            found = self._plain(marks.read, _NOT_READ, most, before, category, newest=True)
-            found += self._exceptions(_UNREAD, 0, min(marks.read, before - 1), most, category)
+            found = self._plain(marks.read, _NOT_READ, max_found, before, category, newest=True)
+            found += self._exceptions(_UNREAD, 0, min(marks.read, before - 1), max_found, category)
         elif tab is Tab.ALL:
-            found = self._plain(marks.archived, _NOT_ARCHIVED, most, before, category, newest=True)
-            found += self._exceptions(_UNARCHIVED, 0, min(marks.archived, before - 1), most, category)
+            found = self._plain(marks.archived, _NOT_ARCHIVED, max_found, before, category, newest=True)
+            found += self._exceptions(_UNARCHIVED, 0, min(marks.archived, before - 1), max_found, category)
         else:
-            found = self._plain(0, _ARCHIVED, most, min(marks.archived + 1, before), category, newest=True)
-            found += self._exceptions(_ARCHIVED_ONE, marks.archived, before - 1, most, category)
-        numbers = sorted(found, reverse=True)[:most]
-        more = len(numbers) == most
+            found = self._plain(0, _ARCHIVED, max_found, min(marks.archived + 1, before), category, newest=True)
+            found += self._exceptions(_ARCHIVED_ONE, marks.archived, before - 1, max_found, category)
+        numbers = sorted(found, reverse=True)[:max_found]
+        more = len(numbers) == max_found
         return Page(self.entries(numbers[:limit]), Position(self.position.epoch, numbers[limit - 1]) if more else None)
 
     def newest(self, upto: int) -> int:
-        """Return the last entry's position up to another; 0 where there is none."""
+        """Return the position of the newest entry that is not after ``upto``; 0 if there is none."""
         return max(self._plain(0, _ANY, 1, upto + 1, newest=True), default=0)
 
-    def unread_between(self, end: int, most: int) -> list[int]:
-        """Return up to ``most`` positions that were not read behind the mark, up to an end."""
-        return self._plain(self.marks.read, _NOT_READ, most, end + 1)
+    def unread_between(self, end: int, limit: int) -> list[int]:
+        """Return at most ``limit`` positions of unread entries after the mark, up to ``end``."""
+        return self._plain(self.marks.read, _NOT_READ, limit, end + 1)
 
     def entries(self, numbers: Iterable[int]) -> list[Entry]:
-        """Return the reader's entries that have these positions now, the newest first."""
+        """Return the reader's entries at these positions, the newest first."""
         wanted = list(numbers)
         rows = Notification.objects.using(self.using).filter(position__in=wanted, group__in=self._places)
         mine: dict[int, Notification] = {}
@@ -155,63 +155,63 @@ class Inbox:
     # The two parts of each question, as positions
 
     def _plain(
-        self, mark: int, condition: str, most: int, before: int, category: str = "", newest: bool = False
+        self, mark: int, condition: str, limit: int, before: int, category: str = "", newest: bool = False
     ) -> list[int]:
-        """Return positions behind a mark and below another for which a condition holds: the newest, or any."""
+        """Return positions after ``mark`` and before ``before`` for which a condition holds: the newest, or any."""
         found: list[int] = []
         lateral = connections[self.using].vendor == "postgresql"
         step = len(self.audiences) if lateral else _AT_ONCE
-        inner, params = self._of_one_audience(condition, most, before, category, newest)
+        inner, params = self._of_one_audience(condition, limit, before, category, newest)
         for start in range(0, len(self.audiences), step):
             pairs = [(group, max(since, mark)) for group, since in self.audiences[start : start + step]]
-            found += (self._by_lateral if lateral else self._by_union)(pairs, inner, params, most, newest)
-        found = list(set(found))  # who is in two audiences of one notification has it once
-        return sorted(found, reverse=True)[:most] if newest else found[:most]
+            found += (self._by_lateral if lateral else self._by_union)(pairs, inner, params, limit, newest)
+        found = list(set(found))  # a reader in two audiences of one notification has one entry
+        return sorted(found, reverse=True)[:limit] if newest else found[:limit]
 
     def _of_one_audience(
-        self, condition: str, most: int, before: int, category: str, newest: bool
+        self, condition: str, limit: int, before: int, category: str, newest: bool
     ) -> tuple[str, list[Any]]:
-        """Return a query for one audience's positions; its name and mark are to be put in, before the parameters."""
+        """Return a query for one audience's positions, and its parameters. Put in ``{name}`` and ``{since}`` first."""
         quote = connections[self.using].ops.quote_name
         table, state = quote(Notification._meta.db_table), quote(NotificationState._meta.db_table)
         asked = condition.format(
             quote("read"), quote("archived"), state=f"FROM {state} s WHERE s.reader = %s AND s.position = n.position"
         )
-        # In the order of the index, without which a planner may prefer another one.
+        # This is the index's order. Without it a planner may prefer another index.
         order = f"n.{quote('group')} DESC, n.position DESC" if newest else f"n.{quote('group')}, n.position"
         sql = (
             f"SELECT n.position FROM {table} n WHERE n.{quote('group')} = {{name}} AND n.position > {{since}}"  # noqa: S608
             f" AND n.position < %s{' AND n.category = %s' if category else ''} AND {asked} ORDER BY {order} LIMIT %s"
         )
-        return sql, [before, *([category] if category else []), self.reader, most]
+        return sql, [before, *([category] if category else []), self.reader, limit]
 
     def _by_lateral(
-        self, pairs: list[tuple[str, int]], inner: str, params: list[Any], most: int, newest: bool
+        self, pairs: list[tuple[str, int]], inner: str, params: list[Any], limit: int, newest: bool
     ) -> list[int]:
-        """Ask for all audiences in one go: with IN, planners walk all positions for the sake of their order."""
+        """Query all audiences with one LATERAL join. With IN, planners walk all positions, which come in order."""
         names, marks = zip(*pairs, strict=True)
         sql = (
             "SELECT DISTINCT e.position FROM unnest(%s::text[], %s::bigint[]) AS a(name, since),"  # noqa: S608
             f" LATERAL ({inner.format(name='a.name', since='a.since')}) AS e"
             f"{' ORDER BY e.position DESC' if newest else ''} LIMIT %s"
         )
-        return self._numbers(sql, [list(names), list(marks), *params, most])
+        return self._numbers(sql, [list(names), list(marks), *params, limit])
 
     def _by_union(
-        self, pairs: list[tuple[str, int]], inner: str, params: list[Any], most: int, newest: bool
+        self, pairs: list[tuple[str, int]], inner: str, params: list[Any], limit: int, newest: bool
     ) -> list[int]:
         part = inner.format(name="%s", since="%s")
         parts = " UNION ".join(f"SELECT position FROM ({part}) AS e{number}" for number in range(len(pairs)))  # noqa: S608
         sql = f"SELECT position FROM ({parts}) AS e{' ORDER BY position DESC' if newest else ''} LIMIT %s"  # noqa: S608
-        return self._numbers(sql, [*(value for pair in pairs for value in (*pair, *params)), most])
+        return self._numbers(sql, [*(value for pair in pairs for value in (*pair, *params)), limit])
 
     def _numbers(self, sql: str, params: list[Any]) -> list[int]:
         with connections[self.using].cursor() as cursor:
             cursor.execute(sql, params)
             return [number for (number,) in cursor.fetchall()]
 
-    def _exceptions(self, condition: str, after: int, upto: int, most: int, category: str = "") -> list[int]:
-        """Return the largest positions in ``(after, upto]`` of which the reader's own state says something."""
+    def _exceptions(self, condition: str, after: int, upto: int, limit: int, category: str = "") -> list[int]:
+        """Return the largest positions in ``(after, upto]`` where the reader has an exception of this kind."""
         if upto <= after:
             return []
         quote = connections[self.using].ops.quote_name
@@ -223,13 +223,13 @@ class Inbox:
             f" AND s.position > %s AND s.position <= %s AND {whose}{' AND n.category = %s' if category else ''}"
             " ORDER BY s.position DESC LIMIT %s"
         )
-        return self._numbers(sql, [self.reader, after, upto, *values, *([category] if category else []), most])
+        return self._numbers(sql, [self.reader, after, upto, *values, *([category] if category else []), limit])
 
     def _mine(self) -> tuple[str, list[Any]]:
-        """Return a condition that a notification is the reader's, and its parameters."""
+        """Return a condition that selects the reader's notifications, and its parameters."""
         group = connections[self.using].ops.quote_name("group")
         if connections[self.using].vendor == "postgresql":
-            # One look into an object: to plan a condition for each audience takes longer than to run the query.
+            # One lookup in a JSON object: planning a condition for each audience takes longer than the whole query.
             return f"n.position > (%s::jsonb ->> n.{group})::bigint", [json.dumps(dict(self.audiences))]
         late = [audience for audience in self.audiences if audience.since]
         sql = f"n.{group} IN ({', '.join(['%s'] * len(self.audiences))})"
@@ -237,11 +237,11 @@ class Inbox:
         return sql, [*(name for name, _ in self.audiences), *(value for audience in late for value in audience)]
 
 
-# A subquery for each row is a look into the reader's index: of a join, a planner may make reading all of it.
+# A subquery for each row is one lookup in the reader's index. With a join, a planner may read all of that index.
 _NOT_READ = "NOT COALESCE((SELECT s.{0} {state}), FALSE)"
 _NOT_ARCHIVED = "NOT COALESCE((SELECT s.{1} {state}), FALSE)"
 _ANY = "%s IS NOT NULL"
 _ARCHIVED = "COALESCE((SELECT s.{1} {state}), TRUE)"
 _UNREAD, _ARCHIVED_ONE = "s.{0} = FALSE", "s.{1} = TRUE"
-# PostgreSQL does not see by itself that what is false is not null, which is what the index holds.
+# The index holds what is not null. PostgreSQL does not conclude by itself that a false value is not null.
 _UNARCHIVED = "s.{1} = FALSE AND s.{1} IS NOT NULL"

@@ -1,6 +1,6 @@
-"""Who gets a notification, and whose notifications a reader gets: audiences.
+"""Audiences: who gets a notification, and which notifications a reader gets.
 
-An audience is a group of the log's, so that what is notified travels as every event does::
+An audience is a group of the log, so that notifications travel as all events do::
 
     user:<pk>              one user
     inbox:all              every user who is logged in
@@ -29,18 +29,18 @@ from livepush.inbox.models import InboxState, Membership, Notification, Notifica
 from livepush.models import ChannelGroup
 
 everyone = "inbox:all"
-"""The recipient that is every user. One row is written for all of them."""
+"""The recipient that stands for every user. One row is written for all of them."""
 OWN = "inbox:"
 _AUTH, _OF = "inbox:auth:", "inbox:of:"
 
 Recipient = str | Model
 Recipients = Recipient | Iterable[Recipient]
 TYPE = "inbox.membership"
-"""The type of the event that tells a user's tabs of a group joined, or left."""
+"""The type of the event that tells a user's tabs that the user joined or left a group."""
 
 
 class Audience(NamedTuple):
-    """An audience that a reader is in, and the position behind which its notifications are the reader's."""
+    """An audience that a reader is in, and the position after which the reader gets its notifications."""
 
     group: str
     since: int
@@ -104,9 +104,9 @@ def reader_of(user: Any) -> str:
 
 
 def audiences(user: Any, using: str | None = None) -> tuple[Audience, ...]:
-    """Return the audiences that a user is in: the user, everyone, the user's auth groups, what the user has joined.
+    """Return a user's audiences: the user's own, everyone, the user's auth groups, and the groups joined.
 
-    Two queries, and a third for who has come lately; the newest memberships come first.
+    Runs two queries, and a third for a user who came lately. The newest memberships come first.
     """
     using = using or get_settings().DATABASE
     reader = reader_of(user)
@@ -120,7 +120,7 @@ def audiences(user: Any, using: str | None = None) -> tuple[Audience, ...]:
 
 
 def _before_came(user: Any, using: str) -> int:
-    """Return the position of the last that was notified to everyone before a user came; 0 where that is long ago."""
+    """Return the position of the last notification to everyone before a user came; 0 if the user came long ago."""
     came = getattr(user, "date_joined", None)
     if not isinstance(came, datetime) or timezone.is_naive(came) != timezone.is_naive(timezone.now()):
         return 0
@@ -132,22 +132,22 @@ def _before_came(user: Any, using: str) -> int:
 
 @rules.can_read("inbox:<path:name>")
 def inbox(user: Any, name: str) -> bool:
-    """Let those, and nobody else, read an audience who are in it."""
+    """Let a user read the audiences that the user is in, and no others."""
     if not getattr(user, "is_authenticated", False):
         return False
     known: set[str] = getattr(user, "_livepush_audiences", set())
-    if OWN + name not in known:  # a handshake asks for all of them: they are looked up once
+    if OWN + name not in known:  # a handshake asks for all audiences: look them up once
         known = {audience.group for audience in audiences(user)}
         user._livepush_audiences = known
     return OWN + name in known
 
 
 def join(user: Any, group: publish.Group) -> None:
-    """Make a user a member of a livepush group: what is notified to it from now on comes into the user's inbox.
+    """Make a user a member of a livepush group: the user's inbox gets its notifications from now on.
 
-    In the caller's transaction. A page that is open takes it up. Who is a member stays one, since the first time.
+    This happens in the caller's transaction. Open pages notice it. For a user who is a member already, nothing changes.
 
-    Raises InvalidGroup: nobody, or not a group.
+    Raises InvalidGroup: there is no such user, or the group is malformed.
     """
     using = get_settings().DATABASE
     audience, reader = audience_of_members(group), reader_of(user)
@@ -158,9 +158,9 @@ def join(user: Any, group: publish.Group) -> None:
 
 
 def leave(user: Any, group: publish.Group) -> None:
-    """End a user's membership: what was notified to the group leaves the user's inbox.
+    """End a user's membership. The user no longer sees the group's notifications, old ones included.
 
-    Raises InvalidGroup: nobody, or not a group.
+    Raises InvalidGroup: there is no such user, or the group is malformed.
     """
     using = get_settings().DATABASE
     audience, reader = audience_of_members(group), reader_of(user)
@@ -191,7 +191,7 @@ def _add_members(using: str, audience: str, readers: Iterable[str], since: int) 
 def follow_roles(
     sender: Any, instance: Model, action: str, reverse: bool, pk_set: set[Any] | None, **kwargs: Any
 ) -> None:
-    """Note from when on somebody is in an auth group, so that newcomers see nothing older."""
+    """Note the position at which a user joins an auth group, so that newcomers see no older notifications."""
     if action not in ("post_add", "post_remove", "pre_clear"):
         return
     using = get_settings().DATABASE
@@ -218,14 +218,14 @@ def forget_user(sender: Any, instance: Model, **kwargs: Any) -> None:
 
 
 def connect() -> None:
-    """Follow the project's users, where it has any."""
+    """Follow changes to the project's users, if it has users."""
     if not apps.is_installed("django.contrib.auth"):
         return
     from django.contrib.auth import get_user_model
 
     users: Any = get_user_model()
     for model in apps.get_models():
-        if model._meta.concrete_model is users._meta.concrete_model:  # who is deleted as a proxy is told as one
+        if model._meta.concrete_model is users._meta.concrete_model:  # deleting a proxy sends the proxy's signal
             post_delete.connect(forget_user, sender=model, dispatch_uid="livepush.inbox")
     if hasattr(users, "groups"):
         m2m_changed.connect(follow_roles, sender=users.groups.through, dispatch_uid="livepush.inbox")

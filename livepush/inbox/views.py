@@ -22,16 +22,16 @@ from livepush.inbox import kinds, marking
 from livepush.inbox.marking import Action
 from livepush.inbox.models import InboxState
 from livepush.inbox.notifying import MAX_CATEGORY
-from livepush.inbox.reading import LARGEST_PAGE, PAGE, Counts, Entry, Inbox, Page, Tab
+from livepush.inbox.reading import MAX_PAGE, PAGE, Counts, Entry, Inbox, Page, Tab
 from livepush.wire import LARGEST_NUMBER, SURROGATE, Position, WireError, parse_position, timestamp
 
-MOST_IDS = 1_000
-"""The most entries of one request."""
+MAX_IDS = 1_000
+"""The largest number of entries that one request may mark."""
 Respond = Callable[..., HttpResponse]
 
 
 def endpoint(method: str) -> Callable[[Respond], Respond]:
-    """Let a view answer readers alone, errors as JSON, outside of transactions, and what no cache may keep."""
+    """Make a view answer only users who are logged in, outside of transactions, with errors as JSON and no caching."""
 
     def decorate(view: Respond) -> Respond:
         @outside_transactions
@@ -71,7 +71,7 @@ def wants_page(request: HttpRequest) -> bool:
 
 @endpoint("GET")
 def index(request: HttpRequest, user: Any) -> HttpResponse:
-    """Show the inbox: a page, or to a script, which asks for none, the list alone."""
+    """Show the inbox: the page to a browser, only the list to a script."""
     inbox = Inbox(user)
     context = shown(request, inbox, request.GET)
     return render(request, "livepush/inbox.html" if wants_page(request) else "livepush/inbox_list.html", context)
@@ -123,7 +123,7 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
 
 
 def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: Counts | None = None) -> dict[str, Any]:
-    """Return what the list's template shows of what is asked for."""
+    """Return the context of the list's template for a request."""
     page, tab, category = _page(asked, inbox), _tab(asked), asked.get("category", "")
     categories = {kind.category for kind in kinds.registry.values()} | {
         entry.notification.category for entry in page.entries
@@ -151,7 +151,7 @@ def _undo(version: str, inbox: Inbox) -> str:
 
 
 def entry_id(entry: Entry, inbox: Inbox) -> str:
-    """Return what an entry is called outside: its position, which is the id of the event that brought it."""
+    """Return an entry's public id: its position, which is also its event's id."""
     return str(Position(inbox.position.epoch, entry.number))
 
 
@@ -180,7 +180,7 @@ def as_json(entry: Entry, inbox: Inbox) -> dict[str, Any]:
 
 
 def state(inbox: Inbox, counts: Counts | None = None) -> dict[str, Any]:
-    """Return what browsers are told of an inbox: the counts, and of when they are."""
+    """Return an inbox's state for browsers: the counts, and the version and position that they belong to."""
     known = counts or inbox.counts()
     return {**known._asdict(), "version": inbox.marks.version, "position": str(inbox.position)}
 
@@ -188,7 +188,7 @@ def state(inbox: Inbox, counts: Counts | None = None) -> dict[str, Any]:
 def _page(asked: Mapping[str, str], inbox: Inbox) -> Page:
     before = asked.get("before")
     number = LARGEST_NUMBER if not before else _numbers([before], inbox)[0]
-    limit = _number(asked.get("limit", str(PAGE)), "limit", 1, LARGEST_PAGE)
+    limit = _number(asked.get("limit", str(PAGE)), "limit", 1, MAX_PAGE)
     category = asked.get("category", "")
     if len(category) > MAX_CATEGORY or "\0" in category:
         raise WireError("bad_query", f"category is no category: expected {MAX_CATEGORY} characters at most.")
@@ -209,9 +209,9 @@ def _action(name: str) -> Action:
         raise WireError("bad_mark", f"There is no such mark: expected one of {', '.join(Action)}.", 404) from None
 
 
-def _number(text: str | None, name: str, least: int, most: int) -> int:
-    if text is None or not (re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) and least <= int(text) <= most):
-        raise WireError("bad_query", f"{name} is no number: expected {least} to {most}.")
+def _number(text: str | None, name: str, minimum: int, maximum: int) -> int:
+    if text is None or not (re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) and minimum <= int(text) <= maximum):
+        raise WireError("bad_query", f"{name} is no number: expected {minimum} to {maximum}.")
     return int(text)
 
 
@@ -220,8 +220,8 @@ def _numbers(ids: list[str], inbox: Inbox) -> list[int]:
 
     Raises WireError: malformed, too many, or of another life of the database, in which they were other entries.
     """
-    if len(ids) > MOST_IDS:
-        raise WireError("too_many_ids", f"{len(ids)} entries are too many for one request: send {MOST_IDS} at most.")
+    if len(ids) > MAX_IDS:
+        raise WireError("too_many_ids", f"{len(ids)} entries are too many for one request: send {MAX_IDS} at most.")
     positions = [parse_position(each) for each in ids]
     if any(position.epoch != inbox.position.epoch for position in positions):
         raise WireError("stale_id", "The id is of another life of the database: fetch the list again.", 409)

@@ -1,4 +1,4 @@
-"""Appending: the rows of a send, in the caller's transaction."""
+"""Appending: writes the rows of a send in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def append(groups: Sequence[str], type: str, data: str, key: str | None, using: 
 
 
 def append_settled(groups: Sequence[str], type: str, data: str, key: str | None, using: str) -> Appended:
-    """Write the rows as ``append`` does; where no transaction is open, nothing waits and nobody settles, settled.
+    """Write the rows as ``append`` does; in PostgreSQL give them their position in the same transaction if possible.
 
-    That is one commit instead of two, in PostgreSQL.
+    That needs one commit instead of two. It is possible if no transaction is open, no event waits and nobody settles.
     """
     send = _send_id(groups)
     known = dialect(using)
@@ -28,5 +28,5 @@ def append_settled(groups: Sequence[str], type: str, data: str, key: str | None,
 
 
 def _send_id(groups: Sequence[str]) -> int | None:
-    """Return what the rows of one send share until they are settled; the row of one group stands for itself."""
+    """Return the id that the rows of one send share until they are settled; ``None`` for a send to one group."""
     return secrets.randbits(63) if len(groups) > 1 else None

@@ -1,4 +1,4 @@
-"""Where the log stands: its epoch, its position and its floor."""
+"""The log's state: its epoch, its position and its floor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from livepush.wire import LogState, Position
 
 
 def state(using: str) -> LogState:
-    """Return where the log stands, with one query."""
+    """Return the log's state, with one query."""
     with connections[using].cursor() as cursor:
         cursor.execute(dialect(using).state_sql())
         row = cursor.fetchone()
@@ -24,9 +24,10 @@ def state(using: str) -> LogState:
 
 
 def make_head(using: str) -> bool:
-    """Begin the log's first epoch, or after a flush the next, where there is no head; return whether so.
+    """Make the log's head, with a new epoch, if it is missing, and its floor too; return whether the head was missing.
 
-    The floor too, where it is missing. Outside of settle's transaction, or two of them would wait for each other.
+    It is missing in a new database, and after a flush. Call this outside of settle's transaction: two of those would
+    wait for each other.
     """
     with connections[using].cursor() as cursor:
         cursor.execute(dialect(using).state_sql())
@@ -44,9 +45,10 @@ def make_head(using: str) -> bool:
 
 
 def new_epoch(using: str, known: Position, diverged: bool = False) -> bool:
-    """Begin a new epoch where the head of ``known``'s epoch lies before it, as after a restore; return whether so.
+    """Begin a new epoch if the log ends before the position ``known``, as after a restore; return whether it did.
 
-    With ``diverged`` wherever the head lies: the event at ``known`` is not the one that was there.
+    Does nothing if the log's epoch is not that of ``known``. With ``diverged``, the event at ``known`` is not the one
+    that the caller knows: then a new epoch begins wherever the log ends.
     """
     heads = LogHead.objects.using(using).filter(pk=1, epoch=known.epoch)
     if not diverged:
@@ -55,7 +57,7 @@ def new_epoch(using: str, known: Position, diverged: bool = False) -> bool:
 
 
 def begin_epoch(using: str) -> None:
-    """Begin a new epoch: every position given so far is of another life of the database."""
+    """Begin a new epoch. Every position that was given before becomes invalid."""
     LogHead.objects.using(using).filter(pk=1).update(epoch=_new_epoch())
 
 

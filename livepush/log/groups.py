@@ -1,4 +1,4 @@
-"""The rows of channel groups: made once their first event is committed, and never in anybody's way."""
+"""The rows of channel groups. Each is made after the group's first event is committed, and blocks no send."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from livepush.wire import Batch
 logger = logging.getLogger("livepush")
 
 REMEMBER = 60.0
-"""How long (seconds) a process remembers that a group has its row: a pruned one is made again after that."""
+"""How long (seconds) a process remembers that a group has its row. A pruned row is made again after that."""
 MAX_REMEMBERED = 50_000
 AT_ONCE = 500
-"""The most rows that one statement makes."""
+"""The largest number of rows that one statement makes."""
 PAUSE = 5.0
-"""How long (seconds) no rows are made after somebody's uncommitted ones, or an error, kept them from being made."""
+"""How long (seconds) no rows are made after making them failed, or would have had to wait."""
 
 
 class _Known:
@@ -43,7 +43,7 @@ _known: dict[str, _Known] = {}
 
 
 def make_groups(using: str, batch: Batch) -> None:
-    """Make the rows of a batch's groups that have none; where that would have to wait, a later batch does it."""
+    """Make the rows of a batch's groups that have none. If that would have to wait, a later batch does it."""
     known = _known.setdefault(using, _Known())
     missing = known.missing(batch.epoch, (group for event in batch.events for group in event.groups))
     for start in range(0, len(missing), AT_ONCE):
@@ -58,7 +58,7 @@ def make_groups(using: str, batch: Batch) -> None:
 
 
 def delete_unused(using: str, names: Iterable[str]) -> None:
-    """Delete those of some groups' rows whose last event is gone, but for rows that somebody else has locked."""
+    """Delete the rows of those groups that have no events any more, except rows that another transaction has locked."""
     chosen = sorted(set(names))
     rows = ChannelGroup.objects.using(using)
     for start in range(0, len(chosen), AT_ONCE):

@@ -1,4 +1,4 @@
-"""What a settle does, decided by pure functions: which rows make an event, and which position each gets."""
+"""Decides in pure functions what a settle does: which rows make up an event, and which position it gets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from livepush.wire import Batch, Event, timestamp
 
 BATCH = 500
-"""The most rows that one pass settles, and the rest of their sends."""
+"""How many rows one pass settles; the remaining rows of their sends come in addition."""
 
 
 class Row(NamedTuple):
@@ -26,31 +26,31 @@ class Row(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """How the log stands after an append."""
+    """The outcome of an append."""
 
     batch: Batch | None
     """The settled batch, if the rows got their position at once."""
     must_settle: bool
-    """Whether something waits that nobody is settling, as far as is known."""
+    """Whether the caller must settle: events may wait that nobody is settling."""
 
 
 class Settled(NamedTuple):
-    """How the log stands after one pass of settle."""
+    """The outcome of one pass of settle."""
 
     batch: Batch | None
-    """What was settled; ``None`` where another process was at it."""
+    """The settled batch; ``None`` if another process was settling."""
     must_settle: bool
-    """Whether something waits that nobody is settling."""
+    """Whether the caller must settle again: events wait that nobody is settling."""
 
 
 class Plan(NamedTuple):
-    """What a pass of settle is to write."""
+    """What a pass of settle has to write."""
 
     batch: Batch
     positions: list[tuple[int, int]]
     """The id of each row that stays, with its position."""
     repeats: list[int]
-    """The ids of rows whose key their group has had before."""
+    """The ids of rows that repeat a key in their group."""
 
     @property
     def last(self) -> int:
@@ -59,9 +59,9 @@ class Plan(NamedTuple):
 
 
 def plan(epoch: str, last: int, rows: Iterable[Row], seen: Set[tuple[str, str]]) -> Plan:
-    """Give the rows the positions behind the last: one to each send, in the order of the sends' first rows.
+    """Give each send the next position after ``last``, in the order of the sends' first rows.
 
-    ``seen`` are the groups and keys that were settled before. Of the rows of one group with one key the first stays.
+    ``seen`` holds the pairs of group and key that were settled before. Rows that repeat one of them are dropped.
     """
     sends: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
@@ -70,7 +70,7 @@ def plan(epoch: str, last: int, rows: Iterable[Row], seen: Set[tuple[str, str]])
     events: list[Event] = []
     positions: list[tuple[int, int]] = []
     repeats: list[int] = []
-    for members in sends.values():  # one send after the other: their rows' ids may be interleaved
+    for members in sends.values():  # by send, since the ids of two sends may be interleaved
         fresh = [row for row in members if row.key is None or (row.group, row.key) not in known]
         kept = {row.id for row in fresh}
         repeats += [row.id for row in members if row.id not in kept]
@@ -84,5 +84,5 @@ def plan(epoch: str, last: int, rows: Iterable[Row], seen: Set[tuple[str, str]])
 
 
 def sends_that_go_on(rows: list[Row]) -> set[int]:
-    """Return the sends to several groups whose last rows may lie behind a full batch."""
+    """Return the sends to several groups that may have more rows after a full batch."""
     return {row.send for row in rows if row.send is not None} if len(rows) == BATCH else set()

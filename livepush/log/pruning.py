@@ -1,4 +1,4 @@
-"""Pruning: the log's oldest events are deleted, a prefix of the positions, and the floor moves with them."""
+"""Pruning: deletes the log's oldest events up to some position, and moves the floor to that position."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from livepush.models import Event, LogFloor
 logger = logging.getLogger("livepush")
 
 MISDATED = timedelta(hours=1)
-"""An event that is dated further ahead was made while a clock was wrong."""
+"""An event that is dated further in the future was made while a clock was wrong."""
 
 guards: list[Callable[[str], int]] = []
-"""Each returns up to which position its room needs no events of a database any more; it may first use them."""
+"""Functions that protect events from pruning. Each takes a database's alias and returns the position up to which its
+package does not need the events any more; it may use them first."""
 
 jobs: list[Callable[[str], int]] = []
-"""What else is deleted when a hub prunes: each takes a database's alias and returns how many rows it deleted."""
+"""Functions that a hub calls when it prunes. Each takes a database's alias and returns the number of deleted rows."""
 
 
 def prune(using: str, before: datetime, batch: int = 1000) -> int:
-    """Delete the oldest events, made before a time; return how many rows, about ``batch`` at most.
+    """Delete the oldest events that were made before a time; return the number of rows, about ``batch`` at most.
 
-    ``before`` is this host's time, and the database's where its clock is behind: the age of an event is never more
-    than both of them say. Only a prefix of the positions goes, and the floor moves in the same transaction. An event
-    that is dated in the future goes with a later one that is old. Returns 0 also when another process is pruning.
+    ``before`` is a time of this host's clock. If the database's clock is behind it, the database's clock counts, so
+    that no event is deleted too early. Events go in the order of their positions, and the floor moves in the same
+    transaction. An event that is dated in the future goes together with a later one that is old. Returns 0 as well if
+    another process is pruning.
     """
     make_head(using)
     free = min((guard(using) for guard in guards), default=None)
@@ -55,18 +57,18 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
     return count
 
 
-def _last_old(using: str, floor: int, before: datetime, future: datetime, most: int, free: int | None) -> int | None:
-    """Return the last position up to which all is old and used by nobody; ``None`` where there is none."""
+def _last_old(using: str, floor: int, before: datetime, future: datetime, limit: int, free: int | None) -> int | None:
+    """Return the last position up to which every event is old and no longer needed; ``None`` if there is none."""
     doomed: list[int] = []
     misdated: list[int] = []
-    for position, created in _dates(using, floor, most):
-        if before <= created <= future or len(doomed) >= most or (free is not None and position > free):
+    for position, created in _dates(using, floor, limit):
+        if before <= created <= future or len(doomed) >= limit or (free is not None and position > free):
             break
         misdated.append(position)
         if created < before:
             doomed += misdated
             misdated.clear()
-    return doomed[:most][-1] if doomed else None
+    return doomed[:limit][-1] if doomed else None
 
 
 def _dates(using: str, after: int, page: int) -> Iterator[tuple[int, datetime]]:

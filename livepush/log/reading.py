@@ -1,4 +1,4 @@
-"""Reading: what lies behind a position, in order, each event with the groups that were asked for."""
+"""Reading: the events after a position, in order, each with those of its groups that were requested."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def read(
 ) -> LogPage:
     """Return the events of some groups (``None``: of all) with numbers in ``(after, upto]``, in order.
 
-    No more rows than about ``limit``, nor more than ``max_bytes`` of data and one event. ``upto`` must not be beyond
-    the head as it was before. The page is read before the state: where the state's floor is above ``after``, or its
-    epoch is another, the page may have holes and must not be served.
+    A page has about ``limit`` rows at most, and ends with the event that takes its data over ``max_bytes``. ``upto``
+    must not be greater than the log's position when the caller last read it. The page is read before its state: if the
+    state's floor is above ``after``, or its epoch is another, events may be missing and the page must not be served.
     """
     events, end = (
         _of_all(using, after, upto, limit) if groups is None else _of_groups(using, groups, after, upto, limit)
@@ -40,21 +40,21 @@ def read(
 
 
 def _of_groups(using: str, groups: Sequence[str], after: int, upto: int, limit: int) -> tuple[list[Event], int | None]:
-    """Return events with their groups in the order of ``groups``, and up to where they go if there may be more."""
-    limit = max(limit, len(groups)) + 1  # so that at least one event is whole
+    """Return events with their groups in the order of ``groups``, and the last number read if there may be more."""
+    limit = max(limit, len(groups)) + 1  # so that at least one event has all its rows
     rows: list[_Values] = list(dialect(using).rows_of_groups(groups, after, upto, limit))
     end = None
     if len(rows) == limit:
         rows = _without_last(rows)
         end = rows[-1][0]
     place = {group: place for place, group in enumerate(groups)}
-    own = [row for row in rows if row[1] in place]  # a database may hold names for equal that are not
+    own = [row for row in rows if row[1] in place]  # a database may compare names without regard to case
     events = [event.to(tuple(sorted(event.groups, key=place.__getitem__))) for event in _events(own)]
     return events, end
 
 
 def _of_all(using: str, after: int, upto: int, limit: int) -> tuple[list[Event], int | None]:
-    """Return events with all their groups in the order of sending, and up to where they go if there may be more."""
+    """Return events with all their groups in the order of sending, and the last number read if there may be more."""
     ordered = Row.objects.using(using).order_by("position", "id")
     values = ordered.filter(position__gt=after, position__lte=upto).values_list(
         "position", "group", "type", "data", "created"
@@ -65,31 +65,31 @@ def _of_all(using: str, after: int, upto: int, limit: int) -> tuple[list[Event],
     whole = _without_last(rows)
     if whole:
         return list(_events(whole)), whole[-1][0]
-    number = rows[0][0]  # of one send to more groups than that: what its rows share is read once
+    number = rows[0][0]  # one send has more groups than that: read the data, which its rows share, only once
     names = tuple(ordered.filter(position=number).values_list("group", flat=True))
     (event,) = _events(rows[:1])
     return [event.to(names)], number
 
 
 def _without_last(rows: list[_Values]) -> list[_Values]:
-    """Return rows without those of the last number, of which there may be more."""
+    """Return rows without those of the last number, which may be incomplete."""
     last = rows[-1][0]
     return [row for row in rows if row[0] != last]
 
 
 def _events(rows: Iterable[_Values]) -> Iterator[Event]:
-    """Make one event of the rows with one number."""
+    """Yield one event for all rows with the same number."""
     for number, members in groupby(rows, key=itemgetter(0)):
         (_, group, type, data, created), *others = members
         yield Event(number, (group, *(other[1] for other in others)), type, data, timestamp(created))
 
 
-def _up_to_bytes(events: Iterable[Event], most: int) -> tuple[list[Event], bool]:
-    """Return the first events, up to the one that takes their data over a size, and whether some are left out."""
+def _up_to_bytes(events: Iterable[Event], max_bytes: int) -> tuple[list[Event], bool]:
+    """Return the events up to the one that takes their data over ``max_bytes``, and whether there are more."""
     found: list[Event] = []
     size = 0
     for event in events:
-        if size > most:
+        if size > max_bytes:
             return found, True
         found.append(event)
         size += len(event.data)

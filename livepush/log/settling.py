@@ -1,7 +1,7 @@
 """Settling: committed rows get their positions, under one lock that nobody waits for.
 
-A row has no position while its transaction is open. Whoever finds the lock taken leaves, and the holder looks again
-after it has let go.
+A row has no position while its transaction is open. If a process finds the lock taken, it leaves the rows to the
+holder, which looks for waiting rows again after it has released the lock.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from livepush.log.dialects import dialect
 from livepush.wire import Batch
 
 PASSES = 20
-"""The most passes that one caller makes."""
+"""The largest number of batches that one call settles."""
 
 
 def settle(using: str, passes: int = PASSES) -> Iterator[Batch]:
     """Give committed events their positions; yield each batch after its commit.
 
-    Stops where another process is at it (that one looks again), when nothing waits, or after some passes: the rest
-    is the next caller's. Raises the database's own errors; what waits then waits on. Not within a transaction, but for
-    a ``TestCase``'s.
+    Stops when no event waits, when another process is settling (it looks again later), or after some passes: the next
+    caller settles the rest. Do not call it within a transaction, except a ``TestCase``'s. Raises the database's errors;
+    the events wait on then.
     """
     for _ in range(passes):
         batch, must_settle = dialect(using).settle_batch()

@@ -1,1 +1,1 @@
-"""What a page carries: the position of its request."""
+"""The position that each page carries."""

@@ -1,4 +1,4 @@
-"""One hub for each event loop of a server, and its threads, signals and end."""
+"""Runs one hub for each event loop of a server, with its threads, and ends it on the server's signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a server: its clients are told to come back, and what is served is seen out."""
+"""The end of a server: tells the clients to come back, and waits until their streams have ended."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ Hubs = Mapping[asyncio.AbstractEventLoop, Hub]
 
 
 class Requests(NamedTuple):
-    """What a loop serves, each under a key of its own."""
+    """The clients that a loop serves, each under its own key."""
 
     open: dict[object, Client]
     answered: dict[object, Client]
-    """Those that got a large answer a while ago, which their clients may not have taken yet."""
+    """Clients that were sent a large answer, and may not have received all of it yet."""
 
 
 _requests: WeakKeyDictionary[asyncio.AbstractEventLoop, Requests] = WeakKeyDictionary()
 _chained: set[int] = set()
 _tasks: set[asyncio.Task[None]] = set()
-"""What runs in the background, held so that it is not collected."""
+"""The background tasks, kept here so that Python does not collect them."""
 QUIET = 0.5
-"""How long (seconds) a drain waits for the next stream to end; one that is still open by then belongs to a client that
-does not read."""
+"""How long (seconds) a drain waits for the next stream to end. A stream that is still open by then belongs to a client
+that does not read."""
 
 
 @contextmanager
 def serving(scope: Scope, send: Send) -> Iterator[None]:
-    """Keep a request in mind while it is served, so that a drain sees it out."""
+    """Register a request while it is served, so that a drain waits for it."""
     key, requests = object(), _requests_of(asyncio.get_running_loop())
     requests.open[key] = client_of(scope, send)
     try:
@@ -48,9 +48,9 @@ def serving(scope: Scope, send: Send) -> Iterator[None]:
 
 
 def expect_progress(scope: Scope, send: Send) -> None:
-    """Hang up on a client that takes nothing of a large answer for ``WRITE_TIMEOUT``: its server would wait for ever.
+    """Hang up on a client that receives nothing of a large answer for ``WRITE_TIMEOUT``.
 
-    A server that wants to end would wait too; then the client has until the end of the drain.
+    Without this the server would wait for ever. When the server ends, such a client has until the end of the drain.
     """
     client, patience = client_of(scope, send), get_settings().WRITE_TIMEOUT
     loop = asyncio.get_running_loop()
@@ -79,7 +79,7 @@ def _requests_of(loop: asyncio.AbstractEventLoop) -> Requests:
 
 
 def drain_on_signals(hubs: Hubs) -> None:
-    """Drain the hubs on SIGTERM and SIGINT, before the server's own handler."""
+    """Drain the hubs on SIGTERM and SIGINT before the server's own handler runs."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in {signal.SIGTERM, signal.SIGINT} - _chained:
@@ -90,9 +90,9 @@ def drain_on_signals(hubs: Hubs) -> None:
 
 
 def _drain_then(before: Callable[..., Any], hubs: Hubs) -> Callable[[int, Any], Any]:
-    """Return a handler that drains, then calls the one before it: when the streams have ended, or have had their time.
+    """Return a handler that drains, and calls the server's handler when the streams have ended or the time is over.
 
-    Some servers cut streams as soon as they hear of the signal. A second signal is the server's at once.
+    Some servers cut streams as soon as they get the signal. A second signal goes to the server's handler at once.
     """
     signals = 0
 
@@ -114,7 +114,7 @@ def _drain_then(before: Callable[..., Any], hubs: Hubs) -> Callable[[int, Any], 
 
 
 def _drain(loop: asyncio.AbstractEventLoop, hubs: Hubs) -> None:
-    """Say goodbye to a loop's clients, and in due time hang up on those that have not taken it."""
+    """Tell a loop's clients to come back; later hang up on those that are still there."""
     hub, requests = hubs.get(loop), _requests_of(loop)
     if hub is not None:
         hub.drain()
@@ -124,13 +124,13 @@ def _drain(loop: asyncio.AbstractEventLoop, hubs: Hubs) -> None:
 
 async def _hang_up(served: dict[object, Client], still_open: dict[object, Client]) -> None:
     for key, client in served.items():
-        # A WebSocket's end takes the client's answer too.
+        # A WebSocket ends only when its client has answered the close, so it is reset even if it can be written to.
         ended = key not in still_open and client.scope["type"] == "http"
         await client.hang_up(unless_writable=ended)
 
 
 async def _see_out(end: Callable[[], None]) -> None:
-    """Call ``end`` when what is served has ended and been sent, or all have that read."""
+    """Call ``end`` when every stream has ended and was sent, or only clients that do not read are left."""
     time = asyncio.get_running_loop().time
     last = time() + FAREWELL
     least, quiet = sys.maxsize, last

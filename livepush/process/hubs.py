@@ -1,4 +1,4 @@
-"""Puts hubs together with their collaborators, one for each event loop of a server."""
+"""Makes one hub for each event loop of a server, with the log and the layer that it needs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ THREADS = ("livepush-hub", "livepush-auth")
 
 
 class DatabaseLog:
-    """The log as a hub needs it, in the hub's own thread, with one connection that is kept."""
+    """The log as a hub needs it: each call runs in the hub's own thread, on one connection that stays open."""
 
     def __init__(self, using: str, retention: float, threads: Threads) -> None:
         self._using = using
@@ -41,7 +41,7 @@ class DatabaseLog:
         return await self._run(lambda: log.state(self._using))
 
     async def sweep(self) -> LogState:
-        """Settle what waits; return where the log stands."""
+        """Settle the events that wait; return the log's state."""
         return await self._run(self._sweep)
 
     async def read(self, groups: Collection[str] | None, after: int, upto: int, limit: int, max_bytes: int) -> LogPage:
@@ -49,7 +49,7 @@ class DatabaseLog:
         return await self._run(lambda: log.read(self._using, wanted, after, upto, limit, max_bytes))
 
     async def prune(self) -> int:
-        """Delete what is past its retention; return how many rows."""
+        """Delete what is past its retention; return the number of deleted rows."""
         before = timezone.now() - self._retention
         count = await self._run(lambda: log.prune(self._using, before))
         return count + sum([await self._run(partial(job, self._using)) for job in log.jobs])
@@ -72,7 +72,7 @@ class DatabaseLog:
 
 
 def with_database(work: Callable[[], T]) -> T:
-    """Do work in a long-lived thread; where a connection turns out dead, do it again on a new one."""
+    """Do work in a long-lived thread. If its connection turns out dead, do it again on a new one."""
     try:
         try:
             return work()
@@ -84,7 +84,7 @@ def with_database(work: Callable[[], T]) -> T:
 
 
 _opened: dict[tuple[int, str], BaseDatabaseWrapper] = {}
-"""The connections of livepush's own threads, by thread and alias."""
+"""The database connections of livepush's own threads, by thread and alias."""
 
 
 def _note_connection(sender: object, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
@@ -104,9 +104,9 @@ def close_connections() -> None:
 
 
 def cut_connections(thread: int) -> None:
-    """End another thread's wait for a database host that has vanished, which the system would let last for minutes.
+    """End another thread's wait for a database host that has vanished; the system would let it wait for minutes.
 
-    Where the driver does not tell its socket, the wait ends when the system gives up.
+    If the driver does not expose its socket, the wait lasts until the system gives up.
     """
     for (owner, _), connection in list(_opened.items()):
         if owner == thread:
@@ -118,7 +118,7 @@ def cut_connections(thread: int) -> None:
 
 
 def _give_back() -> None:
-    """Give connections of a pool back to it: others wait for them. Without a pool a thread keeps its own."""
+    """Return pooled connections to their pool, since others wait for them. Without a pool a thread keeps its own."""
     for connection in connections.all(initialized_only=True):
         if connection.settings_dict["OPTIONS"].get("pool"):
             connection.close()
@@ -129,7 +129,7 @@ _threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDiction
 
 
 def _after_fork() -> None:
-    """Begin anew in a child, in which none of the parent's loops and threads run."""
+    """Forget the parent's hubs and threads in a forked child, where they do not run."""
     _hubs.clear()
     _threads.clear()
 
@@ -138,9 +138,9 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 async def get_hub() -> Hub:
-    """Return this event loop's hub, started by its first caller.
+    """Return this event loop's hub. The first caller starts it.
 
-    Raises what kept the log from being read; the next caller tries again.
+    Raises the error that kept the hub from reading the log. The next caller tries again.
     """
     loop = asyncio.get_running_loop()
     hub = _hubs.get(loop)
@@ -158,7 +158,7 @@ async def get_hub() -> Hub:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Do work that uses the database in one of this server's few threads for sessions and rules."""
+    """Do work that uses the database in one of the server's few threads for sessions and rules."""
     loop = asyncio.get_running_loop()
     threads = _threads.get(loop)
     if threads is None:
@@ -170,7 +170,7 @@ async def in_thread(work: Callable[[], T]) -> T:
 
 
 async def stop() -> None:
-    """Stop this loop's hub, as when its server ends."""
+    """Stop this loop's hub and threads, as at the server's end."""
     loop = asyncio.get_running_loop()
     hub = _hubs.pop(loop, None)
     if hub is not None:

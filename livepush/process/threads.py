@@ -1,9 +1,9 @@
 """A few daemon threads for work that blocks, each job with a time limit.
 
-A database host that vanishes, or freezes, leaves a thread in a read that nothing ends: psycopg has no time limit for
-one, and the operating system's own limits are minutes long. Such a thread is left behind, its connection is cut where
-that is possible, and another thread takes its place. A ``ThreadPoolExecutor`` can't do that: a stuck thread keeps its
-place in the pool, and the process can't end before it.
+If a database host vanishes or freezes, a thread can hang in a read: psycopg has no time limit for reads, and the
+operating system's own limits are minutes long. livepush abandons such a thread, cuts its connection if it can, and
+starts another thread in its place. A ``ThreadPoolExecutor`` can't do that: a stuck thread keeps its place in the pool,
+and the process can't end before the thread does.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 FAREWELL = 2.0
-"""How long (seconds) ``stop`` waits for jobs that are under way."""
+"""How long (seconds) ``stop`` waits for running jobs."""
 
 
 class Threads:
-    """Threads that belong to one event loop, started as they are needed.
+    """At most ``max_threads`` threads that belong to one event loop, started when they are needed.
 
-    ``limit`` is how long (seconds) one job may take, once it has begun. Each thread calls ``finish`` at its end.
-    ``cut`` is called with the ``ident`` of a thread that is left behind.
+    ``limit`` is how long (seconds) one job may take once it has begun. Each thread calls ``finish`` at its end.
+    ``cut`` is called with the ``ident`` of an abandoned thread.
     """
 
     def __init__(
         self,
-        most: int,
+        max_threads: int,
         name: str,
         limit: float,
         finish: Callable[[], object],
@@ -40,22 +40,22 @@ class Threads:
         self._name = name
         self._finish = finish
         self._cut = cut
-        self._slots = asyncio.Semaphore(most)
+        self._slots = asyncio.Semaphore(max_threads)
         self._idle: list[_Worker] = []
         self._workers: set[_Worker] = set()
-        """The threads that were started and not left behind."""
+        """The threads that were started and not abandoned."""
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Return what ``work`` returns in one of the threads.
+        """Run ``work`` in one of the threads; return its result.
 
-        Raises what it raises, and TimeoutError where it takes longer than the limit. The work goes on where the caller
-        is cancelled.
+        Raises what ``work`` raises, and TimeoutError if it takes longer than the limit. If the caller is cancelled, the
+        work still goes on.
         """
         await self._slots.acquire()
         return await asyncio.shield(asyncio.create_task(self._run_in_slot(work)))
 
     async def stop(self) -> None:
-        """End the threads; those that are stuck are left behind."""
+        """End the threads, and abandon those that are stuck."""
         for worker in self._workers:
             worker.end_after_job()
         ends = [asyncio.wrap_future(worker.ended) for worker in self._workers]
@@ -72,7 +72,7 @@ class Threads:
             if outcome.done():
                 self._idle.append(worker)
                 return outcome.result()
-            self._leave_behind(worker)
+            self._abandon(worker)
             outcome.cancel()
             raise TimeoutError(f"The database did not answer within {self.limit:g} s.")
         finally:
@@ -84,7 +84,7 @@ class Threads:
         worker.start()
         return worker
 
-    def _leave_behind(self, worker: _Worker) -> None:
+    def _abandon(self, worker: _Worker) -> None:
         self._workers.discard(worker)
         worker.end_after_job()
         self._cut(worker.ident or 0)
@@ -100,24 +100,24 @@ class _Worker(threading.Thread):
         self._finish = finish
 
     def do(self, work: Callable[[], T]) -> Future[T]:
-        """Do some work next; return what gets its outcome."""
+        """Do some work next; return a future for its outcome."""
         outcome: Future[T] = Future()
         self._jobs.put((work, outcome))
         return outcome
 
     def end_after_job(self) -> None:
-        """End once the job at hand is done."""
+        """End after the current job."""
         self._jobs.put(None)
 
     def run(self) -> None:
         while self._do_next():
             pass
-        with suppress(Exception):  # closing a connection that is dead
+        with suppress(Exception):  # the connection to close may be dead
             self._finish()
         self.ended.set_result(None)
 
     def _do_next(self) -> bool:
-        """Do one job; return ``False`` when there is none any more."""
+        """Do one job; return ``False`` when the thread must end."""
         job = self._jobs.get()
         if job is None:
             return False

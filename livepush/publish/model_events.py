@@ -36,7 +36,7 @@ class ModelEvents:
     """
 
     fields: Sequence[str] = ()
-    """Updates that change none of these send nothing; empty: every update sends."""
+    """Only updates that change one of these fields send an event. If empty, every update does."""
     m2m: Sequence[str] = ()
     """Many-to-many fields whose changes send ``updated``."""
 
@@ -44,7 +44,7 @@ class ModelEvents:
         self.model = model
 
     def groups(self, instance: Any) -> Iterable[Group]:
-        """Return the groups that hear of an instance; by default its own, ``<model>:<pk>``."""
+        """Return the groups that get an instance's events; by default its own, ``<model>:<pk>``."""
         return [instance]
 
     def data(self, instance: Any, action: Action) -> Any:
@@ -93,7 +93,7 @@ class ModelEvents:
             self.send(now, Action(UPDATED, changed), self.groups(now), using)
 
     def before_delete(self, instance: Model, using: str) -> None:
-        """Remember who hears of it and what, while its relations are still there."""
+        """Remember the groups, type and data of the event while the instance's relations still exist."""
         action = Action(DELETED)
         self._remember(instance, (self._names(instance), self.type(instance, action), self.data(instance, action)))
 
@@ -129,13 +129,13 @@ class ModelEvents:
         return self.model._base_manager.using(using).filter(pk=instance.pk).first()
 
     def _as_stored(self, instance: Model, using: str) -> Model:
-        """Return the instance, or its row where an expression (``F("count") + 1``) was saved."""
+        """Return the instance, or its stored row if an expression such as ``F("count") + 1`` was saved."""
         expressions = any(
             hasattr(value, "resolve_expression") for name, value in vars(instance).items() if name[0] != "_"
         )
         return (self._stored(instance, using) if expressions else None) or instance
 
-    # One signal remembers for the next, on the instance; saves may be nested.
+    # One signal's receiver stores values on the instance for the next signal's. Saves may be nested.
 
     def _remember(self, instance: Model, what: Any) -> None:
         memories = instance.__dict__.setdefault("_livepush_memories", {})

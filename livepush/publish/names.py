@@ -18,7 +18,7 @@ from livepush.exceptions import InvalidGroup
 Group = str | Model
 """The name of a group, or an instance whose group is meant: ``order:7``; for a user ``user:7``."""
 RESERVED = frozenset({"user", "inbox", "livepush"})
-"""Words that groups of livepush's own begin with; ``user`` is the user model's, whatever that is called."""
+"""Words that livepush's own groups begin with. ``user`` stands for the user model, whatever its name is."""
 
 
 def group_name(group: Group) -> str:

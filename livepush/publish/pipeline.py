@@ -1,4 +1,4 @@
-"""The one pipeline behind a commit: settle, announce, then those who follow the log."""
+"""The one pipeline after a commit: settle, announce, then call the followers of the log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def settle(using: str) -> None:
 
 
 def pass_on(using: str, batch: Batch) -> None:
-    """Announce what was settled, then tell the followers: what one of them raises is logged and keeps nobody else."""
+    """Announce a settled batch, then call the followers. If one of them raises, that is logged and the others go on."""
     announce(batch)
     for follow in on_settled:
         try:
@@ -42,9 +42,9 @@ def announce(batch: Batch) -> None:
 
 
 def deliver(using: str, appended: Appended | None = None) -> None:
-    """Pass on what is committed; what fails is logged and goes out with the next settle or sweep.
+    """Pass on the committed events. An error is logged, and the events go out with the next settle or sweep.
 
-    ``appended`` is what is known of a send that stood in no transaction.
+    ``appended`` is the outcome of the append, for a send outside of any transaction.
     """
     try:
         if appended is not None and appended.batch is not None:

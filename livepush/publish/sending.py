@@ -61,13 +61,13 @@ def send(
 ) -> None:
     """Send an event to one group or several, when the caller's transaction commits (at once outside of one).
 
-    ``data`` is anything that Django's JSON encoder takes. With ``key``, of all sends with that key in a group the
-    first alone is delivered, for as long as it is retained. An ``ephemeral`` event is delivered at most once, to who
-    is connected now, and not stored. ``using`` is the database alias to write to, ``LIVEPUSH["DATABASE"]`` by
-    default: that of the transaction which the event belongs to.
+    ``data`` is anything that Django's JSON encoder accepts. If several sends to a group have the same ``key``, only the
+    first is delivered, as long as the log retains it. An ``ephemeral`` event is not stored; it reaches, at most once,
+    the clients that are connected now. ``using`` is the database alias to write to, ``LIVEPUSH["DATABASE"]`` by
+    default. Choose the database of the transaction that the event belongs to.
 
-    Raises InvalidEvent, before anything is written: a wrong group, type or key, data that JSON can't carry or that
-    is over ``MAX_EVENT_BYTES``. Raises the database's own errors. A failing layer raises nothing.
+    Raises InvalidEvent before anything is written: the group, type or key is malformed, or the data can't be JSON or is
+    larger than ``MAX_EVENT_BYTES``. Raises the database's own errors. A failing layer raises nothing.
     """
     problem = wire.type_problem(type)
     if problem is not None:
@@ -76,9 +76,9 @@ def send(
 
 
 def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str, key: str | None = None) -> None:
-    """Send an event of livepush's own, whose type nobody else may give to one; see ``send``.
+    """Send an event of a type that only livepush may use; see ``send``.
 
-    A ``send`` to the same group with the same key is another event: neither keeps the other from being delivered.
+    Its keys are apart from those of ``send``: equal keys do not keep either event from being delivered.
     """
     sent = _checked(groups, type, data, key, False)
     _send(sent, using, None if key is None else _own_key(key))
@@ -111,9 +111,9 @@ async def asend(
 
 
 def on_good_connections(work: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-    """Do work, first closing connections that have failed, as Django does at the start and end of a request.
+    """Close connections that have failed, as Django does at the start and end of a request, then do work.
 
-    A consumer has none of these, and its thread would keep a dead connection for ever.
+    A consumer has no requests, so its thread would keep a dead connection for ever.
     """
     for connection in connections.all(initialized_only=True):
         if connection.errors_occurred and not connection.in_atomic_block:
@@ -122,7 +122,7 @@ def on_good_connections(work: Callable[..., None], *args: Any, **kwargs: Any) ->
 
 
 class Delivery:
-    """What a commit does for one send: settle and announce, once for all sends of the transaction."""
+    """What livepush does for a send after commit: it settles and announces, once for all sends of the transaction."""
 
     __slots__ = ("appended", "number", "sent", "using")
 
@@ -133,7 +133,7 @@ class Delivery:
         self.sent = sent
         self.using = using
         self.appended = appended
-        """What is known already of a send that stood in no transaction."""
+        """The outcome of the append, for a send outside of any transaction."""
         self.number = next(self._numbers)
 
     def __call__(self) -> None:
@@ -156,10 +156,10 @@ watchers: list[Callable[[Delivery], None]] = []
 
 
 def after_commit(delivery: Delivery) -> None:
-    """Run a delivery when the transaction commits; at once where there is none.
+    """Run a delivery when the transaction commits; at once if there is no transaction.
 
-    With autocommit off and no ``atomic`` block Django knows no commit to wait for: the event is left to the next
-    settle or sweep.
+    With autocommit off and no ``atomic`` block Django does not notice the commit. Then the next settle or sweep
+    delivers the event.
     """
     connection = connections[delivery.using]
     if connection.in_atomic_block or connection.get_autocommit():

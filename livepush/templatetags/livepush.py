@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from livepush.conf import get_settings
 from livepush.inbox import views
-from livepush.inbox.reading import MOST, Counts, Inbox
+from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
 from livepush.page import positions
 from livepush.publish import Group, group_name
 from livepush.wire import Position
@@ -24,7 +24,7 @@ from livepush.wire import Position
 register = template.Library()
 
 ROOM = 10
-"""How many groups of ``MAX_GROUPS`` are left to the page's own tags, where a user is in more audiences than it has."""
+"""How many of ``MAX_GROUPS`` are kept free for the page's own tags if a user is in very many audiences."""
 _OPENED = "_livepush_inbox"
 
 
@@ -100,7 +100,7 @@ def _part(context: template.Context, name: str | None, icon: str = "") -> SafeSt
         scripts = SafeString("")
     if name is None:
         return scripts
-    told = {"counts": counts, "badge": f"{MOST - 1}+" if counts.unseen >= MOST else counts.unseen}
+    told = {"counts": counts, "badge": f"{MAX_COUNTED - 1}+" if counts.unseen >= MAX_COUNTED else counts.unseen}
     if name == "livepush/list.html":
         told |= views.shown(request, inbox, {}, counts)
     return SafeString(render_to_string(name, told, request)) + scripts
@@ -144,9 +144,9 @@ def _client(
 
 
 def _tabs(request: Any) -> str:
-    """Return what the tabs of one session have in common, and no other's: they share a connection.
+    """Return a name that only the tabs of one session share: they share a connection.
 
-    It is the session's cookie, hashed, so that no database is asked. A page that it is in varies by cookie.
+    It is a hash of the session's cookie, so it needs no query. A page with it varies by cookie.
     """
     cookie = getattr(request, "COOKIES", {}).get(settings.SESSION_COOKIE_NAME, "")
     if not cookie:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from livepush.wire.encoding import dumps
 
 LARGEST_ARRAY = 65_536
-"""The most characters of events that go in one array, unless a single event is longer."""
+"""How many characters of events go in one array at most, unless a single event is longer."""
 
 Frames = tuple[bytes | str, ...]
 """What goes to a client in one write: chunks of a response (bytes), or WebSocket messages (text)."""

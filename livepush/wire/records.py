@@ -1,4 +1,4 @@
-"""What the rooms hand each other: batches and pages of the log; and how batches travel between processes."""
+"""Batches and pages of the log, as livepush's packages pass them on, and batches as messages between processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Batch(NamedTuple):
 
 
 class LogState(NamedTuple):
-    """Where the log stands: its last position, its floor, and whether something waits to be settled."""
+    """The log's state: its last position, its floor, and whether events wait to be settled."""
 
     position: Position
     floor: int

@@ -1,4 +1,4 @@
-"""What clients ask for by HTTP, and what a poll is answered."""
+"""Parses HTTP requests, and makes the answer to a poll."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) ->
     return asked._replace(since=parse_position(since)) if since else asked
 
 
-@lru_cache(64)  # a crowd asks for the same
+@lru_cache(64)  # many clients send the same query
 def _asked(query: bytes, max_groups: int) -> tuple[Query, str]:
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000)

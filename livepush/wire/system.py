@@ -11,9 +11,9 @@ from livepush.wire.names import RESERVED_PREFIX
 from livepush.wire.positions import Position
 
 SUBPROTOCOL = "livepush.v1"
-"""A WebSocket client that offers it gets a JSON array of envelopes when several go in one write."""
+"""A WebSocket client that offers this subprotocol gets several envelopes as one JSON array."""
 PROTOCOL = 1
-"""The version of the protocol, which every hello carries. It grows when a client of the one before would be misled."""
+"""The protocol's version, which every hello carries. It grows when older clients would misread the new protocol."""
 
 
 def system_frames(type: str, format: Format, **fields: Any) -> Frames:

@@ -383,7 +383,7 @@ def test_the_list_says_to_whom_and_how_many_have_read_it(admin_client, using, an
 
 
 def test_a_hundred_readers_and_more_are_not_counted_in_the_list(admin_client, using, monkeypatch, ann, ben, reader):
-    monkeypatch.setattr("livepush.inbox.admin.figures.MOST", 2)
+    monkeypatch.setattr("livepush.inbox.admin.figures.MAX_COUNTED", 2)
     for user in (ann, ben):
         livepush.join(user, "order:7")
     livepush.notify("order:7", "a")
@@ -427,7 +427,7 @@ def test_the_list_takes_as_many_queries_however_long_it_is(admin_client, using, 
 
 
 def test_of_a_large_table_the_newest_are_paged(admin_client, using, monkeypatch):
-    monkeypatch.setattr("livepush.inbox.admin.lists.NewestPaginator.most", 2)
+    monkeypatch.setattr("livepush.inbox.admin.lists.NewestPaginator.max_count", 2)
     monkeypatch.setattr("livepush.inbox.admin.lists.InboxAdmin.list_per_page", 1)
     for title in ("a", "b", "c"):
         livepush.notify(livepush.everyone, title)

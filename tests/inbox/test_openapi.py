@@ -60,7 +60,7 @@ def operation(path: str, ids: str = "") -> Any:
     """
 
     def of_generation(item: dict[str, Any]) -> dict[str, Any]:
-        item = {name: value for name, value in item.items() if name != "security" and value != views.MOST_IDS}
+        item = {name: value for name, value in item.items() if name != "security" and value != views.MAX_IDS}
         return item | {"pattern": ids} if ids and item.get("pattern") == POSITION else item
 
     schema = schemathesis.openapi.from_dict(json.loads(json.dumps(SPEC), object_hook=of_generation))
@@ -216,8 +216,8 @@ def test_the_addresses_and_the_choices_are_those_of_the_code() -> None:
     assert action["schema"]["enum"] == [*Action]
     asked = {each["name"]: each["schema"] for each in SPEC["paths"][ENTRIES]["get"]["parameters"]}
     assert asked["tab"]["enum"] == ["", *Tab]
-    assert (asked["limit"]["default"], asked["limit"]["maximum"]) == (views.PAGE, views.LARGEST_PAGE)
-    assert asked["id"]["maxItems"] == views.MOST_IDS
+    assert (asked["limit"]["default"], asked["limit"]["maximum"]) == (views.PAGE, views.MAX_PAGE)
+    assert asked["id"]["maxItems"] == views.MAX_IDS
     assert asked["category"]["maxLength"] == views.MAX_CATEGORY
     assert SPEC["info"]["version"] == livepush.__version__
 

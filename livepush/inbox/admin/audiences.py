@@ -1,4 +1,4 @@
-"""What audiences are called, and whom they stand for."""
+"""The names of audiences, and the recipients that they stand for."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from livepush.inbox.recipients import everyone
 
 USER, AUTH, OF = "user:", "inbox:auth:", "inbox:of:"
 AT_ONCE = 500
-"""The most usernames in one statement."""
+"""The largest number of usernames in one statement."""
 
 
 def names_of(audiences: Iterable[str]) -> dict[str, str]:
-    """Return what each audience is called, in their order, in two queries at most; of some thousand, more."""
+    """Return each audience's name, in the given order. Runs at most two queries, and more for some thousand names."""
     wanted = dict.fromkeys(audiences)
     rows = _rows_of(wanted)
     return {audience: _name(audience, rows.get(audience)) for audience in wanted}
@@ -38,7 +38,7 @@ def _name(audience: str, row: Any) -> str:
 
 
 def recipient_of(audience: str) -> Any:
-    """Return the recipient that an audience was made of; ``None`` where the user or the auth group is gone."""
+    """Return the recipient that an audience stands for; ``None`` if the user or the auth group is gone."""
     if audience.startswith((USER, AUTH)):
         return _rows_of([audience]).get(audience)
     return audience.removeprefix(OF)
@@ -56,7 +56,7 @@ def _rows_of(audiences: Iterable[str]) -> dict[str, Any]:
 
 
 def _key(model: type[models.Model], text: str) -> Any:
-    """Return the primary key that a text stands for; ``None`` where it can be none."""
+    """Return the primary key that a text stands for; ``None`` if it can't be one."""
     try:
         value = primary_key(model).clean(text, None)
     except (ValidationError, ValueError):
@@ -81,5 +81,5 @@ def users_called(names: Sequence[str]) -> dict[str, str]:
 
 
 def user_called(name: str) -> str:
-    """Return the user with a username as an audience; empty where there is none."""
+    """Return the audience of the user with a username; empty if there is no such user."""
     return next(iter(users_called([name]).values()), "")

@@ -31,9 +31,11 @@ class To(models.TextChoices):
     GROUP = "group", _("The members of a livepush group")
 
 
-def _line(label: Any, hint: Any, wide: bool = True, required: bool = False, most: int | None = None) -> forms.CharField:
+def _line(
+    label: Any, hint: Any, wide: bool = True, required: bool = False, max_length: int | None = None
+) -> forms.CharField:
     widget = widgets.AdminTextInputWidget({"class": "vLargeTextField"} if wide else None)
-    return forms.CharField(label=label, help_text=hint, required=required, max_length=most, widget=widget)
+    return forms.CharField(label=label, help_text=hint, required=required, max_length=max_length, widget=widget)
 
 
 def _lines(label: Any, hint: Any, rows: int) -> forms.CharField:
@@ -51,14 +53,14 @@ class ComposeForm(forms.Form):
         _("Livepush group"),
         _("Its name, such as order:7. Those get it who have joined the group."),
         wide=False,
-        most=MAX_GROUP_LENGTH,
+        max_length=MAX_GROUP_LENGTH,
     )
     title = _line(_("Title"), _("One line that says what happened."), required=True)
     body = _lines(_("Text"), _("Plain text."), rows=5)
     url = _line(_("Address"), _("Where it leads: a path that begins with /, or a web address."))
     icon = _line(_("Icon"), _("The address of a picture."))
     level = forms.ChoiceField(label=_("Level"), choices=Level.choices, initial=Level.INFO)
-    category = _line(_("Category"), _("What the inbox can be filtered by."), wide=False, most=MAX_CATEGORY)
+    category = _line(_("Category"), _("What the inbox can be filtered by."), wide=False, max_length=MAX_CATEGORY)
     collapse = _line(
         _("Collapse key"),
         _(
@@ -66,7 +68,7 @@ class ComposeForm(forms.Form):
             "again. Leave it empty for an entry of its own."
         ),
         wide=False,
-        most=MAX_COLLAPSE,
+        max_length=MAX_COLLAPSE,
     )
 
     fieldsets: ClassVar[list[tuple[Any, Any]]] = [

@@ -1,4 +1,4 @@
-"""How many have a notification, and who has seen, read and archived it."""
+"""Counts how many readers have a notification, and how many have read and archived it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from livepush.conf import get_settings
 from livepush.inbox import kinds
 from livepush.inbox.admin.audiences import AUTH, OF, USER, primary_key, recipient_of
 from livepush.inbox.models import MAX_READER_LENGTH, InboxState, Membership, Notification, NotificationState
-from livepush.inbox.reading import MOST, Entry, Inbox
+from livepush.inbox.reading import MAX_COUNTED, Entry, Inbox
 from livepush.inbox.recipients import everyone
 from livepush.wire import LARGEST_NUMBER, Position
 
@@ -23,7 +23,7 @@ RECENT = 1_000
 
 
 def size(audience: str, sent: Notification | None = None) -> int:
-    """Count whom an audience means: now, or those who have a notification in their inbox."""
+    """Count the users in an audience now; with ``sent``, those who have that notification in their inbox."""
     if audience.startswith(USER):
         return int(recipient_of(audience) is not None)
     members, late = _members(audience, sent.position if sent else LARGEST_NUMBER)
@@ -31,7 +31,7 @@ def size(audience: str, sent: Notification | None = None) -> int:
 
 
 def _members(audience: str, position: int) -> tuple[QuerySet[Membership], QuerySet[Membership]]:
-    """Return who had joined when something was notified, and who joined later."""
+    """Return the memberships from before a position, and the later ones."""
     rows = Membership.objects.using(get_settings().DATABASE).filter(group=audience)
     return rows.filter(joined__lt=position), rows.filter(joined__gte=position)
 
@@ -51,7 +51,7 @@ def _users(audience: str, sent: Notification | None) -> QuerySet[Any]:
 
 
 def _readers(sent: Notification) -> Any:
-    """Return the readers who have a notification in the inbox; ``None`` where the database can't tell."""
+    """Return the readers who have a notification in their inbox; ``None`` if the database can't tell."""
     if sent.group.startswith(USER):
         return [sent.group.removeprefix(USER)]
     members, late = _members(sent.group, sent.position)
@@ -80,7 +80,7 @@ def _marked(sent: Notification, name: str) -> QuerySet[InboxState]:
 
 
 def how_many(sent: Notification, name: str) -> int | None:
-    """Count those who have a notification and ``read`` or ``archived`` it; ``None`` where the database can't tell."""
+    """Count the readers who ``read`` or ``archived`` a notification; ``None`` if the database can't tell."""
     readers = _readers(sent)
     return None if readers is None else _marked(sent, name).filter(reader__in=readers).count()
 
@@ -88,7 +88,8 @@ def how_many(sent: Notification, name: str) -> int | None:
 def reads_of(rows: Iterable[Notification]) -> dict[int, str]:
     """Return how many have read each notification, by primary key, in one query; 99+ stands for more.
 
-    Of one to everyone, who came later and marked everything is counted too: to leave them out takes all users.
+    For a notification to everyone, users who came later and marked everything as read are counted too. To exclude them
+    would take a query over all users.
     """
     connection = connections[get_settings().DATABASE]
     parts: list[str] = []
@@ -100,18 +101,18 @@ def reads_of(rows: Iterable[Notification]) -> dict[int, str]:
             if readers is None:
                 continue
             found = found.filter(reader__in=readers)
-        sql, values = found.order_by().values("reader")[:MOST].query.get_compiler(connection=connection).as_sql()
+        sql, values = found.order_by().values("reader")[:MAX_COUNTED].query.get_compiler(connection=connection).as_sql()
         parts.append(f"SELECT {int(row.pk)}, COUNT(*) FROM ({sql}) AS e{len(parts)}")  # noqa: S608
         params += values
     if not parts:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts), params)
-        return {pk: str(count) if count < MOST else f"{MOST - 1}+" for pk, count in cursor.fetchall()}
+        return {pk: str(count) if count < MAX_COUNTED else f"{MAX_COUNTED - 1}+" for pk, count in cursor.fetchall()}
 
 
 def entry_of(sent: Notification) -> Entry | None:
-    """Return a single user's notification as the user has it; ``None`` where the user is gone."""
+    """Return a single user's notification as the user has it; ``None`` if the user is gone."""
     user = recipient_of(sent.group)
     found = Inbox(user, position=Position("", sent.position)).entries([sent.position]) if user else []
     return next(iter(found), None)

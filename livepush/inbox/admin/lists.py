@@ -38,13 +38,13 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class NewestPaginator(Paginator):  # type: ignore[type-arg]
     """Pages of the newest rows: to count all of a large table takes longer than to show them."""
 
-    most = 100_000
+    max_count = 100_000
 
     @cached_property
     def count(self) -> int:
-        """The number of rows, ``most`` at most."""
+        """The number of rows, ``max_count`` at most."""
         rows: Any = self.object_list
-        return int(rows[: self.most].count())
+        return int(rows[: self.max_count].count())
 
 
 class InboxAdmin(ReadOnlyAdmin):
@@ -70,7 +70,7 @@ class InboxAdmin(ReadOnlyAdmin):
         names = names_of(audience for row in found.result_list for audience in self.audiences_in(row))
         for row in found.result_list:
             row.names = names
-        if found.result_count == NewestPaginator.most:
+        if found.result_count == NewestPaginator.max_count:
             found.title = _("The newest %(count)d %(names)s") % {
                 "count": found.result_count,
                 "names": self.opts.verbose_name_plural,

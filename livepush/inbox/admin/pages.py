@@ -47,7 +47,7 @@ def _done_by(name: str, label: Any) -> Any:
 
 
 class NotificationAdmin(SendingAdmin):
-    """What was notified, to whom, and who read it. Who may add notifications may compose and resend them."""
+    """Notifications, their recipients, and who read them. Users who may add notifications may compose and resend."""
 
     list_display = ("created", "line", "audience", "category", "level", "count", "read")
     list_display_links = ("created", "line")
@@ -136,12 +136,12 @@ class NotificationAdmin(SendingAdmin):
 
     @admin.display(description=_("readers"))
     def members(self, row: Notification) -> int:
-        """Return how many have it."""
+        """Return how many readers have it."""
         return figures.size(row.group, row)
 
 
 class MembershipAdmin(InboxAdmin):
-    """Who gets what is notified to groups."""
+    """The members of livepush groups."""
 
     list_display = ("audience", "who", "created")
     search_fields = ("=group", "=reader")

@@ -1,4 +1,4 @@
-"""The pages to compose, preview, send and resend: what is sent is what a preview showed, and it is sent once."""
+"""The pages to compose, preview, send and resend. Each notification is sent as its preview showed it, and once."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from livepush.inbox.recipients import Recipients
 logger = logging.getLogger("livepush")
 
 TOKENS = "livepush_compose"
-"""Where a session keeps the tokens of previews, each with whether it is unspent: Send clicked twice sends once."""
-MOST_TOKENS = 20
-MOST_NAMES = 20
+"""The session's key for the tokens of previews, each with whether it is unspent, so that two clicks send once."""
+MAX_TOKENS = 20
+MAX_NAMES = 20
 """How many of many recipients a preview names."""
 
 
 class SendingAdmin(InboxAdmin):
-    """Who may add notifications may compose them; who may view them as well may resend them."""
+    """Users with the permission to add notifications may compose them; if they may view them too, they may resend."""
 
     add_form_template = "admin/livepush/notification/compose.html"
 
@@ -65,7 +65,7 @@ class SendingAdmin(InboxAdmin):
 
     @method_decorator(csrf_protect)
     def resend_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show what a notification of a kind would be now, and send it again; any other is composed anew."""
+        """Preview a notification of a kind as it would be now, and send it again. Any other opens in the form."""
         if not (self.has_add_permission(request) and self.has_view_permission(request)):
             raise PermissionDenied
         row = self.get_object(request, object_id)
@@ -83,7 +83,7 @@ class SendingAdmin(InboxAdmin):
         return self._preview_or_send(request, row, [row.group], lambda: self._send_again(request, row, recipient))
 
     def _send_again(self, request: HttpRequest, row: Notification, recipient: Recipients) -> bool:
-        """Send a notification of a registered kind with all that was sent along; return whether that went well."""
+        """Send a notification of a registered kind again with its original data; return whether that worked."""
         said = {name: getattr(row, name) or "" for name in ("icon", "level", "category", "collapse")}
         try:
             kept = kinds.context_of(row)
@@ -115,7 +115,7 @@ class SendingAdmin(InboxAdmin):
         send: Callable[[], bool],
         form: ComposeForm | None = None,
     ) -> HttpResponse:
-        """Show what a reader will see and who gets it; send what was shown once Send is pressed there."""
+        """Show what a reader will see, and who gets it. If the user pressed Send there, send it."""
         if "_send" in request.POST:
             unspent = _spend(request)
             if unspent and send():
@@ -132,8 +132,8 @@ class SendingAdmin(InboxAdmin):
             **self._context(request, _("Preview")),
             "row": row,
             "wording": kinds.read(row),
-            "names": list(names_of(audiences[:MOST_NAMES]).values()),
-            "more": max(0, len(audiences) - MOST_NAMES),
+            "names": list(names_of(audiences[:MAX_NAMES]).values()),
+            "more": max(0, len(audiences) - MAX_NAMES),
             "readers": size(audiences[0]) if len(audiences) == 1 else len(audiences),
             "rows": len(audiences),
             "form": form,
@@ -151,14 +151,14 @@ class SendingAdmin(InboxAdmin):
         }
 
     def _say_sent(self, request: HttpRequest, title: str, audiences: Sequence[str]) -> None:
-        """Say so, to the sender and in the admin's log."""
+        """Tell the sender that it was sent, and note it in the admin's log."""
         many = ngettext("%d user", "%d users", len(audiences)) % len(audiences)
         to = many if len(audiences) > 1 else names_of(audiences)[audiences[0]]
         self.log_addition(request, Notification(title=title), gettext("Sent to: %s") % to)
         self.message_user(request, _("“%(title)s” was sent. To: %(to)s") % {"title": title, "to": to}, messages.SUCCESS)
 
     def _back(self, request: HttpRequest) -> HttpResponse:
-        """Go to the list; who may not look at it, to the index."""
+        """Redirect to the list, or to the index if the user may not view the list."""
         return self.response_post_save_add(request, None)
 
     def _url(self, page: str, *args: Any) -> str:
@@ -167,7 +167,7 @@ class SendingAdmin(InboxAdmin):
 
 def _new_token(request: HttpRequest) -> str:
     token = secrets.token_urlsafe(16)
-    newest = list(request.session.get(TOKENS, {}).items())[1 - MOST_TOKENS :]
+    newest = list(request.session.get(TOKENS, {}).items())[1 - MAX_TOKENS :]
     request.session[TOKENS] = {**dict(newest), token: True}
     return token
 

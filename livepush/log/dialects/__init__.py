@@ -1,4 +1,4 @@
-"""All that is said to a database in words of its own."""
+"""The log's statements for each kind of database."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ __all__ = ["Dialect", "dialect"]
 
 
 def dialect(using: str) -> Dialect:
-    """Return this thread's connection to a database, with how it is spoken to."""
+    """Return the log's statements on this thread's connection to a database."""
     connection = connections[using]
     return _BY_VENDOR.get(connection.vendor, Dialect)(connection)

@@ -1,4 +1,4 @@
-"""What the log asks of a database, in words that every database knows; the others are subclasses."""
+"""The log's statements in SQL that every database understands. Subclasses override them for some databases."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from livepush.log.planning import Appended, Plan, Row, Settled
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 
 TIME_LIMIT_MS = 10_000
-"""How long the database lets one of settle's statements take, and settle's process be silent under the lock."""
+"""How long one of settle's statements may take, and how long settle's transaction may be idle under the lock."""
 ROWS_AT_ONCE = 500
-"""The most rows that one statement numbers."""
+"""The largest number of rows that one statement gives positions to."""
 _ROW = ("id", "group", "type", "data", "key", "send", "created")
 
 
 class Dialect:
-    """One connection, and how its database is spoken to."""
+    """The log's statements on one database connection."""
 
     clock: str | None = None
-    """A query for the database's time, in seconds since 1970; ``None`` where it has no clock of its own."""
+    """A query for the database's time, in seconds since 1970; ``None`` if the database uses its host's clock."""
     update_hint = ""
-    """What stands behind the table's name in the update that gives positions."""
+    """Text after the table's name in the UPDATE that gives positions."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
@@ -41,8 +41,8 @@ class Dialect:
     def transaction(self, durable: bool = False) -> Iterator[BaseDatabaseWrapper]:
         """Open a READ COMMITTED transaction with time limits, whatever the project's defaults are.
 
-        The limits let the server take the lock from a process that was stopped while it held it. Inside a transaction
-        of the caller's, which only a ``TestCase`` has here, it is a savepoint.
+        If a process is stopped while it holds the lock, the limits let the server take the lock away. Inside the
+        caller's transaction, which only a ``TestCase`` has here, this is a savepoint.
         """
         own = not self.connection.in_atomic_block
         limits = self.session_limits() if own else nullcontext()
@@ -52,20 +52,20 @@ class Dialect:
             yield self.connection
 
     def session_limits(self) -> AbstractContextManager[None]:
-        """Limit the session for as long as the transaction lasts, where one transaction can't be limited."""
+        """Limit the session during the transaction, for databases that can't limit a transaction."""
         return nullcontext()
 
     def set_up_transaction(self) -> None:
-        """Run what a transaction begins with."""
+        """Run the first statements of a transaction."""
 
     # Time
 
     def time_of_sending(self) -> datetime | Now:
-        """Return the time by the one clock that all hosts share."""
+        """Return the current time of a clock that all hosts share: as a rule the database's."""
         return Now()
 
     def ahead_of_database(self, now: datetime) -> timedelta:
-        """Return how far this host's clock is ahead of the database's; zero where it is behind, or the same."""
+        """Return how far this host's clock is ahead of the database's; zero if it is not ahead."""
         if self.clock is None:
             return timedelta()
         with self.connection.cursor() as cursor:
@@ -79,18 +79,18 @@ class Dialect:
         """Write one row for each group in the caller's transaction."""
         shared = {"type": type, "data": data, "key": key, "send": send, "created": self.time_of_sending()}
         if len(groups) == 1:
-            Event(group=groups[0], **shared).save(using=self.using, force_insert=True)  # no transaction of its own
+            Event(group=groups[0], **shared).save(using=self.using, force_insert=True)  # opens no transaction
         else:
             Event.objects.using(self.using).bulk_create(Event(group=group, **shared) for group in groups)
 
     def append_settled(self, groups: Sequence[str], type: str, data: str, send: int | None) -> Appended | None:
-        """Write the rows with their position where that can be done at once; ``None``, and nothing, where it can't."""
+        """Write the rows with their position. Return ``None``, and write nothing, if that is not possible at once."""
         return None
 
     # Settling
 
     def settle_batch(self) -> Settled:
-        """Settle one batch under the lock that nobody waits for."""
+        """Settle one batch under the lock, or nothing if the lock is taken."""
         with self.transaction(durable=True):
             head = self.lock_head()
             if head is None:
@@ -100,31 +100,31 @@ class Dialect:
         return Settled(found.batch, self.something_waits())
 
     def lock_head(self) -> tuple[str, int] | None:
-        """Lock the head and return it; ``None`` where another process holds it, or there is none."""
+        """Lock the head and return it; ``None`` if another process holds the lock, or there is no head."""
         heads = LogHead.objects.using(self.using).filter(pk=1)
         if self.connection.features.has_select_for_update_skip_locked:
             heads = heads.select_for_update(skip_locked=True)
         return heads.values_list("epoch", "position").first()
 
     def plan(self, epoch: str, last: int, rows: list[Row]) -> Plan:
-        """Decide which positions the rows that wait get."""
+        """Decide which positions the waiting rows get."""
         sends = planning.sends_that_go_on(rows)
         if sends:
             rows += self.rest_of_sends(sends, rows[-1].id)
         return planning.plan(epoch, last, rows, self.keys_seen(rows))
 
     def waiting_rows(self) -> list[Row]:
-        """Return the first rows that wait, in the order of their ids."""
-        waiting = Event.objects.using(self.using).filter(position=None).order_by("position", "id")  # as the index is
+        """Return the first waiting rows, in the order of their ids."""
+        waiting = Event.objects.using(self.using).filter(position=None).order_by("position", "id")  # the index's order
         return [Row(*values) for values in waiting.values_list(*_ROW)[: planning.BATCH]]
 
     def rest_of_sends(self, sends: Iterable[int], after: int) -> list[Row]:
-        """Return the rows of some sends with larger ids."""
+        """Return the waiting rows of some sends whose ids are larger than ``after``."""
         rest = Event.objects.using(self.using).filter(position=None, send__in=sends, id__gt=after).order_by("id")
         return [Row(*values) for values in rest.values_list(*_ROW)]
 
     def keys_seen(self, rows: Iterable[Row]) -> set[tuple[str, str]]:
-        """Return those of the rows' keys, with their groups, that were settled before."""
+        """Return the pairs of group and key among these rows that were settled before."""
         keys = {row.key for row in rows if row.key is not None}
         if not keys:
             return set()
@@ -139,12 +139,12 @@ class Dialect:
             self.give_positions(found.positions)
 
     def delete_repeats(self, found: Plan) -> None:
-        """Delete the rows whose key their group has had before."""
+        """Delete the rows that repeat a key in their group."""
         if found.repeats:
             Event.objects.using(self.using).filter(pk__in=found.repeats)._raw_delete(self.using)
 
     def give_positions(self, positions: Sequence[tuple[int, int]]) -> None:
-        """Number rows, given as pairs of id and position."""
+        """Write the positions of rows, given as pairs of id and position."""
         quote = self.connection.ops.quote_name
         table, position, key = quote(Event._meta.db_table), quote("position"), quote("id")
         for start in range(0, len(positions), ROWS_AT_ONCE):
@@ -166,7 +166,7 @@ class Dialect:
     # Reading
 
     def state_sql(self) -> str:
-        """Return a query for epoch, position, floor, and whether something waits."""
+        """Return a query for epoch, position, floor, and whether a row waits."""
         quote = self.connection.ops.quote_name
         head, floor = (quote(model._meta.db_table) for model in (LogHead, LogFloor))
         position, key = quote("position"), quote("id")
@@ -177,7 +177,7 @@ class Dialect:
         )
 
     def waiting_sql(self) -> str:
-        """Return a query for a row that waits, in the order of its index: a planner may prefer to search the table."""
+        """Return a query for one waiting row. Without the index's order a planner may scan the table."""
         quote = self.connection.ops.quote_name
         event, position, key = quote(Event._meta.db_table), quote("position"), quote("id")
         return f"SELECT {key} FROM {event} WHERE {position} IS NULL ORDER BY {position}, {key} LIMIT 1"  # noqa: S608
@@ -190,9 +190,9 @@ class Dialect:
     # Groups
 
     def make_groups(self, names: Sequence[str]) -> None:
-        """Make the rows of groups that have none, waiting for nobody for long.
+        """Make the rows of groups that have none, without waiting long for other transactions.
 
-        Raises the database's error where that would take longer.
+        Raises the database's error if the wait would be longer.
         """
         now = timezone.now()
         rows = [ChannelGroup(name=name, created=now) for name in names]

@@ -16,10 +16,10 @@ from livepush.log.dialects.base import Dialect
 
 
 class MySQL(Dialect):
-    """READ COMMITTED, since the default isolation blocks inserts. Limits are a session's: transactions have none."""
+    """Uses READ COMMITTED, since the default isolation blocks inserts, and limits sessions instead of transactions."""
 
     clock = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000"
-    update_hint = " FORCE INDEX (PRIMARY)"  # any other way waits for other callers' inserts
+    update_hint = " FORCE INDEX (PRIMARY)"  # with another index it waits for other callers' inserts
 
     @property
     def is_mariadb(self) -> bool:
@@ -27,7 +27,7 @@ class MySQL(Dialect):
 
     @contextmanager
     def session_limits(self) -> Iterator[None]:
-        """Limit silence, and in MariaDB statements too; put the caller's limits back."""
+        """Limit how long the session may be idle, and in MariaDB each statement; restore the limits afterwards."""
         limits = {"wait_timeout": max(1, base.TIME_LIMIT_MS // 1000)}
         if self.is_mariadb:
             limits["max_statement_time"] = limits["wait_timeout"]
@@ -48,7 +48,7 @@ class MySQL(Dialect):
                 with self.connection.cursor() as cursor:
                     cursor.execute("SET " + ", ".join(f"SESSION {name} = @livepush_{name}" for name in variables))
             except Error:
-                self.connection.close()  # it is dead, or would keep the limits
+                self.connection.close()  # the connection is dead, or would keep the limits
 
     def set_up_transaction(self) -> None:
         if getattr(self.connection, "isolation_level", None) != "read committed":
@@ -59,7 +59,7 @@ class MySQL(Dialect):
         return _DatabaseTime()
 
     def make_groups(self, names: Sequence[str]) -> None:
-        limit = {"innodb_lock_wait_timeout": 0 if self.is_mariadb else 1}  # seconds; MySQL knows no 0
+        limit = {"innodb_lock_wait_timeout": 0 if self.is_mariadb else 1}  # seconds; MySQL does not accept 0
         if self.connection.in_atomic_block:
             super().make_groups(names)
         else:
@@ -69,7 +69,7 @@ class MySQL(Dialect):
 
 class _DatabaseTime(Now):
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        # What Now() takes is in the session's time zone, which Django leaves as it is and does not store in.
+        # Now() would use the session's time zone, which Django does not set and does not store times in.
         zone = connection.timezone or timezone.get_default_timezone()
         offset = datetime.now(zone).utcoffset() or timedelta()
         template = f"UTC_TIMESTAMP(6) + INTERVAL {int(offset.total_seconds())} SECOND"

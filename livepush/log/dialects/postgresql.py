@@ -1,4 +1,4 @@
-"""PostgreSQL: whole transactions as one string each, since a round trip costs as much as a plain INSERT."""
+"""PostgreSQL: sends each transaction as one string, since a round trip costs as much as a plain INSERT."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from livepush.wire import Event as WireEvent
 _EVENT, _HEAD, _GROUP = (f'"{model._meta.db_table}"' for model in (Event, LogHead, ChannelGroup))
 _READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 _ADVISORY = 1_818_850_917
-"""With the head table's id, the advisory lock that whoever holds the head's row holds too, for ``LOOK``."""
+"""Names an advisory lock, together with the head table's id. Who locks the head's row takes it too, for ``LOOK``."""
 GROUPS_WAIT_MS = 100
-"""How long the rows of new groups may wait for somebody's uncommitted ones."""
+"""How long inserting the rows of new groups may wait for the same rows in another transaction."""
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 LOCK = (
@@ -29,13 +29,13 @@ LOCK = (
     f"pg_try_advisory_xact_lock({_ADVISORY}, head::int)"
     f" FROM (SELECT epoch, position, tableoid AS head FROM {_HEAD} WHERE id = 1 FOR UPDATE SKIP LOCKED) AS locked"
 )
-WAITING = (  # a statement of its own, since it must see what was committed before the lock was taken
+WAITING = (  # a separate statement, since it must see what was committed before the lock was taken
     f'SELECT id, "group", type, data, key, send, created FROM {_EVENT} WHERE position IS NULL'  # noqa: S608
     f" AND current_setting('livepush.held', true) = '1' ORDER BY position, id LIMIT %s"
 )
 LOOK = (
-    # No row where nothing waits. True where nobody settles: who gets that must settle. False where somebody does, who
-    # looks after the release, or where somebody else has just got true. No transaction is held open to find out.
+    # Returns no row if no event waits. True: nobody settles, so the caller must. False: another process settles, and
+    # looks again after it has released the lock; or another caller has just got true. This holds no transaction open.
     f"SELECT pg_try_advisory_xact_lock({_ADVISORY}, '{_HEAD}'::regclass::oid::int)"  # noqa: S608
     f" WHERE (SELECT id FROM {_EVENT} WHERE position IS NULL ORDER BY position, id LIMIT 1) IS NOT NULL"
 )
@@ -43,12 +43,12 @@ HEAD = f"UPDATE {_HEAD} SET position = %s WHERE id = 1"  # noqa: S608
 POSITIONS = f"UPDATE {_EVENT} SET position = n.p FROM unnest(%s::bigint[], %s::bigint[]) AS n(i, p) WHERE id = n.i"  # noqa: S608
 GROUPS = f"INSERT INTO {_GROUP} (name, created) SELECT unnest(%s::text[]), STATEMENT_TIMESTAMP() ON CONFLICT DO NOTHING"
 
-# Rows for an append. The head's new position travels in a setting that ends with the transaction; it is empty where the
-# head was not moved. Separate statements, since PostgreSQL takes 0.2 ms to plan and start them as one with WITH, and
-# half of it for both.
+# The statements of an append. A setting that ends with the transaction carries the head's new position; it is empty if
+# the head was not moved. They are separate statements: as one statement with WITH they take PostgreSQL 0.2 ms to plan
+# and start, separately half of that.
 MOVE_HEAD = (
-    # Where the head is free and nothing waits. What is committed while this runs may get its position after these rows,
-    # as if it had been sent later; who sends after it has been committed gets a later one.
+    # Moves the head if it is not locked and no event waits. An event that is committed while this runs may get a later
+    # position than these rows, as if it had been sent later. Events that are sent after that get still later ones.
     f"UPDATE {_HEAD} SET position = position + 1 WHERE id = (SELECT id FROM {_HEAD} WHERE id = 1"  # noqa: S608
     f" AND (SELECT id FROM {_EVENT} WHERE position IS NULL ORDER BY position, id LIMIT 1) IS NULL"
     f" FOR UPDATE SKIP LOCKED) RETURNING epoch, set_config('livepush.head', position::text, true),"
@@ -66,28 +66,28 @@ INSERT_ROW_TOLD = INSERT_ROW + _RETURNING
 INSERT_ROWS_TOLD = f"WITH told AS ({INSERT_ROWS}{_RETURNING}) SELECT * FROM told LIMIT 1"  # noqa: S608
 
 ROWS_OF_GROUPS = (
-    # Pairs, for which the index on both is all that can serve. With IN, or a range of positions, planners walk the
-    # positions for the sake of their order or since they think them few: 0.3 s in a million rows, instead of 0.5 ms.
+    # Compares pairs, so that only the index on both columns can serve. With IN, or with a range of positions, planners
+    # walk the positions, since these come in order or seem few: 0.3 s in a million rows instead of 0.5 ms.
     f'SELECT e.* FROM unnest(%s::text[]) AS g(name), LATERAL (SELECT position, "group", type, data, created'  # noqa: S608
     f' FROM {_EVENT} WHERE ("group", position) > (g.name, %s) AND ("group", position) <= (g.name, %s)'
     f' ORDER BY "group", position LIMIT %s) AS e ORDER BY e.position LIMIT %s'
 )
 
 _busy: set[str] = set()
-"""The databases where somebody was settling when a send of this process last looked. The next one does not try the lock
-first, which it would find taken: that saves a seventh of PostgreSQL's time at 16 writers."""
+"""The databases where another process was settling at this process's last send. The next send does not try the lock,
+which is probably taken: with 16 writers that saves a seventh of PostgreSQL's time."""
 
 
 class PostgreSQL(Dialect):
-    """With psycopg 3 and outside of any transaction each step is one round trip; else it speaks as every database."""
+    """With psycopg 3 and outside of transactions each step is one round trip; else it does what ``Dialect`` does."""
 
     clock = "SELECT EXTRACT(EPOCH FROM clock_timestamp())"
 
     @property
     def can_run_scripts(self) -> bool:
-        """Whether whole transactions may be sent as one string.
+        """Whether a whole transaction can be sent as one string.
 
-        psycopg2 keeps the result of the last statement alone, and parameters that are sent apart go with one statement.
+        psycopg2 keeps only the last statement's result. Server-side binding sends only one statement at a time.
         """
         connection: Any = self.connection
         return (
@@ -98,7 +98,7 @@ class PostgreSQL(Dialect):
         )
 
     def run(self, *script: str, params: Sequence[Any] | None = None) -> list[list[Any]]:
-        """Run statements in one round trip; return the rows of each that returns rows."""
+        """Run statements in one round trip; return the rows of each statement that returns rows."""
         found: list[list[Any]] = []
         with self.connection.cursor() as cursor:
             cursor.execute("; ".join(script), params)
@@ -119,7 +119,7 @@ class PostgreSQL(Dialect):
         if len(groups) == 1:
             super().append(groups, type, data, key, send)
             return
-        with self.connection.cursor() as cursor:  # the data once, whatever the number of groups
+        with self.connection.cursor() as cursor:  # sends the data once for all groups
             cursor.execute(INSERT_ROWS, [type, data, key, send, list(groups)])
 
     def append_settled(self, groups: Sequence[str], type: str, data: str, send: int | None) -> Appended | None:
@@ -134,7 +134,7 @@ class PostgreSQL(Dialect):
             if not self._was_committed(token):
                 raise
             return Appended(None, True)
-        except BaseException:  # a signal's: the connection must not stay in the script's transaction
+        except BaseException:  # for example from a signal handler: the connection must not stay in the transaction
             self.roll_back()
             raise
 
@@ -155,14 +155,14 @@ class PostgreSQL(Dialect):
         return Appended(Batch(heads[0][0][0], (event,)), must_settle)
 
     def roll_back(self) -> None:
-        """End the script's transaction, if need be with the connection."""
+        """End the script's transaction; close the connection if the rollback fails."""
         try:
             self.connection.rollback()
         except Error:
             self.connection.close()
 
     def _roll_back_failed(self) -> bool:
-        """Roll back what has failed for certain; ``False`` where it may be committed, or the connection is dead."""
+        """Roll back a failed transaction. Return ``False`` if it may be committed, or the connection is dead."""
         driver: Any = self.connection.connection
         status = None if driver is None else driver.info.transaction_status
         if status is None or status != self.connection.Database.pq.TransactionStatus.INERROR:  # type: ignore[attr-defined]
@@ -171,7 +171,7 @@ class PostgreSQL(Dialect):
         return True
 
     def _was_committed(self, token: str) -> bool:
-        """Return whether a send was committed before its script failed: a rollback undoes the token's setting."""
+        """Return whether a send was committed before its script failed. A rollback would have undone the setting."""
         try:
             return self.run("SELECT current_setting('livepush.sent', true)") == [[(token,)]]
         except Error:
@@ -195,7 +195,7 @@ class PostgreSQL(Dialect):
             raise
 
     def _write_and_commit(self, found: Plan) -> bool:
-        """Write a plan and commit it; return whether something waits that nobody is settling."""
+        """Write a plan and commit it; return whether events wait that nobody is settling."""
         self.delete_repeats(found)
         if found.positions:
             writes: tuple[str, ...] = (HEAD, POSITIONS)
@@ -235,7 +235,7 @@ class PostgreSQL(Dialect):
 
 
 def limits() -> tuple[str, str]:
-    """Return the statements that let the server end a transaction that is stuck or silent for too long."""
+    """Return the statements that make the server end a transaction that takes too long or is idle too long."""
     return (
         f"SET LOCAL statement_timeout = {base.TIME_LIMIT_MS}",
         f"SET LOCAL idle_in_transaction_session_timeout = {base.TIME_LIMIT_MS}",

@@ -1,4 +1,4 @@
-"""SQLite: one writer at a time, and no clock but its host's."""
+"""SQLite: it allows one writer at a time, and uses its host's clock."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from livepush.models import LogHead
 
 
 class SQLite(Dialect):
-    """SQLite has no time limits: until a stopped process goes on or ends, writers fail with "database is locked"."""
+    """SQLite has no time limits: while a stopped process holds the lock, writers fail with "database is locked"."""
 
     def set_up_transaction(self) -> None:
-        # A transaction that reads first and writes later fails at once where another has written in between.
+        # Write first: a transaction that reads and then writes fails if another one has written in between.
         LogHead.objects.using(self.using).filter(pk=0).update(position=0)
 
     def time_of_sending(self) -> datetime:

@@ -17,7 +17,11 @@ class Command(BaseCommand):
         parser.add_argument("type", help="the event's type, e.g. status")
         parser.add_argument("data", nargs="?", default="null", metavar="JSON", help="the event's data as JSON")
         parser.add_argument("--key", help="an idempotency key: of all sends with it in the group one is delivered")
-        parser.add_argument("--ephemeral", action="store_true", help="at most once, to who is connected now")
+        parser.add_argument(
+            "--ephemeral",
+            action="store_true",
+            help="do not store the event; it reaches, at most once, clients that are connected now",
+        )
         parser.add_argument("--database", help="the database alias, LIVEPUSH['DATABASE'] by default")
 
     def handle(self, *args: Any, **options: Any) -> None:

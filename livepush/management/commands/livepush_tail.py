@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("groups", nargs="*", metavar="GROUP")
-        parser.add_argument("--since", metavar="POSITION", help="begin behind this position instead of now")
+        parser.add_argument("--since", metavar="POSITION", help="begin after this position instead of now")
         parser.add_argument("--json", action="store_true", help="print each event's envelope, one a line")
         parser.add_argument("--count", type=int, default=0, help="stop after this many events")
         parser.add_argument("--database", help="the database alias, LIVEPUSH['DATABASE'] by default")

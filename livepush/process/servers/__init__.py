@@ -1,8 +1,8 @@
 """The only place that knows uvicorn, hypercorn, daphne and TCP.
 
-``client`` is what the rest of livepush uses: it finds the connection of a request and acts on it. ``uvicorn``,
-``hypercorn`` and ``daphne`` each get at that server's transport. ``lookup`` finds a socket where there is no transport
-to get at. ``tcp`` holds what is done to a socket.
+The rest of livepush uses ``client``, which finds the connection of a request and acts on it. ``uvicorn``,
+``hypercorn`` and ``daphne`` each find that server's transport. ``lookup`` finds the socket if there is no transport to
+be found. ``tcp`` reads from a socket how far a client has got, and resets it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 Scope = MutableMapping[str, Any]
-"""What an ASGI server says of a request."""
+"""An ASGI server's description of a request."""
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-"""What an ASGI server gives the application to answer with."""
+"""The function with which an ASGI application answers."""

@@ -1,7 +1,7 @@
-"""The client of a request, whatever the server: end its connection, and see how far it has got.
+"""The client of a request under any server: ends its connection, and tells how much it has received.
 
-ASGI hides the connection. Under uvicorn, hypercorn and daphne livepush takes it from the server's ``send``. Elsewhere a
-thread finds it by its addresses.
+ASGI hides the connection. Under uvicorn, hypercorn and daphne livepush finds it through the server's ``send``. Under
+other servers a thread finds it by its addresses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from livepush.process.servers import Scope, Send, daphne, hypercorn, lookup, tcp
 T = TypeVar("T")
 
 KEPT = ("type", "http_version", "server", "client")
-"""What is needed of a scope to find its connection."""
+"""The parts of a scope that are needed to find its connection."""
 
 
 class Client(NamedTuple):
@@ -29,25 +29,25 @@ class Client(NamedTuple):
     send: Send
 
     async def hang_up(self, *, unless_writable: bool = False) -> bool:
-        """Reset the connection, so that the server forgets it and what is unsent; return whether that was done.
+        """Reset the connection, so that the server forgets it and its unsent bytes; return whether it was reset.
 
-        ``unless_writable`` leaves a connection alone that can be written to: the server can end it in order, or it may
-        carry another request. An HTTP/2 connection carries others, so it is treated like that in any case.
+        ``unless_writable`` spares a connection that can be written to: the server can end it in order, or it may
+        carry another request. An HTTP/2 connection may always carry others, so it is always spared then.
         """
         shared = str(self.scope.get("http_version")).startswith("2")
         return bool(await self._on_socket(partial(tcp.hang_up, unless_writable=unless_writable or shared)))
 
     async def progress(self) -> tcp.Progress | None:
-        """Return how far the client has got, ``None`` where it has gone or that can't be told."""
+        """Return how much the client has received; ``None`` if it has gone or that is not known."""
         return await self._on_socket(tcp.progress)
 
     def connection(self) -> Hashable:
-        """Return what is the same for all requests of one connection."""
+        """Return a value that all requests of one connection share."""
         found: Hashable = _transport(self.send) or str([self.scope.get(name) for name in KEPT])
         return found
 
     async def _on_socket(self, work: Callable[[socket.socket], T]) -> T | None:
-        """Do something to the connection's socket; return ``None`` where there is none, or it has ended."""
+        """Call ``work`` with the connection's socket; return ``None`` if there is none, or it has ended."""
         transport = _transport(self.send)
         if transport is None:
             return await asyncio.to_thread(self._on_socket_by_address, work)
@@ -67,12 +67,12 @@ class Client(NamedTuple):
 
 
 def client_of(scope: Scope, send: Send) -> Client:
-    """Return the client of a request, without what else its scope holds."""
+    """Return the client of a request. It keeps only the parts of the scope that it needs."""
     return Client({name: scope.get(name) for name in KEPT}, send)
 
 
 def _transport(send: Send) -> Any:
-    """Return the transport that a server's ``send`` writes to, ``None`` where that can't be seen."""
+    """Return the transport that a server's ``send`` writes to; ``None`` if livepush can't find it."""
     found = uvicorn.transport(send) or hypercorn.transport(send) or daphne.transport(send)
     if found is None and not type(getattr(send, "__self__", None)).__module__.startswith("granian."):
         note_once(
@@ -84,10 +84,10 @@ def _transport(send: Send) -> Any:
 
 
 def _descriptor(transport: Any) -> int:
-    """Return the descriptor of a transport's socket, -1 where it is closed."""
+    """Return the descriptor of a transport's socket; -1 if it is closed."""
     if not hasattr(transport, "get_extra_info"):  # Twisted's
         return int(transport.fileno())
-    if transport.is_closing() and not transport.get_write_buffer_size():  # its descriptor may be another's by now
+    if transport.is_closing() and not transport.get_write_buffer_size():  # the descriptor may be reused by now
         return -1
     found = transport.get_extra_info("socket")
     return -1 if found is None else int(found.fileno())

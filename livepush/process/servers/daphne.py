@@ -1,7 +1,7 @@
-"""Gets at Twisted's transport beneath a request of daphne's, and waits for it where its client does not read.
+"""Finds the Twisted transport of daphne's requests, and waits for it while its client does not read.
 
-Other servers' ``send`` waits by itself. daphne hands everything on to Twisted. Twisted's transport takes any amount,
-and says in ``producerPaused`` that it holds more than 64 KiB.
+The ``send`` of other servers waits by itself. daphne passes everything to Twisted, whose transport accepts any amount.
+Its ``producerPaused`` tells when it holds more than 64 KiB.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from livepush.notes import note_once
 from livepush.process.servers import Scope, Send, lookup
 
 NEEDED = ("producerPaused", "connected", "fileno")
-"""What livepush uses of a transport."""
-BREATH = 100
-"""A search lets the event loop run after so many transports."""
+"""The attributes of a transport that livepush uses."""
+PAUSE_EVERY = 100
+"""After this many transports a search lets the event loop run."""
 
 
 class SendWithBackpressure:
@@ -39,7 +39,7 @@ class SendWithBackpressure:
 
 
 async def with_backpressure(scope: Scope, send: Send) -> Send:
-    """Return a ``send`` that waits while its client does not read: the server's own, but for daphne's."""
+    """Return a ``send`` that waits while its client does not read. Except under daphne it is the server's own."""
     if reactor() is None:
         return send
     found = transport(send) or await _by_address(scope)
@@ -54,33 +54,33 @@ async def with_backpressure(scope: Scope, send: Send) -> Send:
 
 
 def transport(send: object) -> Any:
-    """Return the transport beneath a request, ``None`` where daphne does not serve it, or a version unknown here."""
+    """Return a request's transport; ``None`` if a known version of daphne does not serve it."""
     if isinstance(send, SendWithBackpressure):
         return send.transport
     protocol = send.args[0] if isinstance(send, functools.partial) and send.args else None
     found = getattr(protocol, "transport", None)
-    while hasattr(found, "wrappedProtocol"):  # TLS, around the transport that has the socket
+    while hasattr(found, "wrappedProtocol"):  # TLS wraps the transport that has the socket
         found = getattr(found, "transport", None)
     return found if all(hasattr(found, name) for name in NEEDED) else None
 
 
 def reactor() -> Any:
-    """Return Twisted's reactor where it runs, which is to say under daphne; else ``None``."""
+    """Return Twisted's reactor if it runs (that is, under daphne); else ``None``."""
     found = sys.modules.get("twisted.internet.reactor")
     return found if getattr(found, "running", False) else None
 
 
 def unsent() -> int:
-    """Return to how many connections Twisted has bytes to send."""
+    """Return the number of connections for which Twisted has unsent bytes."""
     twisted = reactor()
     return 0 if twisted is None else len(twisted.getWriters())
 
 
 async def _by_address(scope: Scope) -> Any:
-    """Return a request's transport, found by its addresses: a middleware wraps daphne's ``send``, or it is HTTP/2."""
+    """Find a request's transport by its addresses. Needed if a middleware wraps daphne's ``send``, and for HTTP/2."""
     twisted, ends = reactor(), lookup.ends_of_scope(scope)
     for count, each in enumerate(reversed(twisted.getReaders()), 1):  # the newest are last
-        if count % BREATH == 0:
+        if count % PAUSE_EVERY == 0:
             await asyncio.sleep(0)
         if all(hasattr(each, name) for name in (*NEEDED, "protocol")):  # a listening port's getPeer raises
             own, peer = each.getHost(), each.getPeer()
@@ -93,7 +93,7 @@ async def _until_writable(descriptor: int) -> None:
     """Wait until a socket can be written to, or has ended."""
     loop = asyncio.get_running_loop()
     writable = asyncio.Event()
-    own = os.dup(descriptor)  # the loop heeds one writer for each descriptor, and the server's is there already
+    own = os.dup(descriptor)  # the loop allows one writer for each descriptor, and the server already has it
     try:
         loop.add_writer(own, writable.set)
         await writable.wait()

@@ -1,4 +1,4 @@
-"""Gets at the transport beneath a request of hypercorn's."""
+"""Finds the transport of hypercorn's requests."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 HOPS = 4
-"""A stream's ``send`` leads to the protocol's, and that one's to the server's, which holds the writer."""
+"""How many ``send`` methods to follow: the stream's leads to the protocol's, and that to the server with the writer."""
 
 
 def transport(send: object) -> asyncio.WriteTransport | None:
-    """Return the transport beneath a request, ``None`` where hypercorn does not serve it, or a version unknown here."""
+    """Return a request's transport; ``None`` if a known version of hypercorn does not serve it."""
     for _ in range(HOPS):
         owner: Any = getattr(send, "__self__", None)
         if not type(owner).__module__.startswith("hypercorn."):

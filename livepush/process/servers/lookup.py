@@ -1,11 +1,10 @@
 """Finds a request's socket by its two addresses among all of the process's descriptors.
 
-This is the last resort. granian keeps its sockets to itself, and where a middleware wraps the server's ``send``,
-livepush can't see the transport behind it. The search is slow in a process with many connections, so it runs in a
-thread.
+This is the last resort. granian hides its sockets, and if a middleware wraps the server's ``send``, livepush can't see
+the transport. The search is slow in a process with many connections, so it runs in a thread.
 
-Where the client's address is not that of the socket's peer (the server believes a proxy's headers), or where there is
-none (Unix sockets, QUIC), no socket is found and nothing is done.
+No socket is found, and nothing is done, if the client's address is not that of the socket's peer (the server believes a
+proxy's headers), or if there is no address (Unix sockets, QUIC).
 """
 
 from __future__ import annotations
@@ -23,25 +22,25 @@ Ends = tuple[Address, Address]
 """The server's address and the client's."""
 
 FOLDER = next((each for each in ("/proc/self/fd", "/dev/fd") if Path(each).is_dir()), None)
-"""Where a process finds its descriptors; Windows has no such place."""
+"""The folder that lists a process's descriptors. Windows has none."""
 MAX_AGE = 0.1
-"""How long (seconds) a list of this process's sockets is used: many connections are often looked up at a time."""
-BREATH = 50
-"""After so many descriptors the search lets other threads run, so that it does not delay the event loop."""
+"""How long (seconds) a list of this process's sockets is used. Often many connections are looked up at once."""
+PAUSE_EVERY = 50
+"""After this many descriptors the search lets other threads run, so that it does not delay the event loop."""
 
 _lock = threading.Lock()
 _known: tuple[float, dict[Ends, list[int]]] = (0.0, {})
 
 
 def find(scope: Mapping[str, Any]) -> socket.socket | None:
-    """Return a duplicate of the socket that a request came by; the caller closes it. For a thread, not for the loop."""
+    """Return a duplicate of a request's socket, which the caller must close. Call this in a thread: it is slow."""
     ends = ends_of_scope(scope)
     for descriptor in () if ends is None else _descriptors().get(ends, ()):
         try:
             found = socket.socket(fileno=os.dup(descriptor))
-        except OSError:  # it has been closed meanwhile
+        except OSError:  # it was closed meanwhile
             continue
-        if _ends_of_socket(found) == ends:  # the descriptor may be another file's by now
+        if _ends_of_socket(found) == ends:  # the descriptor may be reused by now
             return found
         found.close()
     return None
@@ -53,7 +52,7 @@ def ends_of_scope(scope: Mapping[str, Any]) -> Ends | None:
 
 
 def ends_of(own: Any, peer: Any) -> Ends | None:
-    """Return two addresses in one form, ``None`` where one of them is no pair of host and port."""
+    """Return two addresses in one form; ``None`` if either is not a pair of host and port."""
     try:
         return _address(own), _address(peer)
     except (TypeError, ValueError, IndexError):
@@ -61,12 +60,12 @@ def ends_of(own: Any, peer: Any) -> Ends | None:
 
 
 def _address(address: Any) -> Address:
-    """Return an address in one form; servers write ports as text, or IPv4 as IPv6."""
+    """Return an address in one form: some servers write ports as text, or IPv4 addresses as IPv6."""
     return str(address[0]).partition("%")[0].removeprefix("::ffff:"), int(address[1])
 
 
 def _descriptors() -> dict[Ends, list[int]]:
-    """Return the descriptors of this process's TCP connections, as they are or were a moment ago."""
+    """Return the descriptors of this process's TCP connections, at most ``MAX_AGE`` old."""
     global _known
     with _lock:
         if time.monotonic() - _known[0] > MAX_AGE:
@@ -78,23 +77,23 @@ def _descriptors() -> dict[Ends, list[int]]:
 def _scan() -> dict[Ends, list[int]]:
     descriptors: dict[Ends, list[int]] = {}
     for count, name in enumerate(os.listdir(FOLDER) if FOLDER else (), 1):
-        if count % BREATH == 0:
+        if count % PAUSE_EVERY == 0:
             time.sleep(0.001)
         try:
             borrowed = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=int(name))
-        except OSError:  # no socket
+        except OSError:  # not a socket
             continue
         try:
             ends = _ends_of_socket(borrowed)
         finally:
-            borrowed.detach()  # else it would close what belongs to others
+            borrowed.detach()  # else Python would close a socket that others use
         if ends is not None:
             descriptors.setdefault(ends, []).append(int(name))
     return descriptors
 
 
 def _after_fork() -> None:
-    """Take a new lock in a child: the thread that may have held the old one is the parent's."""
+    """Make a new lock in a forked child: a thread of the parent may have held the old one."""
     global _lock
     _lock = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""What livepush asks of a TCP socket: does its client read, how far has it got, and how to end it at once."""
+"""Tells how much the client of a TCP socket has received, and whether it reads; ends a connection at once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import NamedTuple
 from livepush.notes import note_once
 
 BYTES_ACKED = 120
-"""Where ``tcpi_bytes_acked``, a 64-bit number, is in Linux's ``struct tcp_info`` (linux/tcp.h, since Linux 4.1)."""
+"""The offset of the 64-bit ``tcpi_bytes_acked`` in Linux's ``struct tcp_info`` (linux/tcp.h, since Linux 4.1)."""
 RESET = struct.pack("ii", 1, 0)
-"""``SO_LINGER`` for a close that drops what is unsent and resets the connection."""
+"""``SO_LINGER`` for a close that drops unsent bytes and resets the connection."""
 
 
 class Progress(NamedTuple):
-    """How far a client has got."""
+    """How much a client has received."""
 
     taken: int
     """The bytes that the client has received since it connected."""
@@ -27,22 +27,22 @@ class Progress(NamedTuple):
 
 
 def hang_up(connection: socket.socket, *, unless_writable: bool = False) -> bool:
-    """Reset a connection and drop what is unsent; return whether that was done.
+    """Reset a connection and drop its unsent bytes; return whether that was done.
 
-    The server sees that the connection has ended, and closes it. With ``unless_writable`` a connection that can be
-    written to is left alone.
+    The server sees that the connection has ended, and closes it. ``unless_writable`` spares a connection that can be
+    written to.
     """
     if unless_writable and can_write_now(connection):
         return False
-    with suppress(OSError):  # the client has ended it meanwhile
+    with suppress(OSError):  # the client may have ended it meanwhile
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         connection.shutdown(socket.SHUT_RDWR)
     return True
 
 
 def progress(connection: socket.socket) -> Progress | None:
-    """Return how far a client has got; ``None`` where the system can't say."""
-    if sys.platform != "linux":  # other systems have no such structure, or another one under the same name
+    """Return how much a client has received; ``None`` if the system can't tell."""
+    if sys.platform != "linux":  # other systems have no such structure, or a different one of the same name
         return None
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
@@ -55,7 +55,7 @@ def progress(connection: socket.socket) -> Progress | None:
 
 
 def can_write_now(connection: socket.socket) -> bool:
-    """Return whether the system would take bytes for this client now."""
+    """Return whether the system accepts bytes for this client now."""
     ready = select.poll()
     ready.register(connection, select.POLLOUT)
     return bool(ready.poll(0))

@@ -1,12 +1,12 @@
-"""Gets at uvicorn's transports: to end a connection, and to write past ``send`` what is the same for many clients.
+"""Finds uvicorn's transports: to end a connection, and to write the same bytes to many clients without ``send``.
 
-An ASGI ``send`` makes a chunk or a frame of each message anew for each client, and uvicorn's WebSocket compresses it
-for each client that offers to: for 1,000 clients that is most of what an event costs. ``direct_transport`` lets the
-caller make the bytes once. They are as uvicorn's own would be, uncompressed, which every client takes: compression is
-for each message (RFC 7692, section 6).
+uvicorn's ``send`` makes a chunk or a frame of each message for each client, and compresses it for each WebSocket that
+accepts compression. For 1,000 clients that is most of an event's cost. With ``direct_transport`` the caller makes the
+bytes once. They equal uvicorn's own bytes without compression. Every client accepts them, since a WebSocket decides
+about compression for each message (RFC 7692, section 6).
 
-Where another server runs, or another version than is known here, or something wraps its ``send``, there is no direct
-transport, and ``send`` does the same. ``benchmarks/README.md`` has what it gains.
+There is no direct transport under another server, under a version of uvicorn that livepush does not know, or if
+something wraps uvicorn's ``send``. Then livepush uses ``send``. ``benchmarks/README.md`` shows the gain.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 from livepush.notes import note_once
 
 HIGH_WATER = 65_536
-"""How many bytes may wait in a transport before livepush waits for it: asyncio's and uvloop's own mark."""
+"""How many bytes may wait in a transport before livepush stops writing: asyncio's and uvloop's own limit."""
 
 
 def transport(send: object) -> asyncio.WriteTransport | None:
-    """Return the transport beneath a request, ``None`` where uvicorn does not serve it, or a version unknown here."""
+    """Return a request's transport; ``None`` if a known version of uvicorn does not serve it."""
     owner: Any = getattr(send, "__self__", None)
     if not type(owner).__module__.startswith("uvicorn.protocols."):
         return None
@@ -32,7 +32,7 @@ def transport(send: object) -> asyncio.WriteTransport | None:
 
 
 def direct_transport(send: object) -> asyncio.WriteTransport | None:
-    """Return what takes a response's chunks, once it has begun, or a WebSocket's frames, once it was accepted."""
+    """Return the transport for the chunks of a begun response or the frames of an accepted WebSocket, if usable."""
     owner: Any = getattr(send, "__self__", None)
     try:
         if _is(owner, "http.httptools_impl", "RequestResponseCycle"):
@@ -52,9 +52,9 @@ def direct_transport(send: object) -> asyncio.WriteTransport | None:
 
 
 def short_way(send: object) -> Callable[[bytes], bool] | None:
-    """Return what hands bytes to a response's transport, or a WebSocket's, and returns whether it took them.
+    """Return a function that writes bytes to the transport and returns whether it accepted them.
 
-    ``None`` where there is no short way.
+    Returns ``None`` if there is no direct transport.
     """
     transport = direct_transport(send)
     if transport is None:
@@ -70,7 +70,7 @@ def short_way(send: object) -> Callable[[bytes], bool] | None:
 
 
 def can_write_now(transport: asyncio.WriteTransport) -> bool:
-    """Return whether a transport can be written to now: not where its client has gone or does not read."""
+    """Return whether a transport accepts bytes now: not if its client has gone or does not read."""
     return transport.get_write_buffer_size() <= HIGH_WATER and not transport.is_closing()
 
 

@@ -62,9 +62,11 @@ def expect_progress(scope: Scope, send: Send) -> None:
         if now is not None and now.taken != before:
             look_later(now.taken)
             return
-        del answered[key]
-        if now is not None and now.buffer_full:
-            await client.hang_up()
+        try:
+            if now is not None and now.buffer_full:
+                await client.hang_up()
+        finally:
+            del answered[key]
 
     def look_later(before: int) -> None:
         loop.call_later(patience, lambda: _spawn(loop, look(before)))

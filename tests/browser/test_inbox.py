@@ -596,6 +596,7 @@ def test_axe_finds_nothing(new_reader, scheme: str) -> None:
     expect(page.locator("livepush-bell [data-f=undo]")).to_be_visible()
     found += audit(page, "undo")
     press(page, "unread")
+    expect(page.locator('livepush-bell [data-f=unread][aria-current="page"]')).to_be_visible()
     press(page, "read-all")
     expect(page.locator("livepush-bell .empty")).to_be_visible()
     found += audit(page, "empty")

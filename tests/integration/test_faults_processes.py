@@ -83,7 +83,7 @@ async def caught_up(database: Database, other: Publisher, followers: Sequence[Fo
 
 def contiguous(database: Database) -> bool:
     """Return whether the positions are those from 1 on, without a hole."""
-    return [row.number for row in rows(database)] == list(range(1, database.head() + 1))
+    return list(dict.fromkeys(row.number for row in rows(database))) == list(range(1, database.head() + 1))
 
 
 def start_dying(

@@ -124,9 +124,11 @@ class Flow:
         self.fall_behind()
 
     def drop(self, groups: Iterable[str]) -> None:
-        """Drop groups."""
-        for group in groups:
+        """Drop groups, and where they were to begin: they may be added again from somewhere else."""
+        dropped = set(groups)
+        for group in dropped:
             self.groups.pop(group, None)
+        self._since = [(tuple(group for group in new if group not in dropped), since) for new, since in self._since]
 
     def close(self, reason: Reason, farewell: Frames = ()) -> None:
         """Close: nothing but the farewell is sent any more."""

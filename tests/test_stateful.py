@@ -14,6 +14,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -28,13 +29,16 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from livepush import log, wire
-from livepush.hub import Connection, Hub, Options, Reason, State, pages
+from livepush import log, publish, wire
+from livepush.hub import pages
+from livepush.hub.connection import Connection, Reason, State
+from livepush.hub.hub import Hub, Options
 from livepush.log import planning
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.process.hubs import DatabaseLog
+from livepush.process.threads import Threads
 from livepush.publish import pipeline
-from livepush.wire import Batch, Format, LogPage, Position
+from livepush.wire import Batch, Format, Frames, LogPage, Position
 from livepush.wire import Event as WireEvent
 from tests.conftest import ALIASES, kind
 from tests.scale import EXAMPLES, FULL
@@ -63,12 +67,6 @@ class SteppedLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now
-
-    def run_in_executor(self, executor: object, work: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """Do at once what others do in a thread: here it ends threads that were never needed."""
-        future = self.create_future()
-        future.set_result(work(*args))
-        return future
 
     def do(self, work: Callable[[], Any]) -> Any:
         """Call something inside the loop, then let everything happen that follows; return its result."""
@@ -115,37 +113,38 @@ class Session:
         self._thread.shutdown()
 
 
-class Jobs:
-    """What a hub asks of its database, in place of its thread: it is answered when it is told to be."""
+class SteppedThreads(Threads):
+    """The hub's thread, which does a job when it is told to."""
 
     def __init__(self) -> None:
-        self.waiting: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        super().__init__(1, "livepush-hub", 60.0, lambda: None)
+        self.jobs: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
 
     async def run(self, work: Callable[[], Any]) -> Any:
         future = asyncio.get_running_loop().create_future()
-        self.waiting.append((work, future))
+        self.jobs.append((work, future))
         return await future
-
-    async def stop(self) -> None:
-        pass
 
 
 class SteppedHub(Hub):
     """A hub whose database answers when it is told to."""
 
-    def __init__(self, using: str, *args: Any) -> None:
-        jobs = Jobs()
-        super().__init__(DatabaseLog(using, 7 * 86_400, jobs), *args)  # type: ignore[arg-type]
-        self.jobs = jobs.waiting
+    def __init__(self, using: str, listen: Any, options: Options) -> None:
+        threads = SteppedThreads()
+        super().__init__(DatabaseLog(using, 7 * 86_400, threads), listen, options)
+        self.jobs = threads.jobs
 
 
-class Copy(NamedTuple):
-    """One row of a send that was committed."""
+class Send(NamedTuple):
+    """A send that was committed."""
 
-    send: int
-    group: str
-    data: str
+    number: int
+    groups: tuple[str, ...]
     key: str | None
+
+    @property
+    def data(self) -> str:
+        return str(self.number)
 
 
 class Model:
@@ -157,40 +156,35 @@ class Model:
         """The settled events of each epoch; the one with number n is at n - 1."""
         self.keys: list[str | None] = []
         self.floor = 0
-        self.waiting: list[list[Copy]] = []
-        """The rows of each send."""
+        self.waiting: list[Send] = []
 
     @property
     def events(self) -> list[WireEvent]:
         return self.lives[self.epoch]
 
-    def commit(self, copies: Sequence[Copy]) -> None:
-        sends: dict[int, list[Copy]] = {}
-        for copy in copies:
-            sends.setdefault(copy.send, []).append(copy)
-        self.waiting = sorted([*self.waiting, *sends.values()], key=lambda rows: rows[0].send)
+    def commit(self, sends: Sequence[Send]) -> None:
+        self.waiting = sorted([*self.waiting, *sends])
 
     def settle(self, batch: Batch) -> None:
-        """Take a batch, which must bring the next of the committed sends, and all their fields."""
+        """Take a batch, which must bring the next of the committed sends, each to the groups that it is new to."""
         assert batch.epoch == self.epoch
         for event in batch.events:
-            rows = self._next()
-            groups = tuple(row.group for row in rows)
-            assert (event.number, event.groups, event.data) == (len(self.events) + 1, groups, rows[0].data)
+            send, groups = self._next()
+            assert (event.number, event.groups, event.data) == (len(self.events) + 1, groups, send.data)
             self.events.append(event)
-            self.keys.append(rows[0].key)
+            self.keys.append(send.key)
 
     def nothing_waits(self) -> bool:
-        return not any(self._fresh(rows) for rows in self.waiting)
+        return not any(self._fresh(send) for send in self.waiting)
 
-    def prunable(self, before: datetime) -> int:
-        """Return how many events may be pruned."""
-        count = 0
+    def pruned(self, before: datetime, most: int) -> tuple[int, int]:
+        """Return the floor after some of the oldest rows were pruned, and how many rows go: those of whole sends."""
+        floor, count = self.floor, 0
         for event in self.events[self.floor :]:
-            if time_of(event) >= before:
+            if time_of(event) >= before or count >= most:
                 break
-            count += 1
-        return count
+            floor, count = floor + 1, count + len(event.groups)
+        return floor, count
 
     def begin_epoch(self, epoch: str, upto: int) -> None:
         self.lives[epoch] = self.events[:upto]
@@ -198,19 +192,16 @@ class Model:
         del self.keys[upto:]
         self.floor = min(self.floor, upto)
 
-    def _next(self) -> list[Copy]:
-        while not (rows := self._fresh(self.waiting.pop(0))):
-            pass
-        return rows
+    def _next(self) -> tuple[Send, tuple[str, ...]]:
+        while not (groups := self._fresh(self.waiting[0])):
+            del self.waiting[0]
+        return self.waiting.pop(0), groups
 
-    def _fresh(self, rows: Sequence[Copy]) -> list[Copy]:
-        """Return the rows whose key their group has not had."""
-        retained = list(zip(self.events[self.floor :], self.keys[self.floor :], strict=True))
-        return [
-            row
-            for row in rows
-            if row.key is None or not any(row.group in event.groups and key == row.key for event, key in retained)
-        ]
+    def _fresh(self, send: Send) -> tuple[str, ...]:
+        """Return those of a send's groups that have not had its key."""
+        retained = zip(self.events[self.floor :], self.keys[self.floor :], strict=True)
+        had = {group for event, key in retained if key is not None and key == send.key for group in event.groups}
+        return tuple(group for group in send.groups if group not in had)
 
 
 def time_of(event: WireEvent) -> datetime:
@@ -224,20 +215,38 @@ class Term:
         self.group = group
         self.start = start
         self.end = end
+        self.had: set[int] = set()
+        """The numbers of the events that came for it."""
 
     def holds(self, event: WireEvent) -> bool:
         assert event.number is not None
         upto = event.number if self.end is None else self.end
         return self.group in event.groups and self.start.number < event.number <= upto
 
+    def lacks(self, event: WireEvent) -> bool:
+        return self.holds(event) and event.number not in self.had
+
+
+class Message(NamedTuple):
+    """What a client got, and how often the stream had gone back in the log when it was written."""
+
+    fields: dict[str, Any]
+    returns: int
+
 
 class Stream:
-    """One connection as its client sees it: it checks each message against the model."""
+    """One connection as its client sees it: it checks each message against the model.
 
-    def __init__(self, model: Model, hub: SteppedHub, groups: Sequence[str], cursor: Position, format: Format) -> None:
+    ``since`` is what the client presented, ``cursor`` where the hub lets it begin.
+    """
+
+    def __init__(
+        self, model: Model, hub: SteppedHub, groups: Sequence[str], since: Position, cursor: Position, format: Format
+    ) -> None:
         self.model = model
         self.hub = hub
-        self.messages: deque[dict[str, Any]] = deque()
+        self.admitted = cursor
+        self.messages: deque[Message] = deque()
         self.cursors: list[Position] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -245,26 +254,35 @@ class Stream:
         """Whether a held write has reached the client nevertheless."""
         self.fails = False
         self.closed = False
-        self.ephemeral: set[Any] = set()
+        self.ephemeral: dict[Any, list[str]] = {}
+        """Those that may still come, each with the groups that it is to name."""
         self.greeted = False
         self.asked: deque[int] = deque()
-        self.order = list(groups)
-        """Its groups as it asked for them; none that it dropped and asked for again."""
+        self.returns: list[Term] = []
+        """The terms that began before the hub's position, for which the stream goes back in the log."""
+        self.written_returns = self.taken_returns = 0
+        """How many of them what is written, and what the client has taken, takes into account."""
         self.connection = Connection(hub, groups, cursor, format, self._write, hub.options.limits)
         self.connection.on_close = self._close
-        self._begin(cursor, [Term(group, cursor) for group in groups])
+        self._begin(since, [Term(group, since) for group in groups])
 
-    async def _write(self, frames: Sequence[bytes | str]) -> None:
+    async def _write(self, frames: Frames) -> None:
+        self._note_returns()
+        returns = self.written_returns
         for frame in frames:
             if self.sees_first:
-                self.messages += parsed(frame)
+                self._have(frame, returns)
             await self.gate.wait()
             if self.fails:
                 raise ConnectionResetError
             if not self.sees_first:
-                self.messages += parsed(frame)
+                self._have(frame, returns)
+
+    def _have(self, frame: bytes | str, returns: int) -> None:
+        self.messages += [Message(fields, returns) for fields in parsed(frame)]
 
     def _close(self) -> None:
+        """Do what an endpoint does when its connection has closed."""
         self.hub.remove(self.connection)
         self.closed = True
 
@@ -272,12 +290,16 @@ class Stream:
     def groups(self) -> list[str]:
         return [term.group for term in self.terms if term.end is None]
 
-    def subscribe(self, group: str) -> None:
-        position = self.hub.subscribe(self.connection, [group])
-        if group not in self.groups:
-            known = any(term.group == group for term in self.terms)
-            self.order = [each for each in self.order if each != group] + ([] if known else [group])
-            self.terms.append(Term(group, position))
+    def subscribe(self, groups: Sequence[str], since: Position | None) -> None:
+        """Add groups, from a position that the hub admits or from now on."""
+        self._note_returns()
+        here = self.hub.position
+        start = here if since is None else min(since, here, key=lambda position: position.number)
+        terms = [Term(group, start) for group in groups if group not in self.groups]
+        self.terms += terms
+        if start != here:
+            self.returns += terms
+        assert self.hub.subscribe(self.connection, groups, since) == start
 
     def unsubscribe(self, group: str) -> None:
         """End a term; what the hub has routed already may still be on its way."""
@@ -287,40 +309,70 @@ class Stream:
                 same = term.start.epoch == self.hub.position.epoch  # else what is on its way is of an ended epoch
                 term.end = self.hub.position.number if same else len(self.model.lives[term.start.epoch])
 
+    def expect_ephemeral(self, data: Any, groups: Sequence[str]) -> None:
+        """Note what is routed now, which may come and may not."""
+        if mine := [group for group in self.groups if group in groups]:
+            self.ephemeral[data] = mine
+
     def ask(self, ref: int) -> None:
         self.asked.append(ref)
         self.connection.say(wire.system_frames("reply", self.connection.format, ref=ref, ok=True))
 
     def take_messages(self) -> None:
         while self.messages:
-            self._take(self.messages.popleft())
+            message = self.messages.popleft()
+            self._go_back(message.returns)
+            self._take(message.fields)
 
     def check_complete(self, upto: int) -> None:
         """Check that nothing is missing up to a number."""
+        waiting = self.returns[self.taken_returns :]
+        due = [term for term in self.terms if term.end is None and term not in waiting]
         for event in self.events[self.checked : upto]:
-            wanted = any(term.end is None and term.holds(event) for term in self.terms)
-            assert not wanted or event.number in self.had, f"missed {event}"
+            missed = [term.group for term in due if term.lacks(event)]
+            assert not missed, f"missed {event} of {missed}"
         self.checked = max(self.checked, upto)
+
+    def check_live(self) -> None:
+        """Check that a stream which has come to rest has had everything."""
+        self._note_returns()
+        self._go_back(self.written_returns)
+        assert self.taken_returns == len(self.returns)
+        self.check_complete(len(self.events))
 
     @property
     def events(self) -> list[WireEvent]:
         return self.model.lives[self.cursor.epoch]
 
+    def _note_returns(self) -> None:
+        if not self.connection._flow._since:
+            self.written_returns = len(self.returns)
+
+    def _go_back(self, returns: int) -> None:
+        """Go back to where terms began, from which on everything comes in order again: for them, not for the others."""
+        for term in self.returns[self.taken_returns : returns]:
+            seen["returned"] += 1
+            if term.start.epoch == self.cursor.epoch:
+                self.cursor = min(self.cursor, term.start)
+                self.checked = min(self.checked, term.start.number)
+        self.taken_returns = max(self.taken_returns, returns)
+
     def _begin(self, cursor: Position, terms: list[Term]) -> None:
         self.cursor = cursor
         self.checked = cursor.number
         self.terms = terms
-        self.had: set[int | None] = set()
         self.cursors.append(cursor)
 
     def _take(self, message: dict[str, Any]) -> None:
-        assert self.greeted or message["type"] in ("livepush.hello", "livepush.reset"), f"{message} came first"
-        self.greeted = True
-        if message["type"] == "livepush.reset":
+        assert self.greeted or message["type"] == "livepush.hello", f"{message} came first"
+        if message["type"] == "livepush.hello":
+            assert (self.greeted, parse(message["id"])) == (False, self.admitted)
+            self.greeted = True
+        elif message["type"] == "livepush.reset":
             self._reset(parse(message["id"]), message["reason"])
         elif message["type"] == "livepush.reply":
             assert message["ref"] == self.asked.popleft()
-        elif message["type"] in ("livepush.hello", "livepush.position"):
+        elif message["type"] == "livepush.position":
             self._move(parse(message["id"]))
         elif message["type"] != "livepush.bye":
             self._take_event(message)
@@ -331,31 +383,23 @@ class Stream:
             return
         position = parse(message["id"])
         assert position.epoch == self.cursor.epoch, f"{message} after {self.cursor}"
-        event = self.events[position.number - 1]
-        assert json.loads(event.data) == message["data"]
         assert position.number > self.cursor.number, f"{message} after {self.cursor}"
-        assert event.number not in self.had, f"repeated {message}"
-        self._check_groups(message, event)
-        self.had.add(event.number)
+        event = self.events[position.number - 1]
+        assert (event.number, json.loads(event.data)) == (position.number, message["data"])
+        waiting = self.returns[self.taken_returns :]
+        terms = [term for term in self.terms if term.lacks(event) and term not in waiting]
+        groups = groups_of(message)
+        served = [term for term in terms if term.group in groups]
+        assert groups == [term.group for term in served], f"unexpected {message}"
+        for term in served:
+            term.had.add(position.number)
         seen["events received"] += 1
+        seen["events of several groups"] += len(groups) > 1
         self._move(position)
 
-    def _check_groups(self, message: dict[str, Any], event: WireEvent) -> None:
-        """Check that a message names all of the stream's groups that the event went to, in its order, and no others."""
-        named = message.get("groups", [message["group"]])
-        assert message["group"] == named[0]
-        assert "groups" not in message or len(named) > 1
-        assert set(named) <= {term.group for term in self.terms if term.holds(event)}, f"unexpected {message}"
-        assert set(named) >= {term.group for term in self.terms if term.end is None and term.holds(event)}, message
-        if set(named) <= set(self.order):
-            assert named == [group for group in self.order if group in named], f"{message}, but {self.order}"
-        if len(named) > 1:
-            seen["several groups"] += 1
-
     def _take_ephemeral(self, message: dict[str, Any]) -> None:
-        assert message["data"] not in self.ephemeral
-        assert set(message.get("groups", [message["group"]])) <= {term.group for term in self.terms}
-        self.ephemeral.add(message["data"])
+        assert groups_of(message) == self.ephemeral.pop(message["data"])
+        seen["ephemeral events received"] += 1
 
     def _move(self, position: Position) -> None:
         assert position.epoch == self.cursor.epoch
@@ -372,9 +416,18 @@ class Stream:
         for term in self.terms:
             same = term.start.epoch == position.epoch
             term.start = max(position, term.start) if same else position
+            term.had.clear()
             if term.end is None or same:
                 terms.append(term)
         self._begin(position, terms)
+
+
+def groups_of(message: dict[str, Any]) -> list[str]:
+    """Return the groups that a message names: more than one in a list, of which the first stands alone too."""
+    groups: list[str] = message.get("groups", [message["group"]])
+    assert groups[0] == message["group"]
+    assert len(groups) > 1 or "groups" not in message
+    return groups
 
 
 def parse(text: str) -> Position:
@@ -396,7 +449,7 @@ class Writer:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.open: list[tuple[transaction.Atomic, list[Copy]]] = []
+        self.open: list[tuple[transaction.Atomic, list[Send]]] = []
 
 
 class Client:
@@ -408,6 +461,7 @@ class Client:
         self.cursors: list[Position] = []
         self.stream: Stream | None = None
         self.entering: asyncio.Task[None] | None = None
+        self.asking: asyncio.Task[None] | None = None
 
     @property
     def away(self) -> bool:
@@ -451,7 +505,7 @@ writers = st.integers(0, SESSIONS - 1)
 counts = st.sampled_from([1, 2, 6])
 some_groups = st.lists(st.sampled_from(GROUPS), min_size=1, max_size=3, unique=True)
 ACTS = [
-    *acts(6, "publish", groups=some_groups, count=counts, hears=st.sampled_from(HEARERS)),
+    *acts(6, "publish", groups=some_groups, count=counts, hears=st.sampled_from(HEARERS), at_once=st.booleans()),
     *acts(4, "send", writer=writers, groups=some_groups, key=st.sampled_from([None, None, "k"]), count=counts),
     *acts(2, "begin", writer=writers),
     *acts(2, "end", writer=writers, commits=st.booleans()),
@@ -473,6 +527,7 @@ ACTS = [
     *acts(5, "come_or_go", client=clients, hub=hubs, back=st.sampled_from([1, 1, 2, 4]), held=st.booleans()),
     *acts(1, "come_anew", client=clients, hub=hubs, groups=some_groups, held=st.booleans()),
     *acts(4, "subscribe", client=clients, group=st.sampled_from(GROUPS)),
+    *acts(5, "subscribe_since", client=clients, groups=some_groups, back=st.sampled_from([1, 3, 6, 12])),
     *acts(2, "unsubscribe", client=clients, group=st.sampled_from(GROUPS)),
     *acts(3, "hold", client=clients, sees_first=st.booleans()),
     *acts(3, "let_go", client=clients, fails=st.sampled_from([False, False, True])),
@@ -592,7 +647,7 @@ class Delivery(RuleBasedStateMachine):
             assert client.stream is not None
             assert client.stream.connection.state is State.LIVE
             assert client.stream.cursor.epoch == self.model.epoch
-            client.stream.check_complete(len(self.model.events))
+            client.stream.check_live()
             assert not client.stream.asked
             seen["streams complete"] += 1
 
@@ -618,7 +673,7 @@ class Delivery(RuleBasedStateMachine):
                 for client in self.clients:
                     self.disconnect(client)
                 for hub in self.hubs:
-                    assert (list(hub.subscribers), len(hub.router.routes)) == ([], 0)
+                    assert (len(list(hub.subscribers)), len(hub.router.routes)) == (0, 0)
                 self.check_log()
         finally:
             for hub in self.hubs:
@@ -628,13 +683,10 @@ class Delivery(RuleBasedStateMachine):
 
     def check_log(self) -> None:
         """Check that the table holds what the model says."""
-        rows = self.reader.do(
-            lambda: list(
-                Event.objects.using(self.using).order_by("position", "id").values_list("position", "group", "data")
-            )
-        )
+        rows = Event.objects.using(self.using).order_by("position", "id").values_list("position", "group", "data")
         retained = self.model.events[self.model.floor :]
-        assert rows == [(event.number, group, event.data) for event in retained for group in event.groups]
+        wanted = [(event.number, group, event.data) for event in retained for group in event.groups]
+        assert self.reader.do(list, rows) == wanted
 
     # Writers
 
@@ -659,30 +711,41 @@ class Delivery(RuleBasedStateMachine):
         for _ in range(count):
             self.sends += 1
             found.session.do(append, self.using, groups, self.sends, key)
-            copies = [Copy(self.sends, group, str(self.sends), key) for group in groups]
+            made = Send(self.sends, tuple(groups), key)
             if found.open:
-                found.open[-1][1].extend(copies)
+                found.open[-1][1].append(made)
             else:
-                self.model.commit(copies)
+                self.model.commit([made])
 
-    def publish(self, groups: list[str], count: int, hears: tuple[int, ...]) -> None:
+    def publish(self, groups: list[str], count: int, hears: tuple[int, ...], at_once: bool) -> None:
         """Send outside of transactions, settle, and let some hubs hear of that, but of nothing that came before."""
         writer = self.free_writer()
         if writer is None:
             return
         before = len(self.announcements)
-        self.send(self.writers.index(writer), groups, None, count)
-        self.settle(self.writers.index(writer))
+        if at_once:
+            for _ in range(count):
+                self.sends += 1
+                self.model.commit([Send(self.sends, tuple(groups), None)])
+                writer.session.do(deliver, self.using, groups, self.sends)
+            self.collect()
+        else:
+            self.send(self.writers.index(writer), groups, None, count)
+            self.settle(self.writers.index(writer))
         for hub in hears:
-            self.inside(lambda hub=self.hubs[hub]: [hub.router.receive(batch) for batch in self.announcements[before:]])
+            self.inside(lambda hub=self.hubs[hub]: self.hear(hub, self.announcements[before:]))
 
     def settle(self, writer: int) -> None:
         found = self.writers[writer]
         if not found.open and self.may_write(found):
-            found.session.do(settle, self.using)
+            found.session.do(publish.settle, self.using)
             self.collect()
 
     # Hubs
+
+    def hear(self, hub: SteppedHub, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            hub.router.receive(batch)
 
     def announce(self, hub: int, picks: list[int], split: bool) -> None:
         """Bring announcements: new ones, old ones, several times, in any order, or in parts of which some are lost."""
@@ -695,16 +758,19 @@ class Delivery(RuleBasedStateMachine):
                 for batch, pick in zip(batches, picks, strict=True)
                 if (parts := split_up(batch))
             ]
-        self.inside(lambda: [self.hubs[hub].router.receive(batch) for batch in batches])
+        self.inside(lambda: self.hear(self.hubs[hub], batches))
 
     def announce_all(self, hub: int) -> None:
         """Bring every announcement that the hub has not routed yet, in order."""
-        self.inside(lambda: [self.hubs[hub].router.receive(batch) for batch in self.announcements])
+        self.inside(lambda: self.hear(self.hubs[hub], self.announcements))
 
     def announce_ephemeral(self, hub: int, groups: list[str]) -> None:
         self.sends += 1
         event = WireEvent(None, tuple(groups), "typing", str(self.sends), "time")
-        self.inside(lambda: self.hubs[hub].router.receive(Batch("", (event,))))
+        for client in self.clients:
+            if client.stream is not None and client.stream.hub is self.hubs[hub]:
+                client.stream.expect_ephemeral(self.sends, groups)
+        self.inside(lambda: self.hear(self.hubs[hub], [Batch("", (event,))]))
 
     def tail(self, hub: int) -> None:
         """Look at the log; the database has still to answer."""
@@ -733,7 +799,7 @@ class Delivery(RuleBasedStateMachine):
             self.answer_one(found)
         actions: dict[str, Callable[[], None]] = {
             "prune": lambda: self.prune_with(writer.session, 0, 1000),
-            "settle": lambda: writer.session.do(settle, self.using),
+            "settle": lambda: writer.session.do(publish.settle, self.using),
             "epoch": lambda: self.begin_epoch_with(writer.session, 2),
         }
         self.interruption = (statements, actions[action])
@@ -762,8 +828,28 @@ class Delivery(RuleBasedStateMachine):
     def subscribe(self, client: int, group: str) -> None:
         stream = self.clients[client].stream
         if stream is not None:
-            self.inside(lambda: stream.subscribe(group))
+            self.inside(lambda: stream.subscribe([group], None))
             self.clients[client].groups = stream.groups
+
+    def subscribe_since(self, client: int, groups: list[str], back: int) -> None:
+        """Ask for groups from a position that the client has had, as a page does that takes over from another."""
+        found = self.clients[client]
+        stream = found.stream
+        if stream is None or (found.asking is not None and not found.asking.done()):
+            return
+        since = found.cursors[-min(back, len(found.cursors))]
+
+        async def subscribe() -> None:
+            try:
+                admitted, _ = await stream.hub.admit(since)
+            except OperationalError:
+                return
+            if found.stream is stream and stream.connection.state is not State.CLOSED:
+                stream.subscribe(groups, admitted)
+                found.groups = stream.groups
+
+        found.asking = self.loop.do(lambda: self.loop.create_task(subscribe()))
+        self.collect()
 
     def unsubscribe(self, client: int, group: str) -> None:
         stream = self.clients[client].stream
@@ -819,7 +905,7 @@ class Delivery(RuleBasedStateMachine):
         return next((writer for writer in self.writers if not writer.open and self.may_write(writer)), None)
 
     def end_block(self, writer: Writer, commits: bool) -> None:
-        block, copies = writer.open.pop()
+        block, sends = writer.open.pop()
 
         def end() -> None:
             transaction.set_rollback(not commits, using=self.using)
@@ -827,9 +913,9 @@ class Delivery(RuleBasedStateMachine):
 
         writer.session.do(end)
         if commits and writer.open:
-            writer.open[-1][1].extend(copies)
+            writer.open[-1][1].extend(sends)
         elif commits:
-            self.model.commit(copies)
+            self.model.commit(sends)
 
     def settle_all(self, session: Session) -> None:
         """Settle everything, repeats too: when their keys are free again, they are no repeats any more."""
@@ -843,13 +929,8 @@ class Delivery(RuleBasedStateMachine):
         if len(self.model.events) - self.model.floor <= keep:
             return
         before = datetime.now(UTC) if not keep else time_of(self.model.events[-keep])
-        old = self.model.prunable(before)
-        count = session.do(log.prune, self.using, before, most)
-        floor = session.do(log.state, self.using).floor
-        gone = self.model.events[self.model.floor : floor]
-        rows = sum(len(event.groups) for event in self.model.events[self.model.floor : self.model.floor + old])
-        assert len(gone) <= old
-        assert count == sum(len(event.groups) for event in gone) >= min(rows, most)
+        floor, rows = self.model.pruned(before, most)
+        assert session.do(log.prune, self.using, before, most) == rows
         self.model.floor = floor
 
     def begin_epoch_with(self, session: Session, back: int) -> None:
@@ -888,8 +969,7 @@ class Delivery(RuleBasedStateMachine):
                 seen["behind"] += 1
 
     def new_hub(self) -> SteppedHub:
-        make = partial(SteppedHub, self.using, self.listen, self.options)
-        hub: SteppedHub = self.loop.do(make)
+        hub: SteppedHub = self.loop.do(partial(SteppedHub, self.using, self.listen, self.options))
         self.loop.do(lambda: hub.ready)
         self.answer_all(hub)
         hub.ready.result()
@@ -958,9 +1038,7 @@ class Delivery(RuleBasedStateMachine):
         except OperationalError:
             return
         assert lost is not None or since in (None, cursor)
-        start = cursor if since is None or lost is None else since
-        stream = Stream(self.model, hub, client.groups, start, client.format)
-        stream.connection._flow.epoch, stream.connection._flow.cursor = cursor
+        stream = Stream(self.model, hub, client.groups, cursor if since is None else since, cursor, client.format)
         if held:
             stream.gate.clear()
         client.stream = stream
@@ -974,17 +1052,30 @@ class Delivery(RuleBasedStateMachine):
             client.stream = None
 
 
-def greeting(cursor: Position, lost: str | None, client: Client) -> tuple[bytes | str, ...]:
-    if lost is not None:
-        return wire.system_frames("reset", client.format, position=cursor, reason=lost)
-    return wire.hello(cursor, client.format, heartbeat=15.0, retry=1000, groups=tuple(client.groups), refused=())
+def greeting(cursor: Position, lost: str | None, client: Client) -> Frames:
+    hello = wire.hello(cursor, client.format, heartbeat=15.0, retry=1000, groups=tuple(client.groups), refused=())
+    if lost is None:
+        return hello
+    return (*hello, *wire.system_frames("reset", client.format, position=cursor, reason=lost))
 
 
 def append(using: str, groups: Sequence[str], number: int, key: str | None) -> None:
-    """Append an event, an hour after the one before: not as fast as the clocks of host and database differ."""
+    with made_at(number):
+        log.append(groups, "t", str(number), key, using)
+
+
+@contextmanager
+def made_at(number: int) -> Iterator[None]:
+    """Date a send an hour after the one before: not as fast as the clocks of host and database differ."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timezone, "now", lambda: BEGINNING + timedelta(hours=number))
-        log.append(groups, "t", str(number), key, using)
+        yield
+
+
+def deliver(using: str, groups: Sequence[str], number: int) -> None:
+    """Send as most sends go: outside of transactions, and settled at once where that can be."""
+    with made_at(number):
+        publish.deliver(using, log.append_settled(groups, "t", str(number), None, using))
 
 
 def read_small(
@@ -993,14 +1084,9 @@ def read_small(
     return read(using, groups, after, upto, min(limit, PAGE), *more)
 
 
-def settle(using: str) -> None:
-    for batch in log.settle(using):
-        pipeline.announce(batch)
-
-
 def settle_all(using: str) -> None:
     while log.state(using).waiting:
-        settle(using)
+        publish.settle(using)
 
 
 def split_up(batch: Batch) -> list[Batch]:
@@ -1057,10 +1143,12 @@ def test_random_interleavings_deliver_what_the_model_says(log_database: str, ses
         "closed drain",
         "closed failed",
         "closed slow",
+        "ephemeral events received",
+        "events of several groups",
         "events received",
         "interrupted",
         "reset epoch",
         "reset pruned",
-        "several groups",
+        "returned",
         "streams complete",
     }

@@ -118,7 +118,7 @@ def test_an_async_rule_behind_a_sync_decorator_denies_rather_than_grants(caplog)
         return False
 
     assert granted(None, "hidden") == set()
-    assert "a sync function answered with an awaitable" in caplog.text
+    assert "a sync function returned an awaitable" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["sync", "async"])

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Route, expect
 
 from tests.browser.chromium import complaints
 from tests.browser.site import Site, is_open
 from tests.docs_blocks import ROOT
+from tests.patience import wait_until
 
 ENV = {"LIVEPUSH_TEST_LOCALE": "1"}
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -461,6 +462,68 @@ def test_where_the_list_is_looked_at_no_toast_covers_it(reader: Reader) -> None:
     titles(page, "Look")
     expect(page.locator("livepush-bell [role=status]")).to_have_text("Look")
     expect(toasts(page)).to_have_count(0)
+
+
+LIST = "document.querySelector('livepush-bell').shadowRoot.querySelector('livepush-list')"
+WATCH_FOR_NEWS_LOST = f"""() => {{
+    window.lost = false;
+    new MutationObserver(() => {{ lost ||= !{LIST}.textContent.includes("New"); }})
+        .observe({LIST}, {{ childList: true, subtree: true }});
+}}"""
+
+
+def test_an_answer_that_comes_late_does_not_replace_a_newer_list(reader: Reader) -> None:
+    page = reader.open()
+    open_panel(page)
+    late: list[tuple[Route, APIResponse]] = []
+
+    def hold_the_first(route: Route) -> None:
+        if late:
+            route.fallback()
+        else:
+            late.append((route, route.fetch()))
+
+    page.route("**/livepush/inbox/?*limit=*", hold_the_first)
+    page.evaluate(f"{LIST}.refresh(0)")
+    wait_until(lambda: late or page.wait_for_timeout(20))
+    reader.notify("New")
+    titles(page, "New")
+    ((route, answer),) = late
+    assert "New" not in answer.text()
+    page.evaluate(WATCH_FOR_NEWS_LOST)
+    with page.expect_event("requestfinished", lambda request: request.url == answer.url):
+        route.fulfill(response=answer)
+    page.evaluate("fetch(location.href)")  # what came before it has been handed to the page
+    page.evaluate("new Promise((done) => setTimeout(() => requestAnimationFrame(done), 0))")
+    assert not page.evaluate("lost")
+    titles(page, "New")
+
+
+def test_a_list_that_was_fetched_before_the_news_were_filed_shows_them_once_they_are(reader: Reader) -> None:
+    reader.notify("Old")
+    page = reader.open()
+    open_panel(page)
+    titles(page, "Old")
+    with (
+        page.expect_response("**/livepush/inbox/?*limit=*"),
+        reader.site.database.held("SELECT * FROM livepush_inboxhead FOR UPDATE"),
+    ):
+        reader.notify("New")
+        has_badge(page, "1")
+    titles(page, "New", "Old")
+
+
+def test_a_button_that_is_down_while_news_come_is_pressed(reader: Reader) -> None:
+    reader.notify("Old")
+    page = reader.open()
+    open_panel(page)
+    page.locator("livepush-bell [data-f=archive]").hover()
+    page.mouse.down()
+    with page.expect_response("**/livepush/inbox/?*limit=*"):
+        reader.notify("New")
+    page.evaluate("new Promise((done) => setTimeout(() => requestAnimationFrame(done), 0))")
+    page.mouse.up()
+    titles(page, "New")
 
 
 # Keyboard, scripts that are off, other ways into the page

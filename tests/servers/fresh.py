@@ -55,6 +55,16 @@ class Database:
         """Run a statement past Django, on a connection of its own, and return its rows."""
         return _query(self.kind, self.name, sql)
 
+    @contextlib.contextmanager
+    def held(self, *statements: str) -> Iterator[None]:
+        """Keep a transaction open, on PostgreSQL, that did something; roll it back in the end."""
+        options = _options(self.kind)
+        with psycopg.connect(host=options["HOST"], user=options["USER"], dbname=self.name) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            yield
+            connection.rollback()
+
     def unsettled(self) -> int:
         """Return how many committed events have no position."""
         return int(self.query("SELECT count(*) FROM livepush_event WHERE position IS NULL")[0][0])

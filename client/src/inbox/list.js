@@ -1,22 +1,34 @@
 import { Part } from "./elements.js";
 import { request } from "./request.js";
-import { count, take } from "./store.js";
+import { count, isAhead, take } from "./store.js";
 import { showTimes } from "./times.js";
 
 /** How many entries a page has, and the most that are fetched at once. */
 const PAGE = 20;
 const MOST = 100;
+/** When a list is fetched again that lacks what has come, in milliseconds. */
+const LATER = 500;
 
 /** The list: its forms and links work by themselves, and without leaving the page where there are scripts. */
 export class List extends Part {
+  /** How many loads have begun, and the latest whose answer is shown: answers may come in another order. */
+  begun = 0;
+  shown = 0;
+
   begin() {
     /** What is listed. */
     this.url = (this.form ?? this).dataset.url;
+    this.root.addEventListener("pointerdown", this);
     if (this.form) this.ready();
   }
 
   get form() {
     return this.find("form");
+  }
+
+  /** How many entries to fetch, so that those that are here stay. */
+  get limit() {
+    return Math.min(MOST, Math.max(PAGE, this.root.querySelectorAll("li").length));
   }
 
   isVisible() {
@@ -39,6 +51,14 @@ export class List extends Part {
       event.preventDefault();
       this.load(link.href);
     }
+  }
+
+  /** While a pointer is down nothing is replaced: a button that goes between press and release is never clicked. */
+  on_pointerdown() {
+    this.released = new Promise((done) => {
+      for (const type of ["pointerup", "pointercancel"])
+        addEventListener(type, () => setTimeout(done), { once: true, capture: true }); // the click comes first
+    });
   }
 
   /** @param {any} event */
@@ -79,18 +99,24 @@ export class List extends Part {
    *
    * @param {any} url
    * @param {string} [extra]  what is asked for besides
+   * @returns {Promise<void>}
    */
   async load(url, extra = "") {
+    const turn = ++this.begun;
     this.url = url;
     this.extra = extra;
-    const limit = Math.min(MOST, Math.max(PAGE, this.root.querySelectorAll("li").length));
+    const { limit } = this;
     const page = await this.ask(`${url + extra}&limit=${limit}`, null, "document");
-    if (!page || this.url + this.extra !== url + extra) return; // something else is wanted by now
+    await this.released;
+    if (!page || turn < this.shown || this.url + this.extra !== url + extra) return; // what is wanted by now is newer
+    if (limit < this.limit) return this.load(url, extra); // older ones were added meanwhile, and are to stay
+    this.shown = turn;
     const active = this.root.getRootNode().activeElement;
     const place = active?.dataset.f;
     const key = active?.closest("li")?.dataset.key;
     this.find("form,.empty").replaceWith(page.forms[0]);
     this.ready();
+    if (isAhead(this.form.dataset.position)) this.refresh(LATER); // it has not been filed yet
     if (place) (this.find(`${key ? `[data-key="${key}"] ` : ""}[data-f="${place}"]`) ?? this.find("nav a")).focus();
   }
 

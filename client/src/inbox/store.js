@@ -60,3 +60,10 @@ export const add = ({ id, group, data }) => {
   tell();
   return !(compare(id, start) <= 0);
 };
+
+/**
+ * Return whether a notification has come that is not in the inbox at a position.
+ *
+ * @param {string} position
+ */
+export const isAhead = (position) => [...came.values()].some((id) => compare(id, position) > 0);

@@ -37,7 +37,7 @@ ARROWS: dict[str, set[str]] = {
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it
     "inbox": {
-        "publish", "log", "access", "consumers", "models", "fields", "signals", "wire", "conf", "exceptions",
+        "publish", "log", "access", "consumers", "models", "fields", "signals", "notes", "wire", "conf", "exceptions",
     },
     "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},
     # What Django and Channels look for

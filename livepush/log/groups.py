@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from django.db import Error
 
+from livepush.log.deleting import delete_by_id
 from livepush.log.dialects import dialect
 from livepush.models import ChannelGroup, Event
 from livepush.wire import Batch
@@ -69,6 +70,6 @@ def delete_unused(using: str, names: Iterable[str]) -> None:
             if connection.features.has_select_for_update_skip_locked:
                 unused = unused.select_for_update(skip_locked=True)
             found = dict(unused.values_list("pk", "name"))
-            rows.filter(pk__in=found)._raw_delete(using)
+            delete_by_id(using, ChannelGroup, found)
         if using in _known:
             _known[using].names.difference_update(found.values())

@@ -10,6 +10,7 @@ from django.db import Error, connections
 from django.utils import timezone
 
 from livepush.log import groups
+from livepush.log.deleting import delete_settled
 from livepush.log.dialects import dialect
 from livepush.log.epochs import make_head
 from livepush.models import Event, LogFloor
@@ -49,7 +50,7 @@ def prune(using: str, before: datetime, batch: int = 1000) -> int:
         LogFloor.objects.using(using).filter(pk=1).update(position=last)
         rows = Event.objects.using(using).filter(position__gt=floor, position__lte=last)
         names = set(rows.values_list("group", flat=True).distinct())
-        count = rows._raw_delete(using)  # no signals, no cascade: one statement
+        count = delete_settled(using, floor, last)
     try:
         groups.delete_unused(using, names)
     except Error as error:

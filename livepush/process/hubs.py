@@ -21,6 +21,7 @@ from django.utils import timezone
 from livepush import hints, log, publish
 from livepush.conf import get_settings
 from livepush.hub import Hub, Options
+from livepush.notes import note_once
 from livepush.process.drain import drain_on_signals
 from livepush.process.threads import Threads
 from livepush.wire import LogPage, LogState, Position
@@ -109,12 +110,25 @@ def cut_connections(thread: int) -> None:
     If the driver does not expose its socket, the wait lasts until the system gives up.
     """
     for (owner, _), connection in list(_opened.items()):
-        if owner == thread:
-            with suppress(Exception):
-                driver: Any = connection.connection
-                number = driver.fileno() if hasattr(driver, "fileno") else driver._sock.fileno()
-                with socket.socket(fileno=os.dup(number)) as end:
-                    end.shutdown(socket.SHUT_RDWR)
+        if owner == thread and connection.vendor != "sqlite":
+            with suppress(Exception):  # the driver has closed it meanwhile
+                fileno = _fileno_of(connection.connection)
+                if fileno is not None:
+                    with socket.socket(fileno=os.dup(fileno())) as end:
+                        end.shutdown(socket.SHUT_RDWR)
+
+
+def _fileno_of(driver: Any) -> Callable[[], int] | None:
+    """Return what tells the descriptor of a driver's connection; PyMySQL's has no such method, but its socket has."""
+    fileno: Callable[[], int] | None = getattr(driver, "fileno", None) or getattr(
+        getattr(driver, "_sock", None), "fileno", None
+    )
+    if fileno is None and not hasattr(driver, "_sock"):  # PyMySQL's is None where it is closed
+        note_once(
+            "livepush can't cut a connection of %s: a thread whose database vanishes waits until the system gives up.",
+            type(driver).__module__,
+        )
+    return fileno
 
 
 def _give_back() -> None:

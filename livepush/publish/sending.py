@@ -116,7 +116,7 @@ def on_good_connections(work: Callable[..., None], *args: Any, **kwargs: Any) ->
     A consumer has no requests, so its thread would keep a dead connection for ever.
     """
     for connection in connections.all(initialized_only=True):
-        if connection.errors_occurred and not connection.in_atomic_block:
+        if getattr(connection, "errors_occurred", True) and not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()
     work(*args, **kwargs)
 

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from livepush.log import planning
+from livepush.log.deleting import delete_by_id
 from livepush.log.planning import Appended, Plan, Row, Settled
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 
@@ -140,8 +141,7 @@ class Dialect:
 
     def delete_repeats(self, found: Plan) -> None:
         """Delete the rows that repeat a key in their group."""
-        if found.repeats:
-            Event.objects.using(self.using).filter(pk__in=found.repeats)._raw_delete(self.using)
+        delete_by_id(self.using, Event, found.repeats)
 
     def give_positions(self, positions: Sequence[tuple[int, int]]) -> None:
         """Write the positions of rows, given as pairs of id and position."""

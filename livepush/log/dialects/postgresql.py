@@ -93,7 +93,7 @@ class PostgreSQL(Dialect):
         return (
             not connection.in_atomic_block
             and connection.Database.__name__ == "psycopg"
-            and not connection.features.uses_server_side_binding
+            and not getattr(connection.features, "uses_server_side_binding", True)
             and connection.get_autocommit()
         )
 

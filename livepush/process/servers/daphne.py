@@ -72,14 +72,14 @@ def reactor() -> Any:
 
 def unsent() -> int:
     """Return the number of connections for which Twisted has unsent bytes."""
-    twisted = reactor()
-    return 0 if twisted is None else len(twisted.getWriters())
+    writers = getattr(reactor(), "getWriters", None)
+    return 0 if writers is None else len(writers())
 
 
 async def _by_address(scope: Scope) -> Any:
     """Find a request's transport by its addresses. Needed if a middleware wraps daphne's ``send``, and for HTTP/2."""
-    twisted, ends = reactor(), lookup.ends_of_scope(scope)
-    for count, each in enumerate(reversed(twisted.getReaders()), 1):  # the newest are last
+    readers, ends = getattr(reactor(), "getReaders", list), lookup.ends_of_scope(scope)
+    for count, each in enumerate(reversed(readers()), 1):  # the newest are last
         if count % PAUSE_EVERY == 0:
             await asyncio.sleep(0)
         if all(hasattr(each, name) for name in (*NEEDED, "protocol")):  # a listening port's getPeer raises

@@ -1,7 +1,7 @@
 """Finds a request's socket by its two addresses among all of the process's descriptors.
 
 This is the last resort. granian hides its sockets, and if a middleware wraps the server's ``send``, livepush can't see
-the transport. The search is slow in a process with many connections, so it runs in a thread.
+the transport. The search is slow in a process with many connections, so it runs in a thread and remembers what it saw.
 
 No socket is found, and nothing is done, if the client's address is not that of the socket's peer (the server believes a
 proxy's headers), or if there is no address (Unix sockets, QUIC).
@@ -23,8 +23,8 @@ Ends = tuple[Address, Address]
 
 FOLDER = next((each for each in ("/proc/self/fd", "/dev/fd") if Path(each).is_dir()), None)
 """The folder that lists a process's descriptors. Windows has none."""
-MAX_AGE = 0.1
-"""How long (seconds) a list of this process's sockets is used. Often many connections are looked up at once."""
+MIN_AGE = 0.1
+"""How old (seconds) the list of this process's sockets must be before it is made anew for a connection not in it."""
 PAUSE_EVERY = 50
 """After this many descriptors the search lets other threads run, so that it does not delay the event loop."""
 
@@ -35,7 +35,15 @@ _known: tuple[float, dict[Ends, list[int]]] = (0.0, {})
 def find(scope: Mapping[str, Any]) -> socket.socket | None:
     """Return a duplicate of a request's socket, which the caller must close. Call this in a thread: it is slow."""
     ends = ends_of_scope(scope)
-    for descriptor in () if ends is None else _descriptors().get(ends, ()):
+    if ends is None:
+        return None
+    with _lock:
+        found = _duplicate(ends)
+        return _duplicate(ends) if found is None and _search_again() else found
+
+
+def _duplicate(ends: Ends) -> socket.socket | None:
+    for descriptor in _known[1].get(ends, ()):
         try:
             found = socket.socket(fileno=os.dup(descriptor))
         except OSError:  # it was closed meanwhile
@@ -44,6 +52,16 @@ def find(scope: Mapping[str, Any]) -> socket.socket | None:
             return found
         found.close()
     return None
+
+
+def _search_again() -> bool:
+    """List the descriptors of this process's TCP connections, unless that was done a moment ago."""
+    global _known
+    if time.monotonic() - _known[0] <= MIN_AGE:
+        return False
+    found = _scan()
+    _known = (time.monotonic(), found)
+    return True
 
 
 def ends_of_scope(scope: Mapping[str, Any]) -> Ends | None:
@@ -62,16 +80,6 @@ def ends_of(own: Any, peer: Any) -> Ends | None:
 def _address(address: Any) -> Address:
     """Return an address in one form: some servers write ports as text, or IPv4 addresses as IPv6."""
     return str(address[0]).partition("%")[0].removeprefix("::ffff:"), int(address[1])
-
-
-def _descriptors() -> dict[Ends, list[int]]:
-    """Return the descriptors of this process's TCP connections, at most ``MAX_AGE`` old."""
-    global _known
-    with _lock:
-        if time.monotonic() - _known[0] > MAX_AGE:
-            found = _scan()
-            _known = (time.monotonic(), found)
-        return _known[1]
 
 
 def _scan() -> dict[Ends, list[int]]:

@@ -1,0 +1,103 @@
+"""Where a dependency has changed beneath livepush, it falls back and notes that once.
+
+The servers' fall-backs are in ``test_sockets.py``, the layer's in ``test_hints.py``.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from django.db import transaction
+
+from livepush import notes
+from livepush.inbox import filing
+from livepush.process import hubs
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def noted(monkeypatch, caplog):
+    """What is noted in the test, as a list that grows."""
+    monkeypatch.setattr(notes, "_noted", set())
+    caplog.set_level("INFO", "livepush")
+    return lambda: [record.message for record in caplog.records if "once" in record.funcName]
+
+
+def test_a_note_is_made_once_whatever_its_arguments(noted):
+    for number in range(3):
+        notes.note_once("does without %s", number)
+    notes.note_once("another")
+    assert noted() == ["does without 0", "another"]
+
+
+def test_a_transaction_counts_as_a_real_one_where_django_does_not_tell(db, monkeypatch, noted):
+    assert not filing._in_real_transaction("default")
+    with transaction.atomic():
+        assert filing._in_real_transaction("default")
+        found = SimpleNamespace(in_atomic_block=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(filing, "connections", {"default": found})
+            assert filing._in_real_transaction("default")
+            assert filing._in_real_transaction("default")
+    assert noted() == ["This Django does not tell a TestCase's transactions from others: they file no notifications."]
+
+
+class Driver:
+    """A driver's connection, without what tells its socket."""
+
+
+@pytest.mark.parametrize("shown_by", ["fileno", "_sock"])
+def test_a_connection_is_cut_by_its_descriptor(shown_by, monkeypatch, noted):
+    ours, theirs = socket.socketpair()
+    driver = Driver()
+    setattr(driver, shown_by, ours.fileno if shown_by == "fileno" else ours)
+    cut(driver, monkeypatch)
+    assert theirs.recv(1) == b""
+    assert noted() == []
+    ours.close()
+    theirs.close()
+
+
+def test_a_driver_that_does_not_show_its_socket_is_left_alone(monkeypatch, noted):
+    cut(Driver(), monkeypatch)
+    cut(Driver(), monkeypatch)
+    (sentence,) = noted()
+    assert "can't cut a connection of tests.test_private_apis" in sentence
+
+
+def test_a_driver_that_is_closed_is_no_unknown_one(monkeypatch, noted):
+    driver = Driver()
+    driver._sock = None
+    cut(driver, monkeypatch)
+    assert noted() == []
+
+
+def cut(driver, monkeypatch):
+    """Cut the connections of a thread that has this one."""
+    connection = SimpleNamespace(connection=driver, vendor="other")
+    monkeypatch.setattr(hubs, "_opened", {(threading.get_ident(), "default"): connection})
+    hubs.cut_connections(threading.get_ident())
+
+
+def test_each_private_api_is_in_the_manual():
+    """What can be recognised by its name: the rest of the table is for readers."""
+    names = (
+        "run_on_commit", "atomic_blocks", "_from_testcase", "errors_occurred", "transaction_status",
+        "uses_server_side_binding", "TCP_INFO", "close_pools", "producerPaused", "wrappedProtocol", "getWriters",
+        "getReaders", "cr_frame", "_sock", "__self__", "sys.modules", "connection.connection",
+    )  # fmt: skip
+    table = (ROOT / "docs" / "concepts.md").read_text().partition("## Private APIs")[2].partition("\n## ")[0]
+    used = {
+        name
+        for file in (ROOT / "livepush").rglob("*.py")
+        for name in names
+        if re.search(rf"(?<![A-Za-z_]){re.escape(name)}\b", file.read_text())
+    }
+    assert used == set(names), "the list above names what is not used any more"
+    assert [name for name in names if name not in table] == []

@@ -27,7 +27,7 @@ $(DEMO)/.installed: pyproject.toml
 
 # The tests: real databases, a real Valkey, real servers and a real Chromium.
 
-WORKERS ?= 4
+WORKERS ?= 6
 CHOSEN ?= -m "not long"
 PYTEST = $(RUN) -m pytest -q --dist worksteal
 
@@ -59,12 +59,12 @@ js: node_modules/.installed ## check, test and rebuild the client
 	@npm run --silent verify
 
 .PHONY: python
-python: $(VENV)/.installed node_modules/.installed system ## run the Python and browser tests; WORKERS=4, CHOSEN= for the long ones too
+python: $(VENV)/.installed node_modules/.installed system ## run the Python and browser tests; WORKERS=6, CHOSEN= for the long ones too
 	+@$(PYTEST) -n $(WORKERS) $(CHOSEN) --durations=25 tests
 
 .PHONY: matrix
 matrix: $(VENV)/.installed system ## run what hangs on them on the other Pythons and Djangos
-	@$(RUN) scripts/matrix.py
+	@$(RUN) scripts/matrix.py $(if $(CHOSEN),,--whole)
 
 .PHONY: bench
 bench: $(VENV)/.installed ## measure beside the peers, for hours; PARTS=fanout SYSTEMS=goals CLIENTS=100,1000,4000 TURNS=7
@@ -86,6 +86,14 @@ bench-inbox: $(VENV)/.installed ## measure the inbox of 100,000 among a million 
 .PHONY: reliability
 reliability: $(VENV)/.installed system ## inject every fault at full size, for hours; ONLY=storm runs one scenario
 	@$(RUN) scripts/reliability.py $(if $(ONLY),-k $(ONLY))
+
+.PHONY: lower-bounds
+lower-bounds: $(VENV)/.installed system ## run the tests with the lowest versions that the package allows
+	@$(RUN) scripts/lower_bounds.py
+
+.PHONY: compare
+compare: $(VENV)/.installed system ## measure beside another checkout, in pairs; BEFORE=folder TURNS=7
+	@$(RUN) scripts/compare.py --before $(BEFORE) --turns $(or $(TURNS),7)
 
 .PHONY: soak
 soak: $(VENV)/.installed system ## random faults for SECONDS=600 on CLIENTS=1000, from SEED=2026

@@ -1,7 +1,8 @@
 """Run what hangs on Python and Django on each other one that livepush supports.
 
-The Python that ``make`` uses runs the whole suite on three databases. These run, on PostgreSQL and SQLite, what touches
-the event loop, the ORM, and what Django's admin, templates and views do for us.
+The Python that ``make`` uses runs the whole suite on three databases. These run what touches the event loop, the ORM,
+and what Django's admin, templates and views do for us: one Python on PostgreSQL and one on SQLite. With ``--whole``,
+each runs on both, and runs the long tests too.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-MATRIX = (("3.11", "django>=5.2,<5.3"), ("3.12", "django>=6.1,<6.2"), ("3.13", "django>=6.1,<6.2"))
-DATABASES = "postgresql,sqlite"
+MATRIX = (
+    ("3.11", "django>=5.2,<5.3", "postgresql"),
+    ("3.12", "django>=6.1,<6.2", "sqlite"),
+    ("3.13", "django>=6.1,<6.2", "postgresql"),
+)
+WHOLE = "postgresql,sqlite"
 TESTS = (
     "tests/integration/test_servers.py",  # every server, on this event loop
     "tests/integration/test_shortcut.py",  # the way round uvicorn's protocols
@@ -69,8 +74,8 @@ def install(python: Path, version: str, django: str) -> Path:
 
 def main() -> int:
     """Run the matrix; return the exit code."""
-    failed = False
-    for version, django in MATRIX:
+    failed, whole = False, "--whole" in sys.argv
+    for version, django, database in MATRIX:
         if version == "{}.{}".format(*sys.version_info):
             continue
         python = find(version)
@@ -80,9 +85,11 @@ def main() -> int:
             continue
         ours = install(python, version, django)
         wanted = re.sub("[<>=,].*", "", django), django.partition("=")[2].partition(",")[0]
-        print(f"Python {version} with {' '.join(wanted)}", flush=True)
+        databases = WHOLE if whole else database
+        print(f"Python {version} with {' '.join(wanted)} on {databases}", flush=True)
         command = [ours, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", *TESTS]
-        environment = {**os.environ, "LIVEPUSH_TEST_ON": DATABASES}
+        command += [] if whole else ["-m", "not long"]
+        environment = {**os.environ, "LIVEPUSH_TEST_ON": databases}
         failed |= subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0
     return int(failed)
 

@@ -355,10 +355,13 @@ def test_a_change_that_fails_is_told_and_loses_nothing(reader: Reader) -> None:
     page.route("**/livepush/inbox/archive/", fail)
     press(page, "archive", 0)
     expect(page.locator("livepush-bell .error")).to_be_visible()
-    titles(page, "There")
+    reader.notify("Since")
+    titles(page, "Since", "There")
+    expect(page.locator("livepush-bell .error")).to_be_visible()
     page.unroute("**/livepush/inbox/archive/")
-    press(page, "archive", 0)
-    titles(page)
+    press(page, "archive", 1)
+    titles(page, "Since")
+    expect(page.locator("livepush-bell .error")).to_be_hidden()
     reader.said[-1][:] = [line for line in reader.said[-1] if "ERR_FAILED" not in line]
 
 

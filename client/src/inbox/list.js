@@ -14,6 +14,8 @@ export class List extends Part {
   /** How many loads have begun, and the latest whose answer is shown: answers may come in another order. */
   begun = 0;
   shown = 0;
+  /** Whether the last change failed, and nobody has gone on since. */
+  failed = false;
 
   begin() {
     /** What is listed. */
@@ -49,6 +51,7 @@ export class List extends Part {
     else if (link.rel) this.more(event);
     else if (link.closest("nav,.error")) {
       event.preventDefault();
+      this.failed = false;
       this.load(link.href);
     }
   }
@@ -72,7 +75,7 @@ export class List extends Part {
   }
 
   /**
-   * Ask the server; say so where it does not answer.
+   * Ask the server; say so where it does not answer. A list that is fetched well does not hide that a change failed.
    *
    * @param {string} url
    * @param {FormData | null} [body]
@@ -80,7 +83,8 @@ export class List extends Part {
    */
   async ask(url, body, type) {
     const answer = await request(url, body, type);
-    this.find(".error").hidden = answer;
+    if (body) this.failed = !answer;
+    this.find(".error").hidden = answer && !this.failed;
     return answer;
   }
 

@@ -109,3 +109,13 @@ def test_a_farewell_is_written_and_then_it_ends():
     assert flow.next() is Next.WRITE
     assert flow.take() == ("bye",)
     assert flow.next() is Next.END
+
+
+def test_a_write_that_takes_too_long_is_stuck_and_one_that_has_ended_is_not():
+    flow = Flow(["a"], Position("e", 10), 100, write_timeout=5)
+    assert not flow.is_stuck(1000)
+    flow.busy_since = 100
+    assert not flow.is_stuck(105)
+    assert flow.is_stuck(105.1)
+    flow.busy_since = None
+    assert not flow.is_stuck(1000)

@@ -250,6 +250,7 @@ async def test_a_hub_whose_connections_are_cut_hears_again_under_its_one_name(re
     monkeypatch.setattr(listener, "BEAT", 0.2)
     async with configured("core", redis.url):
         connection = layer.configured().connection(0)
+        await connection.flushall()  # a test whose layer was dead could not leave
         async with Hub().listening() as hub:
             for number in range(1, 4):
                 await connection.client_kill_filter(_type="normal", skipme=True)

@@ -21,6 +21,7 @@ from livepush.process.threads import Threads
 from livepush.wire import Batch, Format, Position, batch_messages, encode, parse_batch, system_frames
 from livepush.wire import Event as WireEvent
 from tests.conftest import append
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,7 +73,7 @@ class Reader:
         return [int(message["id"].partition("-")[2]) for message in self.messages if "group" in message]
 
     async def until(self, condition):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()
@@ -349,7 +350,7 @@ async def test_who_asks_just_as_the_window_has_been_filled_does_not_hold_up_the_
     filling.add_done_callback(lambda _: asyncio.ensure_future(hub.page(["a"], 20)))
     await filling
     await asyncio.sleep(0)
-    page = await asyncio.wait_for(asked[0], 10)
+    page = await asyncio.wait_for(asked[0], PATIENCE)
     assert [event.number for event in page.events] == list(range(11, 151))
 
 
@@ -465,7 +466,7 @@ async def test_a_database_that_hangs_holds_up_one_thread_and_not_the_hub(make_hu
         return plain()
 
     monkeypatch.setattr(hub._log, "_sweep", hang)
-    await asyncio.wait_for(hung.wait(), 10)
+    await asyncio.wait_for(hung.wait(), PATIENCE)
     await settled("a")
     await reader.until_numbers(1)
     gone.set()
@@ -506,7 +507,7 @@ async def test_a_reader_that_makes_no_progress_is_closed(make_hub):
     reader = Reader(hub, ["a"])
     reader.open.clear()
     await settled("a")
-    await asyncio.wait_for(reader.closed.wait(), 10)
+    await asyncio.wait_for(reader.closed.wait(), PATIENCE)
     assert reader.connection.reason is Reason.SLOW
     assert not hub.subscribers
     assert not len(hub.router.routes)
@@ -633,7 +634,7 @@ async def test_a_drain_tells_everyone_to_come_back_and_closes(make_hub):
     readers = [Reader(hub, ["a"]) for _ in range(20)]
     hub.drain()
     for reader in readers:
-        await asyncio.wait_for(reader.closed.wait(), 10)
+        await asyncio.wait_for(reader.closed.wait(), PATIENCE)
         assert reader.connection.reason is Reason.DRAIN
     retries = [reader.messages[-1]["retry"] for reader in readers]
     assert {message["type"] for reader in readers for message in reader.messages} == {"livepush.bye"}
@@ -649,7 +650,7 @@ async def test_a_drain_lets_what_is_being_written_end(make_hub):
     await hub.tail.refresh()
     hub.drain()
     reader.open.set()
-    await asyncio.wait_for(reader.closed.wait(), 10)
+    await asyncio.wait_for(reader.closed.wait(), PATIENCE)
     assert [message["type"] for message in reader.messages] == ["t", "livepush.bye"]
 
 
@@ -665,7 +666,7 @@ async def test_a_hub_prunes_by_itself(make_hub):
     await settled("a", count=3)
     await in_database(lambda: Event.objects.update(created=timezone.now() - timedelta(days=8)))
     hub = await make_hub(prune_interval=0.02)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await in_database(log.state, "default")).floor != 3:
             await hub.tail.refresh()
     assert await in_database(Event.objects.count) == 0
@@ -694,7 +695,7 @@ async def test_a_log_that_can_not_be_read_is_tried_again(make_hub, monkeypatch, 
     with monkeypatch.context() as patch:
         patch.setattr(hub._log, "_sweep", fail)
         await settled("a")
-        await asyncio.wait_for(failed.wait(), 10)
+        await asyncio.wait_for(failed.wait(), PATIENCE)
     await reader.until_numbers(1)
 
 
@@ -717,7 +718,7 @@ async def test_a_write_that_fails_closes_the_reader(make_hub):
 
     reader.connection._write = fail
     await settled("a")
-    await asyncio.wait_for(reader.closed.wait(), 10)
+    await asyncio.wait_for(reader.closed.wait(), PATIENCE)
     assert reader.connection.reason is Reason.FAILED
 
 
@@ -815,7 +816,7 @@ async def test_a_client_that_never_reads_can_not_fill_memory_with_replies(make_h
     reply = system_frames("reply", Format.TEXT, ref="x" * 100, ok=True)
     for _ in range(1000):
         reader.connection.say(reply)
-    await asyncio.wait_for(reader.closed.wait(), 10)
+    await asyncio.wait_for(reader.closed.wait(), PATIENCE)
     assert reader.connection.reason is Reason.SLOW
 
 
@@ -854,14 +855,14 @@ async def test_a_drain_does_not_wait_for_a_client_that_does_not_read(make_hub, m
     reader.open.clear()
     await routed(hub, "a")
     hub.drain()
-    await asyncio.wait_for(reader.closed.wait(), 10)
+    await asyncio.wait_for(reader.closed.wait(), PATIENCE)
 
 
 async def test_who_comes_in_while_the_hub_says_goodbye_is_sent_away_too(make_hub):
     hub = await make_hub(silent)
     hub.drain()
     reader = Reader(hub, ["a"])
-    await asyncio.wait_for(reader.closed.wait(), 10)
+    await asyncio.wait_for(reader.closed.wait(), PATIENCE)
     assert reader.messages[-1]["type"] == "livepush.bye"
 
 

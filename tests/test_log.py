@@ -20,6 +20,7 @@ from livepush.log.dialects import base, postgresql
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Position
 from tests.conftest import ALIASES, Thread, append, events_of, kind, settle
+from tests.patience import PATIENCE, wait_until
 
 
 def test_an_event_has_no_position_until_it_is_settled(using):
@@ -86,14 +87,14 @@ def test_an_uncommitted_row_of_a_group_holds_up_nobody(concurrent, announced):
         with transaction.atomic(using=concurrent):
             ChannelGroup.objects.using(concurrent).create(name="a")
             made.set()
-            assert go.wait(30)
+            assert go.wait(PATIENCE)
             transaction.set_rollback(True, using=concurrent)
 
     thread = Thread(leave_open)
-    assert made.wait(20)
+    assert made.wait(PATIENCE)
     try:
         for send in (partial(livepush.send, ["a", "b"], "t", using=concurrent), partial(in_transaction, concurrent)):
-            Thread(send).join(5)
+            Thread(send).join()
         assert [event.groups for event in events_of(concurrent)] == [("a", "b"), ("a", "c")]
     finally:
         go.set()
@@ -389,10 +390,10 @@ def test_a_late_commit_gets_a_late_position(concurrent):
         with transaction.atomic(using=concurrent):
             append(concurrent, data='"late"')
             inserted.set()
-            assert go.wait(20)
+            assert go.wait(PATIENCE)
 
     thread = Thread(late)
-    assert inserted.wait(20)
+    assert inserted.wait(PATIENCE)
     append(concurrent, data='"early"')
     assert [event.data for event in settle(concurrent)] == ['"early"']
     go.set()
@@ -409,11 +410,11 @@ def lock_held(alias):
         with transaction.atomic(using=alias):
             LogHead.objects.using(alias).select_for_update().get()
             held.set()
-            assert go.wait(20)
+            assert go.wait(PATIENCE)
 
     thread = Thread(hold)
     try:
-        assert held.wait(20)
+        assert held.wait(PATIENCE)
         yield
     finally:
         go.set()
@@ -455,17 +456,17 @@ def test_settle_waits_for_no_open_transaction(concurrent):
     def leave_open():
         with transaction.atomic(using=concurrent):
             append(concurrent)
-            opened.wait(20)
-            assert go.wait(20)
+            opened.wait(PATIENCE)
+            assert go.wait(PATIENCE)
 
     threads = []
     for _ in range(5):
         threads.append(Thread(leave_open))
         for _ in range(40):
             append(concurrent)
-    opened.wait(20)
+    opened.wait(PATIENCE)
     try:
-        assert len(Thread(settle, concurrent).join(10)) == 200
+        assert len(Thread(settle, concurrent).join()) == 200
     finally:
         go.set()
     for thread in threads:
@@ -517,10 +518,10 @@ def test_concurrent_prunes_do_not_hold_each_other_up(concurrent):
         with transaction.atomic(using=concurrent):
             LogFloor.objects.using(concurrent).select_for_update().get()
             held.set()
-            assert go.wait(20)
+            assert go.wait(PATIENCE)
 
     thread = Thread(hold)
-    assert held.wait(20)
+    assert held.wait(PATIENCE)
     assert log.prune(concurrent, timezone.now() + timedelta(days=1)) == 0
     go.set()
     thread.join()
@@ -569,12 +570,12 @@ def test_the_lock_is_taken_from_a_process_that_falls_silent_while_it_holds_it(co
     def fall_silent(*args):
         if threading.current_thread() is thread:
             held.set()
-            assert go.wait(30)
+            assert go.wait(PATIENCE)
         return plain(*args)
 
     monkeypatch.setattr(base.Dialect, "plan", fall_silent)
     thread = Thread(settle, concurrent)
-    assert held.wait(20)
+    assert held.wait(PATIENCE)
     assert settle(concurrent) == []
     end = time.monotonic() + 20
     while not (found := settle(concurrent)):
@@ -665,16 +666,20 @@ def test_a_lone_send_takes_one_round_trip(concurrent, announced, django_assert_n
 def test_a_send_settles_what_came_while_it_held_the_lock(concurrent, announced, monkeypatch):
     """Whoever finds the lock taken leaves, so the last statement of a send looks for what they left."""
     log.state(concurrent)
-    monkeypatch.setattr(postgresql, "MOVE_HEAD", f"{postgresql.MOVE_HEAD}, (SELECT pg_sleep(1))::text")
-    thread = Thread(lambda: livepush.send("a", "t", "first", using=concurrent))
+    monkeypatch.setattr(postgresql, "MOVE_HEAD", f"{postgresql.MOVE_HEAD}, (SELECT pg_advisory_xact_lock(7))::text")
     free = LogHead.objects.using(concurrent).select_for_update(skip_locked=True)
-    while True:
+
+    def is_free():
         with transaction.atomic(using=concurrent):
-            if not free.exists():
-                break
-        time.sleep(0.01)
-    append(concurrent, data='"second"')
-    assert settle(concurrent) == []
+            return free.exists()
+
+    with connections[concurrent].cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(7)")
+        thread = Thread(lambda: livepush.send("a", "t", "first", using=concurrent))
+        wait_until(lambda: not is_free())
+        append(concurrent, data='"second"')
+        assert settle(concurrent) == []
+        cursor.execute("SELECT pg_advisory_unlock(7)")
     thread.join()
     assert [event.data for event in events_of(concurrent)] == ['"first"', '"second"']
     assert [event.number for batch in announced for event in batch.events] == [1, 2]
@@ -689,7 +694,7 @@ def test_of_senders_who_find_something_waiting_one_settles(concurrent):
 
     def work():
         connections[concurrent].ensure_connection()
-        barrier.wait(20)
+        barrier.wait(PATIENCE)
         return log.append_settled(("a",), "t", "1", None, concurrent).must_settle
 
     told = [thread.join() for thread in [Thread(work) for _ in range(8)]]

@@ -22,6 +22,7 @@ from livepush.log.dialects import base
 from livepush.models import Event
 from livepush.publish import pipeline
 from tests.conftest import Thread, append, events_of
+from tests.patience import PATIENCE
 from tests.shop.models import Order
 
 
@@ -260,7 +261,7 @@ def crossing(using, key, barrier, n):
     first, second = ("a", "b") if n % 2 else ("b", "a")
     with transaction.atomic(using=using):
         livepush.send(first, "t", n, key=key, using=using)
-        barrier.wait(20)
+        barrier.wait(PATIENCE)
         livepush.send(second, "t", n, key=key, using=using)
 
 
@@ -281,7 +282,7 @@ def test_of_concurrent_sends_with_one_key_exactly_one_is_delivered(concurrent, a
     barrier = threading.Barrier(16)
 
     def work():
-        barrier.wait(20)
+        barrier.wait(PATIENCE)
         livepush.send(["a", "b"], "t", key="k", using=concurrent)
 
     for thread in [Thread(work) for _ in range(16)]:
@@ -296,14 +297,14 @@ def test_a_sender_does_not_wait_for_a_settle_that_is_stuck(concurrent, announced
 
     def stick(*args):
         stuck.set()
-        assert go.wait(20)
+        assert go.wait(PATIENCE)
         return plain(*args)
 
     monkeypatch.setattr(base.Dialect, "plan", stick)
     thread = Thread(publish.deliver, concurrent)
-    assert stuck.wait(20)
+    assert stuck.wait(PATIENCE)
     try:
-        Thread(lambda: livepush.send("a", "t", using=concurrent)).join(5)
+        Thread(lambda: livepush.send("a", "t", using=concurrent)).join()
     finally:
         go.set()
     thread.join()

@@ -19,7 +19,7 @@ import pytest
 
 from livepush import notes
 from livepush.consumers.poll import LARGE, reply
-from livepush.process import drain
+from livepush.process import requests
 from livepush.process.servers import daphne, hypercorn, lookup, tcp, uvicorn
 from livepush.process.servers.client import Client
 from tests.patience import PATIENCE
@@ -420,7 +420,7 @@ async def test_a_client_that_takes_nothing_of_a_large_answer_is_hung_up_on(setti
 
     await reply(pair.scope(method="GET", headers=[]), send, b"x" * (LARGE + 1))
     async with asyncio.timeout(PATIENCE):
-        while drain._requests_of(asyncio.get_running_loop()).answered:
+        while requests.requests_of(asyncio.get_running_loop()).answered:
             await asyncio.sleep(0.02)
     with pytest.raises(BrokenPipeError):
         pair.server.send(b"x")
@@ -436,9 +436,9 @@ async def test_a_client_that_takes_a_large_answer_keeps_its_connection(settings:
 
     for _ in range(3):  # one watch for all that comes over one connection
         await reply(pair.scope(method="GET", headers=[]), send, b"x" * (LARGE + 1))
-        assert len(drain._requests_of(asyncio.get_running_loop()).answered) == 1
+        assert len(requests.requests_of(asyncio.get_running_loop()).answered) == 1
     async with asyncio.timeout(PATIENCE):
-        while drain._requests_of(asyncio.get_running_loop()).answered:
+        while requests.requests_of(asyncio.get_running_loop()).answered:
             await asyncio.sleep(0.02)
     pair.server.send(b"more")
     pair.server.close()

@@ -49,7 +49,7 @@ async def test_work_that_hangs_is_left_behind_and_others_go_on(make):
     finished = []
     pool = make(max_threads=1, limit=0.1, finish=lambda: finished.append(threading.get_ident()))
     hung = threading.Event()
-    hanging = asyncio.create_task(pool.run(lambda: hung.wait(30)))
+    hanging = asyncio.create_task(pool.run(lambda: hung.wait(PATIENCE)))
     waiting = asyncio.create_task(pool.run(threading.get_ident))
     with pytest.raises(TimeoutError, match=r"did not answer within 0\.1 s"):
         await hanging
@@ -66,7 +66,9 @@ async def test_all_of_the_threads_may_hang_and_be_replaced_again_and_again(make)
     pool = make(max_threads=2, limit=0.1)
     hung = threading.Event()
     for _ in range(3):
-        results = await asyncio.gather(*(pool.run(lambda: hung.wait(30)) for _ in range(4)), return_exceptions=True)
+        results = await asyncio.gather(
+            *(pool.run(lambda: hung.wait(PATIENCE)) for _ in range(4)), return_exceptions=True
+        )
         assert [type(each) for each in results] == [TimeoutError] * 4
     assert await pool.run(lambda: 1) == 1
     hung.set()
@@ -75,8 +77,8 @@ async def test_all_of_the_threads_may_hang_and_be_replaced_again_and_again(make)
 async def test_a_caller_that_goes_away_leaves_the_thread_to_others(make):
     pool = make(max_threads=1)
     begun, go = threading.Event(), threading.Event()
-    caller = asyncio.create_task(pool.run(lambda: (begun.set(), go.wait(30))))
-    await asyncio.to_thread(begun.wait, 10)
+    caller = asyncio.create_task(pool.run(lambda: (begun.set(), go.wait(PATIENCE))))
+    await asyncio.to_thread(begun.wait, PATIENCE)
     caller.cancel()
     go.set()
     assert await pool.run(lambda: 2) == 2
@@ -94,8 +96,8 @@ async def test_stop_does_not_wait_for_what_hangs(make, monkeypatch):
     monkeypatch.setattr(threads, "FAREWELL", 0.1)
     pool = make()
     hung, begun = threading.Event(), threading.Event()
-    hanging = asyncio.create_task(pool.run(lambda: (begun.set(), hung.wait(30))))
-    await asyncio.to_thread(begun.wait, 10)
+    hanging = asyncio.create_task(pool.run(lambda: (begun.set(), hung.wait(PATIENCE))))
+    await asyncio.to_thread(begun.wait, PATIENCE)
     await pool.stop()
     hung.set()
     await hanging

@@ -50,8 +50,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_busy_since", "_flow", "_last_write", "_limits", "_loop", "_source", "_task", "_write", "_write_now", "format",
-        "on_close",
+        "_flow", "_last_write", "_limits", "_loop", "_source", "_task", "_write", "_write_now", "format", "on_close",
     )  # fmt: skip
 
     def __init__(
@@ -66,14 +65,14 @@ class Connection:
     ) -> None:
         self.format = format
         self.on_close: Callable[[], object] | None = None
-        self._flow = Flow(groups, cursor, limits.buffer_bytes)
+        self._flow = Flow(groups, cursor, limits.buffer_bytes, limits.write_timeout)
         self._source = source
         self._write = write
         self._write_now = write_now
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
-        self._busy_since = self._last_write = self._loop.time()
+        self._last_write = self._loop.time()
 
     @property
     def groups(self) -> dict[str, int]:
@@ -128,10 +127,9 @@ class Connection:
             self._offer(share.joined(self.format))
 
     def beat(self, now: float) -> None:
-        if self._task is not None:
-            if now - self._busy_since > self._limits.write_timeout:
-                self.close(Reason.SLOW)
-        elif self.state is State.LIVE and now - self._last_write >= self._limits.heartbeat / 2:
+        if self._flow.is_stuck(now):
+            self.close(Reason.SLOW)
+        elif self._task is None and self.state is State.LIVE and now - self._last_write >= self._limits.heartbeat / 2:
             self._offer(self._source.heartbeat(self.format))
 
     def fall_behind(self) -> None:
@@ -186,12 +184,12 @@ class Connection:
         if task.done():
             self._finished(task)
         else:
-            self._busy_since = self._loop.time()
+            self._flow.busy_since = self._loop.time()
             self._task = task
             task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._task = None
+        self._task = self._flow.busy_since = None
         self._last_write = self._loop.time()
         failed = task.cancelled() or task.exception() is not None
         if failed and self.state is State.CLOSED:
@@ -240,7 +238,7 @@ class Connection:
         await self._write_timed(system_frames("reset", self.format, position=position, reason=reason))
 
     async def _write_timed(self, frames: Frames) -> None:
-        self._busy_since = self._loop.time()
+        self._flow.busy_since = self._loop.time()
         await self._write(frames)
 
     def _chunks(self, events: Iterable[Event]) -> Iterator[Frames]:

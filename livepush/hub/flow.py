@@ -1,9 +1,10 @@
-"""Decides what one client is sent, and when. It has no event loop and no I/O."""
+"""Decides what one client is sent, and when, and whether it is too slow. It has no event loop and no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
+from math import inf
 
 from livepush.hub.fanout import Joined
 from livepush.wire import LARGEST_NUMBER, Event, Frames, Position, merge
@@ -66,16 +67,22 @@ class Step(Enum):
 
 
 class Flow:
-    """The state of a stream to one client. At most ``limit`` bytes wait for a slow client."""
+    """The state of a stream to one client.
 
-    __slots__ = ("_buffer", "_buffered", "_since", "_system", "_upto", "cursor", "epoch", "groups", "limit", "reason",
-                 "state")  # fmt: skip
+    At most ``limit`` bytes wait for a slow client. A write may take ``write_timeout`` seconds.
+    """
 
-    def __init__(self, groups: Iterable[str], cursor: Position, limit: int) -> None:
+    __slots__ = ("_buffer", "_buffered", "_since", "_system", "_upto", "busy_since", "cursor", "epoch", "groups",
+                 "limit", "reason", "state", "write_timeout")  # fmt: skip
+
+    def __init__(self, groups: Iterable[str], cursor: Position, limit: int, write_timeout: float = inf) -> None:
         self.groups = dict.fromkeys(groups, 0)
         """Each group with the number after which the client wants its events."""
         self.epoch, self.cursor = cursor
         self.limit = limit
+        self.write_timeout = write_timeout
+        self.busy_since: float | None = None
+        """When the write that is going on began; ``None`` if there is none."""
         self.state = State.REPLAYING
         self.reason: Reason | None = None
         self._buffer: list[bytes | str] = []
@@ -103,6 +110,10 @@ class Flow:
         self._system += frames  # apart from the buffer, which may be dropped
         self.fall_behind()
         return sum(map(len, self._system)) > self.limit
+
+    def is_stuck(self, now: float) -> bool:
+        """Return whether the write that is going on takes too long: the client does not read."""
+        return self.busy_since is not None and now - self.busy_since > self.write_timeout
 
     def fall_behind(self) -> None:
         """Drop the buffer and go on from the log."""

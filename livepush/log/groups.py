@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from django.db import Error
 
-from livepush.log.deleting import delete_by_id
+from livepush.log.delete_sql import delete_by_id
 from livepush.log.dialects import dialect
 from livepush.models import ChannelGroup, Event
 from livepush.wire import Batch

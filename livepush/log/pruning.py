@@ -10,7 +10,7 @@ from django.db import Error, connections
 from django.utils import timezone
 
 from livepush.log import groups
-from livepush.log.deleting import delete_settled
+from livepush.log.delete_sql import delete_settled
 from livepush.log.dialects import dialect
 from livepush.log.epochs import make_head
 from livepush.models import Event, LogFloor

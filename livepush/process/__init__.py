@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from livepush.process.drain import expect_progress, serving
 from livepush.process.hubs import get_hub, in_thread, stop
+from livepush.process.requests import serving
+from livepush.process.stalled import expect_progress
 
 __all__ = ["expect_progress", "get_hub", "in_thread", "serving", "stop"]

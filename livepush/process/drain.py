@@ -6,78 +6,21 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from livepush.conf import get_settings
 from livepush.hub import FAREWELL, Hub
-from livepush.process.servers import Scope, Send, daphne
-from livepush.process.servers.client import Client, client_of
+from livepush.process.requests import count_open, requests_of, spawn
+from livepush.process.servers import daphne
+from livepush.process.servers.client import Client
 
 Hubs = Mapping[asyncio.AbstractEventLoop, Hub]
 
 
-class Requests(NamedTuple):
-    """The clients that a loop serves, each under its own key."""
-
-    open: dict[object, Client]
-    answered: dict[object, Client]
-    """Clients that were sent a large answer, and may not have received all of it yet."""
-
-
-_requests: WeakKeyDictionary[asyncio.AbstractEventLoop, Requests] = WeakKeyDictionary()
 _chained: set[int] = set()
-_tasks: set[asyncio.Task[None]] = set()
-"""The background tasks, kept here so that Python does not collect them."""
 QUIET = 0.5
 """How long (seconds) a drain waits for the next stream to end. A stream that is still open by then belongs to a client
 that does not read."""
-
-
-@contextmanager
-def serving(scope: Scope, send: Send) -> Iterator[None]:
-    """Register a request while it is served, so that a drain waits for it."""
-    key, requests = object(), _requests_of(asyncio.get_running_loop())
-    requests.open[key] = client_of(scope, send)
-    try:
-        yield
-    finally:
-        del requests.open[key]
-
-
-def expect_progress(scope: Scope, send: Send) -> None:
-    """Hang up on a client that receives nothing of a large answer for ``WRITE_TIMEOUT``.
-
-    Without this the server would wait for ever. When the server ends, such a client has until the end of the drain.
-    """
-    client, patience = client_of(scope, send), get_settings().WRITE_TIMEOUT
-    loop = asyncio.get_running_loop()
-    answered = _requests_of(loop).answered
-    key = client.connection()
-
-    async def look(before: int) -> None:
-        now = await client.progress()
-        if now is not None and now.taken != before:
-            look_later(now.taken)
-            return
-        try:
-            if now is not None and now.buffer_full:
-                await client.hang_up()
-        finally:
-            del answered[key]
-
-    def look_later(before: int) -> None:
-        loop.call_later(patience, lambda: _spawn(loop, look(before)))
-
-    if key not in answered:
-        answered[key] = client
-        look_later(-1)
-
-
-def _requests_of(loop: asyncio.AbstractEventLoop) -> Requests:
-    return _requests.setdefault(loop, Requests({}, {}))
 
 
 def drain_on_signals(hubs: Hubs) -> None:
@@ -110,18 +53,18 @@ def _drain_then(before: Callable[..., Any], hubs: Hubs) -> Callable[[int, Any], 
             return before(number, frame)
         for loop in loops:
             loop.call_soon_threadsafe(_drain, loop, hubs)
-        return loops[0].call_soon_threadsafe(lambda: _spawn(loops[0], _see_out(lambda: end(number))))
+        return loops[0].call_soon_threadsafe(lambda: spawn(loops[0], _see_out(lambda: end(number))))
 
     return handle
 
 
 def _drain(loop: asyncio.AbstractEventLoop, hubs: Hubs) -> None:
     """Tell a loop's clients to come back; later hang up on those that are still there."""
-    hub, requests = hubs.get(loop), _requests_of(loop)
+    hub, requests = hubs.get(loop), requests_of(loop)
     if hub is not None:
         hub.drain()
     served = requests.open | requests.answered
-    loop.call_later(FAREWELL + 0.5, lambda: _spawn(loop, _hang_up(served, requests.open)))  # as the last resort
+    loop.call_later(FAREWELL + 0.5, lambda: spawn(loop, _hang_up(served, requests.open)))  # as the last resort
 
 
 async def _hang_up(served: dict[object, Client], still_open: dict[object, Client]) -> None:
@@ -144,10 +87,4 @@ async def _see_out(end: Callable[[], None]) -> None:
 
 
 def _left() -> int:
-    return sum(len(requests.open) for requests in _requests.values()) + daphne.unsent()
-
-
-def _spawn(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
-    task = loop.create_task(work)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    return count_open() + daphne.unsent()

@@ -516,6 +516,20 @@ def test_a_list_that_was_fetched_before_the_news_were_filed_shows_them_once_they
     titles(page, "New", "Old")
 
 
+def test_a_badge_that_was_counted_before_the_news_were_filed_is_right_once_they_are(reader: Reader) -> None:
+    collapsed = {"kind": "shop.commented", "collapse": "c1", "data": {"thing": "lamp"}}
+    reader.notify(actor="Cleo", **collapsed)
+    page = reader.open()
+    has_badge(page, "1")
+    with (
+        page.expect_response("**/livepush/inbox/counts/"),
+        reader.site.database.held("SELECT * FROM livepush_inboxhead FOR UPDATE"),
+    ):
+        reader.notify(actor="Dan", **collapsed)
+        has_badge(page, "2")
+    has_badge(page, "1")
+
+
 def test_a_button_that_is_down_while_news_come_is_pressed(reader: Reader) -> None:
     reader.notify("Old")
     page = reader.open()

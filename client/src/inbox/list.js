@@ -1,13 +1,11 @@
 import { Part } from "./elements.js";
 import { request } from "./request.js";
-import { count, isAhead, take } from "./store.js";
+import { count, isAhead, LATER, take } from "./store.js";
 import { showTimes } from "./times.js";
 
 /** How many entries a page has, and the most that are fetched at once. */
 const PAGE = 20;
 const MOST = 100;
-/** When a list is fetched again that lacks what has come, in milliseconds. */
-const LATER = 500;
 
 /** The list: its forms and links work by themselves, and without leaving the page where there are scripts. */
 export class List extends Part {

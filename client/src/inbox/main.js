@@ -7,7 +7,7 @@ import { Bell } from "./bell.js";
 import { each } from "./elements.js";
 import { List } from "./list.js";
 import { request } from "./request.js";
-import { add, begin, count, take } from "./store.js";
+import { add, begin, count, isAhead, LATER, take } from "./store.js";
 import { Toasts } from "./toasts.js";
 
 /** How long a crowd that hears of the same takes to fetch it, in milliseconds. */
@@ -47,7 +47,11 @@ const refresh = (wait) => each((part) => part.refresh?.(wait));
 /** @param {number} [wait] */
 const recount = (wait = 0) => {
   clearTimeout(recounting);
-  recounting = setTimeout(() => request(`${url}counts/`).then(take), wait);
+  recounting = setTimeout(async () => {
+    const said = await request(`${url}counts/`);
+    take(said);
+    if (said && isAhead(said.position)) recount(LATER); // it has not been filed yet
+  }, wait);
   refresh(wait);
 };
 

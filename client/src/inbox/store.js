@@ -9,6 +9,9 @@ import { compare } from "../position.js";
 /** The most that is counted; what is more is shown as 99+. */
 const MOST = 100;
 
+/** When to ask again for what lacks a notification that has come, in milliseconds. */
+export const LATER = 500;
+
 /** @type {State} */
 let state;
 /** Where the page was made. @type {string} */

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from livepush.log import planning
-from livepush.log.deleting import delete_by_id
+from livepush.log.delete_sql import delete_by_id
 from livepush.log.planning import Appended, Plan, Row, Settled
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 

@@ -1,0 +1,53 @@
+"""The requests that this process serves, so that a drain can wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from livepush.process.servers import Scope, Send
+from livepush.process.servers.client import Client, client_of
+
+
+class Requests(NamedTuple):
+    """The clients that a loop serves, each under its own key."""
+
+    open: dict[object, Client]
+    answered: dict[object, Client]
+    """Clients that were sent a large answer, and may not have received all of it yet."""
+
+
+_requests: WeakKeyDictionary[asyncio.AbstractEventLoop, Requests] = WeakKeyDictionary()
+_tasks: set[asyncio.Task[None]] = set()
+"""The background tasks, kept here so that Python does not collect them."""
+
+
+@contextmanager
+def serving(scope: Scope, send: Send) -> Iterator[None]:
+    """Register a request while it is served, so that a drain waits for it."""
+    key, requests = object(), requests_of(asyncio.get_running_loop())
+    requests.open[key] = client_of(scope, send)
+    try:
+        yield
+    finally:
+        del requests.open[key]
+
+
+def requests_of(loop: asyncio.AbstractEventLoop) -> Requests:
+    """Return the requests that a loop serves."""
+    return _requests.setdefault(loop, Requests({}, {}))
+
+
+def count_open() -> int:
+    """Return how many requests are being served, on any loop."""
+    return sum(len(requests.open) for requests in _requests.values())
+
+
+def spawn(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
+    """Start a background task."""
+    task = loop.create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)

@@ -95,7 +95,7 @@ def check_group_names(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     try:
         chosen = get_settings().GROUP_NAMES
     except ImproperlyConfigured:
-        return []  # said above
+        return []  # check_settings reports it
     messages: list[CheckMessage] = [
         Error(
             f"LIVEPUSH['GROUP_NAMES'] gives {label!r} the word {word!r}: {problem}.",
@@ -114,7 +114,7 @@ def check_group_names(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _problems(label: str, word: str) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with an entry of ``GROUP_NAMES``, and the remedy."""
+    """Yield each problem of an entry of ``GROUP_NAMES``, with its remedy."""
     if word in names.RESERVED:
         yield "livepush has groups of its own that begin with it", "Choose another word."
     try:
@@ -130,9 +130,10 @@ def _problems(label: str, word: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_used(word: str) -> bool:
-    """Return whether a rule of the project's own or the default groups of model events begin with a word.
+    """Return whether a rule of the project or the default groups of model events use a word before the colon.
 
-    Those of ``user`` are surely the user model's: it takes model events of another one.
+    A rule for ``user:<…>`` does not count, since it means the user model. For ``user``, only model events of another
+    model count.
     """
     pattern = re.compile(rf"{re.escape(word)}:<[^<>]+>")
     if word != "user" and any(pattern.fullmatch(rule.pattern) for rule in rules if _is_of_the_project(rule)):
@@ -150,7 +151,7 @@ def check_databases(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     try:
         read = get_settings().DATABASE
     except ImproperlyConfigured:
-        return []  # said above
+        return []  # check_settings reports it
     written = {model._meta.label: router.db_for_write(model) for model in model_events.registry}
     return [
         Warning(
@@ -170,7 +171,7 @@ def check_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     try:
         alias = get_settings().CHANNEL_LAYER
     except ImproperlyConfigured:
-        return []  # said above
+        return []  # check_settings reports it
     configured = getattr(settings, "CHANNEL_LAYERS", {})
     if configured and alias not in configured:
         return [

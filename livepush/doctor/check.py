@@ -1,4 +1,4 @@
-"""One check: what it measured and found, and how checks are run, each with a time limit and none in another's way."""
+"""One check with its measurements and findings, and ``run``, which gives each check a thread and a time limit."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class Finding(NamedTuple):
 
 @dataclass(slots=True)
 class Check:
-    """One check's outcome, as far as it got."""
+    """The outcome of one check. It is partial if the time limit passed first."""
 
     name: str
     says: list[str] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
-    """What could not be checked and why, a sentence each."""
+    """One sentence for each thing that could not be checked, with the reason."""
     late: Problem | None = None
-    """The problem that it is if the time limit passes now."""
+    """The problem to report if the time limit passes now."""
 
     def say(self, text: str, **figures: Any) -> None:
-        """Note what was measured: for people, and for machines."""
+        """Note a measurement: ``text`` for people, ``figures`` for machines."""
         self.says.append(text)
         self.figures.update(figures)
 
@@ -50,7 +50,7 @@ class Check:
         )
 
     def skip(self, sentence: str) -> None:
-        """Note what could not be checked and why."""
+        """Note, in a sentence, that something could not be checked and why."""
         self.unchecked.append(sentence)
 
     def has(self, *problems: Problem) -> bool:
@@ -59,7 +59,7 @@ class Check:
 
     @property
     def has_errors(self) -> bool:
-        """Whether something was found that is worse than a warning."""
+        """Whether one of the findings is an error."""
         return any(finding.level is Level.ERROR for finding in self.findings)
 
     @property
@@ -76,7 +76,7 @@ Work = Callable[[Check], None]
 
 
 def run(name: str, work: Work, limit: float) -> Check:
-    """Run one check; return its outcome when it ends, or what it has by the time limit (seconds)."""
+    """Run one check and return its outcome. If the time limit (seconds) passes first, return the outcome so far."""
     return run_together({name: work}, limit)[0]
 
 
@@ -103,12 +103,12 @@ def _do(work: Work, check: Check) -> None:
     except Exception as error:
         check.skip(f"The rest was not checked: {describe_error(error)}.")
     finally:
-        with suppress(Exception):  # closing a connection that is dead
+        with suppress(Exception):  # closing a dead connection can raise
             connections.close_all()
 
 
 def _cut_short(check: Check, limit: float) -> Check:
-    """Return what a check has so far; its thread is left behind and may go on with its own."""
+    """Return a copy of a check's outcome so far. The check's thread may go on and change the original."""
     found = replace(
         check,
         says=list(check.says),

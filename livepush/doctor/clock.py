@@ -12,7 +12,7 @@ from livepush.doctor.check import Check
 from livepush.doctor.problems import Problem
 
 CLOCK_OFF, CLOCK_WRONG = 5.0, 60.0
-"""Clocks that differ by so much (seconds) are a warning, and an error."""
+"""Clocks that differ by more than this (seconds) are a warning, or an error."""
 CLOCKS = {
     "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
     "mysql": "SELECT UNIX_TIMESTAMP(SYSDATE(6))",

@@ -1,4 +1,4 @@
-"""Looks at the database: whether it answers, how far away it is, and whether an event that is sent gets settled."""
+"""Checks the database: whether it answers, how long a round trip takes, and whether a sent event gets settled."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Position
 
 ROUND_TRIPS = 20
-"""How many round trips the median is taken of."""
+"""The number of round trips that the median is taken from."""
 FAR = 0.020
 """A longer round trip to the database (seconds) is a warning."""
 LONG_WAIT = 60.0
-"""Committed events that have waited for longer (seconds) are settled by nobody."""
+"""If committed events have waited for longer (seconds), no process settles them."""
 
 
 def check_database(check: Check, using: str, patience: float) -> None:
-    """Reach the database, and see one event through to its position."""
+    """Check that the database answers, and that an event that is sent gets its position."""
     connection = connections[using]
     check.late = Problem.DATABASE_SILENT
     try:
@@ -65,7 +65,7 @@ def _round_trip(connection: BaseDatabaseWrapper) -> float:
 
 
 def _check_kind(check: Check, connection: BaseDatabaseWrapper) -> None:
-    """What is known of this kind of database and its version."""
+    """Note the kind and version of the database, and check for their known problems."""
     version = ".".join(map(str, connection.get_database_version()))
     name = "MariaDB" if getattr(connection, "mysql_is_mariadb", False) else connection.display_name
     check.say(f"{name} {version}", database=name, version=version)
@@ -83,7 +83,7 @@ def _check_sqlite(check: Check, connection: BaseDatabaseWrapper) -> None:
 
 
 def _not_migrated(connection: BaseDatabaseWrapper) -> str:
-    """Return what of the tables is missing."""
+    """Return which migrations or tables are missing, ``""`` if none are."""
     loader = MigrationLoader(connection)
     applied = loader.applied_migrations or {}
     missing = sorted(name for app, name in loader.graph.nodes if app == "livepush" and (app, name) not in applied)
@@ -95,7 +95,7 @@ def _not_migrated(connection: BaseDatabaseWrapper) -> str:
 
 
 def _check_waiting(check: Check, using: str) -> None:
-    """The committed events that have no position yet."""
+    """Count the committed events that have no position yet, and note the age of the oldest."""
     waiting = Event.objects.using(using).filter(position=None).aggregate(count=Count("id"), oldest=Min("created"))
     count, oldest = waiting["count"], waiting["oldest"]
     age = max(0.0, clock.now() - oldest.timestamp()) if oldest else 0.0
@@ -106,7 +106,7 @@ def _check_waiting(check: Check, using: str) -> None:
 
 
 def _check_settle(check: Check, using: str, patience: float) -> None:
-    """Send an event in a transaction that is committed; see it settled. It stays in the log as long as any."""
+    """Send an event, commit it, and wait until it is settled. The log keeps it as long as any other event."""
     key = f"{GROUP}:{secrets.token_hex(8)}"
     start = time.perf_counter()
     try:
@@ -127,5 +127,5 @@ def _check_settle(check: Check, using: str, patience: float) -> None:
 
 
 def position(using: str) -> Position:
-    """Return where the log stands."""
+    """Return the log's last position."""
     return log.state(using).position

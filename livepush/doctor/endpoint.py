@@ -1,4 +1,4 @@
-"""What ``livepush_doctor --url`` asks of a server process: what it is, and streams to be watched on their way.
+"""The server's endpoints for ``livepush_doctor --url``: facts about the process, and streams and WebSockets to test.
 
 A request without a fresh token signed with ``SECRET_KEY`` gets Django's own answer to an unknown address.
 """
@@ -24,7 +24,7 @@ from livepush.hub import hubs
 from livepush.wire import Close, Event, Format, dumps, encode, timestamp
 
 ECHO_FOR = 60.0
-"""How long (seconds) a WebSocket is open at most."""
+"""The longest time (seconds) that a WebSocket stays open."""
 
 
 def endpoints(base: str) -> dict[tuple[str, str], Endpoint]:
@@ -38,7 +38,7 @@ def endpoints(base: str) -> dict[tuple[str, str], Endpoint]:
 
 
 def with_token_only(endpoint: Endpoint) -> Endpoint:
-    """Serve a request with a token; to any other this address looks like one that is not there."""
+    """Return an endpoint that serves only requests with a token. To all others, the address seems not to exist."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if has_token(scope):
@@ -54,7 +54,7 @@ def with_token_only(endpoint: Endpoint) -> Endpoint:
 
 @cache
 def django_itself() -> Endpoint:
-    """Return Django's application, which answers what it answers to an unknown address."""
+    """Return Django's own application, which gives its usual answer to an unknown address."""
     return ASGIHandler()  # type: ignore[return-value]
 
 
@@ -64,7 +64,7 @@ def has_token(scope: Scope) -> bool:
 
 
 def query_of(scope: Scope) -> dict[str, list[str]]:
-    """Return a request's query, as far as it can be read."""
+    """Return a request's query, or an empty one if it can't be parsed."""
     try:
         return parse_qs(scope.get("query_string", b"").decode("ascii"))
     except ValueError:
@@ -72,19 +72,19 @@ def query_of(scope: Scope) -> dict[str, list[str]]:
 
 
 async def answer_facts(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with what this process is and holds, as JSON."""
+    """Answer with the facts about this process, as JSON."""
     await answer(send, dumps(await facts(scope, send)).encode())
 
 
 async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send some frames with pauses between them; with ``idle=1`` two, as far apart as a quiet stream's can be."""
+    """Send some frames with pauses. With ``idle=1``, send two, with the longest pause that a quiet stream can have."""
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     gone = asyncio.create_task(until_disconnect(receive))
     try:
         await send_frames(scope, gone, lambda text: send_piece(send, text))
     finally:
         if not gone.cancel():
-            gone.exception()  # whatever ended it, the client is gone
+            gone.exception()  # retrieve the task's error, if any: the client is gone in any case
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -103,12 +103,12 @@ async def send_frames(scope: Scope, gone: asyncio.Task[None], write: Callable[[s
 
 
 def probe(number: int) -> Event:
-    """Return what a probe sends: an ephemeral event to a group that nobody reads."""
+    """Return the event of a probe: an ephemeral one, to a group that nobody reads."""
     return Event(None, (GROUP,), "probe", str(number), timestamp(datetime.now(UTC)))
 
 
 async def pause_or_gone(seconds: float, gone: asyncio.Task[None]) -> bool:
-    """Wait; return whether to go on."""
+    """Wait, and return whether to go on. The wait ends early if the client has gone or the server goes away."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while (left := end - loop.time()) > 0:
@@ -119,7 +119,7 @@ async def pause_or_gone(seconds: float, gone: asyncio.Task[None]) -> bool:
 
 
 async def upgrade_lost(scope: Scope, receive: Receive, send: Send) -> None:
-    """Say that a WebSocket's handshake came as a plain request, and whether all of its upgrade came along."""
+    """Answer 426 to a WebSocket handshake that came as a plain request; say whether its whole upgrade arrived."""
     headers = dict(scope["headers"])
     whole = b"upgrade" in headers and b"upgrade" in headers.get(b"connection", b"").lower()
     arrived = whole and scope.get("http_version") == "1.1"
@@ -127,7 +127,7 @@ async def upgrade_lost(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send one message, and then back what comes."""
+    """Send one message, then echo every message that comes."""
     await receive()
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.send", "text": encode(probe(0), "", Format.TEXT)})

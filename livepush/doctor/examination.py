@@ -1,4 +1,4 @@
-"""The whole examination: which checks there are, in which order, and what each can't do without."""
+"""The whole examination: runs the checks in order, and skips those that depend on a failed one."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from livepush.wire import Position
 
 
 def examine(root: web.Root | None, limit: float, idle: bool = False) -> Iterator[Check]:
-    """Yield each check when it has ended; each takes ``limit`` seconds at most, the idle one as long as it needs.
+    """Yield each check when it has ended. A check takes at most ``limit`` seconds; the idle one adds its silence.
 
-    With a ``root`` the site there is looked at too.
+    If there is a ``root``, check the site there too.
     """
     settings = run("settings", check_settings, limit)
     yield settings
@@ -45,7 +45,7 @@ def examine(root: web.Root | None, limit: float, idle: bool = False) -> Iterator
 
 
 def examine_site(site: Site, using: str | None, limit: float, idle: bool = False) -> Iterator[Check]:
-    """Yield the checks of a site; ``using`` is where this process sees the log, ``None`` where it can't."""
+    """Yield the checks of a site. ``using`` is the alias of the log's database, ``None`` if the log can't be read."""
     yield run("site", partial(check_site, site=site), limit)
     names = ["server", "stream", "websocket"] + ["idle"] * idle
     if not site.serves:
@@ -78,7 +78,7 @@ def _check_clocks(check: Check, using: str | None, site: Site | None) -> None:
 
 
 def _head(using: str, limit: float) -> Position | None:
-    """Return where the log stands, unless that takes too long."""
+    """Return the log's last position, or ``None`` if reading it fails or takes too long."""
     found: list[Position] = []
     run("head", lambda check: found.append(database.position(using)), limit)
     return found[0] if found else None

@@ -1,4 +1,4 @@
-"""What a server process is and holds, as ``livepush_doctor --url`` asks for it."""
+"""Facts about a server process, for ``livepush_doctor --url``."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from livepush.hub import Connection, Hub
 from livepush.wire import WireError
 
 HUB_WITHIN = 4.0
-"""How long (seconds) a hub may take to start before the answer goes without it."""
+"""How long (seconds) the answer waits for the hub to start. After that, it goes out without the hub."""
 SERVERS = ("uvicorn", "hypercorn", "granian", "daphne")
 """The servers that the doctor knows."""
 
 
 async def facts(scope: Scope, send: Send) -> dict[str, Any]:
-    """Return what this process is and holds."""
+    """Return the facts about this process."""
     server = server_of(send)
     hub, trouble = await running_hub()
     return {
@@ -55,15 +55,16 @@ async def facts(scope: Scope, send: Send) -> dict[str, Any]:
 
 
 def server_of(send: Send) -> str:
-    """Return which server runs this process, ``""`` where it can't be told.
+    """Return the name of the server that runs this process, ``""`` if it is unknown.
 
-    By what runs this task or takes its messages: a module that is loaded need not be the server's.
+    The name comes from the code that runs this task or takes its messages, or else from the program that was started.
+    Loaded modules prove nothing: a server's module may be loaded while another server runs.
     """
     return next((name for name in packages(send) if name in SERVERS), "")
 
 
 def packages(send: Send) -> Iterator[str]:
-    """Yield the packages that may be the server's, the surest first."""
+    """Yield the names of packages that may be the server's, the most reliable first."""
     task = asyncio.current_task()
     frame = getattr(task.get_coro() if task else None, "cr_frame", None)
     if frame is not None:
@@ -76,13 +77,13 @@ def packages(send: Send) -> Iterator[str]:
 
 
 def program() -> str:
-    """Return the name of the program that was started; of a package that was run, its name."""
+    """Return the name of the program that was started. For ``python -m package``, it is the package's name."""
     path = Path(sys.argv[0])
     return path.parent.name if path.stem == "__main__" else path.stem
 
 
 def versions(server: str) -> dict[str, str]:
-    """Return the versions of what matters."""
+    """Return the versions of Python, Django, livepush and the server."""
     found = {"python": platform.python_version(), "django": django.__version__, "livepush": livepush.__version__}
     with suppress(metadata.PackageNotFoundError):
         found |= {server: metadata.version(server)} if server else {}
@@ -101,7 +102,7 @@ def masked(words: list[str]) -> list[str]:
 
 
 def open_files() -> dict[str, int | None]:
-    """Return how many files this process has open and may open, where the system can say."""
+    """Return how many files this process has open and how many it may open; ``None`` if the system can't say."""
     count = limit = None
     with suppress(OSError):
         count = len(os.listdir("/proc/self/fd"))
@@ -113,7 +114,7 @@ def open_files() -> dict[str, int | None]:
 
 
 async def running_hub() -> tuple[Hub | None, str]:
-    """Return this process's hub, or why there is none."""
+    """Return this process's hub and ``""``, or ``None`` and the reason."""
     try:
         async with asyncio.timeout(HUB_WITHIN):
             return await process.get_hub(), ""
@@ -124,7 +125,7 @@ async def running_hub() -> tuple[Hub | None, str]:
 
 
 def describe(hub: Hub) -> dict[str, Any]:
-    """Return where a hub stands."""
+    """Return the state of a hub: its position, floor, clients, groups and layer, and whether it drains."""
     subscribers = list(hub.subscribers)
     connections = [each for each in subscribers if isinstance(each, Connection)]
     return {

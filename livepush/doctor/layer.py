@@ -1,4 +1,4 @@
-"""Sends through the Channels layer and hears it again, one by one and in a burst."""
+"""Checks the Channels layer: sends messages through it and receives them, one by one and in a burst."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from livepush.doctor.problems import Problem
 from livepush.doctor.units import milliseconds
 
 ROUND_TRIPS = 20
-"""How many round trips the median is taken of."""
+"""The number of round trips that the median is taken from."""
 BURST = 500
 """How many messages a burst has."""
 QUIET = 1.0
-"""A burst is over when nothing came for so long (seconds)."""
+"""A burst is over when no message has come for this long (seconds)."""
 
 
 def check_layer(check: Check, limit: float) -> None:
-    """Send through the layer and hear it again, one by one and in a burst."""
+    """Check that messages through the layer come back, one by one and in a burst."""
     layer = hints.configured()
     if layer is None:
         seconds = get_settings().TAIL_INTERVAL
@@ -67,7 +67,10 @@ async def _layer_round_trip(layer: Any) -> float:
 
 
 async def _burst(layer: Any) -> tuple[int, float]:
-    """Send while nobody listens, as to a process that is busy; return how many came to every channel, and how soon."""
+    """Send a burst; return how many messages reached every channel, and within how many seconds.
+
+    Nobody listens while the messages are sent, as if the receiving process were busy.
+    """
     group, channels = await _join(layer)
     start = last = time.perf_counter()
     for number in range(BURST):
@@ -95,7 +98,7 @@ async def _join(layer: Any) -> tuple[str, list[str]]:
 async def _listening(layer: Any, channels: Sequence[str]) -> AsyncIterator[asyncio.Queue[str]]:
     """Listen to channels; the queue gets a channel's name for each of its messages.
 
-    One task a channel and no timeout around its receive, which would end the channel's membership.
+    Each channel has one task, and no timeout around its receive: a timeout would end the channel's membership.
     """
     heard: asyncio.Queue[str] = asyncio.Queue()
 

@@ -15,7 +15,7 @@ class Level(Enum):
 
 
 class Problem(Enum):
-    """Everything that can be found: a stable id, its level, what it is, what was expected, and the remedy."""
+    """Every problem that the doctor can find: a stable id, a level, a title, the expected state, and the remedy."""
 
     level: Level
     title: str

@@ -1,4 +1,4 @@
-"""What the command and the server's side of it agree on."""
+"""Constants and tokens that the command and the server's endpoints share."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import time
 from django.core.signing import BadSignature, TimestampSigner, b62_encode
 
 GROUP = "livepush:doctor"
-"""The group of what is sent to try things; nobody reads it, unless a rule of the project's own admits it."""
+"""The group of the doctor's test events. Nobody reads it, unless a rule of the project admits readers."""
 FRAMES, PAUSE = 3, 1.0
 """How many frames a probe sends, and how long (seconds) it waits between them."""
 IDLE_HEARTBEATS = 1.5
-"""How many heartbeats a stream can be quiet for."""
+"""The longest silence of a stream, in heartbeats."""
 MAX_AGE = 60
-"""How long (seconds) a token holds."""
+"""How long (seconds) a token is valid."""
 _PURPOSE = "doctor"
 
 
 class _Signer(TimestampSigner):
-    """Signs with a clock that may be ahead of this host's, in seconds."""
+    """Signs with the time of a clock that is ``ahead`` of this host's by some seconds."""
 
     def __init__(self, ahead: float) -> None:
         super().__init__(salt="livepush.doctor")

@@ -1,4 +1,4 @@
-"""Looks whether the log is pruned, and how large it is."""
+"""Checks whether the log is pruned, and how large it is."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from livepush.doctor.units import duration
 from livepush.models import Event
 
 PRUNE_SLACK = 3600.0
-"""How much longer than their retention (seconds) events may be there: hubs prune now and then."""
+"""How long (seconds) events may stay past their retention: hubs prune only now and then."""
 
 
 def check_retention(check: Check, using: str) -> None:
-    """See whether the log is pruned, and how large it is."""
+    """Check whether the log is pruned, and how large it is."""
     settings = get_settings()
     head, floor, _ = log.state(using)
     count = head.number - floor
@@ -52,7 +52,7 @@ def _check_oldest(check: Check, using: str, floor: int) -> None:
 
 
 def _size(connection: BaseDatabaseWrapper) -> int | None:
-    """Return the bytes that the events take with their indexes, where the database can say."""
+    """Return the bytes that the events and their indexes take, or ``None`` if the database can't say."""
     table = Event._meta.db_table
     if connection.vendor == "postgresql":
         row = row_of(connection, "SELECT pg_total_relation_size(%s)", [table])

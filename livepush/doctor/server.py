@@ -1,4 +1,4 @@
-"""Looks into the server process behind a site: how it was started, and whether its hub follows the log."""
+"""Checks the server process behind a site: how it was started, and whether its hub follows the log."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from livepush.routing import prefix
 from livepush.wire import Position, parse_position
 
 FEW_FILES = 4096
-"""A lower limit of open files is a warning."""
+"""A limit of open files below this is a warning."""
 
 
 def check_server(check: Check, site: Site, head: Position | None, patience: float) -> None:
-    """Look into a server process; ``head`` is where this command sees the log (``None``: it can't)."""
+    """Check a server process. ``head`` is the log's last position as this command sees it, ``None`` if it can't."""
     sent = clock.now()
     answer = site.get(site.probe(""), Origin=site.root.origin)
     facts = json_of(answer.body)
@@ -50,13 +50,13 @@ def _shown(value: object) -> object:
 
 
 def _check_flags(check: Check, facts: dict[str, Any]) -> None:
-    """How the server was started."""
+    """Check the server's debug mode, limit of open files, version and options."""
     limit, server = facts["files"]["limit"], facts["server"]
     if facts["debug"]:
         check.find(Problem.DEBUG_ON, "DEBUG is True")
     if limit is None:
         check.skip("The limit of open files was not checked: the server's system does not tell.")
-    elif 0 <= limit < FEW_FILES:  # -1: none
+    elif 0 <= limit < FEW_FILES:  # -1 means no limit
         check.find(Problem.FEW_FILES, f"a limit of {limit}, {_shown(facts['files']['open'])} of them open")
     if facts["versions"]["livepush"] != livepush.__version__:
         seen = f"{facts['versions']['livepush']} there, {livepush.__version__} here"
@@ -70,7 +70,7 @@ def _check_flags(check: Check, facts: dict[str, Any]) -> None:
 
 
 def _check_grace(check: Check, facts: dict[str, Any]) -> None:
-    """Whether uvicorn has a limit for its end; where another program started it, that can't be seen."""
+    """Check that uvicorn has a time limit for its shutdown. If another program started it, that can't be seen."""
     words = facts["command_line"]
     if not facts["started_by_server"]:
         check.skip(f"uvicorn's time limit at its end was not checked: {words[0]} started it.")
@@ -81,7 +81,7 @@ def _check_grace(check: Check, facts: dict[str, Any]) -> None:
 
 
 def _check_arrival(check: Check, site: Site, request: dict[str, Any]) -> None:
-    """What the proxy made of the request."""
+    """Check that the proxy passed on the request's host, and that Django sees https as secure."""
     if request["origin"] == "bad_origin":
         seen = f"{site.root.netloc} was asked for, {request['host']} arrived"
         check.find(Problem.HOST_CHANGED, seen)
@@ -90,7 +90,7 @@ def _check_arrival(check: Check, site: Site, request: dict[str, Any]) -> None:
 
 
 def _check_hub(check: Check, site: Site, facts: dict[str, Any], head: Position | None, patience: float) -> None:
-    """Whether the process's hub follows the log that this command sees."""
+    """Check that the process's hub follows the log that this command sees."""
     hub = facts["hub"]
     if hub is None:
         check.find(Problem.HUB_BROKEN, facts["trouble"])
@@ -107,7 +107,10 @@ def _check_hub(check: Check, site: Site, facts: dict[str, Any], head: Position |
 
 
 def _wait_for_hub(check: Check, site: Site, head: Position, patience: float) -> None:
-    """Give the hub its time; several processes may answer in turn, and each must come to the position."""
+    """Wait up to ``patience`` seconds for an answer from a hub that has reached the log's position.
+
+    Several processes may answer in turn.
+    """
     end = time.monotonic() + patience
     while True:
         hub = json_of(site.get(site.probe("")).body).get("hub")

@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says of livepush's settings."""
+"""Reports the findings of ``manage.py check`` about livepush's settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from livepush.doctor.units import duration
 
 
 def check_settings(check: Check) -> None:
-    """Report what ``manage.py check`` says of livepush."""
+    """Report the findings of ``manage.py check`` about livepush."""
     for message in checks.run_checks(tags=["livepush"]):
         if message.is_silenced():
             continue

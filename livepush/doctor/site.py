@@ -15,17 +15,17 @@ from livepush.doctor.protocol import make_token
 from livepush.routing import prefix
 
 TROUBLES = (OSError, http.client.HTTPException)
-"""What the network raises."""
+"""The exceptions of a failing network."""
 
 
 class Site:
-    """A site, and what is known of it so far."""
+    """A site, and the facts found about it so far."""
 
     def __init__(self, root: web.Root, timeout: float) -> None:
         self.root = root
         self.timeout = timeout
         self.ahead: float | None = None
-        """How far the site's clock is ahead of this host's (seconds), as its ``Date`` says at first."""
+        """How far the site's clock is ahead of this host's (seconds): first by its ``Date``, then by its facts."""
         self.serves = False
         """Whether livepush's ASGI endpoints answer there."""
         self.facts: dict[str, Any] | None = None
@@ -40,7 +40,7 @@ class Site:
 
 
 def check_site(check: Check, site: Site) -> None:
-    """Reach livepush at the URL."""
+    """Check that livepush answers at the URL."""
     check.late = Problem.UNREACHABLE
     sent = clock.now()
     try:
@@ -63,7 +63,10 @@ def check_site(check: Check, site: Site) -> None:
 
 
 def _ahead(answer: web.Answer, now: float) -> float | None:
-    """Return how far a site's clock is ahead; nothing below the second that ``Date`` counts in."""
+    """Return how far (seconds) a site's clock is ahead, ``None`` without a readable ``Date``.
+
+    ``Date`` counts whole seconds, so a difference of up to one second counts as 0.
+    """
     try:
         there = parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
     except ValueError:
@@ -79,7 +82,7 @@ def summary_of(answer: web.Answer) -> str:
 
 
 def json_of(body: bytes) -> dict[str, Any]:
-    """Return a JSON object, an empty one where the body is none."""
+    """Return the JSON object in a body, or an empty one if the body is not a JSON object."""
     try:
         found = json.loads(body)
     except ValueError:

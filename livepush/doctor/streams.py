@@ -1,4 +1,4 @@
-"""Watches a site's streams and WebSockets on their way through whatever is in front of it."""
+"""Checks a site's streams and WebSockets through whatever is in front of the site."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from livepush.doctor.units import duration, milliseconds
 
 
 def check_stream(check: Check, site: Site) -> None:
-    """Watch a stream's frames on their way."""
+    """Check that a stream's frames and headers arrive unchanged, and that each frame arrives in time."""
     seen = _watch(site)
     if seen.status != 200:
         check.find(Problem.STREAM_BROKEN, f"status {seen.status}")
@@ -29,7 +29,7 @@ def check_stream(check: Check, site: Site) -> None:
         check.find(Problem.STREAM_BROKEN, f"{len(times)} of {FRAMES} frames, then: {why}")
         return
     spread = times[-1] - times[0]
-    if _held_back(times) and _held_back(_arrivals(_watch(site))):  # once may be this host's own doing
+    if _held_back(times) and _held_back(_arrivals(_watch(site))):  # a single delay may come from this host
         sent = (FRAMES - 1) * PAUSE
         check.find(Problem.BUFFERED, f"{FRAMES} frames sent within {sent:g} s came within {milliseconds(spread)}")
     else:
@@ -43,7 +43,7 @@ def _watch(site: Site) -> web.Stream:
 
 
 def _arrivals(seen: web.Stream) -> list[float]:
-    """Return when each frame was whole."""
+    """Return the time at which each frame was complete."""
     times: list[float] = []
     buffer = b""
     for at, piece in seen.pieces:
@@ -67,7 +67,7 @@ def _check_headers(check: Check, seen: web.Stream) -> None:
 
 
 def check_idle(check: Check, site: Site) -> None:
-    """See whether a stream lives on while nothing is sent for as long as can be."""
+    """Check that a stream survives the longest silence that it can have."""
     quiet = quiet_span(site)
     start = time.monotonic()
     seen = web.stream(site.root, site.probe("sse/", idle=1), site.timeout + quiet, Accept="text/event-stream")

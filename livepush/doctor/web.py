@@ -1,4 +1,4 @@
-"""HTTP/1.1 and WebSocket for the doctor, with no more than the standard library: what came, and when."""
+"""HTTP/1.1 and WebSocket clients for the doctor, which note when data arrives. They need only the standard library."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Root(NamedTuple):
     netloc: str
     """The host as a browser sends it."""
     path: str
-    """What goes before every path, e.g. ``""`` or ``/app``."""
+    """The prefix of every path, e.g. ``""`` or ``/app``."""
 
     @property
     def origin(self) -> str:
@@ -48,11 +48,11 @@ class Stream(NamedTuple):
     status: int
     headers: http.client.HTTPMessage
     pieces: list[tuple[float, bytes]]
-    """What came, decompressed, and when (``time.monotonic()``)."""
+    """Each piece of the body: its time of arrival (``time.monotonic()``) and its decompressed bytes."""
     broken: str
-    """What ended it early, if anything did."""
+    """The error that ended it early, ``""`` if there was none."""
     readable: bool
-    """Whether its compression, if any, is one that can be undone here."""
+    """Whether the body is uncompressed, or the doctor can decompress it."""
 
 
 def parse_root(url: str) -> Root:
@@ -84,7 +84,7 @@ def get(root: Root, path: str, timeout: float, **headers: str) -> Answer:
 def stream(root: Root, path: str, timeout: float, **headers: str) -> Stream:
     """Ask for a path, and note when each piece of the answer comes.
 
-    Raises OSError, http.client.HTTPException: no answer at all. What breaks the answer later is told in it.
+    Raises OSError, http.client.HTTPException: no answer at all. A later error is noted in ``broken``.
     """
     with closing(_connection(root, timeout)) as connection:
         connection.request("GET", root.path + path, headers={"Host": root.netloc, **headers})
@@ -101,7 +101,7 @@ def stream(root: Root, path: str, timeout: float, **headers: str) -> Stream:
 
 
 def speaks_http2(root: Root, timeout: float) -> bool:
-    """Return whether a server chooses HTTP/2 where it may (RFC 7301).
+    """Return whether a server chooses HTTP/2 if ALPN offers it (RFC 7301).
 
     Raises OSError.
     """
@@ -121,12 +121,12 @@ def _connection(root: Root, timeout: float) -> http.client.HTTPConnection:
 
 
 class WebSocket:
-    """The client's side of a WebSocket; ``status`` is 101 where it opened."""
+    """The client's side of a WebSocket; ``status`` is 101 if it opened."""
 
     def __init__(self, sock: socket.socket, file: BinaryIO, status: int, body: bytes) -> None:
         self.status = status
         self.body = body
-        """The answer's body where it did not open."""
+        """The answer's body if it did not open."""
         self._sock = sock
         self._file = file
 
@@ -196,7 +196,10 @@ def websocket(root: Root, path: str, timeout: float, **headers: str) -> Iterator
 
 
 class _Read:
-    """What ``HTTPResponse`` reads its head from, so that the frames behind it stay in the same buffer."""
+    """Stands in for the socket, so that ``HTTPResponse`` reads the head from our own file.
+
+    The frames after the head thus stay in the same buffer.
+    """
 
     def __init__(self, file: Any) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Model signals become events: ``ModelEvents``, ``register``, and ``send_for`` where Django fires no signals."""
+"""Turns model signals into events: ``ModelEvents``, ``register``, and ``send_for`` where Django fires no signals."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Action(str):
 class ModelEvents:
     """Says which events the instances of a model send, to whom, and with which data.
 
-    An event's type is ``<model>.<action>``, e.g. ``order.updated``. The actions are ``created``, ``updated``,
-    ``deleted``, and for groups that an updated instance has left ``removed``.
+    An event's type is ``<model>.<action>``, e.g. ``order.updated``. The actions are ``created``, ``updated``
+    and ``deleted``. Groups that an updated instance has left get ``removed``.
     """
 
     fields: Sequence[str] = ()
@@ -48,7 +48,7 @@ class ModelEvents:
         return [instance]
 
     def data(self, instance: Any, action: Action) -> Any:
-        """Return the event's data; by default the primary key and ``fields``. To a dict ``changed`` is added."""
+        """Return the event's data; by default the primary key and ``fields``. An update adds ``changed`` to a dict."""
         return {"id": instance.pk} | {name: self._field(name).value_from_object(instance) for name in self.fields}
 
     def type(self, instance: Any, action: Action) -> str:
@@ -56,7 +56,7 @@ class ModelEvents:
         return f"{self.model._meta.model_name}.{action}"
 
     def send(self, instance: Any, action: Action, groups: Iterable[Group], using: str | None) -> None:
-        """Send one event to some groups; does nothing where there are none."""
+        """Send one event to some groups; do nothing if there are none."""
         names = [group_name(group) for group in groups]
         if not names:
             return
@@ -65,7 +65,7 @@ class ModelEvents:
             data = {"changed": list(action.changed), **data}
         send(names, self.type(instance, action), data, using=using)
 
-    # What Django's signals call
+    # Called by Django's signals
 
     def before_save(self, instance: Model, using: str, raw: bool) -> None:
         """Remember the stored row."""
@@ -77,7 +77,7 @@ class ModelEvents:
     def after_save(
         self, instance: Model, using: str, raw: bool, created: bool, update_fields: frozenset[str] | None
     ) -> None:
-        """Send what a save did."""
+        """Send the events of a save."""
         if raw:
             return
         before = self._recall(instance)
@@ -98,7 +98,7 @@ class ModelEvents:
         self._remember(instance, (self._names(instance), self.type(instance, action), self.data(instance, action)))
 
     def after_delete(self, instance: Model, using: str) -> None:
-        """Send that it is gone."""
+        """Send the event of a deletion."""
         remembered = self._recall(instance)
         if remembered is not None and remembered[0]:
             send(*remembered, using=using)
@@ -159,7 +159,7 @@ registry: dict[type[Model], ModelEvents] = {}
 def register(*models: type[Model]) -> Callable[[Handler], Handler]:
     """Let a ``ModelEvents`` class send for some models.
 
-    Raises InvalidRule: a model that has one already, or fields that it does not have.
+    Raises InvalidRule: a model has such a class already, or lacks a field that the class names.
     """
 
     def decorate(handler: Handler) -> Handler:
@@ -171,10 +171,10 @@ def register(*models: type[Model]) -> Callable[[Handler], Handler]:
 
 
 def send_for(instances: Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = ()) -> int:
-    """Send the registered events of instances that no signal told of, as after ``QuerySet.update`` or ``bulk_create``.
+    """Send registered events after a write that fires no signals, such as ``QuerySet.update`` or ``bulk_create``.
 
-    ``instances`` is a queryset or any iterable of one registered model; returns how many sent. Call it in the
-    transaction of the write, after it.
+    ``instances`` is a queryset or any iterable of one registered model. Returns the number of instances. Call
+    it after the write, in the same transaction.
 
     Raises InvalidRule: a model that is not registered, or an unknown action.
     """

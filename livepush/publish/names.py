@@ -1,4 +1,4 @@
-"""Names of groups: a name itself, or a model instance whose group is meant."""
+"""Names of groups. A group is given as its name, or as a model instance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 
 Group = str | Model
-"""The name of a group, or an instance whose group is meant: ``order:7``; for a user ``user:7``."""
+"""The name of a group, or an instance that stands for its own group: ``order:7``, or ``user:7`` for a user."""
 RESERVED = frozenset({"user", "inbox", "livepush"})
 """Words that livepush's own groups begin with. ``user`` stands for the user model, whatever its name is."""
 
@@ -24,7 +24,7 @@ RESERVED = frozenset({"user", "inbox", "livepush"})
 def group_name(group: Group) -> str:
     """Return a group's name: itself, or ``<model>:<pk>`` for an instance (``user:<pk>`` for a user).
 
-    A proxy and a multi-table child mean the group of the model whose row they are: ``ExpressOrder(Order)`` is
+    An instance of a proxy or of a multi-table child has the group of its root model: an ``ExpressOrder(Order)`` has
     ``order:7`` too.
 
     Raises InvalidGroup: malformed, an instance that was not saved yet, or one whose model shares its name with another
@@ -59,14 +59,14 @@ def user_group(user: Any) -> str:
     return group_name(f"user:{key}")
 
 
-# Which model an instance's group is named after
+# The model that an instance's group is named after
 
 
 def root_model(thing: Model | type[Model]) -> type[Model]:
     """Return the model that a model's or an instance's groups are named after.
 
-    That is the concrete model of a proxy, and the topmost parent of a multi-table child; of the user model's children
-    it is the user model.
+    For a proxy, that is the concrete model. For a multi-table child, it is the topmost parent. For a child of the user
+    model, it is the user model.
     """
     root: Any = thing._meta.concrete_model
     while root._meta.parents and root._meta.label != _user_label():
@@ -77,7 +77,7 @@ def root_model(thing: Model | type[Model]) -> type[Model]:
 
 
 def key_of(instance: Model) -> Any:
-    """Return the primary key that an instance's group is named after, which is the one of its root model.
+    """Return the primary key that an instance's group is named after. It is the key of the root model.
 
     Raises InvalidGroup: the instance was not saved yet.
     """
@@ -92,7 +92,7 @@ def _key(instance: Model) -> Any:
 
 
 def is_user(thing: Model | type[Model]) -> bool:
-    """Return whether a model is the user model, a proxy or a child of it, or an instance is one of these."""
+    """Return whether a model, or an instance's model, is the user model or a proxy or child of it."""
     return root_model(thing)._meta.label == _user_label()
 
 
@@ -132,7 +132,7 @@ def models_by_word() -> dict[str, tuple[str, ...]]:
 
 
 def clash(word: str, *more: str) -> str | None:
-    """Say which models' groups would begin with the same word, and what to do; ``None`` where that is one model."""
+    """Return which models' groups would begin with the same word, with a remedy; ``None`` if there is no clash."""
     labels = list(dict.fromkeys([*models_by_word().get(word, ()), *more]))
     others = [label for label in labels if label != _user_label()]
     if not others or (len(labels) == 1 and word not in RESERVED):

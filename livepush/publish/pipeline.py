@@ -14,7 +14,7 @@ logger = logging.getLogger("livepush")
 
 Follower = Callable[[str, Batch], None]
 on_settled: list[Follower] = [log.make_groups]
-"""Called with the database's alias and each batch that this process has settled in it, once it is announced."""
+"""Called for each batch that this process has settled and announced, with the database's alias and the batch."""
 
 
 def settle(using: str) -> None:

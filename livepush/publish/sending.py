@@ -78,14 +78,14 @@ def send(
 def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str, key: str | None = None) -> None:
     """Send an event of a type that only livepush may use; see ``send``.
 
-    Its keys are apart from those of ``send``: equal keys do not keep either event from being delivered.
+    Its keys are separate from those of ``send``: if the keys are equal, both events are delivered.
     """
     sent = _checked(groups, type, data, key, False)
     _send(sent, using, None if key is None else _own_key(key))
 
 
 def _own_key(key: str) -> str:
-    """Return what stands in the log for a key of livepush's own, which it keeps apart from those of ``send``."""
+    """Return the form in which the log stores livepush's own key, to keep it apart from the keys of ``send``."""
     own = f"livepush:{key}"
     return own if len(own) <= MAX_KEY_LENGTH else f"livepush:{hashlib.sha256(key.encode()).hexdigest()}"
 
@@ -122,7 +122,7 @@ def on_good_connections(work: Callable[..., None], *args: Any, **kwargs: Any) ->
 
 
 class Delivery:
-    """What livepush does for a send after commit: it settles and announces, once for all sends of the transaction."""
+    """Delivers a send after commit: settles and announces, once for all sends of the transaction."""
 
     __slots__ = ("appended", "number", "sent", "using")
 

@@ -24,7 +24,7 @@ from livepush.wire import Position
 register = template.Library()
 
 ROOM = 10
-"""How many of ``MAX_GROUPS`` are kept free for the page's own tags if a user is in very many audiences."""
+"""How many of ``MAX_GROUPS`` stay free for the page's own tags, even if a user is in very many audiences."""
 _OPENED = "_livepush_inbox"
 
 
@@ -33,8 +33,8 @@ def livepush(context: template.Context, *groups: Group | None) -> SafeString:
     """Put the client into a page, subscribed to some groups: ``{% livepush "board" order %}``.
 
     A group is a name or a saved instance; ``None``, ``""`` and an anonymous user are left out. The page carries the
-    position of its request's start, so whatever happens between render and connect arrives. A nonce in the context
-    (``csp_nonce``, as Django's and django-csp's middleware put it, or ``request.csp_nonce``) is used.
+    log's position at the start of its request, so events between render and connect arrive. The tag uses the nonce in
+    the context: ``csp_nonce``, as Django's and django-csp's middleware set it, or ``request.csp_nonce``.
 
     Raises InvalidGroup: a malformed name, or an instance without a primary key.
     """
@@ -47,39 +47,39 @@ def livepush(context: template.Context, *groups: Group | None) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def livepush_bell(context: template.Context, icon: str = "") -> SafeString:
-    """Put a bell with a badge into a page, whose panel lists the user's notifications; nothing without a login.
+    """Put a bell with a badge into a page. Its panel lists the user's notifications. Without a login, put nothing.
 
-    ``icon`` is the address of the icon that the page gets while there is something new, a bell with a dot by default.
+    ``icon`` is the address of the page's icon while there are unseen notifications; by default, a bell with a dot.
     """
     return _part(context, "livepush/bell.html", icon)
 
 
 @register.simple_tag(takes_context=True)
 def livepush_toasts(context: template.Context) -> SafeString:
-    """Put a place into a page where new notifications are shown for a while."""
+    """Put toasts into a page: they show new notifications for a while."""
     return _part(context, "livepush/toasts.html")
 
 
 @register.simple_tag(takes_context=True)
 def livepush_badge(context: template.Context) -> SafeString:
-    """Put the number of notifications that were not seen into a page."""
+    """Put the number of unseen notifications into a page."""
     return _part(context, "livepush/badge.html")
 
 
 @register.simple_tag(takes_context=True)
 def livepush_list(context: template.Context) -> SafeString:
-    """Put the list of the user's notifications into a page, first page first."""
+    """Put the list of the user's notifications into a page. It begins with the first page of entries."""
     return _part(context, "livepush/list.html")
 
 
 @register.simple_tag(takes_context=True)
 def livepush_inbox(context: template.Context) -> SafeString:
-    """Put what makes the inbox's elements live into a page; the other tags of the inbox do it too."""
+    """Put the script that keeps the inbox's elements up to date into a page. The other tags of the inbox do it too."""
     return _part(context, None)
 
 
 def _part(context: template.Context, name: str | None, icon: str = "") -> SafeString:
-    """Return one of the inbox's elements, and with the first of a page what makes them live."""
+    """Return one of the inbox's elements. The first of a page brings the script that keeps all of them up to date."""
     request = context.get("request")
     if request is None:
         raise ImproperlyConfigured(
@@ -107,7 +107,7 @@ def _part(context: template.Context, name: str | None, icon: str = "") -> SafeSt
 
 
 def _scripts(context: template.Context, request: Any, inbox: Inbox, counts: Counts, icon: str) -> SafeString:
-    """Return the script of the client and the inbox's elements in one, which takes up the page's other tags too."""
+    """Return one script with the client and the inbox's elements. It also serves the page's other tags."""
     names = [audience.group for audience in inbox.audiences][: max(2, get_settings().MAX_GROUPS - ROOM)]
     more = {
         "inbox": reverse("livepush:inbox"),
@@ -125,7 +125,7 @@ def _client(
     script: str | None = "livepush/livepush.js",
     more: Mapping[str, str] | None = None,
 ) -> SafeString:
-    """Return a script with what the client reads from it; without one to load where the page has it already."""
+    """Return a script element with the client's data. It loads no script if the page has the client already."""
     data = {
         "url": reverse("livepush:poll").removesuffix("poll/"),
         "groups": json.dumps(names),
@@ -144,9 +144,9 @@ def _client(
 
 
 def _tabs(request: Any) -> str:
-    """Return a name that only the tabs of one session share: they share a connection.
+    """Return a name that only the tabs of one session have. Tabs with the same name share a connection.
 
-    It is a hash of the session's cookie, so it needs no query. A page with it varies by cookie.
+    It is a hash of the session's cookie, so it needs no query. A page with this name varies by cookie.
     """
     cookie = getattr(request, "COOKIES", {}).get(settings.SESSION_COOKIE_NAME, "")
     if not cookie:

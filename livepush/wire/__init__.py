@@ -3,20 +3,20 @@
 Grammar (ABNF, RFC 5234)::
 
     position  = epoch "-" number             ; opaque to clients
-    epoch     = 1*16( %x61-7A / DIGIT )      ; one life of one database
+    epoch     = 1*16( %x61-7A / DIGIT )      ; one lifetime of one database
     number    = 1*19DIGIT                    ; contiguous within an epoch
     group     = 1*200( ALPHA / DIGIT / "_" / "-" / "." / ":" / "/" / "@" / "+" / "~" / "=" )
     type      = 1*100( ALPHA / DIGIT / "_" / "-" / "." / ":" )
                                              ; not "error", not "open"; "livepush.…" and
-                                             ; "inbox.…" are livepush's own
+                                             ; "inbox.…" are reserved for livepush
 
     envelope  = JSON object {"id": position, "group": group, "type": type, "data": any, "time": RFC 3339}
-                                             ; an ephemeral event has no "id"; with "groups": [group, …]
-                                             ; too where it was sent to several groups of the reader
+                                             ; an ephemeral event has no "id"; an event that was sent to
+                                             ; several of the reader's groups has "groups": [group, …]
     system    = JSON object {"type": "livepush.…", …}
 
-Server-Sent Events are those of WHATWG HTML, section 9.2; WebSocket frames are text (RFC 6455); what
-livepush itself says has a type that begins with ``livepush.``::
+Server-Sent Events follow WHATWG HTML, section 9.2. WebSocket frames are text (RFC 6455). livepush's own
+messages have types that begin with ``livepush.``::
 
     livepush.hello     first: {"protocol", "id", "position", "heartbeat" (seconds), "groups", "refused"}
     livepush.reset     history lost, reload your state: {"id", "position", "reason"}
@@ -25,7 +25,7 @@ livepush itself says has a type that begins with ``livepush.``::
     livepush.position  keeps a quiet stream's cursor fresh: {"id", "position"}
     livepush.reply     WebSocket only, the answer to a command: {"ref", "ok", …}
 
-``id`` and ``position`` are equal: ``id`` is there so that an EventSource keeps it as its last event id.
+``id`` and ``position`` are equal. ``id`` lets an EventSource keep the position as its last event id.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What WebSocket clients ask for."""
+"""Commands of WebSocket clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_REF_LENGTH = 100
 
 
 class Command(NamedTuple):
-    """What a WebSocket client asks for; ``ref`` comes back with the answer."""
+    """A command of a WebSocket client. The answer has the same ``ref``."""
 
     name: str
     ref: str | int | None
@@ -24,13 +24,13 @@ class Command(NamedTuple):
 
 
 def parse_command(text: str, max_groups: int = 100) -> Command:
-    """Parse a WebSocket client's text.
+    """Return the command in a WebSocket client's text, which is one of:
 
-    ``{"command": "subscribe", "groups": [...], "since": POSITION, "ref": 1}`` (without ``since``: from now on),
+    ``{"command": "subscribe", "groups": [...], "since": POSITION, "ref": 1}`` (without ``since``, from now on),
     ``{"command": "unsubscribe", "groups": [...], "ref": 2}``,
     ``{"command": "send", "group": ..., "type": ..., "data": ..., "ref": 3}`` or ``{"command": "ping", "ref": 4}``.
 
-    Raises WireError: not such an object.
+    Raises WireError: the text is not such an object.
     """
     try:
         value = json.loads(text)
@@ -54,7 +54,7 @@ def parse_command(text: str, max_groups: int = 100) -> Command:
 
 
 def _is_ref(value: object) -> bool:
-    """Return whether a value can be sent back: half a surrogate pair, which JSON can escape, is no UTF-8."""
+    """Return whether a value can be sent back. JSON can escape half a surrogate pair, but UTF-8 can't encode it."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return False
     return len(str(value)) <= MAX_REF_LENGTH and not SURROGATE.search(str(value))
@@ -72,7 +72,7 @@ def _command(value: dict[str, Any], ref: str | int | None, max_groups: int) -> C
         raise WireError("bad_command", f"groups is malformed: expected a list of 1 to {max_groups} names.")
     since = value.get("since") if name == "subscribe" else None
     if since is not None and not isinstance(since, str):
-        since = ""  # no position is, and the error says what one looks like
+        since = ""  # malformed, so that parse_position raises its error, which says what to send
     position = None if since is None else parse_position(since)
     return Command(name, ref, tuple(dict.fromkeys(_group_of(group) for group in groups)), position)
 

@@ -1,4 +1,4 @@
-"""JSON and time as livepush writes them."""
+"""Encodes JSON and times as livepush writes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 def dumps(value: Any) -> str:
-    """Encode what livepush itself says as compact JSON."""
+    """Return a value as compact JSON, for livepush's own messages."""
     return _encoder.encode(value)  # json.dumps makes an encoder each time
 
 

@@ -1,4 +1,4 @@
-"""Why a request is refused: a WebSocket close code, an HTTP status, and a sentence."""
+"""The refusal of a request: a WebSocket close code, an HTTP status, and a sentence."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from livepush.wire.encoding import dumps
 
 
 class Close(int, Enum):
-    """A WebSocket close code (RFC 6455, section 7.4.2: private use, since daphne sends no other) and when it is used.
+    """A WebSocket close code and the reason for its use.
 
-    Each is 4000 and the HTTP status that says the same.
+    The codes are those for private use (RFC 6455, section 7.4.2), since daphne sends no others. Each code is 4000 plus
+    the HTTP status with the same meaning.
     """
 
     reason: str

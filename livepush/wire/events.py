@@ -1,4 +1,4 @@
-"""Events, and how they are encoded for each kind of client."""
+"""Events, and their encoding for each kind of client."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import NamedTuple
 from livepush.wire.encoding import dumps
 
 LARGEST_ARRAY = 65_536
-"""How many characters of events go in one array at most, unless a single event is longer."""
+"""The most characters of events in one array, unless a single event is longer."""
 
 Frames = tuple[bytes | str, ...]
-"""What goes to a client in one write: chunks of a response (bytes), or WebSocket messages (text)."""
+"""The frames of one write to a client: chunks of a response (bytes), or WebSocket messages (text)."""
 
 
 class Event(NamedTuple):
-    """One event as it travels: ``data`` and ``time`` are text, ready to be joined into frames.
+    """One event in transit: ``data`` and ``time`` are text, ready to be joined into frames.
 
-    ``number`` is ``None`` for an ephemeral event. ``groups`` are all that it was sent to, in the order of the send; in
-    what a reader gets, those that the reader asked for, in the reader's order.
+    ``number`` is ``None`` for an ephemeral event. ``groups`` are all groups that it was sent to, in the order of
+    the send. In a reader's copy, they are the groups that the reader asked for, in the reader's order.
     """
 
     number: int | None
@@ -30,21 +30,21 @@ class Event(NamedTuple):
     time: str
 
     def to(self, groups: tuple[str, ...]) -> Event:
-        """Return the event as a reader of these of its groups gets it."""
+        """Return the event as a reader of ``groups`` gets it. They are some of the event's own groups."""
         return self if groups == self.groups else self._replace(groups=groups)
 
 
 class Format(StrEnum):
-    """How a connection wants its events."""
+    """The format in which a connection gets its events."""
 
     SSE = "sse"
     """``id``, ``event`` and ``data`` lines, for any EventSource."""
     SSE_ENVELOPE = "envelope"
     """One ``data`` line with the envelope, for the livepush client."""
     TEXT = "text"
-    """One JSON text an event: plain WebSocket clients and polls."""
+    """One JSON text for each event, for plain WebSocket clients and polls."""
     ARRAY = "array"
-    """A JSON array of what goes in one write: WebSocket clients that speak ``livepush.v1``."""
+    """A JSON array of the events of one write, for WebSocket clients that speak ``livepush.v1``."""
 
 
 TEXTS = frozenset({Format.TEXT, Format.ARRAY})
@@ -52,14 +52,14 @@ TEXTS = frozenset({Format.TEXT, Format.ARRAY})
 
 
 def envelope(event: Event, epoch: str) -> str:
-    """Return an event as a JSON object; its data is put in as it was encoded when it was sent."""
+    """Return an event as a JSON object. It holds the data exactly as the send encoded it."""
     head = "{" if event.number is None else f'{{"id":"{epoch}-{event.number}",'
     more = f'"groups":{dumps(event.groups)},' if len(event.groups) > 1 else ""
     return f'{head}"group":"{event.groups[0]}",{more}"type":"{event.type}","data":{event.data},"time":"{event.time}"}}'
 
 
 def sse_event(event: Event, epoch: str) -> str:
-    """Return an event for any EventSource (WHATWG HTML 9.2.5); ``message`` goes without an ``event`` line."""
+    """Return an event for any EventSource (WHATWG HTML 9.2.5); the type ``message`` needs no ``event`` line."""
     identity = "" if event.number is None else f"id: {epoch}-{event.number}\n"
     name = "" if event.type == "message" else f"event: {event.type}\n"
     return f"{identity}{name}data: {event.data}\n\n"
@@ -79,7 +79,7 @@ def encode(event: Event, epoch: str, format: Format) -> str:
 
 
 def join(parts: Sequence[str], format: Format) -> Frames:
-    """Return the frames that carry some encoded events: one, but for plain WebSocket clients."""
+    """Return the frames that carry some encoded events: one chunk, or for WebSockets one message or more."""
     if format is Format.TEXT:
         return tuple(parts)
     if format in TEXTS:
@@ -88,7 +88,7 @@ def join(parts: Sequence[str], format: Format) -> Frames:
 
 
 def merge(frames: Sequence[bytes | str]) -> Frames:
-    """Return chunks of a response joined into one; texts stay messages of their own."""
+    """Return chunks of a response joined into one; WebSocket messages stay separate."""
     if isinstance(frames[0], bytes):
         return (b"".join(frame for frame in frames if isinstance(frame, bytes)),)
     return tuple(frames)

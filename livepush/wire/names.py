@@ -1,4 +1,4 @@
-"""What groups and types may be called."""
+"""Rules for the names of groups and types."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ INBOX_PREFIX = "inbox."
 
 
 def check_group(group: str) -> str:
-    """Return the name of a group.
+    """Return the name of a group if it is valid.
 
-    Raises WireError: malformed.
+    Raises WireError: the name is malformed.
     """
     if not GROUP.fullmatch(group):
         raise WireError(
@@ -30,7 +30,7 @@ def check_group(group: str) -> str:
 
 
 def type_problem(name: object) -> str | None:
-    """Return what is wrong with a type's name, or ``None``."""
+    """Return the problem with a type's name, or ``None``."""
     if not isinstance(name, str) or not TYPE.fullmatch(name):
         return f"expected 1 to {MAX_TYPE_LENGTH} of letters, digits and _-.:"
     if name in RESERVED_TYPES:

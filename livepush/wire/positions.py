@@ -12,7 +12,7 @@ POSITION = re.compile(r"([a-z0-9]{1,16})-([0-9]{1,19})", re.ASCII)
 
 
 class Position(NamedTuple):
-    """A place in the log: everything with this number or a smaller one has been offered."""
+    """A place in the log. Every event with this number or a smaller one has been offered."""
 
     epoch: str
     number: int
@@ -24,7 +24,7 @@ class Position(NamedTuple):
 def parse_position(text: str) -> Position:
     """Return the position that a client sent.
 
-    Raises WireError: malformed.
+    Raises WireError: the position is malformed.
     """
     match = POSITION.fullmatch(text)
     if match is None or int(match[2]) > LARGEST_NUMBER:

@@ -32,12 +32,12 @@ class LogPage(NamedTuple):
 
 
 def size_of(event: Event) -> int:
-    """Return about how many characters an event's data and groups are."""
+    """Return an event's approximate size in characters: its data and its groups."""
     return len(event.data) + sum(map(len, event.groups))
 
 
 def batch_messages(batch: Batch, origin: str, max_bytes: int = 262_144) -> list[dict[str, Any]]:
-    """Return a batch as messages for the layer, each with no more than about ``max_bytes``, or a single event.
+    """Return a batch as messages for the layer. Each has at most about ``max_bytes``, or a single event.
 
     A message is ``{"type": "livepush.batch", "origin": process, "epoch": epoch, "events": [[number, groups, type,
     data, time], …]}``.

@@ -16,12 +16,12 @@ from livepush.wire.positions import Position, parse_position
 
 
 class Query(NamedTuple):
-    """What a client asks for."""
+    """A client's request: its groups, position, format and wait (seconds)."""
 
     groups: tuple[str, ...]
     since: Position | None
     envelope: bool
-    """Whether Server-Sent Events are to be envelopes."""
+    """Whether the client wants its Server-Sent Events as envelopes."""
     wait: float
 
 
@@ -54,7 +54,7 @@ def _asked(query: bytes, max_groups: int) -> tuple[Query, str]:
 
 
 def check_get(method: str, content_length: str, limit: int) -> None:
-    """Refuse all but GET, and bodies that no GET has.
+    """Refuse all methods but GET, and large bodies.
 
     Raises WireError: the wrong method, or a body of more than ``limit`` bytes.
     """

@@ -1,4 +1,4 @@
-"""What livepush itself says in a stream: types that begin with ``livepush.``."""
+"""livepush's own messages in a stream. Their types begin with ``livepush.``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PROTOCOL = 1
 
 
 def system_frames(type: str, format: Format, **fields: Any) -> Frames:
-    """Return the frames of what livepush itself says, e.g. ``system_frames("bye", Format.SSE, retry=500)``.
+    """Return the frames of one of livepush's own messages, e.g. ``system_frames("bye", Format.SSE, retry=500)``.
 
-    A ``position`` is also sent as ``id``, but in a reply; a ``retry`` (milliseconds) also as an EventSource's
-    reconnection time.
+    Except in a reply, a ``position`` is also sent as ``id``. A ``retry`` (milliseconds) is also sent as an
+    EventSource's reconnection time.
     """
     moves = "position" in fields and type != "reply"
     if moves:
@@ -34,7 +34,7 @@ def system_frames(type: str, format: Format, **fields: Any) -> Frames:
     return (f"{identity}{retry}{name}data: {text}\n\n".encode(),)
 
 
-@lru_cache(64)  # a crowd comes back to the same position
+@lru_cache(64)  # many clients come back to the same position at once
 def hello(
     position: Position,
     format: Format,

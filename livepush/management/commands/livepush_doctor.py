@@ -15,7 +15,7 @@ STYLES = {"ok": "SUCCESS", "unknown": "WARNING", "warning": "WARNING", "error": 
 
 class Command(BaseCommand):
     help = "Examine a deployment: database, layer, retention and clock; with --url the site as browsers see it."
-    requires_system_checks = []  # they are among the findings
+    requires_system_checks = []  # the doctor reports them among its findings
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--url", help="the site's root as browsers open it: look at proxy and server too")
@@ -60,7 +60,7 @@ class Command(BaseCommand):
 
 
 def as_json(checks: list[Check]) -> dict[str, Any]:
-    """Return the outcome for machines."""
+    """Return the outcomes of all checks as one object, for JSON."""
     return {
         "ok": not any(check.has_errors for check in checks),
         "checks": [

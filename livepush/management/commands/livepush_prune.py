@@ -35,7 +35,7 @@ class Command(BaseCommand):
 
 
 def _all(prune: Callable[[], int]) -> int:
-    """Prune batch after batch; return how many rows there were."""
+    """Prune batch after batch until nothing is left to prune; return how many rows were deleted."""
     count = 0
     while deleted := prune():
         count += deleted

@@ -65,7 +65,7 @@ export function createClient({
       return transportOf(session);
     },
 
-    /** What this tab is to the others: "leader" has the connection, a "follower" gets its events from it; or "alone". */
+    /** This tab's role: the "leader" has the connection, a "follower" gets events from the leader; or "alone". */
     get role() {
       return tabs.rank();
     },
@@ -80,13 +80,13 @@ export function createClient({
       return session.grants.filter(isWanted);
     },
 
-    /** The groups that it was asked for and refused. */
+    /** The groups that the server refused. */
     get refused() {
       return session.refusals.filter(isWanted);
     },
 
     /**
-     * Call a function with the data and the envelope of each event of a type, `"*"` for all; return what ends it.
+     * Call a function with the data and the envelope of each event of a type, `"*"` for all; return its undo function.
      *
      * @param {string} type
      * @param {(data: any, envelope: any) => void} listener
@@ -110,12 +110,12 @@ export function createClient({
     /** Disconnect until `start()`. */
     stop: () => leave(session, "stopped"),
 
-    /** Disconnect until `start()`, as a page does that is put aside; nothing where there is nothing to disconnect. */
+    /** Disconnect until `start()`, for a page that is put aside. Do nothing if there is nothing to disconnect. */
     pause: () => (isActive(session) || session.stateName === "denied") && leave(session, "paused"),
 
     /**
-     * Look at once whether the connection lives, or try at once to have one. Where the network has `moved`, silence is
-     * no sign of life.
+     * Check at once whether the connection is alive, or try at once to connect. If the network has `moved`, a recent
+     * sign of life proves nothing.
      *
      * @param {boolean} [moved]
      */
@@ -132,7 +132,7 @@ export function createClient({
     cut: () => session.inUse?.conclude(lost("cut")),
 
     /**
-     * Use one transport alone, or with `null` whichever gets through.
+     * Use only one transport, or with `null` whichever gets through.
      *
      * @param {string | null} name
      */
@@ -148,8 +148,8 @@ export function createClient({
     },
 
     /**
-     * Subscribe to further groups, from a position if that is lower than the client's own. Those there are hear
-     * nothing twice.
+     * Subscribe to further groups, from a position if it is lower than the client's own. Groups that were subscribed
+     * before get no event twice.
      *
      * @param {Iterable<string>} groups
      * @param {string | null} [since]
@@ -160,7 +160,7 @@ export function createClient({
     },
 
     /**
-     * Hear nothing more of some groups.
+     * Unsubscribe from some groups.
      *
      * @param {Iterable<string>} groups
      */

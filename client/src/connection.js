@@ -6,9 +6,9 @@ import { HELLO } from "./wire.js";
 
 /** How long the server's hello may take, in milliseconds. */
 const HELLO_WITHIN = 4000;
-/** How much silence means that the stream is dead, in milliseconds for each second between heartbeats. */
+/** After how much silence a stream is dead, in milliseconds for each second between heartbeats. */
 const SILENCE = 2500;
-/** How long what came meanwhile may take to be told, where a timer was late or something is missing, in milliseconds. */
+/** How long to wait for pending input after a late timer, or when events are missing, in milliseconds. */
 const GRACE = 1000;
 
 /**
@@ -18,18 +18,18 @@ const GRACE = 1000;
  * @property {() => void} begin
  * @property {() => void} abandon
  * @property {(ending: Ending) => void} conclude
- * @property {() => void} lookOver  ends it where the silence has lasted too long
- * @property {() => void} doubt  ends it unless there is a sign of life soon: something came by another way
- * @property {() => number} silence  how long it has been, in milliseconds
+ * @property {() => void} lookOver  ends it if the silence has lasted too long
+ * @property {() => void} doubt  ends it unless there is a sign of life soon: called when events came another way
+ * @property {() => number} silence  time since the last sign of life, in milliseconds
  *
  * @typedef {(envelopes: Envelope[], connection: Connection) => void} Receive
  *
  * @typedef {(ending: Ending, age: number, connection: Connection) => void} Ended
- * `age` is how long the connection was open, in milliseconds, -1 where it never was.
+ * `age` is how long the connection was open, in milliseconds, -1 if it never was open.
  */
 
 /**
- * Use a transport, under watch: the connection ends when the transport does, without a hello, or in silence.
+ * Use a transport and watch it: the connection ends with the transport, without a hello in time, or after silence.
  *
  * @param {string} name
  * @param {import("./types.js").Transport} transport
@@ -42,7 +42,7 @@ export const connect = (name, transport, request, received, ended) => {
   /** When the hello came; 0 before. */
   let opened = 0;
   let heard = Date.now();
-  /** How long it may be silent; 0 where that says nothing. */
+  /** How long it may be silent; 0 if silence means nothing. */
   let limit = transport.patient ? 0 : HELLO_WITHIN;
   let closed = false;
   /** @type {any} */
@@ -70,7 +70,7 @@ export const connect = (name, transport, request, received, ended) => {
     if (!limit) return;
     let late = silence() - limit;
     if (late > GRACE) {
-      heard += late + GRACE; // the timer was late: after a sleep, what has come may be told after it
+      heard += late + GRACE; // the timer was late: after a sleep, input may be delivered after the timer
       late = -GRACE;
     }
     if (late < 0) timer = setTimeout(lookOver, -late);
@@ -84,7 +84,7 @@ export const connect = (name, transport, request, received, ended) => {
     }, GRACE);
   };
 
-  /** Take a sign of life, which only what follows the hello is: a proxy may speak before. */
+  /** Note a sign of life. Only data after the hello counts: before it, a proxy may speak. */
   const note = () => {
     if (opened) heard = Date.now();
   };
@@ -95,7 +95,7 @@ export const connect = (name, transport, request, received, ended) => {
     const [first] = envelopes;
     if (first?.type === HELLO) {
       opened = heard = Date.now();
-      limit = /** @type {number} */ (first.heartbeat) * SILENCE; // NaN is as good as 0: a poll has no heartbeat
+      limit = /** @type {number} */ (first.heartbeat) * SILENCE; // NaN works like 0: a poll has no heartbeat
       lookOver();
     }
     note();

@@ -3,20 +3,20 @@ import { compare, lower } from "./position.js";
 /** @typedef {ReturnType<typeof createCursor>} Cursor */
 
 /**
- * Make what knows how far the client has come, for all of its groups.
+ * Return a cursor: the position up to which the client has received the events of all its groups.
  *
  * @param {string | null} position
  */
 export const createCursor = (position) => {
   /**
-   * What some groups have had already, though the cursor went back behind it.
+   * The positions up to which some groups have had their events, although the cursor went back before them.
    *
    * @type {Map<string, string>}
    */
   const had = new Map();
 
   /**
-   * Move on to a position; return false where it is not further.
+   * Move on to a position; return false if it is not higher.
    *
    * @param {string} to
    */
@@ -57,7 +57,7 @@ export const createCursor = (position) => {
      * Go back to a position if it is lower, for groups that come in.
      *
      * @param {string | null | undefined} to
-     * @param {string[]} [groups]  those there are, that have had everything up to here
+     * @param {string[]} [groups]  the groups that have had everything up to the current position
      */
     rewind(to, groups = []) {
       const from = position;

@@ -2,7 +2,7 @@
 
 import { announce } from "./events.js";
 
-/** How long further events are waited for before a region is fetched, in milliseconds, and how much more at random. */
+/** How long to wait for further events before a region is fetched, and the longest random addition, in milliseconds. */
 const GATHER = 100;
 const SPREAD = 400;
 
@@ -11,13 +11,13 @@ const SPREAD = 400;
  *
  * - `data-livepush-on`: the event is dispatched to the element too.
  * - `data-livepush-refresh`: the element's content is fetched anew, from its `data-livepush-url` or the page's own
- *   address: that of the element with the same id there, else the whole body.
+ *   address. The new content is that of the element with the same id there, else of the whole body.
  *
  * @param {Document} document
  * @param {{on: (type: string, listener: (data: unknown, envelope: Envelope) => void) => unknown}} client
  */
 export const declare = (document, client) => {
-  /** Those that are to be fetched. @type {Set<HTMLElement>} */
+  /** The elements that wait to be fetched. @type {Set<HTMLElement>} */
   const stale = new Set();
 
   /** @param {string} selector */
@@ -62,8 +62,8 @@ const naming = (attribute, { type }) => {
 };
 
 /**
- * Fetch a region's content: through htmx where the element asks it for one, else as a document, which unlike text
- * needs no leave of Trusted Types and runs no script.
+ * Fetch a region's content: through htmx if the element has `hx-get`, else as a document. Unlike text, a document
+ * needs no permission from Trusted Types, and it runs no script.
  *
  * @param {HTMLElement} region
  */

@@ -1,18 +1,18 @@
 /**
- * Two ways to stand for leader among the tabs of a name; one leads at a time, but for a moment after it was replaced.
+ * Two ways to elect a leader among the tabs of a name. One tab leads, except for a moment after a leader is replaced.
  *
  * @typedef {(name: string, turn: (leads: boolean) => void) => Candidate} Stand
- * `turn` is called when this tab begins to lead, and when another took its place.
+ * `turn` is called when this tab begins to lead, and when another tab has replaced it.
  *
  * @typedef {{usurp: () => void, leave: () => void}} Candidate
  */
 
-/** How long a lease lasts, how often it is renewed, and how long rivals need to see it, in milliseconds. */
+/** The lifetime of a lease, its renewal interval, and the time in which rivals see it, in milliseconds. */
 const LEASE = 10_000;
 const RENEW = 3000;
 const SETTLE = 30;
 
-/** With Web Locks the browser tells at once when a leader has gone, however it went. @type {Stand} */
+/** With Web Locks, the browser reports at once that a leader has gone, even after a crash. @type {Stand} */
 export const byLock = (name, turn) => {
   const { locks } = navigator;
   const standing = new AbortController();
@@ -34,8 +34,8 @@ export const byLock = (name, turn) => {
       })
       .catch(() => {
         if (signal.aborted || !held) return;
-        turn(false); // another stole it
-        if (!options.steal) request(options); // who stole it is in the queue still
+        turn(false); // another tab stole it
+        if (!options.steal) request(options); // a tab that stole the lock is still in the queue
       });
   };
 
@@ -49,7 +49,7 @@ export const byLock = (name, turn) => {
   };
 };
 
-/** Pages of plain http have no locks and hold a lease in localStorage. Throws where there is none. @type {Stand} */
+/** Pages on plain http have no locks, and hold a lease in localStorage. Throws without it. @type {Stand} */
 export const byLease = (name, turn) => {
   const id = Math.random();
   let leads = false;
@@ -66,7 +66,7 @@ export const byLease = (name, turn) => {
     const mine = holder === id;
     const over = until < Date.now();
     if (mine || over) take();
-    const next = over && !mine ? SETTLE : RENEW; // of those who take it now, the last has it
+    const next = over && !mine ? SETTLE : RENEW; // if several tabs take it now, the last one has it
     timer = setTimeout(look, next * (1 + Math.random()));
     if (mine === leads) return;
     leads = mine;

@@ -12,7 +12,7 @@ export const dispatch = (target, name, detail) => {
 };
 
 /**
- * Dispatch an event on a target, for those who listen to its type and to all.
+ * Dispatch an event on a target, for the listeners of its type and for the listeners of all events.
  *
  * @param {EventTarget} target
  * @param {Envelope} envelope

@@ -8,8 +8,8 @@ import { longpoll } from "./transports/polling.js";
 import { HELLO } from "./wire.js";
 
 /**
- * Make of what a leader says what a transport hands over: hello, what lies between the follower's own position and the
- * leader's, by polling, and then what the leader relays.
+ * Turn a leader's messages into a transport's envelopes: first a hello, then the events between the follower's position
+ * and the leader's, which it polls, and then the events that the leader relays.
  *
  * @param {import("./types.js").Request} request
  * @param {Receive} hand
@@ -17,9 +17,9 @@ import { HELLO } from "./wire.js";
  * @param {(state: import("./types.js").StateDetail) => void} mirror  called with the state of the leader's connection
  */
 export const listen = (request, hand, end, mirror) => {
-  /** What is relayed while older events are fetched. @type {Envelope[]} */
+  /** The events that the leader relays while older events are fetched. @type {Envelope[]} */
   const early = [];
-  /** What is done with what is relayed: nothing before the leader's hello. @type {Receive | undefined} */
+  /** Receives relayed events; undefined before the leader's hello. @type {Receive | undefined} */
   let receive;
   /** @type {(() => void) | undefined} */
   let stop;
@@ -52,7 +52,7 @@ export const listen = (request, hand, end, mirror) => {
 
   return {
     /**
-     * Take what the leader says.
+     * Handle a message of the leader.
      *
      * @param {string} kind
      * @param {any} what

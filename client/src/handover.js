@@ -4,10 +4,10 @@
 import { connect } from "./connection.js";
 import { lower } from "./position.js";
 
-/** The groups of this tab, and of those that follow it. @param {Session} session */
+/** Return the groups of this tab and of its followers. @param {Session} session */
 export const allGroups = ({ wanted, tabs }) => [...new Set([...wanted, ...tabs.groups()])];
 
-/** Whether there are groups that the connection does not bring. @param {Session} session */
+/** Return whether the connection lacks some of the groups. @param {Session} session */
 export const isMissing = (session) => !allGroups(session).every((group) => session.covered.includes(group));
 
 /**
@@ -24,11 +24,11 @@ export const prepare = (session, name, since) => {
 };
 
 /**
- * Open a connection beside the one in use, which takes its place without a gap.
+ * Open a second connection, which replaces the one in use without a gap.
  *
  * @param {Session} session
  * @param {string} name  of its transport
- * @param {string | null} [since]  from where it is to read, if that is lower than the client's own position
+ * @param {string | null} [since]  the position to read from, if it is lower than the client's own
  */
 export const replace = (session, name, since) => {
   const { upcoming } = session;
@@ -39,7 +39,7 @@ export const replace = (session, name, since) => {
 };
 
 /**
- * Use the upcoming connection, which is open.
+ * Switch to the upcoming connection, which has opened.
  *
  * @param {Session} session
  * @param {import("./connection.js").Connection} opened
@@ -55,7 +55,7 @@ export const takeOver = (session, opened) => {
 /** Abandon both connections. @param {Session} session */
 export const drop = (session) => {
   const { upcoming } = session;
-  // What the upcoming one was to read is still to be read.
+  // The events that the upcoming connection was to read are still to be read.
   if (isMissing(session)) session.cursor.rewind(upcoming?.asks.since, session.covered);
   upcoming?.abandon();
   session.inUse?.abandon();

@@ -1,4 +1,4 @@
-/** What bundlers import. */
+/** The entry point for bundlers. */
 
 import { createClient } from "./client.js";
 

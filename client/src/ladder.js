@@ -1,34 +1,34 @@
 /** How often a transport that never opened may fail before the next one is tried. */
 const PATIENCE = 2;
-/** How long a tab goes on with a lower transport that worked, over page loads, in milliseconds. */
+/** How long a tab remembers a less preferred transport that worked, across page loads, in milliseconds. */
 const REMEMBER = 600_000;
 
 /** @typedef {ReturnType<typeof createLadder>} Ladder */
 
 /**
- * Make what knows which transport is next, of those that may be used, in order of preference.
+ * Return an object that chooses the next transport, from a list in order of preference.
  *
  * @param {string[]} names  at least one
  */
 export const createLadder = (names) => {
   let at = 0;
   let failures = 0;
-  /** The most preferred that worked; an outage leads back to it. */
+  /** The most preferred transport that worked; after an outage, the client goes back to it. */
   let home = names.length;
-  /** Whether the most preferred one did not get through though the server was there. */
+  /** Whether the most preferred transport did not get through although the server was reachable. */
   let blocked = false;
-  /** Those that worked: no failure counts against them. */
+  /** The transports that worked: no failure counts against them. */
   const proven = new Set();
 
   try {
     const [name, until] = JSON.parse(sessionStorage.livepush);
     if (until > Date.now() && names.includes(name)) at = names.indexOf(name);
-  } catch {} // no storage here, nothing in it, or another's
+  } catch {} // no storage, no entry, or an entry of other code
 
-  /** Where the round began. */
+  /** The transport with which this round began. */
   let first = at;
 
-  /** Go on to the next transport; return false when all have been tried in vain. */
+  /** Go on to the next transport; return false if all of them have failed. */
   const step = () => {
     at = (at + 1) % names.length;
     failures = 0;
@@ -38,10 +38,10 @@ export const createLadder = (names) => {
   return {
     name: () => /** @type {string} */ (names[at]),
 
-    /** How many are before the one in use. */
+    /** How many transports are preferred to the one in use. */
     better: () => at,
 
-    /** Whether the most preferred one was seen not to get through, apart from all outages. */
+    /** Whether the most preferred transport does not get through, outages aside. */
     blocked: () => blocked,
 
     /**
@@ -63,7 +63,7 @@ export const createLadder = (names) => {
      * Note that a connection has ended; return whether the next attempt may be made at once.
      *
      * @param {import("./types.js").Kind} kind
-     * @param {boolean} excused  whether it had been open, or no transport could have been
+     * @param {boolean} excused  whether it had been open, or no transport could have opened
      */
     failed(kind, excused) {
       if (kind === "next") {

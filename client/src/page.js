@@ -3,11 +3,11 @@ import { declare } from "./declarative.js";
 
 /**
  * @typedef {import("./client.js").Client & {scan: () => void}} PageClient
- * The page's client; `scan()` takes up tags that have come since, and drops the groups of those that have gone.
+ * The page's client; `scan()` subscribes to the groups of new tags, and drops the groups of tags that are gone.
  */
 
 /**
- * Give a page its client, or have the one there is look at the tags again.
+ * Give a page its client. If it has one, let that client scan the tags again.
  *
  * @param {Window & {livepush?: PageClient}} window
  */
@@ -48,7 +48,7 @@ export const openPage = (window) => {
   declare(document, client);
   client.scan();
 
-  // Follow the page: put aside and shown again, frozen and thawed, off and on the network, its body swapped.
+  // Follow the page when it is hidden or shown, frozen or resumed, online again, or gets a new body.
   const resume = () => client.state === "paused" && client.start();
   /** @type {Record<string, any>} */
   const heed = {

@@ -15,7 +15,7 @@ export const compare = (a, b) => {
 };
 
 /**
- * Return the lower of two positions; the one there is, when the other is missing; the first, when their epochs differ.
+ * Return the lower of two positions. If one is missing, return the other; if their epochs differ, return the first.
  *
  * @param {string | null} a
  * @param {string | null} [b]

@@ -13,15 +13,15 @@ import { lost } from "./transports/ending.js";
 import { hedge, seek } from "./upgrade.js";
 import { HELLO } from "./wire.js";
 
-/** The shortest and the longest span, in milliseconds, that a wait is drawn from. */
+/** The shortest and the longest range, in milliseconds, of a random wait. */
 const BASE = 500;
 const LONGEST = 30_000;
-/** A connection that was open for this long, in milliseconds, makes up for the failures before it. */
+/** A connection that was open for this long, in milliseconds, resets the count of failures before it. */
 export const STEADY = 5000;
-/** How long further tabs that ask for groups are waited for, in milliseconds. */
+/** How long to collect requests of further tabs for groups, in milliseconds. */
 const GATHER = 20;
 
-/** Have no connection, and no plan for one. @param {Session} session */
+/** Drop the connections and the timers for new ones. @param {Session} session */
 const disconnect = (session) => {
   clearTimeout(session.timer);
   clearTimeout(session.gathering);
@@ -49,7 +49,7 @@ const deny = (session, reason) => {
   enter(session, "denied", { reason });
 };
 
-/** Connect, from where the client has come. @param {Session} session */
+/** Connect anew, from the client's position. @param {Session} session */
 export const reconnect = (session) => {
   if (!allGroups(session).length) return leave(session, "idle");
   disconnect(session);
@@ -62,7 +62,7 @@ export const reconnect = (session) => {
 };
 
 /**
- * Have the connection bring further groups.
+ * Extend the connection to further groups.
  *
  * @param {Session} session
  * @param {string | null} [since]
@@ -103,7 +103,7 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
 };
 
 /**
- * Take what a connection brings, for as long as it is the one in use: a listener may end that.
+ * Handle a connection's envelopes while it is the one in use. A listener may end that.
  *
  * @param {Session} session
  * @param {Envelope[]} envelopes
@@ -140,7 +140,7 @@ const opened = (session, hello) => {
   receive(session, [{ type: "livepush.revoked", groups: gone }], /** @type {Connection} */ (session.inUse));
 };
 
-/** What to do when livepush itself says something. @type {Record<string, (session: Session, own: Own) => void>} */
+/** Handlers of livepush's own messages. @type {Record<string, (session: Session, own: Own) => void>} */
 const heed = {
   [HELLO]: opened,
   "livepush.position": (session, { position }) => session.cursor.proceed(position),
@@ -156,7 +156,7 @@ const heed = {
 };
 
 /**
- * Take in what a follower wants, unless that is too much; return whether it is.
+ * Handle a follower's request for groups; return true if there are too many groups.
  *
  * @param {Session} session
  * @param {string | null} since

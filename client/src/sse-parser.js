@@ -1,7 +1,7 @@
 /**
  * Read a stream of Server-Sent Events (WHATWG HTML, section 9.2.6), given its bytes in pieces of any size.
  *
- * The client's format puts all into `data`, so the other fields are passed over.
+ * The client's format puts everything into `data`, so the other fields are ignored.
  *
  * @param {(data: string) => void} onData  called for each event with its data
  * @returns {(bytes: Uint8Array) => void}
@@ -10,7 +10,7 @@ export const sseParser = (onData) => {
   const decoder = new TextDecoder(); // drops a byte order mark, as the standard asks
   /** @type {string[]} */
   const data = [];
-  /** What has come of a line; a return alone where the line has ended and its newline may follow. */
+  /** The part of a line that has come; only a carriage return if the line has ended and its newline may follow. */
   let rest = "";
 
   /** @param {string} line */

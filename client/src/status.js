@@ -34,7 +34,7 @@ export const enter = (session, state, more) => {
 };
 
 /**
- * Show how the leader's connection is.
+ * Show the state of the leader's connection.
  *
  * @param {Session} session
  * @param {import("./types.js").StateDetail} leader

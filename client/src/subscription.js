@@ -5,7 +5,7 @@
 import { announce, dispatch } from "./events.js";
 
 /**
- * Take in what a hello grants; return which groups were granted before and are no longer.
+ * Store the groups that a hello grants and refuses; return the groups that it no longer grants.
  *
  * @param {Session} session
  * @param {Own} hello
@@ -18,7 +18,7 @@ export const admit = (session, { groups, refused }) => {
 };
 
 /**
- * Take in which groups may not be read any more.
+ * Note that the server no longer lets this client read some groups.
  *
  * @param {Session} session
  * @param {string[]} groups
@@ -31,7 +31,7 @@ export const revoke = (session, groups) => {
 };
 
 /**
- * Tell the page of an event, with those of its groups alone that this tab wants: others may be a follower's.
+ * Pass an event on to the page, with only the groups that this tab wants: followers may want the others.
  *
  * @param {Session} session
  * @param {Envelope} event

@@ -7,20 +7,20 @@ import { listen } from "./follower.js";
 
 /** How long a leader may be silent before it is asked whether it lives, and then before it is replaced, in milliseconds. */
 const SILENCE = 5000;
-/** How much more at most, at random: not all are to ask at once. */
+/** The longest random addition, so that not all tabs ask at once, in milliseconds. */
 const SPREAD = 1000;
-/** How long a tab that says nothing counts as there, in milliseconds: hidden tabs have a timer once a minute. */
+/** How long a silent tab counts as open, in milliseconds: in hidden tabs, timers run once a minute. */
 const FORGET = 150_000;
 
 /**
- * Make the tabs that share a connection: one leads and has it, the others follow and get their events from it.
+ * Return this tab's part among the tabs that share a connection: one leads and connects, the others get events from it.
  *
- * To a follower the leader is a transport like any other: it asks with groups and a position, is told hello, and gets
- * what lies between its own position and the leader's by polling.
+ * To a follower, the leader is a transport like any other: the follower asks with groups and a position, gets a hello,
+ * and polls for the events between its own position and the leader's.
  *
  * @param {string} url
- * @param {string | undefined} shared  what those have in common that share; a tab without it is alone
- * @param {() => void} rejoin  called to connect anew: to the server where this tab leads or is alone, else to the leader
+ * @param {string | undefined} shared  identifies the tabs that share; a tab without it is alone
+ * @param {() => void} rejoin  called to connect anew: to the server if this tab leads or is alone, else to the leader
  * @param {(since: string | null) => unknown} isFull  called when a follower wants its groups from there
  * @param {(state: import("./types.js").StateDetail) => void} mirror  called with the state of the leader's connection
  */
@@ -35,9 +35,9 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
   let channel;
   /** @type {import("./election.js").Candidate | undefined} */
   let standing;
-  /** What a follower does with a message. @type {((message: any[]) => void) | undefined} */
+  /** Handles a message as a follower. @type {((message: any[]) => void) | undefined} */
   let hear;
-  /** When the leader was last heard, and last asked whether it lives. */
+  /** When the leader last said something, and when it was last asked whether it is alive. */
   let heard = 0;
   let asked = 0;
   /** @type {any} */
@@ -55,7 +55,7 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
     const [kind, what, from] = data;
     if (role !== "leader") {
       if (kind === "lead") rejoin();
-      else if (!/ask|ping|gone/.test(kind)) hear?.(data); // what other followers say is no sign of the leader's life
+      else if (!/ask|ping|gone/.test(kind)) hear?.(data); // other followers' messages say nothing about the leader
     } else if (kind === "ask") {
       followers.set(from, { ...what, at: Date.now() });
       if (!isFull(what.since)) return;
@@ -64,7 +64,7 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
     } else if (kind === "ping") {
       const follower = followers.get(from);
       if (follower) follower.at = Date.now();
-      say(follower ? "pong" : "lead"); // who is not known, since it was frozen or this tab is new, asks again
+      say(follower ? "pong" : "lead"); // an unknown follower (it was frozen, or this tab is new) asks again
     } else if (kind === "gone") followers.delete(from);
   };
 
@@ -76,7 +76,7 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
     rejoin();
   };
 
-  /** Be none of them: let another lead, and leave nothing open that keeps the page out of the back/forward cache. */
+  /** Leave the other tabs: let another lead, and close everything that keeps the page out of the back/forward cache. */
   const leave = () => {
     if (!channel) return;
     say("gone");
@@ -93,8 +93,8 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
   };
 
   /**
-   * Ask a silent leader whether it lives; take its place where it does not say so. Where this tab slept meanwhile, it
-   * asks again.
+   * Ask a silent leader whether it is alive, and replace it if it does not answer. If this tab slept meanwhile, ask
+   * again.
    */
   const look = () => {
     clearTimeout(timer);
@@ -148,7 +148,7 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
       return groups;
     },
 
-    /** Be one of the tabs, where that is possible here. */
+    /** Join the other tabs, if the browser can do that. */
     takePart() {
       if (channel || role === "alone") return;
       try {
@@ -156,21 +156,21 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
         channel.onmessage = take;
         standing = (navigator.locks ? byLock : byLease)(name, turn);
       } catch {
-        part(); // no such channel here, or nothing to elect a leader with
+        part(); // no BroadcastChannel here, or no way to elect a leader
       }
     },
 
     leave,
     follow,
 
-    /** Look at once whether the leader lives. */
+    /** Check at once whether the leader is alive. */
     lookOver() {
       asked = 0;
       if (hear) look();
     },
 
     /**
-     * Tell the followers of what the connection brought, or of its state.
+     * Tell the followers the connection's events or its state.
      *
      * @param {"events" | "state"} kind
      * @param {object} what
@@ -180,7 +180,7 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
     },
 
     /**
-     * Tell those that wait for it that the connection brings their groups.
+     * Tell the followers that wait for it that the connection brings their groups.
      *
      * @param {string[]} covered  all that it brings
      * @param {Welcome} hello

@@ -1,37 +1,37 @@
 /**
- * The shapes that the modules share.
+ * Types that the modules share.
  *
  * @typedef {{type: string, id?: string, group?: string, data?: any, time?: string, groups?: string[],
  *   position?: string, heartbeat?: number, refused?: string[], reason?: string, retry?: number,
  *   transport?: string | null}} Envelope
- * An event, or what livepush itself says; its type then begins with `livepush.`. An event has `groups` where it comes
- * through several of the groups that were asked for; `group` is the first of them.
+ * An event, or one of livepush's own messages, whose types begin with `livepush.`. An event has `groups` if it was sent
+ * to several of the requested groups; `group` is the first of them.
  *
  * @typedef {Required<Envelope>} Own
- * What livepush itself says; each type has those of the fields that it needs.
+ * One of livepush's own messages. Each type has only the fields that it needs.
  *
  * @typedef {{url: string, groups: string[], since: string | null}} Request
- * What a connection asks for; `since` is a position, `null` for from now on.
+ * The request of a connection. `since` is a position, or `null` for events from now on.
  *
  * @typedef {"lost" | "next" | "denied"} Kind
- * Why a connection ended: `lost`, come back; `next`, this transport does not get through; `denied`, do not come back.
+ * Why a connection ended. `lost`: connect again; `next`: this transport does not get through; `denied`: stop.
  *
  * @typedef {{kind: Kind, reason: string, retry: number}} Ending
- * How a connection ended; `retry` is the least milliseconds that the server wants to be left alone.
+ * How a connection ended; `retry` is the shortest pause that the server asks for, in milliseconds.
  *
  * @typedef {(envelopes: Envelope[]) => unknown} Receive
  * @typedef {(ending: Ending) => unknown} End
  *
  * @typedef {((request: Request, receive: Receive, end: End, heard?: () => void) => () => void) & {patient?: boolean}}
  *   Transport
- * Connects, and returns what closes the connection. The first envelope that it hands to `receive` is `livepush.hello`,
- * within a few seconds unless it is `patient`; `heard` says that bytes came, be it a heartbeat.
+ * Connects, and returns a function that closes the connection. It first hands `livepush.hello` to `receive`, within a
+ * few seconds unless it is `patient`. It calls `heard` when any bytes arrive, even a heartbeat.
  *
  * @typedef {{events: Envelope[], position: string, reset: boolean, refused: string[]}} Answer
- * What a poll is answered.
+ * The answer to a poll.
  *
  * @typedef {{position: string, transport: string | null, granted: string[], refused: string[]}} Welcome
- * What a leader tells a follower: behind which position its groups' events are relayed, and which the server grants.
+ * A leader's hello to a follower: the position after which it relays events, and the groups that the server grants.
  *
  * @typedef {"alone" | "leader" | "follower"} Role
  *
@@ -41,8 +41,8 @@
  *   StateDetail
  *
  * @typedef {object} Session
- * The state of a client. Each function of its modules is given it; `received` and `ended` lead from a connection back to
- * `session.js`, which the modules below it do not import.
+ * The state of a client. Every function of its modules gets it. A connection calls `session.js` through `received` and
+ * `ended`, because the modules below `session.js` do not import it.
  * @property {string} url
  * @property {Record<string, Transport>} transports  in order of preference
  * @property {EventTarget} target  where events are dispatched
@@ -54,26 +54,26 @@
  * @property {import("./connection.js").Ended} ended
  * @property {Set<string>} wanted  the groups that this tab's page wants
  * @property {string[]} grants  the groups that the server lets this client read, also for the tabs that follow
- * @property {string[]} refusals  those that it was asked for and refused
- * @property {string[]} covered  those that have had everything up to the cursor
+ * @property {string[]} refusals  the groups that the server refused
+ * @property {string[]} covered  the groups that have had everything up to the cursor
  * @property {import("./connection.js").Connection | null} [inUse]
- * @property {import("./connection.js").Connection | null} [upcoming]  what takes its place once it is open
+ * @property {import("./connection.js").Connection | null} [upcoming]  replaces `inUse` once it is open
  * @property {StateName} stateName
- * @property {string} [shown]  the state as it was told last
+ * @property {string} [shown]  the state that was last dispatched
  * @property {string | null} [mirrored]  the leader's transport
  * @property {number} attempt  how many attempts have failed in a row
  * @property {number} probes  how often a better transport was tried
  * @property {boolean} [hedged]  whether a poll was made since the client was started
- * @property {any} [timer]  of what is next: while connecting a hedge, while open a probe, while waiting another attempt
- * @property {string | null} gathered  from where the groups are wanted that followers asked for
- * @property {any} [gathering]  the timer of that
+ * @property {any} [timer]  of the next step: a hedge while connecting, a probe while open, a retry while waiting
+ * @property {string | null} gathered  the position from which followers want their groups
+ * @property {any} [gathering]  the timer for collecting such requests
  *
  * @typedef {object} Options
  * @property {string} url  where livepush is mounted, for example `/livepush/`
  * @property {Iterable<string>} [groups]
- * @property {string | null} [position]  behind which events are wanted; from now on where there is none
+ * @property {string | null} [position]  events after it are wanted; without one, events from now on
  * @property {EventTarget} [target]  where events are dispatched
- * @property {string | undefined} [tabs]  tabs with the same text share a connection: it stands for who is logged in
+ * @property {string | undefined} [tabs]  tabs with the same text share a connection: it identifies who is logged in
  * @property {number | string | undefined} [most]  the most groups that a connection may have
  * @property {Record<string, Transport>} [transports]  in order of preference
  */
@@ -92,12 +92,12 @@ export const State = Object.freeze({
   open: "open",
   /** Tries again soon. */
   waiting: "waiting",
-  /** The same, and the browser knows of no network. */
+  /** Waits, and the browser reports no network. */
   offline: "offline",
   /** The page is put aside. */
   paused: "paused",
   /** The server refuses; `start()` tries again. */
   denied: "denied",
-  /** By `stop()`. */
+  /** `stop()` was called. */
   stopped: "stopped",
 });

@@ -2,14 +2,14 @@
 
 import { replace } from "./handover.js";
 
-/** How long a connection may take to open until one poll fetches what there is, in milliseconds. */
+/** How long a connection may take to open before one poll fetches the events so far, in milliseconds. */
 const SLOW = 600;
-/** How soon a better transport is tried beside the one in use: at first, after it was seen blocked, and at the latest. */
+/** The delays before a better transport is tried, in milliseconds: the first, the first if blocked, and the longest. */
 const SOON = 3000;
 const LATER = 30_000;
 const LATEST = 600_000;
 
-/** Fetch by one poll what a connection that is slow or silent may owe. @param {Session} session */
+/** Fetch, with one poll, the events that a slow or silent connection may owe. @param {Session} session */
 export const peek = (session) => {
   const slow = session.inUse;
   const since = session.cursor.position;
@@ -22,7 +22,7 @@ export const peek = (session) => {
       close();
       if (slow !== session.inUse || envelopes[1]?.type === "livepush.reset") return;
       const before = session.cursor.position;
-      session.received(envelopes.slice(1, -1), slow); // no hello, nor how far the log has come: events alone give rise to doubt
+      session.received(envelopes.slice(1, -1), slow); // no hello, no position: only events raise doubt
       if (session.cursor.position !== before && session.stateName === "open") slow.doubt();
     },
     () => {},

@@ -5,7 +5,7 @@ export const SUBPROTOCOL = "livepush.v1";
  * Return the address of an endpoint.
  *
  * @param {import("./types.js").Request} request
- * @param {string} endpoint  with what it asks for besides groups and position, for example `poll/?wait=25`
+ * @param {string} endpoint  with its query besides groups and position, for example `poll/?wait=25`
  */
 export const address = ({ url, groups, since }, endpoint) => {
   const address = new URL(url + endpoint, location.href);

@@ -1,6 +1,6 @@
 import { Part } from "./elements.js";
 
-/** How many notifications were not seen. */
+/** The number of unseen notifications. */
 export class Badge extends Part {
   /** @param {string} text  empty for none */
   tell(text) {

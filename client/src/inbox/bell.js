@@ -7,7 +7,7 @@ export class Bell extends Part {
     const button = this.find("button");
     panel.ontoggle = (/** @type {ToggleEvent} */ { newState }) => {
       if (newState !== "open") {
-        if (panel.contains(this.root.activeElement)) button.focus(); // which Chromium forgets within a shadow tree
+        if (panel.contains(this.root.activeElement)) button.focus(); // Chromium does not do this within a shadow tree
         return;
       }
       const { bottom, right } = button.getBoundingClientRect();

@@ -19,7 +19,7 @@ export class Part extends HTMLElement {
     parts.add(this);
     if (this.root) return;
     const template = /** @type {HTMLTemplateElement | null} */ (this.querySelector("template[shadowrootmode]"));
-    if (template) this.attachShadow({ mode: "open" }).append(template.content); // no parser has done it
+    if (template) this.attachShadow({ mode: "open" }).append(template.content); // the parser did not do it
     this.root = this.shadowRoot ?? this;
     for (const type of ["click", "submit", "keydown"]) this.root.addEventListener(type, this);
     /** @type {any} */ (this).begin?.();

@@ -7,16 +7,16 @@ import { showTimes } from "./times.js";
 const PAGE = 20;
 const MOST = 100;
 
-/** The list: its forms and links work by themselves, and without leaving the page where there are scripts. */
+/** The list. Its forms and links work without scripts; with scripts, they work without leaving the page. */
 export class List extends Part {
-  /** How many loads have begun, and the latest whose answer is shown: answers may come in another order. */
+  /** How many loads have begun, and which load is shown: answers may come in another order. */
   begun = 0;
   shown = 0;
-  /** Whether the last change failed, and nobody has gone on since. */
+  /** Whether the last change failed and its error still shows. */
   failed = false;
 
   begin() {
-    /** What is listed. */
+    /** The address of the listed page. */
     this.url = (this.form ?? this).dataset.url;
     this.root.addEventListener("pointerdown", this);
     if (this.form) this.ready();
@@ -26,7 +26,7 @@ export class List extends Part {
     return this.find("form");
   }
 
-  /** How many entries to fetch, so that those that are here stay. */
+  /** How many entries to fetch, so that the listed ones stay. */
   get limit() {
     return Math.min(MOST, Math.max(PAGE, this.root.querySelectorAll("li").length));
   }
@@ -54,7 +54,7 @@ export class List extends Part {
     }
   }
 
-  /** While a pointer is down nothing is replaced: a button that goes between press and release is never clicked. */
+  /** Replace nothing while a pointer is down: a button that is removed between press and release gets no click. */
   on_pointerdown() {
     this.released = new Promise((done) => {
       for (const type of ["pointerup", "pointercancel"])
@@ -73,7 +73,7 @@ export class List extends Part {
   }
 
   /**
-   * Ask the server; say so where it does not answer. A list that is fetched well does not hide that a change failed.
+   * Ask the server, and show an error if it does not answer. A later fetch does not hide the error of a failed change.
    *
    * @param {string} url
    * @param {FormData | null} [body]
@@ -87,7 +87,7 @@ export class List extends Part {
   }
 
   /**
-   * Fetch it anew soon, if somebody looks.
+   * Fetch the list anew soon, if it is visible.
    *
    * @param {number} [wait]  milliseconds
    */
@@ -97,10 +97,10 @@ export class List extends Part {
   }
 
   /**
-   * Fetch its first entries: as many as there are now.
+   * Fetch the first entries, as many as the list has now.
    *
    * @param {any} url
-   * @param {string} [extra]  what is asked for besides
+   * @param {string} [extra]  a further part of the query
    * @returns {Promise<void>}
    */
   async load(url, extra = "") {
@@ -110,19 +110,19 @@ export class List extends Part {
     const { limit } = this;
     const page = await this.ask(`${url + extra}&limit=${limit}`, null, "document");
     await this.released;
-    if (!page || turn < this.shown || this.url + this.extra !== url + extra) return; // what is wanted by now is newer
-    if (limit < this.limit) return this.load(url, extra); // older ones were added meanwhile, and are to stay
+    if (!page || turn < this.shown || this.url + this.extra !== url + extra) return; // a newer load replaced it
+    if (limit < this.limit) return this.load(url, extra); // older entries were added meanwhile; keep them
     this.shown = turn;
     const active = this.root.getRootNode().activeElement;
     const place = active?.dataset.f;
     const key = active?.closest("li")?.dataset.key;
     this.find("form,.empty").replaceWith(page.forms[0]);
     this.ready();
-    if (isAhead(this.form.dataset.position)) this.refresh(LATER); // it has not been filed yet
+    if (isAhead(this.form.dataset.position)) this.refresh(LATER); // the inbox does not hold it yet
     if (place) (this.find(`${key ? `[data-key="${key}"] ` : ""}[data-f="${place}"]`) ?? this.find("nav a")).focus();
   }
 
-  /** Take up the form that there is now. */
+  /** Set up the current form, and mark its entries as seen if they are visible. */
   ready() {
     const { form } = this;
     this.grown();
@@ -132,7 +132,7 @@ export class List extends Part {
     request(form.dataset.seen, body).then(take);
   }
 
-  /** Take up entries that there are now. */
+  /** Set up the current entries: their times, and the link to older ones. */
   grown() {
     showTimes(this.root);
     const older = this.find("[rel]");

@@ -1,4 +1,4 @@
-/** The client, the inbox's elements, and what makes them live. */
+/** The client, the inbox's elements, and the code that keeps them up to date. */
 
 import { dispatch } from "../events.js";
 import "../main.js";
@@ -10,11 +10,11 @@ import { request } from "./request.js";
 import { add, begin, count, isAhead, LATER, take } from "./store.js";
 import { Toasts } from "./toasts.js";
 
-/** How long a crowd that hears of the same takes to fetch it, in milliseconds. */
+/** The span over which many readers of one notification spread their fetches, in milliseconds. */
 const CROWD = 5000;
-/** How long further notifications are waited for until they are announced together. */
+/** How long to wait for further notifications to announce together, in milliseconds. */
 const BREATH = 700;
-/** How old a notification may be to be news, in milliseconds: what a laptop slept through is none. */
+/** How old a notification may be to be shown as new, in milliseconds: not if it came while a laptop slept. */
 const FRESH = 60_000;
 
 const { livepush } = /** @type {any} */ (window);
@@ -29,7 +29,7 @@ const usual = link?.href;
 let speech;
 /** @type {any} */
 let recounting;
-/** How many were not announced yet. */
+/** How many notifications have not been announced yet. */
 let unsaid = 0;
 
 const tell = () => {
@@ -70,7 +70,7 @@ const say = (title) => {
 
 /** @param {any} event */
 const show = async ({ id, data }) => {
-  // Plain text is as it was sent; a kind's wording is the reader's.
+  // Plain text is shown as it was sent; the wording of a kind depends on the reader.
   const own = data.key && (data.collapse || data.lang !== document.documentElement.lang);
   const [said = data] = own ? ((await request(`${url}entries/?id=${id}`)).entries ?? []) : [];
   let isListed = false;

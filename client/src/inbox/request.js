@@ -1,9 +1,10 @@
 /**
- * Ask the server for JSON, or for a part of a page: that as a document, which unlike text needs no leave of Trusted
- * Types and runs no script. What asks for no page gets a part. Return `false` where there is no answer.
+ * Ask the server for JSON, or for a part of a page as a document: unlike text, a document needs no permission from
+ * Trusted Types, and it runs no script. Without a page in the request, the answer is a part.
+ * Return `false` without an answer.
  *
  * @param {string} url
- * @param {FormData | null} [body]  what is sent, if anything is
+ * @param {FormData | null} [body]  the data to send, if any
  * @param {XMLHttpRequestResponseType} [type]
  * @returns {Promise<any>}
  */

@@ -1,12 +1,12 @@
 /**
- * The counts: those that the server gave at a position, and the notifications that came behind it.
+ * The counts that the server gave at a position, and the notifications that came after it.
  *
  * @typedef {{unseen: number, unread: number, version: number, position: string}} State
  */
 
 import { compare } from "../position.js";
 
-/** The most that is counted; what is more is shown as 99+. */
+/** The highest count; it is shown as 99+. */
 const MOST = 100;
 
 /** When to ask again for what lacks a notification that has come, in milliseconds. */
@@ -14,11 +14,11 @@ export const LATER = 500;
 
 /** @type {State} */
 let state;
-/** Where the page was made. @type {string} */
+/** The position at which the page was made. @type {string} */
 let start;
 /** Called when the counts may have changed. @type {() => void} */
 let tell;
-/** The ids of those that came, by what collapses into one. @type {Map<string, string>} */
+/** The ids of new notifications. Those that collapse into one have the same key. @type {Map<string, string>} */
 const came = new Map();
 
 /** @param {"unseen" | "unread"} name */
@@ -29,7 +29,7 @@ export const count = (name) => {
 };
 
 /**
- * Begin with what the page says.
+ * Begin with the state in the page.
  *
  * @param {State} said
  * @param {() => void} changed
@@ -41,7 +41,7 @@ export const begin = (said, changed) => {
 };
 
 /**
- * Take what the server says, unless it says nothing, or something newer of the same epoch is known.
+ * Take the server's state, unless there is none or a newer state of the same epoch is known.
  *
  * @param {State | false} said
  */
@@ -65,7 +65,7 @@ export const add = ({ id, group, data }) => {
 };
 
 /**
- * Return whether a notification has come that is not in the inbox at a position.
+ * Return whether a notification has come that the inbox at a position does not hold yet.
  *
  * @param {string} position
  */

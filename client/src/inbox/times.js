@@ -7,7 +7,7 @@ const UNITS = [
 ];
 
 /**
- * Show how long ago the times of a list were, and when on hovering.
+ * Show the ages of a list's times, and the date and time on hovering.
  *
  * @param {ParentNode} root
  */

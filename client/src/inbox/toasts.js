@@ -4,7 +4,7 @@ import { Part } from "./elements.js";
 const MOST = 3;
 const SECONDS = 8;
 
-/** New notifications, for a while; while somebody points at them, is in them, or looks elsewhere, they stay. */
+/** Shows new notifications for a while. They stay while the pointer or the focus is on them, or the page is hidden. */
 export class Toasts extends Part {
   /** How many are not shown. */
   hiding = 0;
@@ -55,7 +55,7 @@ export class Toasts extends Part {
     if (url) link.href = url;
     toast.querySelector("p").textContent = body;
     toast.dataset.level = level;
-    toast.seconds = level === "error" ? 0 : SECONDS; // those stay until somebody closes them
+    toast.seconds = level === "error" ? 0 : SECONDS; // errors stay until somebody closes them
     this.list.prepend(toast);
   }
 }

@@ -1,10 +1,10 @@
 /** @typedef {import("../types.js").Ending} Ending */
 
-/** The longest that a server may send a client away, in milliseconds. */
+/** The longest time for which a server may tell a client not to reconnect, in milliseconds. */
 const LONGEST = 300_000;
 
 /**
- * Return how a connection ended that may come back.
+ * Return the ending of a connection that the client may open again.
  *
  * @param {unknown} reason
  * @param {number} [retry]  what the server asks for, in milliseconds
@@ -15,7 +15,7 @@ export const lost = (reason, retry = 0) => {
 };
 
 /**
- * Return how a connection ended whose transport does not get through.
+ * Return the ending of a connection whose transport does not get through.
  *
  * @param {unknown} reason
  * @returns {Ending}
@@ -25,7 +25,7 @@ export const blocked = (reason) => {
 };
 
 /**
- * Return how a connection ended that the server refuses.
+ * Return the ending of a connection that the server refuses.
  *
  * @param {unknown} reason
  * @returns {Ending}
@@ -35,10 +35,10 @@ export const denied = (reason) => {
 };
 
 /**
- * Return how a status or a close code, which is 4000 and a status, ends a connection.
+ * Return the ending for an HTTP status or a close code. A close code is 4000 plus a status.
  *
- * 204 stops an EventSource for good, and so it does here; 501 is a server that can't stream, 404 and 426 are those
- * of proxies and of sites that have not mounted the endpoint.
+ * 204 stops an EventSource for good, so it stops this client too. A server that can't stream answers 501. Proxies, and
+ * sites that have not mounted the endpoint, answer 404 and 426.
  *
  * @param {number} code
  * @param {number} [retry]  what the server asks for, in milliseconds

@@ -1,7 +1,7 @@
 import { lost, refusal } from "./ending.js";
 
 /**
- * Carry on an exchange over HTTP; return what aborts it. What it throws is how it ended.
+ * Run an exchange over HTTP; return a function that aborts it. An error that it throws becomes its ending.
  *
  * @param {import("../types.js").End} end
  * @param {(get: (url: URL) => Promise<Response>, controller: AbortController) => Promise<unknown>} exchange

@@ -1,18 +1,18 @@
 import { address, HELLO } from "../wire.js";
 import { over } from "./http.js";
 
-/** How long a poll waits before the next at least, and how much more at random, in milliseconds. */
+/** The shortest pause between two polls, and the longest random addition to it, in milliseconds. */
 const PAUSE = 1500;
 const SPREAD = 1000;
-/** How long an answer may take beyond the wait that was asked for, in milliseconds. */
+/** How long an answer may take in addition to the requested wait, in milliseconds. */
 const ANSWER_WITHIN = 10_000;
-/** An answer that says nothing and comes sooner than this, in milliseconds, was not held. */
+/** The server did not hold an empty answer that comes sooner than this, in milliseconds. */
 const NOT_HELD = 500;
-/** An answer with as many events may have more behind it. */
+/** After an answer with this many events, there may be more. */
 const FULL = 100;
 
 /**
- * Ask again and again, and say what an answer says as a stream would: hello or what was revoked since, reset, events,
+ * Poll repeatedly, and hand each answer over as a stream would: hello (later: the newly revoked groups), reset, events,
  * position.
  *
  * @param {number} wait  how long the server may hold an answer, in seconds
@@ -22,11 +22,11 @@ const polling = (wait) => {
   return (request, receive, end) =>
     over(end, async (get, controller) => {
       let { since } = request;
-      /** What the last answer refused. @type {string[] | undefined} */
+      /** The groups that the last answer refused. @type {string[] | undefined} */
       let before;
       while (!controller.signal.aborted) {
         const asked = Date.now();
-        const held = before ? wait : wait && 1; // the first says soon whether polling gets through
+        const held = before ? wait : wait && 1; // the first answer soon shows whether polling gets through
         const timer = setTimeout(() => controller.abort(), held * 1000 + ANSWER_WITHIN);
         const response = await get(address({ ...request, since }, `poll/?wait=${held}`));
         /** @type {import("../types.js").Answer} */
@@ -49,7 +49,7 @@ const polling = (wait) => {
     });
 };
 
-/** Each answer is held until there is something to say; a server that does not hold it is left alone for a while. */
+/** The server holds each answer until there are events. If a server does not hold answers, the client pauses. */
 export const longpoll = polling(25);
 
 /** Each answer comes at once. */

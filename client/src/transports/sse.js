@@ -4,7 +4,7 @@ import { blocked, lost } from "./ending.js";
 import { over } from "./http.js";
 
 /**
- * Server-Sent Events over fetch, which unlike EventSource shows statuses, headers and heartbeats.
+ * Read Server-Sent Events with fetch: unlike EventSource, it shows statuses, headers and heartbeats.
  *
  * @param {import("../types.js").Request} request
  * @param {import("../types.js").Receive} receive

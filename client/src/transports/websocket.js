@@ -2,7 +2,7 @@ import { address, parseFrame, SUBPROTOCOL } from "../wire.js";
 import { lost, refusal } from "./ending.js";
 
 /**
- * One envelope or an array of them a text (RFC 6455).
+ * Use a WebSocket (RFC 6455). Each text message is one envelope or an array of envelopes.
  *
  * @param {import("../types.js").Request} request
  * @param {import("../types.js").Receive} receive

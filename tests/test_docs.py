@@ -480,10 +480,10 @@ def test_each_relative_link_leads_somewhere() -> None:
             assert not anchor or anchor in anchors(found.read_text()), f"{source.name}: {target}"
 
 
-def test_the_index_and_the_readme_lead_to_every_page() -> None:
+def test_the_index_leads_to_every_page_and_the_readme_to_the_index() -> None:
     names = {page.name for page in PAGES} - {"README.md", "index.md"}
     assert names <= set(re.findall(r"\((\S+\.md)", page("index.md")))
-    assert names <= set(re.findall(r"/docs/(\S+\.md)", page("README.md")))
+    assert "index.md" in re.findall(r"/docs/(\S+\.md)", page("README.md"))
 
 
 def test_the_changelog_has_its_sections() -> None:

@@ -27,7 +27,7 @@ $(DEMO)/.installed: pyproject.toml
 
 # The tests: real databases, a real Valkey, real servers and a real Chromium.
 
-WORKERS ?= 6
+WORKERS ?= 4
 CHOSEN ?= -m "not long"
 PYTEST = $(RUN) -m pytest -q --dist worksteal
 
@@ -59,7 +59,7 @@ js: node_modules/.installed ## check, test and rebuild the client
 	@npm run --silent verify
 
 .PHONY: python
-python: $(VENV)/.installed node_modules/.installed system ## run the Python and browser tests; WORKERS=6, CHOSEN= for the long ones too
+python: $(VENV)/.installed node_modules/.installed system ## run the Python and browser tests; WORKERS=4, CHOSEN= for the long ones too
 	+@$(PYTEST) -n $(WORKERS) $(CHOSEN) --durations=25 tests
 
 .PHONY: matrix

@@ -7,8 +7,8 @@ For projects with a ``ProtocolTypeRouter`` of their own, as Channels' ``URLRoute
         "websocket": URLRouter([*livepush.routing.websocket_urlpatterns(), *others]),
     })
 
-The endpoints read the session themselves; where ``AuthMiddlewareStack`` or a middleware of the project's own has put a
-``user`` into the scope, they take that one.
+The endpoints read the session themselves. If ``AuthMiddlewareStack`` or a middleware of the project has put a ``user``
+into the scope, they use that user as long as the connection is open, even after a logout.
 """
 
 from __future__ import annotations

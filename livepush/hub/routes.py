@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Protocol
 
 from livepush.hub.fanout import Share
@@ -32,7 +33,8 @@ class Routes:
     """Groups and their subscribers."""
 
     def __init__(self) -> None:
-        self.subscribers: dict[Subscriber, None] = {}
+        self.subscribers: dict[Subscriber, tuple[str, ...]] = {}
+        """Each subscriber with its groups in its order. A tuple, unlike its dict, can be a key."""
         self._by_group: dict[str, dict[Subscriber, None]] = {}
 
     def __contains__(self, group: object) -> bool:
@@ -43,44 +45,51 @@ class Routes:
 
     def add(self, subscriber: Subscriber) -> None:
         """Route its groups' events to a subscriber."""
-        self.subscribers[subscriber] = None
-        self.route(subscriber, subscriber.groups)
+        self.subscribers[subscriber] = groups = tuple(subscriber.groups)
+        self._enter(subscriber, groups)
 
     def remove(self, subscriber: Subscriber) -> None:
         """Forget a subscriber."""
-        self.subscribers.pop(subscriber, None)
-        self.unroute(subscriber, subscriber.groups)
+        self._leave(subscriber, self.subscribers.pop(subscriber, ()))
 
     def route(self, subscriber: Subscriber, groups: Iterable[str]) -> None:
         """Route more groups to a subscriber."""
-        for group in groups:
-            self._by_group.setdefault(group, {})[subscriber] = None
+        known = self.subscribers.get(subscriber, ())
+        new = tuple(group for group in groups if group not in known)
+        self.subscribers[subscriber] = known + new
+        self._enter(subscriber, new)
 
     def unroute(self, subscriber: Subscriber, groups: Iterable[str]) -> None:
         """Stop routing some groups to a subscriber."""
-        for group in groups:
-            members = self._by_group.get(group)
-            if members is not None:
-                members.pop(subscriber, None)
-                if not members:
-                    del self._by_group[group]
+        known, dropped = self.subscribers.get(subscriber, ()), set(groups)
+        self.subscribers[subscriber] = tuple(group for group in known if group not in dropped)
+        self._leave(subscriber, dropped.intersection(known))
 
     def audiences(self, groups: Iterable[str]) -> dict[tuple[str, ...], list[Subscriber]]:
         """Return the subscribers of some groups, by which of these groups they read, and in which order."""
         groups = tuple(groups)
         if len(groups) == 1:  # the usual case, at half the cost
             return {groups: list(self._by_group.get(groups[0], ()))}
-        touched: dict[Subscriber, list[str]] = {}
-        for group in groups:
-            for subscriber in self._by_group.get(group, ()):
-                touched.setdefault(subscriber, []).append(group)
+        wanted = frozenset(groups)
         audiences: dict[tuple[str, ...], list[Subscriber]] = {}
-        for subscriber, found in touched.items():
-            order = tuple(found) if len(found) == 1 else _in_order(found, subscriber.groups)
-            audiences.setdefault(order, []).append(subscriber)
+        by_groups: dict[tuple[str, ...], list[Subscriber]] = {}
+        """The same lists by all groups of a subscriber: most subscribers have the groups of some other."""
+        for subscriber in dict.fromkeys(chain.from_iterable(self._by_group.get(group, ()) for group in groups)):
+            theirs = self.subscribers[subscriber]
+            found = by_groups.get(theirs)
+            if found is None:
+                matching = tuple(group for group in theirs if group in wanted)
+                found = by_groups[theirs] = audiences.setdefault(matching, [])
+            found.append(subscriber)
         return audiences
 
+    def _enter(self, subscriber: Subscriber, groups: Iterable[str]) -> None:
+        for group in groups:
+            self._by_group.setdefault(group, {})[subscriber] = None
 
-def _in_order(found: list[str], wanted: dict[str, int]) -> tuple[str, ...]:
-    members = set(found)
-    return tuple(group for group in wanted if group in members)
+    def _leave(self, subscriber: Subscriber, groups: Iterable[str]) -> None:
+        for group in groups:
+            members = self._by_group[group]
+            del members[subscriber]
+            if not members:
+                del self._by_group[group]

@@ -17,6 +17,8 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Report = Callable[[Any, BaseException | None], object]
+"""Takes the result of a job, or what it raised."""
 FAREWELL = 2.0
 """How long (seconds) ``stop`` waits for running jobs."""
 
@@ -40,6 +42,7 @@ class Threads:
         self._name = name
         self._finish = finish
         self._cut = cut
+        self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(max_threads)
         self._idle: list[_Worker] = []
         self._workers: set[_Worker] = set()
@@ -52,7 +55,24 @@ class Threads:
         work still goes on.
         """
         await self._slots.acquire()
-        return await asyncio.shield(asyncio.create_task(self._run_in_slot(work)))
+        worker = self._idle.pop() if self._idle else self._start_worker()
+        outcome: asyncio.Future[T] = self._loop.create_future()
+        timer = self._loop.call_later(self.limit, self._give_up, worker, outcome)
+
+        def finished(result: Any, error: BaseException | None) -> None:
+            timer.cancel()
+            if worker in self._workers:  # it was not abandoned
+                self._idle.append(worker)
+                self._slots.release()
+            if outcome.done():
+                pass
+            elif error is None:
+                outcome.set_result(result)
+            else:
+                outcome.set_exception(error)
+
+        worker.do(work, lambda result, error: self._loop.call_soon_threadsafe(finished, result, error))
+        return await outcome
 
     async def stop(self) -> None:
         """End the threads, and abandon those that are stuck."""
@@ -64,30 +84,21 @@ class Threads:
         self._workers.clear()
         self._idle.clear()
 
-    async def _run_in_slot(self, work: Callable[[], T]) -> T:
-        worker = self._idle.pop() if self._idle else self._start_worker()
-        try:
-            outcome = asyncio.wrap_future(worker.do(work))
-            await asyncio.wait([outcome], timeout=self.limit)
-            if outcome.done():
-                self._idle.append(worker)
-                return outcome.result()
-            self._abandon(worker)
-            outcome.cancel()
-            raise TimeoutError(f"The database did not answer within {self.limit:g} s.")
-        finally:
-            self._slots.release()
-
     def _start_worker(self) -> _Worker:
         worker = _Worker(self._name, self._finish)
         self._workers.add(worker)
         worker.start()
         return worker
 
-    def _abandon(self, worker: _Worker) -> None:
-        self._workers.discard(worker)
-        worker.end_after_job()
-        self._cut(worker.ident or 0)
+    def _give_up(self, worker: _Worker, outcome: asyncio.Future[Any]) -> None:
+        """Abandon a thread whose job has taken too long."""
+        if worker in self._workers:
+            self._workers.discard(worker)
+            self._slots.release()
+            worker.end_after_job()
+            self._cut(worker.ident or 0)
+        if not outcome.done():
+            outcome.set_exception(TimeoutError(f"The database did not answer within {self.limit:g} s."))
 
 
 class _Worker(threading.Thread):
@@ -96,14 +107,12 @@ class _Worker(threading.Thread):
     def __init__(self, name: str, finish: Callable[[], object]) -> None:
         super().__init__(name=name, daemon=True)
         self.ended: Future[None] = Future()
-        self._jobs: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[Callable[[], Any], Report] | None] = SimpleQueue()
         self._finish = finish
 
-    def do(self, work: Callable[[], T]) -> Future[T]:
-        """Do some work next; return a future for its outcome."""
-        outcome: Future[T] = Future()
-        self._jobs.put((work, outcome))
-        return outcome
+    def do(self, work: Callable[[], Any], report: Report) -> None:
+        """Do some work next, then call ``report`` in this thread."""
+        self._jobs.put((work, report))
 
     def end_after_job(self) -> None:
         """End after the current job."""
@@ -121,12 +130,12 @@ class _Worker(threading.Thread):
         job = self._jobs.get()
         if job is None:
             return False
-        work, outcome = job
-        if outcome.set_running_or_notify_cancel():  # from now on a cancellation has no effect
-            try:
-                result = work()
-            except BaseException as error:
-                outcome.set_exception(error)
-            else:
-                outcome.set_result(result)
+        work, report = job
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed
+            report(result, error)
         return True

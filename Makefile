@@ -41,7 +41,7 @@ test-all: ## pass everything: the long tests too (storms, Firefox, the soak), an
 
 .PHONY: test-fast
 test-fast: $(VENV)/.installed ## the unit tests on PostgreSQL and SQLite, in under a minute
-	@LIVEPUSH_TEST_ON=postgresql,sqlite $(PYTEST) -n 2 $(CHOSEN) tests --ignore tests/integration --ignore tests/browser
+	@LIVEPUSH_TEST_ON=postgresql,sqlite $(PYTEST) -n 4 $(CHOSEN) tests --ignore tests/integration --ignore tests/browser
 
 .PHONY: lint
 lint: $(VENV)/.installed ## check style and format

@@ -667,16 +667,19 @@ def test_a_send_settles_what_came_while_it_held_the_lock(concurrent, announced, 
     """Whoever finds the lock taken leaves, so the last statement of a send looks for what they left."""
     log.state(concurrent)
     monkeypatch.setattr(postgresql, "MOVE_HEAD", f"{postgresql.MOVE_HEAD}, (SELECT pg_advisory_xact_lock(7))::text")
-    free = LogHead.objects.using(concurrent).select_for_update(skip_locked=True)
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+        " WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+    )
 
-    def is_free():
-        with transaction.atomic(using=concurrent):
-            return free.exists()
+    def holds_the_head():
+        cursor.execute(waiting)
+        return cursor.fetchone()[0]
 
     with connections[concurrent].cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(7)")
         thread = Thread(lambda: livepush.send("a", "t", "first", using=concurrent))
-        wait_until(lambda: not is_free())
+        wait_until(holds_the_head)
         append(concurrent, data='"second"')
         assert settle(concurrent) == []
         cursor.execute("SELECT pg_advisory_unlock(7)")

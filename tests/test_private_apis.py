@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(autouse=True)
 def noted(monkeypatch, caplog):
-    """What is noted in the test, as a list that grows."""
+    """Return a function that lists the notes of the test so far."""
     monkeypatch.setattr(notes, "_noted", set())
     caplog.set_level("INFO", "livepush")
     return lambda: [record.message for record in caplog.records if "once" in record.funcName]
@@ -86,7 +86,7 @@ def cut(driver, monkeypatch):
 
 
 def test_each_private_api_is_in_the_manual():
-    """What can be recognised by its name: the rest of the table is for readers."""
+    """The test looks for names only: the rest of the table is for readers."""
     names = (
         "run_on_commit", "atomic_blocks", "_from_testcase", "errors_occurred", "transaction_status",
         "uses_server_side_binding", "TCP_INFO", "close_pools", "producerPaused", "wrappedProtocol", "getWriters",

@@ -54,8 +54,13 @@ export class List extends Part {
     }
   }
 
-  /** Replace nothing while a pointer is down: a button that is removed between press and release gets no click. */
-  on_pointerdown() {
+  /**
+   * Replace nothing while a pointer is down: a button that is removed between press and release gets no click.
+   *
+   * @param {PointerEvent} event
+   */
+  on_pointerdown({ button }) {
+    if (button) return; // a menu may swallow the release
     this.released = new Promise((done) => {
       for (const type of ["pointerup", "pointercancel"])
         addEventListener(type, () => setTimeout(done), { once: true, capture: true }); // the click comes first

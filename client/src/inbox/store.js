@@ -9,7 +9,7 @@ import { compare } from "../position.js";
 /** The highest count; it is shown as 99+. */
 const MOST = 100;
 
-/** When to ask again for what lacks a notification that has come, in milliseconds. */
+/** How long to wait before asking again for an answer that lacks a new notification, in milliseconds. */
 export const LATER = 500;
 
 /** @type {State} */

@@ -36,8 +36,8 @@ test: $(VENV)/.installed node_modules/.installed system ## pass what every chang
 	@$(MAKE) --no-print-directory --jobs --output-sync lint types js matrix python
 
 .PHONY: test-all
-test-all: ## pass everything: the long tests too (storms, Firefox, the soak), and four times the random examples
-	@LIVEPUSH_TEST_EXAMPLES=4 $(MAKE) --no-print-directory test CHOSEN=
+test-all: ## pass everything: the long tests too (storms, Firefox, the soak), more random examples, every process from nothing
+	@LIVEPUSH_TEST_EXAMPLES=4 LIVEPUSH_TEST_COLD=1 $(MAKE) --no-print-directory test CHOSEN=
 
 .PHONY: test-fast
 test-fast: $(VENV)/.installed ## the unit tests on PostgreSQL and SQLite, in under a minute

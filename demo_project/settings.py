@@ -86,5 +86,6 @@ LOGGING = {
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "orders"
 LOGOUT_REDIRECT_URL = "board"
+SECONDS_BETWEEN_MOVES = 0.9  # of the parcels, on average; "manage.py simulate" moves them
 SESSION_COOKIE_NAME = "livepush_demo_session"
 CSRF_COOKIE_NAME = "livepush_demo_csrf"

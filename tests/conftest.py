@@ -14,6 +14,7 @@ from django.db.models.signals import post_migrate
 from livepush import log, wire
 from livepush.publish import pipeline
 from tests.patience import PATIENCE
+from tests.servers import warm
 from tests.servers.fresh import Databases
 
 ALIASES = list(settings.DATABASES)
@@ -47,10 +48,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    """Makes fresh databases on the run's servers."""
-    found = Databases(tmp_path_factory.mktemp("databases"))
-    yield found
-    found.close()
+    """Makes fresh databases on the run's servers; what a test starts on them starts warm."""
+    with warm.helper():
+        found = Databases(tmp_path_factory.mktemp("databases"))
+        yield found
+        found.close()
 
 
 KEPT = ("auth_permission", "django_content_type")

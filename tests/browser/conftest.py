@@ -42,8 +42,9 @@ def group() -> str:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    with running(tmp_path_factory.mktemp("demo")) as found:
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo, the module's own; where the module says ``QUIET``, parcels move only when a test moves them."""
+    with running(tmp_path_factory.mktemp("demo"), getattr(request.module, "QUIET", False)) as found:
         yield found
         assert found.interrupt() == 0
         assert "Traceback" not in found.printed(), found.printed()

@@ -38,15 +38,16 @@ def heed_ctrl_c() -> None:
 
 
 class Demo:
-    """The demo's process, as its own process group, as a terminal would have it."""
+    """The demo's process, as its own process group, as a terminal would have it; its parcels may stand still."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quiet: bool = False) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         env = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.browser.demo_settings",
             "DEMO_DATABASE": str(folder / "demo.sqlite3"),
+            **({"DEMO_SECONDS_BETWEEN_MOVES": "36000"} if quiet else {}),
         }
         self._process = subprocess.Popen(
             command(self.port), cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -88,8 +89,8 @@ class Demo:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Demo]:
-    found = Demo(folder)
+def running(folder: Path, quiet: bool = False) -> Iterator[Demo]:
+    found = Demo(folder, quiet)
     try:
         found.wait()
         yield found

@@ -11,6 +11,7 @@ from tests.browser.demo import Visit, log_in
 from tests.browser.site import is_open
 from tests.browser.test_inbox import audit
 
+QUIET = True
 SAME = """async (name) => {
     const counts = await (await fetch("/livepush/inbox/counts/", {cache: "no-store"})).json();
     const badge = document.querySelector("livepush-bell").shadowRoot.querySelector("livepush-badge");

@@ -9,7 +9,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,10 +18,10 @@ import pytest
 
 from tests.integration import clients
 from tests.integration.clients import TRANSPORTS
-from tests.patience import eventually
+from tests.patience import PATIENCE, eventually
 from tests.scale import some
-from tests.servers import processes
-from tests.servers.fresh import ROOT, Database, Databases
+from tests.servers import processes, warm
+from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Publisher
 
 
@@ -125,15 +124,14 @@ class Client:
                     return
 
 
-def start_writer(database: Database, env: dict[str, str], number: int, seed: int) -> subprocess.Popen[str]:
+def start_writer(database: Database, env: dict[str, str], number: int, seed: int) -> warm.Started:
     plan = {"name": f"writer {number}", "seed": seed, "count": EVENTS // WRITERS, "groups": GROUPS}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.servers.writer", json.dumps(plan)],
+    return warm.start(
+        "tests.servers.writer",
+        json.dumps(plan),
         env=processes.settings_env(database, None, **env),
-        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
     )
 
 
@@ -243,10 +241,7 @@ async def test_every_client_gets_exactly_its_groups_events_in_order(layer: str, 
 
 def die_after_commit(database: Database, type: str) -> None:
     """Have another process commit an event to ``board`` and die before it is settled."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.servers.dying", "board", type], env=database.env, cwd=ROOT, timeout=30
-    )
-    assert done.returncode == -signal.SIGKILL
+    assert warm.start("tests.servers.dying", "board", type, env=database.env).wait(PATIENCE) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("layer", ["none", "pubsub"])

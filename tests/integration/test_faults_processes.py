@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +20,9 @@ from tests.integration.audit import TRANSPORTS, Audit, Follower, Row, audit, run
 from tests.integration.conftest import Figures, Scale
 from tests.patience import eventually
 from tests.scale import some
-from tests.servers import processes
+from tests.servers import processes, warm
 from tests.servers.dying import POINTS
-from tests.servers.fresh import ROOT, Database, Databases
+from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Publisher, settings_env
 from tests.servers.senders import senders
 
@@ -86,15 +85,9 @@ def contiguous(database: Database) -> bool:
     return list(dict.fromkeys(row.number for row in rows(database))) == list(range(1, database.head() + 1))
 
 
-def start_dying(
-    database: Database, type: str, point: str, name: str = "SIGKILL", **env: str
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.servers.dying", "board", type, point, name],
-        env=settings_env(database, **env),
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-    )
+def start_dying(database: Database, type: str, point: str, name: str = "SIGKILL", **env: str) -> warm.Started:
+    words = ("tests.servers.dying", "board", type, point, name)
+    return warm.start(*words, env=settings_env(database, **env), stderr=subprocess.DEVNULL)
 
 
 # Publishers
@@ -303,7 +296,7 @@ async def test_others_settle_where_a_process_dies_or_stops_under_the_lock(
     assert fresh.query("SELECT count(*) FROM livepush_event WHERE type = 'held'")[0][0] >= 2 * scale(1, 3)
 
 
-async def holding(database: Database, how: str, **env: str) -> subprocess.Popen[bytes]:
+async def holding(database: Database, how: str, **env: str) -> warm.Started:
     """Return a process that a signal has met as it held settle's lock."""
     while True:
         process = start_dying(database, "held", "positions", how, **env)
@@ -312,12 +305,13 @@ async def holding(database: Database, how: str, **env: str) -> subprocess.Popen[
             return process
 
 
-def at_rest(process: subprocess.Popen[bytes]) -> bool:
+def at_rest(process: warm.Started) -> bool:
     """Return whether a process has ended or is stopped."""
-    found, status = os.waitpid(process.pid, os.WNOHANG | os.WUNTRACED)
-    if found and not os.WIFSTOPPED(status):
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return bool(found)
+    if process.poll() is not None:
+        return True
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ends just now: the next look tells
+        return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return False
 
 
 @on("sqlite")

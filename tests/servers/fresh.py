@@ -7,8 +7,6 @@ import itertools
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +16,10 @@ import psycopg
 import pymysql
 
 from tests.patience import PATIENCE
+from tests.servers import warm
 from tests.servers.databases import ENV
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = warm.ROOT
 _numbers = itertools.count(1)
 
 
@@ -106,13 +105,7 @@ class Databases:
                 _options(kind)["NAME"] if _engine(kind) == "postgresql" else "",
                 f"CREATE DATABASE {template.name}",
             )
-        subprocess.run(
-            [sys.executable, "-m", "django", "migrate", "-v", "0"],
-            env=template.env,
-            cwd=ROOT,
-            check=True,
-            timeout=PATIENCE,
-        )
+        assert warm.start("django", "migrate", "-v", "0", env=template.env).wait(PATIENCE) == 0
         if _engine(kind) == "sqlite3":
             template.query("PRAGMA wal_checkpoint(TRUNCATE)")
         self._templates[kind] = template

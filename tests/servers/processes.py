@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -17,28 +16,30 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from tests.patience import PATIENCE
-from tests.servers.fresh import ROOT, Database
+from tests.servers import warm
+from tests.servers.fresh import Database
 
 ASGI = ("daphne", "uvicorn", "hypercorn", "granian", "runserver")
 WSGI = "wsgiref"
+FORKED = ("daphne", "uvicorn", "hypercorn", WSGI)
+"""The others start processes of their own, with their own words."""
 
 
 def command(kind: str, port: int, application: str) -> list[str]:
-    """Return the command line of a server, with no more set than ``docs/deploying.md`` asks for."""
-    python = [sys.executable, "-m"]
+    """Return what follows ``python -m`` to start a server, with no more set than ``docs/deploying.md`` asks for."""
     if kind == "daphne":
-        return [*python, "daphne", "-b", "127.0.0.1", "-p", str(port), application]
+        return ["daphne", "-b", "127.0.0.1", "-p", str(port), application]
     if kind == "uvicorn":
         # h11, which a plain "pip install uvicorn" brings; test_shortcut.py runs both
-        return [*python, "uvicorn", "--http", "h11", "--host", "127.0.0.1", "--port", str(port), application]
+        return ["uvicorn", "--http", "h11", "--host", "127.0.0.1", "--port", str(port), application]
     if kind == "hypercorn":
         # no worker processes: they hear nothing of SIGTERM, and from Python 3.12 on wait for open streams
-        return [*python, "hypercorn", "--workers", "0", "--bind", f"127.0.0.1:{port}", application]
+        return ["hypercorn", "--workers", "0", "--bind", f"127.0.0.1:{port}", application]
     if kind == "granian":
-        return [*python, "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port), application]
+        return ["granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port), application]
     if kind == "runserver":
-        return [*python, "django", "runserver", "--noreload", f"127.0.0.1:{port}"]
-    return [*python, "tests.servers.wsgi", str(port)]
+        return ["django", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    return ["tests.servers.wsgi", str(port)]
 
 
 def free_port() -> int:
@@ -71,19 +72,14 @@ class Server:
         self._env = {**env, "LIVEPUSH_TEST_RUNSERVER": "1"} if kind == "runserver" else env
         self._application = application
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: warm.Started | None = None
 
     def start(self) -> None:
         """Start, and return when it answers."""
-        self._process = subprocess.Popen(
-            command(self.kind, self.port, self._application),
-            env=self._env,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-        )
+        words = command(self.kind, self.port, self._application)
+        start = warm.start if self.kind in FORKED else warm.start_cold
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": self._log, "stderr": self._log}
+        self._process = start(*words, env=self._env, session=True, **quiet)
         end = time.monotonic() + PATIENCE
         while not self._answers():
             assert self._process.poll() is None, f"{self.kind} ended as it started:\n{self.log()}"
@@ -203,13 +199,11 @@ class Publisher:
     """Another process, which sends when told to; see ``tests.servers.publisher``."""
 
     def __init__(self, database: Database, settings: dict[str, Any] | None = None, **env: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.servers.publisher"],
+        self._process = warm.start(
+            "tests.servers.publisher",
             env=settings_env(database, settings, **env),
-            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
         )
 
     def do(self, name: str, **arguments: Any) -> Any:

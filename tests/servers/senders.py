@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.patience import PATIENCE
-from tests.servers.fresh import ROOT, Database
+from tests.servers import warm
+from tests.servers.fresh import Database
 from tests.servers.processes import settings_env, whole
 
 
@@ -24,14 +24,13 @@ class Sender:
         plan = {"name": name, "seed": seed, "groups": groups, **more}
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._complained = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.servers.sender", json.dumps(plan)],
+        self._process = warm.start(
+            "tests.servers.sender",
+            json.dumps(plan),
             env=settings_env(database, **env),
-            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=self._said,
             stderr=self._complained,
-            text=True,
         )
 
     @property

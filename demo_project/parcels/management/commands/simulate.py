@@ -6,6 +6,7 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import OperationalError
 
@@ -18,7 +19,8 @@ class Command(BaseCommand):
     help = "Keeps the demo alive: takes orders and moves parcels until it is stopped."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--interval", type=float, default=0.9, help="seconds between two moves, on average")
+        parser.add_argument("--interval", type=float, default=settings.SECONDS_BETWEEN_MOVES,
+                            help="seconds between two moves, on average")  # fmt: skip
         parser.add_argument("--follow-parent", action="store_true", help="stop when the parent process is gone")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -10,6 +10,7 @@ from django.contrib.auth.management import create_permissions
 from django.contrib.contenttypes.management import create_contenttypes
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models.signals import post_migrate
+from django.utils import translation
 
 from livepush import log, wire
 from livepush.publish import pipeline
@@ -34,6 +35,13 @@ def using(request, transactional_db):
 def concurrent(request, transactional_db):
     """Each database that can hold several open writers in turn; SQLite can't."""
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def language():
+    """Leave no language active that a request has chosen."""
+    yield
+    translation.deactivate()
 
 
 def pytest_collection_modifyitems(items):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 
 import pytest
@@ -283,7 +284,7 @@ async def test_a_hub_that_hears_nothing_of_itself_starts_anew_and_spares_the_pro
             await eventually(lambda: hub.works.count(False) >= 2)
         await asyncio.wait_for(hub.hears(1), PATIENCE)
         await own.group_send("project", {"type": "still.there"})
-        assert (await own.receive(channel))["type"] == "still.there"
+        assert (await asyncio.wait_for(own.receive(channel), PATIENCE))["type"] == "still.there"
     await own.group_discard("project", channel)
 
 
@@ -295,6 +296,19 @@ async def test_an_idle_receive_that_times_out_is_no_failure(redis):
         await asyncio.sleep(1)
         await asyncio.wait_for(hub.hears(1), PATIENCE)
         assert hub.works == [True]
+
+
+async def test_a_hub_stops_at_whatever_moment_it_is_told_to(kind, monkeypatch):
+    """Also in the middle of a call in which the layer's client loses the cancellation."""
+    monkeypatch.setattr(listener, "BEAT", 0.02)
+    monkeypatch.setattr(listener, "FIRST_PAUSE", 0.01)
+    chance = random.Random(5)
+    for _ in range(40):
+        task = asyncio.create_task(listen(Hub().receive, lambda works: None))
+        await asyncio.sleep(chance.uniform(0, 0.15))
+        task.cancel()
+        ended, _ = await asyncio.wait([task], timeout=PATIENCE)
+        assert ended, [each.get_stack() for each in asyncio.all_tasks()]
 
 
 async def test_a_hub_stops_although_redis_is_frozen(kind, redis, monkeypatch):

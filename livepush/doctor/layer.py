@@ -112,5 +112,4 @@ async def _listening(layer: Any, channels: Sequence[str]) -> AsyncIterator[async
         yield heard
     finally:
         for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await hints.end(task)

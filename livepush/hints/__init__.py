@@ -6,13 +6,14 @@ what both need to know of the layer.
 
 from __future__ import annotations
 
-from livepush.hints.layer import configured
+from livepush.hints.layer import configured, end
 from livepush.hints.listener import listen
 from livepush.hints.sender import announce, flush
 
 __all__ = [
     "announce",
     "configured",
+    "end",
     "flush",
     "listen",
 ]

@@ -19,6 +19,9 @@ from livepush.notes import note_once
 CALL_TIMEOUT = 5.0
 """How long (seconds) one call of the layer may take: a Redis that does not answer must not hold up what comes after."""
 
+CANCEL_AGAIN = 0.5
+"""How long (seconds) a task may go on after it was cancelled before it is cancelled again."""
+
 _origin = secrets.token_hex(8)
 
 
@@ -49,8 +52,31 @@ async def call(pending: Awaitable[Any]) -> Any:
 
     Raises TimeoutError, and whatever the layer raises.
     """
-    async with asyncio.timeout(CALL_TIMEOUT):
-        return await pending
+    try:
+        async with asyncio.timeout(CALL_TIMEOUT):
+            return await pending
+    finally:
+        heed_cancellation()
+
+
+def heed_cancellation() -> None:
+    """Raise CancelledError if this task was cancelled.
+
+    The layers and redis-py now and then lose a cancellation: it came as they awaited a task of theirs that they had
+    cancelled themselves, or it turned into a failure of the connection.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+async def end(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task that calls the layer, until it has ended: a cancellation may be lost."""
+    while task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=CANCEL_AGAIN)
+    if task is not None and not task.cancelled():
+        task.exception()  # asked for: else asyncio logs that nobody did
 
 
 def closer(layer: Any) -> Callable[[], Awaitable[None]] | None:

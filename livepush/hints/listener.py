@@ -43,6 +43,7 @@ async def listen(receive: Callable[[Batch], None], healthy: Callable[[bool], Non
         except Exception as error:
             healthy(False)
             logger.info("The channel layer fails (%s); the log is read more often meanwhile.", layer.describe(error))
+        layer.heed_cancellation()
         pause = FIRST_PAUSE if listener is not None and listener.heard else min(pause * 2, LONGEST_PAUSE)
         await asyncio.sleep(pause)
 
@@ -83,9 +84,11 @@ class Listener:
             await self._leave()
             raise
         finally:
-            await _end(beating)
-            await self._close()
-            await _end(receiving)  # last: on an open connection the pub/sub layer would first unsubscribe
+            try:
+                await layer.end(beating)
+                await self._close()
+            finally:  # it may be told to stop meanwhile
+                await layer.end(receiving)  # last: on an open connection the pub/sub layer would first unsubscribe
 
     async def _receive_all(self) -> None:
         """Pass on what comes. Never timed: the pub/sub layer forgets a channel whose receiver is cancelled."""
@@ -139,9 +142,3 @@ class Listener:
                 async with asyncio.timeout(LEAVE_TIMEOUT):
                     await close()
                 self.usable = True
-
-
-async def _end(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -152,7 +152,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def reader(tmp_path: Path, wheel: Path) -> Iterator[Reader]:
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=60)
+    words = [sys.executable, "-m", "venv", *(["--without-pip"] if HAS_UV else []), str(tmp_path / "venv")]
+    subprocess.run(words, check=True, timeout=60)
     found = Reader(tmp_path, wheel)
     yield found
     found.stop()

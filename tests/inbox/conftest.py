@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import override_settings
-from django.utils import translation
 
 from livepush.inbox.marking import Action, mark
 from livepush.inbox.reading import Inbox, Tab
@@ -23,13 +22,6 @@ def inbox_on(*aliases):
 
 using = inbox_on(*ALIASES)
 """Every database; a module whose subject is not what is stored takes one alone, ``using = inbox_on(ALIASES[0])``."""
-
-
-@pytest.fixture(autouse=True)
-def language():
-    """Leave no language active that a request has chosen."""
-    yield
-    translation.deactivate()
 
 
 @pytest.fixture

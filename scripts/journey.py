@@ -43,10 +43,25 @@ JOURNEY = (
     Hop("hub/connection.py", "Connection.offer", "offer"),
     Hop("hub/connection.py", "Connection._offer", "write"),
 )
+ELSEWHERE = (
+    Hop("publish/pipeline.py", "announce", "announce"),
+    Hop("hints/sender.py", "announce", ""),
+    Hop("hints/sender.py", "Sender.put", ""),
+    Hop("hints/listener.py", "Listener._receive_all", ""),
+    Hop("hints/listener.py", "Listener._take", ""),
+    Hop("hub/router.py", "Router.receive", "receive"),
+)
+"""The way to the hubs of other processes, by the Channels layer; from there on the journey is the same."""
 RETURNS = {"log/appending.py", "log/settling.py"}
 """What the journey comes back from: the hop after it is called by the hop before it."""
-HANDED_ON = {("_send", "Delivery.__call__"): "Delivery", ("Router._route_waiting", "Router.route"): "route"}
-"""Calls by another name: a commit calls the delivery that ``_send`` registers."""
+HANDED_ON = {
+    ("_send", "Delivery.__call__"): "Delivery",
+    ("Router._route_waiting", "Router.route"): "route",
+    ("Listener._take", "Router.receive"): "_receive",
+}
+"""Calls by another name: a commit calls the delivery that ``_send`` registers, a listener what the hub gave it."""
+NOT_CALLED = {("Sender.put", "Listener._receive_all")}
+"""Between these two is the layer."""
 
 
 def function(module: str, name: str) -> ast.AST:
@@ -65,24 +80,27 @@ def mentions(node: ast.AST, name: str) -> bool:
     )
 
 
-def broken() -> list[str]:
+def broken(journey: tuple[Hop, ...] = JOURNEY) -> list[str]:
     """Return the hops that the code does not have."""
     found = []
-    caller = JOURNEY[0]
-    for before, hop in pairwise(JOURNEY):
+    caller = journey[0]
+    for before, hop in pairwise(journey):
         if before.module not in RETURNS:
             caller = before
+        if (caller.function, hop.function) in NOT_CALLED:
+            function(hop.module, hop.function)
+            continue
         name = HANDED_ON.get((caller.function, hop.function), hop.function.rpartition(".")[2])
         if not mentions(function(caller.module, caller.function), name):
             found.append(f"{caller.module}:{caller.function} does not call {hop.module}:{hop.function}")
     return found
 
 
-def entered() -> list[str]:
+def entered(journey: tuple[Hop, ...] = JOURNEY) -> list[str]:
     """Return the modules in the order in which the journey enters them; to come back is not to enter."""
     found: list[str] = []
     inside: list[str] = []
-    for hop in JOURNEY:
+    for hop in journey:
         if hop.module in inside:
             del inside[inside.index(hop.module) + 1 :]
             continue
@@ -91,13 +109,21 @@ def entered() -> list[str]:
     return found
 
 
-def main() -> int:
-    """Print the journey; return the exit code."""
-    for number, module in enumerate(entered(), 1):
-        hops = [hop for hop in JOURNEY if hop.module == module]
+def show(journey: tuple[Hop, ...]) -> None:
+    """Print a line for each module."""
+    for number, module in enumerate(entered(journey), 1):
+        hops = [hop for hop in journey if hop.module == module]
         verbs = ", ".join(hop.verb for hop in hops if hop.verb)
         print(f"{number}  livepush/{module:22}  {verbs:20}  {' → '.join(hop.function for hop in hops)}")
-    problems = broken()
+
+
+def main() -> int:
+    """Print the journey; return the exit code."""
+    show(JOURNEY)
+    print("\nand to the hubs of other processes, by the Channels layer:\n")
+    show(ELSEWHERE)
+    print("\nThe browser's part begins in client/src/connection.js.")
+    problems = broken() + broken(ELSEWHERE)
     print("\n".join(problems), file=sys.stderr)
     return int(bool(problems))
 

@@ -269,9 +269,11 @@ class WithDataOfTheClass(TestCase):
 # pytest's fixture, and pytest's databases
 
 
-@pytest.mark.parametrize("database", ["db", "transactional_db"])
-def test_the_fixture_says_what_was_sent_since_the_test_began(request, database, livepush_events):
-    request.getfixturevalue(database)
+IN_A_TRANSACTION, NOT_IN_ONE = (pytest.param(marks=pytest.mark.django_db(transaction=each)) for each in (False, True))
+
+
+@pytest.mark.parametrize((), [IN_A_TRANSACTION, NOT_IN_ONE], ids=["db", "transactional_db"])
+def test_the_fixture_says_what_was_sent_since_the_test_began(livepush_events):
     assert livepush_events == []
     livepush.send("a", "one")
     with transaction.atomic():

@@ -23,12 +23,14 @@ from livepush.doctor.protocol import is_token, make_token
 from livepush.doctor.web import parse_root
 from livepush.models import Event, LogHead
 from tests.conftest import append, kind, settle
+from tests.patience import PATIENCE
 from tests.servers import faults
 
 
 def doctor(*args, using="default", code=0, **settings):
-    """Run the command; return each check by name."""
+    """Run the command, patiently unless it is told otherwise; return each check by name."""
     out, ended = StringIO(), 0
+    args = args if "--timeout" in args else (*args, "--timeout", str(PATIENCE))
     silenced = ["livepush.W008"]  # the shop's models are on the default database, whichever has the log
     with override_settings(LIVEPUSH={"DATABASE": using, **settings}, SILENCED_SYSTEM_CHECKS=silenced):
         try:

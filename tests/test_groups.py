@@ -86,12 +86,26 @@ def test_where_several_patterns_match_one_yes_is_enough():
         ("a:<int:pk>", lambda user: True, r"does not fit its pattern .*: expected <lambda>\(user, pk\)"),
         ("a", lambda user, pk: True, "does not fit its pattern"),
         ("a:<nope:pk>", lambda user, pk: True, "is not a pattern"),
-        ("a:<int:pk", lambda user, pk: True, "does not fit its pattern"),
+        ("a:<int:pk", lambda user, pk: True, "matches no group: no name has '<'"),
+        ("order:*", lambda user: True, r"matches no group: no name has '\*'. A part that varies is written as"),
+        ("board ", lambda user: True, "matches no group: no name has ' '"),
+        ("größe", lambda user: True, "matches no group"),
     ],
 )
 def test_a_rule_that_can_not_work_is_refused_when_it_is_registered(pattern, rule, message):
     with pytest.raises(exceptions.InvalidRule, match=message):
         livepush.can_read(pattern)(rule)
+
+
+@pytest.mark.parametrize("decorator", [livepush.can_read, livepush.can_send])
+def test_a_rule_without_a_pattern_is_refused(decorator):
+    with pytest.raises(
+        exceptions.InvalidRule, match=rf"The rule board has no pattern: write @livepush.{decorator.__name__}"
+    ):
+
+        @decorator
+        def board(user):
+            return True
 
 
 def test_a_pattern_has_one_rule():

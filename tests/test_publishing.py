@@ -100,6 +100,8 @@ def test_an_ephemeral_event_takes_no_key(db):
 def test_every_refusal_says_what_was_expected_and_is_a_value_error():
     with pytest.raises(ValueError, match=r"'a b' is not a group: expected 1 to 200 of letters, digits"):
         livepush.send("a b", "t")
+    with pytest.raises(ValueError, match=r"7 is not a group: .*; for a user's primary key, livepush\.user_group\(pk\)"):
+        livepush.send(7, "t")
 
 
 def test_data_is_encoded_as_djangos_encoder_does(db):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
@@ -15,12 +16,15 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Model
 from django.urls.resolvers import RoutePattern
 
+from livepush import wire
 from livepush.exceptions import InvalidRule
 
 logger = logging.getLogger("livepush")
 
 RuleFunction = TypeVar("RuleFunction", bound=Callable[..., Any])
 READ, SEND = "read", "send"
+CONVERTED = re.compile("<[^>]*>")
+"""The parts of a pattern that are not literal."""
 
 
 class Rule:
@@ -30,6 +34,12 @@ class Rule:
         self.pattern = pattern
         self.function = function
         self.right = right
+        for character in set(CONVERTED.sub("", pattern)):
+            if not wire.GROUP.fullmatch(character):
+                raise InvalidRule(
+                    f"{pattern!r} matches no group: no name has {character!r}. "
+                    f'A part that varies is written as in Django\'s path(), as in "order:<int:pk>".'
+                )
         try:
             self._route = RoutePattern(pattern, is_endpoint=True)
             names = self._route.converters
@@ -89,6 +99,10 @@ def can_send(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
 
 
 def _register(pattern: str, right: str) -> Callable[[RuleFunction], RuleFunction]:
+    if callable(pattern):  # a decorator without its parentheses
+        name = getattr(pattern, "__name__", pattern)
+        raise InvalidRule(f'The rule {name} has no pattern: write @livepush.can_{right}("order:<int:pk>").')
+
     def register(function: RuleFunction) -> RuleFunction:
         rule = Rule(pattern, function, right)
         for place, other in enumerate(rules):

@@ -199,7 +199,7 @@ def _tab(asked: Mapping[str, str]) -> Tab:
     try:
         return Tab(asked.get("tab") or Tab.ALL)
     except ValueError:
-        raise WireError("bad_query", f"tab is none: expected one of {', '.join(Tab)}.") from None
+        raise WireError("bad_query", f"tab is {_shown(asked['tab'])}: expected one of {', '.join(Tab)}.") from None
 
 
 def _action(name: str) -> Action:
@@ -211,8 +211,14 @@ def _action(name: str) -> Action:
 
 def _number(text: str | None, name: str, minimum: int, maximum: int) -> int:
     if text is None or not (re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) and minimum <= int(text) <= maximum):
-        raise WireError("bad_query", f"{name} is no number: expected {minimum} to {maximum}.")
+        what = "missing" if text is None else _shown(text)
+        raise WireError("bad_query", f"{name} is {what}: expected a number from {minimum} to {maximum}.")
     return int(text)
+
+
+def _shown(text: str) -> str:
+    """Return what was given as an error shows it, cut where it is long."""
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")
 
 
 def _numbers(ids: list[str], inbox: Inbox) -> list[int]:

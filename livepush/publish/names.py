@@ -36,9 +36,14 @@ def group_name(group: Group) -> str:
     if not isinstance(group, str) or not wire.GROUP.fullmatch(group):
         raise InvalidGroup(
             f"{group!r} is not a group: expected 1 to {wire.MAX_GROUP_LENGTH} of letters, digits and _-.:/@+~=, "
-            f"such as 'order:7', or a saved model instance."
+            f"such as 'order:7', or a saved model instance{_hint(group)}."
         )
     return group
+
+
+def _hint(group: object) -> str:
+    """Return what somebody who gave a bare primary key may have meant."""
+    return "; for a user's primary key, livepush.user_group(pk)" if isinstance(group, int) else ""
 
 
 def user_group(user: Any) -> str:

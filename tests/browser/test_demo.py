@@ -101,7 +101,8 @@ def test_the_board_moves_by_itself(visitor: Callable[[], Visit]) -> None:
     page = visitor()("/")
     is_live(page)
     before = page.evaluate(f"({PLACES})(document)")
-    assert set(before.values()) == {"ordered", "packed", "transit", "out", "delivered"}
+    assert set(before.values()) <= {"ordered", "packed", "transit", "out", "delivered"}
+    assert len(set(before.values())) > 2  # by chance none may be at one of the places
     page.evaluate("window.same = true")
     page.wait_for_function(
         f"""(before) => {{

@@ -91,8 +91,7 @@ def test_a_region_is_fetched_anew_once_for_a_burst_and_runs_no_script(site: Site
         return f'TAG<section id="list" data-livepush-refresh="moved"><p>{fetched}</p>{evil}</section><p>{fetched}</p>'
 
     page = show(one=region, policy="")
-    for number in range(30):
-        site.elsewhere.send(group, "moved", number)
+    site.elsewhere.do("send_many", groups=group, type="moved", count=30)
     page.wait_for_function("() => document.querySelector('#list p').textContent === '2'")
     site.elsewhere.send(group, "other")
     page.wait_for_function("() => livepush.position")

@@ -543,6 +543,17 @@ def test_a_button_that_is_down_while_news_come_is_pressed(reader: Reader) -> Non
     titles(page, "New")
 
 
+def test_a_menu_that_is_opened_over_the_list_does_not_hold_back_news(reader: Reader) -> None:
+    """A browser's menu may swallow the release of the button."""
+    reader.notify("Old")
+    page = reader.open()
+    open_panel(page)
+    page.locator("livepush-bell [data-f=archive]").hover()
+    page.mouse.down(button="right")
+    reader.notify("New")
+    titles(page, "New", "Old")
+
+
 # Keyboard, scripts that are off, other ways into the page
 
 

@@ -387,11 +387,11 @@ async def test_a_send_to_two_groups_arrives_once_where_a_page_of_the_log_ends_in
         await eventually(lambda: asyncio.to_thread(lambda: server.holds() >= 4))
         for round in range(3):  # the server's own sweep may come first, and then there is no page
             elsewhere.do("begin")
-            for number in range(1001 if round else 1000):
-                elsewhere.send("room:a", "one", number)
+            count = 1001 if round else 1000
+            await asyncio.to_thread(elsewhere.do, "send_many", groups="room:a", type="one", count=count)
             elsewhere.send(groups, "both", round)
-            elsewhere.do("commit")
-            elsewhere.position()
+            await asyncio.to_thread(elsewhere.do, "commit")
+            await asyncio.to_thread(elsewhere.position)
         elsewhere.send("room:a", "end")
         got = await reading
     expected = offered(elsewhere.rows(), groups)

@@ -25,6 +25,11 @@ class Command(BaseCommand):
         parser.add_argument("--database", help="the database alias, LIVEPUSH['DATABASE'] by default")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["ephemeral"] and hints.configured() is None:
+            raise CommandError(
+                "No channel layer reaches other processes, so nobody would get an ephemeral event: "
+                "configure a Redis layer, or leave out --ephemeral."
+            )
         try:
             data = json.loads(options["data"])
         except ValueError as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import time
 
 import pytest
-from channels.layers import channel_layers, get_channel_layer
+from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 from django.test import override_settings
 
 from livepush import notes
@@ -296,6 +297,61 @@ async def test_an_idle_receive_that_times_out_is_no_failure(redis):
         await asyncio.sleep(1)
         await asyncio.wait_for(hub.hears(1), PATIENCE)
         assert hub.works == [True]
+
+
+class CancelsItsOwn(InMemoryChannelLayer):
+    """A layer that now and then awaits a task of its own that it has cancelled."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.calls = {"send": itertools.count(), "receive": itertools.count()}
+        layers.append(self)
+
+    async def may_cancel(self, name):
+        if next(self.calls[name]) == 0:
+            own = asyncio.ensure_future(asyncio.sleep(60))
+            await asyncio.sleep(0)
+            own.cancel()
+            await own
+
+    async def group_send(self, group, message):
+        await self.may_cancel("send")
+        sent.append(message)
+
+    async def receive(self, channel):
+        await self.may_cancel("receive")
+        return await super().receive(channel)
+
+
+layers, sent = [], []
+
+
+@pytest.fixture
+def cancelling(monkeypatch):
+    """The site's layer cancels a task of its own at the first call."""
+    sent.clear()
+    layers.clear()
+    monkeypatch.setattr(layer, "new_layer", CancelsItsOwn)
+    found = CancelsItsOwn()
+    monkeypatch.setattr(layer, "configured", lambda: found)
+    monkeypatch.setattr(sender, "_current", None)
+
+
+def test_what_a_layer_cancels_in_itself_ends_no_announcing(cancelling):
+    for number in range(3):
+        announce(durable(number))
+        flush(PATIENCE)
+    assert sent
+
+
+async def test_what_a_layer_cancels_in_itself_ends_no_listening(cancelling, monkeypatch):
+    monkeypatch.setattr(listener, "BEAT", 0.02)
+    hub = Hub()
+    task = asyncio.create_task(listen(hub.receive, hub.works.append))
+    await eventually(lambda: len(layers) > 3 or task.done())  # each attempt has a new one, which does the same
+    assert not task.done()
+    assert set(hub.works) == {False}
+    await layer.end(task)
 
 
 async def test_a_hub_stops_at_whatever_moment_it_is_told_to(kind, monkeypatch):

@@ -15,13 +15,14 @@ from django.utils import timezone
 from livepush import log, publish
 from livepush.hub import Connection, Hub, Options, Reason, State, connection, known_position, router
 from livepush.hub.fanout import Encoder
+from livepush.hub.registry import hubs
 from livepush.models import Event, LogHead
 from livepush.process.hubs import DatabaseLog, close_connections, cut_connections
 from livepush.process.threads import Threads
 from livepush.wire import Batch, Format, Position, batch_messages, encode, parse_batch, system_frames
 from livepush.wire import Event as WireEvent
 from tests.conftest import append
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,6 +101,7 @@ async def make_hub():
         await hub.ready
         return hub
 
+    make.made = made
     yield make
     for hub in made:
         await hub.stop()
@@ -178,6 +180,33 @@ async def test_a_lost_announcement_is_read_from_the_log_when_a_later_one_comes(m
     batches = [(await settled("a"))[0] for _ in range(3)]
     hub.router.receive(batches[2])
     await reader.until_numbers(1, 2, 3)
+
+
+async def test_a_batch_that_came_early_and_whose_beginning_is_routed_meanwhile_is_not_forgotten(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    events = [event for batch in await settled("a", count=8) for event in batch.events]
+    hub.router.receive(Batch(hub.position.epoch, tuple(events[3:])))
+    await asyncio.sleep(0)  # it waits for what is missing
+    hub.router.route(events[:5])
+    await reader.until_numbers(*range(1, 9))
+
+
+async def test_a_hub_that_is_stopped_while_it_starts_leaves_nothing_behind(make_hub, monkeypatch):
+    may_sweep = threading.Event()
+    plain = DatabaseLog._sweep
+    monkeypatch.setattr(DatabaseLog, "_sweep", lambda log: may_sweep.wait(PATIENCE) and plain(log))
+    starting = asyncio.create_task(make_hub())
+    await eventually(lambda: any(thread.name == "livepush-hub" for thread in threading.enumerate()))
+    (hub,) = make_hub.made
+    stopping = asyncio.create_task(hub.stop())
+    await asyncio.sleep(0)
+    may_sweep.set()
+    await asyncio.wait_for(stopping, PATIENCE)
+    await asyncio.gather(starting, return_exceptions=True)
+    assert starting.cancelled()
+    assert hub not in hubs
+    assert hub._tasks == []
 
 
 async def test_an_announcement_of_another_epoch_is_ignored(make_hub):
@@ -660,6 +689,25 @@ async def test_a_quiet_stream_hears_from_the_server(make_hub):
     await settled("b")
     await reader.until(lambda: reader.messages and reader.messages[-1].get("position", "").endswith("-1"))
     assert {message["type"] for message in reader.messages} == {"livepush.position"}
+
+
+class RawReader(Reader):
+    """A client that notes the bytes."""
+
+    async def write(self, frames):
+        self.messages += frames
+        self.changed.set()
+
+
+async def test_a_stream_that_was_written_to_just_before_a_beat_hears_of_a_later_position(make_hub):
+    hub = await make_hub(silent, heartbeat=0.1)
+    reader = RawReader(hub, ["a"], format=Format.SSE_ENVELOPE)
+    for _ in range(6):  # wherever in the time between two beats it comes
+        for group in ("a", "b"):
+            hub.router.receive((await settled(group))[0])
+        await asyncio.sleep(0)
+        now = f"id: {hub.position}".encode()
+        await reader.until(lambda now=now: any(now in frame for frame in reader.messages))
 
 
 async def test_a_hub_prunes_by_itself(make_hub):

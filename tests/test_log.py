@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -14,8 +15,8 @@ from django.utils import timezone
 
 import livepush
 from livepush import log, publish
+from livepush.log import delete_sql, planning
 from livepush.log import groups as group_rows
-from livepush.log import planning
 from livepush.log.dialects import base, postgresql
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Position
@@ -132,6 +133,26 @@ def test_data_is_read_back_as_it_was_encoded(using):
     data = '{"b":1,"a":[1.50,"é🚀\\u2028"],"b2":null}'
     append(using, data=data)
     assert settle(using)[0].data == data == events_of(using)[0].data
+
+
+def test_a_send_to_very_many_groups_is_settled_without_its_data_for_each(using):
+    """It is in the database for each group; a process that settles holds it once, and no more than a batch of rows."""
+    count, data = 4 * planning.BATCH, f'"{"x" * 20_000}"'
+    log.append([f"g:{number}" for number in range(count)], "t", data, None, using)
+    tracemalloc.start()
+    (event,) = settle(using)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(event.groups), event.data) == (count, data)
+    assert most < 2 * planning.BATCH * len(data)
+
+
+def test_a_send_to_very_many_groups_that_repeats_a_key_is_dropped(using, monkeypatch):
+    monkeypatch.setattr(delete_sql, "IDS_AT_ONCE", 3)
+    for _ in range(2):
+        append(using, *(f"g:{number}" for number in range(10)), key="k")
+    settle(using)
+    assert Event.objects.using(using).count() == 10
 
 
 def test_of_one_key_in_a_group_the_first_is_kept(using):

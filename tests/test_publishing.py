@@ -7,6 +7,7 @@ import threading
 import uuid
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from enum import Enum
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -89,6 +90,29 @@ def test_the_size_limit_counts_bytes_of_json(db):
 @pytest.mark.parametrize("key", ["", 7, "x" * 201, "a\0"])
 def test_a_malformed_key_is_refused(key, db):
     with pytest.raises(exceptions.InvalidKey):
+        livepush.send("a", "t", key=key)
+
+
+class Kind(str, Enum):  # noqa: UP042 (a StrEnum's text is its value; this one's is not)
+    SHIPPED = "order.shipped"
+    BOARD = "board"
+    KEY = "k1"
+
+
+def test_texts_of_an_enum_are_their_values(using, announced):
+    livepush.send(Kind.BOARD, Kind.SHIPPED, key=Kind.KEY, using=using)
+    livepush.send([Kind.BOARD], "order.shipped", key="k1", using=using)
+    (event,) = events_of(using)
+    assert (event.type, event.groups) == ("order.shipped", ("board",))
+    assert {type(text) for batch in announced for each in batch.events for text in (each.type, *each.groups)} == {str}
+    reserved = Enum("Reserved", {"RESET": "livepush.reset"}, type=str).RESET
+    with pytest.raises(exceptions.InvalidType):
+        livepush.send("board", reserved, using=using)
+
+
+@pytest.mark.parametrize("key", ["livepush:welcome", "\ud800", "a\0b"])
+def test_keys_that_are_livepushs_own_or_can_not_be_stored_are_refused(db, key):
+    with pytest.raises(exceptions.InvalidKey, match="is not a key"):
         livepush.send("a", "t", key=key)
 
 

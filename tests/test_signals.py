@@ -191,6 +191,15 @@ def test_send_for_takes_what_bulk_create_returns():
     assert events.types() == ["order.created"] * 2
 
 
+def test_send_for_tells_each_instance_which_fields_changed():
+    Order.objects.bulk_create([Order(), Order()])
+    with capture_events() as sent:
+        livepush.send_for(Order.objects.all(), changed=(name for name in ["status"]))
+    assert [each.payload["changed"] for each in sent] == [["status"], ["status"]]
+    with pytest.raises(exceptions.InvalidRule, match=r"changed is 'status': expected the names of fields in a list"):
+        livepush.send_for(Order.objects.all(), changed="status")
+
+
 def test_send_for_refuses_what_is_not_registered():
     with pytest.raises(exceptions.InvalidRule, match=r"Tag sends no events: add @livepush\.register"):
         livepush.send_for([Tag.objects.create(name="x")])

@@ -107,3 +107,58 @@ async def test_a_finish_that_fails_is_no_harm(make):
     pool = make(finish=lambda: 1 // 0)
     assert await pool.run(lambda: 1) == 1
     await pool.stop()
+
+
+async def test_a_thread_that_can_not_be_started_is_an_error_and_the_next_work_is_done(make, monkeypatch):
+    pool = make(max_threads=1)
+
+    def refuse(worker):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threads._Worker, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await pool.run(threading.get_ident)
+    assert await asyncio.wait_for(pool.run(lambda: "goes on"), PATIENCE) == "goes on"
+
+
+async def test_work_that_raises_stop_iteration_is_an_error_like_any_other(make):
+    pool = make(max_threads=1)
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        await asyncio.wait_for(pool.run(lambda: next(iter(()))), PATIENCE)
+    assert await pool.run(lambda: "goes on") == "goes on"
+
+
+async def test_who_waits_for_a_thread_as_all_are_stopped_is_told_so(make):
+    pool = make(max_threads=1)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        return may_end.wait(PATIENCE)
+
+    running, *waiting = [asyncio.create_task(pool.run(work)) for _ in range(4)]
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    stopping = asyncio.create_task(pool.stop())
+    await asyncio.sleep(0)
+    may_end.set()
+    assert await asyncio.wait_for(running, PATIENCE)
+    found = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), PATIENCE)
+    assert [str(each) for each in found] == ["livepush's threads have been stopped, as at the server's end."] * 3
+    await stopping
+    with pytest.raises(RuntimeError, match="have been stopped"):
+        await pool.run(work)
+
+
+async def test_who_waits_for_a_thread_that_is_stuck_as_all_are_stopped_is_told_so(make, monkeypatch):
+    monkeypatch.setattr(threads, "FAREWELL", 0.05)
+    pool = make(max_threads=1)
+    begun, may_end = threading.Event(), threading.Event()
+    stuck = asyncio.create_task(pool.run(lambda: begun.set() or may_end.wait(PATIENCE)))
+    waiting = asyncio.create_task(pool.run(threading.get_ident))
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    await pool.stop()
+    with pytest.raises(RuntimeError, match="have been stopped"):
+        await asyncio.wait_for(waiting, PATIENCE)
+    may_end.set()
+    assert await stuck

@@ -107,7 +107,7 @@ def _check_waiting(check: Check, using: str) -> None:
 
 def _check_settle(check: Check, using: str, patience: float) -> None:
     """Send an event, commit it, and wait until it is settled. The log keeps it as long as any other event."""
-    key = f"{GROUP}:{secrets.token_hex(8)}"
+    key = f"doctor:{secrets.token_hex(8)}"
     start = time.perf_counter()
     try:
         with transaction.atomic(using=using):

@@ -101,7 +101,7 @@ def is_timeout(error: Exception) -> bool:
     return isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Return an error as a log line has it."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 

@@ -40,10 +40,10 @@ async def listen(receive: Callable[[Batch], None], healthy: Callable[[bool], Non
             if listener is None or not listener.usable:
                 listener = Listener(receive, healthy)
             await listener.run_until_failure()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # the layer may cancel a task of its own
+            layer.heed_cancellation()
             healthy(False)
             logger.info("The channel layer fails (%s); the log is read more often meanwhile.", layer.describe(error))
-        layer.heed_cancellation()
         pause = FIRST_PAUSE if listener is not None and listener.heard else min(pause * 2, LONGEST_PAUSE)
         await asyncio.sleep(pause)
 

@@ -123,7 +123,8 @@ class Sender:
             while (batch := self._next()) is not None:
                 try:
                     await self._send(batch)
-                except Exception as error:
+                except (Exception, asyncio.CancelledError) as error:  # the layer may cancel a task of its own
+                    layer.heed_cancellation()
                     self._warn(error)
 
     async def _send(self, batch: Batch) -> None:
@@ -139,7 +140,7 @@ class Sender:
                 # A connection that was cut raises at its next use, and works again after that.
                 await layer.call(found.group_send(layer.site_group(), message))
 
-    def _warn(self, error: Exception) -> None:
+    def _warn(self, error: BaseException) -> None:
         now = time.monotonic()
         if now - self._warned_at > WARN_EVERY:
             self._warned_at = now

@@ -66,7 +66,7 @@ class Hub:
         self.page: Callable[..., Awaitable[LogPage]] = self.pages.page
         self._log = log
         self._listen = listen
-        self._told = Position("", 0)
+        self._told = self._at_beat = Position("", 0)
         self._heartbeats: dict[Format, Joined] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -108,6 +108,10 @@ class Hub:
     async def stop(self) -> None:
         """End the hub's tasks, and close its log."""
         hubs.discard(self)
+        if "ready" in self.__dict__:  # it may be starting
+            self.ready.cancel()
+            await asyncio.gather(self.ready, return_exceptions=True)
+            hubs.discard(self)
         under_way: list[asyncio.Future[Any]] = [*self._tasks, *self.pages.under_way(), *self.tail.under_way()]
         for task in under_way:
             task.cancel()
@@ -200,7 +204,8 @@ class Hub:
             self._heartbeats.clear()
             for subscriber in list(self.subscribers):
                 subscriber.beat(now)
-            self._told = self.position
+            # A beat spares who was written to shortly before, so each position is told at two.
+            self._told, self._at_beat = self._at_beat, self.position
 
     async def _prune(self) -> None:
         while True:

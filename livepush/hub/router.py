@@ -133,9 +133,9 @@ class Router:
         return expected
 
     def _mend_gap(self) -> None:
-        self._early = {first: batch for first, batch in self._early.items() if first > self.number}
-        if self._early:
-            self._early.clear()
+        missing = any((batch.events[-1].number or 0) > self.number for batch in self._early.values())
+        self._early.clear()
+        if missing:
             self._look()
 
 

@@ -1,4 +1,4 @@
-"""Deletes rows of the log in one statement each, with no signals and no cascade: nothing refers to these rows.
+"""Deletes rows of the log with no signals and no cascade: nothing refers to these rows.
 
 ``QuerySet.delete`` would open a transaction of its own, which a script's transaction can't hold.
 """
@@ -12,12 +12,17 @@ from django.db.models import Model
 
 from livepush.models import Event
 
+IDS_AT_ONCE = 10_000
+"""How many ids one statement names; SQLite allows 32,766 by default."""
+
 
 def delete_by_id(using: str, model: type[Model], ids: Collection[int]) -> int:
     """Delete the rows with these ids; return how many there were."""
-    if not ids:
-        return 0
-    return _delete(using, model, f"{{id}} IN ({', '.join(['%s'] * len(ids))})", [*ids])
+    count, left = 0, list(ids)
+    while left:
+        part, left = left[:IDS_AT_ONCE], left[IDS_AT_ONCE:]
+        count += _delete(using, model, f"{{id}} IN ({', '.join(['%s'] * len(part))})", part)
+    return count
 
 
 def delete_settled(using: str, after: int, upto: int) -> int:

@@ -13,7 +13,7 @@ BATCH = 500
 
 
 class Row(NamedTuple):
-    """A committed row that waits for its position."""
+    """A committed row that waits for its position. The rows of one send have the same type, data, key and time."""
 
     id: int
     group: str
@@ -76,7 +76,7 @@ def plan(epoch: str, last: int, rows: Iterable[Row], seen: Set[tuple[str, str]])
         repeats += [row.id for row in members if row.id not in kept]
         known |= {(row.group, row.key) for row in fresh if row.key is not None}
         if fresh:
-            number, first = last + len(events) + 1, fresh[0]
+            number, first = last + len(events) + 1, members[0]
             groups = tuple(row.group for row in fresh)
             events.append(Event(number, groups, first.type, first.data, timestamp(first.created)))
             positions += [(row.id, number) for row in fresh]

@@ -45,17 +45,22 @@ class Threads:
         self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(max_threads)
         self._idle: list[_Worker] = []
+        self._stopped = False
         self._workers: set[_Worker] = set()
         """The threads that were started and not abandoned."""
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run ``work`` in one of the threads; return its result.
 
-        Raises what ``work`` raises, and TimeoutError if it takes longer than the limit. If the caller is cancelled, the
-        work still goes on.
+        Raises what ``work`` raises, TimeoutError if it takes longer than the limit, and RuntimeError if no thread
+        can be started or all were stopped. If the caller is cancelled, the work still goes on.
         """
         await self._slots.acquire()
-        worker = self._idle.pop() if self._idle else self._start_worker()
+        try:
+            worker = self._take_worker()
+        except BaseException:
+            self._slots.release()  # for who waits next
+            raise
         outcome: asyncio.Future[T] = self._loop.create_future()
         timer = self._loop.call_later(self.limit, self._give_up, worker, outcome)
 
@@ -69,25 +74,33 @@ class Threads:
             elif error is None:
                 outcome.set_result(result)
             else:
-                outcome.set_exception(error)
+                outcome.set_exception(error if not isinstance(error, StopIteration) else _wrapped(error))
 
         worker.do(work, lambda result, error: self._loop.call_soon_threadsafe(finished, result, error))
         return await outcome
 
     async def stop(self) -> None:
-        """End the threads, and abandon those that are stuck."""
+        """End the threads, and abandon those that are stuck. Who waits for a thread is told that there is none."""
+        self._stopped = True
         for worker in self._workers:
             worker.end_after_job()
         ends = [asyncio.wrap_future(worker.ended) for worker in self._workers]
         if ends:
             await asyncio.wait(ends, timeout=FAREWELL)
+        for _ in self._workers:
+            self._slots.release()
         self._workers.clear()
         self._idle.clear()
 
-    def _start_worker(self) -> _Worker:
+    def _take_worker(self) -> _Worker:
+        """Return an idle thread, or start one."""
+        if self._stopped:
+            raise RuntimeError("livepush's threads have been stopped, as at the server's end.")
+        if self._idle:
+            return self._idle.pop()
         worker = _Worker(self._name, self._finish)
-        self._workers.add(worker)
         worker.start()
+        self._workers.add(worker)
         return worker
 
     def _give_up(self, worker: _Worker, outcome: asyncio.Future[Any]) -> None:
@@ -99,6 +112,13 @@ class Threads:
             self._cut(worker.ident or 0)
         if not outcome.done():
             outcome.set_exception(TimeoutError(f"The database did not answer within {self.limit:g} s."))
+
+
+def _wrapped(error: StopIteration) -> RuntimeError:
+    """Return what stands for a StopIteration, which no future takes."""
+    found = RuntimeError("The work raised StopIteration.")
+    found.__cause__ = error
+    return found
 
 
 class _Worker(threading.Thread):

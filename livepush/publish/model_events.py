@@ -12,7 +12,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save, pre_de
 
 from livepush.exceptions import InvalidRule
 from livepush.publish.names import Group, group_name
-from livepush.publish.sending import send
+from livepush.publish.sending import on_good_connections, send
 
 CREATED, UPDATED, DELETED, REMOVED = "created", "updated", "deleted", "removed"
 
@@ -176,11 +176,13 @@ def send_for(instances: Iterable[Model], action: str = UPDATED, *, changed: Iter
     ``instances`` is a queryset or any iterable of one registered model. Returns the number of instances. Call
     it after the write, in the same transaction.
 
-    Raises InvalidRule: a model that is not registered, or an unknown action.
+    Raises InvalidRule: a model that is not registered, an unknown action, or ``changed`` is a text.
     """
     if action not in (CREATED, UPDATED, DELETED):
         raise InvalidRule(f"{action!r} is not an action: expected 'created', 'updated' or 'deleted'.")
-    count = 0
+    if isinstance(changed, str):
+        raise InvalidRule(f"changed is {changed!r}: expected the names of fields in a list, such as [{changed!r}].")
+    count, changed = 0, tuple(changed)
     for instance in instances:
         handler = registry.get(type(instance))
         if handler is None:
@@ -192,7 +194,7 @@ def send_for(instances: Iterable[Model], action: str = UPDATED, *, changed: Iter
 
 async def asend_for(instances: Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = ()) -> int:
     """Send from async code; see ``send_for``."""
-    return await sync_to_async(send_for)(instances, action, changed=changed)
+    return await sync_to_async(on_good_connections)(send_for, instances, action, changed=changed)
 
 
 def _register(model: type[Model], handler: type[ModelEvents]) -> None:

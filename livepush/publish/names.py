@@ -38,7 +38,12 @@ def group_name(group: Group) -> str:
             f"{group!r} is not a group: expected 1 to {wire.MAX_GROUP_LENGTH} of letters, digits and _-.:/@+~=, "
             f"such as 'order:7', or a saved model instance{_hint(group)}."
         )
-    return group
+    return plain(group)
+
+
+def plain(text: Any) -> str:
+    """Return a text as a ``str`` and no subclass of it; that of an ``Enum`` with texts is its value."""
+    return str.__str__(text) if isinstance(text, str) else str(text)
 
 
 def _hint(group: object) -> str:

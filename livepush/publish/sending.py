@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
@@ -28,9 +28,14 @@ from livepush.exceptions import (
     InvalidType,
 )
 from livepush.publish import pipeline
-from livepush.publish.names import Group, group_name
+from livepush.publish.names import Group, group_name, plain
 
+T = TypeVar("T")
 MAX_KEY_LENGTH = 200
+OWN_KEYS = "livepush:"
+"""What the keys of livepush's own events begin with."""
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""NUL and lone surrogates, which databases can't store in text."""
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -72,6 +77,8 @@ def send(
     problem = wire.type_problem(type)
     if problem is not None:
         raise InvalidType(f"{type!r} is not a type: {problem}.")
+    if isinstance(key, str) and key.startswith(OWN_KEYS):
+        raise InvalidKey(f"{key!r} is not a key of yours: those that begin with {OWN_KEYS!r} are livepush's own.")
     _send(_checked(groups, type, data, key, ephemeral), get_settings().DATABASE if using is None else using)
 
 
@@ -86,8 +93,8 @@ def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str, 
 
 def _own_key(key: str) -> str:
     """Return the form in which the log stores livepush's own key, to keep it apart from the keys of ``send``."""
-    own = f"livepush:{key}"
-    return own if len(own) <= MAX_KEY_LENGTH else f"livepush:{hashlib.sha256(key.encode()).hexdigest()}"
+    own = f"{OWN_KEYS}{key}"
+    return own if len(own) <= MAX_KEY_LENGTH else f"{OWN_KEYS}{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def _send(sent: Sent, using: str, own_key: str | None = None) -> None:
@@ -110,7 +117,7 @@ async def asend(
     await sync_to_async(on_good_connections)(send, groups, type, data, key=key, ephemeral=ephemeral, using=using)
 
 
-def on_good_connections(work: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+def on_good_connections(work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Close connections that have failed, as Django does at the start and end of a request, then do work.
 
     A consumer has no requests, so its thread would keep a dead connection for ever.
@@ -118,7 +125,7 @@ def on_good_connections(work: Callable[..., None], *args: Any, **kwargs: Any) ->
     for connection in connections.all(initialized_only=True):
         if getattr(connection, "errors_occurred", True) and not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()
-    work(*args, **kwargs)
+    return work(*args, **kwargs)
 
 
 class Delivery:
@@ -167,7 +174,9 @@ def after_commit(delivery: Delivery) -> None:
 
 
 def _checked(groups: Group | Iterable[Group], type: object, data: Any, key: object, ephemeral: bool) -> Sent:
-    if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_KEY_LENGTH and "\0" not in key):
+    if key is not None and not (
+        isinstance(key, str) and 0 < len(key) <= MAX_KEY_LENGTH and not _UNSTORABLE.search(key)
+    ):
         raise InvalidKey(f"{key!r} is not a key: expected a string of 1 to {MAX_KEY_LENGTH} characters.")
     if key is not None and ephemeral:
         raise InvalidEvent("An ephemeral event is not stored, so a key can't be kept: drop key= or ephemeral=True.")
@@ -175,7 +184,7 @@ def _checked(groups: Group | Iterable[Group], type: object, data: Any, key: obje
     names = tuple(dict.fromkeys(group_name(group) for group in (groups if several else [groups])))  # type: ignore[arg-type,union-attr]
     if not names:
         raise InvalidGroup("There is no group to send to: expected one name or a list with at least one.")
-    return Sent(names, str(type), _encode(data), key if isinstance(key, str) else None, ephemeral)
+    return Sent(names, plain(type), _encode(data), plain(key) if isinstance(key, str) else None, ephemeral)
 
 
 def _encode(data: Any) -> str:

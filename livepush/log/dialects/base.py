@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -22,6 +23,9 @@ TIME_LIMIT_MS = 10_000
 ROWS_AT_ONCE = 500
 """The largest number of rows that one statement gives positions to."""
 _ROW = ("id", "group", "type", "data", "key", "send", "created")
+STATEMENT_BYTES = 4 * 1_048_576
+"""About the most bytes of data in one statement; MariaDB refuses 16 MiB by default."""
+_ROW_WITHOUT_DATA = ("id", "group", "type", "nothing", "key", "send", "created")
 
 
 class Dialect:
@@ -82,7 +86,8 @@ class Dialect:
         if len(groups) == 1:
             Event(group=groups[0], **shared).save(using=self.using, force_insert=True)  # opens no transaction
         else:
-            Event.objects.using(self.using).bulk_create(Event(group=group, **shared) for group in groups)
+            at_once = max(1, STATEMENT_BYTES // (len(data.encode()) + 500))
+            Event.objects.using(self.using).bulk_create([Event(group=group, **shared) for group in groups], at_once)
 
     def append_settled(self, groups: Sequence[str], type: str, data: str, send: int | None) -> Appended | None:
         """Write the rows with their position. Return ``None``, and write nothing, if that is not possible at once."""
@@ -120,9 +125,12 @@ class Dialect:
         return [Row(*values) for values in waiting.values_list(*_ROW)[: planning.BATCH]]
 
     def rest_of_sends(self, sends: Iterable[int], after: int) -> list[Row]:
-        """Return the waiting rows of some sends whose ids are larger than ``after``."""
+        """Return the waiting rows of some sends whose ids are larger than ``after``.
+
+        They come without their data, which each send's first row has too: there may be very many.
+        """
         rest = Event.objects.using(self.using).filter(position=None, send__in=sends, id__gt=after).order_by("id")
-        return [Row(*values) for values in rest.values_list(*_ROW)]
+        return [Row(*values) for values in rest.annotate(nothing=Value("")).values_list(*_ROW_WITHOUT_DATA)]
 
     def keys_seen(self, rows: Iterable[Row]) -> set[tuple[str, str]]:
         """Return the pairs of group and key among these rows that were settled before."""

@@ -81,6 +81,7 @@ class Listener:
             for task in done:
                 task.result()
         except asyncio.CancelledError:
+            await layer.end(beating)  # first: a beat joins the group
             await self._leave()
             raise
         finally:
@@ -131,7 +132,10 @@ class Listener:
     async def _leave(self) -> None:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(LEAVE_TIMEOUT):
-                await self._layer.group_discard(layer.site_group(), self._channel)
+                try:
+                    await self._layer.group_discard(layer.site_group(), self._channel)
+                except Exception:  # a connection that was cut raises at its next use, and works again after that
+                    await self._layer.group_discard(layer.site_group(), self._channel)
 
     async def _close(self) -> None:
         """Close the connections, whatever state they are in."""

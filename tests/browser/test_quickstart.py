@@ -21,6 +21,7 @@ from playwright.sync_api import Page
 
 from tests.browser.chromium import chromium, complaints
 from tests.docs_blocks import PAGES, ROOT, Block, apply_diff, blocks, section
+from tests.patience import PATIENCE
 from tests.servers.processes import free_port
 
 MOST_LINES = 15
@@ -48,12 +49,12 @@ def installer(python: Path) -> list[str]:
 
 
 class Reader:
-    """Somebody who follows the quickstart to the letter, in a folder of their own with a fresh Python."""
+    """Somebody who follows the quickstart to the letter, in a folder of their own."""
 
-    def __init__(self, folder: Path, wheel: Path) -> None:
+    def __init__(self, folder: Path, python: Path, wheel: Path) -> None:
         self.folder = folder
         self.wheel = wheel
-        self.bin = folder / "venv" / "bin"
+        self.bin = python
         self.port = free_port()
         self.lines = 0
         self.server: subprocess.Popen[bytes] | None = None
@@ -150,11 +151,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh Python's folder of programs; the second reader finds livepush installed, and installs it again."""
+    folder = tmp_path_factory.mktemp("python") / "venv"
+    words = [sys.executable, "-m", "venv", *(["--without-pip"] if HAS_UV else []), str(folder)]
+    subprocess.run(words, check=True, timeout=PATIENCE)
+    return folder / "bin"
+
+
 @pytest.fixture
-def reader(tmp_path: Path, wheel: Path) -> Iterator[Reader]:
-    words = [sys.executable, "-m", "venv", *(["--without-pip"] if HAS_UV else []), str(tmp_path / "venv")]
-    subprocess.run(words, check=True, timeout=60)
-    found = Reader(tmp_path, wheel)
+def reader(tmp_path: Path, python: Path, wheel: Path) -> Iterator[Reader]:
+    found = Reader(tmp_path, python, wheel)
     yield found
     found.stop()
 

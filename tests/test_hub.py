@@ -16,6 +16,7 @@ from livepush import log, publish
 from livepush.hub import Connection, Hub, Options, Reason, State, connection, known_position, router
 from livepush.hub.fanout import Encoder
 from livepush.hub.registry import hubs
+from livepush.log import reading
 from livepush.models import Event, LogHead
 from livepush.process.hubs import DatabaseLog, close_connections, cut_connections
 from livepush.process.threads import Threads
@@ -466,6 +467,22 @@ async def test_a_failover_that_lost_the_tail_is_noticed_though_the_new_head_is_b
     await reader.until(lambda: reader.messages[-1]["type"] == "livepush.reset")
     assert hub.position.epoch != before
     assert hub.position.number == 7
+
+
+async def test_a_send_to_many_groups_that_is_pruned_as_it_is_read_is_no_failover(make_hub, monkeypatch):
+    hub = await make_hub(silent)
+    hub.router.receive((await settled(*(f"g:{number}" for number in range(600))))[0])
+    await asyncio.sleep(0)
+    before, plain = hub.position, reading._without_last
+
+    def prune_first(rows):
+        log.prune("default", timezone.now() + timedelta(hours=1))
+        return plain(rows)
+
+    monkeypatch.setattr(reading, "_without_last", prune_first)
+    hub.router.doubtful = True  # it looks whether the log is the one that it has followed
+    await hub.tail.refresh()
+    assert (hub.position, before.number) == (before, 1)
 
 
 async def test_a_hub_that_starts_knows_the_event_at_its_position(make_hub):

@@ -124,10 +124,12 @@ class Tail:
     async def _has_diverged(self, page: LogPage, number: int, known: Event | None) -> bool:
         """Begin a new epoch if the log is not the one that this hub has followed, as after a failover; return whether.
 
-        Such a log ends before the hub's position, or has another event at that position.
+        Such a log ends before the hub's position, or has another event at that position. An event that was pruned while
+        the page was read may lack some of its groups, and so says nothing.
         """
         router = self._router
-        last = page.events[0] if page.events and page.events[0].number == number else None
+        there = page.events and page.events[0].number == number and page.state.floor < number
+        last = page.events[0] if there else None
         if known is None and router.number == number:
             router.last = last
         diverged = known is not None and last is not None and known != last

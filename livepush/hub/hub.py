@@ -107,11 +107,10 @@ class Hub:
 
     async def stop(self) -> None:
         """End the hub's tasks, and close its log."""
-        hubs.discard(self)
         if "ready" in self.__dict__:  # it may be starting
             self.ready.cancel()
             await asyncio.gather(self.ready, return_exceptions=True)
-            hubs.discard(self)
+        hubs.discard(self)
         under_way: list[asyncio.Future[Any]] = [*self._tasks, *self.pages.under_way(), *self.tail.under_way()]
         for task in under_way:
             task.cancel()

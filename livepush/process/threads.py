@@ -59,7 +59,7 @@ class Threads:
         try:
             worker = self._take_worker()
         except BaseException:
-            self._slots.release()  # for who waits next
+            self._slots.release()  # for the next caller
             raise
         outcome: asyncio.Future[T] = self._loop.create_future()
         timer = self._loop.call_later(self.limit, self._give_up, worker, outcome)
@@ -80,7 +80,7 @@ class Threads:
         return await outcome
 
     async def stop(self) -> None:
-        """End the threads, and abandon those that are stuck. Who waits for a thread is told that there is none."""
+        """End the threads, and abandon those that are stuck. Callers that wait for a thread get a RuntimeError."""
         self._stopped = True
         for worker in self._workers:
             worker.end_after_job()

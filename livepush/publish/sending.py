@@ -33,7 +33,7 @@ from livepush.publish.names import Group, group_name, plain
 T = TypeVar("T")
 MAX_KEY_LENGTH = 200
 OWN_KEYS = "livepush:"
-"""What the keys of livepush's own events begin with."""
+"""The prefix of the keys of livepush's own events."""
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """NUL and lone surrogates, which databases can't store in text."""
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")

@@ -62,14 +62,14 @@ class Process:
 
     def poll(self) -> int | None:
         """Return the exit code, or ``None`` while the process lives."""
-        if self.returncode is None and select.select([self._status], [], [], 0)[0]:
+        if self.returncode is None and self._has_ended(0):
             self._take()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end and return the exit code; raises ``subprocess.TimeoutExpired``."""
         if self.returncode is None:
-            if not select.select([self._status], [], [], timeout)[0]:
+            if not self._has_ended(timeout):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self._take()
         assert self.returncode is not None
@@ -93,6 +93,11 @@ class Process:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        waiting = select.poll()  # select.select refuses descriptors over 1,023
+        waiting.register(self._status, select.POLLIN)
+        return bool(waiting.poll(None if timeout is None else 1000 * timeout))
 
     def _take(self) -> None:
         said = os.read(self._status, 20)

@@ -36,8 +36,8 @@ test: $(VENV)/.installed node_modules/.installed system ## pass what every chang
 	@$(MAKE) --no-print-directory --jobs --output-sync lint types js matrix python
 
 .PHONY: test-all
-test-all: ## pass everything: the long tests too (storms, Firefox, the soak), more random examples, every process from nothing
-	@LIVEPUSH_TEST_EXAMPLES=4 LIVEPUSH_TEST_COLD=1 $(MAKE) --no-print-directory test CHOSEN=
+test-all: ## pass everything: the long tests too (storms, Firefox, the soak), more random examples, a whole browser
+	@LIVEPUSH_TEST_EXAMPLES=4 LIVEPUSH_TEST_COLD=1 LIVEPUSH_TEST_BROWSER=chromium $(MAKE) --no-print-directory test CHOSEN=
 
 .PHONY: test-fast
 test-fast: $(VENV)/.installed ## the unit tests on PostgreSQL and SQLite, in under a minute
@@ -111,7 +111,7 @@ messages: $(VENV)/.installed system ## extract and compile the translations
 
 .PHONY: system
 system:
-	@$(PYTHON) scripts/system.py
+	@$(PYTHON) scripts/system.py $(if $(CHOSEN),,--whole)
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) scripts/require_python.py

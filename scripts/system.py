@@ -1,4 +1,7 @@
-"""Install what the tests need of the system, where that is possible; else say in one line what is missing."""
+"""Install what the tests need of the system, where that is possible; else say in one line what is missing.
+
+``--whole``: for the long tests too.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,21 @@ from pathlib import Path
 
 NEEDED = {
     "chromium": "chromium",
-    "firefox-esr": "firefox-esr",
+    "chromium-headless-shell": "chromium-headless-shell",
     "mariadbd": "mariadb-server",
     "msgfmt": "gettext",
     "nginx": "nginx-light",
 }
+NEEDED_BY_LONG_TESTS = {"firefox-esr": "firefox-esr"}
 POLICY = Path("/usr/sbin/policy-rc.d")
 """What Debian's packages ask before they start a service."""
 
 
 def missing() -> list[str]:
     """Return the Debian packages whose programs are not there."""
+    needed = NEEDED | NEEDED_BY_LONG_TESTS if "--whole" in sys.argv else NEEDED
     places = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
-    return [package for program, package in NEEDED.items() if shutil.which(program, path=places) is None]
+    return [package for program, package in needed.items() if shutil.which(program, path=places) is None]
 
 
 def install(packages: list[str]) -> None:

@@ -94,6 +94,21 @@ def test_groups_that_are_added_from_a_number_are_read_from_there_and_the_others_
     assert wanted(flow, *events(5, 6, 11)) == [(6, ("b",)), (11, ("a", "b"))]
 
 
+def test_a_group_that_it_has_already_goes_back_when_it_is_asked_for_from_before():
+    flow = live("a", "b", at=10)
+    flow.add_from(["b"], 5)
+    assert flow.step(Position("e", 12), 0) is Step.PAGE
+    assert wanted(flow, *events(5, 6, 11)) == [(6, ("b",)), (11, ("a", "b"))]
+
+
+def test_a_group_that_has_not_come_so_far_skips_nothing_when_it_is_asked_for_from_further_on():
+    flow = live("a", at=10)
+    flow.add_from(["b"], 5)
+    flow.add_from(["b", "a"], 12)
+    assert flow.step(Position("e", 14), 0) is Step.PAGE
+    assert wanted(flow, *events(6, 11, 13)) == [(6, ("b",)), (11, ("a", "b")), (13, ("a", "b"))]
+
+
 def test_a_group_that_is_dropped_before_its_history_was_read_has_none_when_it_is_added_again():
     flow = live("a", at=20)
     flow.add_from(["b"], 5)

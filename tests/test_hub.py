@@ -942,9 +942,21 @@ async def test_groups_that_are_added_from_a_position_bring_what_followed_it_and_
     await routed(hub, "a", "b")
     await reader.until_numbers(1, 3, 4, 5, 6)
     assert reader.messages[-1]["groups"] == ["a", "b"]
-    assert hub.subscribe(reader.connection, ["b"], since) == since
+    assert hub.subscribe(reader.connection, ["b"]) == hub.position
     await routed(hub, "b")
     await reader.until_numbers(1, 3, 4, 5, 6, 7)
+
+
+async def test_a_group_that_is_asked_for_again_brings_what_followed_the_position_again(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a", "b"])
+    for group in ("a", "b", "a", "b"):
+        await routed(hub, group)
+    await reader.until_numbers(1, 2, 3, 4)
+    since = Position(hub.position.epoch, 1)
+    assert hub.subscribe(reader.connection, ["b"], since) == since
+    await routed(hub, "a")
+    await reader.until_numbers(1, 2, 3, 4, 2, 4, 5)
 
 
 async def test_groups_that_are_added_from_a_position_while_a_slow_client_is_written_to(make_hub):

@@ -155,12 +155,17 @@ class Model:
         self.lives: dict[str, list[WireEvent]] = {epoch: []}
         """The settled events of each epoch; the one with number n is at n - 1."""
         self.keys: list[str | None] = []
-        self.floor = 0
+        self.floors = {epoch: 0}
+        """The floor of each epoch, its last one where it has ended."""
         self.waiting: list[Send] = []
 
     @property
     def events(self) -> list[WireEvent]:
         return self.lives[self.epoch]
+
+    @property
+    def floor(self) -> int:
+        return self.floors[self.epoch]
 
     def commit(self, sends: Sequence[Send]) -> None:
         self.waiting = sorted([*self.waiting, *sends])
@@ -188,9 +193,9 @@ class Model:
 
     def begin_epoch(self, epoch: str, upto: int) -> None:
         self.lives[epoch] = self.events[:upto]
+        self.floors[epoch] = min(self.floor, upto)
         self.epoch = epoch
         del self.keys[upto:]
-        self.floor = min(self.floor, upto)
 
     def _next(self) -> tuple[Send, tuple[str, ...]]:
         while not (groups := self._fresh(self.waiting[0])):
@@ -227,6 +232,14 @@ class Term:
         return self.holds(event) and event.number not in self.had
 
 
+class Return(NamedTuple):
+    """What a stream goes back in the log for: a term, its first events or what it has had already."""
+
+    term: Term
+    start: Position
+    is_new: bool
+
+
 class Message(NamedTuple):
     """What a client got, and how often the stream had gone back in the log when it was written."""
 
@@ -258,8 +271,7 @@ class Stream:
         """Those that may still come, each with the groups that it is to name."""
         self.greeted = False
         self.asked: deque[int] = deque()
-        self.returns: list[Term] = []
-        """The terms that began before the hub's position, for which the stream goes back in the log."""
+        self.returns: list[Return] = []
         self.written_returns = self.taken_returns = 0
         """How many of them what is written, and what the client has taken, takes into account."""
         self.connection = Connection(hub, groups, cursor, format, self._write, hub.options.limits)
@@ -296,9 +308,11 @@ class Stream:
         here = self.hub.position
         start = here if since is None else min(since, here, key=lambda position: position.number)
         terms = [Term(group, start) for group in groups if group not in self.groups]
-        self.terms += terms
         if start != here:
-            self.returns += terms
+            held = [term for term in self.terms if term.end is None and term.group in groups]
+            self.returns += [Return(term, start, is_new=False) for term in held]
+            self.returns += [Return(term, start, is_new=True) for term in terms]
+        self.terms += terms
         assert self.hub.subscribe(self.connection, groups, since) == start
 
     def unsubscribe(self, group: str) -> None:
@@ -326,7 +340,7 @@ class Stream:
 
     def check_complete(self, upto: int) -> None:
         """Check that nothing is missing up to a number."""
-        waiting = self.returns[self.taken_returns :]
+        waiting = self._not_begun()
         due = [term for term in self.terms if term.end is None and term not in waiting]
         for event in self.events[self.checked : upto]:
             missed = [term.group for term in due if term.lacks(event)]
@@ -348,13 +362,18 @@ class Stream:
         if not self.connection._flow._since:
             self.written_returns = len(self.returns)
 
+    def _not_begun(self) -> list[Term]:
+        return [term for term, _, is_new in self.returns[self.taken_returns :] if is_new]
+
     def _go_back(self, returns: int) -> None:
-        """Go back to where terms began, from which on everything comes in order again: for them, not for the others."""
-        for term in self.returns[self.taken_returns : returns]:
-            seen["returned"] += 1
-            if term.start.epoch == self.cursor.epoch:
-                self.cursor = min(self.cursor, term.start)
-                self.checked = min(self.checked, term.start.number)
+        """Go back in the log, from where everything comes in order again: for the terms, not for the others."""
+        for term, start, is_new in self.returns[self.taken_returns : returns]:
+            seen["returned" if is_new else "repeated"] += 1
+            if start.epoch == self.cursor.epoch:
+                self.cursor = min(self.cursor, start)
+                self.checked = min(self.checked, start.number)
+                term.start = min(term.start, start)
+                term.had = {number for number in term.had if number <= start.number}
         self.taken_returns = max(self.taken_returns, returns)
 
     def _begin(self, cursor: Position, terms: list[Term]) -> None:
@@ -386,7 +405,7 @@ class Stream:
         assert position.number > self.cursor.number, f"{message} after {self.cursor}"
         event = self.events[position.number - 1]
         assert (event.number, json.loads(event.data)) == (position.number, message["data"])
-        waiting = self.returns[self.taken_returns :]
+        waiting = self._not_begun()
         terms = [term for term in self.terms if term.lacks(event) and term not in waiting]
         groups = groups_of(message)
         served = [term for term in terms if term.group in groups]
@@ -412,7 +431,7 @@ class Stream:
         self.cursors.append(position)
 
     def _reset(self, position: Position, reason: str) -> None:
-        lost = self.model.floor > self.cursor.number or self.cursor.epoch != position.epoch
+        lost = self.model.floors[self.cursor.epoch] > self.cursor.number or self.cursor.epoch != position.epoch
         assert lost or self.cursor == position, f"a reset ({reason}) at {self.cursor}, which is retained"
         seen[f"reset {reason}"] += 1
         terms = []
@@ -934,7 +953,7 @@ class Delivery(RuleBasedStateMachine):
         before = datetime.now(UTC) if not keep else time_of(self.model.events[-keep])
         floor, rows = self.model.pruned(before, most)
         assert session.do(log.prune, self.using, before, most) == rows
-        self.model.floor = floor
+        self.model.floors[self.model.epoch] = floor
 
     def begin_epoch_with(self, session: Session, back: int) -> None:
         self.settle_all(session)
@@ -1125,7 +1144,7 @@ def log_database(request: pytest.FixtureRequest, transactional_db: None) -> str:
 
 
 @pytest.mark.django_db(transaction=True, databases=ALIASES)
-@pytest.mark.timeout(14_400 if FULL else 900)  # to find the smallest case of a failure takes minutes
+@pytest.mark.timeout(14_400 if FULL or EXAMPLES > 10 else 900)  # to find the smallest case of a failure takes minutes
 def test_random_interleavings_deliver_what_the_model_says(log_database: str, sessions: list[Session]) -> None:
     seen.clear()
     run_state_machine_as_test(
@@ -1152,6 +1171,7 @@ def test_random_interleavings_deliver_what_the_model_says(log_database: str, ses
         "interrupted",
         "reset epoch",
         "reset pruned",
+        "repeated",
         "returned",
         "streams complete",
     }

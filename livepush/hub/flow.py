@@ -127,11 +127,14 @@ class Flow:
             self.groups.setdefault(group, number)
 
     def add_from(self, groups: Iterable[str], number: int) -> None:
-        """Add groups from a number that may lie before the cursor: their events are read from the log first."""
-        new = tuple(group for group in groups if group not in self.groups)
-        for group in new:
-            self.groups[group] = LARGEST_NUMBER  # until the log is read
-        self._since.append((new, number))
+        """Add groups from a number that may lie before the cursor: their events are read from the log first.
+
+        Groups that it has already go back as well.
+        """
+        asked = tuple(groups)
+        for group in asked:
+            self.groups.setdefault(group, LARGEST_NUMBER)  # until the log is read
+        self._since.append((asked, number))
         self.fall_behind()
 
     def drop(self, groups: Iterable[str]) -> None:
@@ -139,7 +142,7 @@ class Flow:
         dropped = set(groups)
         for group in dropped:
             self.groups.pop(group, None)
-        self._since = [(tuple(group for group in new if group not in dropped), since) for new, since in self._since]
+        self._since = [(tuple(each for each in asked if each not in dropped), since) for asked, since in self._since]
 
     def close(self, reason: Reason, farewell: Frames = ()) -> None:
         """Close: nothing but the farewell is sent any more."""
@@ -203,13 +206,12 @@ class Flow:
         self.groups = dict.fromkeys(self.groups, 0)
 
     def _rewind(self) -> None:
-        """Go back to where added groups begin. The other groups' events are not sent twice."""
-        for new, number in self._since:
+        """Go back to where groups were asked from. The other groups' events are not sent twice."""
+        for asked, number in self._since:
             for group, since in self.groups.items():
                 self.groups[group] = max(since, self.cursor)
-            for group in new:
-                if group in self.groups:
-                    self.groups[group] = number
+            for group in asked:
+                self.groups[group] = min(self.groups[group], number)
             self.cursor = min(self.cursor, number)
         self._since.clear()
 

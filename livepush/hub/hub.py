@@ -150,14 +150,17 @@ class Hub:
             self._send_away(connection)
 
     def subscribe(self, connection: Connection, groups: Iterable[str], since: Position | None = None) -> Position:
-        """Add groups to a connection, from a position that ``admit`` returned or from now on; return that position."""
-        new = [group for group in groups if group not in connection.groups]
+        """Add groups to a connection, from a position that ``admit`` returned or from now on; return that position.
+
+        What groups that it has already had after ``since`` is sent again: the page that asks may be a new one.
+        """
+        groups = list(groups)
         position = self.position  # not the cursor: a page without these groups may be on its way
-        self.router.routes.route(connection, new)
+        self.router.routes.route(connection, [group for group in groups if group not in connection.groups])
         if since is None or since.number >= position.number:
-            connection.add(new)
+            connection.add(groups)
             return position
-        connection.add(new, since.number)
+        connection.add(groups, since.number)
         return since
 
     def unsubscribe(self, connection: Connection, groups: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,9 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 
 from tests.patience import PATIENCE_MS
 
+PROGRAM = os.environ.get("LIVEPUSH_TEST_BROWSER", "chromium-headless-shell")
+"""Chromium without a window: the same pages for two thirds of the CPU time. It has no back/forward cache: the tests of
+that, and ``make test-all``, use the whole one."""
 UNUSED_FEATURES = (
     "AimEnabled", "AvoidCorsURLLoaderRestartOnRedirect", "AvoidUnnecessaryBeforeUnloadCheckSync",
     "DestroyProfileOnBrowserClose", "HttpsFirstBalancedModeAutoEnable", "HttpsUpgrades", "LensOverlay", "MediaRouter",
@@ -37,8 +41,8 @@ FLAGS = [
 def chromium() -> Iterator[Browser]:
     """Run a Chromium that is waited for patiently; a machine without it fails the test. ``shop.test`` is this machine,
     and no secure context there."""
-    path = shutil.which("chromium")
-    assert path is not None, "Chromium is not installed: on Debian, apt-get install chromium."
+    path = shutil.which(PROGRAM)
+    assert path is not None, f"{PROGRAM} is not installed: on Debian, apt-get install {PROGRAM}."
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         be_patient(browser)

@@ -15,10 +15,10 @@ const { version, license } = JSON.parse(readFileSync(`${root}package.json`, "utf
  * none is a word of the DOM.
  */
 const INTERNAL = (
-  "abandon asks attempt begin better blocked conclude covered doubt failed follow follows gathered gathering " +
-  "grants grown hedged heed hiding inUse isNews isVisible jumpTo ladder leave lookOver mirrored patient probes " +
-  "proceed rank ready received refusals rewind shown silence stateName takePart tell timer told upcoming usurp " +
-  "via wanted welcome worked"
+  "abandon asks attempt begin better blocked conclude cover covered doubt failed follow follows gathering " +
+  "grants grown hasPassed hedged heed hiding inUse isVisible jumpTo ladder leave lookOver mirrored news owed " +
+  "patient probes proceed rank ready received refusals rewind shown skip silence stateName takePart tell timer told upcoming " +
+  "usurp via wanted welcome worked"
 ).split(" ");
 
 /** @type {Record<string, string>} */

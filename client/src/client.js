@@ -1,5 +1,5 @@
 import { createCursor } from "./cursor.js";
-import { isMissing } from "./handover.js";
+import { isMissing, owe } from "./handover.js";
 import { createLadder } from "./ladder.js";
 import { extend, leave, receive, reconnect, recover, STEADY, takeIn } from "./session.js";
 import { isActive, mirror, transportOf } from "./status.js";
@@ -35,7 +35,7 @@ export function createClient({
       url,
       shared,
       () => reconnect(session),
-      (since) => takeIn(session, since),
+      (wish) => takeIn(session, wish),
       (leader) => mirror(session, leader),
     ),
     ladder: createLadder(Object.keys(transports)),
@@ -46,11 +46,11 @@ export function createClient({
     grants: [],
     refusals: [],
     covered: [],
-    gathered: null,
+    owed: new Map(),
     attempt: 0,
     probes: 0,
   };
-  const { wanted, cursor, tabs } = session;
+  const { wanted, cursor, owed, tabs } = session;
 
   /** @param {string} group */
   const isWanted = (group) => wanted.has(group);
@@ -148,15 +148,22 @@ export function createClient({
     },
 
     /**
-     * Subscribe to further groups, from a position if it is lower than the client's own. Groups that were subscribed
-     * before get no event twice.
+     * Subscribe to groups, from a position or from now on. If the position is lower than the client's own, what followed
+     * it is told again to groups that were subscribed before: what asks may be a new body of the page.
      *
      * @param {Iterable<string>} groups
      * @param {string | null} [since]
      */
     add(groups, since) {
-      for (const group of groups) wanted.add(group);
-      if (session.stateName === "idle" || isMissing(session)) extend(session, since);
+      for (const group of groups) {
+        const isNew = !wanted.has(group);
+        wanted.add(group);
+        const from = since ?? (isNew && cursor.position);
+        if (!from) continue;
+        if (cursor.hasPassed(group, from) || !session.covered.includes(group)) owe(session, group, from);
+        else if (isNew) cursor.skip(group, from);
+      }
+      if (session.stateName === "idle" || isMissing(session) || owed.size) extend(session);
     },
 
     /**
@@ -165,7 +172,10 @@ export function createClient({
      * @param {Iterable<string>} groups
      */
     remove(groups) {
-      for (const group of groups) wanted.delete(group);
+      for (const group of groups) {
+        wanted.delete(group);
+        owed.delete(group);
+      }
     },
   };
 }

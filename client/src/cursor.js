@@ -1,4 +1,4 @@
-import { compare, lower } from "./position.js";
+import { compare, lowest } from "./position.js";
 
 /** @typedef {ReturnType<typeof createCursor>} Cursor */
 
@@ -14,6 +14,12 @@ export const createCursor = (position) => {
    * @type {Map<string, string>}
    */
   const had = new Map();
+  /**
+   * The position of each group's last event, or else from where on the group is covered; none if that is unknown.
+   *
+   * @type {Map<string, string | null | undefined>}
+   */
+  let last = new Map();
 
   /**
    * Move on to a position; return false if it is not higher.
@@ -34,14 +40,37 @@ export const createCursor = (position) => {
     proceed,
 
     /**
-     * Say whether an event is news for some groups, and move on to it. One without a position is always news.
+     * Move on to an event, and return the groups to which it is news. One without a position is news to all.
      *
      * @param {string | undefined} id
-     * @param {string[]} groups
+     * @param {string[]} wanted  of the event's groups those that are wanted
+     * @param {string[]} groups  all its groups
      */
-    isNews(id, groups) {
-      return !id || (proceed(id) && !groups.some((group) => compare(id, had.get(group) ?? "") <= 0));
+    news(id, wanted, groups) {
+      if (!id) return wanted;
+      if (!proceed(id)) return [];
+      for (const group of groups) last.set(group, id);
+      return wanted.filter((group) => !(compare(id, had.get(group) ?? "") <= 0));
     },
+
+    /**
+     * Note that some groups are covered from the current position on; those that were covered before stay so.
+     *
+     * @param {string[]} groups
+     * @param {string[]} before
+     */
+    cover(groups, before) {
+      last = new Map(groups.map((group) => [group, before.includes(group) ? last.get(group) : position]));
+    },
+
+    /**
+     * Return whether an event of a group may have passed after a position.
+     *
+     * @param {string} group
+     * @param {string} since
+     */
+    hasPassed: (group, since) =>
+      compare(position ?? "", since) > 0 && !(compare(last.get(group) ?? "", since) <= 0),
 
     /**
      * Forget everything and go on from a position.
@@ -51,20 +80,32 @@ export const createCursor = (position) => {
     jumpTo(to) {
       position = to;
       had.clear();
+      last.clear();
     },
 
     /**
-     * Go back to a position if it is lower, for groups that come in.
+     * Note that a group needs nothing up to a position: its page was made with that.
      *
-     * @param {string | null | undefined} to
-     * @param {string[]} [groups]  the groups that have had everything up to the current position
+     * @param {string} group
+     * @param {string} upto
      */
-    rewind(to, groups = []) {
-      const from = position;
-      position = lower(from, to);
-      if (!from || from === position) return;
-      for (const group of groups) {
-        if (!(compare(had.get(group) ?? from, from) > 0)) had.set(group, from);
+    skip: (group, upto) => had.set(group, upto),
+
+    /**
+     * Go back to the lowest position from which groups are owed their events.
+     *
+     * @param {Map<string, string>} owed  groups, each with the position after which everything is news to it
+     * @param {string[]} covered  the groups that have had everything up to the current position
+     */
+    rewind(owed, covered) {
+      const from = position ?? "";
+      position = lowest(position, owed);
+      for (const group of covered) {
+        if (!(compare(had.get(group) ?? "", from) > 0)) had.set(group, from);
+      }
+      for (const [group, since] of owed) had.set(group, since);
+      for (const [group, upto] of had) {
+        if (compare(upto, position ?? "") <= 0) had.delete(group);
       }
     },
   };

@@ -2,7 +2,7 @@
 /** @typedef {import("./types.js").Transport} Transport */
 
 import { connect } from "./connection.js";
-import { lower } from "./position.js";
+import { lower, lowest } from "./position.js";
 
 /** Return the groups of this tab and of its followers. @param {Session} session */
 export const allGroups = ({ wanted, tabs }) => [...new Set([...wanted, ...tabs.groups()])];
@@ -28,14 +28,28 @@ export const prepare = (session, name, since) => {
  *
  * @param {Session} session
  * @param {string} name  of its transport
- * @param {string | null} [since]  the position to read from, if it is lower than the client's own
  */
-export const replace = (session, name, since) => {
-  const { upcoming } = session;
-  upcoming?.abandon();
-  const next = prepare(session, name, lower(lower(session.cursor.position, since), upcoming?.asks.since));
-  session.upcoming = next;
-  next.begin();
+export const replace = (session, name) => {
+  session.upcoming?.abandon();
+  session.upcoming = prepare(session, name, lowest(session.cursor.position, session.owed));
+  session.upcoming.begin();
+};
+
+/**
+ * Note that a group is to be told everything after a position.
+ *
+ * @param {Session} session
+ * @param {string} group
+ * @param {string} since
+ */
+export const owe = ({ owed }, group, since) => {
+  owed.set(group, lower(since, owed.get(group)));
+};
+
+/** Go back to where groups are owed events from: all of them are read now. @param {Session} session */
+const goBack = ({ cursor, owed, covered }) => {
+  if (owed.size) cursor.rewind(owed, covered);
+  owed.clear();
 };
 
 /**
@@ -48,16 +62,25 @@ export const takeOver = (session, opened) => {
   session.inUse?.abandon();
   session.inUse = opened;
   session.upcoming = null;
-  session.cursor.rewind(opened.asks.since, session.covered);
-  session.covered = opened.asks.groups;
+  goBack(session);
+  cover(session, opened);
+};
+
+/**
+ * Note that a connection brings its groups from the cursor on.
+ *
+ * @param {Session} session
+ * @param {import("./connection.js").Connection} connection
+ */
+export const cover = (session, { asks }) => {
+  session.cursor.cover(asks.groups, session.covered);
+  session.covered = asks.groups;
 };
 
 /** Abandon both connections. @param {Session} session */
 export const drop = (session) => {
-  const { upcoming } = session;
-  // The events that the upcoming connection was to read are still to be read.
-  if (isMissing(session)) session.cursor.rewind(upcoming?.asks.since, session.covered);
-  upcoming?.abandon();
+  goBack(session); // what the upcoming connection was to read is still to be read
+  session.upcoming?.abandon();
   session.inUse?.abandon();
   session.upcoming = session.inUse = null;
 };

@@ -15,31 +15,58 @@ export const openPage = (window) => {
   if (window.livepush?.scan) return window.livepush.scan();
   const { document } = window;
 
-  /** @returns {ArrayLike<HTMLElement> & Iterable<HTMLElement>} */
-  const tags = () => document.querySelectorAll("script[data-livepush]");
+  /** @returns {Iterable<HTMLElement> & ArrayLike<HTMLElement>} */
+  const find = () => document.querySelectorAll("script[data-livepush]");
 
   const client = /** @type {PageClient} */ (
-    createClient({ url: "/livepush/", ...tags()[0]?.dataset, groups: [], target: document })
+    createClient({ url: "/livepush/", ...find()[0]?.dataset, groups: [], target: document })
   );
-  /** The groups of the tags. @type {string[]} */
-  let tagged = [];
+  /** The tags that were read, each with its groups and its text then. @type {Map<HTMLElement, [string[], string]>} */
+  let tags = new Map();
+
+  /** @param {HTMLElement} tag */
+  const textOf = ({ dataset: { groups = "[]", position } }) => `${groups} ${position}`;
+
+  /** @param {HTMLElement} tag */
+  const read = (tag) => tags.set(tag, [JSON.parse(tag.dataset.groups ?? "[]"), textOf(tag)]);
 
   const start = () => client.state === "idle" && client.start();
 
   client.scan = () => {
-    const before = tagged;
-    tagged = [];
-    for (const { dataset } of tags()) {
-      const groups = JSON.parse(dataset.groups ?? "[]");
-      tagged.push(...groups);
-      client.add(groups, dataset.position);
+    const before = tags;
+    tags = new Map();
+    const kept = new Set();
+    const fresh = [];
+    for (const tag of find()) {
+      const known = before.get(tag);
+      if (known?.[1] !== textOf(tag)) fresh.push(tag);
+      else {
+        tags.set(tag, known);
+        for (const group of known[0]) kept.add(group);
+      }
     }
-    client.remove(before.filter((group) => !tagged.includes(group)));
+    // A body that was swapped is owed everything behind its own tag's position: its groups begin anew.
+    for (const [groups] of before.values()) client.remove(groups.filter((group) => !kept.has(group)));
+    for (const tag of fresh) client.add(read(tag).get(tag)?.[0] ?? [], tag.dataset.position);
     if (document.readyState === "complete") return start();
     // The page's other deferred scripts come first, so that their listeners hear everything. Whether DOMContentLoaded
     // is over can't be seen before the page is complete, hence both events.
     for (const event of ["DOMContentLoaded", "load"]) window.addEventListener(event, start);
   };
+
+  /**
+   * Write into the tags how far their groups have come, for a library that puts a copy of the body aside.
+   *
+   * @param {any} event
+   */
+  const keep = ({ detail: { id, group, groups = [group] } }) => {
+    for (const [tag, [mine]] of id ? tags : []) {
+      if (!groups.some((/** @type {string} */ each) => mine.includes(each))) continue;
+      tag.dataset.position = id;
+      read(tag);
+    }
+  };
+  document.addEventListener("livepush:event", keep);
 
   window.livepush = client;
   document.addEventListener("livepush:state", () => {

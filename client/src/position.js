@@ -17,10 +17,20 @@ export const compare = (a, b) => {
 /**
  * Return the lower of two positions. If one is missing, return the other; if their epochs differ, return the first.
  *
- * @param {string | null} a
+ * @template {string | null} T
+ * @param {T} a
  * @param {string | null} [b]
+ * @returns {T | string}
  */
 export const lower = (a, b) => {
   if (!a || !b) return b || a;
   return compare(b, a) < 0 ? b : a;
 };
+
+/**
+ * Return the lowest of a position and of those from which groups are owed their events.
+ *
+ * @param {string | null} position
+ * @param {Map<string, string>} owed
+ */
+export const lowest = (position, owed) => [...owed.values()].reduce((a, b) => lower(a, b), position);

@@ -5,8 +5,7 @@
 /** @typedef {import("./types.js").Session} Session */
 
 import { dispatch } from "./events.js";
-import { allGroups, drop, isMissing, prepare, replace, takeOver } from "./handover.js";
-import { lower } from "./position.js";
+import { allGroups, cover, drop, isMissing, owe, prepare, replace, takeOver } from "./handover.js";
 import { detailOf, enter, isActive } from "./status.js";
 import { admit, revoke, take } from "./subscription.js";
 import { lost } from "./transports/ending.js";
@@ -55,22 +54,15 @@ export const reconnect = (session) => {
   disconnect(session);
   const fresh = prepare(session, session.ladder.name(), session.cursor.position);
   session.inUse = fresh;
-  session.covered = fresh.asks.groups;
+  cover(session, fresh);
   hedge(session);
   enter(session, "connecting");
   fresh.begin();
 };
 
-/**
- * Extend the connection to further groups.
- *
- * @param {Session} session
- * @param {string | null} [since]
- */
-export const extend = (session, since) => {
-  const canReplace = session.stateName === "open" && !session.tabs.follows();
-  if (canReplace) return replace(session, session.ladder.name(), since);
-  session.cursor.rewind(since, session.covered);
+/** Extend the connection to further groups, and to the events that groups are owed. @param {Session} session */
+export const extend = (session) => {
+  if (session.stateName === "open" && !session.tabs.follows()) return replace(session, session.ladder.name());
   if (isActive(session) || session.stateName === "denied") reconnect(session);
 };
 
@@ -87,7 +79,7 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
     const { inUse } = session;
     if (of.via === inUse?.via) return inUse.conclude(lost(reason, retry));
     session.upcoming = null;
-    return isMissing(session) ? extend(session, of.asks.since) : seek(session);
+    return isMissing(session) || session.owed.size ? extend(session) : seek(session);
   }
   if (kind === "denied") return deny(session, reason);
   disconnect(session);
@@ -159,20 +151,17 @@ const heed = {
  * Handle a follower's request for groups; return true if there are too many groups.
  *
  * @param {Session} session
- * @param {string | null} since
+ * @param {import("./types.js").Request} wish
  */
-export const takeIn = (session, since) => {
+export const takeIn = (session, { groups, since }) => {
   if (allGroups(session).length > session.most) return true;
   const missing = isMissing(session);
   if (session.stateName === "open" && !missing) return greet(session);
   if (session.stateName === "denied") reconnect(session);
   else if (missing) {
-    session.gathered = lower(session.gathered, since);
+    for (const group of groups) if (since && !session.covered.includes(group)) owe(session, group, since);
     clearTimeout(session.gathering);
-    session.gathering = setTimeout(() => {
-      extend(session, session.gathered);
-      session.gathered = null;
-    }, GATHER);
+    session.gathering = setTimeout(() => extend(session), GATHER);
   }
   session.tabs.tell("state", detailOf(session));
 };

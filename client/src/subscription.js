@@ -31,16 +31,21 @@ export const revoke = (session, groups) => {
 };
 
 /**
- * Pass an event on to the page, with only the groups that this tab wants: followers may want the others.
+ * Pass an event on to the page, with only the groups that this tab wants (followers may want the others) and that have
+ * not had it. A group that is owed older events gets them first.
  *
  * @param {Session} session
  * @param {Envelope} event
  */
-export const take = ({ wanted, cursor, target }, event) => {
+export const take = ({ wanted, owed, cursor, target }, event) => {
   const groups = event.groups ?? [event.group];
-  const mine = [...wanted].filter((group) => groups.includes(group));
+  const mine = cursor.news(
+    event.id,
+    [...wanted].filter((group) => groups.includes(group) && !(event.id && owed.has(group))),
+    /** @type {string[]} */ (groups),
+  );
   const [first, second] = mine;
-  if (!cursor.isNews(event.id, mine) || !first) return;
+  if (!first) return;
   event.group = first;
   if (second) event.groups = mine;
   else delete event.groups;

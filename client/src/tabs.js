@@ -21,7 +21,7 @@ const FORGET = 150_000;
  * @param {string} url
  * @param {string | undefined} shared  identifies the tabs that share; a tab without it is alone
  * @param {() => void} rejoin  called to connect anew: to the server if this tab leads or is alone, else to the leader
- * @param {(since: string | null) => unknown} isFull  called when a follower wants its groups from there
+ * @param {(wish: import("./types.js").Request) => unknown} isFull  called when a follower wants groups from there
  * @param {(state: import("./types.js").StateDetail) => void} mirror  called with the state of the leader's connection
  */
 export const createTabs = (url, shared, rejoin, isFull, mirror) => {
@@ -58,7 +58,7 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
       else if (!/ask|ping|gone/.test(kind)) hear?.(data); // other followers' messages say nothing about the leader
     } else if (kind === "ask") {
       followers.set(from, { ...what, at: Date.now() });
-      if (!isFull(what.since)) return;
+      if (!isFull(what)) return;
       followers.delete(from);
       say("alone", 0, from);
     } else if (kind === "ping") {

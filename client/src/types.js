@@ -65,8 +65,9 @@
  * @property {number} probes  how often a better transport was tried
  * @property {boolean} [hedged]  whether a poll was made since the client was started
  * @property {any} [timer]  of the next step: a hedge while connecting, a probe while open, a retry while waiting
- * @property {string | null} gathered  the position from which followers want their groups
- * @property {any} [gathering]  the timer for collecting such requests
+ * @property {Map<string, string>} owed  the groups that are owed events from before the cursor, each with the position
+ *   after which it gets them; until then it gets no later ones
+ * @property {any} [gathering]  the timer for collecting followers' requests for groups
  *
  * @typedef {object} Options
  * @property {string} url  where livepush is mounted, for example `/livepush/`

@@ -415,7 +415,7 @@ test("a group that comes in later is heard from its own position, the others not
   client.start();
   last().hello();
   last().says(event("a-8"));
-  client.add(["board"], "a-1");
+  client.add(["board"], "a-8");
   assert.equal(attempts.length, 1);
   client.add(["order:7"], "a-6");
   assert.deepEqual([attempts[0].closed, last().groups, last().since], [false, ["board", "order:7"], "a-6"]);
@@ -426,6 +426,77 @@ test("a group that comes in later is heard from its own position, the others not
   assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"]);
   client.add(["order:8"], "a-20");
   assert.equal(last().since, "a-9");
+});
+
+test("a group that was dropped and comes back is owed what passed meanwhile", () => {
+  const { client, last, log } = play({ groups: ["board", "order:7"], position: "a-5" });
+  client.start();
+  last().hello();
+  client.remove(["order:7"]);
+  last().says(event("a-11", { groups: ["order:7"] }));
+  client.add(["order:7"], "a-10");
+  assert.deepEqual([last().groups, last().since], [["board", "order:7"], "a-10"]);
+  last().hello();
+  last().says(event("a-11", { groups: ["order:7"] }), event("a-12"));
+  assert.deepEqual(ids(log), ["a-11", "a-12"]);
+});
+
+test("a group that is asked for from before is told again what followed, in order and after nothing newer", () => {
+  const { client, attempts, last, log } = play({ groups: ["board", "order:7"], position: "a-5" });
+  const both = { groups: ["board", "order:7"] };
+  client.start();
+  last().hello();
+  last().says(event("a-6", both), event("a-7", { groups: ["order:7"] }));
+  client.add(["order:7"], "a-5");
+  attempts[0].says(event("a-8", both), event(undefined, { groups: ["order:7"] }));
+  last().hello();
+  last().says(event("a-6", both), event("a-7", { groups: ["order:7"] }), event("a-8", both), event("a-9", both));
+  assert.deepEqual(
+    log.filter(([name]) => name === "event").map(([, { id, groups, group }]) => [id, ...(groups ?? [group])]),
+    [
+      ["a-6", "board", "order:7"],
+      ["a-7", "order:7"],
+      ["a-8", "board"],
+      [undefined, "order:7"],
+      ["a-6", "order:7"],
+      ["a-7", "order:7"],
+      ["a-8", "order:7"],
+      ["a-9", "board", "order:7"],
+    ],
+  );
+});
+
+test("a group that begins further on is not told what its page had already", () => {
+  const { client, attempts, last, log } = play({ groups: ["board", "order:7"], position: "a-5" });
+  client.start();
+  last().hello();
+  last().says(event("a-6"));
+  client.remove(["order:7"]);
+  client.add(["order:7"], "a-5");
+  assert.equal(attempts.length, 1, "nothing has passed");
+  client.remove(["order:7"]);
+  client.add(["order:7"], "a-7");
+  client.add(["order:8"], "a-8");
+  assert.deepEqual([attempts.length, last().since], [2, "a-6"]);
+  last().hello();
+  last().says(
+    event("a-7", { groups: ["order:7"] }),
+    event("a-8", { groups: ["order:7", "order:8"] }),
+    event("a-9"),
+  );
+  assert.deepEqual(ids(log), ["a-6", "a-8", "a-9"]);
+});
+
+test("a group that is owed events and dropped again is owed none", () => {
+  const { client, last, log } = play({ groups: ["board", "order:7"], position: "a-5" });
+  client.start();
+  last().hello();
+  last().says(event("a-6", { groups: ["order:7"] }));
+  client.add(["order:7"], "a-5");
+  client.remove(["order:7"]);
+  last().hello();
+  last().says(event("a-6", { groups: ["order:7"] }), event("a-7"));
+  assert.deepEqual(ids(log), ["a-6", "a-7"]);
 });
 
 test("a group whose connection fails before it is open is still heard from its own position", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import "./helpers.js";
 import { openPage } from "../src/page.js";
+import { fake } from "./helpers.js";
 
 /** As much of a window as the client uses. */
 class Page extends EventTarget {
@@ -75,6 +75,34 @@ test("a tag that comes later adds its groups, from its position if that is lower
   page.tag(["order:7"], "a-5");
   openPage(page);
   assert.equal(asked.at(-1), "/live/sse/?format=envelope&group=board&group=order%3A7&since=a-5");
+});
+
+test("a new body asks for what followed its own tag, the same body asks for nothing again", (t) => {
+  const page = new Page().tag(["board", "order:7"], "a-9");
+  page.document.readyState = "complete";
+  const asked = open(page, t);
+  page.livepush.scan();
+  assert.equal(asked.length, 1);
+  page.tags = [];
+  page.tag(["board"], "a-8").livepush.scan();
+  assert.deepEqual(asked.slice(1), ["/live/sse/?format=envelope&group=board&since=a-8"]);
+});
+
+test("a tag keeps how far its own groups have come, for a copy of the body", (t) => {
+  fake(globalThis, { CSS: { escape: String } });
+  const page = new Page().tag(["board"], "a-9").tag(["order:7", "order:8"], "a-9").tag(["order:9"], "a-9");
+  page.document.readyState = "complete";
+  const asked = open(page, t);
+  const tell = (detail) => page.document.dispatchEvent(new CustomEvent("livepush:event", { detail }));
+  tell({ id: "a-10", group: "board" });
+  tell({ id: "a-11", group: "board", groups: ["board", "order:8"] });
+  tell({ group: "order:9" });
+  assert.deepEqual(
+    page.tags.map(({ dataset }) => dataset.position),
+    ["a-11", "a-11", "a-9"],
+  );
+  page.livepush.scan();
+  assert.equal(asked.length, 1, "these are the tags that were there before");
 });
 
 test("a tag that comes after stop() does not start the client again", (t) => {

@@ -106,7 +106,7 @@ test("a send to several groups comes to each tab once, with the groups that this
   );
 });
 
-test("a follower whose group comes in later hears what is older, and nothing that came through another group", async () => {
+test("a follower whose group comes in later hears what is older, also what came through another group", async () => {
   const { tabs, clock } = await open(2);
   const both = { groups: ["board", "order:7"] };
   tabs[0].last().says(event("a-2"));
@@ -121,7 +121,29 @@ test("a follower whose group comes in later hears what is older, and nothing tha
   await told();
   assert.deepEqual(tabs.map(got), [
     ["a-2", "a-3"],
+    ["a-2", "a-1", "a-2", "a-3"],
+  ]);
+  const [again, both3] = tabs[1].log.slice(-2).map(([, { group, groups }]) => [group, groups]);
+  assert.deepEqual(again, ["order:7", undefined]);
+  assert.deepEqual(both3, ["board", both.groups]);
+});
+
+test("a leader that takes up a group which a follower had hears what came before", async () => {
+  const { tabs, clock } = await open(2, (number) => ({ groups: number ? ["board", "order:7"] : ["board"] }));
+  clock.advance(20);
+  tabs[0].last().hello();
+  await told();
+  tabs[0].last().says(event("a-1", { groups: ["order:7"] }), event("a-2"));
+  await told();
+  assert.deepEqual(tabs.map(got), [["a-2"], ["a-1", "a-2"]]);
+  tabs[0].client.add(["order:7"], "a-0");
+  assert.equal(tabs[0].last().since, "a-0");
+  tabs[0].last().hello();
+  tabs[0].last().says(event("a-1", { groups: ["order:7"] }), event("a-2"), event("a-3"));
+  await told();
+  assert.deepEqual(tabs.map(got), [
     ["a-2", "a-1", "a-3"],
+    ["a-1", "a-2", "a-3"],
   ]);
 });
 

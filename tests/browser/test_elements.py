@@ -30,12 +30,13 @@ def show(site: Site, browser: Browser, group: str) -> Iterator[Show]:
         head = "".join(f'<script defer src="/modules/{script}"></script>' for script in scripts)
         tag = (
             '<script defer src="/static/livepush/livepush.js" data-livepush data-url="/livepush/" '
-            f"""data-groups='["%s"]' data-position="{site.elsewhere.position()}"></script>"""
+            """data-groups='["%s"]' data-position="%s"></script>"""
         )
 
         def answer(make: Callable[[], str]) -> Callable[[Route], None]:
             def fulfil(route: Route) -> None:
-                body = make().replace("TAG", tag % group).replace("OTHER", tag % f"{group}-other")
+                here = site.elsewhere.position()
+                body = make().replace("TAG", tag % (group, here)).replace("OTHER", tag % (f"{group}-other", here))
                 html = (
                     f'<!doctype html><html lang="en"><head><title>page</title>{head}</head><body>{body}</body></html>'
                 )
@@ -158,3 +159,63 @@ def test_the_groups_follow_turbos_pages_over_one_connection(site: Site, show: Sh
     site.elsewhere.send(f"{group}-other", "moved", "after")
     page.wait_for_function("() => got.length")
     assert page.evaluate("[got, same]") == [["after"], True]
+
+
+HEAR = """() => {
+    window.got = [];
+    document.addEventListener("livepush:event", ({ detail }) => {
+        got.push([document.querySelector("h1").id, detail.data]);
+    });
+}"""
+"""Notes each event with the page that got it."""
+
+
+def test_a_body_that_turbo_swaps_in_is_told_what_came_while_it_was_on_its_way(
+    site: Site, show: Show, group: str
+) -> None:
+    page = show(
+        ("@hotwired/turbo/dist/turbo.es2017-umd.js",),
+        "",
+        one=lambda: '<h1 id="one">1</h1>TAG<a href="/two/">two</a>',
+        two=lambda: '<h1 id="two">2</h1>TAG',
+    )
+    page.evaluate(HEAR)
+    page.evaluate(
+        """() => addEventListener("turbo:before-render", (event) => {
+            event.preventDefault();
+            window.go = event.detail.resume;
+        })"""
+    )
+    site.elsewhere.send(group, "moved", "before")
+    page.wait_for_function("() => got.length")
+    page.click("text=two")
+    page.wait_for_function("() => window.go")
+    site.elsewhere.send(group, "moved", "meanwhile")
+    page.wait_for_function("() => got.length === 2")
+    page.evaluate("go()")
+    page.wait_for_function("() => got.length === 3")
+    site.elsewhere.send(group, "moved", "after")
+    page.wait_for_function("() => got.length === 4")
+    told = [["one", "before"], ["one", "meanwhile"], ["two", "meanwhile"], ["two", "after"]]
+    assert page.evaluate("got") == told
+
+
+def test_a_body_that_turbo_brings_back_is_told_what_it_has_not_had(site: Site, show: Show, group: str) -> None:
+    page = show(
+        ("@hotwired/turbo/dist/turbo.es2017-umd.js",),
+        "",
+        one=lambda: '<h1 id="one">1</h1>TAG<a href="/two/">two</a>',
+        two=lambda: '<h1 id="two">2</h1>TAG',
+    )
+    page.evaluate(HEAR)
+    site.elsewhere.send(group, "moved", 1)
+    page.wait_for_function("() => got.length")
+    page.click("text=two")
+    page.wait_for_selector("#two")
+    site.elsewhere.send(group, "moved", 2)
+    page.wait_for_function("() => got.length === 2")
+    page.go_back()
+    page.wait_for_function("() => got.length === 3")
+    site.elsewhere.send(group, "moved", 3)
+    page.wait_for_function("() => got.length === 4")
+    assert page.evaluate("got") == [["one", 1], ["two", 2], ["one", 2], ["one", 3]]

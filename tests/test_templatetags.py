@@ -6,7 +6,10 @@ import html
 import json
 import re
 
+import django
 import pytest
+from csp.constants import NONCE
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.signals import request_started
 from django.db import transaction
@@ -126,6 +129,32 @@ def test_a_nonce_is_used_where_there_is_one(where):
         request.csp_nonce = "abc"
     text = render("{% livepush 'board' %}", request=request, **({"csp_nonce": "abc"} if where == "context" else {}))
     assert attributes(text)["nonce"] == "abc"
+
+
+CSP = {
+    "csp.middleware.CSPMiddleware": {
+        "CONTENT_SECURITY_POLICY": {"DIRECTIVES": {name: [NONCE] for name in ("script-src", "style-src")}}
+    }
+}
+if django.VERSION >= (6, 0):
+    from django.utils.csp import CSP as SOURCES
+
+    CSP["django.middleware.csp.ContentSecurityPolicyMiddleware"] = {
+        "SECURE_CSP": {name: [SOURCES.NONCE] for name in ("script-src", "style-src")}
+    }
+
+
+@pytest.mark.parametrize("path", ["/page/", "/both/?list=1", "/livepush/inbox/"])
+@pytest.mark.parametrize("middleware", CSP)
+def test_whatever_a_page_loads_has_the_nonce_of_its_policy(client, middleware, path):
+    client.force_login(User.objects.create_user("ann"))
+    with override_settings(MIDDLEWARE=[middleware, *settings.MIDDLEWARE], **CSP[middleware]):
+        response = client.get(path, headers={"accept": "text/html"})
+    nonces = re.findall("'nonce-([^']+)'", response.headers["Content-Security-Policy"])
+    loaded = re.findall(r'<script[^>]* src=[^>]*>|<link rel="stylesheet"[^>]*>', response.text)
+    assert len(nonces) == 2
+    assert loaded
+    assert [attributes(each)["nonce"] for each in loaded] == [nonces[0]] * len(loaded)
 
 
 @override_settings(ROOT_URLCONF="tests.elsewhere")

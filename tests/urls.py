@@ -47,12 +47,21 @@ def bell(request: HttpRequest) -> HttpResponse:
         "{% if group %}{% livepush group %}{% endif %}</body></html>"
     )
     asked = {name: request.GET.get(name, "") for name in ("early", "group", "list")}
-    names = {"lang": get_language(), "dir": request.GET.get("dir", "ltr")}
+    names = {"lang": request.GET.get("lang", get_language()), "dir": request.GET.get("dir", "ltr")}
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "form-action 'self'; require-trusted-types-for 'script'"
     )
     return HttpResponse(template.render({**asked, **names}, request), headers={"Content-Security-Policy": policy})
+
+
+def both(request: HttpRequest) -> HttpResponse:
+    """A page with everything that a page may have, and no policy of its own."""
+    template = engines["django"].from_string(
+        "<!doctype html><title>both</title>{% load livepush %}{% livepush 'board' %}{% livepush_bell %}"
+        "{% livepush_badge %}{% livepush_list %}{% livepush_toasts %}"
+    )
+    return HttpResponse(template.render({}, request))
 
 
 def static_file(request: HttpRequest, name: str) -> HttpResponse:
@@ -100,6 +109,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("livepush/", include("livepush.urls")),
     path("page/", page),
+    path("both/", both),
     path("live/", live),
     path("bell/", bell),
     path("static/livepush/<str:name>", static_file),

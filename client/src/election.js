@@ -1,8 +1,9 @@
 /**
  * Two ways to elect a leader among the tabs of a name. One tab leads, except for a moment after a leader is replaced.
  *
- * @typedef {(name: string, turn: (leads: boolean) => void) => Candidate} Stand
- * `turn` is called when this tab begins to lead, and when another tab has replaced it.
+ * @typedef {(name: string, turn: (leads: boolean) => void, fail: () => void) => Candidate} Stand
+ * `turn` is called when this tab begins to lead, and when another tab has replaced it; `fail` if it can't stand: the
+ * browser refuses, for example because the user has blocked the site's data.
  *
  * @typedef {{usurp: () => void, leave: () => void}} Candidate
  */
@@ -13,7 +14,7 @@ const RENEW = 3000;
 const SETTLE = 30;
 
 /** With Web Locks, the browser reports at once that a leader has gone, even after a crash. @type {Stand} */
-export const byLock = (name, turn) => {
+export const byLock = (name, turn, fail) => {
   const { locks } = navigator;
   const standing = new AbortController();
   const { signal } = standing;
@@ -33,7 +34,8 @@ export const byLock = (name, turn) => {
         });
       })
       .catch(() => {
-        if (signal.aborted || !held) return;
+        if (signal.aborted) return;
+        if (!held) return fail();
         turn(false); // another tab stole it
         if (!options.steal) request(options); // a tab that stole the lock is still in the queue
       });

@@ -10,8 +10,10 @@ export const sseParser = (onData) => {
   const decoder = new TextDecoder(); // drops a byte order mark, as the standard asks
   /** @type {string[]} */
   const data = [];
-  /** The part of a line that has come; only a carriage return if the line has ended and its newline may follow. */
-  let rest = "";
+  /** The pieces that have come of a line. They are joined at its end: a long line would be copied with each. @type {string[]} */
+  const begun = [];
+  /** Whether the text so far ends with a carriage return, whose newline may follow. */
+  let returned = false;
 
   /** @param {string} line */
   const take = (line) => {
@@ -21,11 +23,12 @@ export const sseParser = (onData) => {
   };
 
   return (bytes) => {
-    const text = rest + decoder.decode(bytes, { stream: true });
-    const lines = text.split(/\r\n?|\n/);
-    if (rest === "\r") lines.shift();
-    rest = /** @type {string} */ (lines.pop());
-    if (text.endsWith("\r")) rest = "\r";
-    for (const line of lines) take(line);
+    const text = decoder.decode(bytes, { stream: true });
+    if (!text) return;
+    const lines = (returned ? text.replace(/^\n/, "") : text).split(/\r\n?|\n/);
+    returned = text.endsWith("\r");
+    const rest = /** @type {string} */ (lines.pop());
+    for (const line of lines) take(begun.splice(0).join("") + line);
+    begun.push(rest);
   };
 };

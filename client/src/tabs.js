@@ -9,6 +9,8 @@ import { listen } from "./follower.js";
 const SILENCE = 5000;
 /** The longest random addition, so that not all tabs ask at once, in milliseconds. */
 const SPREAD = 1000;
+/** How long a tab waits for a leader's first answer before it connects by itself, in milliseconds. */
+const ANSWER_WITHIN = 800;
 /** How long a silent tab counts as open, in milliseconds: in hidden tabs, timers run once a minute. */
 const FORGET = 150_000;
 
@@ -35,6 +37,8 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
   let channel;
   /** @type {import("./election.js").Candidate | undefined} */
   let standing;
+  /** Whether no leader has answered: then a follower connects by itself until one does. */
+  let isOrphan = false;
   /** Handles a message as a follower. @type {((message: any[]) => void) | undefined} */
   let hear;
   /** When the leader last said something, and when it was last asked whether it is alive. */
@@ -54,8 +58,11 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
   const take = ({ data }) => {
     const [kind, what, from] = data;
     if (role !== "leader") {
-      if (kind === "lead") rejoin();
-      else if (!/ask|ping|gone/.test(kind)) hear?.(data); // other followers' messages say nothing about the leader
+      if (/ask|ping|gone/.test(kind)) return; // other followers' messages say nothing about the leader
+      if (kind === "lead" || isOrphan) {
+        isOrphan = false;
+        rejoin();
+      } else hear?.(data);
     } else if (kind === "ask") {
       followers.set(from, { ...what, at: Date.now() });
       if (!isFull(what)) return;
@@ -70,10 +77,12 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
 
   /** @param {boolean} leads */
   const turn = (leads) => {
+    const isConnected = leads && isOrphan;
     role = leads ? "leader" : "follower";
+    isOrphan = false;
     followers.clear();
     if (leads) say("lead");
-    rejoin();
+    if (!isConnected) rejoin();
   };
 
   /** Leave the other tabs: let another lead, and close everything that keeps the page out of the back/forward cache. */
@@ -84,6 +93,7 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
     channel.close();
     channel = undefined;
     role = "follower";
+    isOrphan = false;
     followers.clear();
   };
 
@@ -113,8 +123,11 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
   const follow = (request, hand, end) => {
     const listener = listen(request, hand, end, mirror);
 
+    let isAnswered = false;
+
     hear = ([kind, what, , to]) => {
       heard = Date.now();
+      isAnswered = true;
       if ((to ?? id) !== id) return;
       if (kind === "alone") {
         part();
@@ -124,7 +137,13 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
     heard = Date.now();
     asked = 0;
     say("ask", request);
-    timer = setTimeout(look, SILENCE);
+    timer = setTimeout(() => {
+      if (isAnswered) timer = setTimeout(look, SILENCE - ANSWER_WITHIN);
+      else {
+        isOrphan = true;
+        rejoin();
+      }
+    }, ANSWER_WITHIN);
     return () => {
       listener.silence();
       clearTimeout(timer);
@@ -134,8 +153,8 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
   follow.patient = true;
 
   return {
-    rank: () => role,
-    follows: () => role === "follower",
+    rank: () => (isOrphan ? "alone" : role),
+    follows: () => role === "follower" && !isOrphan,
 
     /** The groups that the followers want, of those that are still there. */
     groups() {
@@ -154,7 +173,10 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
       try {
         channel = new BroadcastChannel(name);
         channel.onmessage = take;
-        standing = (navigator.locks ? byLock : byLease)(name, turn);
+        standing = (navigator.locks ? byLock : byLease)(name, turn, () => {
+          part();
+          rejoin();
+        });
       } catch {
         part(); // no BroadcastChannel here, or no way to elect a leader
       }

@@ -112,11 +112,12 @@ export function stage(names = ["first", "second", "third"]) {
 export class Profile {
   storage = {};
   #channels = new Set();
-  #hasLocks;
+  #browser;
   #locks = new Map();
 
-  constructor({ locks = true } = {}) {
-    this.#hasLocks = locks;
+  /** `browser` has what is otherwise than usual: `locks`, `channel`, `storage`. */
+  constructor(browser = {}) {
+    this.#browser = browser;
   }
 
   /** A tab: what begins after `enter()` has its surroundings; `crash()` ends it without a word. */
@@ -134,11 +135,8 @@ export class Profile {
           const posted = structuredClone(message);
           for (const other of this.#channels) {
             if (other === channel || other.name !== name) continue;
-            queueMicrotask(
-              () =>
-                other.tab.frozen ||
-                (this.#channels.has(other) && other.onmessage?.({ data: structuredClone(posted) })),
-            );
+            const hear = () => this.#channels.has(other) && other.onmessage?.({ data: structuredClone(posted) });
+            queueMicrotask(() => other.tab.frozen || (other.tab.late ? other.tab.late.push(hear) : hear()));
           }
         },
         close: () => this.#channels.delete(channel),
@@ -150,14 +148,17 @@ export class Profile {
     };
     const tab = {
       frozen: false,
+      /** What was said to a busy tab, which hears it later; of another tab `undefined`. */
+      late: undefined,
       enter: () => {
         function BroadcastChannel(name) {
           return open(name);
         }
-        fake(navigator, { locks: this.#hasLocks ? locks : undefined });
+        const browser = { locks, channel: BroadcastChannel, storage: this.storage, ...this.#browser };
+        fake(navigator, { locks: browser.locks });
         fake(globalThis, {
-          BroadcastChannel,
-          localStorage: this.storage,
+          BroadcastChannel: browser.channel,
+          localStorage: browser.storage,
           addEventListener() {},
           removeEventListener() {},
         });

@@ -52,3 +52,22 @@ test("a byte order mark is dropped at the start alone", () => {
 test("an event cut off by the end of the stream is never given", () => {
   assert.deepEqual(parse("data: whole\n\ndata: half"), ["whole"]);
 });
+
+test("the time that an event takes grows with its size, however small the pieces are", () => {
+  const spent = (size) => {
+    const bytes = encoder.encode(`data: ${"x".repeat(size)}\n\n`);
+    const pieces = [];
+    for (let at = 0; at < bytes.length; at += 1460) pieces.push(bytes.subarray(at, at + 1460));
+    let length = 0;
+    const take = sseParser((data) => {
+      length += data.length;
+    });
+    const { user } = process.cpuUsage();
+    for (const piece of pieces) take(piece);
+    assert.equal(length, size);
+    return process.cpuUsage().user - user;
+  };
+  const least = (size) => Math.min(...[1, 2, 3].map(() => spent(size)));
+  const [small, large] = [least(2 ** 19), least(2 ** 23)];
+  assert.ok(large < 64 * Math.max(small, 1000), `16 times the bytes took ${large / small} times as long`);
+});

@@ -83,3 +83,20 @@ test("counts stop at a hundred", async () => {
   come("a-12");
   assert.deepEqual(counts(), [100, 100]);
 });
+
+test("what is told again is neither counted again nor news", async () => {
+  const { counts, come } = await open();
+  const all = () => [come("a-11"), come("a-12", "c"), come("a-13", "c"), come("a-14")];
+  assert.deepEqual(all(), [true, true, true, true]);
+  assert.deepEqual(all(), [false, false, false, false]);
+  assert.deepEqual(counts(), [5, 8]);
+});
+
+test("a page that is open for weeks keeps a bounded number, and counts no slower", async () => {
+  const { counts, come, isAhead } = await open({ unseen: 0, unread: 0 });
+  const started = process.cpuUsage().user;
+  for (let number = 11; number < 20_011; number++) come(`a-${number}`);
+  assert.ok(process.cpuUsage().user - started < 20_000_000, "it took half an hour once");
+  assert.deepEqual(counts(), [100, 100]);
+  assert.deepEqual([isAhead("a-20009"), isAhead("a-20010")], [true, false]);
+});

@@ -178,8 +178,8 @@ test("a leader that says nothing is asked, and replaced where it does not answer
   assert.deepEqual(roles(tabs), ["leader", "follower", "follower"], "it answers");
   tabs[0].tab.frozen = true;
   await pass(15);
-  assert.deepEqual(roles(tabs).toSorted(), ["follower", "follower", "leader"]);
-  assert.equal(tabs[0].client.role, "follower");
+  assert.deepEqual(roles(tabs).toSorted(), ["alone", "follower", "leader"]);
+  assert.equal(tabs[0].client.role, "alone", "it hears nobody");
   const next = tabs.find(({ client }) => client.role === "leader");
   tabs[0].tab.frozen = false;
   next.last().hello();
@@ -312,7 +312,7 @@ test("after a sleep of the machine a leader is asked anew, and not replaced", as
 
 test("without locks a lease in localStorage says who leads, until that tab leaves or the lease is over", async () => {
   const clock = variedClock();
-  const profile = new Profile({ locks: false });
+  const profile = new Profile({ locks: undefined });
   profile.storage["livepush:/livepush/:me"] = JSON.stringify([0.1, clock.time + 5000]); // of a tab that crashed
   const tabs = [await join(profile, clock), await join(profile, clock)];
   const pass = async (seconds) => {
@@ -321,16 +321,74 @@ test("without locks a lease in localStorage says who leads, until that tab leave
       await told();
     }
   };
-  await pass(5);
   assert.deepEqual(roles(tabs), ["follower", "follower"]);
-  await pass(5);
+  await pass(1);
+  assert.deepEqual(roles(tabs), ["alone", "alone"]);
+  for (const tab of tabs) tab.last().hello();
+  await pass(9);
   const leader = tabs.find(({ client }) => client.role === "leader");
   const other = tabs.find((tab) => tab !== leader);
   assert.equal(other.client.role, "follower");
-  leader.last().hello();
-  await told();
+  assert.equal(leader.attempts.length, 1, "it had connected already");
   assert.deepEqual(states(tabs), ["open", "open"]);
   leader.client.stop();
   await pass(5);
   assert.deepEqual([other.client.role, other.last().since], ["leader", "a-0"]);
+});
+
+test("whatever of the browser is missing, refused or hangs, a tab is alone within a second", async () => {
+  const never = () => new Promise(() => {});
+  const ways = {
+    "locks are refused": { locks: { request: () => Promise.reject(new DOMException("", "SecurityError")) } },
+    "locks throw": {
+      locks: {
+        request() {
+          throw new DOMException("", "InvalidStateError");
+        },
+      },
+    },
+    "locks hang": { locks: { request: never } },
+    "there are no channels": { channel: undefined },
+    "channels are refused": {
+      channel: class {
+        constructor() {
+          throw new DOMException("", "SecurityError");
+        }
+      },
+    },
+    "there is no storage": { locks: undefined, storage: undefined },
+  };
+  for (const [way, browser] of Object.entries(ways)) {
+    const clock = variedClock();
+    const profile = new Profile(browser);
+    const tabs = [await join(profile, clock), await join(profile, clock)];
+    await told();
+    clock.advance(1000);
+    await told();
+    assert.deepEqual(roles(tabs), ["alone", "alone"], way);
+    for (const tab of tabs) tab.last().hello();
+    assert.deepEqual(states(tabs), ["open", "open"], way);
+  }
+});
+
+test("a tab that a slow leader answers late follows it, and misses nothing", async () => {
+  const { tabs, clock, profile } = await open(1);
+  tabs[0].tab.late = [];
+  tabs.push(await join(profile, clock));
+  clock.advance(1000);
+  await told();
+  assert.equal(tabs[1].client.role, "alone");
+  tabs[1].last().hello();
+  tabs[1].last().says(event("a-1"));
+  tabs[0].last().says(event("a-1"));
+  const { late } = tabs[0].tab;
+  tabs[0].tab.late = undefined;
+  for (const hear of late) hear();
+  await told();
+  tabs[0].last().says(event("a-2"));
+  await told();
+  assert.deepEqual([tabs[1].client.role, tabs[1].client.state], ["follower", "open"]);
+  tabs[0].last().says(event("a-3"));
+  await told();
+  assert.deepEqual(got(tabs[1]), ["a-1", "a-2", "a-3"]);
 });

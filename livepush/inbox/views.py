@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import wraps
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_protect
@@ -19,6 +21,7 @@ from django.views.decorators.csrf import csrf_protect
 from livepush.access import identity
 from livepush.consumers.views import outside_transactions
 from livepush.inbox import kinds, marking
+from livepush.inbox.kinds import Wording
 from livepush.inbox.marking import Action
 from livepush.inbox.models import InboxState
 from livepush.inbox.notifying import MAX_CATEGORY
@@ -130,7 +133,7 @@ def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: 
     }
     return {
         "inbox": inbox,
-        "entries": [(entry, kinds.read(entry.notification), entry_id(entry, inbox)) for entry in page.entries],
+        "entries": [_row(entry, inbox, timezone.now()) for entry in page.entries],
         "tab": tab,
         "category": category,
         "categories": sorted(filter(None, categories | {category})),
@@ -153,6 +156,13 @@ def _undo(version: str, inbox: Inbox) -> str:
 def entry_id(entry: Entry, inbox: Inbox) -> str:
     """Return an entry's public id: its position, which is also its event's id."""
     return str(Position(inbox.position.epoch, entry.number))
+
+
+def _row(entry: Entry, inbox: Inbox, now: datetime) -> tuple[Entry, Wording, str, str, int]:
+    """Return what the template shows of an entry; its age is in seconds."""
+    row = entry.notification
+    age = max(0, round((now - row.created).total_seconds()))
+    return entry, kinds.read(row), entry_id(entry, inbox), timestamp(row.created), age
 
 
 def as_json(entry: Entry, inbox: Inbox) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from livepush.conf import get_settings
-from livepush.inbox import views
+from livepush.inbox import kinds, views
 from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
 from livepush.page import positions
+from livepush.page.nonce import nonce_of
 from livepush.publish import Group, group_name
 from livepush.wire import Position
 
@@ -33,8 +34,8 @@ def livepush(context: template.Context, *groups: Group | None) -> SafeString:
     """Put the client into a page, subscribed to some groups: ``{% livepush "board" order %}``.
 
     A group is a name or a saved instance; ``None``, ``""`` and an anonymous user are left out. The page carries the
-    log's position at the start of its request, so events between render and connect arrive. The tag uses the nonce in
-    the context: ``csp_nonce``, as Django's and django-csp's middleware set it, or ``request.csp_nonce``.
+    log's position at the start of its request, so events between render and connect arrive. Under a content security
+    policy the tag uses the nonce of Django's middleware or django-csp's, or ``csp_nonce`` in the context.
 
     Raises InvalidGroup: a malformed name, or an instance without a primary key.
     """
@@ -78,6 +79,13 @@ def livepush_inbox(context: template.Context) -> SafeString:
     return _part(context, None)
 
 
+@register.simple_tag(takes_context=True)
+def livepush_nonce(context: template.Context) -> SafeString:
+    """Put the page's nonce into an element, as an attribute, if it has one: ``<link …{% livepush_nonce %}>``."""
+    nonce = nonce_of(getattr(context, "request", None) or context.get("request"), context)
+    return format_html(' nonce="{}"', nonce) if nonce else SafeString("")
+
+
 def _part(context: template.Context, name: str | None, icon: str = "") -> SafeString:
     """Return one of the inbox's elements. The first of a page brings the script that keeps all of them up to date."""
     request = context.get("request")
@@ -112,6 +120,7 @@ def _scripts(context: template.Context, request: Any, inbox: Inbox, counts: Coun
     more = {
         "inbox": reverse("livepush:inbox"),
         "state": json.dumps(views.state(inbox, counts)),
+        "lang": kinds.language(),
         "icon": icon or static("livepush/bell-new.svg"),
     }
     return _client(context, request, names, inbox.position, "livepush/inbox.js", more)
@@ -134,7 +143,7 @@ def _client(
         "most": str(get_settings().MAX_GROUPS),
         **(more or {}),
     }
-    nonce = _nonce(context, request)
+    nonce = nonce_of(request, context)
     return format_html(
         "<script {} data-livepush{}{}></script>",
         format_html('defer src="{}"', static(script)) if script else SafeString('type="application/json"'),
@@ -155,7 +164,3 @@ def _tabs(request: Any) -> str:
     if session is not None:
         session.accessed = True
     return salted_hmac("livepush.tabs", cookie, algorithm="sha256").hexdigest()[:16]
-
-
-def _nonce(context: template.Context, request: Any) -> str:
-    return str(context.get("csp_nonce") or getattr(request, "csp_nonce", "") or "")

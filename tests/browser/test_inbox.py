@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -212,6 +213,15 @@ def test_the_title_and_the_icon_say_that_there_is_something_new(reader: Reader) 
     expect(icon).to_have_attribute("href", re.compile("bell.svg$"))
 
 
+def test_a_pages_own_title_keeps_its_own_number(reader: Reader) -> None:
+    page = reader.open()
+    page.evaluate("document.title = '(2024) Report'")
+    reader.notify("One")
+    expect(page).to_have_title("(1) (2024) Report")
+    reader.site.elsewhere.do("mark", username=reader.name, action="seen")
+    expect(page).to_have_title("(2024) Report")
+
+
 def test_one_script_serves_the_bell_and_the_tags_of_the_page(reader: Reader) -> None:
     context = reader.context()
     asked: list[str] = []
@@ -298,6 +308,48 @@ def test_older_entries_come_as_the_end_is_reached_and_stay_when_something_new_co
     titles(page, "new", *(str(number) for number in range(44, 0, -1)))  # as many as there were
 
 
+HOMES = {
+    "bell": ("/bell/", "livepush-bell"),
+    "alone": ("/bell/?list=1", "main livepush-list"),
+    "page": ("/livepush/inbox/", "livepush-list"),
+}
+"""Where a list may be: the page, and the element within which it is."""
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_the_list_works_in_each_of_its_homes(reader: Reader, home: str) -> None:
+    path, within = HOMES[home]
+    reader.site.elsewhere.do("begin")
+    for number in range(45):
+        reader.notify(str(number), category=("talk", "news")[number % 2])
+    reader.site.elsewhere.do("commit")
+    page = reader.open(path)
+    if home == "bell":
+        open_panel(page)
+    expect(entries(page, within)).to_have_count(20)
+    press(page, "older", within=within)
+    expect(entries(page, within).nth(39)).to_be_attached()
+    entries(page, within).last.evaluate("(entry) => entry.scrollIntoView({ block: 'start' })")  # and what follows it
+    expect(entries(page, within)).to_have_count(45)
+    expect(page.locator(f"{within} [data-f=older]")).to_have_count(0)
+    newest = page.locator(f"{within} [part~=title]").first
+    press(page, "archive", within=within)
+    expect(newest).to_have_text("Unread: 43")
+    press(page, "undo", within=within)
+    expect(newest).to_have_text("Unread: 44")
+    press(page, "c-news", within=within)
+    expect(entries(page, within)).to_have_count(22)
+    press(page, "c-news", within=within)
+    expect(newest).to_have_text("Unread: 44")
+    press(page, "upto", 1, within=within)
+    expect(page.locator(f"{within} [data-unread]")).to_have_count(1)
+    press(page, "unread", within=within)
+    titles(page, "44", within=within)
+    press(page, "read-all", within=within)
+    expect(page.locator(f"{within} .empty")).to_be_visible()
+    expect(page.locator(f"{within} .error")).to_be_hidden()
+
+
 def test_a_kind_is_worded_in_the_readers_language_and_collapses_into_one_entry(new_reader) -> None:
     ann, ben = new_reader(), new_reader()
     pages = {"en": ann.open(locale="en-GB"), "de": ben.open(locale="de-DE")}
@@ -379,6 +431,15 @@ def test_times_stay_true(reader: Reader) -> None:
     expect(time).to_have_text("2 minutes ago")
 
 
+@pytest.mark.parametrize("lang", ["en_US", "", "no such language"])
+def test_a_documents_language_that_no_browser_knows_breaks_nothing(reader: Reader, lang: str) -> None:
+    reader.notify("There")
+    page = reader.open(f"/bell/?lang={lang}")
+    open_panel(page)
+    expect(page.locator("livepush-bell time")).to_have_text("now")
+    has_badge(page, "")
+
+
 # Toasts, and what is said aloud
 
 
@@ -402,6 +463,21 @@ def test_toasts_are_shown_in_the_visible_tab_and_go(reader: Reader) -> None:
     expect(toasts(page)).to_have_count(1)
     toasts(page).locator("button").click()
     expect(toasts(page)).to_have_count(0)
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_clock_that_is_wrong_silences_nothing(reader: Reader, hours: int) -> None:
+    page = reader.context().new_page()
+    page.clock.install(time=datetime.now(UTC) + timedelta(hours=hours))
+    page.goto(reader.site.server.url + "/bell/")
+    is_open(page)
+    reader.notify("One")
+    page.clock.run_for(2000)
+    expect(toasts(page)).to_have_count(1)
+    expect(page.locator("livepush-bell [role=status]")).to_have_text("One")
+    page.click("livepush-bell button")
+    page.clock.run_for(1000)
+    expect(page.locator("livepush-bell time")).to_have_text("now")
 
 
 def test_a_tab_that_nobody_sees_shows_no_toasts(reader: Reader) -> None:
@@ -634,6 +710,48 @@ def test_a_bell_that_a_script_puts_into_the_page_works(reader: Reader) -> None:
     has_badge(page, "1")
     open_panel(page)
     titles(page, "One")
+
+
+COUNT = """
+    window.timers = new Set();
+    const [begin, end] = [setInterval, clearInterval];
+    window.setInterval = (...what) => (timers.add(begin(...what)), [...timers].pop());
+    window.clearInterval = (timer) => (timers.delete(timer), end(timer));
+"""
+"""Notes the intervals that go on."""
+
+
+def test_elements_survive_the_copies_of_pages_that_turbo_keeps_and_leave_nothing_behind(reader: Reader) -> None:
+    page = reader.context(bypass_csp=True).new_page()
+    page.add_init_script(COUNT)
+    said = complaints(page)
+    script = ROOT / "node_modules/@hotwired/turbo/dist/turbo.es2017-umd.js"
+    page.route("**/turbo.js", lambda route: route.fulfill(path=script))
+    page.goto(f"{reader.site.server.url}/bell/?list=1")
+    page.add_script_tag(url="/turbo.js")
+    is_open(page)
+    timers = page.evaluate("timers.size")
+    for number in range(3):
+        page.evaluate("Turbo.visit('/bell/')")
+        expect(page.locator("main livepush-list")).to_have_count(0)
+        expect(page.locator("html[data-turbo-preview]")).to_have_count(0)
+        reader.notify(str(number))
+        has_badge(page, "1")
+        expect(toasts(page)).to_have_text(re.compile(str(number)))
+        page.go_back()
+        there = [str(each) for each in range(number, -1, -1)]
+        titles(page, *there, within="main livepush-list")
+        has_badge(page, "")
+        open_panel(page)
+        titles(page, *there)
+        page.keyboard.press("Escape")
+    page.go_forward()
+    expect(page.locator("main livepush-list")).to_have_count(0)
+    reader.notify("last")
+    has_badge(page, "1")
+    expect(toasts(page)).to_have_text(re.compile("last"))
+    assert page.evaluate("timers.size") == timers
+    assert said == []
 
 
 def test_nobody_who_is_not_logged_in_gets_a_bell(site: Site, browser: Browser) -> None:

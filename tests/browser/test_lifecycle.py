@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -145,3 +147,18 @@ def test_a_tab_shows_its_state_on_the_documents_element(tabs: Open, group: str) 
     assert page.evaluate("document.documentElement.dataset.livepushState") == "open"
     page.evaluate("livepush.stop()")
     assert page.evaluate("document.documentElement.dataset.livepushState") == "stopped"
+
+
+def test_where_the_user_has_blocked_a_sites_data_a_tab_connects_alone(site: Site, group: str, tmp_path: Path) -> None:
+    preferences = tmp_path / "Default" / "Preferences"
+    preferences.parent.mkdir()
+    preferences.write_text(json.dumps({"profile": {"default_content_setting_values": {"cookies": 2}}}))
+    with devtools(tmp_path) as browser:
+        tab = browser.tab(f"{site.server.url}/live/?group={group}", NOTE)
+        tab.until("window.livepush?.state === 'open'")
+        assert tab.evaluate("livepush.role") == "alone"
+        assert (
+            tab.evaluate("navigator.locks.request('x', () => 0).then(() => 'granted', ({ name }) => name)") != "granted"
+        )
+        send(site, group, 0, 1)
+        has_all([tab], 1)

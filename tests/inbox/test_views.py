@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+
 import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import translation
 
 import livepush
@@ -513,3 +516,13 @@ def test_who_reads_writes_nothing(using, abc, path, query):
     asked += [each["sql"] for each in default]
     assert asked
     assert [sql for sql in asked if not sql.lstrip(" (").upper().startswith("SELECT")] == []
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_the_list_says_when_each_was_sent_in_utc_and_how_old_it_is(api, ann, use_tz):
+    with override_settings(USE_TZ=use_tz, TIME_ZONE="America/New_York"):
+        livepush.notify(ann, "One")
+        html = api.client.get(INBOX, headers={"accept": "text/html"}).text
+    said, age = re.search(r'<time datetime="([^"]+)" data-age="(\d+)"', html).groups()
+    assert abs((datetime.fromisoformat(said) - datetime.now(UTC)).total_seconds()) < 60
+    assert int(age) < 60

@@ -4,29 +4,67 @@
  * @type {Set<any>}
  */
 const parts = new Set();
+/**
+ * What the server rendered into the first element of each name. Libraries that bring back a copy of a page's body bring
+ * back elements without their shadow trees.
+ *
+ * @type {Map<string, Node>}
+ */
+const originals = new Map();
+/** The badge's text. @type {string | undefined} */
+let badge;
 
 /** @param {(part: any) => void} work */
 export const each = (work) => {
   parts.forEach(work);
 };
 
+/** Tell every element the badge's text, also those that come later. @param {string} text */
+export const tellAll = (text) => {
+  badge = text;
+  each((part) => part.tell?.(text));
+};
+
 /** An element whose content the server has rendered, in a shadow tree of its own or within another element's. */
 export class Part extends HTMLElement {
   /** @type {any} */
   root;
+  /** Aborts when the element leaves the document. It may come back. */
+  stay = new AbortController();
+  /** Whether its content is the original one, which may be old. */
+  isRestored = false;
 
   connectedCallback() {
     parts.add(this);
-    if (this.root) return;
-    const template = /** @type {HTMLTemplateElement | null} */ (this.querySelector("template[shadowrootmode]"));
-    if (template) this.attachShadow({ mode: "open" }).append(template.content); // the parser did not do it
-    this.root = this.shadowRoot ?? this;
-    for (const type of ["click", "submit", "keydown"]) this.root.addEventListener(type, this);
-    /** @type {any} */ (this).begin?.();
+    this.stay = new AbortController();
+    if (!this.root) {
+      this.build();
+      for (const type of ["click", "submit", "keydown"]) this.root.addEventListener(type, this);
+      /** @type {any} */ (this).begin?.();
+      if (this.isRestored) /** @type {any} */ (this).refresh?.(0);
+    }
+    /** @type {any} */ (this).enter?.(this.stay.signal);
+    if (badge !== undefined) /** @type {any} */ (this).tell?.(badge);
   }
 
   disconnectedCallback() {
     parts.delete(this);
+    this.stay.abort();
+  }
+
+  /** Give the element its shadow tree, if it is to have one. */
+  build() {
+    const template = /** @type {HTMLTemplateElement | null} */ (this.querySelector("template[shadowrootmode]"));
+    const original = originals.get(this.localName);
+    this.isRestored = !!original && !template && !this.shadowRoot && !this.firstElementChild;
+    const content = this.isRestored ? original?.cloneNode(true) : template?.content;
+    if (content) this.attachShadow({ mode: "open" }).append(content); // the parser did not do it
+    template?.remove(); // it is empty now, also in a copy of this element
+    this.root = this.shadowRoot ?? this;
+    if (!this.shadowRoot || original) return;
+    const copy = document.createDocumentFragment();
+    for (const node of this.shadowRoot.childNodes) copy.append(node.cloneNode(true));
+    originals.set(this.localName, copy);
   }
 
   /** @param {Event} event */

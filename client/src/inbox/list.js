@@ -36,7 +36,7 @@ export class List extends Part {
   }
 
   age() {
-    showTimes(this.root);
+    if (this.form) showTimes(this.root, this.form.dataset.lang);
   }
 
   /** @param {any} event */
@@ -139,8 +139,8 @@ export class List extends Part {
 
   /** Set up the current entries: their times, and the link to older ones. */
   grown() {
-    showTimes(this.root);
-    const older = this.find("[rel]");
+    this.age();
+    const older = this.find("a[rel]");
     if (!older) return;
     new IntersectionObserver(([entry], observer) => {
       if (!entry?.isIntersecting) return;
@@ -152,11 +152,11 @@ export class List extends Part {
   /** @param {Event} [event] */
   async more(event) {
     event?.preventDefault();
-    const older = this.find("[rel]");
+    const older = this.find("a[rel]");
     const page = await this.ask(older.href, null, "document");
     if (!page || !older.isConnected) return;
     this.find("ul").append(...page.querySelectorAll("li"));
-    older.replaceWith(page.querySelector("[rel]") ?? "");
+    older.replaceWith(page.querySelector("a[rel]") ?? "");
     this.grown();
   }
 }

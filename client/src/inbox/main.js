@@ -4,7 +4,7 @@ import { dispatch } from "../events.js";
 import "../main.js";
 import { Badge } from "./badge.js";
 import { Bell } from "./bell.js";
-import { each } from "./elements.js";
+import { each, tellAll } from "./elements.js";
 import { List } from "./list.js";
 import { request } from "./request.js";
 import { add, begin, count, isAhead, LATER, take } from "./store.js";
@@ -14,13 +14,18 @@ import { Toasts } from "./toasts.js";
 const CROWD = 5000;
 /** How long to wait for further notifications to announce together, in milliseconds. */
 const BREATH = 700;
-/** How old a notification may be to be shown as new, in milliseconds: not if it came while a laptop slept. */
+/**
+ * How much older than the newest a notification may be to be shown as new, in milliseconds: not what came while a laptop
+ * slept. Both times are of servers; this computer's clock may be wrong.
+ */
 const FRESH = 60_000;
+/** How many titles are remembered that this script has made: a library may bring one back. */
+const TITLES = 100;
 
 const { livepush } = /** @type {any} */ (window);
 /** @type {any} */
 const tag = [...document.querySelectorAll("script[data-inbox]")].pop();
-const { inbox: url, icon } = tag.dataset;
+const { inbox: url, icon, lang } = tag.dataset;
 const state = JSON.parse(tag.dataset.state);
 /** @type {HTMLLinkElement | null} */
 const link = document.querySelector("link[rel~=icon]");
@@ -31,12 +36,19 @@ let speech;
 let recounting;
 /** How many notifications have not been announced yet. */
 let unsaid = 0;
+/** When the newest notification was sent, by a server's clock. */
+let newest = 0;
+/** The titles with a count, each with the page's own. @type {Map<string, string>} */
+const titles = new Map();
 
 const tell = () => {
   const unseen = count("unseen");
   const text = unseen > 99 ? "99+" : `${unseen || ""}`;
-  each((part) => part.tell?.(text));
-  document.title = (text && `(${text}) `) + document.title.replace(/^\(\d+\+?\) /, "");
+  tellAll(text);
+  const own = titles.get(document.title) ?? document.title;
+  if (text) titles.set(`(${text}) ${own}`, own);
+  if (titles.size > TITLES) titles.delete(titles.keys().next().value ?? "");
+  document.title = (text && `(${text}) `) + own;
   if (link) link.href = text ? icon : usual;
   dispatch(document, "inbox", { unseen, unread: count("unread") });
 };
@@ -71,7 +83,7 @@ const say = (title) => {
 /** @param {any} event */
 const show = async ({ id, data }) => {
   // Plain text is shown as it was sent; the wording of a kind depends on the reader.
-  const own = data.key && (data.collapse || data.lang !== document.documentElement.lang);
+  const own = data.key && (data.collapse || data.lang !== lang);
   const [said = data] = own ? ((await request(`${url}entries/?id=${id}`)).entries ?? []) : [];
   let isListed = false;
   each((part) => {
@@ -89,7 +101,10 @@ const heed = {
     const wait = group.startsWith("user:") ? 30 : CROWD * Math.random();
     if (data.collapse) recount(wait);
     else refresh(wait);
-    if (!document.hidden && Date.now() - Date.parse(time) < FRESH) setTimeout(show, data.key ? wait : 0, event);
+    const sent = Date.parse(time);
+    newest = Math.max(newest, sent);
+    if (document.hidden) return;
+    setTimeout(() => newest - sent < FRESH && show(event), data.key ? wait : 0); // what comes with it counts too
   },
   "event:inbox.state"({ data }) {
     take(data);

@@ -18,8 +18,14 @@ let state;
 let start;
 /** Called when the counts may have changed. @type {() => void} */
 let tell;
-/** The ids of new notifications. Those that collapse into one have the same key. @type {Map<string, string>} */
+/**
+ * The ids of new notifications, the latest last. Those that collapse into one have the same key.
+ *
+ * @type {Map<string, string>}
+ */
 const came = new Map();
+/** How many of them are kept: enough for the highest count. */
+const KEPT = 2 * MOST;
 
 /** @param {"unseen" | "unread"} name */
 export const count = (name) => {
@@ -54,12 +60,19 @@ export const take = (said) => {
 };
 
 /**
- * Count a notification; return whether it is news to the page.
+ * Count a notification; return whether it is news to the page. A new body of the page is told older ones again.
  *
  * @param {any} event
  */
 export const add = ({ id, group, data }) => {
-  came.set(data.collapse ? `${group} ${data.collapse}` : id, id);
+  const key = data.collapse ? `${group} ${data.collapse}` : id;
+  if (compare(id, came.get(key) ?? "") <= 0) return false;
+  came.delete(key);
+  came.set(key, id);
+  for (const oldest of came.keys()) {
+    if (came.size <= KEPT) break;
+    came.delete(oldest);
+  }
   tell();
   return !(compare(id, start) <= 0);
 };

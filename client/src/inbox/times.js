@@ -7,18 +7,24 @@ const UNITS = [
 ];
 
 /**
- * Show the ages of a list's times, and the date and time on hovering.
+ * Show the ages of a list's times, and the date and time on hovering. The server says how old each was when the list was
+ * made: this computer's clock may be wrong.
  *
  * @param {ParentNode} root
+ * @param {string | string[]} lang  the language of the list; the browser's own where it is none that a browser knows
  */
-export const showTimes = (root) => {
-  const lang = document.documentElement.lang || [];
+export const showTimes = (root, lang) => {
+  try {
+    Intl.getCanonicalLocales(lang);
+  } catch {
+    lang = [];
+  }
   const format = new Intl.RelativeTimeFormat(lang, { numeric: "auto" });
-  for (const time of root.querySelectorAll("time")) {
-    const date = new Date(time.dateTime);
-    const age = (Date.now() - date.getTime()) / 1000;
+  for (const time of /** @type {NodeListOf<any>} */ (root.querySelectorAll("time"))) {
+    time.born ??= Date.now() - time.dataset.age * 1000;
+    const age = Math.round((Date.now() - time.born) / 1000);
     const [unit, size] = /** @type {any} */ (UNITS.find(([unit, size]) => age >= size || unit === "second"));
     time.textContent = format.format(-Math.floor(age / size), unit);
-    time.title = date.toLocaleString(lang);
+    time.title = new Date(time.dateTime).toLocaleString(lang);
   }
 };

@@ -11,14 +11,20 @@ export class Toasts extends Part {
 
   begin() {
     this.list = this.find("ol");
-    setInterval(() => {
+  }
+
+  /** @param {AbortSignal} signal */
+  enter(signal) {
+    const timer = setInterval(() => {
       if (document.hidden || this.matches(":hover,:focus-within")) return;
       for (const toast of this.list.children) if (!--toast.seconds) toast.remove();
       if (!this.list.firstChild) this.hide(0);
     }, 1000);
-    document.addEventListener("keydown", ({ key }) => {
+    signal.onabort = () => clearInterval(timer);
+    const focus = (/** @type {KeyboardEvent} */ { key }) => {
       if (key === "F8") this.find("li button")?.focus();
-    });
+    };
+    document.addEventListener("keydown", focus, { signal });
   }
 
   /** @param {any} event */

@@ -17,7 +17,7 @@ const { version, license } = JSON.parse(readFileSync(`${root}package.json`, "utf
 const INTERNAL = (
   "abandon asks attempt begin better blocked conclude cover covered doubt failed follow follows gathering " +
   "grants grown hasPassed hedged heed hiding inUse isVisible jumpTo ladder leave lookOver mirrored news owed " +
-  "patient probes proceed rank ready received refusals rewind shown skip silence stateName takePart tell timer told upcoming " +
+  "patient probes proceed rank ready received refusals rewind shown silence stateName takePart tell timer told upcoming " +
   "usurp via wanted welcome worked"
 ).split(" ");
 

@@ -161,7 +161,7 @@ export function createClient({
         const from = since ?? (isNew && cursor.position);
         if (!from) continue;
         if (cursor.hasPassed(group, from) || !session.covered.includes(group)) owe(session, group, from);
-        else if (isNew) cursor.skip(group, from);
+        else cursor.begin(group, from, isNew);
       }
       if (session.stateName === "idle" || isMissing(session) || owed.size) extend(session);
     },

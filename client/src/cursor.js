@@ -84,12 +84,15 @@ export const createCursor = (position) => {
     },
 
     /**
-     * Note that a group needs nothing up to a position: its page was made with that.
+     * Have a group begin at a position that is still to come. One that is not new begins at no higher one than before.
      *
      * @param {string} group
-     * @param {string} upto
+     * @param {string} since
+     * @param {boolean} isNew
      */
-    skip: (group, upto) => had.set(group, upto),
+    begin(group, since, isNew) {
+      if (isNew || compare(since, had.get(group) ?? "") < 0) had.set(group, since);
+    },
 
     /**
      * Go back to the lowest position from which groups are owed their events.

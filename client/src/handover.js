@@ -79,7 +79,9 @@ export const cover = (session, { asks }) => {
 
 /** Abandon both connections. @param {Session} session */
 export const drop = (session) => {
+  const begun = [...session.owed.keys()];
   goBack(session); // what the upcoming connection was to read is still to be read
+  session.covered = [...new Set([...session.covered, ...begun])];
   session.upcoming?.abandon();
   session.inUse?.abandon();
   session.upcoming = session.inUse = null;

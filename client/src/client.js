@@ -23,6 +23,7 @@ export function createClient({
   tabs: shared,
   most = 100,
   transports = TRANSPORTS,
+  owed = new Map(),
 }) {
   /** @type {import("./types.js").Session} */
   const session = {
@@ -46,11 +47,11 @@ export function createClient({
     grants: [],
     refusals: [],
     covered: [],
-    owed: new Map(),
+    owed,
     attempt: 0,
     probes: 0,
   };
-  const { wanted, cursor, owed, tabs } = session;
+  const { wanted, cursor, tabs } = session;
 
   /** @param {string} group */
   const isWanted = (group) => wanted.has(group);

@@ -70,7 +70,7 @@ export const createCursor = (position) => {
      * @param {string} since
      */
     hasPassed: (group, since) =>
-      compare(position ?? "", since) > 0 && !(compare(last.get(group) ?? "", since) <= 0),
+      !(compare(position ?? "", since) <= 0) && !(compare(last.get(group) ?? "", since) <= 0),
 
     /**
      * Forget everything and go on from a position.

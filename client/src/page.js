@@ -1,5 +1,6 @@
 import { createClient } from "./client.js";
 import { declare } from "./declarative.js";
+import { compare } from "./position.js";
 
 /**
  * @typedef {import("./client.js").Client & {scan: () => void}} PageClient
@@ -18,8 +19,10 @@ export const openPage = (window) => {
   /** @returns {Iterable<HTMLElement> & ArrayLike<HTMLElement>} */
   const find = () => document.querySelectorAll("script[data-livepush]");
 
+  /** The groups that still wait for older events. @type {Map<string, string>} */
+  const owed = new Map();
   const client = /** @type {PageClient} */ (
-    createClient({ url: "/livepush/", ...find()[0]?.dataset, groups: [], target: document })
+    createClient({ url: "/livepush/", ...find()[0]?.dataset, groups: [], target: document, owed })
   );
   /** The tags that were read, each with its groups and its text then. @type {Map<HTMLElement, [string[], string]>} */
   let tags = new Map();
@@ -62,7 +65,10 @@ export const openPage = (window) => {
   const keep = ({ detail: { id, group, groups = [group] } }) => {
     for (const [tag, [mine]] of id ? tags : []) {
       if (!groups.some((/** @type {string} */ each) => mine.includes(each))) continue;
-      tag.dataset.position = id;
+      const { position } = client;
+      if (mine.some((each) => owed.has(each)) || !position || compare(position, tag.dataset.position ?? "") < 0)
+        continue;
+      tag.dataset.position = position;
       read(tag);
     }
   };

@@ -102,12 +102,17 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
  * @param {Connection} from
  */
 export const receive = (session, envelopes, from) => {
-  if (from === session.upcoming && envelopes[0]?.type === HELLO) takeOver(session, from);
+  const [first] = envelopes;
+  if (first?.type === HELLO) {
+    if (from === session.upcoming) takeOver(session, from);
+    if (from !== session.inUse) return;
+    opened(session, /** @type {Own} */ (first)); // before the others: a follower that waits hears them after its hello
+  }
   session.tabs.tell(
     "events",
     envelopes.filter(({ type }) => type !== HELLO && type !== "livepush.bye"),
   );
-  for (const envelope of envelopes) {
+  for (const envelope of first?.type === HELLO ? envelopes.slice(1) : envelopes) {
     if (from !== session.inUse) return;
     if (envelope.type.startsWith("livepush.")) heed[envelope.type]?.(session, /** @type {Own} */ (envelope));
     else take(session, envelope);
@@ -134,10 +139,10 @@ const opened = (session, hello) => {
 
 /** Handlers of livepush's own messages. @type {Record<string, (session: Session, own: Own) => void>} */
 const heed = {
-  [HELLO]: opened,
   "livepush.position": (session, { position }) => session.cursor.proceed(position),
   "livepush.reset"(session, { position, reason }) {
     session.cursor.jumpTo(position);
+    session.owed.clear(); // what was owed is lost too
     dispatch(session.target, "reset", { position, reason });
   },
   "livepush.revoked"(session, { groups }) {
@@ -161,7 +166,7 @@ export const takeIn = (session, { groups, since }) => {
   else if (missing) {
     for (const group of groups) if (since && !session.covered.includes(group)) owe(session, group, since);
     clearTimeout(session.gathering);
-    session.gathering = setTimeout(() => extend(session), GATHER);
+    session.gathering = setTimeout(() => (isMissing(session) || session.owed.size) && extend(session), GATHER);
   }
   session.tabs.tell("state", detailOf(session));
 };

@@ -39,6 +39,8 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
   let standing;
   /** Whether no leader has answered: then a follower connects by itself until one does. */
   let isOrphan = false;
+  /** Whether the leader has answered this follower. */
+  let isAnswered = false;
   /** Handles a message as a follower. @type {((message: any[]) => void) | undefined} */
   let hear;
   /** When the leader last said something, and when it was last asked whether it is alive. */
@@ -123,8 +125,7 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
   const follow = (request, hand, end) => {
     const listener = listen(request, hand, end, mirror);
 
-    let isAnswered = false;
-
+    isAnswered = false;
     hear = ([kind, what, , to]) => {
       heard = Date.now();
       isAnswered = true;
@@ -188,7 +189,7 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
     /** Check at once whether the leader is alive. */
     lookOver() {
       asked = 0;
-      if (hear) look();
+      if (hear && isAnswered) look();
     },
 
     /**

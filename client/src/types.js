@@ -77,6 +77,7 @@
  * @property {string | undefined} [tabs]  tabs with the same text share a connection: it identifies who is logged in
  * @property {number | string | undefined} [most]  the most groups that a connection may have
  * @property {Record<string, Transport>} [transports]  in order of preference
+ * @property {Map<string, string>} [owed]  see `Session`; for the page, which looks into it
  */
 
 /**

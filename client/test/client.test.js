@@ -487,6 +487,18 @@ test("a group that begins further on is not told what its page had already", () 
   assert.deepEqual(ids(log), ["a-6", "a-8", "a-9"]);
 });
 
+test("what was owed before a reset is lost with the rest, and nothing after it", () => {
+  const { client, clock, attempts, last, log } = play({ position: "a-5" });
+  client.start();
+  last().hello();
+  client.add(["board"], "a-2");
+  attempts[0].says({ type: "livepush.reset", position: "b-1", reason: "epoch" }, event("b-2"));
+  attempts[0].end({ kind: "lost", reason: "cut", retry: 0 });
+  clock.advance(1000);
+  assert.equal(last().since, "b-2");
+  assert.deepEqual(ids(log), ["b-2"]);
+});
+
 test("a group that is owed events and dropped again is owed none", () => {
   const { client, last, log } = play({ groups: ["board", "order:7"], position: "a-5" });
   client.start();

@@ -93,7 +93,10 @@ test("a tag keeps how far its own groups have come, for a copy of the body", (t)
   const page = new Page().tag(["board"], "a-9").tag(["order:7", "order:8"], "a-9").tag(["order:9"], "a-9");
   page.document.readyState = "complete";
   const asked = open(page, t);
-  const tell = (detail) => page.document.dispatchEvent(new CustomEvent("livepush:event", { detail }));
+  const tell = (detail) => {
+    Object.defineProperty(page.livepush, "position", { value: detail.id ?? "a-11", configurable: true });
+    page.document.dispatchEvent(new CustomEvent("livepush:event", { detail }));
+  };
   tell({ id: "a-10", group: "board" });
   tell({ id: "a-11", group: "board", groups: ["board", "order:8"] });
   tell({ group: "order:9" });

@@ -371,6 +371,22 @@ test("whatever of the browser is missing, refused or hangs, a tab is alone withi
   }
 });
 
+test("what comes with the leader's hello comes to the followers that wait for it too", async () => {
+  const clock = variedClock();
+  const profile = new Profile();
+  const tabs = [await join(profile, clock), await join(profile, clock)];
+  await told();
+  const hello = { type: "livepush.hello", position: "a-0", groups: ["board"], refused: [], heartbeat: 15 };
+  tabs[0].last().says(hello, event("a-1"), event("a-2"));
+  await told();
+  tabs[0].last().says(event("a-3"));
+  await told();
+  assert.deepEqual(tabs.map(got), [
+    ["a-1", "a-2", "a-3"],
+    ["a-1", "a-2", "a-3"],
+  ]);
+});
+
 test("a tab that a slow leader answers late follows it, and misses nothing", async () => {
   const { tabs, clock, profile } = await open(1);
   tabs[0].tab.late = [];

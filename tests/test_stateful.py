@@ -233,7 +233,7 @@ class Term:
 
 
 class Return(NamedTuple):
-    """What a stream goes back in the log for: a term, its first events or what it has had already."""
+    """A term for which a stream goes back in the log: for its first events, or for those that it has had already."""
 
     term: Term
     start: Position

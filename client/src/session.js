@@ -102,17 +102,18 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
  * @param {Connection} from
  */
 export const receive = (session, envelopes, from) => {
-  const [first] = envelopes;
-  if (first?.type === HELLO) {
+  let rest = envelopes;
+  if (envelopes[0]?.type === HELLO) {
     if (from === session.upcoming) takeOver(session, from);
     if (from !== session.inUse) return;
-    opened(session, /** @type {Own} */ (first)); // before the others: a follower that waits hears them after its hello
+    opened(session, /** @type {Own} */ (envelopes[0])); // before the others: followers that wait hear them after it
+    rest = envelopes.slice(1);
   }
   session.tabs.tell(
     "events",
-    envelopes.filter(({ type }) => type !== HELLO && type !== "livepush.bye"),
+    rest.filter(({ type }) => type !== "livepush.bye"),
   );
-  for (const envelope of first?.type === HELLO ? envelopes.slice(1) : envelopes) {
+  for (const envelope of rest) {
     if (from !== session.inUse) return;
     if (envelope.type.startsWith("livepush.")) heed[envelope.type]?.(session, /** @type {Own} */ (envelope));
     else take(session, envelope);

@@ -10,7 +10,11 @@ export const sseParser = (onData) => {
   const decoder = new TextDecoder(); // drops a byte order mark, as the standard asks
   /** @type {string[]} */
   const data = [];
-  /** The pieces that have come of a line. They are joined at its end: a long line would be copied with each. @type {string[]} */
+  /**
+   * The pieces of a line that has not ended. They are joined at its end: else each piece would copy those before it.
+   *
+   * @type {string[]}
+   */
   const begun = [];
   /** Whether the text so far ends with a carriage return, whose newline may follow. */
   let returned = false;

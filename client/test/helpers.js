@@ -148,7 +148,7 @@ export class Profile {
     };
     const tab = {
       frozen: false,
-      /** What was said to a busy tab, which hears it later; of another tab `undefined`. */
+      /** The messages to a busy tab, which hears them later; `undefined` while the tab is not busy. */
       late: undefined,
       enter: () => {
         function BroadcastChannel(name) {

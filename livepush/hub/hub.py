@@ -152,7 +152,7 @@ class Hub:
     def subscribe(self, connection: Connection, groups: Iterable[str], since: Position | None = None) -> Position:
         """Add groups to a connection, from a position that ``admit`` returned or from now on; return that position.
 
-        What groups that it has already had after ``since`` is sent again: the page that asks may be a new one.
+        Events after ``since`` that a group has had already are sent again: the page that asks may be a new one.
         """
         groups = list(groups)
         position = self.position  # not the cursor: a page without these groups may be on its way

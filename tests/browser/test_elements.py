@@ -170,9 +170,8 @@ HEAR = """() => {
 """Notes each event with the page that got it."""
 
 
-def test_a_body_that_turbo_swaps_in_is_told_what_came_while_it_was_on_its_way(
-    site: Site, show: Show, group: str
-) -> None:
+def two_bodies(show: Show) -> Page:
+    """Show a page whose body Turbo swaps for that of another page with the same group."""
     page = show(
         ("@hotwired/turbo/dist/turbo.es2017-umd.js",),
         "",
@@ -180,6 +179,13 @@ def test_a_body_that_turbo_swaps_in_is_told_what_came_while_it_was_on_its_way(
         two=lambda: '<h1 id="two">2</h1>TAG',
     )
     page.evaluate(HEAR)
+    return page
+
+
+def test_a_body_that_turbo_swaps_in_is_told_what_came_while_it_was_on_its_way(
+    site: Site, show: Show, group: str
+) -> None:
+    page = two_bodies(show)
     page.evaluate(
         """() => addEventListener("turbo:before-render", (event) => {
             event.preventDefault();
@@ -201,13 +207,7 @@ def test_a_body_that_turbo_swaps_in_is_told_what_came_while_it_was_on_its_way(
 
 
 def test_a_body_that_turbo_brings_back_is_told_what_it_has_not_had(site: Site, show: Show, group: str) -> None:
-    page = show(
-        ("@hotwired/turbo/dist/turbo.es2017-umd.js",),
-        "",
-        one=lambda: '<h1 id="one">1</h1>TAG<a href="/two/">two</a>',
-        two=lambda: '<h1 id="two">2</h1>TAG',
-    )
-    page.evaluate(HEAR)
+    page = two_bodies(show)
     site.elsewhere.send(group, "moved", 1)
     page.wait_for_function("() => got.length")
     page.click("text=two")

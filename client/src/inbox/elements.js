@@ -5,8 +5,8 @@
  */
 const parts = new Set();
 /**
- * What the server rendered into the first element of each name. Libraries that bring back a copy of a page's body bring
- * back elements without their shadow trees.
+ * The server's content of the first element of each name. A library that brings back a copy of a page's body brings back
+ * elements without their shadow trees.
  *
  * @type {Map<string, Node>}
  */

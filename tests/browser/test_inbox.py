@@ -308,6 +308,31 @@ def test_older_entries_come_as_the_end_is_reached_and_stay_when_something_new_co
     titles(page, "new", *(str(number) for number in range(44, 0, -1)))  # as many as there were
 
 
+TWO_MOMENTS = """
+const Real = IntersectionObserver;
+IntersectionObserver = class extends Real {
+  constructor(tell, options) {
+    super((told, self) => tell([{ isIntersecting: false, target: told[0].target }, ...told], self), options);
+  }
+};
+"""
+"""A browser that is busy tells of what was and of what is in one call."""
+
+
+def test_the_end_is_noticed_by_a_browser_that_is_busy(reader: Reader) -> None:
+    reader.site.elsewhere.do("begin")
+    for number in range(45):
+        reader.notify(str(number))
+    reader.site.elsewhere.do("commit")
+    context = reader.context()
+    context.add_init_script(TWO_MOMENTS)
+    page = reader.open("/livepush/inbox/", context)
+    expect(entries(page, "livepush-list")).to_have_count(20)
+    for count in (40, 45):
+        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        expect(entries(page, "livepush-list")).to_have_count(count)
+
+
 HOMES = {
     "bell": ("/bell/", "livepush-bell"),
     "alone": ("/bell/?list=1", "main livepush-list"),

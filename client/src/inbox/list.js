@@ -142,8 +142,8 @@ export class List extends Part {
     this.age();
     const older = this.find("a[rel]");
     if (!older) return;
-    new IntersectionObserver(([entry], observer) => {
-      if (!entry?.isIntersecting) return;
+    new IntersectionObserver((told, observer) => {
+      if (!told.some(({ isIntersecting }) => isIntersecting)) return; // a busy browser tells of several moments at once
       observer.disconnect();
       if (older.isConnected) this.more();
     }).observe(older);

@@ -7,10 +7,11 @@ fail because something came late.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 
-PATIENCE = 100.0
+PATIENCE = float(os.environ.get("LIVEPUSH_TEST_PATIENCE", "100"))
 """The limit of any wait, in seconds."""
 PATIENCE_MS = 1000 * PATIENCE
 """The same in milliseconds, as Playwright counts."""

@@ -7,6 +7,7 @@ from typing import Any
 from django import template
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.urls import reverse
@@ -15,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from livepush.conf import get_settings
-from livepush.inbox import kinds, views
+from livepush.inbox import views
 from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
 from livepush.page import positions
 from livepush.page.nonce import nonce_of
@@ -120,7 +121,7 @@ def _scripts(context: template.Context, request: Any, inbox: Inbox, counts: Coun
     more = {
         "inbox": reverse("livepush:inbox"),
         "state": json.dumps(views.state(inbox, counts)),
-        "lang": kinds.language(),
+        "csrf": get_token(request),
         "icon": icon or static("livepush/bell-new.svg"),
     }
     return _client(context, request, names, inbox.position, "livepush/inbox.js", more)

@@ -1,20 +1,60 @@
-import { Part } from "./elements.js";
+import { each, Part } from "./elements.js";
 
 /** A button with a badge, and the panel that it opens. */
 export class Bell extends Part {
+  isOpen = false;
+
   begin() {
-    const panel = this.find("#panel");
-    const button = this.find("button");
-    panel.ontoggle = (/** @type {ToggleEvent} */ { newState }) => {
-      if (newState !== "open") {
-        if (panel.contains(this.root.activeElement)) button.focus(); // Chromium does not do this within a shadow tree
-        return;
-      }
-      const { bottom, right } = button.getBoundingClientRect();
-      const { offsetWidth: width, style } = panel;
-      style.left = `${Math.max(8, Math.min(right, innerWidth - 8) - width)}px`;
-      style.top = `${bottom + 8}px`;
-      this.find("livepush-list").refresh(0);
+    this.panel = this.find("#panel");
+    this.button = this.find("button");
+    new ResizeObserver(() => this.place()).observe(this.panel); // its list comes later
+    if (this.panel.showPopover) {
+      this.panel.hidden = false; // it is closed
+      this.panel.ontoggle = (/** @type {ToggleEvent} */ { newState }) => this.turn(newState === "open");
+    } else {
+      this.button.onclick = () => this.toggle(!this.isOpen);
+    }
+  }
+
+  /** @param {AbortSignal} signal */
+  enter(signal) {
+    this.isOpen = false;
+    const place = () => this.place();
+    addEventListener("resize", place, { signal });
+    addEventListener("scroll", place, { signal, capture: true, passive: true });
+    if (this.panel.showPopover) return;
+    const leave = (/** @type {Event} */ event) => {
+      const key = /** @type {KeyboardEvent} */ (event).key;
+      if (this.isOpen && (key ? key === "Escape" : !event.composedPath().includes(this))) this.toggle(false);
     };
+    for (const type of ["pointerdown", "keydown"]) document.addEventListener(type, leave, { signal });
+  }
+
+  /** Show or hide the panel where the browser can't. @param {boolean} isOpen */
+  toggle(isOpen) {
+    this.panel.hidden = !isOpen;
+    this.turn(isOpen);
+  }
+
+  /** The panel has opened, or has closed. @param {boolean} isOpen */
+  turn(isOpen) {
+    this.isOpen = isOpen;
+    const list = this.find("livepush-list");
+    if (isOpen) {
+      list.start(list.dataset.url);
+      each((part) => part.raise?.());
+    } else {
+      if (this.panel.contains(this.root.activeElement)) this.button.focus(); // Chromium does not do it in a shadow tree
+      list.close();
+    }
+  }
+
+  /** Put the panel below the button, and into the window. */
+  place() {
+    if (!this.isOpen) return;
+    const { bottom, right } = this.button.getBoundingClientRect();
+    const { offsetWidth: width, offsetHeight: height, style } = this.panel;
+    style.left = `${Math.max(8, Math.min(right, innerWidth - 8) - width)}px`;
+    style.top = `${Math.max(8, Math.min(bottom + 8, innerHeight - 8 - height))}px`;
   }
 }

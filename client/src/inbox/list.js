@@ -1,5 +1,8 @@
+import { compare } from "../position.js";
 import { Part } from "./elements.js";
+import { morph } from "./morph.js";
 import { request } from "./request.js";
+import { soon } from "./soon.js";
 import { count, isAhead, LATER, take } from "./store.js";
 import { showTimes } from "./times.js";
 
@@ -7,18 +10,38 @@ import { showTimes } from "./times.js";
 const PAGE = 20;
 const MOST = 100;
 
+/** How many entries more are fetched than are listed, where something new may have come. */
+const SPARE = 5;
+
+/** The addresses of pictures that did not come. @type {Set<string>} */
+const broken = new Set();
+
 /** The list. Its forms and links work without scripts; with scripts, they work without leaving the page. */
 export class List extends Part {
   /** How many loads have begun, and which load is shown: answers may come in another order. */
   begun = 0;
   shown = 0;
-  /** Whether the last change failed and its error still shows. */
-  failed = false;
+  /** How many changes are on their way. Each waits for the one before it. */
+  pending = 0;
+  changed = Promise.resolve();
+  /** What the query says besides which page it is: that a change may be undone. */
+  extra = "";
+  /** Why there is an error: `load`, `mark`, `login` or `reader`. */
+  why = "";
 
   begin() {
     /** The address of the listed page. */
     this.url = (this.form ?? this).dataset.url;
-    this.root.addEventListener("pointerdown", this);
+    for (const type of ["pointerdown", "auxclick", "focusout", "pointerleave"])
+      this.root.addEventListener(type, this);
+    const drop = (/** @type {any} */ { target: picture }) => {
+      broken.add(picture.src);
+      picture.remove(); // the sign is behind it
+    };
+    this.root.addEventListener("error", drop, true);
+    for (const picture of this.root.querySelectorAll("img")) {
+      if (picture.complete && !picture.naturalWidth) drop({ target: picture }); // it failed before this script came
+    }
     if (this.form) this.ready();
   }
 
@@ -26,32 +49,69 @@ export class List extends Part {
     return this.find("form");
   }
 
-  /** How many entries to fetch, so that the listed ones stay. */
-  get limit() {
-    return Math.min(MOST, Math.max(PAGE, this.root.querySelectorAll("li").length));
+  /** The entries that show, the newest first. @returns {any[]} */
+  get entries() {
+    return [...this.root.querySelectorAll("li:not([hidden])")];
   }
 
   isVisible() {
-    return !document.hidden && this.checkVisibility();
+    return !document.hidden && !!this.getClientRects()[0];
+  }
+
+  /** Return whether what is new shows in this list. */
+  isListing() {
+    return this.isVisible() && this.form && !this.only("archived");
+  }
+
+  /** Return whether the list leaves out what is new. @param {string} tab  a tab that does */
+  only(tab) {
+    const said = new FormData(this.form);
+    return said.get("category") || said.get("tab") === tab;
   }
 
   age() {
     if (this.form) showTimes(this.root, this.form.dataset.lang);
   }
 
+  /** Return whether rows must stay where they are: somebody points at one, has the focus in one, or has scrolled. */
+  isHeld() {
+    const list = this.find("ul");
+    if (list?.matches(":hover,:focus-within")) return true;
+    for (let node = list; node; node = node.parentNode ?? node.host) {
+      if (node.scrollTop > 0) return true;
+      if (node.part?.contains("panel")) break;
+    }
+    return false;
+  }
+
   /** @param {any} event */
   on_click(event) {
-    const link = event.target.closest("a");
-    if (!link || event.ctrlKey || event.metaKey) return;
-    const button = link.closest("[data-unread]")?.querySelector("button");
-    if (button)
-      navigator.sendBeacon(button.formAction, new FormData(this.form, button)); // the page may go
-    else if (link.rel) this.more(event);
-    else if (link.closest("nav,.error")) {
+    const { target, ctrlKey, metaKey } = event;
+    const control = target.closest("a,button");
+    const name = control?.dataset.f;
+    if (name === "title" && control.href) return this.follow(control.closest("li"));
+    if (!control || ctrlKey || metaKey) return;
+    if (name === "older") this.more(event);
+    else if (name === "again") this.again?.();
+    else if (name === "news") this.start(this.url);
+    else if (control.closest("nav")) {
       event.preventDefault();
-      this.failed = false;
-      this.load(link.href);
+      this.start(control.href);
     }
+  }
+
+  /** A middle click follows a link too. @param {any} event */
+  on_auxclick({ target, button }) {
+    const link = button === 1 && target.closest("a[data-f=title]");
+    if (link) this.follow(link.closest("li"));
+  }
+
+  /** Who follows an entry has read it. The page may go, so nothing waits for the answer. @param {any} entry */
+  follow(entry) {
+    const button = entry.querySelector("[data-unread] [data-f=read]");
+    if (!button) return;
+    navigator.sendBeacon(button.formAction, new FormData(this.form, button));
+    delete entry.dataset.unread;
   }
 
   /**
@@ -67,96 +127,268 @@ export class List extends Part {
     });
   }
 
+  on_pointerleave() {
+    if (!this.find("[data-f=news]").hidden) this.refresh(0);
+  }
+
+  on_focusout() {
+    this.on_pointerleave();
+  }
+
+  /** @param {KeyboardEvent & {target: any}} event */
+  on_keydown(event) {
+    const { key, target, altKey, ctrlKey, metaKey } = event;
+    if (altKey || ctrlKey || metaKey) return;
+    const { entries } = this;
+    const entry = target.closest("li");
+    const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[key];
+    const control = { e: "archive", u: "read" }[key];
+    const side = { ArrowRight: 1, ArrowLeft: -1 }[key];
+    if (step) this.focusOn(entries[entries.indexOf(entry) + step]);
+    else if (entry && control) entry.querySelector(`[data-f=${control}]`).click();
+    else if (entry && side) {
+      const controls = [...entry.querySelectorAll("a,button,summary")];
+      const sign = getComputedStyle(this).direction === "rtl" ? -1 : 1;
+      controls.at((controls.indexOf(target) + side * sign) % controls.length).focus();
+    } else if (key === "?") this.find("[part=keys]").toggleAttribute("open");
+    else return;
+    event.preventDefault();
+  }
+
+  /** @param {any} entry */
+  focusOn(entry) {
+    entry?.querySelector("[data-f=title]").focus();
+  }
+
   /** @param {any} event */
-  async on_submit(event) {
+  on_submit(event) {
     event.preventDefault();
     const { submitter } = event;
-    const said = await this.ask(submitter.formAction, new FormData(this.form, submitter));
-    if (!said) return;
-    take(said);
-    this.load(this.url, `&${submitter.dataset.then}=${said.version}`);
+    const { name, value, formAction, dataset } = submitter;
+    const body = new FormData(this.form, submitter);
+    const one = submitter.closest("li");
+    const entries = name === "upto" ? this.entries.filter(({ dataset: { id } }) => compare(id, value) <= 0) : [one];
+    this.change(formAction, body, dataset.then, entries.filter(Boolean));
   }
 
   /**
-   * Ask the server, and show an error if it does not answer. A later fetch does not hide the error of a failed change.
+   * Change some entries: here at once, and on the server as soon as the changes before it are made. Take it back here if
+   * the server does not take it.
    *
    * @param {string} url
-   * @param {FormData | null} [body]
-   * @param {XMLHttpRequestResponseType} [type]
+   * @param {FormData} body
+   * @param {string | undefined} then  the query's name under which the page offers to undo the change
+   * @param {any[]} entries
    */
-  async ask(url, body, type) {
-    const answer = await request(url, body, type);
-    if (body) this.failed = !answer;
-    this.find(".error").hidden = answer && !this.failed;
-    return answer;
+  change(url, body, then, entries) {
+    const before = entries.map((entry) => [entry, "unread" in entry.dataset]);
+    const action = url.split("/").at(-2);
+    const isGone = action?.endsWith("archive") || (action === "read" && body.get("tab") === "unread");
+    const all = this.entries;
+    const focused = all.find((entry) => entry.contains(this.root.getRootNode().activeElement));
+    for (const entry of entries) {
+      entry.hidden = isGone;
+      entry.toggleAttribute("data-unread", action === "unread");
+    }
+    if (focused?.hidden) {
+      const place = all.indexOf(focused);
+      this.focusOn([...all.slice(place), ...all.slice(0, place).reverse()].find(({ hidden }) => !hidden));
+    }
+    this.find("[part=undo]")?.remove();
+    this.fail("");
+    this.pending += 1;
+    this.form.setAttribute("aria-busy", "true");
+    this.changed = this.changed.then(async () => {
+      const said = await request(url, body);
+      this.pending -= 1;
+      if (said) {
+        take(said);
+        if (then) this.extra = `&${then}=${said.version}`;
+      } else {
+        for (const [entry, isUnread] of before) {
+          entry.hidden = false;
+          entry.toggleAttribute("data-unread", isUnread);
+        }
+        this.again = () => this.change(url, body, then, entries);
+        this.fail(this.why || "mark");
+      }
+      if (!this.pending) {
+        this.form.removeAttribute("aria-busy");
+        if (said) this.load();
+      }
+    });
+  }
+
+  /** Show why something failed, or that nothing does. @param {string} why */
+  fail(why) {
+    const error = this.find(".error");
+    error.dataset.why = this.why = why;
+    error.hidden = !why;
+  }
+
+  /** Show nothing of anybody while somebody else, or nobody, is logged in. @param {string} why */
+  lose(why) {
+    if (this.form) this.form.hidden = !!why;
+    this.fail(why);
+    if (!why) this.refresh(0);
+  }
+
+  /** Ask for a part of the list, and show an error if it does not come. @param {string} url */
+  async ask(url) {
+    const page = await request(url, null, "document");
+    if (!page && !this.why) {
+      this.again = () => this.load();
+      this.fail("load");
+    } else if (page && this.why === "load") this.fail("");
+    if (page) this.prepare(page);
+    return page;
+  }
+
+  /** Fetch the list anew soon, if it is visible. */
+  refresh = soon(() => this.isVisible() && this.load());
+
+  /** Show a page of the list from its beginning, with all that is new. @param {string} url */
+  start(url) {
+    this.url = url;
+    this.extra = "";
+    this.isStart = true;
+    return this.load();
+  }
+
+  /** The panel has closed. */
+  close() {
+    this.extra = "";
+    this.find("[part=undo]")?.remove();
+    if (this.why === "mark") this.fail("");
   }
 
   /**
-   * Fetch the list anew soon, if it is visible.
+   * Fetch the entries that are listed, and what is new.
    *
-   * @param {number} [wait]  milliseconds
-   */
-  refresh(wait = 30) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.isVisible() && this.load(this.url, this.extra), wait);
-  }
-
-  /**
-   * Fetch the first entries, as many as the list has now.
-   *
-   * @param {any} url
-   * @param {string} [extra]  a further part of the query
    * @returns {Promise<void>}
    */
-  async load(url, extra = "") {
+  async load() {
     const turn = ++this.begun;
-    this.url = url;
-    this.extra = extra;
-    const { limit } = this;
-    const page = await this.ask(`${url + extra}&limit=${limit}`, null, "document");
+    const { url, extra, isStart, entries } = this;
+    const isHeld = !isStart && this.isHeld();
+    const limit = Math.max(PAGE, isStart ? 0 : entries.length + (isHeld ? SPARE : 0));
+    const page = await this.gather(
+      `${url + extra}&limit=${Math.min(MOST, limit)}`,
+      isHeld && entries.at(-1)?.dataset.id,
+    );
     await this.released;
-    if (!page || turn < this.shown || this.url + this.extra !== url + extra) return; // a newer load replaced it
-    if (limit < this.limit) return this.load(url, extra); // older entries were added meanwhile; keep them
+    if (!page || this.pending || turn < this.shown || url !== this.url || extra !== this.extra) return;
+    if (!isStart && !isHeld && this.isHeld()) return this.load();
     this.shown = turn;
-    const active = this.root.getRootNode().activeElement;
-    const place = active?.dataset.f;
-    const key = active?.closest("li")?.dataset.key;
-    this.find("form,.empty").replaceWith(page.forms[0]);
+    if (isStart) this.isStart = false;
+    const form = page.forms[0];
+    const news = isHeld ? this.hold(form) : 0;
+    if (!news) this.upto = form.dataset.position;
+    if (this.form) morph(this.form, form);
+    else this.find(".empty").replaceWith(form);
+    const pill = this.find("[data-f=news]");
+    pill.hidden = !news;
+    pill.textContent = pill.dataset.many.replace("%s", news);
+    if (isAhead(form.dataset.position)) this.refresh(LATER); // the inbox does not hold it yet
     this.ready();
-    if (isAhead(this.form.dataset.position)) this.refresh(LATER); // the inbox does not hold it yet
-    if (place) (this.find(`${key ? `[data-key="${key}"] ` : ""}[data-f="${place}"]`) ?? this.find("nav a")).focus();
   }
 
-  /** Set up the current form, and mark its entries as seen if they are visible. */
+  /**
+   * Fetch a page of the list, and the pages after it down to an entry.
+   *
+   * @param {string} url
+   * @param {string} [oldest]  the entry's id
+   * @returns {Promise<any>}
+   */
+  async gather(url, oldest) {
+    const page = await this.ask(url);
+    const older = page && oldest && page.querySelector("a[rel]");
+    if (!older) return page;
+    const entries = [...page.querySelectorAll("li")];
+    if (compare(entries.at(-1).dataset.id, oldest) > 0) {
+      const rest = await this.gather(`${older.href}&limit=${MOST}`, oldest);
+      return rest && this.join(page, rest);
+    }
+    for (const entry of entries) if (compare(entry.dataset.id, oldest) < 0) entry.remove();
+    older.href = older.href.replace(/before=[^&]*/, `before=${oldest}`);
+    return page;
+  }
+
+  /** Add the entries of a page, and its link to older ones, to those before it. @param {any} page @param {any} rest */
+  join(page, rest) {
+    page.querySelector("ul").append(...rest.querySelectorAll("li"));
+    page.querySelector("a[rel]").replaceWith(rest.querySelector("a[rel]") ?? "");
+    return page;
+  }
+
+  /**
+   * Take out of a new form what would move the rows: what is new, and that something has gone. Return how many are new.
+   *
+   * @param {any} form
+   */
+  hold(form) {
+    const list = form.querySelector("ul");
+    if (!list) return 0;
+    const fresh = new Map([...list.children].map((entry) => [entry.dataset.key, entry]));
+    let news = 0;
+    for (const entry of fresh.values()) {
+      if (compare(entry.dataset.id, this.upto) <= 0) continue;
+      news += 1;
+      entry.remove();
+    }
+    for (const button of form.querySelectorAll("[part=bulk] button")) button.value = this.upto;
+    for (const old of this.entries) {
+      const entry = fresh.get(old.dataset.key);
+      if (entry?.isConnected) continue;
+      const stays = old.cloneNode(true);
+      stays.inert = !entry;
+      const next = [...list.children].find(({ dataset: { id } }) => compare(id, old.dataset.id) < 0);
+      list.insertBefore(stays, next ?? null);
+    }
+    return news;
+  }
+
+  /** Set up the current form, and mark its entries as seen if they are visible and nothing is left out. */
   ready() {
     const { form } = this;
+    this.upto ??= form.dataset.position;
     this.grown();
-    if (!this.isVisible() || !count("unseen")) return;
+    if (!this.isVisible() || !count("unseen") || this.only("archived")) return;
     const body = new FormData(form);
-    body.set("upto", form.dataset.position);
+    body.set("upto", this.upto);
     request(form.dataset.seen, body).then(take);
   }
 
-  /** Set up the current entries: their times, and the link to older ones. */
+  /** Set up entries: what only scripts can do, and one stop for each. @param {any} [root] */
+  prepare(root = this.root) {
+    showTimes(root, root.querySelector("form").dataset.lang);
+    root.querySelector("[part=keys]").hidden = false;
+    for (const control of root.querySelectorAll("[part=actions] button,li summary")) control.tabIndex = -1;
+    for (const picture of root.querySelectorAll("img")) if (broken.has(picture.src)) picture.remove();
+  }
+
+  /** Set up the link to older entries. */
   grown() {
-    this.age();
+    this.prepare();
     const older = this.find("a[rel]");
     if (!older) return;
-    new IntersectionObserver((told, observer) => {
-      if (!told.some(({ isIntersecting }) => isIntersecting)) return; // a busy browser tells of several moments at once
-      observer.disconnect();
-      if (older.isConnected) this.more();
-    }).observe(older);
+    this.observer?.disconnect();
+    this.observer = new IntersectionObserver((told) => {
+      // a busy browser tells of several moments at once
+      if (told.some(({ isIntersecting }) => isIntersecting)) this.more();
+    });
+    this.observer.observe(older);
   }
 
   /** @param {Event} [event] */
   async more(event) {
     event?.preventDefault();
+    this.observer?.disconnect();
     const older = this.find("a[rel]");
-    const page = await this.ask(older.href, null, "document");
-    if (!page || !older.isConnected) return;
-    this.find("ul").append(...page.querySelectorAll("li"));
-    older.replaceWith(page.querySelector("a[rel]") ?? "");
+    const { href } = older;
+    const page = await this.ask(href);
+    if (!page || !older.isConnected || older.href !== href) return; // another load has replaced it
+    this.join(this.root, page);
     this.grown();
   }
 }

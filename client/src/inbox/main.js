@@ -6,14 +6,17 @@ import { Badge } from "./badge.js";
 import { Bell } from "./bell.js";
 import { each, tellAll } from "./elements.js";
 import { List } from "./list.js";
-import { request } from "./request.js";
-import { add, begin, count, isAhead, LATER, take } from "./store.js";
+import { belong, isLost, request } from "./request.js";
+import { soon } from "./soon.js";
+import { add, begin, count, isAhead, keyOf, LATER, take } from "./store.js";
 import { Toasts } from "./toasts.js";
 
 /** The span over which many readers of one notification spread their fetches, in milliseconds. */
 const CROWD = 5000;
 /** How long to wait for further notifications to announce together, in milliseconds. */
 const BREATH = 700;
+/** The most notifications that are worded for one announcement. */
+const MOST = 3;
 /**
  * How much older than the newest a notification may be to be shown as new, in milliseconds: not what came while a laptop
  * slept. Both times are of servers; this computer's clock may be wrong.
@@ -25,24 +28,28 @@ const TITLES = 100;
 const { livepush } = /** @type {any} */ (window);
 /** @type {any} */
 const tag = [...document.querySelectorAll("script[data-inbox]")].pop();
-const { inbox: url, icon, lang } = tag.dataset;
+const { inbox: url, icon, csrf } = tag.dataset;
 const state = JSON.parse(tag.dataset.state);
 /** @type {HTMLLinkElement | null} */
 const link = document.querySelector("link[rel~=icon]");
 const usual = link?.href;
 /** @type {any} */
 let speech;
-/** @type {any} */
-let recounting;
-/** How many notifications have not been announced yet. */
+/** How many notifications have not been said yet. */
 let unsaid = 0;
+/** The notifications that have not been announced yet. @type {any[]} */
+let waiting = [];
+/** When the next announcement may be, so that many notifications are few requests. */
+let free = 0;
 /** When the newest notification was sent, by a server's clock. */
 let newest = 0;
+/** Whose state this page has. */
+let { reader } = state;
 /** The titles with a count, each with the page's own. @type {Map<string, string>} */
 const titles = new Map();
 
 const tell = () => {
-  const unseen = count("unseen");
+  const unseen = isLost() ? 0 : count("unseen");
   const text = unseen > 99 ? "99+" : `${unseen || ""}`;
   tellAll(text);
   const own = titles.get(document.title) ?? document.title;
@@ -53,23 +60,23 @@ const tell = () => {
   dispatch(document, "inbox", { unseen, unread: count("unread") });
 };
 
-/** @param {number} [wait] */
+/** @param {number} wait */
 const refresh = (wait) => each((part) => part.refresh?.(wait));
 
-/** @param {number} [wait] */
-const recount = (wait = 0) => {
-  clearTimeout(recounting);
-  recounting = setTimeout(async () => {
-    const said = await request(`${url}counts/`);
-    take(said);
-    if (said && isAhead(said.position)) recount(LATER); // it has not been filed yet
-  }, wait);
+const ask = soon(async () => {
+  const said = await request(`${url}counts/`);
+  take(said);
+  if (said && isAhead(said.position)) recount(LATER); // it has not been filed yet
+});
+
+/** @param {number} wait */
+const recount = (wait) => {
+  ask(wait);
   refresh(wait);
 };
 
 /** @param {string} title */
 const say = (title) => {
-  unsaid += 1;
   clearTimeout(speech);
   speech = setTimeout(() => {
     /** @type {any} */
@@ -80,18 +87,37 @@ const say = (title) => {
   }, BREATH);
 };
 
-/** @param {any} event */
-const show = async ({ id, data }) => {
-  // Plain text is shown as it was sent; the wording of a kind depends on the reader.
-  const own = data.key && (data.collapse || data.lang !== lang);
-  const [said = data] = own ? ((await request(`${url}entries/?id=${id}`)).entries ?? []) : [];
+/** @param {string} id */
+const read = (id) => {
+  const body = new FormData();
+  for (const [name, value] of Object.entries({ id, reader, csrfmiddlewaretoken: csrf })) body.set(name, value);
+  navigator.sendBeacon(`${url}read/`, body); // the page may go
+};
+
+/** Show what is new, in the reader's words, and only if it is still the reader who is logged in. */
+const announce = soon(async () => {
+  free = performance.now() + BREATH;
+  const news = new Map();
+  for (const event of waiting) if (newest - Date.parse(event.time) < FRESH) news.set(keyOf(event), event);
+  waiting = [];
+  const events = [...news.values()];
+  const last = events.slice(-MOST);
+  if (!last[0]) return;
+  const said = await request(`${url}entries/?id=${last.map(({ id }) => id).join("&id=")}`);
+  if (isLost()) return;
   let isListed = false;
   each((part) => {
-    isListed ||= part.isVisible?.();
+    isListed ||= part.isListing?.();
   });
-  say(said.title);
-  if (!isListed) each((part) => part.show?.(said));
-};
+  for (const { id, data } of last) {
+    const entry = said?.entries?.find((/** @type {any} */ entry) => entry.id === id) ?? data;
+    if (!isListed && !entry.read) each((part) => part.show?.(entry, () => read(id)));
+    say(entry.title);
+  }
+  unsaid += events.length;
+  const more = events.length - last.length;
+  if (more && !isListed) each((part) => part.hide?.(part.hiding + more));
+});
 
 /** @type {Record<string, (detail: any) => void>} */
 const heed = {
@@ -101,32 +127,45 @@ const heed = {
     const wait = group.startsWith("user:") ? 30 : CROWD * Math.random();
     if (data.collapse) recount(wait);
     else refresh(wait);
-    const sent = Date.parse(time);
-    newest = Math.max(newest, sent);
+    newest = Math.max(newest, Date.parse(time));
     if (document.hidden) return;
-    setTimeout(() => newest - sent < FRESH && show(event), data.key ? wait : 0); // what comes with it counts too
+    waiting.push(event);
+    announce(Math.max(wait, free - performance.now()));
   },
   "event:inbox.state"({ data }) {
     take(data);
-    refresh();
+    refresh(30);
   },
   "event:inbox.membership"({ data: { group, since } }) {
     livepush[since ? "add" : "remove"]([group], since);
-    recount();
+    recount(0);
   },
   reset: () => recount(CROWD * Math.random()),
 };
 
+/** Go on with the state in the page's new body, which may be somebody else's. @param {any} said */
+const proceed = (said) => {
+  if (reader !== said.reader) begin(said, tell);
+  reader = said.reader;
+  belong(reader, tell);
+  take(said);
+};
+
 if (livepush.inbox) livepush.inbox(state);
 else {
-  livepush.inbox = take;
+  livepush.inbox = proceed;
   begin(state, tell);
+  belong(reader, tell);
   for (const name in heed) {
     document.addEventListener(`livepush:${name}`, (event) =>
       heed[name]?.(/** @type {CustomEvent} */ (event).detail),
     );
   }
-  document.addEventListener("visibilitychange", () => refresh());
+  const look = () => {
+    if (!document.hidden) recount(30); // somebody else may have logged in meanwhile
+  };
+  document.addEventListener("visibilitychange", look);
+  addEventListener("focus", look);
   setInterval(() => each((part) => part.age?.()), 30_000);
   const elements = { badge: Badge, list: List, toasts: Toasts, bell: Bell };
   for (const [name, element] of Object.entries(elements)) customElements.define(`livepush-${name}`, element);

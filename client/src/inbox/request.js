@@ -1,7 +1,38 @@
+import { each } from "./elements.js";
+
+/** Whose inbox this page shows: the primary key. @type {string} */
+let reader;
+/** Why the page shows nothing: `login` (nobody is logged in), `reader` (somebody else is), or nothing. */
+let lost = "";
+/** Called when that has changed. @type {() => void} */
+let changed;
+
+export const isLost = () => !!lost;
+
+/** @param {string} why */
+const lose = (why) => {
+  if (why === lost) return;
+  lost = why;
+  changed();
+  each((part) => part.lose?.(why));
+};
+
+/**
+ * Say whose inbox the page shows from now on.
+ *
+ * @param {string} name
+ * @param {() => void} tell
+ */
+export const belong = (name, tell) => {
+  reader = name;
+  changed = tell;
+  lose("");
+};
+
 /**
  * Ask the server for JSON, or for a part of a page as a document: unlike text, a document needs no permission from
  * Trusted Types, and it runs no script. Without a page in the request, the answer is a part.
- * Return `false` without an answer.
+ * Return `false` without an answer of this reader's inbox: a proxy, a portal or a login page may answer instead.
  *
  * @param {string} url
  * @param {FormData | null} [body]  the data to send, if any
@@ -13,6 +44,14 @@ export const request = (url, body, type = "json") =>
     const request = new XMLHttpRequest();
     request.open(body ? "POST" : "GET", url);
     request.responseType = type;
-    request.onloadend = () => resolve(request.status === 200 && request.response);
+    request.onloadend = () => {
+      const { status, response, responseURL } = request;
+      const said = response?.forms ? response.forms[0]?.dataset : response;
+      const isMine = said?.reader === reader;
+      if (status === 200 && said?.reader) lose(isMine ? "" : "reader");
+      else if (said?.code === "other_reader") lose("reader");
+      else if (status === 401 || (responseURL && responseURL !== new URL(url, location.href).href)) lose("login");
+      resolve(status === 200 && isMine && response);
+    };
     request.send(body);
   });

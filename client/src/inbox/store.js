@@ -1,7 +1,7 @@
 /**
  * The counts that the server gave at a position, and the notifications that came after it.
  *
- * @typedef {{unseen: number, unread: number, version: number, position: string}} State
+ * @typedef {{reader: string, unseen: number, unread: number, version: number, position: string}} State
  */
 
 import { compare } from "../position.js";
@@ -44,6 +44,7 @@ export const begin = (said, changed) => {
   state = said;
   start = said.position;
   tell = changed;
+  came.clear();
 };
 
 /**
@@ -59,13 +60,17 @@ export const take = (said) => {
   tell();
 };
 
+/** Return what notifications have in common that collapse into one. @param {any} event */
+export const keyOf = ({ id, group, data }) => (data.collapse ? `${group} ${data.collapse}` : id);
+
 /**
  * Count a notification; return whether it is news to the page. A new body of the page is told older ones again.
  *
  * @param {any} event
  */
-export const add = ({ id, group, data }) => {
-  const key = data.collapse ? `${group} ${data.collapse}` : id;
+export const add = (event) => {
+  const key = keyOf(event);
+  const { id } = event;
   if (compare(id, came.get(key) ?? "") <= 0) return false;
   came.delete(key);
   came.set(key, id);

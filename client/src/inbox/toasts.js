@@ -11,6 +11,7 @@ export class Toasts extends Part {
 
   begin() {
     this.list = this.find("ol");
+    this.root.addEventListener("auxclick", this);
   }
 
   /** @param {AbortSignal} signal */
@@ -29,7 +30,16 @@ export class Toasts extends Part {
 
   /** @param {any} event */
   on_click({ target }) {
-    if (target.closest("button,a")) this.close(target.closest("li"));
+    const control = target.closest("button,a");
+    const toast = target.closest("li");
+    if (!control || !toast) return;
+    if (control.href) toast.read();
+    this.close(toast);
+  }
+
+  /** A middle click follows a link too. @param {any} event */
+  on_auxclick({ target, button }) {
+    if (button === 1 && target.closest("li a[href]")) this.on_click({ target });
   }
 
   /** @param {any} event */
@@ -44,6 +54,20 @@ export class Toasts extends Part {
     next?.querySelector("button").focus();
   }
 
+  /** Show nothing of anybody while somebody else, or nobody, is logged in. */
+  lose() {
+    this.list.replaceChildren();
+    this.hide(0);
+  }
+
+  /** Bring the toasts above everything that has opened since. */
+  raise() {
+    const area = this.find("section");
+    if (!area.showPopover || !area.isConnected) return;
+    area.hidePopover();
+    if (this.list.firstChild) area.showPopover();
+  }
+
   /** @param {number} hiding */
   hide(hiding) {
     this.hiding = hiding;
@@ -52,8 +76,11 @@ export class Toasts extends Part {
     link.textContent = link.dataset.more.replace("%s", hiding);
   }
 
-  /** @param {{title: string, body?: string, url?: string, level: string}} said */
-  show({ title, body = "", url, level }) {
+  /**
+   * @param {{title: string, body?: string, url?: string, level: string}} said
+   * @param {() => void} read  marks the notification as read
+   */
+  show({ title, body = "", url, level }, read) {
     if (this.list.children[MOST - 1]) return this.hide(this.hiding + 1);
     const toast = this.find("template").content.firstChild.cloneNode(true);
     const link = toast.querySelector("a");
@@ -62,6 +89,8 @@ export class Toasts extends Part {
     toast.querySelector("p").textContent = body;
     toast.dataset.level = level;
     toast.seconds = level === "error" ? 0 : SECONDS; // errors stay until somebody closes them
+    toast.read = read;
     this.list.prepend(toast);
+    this.raise();
   }
 }

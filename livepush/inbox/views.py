@@ -20,7 +20,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from livepush.access import identity
 from livepush.consumers.views import outside_transactions
-from livepush.inbox import kinds, marking
+from livepush.inbox import kinds, marking, recipients
 from livepush.inbox.kinds import Wording
 from livepush.inbox.marking import Action
 from livepush.inbox.models import InboxState
@@ -101,9 +101,17 @@ def counts(request: HttpRequest, user: Any) -> HttpResponse:
 
 @endpoint("POST")
 def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
-    """Do what the address says to the entries that are named, or to all up to a position."""
+    """Do what the address says to the entries that are named, or to all up to a position.
+
+    A tab may be older than the login. So it may say whose inbox it shows, and another user's is left alone.
+    """
     wanted = _action(action)
     fields = _fields(request)
+    reader = recipients.reader_of(user)
+    if fields.get("reader", reader) != reader:
+        if wants_page(request):
+            return HttpResponseRedirect(reverse("livepush:inbox"), status=303)
+        raise WireError("other_reader", "The page is another user's, who was logged in before: load it again.", 409)
     ids, upto = fields.getlist("id"), fields.get("upto")
     if wanted is Action.UNDO:
         outcome = marking.mark(user, wanted, version=_number(fields.get("version"), "version", 0, LARGEST_NUMBER))
@@ -115,7 +123,7 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
         takes = [name for name, which in (("id", marking.ONE_BY_ONE), ("upto", marking.UP_TO)) if wanted in which]
         raise WireError("bad_mark", f"To mark as {action}, send {' or '.join(takes)}.")
     if not wants_page(request):
-        return JsonResponse({"changed": outcome.changed, **outcome.state()})
+        return JsonResponse({"changed": outcome.changed, **outcome.state(), "reader": reader})
     back = fields.get("next") or ""
     if not url_has_allowed_host_and_scheme(back, {request.get_host()}, request.is_secure()):
         back = reverse("livepush:inbox")
@@ -190,9 +198,14 @@ def as_json(entry: Entry, inbox: Inbox) -> dict[str, Any]:
 
 
 def state(inbox: Inbox, counts: Counts | None = None) -> dict[str, Any]:
-    """Return an inbox's state for browsers: the counts, and the version and position that they belong to."""
+    """Return an inbox's state for browsers: the counts, the version and position that they belong to, and whose it is."""
     known = counts or inbox.counts()
-    return {**known._asdict(), "version": inbox.marks.version, "position": str(inbox.position)}
+    return {
+        **known._asdict(),
+        "version": inbox.marks.version,
+        "position": str(inbox.position),
+        "reader": inbox.reader,
+    }
 
 
 def _page(asked: Mapping[str, str], inbox: Inbox) -> Page:
@@ -245,7 +258,7 @@ def _numbers(ids: list[str], inbox: Inbox) -> list[int]:
 
 
 def _fields(request: HttpRequest) -> QueryDict:
-    """Return what a form or a JSON object says: ``id`` (one or a list), ``upto``, ``version``, ``next``."""
+    """Return what a form or a JSON object says: ``id`` (one or a list), ``upto``, ``version``, ``reader``, ``next``."""
     if request.content_type != "application/json":
         return request.POST
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
+from html import unescape
 
 import pytest
 from django.contrib.auth.models import User
@@ -153,7 +155,7 @@ def test_an_entry_is_told_with_all_there_is(using, ann, api):
             "target": {"name": str(order), "id": str(order.pk), "model": "shop.order"}, "data": {"code": "A7"},
             "seen": False, "read": False, "archived": False,
         }],
-        "next": None, "unseen": 1, "unread": 1, "version": 0, "position": position,
+        "next": None, "unseen": 1, "unread": 1, "version": 0, "position": position, "reader": str(ann.pk),
     }  # fmt: skip
 
 
@@ -243,10 +245,12 @@ def test_a_position_of_another_life_of_the_database_is_refused(using, abc):
 # Marks
 
 
-def test_entries_are_marked_by_their_ids(abc):
+def test_entries_are_marked_by_their_ids(ann, abc):
     position = abc.list().json()["position"]
     answer = abc.mark("read", {"id": [abc.id("a"), abc.id("c")]}).json()
-    assert answer == {"changed": True, "unseen": 1, "unread": 1, "version": 1, "position": position}
+    assert answer == {
+        "changed": True, "unseen": 1, "unread": 1, "version": 1, "position": position, "reader": str(ann.pk),
+    }  # fmt: skip
     assert {entry["title"]: (entry["seen"], entry["read"]) for entry in abc.list().json()["entries"]} == {
         "a": (True, True), "b": (False, False), "c": (True, True),
     }  # fmt: skip
@@ -315,6 +319,7 @@ def test_the_entries_of_others_can_be_neither_read_nor_marked(using, ann, ben, a
     for action in ("read", "unread", "archive", "unarchive"):
         assert other.mark(action, {"id": ids}).json() == {
             "changed": False, "unseen": 0, "unread": 0, "version": 0, "position": abc.list().json()["position"],
+            "reader": str(ben.pk),
         }  # fmt: skip
     other.mark("archive", {"upto": ids[1]})
     assert abc.titles(tab="unread") == ["members'", "c", "b", "a"]
@@ -376,6 +381,36 @@ def test_a_browser_is_sent_back_to_where_it_came_from_with_what_undoes_it(ann, a
         assert (answer.status_code, answer["Location"]) == (303, found.format(version))
     again = abc.mark("read", {"id": abc.id("New"), "next": "/here/"}, headers={"Accept": "text/html"})
     assert (again.status_code, again["Location"]) == (303, "/here/")
+
+
+HTML = {"Accept": "text/html"}
+
+
+def test_each_answer_says_whose_inbox_it_is(ann, abc):
+    answers = [abc.list(), abc.client.get(COUNTS), abc.mark("read", {"id": abc.id("a"), "reader": str(ann.pk)})]
+    assert [answer.json()["reader"] for answer in answers] == [str(ann.pk)] * 3
+    page = abc.client.get(INBOX, headers=HTML).text
+    assert json.loads(unescape(re.search(r'data-state="([^"]+)"', page)[1])) == abc.client.get(COUNTS).json()
+
+
+@pytest.mark.parametrize("action", ["seen", "read", "archive", "undo"])
+@pytest.mark.parametrize("other", ["999", ""])
+def test_the_tab_of_another_user_changes_nothing(ann, abc, action, other):
+    version = abc.mark("read", {"id": abc.id("a")}).json()["version"]
+    said = {"version": version} if action == "undo" else {"upto": abc.list().json()["position"]}
+    said |= {"reader": other, "next": "/here/"}
+    before = abc.list().json()
+    for answer in (abc.mark(action, said), abc.form(action, said)):
+        assert told(answer) == (409, "other_reader")
+    browser = abc.client.post(f"{INBOX}{action}/", said, headers=HTML)
+    assert (browser.status_code, browser["Location"]) == (303, INBOX)
+    assert abc.list().json() == before
+
+
+def test_the_right_readers_mark_is_taken(ann, abc):
+    said = {"id": abc.id("a"), "reader": str(ann.pk)}
+    assert abc.form("read", said).json()["changed"] is True
+    assert told(abc.mark("read", said | {"reader": ann.pk})) == (400, "bad_body")
 
 
 def test_a_refused_mark_says_what_the_action_takes(db):

@@ -7,7 +7,7 @@ the events come in the order of the changes, and the last event has the right co
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -15,8 +15,9 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from livepush import log, publish
+from livepush.exceptions import InvalidMark
 from livepush.inbox.models import InboxState, NotificationState
-from livepush.inbox.reading import Counts, Entry, Inbox, Marks
+from livepush.inbox.reading import NAMED_AT_ONCE, Counts, Entry, Inbox, Marks, Said, Standing, Tab, in_batches
 from livepush.signals import marked
 from livepush.wire import Position
 
@@ -64,19 +65,37 @@ class Outcome(NamedTuple):
         return {**self.counts._asdict(), "version": self.version, "position": str(self.position)}
 
 
-def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | None = None, version: int = 0) -> Outcome:
+def mark(
+    user: Any,
+    action: Action,
+    numbers: Iterable[int] = (),
+    upto: int | None = None,
+    version: int = 0,
+    category: str = "",
+    tab: Tab = Tab.ALL,
+) -> Outcome:
     """Apply a reader's action to the entries with some numbers, or to all up to a number, in a new transaction.
 
+    With ``upto``, a ``category`` and the tab ``UNREAD`` limit the action to what that tab lists of that category.
     Entries that are not the reader's, or have moved up meanwhile, stay as they are. Repeating an action changes nothing
     and sends nothing.
+
+    Raises InvalidMark: ``upto`` in the archive, or ``SEEN`` for a category.
     """
+    if upto is not None:
+        _check(action, category, tab)
     inbox = Inbox(user)
     _make_row(inbox)
     with log.dialect(inbox.using).transaction():
         change = _Change(inbox, _locked(inbox))
-        if upto is not None:
+        entries: Sequence[Entry | Standing] | None = None
+        if upto is None:
+            entries = inbox.entries(set(numbers)) if action is not Action.UNDO else None
+        elif category or (action is Action.ARCHIVE and tab is Tab.UNREAD):
+            upto = min(upto, inbox.position.number)
+            entries = _listed(inbox, action, upto, category, tab)
+        else:
             upto = inbox.newest(min(upto, inbox.position.number))
-        entries = inbox.entries(set(numbers)) if upto is None and action is not Action.UNDO else None
         change.do(action, entries, upto, version)
         if change.changed:
             if action not in (Action.UNDO, Action.SEEN):
@@ -86,13 +105,37 @@ def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | Non
                         break
                 change.do(action, entries, upto, version)
             change.save(action)
-            _tell(inbox, action, entries, upto)
+            named = None if entries is None or upto is not None else [entry.number for entry in entries]
+            _tell(inbox, action, named, upto, category, tab)
         return Outcome(change.changed, inbox.counts(), inbox.marks.version, inbox.position)
 
 
-async def amark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | None = None) -> Outcome:
+async def amark(
+    user: Any,
+    action: Action,
+    numbers: Iterable[int] = (),
+    upto: int | None = None,
+    version: int = 0,
+    category: str = "",
+    tab: Tab = Tab.ALL,
+) -> Outcome:
     """Mark from async code; see ``mark``."""
-    return await sync_to_async(mark)(user, action, numbers, upto)
+    return await sync_to_async(mark)(user, action, numbers, upto, version, category, tab)
+
+
+def _check(action: Action, category: str, tab: Tab) -> None:
+    if tab is Tab.ARCHIVED:
+        raise InvalidMark("What is archived is marked one by one: name the entries instead of a position.")
+    if category and action is Action.SEEN:
+        raise InvalidMark("Everything up to a position is seen at once: leave the category out.")
+
+
+def _listed(inbox: Inbox, action: Action, upto: int, category: str, tab: Tab) -> list[Standing]:
+    """Return what a tab lists up to a position, as far as an action may change it."""
+    if action is Action.READ:  # many that are read already need not be found
+        unread = inbox.upto(upto, Tab.UNREAD, category)
+        return unread if tab is Tab.UNREAD else [entry for entry in unread if not entry.archived]
+    return inbox.upto(upto, tab, category)
 
 
 def can_undo(record: str, version: int) -> bool:
@@ -100,18 +143,28 @@ def can_undo(record: str, version: int) -> bool:
     return record.startswith(f"[{version},")
 
 
-def _tell(inbox: Inbox, action: Action, entries: list[Entry] | None, upto: int | None) -> None:
+def _tell(inbox: Inbox, action: Action, numbers: list[int] | None, upto: int | None, category: str, tab: Tab) -> None:
     """Send the change to all the reader's tabs, and to the process itself when it is committed."""
     epoch = inbox.position.epoch
+    category, tab = ("", Tab.ALL) if upto is None else (category, tab)
     data = {
         "action": action.value,
-        "ids": None if entries is None else [str(Position(epoch, entry.number)) for entry in entries],
+        "ids": None if numbers is None else [str(Position(epoch, number)) for number in numbers],
         "upto": None if upto is None else str(Position(epoch, upto)),
+        **({"category": category} if category else {}),
+        **({"tab": tab.value} if tab is not Tab.ALL else {}),
         **Outcome(True, inbox.counts(), inbox.marks.version, inbox.position).state(),
     }
     publish.send_own(f"user:{inbox.reader}", TYPE, data, inbox.using)
-    numbers = None if entries is None else [entry.number for entry in entries]
-    told = {"reader": inbox.reader, "action": action.value, "numbers": numbers, "upto": upto, "using": inbox.using}
+    told = {
+        "reader": inbox.reader,
+        "action": action.value,
+        "numbers": numbers,
+        "upto": upto,
+        "category": category,
+        "tab": tab.value,
+        "using": inbox.using,
+    }
     transaction.on_commit(lambda: marked.send_robust(InboxState, **told), using=inbox.using)
 
 
@@ -127,10 +180,6 @@ def _locked(inbox: Inbox) -> InboxState:
     rows = InboxState.objects.using(inbox.using).filter(reader=inbox.reader)
     rows.update(reader=inbox.reader)
     return rows.get()
-
-
-Said = tuple[bool | None, bool | None]
-"""Whether an exception makes an entry read, and archived; ``None`` leaves it to the marks."""
 
 
 class _Change:
@@ -152,7 +201,7 @@ class _Change:
         """Whether there is anything to write."""
         return bool(self.said) or self.marks != self.before
 
-    def do(self, action: Action, entries: Iterable[Entry] | None, upto: int | None, version: int) -> None:
+    def do(self, action: Action, entries: Iterable[Entry | Standing] | None, upto: int | None, version: int) -> None:
         """Work out what an action changes."""
         if entries is not None:
             self._each(action, entries)
@@ -175,7 +224,7 @@ class _Change:
             self._drop(upto, archived=False)
         self.marks = marks
 
-    def _each(self, action: Action, entries: Iterable[Entry]) -> None:
+    def _each(self, action: Action, entries: Iterable[Entry | Standing]) -> None:
         """Make exceptions of entries."""
         for entry in entries:
             read = {Action.READ: True, Action.ARCHIVE: True, Action.UNREAD: False}.get(action, entry.read)
@@ -229,9 +278,9 @@ class _Change:
 
     def _said_of(self, numbers: Iterable[int]) -> dict[int, Said]:
         """Return what the exceptions at some positions say now."""
-        rows = self.rows.filter(position__in=list(numbers)).values_list("position", "read", "archived")
-        found = {number: (read, archived) for number, read, archived in rows}
-        return {number: found.get(number, (None, None)) for number in numbers}
+        wanted = list(numbers)
+        found = self.inbox.exceptions_at(wanted)
+        return {number: found.get(number, (None, None)) for number in wanted}
 
     def _write(self, said: dict[int, Said], marks: Marks) -> None:
         """Write the exceptions, except those that say the same as the marks."""
@@ -241,5 +290,6 @@ class _Change:
             archived = None if archived == (number <= marks.archived) else archived
             if read is not None or archived is not None:
                 rows.append(NotificationState(reader=self.inbox.reader, position=number, read=read, archived=archived))
-        self.rows.filter(position__in=list(said)).delete()
-        NotificationState.objects.using(self.inbox.using).bulk_create(rows)
+        for some in in_batches(said):
+            self.rows.filter(position__in=some).delete()
+        NotificationState.objects.using(self.inbox.using).bulk_create(rows, batch_size=NAMED_AT_ONCE)

@@ -20,6 +20,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from livepush.access import identity
 from livepush.consumers.views import outside_transactions
+from livepush.exceptions import InvalidMark
 from livepush.inbox import kinds, marking, recipients
 from livepush.inbox.kinds import Wording
 from livepush.inbox.marking import Action
@@ -116,7 +117,7 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
     if wanted is Action.UNDO:
         outcome = marking.mark(user, wanted, version=_number(fields.get("version"), "version", 0, LARGEST_NUMBER))
     elif upto and not ids and wanted in marking.UP_TO:
-        outcome = marking.mark(user, wanted, upto=_numbers([upto], Inbox(user))[0])
+        outcome = _mark_upto(user, wanted, upto, fields)
     elif ids and not upto and wanted in marking.ONE_BY_ONE:
         outcome = marking.mark(user, wanted, _numbers(ids, Inbox(user)))
     else:
@@ -131,6 +132,14 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
         address, hash, part = back.partition("#")
         back = f"{address}{'&' if '?' in address else '?'}undo={outcome.version}{hash}{part}"
     return HttpResponseRedirect(back, status=303)
+
+
+def _mark_upto(user: Any, action: Action, upto: str, fields: QueryDict) -> marking.Outcome:
+    number = _numbers([upto], Inbox(user))[0]
+    try:
+        return marking.mark(user, action, upto=number, category=_category(fields), tab=_tab(fields))
+    except InvalidMark as error:
+        raise WireError("bad_mark", str(error)) from None
 
 
 def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: Counts | None = None) -> dict[str, Any]:
@@ -198,7 +207,7 @@ def as_json(entry: Entry, inbox: Inbox) -> dict[str, Any]:
 
 
 def state(inbox: Inbox, counts: Counts | None = None) -> dict[str, Any]:
-    """Return an inbox's state for browsers: the counts, the version and position that they belong to, and whose it is."""
+    """Return an inbox's state for browsers: the counts, the version and position they belong to, and whose it is."""
     known = counts or inbox.counts()
     return {
         **known._asdict(),
@@ -212,10 +221,14 @@ def _page(asked: Mapping[str, str], inbox: Inbox) -> Page:
     before = asked.get("before")
     number = LARGEST_NUMBER if not before else _numbers([before], inbox)[0]
     limit = _number(asked.get("limit", str(PAGE)), "limit", 1, MAX_PAGE)
+    return inbox.page(_tab(asked), _category(asked), number, limit)
+
+
+def _category(asked: Mapping[str, str]) -> str:
     category = asked.get("category", "")
     if len(category) > MAX_CATEGORY or "\0" in category:
         raise WireError("bad_query", f"category is no category: expected {MAX_CATEGORY} characters at most.")
-    return inbox.page(_tab(asked), category, number, limit)
+    return category
 
 
 def _tab(asked: Mapping[str, str]) -> Tab:
@@ -258,7 +271,7 @@ def _numbers(ids: list[str], inbox: Inbox) -> list[int]:
 
 
 def _fields(request: HttpRequest) -> QueryDict:
-    """Return what a form or a JSON object says: ``id`` (one or a list), ``upto``, ``version``, ``reader``, ``next``."""
+    """Return what a form or a JSON object says: ``id`` (one or a list), ``upto``, ``version`` and so on."""
     if request.content_type != "application/json":
         return request.POST
     try:
@@ -270,10 +283,16 @@ def _fields(request: HttpRequest) -> QueryDict:
         raise WireError("bad_body", 'The body is no JSON object: send {"id": […]}, {"upto": …} or {"version": …}.')
     for name, value in said.items():
         values = value if isinstance(value, list) else [value]
-        if not all(_is_text(each) or (name == "version" and type(each) is int) for each in values):
+        if name == "version":  # the one number; in JSON 12.0 is 12
+            values = [str(int(each)) if _is_whole(each) else each for each in values]
+        if not all(map(_is_text, values)):
             raise WireError("bad_body", f"{name!r} is neither a text nor a list of texts.")
-        found.setlist(name, [str(each) for each in values])
+        found.setlist(name, values)
     return found
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int or (isinstance(value, float) and value.is_integer())
 
 
 def _is_text(value: Any) -> bool:

@@ -65,8 +65,8 @@ class Reader:
     def do(self, action, *titles):
         return mark(self.user, Action(action), [self.number(title) for title in titles])
 
-    def upto(self, action, title):
-        return mark(self.user, Action(action), upto=self.number(title))
+    def upto(self, action, title, **more):
+        return mark(self.user, Action(action), upto=self.number(title), **more)
 
     def all(self, action):
         return mark(self.user, Action(action), upto=self.inbox.position.number)

@@ -413,6 +413,49 @@ def test_the_right_readers_mark_is_taken(ann, abc):
     assert told(abc.mark("read", said | {"reader": ann.pk})) == (400, "bad_body")
 
 
+def test_a_mark_up_to_here_is_of_the_category_and_the_tab_that_are_shown(ann, api):
+    for title, category in (("a", "x"), ("b", "y"), ("c", "x"), ("d", "x")):
+        livepush.notify(ann, title, category=category)
+    upto = api.id("c")
+    assert api.mark("read", {"upto": upto, "category": "x", "tab": ""}).json()["unread"] == 2
+    assert api.titles(tab="unread") == ["d", "b"]
+    assert api.form("archive", {"upto": upto, "category": "", "tab": "unread"}).json()["changed"] is True
+    assert (api.titles(), api.titles(tab="archived")) == (["d", "c", "a"], ["b"])
+
+
+def test_the_fields_of_a_page_do_no_harm_where_entries_are_named_or_a_change_is_undone(abc):
+    shown = {"category": "x", "tab": "archived"}
+    version = abc.mark("read", {"id": abc.id("a"), **shown}).json()["version"]
+    assert abc.titles(tab="unread") == ["c", "b"]
+    assert abc.form("undo", {"version": version, **shown}).json()["changed"] is True
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [("1", 200), (1, 200), (1.0, 200), (1.5, 400), (True, 400), (1e300, 400)]
+)
+def test_a_version_is_a_number_however_json_writes_it(abc, version, status):
+    abc.mark("read", {"id": abc.id("a")})
+    assert abc.mark("undo", {"version": version}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("action", "more", "code"),
+    [
+        ("read", {"tab": "archived"}, "bad_mark"),
+        ("archive", {"tab": "archived", "category": "x"}, "bad_mark"),
+        ("seen", {"category": "x"}, "bad_mark"),
+        ("read", {"tab": "seen"}, "bad_query"),
+        ("read", {"category": "c" * 51}, "bad_query"),
+        ("read", {"category": "\0"}, "bad_query"),
+        ("read", {"category": 7}, "bad_body"),
+    ],
+)
+def test_a_mark_of_what_is_never_shown_is_refused(abc, action, more, code):
+    answer = abc.mark(action, {"upto": abc.id("c"), **more})
+    assert told(answer) == (400, code)
+    assert abc.counts() == (3, 3)
+
+
 def test_a_refused_mark_says_what_the_action_takes(db):
     api = Api(User.objects.create(username="ann"))
     said = {action: api.mark(action, {}).json()["message"] for action in ("read", "seen", "unread")}

@@ -104,7 +104,7 @@ def mark(
                     if not change.tidy():
                         break
                 change.do(action, entries, upto, version)
-            change.save(action)
+            change.save(action, by_marks=entries is None)
             named = None if entries is None or upto is not None else [entry.number for entry in entries]
             _tell(inbox, action, named, upto, category, tab)
         return Outcome(change.changed, inbox.counts(), inbox.marks.version, inbox.position)
@@ -138,9 +138,36 @@ def _listed(inbox: Inbox, action: Action, upto: int, category: str, tab: Tab) ->
     return inbox.upto(upto, tab, category)
 
 
-def can_undo(record: str, version: int) -> bool:
-    """Return whether a reader's row can undo the change that made a version."""
-    return record.startswith(f"[{version},")
+class Undo(NamedTuple):
+    """What takes a reader's last change back. ``InboxState.undo`` holds it as text that begins with the version."""
+
+    version: int
+    """The version that the change made."""
+    action: Action
+    entries: int | None
+    """How many entries it changed; ``None`` if it moved marks, which count nothing."""
+    marks: tuple[int, int, int]
+    """What was seen, read and archived before."""
+    seen: int
+    """What was seen afterwards."""
+    said: dict[int, Said]
+    """What the exceptions that it changed said before, by position."""
+
+    def dump(self) -> str:
+        """Return the record as text. Positions are grouped by what was said, since there may be very many."""
+        grouped: dict[Said, list[int]] = {}
+        for number, said in self.said.items():
+            grouped.setdefault(said, []).append(number)
+        return json.dumps([*self[:-1], [[*said, numbers] for said, numbers in grouped.items()]])
+
+
+def undo_of(record: str, version: int) -> Undo | None:
+    """Return what takes a change back, if it is a reader's last one and made this version."""
+    if not record.startswith(f"[{version},"):
+        return None
+    _, action, entries, marks, seen, grouped = json.loads(record)
+    said = {number: (read, archived) for read, archived, numbers in grouped for number in numbers}
+    return Undo(version, Action(action), entries, tuple(marks), seen, said)
 
 
 def _tell(inbox: Inbox, action: Action, numbers: list[int] | None, upto: int | None, category: str, tab: Tab) -> None:
@@ -207,11 +234,11 @@ class _Change:
             self._each(action, entries)
         elif upto is not None:
             self._up_to(action, upto)
-        elif can_undo(self.state.undo, version):
-            _, (seen, read, archived), after, said = json.loads(self.state.undo)
-            seen = seen if self.marks.seen == after else self.marks.seen
+        elif undo := undo_of(self.state.undo, version):
+            seen, read, archived = undo.marks
+            seen = seen if self.marks.seen == undo.seen else self.marks.seen
             self.marks = self.marks._replace(seen=seen, read=read, archived=archived)
-            self.said = {int(number): (read, archived) for number, (read, archived) in said.items()}
+            self.said = undo.said
 
     def _up_to(self, action: Action, upto: int) -> None:
         """Move marks on to a position, and drop the exceptions up to it that say otherwise."""
@@ -232,17 +259,20 @@ class _Change:
             if (read, archived) != (entry.read, entry.archived):
                 self.said[entry.number] = (read, archived)
 
-    def save(self, action: Action) -> None:
+    def save(self, action: Action, by_marks: bool) -> None:
         """Write the change. SEEN keeps the undo record of the change before it."""
         version = self.before.version + 1
-        undo = "" if action is Action.UNDO else self.state.undo
-        if action not in (Action.UNDO, Action.SEEN):
-            undo = json.dumps([version, self.before[:3], self.marks.seen, self._said_of(self.said)])
+        values: dict[str, Any] = self.marks._replace(version=version)._asdict()
+        if action is Action.UNDO:
+            values["undo"] = ""
+        elif action is not Action.SEEN:
+            entries, said = None if by_marks else len(self.said), self._said_of(self.said)
+            values["undo"] = Undo(version, action, entries, self.before[:3], self.marks.seen, said).dump()
         self.marks = self.inbox.marks = self.marks._replace(version=version)
         self._write(self.said, self.marks)
-        for name, value in (*self.marks._asdict().items(), ("undo", undo)):
+        for name, value in values.items():
             setattr(self.state, name, value)
-        self.state.save(using=self.inbox.using, force_update=True)
+        self.state.save(using=self.inbox.using, update_fields=values)
 
     def clear(self) -> None:
         """Forget the computed change, and delete the exceptions that say the same as the marks."""

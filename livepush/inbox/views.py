@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from typing import Any
@@ -156,18 +157,37 @@ def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: 
         "categories": sorted(filter(None, categories | {category})),
         "next": page.next,
         "is_first": "before" not in asked,
-        "undo": _undo(asked.get("undo", ""), inbox),
+        "undo": _done(asked.get("undo", ""), inbox),
         "back": request.get_full_path(),
         "counts": counts or inbox.counts(),
     }
 
 
-def _undo(version: str, inbox: Inbox) -> str:
-    """Return the version of the change that may be undone, if it is the one that is asked for."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What the reader did last, for the line that says so and offers to undo it."""
+
+    version: str
+    """What ``undo`` is asked for."""
+    action: str
+    """``"read"``, ``"unread"``, ``"archive"`` or ``"unarchive"``."""
+    count: int | None
+    """How many entries were changed one by one; ``None`` if everything up to a position was."""
+    title: str
+    """The title of the entry if it was exactly one, and is still there as it was; else empty."""
+
+
+def _done(version: str, inbox: Inbox) -> Done | None:
+    """Return the reader's last change, if it is the one that is asked for and may be undone."""
     if not (version.isascii() and version.isdecimal()):
-        return ""
+        return None
     state = InboxState.objects.using(inbox.using).filter(reader=inbox.reader).first()
-    return version if state and marking.can_undo(state.undo, int(version[:19])) else ""
+    undo = marking.undo_of(state.undo, int(version[:19])) if state else None
+    if undo is None:
+        return None
+    found = inbox.entries(undo.said) if undo.entries == 1 else []
+    title = kinds.read(found[0].notification).title if found else ""
+    return Done(version, undo.action.value, undo.entries, title)
 
 
 def entry_id(entry: Entry, inbox: Inbox) -> str:
@@ -175,11 +195,11 @@ def entry_id(entry: Entry, inbox: Inbox) -> str:
     return str(Position(inbox.position.epoch, entry.number))
 
 
-def _row(entry: Entry, inbox: Inbox, now: datetime) -> tuple[Entry, Wording, str, str, int]:
-    """Return what the template shows of an entry; its age is in seconds."""
+def _row(entry: Entry, inbox: Inbox, now: datetime) -> tuple[Entry, Wording, str, str, str]:
+    """Return what the template shows of an entry. Its age is in seconds, as text that no locale puts commas into."""
     row = entry.notification
     age = max(0, round((now - row.created).total_seconds()))
-    return entry, kinds.read(row), entry_id(entry, inbox), timestamp(row.created), age
+    return entry, kinds.read(row), entry_id(entry, inbox), timestamp(row.created), str(age)
 
 
 def as_json(entry: Entry, inbox: Inbox) -> dict[str, Any]:

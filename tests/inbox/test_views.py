@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
@@ -12,12 +12,12 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
-from django.utils import translation
+from django.utils import timezone, translation
 
 import livepush
 from livepush import log
 from livepush.inbox import kinds
-from livepush.inbox.models import InboxState, Membership, NotificationState
+from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
 from livepush.inbox.notifying import TYPE
 from livepush.models import Event
 from livepush.wire import timestamp
@@ -454,6 +454,65 @@ def test_a_mark_of_what_is_never_shown_is_refused(abc, action, more, code):
     answer = abc.mark(action, {"upto": abc.id("c"), **more})
     assert told(answer) == (400, code)
     assert abc.counts() == (3, 3)
+
+
+def test_numbers_for_scripts_have_no_commas(using, ann, abc, settings):
+    settings.USE_THOUSAND_SEPARATOR = True
+    Notification.objects.using(using).update(created=timezone.now() - timedelta(seconds=5_000))
+    InboxState.objects.using(using).create(reader=str(ann.pk), version=1_233)
+    abc.mark("read", {"id": abc.id("a")})
+    page = abc.client.get(INBOX, {"undo": "1234"}, headers=HTML).text
+    assert re.search(r'data-age="(\d+)"', page)
+    assert "undo=1234" in page
+    assert 'name="version" value="1234"' in page
+
+
+def line(api, outcome, **query):
+    """Return the line that says what was done, as the page shows it to a browser that was sent back."""
+    page = api.client.get(INBOX, {"undo": outcome.json()["version"], **query}, headers=HTML).text
+    found = re.search(r'<p part="undo">(.*?) <button', page)
+    return found and unescape(found[1])
+
+
+@pytest.mark.parametrize(
+    ("prepare", "action", "one", "all_"),
+    [
+        ((), "archive", 'Archived: A <b> & "c"', "Archived."),
+        ((), "read", 'Marked as read: A <b> & "c"', "Marked as read."),
+        (("read",), "unread", 'Marked as unread: A <b> & "c"', "Marked as unread."),
+        (("archive",), "unarchive", 'Back in the inbox: A <b> & "c"', "Back in the inbox."),
+    ],
+)
+def test_the_page_says_what_was_done(ann, api, prepare, action, one, all_):
+    titles = ('A <b> & "c"', "Another")
+    for title in titles:
+        livepush.notify(ann, title)
+    ids = [api.id(title) for title in titles]
+    for before in prepare:
+        api.mark(before, {"id": ids})
+    several = api.mark(action, {"id": ids})
+    assert line(api, several) == all_
+    api.mark("undo", {"version": several.json()["version"]})
+    assert line(api, several) is None
+    assert line(api, api.mark(action, {"id": ids[0]})) == one
+
+
+def test_the_page_names_one_entry_only_if_it_is_still_the_same(ann, api):
+    livepush.notify(ann, "One", category="x", collapse="c")
+    livepush.notify(ann, "Two", category="y")
+    done = api.mark("archive", {"upto": api.id("Two"), "category": "x"})
+    assert line(api, done) == "Archived: One"
+    livepush.notify(ann, "Three", collapse="c")
+    assert line(api, done) == "Archived."
+    assert line(api, api.mark("read", {"upto": api.id("Two")})) == "Marked as read."
+    api.mark("seen", {"upto": api.id("Three")})
+    assert line(api, done) is None
+
+
+@pytest.mark.parametrize("version", ["", "0", "-1", "x", "٣", "9" * 30])
+def test_a_page_that_asks_for_another_undo_says_nothing(abc, version):
+    abc.mark("archive", {"id": abc.id("a")})
+    assert 'part="undo"' not in abc.client.get(INBOX, {"undo": version}, headers=HTML).text
 
 
 def test_a_refused_mark_says_what_the_action_takes(db):

@@ -6,7 +6,6 @@ the events come in the order of the changes, and the last event has the right co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from livepush import log, publish
 from livepush.exceptions import InvalidMark
 from livepush.inbox.models import InboxState, NotificationState
 from livepush.inbox.reading import NAMED_AT_ONCE, Counts, Entry, Inbox, Marks, Said, Standing, Tab, in_batches
+from livepush.inbox.undoing import Undo, undo_of
 from livepush.signals import marked
 from livepush.wire import Position
 
@@ -138,38 +138,6 @@ def _listed(inbox: Inbox, action: Action, upto: int, category: str, tab: Tab) ->
     return inbox.upto(upto, tab, category)
 
 
-class Undo(NamedTuple):
-    """What takes a reader's last change back. ``InboxState.undo`` holds it as text that begins with the version."""
-
-    version: int
-    """The version that the change made."""
-    action: Action
-    entries: int | None
-    """How many entries it changed; ``None`` if it moved marks, which count nothing."""
-    marks: tuple[int, int, int]
-    """What was seen, read and archived before."""
-    seen: int
-    """What was seen afterwards."""
-    said: dict[int, Said]
-    """What the exceptions that it changed said before, by position."""
-
-    def dump(self) -> str:
-        """Return the record as text. Positions are grouped by what was said, since there may be very many."""
-        grouped: dict[Said, list[int]] = {}
-        for number, said in self.said.items():
-            grouped.setdefault(said, []).append(number)
-        return json.dumps([*self[:-1], [[*said, numbers] for said, numbers in grouped.items()]])
-
-
-def undo_of(record: str, version: int) -> Undo | None:
-    """Return what takes a change back, if it is a reader's last one and made this version."""
-    if not record.startswith(f"[{version},"):
-        return None
-    _, action, entries, marks, seen, grouped = json.loads(record)
-    said = {number: (read, archived) for read, archived, numbers in grouped for number in numbers}
-    return Undo(version, Action(action), entries, tuple(marks), seen, said)
-
-
 def _tell(inbox: Inbox, action: Action, numbers: list[int] | None, upto: int | None, category: str, tab: Tab) -> None:
     """Send the change to all the reader's tabs, and to the process itself when it is committed."""
     epoch = inbox.position.epoch
@@ -267,7 +235,7 @@ class _Change:
             values["undo"] = ""
         elif action is not Action.SEEN:
             entries, said = None if by_marks else len(self.said), self._said_of(self.said)
-            values["undo"] = Undo(version, action, entries, self.before[:3], self.marks.seen, said).dump()
+            values["undo"] = Undo(version, action.value, entries, self.before[:3], self.marks.seen, said).dump()
         self.marks = self.inbox.marks = self.marks._replace(version=version)
         self._write(self.said, self.marks)
         for name, value in values.items():

@@ -28,6 +28,7 @@ from tests.shop.models import Order
 using = inbox_on(ALIASES[0])
 INBOX = "/livepush/inbox/"
 ENTRIES, COUNTS = f"{INBOX}entries/", f"{INBOX}counts/"
+HTML = {"Accept": "text/html,*/*;q=0.8"}
 
 
 class Api:
@@ -92,7 +93,29 @@ def test_who_is_not_logged_in_gets_a_401_and_a_browser_the_login(db, client, met
     }
     assert (answer.status_code, answer["Cache-Control"]) == (401, "no-store")
     browser = getattr(client, method)(path, headers={"Accept": "text/html,*/*;q=0.8"})
-    assert (browser.status_code, browser["Location"]) == (302, f"/accounts/login/?next={path}")
+    page = path if method == "get" else INBOX
+    assert (browser.status_code, browser["Location"]) == (302, f"/accounts/login/?next={page}")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("get", ENTRIES), ("get", COUNTS), ("post", f"{INBOX}read/"), ("get", INBOX)]
+)
+def test_a_site_that_demands_a_login_everywhere_changes_no_answer(abc, ann, settings, method, path):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    anonymous = Client()
+    assert told(getattr(anonymous, method)(path)) == (401, "unauthenticated")
+    browser = getattr(anonymous, method)(f"{path}?tab=unread", headers=HTML)
+    page = f"{path}%3Ftab%3Dunread" if method == "get" else INBOX
+    assert (browser.status_code, browser["Location"]) == (302, f"/accounts/login/?next={page}")
+    assert abc.titles() == ["c", "b", "a"]
+
+
+def test_after_the_login_a_browser_is_on_the_page_that_it_pressed_a_button_on(db, client):
+    said = {"id": "a-1", "next": "/livepush/inbox/?tab=unread"}
+    answer = client.post(f"{INBOX}read/", said, headers=HTML)
+    assert answer["Location"] == "/accounts/login/?next=/livepush/inbox/%3Ftab%3Dunread"
+    away = client.post(f"{INBOX}read/", said | {"next": "https://elsewhere.example/"}, headers=HTML)
+    assert away["Location"] == f"/accounts/login/?next={INBOX}"
 
 
 def test_the_login_ends_with_the_session(abc):
@@ -383,9 +406,6 @@ def test_a_browser_is_sent_back_to_where_it_came_from_with_what_undoes_it(ann, a
     assert (again.status_code, again["Location"]) == (303, "/here/")
 
 
-HTML = {"Accept": "text/html"}
-
-
 def test_each_answer_says_whose_inbox_it_is(ann, abc):
     answers = [abc.list(), abc.client.get(COUNTS), abc.mark("read", {"id": abc.id("a"), "reader": str(ann.pk)})]
     assert [answer.json()["reader"] for answer in answers] == [str(ann.pk)] * 3
@@ -541,10 +561,12 @@ def test_a_mark_needs_the_csrf_token(using, ann, settings, middleware):
     livepush.notify(ann, "a")
     api, token = Api(ann, enforce_csrf_checks=True), "t" * 32
     wanted = {"id": api.id("a")}
-    assert api.mark("read", wanted).status_code == 403
+    assert told(api.mark("read", wanted)) == (403, "csrf")
     api.client.cookies["csrftoken"] = token
-    assert api.mark("read", wanted).status_code == 403
-    assert api.mark("read", wanted, headers={"X-CSRFToken": "x" * 32}).status_code == 403
+    assert told(api.mark("read", wanted)) == (403, "csrf")
+    assert told(api.mark("read", wanted, headers={"X-CSRFToken": "x" * 32})) == (403, "csrf")
+    browser = api.client.post(f"{INBOX}read/", wanted, headers=HTML)
+    assert (browser.status_code, browser["Content-Type"]) == (403, "text/html; charset=utf-8")
     assert api.counts() == (1, 1)
     assert api.mark("read", wanted, headers={"X-CSRFToken": token}).json()["changed"] is True
     assert api.form("unread", wanted | {"csrfmiddlewaretoken": token}).json()["changed"] is True

@@ -27,7 +27,7 @@ MAX_COUNTED = 100
 """Counting stops here. This count means "100 or more", and is shown as 99+."""
 PAGE = 20
 MAX_PAGE = 100
-_AT_ONCE = 100
+AT_ONCE = 100
 """The largest number of audiences in one statement with a union. SQLite allows 500 parts."""
 NAMED_AT_ONCE = 1_000
 """The largest number of positions that one statement names. SQLite may allow no more than 32,766 parameters."""
@@ -202,7 +202,7 @@ class Inbox:
         """Return positions after ``mark`` and before ``before`` for which a condition holds: the newest, or any."""
         found: list[int] = []
         lateral = connections[self.using].vendor == "postgresql"
-        step = len(self.audiences) if lateral else _AT_ONCE
+        step = len(self.audiences) if lateral else AT_ONCE
         inner, params = self._of_one_audience(condition, limit, before, category, newest)
         for start in range(0, len(self.audiences), step):
             pairs = [(group, max(since, mark)) for group, since in self.audiences[start : start + step]]

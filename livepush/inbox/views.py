@@ -23,6 +23,7 @@ from livepush.access import identity
 from livepush.consumers.views import outside_transactions
 from livepush.exceptions import InvalidMark
 from livepush.inbox import asking, kinds, marking, recipients
+from livepush.inbox.categories import categories
 from livepush.inbox.kinds import Wording
 from livepush.inbox.marking import Action
 from livepush.inbox.models import InboxState
@@ -162,15 +163,13 @@ def _mark_upto(user: Any, action: Action, upto: str, fields: QueryDict) -> marki
 def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: Counts | None = None) -> dict[str, Any]:
     """Return the context of the list's template for a request."""
     page, tab, category = asking.page(asked, inbox), asking.tab(asked), asked.get("category", "")
-    categories = {kind.category for kind in kinds.registry.values()} | {
-        entry.notification.category for entry in page.entries
-    }
+    names = {kind.category for kind in kinds.registry.values()} | {category, *categories(inbox)}
     return {
         "inbox": inbox,
         "entries": [_row(entry, inbox, timezone.now()) for entry in page.entries],
         "tab": tab,
         "category": category,
-        "categories": sorted(filter(None, categories | {category})),
+        "categories": sorted(filter(None, names)),
         "next": page.next,
         "is_first": "before" not in asked,
         "undo": _done(asked.get("undo", ""), inbox),

@@ -3,9 +3,13 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import override_settings
+from django.utils import timezone
 
+import livepush
 from livepush.inbox.marking import Action, mark
+from livepush.inbox.models import InboxHead, Notification
 from livepush.inbox.reading import Inbox, Tab
+from livepush.models import LogHead
 from tests.conftest import ALIASES, kind
 
 
@@ -78,3 +82,21 @@ class Reader:
 @pytest.fixture
 def reader():
     return Reader
+
+
+def fill(using, reader, count, category=lambda number: ""):
+    """Give a reader many entries at once, past the log."""
+    livepush.notify(User.objects.get(pk=reader.user.pk), "0", category=category(0))
+    first, now = reader.inbox.position.number, timezone.now()
+    Notification.objects.using(using).bulk_create(
+        (
+            Notification(
+                position=first + number, group=f"user:{reader.user.pk}", title=str(number), category=category(number),
+                first=now, created=now,
+            )
+            for number in range(1, count)
+        ),
+        batch_size=2_000,
+    )  # fmt: skip
+    for head in (LogHead, InboxHead):
+        head.objects.using(using).update(position=first + count - 1)

@@ -7,16 +7,16 @@ import time
 
 import pytest
 from django.contrib.auth.models import User
-from django.utils import timezone
 
 import livepush
 from livepush.exceptions import InvalidMark
 from livepush.inbox import marking
 from livepush.inbox.marking import Action, mark
-from livepush.inbox.models import InboxHead, InboxState, Notification, NotificationState
+from livepush.inbox.models import InboxState, NotificationState
 from livepush.inbox.reading import Inbox, Tab
-from livepush.models import Event, LogHead
+from livepush.models import Event
 from tests.conftest import Thread
+from tests.inbox.conftest import fill
 from tests.scale import EXAMPLES
 
 
@@ -287,24 +287,6 @@ def test_a_mark_that_makes_no_sense_is_refused(using, ann, action, more, message
     with pytest.raises(InvalidMark, match=message):
         mark(ann, action, upto=5, **more)
     assert not InboxState.objects.using(using).exists()
-
-
-def fill(using, reader, count, category=lambda number: ""):
-    """Give a reader many entries at once, past the log."""
-    livepush.notify(User.objects.get(pk=reader.user.pk), "0", category=category(0))
-    first, now = reader.inbox.position.number, timezone.now()
-    Notification.objects.using(using).bulk_create(
-        (
-            Notification(
-                position=first + number, group=f"user:{reader.user.pk}", title=str(number), category=category(number),
-                first=now, created=now,
-            )
-            for number in range(1, count)
-        ),
-        batch_size=2_000,
-    )  # fmt: skip
-    for head in (LogHead, InboxHead):
-        head.objects.using(using).update(position=first + count - 1)
 
 
 def test_ten_thousand_entries_of_a_category_are_marked_in_one_step(using, ann, reader):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
@@ -139,10 +140,8 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
     if not wants_page(request):
         return JsonResponse({"changed": outcome.changed, **outcome.state(), "reader": reader})
     back = _back(request, fields)
-    if outcome.changed and wanted not in (Action.UNDO, Action.SEEN):
-        address, hash, part = back.partition("#")
-        back = f"{address}{'&' if '?' in address else '?'}undo={outcome.version}{hash}{part}"
-    return HttpResponseRedirect(back, status=303)
+    undo = outcome.version if outcome.changed and wanted not in (Action.UNDO, Action.SEEN) else None
+    return HttpResponseRedirect(_with_undo(back, undo), status=303)
 
 
 def _back(request: HttpRequest, fields: QueryDict) -> str:
@@ -152,12 +151,24 @@ def _back(request: HttpRequest, fields: QueryDict) -> str:
     return back if safe else reverse("livepush:inbox")
 
 
+def _with_undo(address: str, version: int | None) -> str:
+    """Return a page's address with the change that it shall offer to undo, in place of an earlier one."""
+    parts = urlsplit(address)
+    fields = [field for field in parts.query.split("&") if field and not field.startswith("undo=")]
+    return urlunsplit(parts._replace(query="&".join([*fields, *([f"undo={version}"] if version else [])])))
+
+
 def _mark_upto(user: Any, action: Action, upto: str, fields: QueryDict) -> marking.Outcome:
     number = asking.numbers([upto], Inbox(user))[0]
     try:
         return marking.mark(user, action, upto=number, category=asking.category(fields), tab=asking.tab(fields))
     except InvalidMark as error:
         raise WireError("bad_mark", str(error)) from None
+
+
+def asked_of(request: HttpRequest) -> Mapping[str, str]:
+    """Return what a page with the list asks of it: everything on the inbox's page, on others only what to undo."""
+    return request.GET if request.path == reverse("livepush:inbox") else {"undo": request.GET.get("undo", "")}
 
 
 def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: Counts | None = None) -> dict[str, Any]:

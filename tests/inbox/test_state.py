@@ -302,7 +302,7 @@ def test_ten_thousand_entries_of_a_category_are_marked_in_one_step(using, ann, r
     assert mine.undo(outcome).changed
     assert mine.titles("unread", limit=3) == ["10998", "10997", "10996"]
     assert NotificationState.objects.using(using).count() == 1
-    assert took < 20, "seconds; under two, undisturbed"
+    assert took < 20, "seconds; under one, undisturbed"
 
 
 def test_many_read_one_by_one_become_a_mark(using, ann, reader, monkeypatch):

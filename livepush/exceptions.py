@@ -10,6 +10,7 @@
     │   ├── InvalidData                  data that JSON can't carry
     │   ├── EventTooLarge                data over LIVEPUSH["MAX_EVENT_BYTES"]
     │   └── InvalidNotification          a notification's text, address, level or kind
+    ├── InvalidMark (also ValueError)    a mark that the inbox can't take; nothing was changed
     └── InvalidRule (also ValueError)    a rule or a registration that can't work
 """
 
@@ -21,6 +22,7 @@ __all__ = [
     "InvalidEvent",
     "InvalidGroup",
     "InvalidKey",
+    "InvalidMark",
     "InvalidNotification",
     "InvalidRule",
     "InvalidType",
@@ -58,6 +60,10 @@ class EventTooLarge(InvalidEvent):
 
 class InvalidNotification(InvalidEvent):
     """The notification's text, address, level or kind can't be taken."""
+
+
+class InvalidMark(LivepushError, ValueError):
+    """The action can't be applied to these entries; nothing was changed."""
 
 
 class InvalidRule(LivepushError, ValueError):

@@ -21,5 +21,6 @@ marked = Signal()
 
 Sent with ``reader``, the user's primary key as text; ``action``, such as ``"read"``; ``numbers``, those of the
 positions of single notifications, and ``upto``, that of the last of all up to one (each is ``None`` where the other
-was asked for, both with ``"undo"``); and ``using``, the alias of the database. The sender is the class ``InboxState``.
+was asked for, both with ``"undo"``); ``category`` and ``tab``, which limited what was marked up to that position
+(``""`` and ``"all"`` if nothing did); and ``using``, the alias of the database. The sender is the class ``InboxState``.
 """

@@ -36,6 +36,14 @@ def test_without_since_there_are_no_events_and_the_position_now(client):
     assert answer["Cache-Control"] == "no-store, no-transform"
 
 
+def test_a_site_that_demands_a_login_everywhere_leaves_it_to_the_rules_who_may_read(client, settings):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    assert client.get(URL, {"group": "board"}).status_code == 200
+    assert client.get(URL, {"group": "nobody:1"}).json()["code"] == "forbidden"
+    for path in ("sse", "ws"):
+        assert client.get(f"/livepush/{path}/").json()["code"] == "needs_asgi"
+
+
 def test_events_behind_a_position_come_in_order(client):
     since = position(client)
     livepush.send("board", "t", {"a": 1})

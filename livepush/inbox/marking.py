@@ -6,8 +6,7 @@ the events come in the order of the changes, and the last event has the right co
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -15,8 +14,10 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from livepush import log, publish
+from livepush.exceptions import InvalidMark
 from livepush.inbox.models import InboxState, NotificationState
-from livepush.inbox.reading import Counts, Entry, Inbox, Marks
+from livepush.inbox.reading import NAMED_AT_ONCE, Counts, Entry, Inbox, Marks, Said, Standing, Tab, in_batches
+from livepush.inbox.undoing import Undo, undo_of
 from livepush.signals import marked
 from livepush.wire import Position
 
@@ -64,19 +65,37 @@ class Outcome(NamedTuple):
         return {**self.counts._asdict(), "version": self.version, "position": str(self.position)}
 
 
-def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | None = None, version: int = 0) -> Outcome:
+def mark(
+    user: Any,
+    action: Action,
+    numbers: Iterable[int] = (),
+    upto: int | None = None,
+    version: int = 0,
+    category: str = "",
+    tab: Tab = Tab.ALL,
+) -> Outcome:
     """Apply a reader's action to the entries with some numbers, or to all up to a number, in a new transaction.
 
+    With ``upto``, a ``category`` and the tab ``UNREAD`` limit the action to what that tab lists of that category.
     Entries that are not the reader's, or have moved up meanwhile, stay as they are. Repeating an action changes nothing
     and sends nothing.
+
+    Raises InvalidMark: ``upto`` in the archive, or ``SEEN`` for a category.
     """
+    if upto is not None:
+        _check(action, category, tab)
     inbox = Inbox(user)
     _make_row(inbox)
     with log.dialect(inbox.using).transaction():
         change = _Change(inbox, _locked(inbox))
-        if upto is not None:
+        entries: Sequence[Entry | Standing] | None = None
+        if upto is None:
+            entries = inbox.entries(set(numbers)) if action is not Action.UNDO else None
+        elif category or (action is Action.ARCHIVE and tab is Tab.UNREAD):
+            upto = min(upto, inbox.position.number)
+            entries = _listed(inbox, action, upto, category, tab)
+        else:
             upto = inbox.newest(min(upto, inbox.position.number))
-        entries = inbox.entries(set(numbers)) if upto is None and action is not Action.UNDO else None
         change.do(action, entries, upto, version)
         if change.changed:
             if action not in (Action.UNDO, Action.SEEN):
@@ -85,33 +104,62 @@ def mark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | Non
                     if not change.tidy():
                         break
                 change.do(action, entries, upto, version)
-            change.save(action)
-            _tell(inbox, action, entries, upto)
+            change.save(action, by_marks=entries is None)
+            named = None if entries is None or upto is not None else [entry.number for entry in entries]
+            _tell(inbox, action, named, upto, category, tab)
         return Outcome(change.changed, inbox.counts(), inbox.marks.version, inbox.position)
 
 
-async def amark(user: Any, action: Action, numbers: Iterable[int] = (), upto: int | None = None) -> Outcome:
+async def amark(
+    user: Any,
+    action: Action,
+    numbers: Iterable[int] = (),
+    upto: int | None = None,
+    version: int = 0,
+    category: str = "",
+    tab: Tab = Tab.ALL,
+) -> Outcome:
     """Mark from async code; see ``mark``."""
-    return await sync_to_async(mark)(user, action, numbers, upto)
+    return await sync_to_async(mark)(user, action, numbers, upto, version, category, tab)
 
 
-def can_undo(record: str, version: int) -> bool:
-    """Return whether a reader's row can undo the change that made a version."""
-    return record.startswith(f"[{version},")
+def _check(action: Action, category: str, tab: Tab) -> None:
+    if tab is Tab.ARCHIVED:
+        raise InvalidMark("What is archived is marked one by one: name the entries instead of a position.")
+    if category and action is Action.SEEN:
+        raise InvalidMark("Everything up to a position is seen at once: leave the category out.")
 
 
-def _tell(inbox: Inbox, action: Action, entries: list[Entry] | None, upto: int | None) -> None:
+def _listed(inbox: Inbox, action: Action, upto: int, category: str, tab: Tab) -> list[Standing]:
+    """Return what a tab lists up to a position, as far as an action may change it."""
+    if action is Action.READ:  # many that are read already need not be found
+        unread = inbox.upto(upto, Tab.UNREAD, category)
+        return unread if tab is Tab.UNREAD else [entry for entry in unread if not entry.archived]
+    return inbox.upto(upto, tab, category)
+
+
+def _tell(inbox: Inbox, action: Action, numbers: list[int] | None, upto: int | None, category: str, tab: Tab) -> None:
     """Send the change to all the reader's tabs, and to the process itself when it is committed."""
     epoch = inbox.position.epoch
+    category, tab = ("", Tab.ALL) if upto is None else (category, tab)
     data = {
         "action": action.value,
-        "ids": None if entries is None else [str(Position(epoch, entry.number)) for entry in entries],
+        "ids": None if numbers is None else [str(Position(epoch, number)) for number in numbers],
         "upto": None if upto is None else str(Position(epoch, upto)),
+        **({"category": category} if category else {}),
+        **({"tab": tab.value} if tab is not Tab.ALL else {}),
         **Outcome(True, inbox.counts(), inbox.marks.version, inbox.position).state(),
     }
     publish.send_own(f"user:{inbox.reader}", TYPE, data, inbox.using)
-    numbers = None if entries is None else [entry.number for entry in entries]
-    told = {"reader": inbox.reader, "action": action.value, "numbers": numbers, "upto": upto, "using": inbox.using}
+    told = {
+        "reader": inbox.reader,
+        "action": action.value,
+        "numbers": numbers,
+        "upto": upto,
+        "category": category,
+        "tab": tab.value,
+        "using": inbox.using,
+    }
     transaction.on_commit(lambda: marked.send_robust(InboxState, **told), using=inbox.using)
 
 
@@ -127,10 +175,6 @@ def _locked(inbox: Inbox) -> InboxState:
     rows = InboxState.objects.using(inbox.using).filter(reader=inbox.reader)
     rows.update(reader=inbox.reader)
     return rows.get()
-
-
-Said = tuple[bool | None, bool | None]
-"""Whether an exception makes an entry read, and archived; ``None`` leaves it to the marks."""
 
 
 class _Change:
@@ -152,17 +196,17 @@ class _Change:
         """Whether there is anything to write."""
         return bool(self.said) or self.marks != self.before
 
-    def do(self, action: Action, entries: Iterable[Entry] | None, upto: int | None, version: int) -> None:
+    def do(self, action: Action, entries: Iterable[Entry | Standing] | None, upto: int | None, version: int) -> None:
         """Work out what an action changes."""
         if entries is not None:
             self._each(action, entries)
         elif upto is not None:
             self._up_to(action, upto)
-        elif can_undo(self.state.undo, version):
-            _, (seen, read, archived), after, said = json.loads(self.state.undo)
-            seen = seen if self.marks.seen == after else self.marks.seen
+        elif undo := undo_of(self.state.undo, version):
+            seen, read, archived = undo.marks
+            seen = seen if self.marks.seen == undo.seen else self.marks.seen
             self.marks = self.marks._replace(seen=seen, read=read, archived=archived)
-            self.said = {int(number): (read, archived) for number, (read, archived) in said.items()}
+            self.said = undo.said
 
     def _up_to(self, action: Action, upto: int) -> None:
         """Move marks on to a position, and drop the exceptions up to it that say otherwise."""
@@ -175,7 +219,7 @@ class _Change:
             self._drop(upto, archived=False)
         self.marks = marks
 
-    def _each(self, action: Action, entries: Iterable[Entry]) -> None:
+    def _each(self, action: Action, entries: Iterable[Entry | Standing]) -> None:
         """Make exceptions of entries."""
         for entry in entries:
             read = {Action.READ: True, Action.ARCHIVE: True, Action.UNREAD: False}.get(action, entry.read)
@@ -183,17 +227,20 @@ class _Change:
             if (read, archived) != (entry.read, entry.archived):
                 self.said[entry.number] = (read, archived)
 
-    def save(self, action: Action) -> None:
+    def save(self, action: Action, by_marks: bool) -> None:
         """Write the change. SEEN keeps the undo record of the change before it."""
         version = self.before.version + 1
-        undo = "" if action is Action.UNDO else self.state.undo
-        if action not in (Action.UNDO, Action.SEEN):
-            undo = json.dumps([version, self.before[:3], self.marks.seen, self._said_of(self.said)])
+        values: dict[str, Any] = self.marks._replace(version=version)._asdict()
+        if action is Action.UNDO:
+            values["undo"] = ""
+        elif action is not Action.SEEN:
+            entries, said = None if by_marks else len(self.said), self._said_of(self.said)
+            values["undo"] = Undo(version, action.value, entries, self.before[:3], self.marks.seen, said).dump()
         self.marks = self.inbox.marks = self.marks._replace(version=version)
         self._write(self.said, self.marks)
-        for name, value in (*self.marks._asdict().items(), ("undo", undo)):
+        for name, value in values.items():
             setattr(self.state, name, value)
-        self.state.save(using=self.inbox.using, force_update=True)
+        self.state.save(using=self.inbox.using, update_fields=values)
 
     def clear(self) -> None:
         """Forget the computed change, and delete the exceptions that say the same as the marks."""
@@ -229,9 +276,9 @@ class _Change:
 
     def _said_of(self, numbers: Iterable[int]) -> dict[int, Said]:
         """Return what the exceptions at some positions say now."""
-        rows = self.rows.filter(position__in=list(numbers)).values_list("position", "read", "archived")
-        found = {number: (read, archived) for number, read, archived in rows}
-        return {number: found.get(number, (None, None)) for number in numbers}
+        wanted = list(numbers)
+        found = self.inbox.exceptions_at(wanted)
+        return {number: found.get(number, (None, None)) for number in wanted}
 
     def _write(self, said: dict[int, Said], marks: Marks) -> None:
         """Write the exceptions, except those that say the same as the marks."""
@@ -241,5 +288,6 @@ class _Change:
             archived = None if archived == (number <= marks.archived) else archived
             if read is not None or archived is not None:
                 rows.append(NotificationState(reader=self.inbox.reader, position=number, read=read, archived=archived))
-        self.rows.filter(position__in=list(said)).delete()
-        NotificationState.objects.using(self.inbox.using).bulk_create(rows)
+        for some in in_batches(said):
+            self.rows.filter(position__in=some).delete()
+        NotificationState.objects.using(self.inbox.using).bulk_create(rows, batch_size=NAMED_AT_ONCE)

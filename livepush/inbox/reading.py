@@ -9,10 +9,11 @@ the tables are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 from django.db import connections
@@ -26,8 +27,10 @@ MAX_COUNTED = 100
 """Counting stops here. This count means "100 or more", and is shown as 99+."""
 PAGE = 20
 MAX_PAGE = 100
-_AT_ONCE = 100
+AT_ONCE = 100
 """The largest number of audiences in one statement with a union. SQLite allows 500 parts."""
+NAMED_AT_ONCE = 1_000
+"""The largest number of positions that one statement names. SQLite may allow no more than 32,766 parameters."""
 
 
 class Tab(StrEnum):
@@ -70,11 +73,36 @@ class Entry:
         return self.notification.position
 
 
+class Standing(NamedTuple):
+    """How a reader stands to the entry at one position."""
+
+    number: int
+    read: bool
+    archived: bool
+
+
 class Page(NamedTuple):
     """Entries, the newest first, and the position before which the next page begins; ``None`` on the last page."""
 
     entries: list[Entry]
     next: Position | None
+
+
+Said = tuple[bool | None, bool | None]
+"""Whether an exception makes an entry read, and archived; ``None`` leaves it to the marks."""
+
+
+def in_batches(numbers: Iterable[int]) -> Iterator[list[int]]:
+    """Yield the numbers in lists, each short enough for one statement."""
+    remaining = iter(numbers)
+    while some := list(islice(remaining, NAMED_AT_ONCE)):
+        yield some
+
+
+def _stands(marks: Marks, number: int, said: Said) -> tuple[bool, bool]:
+    """Return whether the entry at a position is read, and archived."""
+    read, archived = said
+    return number <= marks.read if read is None else read, number <= marks.archived if archived is None else archived
 
 
 class Inbox:
@@ -110,19 +138,24 @@ class Inbox:
 
     def page(self, tab: Tab = Tab.ALL, category: str = "", before: int = LARGEST_NUMBER, limit: int = PAGE) -> Page:
         """Return the newest ``limit`` entries before a position, the newest first. Runs four queries."""
-        max_found, marks = limit + 1, self.marks  # one more, to know whether there is a next page
-        if tab is Tab.UNREAD:
-            found = self._plain(marks.read, _NOT_READ, max_found, before, category, newest=True)
-            found += self._exceptions(_UNREAD, 0, min(marks.read, before - 1), max_found, category)
-        elif tab is Tab.ALL:
-            found = self._plain(marks.archived, _NOT_ARCHIVED, max_found, before, category, newest=True)
-            found += self._exceptions(_UNARCHIVED, 0, min(marks.archived, before - 1), max_found, category)
-        else:
-            found = self._plain(0, _ARCHIVED, max_found, min(marks.archived + 1, before), category, newest=True)
-            found += self._exceptions(_ARCHIVED_ONE, marks.archived, before - 1, max_found, category)
-        numbers = sorted(found, reverse=True)[:max_found]
-        more = len(numbers) == max_found
+        numbers = self._listed(tab, category, before, limit + 1)  # one more, to know whether there is a next page
+        more = len(numbers) > limit
         return Page(self.entries(numbers[:limit]), Position(self.position.epoch, numbers[limit - 1]) if more else None)
+
+    def upto(self, upto: int, tab: Tab, category: str = "") -> list[Standing]:
+        """Return all that a tab lists up to a position, however many; of one category, if one is given."""
+        numbers = self._listed(tab, category, upto + 1, LARGEST_NUMBER)
+        marks, said = self.marks, self.exceptions_at(numbers)
+        return [Standing(number, *_stands(marks, number, said.get(number, (None, None)))) for number in numbers]
+
+    def exceptions_at(self, numbers: Iterable[int]) -> dict[int, Said]:
+        """Return what the reader's exceptions at some positions say; a position without one is left out."""
+        own = NotificationState.objects.using(self.using).filter(reader=self.reader)
+        found: dict[int, Said] = {}
+        for some in in_batches(numbers):
+            rows = own.filter(position__in=some).values_list("position", "read", "archived")
+            found.update((position, (read, archived)) for position, read, archived in rows)
+        return found
 
     def newest(self, upto: int) -> int:
         """Return the position of the newest entry that is not after ``upto``; 0 if there is none."""
@@ -140,19 +173,28 @@ class Inbox:
         for row in sorted(rows, key=lambda row: (-row.position, self._places[row.group])):
             if row.position > self.audiences[self._places[row.group]].since:
                 mine.setdefault(row.position, row)
-        own = NotificationState.objects.using(self.using).filter(reader=self.reader, position__in=list(mine))
-        said = {
-            position: (read, archived) for position, read, archived in own.values_list("position", "read", "archived")
-        }
-        return [self._entry(row, *said.get(number, (None, None))) for number, row in mine.items()]
-
-    def _entry(self, row: Notification, read: bool | None, archived: bool | None) -> Entry:
-        marks = self.marks
-        is_read = row.position <= marks.read if read is None else read
-        is_archived = row.position <= marks.archived if archived is None else archived
-        return Entry(row, is_read or row.position <= marks.seen, is_read, is_archived)
+        marks, said = self.marks, self.exceptions_at(mine)
+        found = []
+        for number, row in mine.items():
+            read, archived = _stands(marks, number, said.get(number, (None, None)))
+            found.append(Entry(row, read or number <= marks.seen, read, archived))
+        return found
 
     # The two parts of each question, as positions
+
+    def _listed(self, tab: Tab, category: str, before: int, limit: int) -> list[int]:
+        """Return the positions of the newest entries that a tab lists, the newest first."""
+        marks = self.marks
+        if tab is Tab.UNREAD:
+            found = self._plain(marks.read, _NOT_READ, limit, before, category, newest=True)
+            found += self._exceptions(_UNREAD, 0, min(marks.read, before - 1), limit, category)
+        elif tab is Tab.ALL:
+            found = self._plain(marks.archived, _NOT_ARCHIVED, limit, before, category, newest=True)
+            found += self._exceptions(_UNARCHIVED, 0, min(marks.archived, before - 1), limit, category)
+        else:
+            found = self._plain(0, _ARCHIVED, limit, min(marks.archived + 1, before), category, newest=True)
+            found += self._exceptions(_ARCHIVED_ONE, marks.archived, before - 1, limit, category)
+        return sorted(found, reverse=True)[:limit]
 
     def _plain(
         self, mark: int, condition: str, limit: int, before: int, category: str = "", newest: bool = False
@@ -160,7 +202,7 @@ class Inbox:
         """Return positions after ``mark`` and before ``before`` for which a condition holds: the newest, or any."""
         found: list[int] = []
         lateral = connections[self.using].vendor == "postgresql"
-        step = len(self.audiences) if lateral else _AT_ONCE
+        step = len(self.audiences) if lateral else AT_ONCE
         inner, params = self._of_one_audience(condition, limit, before, category, newest)
         for start in range(0, len(self.audiences), step):
             pairs = [(group, max(since, mark)) for group, since in self.audiences[start : start + step]]

@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
+from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.csrf import csrf_exempt
 
 from livepush.access import identity
 from livepush.consumers.views import outside_transactions
-from livepush.inbox import kinds, marking, recipients
+from livepush.exceptions import InvalidMark
+from livepush.inbox import asking, kinds, marking, recipients
+from livepush.inbox.categories import categories
 from livepush.inbox.kinds import Wording
 from livepush.inbox.marking import Action
 from livepush.inbox.models import InboxState
-from livepush.inbox.notifying import MAX_CATEGORY
-from livepush.inbox.reading import MAX_PAGE, PAGE, Counts, Entry, Inbox, Page, Tab
-from livepush.wire import LARGEST_NUMBER, SURROGATE, Position, WireError, parse_position, timestamp
+from livepush.inbox.reading import Counts, Entry, Inbox, Page
+from livepush.inbox.undoing import undo_of
+from livepush.wire import LARGEST_NUMBER, Position, WireError, timestamp
 
-MAX_IDS = 1_000
-"""The largest number of entries that one request may mark."""
+REFUSED = "The CSRF token is missing or not this browser's: send that of the page, or the cookie's, as X-CSRFToken."
 Respond = Callable[..., HttpResponse]
+_CSRF = CsrfViewMiddleware(lambda request: HttpResponse())
 
 
 def endpoint(method: str) -> Callable[[Respond], Respond]:
-    """Make a view answer only users who are logged in, outside of transactions, with errors as JSON and no caching."""
+    """Make a view answer only users who are logged in, outside of transactions, with errors as JSON and no caching.
+
+    The site's middleware leaves the login and the CSRF token to the view, since it would answer a script with a page.
+    """
 
     def decorate(view: Respond) -> Respond:
+        @login_not_required
+        @csrf_exempt
         @outside_transactions
-        @csrf_protect
         @wraps(view)
         def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            _CSRF.process_request(request)
             try:
                 response = _answer(view, method, request, *args, **kwargs)
             except WireError as error:
@@ -49,6 +58,7 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
                     response["Allow"] = method
             response.setdefault("Cache-Control", "no-store")
             patch_vary_headers(response, ["Cookie", "Accept", "Accept-Language"])
+            _CSRF.process_response(request, response)
             return response
 
         return answered
@@ -57,12 +67,17 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
 
 
 def _answer(view: Respond, method: str, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    refused = _CSRF.process_view(request, view, args, kwargs)
+    if refused is not None:
+        if wants_page(request):
+            return refused
+        raise WireError("csrf", REFUSED, 403)
     if request.method not in (("GET", "HEAD") if method == "GET" else (method,)):
         raise WireError("bad_method", f"This address answers {method}.", 405)
     user = request.user if hasattr(request, "user") else identity.user_of(request)
     if not getattr(user, "is_authenticated", False):
         if wants_page(request):
-            return redirect_to_login(request.get_full_path())
+            return redirect_to_login(request.get_full_path() if method == "GET" else _back(request, request.POST))
         raise WireError("unauthenticated", "Nobody is logged in, so there is no inbox: log in first.", 401)
     return view(request, user, *args, **kwargs)
 
@@ -85,9 +100,9 @@ def entries(request: HttpRequest, user: Any) -> HttpResponse:
     """Answer with a page of entries, or with those that are named, as JSON."""
     inbox = Inbox(user)
     if "id" in request.GET:
-        found = Page(inbox.entries(_numbers(request.GET.getlist("id"), inbox)), None)
+        found = Page(inbox.entries(asking.numbers(request.GET.getlist("id"), inbox)), None)
     else:
-        found = _page(request.GET, inbox)
+        found = asking.page(request.GET, inbox)
     following = None if found.next is None else str(found.next)
     listed = [as_json(entry, inbox) for entry in found.entries]
     return JsonResponse({"entries": listed, "next": following, **state(inbox)})
@@ -105,8 +120,8 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
 
     A tab may be older than the login. So it may say whose inbox it shows, and another user's is left alone.
     """
-    wanted = _action(action)
-    fields = _fields(request)
+    wanted = asking.action(action)
+    fields = asking.fields(request)
     reader = recipients.reader_of(user)
     if fields.get("reader", reader) != reader:
         if wants_page(request):
@@ -114,51 +129,91 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
         raise WireError("other_reader", "The page is another user's, who was logged in before: load it again.", 409)
     ids, upto = fields.getlist("id"), fields.get("upto")
     if wanted is Action.UNDO:
-        outcome = marking.mark(user, wanted, version=_number(fields.get("version"), "version", 0, LARGEST_NUMBER))
+        outcome = marking.mark(user, wanted, version=asking.number(fields.get("version"), "version", 0, LARGEST_NUMBER))
     elif upto and not ids and wanted in marking.UP_TO:
-        outcome = marking.mark(user, wanted, upto=_numbers([upto], Inbox(user))[0])
+        outcome = _mark_upto(user, wanted, upto, fields)
     elif ids and not upto and wanted in marking.ONE_BY_ONE:
-        outcome = marking.mark(user, wanted, _numbers(ids, Inbox(user)))
+        outcome = marking.mark(user, wanted, asking.numbers(ids, Inbox(user)))
     else:
         takes = [name for name, which in (("id", marking.ONE_BY_ONE), ("upto", marking.UP_TO)) if wanted in which]
         raise WireError("bad_mark", f"To mark as {action}, send {' or '.join(takes)}.")
     if not wants_page(request):
         return JsonResponse({"changed": outcome.changed, **outcome.state(), "reader": reader})
+    back = _back(request, fields)
+    undo = outcome.version if outcome.changed and wanted not in (Action.UNDO, Action.SEEN) else None
+    return HttpResponseRedirect(_with_undo(back, undo), status=303)
+
+
+def _back(request: HttpRequest, fields: QueryDict) -> str:
+    """Return the address of the page that a form was on, if that is this site's; else the inbox's."""
     back = fields.get("next") or ""
-    if not url_has_allowed_host_and_scheme(back, {request.get_host()}, request.is_secure()):
-        back = reverse("livepush:inbox")
-    if outcome.changed and wanted not in (Action.UNDO, Action.SEEN):
-        address, hash, part = back.partition("#")
-        back = f"{address}{'&' if '?' in address else '?'}undo={outcome.version}{hash}{part}"
-    return HttpResponseRedirect(back, status=303)
+    safe = url_has_allowed_host_and_scheme(back, {request.get_host()}, request.is_secure())
+    return back if safe else reverse("livepush:inbox")
+
+
+def _with_undo(address: str, version: int | None) -> str:
+    """Return a page's address with the change that it shall offer to undo, in place of an earlier one."""
+    parts = urlsplit(address)
+    fields = [field for field in parts.query.split("&") if field and not field.startswith("undo=")]
+    return urlunsplit(parts._replace(query="&".join([*fields, *([f"undo={version}"] if version else [])])))
+
+
+def _mark_upto(user: Any, action: Action, upto: str, fields: QueryDict) -> marking.Outcome:
+    number = asking.numbers([upto], Inbox(user))[0]
+    try:
+        return marking.mark(user, action, upto=number, category=asking.category(fields), tab=asking.tab(fields))
+    except InvalidMark as error:
+        raise WireError("bad_mark", str(error)) from None
+
+
+def asked_of(request: HttpRequest) -> Mapping[str, str]:
+    """Return what a page with the list asks of it: everything on the inbox's page, on others only what to undo."""
+    return request.GET if request.path == reverse("livepush:inbox") else {"undo": request.GET.get("undo", "")}
 
 
 def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: Counts | None = None) -> dict[str, Any]:
     """Return the context of the list's template for a request."""
-    page, tab, category = _page(asked, inbox), _tab(asked), asked.get("category", "")
-    categories = {kind.category for kind in kinds.registry.values()} | {
-        entry.notification.category for entry in page.entries
-    }
+    page, tab, category = asking.page(asked, inbox), asking.tab(asked), asked.get("category", "")
+    names = {kind.category for kind in kinds.registry.values()} | {category, *categories(inbox)}
     return {
         "inbox": inbox,
         "entries": [_row(entry, inbox, timezone.now()) for entry in page.entries],
         "tab": tab,
         "category": category,
-        "categories": sorted(filter(None, categories | {category})),
+        "categories": sorted(filter(None, names)),
         "next": page.next,
         "is_first": "before" not in asked,
-        "undo": _undo(asked.get("undo", ""), inbox),
+        "undo": _done(asked.get("undo", ""), inbox),
         "back": request.get_full_path(),
         "counts": counts or inbox.counts(),
     }
 
 
-def _undo(version: str, inbox: Inbox) -> str:
-    """Return the version of the change that may be undone, if it is the one that is asked for."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What the reader did last, for the line that says so and offers to undo it."""
+
+    version: str
+    """What ``undo`` is asked for."""
+    action: str
+    """``"read"``, ``"unread"``, ``"archive"`` or ``"unarchive"``."""
+    count: int | None
+    """How many entries were changed one by one; ``None`` if everything up to a position was."""
+    title: str
+    """The title of the entry if it was exactly one, and is still there as it was; else empty."""
+
+
+def _done(version: str, inbox: Inbox) -> Done | None:
+    """Return the reader's last change, if it is the one that is asked for and may be undone."""
     if not (version.isascii() and version.isdecimal()):
-        return ""
+        return None
     state = InboxState.objects.using(inbox.using).filter(reader=inbox.reader).first()
-    return version if state and marking.can_undo(state.undo, int(version[:19])) else ""
+    undo = undo_of(state.undo, int(version[:19])) if state else None
+    if undo is None:
+        return None
+    found = inbox.entries(undo.said) if undo.entries == 1 else []
+    title = kinds.read(found[0].notification).title if found else ""
+    return Done(version, undo.action, undo.entries, title)
 
 
 def entry_id(entry: Entry, inbox: Inbox) -> str:
@@ -166,11 +221,11 @@ def entry_id(entry: Entry, inbox: Inbox) -> str:
     return str(Position(inbox.position.epoch, entry.number))
 
 
-def _row(entry: Entry, inbox: Inbox, now: datetime) -> tuple[Entry, Wording, str, str, int]:
-    """Return what the template shows of an entry; its age is in seconds."""
+def _row(entry: Entry, inbox: Inbox, now: datetime) -> tuple[Entry, Wording, str, str, str]:
+    """Return what the template shows of an entry. Its age is in seconds, as text that no locale puts commas into."""
     row = entry.notification
     age = max(0, round((now - row.created).total_seconds()))
-    return entry, kinds.read(row), entry_id(entry, inbox), timestamp(row.created), age
+    return entry, kinds.read(row), entry_id(entry, inbox), timestamp(row.created), str(age)
 
 
 def as_json(entry: Entry, inbox: Inbox) -> dict[str, Any]:
@@ -198,7 +253,7 @@ def as_json(entry: Entry, inbox: Inbox) -> dict[str, Any]:
 
 
 def state(inbox: Inbox, counts: Counts | None = None) -> dict[str, Any]:
-    """Return an inbox's state for browsers: the counts, the version and position that they belong to, and whose it is."""
+    """Return an inbox's state for browsers: the counts, the version and position they belong to, and whose it is."""
     known = counts or inbox.counts()
     return {
         **known._asdict(),
@@ -206,75 +261,3 @@ def state(inbox: Inbox, counts: Counts | None = None) -> dict[str, Any]:
         "position": str(inbox.position),
         "reader": inbox.reader,
     }
-
-
-def _page(asked: Mapping[str, str], inbox: Inbox) -> Page:
-    before = asked.get("before")
-    number = LARGEST_NUMBER if not before else _numbers([before], inbox)[0]
-    limit = _number(asked.get("limit", str(PAGE)), "limit", 1, MAX_PAGE)
-    category = asked.get("category", "")
-    if len(category) > MAX_CATEGORY or "\0" in category:
-        raise WireError("bad_query", f"category is no category: expected {MAX_CATEGORY} characters at most.")
-    return inbox.page(_tab(asked), category, number, limit)
-
-
-def _tab(asked: Mapping[str, str]) -> Tab:
-    try:
-        return Tab(asked.get("tab") or Tab.ALL)
-    except ValueError:
-        raise WireError("bad_query", f"tab is {_shown(asked['tab'])}: expected one of {', '.join(Tab)}.") from None
-
-
-def _action(name: str) -> Action:
-    try:
-        return Action(name)
-    except ValueError:
-        raise WireError("bad_mark", f"There is no such mark: expected one of {', '.join(Action)}.", 404) from None
-
-
-def _number(text: str | None, name: str, minimum: int, maximum: int) -> int:
-    if text is None or not (re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) and minimum <= int(text) <= maximum):
-        what = "missing" if text is None else _shown(text)
-        raise WireError("bad_query", f"{name} is {what}: expected a number from {minimum} to {maximum}.")
-    return int(text)
-
-
-def _shown(text: str) -> str:
-    """Return what was given as an error shows it, cut where it is long."""
-    return repr(text if len(text) <= 40 else f"{text[:40]}…")
-
-
-def _numbers(ids: list[str], inbox: Inbox) -> list[int]:
-    """Return the numbers of entries' ids.
-
-    Raises WireError: malformed, too many, or of another life of the database, in which they were other entries.
-    """
-    if len(ids) > MAX_IDS:
-        raise WireError("too_many_ids", f"{len(ids)} entries are too many for one request: send {MAX_IDS} at most.")
-    positions = [parse_position(each) for each in ids]
-    if any(position.epoch != inbox.position.epoch for position in positions):
-        raise WireError("stale_id", "The id is of another life of the database: fetch the list again.", 409)
-    return [position.number for position in positions]
-
-
-def _fields(request: HttpRequest) -> QueryDict:
-    """Return what a form or a JSON object says: ``id`` (one or a list), ``upto``, ``version``, ``reader``, ``next``."""
-    if request.content_type != "application/json":
-        return request.POST
-    try:
-        said = json.loads(request.body)
-    except (ValueError, RecursionError):
-        said = None
-    found = QueryDict(mutable=True)
-    if not isinstance(said, dict):
-        raise WireError("bad_body", 'The body is no JSON object: send {"id": […]}, {"upto": …} or {"version": …}.')
-    for name, value in said.items():
-        values = value if isinstance(value, list) else [value]
-        if not all(_is_text(each) or (name == "version" and type(each) is int) for each in values):
-            raise WireError("bad_body", f"{name!r} is neither a text nor a list of texts.")
-        found.setlist(name, [str(each) for each in values])
-    return found
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not SURROGATE.search(value)

@@ -70,7 +70,10 @@ def livepush_badge(context: template.Context) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def livepush_list(context: template.Context) -> SafeString:
-    """Put the list of the user's notifications into a page. It begins with the first page of entries."""
+    """Put the list of the user's notifications into a page.
+
+    It begins with the first page of entries, and on the inbox's own page with what the address asks for.
+    """
     return _part(context, "livepush/list.html")
 
 
@@ -111,7 +114,7 @@ def _part(context: template.Context, name: str | None, icon: str = "") -> SafeSt
         return scripts
     told = {"counts": counts, "badge": f"{MAX_COUNTED - 1}+" if counts.unseen >= MAX_COUNTED else counts.unseen}
     if name == "livepush/list.html":
-        told |= views.shown(request, inbox, {}, counts)
+        told |= views.shown(request, inbox, views.asked_of(request), counts)
     return SafeString(render_to_string(name, told, request)) + scripts
 
 

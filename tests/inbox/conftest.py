@@ -3,9 +3,13 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import override_settings
+from django.utils import timezone
 
+import livepush
 from livepush.inbox.marking import Action, mark
+from livepush.inbox.models import InboxHead, Notification
 from livepush.inbox.reading import Inbox, Tab
+from livepush.models import LogHead
 from tests.conftest import ALIASES, kind
 
 
@@ -65,8 +69,8 @@ class Reader:
     def do(self, action, *titles):
         return mark(self.user, Action(action), [self.number(title) for title in titles])
 
-    def upto(self, action, title):
-        return mark(self.user, Action(action), upto=self.number(title))
+    def upto(self, action, title, **more):
+        return mark(self.user, Action(action), upto=self.number(title), **more)
 
     def all(self, action):
         return mark(self.user, Action(action), upto=self.inbox.position.number)
@@ -78,3 +82,21 @@ class Reader:
 @pytest.fixture
 def reader():
     return Reader
+
+
+def fill(using, reader, count, category=lambda number: ""):
+    """Give a reader many entries at once, past the log."""
+    livepush.notify(User.objects.get(pk=reader.user.pk), "0", category=category(0))
+    first, now = reader.inbox.position.number, timezone.now()
+    Notification.objects.using(using).bulk_create(
+        (
+            Notification(
+                position=first + number, group=f"user:{reader.user.pk}", title=str(number), category=category(number),
+                first=now, created=now,
+            )
+            for number in range(1, count)
+        ),
+        batch_size=2_000,
+    )  # fmt: skip
+    for head in (LogHead, InboxHead):
+        head.objects.using(using).update(position=first + count - 1)

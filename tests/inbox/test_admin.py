@@ -76,7 +76,9 @@ def change_page(client, row):
 
 def shown(page):
     """Return the read-only fields of a page, by label; of an icon its name."""
-    rows = re.findall(r'<label>(.*?):</label>.*?<div class="readonly">(.*?)</div>', page.text, re.DOTALL)
+    rows = re.findall(
+        r'<label>([^<]*):</label>(?:(?!<label>).)*?<div class="readonly">(.*?)</div>', page.text, re.DOTALL
+    )
     return {label: re.sub(r".*icon-(\w+)\.svg.*|<[^>]+>", r"\1", text).strip() for label, text in rows}
 
 
@@ -116,13 +118,30 @@ def test_a_notification_is_composed_previewed_and_sent(admin_client, using, ann,
     preview = compose(admin_client, "preview", **fields)
     assert shown(preview)["To"] == called
     assert shown(preview)["Readers"].startswith(readers)
-    assert "<p>All day.<br>Both shops.</p>" in preview.text
+    assert '<p part="body">All day.\nBoth shops.</p>' in preview.text
     assert notified(using) == []
     sent = compose(admin_client, "send", token=token_of(preview), **fields)
     assert sent.redirect_chain == [(reverse(LIST), 302)]
     assert sorted(notified(using)) == sorted((audience, "Closed on Monday") for audience in audiences)
     row = Notification.objects.using(using).first()
     assert (row.body, row.url, row.level, row.key) == ("All day.\nBoth shops.", "/news/", "warning", "")
+
+
+def test_the_preview_is_the_entry_of_the_list_and_a_toast(admin_client, admin_user, using):
+    fields = {"to": "everyone", "title": 'Closed <on> "Monday"', "body": "All day.", "url": "/news/", "level": "error"}
+    preview, _ = preview_and_send(admin_client, **fields, category="news")
+    page = admin_client.get("/livepush/inbox/", headers={"Accept": "text/html"}).text
+    varying = r'data-(key|id|age)="[^"]*"|datetime="[^"]*"|value="[^"]*"'
+    in_list, in_preview = (
+        re.sub(varying, "", re.search(r"<li .*?</li>", text, re.DOTALL)[0]) for text in (page, preview.text)
+    )
+    assert in_preview == in_list
+    (toast,) = re.findall(r'<li part="toast" data-level="error">.*?</li>', preview.text)
+    assert '<a part="toast-title" href="/news/">Closed &lt;on&gt; &quot;Monday&quot;</a>' in toast
+    assert preview.text.count("<fieldset disabled>") == 2
+    assert preview.text.count('<template shadowrootmode="open"><link rel="stylesheet"') == 2
+    rows = [shown(preview)[label] for label in ("Level", "Category", "Address")]
+    assert rows == ["Error", "news", "/news/"]
 
 
 def test_back_to_editing_keeps_what_was_said(admin_client, using):

@@ -564,7 +564,7 @@ def test_a_receiver_may_notify(using, ann, ben, reader):
 
 def test_a_mark_is_told_when_it_is_committed(using, ann, reader):
     for title in "abc":
-        livepush.notify(ann, title)
+        livepush.notify(ann, title, category="x")
     mine = reader(ann)
     a, b, c = (mine.number(title) for title in "abc")
     with heard(marked) as told:
@@ -574,14 +574,18 @@ def test_a_mark_is_told_when_it_is_committed(using, ann, reader):
         mark(ann, Action.READ, [a, b])
         undone = mark(ann, Action.ARCHIVE, upto=c)
         mark(ann, Action.UNDO, version=undone.version)
+        mark(ann, Action.ARCHIVE, upto=c, tab=Tab.UNREAD)
+        mark(ann, Action.ARCHIVE, upto=c, category="x")
         with pytest.raises(RuntimeError), transaction.atomic(using=using):
             mark(ann, Action.UNREAD, [a])
             raise RuntimeError
-    who = {"reader": str(ann.pk), "using": using}
+    who = {"reader": str(ann.pk), "using": using, "category": "", "tab": "all"}
     assert [{**each, "numbers": each["numbers"] and sorted(each["numbers"])} for each in told] == [
         {**who, "action": "read", "numbers": [a, b], "upto": None},
         {**who, "action": "archive", "numbers": None, "upto": c},
         {**who, "action": "undo", "numbers": None, "upto": None},
+        {**who, "action": "archive", "numbers": None, "upto": c, "tab": "unread"},
+        {**who, "action": "archive", "numbers": None, "upto": c, "category": "x"},
     ]
 
 

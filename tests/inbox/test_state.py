@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 from django.contrib.auth.models import User
 
 import livepush
+from livepush.exceptions import InvalidMark
 from livepush.inbox import marking
 from livepush.inbox.marking import Action, mark
 from livepush.inbox.models import InboxState, NotificationState
 from livepush.inbox.reading import Inbox, Tab
 from livepush.models import Event
 from tests.conftest import Thread
+from tests.inbox.conftest import fill
 from tests.scale import EXAMPLES
 
 
@@ -212,6 +215,96 @@ def test_categories_filter_each_tab(using, ann, reader):
     assert mine.titles("archived", category="y") == []
 
 
+@pytest.fixture
+def sorted_mine(using, ann, reader):
+    """Ann's inbox with entries of two categories from two audiences: x1, y2, x3, y4, x5; x3 is read, x1 archived."""
+    mine = reader(ann)
+    for number, category in enumerate("xyxyx", 1):
+        livepush.notify([ann, livepush.everyone][number % 2], f"{category}{number}", category=category)
+    mine.do("archive", "x1")
+    mine.do("unread", "x1")
+    mine.do("read", "x3")
+    return mine
+
+
+@pytest.mark.parametrize(
+    ("action", "last", "more", "unread", "listed", "archived"),
+    [
+        ("read", "x5", {"category": "x"}, ["y4", "y2", "x1"], ["x5", "y4", "x3", "y2"], ["x1"]),
+        ("read", "y4", {"category": "x"}, None, ["x5", "y4", "x3", "y2"], ["x1"]),
+        ("read", "x5", {"category": "x", "tab": Tab.UNREAD}, ["y4", "y2"], ["x5", "y4", "x3", "y2"], ["x1"]),
+        ("read", "y4", {"tab": Tab.UNREAD}, ["x5"], ["x5", "y4", "x3", "y2"], ["x1"]),
+        ("archive", "x5", {"category": "x"}, ["y4", "y2", "x1"], ["y4", "y2"], ["x5", "x3", "x1"]),
+        ("archive", "y4", {"category": "x"}, ["x5", "y4", "y2", "x1"], ["x5", "y4", "y2"], ["x3", "x1"]),
+        ("archive", "x5", {"category": "x", "tab": Tab.UNREAD}, ["y4", "y2"], ["y4", "x3", "y2"], ["x5", "x1"]),
+        ("archive", "y4", {"tab": Tab.UNREAD}, ["x5"], ["x5", "x3"], ["y4", "y2", "x1"]),
+        ("archive", "x5", {"category": "z"}, None, ["x5", "y4", "x3", "y2"], ["x1"]),
+    ],
+)
+def test_a_mark_up_to_here_is_of_what_is_listed_alone(sorted_mine, action, last, more, unread, listed, archived):
+    mine = sorted_mine
+    before = (everything(mine), mine.counts())
+    was_unread = mine.titles("unread")
+    outcome = mine.upto(action, last, **more)
+    assert outcome.changed is (unread is not None)
+    assert mine.titles("unread") == (was_unread if unread is None else unread)
+    assert (mine.titles(), mine.titles("archived")) == (listed, archived)
+    assert not mine.upto(action, last, **more).changed
+    if outcome.changed:
+        mine.undo(outcome)
+    assert (everything(mine), mine.counts()) == before
+
+
+def test_a_mark_of_a_category_tells_what_it_was(using, sorted_mine):
+    import json
+
+    outcome = sorted_mine.upto("archive", "x5", category="x", tab=Tab.UNREAD)
+    told = json.loads(states(using)[-1])
+    assert told == {
+        "action": "archive", "ids": None, "upto": f"{outcome.position.epoch}-{sorted_mine.number('x5')}",
+        "category": "x", "tab": "unread", "unseen": 2, "unread": 2, "version": 4, "position": str(outcome.position),
+    }  # fmt: skip
+
+
+def test_entries_that_are_named_are_marked_whatever_the_category(using, ann, sorted_mine):
+    import json
+
+    numbers = [sorted_mine.number("y2")]
+    assert mark(ann, Action.READ, numbers, category="x", tab=Tab.ARCHIVED).changed
+    assert "category" not in json.loads(states(using)[-1])
+    assert sorted_mine.titles("unread") == ["x5", "y4", "x1"]
+
+
+@pytest.mark.parametrize(
+    ("action", "more", "message"),
+    [
+        (Action.SEEN, {"category": "x"}, "leave the category out"),
+        (Action.READ, {"tab": Tab.ARCHIVED}, "name the entries instead"),
+        (Action.ARCHIVE, {"tab": Tab.ARCHIVED, "category": "x"}, "name the entries instead"),
+    ],
+)
+def test_a_mark_that_makes_no_sense_is_refused(using, ann, action, more, message):
+    with pytest.raises(InvalidMark, match=message):
+        mark(ann, action, upto=5, **more)
+    assert not InboxState.objects.using(using).exists()
+
+
+def test_ten_thousand_entries_of_a_category_are_marked_in_one_step(using, ann, reader):
+    mine = reader(ann)
+    fill(using, mine, 11_000, lambda number: "x" if number % 11 else "y")
+    mine.do("read", "10999")
+    began = time.perf_counter()
+    outcome = mark(ann, Action.ARCHIVE, upto=mine.inbox.position.number, category="x")
+    took = time.perf_counter() - began
+    assert mine.titles(category="x") == []
+    assert mine.titles("archived", limit=3) == ["10999", "10998", "10997"]
+    assert mine.titles(limit=3) == ["10989", "10978", "10967"]
+    assert mine.undo(outcome).changed
+    assert mine.titles("unread", limit=3) == ["10998", "10997", "10996"]
+    assert NotificationState.objects.using(using).count() == 1
+    assert took < 20, "seconds; under one, undisturbed"
+
+
 def test_many_read_one_by_one_become_a_mark(using, ann, reader, monkeypatch):
     monkeypatch.setattr(marking, "FEW", 5)
     mine = reader(ann)
@@ -278,14 +371,22 @@ class Model:
 
     def __init__(self):
         self.entries, self.seen, self.read, self.archived = [], set(), set(), set()
+        self.category = {}
 
-    def do(self, action, chosen, upto):
-        some = set(chosen) if upto is None else {entry for entry in self.entries if entry <= upto}
+    def listed(self, tab, category):
+        shown = {"all": set(self.entries) - self.archived, "unread": set(self.entries) - self.read}
+        shown["archived"] = self.archived
+        return {entry for entry in shown[tab] if category in ("", self.category[entry])}
+
+    def do(self, action, chosen, upto, category="", tab="all"):
+        by_mark = upto is not None and not category and (tab == "all" or action != "archive")
+        everything = set(self.entries) if by_mark else self.listed(tab, category)
+        some = set(chosen) if upto is None else {entry for entry in everything if entry <= upto}
         if action == "seen" and upto is not None:
             self.seen |= some
         if action in ("read", "archive"):
             self.read |= some
-            self.seen |= some if upto is not None else set()
+            self.seen |= some if by_mark else set()
         if action == "archive":
             self.archived |= some
         if action == "unread":
@@ -310,8 +411,10 @@ def test_any_course_of_changes_comes_to_what_plain_sets_say(using, ann, monkeypa
             ["notify", "notify", "seen", "read", "read", "read", "unread", "archive", "unarchive", "undo"]
         )
         if action == "notify" or not model.entries:
-            livepush.notify(dice.choice([ann, "order:7", livepush.everyone]), "x")
+            category = dice.choice(["", "x", "y"])
+            livepush.notify(dice.choice([ann, "order:7", livepush.everyone]), "x", category=category)
             model.entries.append(Inbox(ann).page(limit=1).entries[0].number)
+            model.category[model.entries[-1]] = category
             continue
         if action == "undo":
             if history:
@@ -321,20 +424,20 @@ def test_any_course_of_changes_comes_to_what_plain_sets_say(using, ann, monkeypa
                 model.seen, model.read, model.archived = before
         else:
             before = set(model.seen), set(model.read), set(model.archived)
-            wide = action == "seen" or (action in ("read", "archive") and dice.random() < 0.2)
+            wide = action == "seen" or (action in ("read", "archive") and dice.random() < 0.4)
             upto = dice.choice(model.entries) if wide else None
             chosen = [] if wide else dice.sample(model.entries, min(len(model.entries), dice.randint(1, 3)))
-            outcome = mark(ann, Action(action), chosen, upto=upto)
+            tab = dice.choice(["all", "unread"]) if wide else "all"
+            category = dice.choice(["", "x", "y"]) if wide and action != "seen" else ""
+            outcome = mark(ann, Action(action), chosen, upto=upto, category=category, tab=Tab(tab))
             if outcome.changed and action != "seen":
                 history[:] = [(outcome, before)]
             elif outcome.changed and history:
                 history.clear()
-            model.do(action, chosen, upto)
+            model.do(action, chosen, upto, category, tab)
         inbox = Inbox(User.objects.get(pk=ann.pk))
         assert tuple(inbox.counts()) == model.counts
-        shown = {entry for entry in model.entries if entry not in model.archived}
-        assert [e.number for e in inbox.page(limit=100).entries] == sorted(shown, reverse=True)
-        unread = set(model.entries) - model.read
-        assert [e.number for e in inbox.page(Tab.UNREAD, limit=100).entries] == sorted(unread, reverse=True)
-        archived = inbox.page(Tab.ARCHIVED, limit=100).entries
-        assert [e.number for e in archived] == sorted(model.archived, reverse=True)
+        for tab in Tab:
+            for category in ("", "x"):
+                found = [e.number for e in inbox.page(tab, category, limit=100).entries]
+                assert found == sorted(model.listed(tab, category), reverse=True)

@@ -18,6 +18,8 @@ from django.test import RequestFactory, override_settings
 from django.utils import translation
 
 import livepush
+from livepush.inbox.marking import Action, mark
+from livepush.inbox.reading import Inbox
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = (ROOT / "livepush", ROOT / "demo_project" / "parcels")
@@ -39,6 +41,16 @@ READ_ALL = {
     "es": "Marcar todas como leídas",
     "fr": "Tout marquer comme lu",
     "ja": "すべて既読にする",
+}
+
+
+ARCHIVED = {
+    "ar": "تمت الأرشفة: a",
+    "de": "Archiviert: a",
+    "en": "Archived: a",
+    "es": "Archivada: a",
+    "fr": "Archivée : a",
+    "ja": "アーカイブしました: a",
 }
 
 
@@ -140,6 +152,14 @@ def test_the_inbox_is_shown_in_the_readers_language(reader, localized, client, l
     assert f'<html lang="{language}" dir="{"rtl" if language == "ar" else "ltr"}">' in page
     assert f"<title>{TITLES[language]}</title>" in page
     assert f">{READ_ALL[language]}</button>" in page
+
+
+@pytest.mark.parametrize("language", sorted(TITLES))
+def test_what_was_done_is_said_in_the_readers_language(reader, localized, client, language):
+    livepush.notify(reader, "a")
+    outcome = mark(reader, Action.ARCHIVE, [Inbox(reader).page().entries[0].number])
+    page = client.get(f"/livepush/inbox/?undo={outcome.version}", headers={"Accept-Language": language}).text
+    assert f'<p part="undo">{ARCHIVED[language]} <button' in page
 
 
 @pytest.mark.parametrize("language", sorted(TITLES))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
@@ -12,12 +12,12 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
-from django.utils import translation
+from django.utils import timezone, translation
 
 import livepush
 from livepush import log
 from livepush.inbox import kinds
-from livepush.inbox.models import InboxState, Membership, NotificationState
+from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
 from livepush.inbox.notifying import TYPE
 from livepush.models import Event
 from livepush.wire import timestamp
@@ -28,6 +28,7 @@ from tests.shop.models import Order
 using = inbox_on(ALIASES[0])
 INBOX = "/livepush/inbox/"
 ENTRIES, COUNTS = f"{INBOX}entries/", f"{INBOX}counts/"
+HTML = {"Accept": "text/html,*/*;q=0.8"}
 
 
 class Api:
@@ -92,7 +93,29 @@ def test_who_is_not_logged_in_gets_a_401_and_a_browser_the_login(db, client, met
     }
     assert (answer.status_code, answer["Cache-Control"]) == (401, "no-store")
     browser = getattr(client, method)(path, headers={"Accept": "text/html,*/*;q=0.8"})
-    assert (browser.status_code, browser["Location"]) == (302, f"/accounts/login/?next={path}")
+    page = path if method == "get" else INBOX
+    assert (browser.status_code, browser["Location"]) == (302, f"/accounts/login/?next={page}")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("get", ENTRIES), ("get", COUNTS), ("post", f"{INBOX}read/"), ("get", INBOX)]
+)
+def test_a_site_that_demands_a_login_everywhere_changes_no_answer(abc, ann, settings, method, path):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    anonymous = Client()
+    assert told(getattr(anonymous, method)(path)) == (401, "unauthenticated")
+    browser = getattr(anonymous, method)(f"{path}?tab=unread", headers=HTML)
+    page = f"{path}%3Ftab%3Dunread" if method == "get" else INBOX
+    assert (browser.status_code, browser["Location"]) == (302, f"/accounts/login/?next={page}")
+    assert abc.titles() == ["c", "b", "a"]
+
+
+def test_after_the_login_a_browser_is_on_the_page_that_it_pressed_a_button_on(db, client):
+    said = {"id": "a-1", "next": "/livepush/inbox/?tab=unread"}
+    answer = client.post(f"{INBOX}read/", said, headers=HTML)
+    assert answer["Location"] == "/accounts/login/?next=/livepush/inbox/%3Ftab%3Dunread"
+    away = client.post(f"{INBOX}read/", said | {"next": "https://elsewhere.example/"}, headers=HTML)
+    assert away["Location"] == f"/accounts/login/?next={INBOX}"
 
 
 def test_the_login_ends_with_the_session(abc):
@@ -383,9 +406,6 @@ def test_a_browser_is_sent_back_to_where_it_came_from_with_what_undoes_it(ann, a
     assert (again.status_code, again["Location"]) == (303, "/here/")
 
 
-HTML = {"Accept": "text/html"}
-
-
 def test_each_answer_says_whose_inbox_it_is(ann, abc):
     answers = [abc.list(), abc.client.get(COUNTS), abc.mark("read", {"id": abc.id("a"), "reader": str(ann.pk)})]
     assert [answer.json()["reader"] for answer in answers] == [str(ann.pk)] * 3
@@ -411,6 +431,108 @@ def test_the_right_readers_mark_is_taken(ann, abc):
     said = {"id": abc.id("a"), "reader": str(ann.pk)}
     assert abc.form("read", said).json()["changed"] is True
     assert told(abc.mark("read", said | {"reader": ann.pk})) == (400, "bad_body")
+
+
+def test_a_mark_up_to_here_is_of_the_category_and_the_tab_that_are_shown(ann, api):
+    for title, category in (("a", "x"), ("b", "y"), ("c", "x"), ("d", "x")):
+        livepush.notify(ann, title, category=category)
+    upto = api.id("c")
+    assert api.mark("read", {"upto": upto, "category": "x", "tab": ""}).json()["unread"] == 2
+    assert api.titles(tab="unread") == ["d", "b"]
+    assert api.form("archive", {"upto": upto, "category": "", "tab": "unread"}).json()["changed"] is True
+    assert (api.titles(), api.titles(tab="archived")) == (["d", "c", "a"], ["b"])
+
+
+def test_the_fields_of_a_page_do_no_harm_where_entries_are_named_or_a_change_is_undone(abc):
+    shown = {"category": "x", "tab": "archived"}
+    version = abc.mark("read", {"id": abc.id("a"), **shown}).json()["version"]
+    assert abc.titles(tab="unread") == ["c", "b"]
+    assert abc.form("undo", {"version": version, **shown}).json()["changed"] is True
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [("1", 200), (1, 200), (1.0, 200), (1.5, 400), (True, 400), (1e300, 400)]
+)
+def test_a_version_is_a_number_however_json_writes_it(abc, version, status):
+    abc.mark("read", {"id": abc.id("a")})
+    assert abc.mark("undo", {"version": version}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("action", "more", "code"),
+    [
+        ("read", {"tab": "archived"}, "bad_mark"),
+        ("archive", {"tab": "archived", "category": "x"}, "bad_mark"),
+        ("seen", {"category": "x"}, "bad_mark"),
+        ("read", {"tab": "seen"}, "bad_query"),
+        ("read", {"category": "c" * 51}, "bad_query"),
+        ("read", {"category": "\0"}, "bad_query"),
+        ("read", {"category": 7}, "bad_body"),
+    ],
+)
+def test_a_mark_of_what_is_never_shown_is_refused(abc, action, more, code):
+    answer = abc.mark(action, {"upto": abc.id("c"), **more})
+    assert told(answer) == (400, code)
+    assert abc.counts() == (3, 3)
+
+
+def test_numbers_for_scripts_have_no_commas(using, ann, abc, settings):
+    settings.USE_THOUSAND_SEPARATOR = True
+    Notification.objects.using(using).update(created=timezone.now() - timedelta(seconds=5_000))
+    InboxState.objects.using(using).create(reader=str(ann.pk), version=1_233)
+    abc.mark("read", {"id": abc.id("a")})
+    page = abc.client.get(INBOX, {"undo": "1234"}, headers=HTML).text
+    assert re.search(r'data-age="(\d+)"', page)
+    assert "undo=1234" in page
+    assert 'name="version" value="1234"' in page
+
+
+def line(api, outcome, **query):
+    """Return the line that says what was done, as the page shows it to a browser that was sent back."""
+    page = api.client.get(INBOX, {"undo": outcome.json()["version"], **query}, headers=HTML).text
+    found = re.search(r'<p part="undo">(.*?) <button', page)
+    return found and unescape(found[1])
+
+
+@pytest.mark.parametrize(
+    ("prepare", "action", "one", "all_"),
+    [
+        ((), "archive", 'Archived: A <b> & "c"', "Archived."),
+        ((), "read", 'Marked as read: A <b> & "c"', "Marked as read."),
+        (("read",), "unread", 'Marked as unread: A <b> & "c"', "Marked as unread."),
+        (("archive",), "unarchive", 'Back in the inbox: A <b> & "c"', "Back in the inbox."),
+    ],
+)
+def test_the_page_says_what_was_done(ann, api, prepare, action, one, all_):
+    titles = ('A <b> & "c"', "Another")
+    for title in titles:
+        livepush.notify(ann, title)
+    ids = [api.id(title) for title in titles]
+    for before in prepare:
+        api.mark(before, {"id": ids})
+    several = api.mark(action, {"id": ids})
+    assert line(api, several) == all_
+    api.mark("undo", {"version": several.json()["version"]})
+    assert line(api, several) is None
+    assert line(api, api.mark(action, {"id": ids[0]})) == one
+
+
+def test_the_page_names_one_entry_only_if_it_is_still_the_same(ann, api):
+    livepush.notify(ann, "One", category="x", collapse="c")
+    livepush.notify(ann, "Two", category="y")
+    done = api.mark("archive", {"upto": api.id("Two"), "category": "x"})
+    assert line(api, done) == "Archived: One"
+    livepush.notify(ann, "Three", collapse="c")
+    assert line(api, done) == "Archived."
+    assert line(api, api.mark("read", {"upto": api.id("Two")})) == "Marked as read."
+    api.mark("seen", {"upto": api.id("Three")})
+    assert line(api, done) is None
+
+
+@pytest.mark.parametrize("version", ["", "0", "-1", "x", "٣", "9" * 30])
+def test_a_page_that_asks_for_another_undo_says_nothing(abc, version):
+    abc.mark("archive", {"id": abc.id("a")})
+    assert 'part="undo"' not in abc.client.get(INBOX, {"undo": version}, headers=HTML).text
 
 
 def test_a_refused_mark_says_what_the_action_takes(db):
@@ -439,10 +561,12 @@ def test_a_mark_needs_the_csrf_token(using, ann, settings, middleware):
     livepush.notify(ann, "a")
     api, token = Api(ann, enforce_csrf_checks=True), "t" * 32
     wanted = {"id": api.id("a")}
-    assert api.mark("read", wanted).status_code == 403
+    assert told(api.mark("read", wanted)) == (403, "csrf")
     api.client.cookies["csrftoken"] = token
-    assert api.mark("read", wanted).status_code == 403
-    assert api.mark("read", wanted, headers={"X-CSRFToken": "x" * 32}).status_code == 403
+    assert told(api.mark("read", wanted)) == (403, "csrf")
+    assert told(api.mark("read", wanted, headers={"X-CSRFToken": "x" * 32})) == (403, "csrf")
+    browser = api.client.post(f"{INBOX}read/", wanted, headers=HTML)
+    assert (browser.status_code, browser["Content-Type"]) == (403, "text/html; charset=utf-8")
     assert api.counts() == (1, 1)
     assert api.mark("read", wanted, headers={"X-CSRFToken": token}).json()["changed"] is True
     assert api.form("unread", wanted | {"csrfmiddlewaretoken": token}).json()["changed"] is True

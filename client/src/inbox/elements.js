@@ -61,7 +61,7 @@ export class Part extends HTMLElement {
     if (content) this.attachShadow({ mode: "open" }).append(content); // the parser did not do it
     template?.remove(); // it is empty now, also in a copy of this element
     this.root = this.shadowRoot ?? this;
-    this.find("noscript")?.remove(); // a parser that runs no scripts has made elements of it
+    for (const other of this.root.querySelectorAll("noscript")) other.remove(); // a parser may have made elements of it
     for (const link of this.root.querySelectorAll("link")) link.media = ""; // until now, the page did not wait for it
     if (!this.shadowRoot || original) return;
     const copy = document.createDocumentFragment();

@@ -92,12 +92,20 @@ export class List extends Part {
     if (name === "title" && control.href) return this.follow(control.closest("li"));
     if (!control || ctrlKey || metaKey) return;
     if (name === "older") this.more(event);
-    else if (name === "again") this.again?.();
+    else if (name === "again") this.retry(event);
     else if (name === "news") this.start(this.url);
     else if (control.closest("nav")) {
       event.preventDefault();
       this.start(control.href);
     }
+  }
+
+  /** Do again what failed, or begin with who is logged in now. @param {Event} event */
+  retry(event) {
+    if (this.why === "login") return; // the link leads there
+    event.preventDefault();
+    if (this.why === "reader") location.reload();
+    else this.again?.();
   }
 
   /** A middle click follows a link too. @param {any} event */
@@ -111,7 +119,7 @@ export class List extends Part {
     const button = entry.querySelector("[data-unread] [data-f=read]");
     if (!button) return;
     navigator.sendBeacon(button.formAction, new FormData(this.form, button));
-    delete entry.dataset.unread;
+    this.paint(entry, false);
   }
 
   /**
@@ -188,7 +196,7 @@ export class List extends Part {
     const focused = all.find((entry) => entry.contains(this.root.getRootNode().activeElement));
     for (const entry of entries) {
       entry.hidden = isGone;
-      entry.toggleAttribute("data-unread", action === "unread");
+      this.paint(entry, action === "unread");
     }
     if (focused?.hidden) {
       const place = all.indexOf(focused);
@@ -207,7 +215,7 @@ export class List extends Part {
       } else {
         for (const [entry, isUnread] of before) {
           entry.hidden = false;
-          entry.toggleAttribute("data-unread", isUnread);
+          this.paint(entry, isUnread);
         }
         this.again = () => this.change(url, body, then, entries);
         this.fail(this.why || "mark");
@@ -219,11 +227,19 @@ export class List extends Part {
     });
   }
 
+  /** Show an entry as unread, or as read; its button does the opposite. @param {any} entry @param {boolean} isUnread */
+  paint(entry, isUnread) {
+    entry.toggleAttribute("data-unread", isUnread);
+    const button = entry.querySelector("[part=actions] [data-f=read]");
+    button.formAction = button.formAction.replace(/\w+\/$/, isUnread ? "read/" : "unread/");
+  }
+
   /** Show why something failed, or that nothing does. @param {string} why */
   fail(why) {
     const error = this.find(".error");
-    error.dataset.why = this.why = why;
+    this.why = why;
     error.hidden = !why;
+    for (const part of error.children) part.textContent = part.dataset[why];
   }
 
   /** Show nothing of anybody while somebody else, or nobody, is logged in. @param {string} why */
@@ -271,14 +287,14 @@ export class List extends Part {
     const turn = ++this.begun;
     const { url, extra, isStart, entries } = this;
     const isHeld = !isStart && this.isHeld();
-    const limit = Math.max(PAGE, isStart ? 0 : entries.length + (isHeld ? SPARE : 0));
+    const limit = Math.max(PAGE, entries.length + (isHeld ? SPARE : 0));
     const page = await this.gather(
       `${url + extra}&limit=${Math.min(MOST, limit)}`,
       isHeld && entries.at(-1)?.dataset.id,
     );
     await this.released;
     if (!page || this.pending || turn < this.shown || url !== this.url || extra !== this.extra) return;
-    if (!isStart && !isHeld && this.isHeld()) return this.load();
+    if (this.entries.length > entries.length || (!isStart && !isHeld && this.isHeld())) return this.load();
     this.shown = turn;
     if (isStart) this.isStart = false;
     const form = page.forms[0];
@@ -316,7 +332,8 @@ export class List extends Part {
 
   /** Add the entries of a page, and its link to older ones, to those before it. @param {any} page @param {any} rest */
   join(page, rest) {
-    page.querySelector("ul").append(...rest.querySelectorAll("li"));
+    const has = (/** @type {any} */ entry) => page.querySelector(`[data-key="${entry.dataset.key}"]`);
+    for (const entry of rest.querySelectorAll("li")) if (!has(entry)) page.querySelector("ul").append(entry);
     page.querySelector("a[rel]").replaceWith(rest.querySelector("a[rel]") ?? "");
     return page;
   }
@@ -356,6 +373,8 @@ export class List extends Part {
     if (!this.isVisible() || !count("unseen") || this.only("archived")) return;
     const body = new FormData(form);
     body.set("upto", this.upto);
+    body.delete("tab");
+    body.delete("category"); // there is none
     request(form.dataset.seen, body).then(take);
   }
 

@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -25,7 +26,9 @@ from livepush.inbox.admin.figures import size
 from livepush.inbox.admin.lists import InboxAdmin
 from livepush.inbox.models import Notification
 from livepush.inbox.notifying import notify
+from livepush.inbox.reading import Entry
 from livepush.inbox.recipients import Recipients
+from livepush.wire import timestamp
 
 logger = logging.getLogger("livepush")
 
@@ -130,8 +133,7 @@ class SendingAdmin(InboxAdmin):
             self.message_user(request, text, messages.WARNING)
         context = {
             **self._context(request, _("Preview")),
-            "row": row,
-            "wording": kinds.read(row),
+            **_as_new(row),
             "names": list(names_of(audiences[:MAX_NAMES]).values()),
             "more": max(0, len(audiences) - MAX_NAMES),
             "readers": size(audiences[0]) if len(audiences) == 1 else len(audiences),
@@ -163,6 +165,13 @@ class SendingAdmin(InboxAdmin):
 
     def _url(self, page: str, *args: Any) -> str:
         return reverse(f"admin:livepush_notification_{page}", args=args, current_app=self.admin_site.name)
+
+
+def _as_new(row: Notification) -> dict[str, Any]:
+    """Return what the list's template shows of a notification that comes this moment."""
+    row.created = timezone.now()  # for the preview: it is stored nowhere
+    entry = Entry(row, seen=False, read=False, archived=False)
+    return {"entry": entry, "row": row, "wording": kinds.read(row), "time": timestamp(row.created), "age": "0"}
 
 
 def _new_token(request: HttpRequest) -> str:

@@ -641,48 +641,6 @@ def test_a_bell_that_a_script_puts_into_the_page_works(reader: Reader) -> None:
     titles(page, "One")
 
 
-COUNT = """
-    window.timers = new Set();
-    const [begin, end] = [setInterval, clearInterval];
-    window.setInterval = (...what) => (timers.add(begin(...what)), [...timers].pop());
-    window.clearInterval = (timer) => (timers.delete(timer), end(timer));
-"""
-"""Notes the intervals that go on."""
-
-
-def test_elements_survive_the_copies_of_pages_that_turbo_keeps_and_leave_nothing_behind(reader: Reader) -> None:
-    page = reader.context(bypass_csp=True).new_page()
-    page.add_init_script(COUNT)
-    said = complaints(page)
-    script = ROOT / "node_modules/@hotwired/turbo/dist/turbo.es2017-umd.js"
-    page.route("**/turbo.js", lambda route: route.fulfill(path=script))
-    page.goto(f"{reader.site.server.url}/bell/?list=1")
-    page.add_script_tag(url="/turbo.js")
-    is_open(page)
-    timers = page.evaluate("timers.size")
-    for number in range(3):
-        page.evaluate("Turbo.visit('/bell/')")
-        expect(page.locator("main livepush-list")).to_have_count(0)
-        expect(page.locator("html[data-turbo-preview]")).to_have_count(0)
-        reader.notify(str(number))
-        has_badge(page, "1")
-        expect(toasts(page)).to_have_text(re.compile(str(number)))
-        page.go_back()
-        there = [str(each) for each in range(number, -1, -1)]
-        titles(page, *there, within="main livepush-list")
-        has_badge(page, "")
-        open_panel(page)
-        titles(page, *there)
-        page.keyboard.press("Escape")
-    page.go_forward()
-    expect(page.locator("main livepush-list")).to_have_count(0)
-    reader.notify("last")
-    has_badge(page, "1")
-    expect(toasts(page)).to_have_text(re.compile("last"))
-    assert page.evaluate("timers.size") == timers
-    assert said == []
-
-
 def test_nobody_who_is_not_logged_in_gets_a_bell(site: Site, browser: Browser) -> None:
     page = browser.new_page()
     said = complaints(page)

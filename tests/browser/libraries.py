@@ -9,6 +9,8 @@ from playwright.sync_api import BrowserContext, Route
 from tests.docs_blocks import ROOT
 
 MODULES = ROOT / "node_modules"
+BELLS = "**/bell/**"
+"""The addresses of the pages with a bell."""
 TURBO = "@hotwired/turbo/dist/turbo.es2017-umd.js"
 HTMX2 = "htmx2/dist/htmx.min.js"
 HTMX4 = "htmx.org/dist/htmx.min.js"
@@ -27,5 +29,5 @@ def give(context: BrowserContext, scripts: Sequence[str], body: str = "<body>", 
         html = response.text().replace("<body>", body).replace("</head>", f"{head}{tags}</head>")
         route.fulfill(response=response, body=html)
 
-    context.route("**/bell/**", answer)
+    context.route(BELLS, answer)
     context.route("**/modules/**", lambda route: route.fulfill(path=MODULES / route.request.url.split("/modules/")[1]))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page
+import json
+from typing import Any
+
+from playwright.sync_api import CDPSession, Page
 
 WATCH = """
 (() => {
@@ -40,11 +43,14 @@ FAST = """
 """Has what a page does every few seconds done a hundred times as often."""
 AT_REST = "() => !held.requests.size && ![...held.timeouts.values()].some((ms) => ms < 6000)"
 """Whether nothing goes on but the connection's own long waits."""
-FIGURES = {"JSHeapUsedSize": "heap", "Nodes": "nodes", "JSEventListeners": "listeners", "Documents": "documents"}
+FIGURES = {"Nodes": "nodes", "JSEventListeners": "listeners", "Documents": "documents"}
 """What the browser counts, by its name and ours."""
+OF_SCRIPTS = ("object", "closure", "string", "concatenated string", "number", "regexp", "symbol", "bigint")
+"""The kinds of things in the heap that scripts make. The others are the browser's: in a page that is used for long it
+compiles more and more of the code, and as long as developer tools are attached, it keeps what came over the network."""
 
 
-def measure(page: Page) -> dict[str, float]:
+def measure(page: Page, with_whole: bool = False) -> dict[str, float]:
     """Return what a page holds once nothing goes on in it; ``WATCH`` must run in it."""
     page.wait_for_function(AT_REST)
     session = page.context.new_cdp_session(page)
@@ -53,9 +59,24 @@ def measure(page: Page) -> dict[str, float]:
     for _ in range(3):  # what one collection lets go of may have held more
         session.send("HeapProfiler.collectGarbage")
     metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+    heap = _heap(session)
     session.detach()
     timers: dict[str, float] = page.evaluate("({ intervals: held.intervals.size, timeouts: held.timeouts.size })")
-    return {**{ours: metrics[its] for its, ours in FIGURES.items()}, **timers}
+    whole = {"whole heap": metrics["JSHeapUsedSize"]} if with_whole else {}
+    return {"heap": heap, **whole, **{ours: metrics[its] for its, ours in FIGURES.items()}, **timers}
+
+
+def _heap(session: CDPSession) -> int:
+    """Return how many bytes the things that scripts have made take."""
+    chunks: list[str] = []
+    session.on("HeapProfiler.addHeapSnapshotChunk", lambda event: chunks.append(event["chunk"]))
+    session.send("HeapProfiler.takeHeapSnapshot", {"reportProgress": False})
+    found: dict[str, Any] = json.loads("".join(chunks))
+    meta, nodes = found["snapshot"]["meta"], found["nodes"]
+    names, fields = meta["node_types"][0], meta["node_fields"]
+    kinds = nodes[fields.index("type") :: len(fields)]
+    sizes = nodes[fields.index("self_size") :: len(fields)]
+    return sum(size for kind, size in zip(kinds, sizes, strict=True) if names[kind] in OF_SCRIPTS)
 
 
 def grown(before: dict[str, float], after: dict[str, float], by: float = 0.1) -> dict[str, tuple[float, float]]:

@@ -112,7 +112,6 @@ def test_nothing_piles_up_as_the_reader_goes_back_and_forth(reader: Reader, page
             page.go_back()
             arrived(page, "with")
         measures.append(measure(page))
-        del measures[-1]["heap"]  # in so few rounds, most of it is what the browser keeps of scripts
     assert grown(*measures) == {}, measures
 
 

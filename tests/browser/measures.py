@@ -78,7 +78,7 @@ def _heap(session: CDPSession) -> int:
     return sum(size for kind, size in zip(kinds, sizes, strict=True) if names[kind] in OF_SCRIPTS)
 
 
-def grown(before: dict[str, float], after: dict[str, float], by: float = 0.1) -> dict[str, tuple[float, float]]:
-    """Return the figures that have grown by more than a part of what they were. The whole heap is only to be read."""
+def grown(before: dict[str, float], after: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """Return the figures that have grown by more than a tenth. The whole heap is only to be read."""
     names = [name for name in before if name != "whole heap"]
-    return {name: (before[name], after[name]) for name in names if after[name] > before[name] * (1 + by)}
+    return {name: (before[name], after[name]) for name in names if after[name] > before[name] * 1.1}

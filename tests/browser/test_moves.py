@@ -210,7 +210,7 @@ def test_elements_that_are_moved_work_as_before_and_gather_nothing(reader: Reade
         page.evaluate(f"(times) => {{ for (let i = 0; i < times; i++) parts.forEach({MOVES[move]}); }}", times)
         measures.append(measure(page))
         del measures[-1]["heap"]
-    assert grown(*measures, by=0) == {}, measures
+    assert grown(*measures) == {}, measures
     work(page, reader)
 
 

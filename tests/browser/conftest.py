@@ -10,11 +10,13 @@ from playwright.sync_api import Browser
 
 from tests.browser.chromium import chromium
 from tests.browser.demo import Demo, Visit, running, visitors
+from tests.browser.readers import Reader
 from tests.browser.site import Site
 from tests.servers import processes
 from tests.servers.fresh import Databases
 
 _numbers = itertools.count(1)
+_names = (f"reader{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,29 @@ def browser() -> Iterator[Browser]:
 def group() -> str:
     """A group of the test's own, readable by anyone."""
     return f"room:{next(_numbers)}"
+
+
+@pytest.fixture
+def new_reader(site: Site, browser: Browser) -> Iterator[Callable[[], Reader]]:
+    """Makes readers; no console may say a thing."""
+    readers: list[Reader] = []
+
+    def make() -> Reader:
+        readers.append(Reader(next(_names), site, browser, [], []))
+        site.elsewhere.session(readers[-1].name)
+        return readers[-1]
+
+    yield make
+    for reader in readers:
+        for context in reader.contexts:
+            context.unroute_all(behavior="ignoreErrors")  # a library may be fetching what nobody waits for
+            context.close()
+    assert [line for reader in readers for lines in reader.said for line in lines] == []
+
+
+@pytest.fixture
+def reader(new_reader: Callable[[], Reader]) -> Reader:
+    return new_reader()
 
 
 @pytest.fixture(scope="module")

@@ -2,116 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import APIResponse, Browser, Page, Route, expect
 
 from tests.browser.chromium import complaints
+from tests.browser.readers import Reader, badge, entries, has_badge, open_panel, press, titles, toasts
 from tests.browser.site import Site, is_open
 from tests.docs_blocks import ROOT
 from tests.patience import wait_until
 
 ENV = {"LIVEPUSH_TEST_LOCALE": "1"}
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-_names = (f"reader{number}" for number in itertools.count(1))
-
-
-@dataclass
-class Reader:
-    """Somebody who is logged in, in a browser of their own."""
-
-    name: str
-    site: Site
-    browser: Browser
-    contexts: list[BrowserContext]
-    said: list[str]
-
-    def context(self, **options: Any) -> BrowserContext:
-        """Return one more of their browsers."""
-        found = self.browser.new_context(**{"viewport": {"width": 1000, "height": 700}, **options})
-        name, _, value = self.site.elsewhere.session(self.name).partition("=")
-        found.add_cookies([{"name": name, "value": value, "url": self.site.server.url}])
-        self.contexts.append(found)
-        return found
-
-    def open(self, path: str = "/bell/", context: BrowserContext | None = None, **options: Any) -> Page:
-        """Open a page, and wait until it is live."""
-        page = self.visit(path, context, **options)
-        is_open(page)
-        return page
-
-    def visit(self, path: str = "/bell/", context: BrowserContext | None = None, **options: Any) -> Page:
-        page = (context or self.context(**options)).new_page()
-        self.said.append(complaints(page))
-        page.goto(self.site.server.url + path)
-        return page
-
-    def notify(self, title: str = "", **more: Any) -> None:
-        self.site.elsewhere.do("notify", to=self.name, title=title, **more)
-
-
-@pytest.fixture
-def new_reader(site: Site, browser: Browser) -> Iterator[Callable[[], Reader]]:
-    """Makes readers; no console may say a thing."""
-    readers: list[Reader] = []
-
-    def make() -> Reader:
-        readers.append(Reader(next(_names), site, browser, [], []))
-        site.elsewhere.session(readers[-1].name)
-        return readers[-1]
-
-    yield make
-    for reader in readers:
-        for context in reader.contexts:
-            context.close()
-    assert [line for reader in readers for lines in reader.said for line in lines] == []
-
-
-@pytest.fixture
-def reader(new_reader: Callable[[], Reader]) -> Reader:
-    return new_reader()
-
-
-def badge(page: Page):
-    return page.locator("livepush-bell livepush-badge")
-
-
-def has_badge(page: Page, text: str) -> None:
-    """Wait until the badge shows a count, or is gone."""
-    if text:
-        expect(badge(page).locator("b")).to_have_text(text)
-    else:
-        expect(badge(page)).to_be_hidden()
-
-
-def open_panel(page: Page) -> None:
-    page.click("livepush-bell button")
-    expect(page.locator("livepush-bell form")).to_be_visible()
-
-
-def entries(page: Page, within: str = "livepush-bell"):
-    return page.locator(f"{within} [part~=entry]")
-
-
-def titles(page: Page, *expected: str, within: str = "livepush-bell") -> None:
-    """Wait until the list shows these."""
-    shown = page.locator(f"{within} [part~=title]")
-    expect(shown).to_have_text([re.compile(rf"^(Unread: )?{re.escape(title)}$") for title in expected])
-
-
-def press(page: Page, control: str, number: int = 0, within: str = "livepush-bell") -> None:
-    """Press a control of the list; of the entries', that of one."""
-    page.locator(f"{within} [data-f={control}]").nth(number).click()
-
-
-def toasts(page: Page):
-    return page.locator("livepush-toasts [part=toast]")
 
 
 # Live, and the same everywhere
@@ -735,48 +639,6 @@ def test_a_bell_that_a_script_puts_into_the_page_works(reader: Reader) -> None:
     has_badge(page, "1")
     open_panel(page)
     titles(page, "One")
-
-
-COUNT = """
-    window.timers = new Set();
-    const [begin, end] = [setInterval, clearInterval];
-    window.setInterval = (...what) => (timers.add(begin(...what)), [...timers].pop());
-    window.clearInterval = (timer) => (timers.delete(timer), end(timer));
-"""
-"""Notes the intervals that go on."""
-
-
-def test_elements_survive_the_copies_of_pages_that_turbo_keeps_and_leave_nothing_behind(reader: Reader) -> None:
-    page = reader.context(bypass_csp=True).new_page()
-    page.add_init_script(COUNT)
-    said = complaints(page)
-    script = ROOT / "node_modules/@hotwired/turbo/dist/turbo.es2017-umd.js"
-    page.route("**/turbo.js", lambda route: route.fulfill(path=script))
-    page.goto(f"{reader.site.server.url}/bell/?list=1")
-    page.add_script_tag(url="/turbo.js")
-    is_open(page)
-    timers = page.evaluate("timers.size")
-    for number in range(3):
-        page.evaluate("Turbo.visit('/bell/')")
-        expect(page.locator("main livepush-list")).to_have_count(0)
-        expect(page.locator("html[data-turbo-preview]")).to_have_count(0)
-        reader.notify(str(number))
-        has_badge(page, "1")
-        expect(toasts(page)).to_have_text(re.compile(str(number)))
-        page.go_back()
-        there = [str(each) for each in range(number, -1, -1)]
-        titles(page, *there, within="main livepush-list")
-        has_badge(page, "")
-        open_panel(page)
-        titles(page, *there)
-        page.keyboard.press("Escape")
-    page.go_forward()
-    expect(page.locator("main livepush-list")).to_have_count(0)
-    reader.notify("last")
-    has_badge(page, "1")
-    expect(toasts(page)).to_have_text(re.compile("last"))
-    assert page.evaluate("timers.size") == timers
-    assert said == []
 
 
 def test_nobody_who_is_not_logged_in_gets_a_bell(site: Site, browser: Browser) -> None:

@@ -43,6 +43,13 @@ def notify(to: str, title: str = "", kind: str = "", **more: Any) -> None:
     livepush.notify(recipient, type(kinds.registry[kind]) if kind else title, **more)
 
 
+def notify_many(to: str, titles: list[str]) -> None:
+    """Notify a user of several things in one transaction."""
+    with transaction.atomic():
+        for title in titles:
+            livepush.notify(User.objects.get(username=to), title)
+
+
 def join(username: str, group: str) -> None:
     livepush.join(User.objects.get(username=username), group)
 
@@ -126,7 +133,8 @@ def prune() -> int:
 COMMANDS = {
     command.__name__: command
     for command in (
-        send, send_many, notify, join, leave, mark, begin, commit, rollback, session, position, rows, prune,
+        send, send_many, notify, notify_many, join, leave, mark, begin, commit, rollback, session, position, rows,
+        prune,
     )
 }  # fmt: skip
 

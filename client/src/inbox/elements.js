@@ -37,19 +37,26 @@ export class Part extends HTMLElement {
   connectedCallback() {
     parts.add(this);
     this.stay = new AbortController();
-    if (!this.root) {
+    const isBack = this.root;
+    if (!isBack) {
       this.build();
       for (const type of ["click", "submit", "keydown"]) this.root.addEventListener(type, this);
       /** @type {any} */ (this).begin?.();
-      if (this.isRestored) /** @type {any} */ (this).refresh?.(0);
     }
     /** @type {any} */ (this).enter?.(this.stay.signal);
+    if (isBack || this.isRestored) /** @type {any} */ (this).refresh?.(0); // it was not told what came meanwhile
     if (badge !== undefined) /** @type {any} */ (this).tell?.(badge);
   }
 
   disconnectedCallback() {
     parts.delete(this);
     this.stay.abort();
+    queueMicrotask(() => {
+      if (this.isConnected) return;
+      // A new body of the page goes on showing the toasts of the one before.
+      const toasts = this.root.querySelectorAll("ol>li");
+      each((part) => part.localName === this.localName && part.find("ol")?.prepend(...toasts));
+    });
   }
 
   /** Give the element its shadow tree, if it is to have one. */

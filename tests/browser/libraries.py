@@ -1,0 +1,33 @@
+"""Pages of the site with a library that swaps their bodies: Turbo, htmx 2 or htmx 4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from playwright.sync_api import BrowserContext, Route
+
+from tests.docs_blocks import ROOT
+
+MODULES = ROOT / "node_modules"
+BELLS = "**/bell/**"
+"""The addresses of the pages with a bell."""
+TURBO = "@hotwired/turbo/dist/turbo.es2017-umd.js"
+HTMX2 = "htmx2/dist/htmx.min.js"
+HTMX4 = "htmx.org/dist/htmx.min.js"
+HTMX4_CACHE = "htmx.org/dist/ext/hx-history-cache.min.js"
+
+
+def give(context: BrowserContext, scripts: Sequence[str], body: str = "<body>", head: str = "") -> None:
+    """Give the bell's pages scripts, as their templates would, and how their body begins.
+
+    The context needs ``bypass_csp``: the libraries put styles into the page.
+    """
+    tags = "".join(f'<script defer src="/modules/{script}"></script>' for script in scripts)
+
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        html = response.text().replace("<body>", body).replace("</head>", f"{head}{tags}</head>")
+        route.fulfill(response=response, body=html)
+
+    context.route(BELLS, answer)
+    context.route("**/modules/**", lambda route: route.fulfill(path=MODULES / route.request.url.split("/modules/")[1]))

@@ -78,5 +78,10 @@ def press(page: Page, control: str, number: int = 0, within: str = "livepush-bel
     page.locator(f"{within} [data-f={control}]").nth(number).click()
 
 
+def news(page: Page, within: str = "livepush-bell"):
+    """The button behind which new entries wait while somebody is at the list."""
+    return page.locator(f"{within} [data-f=news]")
+
+
 def toasts(page: Page) -> Locator:
     return page.locator("livepush-toasts [part=toast]")

@@ -169,12 +169,17 @@ export class List extends Part {
   }
 
   /** @param {any} event */
-  on_submit(event) {
+  async on_submit(event) {
     event.preventDefault();
     const { submitter } = event;
     const { name, value, formAction, dataset } = submitter;
-    const body = new FormData(this.form, submitter);
     const one = submitter.closest("li");
+    if (!one && this.isStart) {
+      await this.starting; // what it does is what will be shown
+      if (!this.isStart) this.find(`[data-f=${dataset.f}]`)?.click();
+      return;
+    }
+    const body = new FormData(this.form, submitter);
     const entries = name === "upto" ? this.entries.filter(({ dataset: { id } }) => compare(id, value) <= 0) : [one];
     this.change(formAction, body, dataset.then, entries.filter(Boolean));
   }
@@ -268,7 +273,7 @@ export class List extends Part {
     this.url = url;
     this.extra = "";
     this.isStart = true;
-    return this.load();
+    this.starting = this.load();
   }
 
   /** The panel has closed. */

@@ -3,7 +3,7 @@
  *
  * @param {any} element
  */
-const nameOf = ({ dataset: { key, f }, localName, part }) => key ?? f ?? `${localName} ${part}`;
+const nameOf = ({ dataset: { key, f }, localName, name, part }) => key ?? f ?? `${localName} ${name} ${part}`;
 
 /** @param {Element} element */
 const hasText = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.nodeValue?.trim());
@@ -24,11 +24,13 @@ export const morph = (old, fresh) => {
   if (hasText(old) || hasText(fresh)) return old.replaceChildren(...fresh.childNodes);
   const had = new Map([...old.children].map((child) => [nameOf(child), child]));
   const wanted = [...fresh.children].map((child) => {
-    const same = had.get(nameOf(child));
+    const name = nameOf(child);
+    const same = had.get(name);
+    had.delete(name);
     if (same) morph(same, child);
     return same ?? child;
   });
-  for (const child of had.values()) if (!wanted.includes(child)) child.remove();
+  for (const child of [...old.children]) if (!wanted.includes(child)) child.remove();
   wanted.forEach((child, place) => {
     if (old.children[place] !== child) old.insertBefore(child, old.children[place]);
   });

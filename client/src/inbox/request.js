@@ -45,8 +45,9 @@ export const request = (url, body, type = "json") =>
     request.open(body ? "POST" : "GET", url);
     request.responseType = type;
     request.onloadend = () => {
-      const { status, response, responseURL } = request;
-      const said = response?.forms ? response.forms[0]?.dataset : response;
+      const { status, responseURL } = request;
+      const response = [200, 409].includes(status) && request.response; // other pages are not even parsed
+      const said = response && (response.forms ? response.forms[0]?.dataset : response);
       const isMine = said?.reader === reader;
       if (status === 200 && said?.reader) lose(isMine ? "" : "reader");
       else if (said?.code === "other_reader") lose("reader");

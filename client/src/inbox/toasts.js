@@ -17,7 +17,7 @@ export class Toasts extends Part {
   /** @param {AbortSignal} signal */
   enter(signal) {
     const timer = setInterval(() => {
-      if (document.hidden || this.matches(":hover,:focus-within")) return;
+      if (document.hidden || this.find("section").matches(":hover,:focus-within")) return;
       for (const toast of this.list.children) if (!--toast.seconds) toast.remove();
       if (!this.list.firstChild) this.hide(0);
     }, 1000);

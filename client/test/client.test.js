@@ -542,6 +542,34 @@ test("a group that came in later is still read from its own position when the co
   assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"]);
 });
 
+test("a group that comes back while a connection without it opens is not lost", () => {
+  const { client, clock, attempts, last, log } = play({ groups: ["board", "order:7"], position: "a-5" });
+  client.start();
+  last().hello();
+  client.remove(["order:7"]);
+  client.add(["order:8"], "a-3");
+  client.add(["order:7"], "a-6");
+  attempts[1].hello();
+  clock.advance(20);
+  assert.deepEqual(last().groups, ["board", "order:8", "order:7"]);
+  last().hello();
+  last().says(event("a-6", { groups: ["order:7"] }), event("a-7", { groups: ["order:7"] }));
+  assert.deepEqual(ids(log), ["a-7"]);
+});
+
+test("a group that is taken back from a client that went back hears nothing twice", () => {
+  const { client, last, log } = play({ position: "a-5" });
+  client.start();
+  last().hello();
+  last().says(event("a-8"));
+  client.add(["order:7"], "a-6");
+  last().hello();
+  client.remove(["board"]);
+  client.add(["board"]);
+  last().says(event("a-7", { groups: ["order:7"] }), event("a-8"), event("a-9"));
+  assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"]);
+});
+
 test("a listener that stops the client while it connects leaves nothing behind", () => {
   const { client, clock, attempts, target } = play();
   target.addEventListener("livepush:state", () => client.state === "connecting" && client.stop());

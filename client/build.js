@@ -16,9 +16,9 @@ const { version, license } = JSON.parse(readFileSync(`${root}package.json`, "utf
  */
 const INTERNAL = (
   "abandon asks attempt begin better blocked conclude covered failed follow followersGroups follows gathering " +
-  "grants grown heard hedged heed hiding inUse isVisible ladder leave lookOver patient peers probes rank ready " +
-  "received refusals shown silence stateName takePart tell timer told upcoming usurp via wanted welcome " +
-  "whenEnded worked"
+  "grants grown heard hedged heed hiding inUse isVisible ladder leave lookOver notBefore patient peers probes " +
+  "rank ready received refusals shown silence stateName takePart tell timer told upcoming usurp via wanted " +
+  "welcome whenEnded worked"
 ).split(" ");
 
 /** @type {Record<string, string>} */

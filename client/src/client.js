@@ -1,6 +1,6 @@
 import { begin } from "./cursor.js";
 import { createLadder } from "./ladder.js";
-import { extend, leave, receive, reconnect, recover, STEADY, takeIn } from "./session.js";
+import { extend, hasten, leave, receive, reconnect, recover, STEADY, takeIn } from "./session.js";
 import { isActive, transportOf } from "./status.js";
 import { createTabs } from "./tabs.js";
 import { lost } from "./transports/ending.js";
@@ -46,6 +46,7 @@ export const createSession = ({
     grants: [],
     refusals: [],
     attempt: 0,
+    notBefore: 0,
     probes: 0,
   };
   return session;
@@ -128,7 +129,7 @@ export const control = (session) => {
     pause: () => (isActive(session) || session.stateName === "denied") && leave(session, "paused"),
 
     /**
-     * Check at once whether the connection is alive, or try at once to connect. If the network has `moved`, a recent
+     * Check at once whether the connection is alive, or try at once to connect if the server allows it. If the network has `moved`, a recent
      * sign of life proves nothing.
      *
      * @param {boolean} [moved]
@@ -139,7 +140,7 @@ export const control = (session) => {
         inUse.lookOver();
         peers.lookOver();
         if (session.stateName === "open" && (moved || inUse.silence() > STEADY)) peek(session);
-      } else if (isActive(session)) reconnect(session);
+      } else hasten(session);
     },
 
     /** Drop the connection as a failing network would. */

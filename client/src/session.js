@@ -64,11 +64,17 @@ export const reconnect = (session) => {
   fresh.begin();
 };
 
+/** Connect at once, unless the server asked for a wait: then the timer does it. @param {Session} session */
+export const hasten = (session) => {
+  if (isActive(session) && Date.now() >= session.notBefore) reconnect(session);
+};
+
 /** Get the connection to bring all groups, and what they have not heard. @param {Session} session */
 export const extend = (session) => {
   if (!missing(session).length) return;
   if (session.stateName === "open" && !session.peers.follows()) return replace(session, session.ladder.name());
-  if (isActive(session) || session.stateName === "denied") reconnect(session);
+  if (session.stateName === "denied") reconnect(session);
+  else hasten(session);
 };
 
 /** Extend the connection soon. @param {Session} session */
@@ -99,6 +105,7 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
   if (!session.peers.follows() && session.ladder.failed(onLine ? kind : "lost", age >= 0 || !onLine)) {
     return reconnect(session);
   }
+  session.notBefore = Date.now() + retry;
   // Try again after what the server asked for and a random share of a span that doubles.
   const wait = Math.round(retry + Math.min(BASE * 2 ** session.attempt++, LONGEST) * Math.random());
   session.timer = setTimeout(() => reconnect(session), wait);

@@ -60,6 +60,7 @@
  * @property {StateName} stateName
  * @property {string} [shown]  the state that was last dispatched
  * @property {number} attempt  how many attempts have failed in a row
+ * @property {number} notBefore  when the server allows the next attempt, in milliseconds since 1970
  * @property {number} probes  how often a better transport was tried
  * @property {boolean} [hedged]  whether a poll was made since the client was started
  * @property {any} [timer]  of the next step: a hedge while connecting, a probe while open, a retry while waiting

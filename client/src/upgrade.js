@@ -14,7 +14,7 @@ export const peek = (session) => {
   const slow = session.inUse;
   const since = session.position;
   const { poll } = session.transports;
-  if (!poll || !slow || !since || session.peers.follows()) return;
+  if (!poll || !slow || !since || session.peers.follows() || Date.now() < session.notBefore) return;
   session.hedged = true;
   const close = poll(
     { ...slow.asks, since },
@@ -26,7 +26,9 @@ export const peek = (session) => {
       if (session.position === before || session.stateName !== "open") return;
       setTimeout(() => slow.silence() >= GRACE && slow.conclude(lost("stalled")), GRACE);
     },
-    () => {},
+    ({ retry }) => {
+      session.notBefore = Date.now() + retry;
+    },
   );
 };
 

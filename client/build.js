@@ -40,7 +40,7 @@ for (const [name, entry, format] of /** @type {const} */ ([
     minify: true,
     outfile: bundle,
     sourcemap: "external",
-    target: "es2022",
+    target: ["chrome112", "firefox113", "safari16.4"],
     tsconfigRaw: {},
     write: false,
   });

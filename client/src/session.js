@@ -101,15 +101,15 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
   if (kind === "denied") return deny(session, reason);
   disconnect(session);
   if (age >= STEADY) session.attempt = 0;
-  const { onLine } = navigator; // without a network, no failure counts against a transport
-  if (!session.peers.follows() && session.ladder.failed(onLine ? kind : "lost", age >= 0 || !onLine)) {
+  const isOnline = navigator.onLine !== false; // without a network, no failure counts against a transport
+  if (!session.peers.follows() && session.ladder.failed(isOnline ? kind : "lost", age >= 0 || !isOnline)) {
     return reconnect(session);
   }
   session.notBefore = Date.now() + retry;
   // Try again after what the server asked for and a random share of a span that doubles.
   const wait = Math.round(retry + Math.min(BASE * 2 ** session.attempt++, LONGEST) * Math.random());
   session.timer = setTimeout(() => reconnect(session), wait);
-  enter(session, onLine ? "waiting" : "offline", { reason, retry: wait });
+  enter(session, isOnline ? "waiting" : "offline", { reason, retry: wait });
 };
 
 /**

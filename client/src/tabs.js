@@ -28,7 +28,8 @@ const FORGET = 150_000;
  */
 export const createTabs = (url, shared, rejoin, isFull) => {
   const name = `livepush:${url}:${shared}`;
-  const id = Math.random();
+  /** @type {number | undefined} */
+  let id;
   /** The tabs that follow this one. @type {Map<number, {groups: string[], at: number, told?: boolean}>} */
   const followers = new Map();
   /** An orphan is a follower that no leader has answered: it connects by itself until one does. @type {Role | "orphan"} */
@@ -158,8 +159,11 @@ export const createTabs = (url, shared, rejoin, isFull) => {
     takePart() {
       try {
         if (!channel && role !== "alone") {
-          channel = new BroadcastChannel(name);
-          channel.onmessage = take;
+          [id] = crypto.getRandomValues(new Uint32Array(1));
+          const joined = new BroadcastChannel(name);
+          joined.postMessage(["gone", 0, id]); // to see that it can be done; no leader knows this tab yet
+          joined.onmessage = take;
+          channel = joined;
           standing = (navigator.locks ? byLock : byLease)(name, turn, part);
         }
       } catch {

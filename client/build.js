@@ -15,10 +15,10 @@ const { version, license } = JSON.parse(readFileSync(`${root}package.json`, "utf
  * none is a word of the DOM.
  */
 const INTERNAL = (
-  "abandon asks attempt begin better blocked conclude cover covered doubt failed follow follows gathering " +
-  "grants grown hasPassed hedged heed hiding inUse isVisible jumpTo ladder leave lookOver mirrored news owed " +
-  "patient probes proceed rank ready received refusals rewind shown silence stateName takePart tell timer told upcoming " +
-  "usurp via wanted welcome worked"
+  "abandon asks attempt begin better blocked conclude covered failed follow followersGroups follows gathering " +
+  "grants grown heard hedged heed hiding inUse isVisible ladder leave lookOver notBefore patient peers probes " +
+  "rank ready received refusals shown silence stateName takePart tell timer told upcoming usurp via wanted " +
+  "welcome whenEnded worked"
 ).split(" ");
 
 /** @type {Record<string, string>} */
@@ -36,10 +36,11 @@ for (const [name, entry, format] of /** @type {const} */ ([
     entryPoints: [`client/src/${entry}`],
     format,
     legalComments: "none",
+    mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
     minify: true,
     outfile: bundle,
     sourcemap: "external",
-    target: "es2022",
+    target: ["chrome112", "firefox113", "safari16.4"],
     tsconfigRaw: {},
     write: false,
   });
@@ -54,10 +55,8 @@ for (const [name, entry, format] of /** @type {const} */ ([
         pure_getters: true,
         unsafe: true,
         unsafe_arrows: true,
-        unsafe_methods: true,
       },
       format: { comments: /^!/, ecma: 2020 },
-      mangle: { properties: { regex: new RegExp(`^(${INTERNAL.join("|")})$`) } },
       module: format === "esm",
       sourceMap: { content: map, filename: name, url: `${name}.map` },
       toplevel: true,

@@ -1,57 +1,71 @@
-import { createCursor } from "./cursor.js";
-import { isMissing, owe } from "./handover.js";
+import { begin } from "./cursor.js";
 import { createLadder } from "./ladder.js";
-import { extend, leave, receive, reconnect, recover, STEADY, takeIn } from "./session.js";
-import { isActive, mirror, transportOf } from "./status.js";
+import { extend, hasten, leave, receive, reconnect, recover, STEADY, takeIn } from "./session.js";
+import { isActive, transportOf } from "./status.js";
 import { createTabs } from "./tabs.js";
 import { lost } from "./transports/ending.js";
 import { TRANSPORTS } from "./transports/index.js";
 import { peek } from "./upgrade.js";
 
-/** @typedef {ReturnType<typeof createClient>} Client */
+/** @typedef {ReturnType<typeof control>} Client */
+
+/**
+ * Return the state of a client that has not been started.
+ *
+ * @param {import("./types.js").Options} options
+ */
+export const createSession = ({
+  url,
+  groups = [],
+  position,
+  target = document,
+  tabs,
+  most = 100,
+  transports = TRANSPORTS,
+}) => {
+  /** @type {import("./types.js").Session} */
+  const session = {
+    url,
+    transports,
+    target,
+    most: /** @type {number} */ (most),
+    wanted: new Set(groups),
+    position: position || null,
+    heard: new Map(),
+    covered: new Set(),
+    peers: createTabs(
+      url,
+      tabs,
+      () => reconnect(session),
+      (wish) => takeIn(session, wish),
+    ),
+    ladder: createLadder(Object.keys(transports)),
+    received: receive,
+    whenEnded: recover,
+    stateName: "idle",
+    grants: [],
+    refusals: [],
+    attempt: 0,
+    notBefore: 0,
+    probes: 0,
+  };
+  return session;
+};
 
 /**
  * Make a client, which receives the events of some groups: each once, in order, over whichever transport gets through.
  *
  * @param {import("./types.js").Options} options
  */
-export function createClient({
-  url,
-  groups = [],
-  position,
-  target = document,
-  tabs: shared,
-  most = 100,
-  transports = TRANSPORTS,
-  owed = new Map(),
-}) {
-  /** @type {import("./types.js").Session} */
-  const session = {
-    url,
-    transports,
-    target,
-    wanted: new Set(groups),
-    cursor: createCursor(position || null),
-    tabs: createTabs(
-      url,
-      shared,
-      () => reconnect(session),
-      (wish) => takeIn(session, wish),
-      (leader) => mirror(session, leader),
-    ),
-    ladder: createLadder(Object.keys(transports)),
-    received: (envelopes, from) => receive(session, envelopes, from),
-    ended: (ending, age, of) => recover(session, ending, age, of),
-    most: /** @type {number} */ (most),
-    stateName: "idle",
-    grants: [],
-    refusals: [],
-    covered: [],
-    owed,
-    attempt: 0,
-    probes: 0,
-  };
-  const { wanted, cursor, tabs } = session;
+export const createClient = (options) => control(createSession(options));
+
+/**
+ * Return the client of a session.
+ *
+ * @param {import("./types.js").Session} session
+ */
+export const control = (session) => {
+  const { wanted, peers, target, transports } = session;
 
   /** @param {string} group */
   const isWanted = (group) => wanted.has(group);
@@ -68,12 +82,12 @@ export function createClient({
 
     /** This tab's role: the "leader" has the connection, a "follower" gets events from the leader; or "alone". */
     get role() {
-      return tabs.rank();
+      return peers.rank();
     },
 
     /** Everything up to here has been received; `null` before the first hello of a page without a position. */
     get position() {
-      return cursor.position;
+      return session.position;
     },
 
     /** The groups that the server lets this client read. */
@@ -104,8 +118,8 @@ export function createClient({
     start() {
       if (session.inUse && session.stateName !== "denied") return;
       session.hedged = false;
-      if (wanted.size) tabs.takePart();
-      reconnect(session);
+      if (wanted.size) peers.takePart();
+      else reconnect(session);
     },
 
     /** Disconnect until `start()`. */
@@ -115,7 +129,7 @@ export function createClient({
     pause: () => (isActive(session) || session.stateName === "denied") && leave(session, "paused"),
 
     /**
-     * Check at once whether the connection is alive, or try at once to connect. If the network has `moved`, a recent
+     * Check at once whether the connection is alive, or try at once to connect if the server allows it. If the network has `moved`, a recent
      * sign of life proves nothing.
      *
      * @param {boolean} [moved]
@@ -124,9 +138,9 @@ export function createClient({
       const { inUse } = session;
       if (inUse) {
         inUse.lookOver();
-        tabs.lookOver();
+        peers.lookOver();
         if (session.stateName === "open" && (moved || inUse.silence() > STEADY)) peek(session);
-      } else if (isActive(session)) reconnect(session);
+      } else hasten(session);
     },
 
     /** Drop the connection as a failing network would. */
@@ -157,14 +171,10 @@ export function createClient({
      */
     add(groups, since) {
       for (const group of groups) {
-        const isNew = !wanted.has(group);
+        begin(session, group, since, !wanted.has(group));
         wanted.add(group);
-        const from = since ?? (isNew && cursor.position);
-        if (!from) continue;
-        if (cursor.hasPassed(group, from) || !session.covered.includes(group)) owe(session, group, from);
-        else cursor.begin(group, from, isNew);
       }
-      if (session.stateName === "idle" || isMissing(session) || owed.size) extend(session);
+      extend(session);
     },
 
     /**
@@ -173,10 +183,7 @@ export function createClient({
      * @param {Iterable<string>} groups
      */
     remove(groups) {
-      for (const group of groups) {
-        wanted.delete(group);
-        owed.delete(group);
-      }
+      for (const group of groups) wanted.delete(group);
     },
   };
-}
+};

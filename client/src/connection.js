@@ -1,5 +1,6 @@
 /** @typedef {import("./types.js").Ending} Ending */
 /** @typedef {import("./types.js").Envelope} Envelope */
+/** @typedef {import("./types.js").Session} Session */
 
 import { blocked, lost } from "./transports/ending.js";
 import { HELLO } from "./wire.js";
@@ -9,36 +10,34 @@ const HELLO_WITHIN = 4000;
 /** After how much silence a stream is dead, in milliseconds for each second between heartbeats. */
 const SILENCE = 2500;
 /** How long to wait for pending input after a late timer, or when events are missing, in milliseconds. */
-const GRACE = 1000;
+export const GRACE = 1000;
 
 /**
  * @typedef {object} Connection
- * @property {string} via  the name of its transport
+ * @property {string | null} via  the name of its transport; if a leader brings it, of the leader's
  * @property {import("./types.js").Request} asks
  * @property {() => void} begin
  * @property {() => void} abandon
  * @property {(ending: Ending) => void} conclude
  * @property {() => void} lookOver  ends it if the silence has lasted too long
- * @property {() => void} doubt  ends it unless there is a sign of life soon: called when events came another way
  * @property {() => number} silence  time since the last sign of life, in milliseconds
  *
- * @typedef {(envelopes: Envelope[], connection: Connection) => void} Receive
+ * @typedef {(session: Session, envelopes: Envelope[], connection: Connection) => void} Received
  *
- * @typedef {(ending: Ending, age: number, connection: Connection) => void} Ended
+ * @typedef {(session: Session, ending: Ending, age: number, connection: Connection) => void} Ended
  * `age` is how long the connection was open, in milliseconds, -1 if it never was open.
  */
 
 /**
  * Use a transport and watch it: the connection ends with the transport, without a hello in time, or after silence.
  *
+ * @param {Session} session
  * @param {string} name
  * @param {import("./types.js").Transport} transport
  * @param {import("./types.js").Request} request
- * @param {Receive} received
- * @param {Ended} ended
  * @returns {Connection}
  */
-export const connect = (name, transport, request, received, ended) => {
+export const connect = (session, name, transport, request) => {
   /** When the hello came; 0 before. */
   let opened = 0;
   let heard = Date.now();
@@ -62,7 +61,7 @@ export const connect = (name, transport, request, received, ended) => {
   const conclude = (ending) => {
     if (closed) return;
     abandon();
-    ended(ending, opened ? Date.now() - opened : -1, connection);
+    session.whenEnded(session, ending, opened ? Date.now() - opened : -1, connection);
   };
 
   const lookOver = () => {
@@ -75,13 +74,6 @@ export const connect = (name, transport, request, received, ended) => {
     }
     if (late < 0) timer = setTimeout(lookOver, -late);
     else conclude(opened ? lost("silence") : blocked("no hello"));
-  };
-
-  const doubt = () => {
-    const before = heard;
-    setTimeout(() => {
-      if (heard === before) conclude(lost("stalled"));
-    }, GRACE);
   };
 
   /** Note a sign of life. Only data after the hello counts: before it, a proxy may speak. */
@@ -99,7 +91,7 @@ export const connect = (name, transport, request, received, ended) => {
       lookOver();
     }
     note();
-    received(envelopes, connection);
+    session.received(session, envelopes, connection);
   };
 
   const begin = () => {
@@ -112,6 +104,6 @@ export const connect = (name, transport, request, received, ended) => {
     }
   };
 
-  const connection = { via: name, asks: request, begin, abandon, conclude, lookOver, doubt, silence };
+  const connection = { via: name, asks: request, begin, abandon, conclude, lookOver, silence };
   return connection;
 };

@@ -1,115 +1,83 @@
-import { compare, lowest } from "./position.js";
+/**
+ * What a client has received.
+ *
+ * @typedef {object} Cursor
+ * @property {Set<string>} wanted  the groups that this tab's page wants
+ * @property {string | null} position  where the connection is: it has brought all events up to here
+ * @property {Map<string, string | null>} heard  the position of each group's last event, or else where the group begins:
+ *   only later events are news to it
+ * @property {Set<string>} covered  the groups that the connection brings. Another group has had its events up to where it
+ *   was heard, and gets later ones from the next connection.
+ */
 
-/** @typedef {ReturnType<typeof createCursor>} Cursor */
+import { isAfter, lower } from "./position.js";
 
 /**
- * Return a cursor: the position up to which the client has received the events of all its groups.
+ * Move on to a position, unless the cursor is there or further on.
  *
- * @param {string | null} position
+ * @param {Cursor} cursor
+ * @param {string} to
  */
-export const createCursor = (position) => {
-  /**
-   * The positions up to which some groups have had their events, although the cursor went back before them.
-   *
-   * @type {Map<string, string>}
-   */
-  const had = new Map();
-  /**
-   * The position of each group's last event, or else from where on the group is covered; none if that is unknown.
-   *
-   * @type {Map<string, string | null | undefined>}
-   */
-  let last = new Map();
+export const proceed = (cursor, to) => {
+  if (isAfter(to, cursor.position)) cursor.position = to;
+};
 
-  /**
-   * Move on to a position; return false if it is not higher.
-   *
-   * @param {string} to
-   */
-  const proceed = (to) => {
-    if (compare(to, position ?? "") <= 0) return false;
-    position = to;
-    return true;
-  };
+/**
+ * Move on to an event, and return those of its groups to which it is news. One without a position is news to all.
+ *
+ * @param {Cursor} cursor
+ * @param {string | undefined} id
+ * @param {string[]} groups
+ */
+export const news = (cursor, id, groups) => {
+  if (!id) return groups;
+  const { covered, heard } = cursor;
+  proceed(cursor, id);
+  const fresh = groups.filter((group) => covered.has(group) && isAfter(id, heard.get(group)));
+  for (const group of fresh) heard.set(group, id);
+  return fresh;
+};
 
-  return {
-    get position() {
-      return position;
-    },
+/**
+ * Note that a connection brings some groups the events after a position.
+ *
+ * @param {Cursor} cursor
+ * @param {string[]} groups
+ * @param {string | null} since
+ */
+export const cover = (cursor, groups, since) => {
+  const { heard, position, wanted } = cursor;
+  cursor.heard = new Map([...wanted, ...groups].map((group) => [group, heard.get(group) ?? position]));
+  cursor.covered = new Set(groups);
+  cursor.position = since;
+};
 
-    proceed,
+/**
+ * Forget everything and go on from a position.
+ *
+ * @param {Cursor} cursor
+ * @param {string[]} groups
+ * @param {string} position
+ */
+export const jump = (cursor, groups, position) => {
+  cursor.position = position;
+  cursor.heard.clear();
+  cover(cursor, groups, position);
+};
 
-    /**
-     * Move on to an event, and return the groups to which it is news. One without a position is news to all.
-     *
-     * @param {string | undefined} id
-     * @param {string[]} wanted  of the event's groups those that are wanted
-     * @param {string[]} groups  all its groups
-     */
-    news(id, wanted, groups) {
-      if (!id) return wanted;
-      if (!proceed(id)) return [];
-      for (const group of groups) last.set(group, id);
-      return wanted.filter((group) => !(compare(id, had.get(group) ?? "") <= 0));
-    },
-
-    /**
-     * Note that some groups are covered from the current position on; those that were covered before stay so.
-     *
-     * @param {string[]} groups
-     * @param {string[]} before
-     */
-    cover(groups, before) {
-      last = new Map(groups.map((group) => [group, before.includes(group) ? last.get(group) : position]));
-    },
-
-    /**
-     * Return whether an event of a group may have passed after a position.
-     *
-     * @param {string} group
-     * @param {string} since
-     */
-    hasPassed: (group, since) =>
-      !(compare(position ?? "", since) <= 0) && !(compare(last.get(group) ?? "", since) <= 0),
-
-    /**
-     * Forget everything and go on from a position.
-     *
-     * @param {string} to
-     */
-    jumpTo(to) {
-      position = to;
-      had.clear();
-      last.clear();
-    },
-
-    /**
-     * Have a group begin at a position that is still to come. One that is not new begins at no higher one than before.
-     *
-     * @param {string} group
-     * @param {string} since
-     * @param {boolean} isNew
-     */
-    begin(group, since, isNew) {
-      if (isNew || compare(since, had.get(group) ?? "") < 0) had.set(group, since);
-    },
-
-    /**
-     * Go back to the lowest position from which groups are owed their events.
-     *
-     * @param {Map<string, string>} owed  groups, each with the position after which everything is news to it
-     * @param {string[]} covered  the groups that have had everything up to the current position
-     */
-    rewind(owed, covered) {
-      const from = position ?? "";
-      position = lowest(position, owed);
-      for (const group of covered) {
-        if (!(compare(had.get(group) ?? "", from) > 0)) had.set(group, from);
-      }
-      for (const [group, since] of owed) had.set(group, since);
-      for (const [group, upto] of had) {
-        if (compare(upto, position ?? "") <= 0) had.delete(group);
-      }
-    },
-  };
+/**
+ * Have a group begin after a position: a new one there or, without one, at the cursor; one that is not new no later than
+ * before. The group needs another connection if the cursor may have passed some of its events.
+ *
+ * @param {Cursor} cursor
+ * @param {string} group
+ * @param {string | null | undefined} since
+ * @param {boolean} [isNew]
+ */
+export const begin = ({ covered, heard, position }, group, since, isNew) => {
+  const had = heard.get(group);
+  if (since) {
+    if (isAfter(had, since) && isAfter(position, since)) covered.delete(group);
+    heard.set(group, isNew ? since : lower(since, had));
+  } else if (isNew && isAfter(position, had)) heard.set(group, position);
 };

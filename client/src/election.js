@@ -18,8 +18,6 @@ export const byLock = (name, turn, fail) => {
   const { locks } = navigator;
   const standing = new AbortController();
   const { signal } = standing;
-  /** @type {((value?: unknown) => void) | undefined} */
-  let release;
 
   /** @param {LockOptions} options */
   const request = (options) => {
@@ -29,7 +27,7 @@ export const byLock = (name, turn, fail) => {
         held = true;
         if (signal.aborted) return;
         return new Promise((resolve) => {
-          release = resolve;
+          signal.onabort = resolve;
           turn(true);
         });
       })
@@ -44,10 +42,7 @@ export const byLock = (name, turn, fail) => {
   request({ signal });
   return {
     usurp: () => request({ steal: true }),
-    leave() {
-      standing.abort();
-      release?.();
-    },
+    leave: () => standing.abort(),
   };
 };
 
@@ -58,16 +53,12 @@ export const byLease = (name, turn) => {
   /** @type {any} */
   let timer;
 
-  const take = () => {
-    localStorage[name] = JSON.stringify([id, Date.now() + LEASE]);
-  };
-
   const look = () => {
     clearTimeout(timer);
     const [holder, until] = JSON.parse(localStorage[name] ?? "[0,0]");
     const mine = holder === id;
     const over = until < Date.now();
-    if (mine || over) take();
+    if (mine || over) localStorage[name] = JSON.stringify([id, Date.now() + LEASE]);
     const next = over && !mine ? SETTLE : RENEW; // if several tabs take it now, the last one has it
     timer = setTimeout(look, next * (1 + Math.random()));
     if (mine === leads) return;
@@ -79,7 +70,7 @@ export const byLease = (name, turn) => {
   look();
   return {
     usurp() {
-      take();
+      delete localStorage[name];
       look();
     },
     leave() {

@@ -5,7 +5,7 @@
 import { compare } from "./position.js";
 import { denied } from "./transports/ending.js";
 import { longpoll } from "./transports/polling.js";
-import { HELLO } from "./wire.js";
+import { HELLO, LEADER } from "./wire.js";
 
 /**
  * Turn a leader's messages into a transport's envelopes: first a hello, then the events between the follower's position
@@ -14,9 +14,8 @@ import { HELLO } from "./wire.js";
  * @param {import("./types.js").Request} request
  * @param {Receive} hand
  * @param {import("./types.js").End} end
- * @param {(state: import("./types.js").StateDetail) => void} mirror  called with the state of the leader's connection
  */
-export const listen = (request, hand, end, mirror) => {
+export const listen = (request, hand, end) => {
   /** The events that the leader relays while older events are fetched. @type {Envelope[]} */
   const early = [];
   /** Receives relayed events; undefined before the leader's hello. @type {Receive | undefined} */
@@ -60,7 +59,7 @@ export const listen = (request, hand, end, mirror) => {
     heed(kind, what) {
       if (kind === "events") receive?.(what);
       else if (kind === "state") {
-        if (what.state !== "open" || receive) mirror(what);
+        if (what.state !== "open" || receive) hand([{ type: LEADER, data: what }]);
       } else if (kind === "hello" && !receive) begin(what);
     },
 

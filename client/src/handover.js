@@ -1,26 +1,40 @@
+/** @typedef {import("./connection.js").Connection} Connection */
 /** @typedef {import("./types.js").Session} Session */
 /** @typedef {import("./types.js").Transport} Transport */
 
 import { connect } from "./connection.js";
-import { lower, lowest } from "./position.js";
+import { cover } from "./cursor.js";
+import { lower } from "./position.js";
 
 /** Return the groups of this tab and of its followers. @param {Session} session */
-export const allGroups = ({ wanted, tabs }) => [...new Set([...wanted, ...tabs.groups()])];
+export const allGroups = ({ wanted, peers }) => [...new Set([...wanted, ...peers.followersGroups()])];
 
-/** Return whether the connection lacks some of the groups. @param {Session} session */
-export const isMissing = (session) => !allGroups(session).every((group) => session.covered.includes(group));
+/** Return those of them that the connection lacks. @param {Session} session */
+export const missing = (session) => allGroups(session).filter((group) => !session.covered.has(group));
 
 /**
- * Prepare a connection that brings all groups.
+ * Prepare a connection that brings all groups what they have not heard.
  *
  * @param {Session} session
  * @param {string} name  of its transport
- * @param {string | null} since
  */
-export const prepare = (session, name, since) => {
-  const transport = session.tabs.follows() ? session.tabs.follow : session.transports[name];
-  const request = { url: session.url, groups: allGroups(session), since };
-  return connect(name, /** @type {Transport} */ (transport), request, session.received, session.ended);
+export const prepare = (session, name) => {
+  const { url, peers, heard, position } = session;
+  const transport = peers.follows() ? peers.follow : session.transports[name];
+  const since = missing(session).reduce((since, group) => lower(since, heard.get(group)), position);
+  const request = { url, groups: allGroups(session), since };
+  return connect(session, name, /** @type {Transport} */ (transport), request);
+};
+
+/**
+ * Use a connection from now on.
+ *
+ * @param {Session} session
+ * @param {Connection} connection
+ */
+export const use = (session, connection) => {
+  session.inUse = connection;
+  cover(session, connection.asks.groups, connection.asks.since);
 };
 
 /**
@@ -31,58 +45,13 @@ export const prepare = (session, name, since) => {
  */
 export const replace = (session, name) => {
   session.upcoming?.abandon();
-  session.upcoming = prepare(session, name, lowest(session.cursor.position, session.owed));
+  session.upcoming = prepare(session, name);
   session.upcoming.begin();
 };
 
-/**
- * Note that a group is to be told everything after a position.
- *
- * @param {Session} session
- * @param {string} group
- * @param {string} since
- */
-export const owe = ({ owed }, group, since) => {
-  owed.set(group, lower(since, owed.get(group)));
-};
-
-/** Go back to where groups are owed events from: all of them are read now. @param {Session} session */
-const goBack = ({ cursor, owed, covered }) => {
-  if (owed.size) cursor.rewind(owed, covered);
-  owed.clear();
-};
-
-/**
- * Switch to the upcoming connection, which has opened.
- *
- * @param {Session} session
- * @param {import("./connection.js").Connection} opened
- */
-export const takeOver = (session, opened) => {
+/** Switch to the upcoming connection, which has opened. @param {Session} session */
+export const takeOver = (session) => {
   session.inUse?.abandon();
-  session.inUse = opened;
+  use(session, /** @type {Connection} */ (session.upcoming));
   session.upcoming = null;
-  goBack(session);
-  cover(session, opened);
-};
-
-/**
- * Note that a connection brings its groups from the cursor on.
- *
- * @param {Session} session
- * @param {import("./connection.js").Connection} connection
- */
-export const cover = (session, { asks }) => {
-  session.cursor.cover(asks.groups, session.covered);
-  session.covered = asks.groups;
-};
-
-/** Abandon both connections. @param {Session} session */
-export const drop = (session) => {
-  const begun = [...session.owed.keys()];
-  goBack(session); // what the upcoming connection was to read is still to be read
-  session.covered = [...new Set([...session.covered, ...begun])];
-  session.upcoming?.abandon();
-  session.inUse?.abandon();
-  session.upcoming = session.inUse = null;
 };

@@ -36,7 +36,8 @@ export const createLadder = (names) => {
   };
 
   return {
-    name: () => /** @type {string} */ (names[at]),
+    /** The name of a transport: of the one in use unless another one is asked for. */
+    name: (index = at) => /** @type {string} */ (names[index]),
 
     /** How many transports are preferred to the one in use. */
     better: () => at,

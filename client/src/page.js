@@ -1,6 +1,6 @@
-import { createClient } from "./client.js";
+import { control, createSession } from "./client.js";
 import { declare } from "./declarative.js";
-import { compare } from "./position.js";
+import { isAfter } from "./position.js";
 
 /**
  * @typedef {import("./client.js").Client & {scan: () => void}} PageClient
@@ -19,38 +19,35 @@ export const openPage = (window) => {
   /** @returns {Iterable<HTMLElement> & ArrayLike<HTMLElement>} */
   const find = () => document.querySelectorAll("script[data-livepush]");
 
-  /** The groups that still wait for older events. @type {Map<string, string>} */
-  const owed = new Map();
-  const client = /** @type {PageClient} */ (
-    createClient({ url: "/livepush/", ...find()[0]?.dataset, groups: [], target: document, owed })
-  );
+  const session = createSession({ url: "/livepush/", ...find()[0]?.dataset, groups: [], target: document });
+  const client = /** @type {PageClient} */ (control(session));
   /** The tags that were read, each with its groups and its text then. @type {Map<HTMLElement, [string[], string]>} */
-  let tags = new Map();
+  const tags = new Map();
 
   /** @param {HTMLElement} tag */
-  const textOf = ({ dataset: { groups = "[]", position } }) => `${groups} ${position}`;
+  const textOf = ({ dataset }) => JSON.stringify(dataset);
 
   /** @param {HTMLElement} tag */
-  const read = (tag) => tags.set(tag, [JSON.parse(tag.dataset.groups ?? "[]"), textOf(tag)]);
+  const read = (tag) => {
+    const groups = JSON.parse(tag.dataset.groups ?? "[]");
+    tags.set(tag, [groups, textOf(tag)]);
+    return groups;
+  };
 
   const start = () => client.state === "idle" && client.start();
 
   client.scan = () => {
-    const before = tags;
-    tags = new Map();
-    const kept = new Set();
-    const fresh = [];
-    for (const tag of find()) {
-      const known = before.get(tag);
-      if (known?.[1] !== textOf(tag)) fresh.push(tag);
-      else {
-        tags.set(tag, known);
-        for (const group of known[0]) kept.add(group);
-      }
+    const found = [...find()];
+    const gone = [];
+    for (const [tag, [groups, text]] of tags) {
+      if (found.includes(tag) && text === textOf(tag)) continue;
+      tags.delete(tag);
+      gone.push(...groups);
     }
+    const kept = [...tags.values()].flatMap(([groups]) => groups);
     // A body that was swapped is owed everything behind its own tag's position: its groups begin anew.
-    for (const [groups] of before.values()) client.remove(groups.filter((group) => !kept.has(group)));
-    for (const tag of fresh) client.add(read(tag).get(tag)?.[0] ?? [], tag.dataset.position);
+    client.remove(gone.filter((group) => !kept.includes(group)));
+    for (const tag of found) if (!tags.has(tag)) client.add(read(tag), tag.dataset.position);
     if (document.readyState === "complete") return start();
     // The page's other deferred scripts come first, so that their listeners hear everything. Whether DOMContentLoaded
     // is over can't be seen before the page is complete, hence both events.
@@ -63,11 +60,10 @@ export const openPage = (window) => {
    * @param {any} event
    */
   const keep = ({ detail: { id, group, groups = [group] } }) => {
+    const position = /** @type {string} */ (client.position);
     for (const [tag, [mine]] of id ? tags : []) {
       if (!groups.some((/** @type {string} */ each) => mine.includes(each))) continue;
-      const { position } = client;
-      if (mine.some((each) => owed.has(each)) || !position || compare(position, tag.dataset.position ?? "") < 0)
-        continue;
+      if (!mine.every((each) => session.covered.has(each)) || !isAfter(position, tag.dataset.position)) continue;
       tag.dataset.position = position;
       read(tag);
     }

@@ -15,6 +15,14 @@ export const compare = (a, b) => {
 };
 
 /**
+ * Return whether a position may be after another: also if one is unknown, or if their epochs differ.
+ *
+ * @param {string | null | undefined} a
+ * @param {string | null | undefined} b
+ */
+export const isAfter = (a, b) => !a || !b || !(compare(a, b) <= 0);
+
+/**
  * Return the lower of two positions. If one is missing, return the other; if their epochs differ, return the first.
  *
  * @template {string | null} T
@@ -26,11 +34,3 @@ export const lower = (a, b) => {
   if (!a || !b) return b || a;
   return compare(b, a) < 0 ? b : a;
 };
-
-/**
- * Return the lowest of a position and of those from which groups are owed their events.
- *
- * @param {string | null} position
- * @param {Map<string, string>} owed
- */
-export const lowest = (position, owed) => [...owed.values()].reduce((a, b) => lower(a, b), position);

@@ -4,27 +4,32 @@
 /** @typedef {import("./types.js").Own} Own */
 /** @typedef {import("./types.js").Session} Session */
 
+import { begin, jump, proceed } from "./cursor.js";
 import { dispatch } from "./events.js";
-import { allGroups, cover, drop, isMissing, owe, prepare, replace, takeOver } from "./handover.js";
-import { detailOf, enter, isActive } from "./status.js";
+import { allGroups, missing, prepare, replace, takeOver, use } from "./handover.js";
+import { detailOf, enter, isActive, mirror } from "./status.js";
 import { admit, revoke, take } from "./subscription.js";
 import { lost } from "./transports/ending.js";
-import { hedge, seek } from "./upgrade.js";
-import { HELLO } from "./wire.js";
+import { peek, seek } from "./upgrade.js";
+import { HELLO, LEADER } from "./wire.js";
 
+/** How long a connection may take to open before one poll fetches the events so far, in milliseconds. */
+const SLOW = 600;
 /** The shortest and the longest range, in milliseconds, of a random wait. */
 const BASE = 500;
 const LONGEST = 30_000;
 /** A connection that was open for this long, in milliseconds, resets the count of failures before it. */
 export const STEADY = 5000;
-/** How long to collect requests of further tabs for groups, in milliseconds. */
+/** How long to collect requests for groups, in milliseconds. */
 const GATHER = 20;
 
 /** Drop the connections and the timers for new ones. @param {Session} session */
 const disconnect = (session) => {
   clearTimeout(session.timer);
   clearTimeout(session.gathering);
-  drop(session);
+  session.upcoming?.abandon();
+  session.inUse?.abandon();
+  session.upcoming = session.inUse = null;
 };
 
 /**
@@ -35,7 +40,7 @@ const disconnect = (session) => {
  */
 export const leave = (session, state) => {
   disconnect(session);
-  session.tabs.leave();
+  session.peers.leave();
   enter(session, state);
 };
 
@@ -52,18 +57,30 @@ const deny = (session, reason) => {
 export const reconnect = (session) => {
   if (!allGroups(session).length) return leave(session, "idle");
   disconnect(session);
-  const fresh = prepare(session, session.ladder.name(), session.cursor.position);
-  session.inUse = fresh;
-  cover(session, fresh);
-  hedge(session);
+  const fresh = prepare(session, session.ladder.name());
+  use(session, fresh);
+  if (!session.hedged) session.timer = setTimeout(() => peek(session), SLOW);
   enter(session, "connecting");
   fresh.begin();
 };
 
-/** Extend the connection to further groups, and to the events that groups are owed. @param {Session} session */
+/** Connect at once, unless the server asked for a wait: then the timer does it. @param {Session} session */
+export const hasten = (session) => {
+  if (isActive(session) && Date.now() >= session.notBefore) reconnect(session);
+};
+
+/** Get the connection to bring all groups, and what they have not heard. @param {Session} session */
 export const extend = (session) => {
-  if (session.stateName === "open" && !session.tabs.follows()) return replace(session, session.ladder.name());
-  if (isActive(session) || session.stateName === "denied") reconnect(session);
+  if (!missing(session).length) return;
+  if (session.stateName === "open" && !session.peers.follows()) return replace(session, session.ladder.name());
+  if (session.stateName === "denied") reconnect(session);
+  else hasten(session);
+};
+
+/** Extend the connection soon. @param {Session} session */
+const gather = (session) => {
+  clearTimeout(session.gathering);
+  session.gathering = setTimeout(() => extend(session), GATHER);
 };
 
 /**
@@ -79,19 +96,20 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
     const { inUse } = session;
     if (of.via === inUse?.via) return inUse.conclude(lost(reason, retry));
     session.upcoming = null;
-    return isMissing(session) || session.owed.size ? extend(session) : seek(session);
+    return missing(session).length ? extend(session) : seek(session);
   }
   if (kind === "denied") return deny(session, reason);
   disconnect(session);
   if (age >= STEADY) session.attempt = 0;
-  const { onLine } = navigator; // without a network, no failure counts against a transport
-  if (!session.tabs.follows() && session.ladder.failed(onLine ? kind : "lost", age >= 0 || !onLine)) {
+  const isOnline = navigator.onLine !== false; // without a network, no failure counts against a transport
+  if (!session.peers.follows() && session.ladder.failed(isOnline ? kind : "lost", age >= 0 || !isOnline)) {
     return reconnect(session);
   }
+  session.notBefore = Date.now() + retry;
   // Try again after what the server asked for and a random share of a span that doubles.
   const wait = Math.round(retry + Math.min(BASE * 2 ** session.attempt++, LONGEST) * Math.random());
   session.timer = setTimeout(() => reconnect(session), wait);
-  enter(session, onLine ? "waiting" : "offline", { reason, retry: wait });
+  enter(session, isOnline ? "waiting" : "offline", { reason, retry: wait });
 };
 
 /**
@@ -104,12 +122,12 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
 export const receive = (session, envelopes, from) => {
   let rest = envelopes;
   if (envelopes[0]?.type === HELLO) {
-    if (from === session.upcoming) takeOver(session, from);
+    if (from === session.upcoming) takeOver(session);
     if (from !== session.inUse) return;
     opened(session, /** @type {Own} */ (envelopes[0])); // before the others: followers that wait hear them after it
     rest = envelopes.slice(1);
   }
-  session.tabs.tell(
+  session.peers.tell(
     "events",
     rest.filter(({ type }) => type !== "livepush.bye"),
   );
@@ -125,31 +143,33 @@ export const receive = (session, envelopes, from) => {
  * @param {Own} hello
  */
 const opened = (session, hello) => {
-  if (!session.cursor.position) session.cursor.jumpTo(hello.position);
+  const connection = /** @type {Connection} */ (session.inUse);
+  if (!session.position) jump(session, connection.asks.groups, hello.position);
   const gone = admit(session, hello);
-  if (session.tabs.follows()) session.mirrored = hello.transport;
+  gather(session); // what was asked for since the connection was prepared
+  if (session.peers.follows()) connection.via = hello.transport;
   else {
-    session.ladder.worked(/** @type {Connection} */ (session.inUse).via);
+    session.ladder.worked(/** @type {string} */ (connection.via));
     seek(session);
   }
   enter(session, "open");
   greet(session);
   if (!gone.length) return;
-  receive(session, [{ type: "livepush.revoked", groups: gone }], /** @type {Connection} */ (session.inUse));
+  receive(session, [{ type: "livepush.revoked", groups: gone }], connection);
 };
 
 /** Handlers of livepush's own messages. @type {Record<string, (session: Session, own: Own) => void>} */
 const heed = {
-  "livepush.position": (session, { position }) => session.cursor.proceed(position),
+  "livepush.position": (session, { position }) => proceed(session, position),
   "livepush.reset"(session, { position, reason }) {
-    session.cursor.jumpTo(position);
-    session.owed.clear(); // what was owed is lost too
+    jump(session, /** @type {Connection} */ (session.inUse).asks.groups, position);
     dispatch(session.target, "reset", { position, reason });
   },
   "livepush.revoked"(session, { groups }) {
     revoke(session, groups);
     if (!session.grants.length && session.inUse) deny(session, "revoked");
   },
+  [LEADER]: (session, { data }) => mirror(session, data),
   "livepush.bye": (session, { reason, retry }) => session.inUse?.conclude(lost(`bye ${reason}`, retry)),
 };
 
@@ -161,19 +181,16 @@ const heed = {
  */
 export const takeIn = (session, { groups, since }) => {
   if (allGroups(session).length > session.most) return true;
-  const missing = isMissing(session);
-  if (session.stateName === "open" && !missing) return greet(session);
+  for (const group of groups) if (!session.covered.has(group)) begin(session, group, since);
+  const isMissing = missing(session).length;
+  if (session.stateName === "open" && !isMissing) return greet(session);
   if (session.stateName === "denied") reconnect(session);
-  else if (missing) {
-    for (const group of groups) if (since && !session.covered.includes(group)) owe(session, group, since);
-    clearTimeout(session.gathering);
-    session.gathering = setTimeout(() => (isMissing(session) || session.owed.size) && extend(session), GATHER);
-  }
-  session.tabs.tell("state", detailOf(session));
+  else if (isMissing) gather(session);
+  session.peers.tell("state", detailOf(session));
 };
 
 /** Tell the followers whose groups the connection brings. @param {Session} session */
 const greet = (session) => {
   const hello = { ...detailOf(session), granted: session.grants, refused: session.refusals };
-  session.tabs.welcome(session.covered, /** @type {import("./types.js").Welcome} */ (hello));
+  session.peers.welcome(session.covered, /** @type {import("./types.js").Welcome} */ (hello));
 };

@@ -7,14 +7,13 @@ import { dispatch } from "./events.js";
 export const isActive = (session) => !["idle", "paused", "denied", "stopped"].includes(session.stateName);
 
 /** The name of the transport in use or being tried, else `null`. @param {Session} session */
-export const transportOf = (session) =>
-  (session.inUse && ((session.tabs.follows() && session.mirrored) || session.inUse.via)) ?? null;
+export const transportOf = (session) => session.inUse?.via ?? null;
 
 /** @param {Session} session */
 export const detailOf = (session) => ({
   state: session.stateName,
   transport: transportOf(session),
-  position: session.cursor.position,
+  position: session.position,
 });
 
 /**
@@ -27,7 +26,7 @@ export const detailOf = (session) => ({
 export const enter = (session, state, more) => {
   session.stateName = state;
   const detail = { ...more, ...detailOf(session) };
-  session.tabs.tell("state", detail);
+  session.peers.tell("state", detail);
   const text = JSON.stringify(detail);
   if (text !== session.shown) dispatch(session.target, "state", detail);
   session.shown = text;
@@ -40,6 +39,6 @@ export const enter = (session, state, more) => {
  * @param {import("./types.js").StateDetail} leader
  */
 export const mirror = (session, leader) => {
-  session.mirrored = leader.transport;
+  /** @type {import("./connection.js").Connection} */ (session.inUse).via = leader.transport;
   enter(session, leader.state, leader);
 };

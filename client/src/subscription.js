@@ -2,6 +2,7 @@
 /** @typedef {import("./types.js").Own} Own */
 /** @typedef {import("./types.js").Session} Session */
 
+import { news } from "./cursor.js";
 import { announce, dispatch } from "./events.js";
 
 /**
@@ -31,23 +32,19 @@ export const revoke = (session, groups) => {
 };
 
 /**
- * Pass an event on to the page, with only the groups that this tab wants (followers may want the others) and that have
- * not had it. A group that is owed older events gets them first.
+ * Pass an event on to the page, with only the groups that this tab wants (followers may want the others) and to which it
+ * is news.
  *
  * @param {Session} session
  * @param {Envelope} event
  */
-export const take = ({ wanted, owed, cursor, target }, event) => {
-  const groups = event.groups ?? [event.group];
-  const mine = cursor.news(
-    event.id,
-    [...wanted].filter((group) => groups.includes(group) && !(event.id && owed.has(group))),
-    /** @type {string[]} */ (groups),
-  );
+export const take = (session, event) => {
+  const fresh = news(session, event.id, event.groups ?? [/** @type {string} */ (event.group)]);
+  const mine = [...session.wanted].filter((group) => fresh.includes(group));
   const [first, second] = mine;
   if (!first) return;
   event.group = first;
   if (second) event.groups = mine;
   else delete event.groups;
-  announce(target, event);
+  announce(session.target, event);
 };

@@ -1,3 +1,4 @@
+/** @typedef {import("./types.js").Role} Role */
 /** @typedef {import("./types.js").Welcome} Welcome */
 
 import { byLease, byLock } from "./election.js";
@@ -24,26 +25,22 @@ const FORGET = 150_000;
  * @param {string | undefined} shared  identifies the tabs that share; a tab without it is alone
  * @param {() => void} rejoin  called to connect anew: to the server if this tab leads or is alone, else to the leader
  * @param {(wish: import("./types.js").Request) => unknown} isFull  called when a follower wants groups from there
- * @param {(state: import("./types.js").StateDetail) => void} mirror  called with the state of the leader's connection
  */
-export const createTabs = (url, shared, rejoin, isFull, mirror) => {
+export const createTabs = (url, shared, rejoin, isFull) => {
   const name = `livepush:${url}:${shared}`;
-  const [id] = crypto.getRandomValues(new Uint32Array(1));
+  /** @type {number | undefined} */
+  let id;
   /** The tabs that follow this one. @type {Map<number, {groups: string[], at: number, told?: boolean}>} */
   const followers = new Map();
-  /** @type {import("./types.js").Role} */
+  /** An orphan is a follower that no leader has answered: it connects by itself until one does. @type {Role | "orphan"} */
   let role = shared === undefined ? "alone" : "follower";
   /** @type {BroadcastChannel | undefined} */
   let channel;
   /** @type {import("./election.js").Candidate | undefined} */
   let standing;
-  /** Whether no leader has answered: then a follower connects by itself until one does. */
-  let isOrphan = false;
-  /** Whether the leader has answered this follower. */
-  let isAnswered = false;
-  /** Handles a message as a follower. @type {((message: any[]) => void) | undefined} */
-  let hear;
-  /** When the leader last said something, and when it was last asked whether it is alive. */
+  /** Turns the leader's messages into envelopes, for a follower. @type {ReturnType<typeof listen> | undefined} */
+  let listener;
+  /** When the leader last said something, 0 before it has answered; and when it was last asked whether it is alive. */
   let heard = 0;
   let asked = 0;
   /** @type {any} */
@@ -58,13 +55,17 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
 
   /** @param {MessageEvent} message */
   const take = ({ data }) => {
-    const [kind, what, from] = data;
+    const [kind, what, from, to = id] = data;
     if (role !== "leader") {
       if (/ask|ping|gone/.test(kind)) return; // other followers' messages say nothing about the leader
-      if (kind === "lead" || isOrphan) {
-        isOrphan = false;
+      heard = Date.now();
+      if (kind === "lead" || role === "orphan") {
+        role = "follower";
         rejoin();
-      } else hear?.(data);
+      } else if (to === id) {
+        if (kind === "alone") part();
+        else listener?.heed(kind, what);
+      }
     } else if (kind === "ask") {
       followers.set(from, { ...what, at: Date.now() });
       if (!isFull(what)) return;
@@ -79,9 +80,8 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
 
   /** @param {boolean} leads */
   const turn = (leads) => {
-    const isConnected = leads && isOrphan;
+    const isConnected = leads && role === "orphan";
     role = leads ? "leader" : "follower";
-    isOrphan = false;
     followers.clear();
     if (leads) say("lead");
     if (!isConnected) rejoin();
@@ -95,13 +95,13 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
     channel.close();
     channel = undefined;
     role = "follower";
-    isOrphan = false;
     followers.clear();
   };
 
   const part = () => {
     leave();
     role = "alone";
+    rejoin();
   };
 
   /**
@@ -110,6 +110,10 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
    */
   const look = () => {
     clearTimeout(timer);
+    if (!heard) {
+      role = "orphan";
+      return rejoin();
+    }
     const now = Date.now();
     if (heard >= asked || now - asked > 3 * SILENCE) {
       asked = now;
@@ -123,42 +127,25 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
 
   /** How to follow the leader. @type {import("./types.js").Transport} */
   const follow = (request, hand, end) => {
-    const listener = listen(request, hand, end, mirror);
-
-    isAnswered = false;
-    hear = ([kind, what, , to]) => {
-      heard = Date.now();
-      isAnswered = true;
-      if ((to ?? id) !== id) return;
-      if (kind === "alone") {
-        part();
-        rejoin();
-      } else listener.heed(kind, what);
-    };
-    heard = Date.now();
-    asked = 0;
+    listener = listen(request, hand, end);
+    heard = asked = 0;
     say("ask", request);
-    timer = setTimeout(() => {
-      if (isAnswered) timer = setTimeout(look, SILENCE - ANSWER_WITHIN);
-      else {
-        isOrphan = true;
-        rejoin();
-      }
-    }, ANSWER_WITHIN);
+    timer = setTimeout(look, ANSWER_WITHIN);
     return () => {
-      listener.silence();
+      listener?.silence();
       clearTimeout(timer);
-      hear = undefined;
+      listener = undefined;
+      heard = 0;
     };
   };
   follow.patient = true;
 
   return {
-    rank: () => (isOrphan ? "alone" : role),
-    follows: () => role === "follower" && !isOrphan,
+    rank: () => (role === "orphan" ? "alone" : role),
+    follows: () => role === "follower",
 
     /** The groups that the followers want, of those that are still there. */
-    groups() {
+    followersGroups() {
       const since = Date.now() - FORGET;
       const groups = [];
       for (const [id, follower] of followers) {
@@ -168,19 +155,21 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
       return groups;
     },
 
-    /** Join the other tabs, if the browser can do that. */
+    /** Join the other tabs, if the browser can do that, and connect. */
     takePart() {
-      if (channel || role === "alone") return;
       try {
-        channel = new BroadcastChannel(name);
-        channel.onmessage = take;
-        standing = (navigator.locks ? byLock : byLease)(name, turn, () => {
-          part();
-          rejoin();
-        });
+        if (!channel && role !== "alone") {
+          [id] = crypto.getRandomValues(new Uint32Array(1));
+          const joined = new BroadcastChannel(name);
+          joined.postMessage(["gone", 0, id]); // to see that it can be done; no leader knows this tab yet
+          joined.onmessage = take;
+          channel = joined;
+          standing = (navigator.locks ? byLock : byLease)(name, turn, part);
+        }
       } catch {
-        part(); // no BroadcastChannel here, or no way to elect a leader
+        return part(); // no BroadcastChannel here, or no way to elect a leader
       }
+      rejoin();
     },
 
     leave,
@@ -189,7 +178,7 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
     /** Check at once whether the leader is alive. */
     lookOver() {
       asked = 0;
-      if (hear && isAnswered) look();
+      if (heard) look();
     },
 
     /**
@@ -205,12 +194,12 @@ export const createTabs = (url, shared, rejoin, isFull, mirror) => {
     /**
      * Tell the followers that wait for it that the connection brings their groups.
      *
-     * @param {string[]} covered  all that it brings
+     * @param {Set<string>} covered  all that it brings
      * @param {Welcome} hello
      */
     welcome(covered, hello) {
       for (const [id, follower] of followers) {
-        if (follower.told || !follower.groups.every((group) => covered.includes(group))) continue;
+        if (follower.told || !follower.groups.every((group) => covered.has(group))) continue;
         follower.told = true;
         say("hello", hello, id);
       }

@@ -40,33 +40,30 @@
  * @typedef {{state: StateName, transport: string | null, position: string | null, reason?: string, retry?: number}}
  *   StateDetail
  *
- * @typedef {object} Session
+ * @typedef {import("./cursor.js").Cursor & SessionFields} Session
+ *
+ * @typedef {object} SessionFields
  * The state of a client. Every function of its modules gets it. A connection calls `session.js` through `received` and
  * `ended`, because the modules below `session.js` do not import it.
  * @property {string} url
  * @property {Record<string, Transport>} transports  in order of preference
  * @property {EventTarget} target  where events are dispatched
  * @property {number} most  the most groups that a connection may have
- * @property {import("./cursor.js").Cursor} cursor
- * @property {import("./tabs.js").Tabs} tabs
+ * @property {import("./tabs.js").Tabs} peers  the other tabs
  * @property {import("./ladder.js").Ladder} ladder
- * @property {import("./connection.js").Receive} received
- * @property {import("./connection.js").Ended} ended
- * @property {Set<string>} wanted  the groups that this tab's page wants
+ * @property {import("./connection.js").Received} received
+ * @property {import("./connection.js").Ended} whenEnded
  * @property {string[]} grants  the groups that the server lets this client read, also for the tabs that follow
  * @property {string[]} refusals  the groups that the server refused
- * @property {string[]} covered  the groups that have had everything up to the cursor
  * @property {import("./connection.js").Connection | null} [inUse]
  * @property {import("./connection.js").Connection | null} [upcoming]  replaces `inUse` once it is open
  * @property {StateName} stateName
  * @property {string} [shown]  the state that was last dispatched
- * @property {string | null} [mirrored]  the leader's transport
  * @property {number} attempt  how many attempts have failed in a row
+ * @property {number} notBefore  when the server allows the next attempt, in milliseconds since 1970
  * @property {number} probes  how often a better transport was tried
  * @property {boolean} [hedged]  whether a poll was made since the client was started
  * @property {any} [timer]  of the next step: a hedge while connecting, a probe while open, a retry while waiting
- * @property {Map<string, string>} owed  the groups that are owed events from before the cursor, each with the position
- *   after which it gets them; until then it gets no later ones
  * @property {any} [gathering]  the timer for collecting followers' requests for groups
  *
  * @typedef {object} Options
@@ -77,7 +74,6 @@
  * @property {string | undefined} [tabs]  tabs with the same text share a connection: it identifies who is logged in
  * @property {number | string | undefined} [most]  the most groups that a connection may have
  * @property {Record<string, Transport>} [transports]  in order of preference
- * @property {Map<string, string>} [owed]  see `Session`; for the page, which looks into it
  */
 
 /**

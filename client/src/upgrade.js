@@ -1,9 +1,9 @@
 /** @typedef {import("./types.js").Session} Session */
 
+import { GRACE } from "./connection.js";
 import { replace } from "./handover.js";
+import { lost } from "./transports/ending.js";
 
-/** How long a connection may take to open before one poll fetches the events so far, in milliseconds. */
-const SLOW = 600;
 /** The delays before a better transport is tried, in milliseconds: the first, the first if blocked, and the longest. */
 const SOON = 3000;
 const LATER = 30_000;
@@ -12,26 +12,24 @@ const LATEST = 600_000;
 /** Fetch, with one poll, the events that a slow or silent connection may owe. @param {Session} session */
 export const peek = (session) => {
   const slow = session.inUse;
-  const since = session.cursor.position;
+  const since = session.position;
   const { poll } = session.transports;
-  if (!poll || !slow || !since || session.tabs.follows()) return;
+  if (!poll || !slow || !since || session.peers.follows() || Date.now() < session.notBefore) return;
   session.hedged = true;
   const close = poll(
     { ...slow.asks, since },
     (envelopes) => {
       close();
       if (slow !== session.inUse || envelopes[1]?.type === "livepush.reset") return;
-      const before = session.cursor.position;
-      session.received(envelopes.slice(1, -1), slow); // no hello, no position: only events raise doubt
-      if (session.cursor.position !== before && session.stateName === "open") slow.doubt();
+      const before = session.position;
+      session.received(session, envelopes.slice(1, -1), slow); // no hello, no position: only events raise doubt
+      if (session.position === before || session.stateName !== "open") return;
+      setTimeout(() => slow.silence() >= GRACE && slow.conclude(lost("stalled")), GRACE);
     },
-    () => {},
+    ({ retry }) => {
+      session.notBefore = Date.now() + retry;
+    },
   );
-};
-
-/** Peek, once since the client was started, if the connection is not open soon. @param {Session} session */
-export const hedge = (session) => {
-  if (!session.hedged) session.timer = setTimeout(() => peek(session), SLOW);
 };
 
 /** Try a better transport now and then. @param {Session} session */
@@ -43,7 +41,7 @@ export const seek = (session) => {
     return;
   }
   session.timer = setTimeout(
-    () => replace(session, /** @type {string} */ (Object.keys(session.transports)[session.probes++ % better])),
+    () => replace(session, session.ladder.name(session.probes++ % better)),
     Math.min((session.ladder.blocked() ? LATER : SOON) * 2 ** session.probes, LATEST),
   );
 };

@@ -1,4 +1,6 @@
 export const HELLO = "livepush.hello";
+/** Brings the state of the leader's connection. It does not come over the wire. */
+export const LEADER = "livepush.leader";
 export const SUBPROTOCOL = "livepush.v1";
 
 /**

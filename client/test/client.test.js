@@ -321,6 +321,45 @@ test("waking tries at once when waiting, and finds a stream that died in sleep",
   assert.equal(client.state, "waiting");
 });
 
+test("waking and adding groups wait for as long as the server asked for, and no longer", () => {
+  const { client, clock, attempts, last } = play();
+  client.start();
+  last().end({ kind: "lost", reason: "503", retry: 3000 });
+  for (let time = 0; time < 10; time++) client.wake(true);
+  client.add(["order:7"]);
+  clock.advance(2999);
+  client.wake();
+  assert.deepEqual([client.state, attempts.length], ["waiting", 1]);
+  clock.advance(1);
+  client.wake();
+  assert.deepEqual([client.state, last().groups], ["connecting", ["board", "order:7"]]);
+  last().hello();
+  last().says({ type: "livepush.bye", retry: 2000, reason: "drain" });
+  client.wake();
+  assert.equal(attempts.length, 2);
+  clock.advance(2500);
+  assert.equal(attempts.length, 3);
+});
+
+test("when a poll that checks a connection is refused for a time, waking does not poll in that time", () => {
+  const { client, clock, attempts, last } = play({ names: ["first", "poll"], position: "a-5" });
+  client.start();
+  last().hello();
+  clock.advance(6000);
+  client.wake();
+  assert.equal(last().name, "poll");
+  last().end({ kind: "lost", reason: "429", retry: 60_000 });
+  for (let time = 0; time < 10; time++) client.wake(true);
+  assert.equal(attempts.length, 2);
+  clock.advance(20_000);
+  attempts[0].heard();
+  clock.advance(20_000);
+  attempts[0].heard();
+  clock.advance(20_000);
+  client.wake(true);
+  assert.equal(attempts.length, 3);
+});
+
 test("a stream whose bytes are told late, after a sleep, lives on", () => {
   const { client, clock, attempts, last } = play();
   client.start();
@@ -538,6 +577,34 @@ test("a group that came in later is still read from its own position when the co
   passWait(clock, log);
   assert.deepEqual([last().groups, last().since], [["board", "order:7"], "a-6"]);
   last().hello();
+  last().says(event("a-7", { groups: ["order:7"] }), event("a-8"), event("a-9"));
+  assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"]);
+});
+
+test("a group that comes back while a connection without it opens is not lost", () => {
+  const { client, clock, attempts, last, log } = play({ groups: ["board", "order:7"], position: "a-5" });
+  client.start();
+  last().hello();
+  client.remove(["order:7"]);
+  client.add(["order:8"], "a-3");
+  client.add(["order:7"], "a-6");
+  attempts[1].hello();
+  clock.advance(20);
+  assert.deepEqual(last().groups, ["board", "order:8", "order:7"]);
+  last().hello();
+  last().says(event("a-6", { groups: ["order:7"] }), event("a-7", { groups: ["order:7"] }));
+  assert.deepEqual(ids(log), ["a-7"]);
+});
+
+test("a group that is taken back from a client that went back hears nothing twice", () => {
+  const { client, last, log } = play({ position: "a-5" });
+  client.start();
+  last().hello();
+  last().says(event("a-8"));
+  client.add(["order:7"], "a-6");
+  last().hello();
+  client.remove(["board"]);
+  client.add(["board"]);
   last().says(event("a-7", { groups: ["order:7"] }), event("a-8"), event("a-9"));
   assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"]);
 });

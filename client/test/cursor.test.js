@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createCursor } from "../src/cursor.js";
-import { compare, lower } from "../src/position.js";
+import { begin, cover, jump, news } from "../src/cursor.js";
+import { compare, isAfter, lower } from "../src/position.js";
 
 test("positions compare by number, beyond what a double holds", () => {
   assert.ok(compare("a-9", "a-10") < 0);
@@ -9,6 +9,20 @@ test("positions compare by number, beyond what a double holds", () => {
   assert.equal(compare("a-10", "a-10"), 0);
   assert.ok(compare("a-9007199254740993", "a-9007199254740992") > 0);
   assert.ok(Number.isNaN(compare("a-1", "b-1")));
+});
+
+test("a position may be after one of another epoch, and after none", () => {
+  assert.deepEqual(
+    [
+      ["a-10", "a-9"],
+      ["a-9", "a-9"],
+      ["a-8", "a-9"],
+      ["a-1", "b-2"],
+      ["a-1", undefined],
+      [null, "a-1"],
+    ].map(([a, b]) => isAfter(a, b)),
+    [true, false, false, true, true, true],
+  );
 });
 
 test("the lower of two positions is the one that is there, or the first where epochs differ", () => {
@@ -20,33 +34,49 @@ test("the lower of two positions is the one that is there, or the first where ep
   assert.equal(lower("a-10", "b-9"), "a-10");
 });
 
-test("an event at or below the cursor is a repeat", () => {
-  const cursor = createCursor("a-5");
+/** A cursor whose connection brings some groups the events after a position. */
+function reading(groups, position) {
+  const cursor = { wanted: new Set(groups), position, heard: new Map(), covered: new Set() };
+  cover(cursor, groups, position);
+  return cursor;
+}
+
+/** Have groups begin after some positions, and go back to where a connection reads from that brings them all. */
+function rewind(cursor, since, begins) {
+  for (const [group, position] of Object.entries(begins)) {
+    begin(cursor, group, position, !cursor.wanted.has(group));
+    cursor.wanted.add(group);
+  }
+  cover(cursor, [...cursor.wanted], since);
+}
+
+/** Go on through events, each with its groups; return those of each to which it is news. */
+const heard = (cursor, events) => events.map(([id, ...groups]) => [id, ...news(cursor, id, groups)]);
+
+test("an event that a group has had is a repeat", () => {
+  const cursor = reading(["board"], "a-5");
   assert.deepEqual(
-    ["a-4", "a-5", "a-6", "a-6", "a-8", "a-7"].map((id) => cursor.news(id, ["board"], ["board"]).length),
+    ["a-4", "a-5", "a-6", "a-6", "a-8", "a-7"].map((id) => news(cursor, id, ["board"]).length),
     [0, 0, 1, 0, 1, 0],
   );
   assert.equal(cursor.position, "a-8");
 });
 
 test("an ephemeral event is always news and moves nothing", () => {
-  const cursor = createCursor("a-5");
-  for (const _ of ["once", "again"]) assert.deepEqual(cursor.news(undefined, ["board"], ["board"]), ["board"]);
+  const cursor = reading(["board"], "a-5");
+  for (const _ of ["once", "again"]) assert.deepEqual(news(cursor, undefined, ["board"]), ["board"]);
   assert.equal(cursor.position, "a-5");
 });
 
 test("an event of another epoch is news", () => {
-  const cursor = createCursor("a-5");
-  assert.deepEqual(cursor.news("b-1", ["board"], ["board"]), ["board"]);
+  const cursor = reading(["board"], "a-5");
+  assert.deepEqual(news(cursor, "b-1", ["board"]), ["board"]);
   assert.equal(cursor.position, "b-1");
 });
 
-/** Go on through events, each with its groups; return those of each to which it is news. */
-const heard = (cursor, events) => events.map(([id, ...groups]) => [id, ...cursor.news(id, groups, groups)]);
-
 test("after going back, groups that were there hear nothing twice and new ones everything", () => {
-  const cursor = createCursor("a-9");
-  cursor.rewind(new Map([["order:7", "a-5"]]), ["board"]);
+  const cursor = reading(["board"], "a-9");
+  rewind(cursor, "a-5", { "order:7": "a-5" });
   assert.equal(cursor.position, "a-5");
   assert.deepEqual(
     heard(cursor, [
@@ -60,14 +90,11 @@ test("after going back, groups that were there hear nothing twice and new ones e
 });
 
 test("a group that is owed events hears them again, from its own position and not from another's", () => {
-  const cursor = createCursor("a-9");
-  cursor.rewind(
-    new Map([
-      ["board", "a-7"],
-      ["order:7", "a-5"],
-    ]),
-    ["board", "order:7", "order:8"],
-  );
+  const cursor = reading(["board", "order:7", "order:8"], "a-9");
+  begin(cursor, "board", "a-7");
+  begin(cursor, "order:7", "a-5");
+  assert.deepEqual([...cursor.covered], ["order:8"]);
+  cover(cursor, ["board", "order:7", "order:8"], "a-5");
   assert.deepEqual(
     heard(cursor, [
       ["a-6", "board", "order:7"],
@@ -82,10 +109,17 @@ test("a group that is owed events hears them again, from its own position and no
   );
 });
 
+test("a group that waits for another connection hears nothing newer before it", () => {
+  const cursor = reading(["board", "order:7"], "a-9");
+  begin(cursor, "order:7", "a-5");
+  assert.deepEqual(heard(cursor, [["a-10", "board", "order:7"]]), [["a-10", "board"]]);
+  cover(cursor, ["board", "order:7"], "a-5");
+  assert.deepEqual(heard(cursor, [["a-10", "board", "order:7"]]), [["a-10", "order:7"]]);
+});
+
 test("a group that begins further on hears nothing from before", () => {
-  const cursor = createCursor("a-5");
-  cursor.rewind(new Map([["order:7", "a-8"]]), ["board"]);
-  assert.equal(cursor.position, "a-5");
+  const cursor = reading(["board"], "a-5");
+  rewind(cursor, "a-5", { "order:7": "a-8" });
   assert.deepEqual(
     heard(cursor, [
       ["a-7", "board", "order:7"],
@@ -99,10 +133,10 @@ test("a group that begins further on hears nothing from before", () => {
 });
 
 test("going back twice keeps for each group how far it had come", () => {
-  const cursor = createCursor("a-9");
-  cursor.rewind(new Map([["order:7", "a-5"]]), ["board"]);
-  cursor.news("a-7", ["order:7"], ["order:7"]);
-  cursor.rewind(new Map([["order:8", "a-3"]]), ["board", "order:7"]);
+  const cursor = reading(["board"], "a-9");
+  rewind(cursor, "a-5", { "order:7": "a-5" });
+  news(cursor, "a-7", ["order:7"]);
+  rewind(cursor, "a-3", { "order:8": "a-3" });
   const events = [
     ["a-4", "order:8"],
     ["a-7", "order:7"],
@@ -119,16 +153,22 @@ test("going back twice keeps for each group how far it had come", () => {
   ]);
 });
 
-test("it does not go back to another epoch", () => {
-  const cursor = createCursor("a-5");
-  cursor.rewind(new Map([["order:7", "b-1"]]), ["board"]);
-  assert.equal(cursor.position, "a-5");
-  assert.deepEqual(heard(cursor, [["a-6", "board", "order:7"]]), [["a-6", "board", "order:7"]]);
+test("a group that comes back while the cursor is behind it hears nothing twice", () => {
+  const cursor = reading(["board"], "a-9");
+  rewind(cursor, "a-5", { "order:7": "a-5" });
+  begin(cursor, "board", undefined, true);
+  assert.deepEqual(
+    heard(cursor, [
+      ["a-8", "board"],
+      ["a-10", "board"],
+    ]),
+    [["a-8"], ["a-10", "board"]],
+  );
 });
 
 test("a reset forgets what groups had", () => {
-  const cursor = createCursor("a-9");
-  cursor.rewind(new Map([["order:7", "a-5"]]), ["board"]);
-  cursor.jumpTo("a-3");
-  assert.deepEqual(cursor.news("a-4", ["board"], ["board"]), ["board"]);
+  const cursor = reading(["board"], "a-9");
+  rewind(cursor, "a-5", { "order:7": "a-5" });
+  jump(cursor, ["board"], "a-3");
+  assert.deepEqual(news(cursor, "a-4", ["board"]), ["board"]);
 });

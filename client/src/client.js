@@ -164,14 +164,17 @@ export const control = (session) => {
 
     /**
      * Subscribe to groups, from a position or from now on. If the position is lower than the client's own, what followed
-     * it is told again to groups that were subscribed before: what asks may be a new body of the page.
+     * it is told again to groups that were subscribed before: what asks may be a new body of the page. A group that was
+     * refused is asked for again.
      *
      * @param {Iterable<string>} groups
      * @param {string | null} [since]
      */
     add(groups, since) {
       for (const group of groups) {
-        begin(session, group, since, !wanted.has(group));
+        const wasRefused = session.refusals.includes(group);
+        if (wasRefused) session.covered.delete(group);
+        begin(session, group, since, wasRefused || !wanted.has(group));
         wanted.add(group);
       }
       extend(session);

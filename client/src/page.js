@@ -29,7 +29,13 @@ export const openPage = (window) => {
 
   /** @param {HTMLElement} tag */
   const read = (tag) => {
-    const groups = JSON.parse(tag.dataset.groups ?? "[]");
+    /** @type {string[]} */
+    let groups = [];
+    try {
+      groups = [...JSON.parse(tag.dataset.groups ?? "[]")];
+    } catch (error) {
+      console.error("livepush: data-groups must be a list in JSON", tag, error);
+    }
     tags.set(tag, [groups, textOf(tag)]);
     return groups;
   };
@@ -55,20 +61,22 @@ export const openPage = (window) => {
   };
 
   /**
-   * Write into the tags how far their groups have come, for a library that puts a copy of the body aside.
+   * Write into tags how far their groups have come, for a library that puts a copy of the body aside.
    *
-   * @param {any} event
+   * @param {(group: string) => boolean} isMeant  called with groups: the tag of one that is meant is written
    */
-  const keep = ({ detail: { id, group, groups = [group] } }) => {
-    const position = /** @type {string} */ (client.position);
-    for (const [tag, [mine]] of id ? tags : []) {
-      if (!groups.some((/** @type {string} */ each) => mine.includes(each))) continue;
-      if (!mine.every((each) => session.covered.has(each)) || !isAfter(position, tag.dataset.position)) continue;
+  const keep = (isMeant) => {
+    const { position } = client;
+    for (const [tag, [groups]] of tags) {
+      const hasAll = groups.every((group) => session.covered.has(group));
+      if (!position || !hasAll || !groups.some(isMeant) || !isAfter(position, tag.dataset.position)) continue;
       tag.dataset.position = position;
       read(tag);
     }
   };
-  document.addEventListener("livepush:event", keep);
+  document.addEventListener("livepush:event", (/** @type {any} */ { detail: { id, group, groups = [group] } }) => {
+    if (id) keep((each) => groups.includes(each));
+  });
 
   window.livepush = client;
   document.addEventListener("livepush:state", () => {
@@ -87,6 +95,7 @@ export const openPage = (window) => {
     freeze: client.pause,
     pageshow: resume,
     resume,
+    "turbo:before-cache": () => keep(() => true),
     "turbo:load": client.scan,
   };
   for (const event in heed) window.addEventListener(event, heed[event], true);

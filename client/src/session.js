@@ -181,7 +181,10 @@ const heed = {
  */
 export const takeIn = (session, { groups, since }) => {
   if (allGroups(session).length > session.most) return true;
-  for (const group of groups) if (!session.covered.has(group)) begin(session, group, since);
+  for (const group of groups) {
+    if (session.refusals.includes(group)) session.covered.delete(group); // it may be granted by now
+    if (!session.covered.has(group)) begin(session, group, since);
+  }
   const isMissing = missing(session).length;
   if (session.stateName === "open" && !isMissing) return greet(session);
   if (session.stateName === "denied") reconnect(session);

@@ -609,6 +609,31 @@ test("a group that is taken back from a client that went back hears nothing twic
   assert.deepEqual(ids(log), ["a-8", "a-7", "a-9"]);
 });
 
+test("a group that was refused or revoked is asked for again when it is added again", () => {
+  const { client, attempts, last, log } = play({ groups: ["board", "order:7", "order:8"], position: "a-5" });
+  client.start();
+  last().hello({ groups: ["board", "order:8"], refused: ["order:7"] });
+  last().says({ type: "livepush.revoked", groups: ["order:8"] }, event("a-6"));
+  client.add(["board"]);
+  assert.equal(attempts.length, 1);
+  client.add(["order:7"], "a-4");
+  client.add(["order:8"]);
+  assert.deepEqual([last().groups, last().since], [["board", "order:7", "order:8"], "a-4"]);
+  last().hello();
+  assert.deepEqual([client.groups, client.refused], [["board", "order:7", "order:8"], []]);
+  const late = ["a-5", "a-6", "a-7"].map((id) => event(id, { groups: ["order:7", "order:8"] }));
+  last().says(...late);
+  assert.deepEqual(
+    log.filter(([name]) => name === "event").map(([, { id, groups, group }]) => [id, ...(groups ?? [group])]),
+    [
+      ["a-6", "board"],
+      ["a-5", "order:7"],
+      ["a-6", "order:7"],
+      ["a-7", "order:7", "order:8"],
+    ],
+  );
+});
+
 test("a listener that stops the client while it connects leaves nothing behind", () => {
   const { client, clock, attempts, target } = play();
   target.addEventListener("livepush:state", () => client.state === "connecting" && client.stop());

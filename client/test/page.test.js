@@ -108,6 +108,36 @@ test("a tag keeps how far its own groups have come, for a copy of the body", (t)
   assert.equal(asked.length, 1, "these are the tags that were there before");
 });
 
+test("before Turbo puts a copy of the body aside, each tag is told how far the client has come", (t) => {
+  const page = new Page().tag(["board", "order:7"], "a-5").tag(["order:8"], "a-11").tag([]);
+  page.document.readyState = "complete";
+  open(page, t);
+  Object.defineProperty(page.livepush, "position", { value: "a-8", configurable: true });
+  page.fire("turbo:before-cache");
+  assert.deepEqual(
+    page.tags.map(({ dataset }) => dataset.position),
+    ["a-8", "a-11", undefined],
+  );
+});
+
+test("a tag whose groups are no list in JSON is named in the console, and the others are read", (t) => {
+  const page = new Page().tag(["board"]).tag([]).tag([]).tag(["order:7"]);
+  page.document.readyState = "complete";
+  page.tags[1].dataset.groups = "[board]";
+  page.tags[2].dataset.groups = "7";
+  const told = [];
+  t.mock.method(console, "error", (...what) => told.push(what));
+  assert.deepEqual(open(page, t), ["/live/sse/?format=envelope&group=board&group=order%3A7"]);
+  page.livepush.scan();
+  assert.deepEqual(
+    told.map(([message, tag, error]) => [message, tag, error.name]),
+    [
+      ["livepush: data-groups must be a list in JSON", page.tags[1], "SyntaxError"],
+      ["livepush: data-groups must be a list in JSON", page.tags[2], "TypeError"],
+    ],
+  );
+});
+
 test("a tag that comes after stop() does not start the client again", (t) => {
   const page = new Page().tag(["board"]);
   page.document.readyState = "complete";

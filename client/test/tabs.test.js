@@ -229,6 +229,24 @@ test("a tab whose groups are all refused is denied, the others live on", async (
   assert.deepEqual(states(tabs), ["open", "denied"]);
 });
 
+test("what was refused is asked for again when another tab opens with it", async () => {
+  const { tabs, clock, profile } = await open(1, { groups: ["board", "staff"] });
+  tabs[0].last().hello({ groups: ["board"], refused: ["staff"] });
+  tabs.push(await join(profile, clock, { groups: ["board", "staff"] }));
+  clock.advance(20);
+  assert.equal(tabs[0].attempts.length, 2);
+  tabs[0].last().hello();
+  await told();
+  clock.advance(20);
+  assert.deepEqual(
+    tabs.map(({ client, attempts }) => [client.groups, client.refused, attempts.length]),
+    [
+      [["board", "staff"], [], 2],
+      [["board", "staff"], [], 0],
+    ],
+  );
+});
+
 test("a page that was refused leads nobody once it is put aside", async () => {
   const { tabs } = await open(2, (number) => ({ groups: [["staff"], ["board"]][number] }));
   tabs[0].last().end({ kind: "denied", reason: "403", retry: 0 });

@@ -231,6 +231,8 @@ def test_elements_that_are_put_back_show_what_came_while_they_were_away(reader: 
     titles(page, "Two", "One", within="#alone")
     press(page, "archive", within="#alone")
     titles(page, "One", within="#alone")
+    page.mouse.move(1, 1)
+    page.evaluate("document.activeElement.blur()")
     work(page, reader)
 
 

@@ -82,7 +82,7 @@ class Page(HTMLParser):
 
     @property
     def shown_buttons(self):
-        return [button for button in self.buttons if "hidden" not in button]
+        return [button for button in self.buttons if "hidden" not in button and button.get("type") != "button"]
 
 
 class Browser:

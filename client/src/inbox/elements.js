@@ -52,10 +52,7 @@ export class Part extends HTMLElement {
     parts.delete(this);
     this.stay.abort();
     queueMicrotask(() => {
-      if (this.isConnected) return;
-      // A new body of the page goes on showing the toasts of the one before.
-      const toasts = this.root.querySelectorAll("ol>li");
-      each((part) => part.localName === this.localName && part.find("ol")?.prepend(...toasts));
+      if (!this.isConnected) each((part) => part.inherit?.(this)); // a new body of the page may have taken its place
     });
   }
 

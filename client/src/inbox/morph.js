@@ -3,7 +3,7 @@
  *
  * @param {any} element
  */
-const nameOf = ({ dataset: { key, f }, localName, name, part }) => key ?? f ?? `${localName} ${name} ${part}`;
+const nameOf = ({ dataset: { key, f }, localName, name, part }) => `${localName} ${key ?? f ?? `${name} ${part}`}`;
 
 /** @param {Element} element */
 const hasText = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.nodeValue?.trim());

@@ -22,6 +22,7 @@ export class Toasts extends Part {
       if (!this.list.firstChild) this.hide(0);
     }, 1000);
     signal.onabort = () => clearInterval(timer);
+    this.raise(); // it may have been moved
     const focus = (/** @type {KeyboardEvent} */ { key }) => {
       if (key === "F8") this.find("li button")?.focus();
     };
@@ -58,6 +59,14 @@ export class Toasts extends Part {
   lose() {
     this.list.replaceChildren();
     this.hide(0);
+  }
+
+  /** Go on showing what an element showed that has left the page. @param {any} other */
+  inherit({ list, hiding }) {
+    if (!list?.firstChild) return;
+    this.list.prepend(...list.children);
+    this.hide(this.hiding + hiding);
+    this.raise();
   }
 
   /** Bring the toasts above everything that has opened since. */

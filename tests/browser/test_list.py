@@ -1,0 +1,465 @@
+"""The list under somebody's hands in Chromium: entries stay where they are, changes show at once or are taken back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+from tests.browser.readers import Reader, badge, entries, has_badge, news, open_panel, press, titles, toasts
+from tests.patience import wait_until
+
+PANEL = "livepush-bell #panel"
+ERROR = "livepush-bell .error"
+
+
+def fill(reader: Reader, number: int, **more: str) -> None:
+    reader.site.elsewhere.do("begin")
+    for each in range(number):
+        reader.notify(f"n{each:03}", **more)
+    reader.site.elsewhere.do("commit")
+
+
+class Held:
+    """Requests that wait until they are let go. Those that come afterwards do not wait."""
+
+    def __init__(self, where: Page | BrowserContext, url: str) -> None:
+        self.routes: list[Route] = []
+        self.is_over = False
+        where.route(url, self._hold)
+
+    def _hold(self, route: Route) -> None:
+        if self.is_over:
+            route.continue_()
+        else:
+            self.routes.append(route)
+
+    def let_go(self) -> None:
+        self.is_over = True
+        for route in self.routes:
+            route.continue_()
+
+
+def is_not_complained_of(reader: Reader, *words: str) -> None:
+    """The console may say what the test itself has caused, also from now on."""
+    said = [line for lines in reader.said for line in lines if not any(word in line for word in words)]
+    reader.said[:] = [said]
+
+
+def is_in_view(page: Page, selector: str) -> bool:
+    found: bool = page.locator(selector).evaluate(
+        """(element) => {
+            const { left, right, top, bottom, width, height } = element.getBoundingClientRect();
+            return width * height > 0 && left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+        }"""
+    )
+    return found
+
+
+# Where entries are
+
+
+def test_no_entry_moves_under_the_pointer(reader: Reader) -> None:
+    for title in ("a", "b", "c"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    titles(page, "c", "b", "a")
+    entries(page).nth(1).hover()
+    reader.notify("d")
+    reader.notify("e")
+    expect(news(page)).to_have_text("2 new")
+    titles(page, "c", "b", "a")
+    has_badge(page, "2")
+    press(page, "archive", 1)
+    titles(page, "c", "a")
+    news(page).click()
+    titles(page, "e", "d", "c", "a")
+    expect(news(page)).to_be_hidden()
+    has_badge(page, "")
+
+
+def test_what_is_new_shows_by_itself_once_the_pointer_has_left(reader: Reader) -> None:
+    reader.notify("a")
+    page = reader.open()
+    open_panel(page)
+    entries(page).first.hover()
+    reader.notify("b")
+    expect(news(page)).to_be_visible()
+    page.mouse.move(5, 5)
+    titles(page, "b", "a")
+
+
+def test_what_is_archived_elsewhere_leaves_no_gap_under_the_pointer(reader: Reader) -> None:
+    for title in ("a", "b", "c"):
+        reader.notify(title)
+    page, other = reader.open(), reader.open()
+    for each in (page, other):
+        open_panel(each)
+    entries(page).nth(2).hover()
+    press(other, "archive", 0)
+    expect(entries(page).first).to_have_attribute("inert", "")
+    titles(page, "c", "b", "a")
+    page.mouse.move(5, 5)
+    reader.notify("d")
+    titles(page, "d", "b", "a")
+
+
+@pytest.mark.parametrize("home", ["panel", "page"])
+def test_a_long_list_stays_at_its_place(reader: Reader, home: str) -> None:
+    fill(reader, 130)
+    page = reader.open("/livepush/inbox/" if home == "page" else "/bell/")
+    within = "livepush-list" if home == "page" else "livepush-bell"
+    if home == "panel":
+        open_panel(page)
+    for count in (20, 40, 60, 80, 100, 120, 130):
+        expect(entries(page, within)).to_have_count(count)
+        entries(page, within).last.evaluate("(entry) => entry.scrollIntoView({ block: 'start' })")
+    shown = entries(page, within).filter(has_text="n030")
+    shown.evaluate("(entry) => entry.scrollIntoView({ block: 'start' })")
+    page.mouse.move(1, 1)
+    before = shown.bounding_box()
+    reader.notify("new")
+    expect(news(page, within)).to_have_text("1 new")
+    expect(entries(page, within)).to_have_count(130)
+    reader.site.elsewhere.do("mark", username=reader.name, action="read")
+    expect(page.locator(f"{within} li[data-unread]")).to_have_count(0)
+    assert shown.bounding_box() == before
+    expect(entries(page, within)).to_have_count(130)
+
+
+# What a button does
+
+
+def test_what_is_filtered_out_stays_new_and_is_not_touched(reader: Reader) -> None:
+    reader.notify("talk", category="talk")
+    reader.notify("old news", category="news")
+    page = reader.open()
+    open_panel(page)
+    press(page, "c-talk")
+    titles(page, "talk")
+    reader.notify("news", category="news")
+    has_badge(page, "1")
+    press(page, "archive-all")
+    expect(page.locator("livepush-bell .empty")).to_be_visible()
+    has_badge(page, "1")
+    expect(page.locator("livepush-bell [part~=category][aria-current]")).to_have_text("Talk")
+    press(page, "c-talk")
+    titles(page, "news", "old news")
+    has_badge(page, "")
+
+
+def test_an_open_bell_shows_what_its_badge_counts(reader: Reader) -> None:
+    reader.notify("talk", category="talk")
+    page = reader.open()
+    open_panel(page)
+    press(page, "c-talk")
+    titles(page, "talk")
+    page.keyboard.press("Escape")
+    reader.notify("news", category="news")
+    has_badge(page, "1")
+    open_panel(page)
+    titles(page, "news", "talk")
+    has_badge(page, "")
+
+
+def test_a_category_may_have_any_name(reader: Reader) -> None:
+    reader.notify("odd", category="\"a' & #b]")
+    reader.notify("other")
+    page = reader.open()
+    open_panel(page)
+    page.locator("livepush-bell [part~=category]", has_text=re.compile('^"a')).click()
+    titles(page, "odd")
+    reader.notify("odd too", category="\"a' & #b]")
+    titles(page, "odd too", "odd")
+
+
+def test_a_button_that_is_pressed_while_a_tab_loads_does_it_to_that_tab(reader: Reader) -> None:
+    for title in ("a", "b"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    press(page, "read", 0)
+    expect(page.locator("livepush-bell li[data-unread]")).to_have_count(1)
+    held = Held(page, "**/livepush/inbox/?tab=unread*")
+    press(page, "unread")
+    press(page, "archive-all")
+    wait_until(lambda: page.evaluate("1") and held.routes)
+    held.let_go()
+    expect(page.locator("livepush-bell .empty")).to_be_visible()
+    press(page, "all")
+    titles(page, "b")
+
+
+# Changes that wait, and that fail
+
+
+def test_a_change_shows_at_once_and_each_waits_for_the_one_before(reader: Reader) -> None:
+    for title in ("a", "b", "c"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    held = Held(page, "**/livepush/inbox/archive/")
+    press(page, "archive", 0)
+    shown = page.locator("livepush-bell li:not([hidden])")
+    expect(shown).to_have_count(2)
+    expect(page.locator("livepush-bell form")).to_have_attribute("aria-busy", "true")
+    shown.first.locator("[data-f=archive]").click()
+    expect(shown).to_have_count(1)
+    wait_until(lambda: page.evaluate("1") and held.routes)
+    assert len(held.routes) == 1
+    held.let_go()
+    titles(page, "a")
+    expect(page.locator("livepush-bell form")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator("livepush-bell [part=undo]")).to_contain_text("Archived: b")
+
+
+def test_a_change_that_fails_is_taken_back_and_told_in_view(reader: Reader) -> None:
+    fill(reader, 20)
+    page = reader.open()
+    open_panel(page)
+    press(page, "archive", 0)
+    expect(page.locator("livepush-bell [part=undo]")).to_contain_text("Archived: n019")
+    page.route("**/livepush/inbox/archive/", lambda route: route.abort())
+    last = entries(page).filter(has_text="n010")
+    last.scroll_into_view_if_needed()
+    last.locator("[data-f=archive]").click()
+    expect(page.locator(ERROR)).to_contain_text("taken back")
+    assert is_in_view(page, ERROR)
+    expect(last).to_be_visible()
+    expect(last).to_have_attribute("data-unread", "")
+    expect(page.locator("livepush-bell [part=undo]")).to_have_count(0)
+    page.unroute("**/livepush/inbox/archive/")
+    page.locator(f"{ERROR} [data-f=again]").click()
+    expect(last).to_have_count(0)
+    expect(page.locator(ERROR)).to_be_hidden()
+    expect(page.locator("livepush-bell [part=undo]")).to_contain_text("Archived: n010")
+    page.keyboard.press("Escape")
+    open_panel(page)
+    expect(page.locator("livepush-bell [part=undo]")).to_have_count(0)
+    is_not_complained_of(reader, "ERR_FAILED")
+
+
+@pytest.mark.parametrize("body", ["<h1>Back soon</h1>", "<form><input type=search></form>", ""])
+def test_an_answer_that_is_no_list_changes_nothing(reader: Reader, body: str) -> None:
+    reader.notify("a")
+    page = reader.open()
+    open_panel(page)
+    titles(page, "a")
+    page.mouse.move(5, 5)
+    page.route("**/livepush/inbox/**", lambda route: route.fulfill(body=body, content_type="text/html"))
+    reader.notify("b")
+    expect(page.locator(ERROR)).to_be_visible()
+    titles(page, "a")
+    has_badge(page, "1")
+    page.unroute("**/livepush/inbox/**")
+    page.locator(f"{ERROR} a").click()
+    titles(page, "b", "a")
+    expect(page.locator(ERROR)).to_be_hidden()
+
+
+# Whose inbox
+
+
+def test_a_page_whose_user_changed_shows_nothing_and_touches_nothing(new_reader: Callable[[], Reader]) -> None:
+    ann, ben = new_reader(), new_reader()
+    ann.notify("ann's")
+    ben.notify("ben's")
+    context = ann.context()
+    page = ann.open(context=context)
+    open_panel(page)
+    titles(page, "ann's")
+    name, _, value = ben.site.elsewhere.session(ben.name).partition("=")
+    context.add_cookies([{"name": name, "value": value, "url": ann.site.server.url}])
+    press(page, "archive-all")
+    expect(page.locator(ERROR)).to_contain_text("Somebody else is logged in now.")
+    expect(page.locator("livepush-bell form")).to_be_hidden()
+    has_badge(page, "")
+    ann.notify("ann's second")
+    ben.notify("ben's second")
+    other = ben.open()
+    open_panel(other)
+    titles(other, "ben's second", "ben's")
+    expect(toasts(page)).to_have_count(0)
+    has_badge(page, "")
+    page.locator(f"{ERROR} a").click()
+    open_panel(page)
+    titles(page, "ben's second", "ben's")
+    is_not_complained_of(ann, "409", "400", "403")
+
+
+def test_a_page_that_is_looked_at_again_notices_who_is_logged_in(new_reader: Callable[[], Reader]) -> None:
+    ann, ben = new_reader(), new_reader()
+    ann.notify("ann's")
+    context = ann.context()
+    page = ann.open(context=context)
+    has_badge(page, "1")
+    name, _, value = ben.site.elsewhere.session(ben.name).partition("=")
+    context.add_cookies([{"name": name, "value": value, "url": ann.site.server.url}])
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    has_badge(page, "")
+    expect(page).to_have_title("Shop")
+
+
+def test_after_a_logout_elsewhere_nothing_new_shows(reader: Reader) -> None:
+    reader.notify("before")
+    context = reader.context()
+    page = reader.open(context=context)
+    has_badge(page, "1")
+    context.clear_cookies()
+    asked: list[int] = []
+    page.on("response", lambda response: "/entries/" in response.url and asked.append(response.status))
+    reader.notify("secret")
+    wait_until(lambda: page.evaluate("1") and asked)
+    assert asked == [401]
+    has_badge(page, "")
+    expect(toasts(page)).to_have_count(0)
+    assert "secret" not in page.locator("livepush-bell [role=status]").inner_text()
+    page.click("livepush-bell button")
+    expect(page.locator(ERROR)).to_contain_text("You are no longer logged in.")
+    expect(page.locator(f"{ERROR} a")).to_have_text("Log in again")
+    is_not_complained_of(reader, "401")
+
+
+# Keyboard and reading
+
+
+def test_the_keys_of_the_list(reader: Reader) -> None:
+    for title in ("a", "b", "c", "d"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    titles(page, "d", "c", "b", "a")
+    entries(page).first.locator("[data-f=title]").focus()
+    page.keyboard.press("j")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("k")
+    expect(entries(page).nth(1).locator("[data-f=title]")).to_be_focused()
+    page.keyboard.press("u")
+    expect(entries(page).nth(1)).not_to_have_attribute("data-unread", "")
+    page.keyboard.press("e")
+    titles(page, "d", "b", "a")
+    expect(entries(page).nth(1).locator("[data-f=title]")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(entries(page).nth(1)).not_to_have_attribute("data-unread", "")
+    page.keyboard.press("j")
+    expect(entries(page).nth(2).locator("[data-f=title]")).to_be_focused()
+    page.keyboard.press("?")
+    expect(page.locator("livepush-bell [part=keys] dl")).to_be_visible()
+    page.keyboard.press("e")
+    titles(page, "d", "b")
+    expect(entries(page).nth(1).locator("[data-f=title]")).to_be_focused()
+    page.focus("main input")
+    page.keyboard.type("jke?")
+    expect(page.locator("main input")).to_have_value("jke?")
+
+
+@pytest.mark.parametrize("how", ["middle", "ctrl", "toast", "no link"])
+def test_whoever_opens_an_entry_has_read_it(reader: Reader, how: str) -> None:
+    page = reader.open()
+    if how == "toast":
+        reader.notify("a", url="#a")
+        toasts(page).locator("a").click()
+    else:
+        reader.notify("a", url="" if how == "no link" else "#a")
+        open_panel(page)
+        title = entries(page).locator("[data-f=title]")
+        if how == "middle":
+            title.click(button="middle")
+        else:
+            title.click(modifiers=["ControlOrMeta"] if how == "ctrl" else [])
+    page.wait_for_function("async () => !(await (await fetch('/livepush/inbox/counts/')).json()).unread", polling=100)
+
+
+def test_a_long_text_can_be_read_to_its_end(reader: Reader) -> None:
+    reader.notify("a", body="word " * 100 + "END")
+    page = reader.open()
+    open_panel(page)
+    text = page.locator("livepush-bell [part=body] summary")
+    low = text.bounding_box()
+    text.click()
+    high = text.bounding_box()
+    assert low
+    assert high
+    assert high["height"] > 2 * low["height"]
+    reader.site.elsewhere.do("mark", username=reader.name, action="read")
+    expect(page.locator("livepush-bell li[data-unread]")).to_have_count(0)
+    expect(page.locator("livepush-bell [part=body]")).to_have_attribute("open", "")
+
+
+def test_a_picture_that_does_not_come_leaves_the_sign(reader: Reader) -> None:
+    for title in ("a", "b"):
+        reader.notify(title, icon=f"/no/{title}.png")
+    reader.notify("c", icon="/static/livepush/bell.svg")
+    page = reader.open("/livepush/inbox/")
+    expect(page.locator("livepush-list img")).to_have_count(1)
+    reader.notify("d")
+    titles(page, "d", "c", "b", "a", within="livepush-list")
+    expect(page.locator("livepush-list img")).to_have_count(1)
+    assert page.locator("livepush-list img").evaluate("(picture) => picture.decode().then(() => picture.naturalWidth)")
+    is_not_complained_of(reader, "404")
+
+
+# Toasts and the panel
+
+
+def test_sixty_notifications_are_few_requests(reader: Reader) -> None:
+    page = reader.open()
+    asked: list[str] = []
+    page.on("request", lambda request: "/entries/" in request.url and asked.append(request.url))
+    for number in range(60):
+        reader.notify(kind="shop.commented", actor=f"A{number}", data={"thing": "lamp"})
+    has_badge(page, "60")
+    expect(page.locator("livepush-toasts [part=more]")).to_have_text("and 57 more")
+    assert len(asked) < 20, len(asked)
+
+
+def test_long_errors_leave_the_newest_toast_in_view(reader: Reader) -> None:
+    page = reader.open(viewport={"width": 390, "height": 500})
+    for number in range(3):
+        reader.notify("long " * 60 + str(number), body="text " * 80, level="error")
+        expect(toasts(page)).to_have_count(number + 1)
+    assert is_in_view(page, "livepush-toasts li:first-child button")
+
+
+def test_toasts_are_above_the_open_panel(reader: Reader) -> None:
+    reader.notify("a", category="talk")
+    page = reader.open(viewport={"width": 390, "height": 500})
+    fill(reader, 20)
+    open_panel(page)
+    press(page, "c-talk")
+    expect(page.locator("livepush-bell [part~=category][aria-current]")).to_be_visible()
+    reader.notify("elsewhere", category="news")
+    expect(toasts(page)).to_have_count(1)
+    toasts(page).locator("button").click(trial=True)  # nothing covers it
+
+
+def test_the_panel_follows_its_bell(reader: Reader) -> None:
+    fill(reader, 20)
+    page = reader.open()
+    open_panel(page)
+    expect(entries(page)).to_have_count(20)
+    for width, height in ((390, 700), (320, 400), (1000, 700)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_function(
+            """() => {
+                const panel = document.querySelector("livepush-bell").shadowRoot.querySelector("#panel");
+                const { left, right, top, bottom } = panel.getBoundingClientRect();
+                return left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight;
+            }"""
+        )
+
+
+def test_a_stylesheet_that_comes_late_holds_nothing_back(reader: Reader) -> None:
+    context = reader.context()
+    held = Held(context, "**/inbox.css")
+    page = context.new_page()
+    page.goto(reader.site.server.url + "/bell/", wait_until="commit")
+    page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint')[0]", polling=50)
+    assert held.routes
+    expect(page.locator("main h1")).to_be_visible()
+    expect(badge(page)).to_be_hidden()
+    held.let_go()
+    expect(page.locator("livepush-bell button[part=button]")).to_be_visible()

@@ -18,7 +18,7 @@ const INTERNAL = (
   "abandon asks attempt begin better blocked conclude covered failed follow followersGroups follows gathering " +
   "grants grown heard hedged heed hiding inUse isVisible ladder leave lookOver notBefore patient peers probes " +
   "rank ready received refusals shown silence stateName takePart tell timer told upcoming usurp via wanted " +
-  "welcome whenEnded worked isListing isHeld prepare gather retry paint focusOn isStart starting released pending " +
+  "welcome whenEnded worked isListing isHeld prepare gather paint doAgain focusOn isStart starting released pending " +
   "begun isOpen lose raise"
 ).split(" ");
 

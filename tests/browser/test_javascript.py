@@ -28,7 +28,7 @@ def scripts() -> list[tuple[str, str]]:
 
 def serve(page: Page, elements: set[str], type: str) -> None:
     """Answer a page's requests: the page itself, the client, and endpoints that have one event of a type."""
-    event = wire.Event(1042, "order:7", type, '{"status":"shipped","text":"shipped"}', "2026-01-31T12:00:00.000000Z")
+    event = wire.Event(1042, ("order:7",), type, '{"status":"shipped","text":"shipped"}', "2026-01-31T12:00:00.000000Z")
     tag = (
         '<script defer src="/livepush.js" data-livepush data-url="/livepush/"'
         f""" data-groups='["order:7"]' data-position="{POSITION}"></script>"""

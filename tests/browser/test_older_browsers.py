@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.libraries import BELLS
 from tests.browser.readers import Reader, has_badge, open_panel, press, titles, toasts
 from tests.browser.site import is_open
-from tests.patience import PATIENCE_MS
 
 LACKS = {
     "popover": """
@@ -39,16 +36,7 @@ MARKUP = {
 }
 """What such a browser takes no notice of in a page. The second one's script puts the attribute back, which by then the
 parser does not see."""
-BROKEN = {
-    "popover": "mended in the bell",
-    "checkVisibility": "mended in the list",
-    "everything": "mended in the bell and the list",
-}
-"""What does not work yet, and where it is being mended."""
-CASES = [
-    pytest.param(name, marks=[pytest.mark.xfail(reason=BROKEN[name], strict=False)] if name in BROKEN else [])
-    for name in (*LACKS, "everything")
-]
+CASES = (*LACKS, "everything")
 
 
 def without(context: BrowserContext, lacking: str) -> None:
@@ -70,17 +58,12 @@ def without(context: BrowserContext, lacking: str) -> None:
 
 
 @pytest.fixture(params=CASES)
-def page(request: pytest.FixtureRequest, reader: Reader) -> Iterator[Page]:
+def page(request: pytest.FixtureRequest, reader: Reader) -> Page:
     """A page in a browser that lacks something; there is one entry."""
-    works = request.param not in BROKEN
-    expect.set_options(timeout=PATIENCE_MS if works else 3000)
     reader.notify("One")
     context = reader.context()
     without(context, request.param)
-    yield reader.open(context=context)
-    expect.set_options(timeout=PATIENCE_MS)
-    if not works:
-        reader.said.clear()
+    return reader.open(context=context)
 
 
 def is_closed(page: Page) -> None:

@@ -92,7 +92,7 @@ export class List extends Part {
     if (name === "title" && control.href) return this.follow(control.closest("li"));
     if (!control || ctrlKey || metaKey) return;
     if (name === "older") this.more(event);
-    else if (name === "again") this.retry(event);
+    else if (name === "again") this.doAgain(event);
     else if (name === "news") this.start(this.url);
     else if (control.closest("nav")) {
       event.preventDefault();
@@ -101,7 +101,7 @@ export class List extends Part {
   }
 
   /** Do again what failed, or begin with who is logged in now. @param {Event} event */
-  retry(event) {
+  doAgain(event) {
     if (this.why === "login") return; // the link leads there
     event.preventDefault();
     if (this.why === "reader") location.reload();
@@ -136,7 +136,7 @@ export class List extends Part {
   }
 
   on_pointerleave() {
-    if (!this.find("[data-f=news]").hidden) this.refresh(0);
+    if (this.find("[data-f=news]:not([hidden])")) this.refresh(0);
   }
 
   on_focusout() {

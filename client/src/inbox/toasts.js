@@ -72,9 +72,9 @@ export class Toasts extends Part {
   /** Bring the toasts above everything that has opened since. */
   raise() {
     const area = this.find("section");
-    if (!area.showPopover || !area.isConnected) return;
+    if (!this.list.firstChild || !area.showPopover || area.ownerDocument !== document) return;
     area.hidePopover();
-    if (this.list.firstChild) area.showPopover();
+    area.showPopover();
   }
 
   /** @param {number} hiding */

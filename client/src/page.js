@@ -34,7 +34,7 @@ export const openPage = (window) => {
     try {
       groups = [...JSON.parse(tag.dataset.groups ?? "[]")];
     } catch (error) {
-      console.error("livepush: data-groups must be a list in JSON", tag, error);
+      console.error("livepush: data-groups is no list", tag, error);
     }
     tags.set(tag, [groups, textOf(tag)]);
     return groups;

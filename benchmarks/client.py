@@ -1,5 +1,5 @@
 """The client in Chromium: from script to hello, from event to page in eight tabs, and how soon another tab takes over;
-how soon the badges of five tabs and a second browser agree.
+how soon the badges of five tabs and a second browser agree; how long a large event in small pieces takes.
 
 ``make bench-client`` prints the tables of ``docs/client.md`` and ``docs/inbox.md``. Everything runs on one machine over
 loopback: uvicorn, PostgreSQL, Valkey, a publisher of its own process, and a Chromium whose tabs wake and sleep as a
@@ -54,6 +54,28 @@ BADGES = """
         else if (shown) gone ||= now();
     });
 """
+PIECES = """
+    async (size) => {
+        const { LivepushClient } = await import("/static/livepush/livepush.mjs");
+        const bytes = (envelope) => new TextEncoder().encode(`data: ${JSON.stringify(envelope)}\\n\\n`);
+        const hello = bytes({ type: "livepush.hello", position: "a-0", groups: ["room:1"], refused: [] });
+        const event = bytes({ type: "large", id: "a-1", group: "room:1", data: "x".repeat(size) });
+        const pieces = [];
+        for (let at = 0; at < event.length; at += 1460) pieces.push(event.slice(at, at + 1460));
+        window.fetch = async () => new Response(new ReadableStream({
+            start: (controller) => { for (const piece of [hello, ...pieces]) controller.enqueue(piece); },
+        }), { headers: { "content-type": "text/event-stream" } });
+        const client = new LivepushClient({ url: "/livepush/", groups: ["room:1"], target: new EventTarget() });
+        const begun = performance.now();
+        const heard = new Promise((resolve) => client.on("large", resolve));
+        client.start();
+        if ((await heard).length !== size) throw new Error("the event is not whole");
+        client.stop();
+        return performance.now() - begun;
+    }
+"""
+"""Has a client read an event in pieces of 1,460 bytes, as TCP segments bring it, and returns how long that takes."""
+MIB = 2**20
 START = "performance.getEntriesByType('resource').find(({ name }) => name.endsWith('livepush.js')).responseEnd"
 Open = Callable[[int], list[Tab]]
 
@@ -80,6 +102,12 @@ def main() -> None:
         )
         for name, found in itertools.chain(*measured):
             print(f"| {name} | {statistics.median(found):.0f} ms | {max(found):.0f} ms |", flush=True)
+        small, large = (pieces(browser, server.url, mebibytes) for mebibytes in (1, 4))
+        for mebibytes, found in ((1, small), (4, large)):
+            name = f"to read an event of {mebibytes} MiB, in pieces of 1,460 bytes"
+            print(f"| {name} | {statistics.median(found):.0f} ms | {max(found):.0f} ms |")
+        ratio = statistics.median(large) / statistics.median(small)
+        print(f"\nThe event of 4 MiB takes {ratio:.1f} times as long as the one of 1 MiB.")
 
 
 def tabs(browser: Devtools, url: str, count: int) -> list[Tab]:
@@ -180,6 +208,12 @@ def agreements(browser: Devtools, other: Devtools, url: str, publisher: Publishe
     yield "from a click on the bell to its own badge: the list is fetched and shown, then it is seen", own
     yield "the same, to the badge in the four other tabs", here
     yield "the same, to the badge in the second browser", there
+
+
+def pieces(browser: Devtools, url: str, mebibytes: int) -> list[float]:
+    """Measure how long the client takes to read a large event from a stream in small pieces."""
+    with opened(browser, url, 1) as (tab,):
+        return [tab.evaluate(f"({PIECES})({mebibytes * MIB})") for _ in range(ROUNDS + 1)][1:]  # the first warms up
 
 
 def next_leader(found: list[Tab]) -> float:

@@ -18,8 +18,10 @@ const INTERNAL = (
   "abandon asks attempt begin better blocked conclude covered failed follow followersGroups follows gathering " +
   "grants grown heard hedged heed hiding inUse isVisible ladder leave lookOver notBefore patient peers probes " +
   "rank ready received refusals shown silence stateName takePart tell timer told upcoming usurp via wanted " +
-  "welcome whenEnded worked isListing isHeld prepare gather paint doAgain focusOn isStart starting released pending " +
-  "begun isOpen lose raise"
+  "welcome whenEnded worked " +
+  // of the inbox's elements
+  "again begun change doAgain extra fail follow gather inherit isListing isOpen isPartial isRestored isStart lose " +
+  "observer paint pending prepare raise released starting upto why"
 ).split(" ");
 
 /** @type {Record<string, string>} */

@@ -1,5 +1,5 @@
 /**
- * What a client has received.
+ * The events that a client has received.
  *
  * @typedef {object} Cursor
  * @property {Set<string>} wanted  the groups that this tab's page wants

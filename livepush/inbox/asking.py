@@ -1,4 +1,4 @@
-"""What a request to the inbox asks: a page of entries, some entries by their ids, or a mark."""
+"""Reads the requests to the inbox: for a page of entries, for some entries by their ids, or for a mark."""
 
 from __future__ import annotations
 

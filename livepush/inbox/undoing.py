@@ -1,4 +1,4 @@
-"""What takes a reader's last change back, as the reader's row stores it."""
+"""The record that takes a reader's last change back, as the reader's row stores it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from livepush.inbox.reading import Said
 
 
 class Undo(NamedTuple):
-    """What takes a reader's last change back. ``InboxState.undo`` holds it as text that begins with the version."""
+    """A reader's last change, as ``InboxState.undo`` holds it: as text that begins with the version."""
 
     version: int
     """The version that the change made."""
@@ -17,11 +17,11 @@ class Undo(NamedTuple):
     entries: int | None
     """How many entries it changed; ``None`` if it moved marks, which count nothing."""
     marks: tuple[int, int, int]
-    """What was seen, read and archived before."""
+    """The positions up to which everything was seen, read and archived before the change."""
     seen: int
-    """What was seen afterwards."""
+    """The position up to which everything was seen after it."""
     said: dict[int, Said]
-    """What the exceptions that it changed said before, by position."""
+    """The exceptions that it changed, as they were before, by position."""
 
     def dump(self) -> str:
         """Return the record as text. Positions are grouped by what was said, since there may be very many."""

@@ -191,10 +191,10 @@ def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What the reader did last, for the line that says so and offers to undo it."""
+    """The reader's last change, for the line that names it and offers to undo it."""
 
     version: str
-    """What ``undo`` is asked for."""
+    """The version that the query's ``undo`` names."""
     action: str
     """``"read"``, ``"unread"``, ``"archive"`` or ``"unarchive"``."""
     count: int | None

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.readers import Reader, badge, entries, has_badge, news, open_panel, press, titles, toasts
+from tests.browser.site import is_open
 from tests.patience import wait_until
 
 PANEL = "livepush-bell #panel"
@@ -81,15 +82,18 @@ def test_no_entry_moves_under_the_pointer(reader: Reader) -> None:
     has_badge(page, "")
 
 
-def test_what_is_new_shows_by_itself_once_the_pointer_has_left(reader: Reader) -> None:
+@pytest.mark.parametrize("home", ["panel", "page"])
+def test_what_is_new_shows_by_itself_once_the_pointer_has_left(reader: Reader, home: str) -> None:
     reader.notify("a")
-    page = reader.open()
-    open_panel(page)
-    entries(page).first.hover()
+    page = reader.open("/livepush/inbox/" if home == "page" else "/bell/")
+    within = "livepush-list" if home == "page" else "livepush-bell"
+    if home == "panel":
+        open_panel(page)
+    entries(page, within).first.hover()
     reader.notify("b")
-    expect(news(page)).to_be_visible()
-    page.mouse.move(5, 5)
-    titles(page, "b", "a")
+    expect(news(page, within)).to_be_visible()
+    page.mouse.move(2, 2)
+    titles(page, "b", "a", within=within)
 
 
 def test_what_is_archived_elsewhere_leaves_no_gap_under_the_pointer(reader: Reader) -> None:
@@ -255,9 +259,49 @@ def test_an_answer_that_is_no_list_changes_nothing(reader: Reader, body: str) ->
     titles(page, "a")
     has_badge(page, "1")
     page.unroute("**/livepush/inbox/**")
-    page.locator(f"{ERROR} a").click()
+    page.locator(f"{ERROR} a").evaluate("(link) => link.click()")  # the list may have tried again by itself
     titles(page, "b", "a")
     expect(page.locator(ERROR)).to_be_hidden()
+
+
+def test_a_login_page_in_place_of_the_list_is_called_what_it_is(reader: Reader) -> None:
+    reader.notify("a")
+    page = reader.open()
+    form = "<form><input type=password></form>"
+    page.route("**/livepush/inbox/?tab*", lambda route: route.fulfill(body=form, content_type="text/html"))
+    page.click("livepush-bell button")
+    expect(page.locator(ERROR)).to_contain_text("You are no longer logged in.")
+    page.unroute("**/livepush/inbox/?tab*")
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    titles(page, "a")
+    expect(page.locator(ERROR)).to_be_hidden()
+
+
+def test_a_change_that_changes_nothing_offers_to_undo_nothing(reader: Reader) -> None:
+    for title in ("a", "b"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    press(page, "archive", 0)
+    expect(page.locator("livepush-bell [part=undo]")).to_contain_text("Archived: b")
+    answers: list[str] = []
+    page.on("response", lambda response: response.request.method == "POST" and answers.append(response.url))
+    upto = page.locator("livepush-bell [data-f=upto]")
+    old_id = upto.get_attribute("value")
+    reader.site.elsewhere.do("mark", username=reader.name, action="read")
+    expect(page.locator("livepush-bell li[data-unread]")).to_have_count(0)
+    page.locator("livepush-bell form").evaluate(
+        """(form, id) => {
+            const button = form.querySelector("[data-f=read-all]");
+            Object.assign(button, { value: id, hidden: false });
+            button.click();
+        }""",
+        old_id,
+    )
+    wait_until(lambda: page.evaluate("1") and answers)
+    expect(page.locator("livepush-bell form")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator("livepush-bell [data-f=read-all]")).to_be_hidden()
+    expect(page.locator("livepush-bell [part=undo]")).to_have_count(0)
 
 
 # Whose inbox
@@ -273,7 +317,8 @@ def test_a_page_whose_user_changed_shows_nothing_and_touches_nothing(new_reader:
     titles(page, "ann's")
     name, _, value = ben.site.elsewhere.session(ben.name).partition("=")
     context.add_cookies([{"name": name, "value": value, "url": ann.site.server.url}])
-    press(page, "archive-all")
+    button = page.locator("livepush-bell [data-f=archive-all]")
+    button.evaluate("(button) => button.click()")  # before the page notices, as it does when somebody comes to it
     expect(page.locator(ERROR)).to_contain_text("Somebody else is logged in now.")
     expect(page.locator("livepush-bell form")).to_be_hidden()
     has_badge(page, "")
@@ -400,6 +445,25 @@ def test_a_picture_that_does_not_come_leaves_the_sign(reader: Reader) -> None:
     expect(page.locator("livepush-list img")).to_have_count(1)
     assert page.locator("livepush-list img").evaluate("(picture) => picture.decode().then(() => picture.naturalWidth)")
     is_not_complained_of(reader, "404")
+
+
+def test_the_age_of_an_entry_that_something_is_collapsed_into_begins_anew(reader: Reader) -> None:
+    context = reader.context()
+    page = context.new_page()
+    page.clock.install()
+    page.goto(reader.site.server.url + "/bell/")
+    is_open(page)
+    reader.notify(kind="shop.commented", actor="Ann", collapse="c1", data={"thing": "lamp"})
+    open_panel(page)
+    time = page.locator("livepush-bell time")
+    expect(time).to_have_text("now")
+    page.clock.run_for(130_000)
+    expect(time).to_have_text("2 minutes ago")
+    reader.notify(kind="shop.commented", actor="Ben", collapse="c1", data={"thing": "lamp"})
+    expect(page.locator("livepush-bell [part=count]")).to_have_text("×2")
+    expect(time).to_have_text("now")
+    page.clock.run_for(31_000)
+    expect(time).to_have_text("now")
 
 
 # Toasts and the panel

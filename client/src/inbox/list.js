@@ -1,5 +1,7 @@
 import { compare } from "../position.js";
 import { Part } from "./elements.js";
+import { hold, isHeldAt } from "./hold.js";
+import { focusOn, press } from "./keys.js";
 import { morph } from "./morph.js";
 import { request } from "./request.js";
 import { soon } from "./soon.js";
@@ -10,7 +12,7 @@ import { showTimes } from "./times.js";
 const PAGE = 20;
 const MOST = 100;
 
-/** How many entries more are fetched than are listed, where something new may have come. */
+/** How many more entries are fetched than are listed, for those that have come since. */
 const SPARE = 5;
 
 /** The addresses of pictures that did not come. @type {Set<string>} */
@@ -24,7 +26,7 @@ export class List extends Part {
   /** How many changes are on their way. Each waits for the one before it. */
   pending = 0;
   changed = Promise.resolve();
-  /** What the query says besides which page it is: that a change may be undone. */
+  /** The query's further part: the change that the page offers to undo. */
   extra = "";
   /** Why there is an error: `load`, `mark`, `login` or `reader`. */
   why = "";
@@ -32,8 +34,8 @@ export class List extends Part {
   begin() {
     /** The address of the listed page. */
     this.url = (this.form ?? this).dataset.url;
-    for (const type of ["pointerdown", "auxclick", "focusout", "pointerleave"])
-      this.root.addEventListener(type, this);
+    for (const type of ["pointerdown", "auxclick", "focusout"]) this.root.addEventListener(type, this);
+    this.addEventListener("pointerleave", this); // it does not bubble, so a shadow tree's root never gets it
     const drop = (/** @type {any} */ { target: picture }) => {
       broken.add(picture.src);
       picture.remove(); // the sign is behind it
@@ -42,7 +44,9 @@ export class List extends Part {
     for (const picture of this.root.querySelectorAll("img")) {
       if (picture.complete && !picture.naturalWidth) drop({ target: picture }); // it failed before this script came
     }
-    if (this.form) this.ready();
+    if (!this.form) return;
+    this.prepare(this.root);
+    this.ready();
   }
 
   get form() {
@@ -58,30 +62,19 @@ export class List extends Part {
     return !document.hidden && !!this.getClientRects()[0];
   }
 
-  /** Return whether what is new shows in this list. */
-  isListing() {
-    return this.isVisible() && this.form && !this.only("archived");
+  /** Return whether the list leaves out new notifications: it shows one category, or the archive. */
+  isPartial() {
+    const fields = new FormData(this.form);
+    return !!fields.get("category") || fields.get("tab") === "archived";
   }
 
-  /** Return whether the list leaves out what is new. @param {string} tab  a tab that does */
-  only(tab) {
-    const said = new FormData(this.form);
-    return said.get("category") || said.get("tab") === tab;
+  /** Return whether new notifications show in this list. */
+  isListing() {
+    return this.isVisible() && this.form && !this.isPartial();
   }
 
   age() {
     if (this.form) showTimes(this.root, this.form.dataset.lang);
-  }
-
-  /** Return whether rows must stay where they are: somebody points at one, has the focus in one, or has scrolled. */
-  isHeld() {
-    const list = this.find("ul");
-    if (list?.matches(":hover,:focus-within")) return true;
-    for (let node = list; node; node = node.parentNode ?? node.host) {
-      if (node.scrollTop > 0) return true;
-      if (node.part?.contains("panel")) break;
-    }
-    return false;
   }
 
   /** @param {any} event */
@@ -100,7 +93,7 @@ export class List extends Part {
     }
   }
 
-  /** Do again what failed, or begin with who is logged in now. @param {Event} event */
+  /** Try again, or reload the page for the user who is logged in now. @param {Event} event */
   doAgain(event) {
     if (this.why === "login") return; // the link leads there
     event.preventDefault();
@@ -114,7 +107,7 @@ export class List extends Part {
     if (link) this.follow(link.closest("li"));
   }
 
-  /** Who follows an entry has read it. The page may go, so nothing waits for the answer. @param {any} entry */
+  /** Mark an entry as read because its link is followed. The page may go, so nothing waits for the answer. @param {any} entry */
   follow(entry) {
     const button = entry.querySelector("[data-unread] [data-f=read]");
     if (!button) return;
@@ -139,33 +132,14 @@ export class List extends Part {
     if (this.find("[data-f=news]:not([hidden])")) this.refresh(0);
   }
 
-  on_focusout() {
-    this.on_pointerleave();
+  /** @param {any} event */
+  on_focusout({ relatedTarget }) {
+    if (!this.root.contains(relatedTarget)) this.on_pointerleave();
   }
 
-  /** @param {KeyboardEvent & {target: any}} event */
+  /** @param {any} event */
   on_keydown(event) {
-    const { key, target, altKey, ctrlKey, metaKey } = event;
-    if (altKey || ctrlKey || metaKey) return;
-    const { entries } = this;
-    const entry = target.closest("li");
-    const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[key];
-    const control = { e: "archive", u: "read" }[key];
-    const side = { ArrowRight: 1, ArrowLeft: -1 }[key];
-    if (step) this.focusOn(entries[entries.indexOf(entry) + step]);
-    else if (entry && control) entry.querySelector(`[data-f=${control}]`).click();
-    else if (entry && side) {
-      const controls = [...entry.querySelectorAll("a,button,summary")];
-      const sign = getComputedStyle(this).direction === "rtl" ? -1 : 1;
-      controls.at((controls.indexOf(target) + side * sign) % controls.length).focus();
-    } else if (key === "?") this.find("[part=keys]").toggleAttribute("open");
-    else return;
-    event.preventDefault();
-  }
-
-  /** @param {any} entry */
-  focusOn(entry) {
-    entry?.querySelector("[data-f=title]").focus();
+    if (press(event, this.entries, this.find("[part=keys]"))) event.preventDefault();
   }
 
   /** @param {any} event */
@@ -175,8 +149,8 @@ export class List extends Part {
     const { name, value, formAction, dataset } = submitter;
     const one = submitter.closest("li");
     if (!one && this.isStart) {
-      await this.starting; // what it does is what will be shown
-      if (!this.isStart) this.find(`[data-f=${dataset.f}]`)?.click();
+      await this.starting; // the button acts on the list that is on its way
+      if (!this.isStart) this.find(`[data-f=${dataset.f}]:not([hidden])`)?.click();
       return;
     }
     const body = new FormData(this.form, submitter);
@@ -205,7 +179,7 @@ export class List extends Part {
     }
     if (focused?.hidden) {
       const place = all.indexOf(focused);
-      this.focusOn([...all.slice(place), ...all.slice(0, place).reverse()].find(({ hidden }) => !hidden));
+      focusOn([...all.slice(place), ...all.slice(0, place).reverse()].find(({ hidden }) => !hidden));
     }
     this.find("[part=undo]")?.remove();
     this.fail("");
@@ -214,9 +188,10 @@ export class List extends Part {
     this.changed = this.changed.then(async () => {
       const said = await request(url, body);
       this.pending -= 1;
+      this.shown = ++this.begun; // a load that began before this change does not know it
       if (said) {
         take(said);
-        if (then) this.extra = `&${then}=${said.version}`;
+        if (then && said.changed) this.extra = `&${then}=${said.version}`;
       } else {
         for (const [entry, isUnread] of before) {
           entry.hidden = false;
@@ -247,7 +222,7 @@ export class List extends Part {
     for (const part of error.children) part.textContent = part.dataset[why];
   }
 
-  /** Show nothing of anybody while somebody else, or nobody, is logged in. @param {string} why */
+  /** Hide the entries while another user, or nobody, is logged in; show them again when `why` is empty. @param {string} why */
   lose(why) {
     if (this.form) this.form.hidden = !!why;
     this.fail(why);
@@ -281,6 +256,7 @@ export class List extends Part {
     this.extra = "";
     this.find("[part=undo]")?.remove();
     if (this.why === "mark") this.fail("");
+    if (this.form) this.see(); // one may have been shown a moment before its event came
   }
 
   /**
@@ -291,7 +267,7 @@ export class List extends Part {
   async load() {
     const turn = ++this.begun;
     const { url, extra, isStart, entries } = this;
-    const isHeld = !isStart && this.isHeld();
+    const isHeld = !isStart && isHeldAt(this.find("ul"));
     const limit = Math.max(PAGE, entries.length + (isHeld ? SPARE : 0));
     const page = await this.gather(
       `${url + extra}&limit=${Math.min(MOST, limit)}`,
@@ -299,11 +275,12 @@ export class List extends Part {
     );
     await this.released;
     if (!page || this.pending || turn < this.shown || url !== this.url || extra !== this.extra) return;
-    if (this.entries.length > entries.length || (!isStart && !isHeld && this.isHeld())) return this.load();
+    if (this.entries.length > entries.length || (!isStart && !isHeld && isHeldAt(this.find("ul"))))
+      return this.load();
     this.shown = turn;
     if (isStart) this.isStart = false;
     const form = page.forms[0];
-    const news = isHeld ? this.hold(form) : 0;
+    const news = isHeld ? hold(form, this.entries, this.upto) : 0;
     if (!news) this.upto = form.dataset.position;
     if (this.form) morph(this.form, form);
     else this.find(".empty").replaceWith(form);
@@ -311,6 +288,7 @@ export class List extends Part {
     pill.hidden = !news;
     pill.textContent = pill.dataset.many.replace("%s", news);
     if (isAhead(form.dataset.position)) this.refresh(LATER); // the inbox does not hold it yet
+    this.age();
     this.ready();
   }
 
@@ -343,48 +321,25 @@ export class List extends Part {
     return page;
   }
 
-  /**
-   * Take out of a new form what would move the rows: what is new, and that something has gone. Return how many are new.
-   *
-   * @param {any} form
-   */
-  hold(form) {
-    const list = form.querySelector("ul");
-    if (!list) return 0;
-    const fresh = new Map([...list.children].map((entry) => [entry.dataset.key, entry]));
-    let news = 0;
-    for (const entry of fresh.values()) {
-      if (compare(entry.dataset.id, this.upto) <= 0) continue;
-      news += 1;
-      entry.remove();
-    }
-    for (const button of form.querySelectorAll("[part=bulk] button")) button.value = this.upto;
-    for (const old of this.entries) {
-      const entry = fresh.get(old.dataset.key);
-      if (entry?.isConnected) continue;
-      const stays = old.cloneNode(true);
-      stays.inert = !entry;
-      const next = [...list.children].find(({ dataset: { id } }) => compare(id, old.dataset.id) < 0);
-      list.insertBefore(stays, next ?? null);
-    }
-    return news;
+  /** Set up the current form. If its entries are visible, they are seen. */
+  ready() {
+    this.upto ??= this.form.dataset.position;
+    this.grown();
+    if (this.isVisible()) this.see();
   }
 
-  /** Set up the current form, and mark its entries as seen if they are visible and nothing is left out. */
-  ready() {
-    const { form } = this;
-    this.upto ??= form.dataset.position;
-    this.grown();
-    if (!this.isVisible() || !count("unseen") || this.only("archived")) return;
-    const body = new FormData(form);
+  /** Mark the entries as seen that have been shown, unless new ones are left out. */
+  see() {
+    if (!count("unseen") || this.isPartial()) return;
+    const body = new FormData(this.form);
     body.set("upto", this.upto);
     body.delete("tab");
     body.delete("category"); // there is none
-    request(form.dataset.seen, body).then(take);
+    request(this.form.dataset.seen, body).then(take);
   }
 
-  /** Set up entries: what only scripts can do, and one stop for each. @param {any} [root] */
-  prepare(root = this.root) {
+  /** Set up entries: the things that only scripts can do, and one stop for each entry. @param {any} root */
+  prepare(root) {
     showTimes(root, root.querySelector("form").dataset.lang);
     root.querySelector("[part=keys]").hidden = false;
     for (const control of root.querySelectorAll("[part=actions] button,li summary")) control.tabIndex = -1;
@@ -393,10 +348,9 @@ export class List extends Part {
 
   /** Set up the link to older entries. */
   grown() {
-    this.prepare();
+    this.observer?.disconnect();
     const older = this.find("a[rel]");
     if (!older) return;
-    this.observer?.disconnect();
     this.observer = new IntersectionObserver((told) => {
       // a busy browser tells of several moments at once
       if (told.some(({ isIntersecting }) => isIntersecting)) this.more();
@@ -409,6 +363,7 @@ export class List extends Part {
     event?.preventDefault();
     this.observer?.disconnect();
     const older = this.find("a[rel]");
+    if (!older) return; // another load has removed it
     const { href } = older;
     const page = await this.ask(href);
     if (!page || !older.isConnected || older.href !== href) return; // another load has replaced it

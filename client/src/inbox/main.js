@@ -43,7 +43,7 @@ let waiting = [];
 let free = 0;
 /** When the newest notification was sent, by a server's clock. */
 let newest = 0;
-/** Whose state this page has. */
+/** The user whose state this page has. */
 let { reader } = state;
 /** The titles with a count, each with the page's own. @type {Map<string, string>} */
 const titles = new Map();
@@ -104,13 +104,13 @@ const announce = soon(async () => {
   const last = events.slice(-MOST);
   if (!last[0]) return;
   const said = await request(`${url}entries/?id=${last.map(({ id }) => id).join("&id=")}`);
-  if (isLost()) return;
+  if (!said) return; // it may be somebody else who is logged in by now; the badge counts them
   let isListed = false;
   each((part) => {
     isListed ||= part.isListing?.();
   });
   for (const { id, data } of last) {
-    const entry = said?.entries?.find((/** @type {any} */ entry) => entry.id === id) ?? data;
+    const entry = said.entries.find((/** @type {any} */ entry) => entry.id === id) ?? data;
     if (!isListed && !entry.read) each((part) => part.show?.(entry, () => read(id)));
     say(entry.title);
   }

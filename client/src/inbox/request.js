@@ -1,6 +1,6 @@
 import { each } from "./elements.js";
 
-/** Whose inbox this page shows: the primary key. @type {string} */
+/** The primary key of the user whose inbox this page shows. @type {string} */
 let reader;
 /** Why the page shows nothing: `login` (nobody is logged in), `reader` (somebody else is), or nothing. */
 let lost = "";
@@ -45,13 +45,13 @@ export const request = (url, body, type = "json") =>
     request.open(body ? "POST" : "GET", url);
     request.responseType = type;
     request.onloadend = () => {
-      const { status, responseURL } = request;
+      const { status } = request;
       const response = [200, 409].includes(status) && request.response; // other pages are not even parsed
       const said = response && (response.forms ? response.forms[0]?.dataset : response);
       const isMine = said?.reader === reader;
       if (status === 200 && said?.reader) lose(isMine ? "" : "reader");
       else if (said?.code === "other_reader") lose("reader");
-      else if (status === 401 || (responseURL && responseURL !== new URL(url, location.href).href)) lose("login");
+      else if (status === 401 || response?.querySelector?.("[type=password]")) lose("login");
       resolve(status === 200 && isMine && response);
     };
     request.send(body);

@@ -21,7 +21,9 @@ export const showTimes = (root, lang) => {
   }
   const format = new Intl.RelativeTimeFormat(lang, { numeric: "auto" });
   for (const time of /** @type {NodeListOf<any>} */ (root.querySelectorAll("time"))) {
-    time.born ??= Date.now() - time.dataset.age * 1000;
+    const told = `${time.dataset.age} ${time.dateTime}`;
+    if (time.told !== told) time.born = Date.now() - time.dataset.age * 1000; // the list was made anew
+    time.told = told;
     const age = Math.round((Date.now() - time.born) / 1000);
     const [unit, size] = /** @type {any} */ (UNITS.find(([unit, size]) => age >= size || unit === "second"));
     time.textContent = format.format(-Math.floor(age / size), unit);

@@ -1,0 +1,31 @@
+/** @type {Record<string, number>} */
+const STEPS = { arrowdown: 1, j: 1, arrowup: -1, k: -1 };
+/** @type {Record<string, number>} */
+const SIDES = { arrowright: 1, arrowleft: -1 };
+/** @type {Record<string, string>} */
+const CONTROLS = { e: "archive", u: "read" };
+
+/** @param {any} entry */
+export const focusOn = (entry) => entry?.querySelector("[data-f=title]").focus();
+
+/**
+ * Do what a key of the list means; return whether it means anything.
+ *
+ * @param {any} event
+ * @param {any[]} entries
+ * @param {any} help  lists the keys
+ */
+export const press = ({ key, target, altKey, ctrlKey, metaKey }, entries, help) => {
+  if (altKey || ctrlKey || metaKey) return false;
+  const name = key.toLowerCase(); // caps lock may be on
+  const entry = target.closest("li");
+  if (STEPS[name]) focusOn(entries[entries.indexOf(entry) + STEPS[name]]);
+  else if (entry && CONTROLS[name]) entry.querySelector(`[data-f=${CONTROLS[name]}]`).click();
+  else if (entry && SIDES[name]) {
+    const controls = [...entry.querySelectorAll("a,button,summary")];
+    const sign = getComputedStyle(entry).direction === "rtl" ? -1 : 1;
+    controls.at((controls.indexOf(target) + SIDES[name] * sign) % controls.length).focus();
+  } else if (help && key === "?") help.toggleAttribute("open");
+  else return false;
+  return true;
+};

@@ -365,6 +365,10 @@ def test_after_a_logout_elsewhere_nothing_new_shows(reader: Reader) -> None:
     page.click("livepush-bell button")
     expect(page.locator(ERROR)).to_contain_text("You are no longer logged in.")
     expect(page.locator(f"{ERROR} a")).to_have_text("Log in again")
+    bell, panel = (page.locator(f"livepush-bell [part={part}]").bounding_box() for part in ("button", "panel"))
+    assert bell
+    assert panel
+    assert panel["y"] >= bell["y"] + bell["height"]
     is_not_complained_of(reader, "401")
 
 

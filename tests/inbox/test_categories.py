@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
@@ -102,17 +101,13 @@ def nodes(plan):
         yield from nodes(below)
 
 
-@pytest.mark.parametrize("analyzed", [True, False])
-def test_finding_them_reads_a_few_rows_of_many(using, ann, reader, analyzed):
+def test_finding_them_reads_a_few_rows_of_many(using, ann, reader):
     livepush.notify(livepush.everyone, "x", category="news")
     mine = reader(ann)
-    fill(using, mine, 20_000, lambda number: f"c{number % 4}")
-    if (
-        analyzed or kind(using) == "mariadb"
-    ):  # which plans by statistics; it renews them some seconds after many inserts
-        with connections[using].cursor() as cursor:
-            cursor.execute("ANALYZE TABLE livepush_notification" if kind(using) == "mariadb" else "ANALYZE")
-            cursor.fetchall() if kind(using) == "mariadb" else None
+    fill(using, mine, 5_000, lambda number: f"c{number % 4}")
+    with connections[using].cursor() as cursor:  # databases plan by statistics, and renew them some time after inserts
+        cursor.execute("ANALYZE TABLE livepush_notification" if kind(using) == "mariadb" else "ANALYZE")
+        cursor.fetchall() if kind(using) == "mariadb" else None
     inbox = mine.inbox
     assert categories(inbox) == ["c0", "c1", "c2", "c3", "news"]
     assert rows_read(using, lambda: categories(inbox)) < 200

@@ -7,7 +7,7 @@ export class Bell extends Part {
   begin() {
     this.panel = this.find("#panel");
     this.button = this.find("button");
-    new ResizeObserver(() => this.place()).observe(this.panel); // its list comes later
+    new ResizeObserver(() => this.place()).observe(this.panel); // when it opens, and as its list grows
     if (this.panel.showPopover) {
       this.panel.hidden = false; // it is closed
       this.panel.ontoggle = (/** @type {ToggleEvent} */ { newState }) => this.turn(newState === "open");
@@ -51,9 +51,9 @@ export class Bell extends Part {
 
   /** Put the panel below the button, and into the window. */
   place() {
-    if (!this.isOpen) return;
     const { bottom, right } = this.button.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height, style } = this.panel;
+    if (!width) return; // it is closed
     style.left = `${Math.max(8, Math.min(right, innerWidth - 8) - width)}px`;
     style.top = `${Math.max(8, Math.min(bottom + 8, innerHeight - 8 - height))}px`;
   }

@@ -307,7 +307,10 @@ def test_a_change_that_changes_nothing_offers_to_undo_nothing(reader: Reader) ->
 # Whose inbox
 
 
-def test_a_page_whose_user_changed_shows_nothing_and_touches_nothing(new_reader: Callable[[], Reader]) -> None:
+@pytest.mark.parametrize("has_noticed", [False, True])
+def test_a_page_whose_user_changed_shows_nothing_and_touches_nothing(
+    new_reader: Callable[[], Reader], has_noticed: bool
+) -> None:
     ann, ben = new_reader(), new_reader()
     ann.notify("ann's")
     ben.notify("ben's")
@@ -317,8 +320,11 @@ def test_a_page_whose_user_changed_shows_nothing_and_touches_nothing(new_reader:
     titles(page, "ann's")
     name, _, value = ben.site.elsewhere.session(ben.name).partition("=")
     context.add_cookies([{"name": name, "value": value, "url": ann.site.server.url}])
-    button = page.locator("livepush-bell [data-f=archive-all]")
-    button.evaluate("(button) => button.click()")  # before the page notices, as it does when somebody comes to it
+    if has_noticed:
+        page.evaluate("dispatchEvent(new Event('focus'))")
+        expect(page.locator(ERROR)).to_be_visible()
+    page.locator("livepush-bell [data-f=archive-all]").evaluate("(button) => button.click()")
+    page.wait_for_function("() => !document.querySelector('livepush-bell').shadowRoot.querySelector('[aria-busy]')")
     expect(page.locator(ERROR)).to_contain_text("Somebody else is logged in now.")
     expect(page.locator("livepush-bell form")).to_be_hidden()
     has_badge(page, "")

@@ -3,7 +3,7 @@ import { Part } from "./elements.js";
 import { hold, isHeldAt } from "./hold.js";
 import { focusOn, press } from "./keys.js";
 import { morph } from "./morph.js";
-import { request } from "./request.js";
+import { request, whyLost } from "./request.js";
 import { soon } from "./soon.js";
 import { count, isAhead, LATER, take } from "./store.js";
 import { showTimes } from "./times.js";
@@ -198,7 +198,7 @@ export class List extends Part {
           this.paint(entry, isUnread);
         }
         this.again = () => this.change(url, body, then, entries);
-        this.fail(this.why || "mark");
+        this.fail("mark");
       }
       if (!this.pending) {
         this.form.removeAttribute("aria-busy");
@@ -217,9 +217,9 @@ export class List extends Part {
   /** Show why something failed, or that nothing does. @param {string} why */
   fail(why) {
     const error = this.find(".error");
-    this.why = why;
-    error.hidden = !why;
-    for (const part of error.children) part.textContent = part.dataset[why];
+    this.why = whyLost() || why;
+    error.hidden = !this.why;
+    for (const part of error.children) part.textContent = part.dataset[this.why];
   }
 
   /** Hide the entries while another user, or nobody, is logged in; show them again when `why` is empty. @param {string} why */

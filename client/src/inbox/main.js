@@ -6,7 +6,7 @@ import { Badge } from "./badge.js";
 import { Bell } from "./bell.js";
 import { each, tellAll } from "./elements.js";
 import { List } from "./list.js";
-import { belong, isLost, request } from "./request.js";
+import { belong, request, whyLost } from "./request.js";
 import { soon } from "./soon.js";
 import { add, begin, count, isAhead, keyOf, LATER, take } from "./store.js";
 import { Toasts } from "./toasts.js";
@@ -49,7 +49,7 @@ let { reader } = state;
 const titles = new Map();
 
 const tell = () => {
-  const unseen = isLost() ? 0 : count("unseen");
+  const unseen = whyLost() ? 0 : count("unseen");
   const text = unseen > 99 ? "99+" : `${unseen || ""}`;
   tellAll(text);
   const own = titles.get(document.title) ?? document.title;

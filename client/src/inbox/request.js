@@ -7,7 +7,7 @@ let lost = "";
 /** Called when that has changed. @type {() => void} */
 let changed;
 
-export const isLost = () => !!lost;
+export const whyLost = () => lost;
 
 /** @param {string} why */
 const lose = (why) => {

@@ -21,7 +21,7 @@ const INTERNAL = (
   "welcome whenEnded worked " +
   // of the inbox's elements
   "again begun change doAgain extra fail follow gather inherit isListing isOpen isPartial isRestored isStart lose " +
-  "observer paint pending prepare raise released starting upto why"
+  "focused isOwn keepFocus observer paint pending prepare raise released shownUrl started starting toStart upto why"
 ).split(" ");
 
 /** @type {Record<string, string>} */

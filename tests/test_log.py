@@ -589,7 +589,7 @@ def test_the_lock_is_taken_from_a_process_that_falls_silent_while_it_holds_it(co
     plain = base.Dialect.plan
 
     def fall_silent(*args):
-        if threading.current_thread() is thread:
+        if threading.current_thread() is not threading.main_thread():
             held.set()
             assert go.wait(PATIENCE)
         return plain(*args)

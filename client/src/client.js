@@ -129,8 +129,8 @@ export const control = (session) => {
     pause: () => (isActive(session) || session.stateName === "denied") && leave(session, "paused"),
 
     /**
-     * Check at once whether the connection is alive, or try at once to connect if the server allows it. If the network has `moved`, a recent
-     * sign of life proves nothing.
+     * Check at once whether the connection is alive, or connect at once unless the server asked for a wait. If the
+     * network has `moved`, a recent sign of life proves nothing.
      *
      * @param {boolean} [moved]
      */

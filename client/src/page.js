@@ -63,13 +63,13 @@ export const openPage = (window) => {
   /**
    * Write into tags how far their groups have come, for a library that puts a copy of the body aside.
    *
-   * @param {(group: string) => boolean} isMeant  called with groups: the tag of one that is meant is written
+   * @param {(group: string) => boolean} concerns  whether to write into the tags that have a group
    */
-  const keep = (isMeant) => {
+  const keep = (concerns) => {
     const { position } = client;
     for (const [tag, [groups]] of tags) {
       const hasAll = groups.every((group) => session.covered.has(group));
-      if (!position || !hasAll || !groups.some(isMeant) || !isAfter(position, tag.dataset.position)) continue;
+      if (!position || !hasAll || !groups.some(concerns) || !isAfter(position, tag.dataset.position)) continue;
       tag.dataset.position = position;
       read(tag);
     }

@@ -33,6 +33,7 @@ export class Bell extends Part {
   /** Show or hide the panel where the browser can't. @param {boolean} isOpen */
   toggle(isOpen) {
     this.panel.hidden = !isOpen;
+    this.button.setAttribute("aria-expanded", isOpen);
     this.turn(isOpen);
   }
 

@@ -5,7 +5,7 @@
  */
 const parts = new Set();
 /**
- * The server's content of the first element of each name. A library that brings back a copy of a page's body brings back
+ * The server's latest content of an element of each name. A library that brings back a copy of a page's body brings back
  * elements without their shadow trees.
  *
  * @type {Map<string, Node>}
@@ -67,7 +67,7 @@ export class Part extends HTMLElement {
     this.root = this.shadowRoot ?? this;
     for (const other of this.root.querySelectorAll("noscript")) other.remove(); // a parser may have made elements of it
     for (const link of this.root.querySelectorAll("link")) link.media = ""; // until now, the page did not wait for it
-    if (!this.shadowRoot || original) return;
+    if (!this.shadowRoot || this.isRestored) return;
     const copy = document.createDocumentFragment();
     for (const node of this.shadowRoot.childNodes) copy.append(node.cloneNode(true));
     originals.set(this.localName, copy);

@@ -16,20 +16,26 @@ export const isHeldAt = (list) => {
 };
 
 /**
- * Change a new form so that it moves no entry: take out the new ones, and keep those that are gone. Return how many are
- * new.
+ * Change a new form so that it moves no entry: take out those that do not show yet, and keep those that are gone. Return
+ * how many were taken out.
  *
  * @param {any} form
  * @param {any[]} entries  the entries that show now
  * @param {string} upto  the position after which an entry is new
+ * @param {boolean} isOwn  whether the reader's own change has just been made: what it brings back shows
  */
-export const hold = (form, entries, upto) => {
-  const list = form.querySelector("ul");
-  if (!list) return 0;
+export const hold = (form, entries, upto, isOwn) => {
+  const [first] = entries;
+  if (!first) return 0;
+  const list = form.querySelector("ul") ?? first.parentNode.cloneNode(false);
+  form.querySelector(".empty")?.replaceWith(list);
+  const oldest = entries.at(-1).dataset.id;
+  const shown = new Set(entries.map(({ dataset: { key } }) => key));
   const fresh = new Map([...list.children].map((entry) => [entry.dataset.key, entry]));
   let news = 0;
   for (const entry of fresh.values()) {
-    if (compare(entry.dataset.id, upto) <= 0) continue;
+    const { id, key } = entry.dataset;
+    if (compare(id, upto) <= 0 && (isOwn || shown.has(key) || compare(id, oldest) < 0)) continue;
     news += 1;
     entry.remove();
   }

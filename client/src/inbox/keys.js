@@ -15,13 +15,14 @@ export const focusOn = (entry) => entry?.querySelector("[data-f=title]").focus()
  * @param {any[]} entries
  * @param {any} help  lists the keys
  */
-export const press = ({ key, target, altKey, ctrlKey, metaKey }, entries, help) => {
+export const press = ({ key, target, repeat, altKey, ctrlKey, metaKey }, entries, help) => {
   if (altKey || ctrlKey || metaKey) return false;
   const name = key.toLowerCase(); // caps lock may be on
   const entry = target.closest("li");
   if (STEPS[name]) focusOn(entries[entries.indexOf(entry) + STEPS[name]]);
-  else if (entry && CONTROLS[name]) entry.querySelector(`[data-f=${CONTROLS[name]}]`).click();
-  else if (entry && SIDES[name]) {
+  else if (entry && CONTROLS[name]) {
+    if (!repeat) entry.querySelector(`[data-f=${CONTROLS[name]}]`)?.click(); // a key that is held down is one press
+  } else if (entry && SIDES[name]) {
     const controls = [...entry.querySelectorAll("a,button,summary")];
     const sign = getComputedStyle(entry).direction === "rtl" ? -1 : 1;
     controls.at((controls.indexOf(target) + SIDES[name] * sign) % controls.length).focus();

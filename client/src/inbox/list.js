@@ -5,7 +5,7 @@ import { focusOn, press } from "./keys.js";
 import { morph } from "./morph.js";
 import { request, whyLost } from "./request.js";
 import { soon } from "./soon.js";
-import { count, isAhead, LATER, take } from "./store.js";
+import { count, isAhead, isUncounted, LATER, take } from "./store.js";
 import { showTimes } from "./times.js";
 
 /** How many entries a page has, and the most that are fetched at once. */
@@ -31,9 +31,15 @@ export class List extends Part {
   /** Why there is an error: `load`, `mark`, `login` or `reader`. */
   why = "";
 
+  /** The address of the page that is to be listed, and of the one that is. @type {any} */
+  url;
+  /** @type {any} */
+  shownUrl;
+  /** Called when the page that is to be listed shows, or could not be fetched. @type {(() => void) | undefined} */
+  started;
+
   begin() {
-    /** The address of the listed page. */
-    this.url = (this.form ?? this).dataset.url;
+    this.url = this.shownUrl = (this.form ?? this).dataset.url;
     for (const type of ["pointerdown", "auxclick", "focusout"]) this.root.addEventListener(type, this);
     this.addEventListener("pointerleave", this); // it does not bubble, so a shadow tree's root never gets it
     const drop = (/** @type {any} */ { target: picture }) => {
@@ -79,17 +85,18 @@ export class List extends Part {
 
   /** @param {any} event */
   on_click(event) {
-    const { target, ctrlKey, metaKey } = event;
+    const { target, detail, ctrlKey, metaKey } = event;
     const control = target.closest("a,button");
     const name = control?.dataset.f;
     if (name === "title" && control.href) return this.follow(control.closest("li"));
     if (!control || ctrlKey || metaKey) return;
+    if (detail > 1 && control.type === "submit") return event.preventDefault(); // a double click is one
     if (name === "older") this.more(event);
     else if (name === "again") this.doAgain(event);
     else if (name === "news") this.start(this.url);
     else if (control.closest("nav")) {
       event.preventDefault();
-      this.start(control.href);
+      this.start(control.getAttribute("href"));
     }
   }
 
@@ -107,7 +114,11 @@ export class List extends Part {
     if (link) this.follow(link.closest("li"));
   }
 
-  /** Mark an entry as read because its link is followed. The page may go, so nothing waits for the answer. @param {any} entry */
+  /**
+   * Mark an entry as read because its link is followed. The page may go, so nothing waits for the answer.
+   *
+   * @param {any} entry
+   */
   follow(entry) {
     const button = entry.querySelector("[data-unread] [data-f=read]");
     if (!button) return;
@@ -122,14 +133,19 @@ export class List extends Part {
    */
   on_pointerdown({ button }) {
     if (button) return; // a menu may swallow the release
+    const over = new AbortController();
     this.released = new Promise((done) => {
+      const release = () => {
+        over.abort();
+        setTimeout(done); // the click comes first
+      };
       for (const type of ["pointerup", "pointercancel"])
-        addEventListener(type, () => setTimeout(done), { once: true, capture: true }); // the click comes first
+        addEventListener(type, release, { capture: true, signal: over.signal });
     });
   }
 
   on_pointerleave() {
-    if (this.find("[data-f=news]:not([hidden])")) this.refresh(0);
+    if (this.find("[data-f=news]:not([hidden]),li[inert]")) this.refresh(0);
   }
 
   /** @param {any} event */
@@ -148,9 +164,9 @@ export class List extends Part {
     const { submitter } = event;
     const { name, value, formAction, dataset } = submitter;
     const one = submitter.closest("li");
-    if (!one && this.isStart) {
+    if (!one && name !== "version" && this.url !== this.shownUrl) {
       await this.starting; // the button acts on the list that is on its way
-      if (!this.isStart) this.find(`[data-f=${dataset.f}]:not([hidden])`)?.click();
+      if (this.url === this.shownUrl) this.find(`[data-f=${dataset.f}]:not([hidden])`)?.click();
       return;
     }
     const body = new FormData(this.form, submitter);
@@ -168,24 +184,30 @@ export class List extends Part {
    * @param {any[]} entries
    */
   change(url, body, then, entries) {
+    const turn = {};
     const before = entries.map((entry) => [entry, "unread" in entry.dataset]);
+    for (const entry of entries) entry.turn = turn;
     const action = url.split("/").at(-2);
     const isGone = action?.endsWith("archive") || (action === "read" && body.get("tab") === "unread");
     const all = this.entries;
     const focused = all.find((entry) => entry.contains(this.root.getRootNode().activeElement));
-    for (const entry of entries) {
-      entry.hidden = isGone;
-      this.paint(entry, action === "unread");
-    }
-    if (focused?.hidden) {
-      const place = all.indexOf(focused);
-      focusOn([...all.slice(place), ...all.slice(0, place).reverse()].find(({ hidden }) => !hidden));
-    }
-    this.find("[part=undo]")?.remove();
-    this.fail("");
+    this.keepFocus(() => {
+      for (const entry of entries) {
+        entry.hidden = isGone;
+        this.paint(entry, action === "unread");
+      }
+      if (focused?.hidden) {
+        const place = all.indexOf(focused);
+        focusOn([...all.slice(place), ...all.slice(0, place).reverse()].find(({ hidden }) => !hidden));
+      }
+      this.find("[part=undo]")?.remove();
+      this.fail("");
+    });
     this.pending += 1;
     this.form.setAttribute("aria-busy", "true");
     this.changed = this.changed.then(async () => {
+      const token = "csrfmiddlewaretoken"; // a login in another tab makes a new one
+      body.set(token, `${new FormData(this.form).get(token)}`);
       const said = await request(url, body);
       this.pending -= 1;
       this.shown = ++this.begun; // a load that began before this change does not know it
@@ -194,6 +216,7 @@ export class List extends Part {
         if (then && said.changed) this.extra = `&${then}=${said.version}`;
       } else {
         for (const [entry, isUnread] of before) {
+          if (entry.turn !== turn) continue; // a later change of it is on its way
           entry.hidden = false;
           this.paint(entry, isUnread);
         }
@@ -202,16 +225,39 @@ export class List extends Part {
       }
       if (!this.pending) {
         this.form.removeAttribute("aria-busy");
-        if (said) this.load();
+        this.isOwn = true;
+        this.load();
       }
     });
   }
 
-  /** Show an entry as unread, or as read; its button does the opposite. @param {any} entry @param {boolean} isUnread */
+  /** Return whether something in the list has the focus and can keep it. */
+  focused() {
+    const { activeElement } = this.root.getRootNode();
+    return this.root.contains(activeElement) && !activeElement.closest("[hidden],[inert]");
+  }
+
+  /**
+   * Do something that may take away what has the focus. If it does, the current tab has it.
+   *
+   * @param {() => void} work
+   */
+  keepFocus(work) {
+    const had = this.focused();
+    work();
+    if (had && !this.focused()) this.find("[aria-current=page]")?.focus({ preventScroll: true });
+  }
+
+  /**
+   * Show an entry as unread, or as read; its button does the opposite.
+   *
+   * @param {any} entry
+   * @param {boolean} isUnread
+   */
   paint(entry, isUnread) {
     entry.toggleAttribute("data-unread", isUnread);
     const button = entry.querySelector("[part=actions] [data-f=read]");
-    button.formAction = button.formAction.replace(/\w+\/$/, isUnread ? "read/" : "unread/");
+    if (button) button.formAction = button.formAction.replace(/\w+\/$/, isUnread ? "read/" : "unread/");
   }
 
   /** Show why something failed, or that nothing does. @param {string} why */
@@ -222,7 +268,11 @@ export class List extends Part {
     for (const part of error.children) part.textContent = part.dataset[this.why];
   }
 
-  /** Hide the entries while another user, or nobody, is logged in; show them again when `why` is empty. @param {string} why */
+  /**
+   * Hide the entries while another user, or nobody, is logged in. Show them again when there is no reason to hide them.
+   *
+   * @param {string} why
+   */
   lose(why) {
     if (this.form) this.form.hidden = !!why;
     this.fail(why);
@@ -248,7 +298,10 @@ export class List extends Part {
     this.url = url;
     this.extra = "";
     this.isStart = true;
-    this.starting = this.load();
+    this.starting = new Promise((done) => {
+      this.started = () => done(null);
+    });
+    this.load();
   }
 
   /** The panel has closed. */
@@ -256,7 +309,7 @@ export class List extends Part {
     this.extra = "";
     this.find("[part=undo]")?.remove();
     if (this.why === "mark") this.fail("");
-    if (this.form) this.see(); // one may have been shown a moment before its event came
+    if (this.form) this.see();
   }
 
   /**
@@ -274,22 +327,38 @@ export class List extends Part {
       isHeld && entries.at(-1)?.dataset.id,
     );
     await this.released;
+    if (!page) this.started?.();
     if (!page || this.pending || turn < this.shown || url !== this.url || extra !== this.extra) return;
     if (this.entries.length > entries.length || (!isStart && !isHeld && isHeldAt(this.find("ul"))))
       return this.load();
     this.shown = turn;
-    if (isStart) this.isStart = false;
+    this.shownUrl = url;
     const form = page.forms[0];
-    const news = isHeld ? hold(form, this.entries, this.upto) : 0;
+    const news = isHeld ? hold(form, this.entries, this.upto, !!this.isOwn) : 0;
     if (!news) this.upto = form.dataset.position;
-    if (this.form) morph(this.form, form);
-    else this.find(".empty").replaceWith(form);
-    const pill = this.find("[data-f=news]");
-    pill.hidden = !news;
-    pill.textContent = pill.dataset.many.replace("%s", news);
+    const pill = form.querySelector("[data-f=news]");
+    if (news && pill) {
+      pill.hidden = false;
+      pill.textContent = pill.dataset.many.replace("%s", news);
+    }
+    this.keepFocus(() => {
+      if (this.form) morph(this.form, form);
+      else this.find(".empty").replaceWith(form);
+    });
+    if (isStart) this.toStart();
+    this.isStart = this.isOwn = false;
+    this.started?.();
     if (isAhead(form.dataset.position)) this.refresh(LATER); // the inbox does not hold it yet
+    if (isHeld && !isHeldAt(this.find("ul"))) this.refresh(0); // the pointer has left meanwhile
     this.age();
     this.ready();
+  }
+
+  /** Scroll to where the list begins. */
+  toStart() {
+    const panel = this.closest("[part~=panel]");
+    if (panel) panel.scrollTop = 0;
+    else if (this.getBoundingClientRect().top < 0) this.scrollIntoView();
   }
 
   /**
@@ -330,7 +399,8 @@ export class List extends Part {
 
   /** Mark the entries as seen that have been shown, unless new ones are left out. */
   see() {
-    if (!count("unseen") || this.isPartial()) return;
+    const newest = this.entries[0]?.dataset.id; // its event may still be on the way
+    if (this.isPartial() || !(count("unseen") || (newest && isUncounted(newest)))) return;
     const body = new FormData(this.form);
     body.set("upto", this.upto);
     body.delete("tab");
@@ -341,7 +411,8 @@ export class List extends Part {
   /** Set up entries: the things that only scripts can do, and one stop for each entry. @param {any} root */
   prepare(root) {
     showTimes(root, root.querySelector("form").dataset.lang);
-    root.querySelector("[part=keys]").hidden = false;
+    const keys = root.querySelector("[part=keys]");
+    if (keys) keys.hidden = false;
     for (const control of root.querySelectorAll("[part=actions] button,li summary")) control.tabIndex = -1;
     for (const picture of root.querySelectorAll("img")) if (broken.has(picture.src)) picture.remove();
   }
@@ -364,9 +435,10 @@ export class List extends Part {
     this.observer?.disconnect();
     const older = this.find("a[rel]");
     if (!older) return; // another load has removed it
-    const { href } = older;
-    const page = await this.ask(href);
-    if (!page || !older.isConnected || older.href !== href) return; // another load has replaced it
+    const { shown } = this;
+    const page = await this.ask(older.href);
+    if (!page) return;
+    if (this.shown !== shown || !older.isConnected) return this.grown(); // it belongs to what was listed before
     this.join(this.root, page);
     this.grown();
   }

@@ -28,7 +28,9 @@ const TITLES = 100;
 const { livepush } = /** @type {any} */ (window);
 /** @type {any} */
 const tag = [...document.querySelectorAll("script[data-inbox]")].pop();
-const { inbox: url, icon, csrf } = tag.dataset;
+const { inbox: url, icon } = tag.dataset;
+/** The token of the page's forms; a new body brings a new one. */
+let { csrf } = tag.dataset;
 const state = JSON.parse(tag.dataset.state);
 /** @type {HTMLLinkElement | null} */
 const link = document.querySelector("link[rel~=icon]");
@@ -75,16 +77,28 @@ const recount = (wait) => {
   refresh(wait);
 };
 
+/** @returns {any} */
+const status = () =>
+  /** @type {any} */ (document.querySelector("livepush-toasts,livepush-bell"))?.find("[role=status]");
+
 /** @param {string} title */
 const say = (title) => {
   clearTimeout(speech);
   speech = setTimeout(() => {
-    /** @type {any} */
-    const part = document.querySelector("livepush-toasts,livepush-bell");
-    const status = part?.find("[role=status]");
-    if (status) status.textContent = unsaid > 1 ? status.dataset.many.replace("%s", unsaid) : title;
+    const place = status();
+    if (place) place.textContent = unsaid > 1 ? place.dataset.many.replace("%s", unsaid) : title;
     unsaid = 0;
   }, BREATH);
+};
+
+/** Forget what was to be announced, and say nothing of it any more: another user may read this page now. */
+const hush = () => {
+  waiting = [];
+  unsaid = 0;
+  clearTimeout(speech);
+  const place = status();
+  if (place) place.textContent = "";
+  tell();
 };
 
 /** @param {string} id */
@@ -103,8 +117,9 @@ const announce = soon(async () => {
   const events = [...news.values()];
   const last = events.slice(-MOST);
   if (!last[0]) return;
+  const asker = reader;
   const said = await request(`${url}entries/?id=${last.map(({ id }) => id).join("&id=")}`);
-  if (!said) return; // it may be somebody else who is logged in by now; the badge counts them
+  if (!said || asker !== reader) return; // another user may be logged in by now; the badge counts them
   let isListed = false;
   each((part) => {
     isListed ||= part.isListing?.();
@@ -143,19 +158,25 @@ const heed = {
   reset: () => recount(CROWD * Math.random()),
 };
 
-/** Go on with the state in the page's new body, which may be somebody else's. @param {any} said */
-const proceed = (said) => {
+/**
+ * Go on with the state and the token in the page's new body, which may be another user's.
+ *
+ * @param {any} said
+ * @param {string} token
+ */
+const proceed = (said, token) => {
+  csrf = token;
   if (reader !== said.reader) begin(said, tell);
   reader = said.reader;
-  belong(reader, tell);
+  belong(reader, hush);
   take(said);
 };
 
-if (livepush.inbox) livepush.inbox(state);
+if (livepush.inbox) livepush.inbox(state, csrf);
 else {
   livepush.inbox = proceed;
   begin(state, tell);
-  belong(reader, tell);
+  belong(reader, hush);
   for (const name in heed) {
     document.addEventListener(`livepush:${name}`, (event) =>
       heed[name]?.(/** @type {CustomEvent} */ (event).detail),

@@ -1,5 +1,8 @@
 import { each } from "./elements.js";
 
+/** How long an answer may take, in milliseconds: later changes wait for it. */
+const LIMIT = 30_000;
+
 /** The primary key of the user whose inbox this page shows. @type {string} */
 let reader;
 /** Why the page shows nothing: `login` (nobody is logged in), `reader` (somebody else is), or nothing. */
@@ -18,14 +21,15 @@ const lose = (why) => {
 };
 
 /**
- * Say whose inbox the page shows from now on.
+ * Say whose inbox the page shows from now on. Nothing of another user's stays.
  *
  * @param {string} name
  * @param {() => void} tell
  */
 export const belong = (name, tell) => {
-  reader = name;
   changed = tell;
+  if (reader && name !== reader) lose("reader");
+  reader = name;
   lose("");
 };
 
@@ -44,6 +48,7 @@ export const request = (url, body, type = "json") =>
     const request = new XMLHttpRequest();
     request.open(body ? "POST" : "GET", url);
     request.responseType = type;
+    request.timeout = LIMIT;
     request.onloadend = () => {
       const { status } = request;
       const response = [200, 409].includes(status) && request.response; // other pages are not even parsed

@@ -27,10 +27,17 @@ const came = new Map();
 /** How many of them are kept: enough for the highest count. */
 const KEPT = 2 * MOST;
 
+/**
+ * Return whether the state does not count a notification yet.
+ *
+ * @param {string} id
+ */
+export const isUncounted = (id) => compare(id, state.position) > 0;
+
 /** @param {"unseen" | "unread"} name */
 export const count = (name) => {
   let sum = state[name];
-  for (const id of came.values()) if (compare(id, state.position) > 0) sum += 1;
+  for (const id of came.values()) if (isUncounted(id)) sum += 1;
   return Math.min(MOST, sum);
 };
 

@@ -24,35 +24,43 @@ export class Toasts extends Part {
     signal.onabort = () => clearInterval(timer);
     this.raise(); // it may have been moved
     const focus = (/** @type {KeyboardEvent} */ { key }) => {
-      if (key === "F8") this.find("li button")?.focus();
+      const button = this.find("li button");
+      if (key !== "F8" || !button) return;
+      if (!this.list.contains(this.root.activeElement)) this.origin = document.activeElement;
+      button.focus();
     };
     document.addEventListener("keydown", focus, { signal });
   }
 
   /** @param {any} event */
-  on_click({ target }) {
+  on_click({ target, detail }) {
     const control = target.closest("button,a");
     const toast = target.closest("li");
     if (!control || !toast) return;
     if (control.href) toast.read();
-    this.close(toast);
+    this.close(toast, !detail);
   }
 
   /** A middle click follows a link too. @param {any} event */
   on_auxclick({ target, button }) {
-    if (button === 1 && target.closest("li a[href]")) this.on_click({ target });
+    if (button === 1 && target.closest("li a[href]")) this.on_click({ target, detail: 1 });
   }
 
   /** @param {any} event */
   on_keydown({ key, target }) {
-    if (key === "Escape") this.close(target.closest("li"));
+    if (key === "Escape") this.close(target.closest("li"), true);
   }
 
-  /** @param {any} toast */
-  close(toast) {
+  /**
+   * Remove a toast. By keyboard, the focus goes to the next one, and after the last one to where F8 took it from.
+   *
+   * @param {any} toast
+   * @param {boolean} isByKey
+   */
+  close(toast, isByKey) {
     const next = toast?.nextSibling ?? toast?.previousSibling;
     toast?.remove();
-    next?.querySelector("button").focus();
+    if (isByKey) (next?.querySelector("button") ?? this.origin)?.focus();
   }
 
   /** Show nothing of anybody while somebody else, or nobody, is logged in. */

@@ -1,0 +1,469 @@
+"""The list, the bell and the toasts where things happen at once, answer late or fail, and where the user changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+from tests.browser import libraries
+from tests.browser.readers import Reader, entries, has_badge, news, open_panel, press, titles, toasts
+from tests.browser.test_list import ERROR, PANEL, Held, fill, is_not_complained_of
+from tests.patience import wait_until
+
+BELL = "livepush-bell"
+ALONE = "main livepush-list"
+CURRENT = f"{BELL} [part~=tab][aria-current]"
+SHOWN = f"{BELL} li:not([hidden])"
+FOCUS = """() => {
+    let found = document.activeElement;
+    while (found?.shadowRoot?.activeElement) found = found.shadowRoot.activeElement;
+    return found.localName;
+}"""
+
+
+def is_asked(page: Page, held: Held) -> None:
+    wait_until(lambda: page.evaluate("1") and held.routes)
+
+
+def is_at_its_top(page: Page) -> None:
+    page.locator(PANEL).evaluate(
+        "(panel) => new Promise((done) => (function look() { panel.scrollTop ? setTimeout(look, 20) : done(); })())"
+    )
+
+
+# Presses that meet
+
+
+def test_a_tab_that_is_pressed_while_a_change_fails_is_shown(reader: Reader) -> None:
+    for title in ("a", "b"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    press(page, "read", 0)
+    expect(page.locator(f"{BELL} li[data-unread]")).to_have_count(1)
+    held: list[Route] = []
+    page.route("**/livepush/inbox/archive/", lambda route: held.append(route))
+    press(page, "archive", 0)
+    wait_until(lambda: page.evaluate("1") and held)
+    with page.expect_response("**/livepush/inbox/?tab=unread*"):
+        press(page, "unread")
+    held[0].abort()
+    expect(page.locator(CURRENT)).to_have_text("Unread")
+    expect(page.locator(ERROR)).to_contain_text("taken back")
+    press(page, "read-all")
+    expect(page.locator(f"{BELL} .empty")).to_be_visible()
+    is_not_complained_of(reader, "ERR_FAILED")
+
+
+def test_undo_that_is_pressed_while_a_tab_loads_undoes(reader: Reader) -> None:
+    for title in ("a", "b"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    press(page, "archive", 0)
+    expect(page.locator(f"{BELL} [part=undo]")).to_contain_text("Archived: b")
+    held = Held(page, "**/livepush/inbox/?tab=unread*")
+    press(page, "unread")
+    is_asked(page, held)
+    press(page, "undo")
+    held.let_go()
+    expect(page.locator(CURRENT)).to_have_text("Unread")
+    press(page, "all")
+    titles(page, "b", "a")
+
+
+def test_what_comes_while_the_panel_opens_is_not_archived_with_what_it_shows(reader: Reader) -> None:
+    reader.notify("a")
+    page = reader.open()
+    open_panel(page)
+    titles(page, "a")
+    page.keyboard.press("Escape")
+    page.mouse.move(2, 2)
+    reader.notify("not shown yet")
+    has_badge(page, "1")
+    held = Held(page, "**/livepush/inbox/?tab=all*")
+    page.click(f"{BELL} button")
+    is_asked(page, held)
+    press(page, "archive-all")
+    expect(page.locator(SHOWN)).to_have_count(0)
+    held.let_go()
+    titles(page, "not shown yet")
+
+
+def test_a_bulk_button_after_a_tab_and_an_entry_acts_on_the_tab(reader: Reader) -> None:
+    for title in ("a", "b", "c"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    has_badge(page, "")
+    tab, archive = Held(page, "**/livepush/inbox/?tab=unread*"), Held(page, "**/livepush/inbox/archive/")
+    press(page, "unread")
+    is_asked(page, tab)
+    press(page, "archive", 0)
+    is_asked(page, archive)
+    press(page, "read-all")
+    tab.let_go()
+    archive.let_go()
+    expect(page.locator(CURRENT)).to_have_text("Unread")
+    expect(page.locator(f"{BELL} .empty")).to_be_visible()
+
+
+def test_an_entry_whose_reading_fails_stays_away_if_it_is_archived_meanwhile(reader: Reader) -> None:
+    for title in ("a", "b"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    has_badge(page, "")
+    read: list[Route] = []
+    page.route("**/livepush/inbox/read/", lambda route: read.append(route))
+    archive = Held(page, "**/livepush/inbox/archive/")
+    press(page, "read", 0)
+    press(page, "archive", 0)
+    wait_until(lambda: page.evaluate("1") and read)
+    read[0].abort()
+    is_asked(page, archive)
+    expect(page.locator(SHOWN)).to_have_count(1)
+    archive.let_go()
+    titles(page, "a")
+    is_not_complained_of(reader, "ERR_FAILED")
+
+
+def test_a_double_click_is_one_press_and_a_key_that_is_held_down_too(reader: Reader) -> None:
+    for title in ("a", "b", "c", "d"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    with page.expect_response("**/livepush/inbox/read/"):
+        entries(page).first.locator("[data-f=read]").last.dblclick()
+    expect(page.locator(f"{BELL} li[data-unread]")).to_have_count(3)
+    entries(page).first.locator("[data-f=title]").focus()
+    for _ in range(3):
+        page.keyboard.down("e")
+    page.keyboard.up("e")
+    assert page.locator(SHOWN).count() == 3
+    titles(page, "c", "b", "a")
+
+
+def test_older_entries_that_answer_after_a_change_show_it(reader: Reader) -> None:
+    fill(reader, 40)
+    page = reader.open()
+    open_panel(page)
+    expect(entries(page)).to_have_count(20)
+    has_badge(page, "")
+    late: list[tuple[Route, object]] = []
+
+    def hold(route: Route) -> None:
+        if late:
+            route.continue_()
+        else:
+            late.append((route, route.fetch()))
+
+    page.route("**/livepush/inbox/?tab=all&before*", hold)
+    page.locator(PANEL).evaluate("(panel) => { panel.scrollTop = 99999; }")
+    wait_until(lambda: page.evaluate("1") and late)
+    page.locator(f"{BELL} [data-f=read-all]").evaluate("(button) => button.click()")
+    expect(page.locator(f"{BELL} [data-f=read-all]")).to_be_hidden()
+    route, response = late[0]
+    route.fulfill(response=response)  # type: ignore[arg-type]
+    expect(entries(page)).to_have_count(40)
+    expect(page.locator(f"{BELL} li[data-unread]")).to_have_count(0)
+
+
+def test_trying_again_uses_the_token_of_now(reader: Reader) -> None:
+    reader.notify("a")
+    context = reader.context()
+    page = reader.open(context=context)
+    open_panel(page)
+    has_badge(page, "")
+    context.add_cookies([{"name": "csrftoken", "value": "x" * 32, "url": reader.site.server.url}])
+    press(page, "archive", 0)
+    expect(page.locator(ERROR)).to_be_visible()
+    with page.expect_response("**/livepush/inbox/?tab*"):
+        page.evaluate("dispatchEvent(new Event('focus'))")
+    page.locator(f"{ERROR} a").click()
+    expect(page.locator(f"{BELL} .empty")).to_be_visible()
+    expect(page.locator(ERROR)).to_be_hidden()
+    is_not_complained_of(reader, "403")
+
+
+def test_a_template_may_leave_buttons_out(reader: Reader) -> None:
+    for title in ("a", "b"):
+        reader.notify(title)
+    page = reader.open("/livepush/inbox/")
+    page.locator("livepush-list [part=actions] [data-f=read]").evaluate_all(
+        "(all) => { for (const each of all) each.remove(); }"
+    )
+    press(page, "archive", 0, within="livepush-list")
+    titles(page, "a", within="livepush-list")
+
+
+# Places
+
+
+def test_what_was_behind_the_button_is_in_view_once_it_is_pressed(reader: Reader) -> None:
+    fill(reader, 60)
+    page = reader.open()
+    open_panel(page)
+    expect(entries(page)).to_have_count(20)
+    page.locator(PANEL).evaluate("(panel) => { panel.scrollTop = 900; }")
+    page.mouse.move(2, 2)
+    reader.notify("brand new")
+    news(page).click()
+    expect(entries(page).first).to_contain_text("brand new")
+    is_at_its_top(page)
+
+
+def test_a_panel_that_is_opened_again_begins_at_its_top(reader: Reader) -> None:
+    fill(reader, 40)
+    page = reader.open()
+    open_panel(page)
+    expect(entries(page)).to_have_count(20)
+    page.locator(PANEL).evaluate("(panel) => { panel.scrollTop = 600; }")
+    page.keyboard.press("Escape")
+    reader.notify("brand new")
+    has_badge(page, "1")
+    open_panel(page)
+    expect(entries(page).first).to_contain_text("brand new")
+    is_at_its_top(page)
+
+
+def test_entries_that_are_gone_turn_grey_and_leave_with_the_pointer(reader: Reader) -> None:
+    for title in ("a", "b", "c"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    entries(page).nth(1).hover()
+    reader.site.elsewhere.do("mark", username=reader.name, action="archive")
+    expect(page.locator(f"{BELL} li[inert]")).to_have_count(3)
+    titles(page, "c", "b", "a")
+    page.mouse.move(5, 5)
+    expect(page.locator(f"{BELL} .empty")).to_be_visible()
+
+
+def test_what_comes_back_elsewhere_waits_like_what_is_new(reader: Reader) -> None:
+    for title in ("a", "b", "c"):
+        reader.notify(title)
+    page, other = reader.open(), reader.open()
+    for each in (page, other):
+        open_panel(each)
+    press(other, "archive", 1)
+    titles(page, "c", "a")
+    press(other, "archived")
+    titles(other, "b")
+    entries(page).nth(1).hover()
+    press(other, "archive", 0)
+    expect(news(page)).to_have_text("1 new")
+    titles(page, "c", "a")
+    page.mouse.move(5, 5)
+    titles(page, "c", "b", "a")
+
+
+def test_a_pointer_that_leaves_while_the_list_is_on_its_way_holds_nothing(reader: Reader) -> None:
+    for title in ("a", "b"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    has_badge(page, "")
+    entries(page).nth(0).hover()
+    held = Held(page, "**/livepush/inbox/?tab=all*")
+    reader.notify("c")
+    is_asked(page, held)
+    page.mouse.move(5, 5)
+    held.let_go()
+    titles(page, "c", "b", "a")
+
+
+def test_without_popovers_the_panel_is_above_what_the_page_positions(reader: Reader) -> None:
+    fill(reader, 5)
+    context = reader.context(bypass_csp=True)
+    context.add_init_script("delete HTMLElement.prototype.showPopover;")
+    page = reader.open(context=context)
+    page.evaluate(
+        """() => {
+            const card = document.createElement("div");
+            card.style.cssText = "position: absolute; inset: 60px 0 auto 0; height: 500px";
+            document.querySelector("main").append(card);
+            document.querySelector("livepush-bell").shadowRoot.querySelector("#panel").removeAttribute("popover");
+        }"""
+    )
+    button = page.locator(f"{BELL} button[part=button]")
+    button.click()
+    press(page, "unread")  # nothing covers it
+    expect(page.locator(CURRENT)).to_have_text("Unread")
+    expect(button).to_have_attribute("aria-expanded", "true")
+
+
+def test_a_click_leaves_no_listener_behind(reader: Reader) -> None:
+    reader.notify("a")
+    page = reader.open()
+    open_panel(page)
+    devtools = page.context.new_cdp_session(page)
+
+    def listeners() -> int:
+        window = devtools.send("Runtime.evaluate", {"expression": "window"})["result"]["objectId"]
+        found = devtools.send("DOMDebugger.getEventListeners", {"objectId": window})["listeners"]
+        return len([each for each in found if each["type"] in ("pointerup", "pointercancel")])
+
+    before = listeners()
+    for _ in range(10):
+        page.locator(f"{BELL} h2").click()
+    wait_until(lambda: listeners() == before)
+
+
+# The focus
+
+
+def take_the_last(page: Page, reader: Reader) -> None:
+    press(page, "archive-all")
+    expect(page.locator(f"{BELL} .empty")).to_be_visible()
+
+
+def read_all(page: Page, reader: Reader) -> None:
+    page.locator(f"{BELL} [data-f=read-all]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(f"{BELL} [data-f=read-all]")).to_be_hidden()
+
+
+def undo(page: Page, reader: Reader) -> None:
+    press(page, "archive", 0)
+    page.locator(f"{BELL} [data-f=undo]").focus()
+    page.keyboard.press("Enter")
+    titles(page, "c", "b", "a")
+
+
+def show_news(page: Page, reader: Reader) -> None:
+    page.locator(f"{BELL} li [data-f=title]").first.focus()
+    reader.notify("d")
+    expect(news(page)).to_be_visible()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    titles(page, "d", "c", "b", "a")
+
+
+def try_again(page: Page, reader: Reader) -> None:
+    page.route("**/livepush/inbox/archive/", lambda route: route.abort())
+    press(page, "archive", 0)
+    expect(page.locator(ERROR)).to_be_visible()
+    page.unroute("**/livepush/inbox/archive/")
+    page.locator(f"{ERROR} a").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(ERROR)).to_be_hidden()
+    is_not_complained_of(reader, "ERR_FAILED")
+
+
+def elsewhere(page: Page, reader: Reader) -> None:
+    page.locator(f"{BELL} li [data-f=title]").nth(1).focus()
+    other = reader.open()
+    open_panel(other)
+    press(other, "archive", 1)
+    expect(entries(page).nth(1)).to_have_attribute("inert", "")
+
+
+@pytest.mark.parametrize("do", [take_the_last, read_all, undo, show_news, try_again, elsewhere])
+def test_the_focus_stays_in_the_list(reader: Reader, do: Callable[[Page, Reader], None]) -> None:
+    for title in ("a", "b", "c"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    titles(page, "c", "b", "a")
+    do(page, reader)
+    page.bring_to_front()
+    page.wait_for_function(f"() => ({FOCUS})() !== 'body'")
+    page.keyboard.press("Escape")
+    expect(page.locator(f"{BELL} button[part=button]")).to_be_focused()
+
+
+def test_the_focus_goes_back_to_where_f8_took_it_from(reader: Reader) -> None:
+    page = reader.open()
+    page.focus("main input")
+    for title in ("one", "two"):
+        reader.notify(title, level="error")
+    expect(toasts(page)).to_have_count(2)
+    page.keyboard.press("F8")
+    page.keyboard.press("F8")
+    for _ in range(2):
+        page.keyboard.press("Escape")
+    expect(toasts(page)).to_have_count(0)
+    expect(page.locator("main input")).to_be_focused()
+
+
+# Another user
+
+
+def become(context: BrowserContext, reader: Reader) -> None:
+    name, _, value = reader.site.elsewhere.session(reader.name).partition("=")
+    context.add_cookies([{"name": name, "value": value, "url": reader.site.server.url}])
+
+
+def with_turbo(reader: Reader, path: str = "/bell/") -> tuple[BrowserContext, Page]:
+    context = reader.context(bypass_csp=True)
+    libraries.give(context, [libraries.TURBO], "<body>")
+    page = reader.open(path, context)
+    page.evaluate("window.same = true")
+    return context, page
+
+
+def test_toasts_and_what_was_said_do_not_go_to_the_next_user(new_reader: Callable[[], Reader]) -> None:
+    ann, ben = new_reader(), new_reader()
+    context, page = with_turbo(ann)
+    ann.notify("ann's secret", level="error")
+    expect(toasts(page)).to_have_count(1)
+    become(context, ben)
+    page.evaluate("Turbo.visit('/bell/?other=1')")
+    page.wait_for_url("**/bell/?other=1")
+    ben.notify("ben's", level="error")
+    expect(toasts(page).filter(has_text="ben's")).to_have_count(1)
+    assert page.evaluate("window.same")
+    expect(toasts(page)).to_have_count(1)
+    assert "ann" not in page.locator("livepush-toasts [role=status]").inner_text()
+
+
+def test_what_waits_to_be_announced_is_not_told_to_the_next_user(new_reader: Callable[[], Reader]) -> None:
+    ann, ben = new_reader(), new_reader()
+    ann.site.elsewhere.do("join", username=ann.name, group="staff")
+    context, page = with_turbo(ann)
+    page.evaluate("Math.random = () => 0.3")
+    ann.site.elsewhere.do("notify", to="staff", title="staff secret", level="error")
+    has_badge(page, "1")
+    become(context, ben)
+    page.evaluate("Turbo.visit('/bell/?other=1')")
+    page.wait_for_url("**/bell/?other=1")
+    ben.site.elsewhere.do(
+        "notify", to="inbox:all", title="to everyone", level="error"
+    )  # announced after as long a wait
+    expect(toasts(page).locator("a")).to_have_text(["to everyone"])
+    assert page.evaluate("window.same")
+
+
+def test_a_list_that_is_brought_back_is_not_the_last_users(new_reader: Callable[[], Reader]) -> None:
+    ann, ben = new_reader(), new_reader()
+    ann.notify("ann's secret")
+    ben.notify("ben's")
+    context, page = with_turbo(ann, "/bell/?list=1")
+    titles(page, "ann's secret", within=ALONE)
+    become(context, ben)
+    page.evaluate("Turbo.cache.clear()")
+    page.evaluate("Turbo.visit('/bell/?list=1&x=1')")
+    titles(page, "ben's", within=ALONE)
+    page.evaluate("Turbo.visit('/bell/?other=1')")
+    expect(page.locator(ALONE)).to_have_count(0)
+    held = Held(page, "**/livepush/inbox/?tab*")
+    page.go_back()
+    titles(page, "ben's", within=ALONE)
+    held.let_go()
+    assert page.evaluate("window.same")
+
+
+def test_what_was_said_goes_when_another_user_is_noticed(new_reader: Callable[[], Reader]) -> None:
+    ann, ben = new_reader(), new_reader()
+    context = ann.context()
+    page = ann.open(context=context)
+    ann.notify("ann's secret")
+    status = page.locator(f"{BELL} [role=status]")
+    expect(status).to_have_text("ann's secret")
+    become(context, ben)
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    has_badge(page, "")
+    expect(status).to_have_text("")

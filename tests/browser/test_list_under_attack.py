@@ -180,8 +180,6 @@ def test_trying_again_uses_the_token_of_now(reader: Reader) -> None:
     context.add_cookies([{"name": "csrftoken", "value": "x" * 32, "url": reader.site.server.url}])
     press(page, "archive", 0)
     expect(page.locator(ERROR)).to_be_visible()
-    with page.expect_response("**/livepush/inbox/?tab*"):
-        page.evaluate("dispatchEvent(new Event('focus'))")
     page.locator(f"{ERROR} a").click()
     expect(page.locator(f"{BELL} .empty")).to_be_visible()
     expect(page.locator(ERROR)).to_be_hidden()

@@ -220,7 +220,10 @@ export class List extends Part {
           entry.hidden = false;
           this.paint(entry, isUnread);
         }
-        this.again = () => this.change(url, body, then, entries);
+        this.again = async () => {
+          await this.load(); // with a new token, if that was why
+          this.change(url, body, then, entries);
+        };
         this.fail("mark");
       }
       if (!this.pending) {

@@ -73,9 +73,14 @@ def titles(page: Page, *expected: str, within: str = "livepush-bell") -> None:
     expect(shown).to_have_text([re.compile(rf"^(Unread: )?{re.escape(title)}$") for title in expected])
 
 
+OF_AN_ENTRY = {"title", "read", "upto", "archive"}
+"""The controls that entries have."""
+
+
 def press(page: Page, control: str, number: int = 0, within: str = "livepush-bell") -> None:
     """Press a control of the list; of the entries', that of one."""
-    page.locator(f"{within} [data-f={control}]").nth(number).click()
+    place = entries(page, within).nth(number) if control in OF_AN_ENTRY else page.locator(within)
+    place.locator(f"[data-f={control}]").click()
 
 
 def news(page: Page, within: str = "livepush-bell"):

@@ -177,9 +177,10 @@ def test_trying_again_uses_the_token_of_now(reader: Reader) -> None:
     page = reader.open(context=context)
     open_panel(page)
     has_badge(page, "")
-    context.add_cookies([{"name": "csrftoken", "value": "x" * 32, "url": reader.site.server.url}])
+    page.route("**/livepush/inbox/archive/", lambda route: route.fulfill(status=403), times=1)
     press(page, "archive", 0)
     expect(page.locator(ERROR)).to_be_visible()
+    context.add_cookies([{"name": "csrftoken", "value": "x" * 32, "url": reader.site.server.url}])
     page.locator(f"{ERROR} a").click()
     expect(page.locator(f"{BELL} .empty")).to_be_visible()
     expect(page.locator(ERROR)).to_be_hidden()
@@ -356,7 +357,7 @@ def elsewhere(page: Page, reader: Reader) -> None:
     other = reader.open()
     open_panel(other)
     press(other, "archive", 1)
-    expect(entries(page).nth(1)).to_have_attribute("inert", "")
+    titles(page, "c", "a")
 
 
 @pytest.mark.parametrize("do", [take_the_last, read_all, undo, show_news, try_again, elsewhere])

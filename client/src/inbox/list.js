@@ -201,6 +201,7 @@ export class List extends Part {
         focusOn([...all.slice(place), ...all.slice(0, place).reverse()].find(({ hidden }) => !hidden));
       }
       this.find("[part=undo]")?.remove();
+      this.extra = "";
       this.fail("");
     });
     this.pending += 1;

@@ -124,7 +124,7 @@ class Connection:
 
     def offer(self, share: Share) -> None:
         if self._flow.state is State.LIVE:
-            self._offer(share.joined(self.format))
+            self._offer(share[self.format])
 
     def beat(self, now: float) -> None:
         if self._flow.is_stuck(now):

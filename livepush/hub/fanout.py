@@ -70,22 +70,21 @@ class Round:
         return text
 
 
-class Share:
-    """A round's events for all readers of the same groups, encoded when the first reader needs them."""
+class Share(dict[Format, Joined]):
+    """A round's events for all readers of the same groups, by format: encoded when the first reader needs them.
 
-    __slots__ = ("_groups", "_joined", "_round", "ephemeral")
+    A dict, since each of thousands of readers looks in.
+    """
+
+    __slots__ = ("_groups", "_round", "ephemeral")
 
     def __init__(self, round: Round, groups: tuple[str, ...]) -> None:
         self.ephemeral = round.ephemeral
         self._round = round
         self._groups = groups
-        self._joined: dict[Format, Joined] = {}
 
-    def joined(self, format: Format) -> Joined:
-        """Return the frames in a format."""
-        found = self._joined.get(format)
-        if found is None:
-            found = self._joined[format] = self._round.joined(self._groups, format)
+    def __missing__(self, format: Format) -> Joined:
+        found = self[format] = self._round.joined(self._groups, format)
         return found
 
 

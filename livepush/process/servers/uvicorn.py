@@ -52,26 +52,25 @@ def direct_transport(send: object) -> asyncio.WriteTransport | None:
 
 
 def short_way(send: object) -> Callable[[bytes], bool] | None:
-    """Return a function that writes bytes to the transport and returns whether it accepted them.
-
-    Returns ``None`` if there is no direct transport.
-    """
+    """Return what ``writer`` makes of the direct transport; ``None`` if there is none."""
     transport = direct_transport(send)
-    if transport is None:
-        return None
+    return None if transport is None else writer(transport)
+
+
+def writer(transport: asyncio.WriteTransport) -> Callable[[bytes], bool]:
+    """Return a function that writes bytes to a transport and returns whether it accepted them.
+
+    It does not accept them if its client has gone or does not read.
+    """
+    waiting, is_closing, write = transport.get_write_buffer_size, transport.is_closing, transport.write
 
     def write_now(data: bytes) -> bool:
-        if not can_write_now(transport):
+        if waiting() > HIGH_WATER or is_closing():
             return False
-        transport.write(data)
+        write(data)
         return True
 
     return write_now
-
-
-def can_write_now(transport: asyncio.WriteTransport) -> bool:
-    """Return whether a transport accepts bytes now: not if its client has gone or does not read."""
-    return transport.get_write_buffer_size() <= HIGH_WATER and not transport.is_closing()
 
 
 def _is(owner: object, module: str, name: str) -> bool:

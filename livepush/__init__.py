@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from livepush.inbox.recipients import ajoin, aleave, everyone, join, leave
     from livepush.publish import asend, group_name, send, user_group
     from livepush.publish.model_events import ModelEvents, asend_for, register, send_for
+    from livepush.rights.announcing import arecheck, arevoke, recheck, revoke
     from livepush.signals import marked, notified
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "ajoin",
     "aleave",
     "anotify",
+    "arecheck",
+    "arevoke",
     "asend",
     "asend_for",
     "can_read",
@@ -39,7 +42,9 @@ __all__ = [
     "notification",
     "notified",
     "notify",
+    "recheck",
     "register",
+    "revoke",
     "send",
     "send_for",
     "user_group",
@@ -52,6 +57,8 @@ _HOMES = {
     "ajoin": "inbox.recipients",
     "aleave": "inbox.recipients",
     "anotify": "inbox.notifying",
+    "arecheck": "rights.announcing",
+    "arevoke": "rights.announcing",
     "asend": "publish",
     "asend_for": "publish.model_events",
     "can_read": "access.rules",
@@ -64,7 +71,9 @@ _HOMES = {
     "notification": "inbox.kinds",
     "notified": "signals",
     "notify": "inbox.notifying",
+    "recheck": "rights.announcing",
     "register": "publish.model_events",
+    "revoke": "rights.announcing",
     "send": "publish",
     "send_for": "publish.model_events",
     "user_group": "publish",

@@ -23,10 +23,12 @@ class LivepushConfig(AppConfig):
         from livepush import checks, routing  # noqa: F401 (registers the checks)
         from livepush.inbox import filing, recipients
         from livepush.page import positions
+        from livepush.rights import announcing
 
         positions.connect()
         filing.connect()
         recipients.connect()
+        announcing.connect()
         routing.registered.append(_doctor)
         autodiscover_modules("live")
 

@@ -52,6 +52,8 @@ class Settings:
     """How many unsent bytes a connection may hold; above that, livepush drops them and reads the events again later."""
     WRITE_TIMEOUT: float = 60.0
     """How long a write may make no progress before the connection is closed."""
+    RECHECK: float = 60.0
+    """How often a server asks again whether its clients may read what they read. Most changes end a right at once."""
     DRAIN: float = 5.0
     """When a server shuts down, its clients reconnect spread over this time."""
     DATABASE_THREADS: int = 4

@@ -76,5 +76,14 @@ elif layer == "core":
             },
         }
     }
+if os.environ.get("LIVEPUSH_TEST_SESSIONS"):
+    SESSION_ENGINE = f"django.contrib.sessions.backends.{os.environ['LIVEPUSH_TEST_SESSIONS']}"
+    SESSION_FILE_PATH = os.environ["LIVEPUSH_TEST_CACHE"]
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+            "LOCATION": os.environ["LIVEPUSH_TEST_CACHE"],
+        }
+    }
 if os.environ.get("LIVEPUSH_TEST_ATOMIC"):
     DATABASES["default"]["ATOMIC_REQUESTS"] = True

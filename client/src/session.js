@@ -155,7 +155,7 @@ const opened = (session, hello) => {
   enter(session, "open");
   greet(session);
   if (!gone.length) return;
-  receive(session, [{ type: "livepush.revoked", groups: gone }], connection);
+  receive(session, [{ type: "livepush.revoked", groups: gone, reason: "refused" }], connection);
 };
 
 /** Handlers of livepush's own messages. @type {Record<string, (session: Session, own: Own) => void>} */
@@ -165,8 +165,8 @@ const heed = {
     jump(session, /** @type {Connection} */ (session.inUse).asks.groups, position);
     dispatch(session.target, "reset", { position, reason });
   },
-  "livepush.revoked"(session, { groups }) {
-    revoke(session, groups);
+  "livepush.revoked"(session, { groups, reason }) {
+    revoke(session, groups, reason);
     if (!session.grants.length && session.inUse) deny(session, "revoked");
   },
   [LEADER]: (session, { data }) => mirror(session, data),

@@ -23,12 +23,13 @@ export const admit = (session, { groups, refused }) => {
  *
  * @param {Session} session
  * @param {string[]} groups
+ * @param {string} [reason]
  */
-export const revoke = (session, groups) => {
+export const revoke = (session, groups, reason) => {
   const mine = groups.filter((group) => session.wanted.has(group));
   session.grants = session.grants.filter((group) => !groups.includes(group));
   session.refusals = [...new Set([...session.refusals, ...groups])];
-  if (mine.length) dispatch(session.target, "revoked", { groups: mine });
+  if (mine.length) dispatch(session.target, "revoked", { groups: mine, reason });
 };
 
 /**

@@ -153,14 +153,14 @@ test("revoked groups are told; the last one ends in denied", () => {
   const { client, last, log, attempts } = play({ groups: ["board", "order:7"] });
   client.start();
   last().hello();
-  last().says({ type: "livepush.revoked", groups: ["order:7"] });
+  last().says({ type: "livepush.revoked", groups: ["order:7"], reason: "logout" });
   assert.deepEqual([client.state, client.groups, client.refused], ["open", ["board"], ["order:7"]]);
-  last().says({ type: "livepush.revoked", groups: ["board"] });
+  last().says({ type: "livepush.revoked", groups: ["board"], reason: "revoked" });
   assert.deepEqual([client.state, client.groups, client.refused], ["denied", [], ["order:7", "board"]]);
   assert.equal(attempts[0].closed, true);
   assert.deepEqual(log.slice(2), [
-    ["revoked", { groups: ["order:7"] }],
-    ["revoked", { groups: ["board"] }],
+    ["revoked", { groups: ["order:7"], reason: "logout" }],
+    ["revoked", { groups: ["board"], reason: "revoked" }],
     ["state", { state: "denied", transport: null, position: "a-0", reason: "revoked" }],
   ]);
 });

@@ -306,7 +306,7 @@ test("a right that ended while the leader was away is told to every tab", async 
   tabs[0].last().hello({ groups: ["board"], refused: ["order:7"] });
   await told();
   for (const { client, log } of tabs) {
-    assert.deepEqual(log.at(-1), ["revoked", { groups: ["order:7"] }]);
+    assert.deepEqual(log.at(-1), ["revoked", { groups: ["order:7"], reason: "refused" }]);
     assert.deepEqual([client.groups, client.refused], [["board"], ["order:7"]]);
   }
 });

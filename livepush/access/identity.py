@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from io import BytesIO
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -17,7 +16,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import is_same_domain
 
-from livepush.access import rules
+from livepush.access import rules, sessions
 from livepush.wire import Close, WireError
 
 
@@ -35,10 +34,26 @@ class Handshake:
     """The requested path."""
 
 
-class Admission(NamedTuple):
-    """A client's user, and which of the requested groups that user may read."""
+class Identity(NamedTuple):
+    """Who a client is."""
 
     user: Any
+    """A user, an anonymous user, or ``None`` without ``django.contrib.auth``."""
+    session: str | None = None
+    """The key of the session that names the user; ``None`` if something else does."""
+    ends: float | None = None
+    """When (Unix time) this must be found out again, if it is known: the session ends then."""
+
+    @property
+    def name(self) -> str | None:
+        """The user's primary key as text; ``None`` if nobody is logged in."""
+        return str(self.user.pk) if getattr(self.user, "is_authenticated", False) else None
+
+
+class Admission(NamedTuple):
+    """Who a client is, and which of the requested groups the client may read."""
+
+    identity: Identity
     granted: tuple[str, ...]
     refused: tuple[str, ...]
 
@@ -93,23 +108,47 @@ def _is_ours(origin: str, request: HttpRequest) -> bool:
     )
 
 
-def user_of(request: HttpRequest) -> Any:
-    """Return the user of a request's session cookie, or an anonymous user; ``None`` without ``django.contrib.auth``.
+def nobody() -> Any:
+    """Return an anonymous user; ``None`` without ``django.contrib.auth``."""
+    if not apps.is_installed("django.contrib.auth"):
+        return None
+    from django.contrib.auth.models import AnonymousUser
+
+    return AnonymousUser()
+
+
+def identify(request: HttpRequest, scope: Mapping[str, Any] | None = None) -> Identity:
+    """Return who makes a request: the user that a middleware has put into the scope, or that of the session's cookie.
 
     Uses the database. The session is never written, since these responses can't set the cookie of a new session key.
     """
-    if not apps.is_installed("django.contrib.auth"):
-        return None
-    from django.contrib.auth import get_user
-    from django.contrib.auth.models import AnonymousUser
-
+    user = (scope or {}).get("user")
+    if user is not None:
+        return Identity(user, getattr((scope or {}).get("session"), "session_key", None) if _is_known(user) else None)
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    if not key or "\0" in key:  # a quoted cookie may hold a NUL, which no database accepts
-        return AnonymousUser()
-    session = import_module(settings.SESSION_ENGINE).SessionStore(key)
-    session.cycle_key = session.flush = lambda: None
-    request.session = session
-    return get_user(request)
+    return of_sessions([key])[key] if key and apps.is_installed("django.contrib.auth") else Identity(nobody())
+
+
+def of_sessions(keys: Iterable[str]) -> dict[str, Identity]:
+    """Return whom sessions name, by key; in a few queries, however many they are."""
+    keys = tuple(keys)
+    known = sessions.load(keys)
+    users = sessions.users(known)
+    return {
+        key: Identity(users[key], key, ends.timestamp() if (ends := known[key].ends) else None)
+        if key in users
+        else Identity(nobody())
+        for key in keys
+    }
+
+
+def _is_known(user: Any) -> bool:
+    return bool(getattr(user, "is_authenticated", False))
+
+
+def user_of(request: HttpRequest) -> Any:
+    """Return the user of a request's session cookie, or an anonymous user; ``None`` without ``django.contrib.auth``."""
+    return identify(request).user
 
 
 def admit_sync(
@@ -118,20 +157,18 @@ def admit_sync(
     view: Handshake,
     groups: Iterable[str],
     right: str = rules.READ,
-) -> tuple[Any, set[str], rules.Questions]:
-    """Return the user, the groups that sync rules grant, and the questions for async rules. Uses the database."""
-    user = scope.get("user")
-    if user is None:
-        user = user_of(request)
-    granted, questions = rules.ask_sync(user, groups, view, right)
-    return user, granted, questions
+) -> tuple[Identity, set[str], rules.Questions]:
+    """Return who it is, the groups that sync rules grant, and the questions for async rules. Uses the database."""
+    identity = identify(request, scope)
+    granted, questions = rules.ask_sync(identity.user, groups, view, right)
+    return identity, granted, questions
 
 
-def admission(user: Any, groups: Iterable[str], granted: set[str]) -> Admission:
-    """Return which groups a user may read and which not, in the order in which they were requested."""
+def admission(identity: Identity, groups: Iterable[str], granted: set[str]) -> Admission:
+    """Return which groups a client may read and which not, in the order in which they were requested."""
     groups = tuple(groups)
     return Admission(
-        user,
+        identity,
         tuple(group for group in groups if group in granted),
         tuple(group for group in groups if group not in granted),
     )
@@ -145,7 +182,7 @@ def check_granted(admission: Admission) -> None:
     if not admission.granted and not admission.refused:
         raise WireError("no_group", "No group was asked for: add ?group=NAME, once for each group.")
     if not admission.granted:
-        known = bool(getattr(admission.user, "is_authenticated", False))
+        known = admission.identity.name is not None
         raise WireError(
             "forbidden",
             "None of the groups may be read: log in, or add a rule with @livepush.can_read in a live.py.",

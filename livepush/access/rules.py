@@ -134,6 +134,8 @@ def ask_sync(user: Any, groups: Iterable[str], request: Any, right: str = READ) 
     granted: set[str] = set()
     questions: Questions = []
     for name in groups:
+        if name.startswith(wire.OWN_GROUPS):
+            continue  # no pattern of a project's, however wide, opens livepush's own groups
         matches = [(rule, values) for rule in rules if rule.right == right and (values := rule.match(name)) is not None]
         if any(_ask(rule, user, values, request) for rule, values in matches if not rule.is_async):
             granted.add(name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 from django.http import HttpRequest
@@ -16,6 +16,7 @@ from livepush.conf import get_settings
 from livepush.hub import FAREWELL, Connection, Hub, Reason
 from livepush.process import servers
 from livepush.process.servers.client import Client
+from livepush.rights import Grant, Rights, rights_of
 from livepush.wire import Format, Frames, Position, Query, WireError, check_get, hello, parse_query, system_frames
 
 logger = logging.getLogger("livepush")
@@ -45,6 +46,22 @@ class Entry(NamedTuple):
     """The position at which the client's stream begins."""
     lost: str | None
     """Why the client's history is lost; ``None`` if it is not."""
+    view: identity.Handshake
+    rights: Rights
+    heard: int
+    """How many changes of rights had been heard of before the client was let in."""
+
+    @contextmanager
+    def watched(
+        self, groups: Callable[[], Collection[str]], revoke: Callable[[Collection[str], str], object]
+    ) -> Iterator[Grant]:
+        """Have groups taken away from the client when it may no longer read them; see ``Grant``."""
+        grant = Grant(self.admission.identity, self.view, groups, revoke)
+        self.rights.add(grant, self.heard)
+        try:
+            yield grant
+        finally:
+            self.rights.remove(grant)
 
 
 def refusing(endpoint: Endpoint) -> Endpoint:
@@ -74,9 +91,11 @@ async def enter(scope: Scope) -> Entry:
     last = request.META.get("HTTP_LAST_EVENT_ID", "")
     query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
     try:
+        hub = await process.get_hub()
+        rights = rights_of(hub)
+        heard = rights.heard
         admission = await admit(scope, request, query.groups)
         identity.check_granted(admission)
-        hub = await process.get_hub()
         cursor, lost = await hub.admit(query.since)
     except WireError:
         raise
@@ -85,16 +104,16 @@ async def enter(scope: Scope) -> Entry:
         raise unavailable() from error
     if hub.draining:
         raise unavailable()
-    return Entry(hub, query, admission, cursor, lost)
+    return Entry(hub, query, admission, cursor, lost, identity.handshake(request), rights, heard)
 
 
 async def admit(
     scope: Scope, request: HttpRequest, names: tuple[str, ...], right: str = rules.READ
 ) -> identity.Admission:
-    """Return the user, and which of the groups that user may read (or send to)."""
+    """Return who it is, and which of the groups that client may read (or send to)."""
     view = identity.handshake(request)
-    user, granted, questions = await process.in_thread(lambda: identity.admit_sync(scope, request, view, names, right))
-    return identity.admission(user, names, granted | await rules.ask_async(questions))
+    found, granted, questions = await process.in_thread(lambda: identity.admit_sync(scope, request, view, names, right))
+    return identity.admission(found, names, granted | await rules.ask_async(questions))
 
 
 def greeting(entry: Entry, format: Format) -> Frames:

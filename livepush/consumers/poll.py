@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from livepush import process
 from livepush.conf import get_settings
@@ -17,8 +18,8 @@ from livepush.consumers.base import (
     unavailable,
     until_disconnect,
 )
-from livepush.hub import Waiter
-from livepush.wire import LogPage, Position, poll_answer
+from livepush.hub import Hub, Waiter
+from livepush.wire import LogPage, Position, WireError, poll_answer
 
 LARGE = 16_384
 """The largest answer (bytes) that the system's send buffer holds whole, even if the client reads nothing."""
@@ -33,6 +34,8 @@ async def poll(scope: Scope, receive: Receive, send: Send) -> None:
     entry = await enter(scope)
     try:
         body = await held(entry, receive)
+    except WireError:
+        raise
     except Exception as error:
         raise unavailable() from error
     if body is not None:
@@ -48,40 +51,51 @@ async def reply(scope: Scope, send: Send, body: bytes) -> None:
 
 async def held(entry: Entry, receive: Receive) -> bytes | None:
     """Return the answer once there is one; ``None`` if the client goes first."""
-    hub, query, refused = entry.hub, entry.query, entry.admission.refused
-    cursor = entry.cursor
-    if query.since is None or entry.lost is not None:
-        return poll_answer((), hub.position, entry.lost is not None, refused)
-    loop = asyncio.get_running_loop()
-    end = loop.time() + min(query.wait, get_settings().MAX_WAIT)
-    gone: asyncio.Task[None] | None = None
+    hub = entry.hub
+    if entry.query.since is None or entry.lost is not None:
+        return poll_answer((), hub.position, entry.lost is not None, entry.admission.refused)
     waiter = Waiter(entry.admission.granted)
     hub.add(waiter)
     try:
+        with entry.watched(lambda: waiter.groups, partial(hub.revoke, waiter)):
+            return await _held(entry, waiter, receive)
+    finally:
+        hub.remove(waiter)
+
+
+async def _held(entry: Entry, waiter: Waiter, receive: Receive) -> bytes | None:
+    loop, hub, cursor = asyncio.get_running_loop(), entry.hub, entry.cursor
+    end = loop.time() + min(entry.query.wait, get_settings().MAX_WAIT)
+    gone: asyncio.Task[None] | None = None
+    try:
         while True:
             waiter.woken = loop.create_future()
-            page = await read(entry, cursor)
+            groups = tuple(waiter.groups)
+            if not groups:
+                raise WireError("forbidden", f"None of the groups may be read any more: {waiter.reason}.", 403)
+            page = await read(hub, groups, cursor)
+            if len(waiter.groups) < len(groups):
+                continue  # read again, without the groups that were taken away
+            refused = [group for group in entry.query.groups if group not in waiter.groups]
             if page is None:
                 return poll_answer((), hub.position, True, refused)
             cursor = Position(cursor.epoch, page.upto)
-            if page.events or hub.draining or loop.time() >= end:
+            if page.events or waiter.reason or hub.draining or loop.time() >= end:
                 return poll_answer(page.events, cursor, False, refused)
             gone = gone or loop.create_task(until_disconnect(receive))
             await asyncio.wait({waiter.woken, gone}, timeout=end - loop.time(), return_when="FIRST_COMPLETED")
             if gone.done():
                 return None
     finally:
-        hub.remove(waiter)
         if gone is not None and not gone.cancel():
             gone.exception()  # retrieved, so that asyncio does not report it: the client is answered or gone
 
 
-async def read(entry: Entry, cursor: Position) -> LogPage | None:
+async def read(hub: Hub, groups: tuple[str, ...], cursor: Position) -> LogPage | None:
     """Return the events after a cursor; ``None`` if the cursor's history is lost."""
-    hub = entry.hub
     if cursor.epoch != hub.position.epoch or cursor.number < hub.floor:
         return None
-    page = await hub.page(entry.admission.granted, cursor.number)
+    page = await hub.page(groups, cursor.number)
     if page.state.position.epoch != cursor.epoch or page.state.floor > cursor.number:
         return None
     return page._replace(upto=max(page.upto, cursor.number))

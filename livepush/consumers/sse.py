@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 from livepush.conf import get_settings
 from livepush.consumers.base import (
@@ -55,7 +56,8 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
     format = Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
     hub = entry.hub
     connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
-    await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive))
+    with entry.watched(lambda: connection.groups, partial(hub.revoke, connection)):
+        await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive))
     if connection.reason not in (None, Reason.GONE):
         await finish(scope, receive, send, connection.reason, {"type": "http.response.body", "body": b""})
 

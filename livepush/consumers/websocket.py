@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from livepush import process, publish
 from livepush.access import identity, rules
@@ -22,9 +23,10 @@ from livepush.consumers.base import (
     unavailable,
 )
 from livepush.exceptions import InvalidEvent
-from livepush.hub import Connection, Hub, Reason
+from livepush.hub import Connection, Reason
 from livepush.process.servers import uvicorn
 from livepush.process.servers.daphne import with_backpressure
+from livepush.rights import Grant
 from livepush.wire import (
     SUBPROTOCOL,
     Close,
@@ -81,8 +83,9 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
 
     hub, write_now = entry.hub, uvicorn.short_way(send)
     connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
-    commands = take_commands(scope, receive, hub, connection)
-    code = await run_until_closed(hub, connection, greeting(entry, format), commands)
+    with entry.watched(lambda: connection.groups, partial(hub.revoke, connection)) as grant:
+        commands = take_commands(Visitor(scope, entry, connection, grant), receive)
+        code = await run_until_closed(hub, connection, greeting(entry, format), commands)
     reason = connection.reason or Reason.GONE
     code = CLOSES.get(reason, code)
     if code is not None:
@@ -90,7 +93,23 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
         await finish(scope, receive, send, reason, message)
 
 
-async def take_commands(scope: Scope, receive: Receive, hub: Hub, connection: Connection) -> Close | None:
+class Visitor(NamedTuple):
+    """The client of an open WebSocket."""
+
+    scope: Scope
+    entry: Entry
+    connection: Connection
+    grant: Grant
+
+    async def admit(self, groups: tuple[str, ...], right: str = rules.READ) -> identity.Admission:
+        """Return which groups the client may read, or send to, now."""
+        scope = self.scope
+        if scope.get("user") is not None:  # a middleware's, found out once: since then it may have been logged out
+            scope = {**scope, "user": self.grant.identity.user}
+        return await admit(scope, identity.request_of(scope), groups, right)
+
+
+async def take_commands(visitor: Visitor, receive: Receive) -> Close | None:
     """Carry out the client's commands; return the code to close with, ``None`` when the client has gone."""
     settings = get_settings()
     while True:
@@ -104,22 +123,22 @@ async def take_commands(scope: Scope, receive: Receive, hub: Hub, connection: Co
             return Close.TOO_BIG
         try:
             command = parse_command(text, settings.MAX_GROUPS)
-            answer = await carry_out(scope, hub, connection, command)
+            answer = await carry_out(visitor, command)
         except WireError as error:
             answer = {"ref": error.ref, "ok": False, "code": error.code, "message": error.message}
-        connection.say(system_frames("reply", connection.format, **answer))
+        visitor.connection.say(system_frames("reply", visitor.connection.format, **answer))
 
 
-async def carry_out(scope: Scope, hub: Hub, connection: Connection, command: Command) -> dict[str, Any]:
+async def carry_out(visitor: Visitor, command: Command) -> dict[str, Any]:
     """Carry out one command; return the fields of its reply."""
     reply: dict[str, Any] = {"ref": command.ref, "ok": True}
     try:
         if command.name == "subscribe":
-            return {**reply, **await subscribe(scope, hub, connection, command)}
+            return {**reply, **await subscribe(visitor, command)}
         if command.name == "unsubscribe":
-            hub.unsubscribe(connection, command.groups)
+            visitor.entry.hub.unsubscribe(visitor.connection, command.groups)
         elif command.name == "send":
-            return {**reply, **await send_event(scope, command)}
+            return {**reply, **await send_event(visitor, command)}
     except WireError:
         raise
     except Exception as error:
@@ -128,27 +147,29 @@ async def carry_out(scope: Scope, hub: Hub, connection: Connection, command: Com
     return reply
 
 
-async def subscribe(scope: Scope, hub: Hub, connection: Connection, command: Command) -> dict[str, Any]:
+async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
     """Add the groups that the user may read, from a position or from now on.
 
     Their events begin after the reply's position. With ``reset`` this is not the requested position: the events after
     that one are lost, so the client must load its state again.
     """
-    limit = get_settings().MAX_GROUPS
+    entry, connection = visitor.entry, visitor.connection
+    hub, heard, limit = entry.hub, entry.rights.heard, get_settings().MAX_GROUPS
     if len(connection.groups.keys() | set(command.groups)) > limit:
         return {"ok": False, "code": "too_many_groups", "message": f"At most {limit} groups a connection."}
-    admission = await admit(scope, identity.request_of(scope), command.groups)
+    admission = await visitor.admit(command.groups)
     if not admission.granted:
         return {"ok": False, "code": "forbidden", "message": "None of the groups may be read."}
     since, lost = await hub.admit(command.since)
     position = hub.subscribe(connection, admission.granted, since)
+    entry.rights.check(visitor.grant, heard)
     reply = {"position": str(position), "groups": list(admission.granted), "refused": list(admission.refused)}
     return reply if lost is None else {**reply, "reset": True, "reason": lost}
 
 
-async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
+async def send_event(visitor: Visitor, command: Command) -> dict[str, Any]:
     """Send an event for a client that may send to its group."""
-    admission = await admit(scope, identity.request_of(scope), command.groups, rules.SEND)
+    admission = await visitor.admit(command.groups, rules.SEND)
     if not admission.granted:
         return {
             "ok": False,

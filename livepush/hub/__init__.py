@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from livepush.hub.connection import FAREWELL, Connection, Reason, State
+from livepush.hub.fanout import Share
 from livepush.hub.hub import Hub, Options
 from livepush.hub.pages import Log
 from livepush.hub.registry import hubs, known_position
 from livepush.hub.waiter import Waiter
 
-__all__ = ["FAREWELL", "Connection", "Hub", "Log", "Options", "Reason", "State", "Waiter", "hubs", "known_position"]
+__all__ = [
+    "FAREWELL",
+    "Connection",
+    "Hub",
+    "Log",
+    "Options",
+    "Reason",
+    "Share",
+    "State",
+    "Waiter",
+    "hubs",
+    "known_position",
+]

@@ -112,6 +112,16 @@ class Connection:
         """Drop groups from now on."""
         self._flow.drop(groups)
 
+    def revoke(self, groups: Iterable[str], reason: str) -> None:
+        """Drop groups that the client may no longer read, with what waits for it, and say so."""
+        groups = list(groups)
+        frames = system_frames("revoked", self.format, groups=groups, reason=reason)
+        self.drop(groups)
+        if self.groups:
+            self.say(frames)  # a buffer is dropped for it, and read again without these groups
+        else:
+            self.close(Reason.REVOKED, frames)
+
     def say(self, frames: Frames) -> None:
         """Write frames of livepush's own after the earlier events."""
         if self.state is State.LIVE and self._task is None:

@@ -21,6 +21,7 @@ from livepush.hub.registry import hubs
 from livepush.hub.router import Router
 from livepush.hub.routes import Subscriber
 from livepush.hub.tail import Tail
+from livepush.hub.waiter import Waiter
 from livepush.hub.window import Window
 from livepush.wire import HEARTBEAT, TEXTS, Batch, Format, Frames, LogPage, Position, system_frames
 
@@ -69,6 +70,8 @@ class Hub:
         self._told = self._at_beat = Position("", 0)
         self._heartbeats: dict[Format, Joined] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.attached: dict[str, object] = {}
+        """What other rooms keep for as long as the hub lives, by a name of their own."""
 
     @property
     def position(self) -> Position:
@@ -104,6 +107,10 @@ class Hub:
         if self.options.prune_interval:
             work.append(self._prune())
         self._tasks = [self.loop.create_task(each) for each in work]
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run some work for as long as the hub lives."""
+        self._tasks.append(self.loop.create_task(work, context=Context()))
 
     async def stop(self) -> None:
         """End the hub's tasks, and close its log."""
@@ -167,6 +174,11 @@ class Hub:
         """Drop groups of a connection from now on."""
         self.router.routes.unroute(connection, groups)
         connection.drop(groups)
+
+    def revoke(self, subscriber: Connection | Waiter, groups: Iterable[str], reason: str) -> None:
+        """Take groups away from a subscriber that may no longer read them."""
+        self.router.routes.unroute(subscriber, groups)
+        subscriber.revoke(groups, reason)
 
     async def admit(self, since: Position | None) -> tuple[Position, str | None]:
         """Return the cursor for a client that presents a position, and why its history is lost (``None`` if it is not).

@@ -10,7 +10,7 @@ from contextvars import Context
 from livepush.hub.fanout import Round, Share
 from livepush.hub.routes import Routes
 from livepush.hub.window import Window
-from livepush.wire import Batch, Event, LogState, Position
+from livepush.wire import RIGHTS, Batch, Event, LogState, Position
 
 GAP_PATIENCE = 0.005
 """How long (seconds) the router waits for a missing batch before the log is read."""
@@ -144,12 +144,15 @@ def _first(batch: Batch) -> int:
 
 
 def _runs(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
-    """Yield events in runs of a bounded size."""
+    """Yield events in runs of a bounded size. What ends a right ends a run: later events are routed without it."""
     start = size = 0
     for place, event in enumerate(events):
         if size + len(event.data) > ROUND_BYTES and place > start:
             yield events[start:place]
             start, size = place, 0
         size += len(event.data)
-    if events:
+        if RIGHTS in event.groups:
+            yield events[start : place + 1]
+            start, size = place + 1, 0
+    if start < len(events):
         yield events[start:]

@@ -11,10 +11,12 @@ from livepush.hub.fanout import Share
 class Waiter:
     """A subscriber that is only woken. The caller makes a new ``woken`` for each wait."""
 
-    __slots__ = ("groups", "woken")
+    __slots__ = ("groups", "reason", "woken")
 
     def __init__(self, groups: Iterable[str]) -> None:
         self.groups = dict.fromkeys(groups, 0)
+        self.reason = ""
+        """Why groups were taken away; empty if none was."""
         self.woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def offer(self, share: Share) -> None:
@@ -25,6 +27,13 @@ class Waiter:
         pass
 
     def fall_behind(self) -> None:
+        self._wake()
+
+    def revoke(self, groups: Iterable[str], reason: str) -> None:
+        """Drop groups that the client may no longer read."""
+        for group in groups:
+            self.groups.pop(group, None)
+        self.reason = reason
         self._wake()
 
     def leave(self, retry: int) -> None:

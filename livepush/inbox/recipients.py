@@ -27,6 +27,7 @@ from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
 from livepush.models import ChannelGroup
+from livepush.rights.announcing import recheck
 
 everyone = "inbox:all"
 """The recipient that stands for every user. One row is written for all of them."""
@@ -167,6 +168,7 @@ def leave(user: Any, group: publish.Group) -> None:
     with transaction.atomic(using=using):
         if Membership.objects.using(using).filter(group=audience, reader=reader).delete()[0]:
             publish.send_own(f"user:{reader}", TYPE, {"group": audience, "since": None}, using)
+            recheck(user)
 
 
 async def ajoin(user: Any, group: publish.Group) -> None:

@@ -21,7 +21,7 @@ messages have types that begin with ``livepush.``::
     livepush.hello     first: {"protocol", "id", "position", "heartbeat" (seconds), "groups", "refused"}
     livepush.reset     history lost, reload your state: {"id", "position", "reason"}
     livepush.bye       planned close, come back: {"retry" (milliseconds), "reason"}
-    livepush.revoked   rights ended: {"groups"}
+    livepush.revoked   rights ended: {"groups", "reason"}
     livepush.position  keeps a quiet stream's cursor fresh: {"id", "position"}
     livepush.reply     WebSocket only, the answer to a command: {"ref", "ok", …}
 
@@ -62,8 +62,10 @@ from livepush.wire.names import (
     INBOX_PREFIX,
     MAX_GROUP_LENGTH,
     MAX_TYPE_LENGTH,
+    OWN_GROUPS,
     RESERVED_PREFIX,
     RESERVED_TYPES,
+    RIGHTS,
     SURROGATE,
     TYPE,
     check_group,
@@ -107,10 +109,12 @@ __all__ = [
     "MAX_GROUP_LENGTH",
     "MAX_REF_LENGTH",
     "MAX_TYPE_LENGTH",
+    "OWN_GROUPS",
     "POSITION",
     "PROTOCOL",
     "RESERVED_PREFIX",
     "RESERVED_TYPES",
+    "RIGHTS",
     "SUBPROTOCOL",
     "SURROGATE",
     "TEXTS",

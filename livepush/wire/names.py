@@ -14,6 +14,10 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 RESERVED_TYPES = frozenset({"error", "open"})
 RESERVED_PREFIX = "livepush."
 INBOX_PREFIX = "inbox."
+OWN_GROUPS = "livepush:"
+"""The prefix of the groups that only livepush itself reads and sends to."""
+RIGHTS = f"{OWN_GROUPS}rights"
+"""The group of the events that say whose rights have changed."""
 
 
 def check_group(group: str) -> str:

@@ -19,9 +19,10 @@ import django
 django.setup()
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.auth.models import User
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user, logout
+from django.contrib.auth.models import Group, User
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils import timezone
 
 import livepush
@@ -96,6 +97,60 @@ def session(username: str) -> str:
     return f"{settings.SESSION_COOKIE_NAME}={store.session_key}"
 
 
+def change(username: str, what: str, **more: Any) -> None:
+    """Change a user, or what the user may do."""
+    user = User.objects.get(username=username)
+    if what == "password":
+        user.set_password("another")
+        user.save()
+    elif what == "inactive":
+        user.is_active = False
+        user.save(update_fields=["is_active"])
+    elif what == "saved":
+        user.save()
+    elif what == "deleted":
+        user.delete()
+    elif what == "deleted as a set":
+        User.objects.filter(pk=user.pk).delete()
+    elif what == "inactive by SQL":
+        User.objects.filter(pk=user.pk).update(is_active=False)
+    elif what == "role given":
+        user.groups.add(Group.objects.get_or_create(name=more["role"])[0])
+    elif what == "role taken":
+        user.groups.remove(Group.objects.get(name=more["role"]))
+    elif what == "roles cleared":
+        user.groups.clear()
+    elif what == "role emptied":
+        Group.objects.get(name=more["role"]).user_set.clear()
+    elif what == "role deleted":
+        Group.objects.get(name=more["role"]).delete()
+    else:
+        raise ValueError(what)
+
+
+def end_session(cookie: str, how: str) -> None:
+    """Log out, flush the session or delete its row."""
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(cookie.partition("=")[2])
+    request.user = get_user(request)
+    if how == "logout":
+        logout(request)
+    elif how == "flush":
+        request.session.flush()
+    else:
+        request.session.delete()
+
+
+def expire_session(cookie: str, seconds: float) -> None:
+    store = import_module(settings.SESSION_ENGINE).SessionStore(cookie.partition("=")[2])
+    store.set_expiry(seconds)
+    store.save()
+
+
+def revoke(username: str, groups: list[str] | str | None = None) -> None:
+    livepush.revoke(username if username == livepush.everyone else User.objects.get(username=username), groups)
+
+
 def position() -> str:
     while log.state("default").waiting:
         publish.deliver("default")
@@ -134,7 +189,7 @@ COMMANDS = {
     command.__name__: command
     for command in (
         send, send_many, notify, notify_many, join, leave, mark, begin, commit, rollback, session, position, rows,
-        prune,
+        prune, change, end_session, expire_session, revoke,
     )
 }  # fmt: skip
 

@@ -38,6 +38,11 @@ def room(user, name):
     return True
 
 
+@livepush.can_read("role:<slug:name>")
+def role(user, name):
+    return user.groups.filter(name=name).exists()
+
+
 @livepush.can_send("room:<slug:name>")
 def room_sender(user, name):
     return user.is_authenticated

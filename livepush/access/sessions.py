@@ -1,0 +1,136 @@
+"""Reads sessions, and the users that they name, many at once.
+
+It is what ``django.contrib.auth.get_user`` does for one request: the user must exist, the backend must accept the user,
+and the password must be the one of the login.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.cache import caches
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+CHUNK = 500
+"""How many keys one query names. SQLite allows no more than 999."""
+
+
+class Session(NamedTuple):
+    """What a session holds, and when it ends, if its engine tells."""
+
+    data: Mapping[str, Any]
+    ends: datetime | None
+
+
+def load(keys: Iterable[str]) -> dict[str, Session]:
+    """Return the sessions that exist, by key. Sessions in a database or cache take a query for each ``CHUNK``."""
+    wanted = [key for key in dict.fromkeys(keys) if key and "\0" not in key]  # databases accept no NUL
+    engine = import_module(settings.SESSION_ENGINE).SessionStore
+    found: dict[str, Session] = {}
+    if _keeps(engine, "cache") or _keeps(engine, "cached_db"):
+        found = _from_cache(engine, wanted)
+    if _keeps(engine, "db") or _keeps(engine, "cached_db"):
+        return found | _from_database(engine, [key for key in wanted if key not in found])
+    if _keeps(engine, "cache"):
+        return found
+    for key in wanted:
+        store = engine(key)
+        data = store.load()
+        if data or store.session_key:  # an engine forgets the key of a session that it does not have
+            found[key] = Session(data, None)
+    return found
+
+
+def _keeps(engine: type[SessionBase], name: str) -> bool:
+    """Return whether an engine reads its sessions as one of Django's own does."""
+    theirs = import_module(f"django.contrib.sessions.backends.{name}").SessionStore if _has(name) else None
+    return theirs is not None and issubclass(engine, theirs) and engine.load is theirs.load
+
+
+def _has(name: str) -> bool:
+    return name == "cache" or apps.is_installed("django.contrib.sessions")
+
+
+def _from_cache(engine: Any, keys: list[str]) -> dict[str, Session]:
+    names = {engine(key).cache_key: key for key in keys}
+    got = caches[settings.SESSION_CACHE_ALIAS].get_many(list(names))
+    return {names[name]: Session(data, None) for name, data in got.items() if data is not None}
+
+
+def _from_database(engine: Any, keys: list[str]) -> dict[str, Session]:
+    found, model = {}, engine.get_model_class()
+    for start in range(0, len(keys), CHUNK):
+        rows = model.objects.filter(session_key__in=keys[start : start + CHUNK], expire_date__gt=timezone.now())
+        for row in rows:
+            found[row.session_key] = Session(engine().decode(row.session_data), row.expire_date)
+    return found
+
+
+def users(sessions: Mapping[str, Session]) -> dict[str, Any]:
+    """Return the users that sessions name, by the sessions' keys; those that name nobody any more are left out."""
+    from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY
+
+    wanted: dict[tuple[str, Any], list[str]] = defaultdict(list)
+    for key, (data, _) in sessions.items():
+        path, name = str(data.get(BACKEND_SESSION_KEY)), data.get(SESSION_KEY)
+        if name is not None and path in settings.AUTHENTICATION_BACKENDS:
+            wanted[path, name].append(key)
+    return {
+        key: user
+        for (path, name), user in _from_backends(wanted).items()
+        for key in wanted[path, name]
+        if _is_of_login(user, sessions[key].data)
+    }
+
+
+def _from_backends(wanted: Iterable[tuple[str, Any]]) -> dict[tuple[str, Any], Any]:
+    from django.contrib.auth import get_user_model, load_backend
+    from django.contrib.auth.backends import ModelBackend
+
+    by_backend: dict[str, list[Any]] = defaultdict(list)
+    for path, name in wanted:
+        by_backend[path].append(name)
+    found: dict[tuple[str, Any], Any] = {}
+    for path, names in by_backend.items():
+        backend: Any = load_backend(path)
+        pk = get_user_model()._meta.pk
+        assert pk is not None
+        keys = {name: pk.to_python(name) for name in names}
+        if len(names) > 1 and getattr(type(backend), "get_user", None) is ModelBackend.get_user:
+            known = existing_users(keys.values())
+            got = {name: known.get(key) for name, key in keys.items()}
+            accepts = backend.user_can_authenticate
+            found |= {(path, name): user for name, user in got.items() if user is not None and accepts(user)}
+        else:
+            got = {name: backend.get_user(key) for name, key in keys.items()}
+            found |= {(path, name): user for name, user in got.items() if user is not None}
+    return found
+
+
+def existing_users(keys: Iterable[Any]) -> dict[Any, Any]:
+    """Return the users that exist, by primary key; a query for each ``CHUNK``."""
+    from django.contrib.auth import get_user_model
+
+    wanted, manager, found = list(dict.fromkeys(keys)), get_user_model()._default_manager, {}
+    for start in range(0, len(wanted), CHUNK):
+        found.update(manager.in_bulk(wanted[start : start + CHUNK]))
+    return found
+
+
+def _is_of_login(user: Any, data: Mapping[str, Any]) -> bool:
+    """Return whether a user's password is still that of the session's login."""
+    from django.contrib.auth import HASH_SESSION_KEY
+
+    if not hasattr(user, "get_session_auth_hash"):
+        return True
+    known = data.get(HASH_SESSION_KEY) or ""
+    fallbacks = user.get_session_auth_fallback_hash() if hasattr(user, "get_session_auth_fallback_hash") else ()
+    return any(constant_time_compare(known, each) for each in (user.get_session_auth_hash(), *fallbacks))

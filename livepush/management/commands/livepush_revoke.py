@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from livepush import hints
+from livepush.exceptions import InvalidGroup
+from livepush.inbox.recipients import everyone
+from livepush.rights.announcing import revoke
+
+
+class Command(BaseCommand):
+    help = "Take groups, or all, away from a user's open streams, in every process."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("user", nargs="?", help="the user's name, as for a login")
+        parser.add_argument("groups", nargs="*", help="the groups; all of the user's without any")
+        parser.add_argument("--pk", help="the user's primary key, in place of the name")
+        parser.add_argument("--everyone", action="store_true", help="take the groups away from all clients")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name, pk, all_of_them, groups = options["user"], options["pk"], options["everyone"], list(options["groups"])
+        if name and (pk or all_of_them):
+            groups.insert(0, name)
+            name = None
+        if sum(map(bool, (name, pk, all_of_them))) != 1:
+            raise CommandError("Say whose streams: expected a user's name, --pk PK, or --everyone with groups.")
+        if all_of_them and not groups:
+            raise CommandError("Say which groups everyone loses: expected at least one.")
+        users: Any = get_user_model()
+        try:
+            if name:
+                user: Any = users._default_manager.get_by_natural_key(name)
+            else:
+                user = everyone if all_of_them else users._meta.pk.to_python(pk)
+            revoke(user, groups or None)
+        except users.DoesNotExist:
+            raise CommandError(f"There is no user {name!r}: expected {users.USERNAME_FIELD}, or --pk PK.") from None
+        except InvalidGroup as error:
+            raise CommandError(str(error)) from error
+        hints.flush()
+        if options["verbosity"] > 0:
+            whose = "Everyone" if all_of_them else f"The user {name or pk}"
+            self.stdout.write(self.style.SUCCESS(f"{whose} has lost {', '.join(groups) or 'all groups'}."))

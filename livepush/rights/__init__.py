@@ -1,0 +1,8 @@
+"""Rights that end: takes a client's groups away when the login, the user or the permission ends."""
+
+from __future__ import annotations
+
+from livepush.rights.grants import Grant
+from livepush.rights.watch import Rights, rights_of
+
+__all__ = ["Grant", "Rights", "rights_of"]

@@ -1,0 +1,155 @@
+"""Announces that rights have changed: as events of livepush's own in the log, so that every process hears of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.apps import apps
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Model
+from django.db.models.signals import m2m_changed, post_delete, post_save
+
+from livepush import publish
+from livepush.conf import get_settings
+from livepush.rights.grants import digest
+from livepush.rights.watch import TYPE
+from livepush.wire import RIGHTS
+
+EVERYONE = "inbox:all"
+"""``livepush.everyone``."""
+UNIMPORTANT = frozenset({"last_login"})
+"""The fields of users on which no right depends."""
+
+
+def revoke(user: Any, groups: publish.Group | Iterable[publish.Group] | None = None) -> None:
+    """Take groups, or all, away from a user's open streams, when the caller's transaction commits.
+
+    ``user`` is a user, a primary key, or ``livepush.everyone``: then every client loses the groups. A stream with no
+    group left ends. A client that asks again is let in if the rules still say yes, so change what they look at first.
+
+    Raises InvalidGroup: there is no such user, or a group is malformed.
+    """
+    several = isinstance(groups, Iterable) and not isinstance(groups, str | Model)
+    listed: Any = groups if several else [groups]
+    names = None if groups is None else [publish.group_name(group) for group in listed]
+    announce(user=None if user == EVERYONE else _name_of(user), groups=names, reason="revoked")
+
+
+async def arevoke(user: Any, groups: publish.Group | Iterable[publish.Group] | None = None) -> None:
+    """Revoke from async code; see ``revoke``."""
+    await sync_to_async(revoke)(user, groups)
+
+
+def recheck(user: Any, reason: str = "permission") -> None:
+    """Have the rules asked again for a user's open streams, when the caller's transaction commits.
+
+    Livepush does this by itself when the user, the password, the permissions or the auth groups change. Call it when
+    something else changes that your rules look at. ``livepush.everyone`` stands for all clients.
+
+    Raises InvalidGroup: there is no such user.
+    """
+    announce(user=None if user == EVERYONE else _name_of(user), reason=reason, ask=True)
+
+
+async def arecheck(user: Any) -> None:
+    """Recheck from async code; see ``recheck``."""
+    await sync_to_async(recheck)(user)
+
+
+def announce(**change: Any) -> None:
+    """Send an event that says what has changed; see ``Rights``."""
+    publish.send_own(RIGHTS, TYPE, change, get_settings().DATABASE)
+
+
+def _name_of(user: Any) -> str:
+    return publish.user_group(user).removeprefix("user:")
+
+
+# What Django's signals call. It sends after the commit, so that the queries of a project's own save stay as they are.
+# If the process is killed in between, ``RECHECK`` finds out.
+
+
+def _soon(using: str, **change: Any) -> None:
+    transaction.on_commit(partial(announce, **change), using=using, robust=True)
+
+
+def follow_saved(
+    sender: Any, instance: Any, using: str, created: bool = False, update_fields: Any = None, **kwargs: Any
+) -> None:
+    """A user was saved: the password, ``is_active`` or whatever rules look at may have changed."""
+    if not created and not (update_fields is not None and UNIMPORTANT.issuperset(update_fields)):
+        _soon(using, user=_name_of(instance), reason="user", ask=True)
+
+
+def follow_deleted(sender: Any, instance: Any, using: str, **kwargs: Any) -> None:
+    """A user was deleted."""
+    _soon(using, user=_name_of(instance), reason="user", ask=True)
+
+
+def follow_own(sender: Any, instance: Any, action: str, reverse: bool, pk_set: Any, using: str, **kwargs: Any) -> None:
+    """A user's groups or permissions have changed."""
+    if not action.startswith("post_"):
+        return
+    names: list[str | None] = [str(pk) for pk in pk_set or ()] if reverse else [_name_of(instance)]
+    for name in names or [None]:
+        _soon(using, user=name, reason="permission", ask=True)
+
+
+def follow_role(sender: Any, using: str, action: str = "post_delete", **kwargs: Any) -> None:
+    """The permissions of an auth group have changed, or it was deleted: this may concern anybody."""
+    if action.startswith("post_"):
+        _soon(using, user=None, reason="permission", ask=True)
+
+
+def follow_logout(sender: Any, request: Any, **kwargs: Any) -> None:
+    """A user logs out. The session still exists, so this says which one has ended, unless its flush says so."""
+    session: Any = getattr(request, "session", None)
+    key = getattr(session, "session_key", None)
+    if key and not getattr(session.flush, "livepush", False):
+        _soon(get_settings().DATABASE, session=digest(key), reason="logout")
+
+
+def connect() -> None:
+    """Follow the project's users, if it has users."""
+    if not apps.is_installed("django.contrib.auth"):
+        return
+    from django.contrib.auth import get_user_model
+    from django.contrib.auth.models import Group
+    from django.contrib.auth.signals import user_logged_out
+
+    users: Any = get_user_model()
+    user_logged_out.connect(follow_logout, dispatch_uid="livepush.rights")
+    for model in apps.get_models():
+        if model._meta.concrete_model is users._meta.concrete_model:  # a proxy sends signals of its own
+            post_save.connect(follow_saved, sender=model, dispatch_uid="livepush.rights")
+            post_delete.connect(follow_deleted, sender=model, dispatch_uid="livepush.rights")
+    for name in ("groups", "user_permissions"):
+        if hasattr(getattr(users, name, None), "through"):
+            m2m_changed.connect(follow_own, sender=getattr(users, name).through, dispatch_uid="livepush.rights")
+    m2m_changed.connect(follow_role, sender=Group.permissions.through, dispatch_uid="livepush.rights")
+    post_delete.connect(follow_role, sender=Group, dispatch_uid="livepush.rights")
+    if settings.SESSION_ENGINE:
+        _follow_flushes()
+
+
+def _follow_flushes() -> None:
+    """Announce that a session was flushed. Django has no signal for it, unless the user logs out."""
+    from importlib import import_module
+
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    flush = store.flush
+    if getattr(flush, "livepush", False):
+        return
+
+    def flushed(self: Any) -> None:
+        key = self.session_key
+        flush(self)
+        if key:
+            _soon(get_settings().DATABASE, session=digest(key), reason="logout")
+
+    flushed.livepush = True  # type: ignore[attr-defined]
+    store.flush = flushed

@@ -1,0 +1,205 @@
+"""Watches, in one event loop, whether clients may still read what they read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from livepush import process
+from livepush.access import rules
+from livepush.conf import get_settings
+from livepush.hub import Hub, Share
+from livepush.rights.grants import Answer, Grant, Question, ask_again
+from livepush.wire import RESERVED_PREFIX, RIGHTS
+
+logger = logging.getLogger("livepush")
+
+BATCH = 200
+"""How many clients one job in a thread asks about: others' jobs run in between."""
+PAUSE = 1.0
+"""How long (seconds) to wait after the database failed."""
+TYPE = f"{RESERVED_PREFIX}rights"
+"""The type of the events that say whose rights have changed; see ``announcing``."""
+
+
+class Rights:
+    """The grants of one hub's clients. It hears of changes from the log, and asks about everybody now and then.
+
+    While the database can't be asked, clients keep what they have; a revocation that names groups needs no question.
+    """
+
+    def __init__(self, hub: Hub, interval: float) -> None:
+        self.groups = {RIGHTS: 0}
+        self.heard = 0
+        """How many changes it has heard of. A client that is being let in meanwhile must be asked about again."""
+        self._loop = hub.loop
+        self._interval = interval
+        self._grants: dict[Grant, None] = {}
+        self._by_user: defaultdict[str, dict[Grant, None]] = defaultdict(dict)
+        self._by_session: defaultdict[str, dict[Grant, None]] = defaultdict(dict)
+        self._due: dict[Grant, str] = {}
+        """The clients to ask about, each with the reason that it gets if it loses groups."""
+        self._wake = asyncio.Event()
+        hub.add(self)
+        hub.keep(self._work())
+
+    # The clients
+
+    def add(self, grant: Grant, heard: int) -> None:
+        """Watch a client that was let in when ``heard`` had this value."""
+        self._grants[grant] = None
+        self._index(grant)
+        self._expect_end(grant)
+        self.check(grant, heard)
+
+    def check(self, grant: Grant, heard: int) -> None:
+        """Ask about a client again if something has changed since ``heard`` had this value."""
+        if heard != self.heard:
+            self._ask([grant], "permission")
+
+    def remove(self, grant: Grant) -> None:
+        """Stop to watch a client."""
+        self._grants.pop(grant, None)
+        self._due.pop(grant, None)
+        self._forget(grant)
+        if grant.timer is not None:
+            grant.timer.cancel()
+
+    def _index(self, grant: Grant) -> None:
+        if grant.identity.name is not None:
+            self._by_user[grant.identity.name][grant] = None
+        if grant.session:
+            self._by_session[grant.session][grant] = None
+
+    def _forget(self, grant: Grant) -> None:
+        for index, name in ((self._by_user, grant.identity.name), (self._by_session, grant.session)):
+            if name and name in index:
+                index[name].pop(grant, None)
+                if not index[name]:
+                    del index[name]
+
+    def _expect_end(self, grant: Grant) -> None:
+        """Ask about a client when its session ends, if that is before everybody is asked about."""
+        if grant.timer is not None:
+            grant.timer.cancel()
+        ends = grant.identity.ends
+        wait = self._interval if ends is None else ends - time.time()
+        grant.timer = (
+            self._loop.call_later(max(0.0, wait), self._ask, [grant], "session") if wait < self._interval else None
+        )
+
+    # What the hub tells
+
+    def offer(self, share: Share) -> None:
+        """Hear of changes."""
+        for event in share.events:
+            if event.type == TYPE and event.number is not None:  # what is not in the log, livepush did not send
+                self._heed(json.loads(event.data))
+
+    def beat(self, now: float) -> None:
+        """Do nothing: nobody waits for a sign of life here."""
+
+    def fall_behind(self) -> None:
+        """Ask about everybody: changes may have been missed."""
+        self.heard += 1
+        self._ask(self._grants, "permission")
+
+    def leave(self, retry: int) -> None:
+        """Do nothing: the clients are told themselves."""
+
+    def _heed(self, change: dict[str, Any]) -> None:
+        self.heard += 1
+        user, session, groups, reason = (change.get(name) for name in ("user", "session", "groups", "reason"))
+        concerned: Iterable[Grant] = self._grants
+        if session is not None:
+            concerned = self._by_session.get(session, ())
+        elif user is not None:
+            concerned = self._by_user.get(user, ())
+        if change.get("ask"):
+            self._ask(concerned, str(reason))
+            return
+        for grant in list(concerned):
+            if session is not None:
+                self._log_out(grant, str(reason))
+            else:
+                _take(grant, [group for group in grant.groups() if groups is None or group in groups], str(reason))
+
+    def _log_out(self, grant: Grant, reason: str) -> None:
+        """Forget who a client is; ask what nobody in particular may read."""
+        self._forget(grant)
+        grant.log_out()
+        grant.session = ""
+        self._ask([grant], reason)
+
+    # Asking
+
+    def _ask(self, grants: Iterable[Grant], reason: str) -> None:
+        for grant in grants:
+            if grant in self._grants:
+                self._due[grant] = reason
+        self._wake.set()
+
+    async def _work(self) -> None:
+        due = self._next_round()
+        while True:
+            if not self._due:
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(due - self._loop.time()):
+                        await self._wake.wait()
+                except TimeoutError:
+                    self._ask(self._grants, "permission")
+                    due = self._next_round()
+            batch = dict(islice(self._due.items(), BATCH))
+            for grant in batch:
+                del self._due[grant]
+            try:
+                await self._ask_about(batch)
+            except Exception as error:
+                logger.warning("Could not find out what clients may still read (%s); trying again.", error)
+                self._due = {grant: reason for grant, reason in batch.items() if grant in self._grants} | self._due
+                await asyncio.sleep(PAUSE)
+
+    def _next_round(self) -> float:
+        """Return when to ask about everybody: a little before the time is over, and not when all processes do."""
+        return self._loop.time() + self._interval * random.uniform(0.8, 1)
+
+    async def _ask_about(self, batch: dict[Grant, str]) -> None:
+        asked = {grant: Question(grant.identity, grant.view, tuple(grant.groups())) for grant in batch}
+        answers = await process.in_thread(lambda: ask_again(list(asked.values()))) if asked else []
+        for (grant, question), answer in zip(asked.items(), answers, strict=True):
+            granted = answer.granted | await rules.ask_async(answer.questions)
+            if grant not in self._grants:
+                continue  # it has gone
+            if grant.identity is not question.identity:
+                self._due.setdefault(grant, batch[grant])  # it has been logged out meanwhile
+                continue
+            self._settle(grant, answer, batch[grant])
+            _take(grant, [group for group in question.groups if group not in granted], batch[grant])
+
+    def _settle(self, grant: Grant, answer: Answer, reason: str) -> None:
+        self._forget(grant)
+        grant.identity = answer.identity
+        self._index(grant)
+        self._expect_end(grant)
+
+
+def _take(grant: Grant, groups: list[str], reason: str) -> None:
+    present = [group for group in groups if group in grant.groups()]
+    if present:
+        grant.revoke(present, reason)
+
+
+def rights_of(hub: Hub) -> Rights:
+    """Return what watches a hub's clients."""
+    found = hub.attached.get("rights")
+    if not isinstance(found, Rights):
+        found = hub.attached["rights"] = Rights(hub, get_settings().RECHECK)
+    return found

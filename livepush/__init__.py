@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from livepush.publish import asend, group_name, send, user_group
     from livepush.publish.model_events import ModelEvents, asend_for, register, send_for
     from livepush.rights.announcing import arecheck, arevoke, recheck, revoke
+    from livepush.rights.issuing import atoken, token
     from livepush.signals import marked, notified
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "arevoke",
     "asend",
     "asend_for",
+    "atoken",
     "can_read",
     "can_send",
     "everyone",
@@ -47,6 +49,7 @@ __all__ = [
     "revoke",
     "send",
     "send_for",
+    "token",
     "user_group",
 ]
 __version__ = "0.1.0"
@@ -61,6 +64,7 @@ _HOMES = {
     "arevoke": "rights.announcing",
     "asend": "publish",
     "asend_for": "publish.model_events",
+    "atoken": "rights.issuing",
     "can_read": "access.rules",
     "can_send": "access.rules",
     "everyone": "inbox.recipients",
@@ -76,6 +80,7 @@ _HOMES = {
     "revoke": "rights.announcing",
     "send": "publish",
     "send_for": "publish.model_events",
+    "token": "rights.issuing",
     "user_group": "publish",
 }
 

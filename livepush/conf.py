@@ -22,6 +22,10 @@ class Settings:
     """The database alias whose log the hubs read."""
     GROUP_NAMES: Mapping[str, str] = field(default_factory=dict)
     """What the groups of a model's instances begin with, by label, where it is not the model's name in lower case."""
+    AUTHENTICATORS: tuple[str, ...] = ("livepush.access.authenticating.session", "livepush.access.authenticating.token")
+    """Who finds out which user makes a request: dotted paths of functions of the request, asked in turn."""
+    ALLOWED_ORIGINS: tuple[str, ...] = ()
+    """The other origins whose pages may connect, such as ``https://app.example.com``."""
     CHANNEL_LAYER: str = "default"
     """The alias in ``CHANNEL_LAYERS`` that announcements travel through."""
     MAX_EVENT_BYTES: int = 65_536
@@ -64,6 +68,11 @@ class Settings:
     """Whether each request notes the log's position, so that ``{% livepush %}`` misses no event after the page."""
 
 
+EXAMPLES: Mapping[str, Any] = {
+    "GROUP_NAMES": {"archive.Order": "archived-order"},
+    "ALLOWED_ORIGINS": ["https://app.example.com"],
+}
+"""What the settings look like that are empty by default."""
 NAMES = tuple(each.name for each in fields(Settings))
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
@@ -88,12 +97,15 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(default, dict):
         if isinstance(value, Mapping) and all(map(_is_group_name, value.items())):
             return {label.lower(): word for label, word in value.items()}
+    elif isinstance(default, tuple):
+        if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+            return tuple(value)
     elif isinstance(default, bool | str):
         if isinstance(value, type(default)):
             return value
     elif not isinstance(value, bool) and isinstance(value, int | float) and _in_range(name, value):
         return type(default)(value)
-    example = default or {"archive.Order": "archived-order"}
+    example = default or EXAMPLES[name]
     raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected something like {example!r}.")
 
 

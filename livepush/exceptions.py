@@ -10,6 +10,7 @@
     │   ├── InvalidData                  data that JSON can't carry
     │   ├── EventTooLarge                data over LIVEPUSH["MAX_EVENT_BYTES"]
     │   └── InvalidNotification          a notification's text, address, level or kind
+    ├── InvalidToken (also ValueError)   a token that can't be issued
     ├── InvalidMark (also ValueError)    a mark that the inbox can't take; nothing was changed
     └── InvalidRule (also ValueError)    a rule or a registration that can't work
 """
@@ -25,6 +26,7 @@ __all__ = [
     "InvalidMark",
     "InvalidNotification",
     "InvalidRule",
+    "InvalidToken",
     "InvalidType",
     "LivepushError",
 ]
@@ -68,3 +70,7 @@ class InvalidMark(LivepushError, ValueError):
 
 class InvalidRule(LivepushError, ValueError):
     """A rule or a registration in ``live.py`` can't work."""
+
+
+class InvalidToken(LivepushError, ValueError):
+    """The token can't be issued: for nobody, or for too long."""

@@ -369,7 +369,9 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
         for field, text in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign)
     }
-    units = {"alias", "bytes", "events", "groups", "seconds", "threads", "words", "yes or no"}
+    units = {
+        "alias", "bytes", "dotted paths", "origins", "events", "groups", "seconds", "threads", "words", "yes or no",
+    }  # fmt: skip
     listed = rows("settings.md", "`DATABASE`")
     assert [unquoted(row[0])[0] for row in listed] == list(conf.NAMES)
     for (name, default, unit, meaning), key in zip(listed, conf.NAMES, strict=True):
@@ -382,7 +384,7 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
 
 def test_what_settings_md_says_of_zero_is_so() -> None:
     for name in conf.NAMES:
-        if isinstance(getattr(conf.Settings(), name), bool | str | dict):
+        if isinstance(getattr(conf.Settings(), name), bool | str | dict | tuple):
             continue
         with override_settings(LIVEPUSH={name: 0}):
             if name in ("PRUNE_INTERVAL", "DRAIN"):
@@ -408,7 +410,7 @@ def test_the_close_codes_are_those_of_the_code() -> None:
 
 def test_the_error_codes_are_those_of_the_code() -> None:
     source = "".join(path.read_text() for path in (ROOT / "livepush").rglob("*.py"))
-    raised = set(re.findall(r'WireError\(\s*"(\w+)"', source)) | set(re.findall(r'"code": "(\w+)"', source))
+    raised = set(re.findall(r'(?:WireError|refusal)\(\s*"(\w+)"', source)) | set(re.findall(r'"code": "(\w+)"', source))
     assert {unquoted(row[0])[0] for row in rows("wire-protocol.md", "`bad_query`")} == raised
 
 

@@ -25,15 +25,16 @@ ARROWS: dict[str, set[str]] = {
     "fields": set(),
     "notes": set(),
     "signals": set(),
+    "logs": set(),
     # The engine
     "models": {"wire", "fields"},
     "log": {"wire", "models"},
     "hub": {"wire"},
     "hints": {"wire", "conf", "notes"},
     "publish": {"log", "hub", "hints", "wire", "conf", "exceptions"},
-    "access": {"wire", "exceptions"},
+    "access": {"wire", "conf", "exceptions"},
     "process": {"hub", "log", "hints", "publish", "wire", "conf", "notes"},
-    "rights": {"process", "access", "publish", "hub", "wire", "conf"},
+    "rights": {"process", "access", "publish", "log", "hub", "wire", "conf", "exceptions"},
     "consumers": {"rights", "process", "access", "hub", "publish", "log", "wire", "conf", "exceptions"},
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it

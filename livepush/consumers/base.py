@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 from django.http import HttpRequest
 
 from livepush import process
-from livepush.access import identity, rules
+from livepush.access import identity, origins, rules
+from livepush.access.authenticating import identify_async
 from livepush.conf import get_settings
 from livepush.hub import FAREWELL, Connection, Hub, Reason
 from livepush.process import servers
@@ -69,12 +70,18 @@ def refusing(endpoint: Endpoint) -> Endpoint:
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         with process.serving(scope, send):
+            if get_settings().ALLOWED_ORIGINS:
+                request = identity.request_of(scope)
+                scope["livepush.headers"] = _encoded(origins.headers(request))
+                if origins.is_preflight(request):
+                    await answer(scope, send, b"", 204)
+                    return
             try:
                 length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
                 check_get(scope["method"], length, get_settings().MAX_EVENT_BYTES)
                 await endpoint(scope, receive, send)
             except WireError as error:
-                await answer(send, error.body(), error.status, refusal_headers(error))
+                await answer(scope, send, error.body(), error.status, refusal_headers(error))
 
     return wrapped
 
@@ -87,7 +94,9 @@ async def enter(scope: Scope) -> Entry:
     """
     request = identity.request_of(scope)
     if scope["type"] == "websocket":
-        identity.check_origin(request)
+        origins.check_origin(request)
+    else:
+        origins.headers(request)  # a foreign page's cookies may have to be ignored
     last = request.META.get("HTTP_LAST_EVENT_ID", "")
     query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
     try:
@@ -112,6 +121,9 @@ async def admit(
 ) -> identity.Admission:
     """Return who it is, and which of the groups that client may read (or send to)."""
     view = identity.handshake(request)
+    if scope.get("user") is None and "livepush.identity" not in scope:
+        known = await identify_async(request, process.in_thread)
+        scope = scope if known is None else {**scope, "livepush.identity": known}
     found, granted, questions = await process.in_thread(lambda: identity.admit_sync(scope, request, view, names, right))
     return identity.admission(found, names, granted | await rules.ask_async(questions))
 
@@ -132,6 +144,16 @@ def greeting(entry: Entry, format: Format) -> Frames:
     return (*frames, *system_frames("reset", format, position=entry.cursor, reason=entry.lost))
 
 
+def for_origin(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Return the headers with which a page of another origin may read an answer."""
+    found: list[tuple[bytes, bytes]] = scope.get("livepush.headers", [])
+    return found
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
 def unavailable() -> WireError:
     """Return the refusal that says: the server can't serve now, come back later."""
     return WireError("unavailable", "The server can't serve now: try again in a moment.", 503)
@@ -141,13 +163,18 @@ def refusal_headers(error: WireError) -> list[tuple[bytes, bytes]]:
     """Return the headers that go with a refusal."""
     if error.status == 405:
         return [(b"allow", b"GET")]
+    if error.status == 401:
+        return [(b"www-authenticate", b"Bearer")]  # RFC 9110, section 11.6.1
     return [(b"retry-after", b"2")] if error.status == 503 else []
 
 
-async def answer(send: Send, body: bytes, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+async def answer(
+    scope: Scope, send: Send, body: bytes, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
     """Send a whole JSON response."""
     fixed = [NO_STORE, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *(headers or [])]})
+    shown = [*fixed, *headers, *for_origin(scope)]
+    await send({"type": "http.response.start", "status": status, "headers": shown})
     await send({"type": "http.response.body", "body": body})
 
 

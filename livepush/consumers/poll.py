@@ -46,7 +46,7 @@ async def reply(scope: Scope, send: Send, body: bytes) -> None:
     """Send the answer. If it is large, watch that the client receives it."""
     if len(body) > LARGE:
         process.expect_progress(scope, send)
-    await answer(send, body)
+    await answer(scope, send, body)
 
 
 async def held(entry: Entry, receive: Receive) -> bytes | None:

@@ -13,6 +13,7 @@ from livepush.consumers.base import (
     Send,
     enter,
     finish,
+    for_origin,
     greeting,
     refusing,
     run_until_closed,
@@ -45,7 +46,7 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
             raise
         await send_away(scope, send)
         return
-    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *for_origin(scope)]})
     write_now = uvicorn.short_way(send)
     send = await with_backpressure(scope, send)
 
@@ -67,7 +68,7 @@ async def send_away(scope: Scope, send: Send) -> None:
     query = scope.get("query_string", b"")
     format = Format.SSE_ENVELOPE if b"format=envelope" in query else Format.SSE
     retry = round(get_settings().RETRY * 1000 * random.uniform(0.5, 1.5))
-    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *for_origin(scope)]})
     await send(
         {"type": "http.response.body", "body": system_frames("bye", format, retry=retry, reason="unavailable")[0]}
     )

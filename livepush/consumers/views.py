@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from asgiref.sync import async_to_sync
 from django.contrib.auth.decorators import login_not_required
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
 from livepush import log, publish
-from livepush.access import identity, rules
+from livepush.access import identity, origins, rules
 from livepush.conf import get_settings
 from livepush.wire import LogState, Position, Query, WireError, check_get, parse_query, poll_answer
 
@@ -26,9 +28,27 @@ def outside_transactions(view: View) -> View:
     return view
 
 
+def for_origins(view: View) -> View:
+    """Tell browsers which pages of other origins may read the answers; see ``livepush.access.origins``."""
+
+    @wraps(view)
+    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        headers = origins.headers(request)
+        response = HttpResponse(status=204) if origins.is_preflight(request) else view(request, *args, **kwargs)
+        for name, value in headers.items():
+            if name == "Vary":
+                patch_vary_headers(response, [value])
+            else:
+                response.headers[name] = value
+        return response
+
+    return cast(View, answered)
+
+
 @login_not_required  # rules say who may read, and some let anybody
 @csrf_exempt  # the view changes nothing, and answers other methods with livepush's own error
 @outside_transactions
+@for_origins
 def poll(request: HttpRequest) -> HttpResponse:
     """Answer ``GET poll/?group=…&since=POSITION`` at once. Only the ASGI endpoint obeys ``wait``.
 
@@ -64,7 +84,7 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
 
 
 def _admission(request: HttpRequest, query: Query) -> identity.Admission:
-    scope = {"user": request.user} if hasattr(request, "user") else {}
+    scope = {"user": request.user} if getattr(request, "user", None) is not None else {}
     found, granted, questions = identity.admit_sync(scope, request, identity.handshake(request), query.groups)
     if questions:
         granted |= async_to_sync(rules.ask_async)(questions)

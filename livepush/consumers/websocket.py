@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from livepush import process, publish
-from livepush.access import identity, rules
+from livepush.access import authenticating, identity, rules
 from livepush.conf import get_settings
 from livepush.consumers.base import (
     Entry,
@@ -58,8 +58,11 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def visit(scope: Scope, receive: Receive, send: Send) -> None:
     """Accept a new WebSocket, then serve or refuse it."""
-    array = SUBPROTOCOL in scope.get("subprotocols", ())
-    await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if array else None})
+    offered = scope.get("subprotocols", ())
+    array = SUBPROTOCOL in offered
+    with_token = (each for each in offered if each.startswith(authenticating.SUBPROTOCOL))
+    chosen = SUBPROTOCOL if array else next(with_token, None)  # a browser wants one of those that it has offered
+    await send({"type": "websocket.accept", "subprotocol": chosen})
     try:
         entry = await enter(scope)
     except WireError as error:
@@ -103,9 +106,9 @@ class Visitor(NamedTuple):
 
     async def admit(self, groups: tuple[str, ...], right: str = rules.READ) -> identity.Admission:
         """Return which groups the client may read, or send to, now."""
-        scope = self.scope
-        if scope.get("user") is not None:  # a middleware's, found out once: since then it may have been logged out
-            scope = {**scope, "user": self.grant.identity.user}
+        scope, known = self.scope, self.grant.identity
+        if known.session is None:  # what a token or a middleware says is watched; a session is read again
+            scope = {**scope, "livepush.identity": known}
         return await admit(scope, identity.request_of(scope), groups, right)
 
 
@@ -139,7 +142,10 @@ async def carry_out(visitor: Visitor, command: Command) -> dict[str, Any]:
             visitor.entry.hub.unsubscribe(visitor.connection, command.groups)
         elif command.name == "send":
             return {**reply, **await send_event(visitor, command)}
-    except WireError:
+        elif command.name == "auth":
+            return {**reply, **await authenticate(visitor, command)}
+    except WireError as error:
+        error.ref = command.ref
         raise
     except Exception as error:
         logger.warning("A client's command failed: %s: %s", type(error).__name__, error)
@@ -165,6 +171,16 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
     entry.rights.check(visitor.grant, heard)
     reply = {"position": str(position), "groups": list(admission.granted), "refused": list(admission.refused)}
     return reply if lost is None else {**reply, "reset": True, "reason": lost}
+
+
+async def authenticate(visitor: Visitor, command: Command) -> dict[str, Any]:
+    """Take another token: of the same user, in place of one that ends; or of any, for a client that was anonymous."""
+    grant = visitor.grant
+    fresh = await process.in_thread(lambda: authenticating.of_text(command.data))
+    if grant.identity.name not in (None, fresh.name):
+        return {"ok": False, "code": "other_user", "message": "The token is another user's: connect again with it."}
+    visitor.entry.rights.replace(grant, fresh)
+    return {"expires": fresh.ends}
 
 
 async def send_event(visitor: Visitor, command: Command) -> dict[str, Any]:

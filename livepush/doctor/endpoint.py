@@ -73,7 +73,7 @@ def query_of(scope: Scope) -> dict[str, list[str]]:
 
 async def answer_facts(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with the facts about this process, as JSON."""
-    await answer(send, dumps(await facts(scope, send)).encode())
+    await answer(scope, send, dumps(await facts(scope, send)).encode())
 
 
 async def stream(scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,7 +123,7 @@ async def upgrade_lost(scope: Scope, receive: Receive, send: Send) -> None:
     headers = dict(scope["headers"])
     whole = b"upgrade" in headers and b"upgrade" in headers.get(b"connection", b"").lower()
     arrived = whole and scope.get("http_version") == "1.1"
-    await answer(send, dumps({"upgrade_arrived": arrived}).encode(), 426)
+    await answer(scope, send, dumps({"upgrade_arrived": arrived}).encode(), 426)
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:

@@ -20,7 +20,7 @@ from django.conf import settings as django_settings
 
 import livepush
 from livepush import process
-from livepush.access import identity
+from livepush.access import identity, origins
 from livepush.conf import get_settings
 from livepush.consumers.base import Scope, Send
 from livepush.hub import Connection, Hub
@@ -145,7 +145,7 @@ def arrival(scope: Scope) -> dict[str, Any]:
     found: dict[str, Any] = {"host": None, "origin": "ok", "secure": request.is_secure()}
     try:
         found["host"] = identity.handshake(request).host
-        identity.check_origin(request)
+        origins.check_origin(request)
     except WireError as error:
         found["origin"] = error.code
     return found

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit, urlunsplit
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
-from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -20,8 +19,8 @@ from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_exempt
 
-from livepush.access import identity
-from livepush.consumers.views import outside_transactions
+from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
+from livepush.consumers.views import for_origins, outside_transactions
 from livepush.exceptions import InvalidMark
 from livepush.inbox import asking, kinds, marking, recipients
 from livepush.inbox.categories import categories
@@ -34,7 +33,6 @@ from livepush.wire import LARGEST_NUMBER, Position, WireError, timestamp
 
 REFUSED = "The CSRF token is missing or not this browser's: send that of the page, or the cookie's, as X-CSRFToken."
 Respond = Callable[..., HttpResponse]
-_CSRF = CsrfViewMiddleware(lambda request: HttpResponse())
 
 
 def endpoint(method: str) -> Callable[[Respond], Respond]:
@@ -47,9 +45,10 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
         @login_not_required
         @csrf_exempt
         @outside_transactions
+        @for_origins
         @wraps(view)
         def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            _CSRF.process_request(request)
+            CSRF.process_request(request)
             try:
                 response = _answer(view, method, request, *args, **kwargs)
             except WireError as error:
@@ -58,7 +57,7 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
                     response["Allow"] = method
             response.setdefault("Cache-Control", "no-store")
             patch_vary_headers(response, ["Cookie", "Accept", "Accept-Language"])
-            _CSRF.process_response(request, response)
+            CSRF.process_response(request, response)
             return response
 
         return answered
@@ -67,19 +66,21 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
 
 
 def _answer(view: Respond, method: str, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-    refused = _CSRF.process_view(request, view, args, kwargs)
+    known = identity_of(request)
+    refused = CSRF.process_view(request, view, args, kwargs) if needs_csrf_token(request, known) else None
     if refused is not None:
         if wants_page(request):
             return refused
         raise WireError("csrf", REFUSED, 403)
     if request.method not in (("GET", "HEAD") if method == "GET" else (method,)):
         raise WireError("bad_method", f"This address answers {method}.", 405)
-    user = request.user if hasattr(request, "user") else identity.user_of(request)
-    if not getattr(user, "is_authenticated", False):
+    if known.name is None:
         if wants_page(request):
             return redirect_to_login(request.get_full_path() if method == "GET" else _back(request, request.POST))
         raise WireError("unauthenticated", "Nobody is logged in, so there is no inbox: log in first.", 401)
-    return view(request, user, *args, **kwargs)
+    if not known.may(f"user:{known.name}"):
+        raise WireError("forbidden", "The token is limited to groups, and the user's own is none of them.", 403)
+    return view(request, known.user, *args, **kwargs)
 
 
 def wants_page(request: HttpRequest) -> bool:

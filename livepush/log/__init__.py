@@ -8,7 +8,7 @@ from livepush.log.epochs import begin_epoch, make_head, new_epoch, state
 from livepush.log.groups import make_groups
 from livepush.log.planning import Appended
 from livepush.log.pruning import guards, jobs, prune
-from livepush.log.reading import read
+from livepush.log.reading import has_events, read
 from livepush.log.settling import settle
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "begin_epoch",
     "dialect",
     "guards",
+    "has_events",
     "jobs",
     "make_groups",
     "make_head",

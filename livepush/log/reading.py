@@ -7,6 +7,8 @@ from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 
+from django.db.models import Q
+
 from livepush.log import epochs
 from livepush.log.dialects import dialect
 from livepush.models import Event as Row
@@ -37,6 +39,12 @@ def read(
     if cut:
         end = found[-1].number
     return LogPage(tuple(found), max(after, upto) if end is None else end, epochs.state(using))
+
+
+def has_events(using: str, group: str, after: int) -> bool:
+    """Return whether a group has an event after a number, or one that waits for its number."""
+    rows = Row.objects.using(using).filter(group=group)
+    return rows.filter(Q(position__gt=after) | Q(position__isnull=True)).exists()
 
 
 def _of_groups(using: str, groups: Sequence[str], after: int, upto: int, limit: int) -> tuple[list[Event], int | None]:

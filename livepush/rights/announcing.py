@@ -15,7 +15,9 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from livepush import publish
 from livepush.conf import get_settings
+from livepush.rights import issuing
 from livepush.rights.grants import digest
+from livepush.rights.issuing import own_group
 from livepush.rights.watch import TYPE
 from livepush.wire import RIGHTS
 
@@ -62,7 +64,10 @@ async def arecheck(user: Any) -> None:
 
 def announce(**change: Any) -> None:
     """Send an event that says what has changed; see ``Rights``."""
-    publish.send_own(RIGHTS, TYPE, change, get_settings().DATABASE)
+    groups = [RIGHTS]
+    if change["reason"] == "revoked" and change.get("user") is not None and change.get("groups") is None:
+        groups.append(own_group(change["user"]))  # the user's tokens end
+    publish.send_own(groups, TYPE, change, get_settings().DATABASE)
 
 
 def _name_of(user: Any) -> str:
@@ -121,6 +126,7 @@ def connect() -> None:
     from django.contrib.auth.models import Group
     from django.contrib.auth.signals import user_logged_out
 
+    issuing.connect()
     users: Any = get_user_model()
     user_logged_out.connect(follow_logout, dispatch_uid="livepush.rights")
     for model in apps.get_models():

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from django.utils.crypto import constant_time_compare
 
-from livepush.access import identity, rules, sessions
-from livepush.access.identity import Handshake, Identity
+from livepush.access import rules, sessions, tokens
+from livepush.access.authenticating import Identity, nobody, of_sessions, revocations
+from livepush.access.identity import Handshake
+from livepush.access.tokens import Token
+from livepush.wire import WireError
 
 Revoke = Callable[[Collection[str], str], object]
 """Takes groups away from a client, and tells it the reason."""
@@ -37,7 +41,7 @@ class Grant:
 
     def log_out(self) -> None:
         """Forget who it is, since the session has ended."""
-        self.identity = Identity(identity.nobody())
+        self.identity = Identity(nobody())
         self.view = replace(self.view, session_key=None)
 
 
@@ -71,39 +75,66 @@ def ask_again(questions: Sequence[Question]) -> list[Answer]:
     current = _current([question.identity for question in questions])
     answers = []
     for question, now in zip(questions, current, strict=True):
-        granted, left = rules.ask_sync(now.user, question.groups, question.view)
+        granted, left = rules.ask_sync(now.user, filter(now.may, question.groups), question.view)
         answers.append(Answer(now, granted, left))
     return answers
 
 
 def _current(known: Sequence[Identity]) -> list[Identity]:
-    by_session = identity.of_sessions({each.session for each in known if each.session is not None})
-    users = sessions.existing_users(_keys(known))
+    by_session = of_sessions({each.session for each in known if each.session is not None})
+    by_token = _of_tokens([each.token for each in known if each.token is not None])
+    users = sessions.existing_users([each.user.pk for each in known if _is_given(each)])
     shared: dict[Any, Any] = {}
     found = []
     for each in known:
-        now = _of_users(each, users) if each.session is None else by_session[each.session]
-        if each.session is not None and now.name != each.name:
-            now = Identity(identity.nobody())  # the session is somebody else's now: this client was not asked
-        if now.name is not None:
+        if each.session is not None:
+            now = by_session[each.session]
+        elif each.token is not None:
+            now = each._replace(user=by_token[each.token])
+        else:
+            now = each._replace(user=_asked_again(each) if each.again else _still_there(each, users))
+        if now.name != each.name:
+            now = Identity(nobody())  # nobody is, or somebody else: this client did not ask as that user
+        elif now.name is not None:
             now = now._replace(user=shared.setdefault(now.name, now.user))
         found.append(now)
     return found
 
 
-def _keys(known: Iterable[Identity]) -> list[Any]:
-    """Return the primary keys of the users that no session names."""
-    return [each.user.pk for each in known if each.session is None and each.name and hasattr(each.user, "_meta")]
+def _of_tokens(known: Sequence[Token]) -> dict[Token, Any]:
+    """Return the users of tokens, ``None`` for those that have ended in whatever way."""
+    now, wanted = time.time(), list(dict.fromkeys(known))
+    return {
+        token: None if token.ends <= now or any(ended(token) for ended in revocations) else user
+        for token, user in zip(wanted, tokens.owners(wanted), strict=True)
+    }
 
 
-def _of_users(was: Identity, users: dict[Any, Any]) -> Identity:
-    """Return who a client is that a project's middleware has named: the same user, if still active, same password."""
-    if was.name is None or not hasattr(was.user, "_meta"):
-        return was
+def _is_given(known: Identity) -> bool:
+    """Return whether nothing but a project's middleware says who it is."""
+    return known.session is None and known.token is None and known.again is None and _is_of_model(known)
+
+
+def _is_of_model(known: Identity) -> bool:
+    return known.name is not None and hasattr(known.user, "_meta")
+
+
+def _asked_again(known: Identity) -> Any:
+    assert known.again is not None
+    try:
+        return known.again()
+    except WireError:
+        return None
+
+
+def _still_there(was: Identity, users: dict[Any, Any]) -> Any:
+    """Return the user whom a project's middleware has named, if still active and of the same password."""
+    if not _is_of_model(was):
+        return was.user
     now = users.get(was.user.pk)
     if now is None or not getattr(now, "is_active", True) or not _same_password(was.user, now):
-        return Identity(identity.nobody())
-    return was._replace(user=now)
+        return None
+    return now
 
 
 def _same_password(was: Any, now: Any) -> bool:

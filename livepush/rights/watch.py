@@ -14,6 +14,7 @@ from typing import Any
 
 from livepush import process
 from livepush.access import rules
+from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
 from livepush.hub import Hub, Share
 from livepush.rights.grants import Answer, Grant, Question, ask_again
@@ -64,6 +65,14 @@ class Rights:
         if heard != self.heard:
             self._ask([grant], "permission")
 
+    def replace(self, grant: Grant, identity: Identity) -> None:
+        """Go on with a client as somebody that it has proved to be; ask again what it may read."""
+        self._forget(grant)
+        grant.identity = identity
+        self._index(grant)
+        self._expect_end(grant)
+        self._ask([grant], "permission")
+
     def remove(self, grant: Grant) -> None:
         """Stop to watch a client."""
         self._grants.pop(grant, None)
@@ -89,11 +98,10 @@ class Rights:
         """Ask about a client when its session ends, if that is before everybody is asked about."""
         if grant.timer is not None:
             grant.timer.cancel()
-        ends = grant.identity.ends
-        wait = self._interval if ends is None else ends - time.time()
-        grant.timer = (
-            self._loop.call_later(max(0.0, wait), self._ask, [grant], "session") if wait < self._interval else None
-        )
+        known, grant.timer = grant.identity, None
+        if known.ends is not None and (wait := known.ends - time.time()) < self._interval:
+            reason = "session" if known.token is None else "token"
+            grant.timer = self._loop.call_later(max(0.0, wait), self._ask, [grant], reason)
 
     # What the hub tells
 

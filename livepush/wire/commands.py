@@ -10,6 +10,7 @@ from livepush.wire.names import SURROGATE, check_group
 from livepush.wire.positions import Position, parse_position
 
 MAX_REF_LENGTH = 100
+COMMANDS = ("subscribe", "unsubscribe", "send", "auth", "ping")
 
 
 class Command(NamedTuple):
@@ -28,7 +29,9 @@ def parse_command(text: str, max_groups: int = 100) -> Command:
 
     ``{"command": "subscribe", "groups": [...], "since": POSITION, "ref": 1}`` (without ``since``, from now on),
     ``{"command": "unsubscribe", "groups": [...], "ref": 2}``,
-    ``{"command": "send", "group": ..., "type": ..., "data": ..., "ref": 3}`` or ``{"command": "ping", "ref": 4}``.
+    ``{"command": "send", "group": ..., "type": ..., "data": ..., "ref": 3}``,
+    ``{"command": "auth", "token": ..., "ref": 4}`` (another token, before the first ends) or
+    ``{"command": "ping", "ref": 5}``.
 
     Raises WireError: the text is not such an object.
     """
@@ -36,13 +39,9 @@ def parse_command(text: str, max_groups: int = 100) -> Command:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise WireError("bad_command", "The command is malformed: expected a JSON object.") from error
-    if not isinstance(value, dict) or value.get("command") not in (
-        "subscribe",
-        "unsubscribe",
-        "send",
-        "ping",
-    ):
-        raise WireError("bad_command", 'The command is unknown: expected "subscribe", "unsubscribe", "send" or "ping".')
+    if not isinstance(value, dict) or value.get("command") not in COMMANDS:
+        expected = ", ".join(f'"{name}"' for name in COMMANDS[:-1])
+        raise WireError("bad_command", f'The command is unknown: expected {expected} or "{COMMANDS[-1]}".')
     ref = value.get("ref")
     if ref is not None and not _is_ref(ref):
         raise WireError("bad_command", "ref is malformed: expected a string or a whole number.")
@@ -64,6 +63,8 @@ def _command(value: dict[str, Any], ref: str | int | None, max_groups: int) -> C
     name = value["command"]
     if name == "ping":
         return Command(name, ref)
+    if name == "auth":
+        return Command(name, ref, data=value.get("token"))
     if name == "send":
         group = _group_of(value.get("group"))
         return Command(name, ref, (group,), type=value.get("type", ""), data=value.get("data"))

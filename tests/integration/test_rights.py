@@ -89,11 +89,11 @@ ENDS = {"sse": "ended", "websocket": 4403, "long poll": 403}
 
 @contextlib.asynccontextmanager
 async def reading(
-    transport: str, server: Server, groups: list[str], cookie: str | None = None
+    transport: str, server: Server, groups: list[str], cookie: str | None = None, token: str | None = None
 ) -> AsyncIterator[Stream]:
-    """Read some groups, as the owner of a session."""
+    """Read some groups, as the owner of a session or the bearer of a token."""
     stream = Stream()
-    headers = {"Cookie": cookie} if cookie else {}
+    headers = {"Cookie": cookie} if cookie else {"Authorization": f"Bearer {token}"} if token else {}
     task = asyncio.create_task(READERS[transport](server.url, groups, headers, stream))
     try:
         await stream.until(lambda: stream.types)
@@ -345,3 +345,64 @@ async def test_what_no_signal_tells_is_found_out_in_time(databases: Databases, n
             await shop.do("end_session", cookie=cookie, how="delete")
             await stream.until(lambda: stream.end)
             assert not other.revoked
+
+
+# Tokens
+
+TOKEN_ENDINGS = {
+    name: ENDINGS[name] for name in ENDINGS if "session" not in name and name not in ("a logout", "a flush")
+}
+
+
+@pytest.mark.parametrize("transport", READERS)
+@pytest.mark.parametrize("ending", TOKEN_ENDINGS)
+async def test_a_bearer_reads_until_something_ends_the_token(
+    shop: Site, name: str, transport: str, ending: str
+) -> None:
+    await shop.do("session", username=name)
+    group, token = await user_group(shop, name), await shop.do("token", username=name)
+    async with reading(transport, shop.server, [group], token=token) as stream:
+        await shop.send(group, "before")
+        await stream.until(lambda: "before" in stream.types)
+        await TOKEN_ENDINGS[ending](shop, name, "")
+        await stream.until(lambda: stream.end)
+        await shop.send(group, "after")
+        assert "after" not in stream.types
+    again = await clients.poll(shop.server.url, [group], headers={"Authorization": f"Bearer {token}"})
+    assert (again.status_code, again.json()["code"]) == (401, "bad_token")
+    assert again.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_token_ends_in_time(shop: Site, name: str) -> None:
+    await shop.do("session", username=name)
+    group, token = await user_group(shop, name), await shop.do("token", username=name, ttl=2)
+    async with reading("sse", shop.server, [group, "board"], token=token) as stream:
+        await stream.until(lambda: stream.revoked)
+        assert [(each["groups"], each["reason"]) for each in stream.revoked] == [([group], "token")]
+    late = await clients.poll(shop.server.url, [group], token=token)
+    assert (late.status_code, late.json()["code"]) == (401, "token_ended")
+
+
+async def test_a_socket_takes_a_token_as_a_subprotocol_and_another_one_in_place(shop: Site, name: str) -> None:
+    await shop.do("session", username=name)
+    await shop.do("session", username=f"{name}-other")
+    group = await user_group(shop, name)
+    short, long = [await shop.do("token", username=name, ttl=ttl) for ttl in (3, 300)]
+    others = await shop.do("token", username=f"{name}-other")
+    async with clients.websocket(shop.server.url, [group], subprotocols=[f"livepush.token.{short}"]) as socket:
+        assert (await clients.frame(socket))["groups"] == [group]
+        for ref, token in enumerate((others, "livepush_nonsense", None, long)):
+            await socket.send(json.dumps({"command": "auth", "token": token, "ref": ref}))
+        replies = {}
+        while len(replies) < 4:
+            frame = await clients.frame(socket)
+            replies[frame["ref"]] = frame.get("code", frame["ok"])
+        assert replies == {0: "other_user", 1: "bad_token", 2: "bad_token", 3: True}
+        ends = asyncio.get_running_loop().time() + 3.5
+        while (left := ends - asyncio.get_running_loop().time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                frame = json.loads(await asyncio.wait_for(socket.recv(), left))
+                assert frame["type"] != "livepush.revoked"
+        await shop.send(group, "after")
+        while (await clients.frame(socket))["type"] != "after":
+            pass

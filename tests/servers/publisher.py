@@ -147,6 +147,10 @@ def expire_session(cookie: str, seconds: float) -> None:
     store.save()
 
 
+def token(username: str, **more: Any) -> str:
+    return livepush.token(User.objects.get(username=username), **more)
+
+
 def revoke(username: str, groups: list[str] | str | None = None) -> None:
     livepush.revoke(username if username == livepush.everyone else User.objects.get(username=username), groups)
 
@@ -189,7 +193,7 @@ COMMANDS = {
     command.__name__: command
     for command in (
         send, send_many, notify, notify_many, join, leave, mark, begin, commit, rollback, session, position, rows,
-        prune, change, end_session, expire_session, revoke,
+        prune, change, end_session, expire_session, revoke, token,
     )
 }  # fmt: skip
 

@@ -1,0 +1,215 @@
+"""Authenticators: find out who makes a request, each in its own way.
+
+``LIVEPUSH["AUTHENTICATORS"]`` lists dotted paths of functions ``(request) -> user | None``, sync or async. They are
+asked in turn, and the first that knows a user decides. ``session`` and ``token`` below are livepush's own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from asgiref.sync import async_to_sync, iscoroutinefunction
+from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.http import HttpRequest
+from django.utils.module_loading import import_string
+
+from livepush.access import sessions, tokens
+from livepush.access.tokens import Token
+from livepush.conf import get_settings
+
+SUBPROTOCOL = "livepush.token."
+"""What precedes a token that a WebSocket offers as a subprotocol: browsers can send no header."""
+
+
+class Identity(NamedTuple):
+    """Who a client is, and what says so."""
+
+    user: Any
+    """A user, an anonymous user, or ``None`` without ``django.contrib.auth``."""
+    session: str | None = None
+    """The key of the session that names the user."""
+    token: Token | None = None
+    """The token that names the user."""
+    again: Callable[[], Any] | None = None
+    """Asks a project's own authenticator again."""
+    ends: float | None = None
+    """When (Unix time) this must be found out again, if it is known: the session or the token ends then."""
+
+    @property
+    def name(self) -> str | None:
+        """The user's primary key as text; ``None`` if nobody is known."""
+        return str(self.user.pk) if getattr(self.user, "is_authenticated", False) else None
+
+    def may(self, group: str) -> bool:
+        """Return whether a group is within the limits of the token, if there is a token with limits."""
+        return self.token is None or self.token.groups is None or group in self.token.groups
+
+
+def session(request: HttpRequest) -> Identity | None:
+    """Know the user of the session whose key the cookie has. The session is never written."""
+    key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    found = of_sessions([key])[key] if key else None
+    return found if found is not None and found.name is not None else None
+
+
+def token(request: HttpRequest) -> Identity | None:
+    """Know the user of a token of livepush's: a bearer's, ``?token=``, or that of a WebSocket's subprotocol.
+
+    Raises WireError: it is a token of livepush's that is not valid, or not any more.
+    """
+    text = token_of(request)
+    return None if text is None else of_text(text)
+
+
+def of_text(text: Any) -> Identity:
+    """Return whom a token names, as a client gave it; one that works once is used then.
+
+    Raises WireError: it is not valid, or not any more.
+    """
+    parsed = tokens.parse(text if isinstance(text, str) else "")
+    found = of_token(parsed)
+    tokens.use(parsed)
+    return found
+
+
+def token_of(request: HttpRequest) -> str | None:
+    """Return the token that a request brings, if it is one of livepush's."""
+    kind, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if kind.lower() != "bearer":
+        text = request.GET.get("token", "")
+    for offered in request.META.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(","):
+        if offered.strip().startswith(SUBPROTOCOL):
+            text = offered.strip().removeprefix(SUBPROTOCOL)
+    return text if text.startswith(tokens.PREFIX) else None
+
+
+def of_token(found: Token) -> Identity:
+    """Return whom a token names.
+
+    Raises WireError: there is no such active user, or the password is another one.
+    """
+    user = tokens.owner(found)
+    if user is None or any(ended(found) for ended in revocations):
+        raise tokens.refusal("bad_token", "The token's user is not there any more, or has another password.")
+    return Identity(user, token=found, ends=float(found.ends))
+
+
+revocations: list[Callable[[Token], bool]] = []
+"""Each says whether a token was revoked."""
+
+
+def of_sessions(keys: Any) -> dict[str, Identity]:
+    """Return whom sessions name, by key; in a few queries, however many they are."""
+    keys = tuple(keys)
+    known = sessions.load(keys)
+    users = sessions.users(known)
+    return {
+        key: Identity(users[key], key, ends=ends.timestamp() if (ends := known[key].ends) else None)
+        if key in users
+        else Identity(nobody())
+        for key in keys
+    }
+
+
+def nobody() -> Any:
+    """Return an anonymous user; ``None`` without ``django.contrib.auth``."""
+    if not apps.is_installed("django.contrib.auth"):
+        return None
+    from django.contrib.auth.models import AnonymousUser
+
+    return AnonymousUser()
+
+
+class Authenticator(NamedTuple):
+    """One of ``LIVEPUSH["AUTHENTICATORS"]``."""
+
+    path: str
+    function: Callable[[HttpRequest], Any]
+    is_async: bool
+
+    def ask(self, request: HttpRequest) -> Any:
+        """Ask it in a thread. An async one gets a loop of its own."""
+        return async_to_sync(self.function)(request) if self.is_async else self.function(request)
+
+    def identity(self, found: Any, request: HttpRequest) -> Identity | None:
+        """Return the identity for what it found, if that is a user."""
+        if inspect.isawaitable(found):
+            getattr(found, "close", lambda: None)()
+            raise ImproperlyConfigured(f"The authenticator {self.path} is no async def, but returned an awaitable.")
+        if found is None or isinstance(found, Identity):
+            return found
+        if not getattr(found, "is_authenticated", False):
+            return None
+        return Identity(found, again=lambda: self.ask(request))
+
+
+@lru_cache(maxsize=1)
+def authenticators() -> tuple[Authenticator, ...]:
+    """Return the project's authenticators.
+
+    Raises ImproperlyConfigured: one can't be imported, or is no function.
+    """
+    found = []
+    for path in get_settings().AUTHENTICATORS:
+        try:
+            function = import_string(path)
+        except ImportError as error:
+            raise ImproperlyConfigured(
+                f"LIVEPUSH['AUTHENTICATORS'] names {path!r}, which is not there: {error}"
+            ) from error
+        if not callable(function):
+            raise ImproperlyConfigured(f"LIVEPUSH['AUTHENTICATORS'] names {path!r}, which is no function of a request.")
+        found.append(Authenticator(path, function, bool(iscoroutinefunction(function))))
+    return tuple(found)
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "LIVEPUSH":
+        authenticators.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="livepush.access")
+
+
+def identify(request: HttpRequest, scope: Mapping[str, Any] | None = None) -> Identity:
+    """Return who makes a request. Uses the database.
+
+    The user that a middleware has put into the scope comes first, then what the authenticators find.
+    """
+    if not apps.is_installed("django.contrib.auth"):
+        return Identity(None)
+    given = _given(scope or {})
+    if given is not None and given.name is not None:
+        return given
+    for each in authenticators():
+        found = each.identity(each.ask(request), request)
+        if found is not None:
+            return found
+    return given or Identity(nobody())
+
+
+async def identify_async(request: HttpRequest, in_thread: Any) -> Identity | None:
+    """Return who makes a request if an async authenticator must be asked, each where it belongs; else ``None``."""
+    known = authenticators()
+    if not any(each.is_async for each in known):
+        return None
+    for each in known:
+        found = await each.function(request) if each.is_async else await in_thread(lambda each=each: each.ask(request))
+        identity = each.identity(found, request)
+        if identity is not None:
+            return identity
+    return Identity(nobody())
+
+
+def _given(scope: Mapping[str, Any]) -> Identity | None:
+    user = scope.get("user")
+    if user is None:
+        return None
+    known = bool(getattr(user, "is_authenticated", False))
+    return Identity(user, getattr(scope.get("session"), "session_key", None) if known else None)

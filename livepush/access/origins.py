@@ -1,0 +1,102 @@
+"""Origins: which other sites' pages may connect, and what their browsers must be told (Fetch standard, CORS)."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest
+from django.utils.http import is_same_domain
+
+from livepush.access.authenticating import nobody
+from livepush.conf import get_settings
+from livepush.wire import Close, WireError
+
+ANY = "*"
+"""In ``ALLOWED_ORIGINS``: every origin, but without cookies, so only with a token."""
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID, X-CSRFToken",
+    "Access-Control-Max-Age": "600",
+}
+
+
+def check_origin(request: HttpRequest) -> None:
+    """Refuse a browser's handshake from another site (RFC 6455, section 10.2).
+
+    The origin must be the requested host, or one of ``CSRF_TRUSTED_ORIGINS`` or ``ALLOWED_ORIGINS``. A client that
+    sends no origin is accepted: it is not a browser, so it can't be made to send a user's cookies.
+
+    Raises WireError: the origin is another site's.
+    """
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is None or _is_ours(origin, request) or _is_listed(origin):
+        return
+    if ANY not in get_settings().ALLOWED_ORIGINS:
+        raise WireError(
+            "bad_origin",
+            "The origin is another site's: add it to LIVEPUSH['ALLOWED_ORIGINS'] or CSRF_TRUSTED_ORIGINS.",
+            403,
+            Close.FORBIDDEN,
+        )
+    _ignore_cookies(request)
+
+
+def headers(request: HttpRequest) -> dict[str, str]:
+    """Return the headers with which a browser hands an answer to a page of another origin, if that is allowed.
+
+    A page of an origin that only ``"*"`` allows gets no answer for a user's cookies: they are ignored.
+    """
+    allowed = get_settings().ALLOWED_ORIGINS
+    if not allowed:
+        return {}
+    found, origin = {"Vary": "Origin"}, request.META.get("HTTP_ORIGIN")
+    if origin is None or _is_own(origin, request):
+        return found
+    if _is_listed(origin):
+        found |= {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true"}
+    elif ANY in allowed:
+        _ignore_cookies(request)
+        found["Access-Control-Allow-Origin"] = ANY
+    else:
+        return found
+    found["Access-Control-Expose-Headers"] = "Retry-After"
+    if request.method == "OPTIONS":
+        found |= PREFLIGHT
+    return found
+
+
+def is_preflight(request: HttpRequest) -> bool:
+    """Return whether a browser asks whether a page of another origin may make a request."""
+    asks = request.method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in request.META
+    return asks and bool(get_settings().ALLOWED_ORIGINS)
+
+
+def _ignore_cookies(request: HttpRequest) -> None:
+    request.COOKIES.clear()
+    if hasattr(request, "user"):
+        request.user = nobody()
+
+
+def _is_listed(origin: str) -> bool:
+    return origin.lower() in (each.lower().rstrip("/") for each in get_settings().ALLOWED_ORIGINS if each != ANY)
+
+
+def _is_own(origin: str, request: HttpRequest) -> bool:
+    try:
+        netloc = urlsplit(origin).netloc
+        return bool(netloc) and netloc == request.get_host()
+    except (ValueError, DisallowedHost):  # for example "http://[", which no browser sends
+        return False
+
+
+def _is_ours(origin: str, request: HttpRequest) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return _is_own(origin, request) or any(
+        parts.scheme == trusted.scheme and is_same_domain(parts.netloc, trusted.netloc.lstrip("*"))
+        for trusted in map(urlsplit, settings.CSRF_TRUSTED_ORIGINS)
+    )

@@ -1,0 +1,92 @@
+"""``POST token/``: a token for a client without cookies, from one that is logged in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.csrf import csrf_exempt
+
+from livepush.access import identity, rules, tokens
+from livepush.access.authenticating import Identity
+from livepush.conf import get_settings
+from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
+from livepush.consumers.views import for_origins, outside_transactions
+from livepush.exceptions import InvalidToken
+from livepush.rights import issuing
+from livepush.wire import WireError, check_group
+
+FIELDS = {"groups", "ttl", "once"}
+MAX_BODY = 65_536
+
+
+@login_not_required
+@csrf_exempt
+@outside_transactions
+@for_origins
+def token(request: HttpRequest) -> HttpResponse:
+    """Answer ``{"groups": [...], "ttl": 60, "once": true}``, all optional, with ``{"token", "expires", "groups"}``."""
+    CSRF.process_request(request)
+    try:
+        response: HttpResponse = JsonResponse(_issued(request))
+    except WireError as error:
+        response = HttpResponse(error.body(), status=error.status, content_type="application/json")
+        if error.status == 405:
+            response["Allow"] = "POST"
+    response["Cache-Control"] = "no-store"
+    response["X-Content-Type-Options"] = "nosniff"
+    patch_vary_headers(response, ["Cookie", "Authorization"])
+    CSRF.process_response(request, response)
+    return response
+
+
+def _issued(request: HttpRequest) -> dict[str, Any]:
+    if request.method != "POST":
+        raise WireError("bad_method", "This address answers POST.", 405)
+    known = identity_of(request)
+    refused = CSRF.process_view(request, lambda request: HttpResponse(), (), {})
+    if refused is not None and needs_csrf_token(request, known):
+        raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)
+    if known.name is None:
+        raise WireError("unauthenticated", "Nobody is logged in: log in, or send another authenticator's header.", 401)
+    if known.token is not None:
+        raise WireError("token_by_token", "A token can't get another one: log in again.", 403)
+    asked = _asked(request)
+    groups = None if asked.get("groups") is None else _granted(request, known, asked["groups"])
+    ttl = asked.get("ttl", issuing.TTL)
+    try:
+        made = issuing.token(known.user, groups, ttl, bool(asked.get("once", False)))
+    except InvalidToken as error:
+        raise WireError("bad_ttl", str(error)) from error
+    return {"token": made, "expires": tokens.parse(made).ends, "groups": groups}
+
+
+def _asked(request: HttpRequest) -> dict[str, Any]:
+    problem = WireError("bad_body", 'The body is malformed: expected JSON such as {"groups": ["board"], "ttl": 60}.')
+    if len(request.body) > MAX_BODY:
+        raise WireError("too_large", f"The body is over {MAX_BODY} bytes.", 413)
+    try:
+        found = json.loads(request.body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise problem from error
+    if not isinstance(found, dict) or not FIELDS.issuperset(found) or not isinstance(found.get("once", False), bool):
+        raise problem
+    return found
+
+
+def _granted(request: HttpRequest, known: Identity, groups: Any) -> list[str]:
+    """Return those of the groups that the user may read."""
+    limit = get_settings().MAX_GROUPS
+    if not isinstance(groups, list) or not groups or len(groups) > limit:
+        raise WireError("bad_group", f"groups is malformed: expected a list of 1 to {limit} names.")
+    names = tuple(dict.fromkeys(check_group(name if isinstance(name, str) else "") for name in groups))
+    granted, questions = rules.ask_sync(known.user, names, identity.handshake(request))
+    if questions:
+        granted |= async_to_sync(rules.ask_async)(questions)
+    if not granted:
+        raise WireError("forbidden", "None of the groups may be read.", 403)
+    return [name for name in names if name in granted]

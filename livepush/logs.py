@@ -1,0 +1,26 @@
+"""Keeps tokens out of logs."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+_TOKEN = re.compile(r"((?:[?&]token=|livepush\.token\.)|\b(?=livepush_))[A-Za-z0-9_.-]+")
+SHOWN = r"\1***"
+
+
+class HideTokens(logging.Filter):
+    """Replaces tokens in the log records that pass: in the message and its arguments. It lets every record pass."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = _hidden(record.msg)
+        if isinstance(record.args, dict):
+            record.args = {name: _hidden(each) for name, each in record.args.items()}
+        elif record.args:
+            record.args = tuple(map(_hidden, record.args))
+        return True
+
+
+def _hidden(value: Any) -> Any:
+    return _TOKEN.sub(SHOWN, value) if isinstance(value, str) else value

@@ -1,0 +1,312 @@
+"""Tokens: what they are good for, and everything that ends one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+from django.test import Client, override_settings
+
+import livepush
+from livepush import exceptions, log
+from livepush.access import tokens
+from livepush.logs import HideTokens
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def no_memory():
+    cache.clear()
+
+
+@pytest.fixture
+def ann():
+    return User.objects.create_user("ann", password="secret")
+
+
+def read(token: str, *groups: str, **headers: str):
+    return Client().get("/livepush/poll/", {"group": groups}, headers={"Authorization": f"Bearer {token}", **headers})
+
+
+def own(user: User) -> str:
+    return livepush.user_group(user)
+
+
+def test_a_bearer_reads_what_the_user_may_read_and_no_more(ann):
+    answer = read(livepush.token(ann), own(ann), "user:999999", "board")
+    assert answer.json()["refused"] == ["user:999999"]
+
+
+def test_a_token_can_be_limited_to_groups(ann):
+    answer = read(livepush.token(ann, ["board", "room:1"]), own(ann), "board", "order:7")
+    assert answer.json()["refused"] == [own(ann), "order:7"]
+    assert read(livepush.token(ann, ann), own(ann)).status_code == 200
+
+
+def test_a_token_can_stand_wherever_clients_put_it(ann):
+    for groups in (None, ["board"] * 3, [f"room:{number}" for number in range(100)]):
+        assert re.fullmatch("[A-Za-z0-9_.-]{20,2000}", livepush.token(ann, groups))
+
+
+def test_it_may_stand_in_the_address(ann):
+    assert Client().get("/livepush/poll/", {"group": own(ann), "token": livepush.token(ann)}).status_code == 200
+
+
+def test_a_token_that_works_once_works_once(ann):
+    token = livepush.token(ann, once=True)
+    assert read(token, own(ann)).status_code == 200
+    assert (read(token, own(ann)).status_code, read(token, own(ann)).json()["code"]) == (401, "token_used")
+
+
+def end_by_password(user):
+    user.set_password("another")
+    user.save()
+
+
+def end_by_sql(user):
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def end_by_revoke(user):
+    livepush.revoke(user)
+
+
+def end_by_epoch(user):
+    log.begin_epoch("default")
+
+
+@pytest.mark.parametrize("end", [end_by_password, end_by_sql, end_by_revoke, end_by_epoch, User.delete])
+def test_it_ends_with(ann, end):
+    token = livepush.token(ann)
+    assert read(token, "board").status_code == 200
+    end(ann)
+    assert (read(token, "board").status_code, read(token, "board").json()["code"]) == (401, "bad_token")
+
+
+def test_a_revoked_user_gets_new_tokens(ann):
+    livepush.revoke(ann)
+    assert read(livepush.token(ann), own(ann)).status_code == 200
+
+
+def test_taking_away_one_group_ends_no_token(ann):
+    token = livepush.token(ann)
+    livepush.revoke(ann, "board")
+    assert read(token, "board").status_code == 200
+
+
+def test_a_rotated_key_ends_no_token(ann):
+    token = livepush.token(ann)
+    with override_settings(SECRET_KEY="another", SECRET_KEY_FALLBACKS=["tests-only"]):
+        assert read(token, own(ann)).status_code == 200
+    with override_settings(SECRET_KEY="another"):
+        assert read(token, own(ann)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[:-1],
+        lambda text: text + "A",
+        lambda text: tokens.PREFIX,
+        lambda text: f"{tokens.PREFIX}{'x' * 100_000}",
+    ],
+)
+def test_a_malformed_token_is_refused(ann, change):
+    assert read(change(livepush.token(ann)), "board").json()["code"] == "bad_token"
+
+
+def test_a_bearer_token_of_another_kind_is_left_to_others(ann):
+    assert read("9944b09199c62bcf9418ad846dd0e4bbdfc6ee4b", "board").status_code == 200
+
+
+def test_a_session_comes_before_a_token(ann, client):
+    ben = User.objects.create_user("ben")
+    client.force_login(ben)
+    answer = client.get(
+        "/livepush/poll/", {"group": own(ben)}, headers={"Authorization": f"Bearer {livepush.token(ann)}"}
+    )
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("ttl", [0, -1, True, "60", None, float("nan"), float("inf"), 8 * 86_400])
+def test_a_token_that_makes_no_sense_is_not_issued(ann, ttl):
+    with pytest.raises(exceptions.InvalidToken, match="expected 1 to 604800"):
+        livepush.token(ann, ttl=ttl)
+
+
+@pytest.mark.parametrize("user", [None, User(username="new"), "user:5"])
+def test_nobody_gets_no_token(user):
+    with pytest.raises((exceptions.InvalidGroup, exceptions.InvalidToken)):
+        livepush.token(user)
+
+
+# POST token/
+
+
+def ask(client: Client, body: object = None, **headers: str):
+    text = "" if body is None else json.dumps(body)
+    return client.post("/livepush/token/", text, content_type="application/json", headers=headers)
+
+
+def test_who_is_logged_in_gets_one(ann, client):
+    client.force_login(ann)
+    answer = ask(client, {"groups": ["board", "user:999999"], "ttl": 60, "once": True})
+    found = answer.json()
+    assert found["groups"] == ["board"]
+    assert 55 < found["expires"] - time.time() <= 60
+    assert answer["Cache-Control"] == "no-store"
+    assert read(found["token"], "board").status_code == 200
+    assert read(found["token"], "board").status_code == 401
+    assert ask(client).json()["groups"] is None
+
+
+def test_another_site_can_not_have_one_made(ann):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(ann)
+    assert (ask(client).status_code, ask(client).json()["code"]) == (403, "csrf")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ([], "bad_body"),
+        ({"group": "board"}, "bad_body"),
+        ({"once": 1}, "bad_body"),
+        ({"ttl": "long"}, "bad_ttl"),
+        ({"ttl": 0}, "bad_ttl"),
+        ({"groups": []}, "bad_group"),
+        ({"groups": "board"}, "bad_group"),
+        ({"groups": ["a b"]}, "bad_group"),
+        ({"groups": [7]}, "bad_group"),
+        ({"groups": ["user:999999"]}, "forbidden"),
+    ],
+)
+def test_a_malformed_wish_is_refused(ann, client, body, code):
+    client.force_login(ann)
+    assert ask(client, body).json()["code"] == code
+
+
+def test_nobody_and_bearers_are_refused(ann, client):
+    assert ask(client).json()["code"] == "unauthenticated"
+    assert ask(client, Authorization=f"Bearer {livepush.token(ann)}").json()["code"] == "token_by_token"
+    assert client.get("/livepush/token/").status_code == 405
+
+
+# The inbox
+
+
+def test_the_inbox_takes_a_token_and_no_csrf_token_with_it(ann):
+    livepush.notify(ann, "Hello")
+    client = Client(enforce_csrf_checks=True)
+    bearer = {"Authorization": f"Bearer {livepush.token(ann)}"}
+    found = client.get("/livepush/inbox/entries/", headers=bearer).json()["entries"]
+    assert [entry["title"] for entry in found] == ["Hello"]
+    answer = client.post("/livepush/inbox/read/", {"id": found[0]["id"]}, headers=bearer)
+    assert (answer.status_code, answer.json()["unread"]) == (200, 0)
+
+
+def test_a_limited_token_opens_no_inbox_but_the_users_own(ann):
+    for groups, status in ((["board"], 403), ([own(ann)], 200)):
+        bearer = {"Authorization": f"Bearer {livepush.token(ann, groups)}"}
+        assert Client().get("/livepush/inbox/counts/", headers=bearer).status_code == status
+
+
+# Other authenticators
+
+
+def by_header(request):
+    return User.objects.filter(username=request.headers.get("X-User", "")).first()
+
+
+async def by_header_async(request):
+    return await User.objects.filter(username=request.headers.get("X-User", "")).afirst()
+
+
+def with_authenticators(*names: str):
+    return override_settings(LIVEPUSH={"AUTHENTICATORS": [f"tests.test_tokens.{name}" for name in names]})
+
+
+@pytest.mark.parametrize("name", ["by_header", "by_header_async"])
+def test_a_project_has_authenticators_of_its_own(ann, name):
+    with with_authenticators(name):
+        client = Client(enforce_csrf_checks=True)
+        poll = client.get("/livepush/poll/", {"group": own(ann)}, headers={"X-User": "ann"})
+        assert poll.status_code == 200
+        assert client.get("/livepush/poll/", {"group": own(ann)}, headers={"X-User": "ben"}).status_code == 403
+        assert client.get("/livepush/inbox/counts/", headers={"X-User": "ann"}).status_code == 200
+
+
+def test_an_authenticator_that_is_not_there_is_named():
+    with with_authenticators("nothing"), pytest.raises(Exception, match=r"tests\.test_tokens\.nothing"):
+        Client().get("/livepush/poll/", {"group": "board"})
+
+
+# Other origins
+
+
+def cross(origin: str, method: str = "get", **headers: str):
+    return getattr(Client(), method)("/livepush/poll/", {"group": "board"}, headers={"Origin": origin, **headers})
+
+
+def test_pages_of_listed_origins_may_read():
+    assert "Access-Control-Allow-Origin" not in cross("https://app.example.com")
+    with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": ["https://app.example.com"]}):
+        answer = cross("https://app.example.com")
+        assert answer["Access-Control-Allow-Origin"] == "https://app.example.com"
+        assert answer["Access-Control-Allow-Credentials"] == "true"
+        for origin in ("https://evil.example.com", "http://app.example.com", "null", "https://app.example.com.evil.io"):
+            answer = cross(origin)
+            assert "Access-Control-Allow-Origin" not in answer
+            assert "Origin" in answer["Vary"]
+        wish = cross("https://app.example.com", "options", **{"Access-Control-Request-Method": "GET"})
+        assert (wish.status_code, "Authorization" in wish["Access-Control-Allow-Headers"]) == (204, True)
+
+
+def test_pages_of_any_origin_may_read_with_a_token_and_never_with_a_cookie(ann):
+    with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": ["*"]}):
+        client = Client()
+        client.force_login(ann)
+        foreign = {"Origin": "https://any.example.com"}
+        refused = client.get("/livepush/poll/", {"group": own(ann)}, headers=foreign)
+        assert refused.status_code == 403
+        bearer = {"Authorization": f"Bearer {livepush.token(ann)}"}
+        answer = Client().get("/livepush/poll/", {"group": own(ann)}, headers={**foreign, **bearer})
+        assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (200, "*")
+        assert "Access-Control-Allow-Credentials" not in answer
+
+
+# Logs
+
+
+@pytest.mark.parametrize(
+    ("message", "args"),
+    [
+        (
+            '%s - "%s %s HTTP/%s" %d',
+            ("127.0.0.1:5", "GET", "/livepush/sse/?group=board&token={}&since=a-1", "1.1", 200),
+        ),
+        ("Not Found: %s", ("/x/?token={}",)),
+        ("GET /livepush/poll/?token={}", ()),
+        ("%(path)s", ({"path": "/livepush/ws/?token={}"},)),
+        ("Sec-WebSocket-Protocol: livepush.v1, livepush.token.{}, other", ()),
+        ("Authorization: Bearer {}", ()),
+    ],
+)
+def test_tokens_are_hidden_in_logs(ann, message, args):
+    token = livepush.token(ann)
+    filled = tuple(each.replace("{}", token) if isinstance(each, str) else each for each in args)
+    if args and isinstance(args[0], dict):
+        filled = ({"path": args[0]["path"].replace("{}", token)},)
+    record = logging.LogRecord("x", logging.INFO, __file__, 1, message.replace("{}", token), filled, None)
+    assert HideTokens().filter(record)
+    said = record.getMessage()
+    assert token not in said
+    assert token[:14] not in said
+    assert "***" in said
+    assert said.endswith(("200", "***", "other"))

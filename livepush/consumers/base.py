@@ -100,11 +100,12 @@ async def enter(scope: Scope) -> Entry:
     last = request.META.get("HTTP_LAST_EVENT_ID", "")
     query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
     try:
-        hub = await process.get_hub()
-        rights = rights_of(hub)
-        heard = rights.heard
+        hub, failure = await _hub()
+        heard = 0 if hub is None else rights_of(hub).heard
         admission = await admit(scope, request, query.groups)
         identity.check_granted(admission)
+        if hub is None:
+            raise failure
         cursor, lost = await hub.admit(query.since)
     except WireError:
         raise
@@ -113,7 +114,15 @@ async def enter(scope: Scope) -> Entry:
         raise unavailable() from error
     if hub.draining:
         raise unavailable()
-    return Entry(hub, query, admission, cursor, lost, identity.handshake(request), rights, heard)
+    return Entry(hub, query, admission, cursor, lost, identity.handshake(request), rights_of(hub), heard)
+
+
+async def _hub() -> tuple[Hub | None, Exception]:
+    """Return the hub, or why there is none: a client that is refused is told that, even then."""
+    try:
+        return await process.get_hub(), unavailable()
+    except Exception as error:
+        return None, error
 
 
 async def admit(

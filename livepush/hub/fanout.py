@@ -49,10 +49,10 @@ class Round:
 
     def joined(self, groups: tuple[str, ...], format: Format) -> Joined:
         """Return the frames for readers of these groups, in their order, with each event once."""
-        parts = [self._encode(place, matching, format) for place, matching in self.of(groups)]
+        parts = [self._encode(place, matching, format) for place, matching in self._of(groups)]
         return Joined(join(parts, format), self._time, self._upto)
 
-    def of(self, groups: tuple[str, ...]) -> Iterable[tuple[int, tuple[str, ...]]]:
+    def _of(self, groups: tuple[str, ...]) -> Iterable[tuple[int, tuple[str, ...]]]:
         """Return the indexes of the events in some groups, each with those of the groups that it went to."""
         if len(groups) == 1:  # the usual case
             return [(place, groups) for place in self.by_group[groups[0]]]
@@ -82,11 +82,6 @@ class Share(dict[Format, Joined]):
         self.ephemeral = round.ephemeral
         self._round = round
         self._groups = groups
-
-    @property
-    def events(self) -> list[Event]:
-        """The events themselves."""
-        return [self._round.events[place] for place, _ in self._round.of(self._groups)]
 
     def __missing__(self, format: Format) -> Joined:
         found = self[format] = self._round.joined(self._groups, format)

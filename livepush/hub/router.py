@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
+from typing import Protocol
 
 from livepush.hub.fanout import Round, Share
 from livepush.hub.routes import Routes
@@ -16,6 +17,16 @@ GAP_PATIENCE = 0.005
 """How long (seconds) the router waits for a missing batch before the log is read."""
 ROUND_BYTES = 65_536
 """How many characters of data are encoded and routed in one round at most, unless a single event has more."""
+
+
+class Follower(Protocol):
+    """What hears livepush's own events in this process. It is no client."""
+
+    def hear(self, event: Event) -> None:
+        """Heed an event that says whose rights have changed, before later events are routed."""
+
+    def lose_track(self) -> None:
+        """Events may have been missed: the log has a new epoch."""
 
 
 class Router:
@@ -31,6 +42,7 @@ class Router:
         """The log's floor, as far as this hub knows: never above the true floor, nor above the hub's position."""
         self.window = window
         self.routes = Routes()
+        self.followers: list[Follower] = []
         self.last: Event | None = None
         """The event at the hub's position, if it is known."""
         self.doubtful = False
@@ -66,6 +78,9 @@ class Router:
             self.number = run[-1].number or self.number
             self.window.extend(run)
             self.fan_out(run)
+            if RIGHTS in run[-1].groups:
+                for follower in self.followers:
+                    follower.hear(run[-1])
 
     def fan_out(self, events: Sequence[Event]) -> None:
         """Offer events to the subscribers of their groups."""
@@ -91,6 +106,8 @@ class Router:
         self._early.clear()
         for subscriber in list(self.routes.subscribers):
             subscriber.fall_behind()
+        for follower in self.followers:
+            follower.lose_track()
 
     def _route_waiting(self) -> None:
         waiting, self._waiting = self._waiting, deque()

@@ -16,9 +16,9 @@ from livepush import process
 from livepush.access import rules
 from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
-from livepush.hub import Hub, Share
+from livepush.hub import Hub
 from livepush.rights.grants import Answer, Grant, Question, ask_again
-from livepush.wire import RESERVED_PREFIX, RIGHTS
+from livepush.wire import RESERVED_PREFIX, Event
 
 logger = logging.getLogger("livepush")
 
@@ -37,7 +37,6 @@ class Rights:
     """
 
     def __init__(self, hub: Hub, interval: float) -> None:
-        self.groups = {RIGHTS: 0}
         self.heard = 0
         """How many changes it has heard of. A client that is being let in meanwhile must be asked about again."""
         self._loop = hub.loop
@@ -48,7 +47,7 @@ class Rights:
         self._due: dict[Grant, str] = {}
         """The clients to ask about, each with the reason that it gets if it loses groups."""
         self._wake = asyncio.Event()
-        hub.add(self)
+        hub.router.followers.append(self)
         hub.keep(self._work())
 
     # The clients
@@ -105,22 +104,15 @@ class Rights:
 
     # What the hub tells
 
-    def offer(self, share: Share) -> None:
-        """Hear of changes."""
-        for event in share.events:
-            if event.type == TYPE and event.number is not None:  # what is not in the log, livepush did not send
-                self._heed(json.loads(event.data))
+    def hear(self, event: Event) -> None:
+        """Hear of a change."""
+        if event.type == TYPE and event.number is not None:  # what is not in the log, livepush did not send
+            self._heed(json.loads(event.data))
 
-    def beat(self, now: float) -> None:
-        """Do nothing: nobody waits for a sign of life here."""
-
-    def fall_behind(self) -> None:
+    def lose_track(self) -> None:
         """Ask about everybody: changes may have been missed."""
         self.heard += 1
         self._ask(self._grants, "permission")
-
-    def leave(self, retry: int) -> None:
-        """Do nothing: the clients are told themselves."""
 
     def _heed(self, change: dict[str, Any]) -> None:
         self.heard += 1

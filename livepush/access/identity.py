@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
@@ -18,7 +18,7 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.http import is_same_domain
 
 from livepush.access import rules
-from livepush.wire import Close, WireError
+from livepush.wire import Close, WireError, unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,9 @@ class Admission(NamedTuple):
     user: Any
     granted: tuple[str, ...]
     refused: tuple[str, ...]
+    """The other groups, those that failed among them."""
+    failed: frozenset[str]
+    """Groups whose rules could not be asked, so that the client must come back."""
 
 
 def request_of(scope: Mapping[str, Any]) -> HttpRequest:
@@ -118,37 +121,45 @@ def admit_sync(
     view: Handshake,
     groups: Iterable[str],
     right: str = rules.READ,
-) -> tuple[Any, set[str], rules.Questions]:
-    """Return the user, the groups that sync rules grant, and the questions for async rules. Uses the database."""
+    failing: Collection[str] = (),
+    note: Callable[[str], object] = lambda group: None,
+) -> tuple[Any, rules.Answers, rules.Questions]:
+    """Return the user, the answers of the sync rules, and the questions for async rules. Uses the database.
+
+    ``failing`` and ``note`` are those of ``rules.ask_sync``.
+    """
     user = scope.get("user")
     if user is None:
         user = user_of(request)
-    granted, questions = rules.ask_sync(user, groups, view, right)
-    return user, granted, questions
+    return user, *rules.ask_sync(user, groups, view, right, failing, note)
 
 
-def admission(user: Any, groups: Iterable[str], granted: set[str]) -> Admission:
+def admission(user: Any, groups: Iterable[str], answers: rules.Answers) -> Admission:
     """Return which groups a user may read and which not, in the order in which they were requested."""
     groups = tuple(groups)
     return Admission(
         user,
-        tuple(group for group in groups if group in granted),
-        tuple(group for group in groups if group not in granted),
+        tuple(group for group in groups if group in answers.granted),
+        tuple(group for group in groups if group not in answers.granted),
+        frozenset(answers.failed),
     )
 
 
 def check_granted(admission: Admission) -> None:
     """Refuse a client that may read none of the groups. The refusal does not tell whether the groups exist.
 
-    Raises WireError: no group was requested, or none is granted.
+    Raises WireError: no group was requested, none is granted, or the rules could not be asked.
     """
-    if not admission.granted and not admission.refused:
+    if admission.granted:
+        return
+    if not admission.refused:
         raise WireError("no_group", "No group was asked for: add ?group=NAME, once for each group.")
-    if not admission.granted:
-        known = bool(getattr(admission.user, "is_authenticated", False))
-        raise WireError(
-            "forbidden",
-            "None of the groups may be read: log in, or add a rule with @livepush.can_read in a live.py.",
-            403,
-            Close.FORBIDDEN if known else Close.UNAUTHENTICATED,
-        )
+    if admission.failed:
+        raise unavailable()
+    known = bool(getattr(admission.user, "is_authenticated", False))
+    raise WireError(
+        "forbidden",
+        "None of the groups may be read: log in, or add a rule with @livepush.can_read in a live.py.",
+        403,
+        Close.FORBIDDEN if known else Close.UNAUTHENTICATED,
+    )

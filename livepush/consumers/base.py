@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from django.http import HttpRequest
@@ -16,7 +18,18 @@ from livepush.conf import get_settings
 from livepush.hub import FAREWELL, Connection, Hub, Reason
 from livepush.process import servers
 from livepush.process.servers.client import Client
-from livepush.wire import Format, Frames, Position, Query, WireError, check_get, hello, parse_query, system_frames
+from livepush.wire import (
+    Format,
+    Frames,
+    Position,
+    Query,
+    WireError,
+    check_get,
+    hello,
+    parse_query,
+    system_frames,
+    unavailable,
+)
 
 logger = logging.getLogger("livepush")
 
@@ -27,6 +40,8 @@ Send = servers.Send
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
+ASK_AGAIN = 30.0
+"""After how long (seconds) a client comes back to whom a group was refused because its rule could not be asked."""
 UNWIND = 0.1
 """How long (seconds) a server gets to end a cancelled write before livepush resets the connection.
 
@@ -93,8 +108,34 @@ async def admit(
 ) -> identity.Admission:
     """Return the user, and which of the groups that user may read (or send to)."""
     view = identity.handshake(request)
-    user, granted, questions = await process.in_thread(lambda: identity.admit_sync(scope, request, view, names, right))
-    return identity.admission(user, names, granted | await rules.ask_async(questions))
+    user, answers, questions = await ask_in_thread(scope, request, view, names, right)
+    if questions:
+        limit = get_settings().DATABASE_TIMEOUT
+        answers = await rules.ask_async(questions, answers, limit, process.queries_in_threads)
+    return identity.admission(user, names, answers)
+
+
+async def ask_in_thread(
+    scope: Scope, request: HttpRequest, view: identity.Handshake, names: tuple[str, ...], right: str
+) -> tuple[Any, rules.Answers, rules.Questions]:
+    """Ask the sync rules. If the rule of one group hangs, ask the others without it."""
+    hung: list[str] = []
+    while True:
+        begun: list[str] = []
+        work = partial(identity.admit_sync, scope, request, view, names, right, hung, begun.append)
+        try:
+            return await process.in_thread(work)
+        except TimeoutError:
+            if hung or not begun:  # a second one, or the session
+                raise
+            hung = begun[-1:]
+            logger.warning("The rule for the group %r did not answer in time.", hung[0])
+
+
+def ask_again_later(connection: Connection, admission: identity.Admission) -> None:
+    """Have a client come back in a while if the rule of one of its groups could not be asked."""
+    if admission.failed:
+        connection.leave_after(ASK_AGAIN * random.uniform(0.5, 1.5))
 
 
 def greeting(entry: Entry, format: Format) -> Frames:
@@ -111,11 +152,6 @@ def greeting(entry: Entry, format: Format) -> Frames:
     if entry.lost is None:
         return frames
     return (*frames, *system_frames("reset", format, position=entry.cursor, reason=entry.lost))
-
-
-def unavailable() -> WireError:
-    """Return the refusal that says: the server can't serve now, come back later."""
-    return WireError("unavailable", "The server can't serve now: try again in a moment.", 503)
 
 
 def refusal_headers(error: WireError) -> list[tuple[bytes, bytes]]:

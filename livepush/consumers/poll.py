@@ -14,11 +14,10 @@ from livepush.consumers.base import (
     answer,
     enter,
     refusing,
-    unavailable,
     until_disconnect,
 )
 from livepush.hub import Waiter
-from livepush.wire import LogPage, Position, poll_answer
+from livepush.wire import LogPage, Position, poll_answer, unavailable
 
 LARGE = 16_384
 """The largest answer (bytes) that the system's send buffer holds whole, even if the client reads nothing."""

@@ -15,11 +15,11 @@ from livepush.consumers.base import (
     Scope,
     Send,
     admit,
+    ask_again_later,
     enter,
     finish,
     greeting,
     run_until_closed,
-    unavailable,
 )
 from livepush.exceptions import InvalidEvent
 from livepush.hub import Connection, Hub, Reason
@@ -34,6 +34,7 @@ from livepush.wire import (
     WireError,
     parse_command,
     system_frames,
+    unavailable,
 )
 
 logger = logging.getLogger("livepush")
@@ -81,6 +82,7 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
 
     hub, write_now = entry.hub, uvicorn.short_way(send)
     connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
+    ask_again_later(connection, entry.admission)
     commands = take_commands(scope, receive, hub, connection)
     code = await run_until_closed(hub, connection, greeting(entry, format), commands)
     reason = connection.reason or Reason.GONE
@@ -120,7 +122,8 @@ async def carry_out(scope: Scope, hub: Hub, connection: Connection, command: Com
             hub.unsubscribe(connection, command.groups)
         elif command.name == "send":
             return {**reply, **await send_event(scope, command)}
-    except WireError:
+    except WireError as error:
+        error.ref = command.ref
         raise
     except Exception as error:
         logger.warning("A client's command failed: %s: %s", type(error).__name__, error)
@@ -139,7 +142,10 @@ async def subscribe(scope: Scope, hub: Hub, connection: Connection, command: Com
         return {"ok": False, "code": "too_many_groups", "message": f"At most {limit} groups a connection."}
     admission = await admit(scope, identity.request_of(scope), command.groups)
     if not admission.granted:
+        if admission.failed:
+            raise unavailable()
         return {"ok": False, "code": "forbidden", "message": "None of the groups may be read."}
+    ask_again_later(connection, admission)
     since, lost = await hub.admit(command.since)
     position = hub.subscribe(connection, admission.granted, since)
     reply = {"position": str(position), "groups": list(admission.granted), "refused": list(admission.refused)}
@@ -150,6 +156,8 @@ async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
     """Send an event for a client that may send to its group."""
     admission = await admit(scope, identity.request_of(scope), command.groups, rules.SEND)
     if not admission.granted:
+        if admission.failed:
+            raise unavailable()
         return {
             "ok": False,
             "code": "forbidden",

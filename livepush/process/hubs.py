@@ -81,7 +81,7 @@ def with_database(work: Callable[[], T]) -> T:
             connections.close_all()
             return work()
     finally:
-        _give_back()
+        give_back()
 
 
 _opened: dict[tuple[int, str], BaseDatabaseWrapper] = {}
@@ -131,7 +131,7 @@ def _fileno_of(driver: Any) -> Callable[[], int] | None:
     return fileno
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Return pooled connections to their pool, since others wait for them. Without a pool a thread keeps its own."""
     for connection in connections.all(initialized_only=True):
         if connection.settings_dict["OPTIONS"].get("pool"):
@@ -173,14 +173,19 @@ async def get_hub() -> Hub:
 
 async def in_thread(work: Callable[[], T]) -> T:
     """Do work that uses the database in one of the server's few threads for sessions and rules."""
+    return await threads().run(lambda: with_database(work))
+
+
+def threads() -> Threads:
+    """Return this event loop's threads for sessions and rules. The first caller makes them."""
     loop = asyncio.get_running_loop()
-    threads = _threads.get(loop)
-    if threads is None:
+    found = _threads.get(loop)
+    if found is None:
         settings = get_settings()
-        threads = _threads[loop] = Threads(
+        found = _threads[loop] = Threads(
             settings.DATABASE_THREADS, "livepush-auth", settings.DATABASE_TIMEOUT, close_connections, cut_connections
         )
-    return await threads.run(lambda: with_database(work))
+    return found
 
 
 async def stop() -> None:

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from livepush import process
 from livepush.access import identity, rules
 from livepush.conf import get_settings
-from livepush.hub import FAREWELL, Connection, Hub, Reason
+from livepush.hub import FAREWELL, Connection, Hub, Reason, State
 from livepush.process import servers
 from livepush.process.servers.client import Client
 from livepush.wire import (
@@ -169,14 +169,20 @@ async def answer(send: Send, body: bytes, status: int = 200, headers: list[tuple
 
 
 async def run_until_closed(
-    hub: Hub, connection: Connection, frames: Frames, listening: Coroutine[Any, Any, T]
-) -> T | None:
-    """Serve a connection until it closes, or until ``listening`` returns; return what that returned, else ``None``.
+    hub: Hub,
+    connection: Connection,
+    frames: Frames,
+    listening: Coroutine[Any, Any, T],
+    end: Callable[[T | None], Awaitable[None]],
+) -> None:
+    """Serve a connection until it closes, or until ``listening`` returns; then call ``end`` with what that returned.
 
     A closing connection ends the wait by cancelling this task. That cancellation does not reach the server's own code.
+    If the server cancels the task, as daphne does when it ends, the client is told to come back first.
     """
     task, hung_up = asyncio.current_task(), False
     assert task is not None
+    result: T | None = None
 
     def hang_up() -> None:
         nonlocal hung_up
@@ -186,11 +192,12 @@ async def run_until_closed(
     connection.on_close = hang_up
     try:
         hub.start(connection, frames)
-        return await listening
+        result = await listening
     except asyncio.CancelledError:
         if not hung_up:
+            await say_bye(hub, connection)
+            await end(None)
             raise
-        return None
     finally:
         hub.remove(connection)
         connection.close(Reason.GONE)
@@ -199,6 +206,18 @@ async def run_until_closed(
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)  # receives the cancellation if no await has received it yet
             task.uncancel()
+    await end(result)
+
+
+async def say_bye(hub: Hub, connection: Connection) -> None:
+    """Tell a client to come back, and wait until that was written."""
+    closed = asyncio.Event()
+    connection.on_close = closed.set
+    if connection.state is not State.CLOSED:
+        hub.send_away(connection)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await closed.wait()
 
 
 async def finish(scope: Scope, receive: Receive, send: Send, reason: Reason, message: MutableMapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from livepush import process
 from livepush.conf import get_settings
@@ -16,7 +17,7 @@ from livepush.consumers.base import (
     refusing,
     until_disconnect,
 )
-from livepush.hub import Waiter
+from livepush.hub import FAREWELL, Waiter
 from livepush.wire import LogPage, Position, poll_answer, unavailable
 
 LARGE = 16_384
@@ -32,10 +33,20 @@ async def poll(scope: Scope, receive: Receive, send: Send) -> None:
     entry = await enter(scope)
     try:
         body = await held(entry, receive)
+    except asyncio.CancelledError:  # the server ends, and cancels its requests
+        await answer_nothing(entry, send)
+        raise
     except Exception as error:
         raise unavailable() from error
     if body is not None:
         await reply(scope, send, body)
+
+
+async def answer_nothing(entry: Entry, send: Send) -> None:
+    """Answer that nothing has come, if the client takes the answer."""
+    with suppress(Exception):
+        async with asyncio.timeout(FAREWELL):
+            await answer(send, poll_answer((), entry.cursor, False, entry.admission.refused))
 
 
 async def reply(scope: Scope, send: Send, body: bytes) -> None:

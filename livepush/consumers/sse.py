@@ -57,9 +57,12 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
     hub = entry.hub
     connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
     ask_again_later(connection, entry.admission)
-    await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive))
-    if connection.reason not in (None, Reason.GONE):
-        await finish(scope, receive, send, connection.reason, {"type": "http.response.body", "body": b""})
+
+    async def end(gone: None) -> None:
+        if connection.reason not in (None, Reason.GONE):
+            await finish(scope, receive, send, connection.reason, {"type": "http.response.body", "body": b""})
+
+    await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive), end)
 
 
 async def send_away(scope: Scope, send: Send) -> None:

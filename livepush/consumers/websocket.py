@@ -83,13 +83,16 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
     hub, write_now = entry.hub, uvicorn.short_way(send)
     connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
     ask_again_later(connection, entry.admission)
+
+    async def end(code: Close | None) -> None:
+        reason = connection.reason or Reason.GONE
+        code = CLOSES.get(reason, code)
+        if code is not None:
+            message = {"type": "websocket.close", "code": int(code), "reason": code.reason}
+            await finish(scope, receive, send, reason, message)
+
     commands = take_commands(scope, receive, hub, connection)
-    code = await run_until_closed(hub, connection, greeting(entry, format), commands)
-    reason = connection.reason or Reason.GONE
-    code = CLOSES.get(reason, code)
-    if code is not None:
-        message = {"type": "websocket.close", "code": int(code), "reason": code.reason}
-        await finish(scope, receive, send, reason, message)
+    await run_until_closed(hub, connection, greeting(entry, format), commands, end)
 
 
 async def take_commands(scope: Scope, receive: Receive, hub: Hub, connection: Connection) -> Close | None:

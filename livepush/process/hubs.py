@@ -22,11 +22,16 @@ from livepush import hints, log, publish
 from livepush.conf import get_settings
 from livepush.hub import Hub, Options
 from livepush.notes import note_once
-from livepush.process.drain import drain_on_signals
+from livepush.process.drain import drain, drain_before_end, drain_on_signals
+from livepush.process.requests import spawn
 from livepush.process.threads import Threads
 from livepush.wire import LogPage, LogState, Position
 
 T = TypeVar("T")
+SERVES_ON = 10.0
+"""If clients still come after this time (seconds) since a hub was drained, its server has not ended, or the loop has
+another one. They get a new hub.
+"""
 THREADS = ("livepush-hub", "livepush-auth")
 
 
@@ -158,9 +163,13 @@ async def get_hub() -> Hub:
     """
     loop = asyncio.get_running_loop()
     hub = _hubs.get(loop)
+    if hub is not None and hub.draining_since is not None and loop.time() - hub.draining_since > SERVES_ON:
+        spawn(loop, hub.stop())
+        hub = None
     if hub is None:
         hub = _hubs[loop] = _make_hub()
         drain_on_signals(_hubs)
+        drain_before_end(loop, _hubs)
     try:
         await asyncio.shield(hub.ready)
     except Exception:
@@ -189,8 +198,9 @@ def threads() -> Threads:
 
 
 async def stop() -> None:
-    """Stop this loop's hub and threads, as at the server's end."""
+    """Tell this loop's clients to come back, then stop its hub and threads, as at the server's end."""
     loop = asyncio.get_running_loop()
+    await drain(loop, _hubs)
     hub = _hubs.pop(loop, None)
     if hub is not None:
         await hub.stop()

@@ -63,7 +63,7 @@ class Settings:
     DATABASE_THREADS: int = 4
     """How many threads, each with a database connection, a server process uses for sessions and rules."""
     DATABASE_TIMEOUT: float = 10.0
-    """How long a query may take before livepush gives up its connection."""
+    """How long a query may take before livepush gives up its connection, and how long an async rule may take."""
     PAGE_POSITIONS: bool = True
     """Whether each request notes the log's position, so that ``{% livepush %}`` misses no event after the page."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -16,14 +17,19 @@ from livepush import exceptions
 from livepush.access import rules
 from livepush.access.identity import Handshake
 from tests.archive import models as archive
+from tests.patience import PATIENCE
 from tests.shop.models import Clerk, Driver
 
 REQUEST = Handshake({"X-Tenant": "acme"}, "testserver", None, "/")
 
 
-def granted(user, *names, right=rules.READ, request=REQUEST):
-    found, questions = rules.ask_sync(user, names, request, right)
-    return found | async_to_sync(rules.ask_async)(questions)
+def answered(user, *names, right=rules.READ, request=REQUEST, limit=PATIENCE):
+    answers, questions = rules.ask_sync(user, names, request, right)
+    return async_to_sync(rules.ask_async)(questions, answers, limit)
+
+
+def granted(user, *names, **options):
+    return answered(user, *names, **options).granted
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +142,7 @@ def test_an_async_rule_behind_a_sync_decorator_denies_rather_than_grants(caplog)
 
 
 @pytest.mark.parametrize("name", ["sync", "async"])
-def test_a_database_that_is_away_is_no_denial(name):
+def test_a_database_that_is_away_is_no_denial(name, db):
     @livepush.can_read("sync")
     def sync_rule(user):
         raise OperationalError("gone")
@@ -145,8 +151,68 @@ def test_a_database_that_is_away_is_no_denial(name):
     async def async_rule(user):
         raise OperationalError("gone")
 
-    with pytest.raises(OperationalError):
-        granted(None, name)
+    answers = answered(None, name, "board")
+    assert (answers.granted, answers.failed) == ({"board"}, {name})
+
+
+@pytest.mark.parametrize(
+    "rules_of", [("fails", "grants"), ("grants", "fails"), ("fails", "agrants"), ("afails", "grants")]
+)
+def test_a_rule_that_fails_does_not_outweigh_one_that_grants(rules_of, db):
+    def fails(user, name):
+        raise OperationalError("gone")
+
+    async def afails(user, name):
+        raise OperationalError("gone")
+
+    async def agrants(user, name):
+        return True
+
+    functions = {"fails": fails, "afails": afails, "grants": lambda user, name: True, "agrants": agrants}
+    for place, each in enumerate(rules_of):
+        livepush.can_read(f"<{['slug', 'str'][place]}:name>")(functions[each])
+    answers = answered(None, "both")
+    assert (answers.granted, answers.failed) == ({"both"}, set())
+
+
+@pytest.mark.parametrize("name", ["sync", "async"])
+def test_a_rule_whose_database_fails_is_asked_once_more(name, db):
+    asked = []
+
+    @livepush.can_read("sync")
+    def sync_rule(user):
+        asked.append(user)
+        if len(asked) == 1:
+            raise OperationalError("gone")
+        return True
+
+    @livepush.can_read("async")
+    async def async_rule(user):
+        return sync_rule(user)
+
+    assert granted("ann", name) == {name}
+    assert asked == ["ann", "ann"]
+
+
+def test_an_async_rule_that_returns_an_awaitable_denies(caplog):
+    @livepush.can_read("later")
+    async def later(user):
+        async def yes():
+            return True
+
+        return yes()
+
+    assert granted(None, "later") == set()
+    assert "The rule for 'later' raised, so it denies." in caplog.text
+
+
+def test_an_async_rule_that_hangs_fails_alone():
+    @livepush.can_read("hangs")
+    async def hangs(user):
+        await asyncio.Event().wait()
+
+    answers = answered(None, "hangs", "async:yes", limit=0.05)
+    assert (answers.granted, answers.failed) == ({"async:yes"}, {"hangs"})
 
 
 def test_a_converter_that_raises_does_not_match_and_is_logged(caplog, monkeypatch):

@@ -5,18 +5,22 @@ The servers' fall-backs are in ``test_sockets.py``, the layer's in ``test_hints.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import threading
+import types
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from livepush import notes
 from livepush.inbox import filing
-from livepush.process import hubs
+from livepush.process import async_orm, hubs
+from livepush.process.servers import ending
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,6 +50,34 @@ def test_a_transaction_counts_as_a_real_one_where_django_does_not_tell(db, monke
             assert filing._in_real_transaction("default")
             assert filing._in_real_transaction("default")
     assert noted() == ["This Django does not tell a TestCase's transactions from others: they file no notifications."]
+
+
+async def test_async_rules_use_asgirefs_own_thread_where_it_takes_no_other(monkeypatch, noted):
+    monkeypatch.setattr(async_orm, "SyncToAsync", SimpleNamespace())
+    for _ in range(2):
+        with async_orm.queries_in_threads():
+            assert await sync_to_async(lambda: "done")() == "done"
+    (sentence,) = noted()
+    assert "asgiref" in sentence
+
+
+async def test_a_server_whose_end_can_not_be_noticed_is_noted(noted):
+    class Server:
+        async def serve(self, started):
+            started.set()
+            await asyncio.Event().wait()
+
+    started = asyncio.Event()
+    names = {"__name__": "uvicorn.server"}
+    server = Server()
+    server.serve = types.FunctionType(Server.serve.__code__, {**globals(), **names}).__get__(server)
+    task = asyncio.create_task(server.serve(started))
+    await started.wait()
+    for _ in range(2):
+        ending.before_end(asyncio.get_running_loop(), asyncio.Event().wait)
+    task.cancel()
+    (sentence,) = noted()
+    assert "does not know this version of uvicorn.server" in sentence
 
 
 class Driver:
@@ -90,7 +122,9 @@ def test_each_private_api_is_in_the_manual():
     names = (
         "run_on_commit", "atomic_blocks", "_from_testcase", "errors_occurred", "transaction_status",
         "uses_server_side_binding", "TCP_INFO", "close_pools", "producerPaused", "wrappedProtocol", "getWriters",
-        "getReaders", "cr_frame", "_sock", "__self__", "sys.modules", "connection.connection",
+        "getReaders", "cr_frame", "cr_await", "addSystemEventTrigger", "_shutdown", "worker_serve",
+        "_sock", "__self__", "sys.modules", "connection.connection",
+        "context_to_thread_executor", "thread_sensitive_context",
     )  # fmt: skip
     table = (ROOT / "docs" / "concepts.md").read_text().partition("## Private APIs")[2].partition("\n## ")[0]
     used = {

@@ -6,11 +6,13 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.test import override_settings
 from django.utils import timezone
 
 import livepush
 from livepush import log
+from livepush.access import rules
 from livepush.log import pruning
 from livepush.models import Event
 from tests.conftest import append, settle
@@ -18,6 +20,14 @@ from tests.conftest import append, settle
 pytestmark = pytest.mark.django_db(transaction=True)
 
 URL = "/livepush/poll/"
+
+
+def gone(user):
+    raise OperationalError("this database is down")
+
+
+async def agone(user):
+    raise OperationalError("this database is down")
 
 
 def position(client):
@@ -42,6 +52,16 @@ def test_a_site_that_demands_a_login_everywhere_leaves_it_to_the_rules_who_may_r
     assert client.get(URL, {"group": "nobody:1"}).json()["code"] == "forbidden"
     for path in ("sse", "ws"):
         assert client.get(f"/livepush/{path}/").json()["code"] == "needs_asgi"
+
+
+@pytest.mark.parametrize("function", [gone, agone])
+def test_a_rule_whose_database_fails_takes_no_other_group_with_it(client, monkeypatch, function):
+    monkeypatch.setattr(rules, "rules", [*rules.rules])
+    livepush.can_read("gone")(function)
+    answer = client.get(URL, {"group": ["board", "gone"]})
+    assert (answer.status_code, answer.json()["refused"]) == (200, ["gone"])
+    answer = client.get(URL, {"group": "gone"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 
 
 def test_events_behind_a_position_come_in_order(client):

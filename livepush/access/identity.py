@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, NamedTuple, cast
@@ -15,7 +15,7 @@ from django.utils.functional import SimpleLazyObject
 
 from livepush.access import rules
 from livepush.access.authenticating import Identity, identify
-from livepush.wire import Close, WireError
+from livepush.wire import Close, WireError, unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,9 @@ class Admission(NamedTuple):
     identity: Identity
     granted: tuple[str, ...]
     refused: tuple[str, ...]
+    """The other groups, those that failed among them."""
+    failed: frozenset[str]
+    """Groups whose rules could not be asked, so that the client must come back."""
 
 
 def request_of(scope: Mapping[str, Any]) -> HttpRequest:
@@ -73,35 +76,42 @@ def admit_sync(
     view: Handshake,
     groups: Iterable[str],
     right: str = rules.READ,
-) -> tuple[Identity, set[str], rules.Questions]:
-    """Return who it is, the groups that sync rules grant, and the questions for async rules. Uses the database."""
+    failing: Collection[str] = (),
+    note: Callable[[str], object] = lambda group: None,
+) -> tuple[Identity, rules.Answers, rules.Questions]:
+    """Return who it is, the answers of the sync rules, and the questions for async rules. Uses the database.
+
+    ``failing`` and ``note`` are those of ``rules.ask_sync``.
+    """
     found = scope.get("livepush.identity") or identify(request, scope)
-    granted, questions = rules.ask_sync(found.user, filter(found.may, groups), view, right)
-    return found, granted, questions
+    return found, *rules.ask_sync(found.user, filter(found.may, groups), view, right, failing, note)
 
 
-def admission(identity: Identity, groups: Iterable[str], granted: set[str]) -> Admission:
+def admission(identity: Identity, groups: Iterable[str], answers: rules.Answers) -> Admission:
     """Return which groups a client may read and which not, in the order in which they were requested."""
     groups = tuple(groups)
     return Admission(
         identity,
-        tuple(group for group in groups if group in granted),
-        tuple(group for group in groups if group not in granted),
+        tuple(group for group in groups if group in answers.granted),
+        tuple(group for group in groups if group not in answers.granted),
+        frozenset(answers.failed),
     )
 
 
 def check_granted(admission: Admission) -> None:
     """Refuse a client that may read none of the groups. The refusal does not tell whether the groups exist.
 
-    Raises WireError: no group was requested, or none is granted.
+    Raises WireError: no group was requested, none is granted, or the rules could not be asked.
     """
-    if not admission.granted and not admission.refused:
+    if admission.granted:
+        return
+    if not admission.refused:
         raise WireError("no_group", "No group was asked for: add ?group=NAME, once for each group.")
-    if not admission.granted:
-        known = admission.identity.name is not None
-        raise WireError(
-            "forbidden",
-            "None of the groups may be read: log in, or add a rule with @livepush.can_read in a live.py.",
-            403,
-            Close.FORBIDDEN if known else Close.UNAUTHENTICATED,
-        )
+    if admission.failed:
+        raise unavailable()
+    raise WireError(
+        "forbidden",
+        "None of the groups may be read: log in, or add a rule with @livepush.can_read in a live.py.",
+        403,
+        Close.UNAUTHENTICATED if admission.identity.name is None else Close.FORBIDDEN,
+    )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from enum import Enum
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, close_old_connections
 from django.db.models import Model
 from django.urls.resolvers import RoutePattern
 
@@ -23,6 +26,8 @@ logger = logging.getLogger("livepush")
 
 RuleFunction = TypeVar("RuleFunction", bound=Callable[..., Any])
 READ, SEND = "read", "send"
+DATABASE_ERRORS = (OperationalError, InterfaceError)
+"""What a rule raises if its database can't be reached."""
 CONVERTED = re.compile("<[^>]*>")
 """The parts of a pattern that are not literal."""
 
@@ -123,57 +128,147 @@ def _origin(function: Callable[..., Any]) -> tuple[str, str]:
     return function.__module__, function.__qualname__
 
 
-Questions = list[tuple[str, Callable[[], Awaitable[bool]]]]
+class Answer(Enum):
+    """What a rule says."""
+
+    YES = "yes"
+    """The user may."""
+    NO = "no"
+    """The user may not, or the rule raised."""
+    FAILED = "failed"
+    """The rule could not reach its database, or did not answer in time: the client must come back."""
 
 
-def ask_sync(user: Any, groups: Iterable[str], request: Any, right: str = READ) -> tuple[set[str], Questions]:
-    """Ask the sync rules; return the groups that they grant, and the questions that are left for async rules.
+Questions = list[tuple[str, Callable[[], Awaitable[Answer]]]]
 
-    Sync rules may use the database, so call this in a thread. A rule that raises denies, and is logged.
+
+class Answers(NamedTuple):
+    """What the rules say about some groups."""
+
+    granted: set[str]
+    failed: set[str]
+    """Groups that no rule grants, and of which a rule failed."""
+
+
+def ask_sync(
+    user: Any,
+    groups: Iterable[str],
+    request: Any,
+    right: str = READ,
+    failing: Collection[str] = (),
+    note: Callable[[str], object] = lambda group: None,
+) -> tuple[Answers, Questions]:
+    """Ask the sync rules; return their answers, and the questions that are left for async rules.
+
+    Sync rules may use the database, so call this in a thread. A rule that raises denies, and is logged. The rules of
+    the groups in ``failing`` are not asked: they count as failed. ``note`` is called with each group before its rules.
     """
-    granted: set[str] = set()
-    questions: Questions = []
+    answers, questions = Answers(set(), set(failing)), Questions()
     for name in groups:
-        if name.startswith(wire.OWN_GROUPS):
+        if name in answers.failed or name.startswith(wire.OWN_GROUPS):
             continue  # no pattern of a project's, however wide, opens livepush's own groups
+        note(name)
         matches = [(rule, values) for rule in rules if rule.right == right and (values := rule.match(name)) is not None]
-        if any(_ask(rule, user, values, request) for rule, values in matches if not rule.is_async):
-            granted.add(name)
-        else:
-            questions += [
-                (name, partial(_answer, rule, user, values, request)) for rule, values in matches if rule.is_async
-            ]
-    return granted, questions
+        said = _ask_until_yes(
+            [partial(_ask, rule, user, values, request) for rule, values in matches if not rule.is_async]
+        )
+        if said is Answer.YES:
+            answers.granted.add(name)
+            continue
+        if said is Answer.FAILED:
+            answers.failed.add(name)
+        questions += [
+            (name, partial(_ask_async, rule, user, values, request)) for rule, values in matches if rule.is_async
+        ]
+    return answers, questions
 
 
-async def ask_async(questions: Questions) -> set[str]:
-    """Ask the async rules; return the groups that they grant."""
-    return {name for name, ask in questions if await ask()}
+def _ask_until_yes(asks: Iterable[Callable[[], Answer]]) -> Answer:
+    """Return the first yes; without one, FAILED if a rule failed."""
+    found = Answer.NO
+    for ask in asks:
+        said = ask()
+        if said is Answer.YES:
+            return said
+        if said is Answer.FAILED:
+            found = said
+    return found
 
 
-def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> bool:
+async def ask_async(
+    questions: Questions,
+    answers: Answers,
+    limit: float,
+    around: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Answers:
+    """Ask the async rules side by side, each inside ``around()``; return the answers with theirs.
+
+    A rule that does not answer within ``limit`` seconds has failed.
+    """
+
+    async def ask_within(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        with around():
+            return await ask()
+
+    tasks = {asyncio.ensure_future(ask_within(ask)): name for name, ask in questions}
+    granted, failed = set(answers.granted), set(answers.failed)
     try:
-        answer = rule.ask(user, values, request)
-        if not inspect.isawaitable(answer):
-            return bool(answer)
-        if inspect.iscoroutine(answer):
-            answer.close()
-        raise TypeError("a sync function returned an awaitable, which does not count as a yes: make it async def.")
-    except (OperationalError, InterfaceError):
-        raise  # the database can't be reached: the client must come back, it is not denied
-    except Exception:
-        logger.exception("The rule for %r raised, so it denies.", rule.pattern)
-        return False
+        if tasks:
+            await asyncio.wait(tasks, timeout=limit)
+        for task, name in tasks.items():
+            said = task.result() if task.done() else _late(name, limit)
+            if said is Answer.YES:
+                granted.add(name)
+            elif said is Answer.FAILED:
+                failed.add(name)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return Answers(granted, failed - granted)
 
 
-async def _answer(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> bool:
+def _late(name: str, limit: float) -> Answer:
+    logger.warning("The rule for %r did not answer within %g s.", name, limit)
+    return Answer.FAILED
+
+
+def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> Answer:
     try:
-        return bool(await rule.ask(user, values, request))  # type: ignore[misc]
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
-        logger.exception("The rule for %r raised, so it denies.", rule.pattern)
-        return False
+        try:
+            return _say(rule.ask(user, values, request))
+        except DATABASE_ERRORS:
+            close_old_connections()  # those that turned out dead
+            return _say(rule.ask(user, values, request))
+    except Exception as error:
+        return _raised(rule, error)
+
+
+def _say(answer: object) -> Answer:
+    if not inspect.isawaitable(answer):
+        return Answer.YES if answer else Answer.NO
+    if inspect.iscoroutine(answer):
+        answer.close()
+    raise TypeError("a sync function returned an awaitable, which does not count as a yes: make it async def.")
+
+
+async def _ask_async(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> Answer:
+    try:
+        try:
+            return _say(await rule.ask(user, values, request))  # type: ignore[misc]
+        except DATABASE_ERRORS:
+            await sync_to_async(close_old_connections)()
+            return _say(await rule.ask(user, values, request))  # type: ignore[misc]
+    except Exception as error:
+        return _raised(rule, error)
+
+
+def _raised(rule: Rule, error: Exception) -> Answer:
+    """Log what a rule raised. If its database can't be reached, the client must come back: it is not denied."""
+    if isinstance(error, DATABASE_ERRORS):
+        logger.warning("The rule for %r could not ask its database: %s: %s", rule.pattern, type(error).__name__, error)
+        return Answer.FAILED
+    logger.error("The rule for %r raised, so it denies.", rule.pattern, exc_info=error)
+    return Answer.NO
 
 
 @can_read("user:<pk>")

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, TypeVar
-
-from django.http import HttpRequest
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from livepush import process
-from livepush.access import identity, origins, rules
-from livepush.access.authenticating import identify_async
+from livepush.access import identity, origins
 from livepush.conf import get_settings
-from livepush.hub import FAREWELL, Connection, Hub, Reason
+from livepush.consumers.entering import Entry
+from livepush.hub import FAREWELL, Connection, Hub, Reason, State
 from livepush.process import servers
 from livepush.process.servers.client import Client
-from livepush.rights import Grant, Rights, rights_of
-from livepush.wire import Format, Frames, Position, Query, WireError, check_get, hello, parse_query, system_frames
+from livepush.wire import (
+    Format,
+    Frames,
+    WireError,
+    check_get,
+    hello,
+    system_frames,
+)
 
 logger = logging.getLogger("livepush")
 
@@ -35,34 +39,6 @@ UNWIND = 0.1
 If a write fails while a WebSocket closes, granian logs that under a lock, and freezes when another of its threads wants
 the same lock.
 """
-
-
-class Entry(NamedTuple):
-    """A client that was admitted."""
-
-    hub: Hub
-    query: Query
-    admission: identity.Admission
-    cursor: Position
-    """The position at which the client's stream begins."""
-    lost: str | None
-    """Why the client's history is lost; ``None`` if it is not."""
-    view: identity.Handshake
-    rights: Rights
-    heard: int
-    """How many changes of rights had been heard of before the client was let in."""
-
-    @contextmanager
-    def watched(
-        self, groups: Callable[[], Collection[str]], revoke: Callable[[Collection[str], str], object]
-    ) -> Iterator[Grant]:
-        """Have groups taken away from the client when it may no longer read them; see ``Grant``."""
-        grant = Grant(self.admission.identity, self.view, groups, revoke)
-        self.rights.add(grant, self.heard)
-        try:
-            yield grant
-        finally:
-            self.rights.remove(grant)
 
 
 def refusing(endpoint: Endpoint) -> Endpoint:
@@ -84,57 +60,6 @@ def refusing(endpoint: Endpoint) -> Endpoint:
                 await answer(scope, send, error.body(), error.status, refusal_headers(error))
 
     return wrapped
-
-
-async def enter(scope: Scope) -> Entry:
-    """Check the query; find out the user, the groups that the user may read, and where the stream begins.
-
-    Raises WireError: a WebSocket comes from another site, the query is malformed, no group is granted, or the log can't
-    be read now.
-    """
-    request = identity.request_of(scope)
-    if scope["type"] == "websocket":
-        origins.check_origin(request)
-    else:
-        origins.headers(request)  # a foreign page's cookies may have to be ignored
-    last = request.META.get("HTTP_LAST_EVENT_ID", "")
-    query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
-    try:
-        hub, failure = await _hub()
-        heard = 0 if hub is None else rights_of(hub).heard
-        admission = await admit(scope, request, query.groups)
-        identity.check_granted(admission)
-        if hub is None:
-            raise failure
-        cursor, lost = await hub.admit(query.since)
-    except WireError:
-        raise
-    except Exception as error:
-        logger.warning("A client could not be let in: %s: %s", type(error).__name__, error)
-        raise unavailable() from error
-    if hub.draining:
-        raise unavailable()
-    return Entry(hub, query, admission, cursor, lost, identity.handshake(request), rights_of(hub), heard)
-
-
-async def _hub() -> tuple[Hub | None, Exception]:
-    """Return the hub, or why there is none: a client that is refused is told that, even then."""
-    try:
-        return await process.get_hub(), unavailable()
-    except Exception as error:
-        return None, error
-
-
-async def admit(
-    scope: Scope, request: HttpRequest, names: tuple[str, ...], right: str = rules.READ
-) -> identity.Admission:
-    """Return who it is, and which of the groups that client may read (or send to)."""
-    view = identity.handshake(request)
-    if scope.get("user") is None and "livepush.identity" not in scope:
-        known = await identify_async(request, process.in_thread)
-        scope = scope if known is None else {**scope, "livepush.identity": known}
-    found, granted, questions = await process.in_thread(lambda: identity.admit_sync(scope, request, view, names, right))
-    return identity.admission(found, names, granted | await rules.ask_async(questions))
 
 
 def greeting(entry: Entry, format: Format) -> Frames:
@@ -163,11 +88,6 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
-def unavailable() -> WireError:
-    """Return the refusal that says: the server can't serve now, come back later."""
-    return WireError("unavailable", "The server can't serve now: try again in a moment.", 503)
-
-
 def refusal_headers(error: WireError) -> list[tuple[bytes, bytes]]:
     """Return the headers that go with a refusal."""
     if error.status == 405:
@@ -188,14 +108,20 @@ async def answer(
 
 
 async def run_until_closed(
-    hub: Hub, connection: Connection, frames: Frames, listening: Coroutine[Any, Any, T]
-) -> T | None:
-    """Serve a connection until it closes, or until ``listening`` returns; return what that returned, else ``None``.
+    hub: Hub,
+    connection: Connection,
+    frames: Frames,
+    listening: Coroutine[Any, Any, T],
+    end: Callable[[T | None], Awaitable[None]],
+) -> None:
+    """Serve a connection until it closes, or until ``listening`` returns; then call ``end`` with what that returned.
 
     A closing connection ends the wait by cancelling this task. That cancellation does not reach the server's own code.
+    If the server cancels the task, as daphne does when it ends, the client is told to come back first.
     """
     task, hung_up = asyncio.current_task(), False
     assert task is not None
+    result: T | None = None
 
     def hang_up() -> None:
         nonlocal hung_up
@@ -205,11 +131,12 @@ async def run_until_closed(
     connection.on_close = hang_up
     try:
         hub.start(connection, frames)
-        return await listening
+        result = await listening
     except asyncio.CancelledError:
         if not hung_up:
+            await say_bye(hub, connection)
+            await end(None)
             raise
-        return None
     finally:
         hub.remove(connection)
         connection.close(Reason.GONE)
@@ -218,6 +145,18 @@ async def run_until_closed(
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)  # receives the cancellation if no await has received it yet
             task.uncancel()
+    await end(result)
+
+
+async def say_bye(hub: Hub, connection: Connection) -> None:
+    """Tell a client to come back, and wait until that was written."""
+    closed = asyncio.Event()
+    connection.on_close = closed.set
+    if connection.state is not State.CLOSED:
+        hub.send_away(connection)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await closed.wait()
 
 
 async def finish(scope: Scope, receive: Receive, send: Send, reason: Reason, message: MutableMapping[str, Any]) -> None:

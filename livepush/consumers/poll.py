@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 
 from livepush import process
 from livepush.conf import get_settings
-from livepush.consumers.base import (
-    Entry,
-    Receive,
-    Scope,
-    Send,
-    answer,
-    enter,
-    refusing,
-    unavailable,
-    until_disconnect,
-)
-from livepush.hub import Hub, Waiter
-from livepush.wire import LogPage, Position, WireError, poll_answer
+from livepush.consumers.base import Receive, Scope, Send, answer, refusing, until_disconnect
+from livepush.consumers.entering import Entry, enter
+from livepush.hub import FAREWELL, Hub, Waiter
+from livepush.wire import LogPage, Position, WireError, poll_answer, unavailable
 
 LARGE = 16_384
 """The largest answer (bytes) that the system's send buffer holds whole, even if the client reads nothing."""
@@ -34,12 +26,22 @@ async def poll(scope: Scope, receive: Receive, send: Send) -> None:
     entry = await enter(scope)
     try:
         body = await held(entry, receive)
+    except asyncio.CancelledError:  # the server ends, and cancels its requests
+        await answer_nothing(scope, entry, send)
+        raise
     except WireError:
         raise
     except Exception as error:
         raise unavailable() from error
     if body is not None:
         await reply(scope, send, body)
+
+
+async def answer_nothing(scope: Scope, entry: Entry, send: Send) -> None:
+    """Answer that nothing has come, if the client takes the answer."""
+    with suppress(Exception):
+        async with asyncio.timeout(FAREWELL):
+            await answer(scope, send, poll_answer((), entry.cursor, False, entry.admission.refused))
 
 
 async def reply(scope: Scope, send: Send, body: bytes) -> None:

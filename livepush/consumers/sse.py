@@ -11,7 +11,6 @@ from livepush.consumers.base import (
     Receive,
     Scope,
     Send,
-    enter,
     finish,
     for_origin,
     greeting,
@@ -19,6 +18,7 @@ from livepush.consumers.base import (
     run_until_closed,
     until_disconnect,
 )
+from livepush.consumers.entering import ask_again_later, enter
 from livepush.hub import Connection, Reason
 from livepush.process.servers import uvicorn
 from livepush.process.servers.daphne import with_backpressure
@@ -57,10 +57,14 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
     format = Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
     hub = entry.hub
     connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
+    ask_again_later(connection, entry.admission)
+
+    async def end(gone: None) -> None:
+        if connection.reason not in (None, Reason.GONE):
+            await finish(scope, receive, send, connection.reason, {"type": "http.response.body", "body": b""})
+
     with entry.watched(lambda: connection.groups, partial(hub.revoke, connection)):
-        await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive))
-    if connection.reason not in (None, Reason.GONE):
-        await finish(scope, receive, send, connection.reason, {"type": "http.response.body", "body": b""})
+        await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive), end)
 
 
 async def send_away(scope: Scope, send: Send) -> None:

@@ -18,7 +18,7 @@ from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
 from livepush.consumers.views import for_origins, outside_transactions
 from livepush.exceptions import InvalidToken
 from livepush.rights import issuing
-from livepush.wire import WireError, check_group
+from livepush.wire import WireError, check_group, unavailable
 
 FIELDS = {"groups", "ttl", "once"}
 MAX_BODY = 65_536
@@ -84,9 +84,11 @@ def _granted(request: HttpRequest, known: Identity, groups: Any) -> list[str]:
     if not isinstance(groups, list) or not groups or len(groups) > limit:
         raise WireError("bad_group", f"groups is malformed: expected a list of 1 to {limit} names.")
     names = tuple(dict.fromkeys(check_group(name if isinstance(name, str) else "") for name in groups))
-    granted, questions = rules.ask_sync(known.user, names, identity.handshake(request))
+    answers, questions = rules.ask_sync(known.user, names, identity.handshake(request))
     if questions:
-        granted |= async_to_sync(rules.ask_async)(questions)
-    if not granted:
+        answers = async_to_sync(rules.ask_async)(questions, answers, get_settings().DATABASE_TIMEOUT)
+    if answers.failed:
+        raise unavailable()
+    if not answers.granted:
         raise WireError("forbidden", "None of the groups may be read.", 403)
-    return [name for name in names if name in granted]
+    return [name for name in names if name in answers.granted]

@@ -85,10 +85,10 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
 
 def _admission(request: HttpRequest, query: Query) -> identity.Admission:
     scope = {"user": request.user} if getattr(request, "user", None) is not None else {}
-    found, granted, questions = identity.admit_sync(scope, request, identity.handshake(request), query.groups)
+    found, answers, questions = identity.admit_sync(scope, request, identity.handshake(request), query.groups)
     if questions:
-        granted |= async_to_sync(rules.ask_async)(questions)
-    admission = identity.admission(found, query.groups, granted)
+        answers = async_to_sync(rules.ask_async)(questions, answers, get_settings().DATABASE_TIMEOUT)
+    admission = identity.admission(found, query.groups, answers)
     identity.check_granted(admission)
     return admission
 

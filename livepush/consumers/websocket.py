@@ -10,18 +10,8 @@ from typing import Any, NamedTuple
 from livepush import process, publish
 from livepush.access import authenticating, identity, rules
 from livepush.conf import get_settings
-from livepush.consumers.base import (
-    Entry,
-    Receive,
-    Scope,
-    Send,
-    admit,
-    enter,
-    finish,
-    greeting,
-    run_until_closed,
-    unavailable,
-)
+from livepush.consumers.base import Receive, Scope, Send, finish, greeting, run_until_closed
+from livepush.consumers.entering import Entry, admit, ask_again_later, enter
 from livepush.exceptions import InvalidEvent
 from livepush.hub import Connection, Reason
 from livepush.process.servers import uvicorn
@@ -36,6 +26,7 @@ from livepush.wire import (
     WireError,
     parse_command,
     system_frames,
+    unavailable,
 )
 
 logger = logging.getLogger("livepush")
@@ -86,14 +77,18 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
 
     hub, write_now = entry.hub, uvicorn.short_way(send)
     connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
+    ask_again_later(connection, entry.admission)
+
+    async def end(code: Close | None) -> None:
+        reason = connection.reason or Reason.GONE
+        code = CLOSES.get(reason, code)
+        if code is not None:
+            message = {"type": "websocket.close", "code": int(code), "reason": code.reason}
+            await finish(scope, receive, send, reason, message)
+
     with entry.watched(lambda: connection.groups, partial(hub.revoke, connection)) as grant:
         commands = take_commands(Visitor(scope, entry, connection, grant), receive)
-        code = await run_until_closed(hub, connection, greeting(entry, format), commands)
-    reason = connection.reason or Reason.GONE
-    code = CLOSES.get(reason, code)
-    if code is not None:
-        message = {"type": "websocket.close", "code": int(code), "reason": code.reason}
-        await finish(scope, receive, send, reason, message)
+        await run_until_closed(hub, connection, greeting(entry, format), commands, end)
 
 
 class Visitor(NamedTuple):
@@ -165,7 +160,10 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
         return {"ok": False, "code": "too_many_groups", "message": f"At most {limit} groups a connection."}
     admission = await visitor.admit(command.groups)
     if not admission.granted:
+        if admission.failed:
+            raise unavailable()
         return {"ok": False, "code": "forbidden", "message": "None of the groups may be read."}
+    ask_again_later(connection, admission)
     since, lost = await hub.admit(command.since)
     position = hub.subscribe(connection, admission.granted, since)
     entry.rights.check(visitor.grant, heard)
@@ -187,6 +185,8 @@ async def send_event(visitor: Visitor, command: Command) -> dict[str, Any]:
     """Send an event for a client that may send to its group."""
     admission = await visitor.admit(command.groups, rules.SEND)
     if not admission.granted:
+        if admission.failed:
+            raise unavailable()
         return {
             "ok": False,
             "code": "forbidden",

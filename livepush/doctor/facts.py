@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import platform
 import sys
@@ -43,7 +42,6 @@ async def facts(scope: Scope, send: Send) -> dict[str, Any]:
         "command_line": masked(sys.argv),
         "started_by_server": bool(server) and program() == server,
         "environment": sorted(name for name in os.environ if server and name.startswith(f"{server.upper()}_")),
-        "worker_process": multiprocessing.parent_process() is not None,
         "versions": versions(server),
         "debug": django_settings.DEBUG,
         "heartbeat": get_settings().HEARTBEAT,

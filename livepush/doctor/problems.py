@@ -158,10 +158,6 @@ class Problem(Enum):
         "D072", Level.WARNING, "the server may open few files", "4096 or more: each client takes one",
         "`LimitNOFILE=65536` in the systemd unit, or `ulimit -n 65536` before the server starts",
     )  # fmt: skip
-    HYPERCORN_WORKERS = (
-        "D073", Level.WARNING, "hypercorn runs worker processes, which cut streams at shutdown", "no worker process",
-        "`hypercorn --workers 0`, or another server",
-    )  # fmt: skip
     NO_GRACE = (
         "D074", Level.WARNING, "uvicorn waits without a limit for clients that do not read when it ends",
         "a limit", "`uvicorn --timeout-graceful-shutdown 5`",

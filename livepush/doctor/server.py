@@ -63,8 +63,6 @@ def _check_flags(check: Check, facts: dict[str, Any]) -> None:
         check.find(Problem.OTHER_VERSION, seen)
     if not server:
         check.skip("The server's options were not checked: it is none that this command knows.")
-    elif server == "hypercorn" and facts["worker_process"]:
-        check.find(Problem.HYPERCORN_WORKERS, "the process that answered is a worker process")
     elif server == "uvicorn":
         _check_grace(check, facts)
 

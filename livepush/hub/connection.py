@@ -50,7 +50,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_flow", "_last_write", "_limits", "_loop", "_source", "_task", "_write", "_write_now", "format", "on_close",
+        "_flow", "_last_write", "_leaving", "_limits", "_loop", "_source", "_task", "_write", "_write_now", "format",
+        "on_close",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +74,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._last_write = self._loop.time()
+        self._leaving: asyncio.TimerHandle | None = None
 
     @property
     def groups(self) -> dict[str, int]:
@@ -149,10 +151,17 @@ class Connection:
     def leave(self, retry: int) -> None:
         self.close(Reason.DRAIN, system_frames("bye", self.format, retry=retry, reason=Reason.DRAIN.value))
 
+    def leave_after(self, seconds: float) -> None:
+        """Tell the client in a while to come back at once, so that it is asked anew what it may read."""
+        if self._leaving is None and self.state is not State.CLOSED:
+            self._leaving = self._loop.call_later(seconds, self.leave, 0)
+
     def close(self, reason: Reason, farewell: Frames = ()) -> None:
         """Close: nothing but the farewell is sent any more."""
         if self.state is State.CLOSED:
             return
+        if self._leaving is not None:
+            self._leaving.cancel()
         self._flow.close(reason, farewell)
         if self._task is None:
             self._go_on()

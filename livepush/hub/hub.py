@@ -56,7 +56,8 @@ class Hub:
     def __init__(self, log: Log, listen: Listen | None, options: Options) -> None:
         self.loop = asyncio.get_running_loop()
         self.options = options
-        self.draining = False
+        self.draining_since: float | None = None
+        """When its server began to end (the loop's time); ``None`` while it serves."""
         self.encoder = Encoder(options.buffer_bytes)
         window = Window(options.window_events, options.window_bytes)
         self.router = Router(window, lambda: self.tail.wake.set(), lambda: hubs.discard(self))
@@ -82,6 +83,11 @@ class Hub:
     def floor(self) -> int:
         """The log's floor, as far as this hub knows: events up to it were pruned."""
         return self.router.floor
+
+    @property
+    def draining(self) -> bool:
+        """Whether its server is about to end, so that no client is let in any more."""
+        return self.draining_since is not None
 
     @property
     def layer(self) -> str:
@@ -126,11 +132,11 @@ class Hub:
 
     def drain(self) -> None:
         """Tell every client to come back at a random time within the drain's span, and close."""
-        self.draining = True
+        self.draining_since = self.loop.time()
         for subscriber in list(self.router.routes.subscribers):
-            self._send_away(subscriber)
+            self.send_away(subscriber)
 
-    def _send_away(self, subscriber: Subscriber) -> None:
+    def send_away(self, subscriber: Subscriber) -> None:
         """Tell one client to come back at a random time within the drain's span."""
         subscriber.leave(round(1000 * random.uniform(0, self.options.drain)))
 
@@ -154,7 +160,7 @@ class Hub:
         self.add(connection)
         connection.start(frames)
         if self.draining:  # it came in while the hub said goodbye
-            self._send_away(connection)
+            self.send_away(connection)
 
     def subscribe(self, connection: Connection, groups: Iterable[str], since: Position | None = None) -> Position:
         """Add groups to a connection, from a position that ``admit`` returned or from now on; return that position.

@@ -13,8 +13,9 @@ class Hub(Protocol):
     """What the rest of livepush needs of a hub."""
 
     loop: asyncio.AbstractEventLoop
-    draining: bool
 
+    @property
+    def draining(self) -> bool: ...
     @property
     def position(self) -> Position: ...
     def receive_soon(self, batch: Batch) -> None: ...

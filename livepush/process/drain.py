@@ -7,11 +7,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from livepush.hub import FAREWELL, Hub
 from livepush.process.requests import count_open, requests_of, spawn
-from livepush.process.servers import daphne
+from livepush.process.servers import daphne, ending
 from livepush.process.servers.client import Client
 
 Hubs = Mapping[asyncio.AbstractEventLoop, Hub]
@@ -53,9 +54,24 @@ def _drain_then(before: Callable[..., Any], hubs: Hubs) -> Callable[[int, Any], 
             return before(number, frame)
         for loop in loops:
             loop.call_soon_threadsafe(_drain, loop, hubs)
-        return loops[0].call_soon_threadsafe(lambda: spawn(loops[0], _see_out(lambda: end(number))))
+        return loops[0].call_soon_threadsafe(lambda: spawn(loops[0], see_out_and_end(number)))
+
+    async def see_out_and_end(number: int) -> None:
+        await _see_out(count_open)
+        end(number)
 
     return handle
+
+
+def drain_before_end(loop: asyncio.AbstractEventLoop, hubs: Hubs) -> None:
+    """Drain a loop when its server begins to end, however that begins."""
+    ending.before_end(loop, partial(drain, loop, hubs))
+
+
+async def drain(loop: asyncio.AbstractEventLoop, hubs: Hubs) -> None:
+    """Tell a loop's clients to come back, and return when their streams have ended or the time is over."""
+    _drain(loop, hubs)
+    await _see_out(lambda: len(requests_of(loop).open))
 
 
 def _drain(loop: asyncio.AbstractEventLoop, hubs: Hubs) -> None:
@@ -74,17 +90,12 @@ async def _hang_up(served: dict[object, Client], still_open: dict[object, Client
         await client.hang_up(unless_writable=ended)
 
 
-async def _see_out(end: Callable[[], None]) -> None:
-    """Call ``end`` when every stream has ended and was sent, or only clients that do not read are left."""
+async def _see_out(count: Callable[[], int]) -> None:
+    """Return when every stream has ended and was sent, or only clients that do not read are left."""
     time = asyncio.get_running_loop().time
     last = time() + FAREWELL
     least, quiet = sys.maxsize, last
-    while (left := _left()) and time() < min(last, quiet):
+    while (left := count() + daphne.unsent()) and time() < min(last, quiet):
         if left < least:
             least, quiet = left, time() + QUIET
         await asyncio.sleep(0.02)
-    end()
-
-
-def _left() -> int:
-    return count_open() + daphne.unsent()

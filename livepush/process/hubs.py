@@ -22,11 +22,16 @@ from livepush import hints, log, publish
 from livepush.conf import get_settings
 from livepush.hub import Hub, Options
 from livepush.notes import note_once
-from livepush.process.drain import drain_on_signals
+from livepush.process.drain import drain, drain_before_end, drain_on_signals
+from livepush.process.requests import spawn
 from livepush.process.threads import Threads
 from livepush.wire import LogPage, LogState, Position
 
 T = TypeVar("T")
+SERVES_ON = 10.0
+"""If clients still come after this time (seconds) since a hub was drained, its server has not ended, or the loop has
+another one. They get a new hub.
+"""
 THREADS = ("livepush-hub", "livepush-auth")
 
 
@@ -81,7 +86,7 @@ def with_database(work: Callable[[], T]) -> T:
             connections.close_all()
             return work()
     finally:
-        _give_back()
+        give_back()
 
 
 _opened: dict[tuple[int, str], BaseDatabaseWrapper] = {}
@@ -131,7 +136,7 @@ def _fileno_of(driver: Any) -> Callable[[], int] | None:
     return fileno
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Return pooled connections to their pool, since others wait for them. Without a pool a thread keeps its own."""
     for connection in connections.all(initialized_only=True):
         if connection.settings_dict["OPTIONS"].get("pool"):
@@ -158,9 +163,13 @@ async def get_hub() -> Hub:
     """
     loop = asyncio.get_running_loop()
     hub = _hubs.get(loop)
+    if hub is not None and hub.draining_since is not None and loop.time() - hub.draining_since > SERVES_ON:
+        spawn(loop, hub.stop())
+        hub = None
     if hub is None:
         hub = _hubs[loop] = _make_hub()
         drain_on_signals(_hubs)
+        drain_before_end(loop, _hubs)
     try:
         await asyncio.shield(hub.ready)
     except Exception:
@@ -173,19 +182,25 @@ async def get_hub() -> Hub:
 
 async def in_thread(work: Callable[[], T]) -> T:
     """Do work that uses the database in one of the server's few threads for sessions and rules."""
+    return await threads().run(lambda: with_database(work))
+
+
+def threads() -> Threads:
+    """Return this event loop's threads for sessions and rules. The first caller makes them."""
     loop = asyncio.get_running_loop()
-    threads = _threads.get(loop)
-    if threads is None:
+    found = _threads.get(loop)
+    if found is None:
         settings = get_settings()
-        threads = _threads[loop] = Threads(
+        found = _threads[loop] = Threads(
             settings.DATABASE_THREADS, "livepush-auth", settings.DATABASE_TIMEOUT, close_connections, cut_connections
         )
-    return await threads.run(lambda: with_database(work))
+    return found
 
 
 async def stop() -> None:
-    """Stop this loop's hub and threads, as at the server's end."""
+    """Tell this loop's clients to come back, then stop its hub and threads, as at the server's end."""
     loop = asyncio.get_running_loop()
+    await drain(loop, _hubs)
     hub = _hubs.pop(loop, None)
     if hub is not None:
         await hub.stop()

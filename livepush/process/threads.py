@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -55,18 +56,19 @@ class Threads:
         Raises what ``work`` raises, TimeoutError if it takes longer than the limit, and RuntimeError if no thread
         can be started or all were stopped. If the caller is cancelled, the work still goes on.
         """
-        await self._slots.acquire()
-        try:
-            worker = self._take_worker()
-        except BaseException:
-            self._slots.release()  # for the next caller
-            raise
+        return await self._do(await self._take(), work, is_last=True)
+
+    def _do(self, worker: _Worker, work: Callable[[], T], *, is_last: bool) -> asyncio.Future[T]:
+        """Hand work to a thread that the caller has taken. The last job gives the thread back."""
         outcome: asyncio.Future[T] = self._loop.create_future()
+        if self._stopped or worker not in self._workers:
+            outcome.set_exception(self._gone())
+            return outcome
         timer = self._loop.call_later(self.limit, self._give_up, worker, outcome)
 
         def finished(result: Any, error: BaseException | None) -> None:
             timer.cancel()
-            if worker in self._workers:  # it was not abandoned
+            if is_last and worker in self._workers:  # it was not abandoned
                 self._idle.append(worker)
                 self._slots.release()
             if outcome.done():
@@ -77,7 +79,7 @@ class Threads:
                 outcome.set_exception(error if not isinstance(error, StopIteration) else _wrapped(error))
 
         worker.do(work, lambda result, error: self._loop.call_soon_threadsafe(finished, result, error))
-        return await outcome
+        return outcome
 
     async def stop(self) -> None:
         """End the threads, and abandon those that are stuck. Callers that wait for a thread get a RuntimeError."""
@@ -92,10 +94,18 @@ class Threads:
         self._workers.clear()
         self._idle.clear()
 
+    async def _take(self) -> _Worker:
+        """Wait for a thread; return one that is idle, or start one."""
+        await self._slots.acquire()
+        try:
+            return self._take_worker()
+        except BaseException:
+            self._slots.release()  # for the next caller
+            raise
+
     def _take_worker(self) -> _Worker:
-        """Return an idle thread, or start one."""
         if self._stopped:
-            raise RuntimeError("livepush's threads have been stopped, as at the server's end.")
+            raise self._gone()
         if self._idle:
             return self._idle.pop()
         worker = _Worker(self._name, self._finish)
@@ -111,7 +121,42 @@ class Threads:
             worker.end_after_job()
             self._cut(worker.ident or 0)
         if not outcome.done():
-            outcome.set_exception(TimeoutError(f"The database did not answer within {self.limit:g} s."))
+            outcome.set_exception(self._gone())
+
+    def _gone(self) -> Exception:
+        """Return the error for a thread that is not there any more."""
+        if self._stopped:
+            return RuntimeError("livepush's threads have been stopped, as at the server's end.")
+        return TimeoutError(f"The database did not answer within {self.limit:g} s.")
+
+
+class Lease:
+    """One of the threads for several jobs, one after another. It is taken with the first job, and kept until ``end``.
+
+    Call its methods in the loop of the threads.
+    """
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        self._taking: asyncio.Task[_Worker] | None = None
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` in the thread; return its result. Raises what ``Threads.run`` raises."""
+        if self._taking is None:
+            self._taking = asyncio.get_running_loop().create_task(self._threads._take())
+        worker = await asyncio.shield(self._taking)
+        return await self._threads._do(worker, work, is_last=False)
+
+    def end(self, last: Callable[[], object]) -> None:
+        """Do a last job in the thread if there is one, then give it back. Returns at once."""
+        if self._taking is not None:
+            self._taking.cancel()  # it may still wait for a thread
+            self._taking.add_done_callback(partial(self._give_back, last))
+
+    def _give_back(self, last: Callable[[], object], taking: asyncio.Task[_Worker]) -> None:
+        if not taking.cancelled() and taking.exception() is None:
+            outcome = self._threads._do(taking.result(), last, is_last=True)
+            outcome.add_done_callback(lambda done: done.exception())  # retrieved, since nobody awaits it
 
 
 def _wrapped(error: StopIteration) -> RuntimeError:

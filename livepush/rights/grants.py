@@ -59,10 +59,10 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Who it is now, what sync rules grant, and the questions for async rules."""
+    """Who it is now, what the sync rules say, and the questions for async rules."""
 
     identity: Identity
-    granted: set[str]
+    answers: rules.Answers
     questions: rules.Questions
 
 
@@ -75,8 +75,8 @@ def ask_again(questions: Sequence[Question]) -> list[Answer]:
     current = _current([question.identity for question in questions])
     answers = []
     for question, now in zip(questions, current, strict=True):
-        granted, left = rules.ask_sync(now.user, filter(now.may, question.groups), question.view)
-        answers.append(Answer(now, granted, left))
+        said, left = rules.ask_sync(now.user, filter(now.may, question.groups), question.view)
+        answers.append(Answer(now, said, left))
     return answers
 
 

@@ -46,6 +46,8 @@ class Rights:
         self._by_session: defaultdict[str, dict[Grant, None]] = defaultdict(dict)
         self._due: dict[Grant, str] = {}
         """The clients to ask about, each with the reason that it gets if it loses groups."""
+        self._size = BATCH
+        """How many clients to ask about next: few after a rule did not answer."""
         self._wake = asyncio.Event()
         hub.router.followers.append(self)
         hub.keep(self._work())
@@ -157,11 +159,17 @@ class Rights:
                 except TimeoutError:
                     self._ask(self._grants, "permission")
                     due = self._next_round()
-            batch = dict(islice(self._due.items(), BATCH))
+            batch = dict(islice(self._due.items(), self._size))
             for grant in batch:
                 del self._due[grant]
             try:
                 await self._ask_about(batch)
+                self._size = min(BATCH, 2 * self._size)
+            except TimeoutError:  # a rule hangs: find whose, and leave that client until the next round
+                self._size = 1
+                if len(batch) > 1:
+                    self._due = batch | self._due
+                logger.warning("A rule did not answer in time when clients were asked about again.")
             except Exception as error:
                 logger.warning("Could not find out what clients may still read (%s); trying again.", error)
                 self._due = {grant: reason for grant, reason in batch.items() if grant in self._grants} | self._due
@@ -175,14 +183,23 @@ class Rights:
         asked = {grant: Question(grant.identity, grant.view, tuple(grant.groups())) for grant in batch}
         answers = await process.in_thread(lambda: ask_again(list(asked.values()))) if asked else []
         for (grant, question), answer in zip(asked.items(), answers, strict=True):
-            granted = answer.granted | await rules.ask_async(answer.questions)
+            said = await self._said(answer)
             if grant not in self._grants:
                 continue  # it has gone
             if grant.identity is not question.identity:
                 self._due.setdefault(grant, batch[grant])  # it has been logged out meanwhile
                 continue
             self._settle(grant, answer, batch[grant])
-            _take(grant, [group for group in question.groups if group not in granted], batch[grant])
+            kept = said.granted | said.failed
+            _take(grant, [group for group in question.groups if group not in kept], batch[grant])
+            if said.failed:
+                self._loop.call_later(PAUSE, self._ask, [grant], batch[grant])
+
+    async def _said(self, answer: Answer) -> rules.Answers:
+        if not answer.questions:
+            return answer.answers
+        limit = get_settings().DATABASE_TIMEOUT
+        return await rules.ask_async(answer.questions, answer.answers, limit, process.queries_in_threads)
 
     def _settle(self, grant: Grant, answer: Answer, reason: str) -> None:
         self._forget(grant)

@@ -42,6 +42,7 @@ from livepush.wire.encoding import (
 from livepush.wire.errors import (
     Close,
     WireError,
+    unavailable,
 )
 from livepush.wire.events import (
     LARGEST_ARRAY,
@@ -152,4 +153,5 @@ __all__ = [
     "system_frames",
     "timestamp",
     "type_problem",
+    "unavailable",
 ]

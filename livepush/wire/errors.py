@@ -46,3 +46,8 @@ class WireError(ValueError):
     def body(self) -> bytes:
         """Return the JSON that an HTTP client gets."""
         return dumps({"code": self.code, "message": self.message}).encode()
+
+
+def unavailable() -> WireError:
+    """Return the refusal that says: the server can't serve now, come back later."""
+    return WireError("unavailable", "The server can't serve now: try again in a moment.", 503)

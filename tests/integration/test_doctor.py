@@ -402,13 +402,6 @@ def test_a_server_that_may_open_few_files(uvicorn: processes.Server) -> None:
     assert seen(found, "D072").startswith("a limit of 1024, ")
 
 
-def test_hypercorn_with_worker_processes(own: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = processes.command
-    monkeypatch.setattr(processes, "command", lambda *args: ["1" if word == "0" else word for word in plain(*args)])
-    with processes.server("hypercorn", own) as server:
-        assert ids(look_inside(server.url)) == ["D073"]
-
-
 def test_hypercorn_and_granian_as_documented(own: Database) -> None:
     for kind in ("hypercorn", "granian"):
         with processes.server(kind, own) as server:

@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from tests.patience import PATIENCE
@@ -33,10 +33,14 @@ def command(kind: str, port: int, application: str) -> list[str]:
         # h11, which a plain "pip install uvicorn" brings; test_shortcut.py runs both
         return ["uvicorn", "--http", "h11", "--host", "127.0.0.1", "--port", str(port), application]
     if kind == "hypercorn":
-        # no worker processes: they hear nothing of SIGTERM, and from Python 3.12 on wait for open streams
         return ["hypercorn", "--workers", "0", "--bind", f"127.0.0.1:{port}", application]
     if kind == "granian":
         return ["granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port), application]
+    if kind.startswith("embedded "):
+        return ["tests.servers.embedded", kind.removeprefix("embedded "), str(port)]
+    if kind.startswith("gunicorn "):
+        worker = {"gunicorn uvicorn": "uvicorn_worker.UvicornWorker", "gunicorn asgi": "asgi"}[kind]
+        return ["gunicorn", "--worker-class", worker, "--bind", f"127.0.0.1:{port}", application]
     if kind == "runserver":
         return ["django", "runserver", "--noreload", f"127.0.0.1:{port}"]
     return ["tests.servers.wsgi", str(port)]
@@ -63,7 +67,12 @@ class Server:
     """A web server's process. ``start`` and ``stop`` may be called again: the port stays the same."""
 
     def __init__(
-        self, kind: str, env: dict[str, str], port: int | None = None, application: str = "tests.asgi:application"
+        self,
+        kind: str,
+        env: dict[str, str],
+        port: int | None = None,
+        application: str = "tests.asgi:application",
+        options: Sequence[str] = (),
     ) -> None:
         self.kind = kind
         self.port = port or free_port()
@@ -71,12 +80,13 @@ class Server:
         self.ws_url = f"ws://127.0.0.1:{self.port}"
         self._env = {**env, "LIVEPUSH_TEST_RUNSERVER": "1"} if kind == "runserver" else env
         self._application = application
+        self._options = options
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115
         self._process: warm.Started | None = None
 
     def start(self) -> None:
         """Start, and return when it answers."""
-        words = command(self.kind, self.port, self._application)
+        words = [*command(self.kind, self.port, self._application), *self._options]
         start = warm.start if self.kind in FORKED else warm.start_cold
         quiet = {"stdin": subprocess.DEVNULL, "stdout": self._log, "stderr": self._log}
         self._process = start(*words, env=self._env, session=True, **quiet)
@@ -167,11 +177,12 @@ def server(
     *,
     port: int | None = None,
     application: str = "tests.asgi:application",
+    options: Sequence[str] = (),
     env: dict[str, str] | None = None,
     may_fail: bool = False,
 ) -> Iterator[Server]:
     """Run a server on a database; what it printed must hold no traceback, unless it ``may_fail``."""
-    found = Server(kind, settings_env(database, settings, **(env or {})), port, application)
+    found = Server(kind, settings_env(database, settings, **(env or {})), port, application, options)
     try:
         found.start()
         yield found

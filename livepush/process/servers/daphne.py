@@ -11,7 +11,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from livepush.notes import note_once
@@ -74,6 +74,22 @@ def unsent() -> int:
     """Return the number of connections for which Twisted has unsent bytes."""
     writers = getattr(reactor(), "getWriters", None)
     return 0 if writers is None else len(writers())
+
+
+_told: set[int] = set()
+"""The reactors that tell of their end."""
+
+
+def before_end(drain: Callable[[], Awaitable[None]]) -> None:
+    """Have ``drain`` awaited when the reactor begins to end.
+
+    daphne's own way is to cancel its requests. It waits for the first of them, and for none if a WebSocket is open.
+    """
+    found, defer = reactor(), sys.modules.get("twisted.internet.defer")
+    add = getattr(found, "addSystemEventTrigger", None)
+    if add is not None and defer is not None and id(found) not in _told:
+        _told.add(id(found))
+        add("before", "shutdown", lambda: defer.Deferred.fromFuture(asyncio.ensure_future(drain())))
 
 
 async def _by_address(scope: Scope) -> Any:

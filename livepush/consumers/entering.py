@@ -1,0 +1,131 @@
+"""Lets a client in: who it is, which groups it may read, and where its stream begins."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+from django.http import HttpRequest
+
+from livepush import process
+from livepush.access import identity, origins, rules
+from livepush.access.authenticating import Identity, identify_async
+from livepush.conf import get_settings
+from livepush.hub import Connection, Hub
+from livepush.process.servers import Scope
+from livepush.rights import Grant, Rights, rights_of
+from livepush.wire import Position, Query, WireError, parse_query, unavailable
+
+logger = logging.getLogger("livepush")
+
+ASK_AGAIN = 30.0
+"""After how long (seconds) a client comes back to whom a group was refused because its rule could not be asked."""
+
+
+class Entry(NamedTuple):
+    """A client that was admitted."""
+
+    hub: Hub
+    query: Query
+    admission: identity.Admission
+    cursor: Position
+    """The position at which the client's stream begins."""
+    lost: str | None
+    """Why the client's history is lost; ``None`` if it is not."""
+    view: identity.Handshake
+    rights: Rights
+    heard: int
+    """How many changes of rights had been heard of before the client was let in."""
+
+    @contextmanager
+    def watched(
+        self, groups: Callable[[], Collection[str]], revoke: Callable[[Collection[str], str], object]
+    ) -> Iterator[Grant]:
+        """Have groups taken away from the client when it may no longer read them; see ``Grant``."""
+        grant = Grant(self.admission.identity, self.view, groups, revoke)
+        self.rights.add(grant, self.heard)
+        try:
+            yield grant
+        finally:
+            self.rights.remove(grant)
+
+
+async def enter(scope: Scope) -> Entry:
+    """Check the query; find out the user, the groups that the user may read, and where the stream begins.
+
+    Raises WireError: a WebSocket comes from another site, the query is malformed, no group is granted, or the log can't
+    be read now.
+    """
+    request = identity.request_of(scope)
+    if scope["type"] == "websocket":
+        origins.check_origin(request)
+    else:
+        origins.headers(request)  # a foreign page's cookies may have to be ignored
+    last = request.META.get("HTTP_LAST_EVENT_ID", "")
+    query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
+    try:
+        hub, failure = await _hub()
+        heard = 0 if hub is None else rights_of(hub).heard
+        admission = await admit(scope, request, query.groups)
+        identity.check_granted(admission)
+        if hub is None:
+            raise failure
+        cursor, lost = await hub.admit(query.since)
+    except WireError:
+        raise
+    except Exception as error:
+        logger.warning("A client could not be let in: %s: %s", type(error).__name__, error)
+        raise unavailable() from error
+    if hub.draining:
+        raise unavailable()
+    return Entry(hub, query, admission, cursor, lost, identity.handshake(request), rights_of(hub), heard)
+
+
+async def _hub() -> tuple[Hub | None, Exception]:
+    """Return the hub, or why there is none: a client that is refused is told that, even then."""
+    try:
+        return await process.get_hub(), unavailable()
+    except Exception as error:
+        return None, error
+
+
+async def admit(
+    scope: Scope, request: HttpRequest, names: tuple[str, ...], right: str = rules.READ
+) -> identity.Admission:
+    """Return who it is, and which of the groups that client may read (or send to)."""
+    view = identity.handshake(request)
+    if scope.get("user") is None and "livepush.identity" not in scope:
+        known = await identify_async(request, process.in_thread)
+        scope = scope if known is None else {**scope, "livepush.identity": known}
+    found, answers, questions = await ask_in_thread(scope, request, view, names, right)
+    if questions:
+        limit = get_settings().DATABASE_TIMEOUT
+        answers = await rules.ask_async(questions, answers, limit, process.queries_in_threads)
+    return identity.admission(found, names, answers)
+
+
+async def ask_in_thread(
+    scope: Scope, request: HttpRequest, view: identity.Handshake, names: tuple[str, ...], right: str
+) -> tuple[Identity, rules.Answers, rules.Questions]:
+    """Ask the sync rules. If the rule of one group hangs, ask the others without it."""
+    hung: list[str] = []
+    while True:
+        begun: list[str] = []
+        work = partial(identity.admit_sync, scope, request, view, names, right, hung, begun.append)
+        try:
+            return await process.in_thread(work)
+        except TimeoutError:
+            if hung or not begun:  # a second one, or the session
+                raise
+            hung = begun[-1:]
+            logger.warning("The rule for the group %r did not answer in time.", hung[0])
+
+
+def ask_again_later(connection: Connection, admission: identity.Admission) -> None:
+    """Have a client come back in a while if the rule of one of its groups could not be asked."""
+    if admission.failed:
+        connection.leave_after(ASK_AGAIN * random.uniform(0.5, 1.5))

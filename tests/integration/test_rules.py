@@ -1,0 +1,161 @@
+"""Rules in a running server: a database that hangs up, a pool, and a rule that fails or hangs beside others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration import clients
+from tests.patience import eventually
+from tests.servers import faults, processes
+from tests.servers.databases import ENV
+from tests.servers.fresh import Database, Databases
+
+APPLICATION = "tests.servers.rules:application"
+POOL = {"min_size": 0, "max_size": 1, "timeout": 2}
+FAILING = ["fails:a", "afails:a", "hangs:a", "ahangs:a", "qhangs:a"]
+"""One group for each way in which a rule fails."""
+
+
+def named(database: Database, **options: object) -> Database:
+    """Return the database for a process whose connections have a name."""
+    return database.through(OPTIONS={"application_name": "server", **options})
+
+
+def hang_up(database: Database) -> int:
+    """Have the database close the server's connections; return how many there were."""
+    return len(
+        database.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            f" WHERE datname = '{database.name}' AND application_name = 'server'"
+        )
+    )
+
+
+async def statuses(url: str, *groups: str) -> list[int]:
+    """Poll for each group at the same time; return the answers' status codes."""
+    return [each.status_code for each in await asyncio.gather(*(clients.poll(url, group) for group in groups))]
+
+
+@pytest.mark.parametrize("options", [{}, {"pool": POOL}], ids=["persistent", "pool of one"])
+async def test_async_rules_get_a_new_connection_for_one_that_was_lost(
+    options: dict[str, object], database: Database
+) -> None:
+    with processes.server("uvicorn", named(database, **options), application=APPLICATION) as server:
+        for _ in range(3):
+            assert await statuses(server.url, "orm:a") == [200]
+            assert hang_up(database)
+        async with clients.sse(server.url, "orm:a") as stream, clients.websocket(server.url, "orm:a") as socket:
+            assert "hello" in (await stream.fields())["event"]
+            assert (await clients.frame(socket))["groups"] == ["orm:a"]
+
+
+async def test_an_async_rule_leaves_the_only_connection_of_a_pool_to_others(database: Database) -> None:
+    with processes.server("uvicorn", named(database, pool=POOL), application=APPLICATION) as server:
+        for _ in range(3):
+            assert await statuses(server.url, *["slow:a"] * 4) == [200] * 4
+            async with clients.http() as client:
+                assert (await client.get(f"{server.url}/send/")).status_code == 200
+        await eventually(lambda: count(database) <= 1)
+
+
+def count(database: Database) -> int:
+    """Return how many connections the server has."""
+    found = database.query(
+        f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database.name}' AND application_name = 'server'"
+    )
+    return int(found[0][0])
+
+
+async def test_async_rules_use_no_more_connections_than_there_are_threads(database: Database) -> None:
+    settings = {"DATABASE_THREADS": 2}
+    with processes.server("uvicorn", named(database), settings, application=APPLICATION) as server:
+        assert await statuses(server.url, *["slow:a"] * 40) == [200] * 40
+        assert count(database) <= 3  # the hub has one
+
+
+async def test_async_rules_find_the_successor_of_a_host_that_vanished(database: Database) -> None:
+    options = json.loads(os.environ[ENV])[database.kind]
+    with faults.line(f"{options['HOST']}/.s.PGSQL.5432") as line:
+        through = database.through(HOST="127.0.0.1", PORT=line.port)
+        settings = {"DATABASE_TIMEOUT": 0.5}
+        with processes.server("uvicorn", through, settings, application=APPLICATION) as server:
+            assert await statuses(server.url, "orm:a") == [200]
+            line.abandon()
+
+            async def serves() -> bool:
+                return await statuses(server.url, "orm:a") == [200]
+
+            await eventually(serves)
+
+
+@pytest.fixture(scope="module")
+def url(databases: Databases) -> Iterator[str]:
+    """A server whose rules get half a second."""
+    with databases.fresh("postgresql") as database:
+        settings = {"DATABASE_TIMEOUT": 0.5}
+        with processes.server("uvicorn", database, settings, application=APPLICATION) as server:
+            yield server.url
+
+
+@pytest.mark.parametrize("failing", FAILING)
+async def test_a_group_whose_rule_fails_does_not_take_others_with_it(url: str, failing: str) -> None:
+    groups = [failing, "board", "orm:a"]
+    answer = await clients.poll(url, groups)
+    assert (answer.status_code, answer.json()["refused"]) == (200, [failing])
+    async with clients.sse(url, groups) as stream, clients.websocket(url, groups) as socket:
+        hello = json.loads((await stream.fields())["data"])
+        assert (hello["groups"], hello["refused"]) == (["board", "orm:a"], [failing])
+        hello = await clients.frame(socket)
+        assert (hello["groups"], hello["refused"]) == (["board", "orm:a"], [failing])
+
+
+@pytest.mark.parametrize("failing", FAILING)
+async def test_a_group_whose_rule_fails_is_not_denied_where_it_is_alone(url: str, failing: str) -> None:
+    answer = await clients.poll(url, failing)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    async with clients.sse(url, failing) as stream, clients.websocket(url, failing) as socket:
+        assert (await stream.fields())["event"] == "livepush.bye"
+        assert await clients.until_closed(socket) == ([], (4503, "unavailable"))
+
+
+async def test_a_command_whose_rule_fails_may_be_tried_again(url: str) -> None:
+    async with clients.websocket(url, "board") as socket:
+        await clients.frame(socket)
+        await socket.send('{"command":"subscribe","groups":["afails:a"],"ref":1}')
+        reply = await clients.frame(socket)
+        assert (reply["ref"], reply["ok"], reply["code"]) == (1, False, "unavailable")
+        await socket.send('{"command":"send","group":"fails:a","type":"t","ref":2}')
+        reply = await clients.frame(socket)
+        assert (reply["ref"], reply["ok"], reply["code"]) == (2, False, "unavailable")
+        await socket.send('{"command":"subscribe","groups":["afails:a","orm:a"],"ref":3}')
+        reply = await clients.frame(socket)
+        assert (reply["ref"], reply["groups"], reply["refused"]) == (3, ["orm:a"], ["afails:a"])
+
+
+async def test_a_rule_that_fails_once_is_asked_again_at_once(url: str) -> None:
+    answer = await clients.poll(url, ["board", "recovers:a"])
+    assert answer.json()["refused"] == []
+
+
+async def test_a_client_that_was_refused_because_a_rule_failed_comes_back(database: Database) -> None:
+    env = {"LIVEPUSH_TEST_ASK_AGAIN": "0.1"}
+    with processes.server("uvicorn", database, application=APPLICATION, env=env) as server:
+        for name, follow in (("a", clients.sse), ("b", clients.websocket)):
+            groups = ["board", f"once:{name}"]
+            async with follow(server.url, groups) as stream:
+                if name == "a":
+                    assert (await stream.until(event="livepush.bye"))["retry"] == "0"
+                    assert (await stream.rest()).strip(b":\n") == b""
+                else:
+                    told, close = await clients.until_closed(stream)
+                    assert json.loads(told[0])["refused"] == ["once:b"]
+                    assert json.loads(told[-1])["type"] == "livepush.bye"
+                    assert close is not None
+                    assert close[0] == 4503
+            answer = await clients.poll(server.url, groups)
+            assert answer.json()["refused"] == []

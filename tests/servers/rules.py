@@ -1,0 +1,93 @@
+"""Rules that use the database, fail, and hang. As an ASGI application it is the project's with these rules."""
+
+# ruff: noqa: E402 (Django must be ready before its models are imported)
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection
+
+import livepush
+from livepush.consumers import base
+from tests.asgi import application
+
+base.ASK_AGAIN = float(os.environ.get("LIVEPUSH_TEST_ASK_AGAIN", base.ASK_AGAIN))
+down: set[str] = set()
+"""What has failed already."""
+
+
+def sleep() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(60)")
+
+
+@livepush.can_read("orm:<slug:name>")
+async def orm(user: Any, name: str) -> bool:
+    return not await User.objects.filter(username=name).aexists()
+
+
+@livepush.can_read("slow:<slug:name>")
+async def slow(user: Any, name: str) -> bool:
+    await User.objects.acount()
+    await asyncio.sleep(0.05)
+    return not await User.objects.filter(username=name).aexists()
+
+
+@livepush.can_read("fails:<slug:name>")
+@livepush.can_send("fails:<slug:name>")
+def fails(user: Any, name: str) -> bool:
+    raise OperationalError("this database is down")
+
+
+@livepush.can_read("afails:<slug:name>")
+@livepush.can_send("afails:<slug:name>")
+async def afails(user: Any, name: str) -> bool:
+    raise OperationalError("this database is down")
+
+
+@livepush.can_read("recovers:<slug:name>")
+def recovers(user: Any, name: str) -> bool:
+    if name not in down:
+        down.add(name)
+        raise OperationalError("this database is down")
+    return True
+
+
+@livepush.can_read("once:<slug:name>")
+def once(user: Any, name: str) -> bool:
+    """Fail for one handshake, both times that it is asked."""
+    for time in ("first", "second"):
+        if f"{time} {name}" not in down:
+            down.add(f"{time} {name}")
+            raise OperationalError("this database is down")
+    return True
+
+
+@livepush.can_read("hangs:<slug:name>")
+def hangs(user: Any, name: str) -> bool:
+    sleep()
+    return True
+
+
+@livepush.can_read("ahangs:<slug:name>")
+async def ahangs(user: Any, name: str) -> bool:
+    await asyncio.Event().wait()
+    return True
+
+
+@livepush.can_read("qhangs:<slug:name>")
+async def qhangs(user: Any, name: str) -> bool:
+    await sync_to_async(sleep)()
+    return True
+
+
+__all__ = ["application"]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from livepush.inbox.kinds import NotificationType, notification
     from livepush.inbox.notifying import anotify, notify
     from livepush.inbox.recipients import ajoin, aleave, everyone, join, leave
+    from livepush.process import stop
     from livepush.publish import asend, group_name, send, user_group
     from livepush.publish.model_events import ModelEvents, asend_for, register, send_for
     from livepush.signals import marked, notified
@@ -42,6 +43,7 @@ __all__ = [
     "register",
     "send",
     "send_for",
+    "stop",
     "user_group",
 ]
 __version__ = "0.1.0"
@@ -67,6 +69,7 @@ _HOMES = {
     "register": "publish.model_events",
     "send": "publish",
     "send_for": "publish.model_events",
+    "stop": "process",
     "user_group": "publish",
 }
 

@@ -16,9 +16,10 @@ from livepush.exceptions import InvalidGroup
 from livepush.inbox import notifying, recipients
 from livepush.inbox.kinds import NotificationType
 from livepush.models import Event
+from livepush.process import stop_all
 from livepush.publish import Delivery, Sent
 
-__all__ = ["Captured", "Recording", "Sent", "assert_nothing_sent", "assert_notified", "capture_events"]
+__all__ = ["Captured", "Recording", "Sent", "assert_nothing_sent", "assert_notified", "capture_events", "stop_all"]
 
 MAX_LISTED = 20
 

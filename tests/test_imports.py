@@ -49,7 +49,7 @@ ARROWS: dict[str, set[str]] = {
     "admin": {"inbox", "models", "publish"},
     "templatetags": {"inbox", "page", "publish", "wire", "conf"},
     "management": {"doctor", "inbox", "log", "hints", "publish", "wire", "conf", "exceptions"},
-    "testing": {"inbox", "publish", "models", "conf", "exceptions"},
+    "testing": {"inbox", "process", "publish", "models", "conf", "exceptions"},
     "pytest_plugin": {"testing"},
     "migrations": {"fields"},
 }  # fmt: skip

@@ -6,12 +6,11 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -23,11 +22,12 @@ from livepush.conf import get_settings
 from livepush.hub import Hub, Options
 from livepush.notes import note_once
 from livepush.process.drain import drain_on_signals
-from livepush.process.threads import Threads
+from livepush.process.requests import forget_requests
+from livepush.process.threads import FAREWELL, Threads
 from livepush.wire import LogPage, LogState, Position
 
 T = TypeVar("T")
-THREADS = ("livepush-hub", "livepush-auth")
+THREADS = HUB_THREAD, AUTH_THREAD = "livepush-hub", "livepush-auth"
 
 
 class DatabaseLog:
@@ -138,14 +138,18 @@ def _give_back() -> None:
             connection.close()
 
 
-_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
-_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
+_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+_pools: dict[asyncio.AbstractEventLoop, dict[str, Threads]] = {}
+"""The threads of each loop, by their name."""
+_ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
+"""What ends each loop's hub and threads, with the loop if nothing does so before."""
 
 
 def _after_fork() -> None:
     """Forget the parent's hubs and threads in a forked child, where they do not run."""
     _hubs.clear()
-    _threads.clear()
+    _pools.clear()
+    _ends.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -161,6 +165,7 @@ async def get_hub() -> Hub:
     if hub is None:
         hub = _hubs[loop] = _make_hub()
         drain_on_signals(_hubs)
+        await _begin(loop)
     try:
         await asyncio.shield(hub.ready)
     except Exception:
@@ -174,24 +179,91 @@ async def get_hub() -> Hub:
 async def in_thread(work: Callable[[], T]) -> T:
     """Do work that uses the database in one of the server's few threads for sessions and rules."""
     loop = asyncio.get_running_loop()
-    threads = _threads.get(loop)
-    if threads is None:
-        settings = get_settings()
-        threads = _threads[loop] = Threads(
-            settings.DATABASE_THREADS, "livepush-auth", settings.DATABASE_TIMEOUT, close_connections, cut_connections
-        )
-    return await threads.run(lambda: with_database(work))
+    pool = _pools.get(loop, {}).get(AUTH_THREAD)
+    if pool is None:
+        pool = _new_pool(AUTH_THREAD, get_settings().DATABASE_THREADS)
+        await _begin(loop)
+    return await pool.run(lambda: with_database(work))
 
 
 async def stop() -> None:
-    """Stop this loop's hub and threads, as at the server's end."""
+    """End what livepush runs for this event loop: the hub, its threads and their database connections.
+
+    They also end with the loop. The next request on the loop starts them again. Call it when a server that is embedded
+    in another program ends, and in async tests.
+    """
+    end = _ends.pop(asyncio.get_running_loop(), None)
+    if end is not None:
+        await end.aclose()
+
+
+def stop_all() -> None:
+    """End what livepush runs for every event loop of this process; for tests, whose database is to be dropped then.
+
+    Raises RuntimeError: this thread is running an event loop. There, await ``livepush.stop()``.
+    """
+    if _is_in_loop():
+        raise RuntimeError("An event loop is running in this thread: await livepush.stop() instead.")
+    for loop in list(_ends):
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(stop(), loop).result()
+        elif not loop.is_closed():
+            loop.run_until_complete(stop())
+    for thread in _forget_closed():
+        thread.join(FAREWELL)
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _end_with_loop() -> AsyncGenerator[None]:
+    """Stop this loop's hub and threads when it is closed: asyncio.run closes the loop's open generators then."""
     loop = asyncio.get_running_loop()
-    hub = _hubs.pop(loop, None)
-    if hub is not None:
-        await hub.stop()
-    threads = _threads.pop(loop, None)
-    if threads is not None:
-        await threads.stop()
+    try:
+        yield
+    finally:
+        _ends.pop(loop, None)
+        hub, pools = _hubs.pop(loop, None), _pools.pop(loop, {})
+        forget_requests(loop)
+        if hub is not None:
+            await hub.stop()
+        for pool in pools.values():
+            await pool.stop()
+
+
+async def _begin(loop: asyncio.AbstractEventLoop) -> None:
+    """Have livepush end with this loop; forget loops that were closed without a word."""
+    if loop not in _ends:
+        _forget_closed()
+        end = _ends[loop] = _end_with_loop()
+        await anext(end)  # up to its yield
+
+
+def _forget_closed() -> list[threading.Thread]:
+    """Drop what belongs to closed loops; return their threads, which end now."""
+    ends: list[threading.Thread] = []
+    for loop in [loop for loop in _ends if loop.is_closed()]:
+        del _ends[loop]
+        hub = _hubs.pop(loop, None)
+        if hub is not None:
+            hub.abandon()
+        forget_requests(loop)
+        for pool in _pools.pop(loop, {}).values():
+            ends += pool.end_soon()
+    return ends
+
+
+def _new_pool(name: str, max_threads: int) -> Threads:
+    """Make the running loop's threads of one name."""
+    limit = get_settings().DATABASE_TIMEOUT
+    pool = Threads(max_threads, name, limit, close_connections, cut_connections)
+    _pools.setdefault(asyncio.get_running_loop(), {})[name] = pool
+    return pool
 
 
 def _make_hub() -> Hub:
@@ -208,5 +280,5 @@ def _make_hub() -> Hub:
         drain=settings.DRAIN,
     )
     listen = None if hints.configured() is None else hints.listen
-    thread = Threads(1, "livepush-hub", settings.DATABASE_TIMEOUT, close_connections, cut_connections)
+    thread = _new_pool(HUB_THREAD, 1)
     return Hub(DatabaseLog(settings.DATABASE, settings.RETENTION, thread), listen, options)

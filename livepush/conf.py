@@ -59,7 +59,7 @@ class Settings:
     DATABASE_TIMEOUT: float = 10.0
     """How long a query may take before livepush gives up its connection."""
     PAGE_POSITIONS: bool = True
-    """Whether each request notes the log's position, so that ``{% livepush %}`` misses no event after the page."""
+    """Whether the log's position is noted before a request's first query, so that ``{% livepush %}`` misses nothing."""
 
 
 NAMES = tuple(each.name for each in fields(Settings))

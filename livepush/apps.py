@@ -21,12 +21,13 @@ class LivepushConfig(AppConfig):
 
     def ready(self) -> None:
         from livepush import checks, routing  # noqa: F401 (registers the checks)
-        from livepush.inbox import filing, recipients
+        from livepush.inbox import filing, loading, recipients
         from livepush.page import positions
 
         positions.connect()
         filing.connect()
         recipients.connect()
+        loading.connect()
         routing.registered.append(_doctor)
         autodiscover_modules("live")
 

@@ -60,8 +60,13 @@ class Settings:
     """How long a query may take before livepush gives up its connection."""
     PAGE_POSITIONS: bool = True
     """Whether the log's position is noted before a request's first query, so that ``{% livepush %}`` misses nothing."""
+    MODEL_EVENTS: bool = True
+    """Whether the signals of registered models send events; ``send_for`` does so anyway."""
+    MODEL_EVENT_ERRORS: str = "auto"
+    """What happens to errors of a ``ModelEvents``: ``raise``, ``log``, or ``auto`` (raise in tests and in ``DEBUG``)."""
 
 
+CHOICES = {"MODEL_EVENT_ERRORS": ("auto", "raise", "log")}
 NAMES = tuple(each.name for each in fields(Settings))
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
@@ -86,6 +91,11 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(default, dict):
         if isinstance(value, Mapping) and all(map(_is_group_name, value.items())):
             return {label.lower(): word for label, word in value.items()}
+    elif name in CHOICES:
+        if value in CHOICES[name]:
+            return value
+        choices = ", ".join(map(repr, CHOICES[name]))
+        raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected one of {choices}.")
     elif isinstance(default, bool | str):
         if isinstance(value, type(default)):
             return value

@@ -45,7 +45,7 @@ ARROWS: dict[str, set[str]] = {
     "asgi": {"routing"},
     "urls": {"consumers", "inbox"},
     "apps": {"checks", "routing", "page", "inbox", "doctor"},
-    "checks": {"access", "publish", "conf"},
+    "checks": {"access", "publish", "wire", "conf"},
     "admin": {"inbox", "models", "publish"},
     "templatetags": {"inbox", "page", "publish", "wire", "conf"},
     "management": {"doctor", "inbox", "log", "hints", "publish", "wire", "conf", "exceptions"},

@@ -87,6 +87,8 @@ def another_sends():
 
 @pytest.mark.parametrize("address", ["/page/", "/atomic/", "/async/"])
 def test_a_page_begins_before_its_first_query(client, address):
+    if address == "/atomic/" and connection.vendor == "sqlite":
+        pytest.skip("one writer at a time")
     another_sends()
     before = str(log.state("default").position)
     meanwhile.append(another_sends)

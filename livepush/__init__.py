@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from livepush.inbox.kinds import NotificationType, notification
     from livepush.inbox.notifying import anotify, notify
     from livepush.inbox.recipients import ajoin, aleave, everyone, join, leave
+    from livepush.process import stop
     from livepush.publish import asend, group_name, send, user_group
     from livepush.publish.model_events import ModelEvents, asend_for, register, send_for
     from livepush.rights.announcing import arecheck, arevoke, recheck, revoke
@@ -49,6 +50,7 @@ __all__ = [
     "revoke",
     "send",
     "send_for",
+    "stop",
     "token",
     "user_group",
 ]
@@ -80,6 +82,7 @@ _HOMES = {
     "revoke": "rights.announcing",
     "send": "publish",
     "send_for": "publish.model_events",
+    "stop": "process",
     "token": "rights.issuing",
     "user_group": "publish",
 }

@@ -21,7 +21,7 @@ class LivepushConfig(AppConfig):
 
     def ready(self) -> None:
         from livepush import checks, routing  # noqa: F401 (registers the checks)
-        from livepush.inbox import filing, recipients
+        from livepush.inbox import filing, loading, recipients
         from livepush.page import positions
         from livepush.rights import announcing
 
@@ -29,6 +29,7 @@ class LivepushConfig(AppConfig):
         filing.connect()
         recipients.connect()
         announcing.connect()
+        loading.connect()
         routing.registered.append(_doctor)
         autodiscover_modules("live")
 

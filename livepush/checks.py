@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from django.urls import NoReverseMatch, reverse
 from livepush.access.rules import Rule, rules
 from livepush.conf import NAMES, get_settings
 from livepush.publish import model_events, names
+from livepush.wire import type_problem
 
 Apps = Sequence[AppConfig] | None
 
@@ -143,6 +145,40 @@ def _is_used(word: str) -> bool:
         for model, events in model_events.registry.items()
         if type(events).groups is model_events.ModelEvents.groups and not names.is_user(model)
     )
+
+
+@register("livepush")
+def check_types(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Check that no two models send events of the same types, and none sends events of livepush's own types."""
+    try:
+        get_settings()
+    except ImproperlyConfigured:
+        return []  # check_settings reports it
+    senders = defaultdict(list)
+    for model, events in model_events.registry.items():
+        if type(events).type is model_events.ModelEvents.type:
+            senders[names.type_word(model)].append(model)
+    messages: list[CheckMessage] = []
+    for word, models in senders.items():
+        labels = " and ".join(model._meta.label for model in models)
+        problem = type_problem(f"{word}.{model_events.CREATED}")
+        if problem is not None:
+            finding = f"{labels} can't send events of the type '{word}.{model_events.CREATED}': {problem}."
+        elif len(models) > 1:
+            finding = f"{labels} would send events of the same types, '{word}.{model_events.CREATED}' and so on."
+        else:
+            continue
+        messages.append(Error(finding, hint=_another_word(models), id="livepush.E006"))
+    return messages
+
+
+def _another_word(models: list[Any]) -> str:
+    """Return how to give one of some models other types."""
+    named = [model._meta.label for model in models if names.root_model(model) is model and not names.is_user(model)]
+    if not named:
+        return "Write a type() method."
+    remedy = {named[-1]: named[-1].lower().replace(".", "-")}
+    return f"Give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {remedy}, or write a type() method."
 
 
 @register("livepush")

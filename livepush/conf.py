@@ -65,7 +65,11 @@ class Settings:
     DATABASE_TIMEOUT: float = 10.0
     """How long a query may take before livepush gives up its connection, and how long an async rule may take."""
     PAGE_POSITIONS: bool = True
-    """Whether each request notes the log's position, so that ``{% livepush %}`` misses no event after the page."""
+    """Whether the log's position is noted before a request's first query, so that ``{% livepush %}`` misses nothing."""
+    MODEL_EVENTS: bool = True
+    """Whether the signals of registered models send events; ``send_for`` does so anyway."""
+    MODEL_EVENT_ERRORS: str = "auto"
+    """What errors of a ``ModelEvents`` do: ``raise``, ``log``, or ``auto`` (raise in tests and in ``DEBUG``)."""
 
 
 EXAMPLES: Mapping[str, Any] = {
@@ -73,6 +77,7 @@ EXAMPLES: Mapping[str, Any] = {
     "ALLOWED_ORIGINS": ["https://app.example.com"],
 }
 """What the settings look like that are empty by default."""
+CHOICES = {"MODEL_EVENT_ERRORS": ("auto", "raise", "log")}
 NAMES = tuple(each.name for each in fields(Settings))
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
@@ -100,6 +105,11 @@ def _checked(name: str, value: Any) -> Any:
     elif isinstance(default, tuple):
         if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
             return tuple(value)
+    elif name in CHOICES:
+        if value in CHOICES[name]:
+            return value
+        choices = ", ".join(map(repr, CHOICES[name]))
+        raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected one of {choices}.")
     elif isinstance(default, bool | str):
         if isinstance(value, type(default)):
             return value

@@ -18,3 +18,12 @@ def livepush_events() -> Iterator[Recording]:
 
     with Recording() as recording:
         yield recording
+
+
+@pytest.fixture
+def livepush_stop() -> Iterator[None]:
+    """Ends livepush's hubs, threads and database connections after the test; see ``livepush.testing.stop_all``."""
+    from livepush.testing import stop_all
+
+    yield
+    stop_all()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, overload
 
+from asgiref.sync import sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, Q, QuerySet
+from django.test.utils import TestContextDecorator
 
 from livepush import publish
 from livepush.conf import get_settings
@@ -16,9 +21,21 @@ from livepush.exceptions import InvalidGroup
 from livepush.inbox import notifying, recipients
 from livepush.inbox.kinds import NotificationType
 from livepush.models import Event
-from livepush.publish import Delivery, Sent
+from livepush.process import stop_all
+from livepush.publish import Delivery, Sent, model_signals
 
-__all__ = ["Captured", "Recording", "Sent", "assert_nothing_sent", "assert_notified", "capture_events"]
+__all__ = [
+    "Captured",
+    "Recording",
+    "Sent",
+    "aassert_nothing_sent",
+    "aassert_notified",
+    "assert_nothing_sent",
+    "assert_notified",
+    "capture_events",
+    "silenced",
+    "stop_all",
+]
 
 MAX_LISTED = 20
 
@@ -48,20 +65,24 @@ class Recording(Sequence[Sent], _Events):
     """
 
     def __init__(self) -> None:
-        self._committed: list[Delivery] = []
-        self._before = {delivery.number for alias in connections for delivery in _pending(alias)}
+        self._deliveries: list[tuple[Delivery, BaseDatabaseWrapper]] = []
 
     def __enter__(self) -> Recording:
-        publish.watchers.append(self._committed.append)
+        publish.watchers.append(self._watch)
         return self
 
     def __exit__(self, *error: object) -> None:
-        publish.watchers.remove(self._committed.append)
+        publish.watchers.remove(self._watch)
+
+    def _watch(self, delivery: Delivery, connection: BaseDatabaseWrapper) -> None:
+        self._deliveries.append((delivery, connection))
 
     def _sent(self) -> list[Sent]:
-        deliveries = self._committed + [delivery for alias in connections for delivery in _pending(alias)]
-        found = {delivery.number: delivery.sent for delivery in deliveries if delivery.number not in self._before}
-        return [found[number] for number in sorted(found)]
+        """Return what was committed or waits for its commit, on whichever thread's connection."""
+        connections = {id(connection): connection for _, connection in self._deliveries}
+        waiting = {id(delivery) for connection in connections.values() for delivery in _pending(connection)}
+        kept = [delivery for delivery, _ in self._deliveries if delivery.has_run or id(delivery) in waiting]
+        return [delivery.sent for delivery in sorted(kept, key=lambda delivery: delivery.number)]
 
     @overload
     def __getitem__(self, index: int) -> Sent: ...
@@ -101,6 +122,20 @@ def capture_events() -> Iterator[Captured]:
             captured += recording
 
 
+class silenced(TestContextDecorator):  # noqa: N801 (used like a function)
+    """Let no signal of a registered model send events in a block, a function (async too) or a ``TestCase`` class.
+
+    Such a save costs no query of livepush's. ``livepush.send``, ``send_for`` and ``notify`` send as always. Other
+    threads, such as a live server's, are not silenced: for them there is ``LIVEPUSH["MODEL_EVENTS"]``.
+    """
+
+    def enable(self) -> None:
+        model_signals.silent.set(model_signals.silent.get() + 1)
+
+    def disable(self) -> None:
+        model_signals.silent.set(max(0, model_signals.silent.get() - 1))
+
+
 def assert_notified(user: Any, key: str | type[NotificationType], count: int = 1) -> list[dict[str, Any]]:
     """Fail unless a user got ``count`` notifications of one kind, or with one plain title, in this test.
 
@@ -113,6 +148,7 @@ def assert_notified(user: Any, key: str | type[NotificationType], count: int = 1
     Raises AssertionError, which lists what was sent instead, and to whom; InvalidGroup, if there is no such user.
     """
     __tracebackhide__ = True
+    _not_in_loop("aassert_notified")
     name = key if isinstance(key, str) else key.key
     notifications = Event.objects.using(get_settings().DATABASE).filter(type=notifying.TYPE)
     read = {row.send or row.pk: row for row in _read_by(user, notifications)}  # once, whatever the number of audiences
@@ -138,6 +174,7 @@ def assert_nothing_sent(to: recipients.Recipient | None = None) -> None:
     Raises AssertionError, which lists what was sent; InvalidGroup, if ``to`` is no group.
     """
     __tracebackhide__ = True
+    _not_in_loop("aassert_nothing_sent")
     using = get_settings().DATABASE
     names = None if to is None else _names(to)
     rows = Event.objects.using(using).all()
@@ -145,7 +182,7 @@ def assert_nothing_sent(to: recipients.Recipient | None = None) -> None:
         in_inbox = _read_by(to, rows).values("pk") if _is_user(to) else []
         rows = rows.filter(Q(group__in=names) | Q(pk__in=in_inbox))
     sent = [_line(row.type, row.group, row.data) for row in rows.order_by("pk")]
-    for ephemeral in (delivery.sent for delivery in _pending(using) if delivery.sent.ephemeral):
+    for ephemeral in (delivery.sent for delivery in _pending(connections[using]) if delivery.sent.ephemeral):
         groups = [group for group in ephemeral.groups if names is None or group in names]
         sent += [_line(ephemeral.type, group, ephemeral.data) for group in groups]
     if sent:
@@ -153,8 +190,28 @@ def assert_nothing_sent(to: recipients.Recipient | None = None) -> None:
         raise AssertionError(f"Expected that nothing was sent{whom} in this test:{_listed(sent)}")
 
 
-def _pending(alias: str) -> list[Delivery]:
-    return [hook[1] for hook in connections[alias].run_on_commit if isinstance(hook[1], Delivery)]
+async def aassert_notified(user: Any, key: str | type[NotificationType], count: int = 1) -> list[dict[str, Any]]:
+    """Assert in an async test; see ``assert_notified``."""
+    __tracebackhide__ = True
+    return await sync_to_async(assert_notified)(user, key, count)
+
+
+async def aassert_nothing_sent(to: recipients.Recipient | None = None) -> None:
+    """Assert in an async test; see ``assert_nothing_sent``."""
+    __tracebackhide__ = True
+    await sync_to_async(assert_nothing_sent)(to)
+
+
+def _pending(connection: Any) -> list[Delivery]:
+    return [hook[1] for hook in list(connection.run_on_commit) if isinstance(hook[1], Delivery)]
+
+
+def _not_in_loop(twin: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise SynchronousOnlyOperation(f"An event loop is running here, as in an async test: await {twin}(...) instead.")
 
 
 def _read_by(user: Any, events: QuerySet[Event]) -> QuerySet[Event]:

@@ -33,6 +33,13 @@ def test_a_project_that_is_set_up_well_hears_nothing():
         ({"LIVEPUSH": {"RETENTOIN": 1}}, "livepush.W001", "nothing reads: 'RETENTOIN'", "Did you mean 'RETENTION'?"),
         ({"LIVEPUSH": {"RETENTION": "1"}}, "livepush.E001", r"LIVEPUSH\['RETENTION'\] is '1'", "docs/settings.md"),
         ({"LIVEPUSH": {"HEARTBEAT": 0}}, "livepush.E001", "is 0: expected something like 15.0", "docs"),
+        (
+            {"LIVEPUSH": {"MODEL_EVENT_ERRORS": "hide"}},
+            "livepush.E001",
+            "expected one of 'auto', 'raise', 'log'",
+            "docs",
+        ),
+        ({"LIVEPUSH": {"MODEL_EVENT_ERRORS": ["log"]}}, "livepush.E001", "expected one of", "docs"),
         ({"LIVEPUSH": []}, "livepush.E001", "LIVEPUSH must be a dict, not list", "docs"),
         ({"LIVEPUSH": {"DATABASE": "nope"}}, "livepush.E002", "which DATABASES does not have", "Choose one of"),
         ({"ASGI_APPLICATION": None}, "livepush.W002", "ASGI_APPLICATION is not set", "livepush.asgi"),
@@ -107,10 +114,15 @@ def test_models_of_one_name_are_an_error_where_a_rule_admits_to_their_groups(own
         assert found() == {}
 
 
-@pytest.mark.parametrize("model", [auth.Group, Team, archive.Group, archive.User, archive.Inbox])
+@pytest.mark.parametrize("model", [auth.Group, Team, archive.Group, archive.User])
 def test_models_of_one_name_are_an_error_where_one_sends_events_to_its_instances_groups(model, monkeypatch):
     monkeypatch.setitem(model_events.registry, model, Default(model))
     assert found().keys() == {"livepush.E004"}
+
+
+def test_a_model_of_livepushs_own_name_has_an_error_for_its_groups_and_for_its_types(monkeypatch):
+    monkeypatch.setitem(model_events.registry, archive.Inbox, Default(archive.Inbox))
+    assert found().keys() == {"livepush.E004", "livepush.E006"}
 
 
 @pytest.mark.parametrize(
@@ -119,6 +131,49 @@ def test_models_of_one_name_are_an_error_where_one_sends_events_to_its_instances
 def test_models_of_one_name_are_none_of_livepushs_business_where_it_uses_no_group_of_both(model, events, monkeypatch):
     monkeypatch.setitem(model_events.registry, model, events(model))
     assert found() == {}
+
+
+def test_models_of_one_name_whose_events_have_the_same_types_are_an_error(monkeypatch):
+    """They send to other groups, as ``line:7`` written by hand, whose readers could not tell them apart."""
+    monkeypatch.setitem(model_events.registry, auth.Group, Elsewhere(auth.Group))
+    monkeypatch.setitem(model_events.registry, archive.Group, Elsewhere(archive.Group))
+    error = found()["livepush.E006"]
+    assert error.msg == ("auth.Group and archive.Group would send events of the same types, 'group.created' and so on.")
+    assert error.hint == (
+        "Give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {'archive.Group': 'archive-group'}, "
+        "or write a type() method."
+    )
+    with override_settings(LIVEPUSH={"GROUP_NAMES": {"archive.Group": "archived-group"}}):
+        assert found() == {}
+        assert model_events.registry[archive.Group].type(None, "created") == "archived-group.created"
+        assert model_events.registry[auth.Group].type(None, "created") == "group.created"
+
+
+def test_a_type_method_of_its_own_tells_models_of_one_name_apart(monkeypatch):
+    class Other(Elsewhere):
+        def type(self, instance, action):
+            return f"archived.{action}"
+
+    monkeypatch.setitem(model_events.registry, auth.Group, Elsewhere(auth.Group))
+    monkeypatch.setitem(model_events.registry, archive.Group, Other(archive.Group))
+    assert found() == {}
+
+
+def test_proxies_of_one_name_can_only_have_a_type_method(monkeypatch):
+    twin = type("Team", (), {"_meta": Team._meta})
+    monkeypatch.setitem(model_events.registry, Team, Elsewhere(Team))
+    monkeypatch.setitem(model_events.registry, twin, Elsewhere(twin))
+    assert found()["livepush.E006"].hint == "Write a type() method."
+
+
+def test_types_that_are_livepushs_own_are_an_error(monkeypatch):
+    monkeypatch.setitem(model_events.registry, archive.Inbox, Elsewhere(archive.Inbox))
+    error = found()["livepush.E006"]
+    assert error.msg == (
+        "archive.Inbox can't send events of the type 'inbox.created': names that begin with 'inbox.' are livepush's "
+        "own."
+    )
+    assert "{'archive.Inbox': 'archive-inbox'}" in error.hint
 
 
 @pytest.mark.parametrize("pattern", ["groups:<int:pk>", "group:all", "group:<int:pk>:chat", "user:<int:pk>"])

@@ -33,7 +33,7 @@ import livepush
 from livepush import checks, conf, exceptions, log, testing, wire
 from livepush.access import rules
 from livepush.inbox import kinds
-from livepush.publish import model_events
+from livepush.publish import model_events, model_signals
 from tests.docs_blocks import PAGES, ROOT, Block, apply_diff, blocks
 from tests.shop import live as shop_live
 from tests.shop import models as shop_models
@@ -80,13 +80,13 @@ def shop(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[di
     monkeypatch.setattr(rules, "rules", own)
     monkeypatch.setattr(kinds, "registry", {})
     registered = model_events.registry.pop(shop_models.Order)
-    model_events._connect(shop_models.Order, registered, connect=False)
+    model_signals.connect(registered, connect=False)
     user = User.objects.create(username="ann")
     order = shop_models.Order.objects.create(customer=user)
     yield {"user": user, "order": order, "__file__": str(ROOT / "mysite" / "settings.py")}
     shown = model_events.registry.pop(shop_models.Order, None)
     if shown is not None:
-        model_events._connect(shop_models.Order, shown, connect=False)
+        model_signals.connect(shown, connect=False)
     model_events._register(shop_models.Order, shop_live.OrderLive)
 
 
@@ -370,7 +370,8 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
         if isinstance(field, ast.AnnAssign)
     }
     units = {
-        "alias", "bytes", "dotted paths", "origins", "events", "groups", "seconds", "threads", "words", "yes or no",
+        "alias", "bytes", "dotted paths", "events", "groups", "origins", "seconds", "threads", "word", "words",
+        "yes or no",
     }  # fmt: skip
     listed = rows("settings.md", "`DATABASE`")
     assert [unquoted(row[0])[0] for row in listed] == list(conf.NAMES)

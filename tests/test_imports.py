@@ -48,11 +48,11 @@ ARROWS: dict[str, set[str]] = {
     "asgi": {"routing"},
     "urls": {"consumers", "inbox"},
     "apps": {"checks", "routing", "page", "inbox", "rights", "doctor"},
-    "checks": {"access", "publish", "conf"},
+    "checks": {"access", "publish", "wire", "conf"},
     "admin": {"inbox", "models", "publish"},
     "templatetags": {"inbox", "page", "publish", "wire", "conf"},
     "management": {"rights", "doctor", "inbox", "log", "hints", "publish", "wire", "conf", "exceptions"},
-    "testing": {"inbox", "publish", "models", "conf", "exceptions"},
+    "testing": {"inbox", "process", "publish", "models", "conf", "exceptions"},
     "pytest_plugin": {"testing"},
     "migrations": {"fields"},
 }  # fmt: skip

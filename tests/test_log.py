@@ -341,6 +341,19 @@ def test_a_log_without_rows_begins_an_epoch_of_its_own(using):
     assert log.state(using) == first
 
 
+def test_a_glance_leaves_a_transaction_as_it_was(using, django_assert_num_queries, monkeypatch):
+    position = log.state(using).position
+    with transaction.atomic(using=using):
+        ChannelGroup.objects.using(using).create(name="a")
+        with django_assert_num_queries(0, connection=connections[using]):
+            assert log.glance(using) == position
+        with monkeypatch.context() as broken, pytest.raises(DatabaseError):
+            broken.setattr(type(log.dialect(using)), "state_sql", lambda self: "SELECT nothing FROM nowhere")
+            log.glance(using)
+        assert log.glance(using) == position
+    assert ChannelGroup.objects.using(using).count() == 1
+
+
 def test_a_missing_head_is_made_and_positions_go_on(using):
     append(using)
     settle(using)

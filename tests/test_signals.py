@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import itertools
 import json
+import pickle
+import re
 from datetime import date
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.core import serializers
-from django.db import IntegrityError, transaction
+from django.core import mail, serializers
+from django.core.management import call_command
+from django.db import DatabaseError, IntegrityError, connections, models, transaction
 from django.db.models import F
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
+from django.test import TestCase
+from django.test.utils import isolate_apps
 
 import livepush
-from livepush import exceptions
-from livepush.publish import model_events
-from livepush.testing import capture_events
-from tests.shop.models import ExpressOrder, Order, Tag
+from livepush import exceptions, log
+from livepush.publish import model_events, model_signals
+from livepush.testing import capture_events, silenced
+from tests.shop.live import OrderLive
+from tests.shop.models import Driver, ExpressOrder, OpenOrder, Order, Tag
 
 pytestmark = pytest.mark.django_db
 
@@ -240,7 +251,424 @@ def test_the_default_groups_of_a_proxy_or_a_child_are_those_of_the_row_that_they
     assert (sent[0].type, sent[0].groups) == ("expressorder.created", (f"order:{child.pk}",))
 
 
-def test_instances_keep_nothing_of_what_signals_remembered(order):
+# What is remembered between two signals
+
+
+def handler(model=Order):
+    return model_events.registry[model]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_instances_carry_nothing_of_what_signals_remembered(order, fails):
+    order.status = None if fails else "sent"
+    with contextlib.suppress(IntegrityError), transaction.atomic():
+        order.save()
+    assert [name for name in vars(order) if "livepush" in name] == []
+    assert b"livepush" not in pickle.dumps(order)
+
+
+def test_what_failed_saves_left_goes_with_the_instance(order):
+    order.status = None
+    for _ in range(50):
+        with contextlib.suppress(IntegrityError), transaction.atomic():
+            order.save()
+    assert len(handler()._rows._kept[id(order)][1]) == model_signals.MAX_NESTED
+    order.status = "sent"
+    with capture_events() as events:
+        order.save()
+    assert events[0].payload["changed"] == ["status"]
+
+
+def test_memories_of_an_instance_go_with_it():
+    memory, order = model_signals.Memory(), Order()
+    memory.remember(order, "a row")
+    del order
+    gc.collect()
+    assert memory._kept == {}
+
+
+def test_saves_within_each_other_each_compare_with_what_was_stored(order):
+    def save_again(sender, instance, **kwargs):
+        if instance.count == 1:
+            instance.count = 2
+            instance.save()
+
+    order.count = 1
+    with connected(post_save, save_again, Order), capture_events() as events:
+        order.save()
+    assert [sent.payload["changed"] for sent in events] == [["count"], ["count"]]
+    assert id(order) not in handler()._rows._kept
+
+
+# Signals that others send
+
+
+@contextlib.contextmanager
+def connected(signal, receiver, sender):
+    signal.connect(receiver, sender=sender)
+    yield
+    signal.disconnect(receiver, sender=sender)
+
+
+def subsets(**arguments):
+    """Return each choice of some arguments."""
+    names = list(arguments)
+    chosen = itertools.chain.from_iterable(itertools.combinations(names, count) for count in range(len(names) + 1))
+    return [{name: arguments[name] for name in choice} for choice in chosen]
+
+
+@pytest.mark.parametrize(
+    "given",
+    subsets(created=False, raw=False, using="default", update_fields=["status"]),
+    ids=lambda given: "-".join(given) or "none",
+)
+@pytest.mark.parametrize("signal", [pre_save, post_save, pre_delete, post_delete], ids=lambda each: "")
+def test_whoever_sends_a_signal_may_leave_out_anything(order, signal, given):
+    signal.send(sender=Order, **given)
+    signal.send(sender=Order, instance=object(), **given)
+    signal.send(sender=Order, instance=None, **given)
+    with capture_events() as events:
+        signal.send(sender=Order, instance=order, **given)
+    assert events.types() == (["order.updated"] if signal is post_save else [])
+
+
+@pytest.mark.parametrize("action", [None, "pre_add", "post_add", "post_remove", "pre_clear", "post_clear", "else"])
+@pytest.mark.parametrize("side", [Order, Tag])
+@pytest.mark.parametrize("through", [Order.tags.through, User.groups.through])
+def test_whoever_sends_a_many_to_many_signal_may_leave_out_anything(action, side, through):
+    instance = side.objects.create()
+    for given in subsets(instance=instance, action=action, reverse=side is Tag, pk_set={1}, using="default"):
+        m2m_changed.send(sender=through, **given)
+    m2m_changed.send(sender=through, instance=User.objects.create(), action=action)
+
+
+def test_a_many_to_many_signal_without_a_set_of_keys_is_a_change(order):
+    with capture_events() as events:
+        m2m_changed.send(sender=Order.tags.through, instance=order, action="post_add")
+    assert events[0].payload["changed"] == ["tags"]
+
+
+def test_a_user_whose_deletion_is_told_again_is_no_error():
+    user = User.objects.create(username="ann")
+    post_delete.send(sender=User, instance=User())
+    post_delete.send(sender=User)
+    post_delete.send(sender=User, instance=user)
+
+
+# What goes wrong
+
+
+@pytest.fixture(params=["groups", "data", "type"])
+def failing(request, monkeypatch):
+    def fail(*args):
+        raise ZeroDivisionError("the project's own mistake")
+
+    monkeypatch.setattr(handler(), request.param, fail)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "raise"])
+def test_a_mistake_in_a_projects_class_is_raised_in_tests(order, failing, settings, wanted):
+    settings.LIVEPUSH = {"MODEL_EVENT_ERRORS": wanted}
+    order.status = "sent"
+    for change in (order.save, order.delete, lambda: order.tags.create(name="x")):
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            change()
+
+
+@pytest.mark.parametrize("wanted", ["auto", "log"])
+def test_a_mistake_in_a_projects_class_is_logged_in_production(order, failing, settings, monkeypatch, caplog, wanted):
+    if wanted == "auto":
+        monkeypatch.delattr(mail, "outbox")
+    settings.LIVEPUSH = {"MODEL_EVENT_ERRORS": wanted}
+    order.status = "sent"
+    with capture_events() as events:
+        order.save()
+        order.tags.create(name="x")
+        order.delete()
+        Order.objects.create()
+    assert events == []
+    assert not Order.objects.filter(status="sent").exists()
+    assert "tests.shop.live.OrderLive failed, so an event of 'Order' was not sent." in caplog.text
+    assert "the project's own mistake" in caplog.text
+
+
+def test_with_debug_it_is_raised(order, failing, settings, monkeypatch):
+    monkeypatch.delattr(mail, "outbox")
+    settings.DEBUG = True
+    with pytest.raises(ZeroDivisionError):
+        order.delete()
+
+
+@pytest.mark.parametrize("what", [["a b"], [None], [object()], 7])
+def test_groups_that_are_none_are_a_mistake_too(order, settings, monkeypatch, caplog, what):
+    settings.LIVEPUSH = {"MODEL_EVENT_ERRORS": "log"}
+    monkeypatch.setattr(handler(), "groups", lambda instance: what)
     order.status = "sent"
     order.save()
-    assert [name for name in vars(order) if "livepush" in name] == []
+    assert "OrderLive failed" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_error_of_the_database_ends_a_transaction_and_is_raised_in_it(order, settings, monkeypatch, caplog):
+    """To go on would be to commit the row without its event, if the transaction can be committed at all."""
+    settings.LIVEPUSH = {"MODEL_EVENT_ERRORS": "log"}
+
+    def fail(*args, **kwargs):
+        raise DatabaseError("the table is gone")
+
+    monkeypatch.setattr(log, "append_settled", fail)
+    order.status = "sent"
+    with pytest.raises(DatabaseError, match="the table is gone"), transaction.atomic():
+        order.save()
+    order.save()  # stored by the time that the event fails
+    assert Order.objects.get().status == "sent"
+    assert "OrderLive failed" in caplog.text
+
+
+# Silence
+
+
+def test_in_a_silenced_block_signals_send_nothing_and_cost_nothing(order, django_assert_num_queries):
+    order.status = "sent"
+    with capture_events() as events, silenced(), silenced():
+        with django_assert_num_queries(1):
+            order.save()
+        order.tags.create(name="x")
+        order.delete()
+        assert events == []
+        livepush.send("board", "t")
+        assert livepush.send_for(Order.objects.bulk_create([Order()]), "created") == 1
+    assert events.types() == ["t", "order.created"]
+    with capture_events() as events:
+        Order.objects.create()
+    assert events.types() == ["order.created"]
+
+
+@silenced()
+def test_a_function_may_be_silenced():
+    with capture_events() as events:
+        Order.objects.create()
+    assert events == []
+
+
+@pytest.mark.django_db(transaction=True)
+@silenced()
+async def test_an_async_function_may_be_silenced():
+    with capture_events() as events:
+        await Order.objects.acreate()
+    assert events == []
+    await sync_to_async(connections.close_all)()
+
+
+@silenced()
+class SilencedTests(TestCase):
+    def test_a_class_may_be_silenced(self):
+        with capture_events() as events:
+            Order.objects.create()
+        self.assertEqual(events, [])
+
+    async def test_its_async_tests_too(self):
+        with capture_events() as events:
+            await Order.objects.acreate()
+        self.assertEqual(events, [])
+
+
+def test_a_setting_switches_them_off(order, settings, django_assert_num_queries):
+    settings.LIVEPUSH = {"MODEL_EVENTS": False}
+    order.status = "sent"
+    with capture_events() as events, django_assert_num_queries(1):
+        order.save()
+    assert events == []
+
+
+# Saves of some fields
+
+
+def test_a_save_of_fields_that_concern_nobody_costs_no_query(order, django_assert_num_queries):
+    order.note = "x"
+    with capture_events() as events, django_assert_num_queries(1):
+        order.save(update_fields=["note"])
+    assert events == []
+
+
+@pytest.mark.parametrize("name", ["customer", "customer_id"])
+def test_a_save_of_a_field_that_groups_hang_on_still_says_who_is_left(order, name, django_assert_num_queries):
+    ann, bob = User.objects.create(username="ann"), User.objects.create(username="bob")
+    order.customer = ann
+    order.save()
+    order.customer = bob
+    with capture_events() as events:
+        order.save(update_fields=[name])
+    assert summary(events) == [
+        ("order.removed", (f"user:{ann.pk}",)),
+        ("order.updated", (f"order:{order.pk}", f"user:{bob.pk}")),
+    ]
+    assert order.customer is bob
+
+
+def test_a_save_of_some_fields_of_a_row_that_is_gone_fails_as_ever(order):
+    Order.objects.all().delete()
+    with pytest.raises(DatabaseError, match="did not affect any rows"), transaction.atomic():
+        order.save(update_fields=["customer"])
+
+
+# Proxies and children
+
+
+def test_a_registered_model_hears_its_proxies_and_children_once_each(order):
+    proxy = OpenOrder.objects.get()
+    with capture_events() as events:
+        proxy.status = "sent"
+        proxy.save()
+        proxy.delete()
+        child = ExpressOrder.objects.create(courier="x")
+        child.status = "sent"
+        child.save()
+        pk = child.pk
+        child.tags.create(name="x")
+        child.delete()
+    assert events.types() == ["order.updated", "order.deleted", "order.created"] + ["order.updated"] * 2 + [
+        "order.deleted"
+    ]
+    assert [sent.payload["id"] for sent in events] == [order.pk] * 2 + [pk] * 4
+    assert events[1].groups == (f"order:{order.pk}",)
+
+
+@pytest.mark.parametrize("parent", [Order, User])
+def test_deleting_children_and_parents_tells_each_once(parent, monkeypatch):
+    user = User.objects.create(username="ann")
+    for _ in range(3):
+        ExpressOrder.objects.create(customer=user)
+    with capture_events() as events:
+        parent.objects.all().delete()
+    assert events.types() == ["order.deleted"] * 3
+
+
+def test_a_child_that_is_made_of_a_parent_is_an_update_of_the_parent(order):
+    child = ExpressOrder(order_ptr=order, courier="x", status="sent")
+    with capture_events() as events:
+        child.save()
+    assert (events.types(), events[0].payload["changed"]) == (["order.updated"], ["status"])
+
+
+def test_a_child_that_goes_and_leaves_its_parent_is_no_deletion():
+    child = ExpressOrder.objects.create()
+    with capture_events() as events:
+        child.delete(keep_parents=True)
+    assert events == []
+
+
+def test_a_child_with_a_primary_key_of_its_own_is_told_by_its_parents(registered):
+    registered(User, fields=("first_name",), groups=lambda self, user: [user])
+    with capture_events() as events:
+        driver = Driver.objects.create(username="dan", licence="A7")
+        driver.first_name = "Dan"
+        driver.save()
+        pk = driver.user_ptr_id
+        driver.delete()
+    assert summary(events) == [(f"user.{action}", (f"user:{pk}",)) for action in ("created", "updated", "deleted")]
+    assert events[1].payload == {"changed": ["first_name"], "id": pk, "first_name": "Dan"}
+
+
+def test_a_class_of_its_own_for_a_child_is_heard_beside_the_parents(registered):
+    registered(ExpressOrder, fields=("courier",))
+    registered(OpenOrder)
+    with capture_events() as events:
+        child = ExpressOrder.objects.create(courier="x")
+        child.tags.create(name="x")
+        child.delete()
+        OpenOrder.objects.create().delete()
+    assert sorted(events.types()) == [
+        "expressorder.created", "expressorder.deleted", "openorder.created", "openorder.deleted",
+        *["order.created"] * 2, *["order.deleted"] * 2, "order.updated",
+    ]  # fmt: skip
+
+
+def test_a_childs_many_to_many_events_are_not_sent_for_its_parents(registered, order):
+    registered(ExpressOrder, m2m=("tags",))
+    with capture_events() as events:
+        tag = order.tags.create(name="x")
+        tag.order_set.clear()
+    assert events.types() == ["order.updated"] * 2
+
+
+def test_send_for_takes_proxies_and_children(order):
+    with capture_events() as events:
+        assert livepush.send_for(OpenOrder.objects.all()) == 1
+        livepush.send_for([ExpressOrder.objects.create()])
+    assert events.types() == ["order.updated", "order.created", "order.updated"]
+
+
+@isolate_apps("tests.shop")
+def test_a_proxy_that_is_defined_later_is_heard_too():
+    class LateOrder(Order):
+        class Meta:
+            proxy = True
+            app_label = "shop"
+
+    with capture_events() as events:
+        LateOrder.objects.create().delete()
+    assert events.types() == ["order.created", "order.deleted"]
+
+
+class Base(models.Model):
+    class Meta:
+        abstract = True
+        app_label = "shop"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Base, "Base is abstract, so it has no instances: register its children."),
+        (Order.tags.through, "is made by Django for a many-to-many field, which fires other signals: use m2m."),
+    ],
+)
+def test_a_model_that_would_never_be_heard_is_refused(model, message):
+    with pytest.raises(exceptions.InvalidRule, match=re.escape(message)):
+        livepush.register(model)(type("Live", (livepush.ModelEvents,), {}))
+    assert model not in model_events.registry
+
+
+def test_a_model_that_is_swapped_is_refused(monkeypatch):
+    monkeypatch.setitem(vars(Tag._meta), "swapped", "shop.Order")
+    with pytest.raises(exceptions.InvalidRule, match=r"Tag is swapped for 'shop\.Order': register that one"):
+        livepush.register(Tag)(type("Live", (livepush.ModelEvents,), {}))
+
+
+def test_one_class_for_a_parent_and_its_child_would_be_heard_twice():
+    with pytest.raises(exceptions.InvalidRule, match="OrderLive hears of ExpressOrder twice"):
+        model_events._register(ExpressOrder, OrderLive)
+
+
+@pytest.fixture
+def registered():
+    """A function that registers a model for the test."""
+    found = []
+
+    def register(model, **attributes):
+        livepush.register(model)(type(f"{model.__name__}Live", (livepush.ModelEvents,), attributes))
+        found.append(model)
+
+    yield register
+    for model in found:
+        model_signals.connect(model_events.registry.pop(model), connect=False)
+
+
+# Fixtures
+
+
+def test_fixtures_send_nothing_of_their_many_to_many_fields(order, tmp_path):
+    order.tags.add(Tag.objects.create(name="x"), Tag.objects.create(name="y"))
+    (tmp_path / "orders.json").write_text(serializers.serialize("json", [order, *Tag.objects.all()]))
+    order.tags.clear()
+    with capture_events() as events:
+        call_command("loaddata", tmp_path / "orders.json", verbosity=0)
+    assert events == []
+    assert order.tags.count() == 2
+    with capture_events() as events:
+        for loaded in serializers.deserialize("json", (tmp_path / "orders.json").read_text()):
+            loaded.save()
+            if isinstance(loaded.object, Order):
+                loaded.object.tags.clear()  # not the fixture's doing
+    assert [sent.payload["changed"] for sent in events] == [["tags"]]

@@ -107,19 +107,8 @@ def test_positions_can_be_left_to_the_tag(client, monkeypatch):
     asked = []
     plain = positions.current
     monkeypatch.setattr(positions, "current", lambda: asked.append(1) or plain())
-    client.get("/livepush/sse/")
-    assert asked == []
     client.get("/page/")
     assert asked == [1]
-
-
-def test_a_log_that_can_not_be_read_fails_no_request(client, monkeypatch, caplog):
-    def fail():
-        raise OSError("gone")
-
-    monkeypatch.setattr(positions, "current", fail)
-    assert client.get("/livepush/sse/").status_code == 501
-    assert "Could not note the log's position" in caplog.text
 
 
 @pytest.mark.parametrize("where", ["context", "request"])

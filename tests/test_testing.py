@@ -7,14 +7,25 @@ import subprocess
 import sys
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.test import TestCase, TransactionTestCase
 
 import livepush
 from livepush.exceptions import InvalidGroup
 from livepush.inbox import kinds
-from livepush.testing import Recording, assert_nothing_sent, assert_notified, capture_events
+from livepush.inbox.reading import Inbox
+from livepush.testing import (
+    Recording,
+    aassert_nothing_sent,
+    aassert_notified,
+    assert_nothing_sent,
+    assert_notified,
+    capture_events,
+)
+from tests.conftest import events_of
 from tests.shop.models import Clerk, Driver, ExpressOrder, Order
 
 
@@ -223,7 +234,59 @@ class _kind:  # noqa: N801
         del kinds.registry["test.shipped"]
 
 
+class InAnAsyncTestCase(TestCase):
+    """The test's own code runs in another thread than the database's: it has other connections."""
+
+    async def test_a_block_captures_what_async_code_sends(self):
+        await livepush.asend("a", "before")
+        with capture_events() as events:
+            await livepush.asend("a", "one", {"n": 1})
+            await sync_to_async(livepush.send)(["a", "b"], "two", ephemeral=True)
+            await sync_to_async(self._roll_back)()
+            await self.async_client.get("/send-async/")
+        await livepush.asend("a", "after")
+        self.assertEqual(events.types(), ["one", "two", "from-async"])
+        self.assertEqual([sent.type for sent in events.to("b")], ["two"])
+
+    def _roll_back(self):
+        with transaction.atomic():
+            livepush.send("a", "gone")
+            transaction.set_rollback(True)
+
+    async def test_a_recording_is_current(self):
+        with Recording() as events:
+            self.assertEqual(events, [])
+            await livepush.asend("a", "one")
+            self.assertEqual(events.types(), ["one"])
+
+    async def test_the_assertions_have_async_twins(self):
+        ann = await User.objects.acreate(username="ann")
+        await aassert_nothing_sent()
+        await livepush.anotify(ann, "Hello")
+        said = await aassert_notified(ann, "Hello")
+        self.assertEqual(said, [{"title": "Hello", "level": "info"}])
+        with self.assertRaisesMessage(AssertionError, "sent to user:"):
+            await aassert_nothing_sent(ann)
+        with self.assertRaisesMessage(AssertionError, "not 2."):
+            await aassert_notified(ann, "Hello", count=2)
+
+    async def test_the_assertions_themselves_name_their_twins(self):
+        with self.assertRaisesMessage(SynchronousOnlyOperation, "await aassert_nothing_sent"):
+            assert_nothing_sent()
+        with self.assertRaisesMessage(SynchronousOnlyOperation, "await aassert_notified"):
+            assert_notified(User(pk=1), "Hello")
+
+
 class InATestCase(Checks, TestCase):
+    def test_callbacks_are_run_within_the_tests_own_transaction(self):
+        ann = User.objects.create(username="ann")
+        with self.assertNoLogs("livepush"), transaction.atomic():
+            with self.captureOnCommitCallbacks(execute=True):
+                livepush.notify(ann, "Hello")
+                livepush.send("a", "one")
+            self.assertEqual([event.type for event in events_of("default", ["a"])], ["one"])
+            self.assertEqual([entry.notification.title for entry in Inbox(ann).page().entries], ["Hello"])
+
     def test_callbacks_that_are_run_are_counted_once(self):
         with capture_events() as events, self.captureOnCommitCallbacks(execute=True):
             livepush.send("a", "one")
@@ -243,6 +306,14 @@ class InATestCase(Checks, TestCase):
 
 
 class InATransactionTestCase(Checks, TransactionTestCase):
+    def test_callbacks_that_are_run_before_the_commit_settle_nothing_until_it(self):
+        with self.assertNoLogs("livepush"), capture_events() as events, transaction.atomic():
+            with TestCase.captureOnCommitCallbacks(execute=True):
+                livepush.send("a", "one")
+            self.assertEqual(events_of("default"), ())
+        self.assertEqual([event.type for event in events_of("default")], ["one"])
+        self.assertEqual(events.types(), ["one"])
+
     def test_newcomers_have_not_been_notified_of_what_is_older(self):
         ann, staff = User.objects.create(username="ann"), Group.objects.create()
         for recipient in ("order:7", staff):

@@ -124,11 +124,21 @@ class Hub:
             self.ready.cancel()
             await asyncio.gather(self.ready, return_exceptions=True)
         hubs.discard(self)
-        under_way: list[asyncio.Future[Any]] = [*self._tasks, *self.pages.under_way(), *self.tail.under_way()]
+        under_way = self._under_way()
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
         await self._log.close()
+
+    def abandon(self) -> None:
+        """Give up the tasks of a loop that was closed before they ended. asyncio is not to log each as an error."""
+        hubs.discard(self)
+        for task in self._under_way():
+            if hasattr(task, "_log_destroy_pending"):
+                task._log_destroy_pending = False
+
+    def _under_way(self) -> list[asyncio.Future[Any]]:
+        return [*self._tasks, *self.pages.under_way(), *self.tail.under_way()]
 
     def drain(self) -> None:
         """Tell every client to come back at a random time within the drain's span, and close."""

@@ -190,14 +190,19 @@ def _add_members(using: str, audience: str, readers: Iterable[str], since: int) 
 # What Django's signals call
 
 
-def follow_roles(
-    sender: Any, instance: Model, action: str, reverse: bool, pk_set: set[Any] | None, **kwargs: Any
-) -> None:
-    """Note the position at which a user joins an auth group, so that newcomers see no older notifications."""
-    if action not in ("post_add", "post_remove", "pre_clear"):
+def follow_roles(sender: Any = None, instance: Any = None, **kwargs: Any) -> None:
+    """Note the position at which a user joins an auth group, so that newcomers see no older notifications.
+
+    Whoever sends the signal may leave out any of its arguments.
+    """
+    action, pks = kwargs.get("action"), kwargs.get("pk_set") or ()
+    if not isinstance(instance, Model) or instance.pk is None or action not in ("post_add", "post_remove", "pre_clear"):
+        return
+    reverse = kwargs.get("reverse", not publish.is_user(instance))
+    if not reverse and not publish.is_user(instance):
         return
     using = get_settings().DATABASE
-    pairs = [(instance.pk, pk) if reverse else (pk, reader_of(instance)) for pk in pk_set or ()]
+    pairs = [(instance.pk, pk) if reverse else (pk, reader_of(instance)) for pk in pks]
     rows = Membership.objects.using(using)
     if action == "pre_clear":
         whose = {"group": f"{_AUTH}{instance.pk}"} if reverse else {"reader": reader_of(instance)}
@@ -205,14 +210,16 @@ def follow_roles(
     elif action == "post_remove":
         for role, user in pairs:
             rows.filter(group=f"{_AUTH}{role}", reader=str(user)).delete()
-    else:
+    elif pairs:
         since = log.state(using).position.number
         for role, user in pairs:
             _add_members(using, f"{_AUTH}{role}", [str(user)], since)
 
 
-def forget_user(sender: Any, instance: Model, **kwargs: Any) -> None:
+def forget_user(sender: Any = None, instance: Any = None, **kwargs: Any) -> None:
     """Delete the inbox of a user who is deleted."""
+    if not isinstance(instance, Model) or not publish.is_user(instance) or instance.pk is None:
+        return
     using, reader = get_settings().DATABASE, reader_of(instance)
     Notification.objects.using(using).filter(group=f"user:{reader}").delete()
     for model in (Membership, NotificationState, InboxState):

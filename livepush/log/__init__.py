@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from livepush.log.appending import append, append_settled
 from livepush.log.dialects import dialect
-from livepush.log.epochs import begin_epoch, make_head, new_epoch, state
+from livepush.log.epochs import begin_epoch, glance, make_head, new_epoch, state
 from livepush.log.groups import make_groups
 from livepush.log.planning import Appended
 from livepush.log.pruning import guards, jobs, prune
@@ -17,6 +17,7 @@ __all__ = [
     "append_settled",
     "begin_epoch",
     "dialect",
+    "glance",
     "guards",
     "has_events",
     "jobs",

@@ -1,13 +1,21 @@
-"""The position that a page carries: the log's at the request's start. So no event is lost between page and stream."""
+"""The position that a page carries: the log's before the page's first query. So no event is lost before the stream.
+
+A hub in this process knows the position when a request starts, at no cost. Without a hub, livepush reads it right
+before the request's first query, in whichever database. A request without a query costs nothing.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+import threading
+from collections import deque
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from django.core.signals import request_started
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.http import HttpRequest
 
 from livepush import hub, log, publish
@@ -17,6 +25,29 @@ from livepush.wire import Position
 logger = logging.getLogger("livepush")
 
 KEY = "livepush.position"
+MAX_WAITING = 16
+"""How many requests of one thread may wait for their first query. Only async servers run several in one thread."""
+READS_NOTHING = ("SET ", "SAVEPOINT", "RELEASE", "ROLLBACK", "LOCK ", "PRAGMA", "SHOW ")
+"""Statements that show a page nothing. Some of them must be the first ones of their transaction."""
+
+
+class Start:
+    """A request that has started, and the log's position then, once it is known."""
+
+    __slots__ = ("position",)
+
+    def __init__(self, position: Position | None) -> None:
+        self.position = position
+
+
+class _Waiting(threading.local):
+    """The requests of a thread whose first query is still to come."""
+
+    def __init__(self) -> None:
+        self.starts: deque[Start] = deque(maxlen=MAX_WAITING)
+
+
+_waiting = _Waiting()
 
 
 def current() -> Position:
@@ -33,28 +64,53 @@ def current() -> Position:
 
 
 def of(request: HttpRequest) -> Position | None:
-    """Return the position at a request's start; ``None`` if it is not known."""
+    """Return the position before a request's first query; ``None`` if it is not known."""
     place = _place(getattr(request, "scope", None), getattr(request, "environ", None))
     found = None if place is None else place.get(KEY)
-    return found if isinstance(found, Position) else None
+    return found.position if isinstance(found, Start) else None
 
 
 def note(sender: object, **kwargs: Any) -> None:
-    """Note the position as a request starts. If the log can't be read now, the request goes on without it."""
+    """Note the position as a request starts, if a hub knows it. Else it is read before the request's first query."""
     place = _place(kwargs.get("scope"), kwargs.get("environ"))
     if place is None or not get_settings().PAGE_POSITIONS:
         return
+    start = place[KEY] = Start(hub.known_position())
+    if start.position is None:
+        _waiting.starts.append(start)
+
+
+def before_query(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    """Read the position for the requests that wait for it, then run the query."""
+    if _waiting.starts and isinstance(sql, str) and not sql.lstrip().upper().startswith(READS_NOTHING):
+        starts = list(_waiting.starts)
+        _waiting.starts.clear()  # first: reading is a query too
+        _read(starts)
+    return execute(sql, params, many, context)
+
+
+def _read(starts: list[Start]) -> None:
+    """Read the position. If that fails, the tag takes the position when it is rendered."""
     try:
-        if connections[get_settings().DATABASE].in_atomic_block:
-            return  # only in a TestCase does a request start in a transaction, and that test may count queries
-        place[KEY] = current()
-    except Exception as error:
-        logger.warning("Could not note the log's position for this request: %s: %s", type(error).__name__, error)
+        position = log.glance(get_settings().DATABASE)
+    except Exception as error:  # a test may forbid the database; a project may not have migrated yet
+        logger.info("Could not note the log's position for this request: %s: %s", type(error).__name__, error)
+        return
+    for start in starts:
+        start.position = position
 
 
 def connect() -> None:
     """Note the position of every request from now on."""
     request_started.connect(note, dispatch_uid="livepush.positions")
+    connection_created.connect(_watch, dispatch_uid="livepush.positions")
+    for connection in connections.all(initialized_only=True):
+        _watch(None, connection)
+
+
+def _watch(sender: object, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    if before_query not in connection.execute_wrappers:  # it may have been connected before
+        connection.execute_wrappers.append(before_query)
 
 
 def _place(scope: object, environ: object) -> MutableMapping[str, Any] | None:

@@ -6,12 +6,11 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -23,8 +22,8 @@ from livepush.conf import get_settings
 from livepush.hub import Hub, Options
 from livepush.notes import note_once
 from livepush.process.drain import drain, drain_before_end, drain_on_signals
-from livepush.process.requests import spawn
-from livepush.process.threads import Threads
+from livepush.process.requests import forget_requests, spawn
+from livepush.process.threads import FAREWELL, Threads
 from livepush.wire import LogPage, LogState, Position
 
 T = TypeVar("T")
@@ -32,7 +31,7 @@ SERVES_ON = 10.0
 """If clients still come after this time (seconds) since a hub was drained, its server has not ended, or the loop has
 another one. They get a new hub.
 """
-THREADS = ("livepush-hub", "livepush-auth")
+THREADS = HUB_THREAD, AUTH_THREAD = "livepush-hub", "livepush-auth"
 
 
 class DatabaseLog:
@@ -143,14 +142,18 @@ def give_back() -> None:
             connection.close()
 
 
-_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
-_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
+_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+_pools: dict[asyncio.AbstractEventLoop, dict[str, Threads]] = {}
+"""The threads of each loop, by their name."""
+_ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
+"""What ends each loop's hub and threads, with the loop if nothing does so before."""
 
 
 def _after_fork() -> None:
     """Forget the parent's hubs and threads in a forked child, where they do not run."""
     _hubs.clear()
-    _threads.clear()
+    _pools.clear()
+    _ends.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -170,6 +173,7 @@ async def get_hub() -> Hub:
         hub = _hubs[loop] = _make_hub()
         drain_on_signals(_hubs)
         drain_before_end(loop, _hubs)
+        await _begin(loop)
     try:
         await asyncio.shield(hub.ready)
     except Exception:
@@ -182,31 +186,98 @@ async def get_hub() -> Hub:
 
 async def in_thread(work: Callable[[], T]) -> T:
     """Do work that uses the database in one of the server's few threads for sessions and rules."""
-    return await threads().run(lambda: with_database(work))
+    pool = threads()
+    await _begin(asyncio.get_running_loop())
+    return await pool.run(lambda: with_database(work))
 
 
 def threads() -> Threads:
     """Return this event loop's threads for sessions and rules. The first caller makes them."""
     loop = asyncio.get_running_loop()
-    found = _threads.get(loop)
-    if found is None:
-        settings = get_settings()
-        found = _threads[loop] = Threads(
-            settings.DATABASE_THREADS, "livepush-auth", settings.DATABASE_TIMEOUT, close_connections, cut_connections
-        )
-    return found
+    pool = _pools.get(loop, {}).get(AUTH_THREAD)
+    return pool or _new_pool(AUTH_THREAD, get_settings().DATABASE_THREADS)
 
 
 async def stop() -> None:
-    """Tell this loop's clients to come back, then stop its hub and threads, as at the server's end."""
+    """Tell this event loop's clients to come back; end its hub, its threads and their database connections.
+
+    They also end with the loop. The next request on the loop starts them again. Call it when a server that is embedded
+    in another program ends, and in async tests.
+    """
     loop = asyncio.get_running_loop()
     await drain(loop, _hubs)
-    hub = _hubs.pop(loop, None)
-    if hub is not None:
-        await hub.stop()
-    threads = _threads.pop(loop, None)
-    if threads is not None:
-        await threads.stop()
+    end = _ends.pop(loop, None)
+    if end is not None:
+        await end.aclose()
+
+
+def stop_all() -> None:
+    """End what livepush runs for every event loop of this process; for tests, whose database is to be dropped then.
+
+    Raises RuntimeError: this thread is running an event loop. There, await ``livepush.stop()``.
+    """
+    if _is_in_loop():
+        raise RuntimeError("An event loop is running in this thread: await livepush.stop() instead.")
+    for loop in list(_ends):
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(stop(), loop).result()
+        elif not loop.is_closed():
+            loop.run_until_complete(stop())
+    for thread in _forget_closed():
+        thread.join(FAREWELL)
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _end_with_loop() -> AsyncGenerator[None]:
+    """Stop this loop's hub and threads when it is closed: asyncio.run closes the loop's open generators then."""
+    loop = asyncio.get_running_loop()
+    try:
+        yield
+    finally:
+        _ends.pop(loop, None)
+        hub, pools = _hubs.pop(loop, None), _pools.pop(loop, {})
+        forget_requests(loop)
+        if hub is not None:
+            await hub.stop()
+        for pool in pools.values():
+            await pool.stop()
+
+
+async def _begin(loop: asyncio.AbstractEventLoop) -> None:
+    """Have livepush end with this loop; forget loops that were closed without a word."""
+    if loop not in _ends:
+        _forget_closed()
+        end = _ends[loop] = _end_with_loop()
+        await anext(end)  # up to its yield
+
+
+def _forget_closed() -> list[threading.Thread]:
+    """Drop what belongs to closed loops; return their threads, which end now."""
+    ends: list[threading.Thread] = []
+    for loop in [loop for loop in _ends if loop.is_closed()]:
+        del _ends[loop]
+        hub = _hubs.pop(loop, None)
+        if hub is not None:
+            hub.abandon()
+        forget_requests(loop)
+        for pool in _pools.pop(loop, {}).values():
+            ends += pool.end_soon()
+    return ends
+
+
+def _new_pool(name: str, max_threads: int) -> Threads:
+    """Make the running loop's threads of one name."""
+    limit = get_settings().DATABASE_TIMEOUT
+    pool = Threads(max_threads, name, limit, close_connections, cut_connections)
+    _pools.setdefault(asyncio.get_running_loop(), {})[name] = pool
+    return pool
 
 
 def _make_hub() -> Hub:
@@ -223,5 +294,5 @@ def _make_hub() -> Hub:
         drain=settings.DRAIN,
     )
     listen = None if hints.configured() is None else hints.listen
-    thread = Threads(1, "livepush-hub", settings.DATABASE_TIMEOUT, close_connections, cut_connections)
+    thread = _new_pool(HUB_THREAD, 1)
     return Hub(DatabaseLog(settings.DATABASE, settings.RETENTION, thread), listen, options)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from livepush.process.servers import Scope, Send
 from livepush.process.servers.client import Client, client_of
@@ -20,7 +19,7 @@ class Requests(NamedTuple):
     """Clients that were sent a large answer, and may not have received all of it yet."""
 
 
-_requests: WeakKeyDictionary[asyncio.AbstractEventLoop, Requests] = WeakKeyDictionary()
+_requests: dict[asyncio.AbstractEventLoop, Requests] = {}
 _tasks: set[asyncio.Task[None]] = set()
 """The background tasks, kept here so that Python does not collect them."""
 
@@ -39,6 +38,15 @@ def serving(scope: Scope, send: Send) -> Iterator[None]:
 def requests_of(loop: asyncio.AbstractEventLoop) -> Requests:
     """Return the requests that a loop serves."""
     return _requests.setdefault(loop, Requests({}, {}))
+
+
+def forget_requests(loop: asyncio.AbstractEventLoop) -> None:
+    """Forget the answered clients of a loop that ends, and the loop itself if it serves nobody."""
+    requests = _requests.get(loop)
+    if requests is not None:
+        requests.answered.clear()
+        if not requests.open or loop.is_closed():
+            del _requests[loop]
 
 
 def count_open() -> int:

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 Report = Callable[[Any, BaseException | None], object]
 """Takes the result of a job, or what it raised."""
+IDLE = 1.0
+"""How often (seconds) an idle thread looks whether its event loop was closed."""
 FAREWELL = 2.0
 """How long (seconds) ``stop`` waits for running jobs."""
 
@@ -83,16 +85,24 @@ class Threads:
 
     async def stop(self) -> None:
         """End the threads, and abandon those that are stuck. Callers that wait for a thread get a RuntimeError."""
-        self._stopped = True
-        for worker in self._workers:
-            worker.end_after_job()
-        ends = [asyncio.wrap_future(worker.ended) for worker in self._workers]
-        if ends:
-            await asyncio.wait(ends, timeout=FAREWELL)
+        workers = self.end_soon()
+        if workers:
+            await asyncio.wait([asyncio.wrap_future(worker.ended) for worker in workers], timeout=FAREWELL)
+        for worker in workers:
+            if worker.ended.done():
+                worker.join()  # it has nothing left to do
         for _ in self._workers:
             self._slots.release()
         self._workers.clear()
         self._idle.clear()
+
+    def end_soon(self) -> list[_Worker]:
+        """Let the threads end after their jobs; return them. Any thread may call it."""
+        self._stopped = True
+        workers = list(self._workers)
+        for worker in workers:
+            worker.end_after_job()
+        return workers
 
     async def _take(self) -> _Worker:
         """Wait for a thread; return one that is idle, or start one."""
@@ -108,7 +118,7 @@ class Threads:
             raise self._gone()
         if self._idle:
             return self._idle.pop()
-        worker = _Worker(self._name, self._finish)
+        worker = _Worker(self._name, self._finish, self._loop.is_closed)
         worker.start()
         self._workers.add(worker)
         return worker
@@ -167,13 +177,14 @@ def _wrapped(error: StopIteration) -> RuntimeError:
 
 
 class _Worker(threading.Thread):
-    """A thread that does one job after another."""
+    """A thread that does one job after another, and ends with its event loop, whatever ended that."""
 
-    def __init__(self, name: str, finish: Callable[[], object]) -> None:
+    def __init__(self, name: str, finish: Callable[[], object], loop_is_closed: Callable[[], bool]) -> None:
         super().__init__(name=name, daemon=True)
         self.ended: Future[None] = Future()
         self._jobs: SimpleQueue[tuple[Callable[[], Any], Report] | None] = SimpleQueue()
         self._finish = finish
+        self._loop_is_closed = loop_is_closed
 
     def do(self, work: Callable[[], Any], report: Report) -> None:
         """Do some work next, then call ``report`` in this thread."""
@@ -192,7 +203,10 @@ class _Worker(threading.Thread):
 
     def _do_next(self) -> bool:
         """Do one job; return ``False`` when the thread must end."""
-        job = self._jobs.get()
+        try:
+            job = self._jobs.get(timeout=IDLE)
+        except Empty:
+            return not self._loop_is_closed()
         if job is None:
             return False
         work, report = job

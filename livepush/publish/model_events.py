@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from copy import copy
+from typing import Any, NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db.models import Field, Model
-from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
+from django.db.models.signals import class_prepared
 
 from livepush.exceptions import InvalidRule
-from livepush.publish.names import Group, group_name
+from livepush.publish import model_signals
+from livepush.publish.model_signals import Memory
+from livepush.publish.names import Group, group_name, type_word
 from livepush.publish.sending import on_good_connections, send
 
 CREATED, UPDATED, DELETED, REMOVED = "created", "updated", "deleted", "removed"
@@ -28,10 +31,18 @@ class Action(str):
         return self
 
 
+class _Before(NamedTuple):
+    """A row before a save, and its groups then."""
+
+    row: Model
+    groups: list[str]
+
+
 class ModelEvents:
     """Says which events the instances of a model send, to whom, and with which data.
 
-    An event's type is ``<model>.<action>``, e.g. ``order.updated``. The actions are ``created``, ``updated``
+    An event's type is ``<model>.<action>``, e.g. ``order.updated``; for a model in ``GROUP_NAMES`` it begins with the
+    word there. The actions are ``created``, ``updated``
     and ``deleted``. Groups that an updated instance has left get ``removed``.
     """
 
@@ -42,6 +53,7 @@ class ModelEvents:
 
     def __init__(self, model: type[Model]) -> None:
         self.model = model
+        self._rows, self._deletions = Memory(), Memory()
 
     def groups(self, instance: Any) -> Iterable[Group]:
         """Return the groups that get an instance's events; by default its own, ``<model>:<pk>``."""
@@ -49,11 +61,13 @@ class ModelEvents:
 
     def data(self, instance: Any, action: Action) -> Any:
         """Return the event's data; by default the primary key and ``fields``. An update adds ``changed`` to a dict."""
-        return {"id": instance.pk} | {name: self._field(name).value_from_object(instance) for name in self.fields}
+        return {"id": self._key(instance)} | {
+            name: self._field(name).value_from_object(instance) for name in self.fields
+        }
 
     def type(self, instance: Any, action: Action) -> str:
         """Return the event's type."""
-        return f"{self.model._meta.model_name}.{action}"
+        return f"{type_word(self.model)}.{action}"
 
     def send(self, instance: Any, action: Action, groups: Iterable[Group], using: str | None) -> None:
         """Send one event to some groups; do nothing if there are none."""
@@ -67,26 +81,23 @@ class ModelEvents:
 
     # Called by Django's signals
 
-    def before_save(self, instance: Model, using: str, raw: bool) -> None:
-        """Remember the stored row."""
-        if raw:
-            return
-        surely_new = instance.pk is None or (instance._state.adding and self.model._meta.pk.has_default())
-        self._remember(instance, None if surely_new else self._stored(instance, using))
+    def before_save(self, instance: Model, using: str, update_fields: frozenset[str] | None) -> None:
+        """Remember the stored row and its groups."""
+        key, adding = self._key(instance), instance._state.adding
+        before = None
+        if not (key is None or _is_expression(key) or (adding and self.model._meta.pk.has_default())):
+            before = self._before(instance, using, update_fields)
+        self._rows.remember(instance, before)
 
-    def after_save(
-        self, instance: Model, using: str, raw: bool, created: bool, update_fields: frozenset[str] | None
-    ) -> None:
+    def after_save(self, instance: Model, using: str, created: bool, update_fields: frozenset[str] | None) -> None:
         """Send the events of a save."""
-        if raw:
-            return
-        before = self._recall(instance)
+        before = self._rows.recall(instance)
         now = self._as_stored(instance, using)
-        if created:
+        if created and before is None:  # a child may be created for a parent that is there already
             self.send(now, Action(CREATED), self.groups(now), using)
             return
-        changed = self._changed(before, now, update_fields)
-        left = [] if before is None else [name for name in self._names(before) if name not in self._names(now)]
+        changed = self._changed(before and before.row, now, update_fields)
+        left = [] if before is None else [name for name in before.groups if name not in self._names(now)]
         if left:
             self.send(now, Action(REMOVED, changed), left, using)
         if left or changed or not self.fields:
@@ -95,11 +106,12 @@ class ModelEvents:
     def before_delete(self, instance: Model, using: str) -> None:
         """Remember the groups, type and data of the event while the instance's relations still exist."""
         action = Action(DELETED)
-        self._remember(instance, (self._names(instance), self.type(instance, action), self.data(instance, action)))
+        event = (self._names(instance), self.type(instance, action), self.data(instance, action))
+        self._deletions.remember(instance, event)
 
     def after_delete(self, instance: Model, using: str) -> None:
         """Send the event of a deletion."""
-        remembered = self._recall(instance)
+        remembered = self._deletions.recall(instance)
         if remembered is not None and remembered[0]:
             send(*remembered, using=using)
 
@@ -112,10 +124,13 @@ class ModelEvents:
 
     def _changed(self, before: Model | None, now: Model, update_fields: frozenset[str] | None) -> list[str]:
         names = self.fields or [field.name for field in self.model._meta.concrete_fields]
-        fields = [self._field(name) for name in names]
         if update_fields is not None:
-            fields = [field for field in fields if update_fields & {field.name, field.attname}]
+            names = self._within(names, update_fields)
+        fields = [self._field(name) for name in names]
         return [field.name for field in fields if before is None or _value(field, before) != _value(field, now)]
+
+    def _within(self, names: Iterable[str], update_fields: frozenset[str]) -> list[str]:
+        return [name for name in names if update_fields & {name, self._field(name).attname}]
 
     def _field(self, name: str) -> Field[Any, Any]:
         field = self.model._meta.get_field(name)
@@ -125,31 +140,43 @@ class ModelEvents:
     def _names(self, instance: Model) -> list[str]:
         return [group_name(group) for group in self.groups(instance)]
 
+    def _key(self, instance: Model) -> Any:
+        """Return the primary key as this model has it; a multi-table child may have another one."""
+        return getattr(instance, self.model._meta.pk.attname)
+
     def _stored(self, instance: Model, using: str) -> Model | None:
-        return self.model._base_manager.using(using).filter(pk=instance.pk).first()
+        return self.model._base_manager.using(using).filter(pk=self._key(instance)).first()
+
+    def _before(self, instance: Model, using: str, update_fields: frozenset[str] | None) -> _Before | None:
+        if update_fields is None or not self.fields or self._within(self.fields, update_fields):
+            row = self._stored(instance, using)
+            return None if row is None else _Before(row, self._names(row))
+        row = self._lazily_stored(instance, using, update_fields)
+        try:
+            return _Before(row, self._names(row))
+        except self.model.DoesNotExist:  # type: ignore[attr-defined]
+            return None
+
+    def _lazily_stored(self, instance: Model, using: str, names: frozenset[str]) -> Model:
+        """Return a copy of an instance that reads some fields from the database, each when it is used.
+
+        This costs no query if ``groups()`` uses none of them.
+        """
+        row = type(instance).__new__(type(instance))
+        row.__dict__.update(instance.__dict__)
+        row._state = copy(instance._state)
+        row._state.db, row._state.fields_cache = using, dict(instance._state.fields_cache)
+        row.__dict__.pop("_prefetched_objects_cache", None)
+        for field in instance._meta.concrete_fields:
+            if names & {field.name, field.attname}:
+                row.__dict__.pop(field.attname, None)
+                row._state.fields_cache.pop(field.name, None)
+        return row
 
     def _as_stored(self, instance: Model, using: str) -> Model:
         """Return the instance, or its stored row if an expression such as ``F("count") + 1`` was saved."""
-        expressions = any(
-            hasattr(value, "resolve_expression") for name, value in vars(instance).items() if name[0] != "_"
-        )
+        expressions = any(_is_expression(value) for name, value in vars(instance).items() if name[0] != "_")
         return (self._stored(instance, using) if expressions else None) or instance
-
-    # One signal's receiver stores values on the instance for the next signal's. Saves may be nested.
-
-    def _remember(self, instance: Model, what: Any) -> None:
-        memories = instance.__dict__.setdefault("_livepush_memories", {})
-        memories.setdefault(id(self), []).append(what)
-
-    def _recall(self, instance: Model) -> Any:
-        memories = instance.__dict__.get("_livepush_memories", {})
-        mine = memories.get(id(self))
-        found = mine.pop() if mine else None
-        if not mine:
-            memories.pop(id(self), None)
-        if not memories:
-            instance.__dict__.pop("_livepush_memories", None)
-        return found
 
 
 Handler = TypeVar("Handler", bound=type[ModelEvents])
@@ -184,10 +211,11 @@ def send_for(instances: Iterable[Model], action: str = UPDATED, *, changed: Iter
         raise InvalidRule(f"changed is {changed!r}: expected the names of fields in a list, such as [{changed!r}].")
     count, changed = 0, tuple(changed)
     for instance in instances:
-        handler = registry.get(type(instance))
-        if handler is None:
+        hearing = [events for model, events in registry.items() if isinstance(instance, model)]
+        if not hearing:
             raise InvalidRule(f"{type(instance).__name__} sends no events: add @livepush.register to a live.py.")
-        handler.send(instance, Action(action, changed), handler.groups(instance), instance._state.db)
+        for events in hearing:
+            events.send(instance, Action(action, changed), events.groups(instance), instance._state.db)
         count += 1
     return count
 
@@ -202,14 +230,34 @@ def _register(model: type[Model], handler: type[ModelEvents]) -> None:
     if known is not None:
         if _name(type(known)) != _name(handler):
             raise InvalidRule(f"{model.__name__} sends events already, with {type(known).__name__}: merge the two.")
-        _connect(model, known, connect=False)  # its module was loaded again
+        model_signals.connect(known, connect=False)  # its module was loaded again
+    _check_model(model, handler)
     for name in (*handler.fields, *handler.m2m):
         try:
             model._meta.get_field(name)
         except FieldDoesNotExist as error:
             raise InvalidRule(f"{handler.__name__} names a field that is not there: {error}.") from error
     registry[model] = handler(model)
-    _connect(model, registry[model])
+    model_signals.connect(registry[model])
+
+
+def _check_model(model: type[Model], handler: type[ModelEvents]) -> None:
+    """Raise InvalidRule for a model that would never be heard, or of which ``handler`` would hear twice."""
+    name = model.__name__
+    if model._meta.abstract:
+        raise InvalidRule(f"{name} is abstract, so it has no instances: register its children.")
+    if model._meta.swapped:
+        raise InvalidRule(f"{name} is swapped for {model._meta.swapped!r}: register that one.")
+    if model._meta.auto_created:
+        raise InvalidRule(f"{name} is made by Django for a many-to-many field, which fires other signals: use m2m.")
+    for other, known in registry.items():
+        if other is not model and _name(type(known)) == _name(handler):
+            child, parent = (model, other) if issubclass(model, other) else (other, model)
+            if issubclass(child, parent):
+                raise InvalidRule(
+                    f"{handler.__name__} hears of {child.__name__} twice, since it is registered for "
+                    f"{parent.__name__} too: register it for {parent.__name__} alone, or write another class."
+                )
 
 
 def _name(handler: type) -> tuple[str, str]:
@@ -225,59 +273,15 @@ def _value(field: Field[Any, Any], instance: Model) -> Any:
         return value
 
 
-def _connect(model: type[Model], events: ModelEvents, *, connect: bool = True) -> None:
-    """Connect (or disconnect) one model's signals."""
-
-    def pre_save_(sender: Any, instance: Model, raw: bool, using: str, **kwargs: Any) -> None:
-        events.before_save(instance, using, raw)
-
-    def post_save_(sender: Any, instance: Model, raw: bool, using: str, **kwargs: Any) -> None:
-        events.after_save(instance, using, raw, kwargs["created"], kwargs["update_fields"])
-
-    def pre_delete_(sender: Any, instance: Model, using: str, **kwargs: Any) -> None:
-        events.before_delete(instance, using)
-
-    def post_delete_(sender: Any, instance: Model, using: str, **kwargs: Any) -> None:
-        events.after_delete(instance, using)
-
-    receivers = (
-        (pre_save, pre_save_),
-        (post_save, post_save_),
-        (pre_delete, pre_delete_),
-        (post_delete, post_delete_),
-    )
-    for signal, receiver in receivers:
-        _wire(signal, receiver, model, f"livepush.{model._meta.label}", connect)
-    for name in events.m2m:
-        field: Any = model._meta.get_field(name)
-        receiver = _m2m_receiver(events, name)
-        _wire(m2m_changed, receiver, field.remote_field.through, f"livepush.{model._meta.label}.{name}", connect)
+def _is_expression(value: Any) -> bool:
+    return hasattr(value, "resolve_expression")
 
 
-def _wire(signal: Any, receiver: Callable[..., None], sender: Any, uid: str, connect: bool) -> None:
-    if connect:
-        signal.connect(receiver, sender=sender, weak=False, dispatch_uid=uid)
-    else:
-        signal.disconnect(sender=sender, dispatch_uid=uid)
+def _follow(sender: type[Model], **kwargs: Any) -> None:
+    """Connect a proxy or a child that is defined after its parent was registered."""
+    for model, events in registry.items():
+        if sender is not model and issubclass(sender, model):
+            model_signals.connect_class(events, sender)
 
 
-def _m2m_receiver(events: ModelEvents, name: str) -> Callable[..., None]:
-    def receive(
-        sender: Any,
-        instance: Model,
-        action: str,
-        reverse: bool,
-        pk_set: set[Any] | None,
-        using: str,
-        **kwargs: Any,
-    ) -> None:
-        if action == "pre_clear" and reverse:
-            found = events.model._base_manager.using(using).filter(**{name: instance.pk})
-            events._remember(instance, list(found))  # post_clear has no primary keys any more
-        elif action == "post_clear":
-            events.after_m2m(name, events._recall(instance) if reverse else [instance], using)
-        elif action in ("post_add", "post_remove") and pk_set:
-            others = events.model._base_manager.using(using).filter(pk__in=pk_set)
-            events.after_m2m(name, others if reverse else [instance], using)
-
-    return receive
+class_prepared.connect(_follow, dispatch_uid="livepush.model_events")

@@ -115,6 +115,11 @@ def _user_label() -> str:
     return str(user._meta.concrete_model._meta.label)
 
 
+def type_word(model: type[Model]) -> str:
+    """Return what the types of a model's events begin with: its word in ``GROUP_NAMES``, else its own name."""
+    return get_settings().GROUP_NAMES.get(model._meta.label_lower, str(model._meta.model_name))
+
+
 # The word before the colon
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -15,11 +16,14 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from livepush import publish
 from livepush.conf import get_settings
+from livepush.publish.model_signals import in_fixture
 from livepush.rights import issuing
 from livepush.rights.grants import digest
 from livepush.rights.issuing import own_group
 from livepush.rights.watch import TYPE
 from livepush.wire import RIGHTS
+
+logger = logging.getLogger("livepush")
 
 EVERYONE = "inbox:all"
 """``livepush.everyone``."""
@@ -78,24 +82,50 @@ def _name_of(user: Any) -> str:
 # If the process is killed in between, ``RECHECK`` finds out.
 
 
-def _soon(using: str, **change: Any) -> None:
+def _soon(using: str | None, **change: Any) -> None:
+    if in_fixture():  # a fixture may hold the log itself, and what it changes is found out within RECHECK
+        return
     transaction.on_commit(partial(announce, **change), using=using, robust=True)
 
 
+def _quietly(receive: Callable[..., None]) -> Callable[..., None]:
+    """Make a receiver never raise into the code that sends the signal, whatever that left out."""
+
+    @wraps(receive)
+    def received(*args: Any, **kwargs: Any) -> None:
+        try:
+            receive(*args, **kwargs)
+        except Exception:
+            logger.exception("livepush could not announce that rights have changed; RECHECK finds out.")
+
+    return received
+
+
+@_quietly
 def follow_saved(
-    sender: Any, instance: Any, using: str, created: bool = False, update_fields: Any = None, **kwargs: Any
+    sender: Any,
+    instance: Any,
+    using: str | None = None,
+    created: bool = False,
+    update_fields: Any = None,
+    **kwargs: Any,
 ) -> None:
     """A user was saved: the password, ``is_active`` or whatever rules look at may have changed."""
     if not created and not (update_fields is not None and UNIMPORTANT.issuperset(update_fields)):
         _soon(using, user=_name_of(instance), reason="user", ask=True)
 
 
-def follow_deleted(sender: Any, instance: Any, using: str, **kwargs: Any) -> None:
+@_quietly
+def follow_deleted(sender: Any, instance: Any, using: str | None = None, **kwargs: Any) -> None:
     """A user was deleted."""
     _soon(using, user=_name_of(instance), reason="user", ask=True)
 
 
-def follow_own(sender: Any, instance: Any, action: str, reverse: bool, pk_set: Any, using: str, **kwargs: Any) -> None:
+@_quietly
+def follow_own(
+    sender: Any, instance: Any, action: str, reverse: bool = False, pk_set: Any = None, using: str | None = None,
+    **kwargs: Any,
+) -> None:  # fmt: skip
     """A user's groups or permissions have changed."""
     if not action.startswith("post_"):
         return
@@ -104,18 +134,26 @@ def follow_own(sender: Any, instance: Any, action: str, reverse: bool, pk_set: A
         _soon(using, user=name, reason="permission", ask=True)
 
 
-def follow_role(sender: Any, using: str, action: str = "post_delete", **kwargs: Any) -> None:
+@_quietly
+def follow_role(sender: Any, using: str | None = None, action: str = "post_delete", **kwargs: Any) -> None:
     """The permissions of an auth group have changed, or it was deleted: this may concern anybody."""
     if action.startswith("post_"):
         _soon(using, user=None, reason="permission", ask=True)
 
 
-def follow_logout(sender: Any, request: Any, **kwargs: Any) -> None:
+@_quietly
+def follow_logout(sender: Any, request: Any = None, **kwargs: Any) -> None:
     """A user logs out. The session still exists, so this says which one has ended, unless its flush says so."""
     session: Any = getattr(request, "session", None)
     key = getattr(session, "session_key", None)
     if key and not getattr(session.flush, "livepush", False):
         _soon(get_settings().DATABASE, session=digest(key), reason="logout")
+
+
+@_quietly
+def announce_end(key: str) -> None:
+    """A session has ended."""
+    _soon(get_settings().DATABASE, session=digest(key), reason="logout")
 
 
 def connect() -> None:
@@ -155,7 +193,7 @@ def _follow_flushes() -> None:
         key = self.session_key
         flush(self)
         if key:
-            _soon(get_settings().DATABASE, session=digest(key), reason="logout")
+            announce_end(key)
 
     flushed.livepush = True  # type: ignore[attr-defined]
     store.flush = flushed

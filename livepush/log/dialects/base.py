@@ -51,10 +51,16 @@ class Dialect:
         """
         own = not self.connection.in_atomic_block
         limits = self.session_limits() if own else nullcontext()
-        with limits, transaction.atomic(using=self.using, durable=durable):
+        with limits, transaction.atomic(using=self.using, durable=durable and not self.in_testcase):
             if own:
                 self.set_up_transaction()
             yield self.connection
+
+    @property
+    def in_testcase(self) -> bool:
+        """Whether a ``TestCase`` opened the outermost transaction, which will never be committed."""
+        blocks = getattr(self.connection, "atomic_blocks", None) or [None]
+        return bool(getattr(blocks[0], "_from_testcase", False))
 
     def session_limits(self) -> AbstractContextManager[None]:
         """Limit the session during the transaction, for databases that can't limit a transaction."""

@@ -1,0 +1,214 @@
+"""Connects a model's signals with its ``ModelEvents``, for its proxies and multi-table children too.
+
+No receiver raises into the code that saves, unless the project wants to see its own errors. Whoever sends a signal may
+leave out any of its arguments.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Protocol
+from weakref import ref
+
+from django.conf import settings as django_settings
+from django.core import mail
+from django.core.serializers.base import DeserializedObject
+from django.db import DatabaseError, connections, router
+from django.db.models import Model
+from django.db.models.signals import ModelSignal, m2m_changed, post_delete, post_save, pre_delete, pre_save
+
+from livepush.conf import get_settings
+
+logger = logging.getLogger("livepush")
+
+MAX_NESTED = 8
+"""How many saves of one instance within each other are remembered."""
+silent: ContextVar[int] = ContextVar("livepush_silent", default=0)
+"""How many blocks of ``livepush.testing.silenced`` this code is in."""
+
+
+class Events(Protocol):
+    """What the receivers need of a ``ModelEvents``."""
+
+    model: type[Model]
+    m2m: Any
+
+    def before_save(self, instance: Model, using: str, update_fields: frozenset[str] | None) -> None: ...
+    def after_save(self, instance: Model, using: str, created: bool, update_fields: frozenset[str] | None) -> None: ...
+    def before_delete(self, instance: Model, using: str) -> None: ...
+    def after_delete(self, instance: Model, using: str) -> None: ...
+    def after_m2m(self, name: str, instances: Any, using: str) -> None: ...
+
+
+class Memory:
+    """What one signal's receiver keeps of an instance for the next signal's receiver. Saves may be nested.
+
+    It is kept beside the instance: what is on it would travel into caches with it. If a save fails, nobody recalls what
+    was kept; then it goes with the instance.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[ref[Model], deque[Any]]] = {}
+
+    def remember(self, instance: Model, what: Any) -> None:
+        """Keep something until it is recalled."""
+        key = id(instance)
+        if key not in self._kept:
+            gone = ref(instance, lambda _: self._kept.pop(key, None))
+            self._kept[key] = (gone, deque(maxlen=MAX_NESTED))
+        self._kept[key][1].append(what)
+
+    def recall(self, instance: Model) -> Any:
+        """Return what was remembered last, and forget it; ``None`` if there is nothing."""
+        kept = self._kept.get(id(instance))
+        if kept is None:
+            return None
+        found = kept[1].pop()
+        if not kept[1]:
+            del self._kept[id(instance)]
+        return found
+
+
+def connect(events: Events, *, connect: bool = True) -> None:
+    """Connect (or disconnect) the signals of a model, its proxies and its multi-table children."""
+    for model in family(events.model):
+        connect_class(events, model, connect=connect)
+    for name in events.m2m:
+        field: Any = events.model._meta.get_field(name)
+        uid = f"livepush.{events.model._meta.label}.{name}"
+        _wire(m2m_changed, _m2m_receiver(events, name), field.remote_field.through, uid, connect)
+
+
+def connect_class(events: Events, model: type[Model], *, connect: bool = True) -> None:
+    """Connect (or disconnect) the signals that Django sends for one class of a model's family."""
+    receivers = [(pre_save, _pre_save), (post_save, _post_save)]
+    if events.model._meta.proxy or model._meta.concrete_model is events.model._meta.concrete_model:
+        # Else Django sends them for the model itself too: a multi-table child is deleted with its parents.
+        receivers += [(pre_delete, _pre_delete), (post_delete, _post_delete)]
+    for signal, receiver in receivers:
+        _wire(signal, receiver(events), model, f"livepush.{events.model._meta.label}", connect)
+
+
+def family(model: type[Model]) -> Iterator[type[Model]]:
+    """Yield a model, its proxies and its multi-table children."""
+    if not model._meta.abstract:
+        yield model
+    for child in model.__subclasses__():
+        yield from family(child)
+
+
+def _wire(signal: ModelSignal, receiver: Callable[..., None], sender: Any, uid: str, connect: bool) -> None:
+    if connect:
+        signal.connect(receiver, sender=sender, weak=False, dispatch_uid=uid)
+    else:
+        signal.disconnect(sender=sender, dispatch_uid=uid)
+
+
+# Receivers
+
+
+def _pre_save(events: Events) -> Callable[..., None]:
+    def pre_save_(instance: Model, using: str, kwargs: dict[str, Any]) -> None:
+        if not kwargs.get("raw"):
+            events.before_save(instance, using, _names(kwargs.get("update_fields")))
+
+    return _guarded(events, pre_save_)
+
+
+def _post_save(events: Events) -> Callable[..., None]:
+    def post_save_(instance: Model, using: str, kwargs: dict[str, Any]) -> None:
+        if not kwargs.get("raw"):
+            created = bool(kwargs.get("created"))
+            events.after_save(instance, using, created, _names(kwargs.get("update_fields")))
+
+    return _guarded(events, post_save_)
+
+
+def _pre_delete(events: Events) -> Callable[..., None]:
+    return _guarded(events, lambda instance, using, kwargs: events.before_delete(instance, using))
+
+
+def _post_delete(events: Events) -> Callable[..., None]:
+    return _guarded(events, lambda instance, using, kwargs: events.after_delete(instance, using))
+
+
+def _m2m_receiver(events: Events, name: str) -> Callable[..., None]:
+    cleared = Memory()
+
+    def m2m_changed_(instance: Model, using: str, kwargs: dict[str, Any]) -> None:
+        action, pks = kwargs.get("action"), kwargs.get("pk_set")
+        others = events.model._base_manager.using(using)
+        if kwargs.get("raw") or in_fixture():
+            return
+        if not kwargs.get("reverse", not isinstance(instance, events.model)):
+            told = pks or "pk_set" not in kwargs
+            changed = action == "post_clear" or (action in ("post_add", "post_remove") and told)
+            if changed and isinstance(instance, events.model):  # not a parent of it
+                events.after_m2m(name, [instance], using)
+        elif action == "pre_clear":
+            cleared.remember(instance, list(others.filter(**{name: instance.pk})))  # afterwards they are unknown
+        elif action == "post_clear":
+            events.after_m2m(name, cleared.recall(instance) or (), using)
+        elif action in ("post_add", "post_remove") and pks:
+            events.after_m2m(name, others.filter(pk__in=pks), using)
+
+    return _guarded(events, m2m_changed_, either_side=True)
+
+
+def in_fixture() -> bool:
+    """Return whether the caller's caller and so on is a serializer, which saves many-to-many fields without a hint."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code is not DeserializedObject.save.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _names(update_fields: Any) -> frozenset[str] | None:
+    return None if update_fields is None else frozenset(update_fields)
+
+
+# What goes wrong
+
+
+def _guarded(
+    events: Events, receive: Callable[[Any, str, dict[str, Any]], None], either_side: bool = False
+) -> Callable[..., None]:
+    """Return a receiver that ignores what is no instance of the model, and raises only what the project wants."""
+
+    def receiver(sender: Any = None, instance: Any = None, using: str | None = None, **kwargs: Any) -> None:
+        if not isinstance(instance, Model if either_side else events.model) or is_silent():
+            return
+        try:
+            using = using or instance._state.db or router.db_for_write(type(instance), instance=instance)
+            receive(instance, using, kwargs)
+        except Exception as error:
+            if _must_raise(error, using):
+                raise
+            logger.exception("%s failed, so an event of %r was not sent.", _label(events), type(instance).__name__)
+
+    return receiver
+
+
+def is_silent() -> bool:
+    """Return whether signals send nothing here, by a setting or in a block of a test."""
+    return silent.get() > 0 or not get_settings().MODEL_EVENTS
+
+
+def _must_raise(error: Exception, using: str | None) -> bool:
+    """Return whether the code that saves gets an error.
+
+    After an error of the database an open transaction can't go on, so that is always raised in one.
+    """
+    if using and isinstance(error, DatabaseError) and connections[using].in_atomic_block:
+        return True
+    wanted = get_settings().MODEL_EVENT_ERRORS
+    in_test = hasattr(mail, "outbox")
+    return wanted == "raise" or (wanted == "auto" and (django_settings.DEBUG or in_test))
+
+
+def _label(events: Events) -> str:
+    return f"{type(events).__module__}.{type(events).__qualname__}"

@@ -1,0 +1,139 @@
+"""What livepush runs for an event loop ends with the loop: hub, threads and database connections."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
+from django.db import connection
+
+import livepush
+from livepush import process
+from livepush.hub.registry import hubs
+from livepush.process import hubs as homes
+from livepush.testing import stop_all
+from tests.patience import PATIENCE
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def use():
+    """Do what a test of a page's endpoints does."""
+    await process.get_hub()
+    await process.in_thread(User.objects.count)
+
+
+def own_threads():
+    return [thread for thread in threading.enumerate() if thread.name in homes.THREADS]
+
+
+def sessions():
+    """Return how many connections this database has, without this one."""
+    if connection.vendor != "postgresql":
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return cursor.fetchone()[0]
+
+
+def eventually(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def close_without_a_word(work):
+    """Run a loop as asyncio.run does not: nothing is cancelled, and no generator is closed."""
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(work)
+    loop.close()
+
+
+@pytest.fixture(autouse=True)
+def nobody_else():
+    stop_all()
+    assert own_threads() == []
+
+
+@pytest.mark.parametrize("run", [lambda: asyncio.run(use()), async_to_sync(use)], ids=["run", "async_to_sync"])
+def test_threads_and_connections_have_ended_when_their_loop_has(run):
+    before = sessions()
+    for _ in range(3):
+        run()
+        assert own_threads() == []
+    eventually(lambda: sessions() == before)
+    assert not hubs
+
+
+def test_a_loop_that_is_just_closed_takes_its_threads_along():
+    before = sessions()
+    close_without_a_word(use())
+    assert own_threads()
+    eventually(lambda: own_threads() == [] and sessions() == before)
+
+
+def test_nothing_keeps_a_loop_that_has_ended(caplog):
+    seen = []
+
+    async def note():
+        await use()
+        seen.append(weakref.ref(asyncio.get_running_loop()))
+
+    for _ in range(3):
+        asyncio.run(note())
+        close_without_a_word(note())
+    asyncio.run(use())
+    eventually(lambda: own_threads() == [])
+    eventually(lambda: gc.collect() is not None and [loop() for loop in seen] == [None] * 6)
+    assert caplog.text == ""
+
+
+async def test_stop_ends_what_a_loop_has_and_the_next_use_begins_anew():
+    await livepush.stop()  # nothing has begun: no harm
+    await use()
+    assert own_threads()
+    await livepush.stop()
+    assert own_threads() == []
+    await use()
+    await livepush.stop()
+    assert own_threads() == []
+
+
+def test_stop_all_ends_the_loops_of_other_threads_too():
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(use(), loop).result(PATIENCE)
+    closed = asyncio.new_event_loop()
+    closed.run_until_complete(use())
+    closed.close()
+    waiting = asyncio.new_event_loop()
+    waiting.run_until_complete(use())
+    stop_all()
+    assert own_threads() == []
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(PATIENCE)
+    loop.close()
+    waiting.close()
+
+
+async def test_stop_all_in_a_running_loop_says_what_to_await():
+    await use()
+    with pytest.raises(RuntimeError, match=r"await livepush\.stop\(\)"):
+        stop_all()
+
+
+def test_the_fixture_ends_all_of_it(pytestconfig, request):
+    request.getfixturevalue("livepush_stop")
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(use())
+    request.addfinalizer(loop.close)

@@ -23,7 +23,7 @@ from livepush.process.servers.daphne import with_backpressure
 from livepush.wire import Format, Frames, WireError, system_frames
 
 HEADERS = [
-    (b"content-type", b"text/event-stream"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
     NO_STORE,
     (b"x-accel-buffering", b"no"),
     (b"content-encoding", b"identity"),

@@ -71,6 +71,7 @@ from livepush.wire.names import (
 )
 from livepush.wire.positions import (
     LARGEST_NUMBER,
+    NOWHERE,
     POSITION,
     Position,
     parse_position,
@@ -107,6 +108,7 @@ __all__ = [
     "MAX_GROUP_LENGTH",
     "MAX_REF_LENGTH",
     "MAX_TYPE_LENGTH",
+    "NOWHERE",
     "POSITION",
     "PROTOCOL",
     "RESERVED_PREFIX",

@@ -91,7 +91,7 @@ async def test_sse_byte_for_byte(site: Site) -> None:
     async with clients.sse(site.url, "room:sse") as stream:
         headers = stream.response.headers
         assert stream.response.status_code == 200
-        assert headers["content-type"] == "text/event-stream"
+        assert headers["content-type"] == "text/event-stream; charset=utf-8"
         assert headers["cache-control"] == "no-store, no-transform"
         assert headers["x-accel-buffering"] == "no"
         assert await stream.block() == sse_hello_of(start, ["room:sse"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
 from typing import Any, NamedTuple, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.apps import apps
 from django.conf import settings
@@ -19,6 +19,9 @@ from django.utils.http import is_same_domain
 
 from livepush.access import rules
 from livepush.wire import Close, WireError
+
+PORTS = {"http": 80, "https": 443}
+"""The default port of each scheme of an origin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,12 @@ class Admission(NamedTuple):
 def request_of(scope: Mapping[str, Any]) -> HttpRequest:
     """Return an ASGI scope (a WebSocket's too) as a Django request without a body.
 
-    The request has no ``Content-Type``: it means nothing without a body, and Django raises if it is malformed.
+    The request has no ``Content-Type``: it means nothing without a body, and Django raises if it is malformed. The
+    schemes of WebSockets are HTTP's (RFC 6455, section 3), so that ``is_secure`` is right for them too.
     """
     headers = [(name, value) for name, value in scope.get("headers", ()) if name != b"content-type"]
-    return ASGIRequest({"method": "GET", **scope, "headers": headers}, BytesIO())
+    scheme = scope.get("scheme", "http").replace("ws", "http", 1)
+    return ASGIRequest({"method": "GET", **scope, "scheme": scheme, "headers": headers}, BytesIO())
 
 
 def handshake(request: HttpRequest) -> Handshake:
@@ -68,8 +73,10 @@ def handshake(request: HttpRequest) -> Handshake:
 def check_origin(request: HttpRequest) -> None:
     """Refuse a browser's handshake from another site (RFC 6455, section 10.2).
 
-    The origin must be the requested host, or one of ``CSRF_TRUSTED_ORIGINS``. A client that sends no origin is
-    accepted: it is not a browser, so it can't be made to send a user's cookies.
+    The origin must be the requested host, or one of ``CSRF_TRUSTED_ORIGINS``. If the request is secure, so must the
+    origin be: whoever controls the network can put a script into an ``http`` page. An ``https`` origin is accepted over
+    what Django takes for ``http``, since browsers let no ``https`` page do that: a proxy that ends TLS is in between. A
+    client that sends no origin is accepted: it is not a browser, so it can't be made to send a user's cookies.
 
     Raises WireError: the origin is another site's.
     """
@@ -85,12 +92,20 @@ def _is_ours(origin: str, request: HttpRequest) -> bool:
         parts = urlsplit(origin)
     except ValueError:  # for example "http://[", which no browser sends
         return False
-    if parts.netloc and parts.netloc == handshake(request).host:
+    if _is_of_host(parts, handshake(request).host, request.is_secure()):
         return True
     return any(
         parts.scheme == trusted.scheme and is_same_domain(parts.netloc, trusted.netloc.lstrip("*"))
         for trusted in map(urlsplit, settings.CSRF_TRUSTED_ORIGINS)
     )
+
+
+def _is_of_host(origin: SplitResult, host: str, secure: bool) -> bool:
+    """Return whether an origin is the requested host's, over a scheme that is no less secure than the request's."""
+    if origin.scheme not in (("https",) if secure else ("http", "https")):
+        return False
+    default = f":{PORTS[origin.scheme]}"
+    return origin.netloc.lower().removesuffix(default) == host.lower().removesuffix(default)
 
 
 def user_of(request: HttpRequest) -> Any:

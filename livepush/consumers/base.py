@@ -27,6 +27,8 @@ Send = servers.Send
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+"""Keeps browsers from taking an answer for a page or a script, whatever it holds (WHATWG Fetch, section 3.7)."""
 UNWIND = 0.1
 """How long (seconds) a server gets to end a cancelled write before livepush resets the connection.
 
@@ -127,7 +129,7 @@ def refusal_headers(error: WireError) -> list[tuple[bytes, bytes]]:
 
 async def answer(send: Send, body: bytes, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None) -> None:
     """Send a whole JSON response."""
-    fixed = [NO_STORE, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    fixed = [NO_STORE, NOSNIFF, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *(headers or [])]})
     await send({"type": "http.response.body", "body": body})
 

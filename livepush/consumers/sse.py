@@ -7,6 +7,7 @@ import random
 from livepush.conf import get_settings
 from livepush.consumers.base import (
     NO_STORE,
+    NOSNIFF,
     Receive,
     Scope,
     Send,
@@ -25,6 +26,7 @@ from livepush.wire import Format, Frames, WireError, system_frames
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     NO_STORE,
+    NOSNIFF,
     (b"x-accel-buffering", b"no"),
     (b"content-encoding", b"identity"),
 ]

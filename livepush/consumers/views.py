@@ -98,5 +98,6 @@ def _lost(since: Position, state: LogState) -> bool:
 def _respond(body: bytes, status: int = 200) -> HttpResponse:
     response = HttpResponse(body, status=status, content_type="application/json")
     response["Cache-Control"] = "no-store, no-transform"
+    response["X-Content-Type-Options"] = "nosniff"
     response["Content-Encoding"] = "identity"  # GZipMiddleware skips responses with this header
     return response

@@ -28,8 +28,8 @@ class Query(NamedTuple):
 def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) -> Query:
     """Parse ``group=a&group=b&since=POSITION&format=envelope&wait=SECONDS``.
 
-    ``last_event_id`` is the header of that name; it wins over ``since``, and is never refused: if it is no position, the
-    query's position is ``NOWHERE``. Groups come back in order, each once.
+    ``last_event_id`` is the header of that name; it wins over ``since``, and is never refused: if it is no position,
+    ``NOWHERE`` stands for it. Groups come back in order, each once.
 
     Raises WireError: not UTF-8, a malformed group, position or wait, too many groups.
     """

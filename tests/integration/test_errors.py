@@ -218,6 +218,7 @@ def said(response: httpx.Response, log: Log) -> str:
     answer = response.json()
     assert response.headers["content-type"] == "application/json"
     assert response.headers["cache-control"] == "no-store, no-transform"
+    assert response.headers["x-content-type-options"] == "nosniff"
     assert (response.headers.get("allow") == "GET") == (response.status_code == 405)
     if response.status_code == 200:
         assert answer == {"events": [], "position": f"{log.epoch}-5", "reset": True, "refused": []}

@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.urls import NoReverseMatch, reverse
 
+from livepush.access import handshakes
 from livepush.access.rules import Rule, rules
 from livepush.conf import NAMES, get_settings
 from livepush.publish import model_events, names
@@ -42,7 +43,16 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="livepush.E002",
             )
         )
-    return messages
+    return [*messages, *_unusable_checks()]
+
+
+def _unusable_checks() -> list[CheckMessage]:
+    try:
+        handshakes.checks()
+    except ImproperlyConfigured as error:
+        hint = "Give functions and classes of middleware, or dotted paths to them."
+        return [Error(str(error), hint=hint, id="livepush.E010")]
+    return []
 
 
 @register("livepush")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import lru_cache
@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class Settings:
     """The database alias whose log the hubs read."""
     GROUP_NAMES: Mapping[str, str] = field(default_factory=dict)
     """What the groups of a model's instances begin with, by label, where it is not the model's name in lower case."""
+    HANDSHAKE: Sequence[str | Callable[..., Any]] = ()
+    """Checks and middleware classes that run before a client is let in: functions, or dotted paths to them."""
     CHANNEL_LAYER: str = "default"
     """The alias in ``CHANNEL_LAYERS`` that announcements travel through."""
     MAX_EVENT_BYTES: int = 65_536
@@ -63,6 +66,8 @@ class Settings:
 
 
 NAMES = tuple(each.name for each in fields(Settings))
+EXAMPLES = {"GROUP_NAMES": {"archive.Order": "archived-order"}, "HANDSHAKE": ["mysite.live.check_address"]}
+"""What the error about a bad value shows for settings whose default is empty."""
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
@@ -79,6 +84,20 @@ def get_settings() -> Settings:
     return Settings(**{name: _checked(name, given[name]) for name in NAMES if name in given})
 
 
+def load(name: str, given: str | Callable[..., Any]) -> Callable[..., Any]:
+    """Return the callable that a setting gives, itself or by its dotted path.
+
+    Raises ImproperlyConfigured: it can't be imported, or can't be called.
+    """
+    try:
+        found = import_string(given) if isinstance(given, str) else given
+    except ImportError as error:
+        raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] names {given!r}, which can't be imported: {error}") from error
+    if not callable(found):
+        raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] names {given!r}, which is {found!r}: expected a callable.")
+    return found
+
+
 def _checked(name: str, value: Any) -> Any:
     if isinstance(value, timedelta):
         value = value.total_seconds()
@@ -86,12 +105,15 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(default, dict):
         if isinstance(value, Mapping) and all(map(_is_group_name, value.items())):
             return {label.lower(): word for label, word in value.items()}
+    elif isinstance(default, tuple):
+        if isinstance(value, list | tuple) and all(isinstance(each, str) or callable(each) for each in value):
+            return tuple(value)
     elif isinstance(default, bool | str):
         if isinstance(value, type(default)):
             return value
     elif not isinstance(value, bool) and isinstance(value, int | float) and _in_range(name, value):
         return type(default)(value)
-    example = default or {"archive.Order": "archived-order"}
+    example = EXAMPLES.get(name, default)
     raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected something like {example!r}.")
 
 

@@ -104,6 +104,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(name: str, shop: dict[str,
         else:
             before = set(shop)
             run(block, shop)
+            vars(sys.modules["shop.live"]).update({key: shop[key] for key in set(shop) - before})  # for dotted paths
             for found in [shop[key] for key in set(shop) - before]:
                 if isinstance(found, type) and issubclass(found, unittest.TestCase) and found.__module__ == "shop.live":
                     run_tests(found, block)
@@ -369,7 +370,7 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
         for field, text in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign)
     }
-    units = {"alias", "bytes", "events", "groups", "seconds", "threads", "words", "yes or no"}
+    units = {"alias", "bytes", "events", "groups", "names", "seconds", "threads", "words", "yes or no"}
     listed = rows("settings.md", "`DATABASE`")
     assert [unquoted(row[0])[0] for row in listed] == list(conf.NAMES)
     for (name, default, unit, meaning), key in zip(listed, conf.NAMES, strict=True):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from channels.routing import URLRouter
 
+from livepush import routing
 from livepush.access import identity
 from livepush.wire import Close, WireError
 
@@ -76,3 +78,24 @@ def test_a_trusted_origin_is_trusted_with_its_scheme(settings):
 
 def test_a_client_without_an_origin_is_no_browser():
     assert not refused(scope("wss"))
+
+
+@pytest.mark.parametrize("root", [None, "/app", "/app/"])
+async def test_channels_own_router_finds_the_endpoints_under_force_script_name(settings, root):
+    settings.FORCE_SCRIPT_NAME = root
+    router = URLRouter(routing.http_urlpatterns())
+    told = []
+
+    async def send(message):
+        told.append(message)
+
+    for prefix in ("", (root or "").rstrip("/")):
+        found = {
+            "type": "http",
+            "method": "GET",
+            "path": f"{prefix}/livepush/sse/",
+            "headers": [],
+            "query_string": b"group=",
+        }
+        await router(found, None, send)
+    assert [message["status"] for message in told if "status" in message] == [400, 400]

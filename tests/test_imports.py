@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "hub": {"wire"},
     "hints": {"wire", "conf", "notes"},
     "publish": {"log", "hub", "hints", "wire", "conf", "exceptions"},
-    "access": {"wire", "exceptions"},
+    "access": {"wire", "conf", "exceptions"},
     "process": {"hub", "log", "hints", "publish", "wire", "conf", "notes"},
     "consumers": {"process", "access", "hub", "publish", "log", "wire", "conf", "exceptions"},
     "page": {"publish", "log", "hub", "wire", "conf"},

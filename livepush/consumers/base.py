@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from django.http import HttpRequest
 
 from livepush import process
-from livepush.access import identity, rules
+from livepush.access import handshakes, identity, rules
 from livepush.conf import get_settings
 from livepush.hub import FAREWELL, Connection, Hub, Reason
 from livepush.process import servers
@@ -29,6 +29,8 @@ Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 NO_STORE = (b"cache-control", b"no-store, no-transform")
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 """Keeps browsers from taking an answer for a page or a script, whatever it holds (WHATWG Fetch, section 3.7)."""
+COME_BACK = frozenset({429, 503})
+"""The statuses of refusals that pass. A stream's client is told to come back, where others are told to give up."""
 UNWIND = 0.1
 """How long (seconds) a server gets to end a cancelled write before livepush resets the connection.
 
@@ -67,8 +69,8 @@ def refusing(endpoint: Endpoint) -> Endpoint:
 async def enter(scope: Scope) -> Entry:
     """Check the query; find out the user, the groups that the user may read, and where the stream begins.
 
-    Raises WireError: a WebSocket comes from another site, the query is malformed, no group is granted, or the log can't
-    be read now.
+    Raises WireError: a WebSocket comes from another site, the query is malformed, a check of the project's refuses, no
+    group is granted, or the log can't be read now.
     """
     request = identity.request_of(scope)
     if scope["type"] == "websocket":
@@ -76,6 +78,7 @@ async def enter(scope: Scope) -> Entry:
     last = request.META.get("HTTP_LAST_EVENT_ID", "")
     query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
     try:
+        await handshakes.check_async(request, process.in_thread)
         admission = await admit(scope, request, query.groups)
         identity.check_granted(admission)
         hub = await process.get_hub()
@@ -122,9 +125,12 @@ def unavailable() -> WireError:
 
 def refusal_headers(error: WireError) -> list[tuple[bytes, bytes]]:
     """Return the headers that go with a refusal."""
+    headers = dict(error.headers)
     if error.status == 405:
-        return [(b"allow", b"GET")]
-    return [(b"retry-after", b"2")] if error.status == 503 else []
+        headers["Allow"] = "GET"
+    if error.status == 503:
+        headers.setdefault("Retry-After", "2")
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
 async def answer(send: Send, body: bytes, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None) -> None:

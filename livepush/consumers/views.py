@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from livepush import log, publish
-from livepush.access import identity, rules
+from livepush.access import handshakes, identity, rules
 from livepush.conf import get_settings
 from livepush.wire import LogState, Position, Query, WireError, check_get, parse_query, poll_answer
 
@@ -41,9 +41,12 @@ def poll(request: HttpRequest) -> HttpResponse:
             request.headers.get("Last-Event-ID", ""),
             get_settings().MAX_GROUPS,
         )
+        handshakes.check_sync(request)
         return _respond(_answer(query, _admission(request, query)))
     except WireError as error:
         response = _respond(error.body(), error.status)
+        for name, value in error.headers.items():
+            response[name] = value
         if error.status == 405:
             response["Allow"] = "GET"
         return response

@@ -10,6 +10,7 @@ from livepush import process, publish
 from livepush.access import identity, rules
 from livepush.conf import get_settings
 from livepush.consumers.base import (
+    COME_BACK,
     Entry,
     Receive,
     Scope,
@@ -68,7 +69,7 @@ async def visit(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def refuse(send: Send, error: WireError) -> None:
     """Close an accepted WebSocket with a code that says why. Browsers would hide a refusal of the handshake itself."""
-    close = Close.GOING_AWAY if error.status == 503 else error.close
+    close = Close.GOING_AWAY if error.status in COME_BACK else error.close
     await send({"type": "websocket.close", "code": int(close), "reason": error.code})
 
 

@@ -30,14 +30,14 @@ ARROWS: dict[str, set[str]] = {
     "log": {"wire", "models"},
     "hub": {"wire"},
     "hints": {"wire", "conf", "notes"},
-    "publish": {"log", "hub", "hints", "wire", "conf", "exceptions"},
+    "publish": {"log", "hub", "hints", "wire", "conf", "notes", "exceptions"},
     "access": {"wire", "conf", "exceptions"},
     "process": {"hub", "log", "hints", "publish", "wire", "conf", "notes"},
     "consumers": {"process", "access", "hub", "publish", "log", "wire", "conf", "exceptions"},
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it
     "inbox": {
-        "publish", "log", "access", "consumers", "models", "fields", "signals", "notes", "wire", "conf", "exceptions",
+        "publish", "log", "access", "consumers", "models", "fields", "signals", "wire", "conf", "exceptions",
     },
     "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},
     # What Django and Channels look for
@@ -45,7 +45,7 @@ ARROWS: dict[str, set[str]] = {
     "asgi": {"routing"},
     "urls": {"consumers", "inbox"},
     "apps": {"checks", "routing", "page", "inbox", "doctor"},
-    "checks": {"access", "publish", "conf"},
+    "checks": {"access", "publish", "models", "conf"},
     "admin": {"inbox", "models", "publish"},
     "templatetags": {"inbox", "page", "publish", "wire", "conf"},
     "management": {"doctor", "inbox", "log", "hints", "publish", "wire", "conf", "exceptions"},

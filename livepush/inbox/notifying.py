@@ -12,7 +12,6 @@ from django.db.models import Model
 from django.utils.functional import Promise
 
 from livepush import publish
-from livepush.conf import get_settings
 from livepush.exceptions import InvalidNotification
 from livepush.inbox import kinds
 from livepush.inbox.links import check_link, check_text, safe
@@ -63,7 +62,7 @@ def notify(
     if everyone in names:
         names = [everyone]
     content = _content(title, body, url, icon, level, category, actor, target, collapse, data)
-    using = get_settings().DATABASE if using is None else using
+    using = publish.log_of(using)
     if len(names) <= CHUNK:
         _send(names, content, key, using)
         return

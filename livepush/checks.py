@@ -16,9 +16,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.urls import NoReverseMatch, reverse
 
+from livepush.access import handshakes
 from livepush.access.rules import Rule, rules
 from livepush.conf import NAMES, get_settings
-from livepush.publish import model_events, names
+from livepush.models import Event
+from livepush.publish import databases, model_events, names
 from livepush.wire import type_problem
 
 Apps = Sequence[AppConfig] | None
@@ -44,7 +46,16 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="livepush.E002",
             )
         )
-    return messages
+    return [*messages, *_unusable_checks()]
+
+
+def _unusable_checks() -> list[CheckMessage]:
+    try:
+        handshakes.checks()
+    except ImproperlyConfigured as error:
+        hint = "Give functions and classes of middleware, or dotted paths to them."
+        return [Error(str(error), hint=hint, id="livepush.E010")]
+    return []
 
 
 @register("livepush")
@@ -183,22 +194,34 @@ def _another_word(models: list[Any]) -> str:
 
 @register("livepush")
 def check_databases(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Check that no model sends events to a log that the hubs do not read."""
+    """Check that livepush's tables are where the hubs read, and that no model sends events to a log that none reads."""
     try:
         read = get_settings().DATABASE
     except ImproperlyConfigured:
         return []  # check_settings reports it
-    written = {model._meta.label: router.db_for_write(model) for model in model_events.registry}
-    return [
-        Warning(
-            f"{label} is written to the database {alias!r}, so its events go to the log there; the hubs read the log "
-            f"of LIVEPUSH['DATABASE'], {read!r}.",
-            hint=f"Set LIVEPUSH['DATABASE'] to {alias!r}, or let DATABASE_ROUTERS write {label} to {read!r}.",
-            id="livepush.W008",
+    where = f"the hubs read the log of LIVEPUSH['DATABASE'], {read!r}"
+    messages: list[CheckMessage] = []
+    routed = databases.routed(Event)
+    if routed not in (None, read) or not router.allow_migrate_model(read, Event):
+        what = (
+            "keep livepush's tables out of it" if routed in (None, read) else f"write livepush's tables to {routed!r}"
         )
-        for label, alias in written.items()
-        if alias != read
-    ]
+        hint = (
+            f"Set LIVEPUSH['DATABASE'] to the database that has the tables, or let the routers leave them in {read!r}."
+        )
+        messages.append(Error(f"DATABASE_ROUTERS {what}, but {where}.", hint=hint, id="livepush.E011"))
+    for model in model_events.registry:
+        label, alias = model._meta.label, router.db_for_write(model)
+        hint = f"Set LIVEPUSH['DATABASE'] to {alias!r}, or let DATABASE_ROUTERS write {label} to {read!r}."
+        if alias == read:
+            continue
+        found = f"{label} is written to the database {alias!r}, so its events go to the log there"
+        if not router.allow_migrate_model(alias, Event):
+            found += ", where DATABASE_ROUTERS allow no log, and each save fails"
+            messages.append(Error(f"{found}; {where}.", hint=hint, id="livepush.E012"))
+        else:
+            messages.append(Warning(f"{found}; {where}.", hint=hint, id="livepush.W008"))
+    return messages
 
 
 @register("livepush")

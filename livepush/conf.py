@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import lru_cache
@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,8 @@ class Settings:
     """Who finds out which user makes a request: dotted paths of functions of the request, asked in turn."""
     ALLOWED_ORIGINS: tuple[str, ...] = ()
     """The other origins whose pages may connect, such as ``https://app.example.com``."""
+    HANDSHAKE: Sequence[str | Callable[..., Any]] = ()
+    """Checks and middleware classes that run before a client is let in: functions, or dotted paths to them."""
     CHANNEL_LAYER: str = "default"
     """The alias in ``CHANNEL_LAYERS`` that announcements travel through."""
     MAX_EVENT_BYTES: int = 65_536
@@ -72,13 +75,14 @@ class Settings:
     """What errors of a ``ModelEvents`` do: ``raise``, ``log``, or ``auto`` (raise in tests and in ``DEBUG``)."""
 
 
+CHOICES = {"MODEL_EVENT_ERRORS": ("auto", "raise", "log")}
+NAMES = tuple(each.name for each in fields(Settings))
 EXAMPLES: Mapping[str, Any] = {
     "GROUP_NAMES": {"archive.Order": "archived-order"},
     "ALLOWED_ORIGINS": ["https://app.example.com"],
+    "HANDSHAKE": ["mysite.live.check_address"],
 }
-"""What the settings look like that are empty by default."""
-CHOICES = {"MODEL_EVENT_ERRORS": ("auto", "raise", "log")}
-NAMES = tuple(each.name for each in fields(Settings))
+"""What the error about a bad value shows for settings whose default is empty."""
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
@@ -95,6 +99,20 @@ def get_settings() -> Settings:
     return Settings(**{name: _checked(name, given[name]) for name in NAMES if name in given})
 
 
+def load(name: str, given: str | Callable[..., Any]) -> Callable[..., Any]:
+    """Return the callable that a setting gives, itself or by its dotted path.
+
+    Raises ImproperlyConfigured: it can't be imported, or can't be called.
+    """
+    try:
+        found = import_string(given) if isinstance(given, str) else given
+    except ImportError as error:
+        raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] names {given!r}, which can't be imported: {error}") from error
+    if not callable(found):
+        raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] names {given!r}, which is {found!r}: expected a callable.")
+    return found
+
+
 def _checked(name: str, value: Any) -> Any:
     if isinstance(value, timedelta):
         value = value.total_seconds()
@@ -103,7 +121,7 @@ def _checked(name: str, value: Any) -> Any:
         if isinstance(value, Mapping) and all(map(_is_group_name, value.items())):
             return {label.lower(): word for label, word in value.items()}
     elif isinstance(default, tuple):
-        if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        if isinstance(value, list | tuple) and all(isinstance(each, str) or callable(each) for each in value):
             return tuple(value)
     elif name in CHOICES:
         if value in CHOICES[name]:
@@ -115,7 +133,7 @@ def _checked(name: str, value: Any) -> Any:
             return value
     elif not isinstance(value, bool) and isinstance(value, int | float) and _in_range(name, value):
         return type(default)(value)
-    example = default or EXAMPLES[name]
+    example = EXAMPLES.get(name, default)
     raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected something like {example!r}.")
 
 

@@ -9,6 +9,7 @@
     │   ├── InvalidKey                   an idempotency key
     │   ├── InvalidData                  data that JSON can't carry
     │   ├── EventTooLarge                data over LIVEPUSH["MAX_EVENT_BYTES"]
+    │   ├── NotAtomic                    a transaction of another database is open
     │   └── InvalidNotification          a notification's text, address, level or kind
     ├── InvalidToken (also ValueError)   a token that can't be issued
     ├── InvalidMark (also ValueError)    a mark that the inbox can't take; nothing was changed
@@ -29,6 +30,7 @@ __all__ = [
     "InvalidToken",
     "InvalidType",
     "LivepushError",
+    "NotAtomic",
 ]
 
 
@@ -58,6 +60,10 @@ class InvalidData(InvalidEvent):
 
 class EventTooLarge(InvalidEvent):
     """The data is over the size limit."""
+
+
+class NotAtomic(InvalidEvent):
+    """The caller's transaction is of another database than the log, so the event would not share its fate."""
 
 
 class InvalidNotification(InvalidEvent):

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, URLPattern, get_script_prefix, path, reverse, set_script_prefix
 
@@ -45,10 +46,19 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = lifespan if scope["type"] == "lifespan" else self._django
         if scope["type"] in ("http", "websocket"):
-            path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+            path = path_of(scope)
             default = refuse_websocket if scope["type"] == "websocket" else self._django
             endpoint = self._endpoints.get((scope["type"], path), default)
         await endpoint(scope, receive, send)
+
+
+def path_of(scope: Scope) -> str:
+    """Return a request's path below the site's root, which ``FORCE_SCRIPT_NAME`` or else the server names."""
+    path: str = scope["path"]
+    for root in (settings.FORCE_SCRIPT_NAME, scope.get("root_path")):
+        if root and path.startswith(f"{root.rstrip('/')}/"):
+            return path.removeprefix(root.rstrip("/"))
+    return path
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,9 +125,11 @@ def websocket_urlpatterns() -> list[URLPattern]:
 
 
 def _patterns(kind: str) -> list[URLPattern]:
+    root = (settings.FORCE_SCRIPT_NAME or "").strip("/")  # which URLRouter does not know
     found: list[Any] = [
-        path(address.lstrip("/"), endpoint)  # type: ignore[arg-type]
+        path(f"{prefix}{address}".lstrip("/"), endpoint)  # type: ignore[arg-type]
         for (type, address), endpoint in endpoints().items()
+        for prefix in dict.fromkeys(["", root])
         if type == kind
     ]
     return found

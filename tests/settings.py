@@ -52,6 +52,7 @@ ROOT_URLCONF = "tests.urls"
 ASGI_APPLICATION = "tests.asgi.application"
 WSGI_APPLICATION = "tests.wsgi.application"
 STATIC_URL = "/static/"
+FORCE_SCRIPT_NAME = os.environ.get("LIVEPUSH_TEST_SCRIPT_NAME")
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -104,6 +104,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(name: str, shop: dict[str,
         else:
             before = set(shop)
             run(block, shop)
+            vars(sys.modules["shop.live"]).update({key: shop[key] for key in set(shop) - before})  # for dotted paths
             for found in [shop[key] for key in set(shop) - before]:
                 if isinstance(found, type) and issubclass(found, unittest.TestCase) and found.__module__ == "shop.live":
                     run_tests(found, block)
@@ -370,7 +371,7 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
         if isinstance(field, ast.AnnAssign)
     }
     units = {
-        "alias", "bytes", "dotted paths", "events", "groups", "origins", "seconds", "threads", "word", "words",
+        "alias", "bytes", "dotted paths", "events", "groups", "names", "origins", "seconds", "threads", "word", "words",
         "yes or no",
     }  # fmt: skip
     listed = rows("settings.md", "`DATABASE`")

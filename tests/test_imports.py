@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "log": {"wire", "models"},
     "hub": {"wire"},
     "hints": {"wire", "conf", "notes"},
-    "publish": {"log", "hub", "hints", "wire", "conf", "exceptions"},
+    "publish": {"log", "hub", "hints", "wire", "conf", "notes", "exceptions"},
     "access": {"wire", "conf", "exceptions"},
     "process": {"hub", "log", "hints", "publish", "wire", "conf", "notes"},
     "rights": {"process", "access", "publish", "log", "hub", "wire", "conf", "exceptions"},
@@ -39,7 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it
     "inbox": {
-        "rights", "publish", "log", "access", "consumers", "models", "fields", "signals", "notes", "wire", "conf",
+        "rights", "publish", "log", "access", "consumers", "models", "fields", "signals", "wire", "conf",
         "exceptions",
     },
     "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},
@@ -48,7 +48,7 @@ ARROWS: dict[str, set[str]] = {
     "asgi": {"routing"},
     "urls": {"consumers", "inbox"},
     "apps": {"checks", "routing", "page", "inbox", "rights", "doctor"},
-    "checks": {"access", "publish", "wire", "conf"},
+    "checks": {"access", "publish", "models", "wire", "conf"},
     "admin": {"inbox", "models", "publish"},
     "templatetags": {"inbox", "page", "publish", "wire", "conf"},
     "management": {"rights", "doctor", "inbox", "log", "hints", "publish", "wire", "conf", "exceptions"},

@@ -18,9 +18,9 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from livepush import notes
-from livepush.inbox import filing
 from livepush.process import async_orm, hubs
 from livepush.process.servers import ending
+from livepush.publish import databases
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,14 +41,14 @@ def test_a_note_is_made_once_whatever_its_arguments(noted):
 
 
 def test_a_transaction_counts_as_a_real_one_where_django_does_not_tell(db, monkeypatch, noted):
-    assert not filing._in_real_transaction("default")
+    assert not databases.in_real_transaction("default")
     with transaction.atomic():
-        assert filing._in_real_transaction("default")
+        assert databases.in_real_transaction("default")
         found = SimpleNamespace(in_atomic_block=True)
         with monkeypatch.context() as patch:
-            patch.setattr(filing, "connections", {"default": found})
-            assert filing._in_real_transaction("default")
-            assert filing._in_real_transaction("default")
+            patch.setattr(databases, "connections", {"default": found})
+            assert databases.in_real_transaction("default")
+            assert databases.in_real_transaction("default")
     assert noted() == ["This Django does not tell a TestCase's transactions from others: they file no notifications."]
 
 

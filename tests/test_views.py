@@ -202,3 +202,8 @@ def test_answers_are_not_compressed(client):
     answer = client.get(URL, {"group": "board", "since": since}, headers={"Accept-Encoding": "gzip"})
     assert answer["Content-Encoding"] == "identity"
     assert answer.json()["events"][0]["data"] == "x" * 1000
+
+
+@pytest.mark.parametrize("path", ["poll/?group=board", "poll/", "poll/?group=nobody:1", "sse/?group=board", "ws/"])
+def test_no_browser_takes_an_answer_for_a_page(client, path):
+    assert client.get(f"/livepush/{path}")["X-Content-Type-Options"] == "nosniff"

@@ -121,6 +121,11 @@ def test_last_event_id_wins_over_since():
     assert wire.parse_query(b"group=a&since=ab-3", "ab-9").since == Position("ab", 9)
 
 
+@pytest.mark.parametrize("header", ["board:17", "7c9e6679-7425-40de-944b-e07fc1f90ae7", "A1-7", f"a-{2**63}", "ü", " "])
+def test_a_foreign_last_event_id_is_a_position_that_no_log_continues(header):
+    assert wire.parse_query(b"group=a&since=ab-3", header).since == wire.NOWHERE
+
+
 def test_an_empty_since_is_none():
     assert wire.parse_query(b"group=a&since=").since is None
 

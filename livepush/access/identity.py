@@ -46,10 +46,23 @@ class Admission(NamedTuple):
 def request_of(scope: Mapping[str, Any]) -> HttpRequest:
     """Return an ASGI scope (a WebSocket's too) as a Django request without a body.
 
-    The request has no ``Content-Type``: it means nothing without a body, and Django raises if it is malformed.
+    The request has no ``Content-Type``: it means nothing without a body, and Django raises if it is malformed. The
+    schemes of WebSockets are HTTP's (RFC 6455, section 3), so that ``is_secure`` is right for them too.
     """
     headers = [(name, value) for name, value in scope.get("headers", ()) if name != b"content-type"]
-    return ASGIRequest({"method": "GET", **scope, "headers": headers}, BytesIO())
+    scheme = scope.get("scheme", "http").replace("ws", "http", 1)
+    return ASGIRequest({"method": "GET", **scope, "scheme": scheme, "headers": headers}, BytesIO())
+
+
+def host_of(request: HttpRequest) -> str:
+    """Return the requested host.
+
+    Raises WireError: ``ALLOWED_HOSTS`` does not allow it.
+    """
+    try:
+        return request.get_host()
+    except DisallowedHost as error:
+        raise WireError("bad_host", "The host is not one of ALLOWED_HOSTS.", 400, Close.FORBIDDEN) from error
 
 
 def handshake(request: HttpRequest) -> Handshake:
@@ -57,10 +70,7 @@ def handshake(request: HttpRequest) -> Handshake:
 
     Raises WireError: ``ALLOWED_HOSTS`` does not allow the host.
     """
-    try:
-        host = request.get_host()
-    except DisallowedHost as error:
-        raise WireError("bad_host", "The host is not one of ALLOWED_HOSTS.", 400, Close.FORBIDDEN) from error
+    host = host_of(request)
     headers = cast(Mapping[str, str], SimpleLazyObject(lambda: request.headers))  # few rules read them
     return Handshake(headers, host, request.COOKIES.get(settings.SESSION_COOKIE_NAME), request.path)
 

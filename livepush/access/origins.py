@@ -5,14 +5,16 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.utils.http import is_same_domain
 
 from livepush.access.authenticating import nobody
+from livepush.access.identity import host_of
 from livepush.conf import get_settings
 from livepush.wire import Close, WireError
 
+PORTS = {"http": 80, "https": 443}
+"""The default port of each scheme of an origin."""
 ANY = "*"
 """In ``ALLOWED_ORIGINS``: every origin, but without cookies, so only with a token."""
 PREFLIGHT = {
@@ -26,7 +28,10 @@ def check_origin(request: HttpRequest) -> None:
     """Refuse a browser's handshake from another site (RFC 6455, section 10.2).
 
     The origin must be the requested host, or one of ``CSRF_TRUSTED_ORIGINS`` or ``ALLOWED_ORIGINS``. A client that
-    sends no origin is accepted: it is not a browser, so it can't be made to send a user's cookies.
+    sends no origin is accepted: it is not a browser, so it can't be made to send a user's cookies. If the request is
+    secure, so must the origin be: whoever controls the network can put a script into an ``http`` page. An ``https``
+    origin is accepted over what Django takes for ``http``, since browsers let no ``https`` page do that: a proxy that
+    ends TLS is in between.
 
     Raises WireError: the origin is another site's.
     """
@@ -84,11 +89,18 @@ def _is_listed(origin: str) -> bool:
 
 
 def _is_own(origin: str, request: HttpRequest) -> bool:
+    """Return whether an origin is the requested host's, over a scheme that is no less secure than the request's.
+
+    Raises WireError: ``ALLOWED_HOSTS`` does not allow the host.
+    """
     try:
-        netloc = urlsplit(origin).netloc
-        return bool(netloc) and netloc == request.get_host()
-    except (ValueError, DisallowedHost):  # for example "http://[", which no browser sends
+        parts = urlsplit(origin)
+    except ValueError:  # for example "http://[", which no browser sends
         return False
+    if parts.scheme not in (("https",) if request.is_secure() else ("http", "https")):
+        return False
+    default = f":{PORTS[parts.scheme]}"
+    return parts.netloc.lower().removesuffix(default) == host_of(request).lower().removesuffix(default)
 
 
 def _is_ours(origin: str, request: HttpRequest) -> bool:

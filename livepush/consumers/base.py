@@ -33,6 +33,10 @@ Send = servers.Send
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+"""Keeps browsers from taking an answer for a page or a script, whatever it holds (WHATWG Fetch, section 3.7)."""
+COME_BACK = frozenset({429, 503})
+"""The statuses of refusals that pass. A stream's client is told to come back, where others are told to give up."""
 UNWIND = 0.1
 """How long (seconds) a server gets to end a cancelled write before livepush resets the connection.
 
@@ -90,18 +94,21 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 def refusal_headers(error: WireError) -> list[tuple[bytes, bytes]]:
     """Return the headers that go with a refusal."""
+    headers = dict(error.headers)
     if error.status == 405:
-        return [(b"allow", b"GET")]
+        headers["Allow"] = "GET"
     if error.status == 401:
-        return [(b"www-authenticate", b"Bearer")]  # RFC 9110, section 11.6.1
-    return [(b"retry-after", b"2")] if error.status == 503 else []
+        headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, section 11.6.1
+    if error.status == 503:
+        headers.setdefault("Retry-After", "2")
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
 async def answer(
     scope: Scope, send: Send, body: bytes, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
     """Send a whole JSON response."""
-    fixed = [NO_STORE, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    fixed = [NO_STORE, NOSNIFF, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     shown = [*fixed, *headers, *for_origin(scope)]
     await send({"type": "http.response.start", "status": status, "headers": shown})
     await send({"type": "http.response.body", "body": body})

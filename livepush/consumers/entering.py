@@ -12,7 +12,7 @@ from typing import NamedTuple
 from django.http import HttpRequest
 
 from livepush import process
-from livepush.access import identity, origins, rules
+from livepush.access import handshakes, identity, origins, rules
 from livepush.access.authenticating import Identity, identify_async
 from livepush.conf import get_settings
 from livepush.hub import Connection, Hub
@@ -57,8 +57,8 @@ class Entry(NamedTuple):
 async def enter(scope: Scope) -> Entry:
     """Check the query; find out the user, the groups that the user may read, and where the stream begins.
 
-    Raises WireError: a WebSocket comes from another site, the query is malformed, no group is granted, or the log can't
-    be read now.
+    Raises WireError: a WebSocket comes from another site, the query is malformed, a check of the project's refuses, no
+    group is granted, or the log can't be read now.
     """
     request = identity.request_of(scope)
     if scope["type"] == "websocket":
@@ -68,6 +68,7 @@ async def enter(scope: Scope) -> Entry:
     last = request.META.get("HTTP_LAST_EVENT_ID", "")
     query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
     try:
+        await handshakes.check_async(request, process.in_thread)
         hub, failure = await _hub()
         heard = 0 if hub is None else rights_of(hub).heard
         admission = await admit(scope, request, query.groups)

@@ -7,7 +7,9 @@ from functools import partial
 
 from livepush.conf import get_settings
 from livepush.consumers.base import (
+    COME_BACK,
     NO_STORE,
+    NOSNIFF,
     Receive,
     Scope,
     Send,
@@ -25,8 +27,9 @@ from livepush.process.servers.daphne import with_backpressure
 from livepush.wire import Format, Frames, WireError, system_frames
 
 HEADERS = [
-    (b"content-type", b"text/event-stream"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
     NO_STORE,
+    NOSNIFF,
     (b"x-accel-buffering", b"no"),
     (b"content-encoding", b"identity"),
 ]
@@ -36,13 +39,13 @@ HEADERS = [
 async def sse(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve ``GET sse/?group=…&since=POSITION``; see ``livepush.wire`` for the stream.
 
-    If the server can't serve now, the client gets a stream that only says ``bye``: an EventSource never reconnects
-    after an error status (WHATWG HTML, section 9.2.3).
+    If the server can't serve it now, or a check of the project's says so, the client gets a stream that only says
+    ``bye``: an EventSource never reconnects after an error status (WHATWG HTML, section 9.2.3).
     """
     try:
         entry = await enter(scope)
     except WireError as error:
-        if error.status != 503:
+        if error.status not in COME_BACK:
             raise
         await send_away(scope, send)
         return

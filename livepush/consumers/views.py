@@ -14,7 +14,7 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
 from livepush import log, publish
-from livepush.access import identity, origins, rules
+from livepush.access import handshakes, identity, origins, rules
 from livepush.conf import get_settings
 from livepush.wire import LogState, Position, Query, WireError, check_get, parse_query, poll_answer
 
@@ -61,9 +61,12 @@ def poll(request: HttpRequest) -> HttpResponse:
             request.headers.get("Last-Event-ID", ""),
             get_settings().MAX_GROUPS,
         )
+        handshakes.check_sync(request)
         return _respond(_answer(query, _admission(request, query)))
     except WireError as error:
         response = _respond(error.body(), error.status)
+        for name, value in error.headers.items():
+            response[name] = value
         if error.status == 405:
             response["Allow"] = "GET"
         return response
@@ -118,5 +121,6 @@ def _lost(since: Position, state: LogState) -> bool:
 def _respond(body: bytes, status: int = 200) -> HttpResponse:
     response = HttpResponse(body, status=status, content_type="application/json")
     response["Cache-Control"] = "no-store, no-transform"
+    response["X-Content-Type-Options"] = "nosniff"
     response["Content-Encoding"] = "identity"  # GZipMiddleware skips responses with this header
     return response

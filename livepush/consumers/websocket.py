@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from livepush import process, publish
 from livepush.access import authenticating, identity, rules
 from livepush.conf import get_settings
-from livepush.consumers.base import Receive, Scope, Send, finish, greeting, run_until_closed
+from livepush.consumers.base import COME_BACK, Receive, Scope, Send, finish, greeting, run_until_closed
 from livepush.consumers.entering import Entry, admit, ask_again_later, enter
 from livepush.exceptions import InvalidEvent
 from livepush.hub import Connection, Reason
@@ -64,7 +64,7 @@ async def visit(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def refuse(send: Send, error: WireError) -> None:
     """Close an accepted WebSocket with a code that says why. Browsers would hide a refusal of the handshake itself."""
-    close = Close.GOING_AWAY if error.status == 503 else error.close
+    close = Close.GOING_AWAY if error.status in COME_BACK else error.close
     await send({"type": "websocket.close", "code": int(close), "reason": error.code})
 
 

@@ -95,8 +95,10 @@ class Problem(Enum):
         "run the command with the settings and the version that the server runs with; see that the clocks agree",
     )  # fmt: skip
     POLLS_ONLY = (
-        "D044", Level.WARNING, "the server speaks WSGI, so browsers can only poll", "an ASGI server",
-        "take `get_asgi_application` from `livepush.asgi` and run uvicorn, granian, hypercorn or daphne",
+        "D044", Level.WARNING, "livepush's ASGI application does not answer, so browsers can only poll",
+        "an ASGI server",
+        "take `get_asgi_application` from `livepush.asgi` in the module that the server loads, and run uvicorn, "
+        "granian, hypercorn or daphne",
     )  # fmt: skip
     HOST_REFUSED = (
         "D045", Level.ERROR, "Django refuses the host", "a host that `ALLOWED_HOSTS` has",

@@ -23,7 +23,7 @@ from livepush.hub.routes import Subscriber
 from livepush.hub.tail import Tail
 from livepush.hub.waiter import Waiter
 from livepush.hub.window import Window
-from livepush.wire import HEARTBEAT, TEXTS, Batch, Format, Frames, LogPage, Position, system_frames
+from livepush.wire import HEARTBEAT, NOWHERE, TEXTS, Batch, Format, Frames, LogPage, Position, system_frames
 
 logger = logging.getLogger("livepush")
 
@@ -204,6 +204,8 @@ class Hub:
         """
         if since is None:
             return self.position, None
+        if since == NOWHERE:
+            return self.position, "epoch"
         if since.epoch != self.position.epoch or since.number > self.position.number:
             await self.tail.refresh()
         position = self.position

@@ -21,7 +21,6 @@ from livepush.conf import get_settings
 from livepush.inbox.models import InboxHead, Notification, NotificationState
 from livepush.inbox.notifying import TYPE
 from livepush.models import Event
-from livepush.notes import note_once
 from livepush.signals import notified
 from livepush.wire import Batch, Position
 
@@ -39,7 +38,7 @@ def catch_up(using: str) -> Position:
     Settles first. Writes nothing in the caller's transaction, which would hold the locks until its end, and could be
     rolled back. A ``TestCase``'s transaction does not count.
     """
-    writes = not _in_real_transaction(using)
+    writes = not publish.in_real_transaction(using)
     state = log.state(using)
     if state.waiting and writes:
         publish.deliver(using)
@@ -107,16 +106,6 @@ def connect() -> None:
         publish.on_settled.append(follow)
         log.guards.append(filed_up_to)
         log.jobs.append(prune_old)
-
-
-def _in_real_transaction(using: str) -> bool:
-    """Return whether a transaction is open that is not a ``TestCase``'s; any is one where Django does not tell."""
-    connection = connections[using]
-    blocks = getattr(connection, "atomic_blocks", None)
-    if blocks is None:
-        note_once("This Django does not tell a TestCase's transactions from others: they file no notifications.")
-        return connection.in_atomic_block
-    return connection.in_atomic_block and not all(getattr(block, "_from_testcase", False) for block in blocks)
 
 
 def _head(using: str) -> int:

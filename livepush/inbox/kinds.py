@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import logging
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from django.utils import translation
 
 from livepush import wire
 from livepush.exceptions import InvalidRule
-from livepush.inbox.links import is_safe
+from livepush.inbox.links import check_link, check_text, is_safe, safe
 from livepush.inbox.models import Level, Notification
 
 logger = logging.getLogger("livepush")
@@ -19,7 +19,10 @@ logger = logging.getLogger("livepush")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The stored form of an actor or a target. It stays the same when the row changes or is deleted."""
+    """The stored form of an actor or a target. It stays the same when the row changes or is deleted.
+
+    Raises InvalidNotification: a value that is no text, or an address that is neither a path nor a web address.
+    """
 
     name: str
     """Its text when the notification was sent: a user's full name, else ``str()`` of it."""
@@ -29,6 +32,11 @@ class Snapshot:
     """Its model, e.g. ``shop.order``; of a proxy or a multi-table child the model whose row it is."""
     url: str = ""
     """Its ``get_absolute_url()`` when the notification was sent."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            check_text(f"The {name} of a Snapshot", value)
+        check_link("The url of a Snapshot", self.url)
 
     def __str__(self) -> str:
         return self.name
@@ -133,7 +141,7 @@ def read(notification: Notification) -> Wording:
 
     If its kind is gone or raises, this is the wording that was sent.
     """
-    stored = Wording(notification.title, notification.body, notification.url)
+    stored = Wording(notification.title, notification.body, safe(notification.url))
     kind = registry.get(notification.key)
     if kind is None:
         return stored

@@ -11,11 +11,10 @@ from django.db import transaction
 from django.db.models import Model
 from django.utils.functional import Promise
 
-from livepush import publish, wire
-from livepush.conf import get_settings
+from livepush import publish
 from livepush.exceptions import InvalidNotification
 from livepush.inbox import kinds
-from livepush.inbox.links import is_safe
+from livepush.inbox.links import check_link, check_text, safe
 from livepush.inbox.models import Level
 from livepush.inbox.recipients import Recipients, audiences_of, everyone
 
@@ -63,7 +62,7 @@ def notify(
     if everyone in names:
         names = [everyone]
     content = _content(title, body, url, icon, level, category, actor, target, collapse, data)
-    using = get_settings().DATABASE if using is None else using
+    using = publish.log_of(using)
     if len(names) <= CHUNK:
         _send(names, content, key, using)
         return
@@ -126,13 +125,13 @@ def _content(
         url = what.url
     content: dict[str, Any] = {
         "key": kind.key if kind else "",
-        "title": _text("title", title),
-        "body": _text("body", body),
-        "url": _link("url", url),
-        "icon": _link("icon", icon),
+        "title": check_text("title", title),
+        "body": check_text("body", body),
+        "url": check_link("url", url),
+        "icon": check_link("icon", icon),
         "level": level or Level.INFO.value,
-        "category": _text("category", category, MAX_CATEGORY),
-        "collapse": _text("collapse", collapse, MAX_COLLAPSE),
+        "category": check_text("category", category, MAX_CATEGORY),
+        "collapse": check_text("collapse", collapse, MAX_COLLAPSE),
         "lang": kinds.language() if kind else "",
         "actor": who and _filled(asdict(who)),
         "target": what and _filled(asdict(what)),
@@ -156,24 +155,6 @@ def _kind(title: Any) -> kinds.NotificationType | None:
     return kind
 
 
-def _text(name: str, value: Any, max_length: int | None = None) -> str:
-    if not isinstance(value, str | Promise):
-        raise InvalidNotification(f"{name} is {value!r}: expected a text.")
-    text = str(value)
-    if max_length is not None and len(text) > max_length:
-        raise InvalidNotification(f"{name} is {len(text)} characters long: expected {max_length} at most.")
-    if "\0" in text or wire.SURROGATE.search(text):
-        raise InvalidNotification(f"{name} holds a character that databases can't store in text: take it out.")
-    return text
-
-
-def _link(name: str, value: Any) -> str:
-    link = _text(name, value)
-    if not is_safe(link):
-        raise InvalidNotification(f"{name} is {link!r}: expected a path that begins with '/', or http:// or https://.")
-    return link
-
-
 def _snapshot(thing: Any) -> kinds.Snapshot | None:
     """Return the stored form of an actor or a target."""
     if thing is None or thing == "":
@@ -181,15 +162,15 @@ def _snapshot(thing: Any) -> kinds.Snapshot | None:
     if isinstance(thing, kinds.Snapshot):
         return thing
     if not isinstance(thing, Model):
-        return kinds.Snapshot(_text("actor or target", thing))
+        return kinds.Snapshot(check_text("actor or target", thing))
     name = thing.get_full_name() if hasattr(thing, "get_full_name") else ""
     url = str(thing.get_absolute_url() or "") if hasattr(thing, "get_absolute_url") else ""
     root = publish.root_model(thing)
     return kinds.Snapshot(
-        _text("actor or target", name or str(thing)),
+        check_text("actor or target", name or str(thing)),
         str(getattr(thing, root._meta.pk.attname)),
         root._meta.label_lower,
-        url if is_safe(url) else "",
+        safe(url),
     )
 
 

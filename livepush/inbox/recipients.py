@@ -143,14 +143,15 @@ def inbox(user: Any, name: str) -> bool:
     return OWN + name in known
 
 
-def join(user: Any, group: publish.Group) -> None:
+def join(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     """Make a user a member of a livepush group: the user's inbox gets its notifications from now on.
 
     This happens in the caller's transaction. Open pages notice it. For a user who is a member already, nothing changes.
+    ``using`` is the database alias to write to, ``LIVEPUSH["DATABASE"]`` by default, which the inbox reads.
 
-    Raises InvalidGroup: there is no such user, or the group is malformed.
+    Raises InvalidGroup: there is no such user, or the group is malformed. Raises NotAtomic as ``send`` does.
     """
-    using = get_settings().DATABASE
+    using = publish.log_of(using)
     audience, reader = audience_of_members(group), reader_of(user)
     since = log.state(using).position
     with transaction.atomic(using=using):
@@ -158,12 +159,12 @@ def join(user: Any, group: publish.Group) -> None:
         publish.send_own(f"user:{reader}", TYPE, {"group": audience, "since": str(since)}, using)
 
 
-def leave(user: Any, group: publish.Group) -> None:
+def leave(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     """End a user's membership. The user no longer sees the group's notifications, old ones included.
 
-    Raises InvalidGroup: there is no such user, or the group is malformed.
+    Raises InvalidGroup: there is no such user, or the group is malformed. Raises NotAtomic as ``send`` does.
     """
-    using = get_settings().DATABASE
+    using = publish.log_of(using)
     audience, reader = audience_of_members(group), reader_of(user)
     with transaction.atomic(using=using):
         if Membership.objects.using(using).filter(group=audience, reader=reader).delete()[0]:
@@ -171,14 +172,14 @@ def leave(user: Any, group: publish.Group) -> None:
             recheck(user)
 
 
-async def ajoin(user: Any, group: publish.Group) -> None:
+async def ajoin(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     """Join from async code; see ``join``."""
-    await sync_to_async(join)(user, group)
+    await sync_to_async(join)(user, group, using=using)
 
 
-async def aleave(user: Any, group: publish.Group) -> None:
+async def aleave(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     """Leave from async code; see ``leave``."""
-    await sync_to_async(leave)(user, group)
+    await sync_to_async(leave)(user, group, using=using)
 
 
 def _add_members(using: str, audience: str, readers: Iterable[str], since: int) -> None:

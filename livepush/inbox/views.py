@@ -56,6 +56,7 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
                 if error.status == 405:
                     response["Allow"] = method
             response.setdefault("Cache-Control", "no-store")
+            response["X-Content-Type-Options"] = "nosniff"
             patch_vary_headers(response, ["Cookie", "Accept", "Accept-Language"])
             CSRF.process_response(request, response)
             return response

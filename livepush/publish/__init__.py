@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from livepush.publish.databases import in_real_transaction, log_of
 from livepush.publish.names import Group, group_name, is_user, key_of, root_model, user_group
 from livepush.publish.pipeline import announce, deliver, on_settled, settle
 from livepush.publish.sending import (
@@ -24,8 +25,10 @@ __all__ = [
     "asend",
     "deliver",
     "group_name",
+    "in_real_transaction",
     "is_user",
     "key_of",
+    "log_of",
     "on_good_connections",
     "on_settled",
     "root_model",

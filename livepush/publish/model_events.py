@@ -13,6 +13,7 @@ from django.db.models.signals import class_prepared
 
 from livepush.exceptions import InvalidRule
 from livepush.publish import model_signals
+from livepush.publish.databases import routed
 from livepush.publish.model_signals import Memory
 from livepush.publish.names import Group, group_name, type_word
 from livepush.publish.sending import on_good_connections, send
@@ -197,13 +198,18 @@ def register(*models: type[Model]) -> Callable[[Handler], Handler]:
     return decorate
 
 
-def send_for(instances: Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = ()) -> int:
+def send_for(
+    instances: Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = (), using: str | None = None
+) -> int:
     """Send registered events after a write that fires no signals, such as ``QuerySet.update`` or ``bulk_create``.
 
-    ``instances`` is a queryset or any iterable of one registered model. Returns the number of instances. Call
-    it after the write, in the same transaction.
+    ``instances`` is a queryset or any iterable of one registered model. Returns the number of instances. Call it after
+    the write, in the same transaction. ``using`` is the database alias to write to. By default it is the one that
+    ``DATABASE_ROUTERS`` write an instance to, whatever replica it was read from; without a router's word,
+    ``LIVEPUSH["DATABASE"]``.
 
-    Raises InvalidRule: a model that is not registered, an unknown action, or ``changed`` is a text.
+    Raises InvalidRule: a model that is not registered, an unknown action, or ``changed`` is a text. Raises NotAtomic as
+    ``send`` does.
     """
     if action not in (CREATED, UPDATED, DELETED):
         raise InvalidRule(f"{action!r} is not an action: expected 'created', 'updated' or 'deleted'.")
@@ -214,15 +220,18 @@ def send_for(instances: Iterable[Model], action: str = UPDATED, *, changed: Iter
         hearing = [events for model, events in registry.items() if isinstance(instance, model)]
         if not hearing:
             raise InvalidRule(f"{type(instance).__name__} sends no events: add @livepush.register to a live.py.")
+        target = using or routed(type(instance), instance)
         for events in hearing:
-            events.send(instance, Action(action, changed), events.groups(instance), instance._state.db)
+            events.send(instance, Action(action, changed), events.groups(instance), target)
         count += 1
     return count
 
 
-async def asend_for(instances: Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = ()) -> int:
+async def asend_for(
+    instances: Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = (), using: str | None = None
+) -> int:
     """Send from async code; see ``send_for``."""
-    return await sync_to_async(on_good_connections)(send_for, instances, action, changed=changed)
+    return await sync_to_async(on_good_connections)(send_for, instances, action, changed=changed, using=using)
 
 
 def _register(model: type[Model], handler: type[ModelEvents]) -> None:

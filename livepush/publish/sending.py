@@ -28,6 +28,7 @@ from livepush.exceptions import (
     InvalidType,
 )
 from livepush.publish import pipeline
+from livepush.publish.databases import log_of
 from livepush.publish.names import Group, group_name, plain
 
 T = TypeVar("T")
@@ -71,15 +72,16 @@ def send(
     the clients that are connected now. ``using`` is the database alias to write to, ``LIVEPUSH["DATABASE"]`` by
     default. Choose the database of the transaction that the event belongs to.
 
-    Raises InvalidEvent before anything is written: the group, type or key is malformed, or the data can't be JSON or is
-    larger than ``MAX_EVENT_BYTES``. Raises the database's own errors. A failing layer raises nothing.
+    Raises InvalidEvent before anything is written: the group, type or key is malformed, the data can't be JSON or is
+    larger than ``MAX_EVENT_BYTES``, or the open transaction is another database's and ``using`` is not given
+    (NotAtomic). Raises the database's own errors. A failing layer raises nothing.
     """
     problem = wire.type_problem(type)
     if problem is not None:
         raise InvalidType(f"{type!r} is not a type: {problem}.")
     if isinstance(key, str) and key.startswith(OWN_KEYS):
         raise InvalidKey(f"{key!r} is not a key of yours: those that begin with {OWN_KEYS!r} are livepush's own.")
-    _send(_checked(groups, type, data, key, ephemeral), get_settings().DATABASE if using is None else using)
+    _send(_checked(groups, type, data, key, ephemeral), log_of(using))
 
 
 def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str, key: str | None = None) -> None:

@@ -74,6 +74,7 @@ from livepush.wire.names import (
 )
 from livepush.wire.positions import (
     LARGEST_NUMBER,
+    NOWHERE,
     POSITION,
     Position,
     parse_position,
@@ -110,6 +111,7 @@ __all__ = [
     "MAX_GROUP_LENGTH",
     "MAX_REF_LENGTH",
     "MAX_TYPE_LENGTH",
+    "NOWHERE",
     "OWN_GROUPS",
     "POSITION",
     "PROTOCOL",

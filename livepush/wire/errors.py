@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 from livepush.wire.encoding import dumps
@@ -40,6 +41,8 @@ class WireError(ValueError):
         self.message = message
         self.status = status
         self.close = close
+        self.headers: Mapping[str, str] = {}
+        """Further headers of an HTTP answer."""
         self.ref: str | int | None = None
         """The ``ref`` of the WebSocket command that it answers."""
 

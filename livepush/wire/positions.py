@@ -21,6 +21,10 @@ class Position(NamedTuple):
         return f"{self.epoch}-{self.number}"
 
 
+NOWHERE = Position("", 0)
+"""A position in no epoch. No log continues it, so a client that presents it gets a reset."""
+
+
 def parse_position(text: str) -> Position:
     """Return the position that a client sent.
 
@@ -33,3 +37,15 @@ def parse_position(text: str) -> Position:
             "The position is malformed: expected the id of an event or the position of an answer, unchanged.",
         )
     return Position(match[1], int(match[2]))
+
+
+def position_of_header(last_event_id: str) -> Position:
+    """Return the position in a ``Last-Event-ID`` header; ``NOWHERE`` if it is no position of livepush's.
+
+    An EventSource sends the last id that it got from this address, perhaps from another library, and gives up for good
+    if it is refused (WHATWG HTML, section 9.2.3). So the header is never refused.
+    """
+    try:
+        return parse_position(last_event_id)
+    except WireError:
+        return NOWHERE

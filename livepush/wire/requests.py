@@ -12,7 +12,7 @@ from livepush.wire.encoding import dumps
 from livepush.wire.errors import WireError
 from livepush.wire.events import Event, Format, envelope
 from livepush.wire.names import check_group
-from livepush.wire.positions import Position, parse_position
+from livepush.wire.positions import Position, parse_position, position_of_header
 
 
 class Query(NamedTuple):
@@ -28,12 +28,14 @@ class Query(NamedTuple):
 def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) -> Query:
     """Parse ``group=a&group=b&since=POSITION&format=envelope&wait=SECONDS``.
 
-    ``last_event_id`` is the header of that name; it wins over ``since``. Groups come back in order, each once.
+    ``last_event_id`` is the header of that name; it wins over ``since``, and is never refused: if it is no position,
+    ``NOWHERE`` stands for it. Groups come back in order, each once.
 
     Raises WireError: not UTF-8, a malformed group, position or wait, too many groups.
     """
     asked, since = _asked(query, max_groups)
-    since = last_event_id or since
+    if last_event_id:
+        return asked._replace(since=position_of_header(last_event_id))
     return asked._replace(since=parse_position(since)) if since else asked
 
 

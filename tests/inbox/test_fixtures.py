@@ -32,7 +32,7 @@ def dump(using, settings, tmp_path):
 
 
 def models():
-    own = [*apps.get_app_config("livepush").get_models(), *apps.get_app_config("auth").get_models()]
+    own = [*apps.get_app_config("auth").get_models(), *apps.get_app_config("livepush").get_models()]
     return [model for model in own if model._meta.label != "auth.Permission"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.contrib.auth.models import User
 from django.utils import translation
@@ -204,6 +206,29 @@ def test_it_leads_to_its_target_unless_the_kind_says_otherwise(using, ann, reade
     order = Order.objects.create()
     livepush.notify(ann, livepush.notification(kind()), target=order)
     assert kinds.read(only(reader, ann)).url == f"/orders/{order.pk}/"
+
+
+UNSAFE = ("javascript:alert(1)", "JavaScript:alert(1)", "//elsewhere.example", "data:text/html,x", " /there/")
+
+
+@pytest.mark.parametrize("url", UNSAFE)
+def test_a_snapshot_with_an_unsafe_address_is_refused(url):
+    with pytest.raises(InvalidNotification, match=r"The url of a Snapshot is .*: expected a path that begins with '/'"):
+        Snapshot("Ann", url=url)
+
+
+@pytest.mark.parametrize("given", [{"name": None}, {"name": "a\0b"}, {"name": "Ann", "id": 7}, {"name": "\ud800"}])
+def test_a_snapshot_holds_texts_that_databases_can_store(given):
+    with pytest.raises(InvalidNotification, match="of a Snapshot"):
+        Snapshot(**given)
+
+
+@pytest.mark.parametrize("url", UNSAFE)
+def test_an_unsafe_address_that_is_stored_all_the_same_is_not_shown(url):
+    stored = json.dumps({"name": "Ann", "url": url})
+    row = Notification(title="Sent", url=url, actors=f"[{stored}]", context=f'{{"target": {stored}}}')
+    assert (kinds.read(row).url, row.people, row.details["target"]) == ("", [{"name": "Ann"}], {"name": "Ann"})
+    assert kinds.context_of(row).target == Snapshot("Ann")
 
 
 def test_an_unsafe_address_of_a_target_is_not_kept(using, ann, reader, monkeypatch):

@@ -82,6 +82,14 @@ def stale(using, number=1):
 # Who is answered
 
 
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_no_browser_takes_an_answer_for_another_kind_of_page(abc, client, accept):
+    for path in ("", "entries/", "counts/", "entries/?limit=x", "read/", "burn/"):
+        for reader in (abc.client, client):
+            for answer in (reader.get(f"{INBOX}{path}", headers={"Accept": accept}), reader.post(f"{INBOX}{path}")):
+                assert answer["X-Content-Type-Options"] == "nosniff", (path, answer.status_code)
+
+
 @pytest.mark.parametrize(
     ("method", "path"), [("get", ENTRIES), ("get", COUNTS), ("post", f"{INBOX}read/"), ("post", f"{INBOX}burn/")]
 )

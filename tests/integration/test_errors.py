@@ -57,6 +57,10 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("position of another epoch", "websocket"): "open, then livepush.reset epoch",
     ("position of another epoch", "poll"): "200 with reset",
     ("position of another epoch", "poll (WSGI)"): "200 with reset",
+    ("foreign last event id", "sse"): "200, then livepush.reset epoch",
+    ("foreign last event id", "websocket"): "open, then livepush.reset epoch",
+    ("foreign last event id", "poll"): "200 with reset",
+    ("foreign last event id", "poll (WSGI)"): "200 with reset",
     ("position that was never given", "sse"): "200, then livepush.reset ahead",
     ("position that was never given", "websocket"): "open, then livepush.reset ahead",
     ("position that was never given", "poll"): "200 with reset",
@@ -176,6 +180,8 @@ def request_of(problem: str, log: Log) -> tuple[str, str, bytes, dict[str, str]]
             query += "&since=yesterday"
         case "position of another epoch":
             query += "&since=00000000-4"
+        case "foreign last event id":
+            headers = {"Last-Event-ID": "board:17,user:4"}
         case "position that was never given":
             query += f"&since={log.epoch}-6"
         case "pruned position":
@@ -212,6 +218,7 @@ def said(response: httpx.Response, log: Log) -> str:
     answer = response.json()
     assert response.headers["content-type"] == "application/json"
     assert response.headers["cache-control"] == "no-store, no-transform"
+    assert response.headers["x-content-type-options"] == "nosniff"
     assert (response.headers.get("allow") == "GET") == (response.status_code == 405)
     if response.status_code == 200:
         assert answer == {"events": [], "position": f"{log.epoch}-5", "reset": True, "refused": []}
@@ -233,7 +240,7 @@ async def ask_websocket(server: processes.Server, problem: str, log: Log) -> str
         if body:
             await clients.text(socket)
             await socket.send(body.decode())
-        if "position" in problem and problem != "malformed position":
+        if ANSWERS[problem, "websocket"].startswith("open"):
             hello, found = await clients.frame(socket), await clients.frame(socket)
             assert hello["type"] == "livepush.hello"
             assert hello["id"] == found["id"] == f"{log.epoch}-5"

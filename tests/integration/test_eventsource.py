@@ -199,6 +199,27 @@ async def test_after_a_reset_it_comes_back_with_the_new_position(site: Site, rea
         assert again["last-event-id"] == now
 
 
+async def test_it_stays_open_over_a_move_from_another_library(databases: Databases, reading: Any) -> None:
+    async def another_library(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        if b"/livepush/sse/" in asked:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+            writer.write(b"retry: 200\nid: board:17,user:4\nevent: moved\ndata: 0\n\n")
+        writer.close()
+
+    with databases.fresh("postgresql") as database, processes.publisher(database) as elsewhere:
+        port = processes.free_port()
+        before = await asyncio.start_server(another_library, "127.0.0.1", port)
+        async with reading(clients.address(f"http://127.0.0.1:{port}", "sse", "board")) as reader:
+            assert (await reader.next("moved"))["id"] == "board:17,user:4"
+            before.close()
+            with processes.server("uvicorn", database, port=port):
+                reset = await reader.next("livepush.reset")
+                assert reset["id"] == elsewhere.position()
+                elsewhere.send("board", "moved", 1)
+                assert (await reader.next("moved"))["data"] == 1
+
+
 async def test_it_comes_back_after_a_deploy(site: Site, reading: Any) -> None:
     async with reading(clients.address(site.server.url, "sse", "order:2")) as reader:
         await reader.next("livepush.hello")

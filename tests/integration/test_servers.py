@@ -91,9 +91,10 @@ async def test_sse_byte_for_byte(site: Site) -> None:
     async with clients.sse(site.url, "room:sse") as stream:
         headers = stream.response.headers
         assert stream.response.status_code == 200
-        assert headers["content-type"] == "text/event-stream"
+        assert headers["content-type"] == "text/event-stream; charset=utf-8"
         assert headers["cache-control"] == "no-store, no-transform"
         assert headers["x-accel-buffering"] == "no"
+        assert headers["x-content-type-options"] == "nosniff"
         assert await stream.block() == sse_hello_of(start, ["room:sse"])
         site.elsewhere.send("room:sse", "moved", DATA)
         site.elsewhere.send("room:other", "moved", "not asked for")

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from livepush.conf import get_settings
 from livepush.exceptions import InvalidEvent
 from livepush.inbox import recipients
 from livepush.inbox.admin.audiences import AUTH, USER, recipient_of, users_called
@@ -124,7 +125,7 @@ class ComposeForm(forms.Form):
 
     def _notify(self, to: recipients.Recipients) -> bool:
         try:
-            notify(to, **self.content)
+            notify(to, **self.content, using=get_settings().DATABASE)
         except InvalidEvent as error:
             word = str(error).split()[0]  # the name of what is wrong, where it is one field
             self.add_error(word if word in self.fields else None, str(error))

@@ -19,6 +19,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
+from livepush.conf import get_settings
 from livepush.inbox import kinds
 from livepush.inbox.admin.audiences import names_of, recipient_of
 from livepush.inbox.admin.composing import ComposeForm, composed_from
@@ -91,7 +92,15 @@ class SendingAdmin(InboxAdmin):
         try:
             kept = kinds.context_of(row)
             kind = type(kinds.registry[row.key])
-            notify(recipient, kind, actor=kept.actor, target=kept.target, data=kept.data, **said)
+            notify(
+                recipient,
+                kind,
+                actor=kept.actor,
+                target=kept.target,
+                data=kept.data,
+                using=get_settings().DATABASE,
+                **said,
+            )
         except Exception as error:  # a kind is the project's code
             logger.exception("A notification of the kind %r could not be sent again.", row.key)
             self.message_user(request, _("It can't be sent again: %s") % error, messages.ERROR)

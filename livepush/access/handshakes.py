@@ -1,0 +1,166 @@
+"""``LIVEPUSH["HANDSHAKE"]``: the project's own checks of a client, before its user and the rules are asked.
+
+livepush's ASGI endpoints pass over the project's middleware. So a project names here what has to run all the same: for
+example an allow-list of addresses, a redirect to HTTPS, or a maintenance mode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+from asgiref.sync import async_to_sync, iscoroutinefunction
+from django.core.exceptions import MiddlewareNotUsed, PermissionDenied
+from django.core.signals import setting_changed
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from livepush.access import identity
+from livepush.conf import get_settings, load
+from livepush.wire import Close, WireError
+
+logger = logging.getLogger("livepush")
+
+Check = Callable[[HttpRequest], Any]
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+PASSING = (WireError, OperationalError, InterfaceError, TimeoutError)
+"""What a check's caller gets as it is: refusals, and failures of the database, after which a client shall come back."""
+_PASSED = "_livepush_passed"
+
+
+class Prepared(NamedTuple):
+    """A check as it is asked."""
+
+    ask: Check
+    is_async: bool
+
+
+_NOT_PASSED_ON = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding"})
+
+
+def checks() -> list[Prepared]:
+    """Return the project's checks in their order.
+
+    Raises ImproperlyConfigured: one of them can't be imported, or can't be called.
+    """
+    found = [_prepared(load("HANDSHAKE", each)) for each in get_settings().HANDSHAKE]
+    return [each for each in found if each is not None]
+
+
+async def check_async(request: HttpRequest, in_thread: InThread) -> None:
+    """Ask the checks, the sync ones in a thread. Raises WireError: one of them refuses the client."""
+    found = checks()
+    if found:
+        identity.handshake(request)  # so that none of them meets a host that is not allowed
+    for check, is_async in found:
+        if is_async:
+            async with asyncio.timeout(get_settings().DATABASE_TIMEOUT):
+                await _aask(check, request)
+        else:
+            await in_thread(partial(_ask, check, request))
+
+
+def check_sync(request: HttpRequest) -> None:
+    """Ask the checks in this thread. Raises WireError: one of them refuses the client."""
+    for check, is_async in checks():
+        if is_async:
+            async_to_sync(_aask)(check, request)
+        else:
+            _ask(check, request)
+
+
+def _ask(check: Check, request: HttpRequest) -> None:
+    try:
+        _judge(check(request))
+    except PASSING:
+        raise
+    except Exception as error:
+        raise _refusal_of(check, error) from error
+
+
+async def _aask(check: Check, request: HttpRequest) -> None:
+    try:
+        _judge(await check(request))
+    except PASSING:
+        raise
+    except Exception as error:
+        raise _refusal_of(check, error) from error
+
+
+def _prepared(found: Any) -> Prepared | None:
+    if isinstance(found, type):
+        return _of_middleware(found)
+    return Prepared(found, iscoroutinefunction(found) or iscoroutinefunction(found.__call__))
+
+
+@lru_cache(64)
+def _of_middleware(found: type) -> Prepared | None:
+    """Return a check that asks whether a middleware passes the request on; ``None`` if it is not used."""
+    is_sync = getattr(found, "sync_capable", True)
+    try:
+        middleware = found(_pass_on if is_sync else _apass_on)
+    except MiddlewareNotUsed:
+        return None
+
+    def check(request: HttpRequest) -> Any:
+        return _outcome(request, middleware(request))
+
+    async def acheck(request: HttpRequest) -> Any:
+        return _outcome(request, await middleware(request))
+
+    return Prepared(check, False) if is_sync else Prepared(acheck, True)
+
+
+def _forget(**kwargs: Any) -> None:
+    _of_middleware.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="livepush.handshakes")
+
+
+def _pass_on(request: HttpRequest) -> HttpResponse:
+    """Stand for the rest of the project behind a middleware."""
+    setattr(request, _PASSED, True)
+    return HttpResponse()
+
+
+async def _apass_on(request: HttpRequest) -> HttpResponse:
+    return _pass_on(request)
+
+
+def _outcome(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase | None:
+    return None if request.__dict__.pop(_PASSED, False) else response
+
+
+def _judge(answer: Any) -> None:
+    """Raise WireError unless a check's answer admits the client. Only ``None`` and ``True`` do."""
+    if answer is None or answer is True:
+        return
+    if answer is False:
+        raise _refused()
+    if isinstance(answer, HttpResponseBase):
+        headers = {name: value for name, value in answer.items() if name.lower() not in _NOT_PASSED_ON}
+        raise _refused(status=answer.status_code if answer.status_code >= 300 else 403, headers=headers)
+    if inspect.iscoroutine(answer):
+        answer.close()
+    raise TypeError(f"it returned {answer!r}: expected None or True to go on, False or an HttpResponse to refuse.")
+
+
+def _refusal_of(check: Check, error: Exception) -> WireError:
+    """Return the refusal for what a check raised: one that fails refuses."""
+    if isinstance(error, PermissionDenied):
+        return _refused(str(error))
+    name = getattr(check, "__qualname__", type(check).__qualname__)
+    logger.error("The handshake's check %s raised, so it refuses.", name, exc_info=error)
+    return _refused()
+
+
+def _refused(message: str = "", status: int = 403, headers: dict[str, str] | None = None) -> WireError:
+    error = WireError("refused", message or "The site does not let this client in.", status, Close.FORBIDDEN)
+    error.headers = headers or {}
+    return error

@@ -1,0 +1,147 @@
+"""A project with several databases: which log an event goes to, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
+from django.core import checks
+from django.db import DEFAULT_DB_ALIAS, transaction
+from django.test import TestCase, override_settings
+
+import livepush
+from livepush.exceptions import NotAtomic
+from livepush.models import Event
+from tests.conftest import ALIASES, events_of
+from tests.shop.models import Order
+
+OTHER = ALIASES[-1]
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=[DEFAULT_DB_ALIAS, OTHER]),
+    pytest.mark.skipif(DEFAULT_DB_ALIAS == OTHER, reason="the run has one database"),
+]
+
+
+@pytest.fixture
+def ann():
+    return User.objects.create_user("ann")
+
+
+SENDS = {
+    "send": lambda user, **more: livepush.send("board", "t", **more),
+    "asend": lambda user, **more: async_to_sync(livepush.asend)("board", "t", **more),
+    "an ephemeral send": lambda user, **more: livepush.send("board", "t", ephemeral=True, **more),
+    "notify": lambda user, **more: livepush.notify(user, "Hello", **more),
+    "join": lambda user, **more: livepush.join(user, "room:1", **more),
+    "leave": lambda user, **more: livepush.leave(user, "room:1", **more),
+    "send_for": lambda user, **more: livepush.send_for([Order(pk=7)], **more),
+}
+
+
+@pytest.mark.parametrize("call", SENDS.values(), ids=SENDS)
+def test_a_send_in_another_databases_transaction_is_refused_unless_its_log_is_named(call, ann):
+    with transaction.atomic(using=OTHER):
+        with pytest.raises(NotAtomic, match=f"add using='{DEFAULT_DB_ALIAS}' if it shall go out in any case"):
+            call(ann)
+        assert not Event.objects.exists()
+        call(ann, using=DEFAULT_DB_ALIAS)
+
+
+@pytest.mark.parametrize("call", SENDS.values(), ids=SENDS)
+def test_a_send_within_a_transaction_of_the_log_is_atomic_whatever_else_is_open(call, ann):
+    with transaction.atomic(using=OTHER), transaction.atomic():
+        call(ann)
+    with transaction.atomic(), transaction.atomic(using=OTHER):
+        call(ann)
+
+
+class InATestCase(TestCase):
+    databases = {DEFAULT_DB_ALIAS, OTHER}
+
+    def test_the_tests_own_transactions_hide_nothing(self):
+        livepush.send("board", "t")
+        with transaction.atomic(using=OTHER), pytest.raises(NotAtomic):
+            livepush.send("board", "t")
+
+
+class Replica:
+    """Reads from another database."""
+
+    def db_for_read(self, model, **hints):
+        return OTHER
+
+    def db_for_write(self, model, **hints):
+        return DEFAULT_DB_ALIAS
+
+
+@pytest.mark.parametrize("routers", [[Replica()], []], ids=["routed", "named"])
+def test_events_for_rows_of_a_replica_go_to_the_log_that_is_written(routers):
+    Order.objects.using(OTHER).bulk_create([Order(status="new")])
+    with override_settings(DATABASE_ROUTERS=routers):
+        assert livepush.send_for(Order.objects.using(OTHER)) == 1
+    assert [event.type for event in events_of(DEFAULT_DB_ALIAS)] == ["order.updated"]
+    assert not Event.objects.using(OTHER).exists()
+
+
+class Sharded:
+    """Writes an order where it is."""
+
+    def db_for_write(self, model, instance=None, **hints):
+        return instance._state.db if isinstance(instance, Order) else None
+
+
+@override_settings(DATABASE_ROUTERS=[Sharded()])
+def test_a_router_that_looks_at_the_instance_is_asked_about_it():
+    Order.objects.using(OTHER).bulk_create([Order(status="new")])
+    livepush.send_for(Order.objects.using(OTHER))
+    assert [event.type for event in events_of(OTHER)] == ["order.updated"]
+
+
+# What manage.py check says
+
+
+class Apart:
+    """Keeps livepush's tables, or those of the shop, in another database."""
+
+    def __init__(self, app, allows=True):
+        self.app, self.allows = app, allows
+
+    def db_for_write(self, model, **hints):
+        return OTHER if model._meta.app_label == self.app else None
+
+    def allow_migrate(self, db, app_label, **hints):
+        return self.allows or app_label != "livepush" or db == DEFAULT_DB_ALIAS
+
+
+class Kept:
+    """Keeps livepush's tables out of the database that the hubs read."""
+
+    def allow_migrate(self, db, app_label, **hints):
+        return app_label != "livepush" or db != DEFAULT_DB_ALIAS
+
+
+def found(*routers):
+    with override_settings(DATABASE_ROUTERS=routers):
+        return {message.id: message.msg for message in checks.run_checks(tags=["livepush"])}
+
+
+READ = f"the hubs read the log of LIVEPUSH['DATABASE'], '{DEFAULT_DB_ALIAS}'."
+
+
+def test_a_log_that_is_routed_away_from_the_hubs_is_an_error():
+    assert found(Apart("livepush")) == {
+        "livepush.E011": f"DATABASE_ROUTERS write livepush's tables to '{OTHER}', but {READ}"
+    }
+    assert found(Kept())["livepush.E011"] == f"DATABASE_ROUTERS keep livepush's tables out of it, but {READ}"
+
+
+def test_a_model_whose_database_has_no_log_is_an_error_and_one_whose_log_nobody_reads_a_warning():
+    where = f"shop.Order is written to the database '{OTHER}', so its events go to the log there"
+    assert found(Apart("shop", allows=False))["livepush.E012"] == (
+        f"{where}, where DATABASE_ROUTERS allow no log, and each save fails; {READ}"
+    )
+    assert found(Apart("shop"))["livepush.W008"] == f"{where}; {READ}"
+
+
+def test_a_replica_and_a_log_that_is_routed_where_the_hubs_read_are_in_order():
+    assert found(Replica()) == {}

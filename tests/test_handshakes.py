@@ -1,0 +1,101 @@
+"""Who may shake hands: the origin of a WebSocket."""
+
+from __future__ import annotations
+
+import pytest
+from channels.routing import URLRouter
+
+from livepush import routing
+from livepush.access import identity, origins
+from livepush.wire import Close, WireError
+
+
+def scope(scheme="ws", host="shop.test", **headers):
+    """Return the scope of a WebSocket's handshake; a header's name is written as an argument."""
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in {"host": host, **headers}.items()]
+    return {"type": "websocket", "path": "/livepush/ws/", "scheme": scheme, "headers": named, "query_string": b""}
+
+
+def refused(found):
+    try:
+        origins.check_origin(identity.request_of(found))
+    except WireError as error:
+        return (error.code, error.close) == ("bad_origin", Close.FORBIDDEN)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "origin"),
+    [
+        ("ws", "shop.test", "http://shop.test"),
+        ("ws", "shop.test:8000", "http://shop.test:8000"),
+        ("wss", "shop.test", "https://shop.test"),
+        ("wss", "shop.test:443", "https://shop.test"),
+        ("ws", "Shop.Test:80", "http://shop.test"),
+        ("ws", "shop.test", "https://shop.test"),  # a proxy ends TLS and does not tell
+    ],
+)
+def test_a_page_of_the_same_host_may_open_a_websocket(scheme, host, origin):
+    assert not refused(scope(scheme, host, origin=origin))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "origin"),
+    [
+        ("wss", "shop.test", "http://shop.test"),
+        ("wss", "shop.test", "http://shop.test:443"),
+        ("wss", "shop.test:8443", "https://shop.test"),
+        ("wss", "shop.test", "https://shop.test:8443"),
+        ("ws", "shop.test", "http://elsewhere.test"),
+        ("ws", "shop.test", "ftp://shop.test"),
+        ("ws", "shop.test", "chrome-extension://shop.test"),
+        ("ws", "shop.test", "//shop.test"),
+        ("ws", "shop.test", "shop.test"),
+        ("ws", "shop.test", "null"),
+        ("ws", "shop.test", ""),
+        ("ws", "shop.test", "http://ann@shop.test"),
+    ],
+)
+def test_a_page_over_another_scheme_or_port_or_of_another_host_may_not(scheme, host, origin):
+    assert refused(scope(scheme, host, origin=origin))
+
+
+def test_the_proxys_word_for_tls_counts(settings):
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert refused(scope("ws", origin="http://shop.test", x_forwarded_proto="https"))
+    assert not refused(scope("ws", origin="https://shop.test", x_forwarded_proto="https"))
+    assert refused(scope("ws", origin="http://shop.test", x_forwarded_proto="https"))
+    assert not refused(scope("ws", origin="http://shop.test", x_forwarded_proto="http"))
+
+
+def test_a_trusted_origin_is_trusted_with_its_scheme(settings):
+    settings.CSRF_TRUSTED_ORIGINS = ["https://*.shop.test", "http://old.test"]
+    for origin in ("https://eu.shop.test", "http://old.test"):
+        assert not refused(scope("wss", origin=origin))
+    for origin in ("http://eu.shop.test", "https://old.test"):
+        assert refused(scope("wss", origin=origin))
+
+
+def test_a_client_without_an_origin_is_no_browser():
+    assert not refused(scope("wss"))
+
+
+@pytest.mark.parametrize("root", [None, "/app", "/app/"])
+async def test_channels_own_router_finds_the_endpoints_under_force_script_name(settings, root):
+    settings.FORCE_SCRIPT_NAME = root
+    router = URLRouter(routing.http_urlpatterns())
+    told = []
+
+    async def send(message):
+        told.append(message)
+
+    for prefix in ("", (root or "").rstrip("/")):
+        found = {
+            "type": "http",
+            "method": "GET",
+            "path": f"{prefix}/livepush/sse/",
+            "headers": [],
+            "query_string": b"group=",
+        }
+        await router(found, None, send)
+    assert [message["status"] for message in told if "status" in message] == [400, 400]

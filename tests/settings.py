@@ -76,5 +76,9 @@ elif layer == "core":
             },
         }
     }
+elif layer != "none":  # as JSON: the layer, and the app that it needs
+    found = json.loads(layer)
+    CHANNEL_LAYERS = {"default": {"BACKEND": found["backend"], "CONFIG": found["config"]}}
+    INSTALLED_APPS += found["apps"]
 if os.environ.get("LIVEPUSH_TEST_ATOMIC"):
     DATABASES["default"]["ATOMIC_REQUESTS"] = True

@@ -65,6 +65,12 @@ class Problem(Enum):
         "D012", Level.WARNING, "the channel layer drops messages of a burst", "every message of the burst",
         "use `channels_redis.pubsub.RedisPubSubChannelLayer`; what is lost arrives through the log, later",
     )  # fmt: skip
+    LAYER_LATE = (
+        "D013", Level.WARNING, "the channel layer answers late",
+        "a round trip under 250 ms, and a burst within seconds",
+        "use a faster layer (docs/deploying.md names those that are tested), or take `CHANNEL_LAYERS` out: without a "
+        "layer, events arrive within `TAIL_INTERVAL`",
+    )  # fmt: skip
     NOT_PRUNED = (
         "D021", Level.WARNING, "events past their retention are still there", "none much older than `RETENTION`",
         "run a server with `PRUNE_INTERVAL` above 0, or `manage.py livepush_prune` from a timer",

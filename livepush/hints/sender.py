@@ -175,5 +175,6 @@ def _after_fork() -> None:
     _current, _lock = None, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_after_fork)
 atexit.register(flush)

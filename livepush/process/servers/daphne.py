@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -109,10 +109,10 @@ async def _until_writable(descriptor: int) -> None:
     """Wait until a socket can be written to, or has ended."""
     loop = asyncio.get_running_loop()
     writable = asyncio.Event()
-    own = os.dup(descriptor)  # the loop allows one writer for each descriptor, and the server already has it
+    own = socket.dup(descriptor)  # the loop allows one writer for each descriptor, and the server already has it
     try:
         loop.add_writer(own, writable.set)
         await writable.wait()
     finally:
         loop.remove_writer(own)
-        os.close(own)
+        socket.close(own)

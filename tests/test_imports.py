@@ -33,7 +33,7 @@ ARROWS: dict[str, set[str]] = {
     "publish": {"log", "hub", "hints", "wire", "conf", "exceptions"},
     "access": {"wire", "exceptions"},
     "process": {"hub", "log", "hints", "publish", "wire", "conf", "notes"},
-    "consumers": {"process", "access", "hub", "publish", "log", "wire", "conf", "exceptions"},
+    "consumers": {"process", "access", "hub", "publish", "log", "wire", "conf", "exceptions", "notes"},
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it
     "inbox": {

@@ -64,6 +64,14 @@ def transport(send: object) -> Any:
     return found if all(hasattr(found, name) for name in NEEDED) else None
 
 
+def largest_message(send: object) -> int | None:
+    """Return how large (bytes) a WebSocket message may be, ``None`` if daphne sets no limit or does not serve it."""
+    if isinstance(send, SendWithBackpressure):
+        send = send._send
+    protocol = send.args[0] if isinstance(send, functools.partial) and send.args else None
+    return getattr(protocol, "maxMessagePayloadSize", None) or None
+
+
 def reactor() -> Any:
     """Return Twisted's reactor if it runs (that is, under daphne); else ``None``."""
     found = sys.modules.get("twisted.internet.reactor")

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import itertools
 import random
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
@@ -480,3 +482,18 @@ def test_a_layer_that_can_not_be_built_is_tried_again_with_other_settings(monkey
         with override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "tests.test_hints.Broken"}}):
             assert layer.configured() is None
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(("module", "function"), [(each[0], each[1]) for each in sender.GREEN])
+def test_the_layer_is_left_out_where_threads_are_greenlets(module, function, redis, monkeypatch, caplog):
+    monkeypatch.setattr(notes, "_noted", set())
+    monkeypatch.setattr(sender, "_current", None)
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{function: lambda name: True}))
+    layers = {"default": {"BACKEND": BACKENDS["pubsub"], "CONFIG": {"hosts": [redis.url]}}}
+    with override_settings(CHANNEL_LAYERS=layers):
+        for number in range(3):
+            announce(durable(number + 1))
+    assert sender._current is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"Under {module.partition('.')[0]} livepush does not use the channel layer" in record.message

@@ -38,6 +38,7 @@ test: $(VENV)/.installed node_modules/.installed system ## pass what every chang
 .PHONY: test-all
 test-all: ## pass everything: the long tests too (storms, Firefox, the soak), more random examples, a whole browser
 	@LIVEPUSH_TEST_EXAMPLES=4 LIVEPUSH_TEST_COLD=1 LIVEPUSH_TEST_BROWSER=chromium $(MAKE) --no-print-directory test CHOSEN=
+	@$(MAKE) --no-print-directory layers
 
 .PHONY: test-fast
 test-fast: $(VENV)/.installed ## the unit tests on PostgreSQL and SQLite, in under a minute
@@ -90,6 +91,10 @@ reliability: $(VENV)/.installed system ## inject every fault at full size, for h
 .PHONY: lower-bounds
 lower-bounds: $(VENV)/.installed system ## run the tests with the lowest versions that the package allows
 	@$(RUN) scripts/lower_bounds.py
+
+.PHONY: layers
+layers: $(VENV)/.installed system ## run the tests of every layer that the manual names
+	@$(RUN) scripts/layers.py
 
 .PHONY: compare
 compare: $(VENV)/.installed system ## measure beside another checkout, in pairs; BEFORE=folder TURNS=7

@@ -240,7 +240,17 @@ def check_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="livepush.W004",
             )
         ]
-    if isinstance(layers.get_channel_layer(alias) if configured else None, layers.InMemoryChannelLayer):
+    try:
+        layer = layers.channel_layers[alias] if configured else None
+    except Exception as error:
+        return [
+            Warning(
+                f"The channel layer {alias!r} can't be built: {type(error).__name__}: {error}",
+                hint="Correct its CHANNEL_LAYERS entry, or take it out: livepush works without a layer.",
+                id="livepush.W009",
+            )
+        ]
+    if isinstance(layer, layers.InMemoryChannelLayer):
         return [
             Warning(
                 "The channel layer is the in-memory one, which reaches no other process: events of other processes "

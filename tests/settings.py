@@ -77,6 +77,10 @@ elif layer == "core":
             },
         }
     }
+elif layer != "none":  # as JSON: the layer, and the app that it needs
+    found = json.loads(layer)
+    CHANNEL_LAYERS = {"default": {"BACKEND": found["backend"], "CONFIG": found["config"]}}
+    INSTALLED_APPS += found["apps"]
 if os.environ.get("LIVEPUSH_TEST_SESSIONS"):
     SESSION_ENGINE = f"django.contrib.sessions.backends.{os.environ['LIVEPUSH_TEST_SESSIONS']}"
     SESSION_FILE_PATH = os.environ["LIVEPUSH_TEST_CACHE"]

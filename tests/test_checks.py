@@ -19,6 +19,13 @@ from tests.archive import models as archive
 from tests.shop.models import Team
 
 
+class Broken:
+    """A layer whose constructor wants a setting that it does not get."""
+
+    def __init__(self):
+        raise KeyError("PASSWORD")
+
+
 def found():
     return {message.id: message for message in checks.run_checks(tags=["livepush"])}
 
@@ -57,6 +64,12 @@ def test_a_project_that_is_set_up_well_hears_nothing():
             "livepush.W004",
             "which CHANNEL_LAYERS does not have",
             "Choose one of",
+        ),
+        (
+            {"CHANNEL_LAYERS": {"default": {"BACKEND": "tests.test_checks.Broken"}}},
+            "livepush.W009",
+            "The channel layer 'default' can't be built: KeyError: 'PASSWORD'",
+            "livepush works without a layer",
         ),
         ({"ROOT_URLCONF": "tests.nowhere"}, "livepush.E003", "livepush has no address", "livepush.urls"),
         (

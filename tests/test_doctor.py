@@ -217,6 +217,24 @@ def test_a_redis_that_does_not_answer(transactional_db, redis, monkeypatch, back
     assert ids(*found.values()) == ["D011"]
 
 
+@pytest.mark.parametrize("backend", [CORE, PUBSUB])
+def test_a_layer_that_answers_late_is_not_one_that_does_not_answer(transactional_db, redis, monkeypatch, backend):
+    with faults.line(redis.port) as line, layered(monkeypatch, backend, line.url.replace("http", "redis")):
+        line.delay = 0.2
+        found = doctor()
+    assert ids(*found.values()) == ["D013"]
+    assert "a round trip of" in found["layer"]["findings"][0]["seen"]
+
+
+@pytest.mark.parametrize("backend", [CORE, PUBSUB])
+def test_a_layer_that_is_too_slow_for_a_burst_answers_late(transactional_db, redis, monkeypatch, backend):
+    with faults.line(redis.port) as line, layered(monkeypatch, backend, line.url.replace("http", "redis")):
+        line.delay = 0.02
+        found = doctor("--timeout", "3")
+    assert ids(*found.values()) == ["D013"]
+    assert "a burst of 500 took longer than 2.4 s" in found["layer"]["findings"][0]["seen"]
+
+
 # Retention
 
 

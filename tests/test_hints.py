@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import itertools
 import random
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
@@ -441,3 +443,57 @@ async def test_a_layer_that_can_not_be_closed_is_made_anew_after_a_failure_and_t
     noted = [record.message for record in caplog.records if "does not know how to close" in record.message]
     assert len(noted) == 1
     assert "Mute" in noted[0]
+
+
+class Broken:
+    """A layer that can't be built until it is repaired."""
+
+    error: Exception | None = None
+    built = 0
+
+    def __init__(self):
+        Broken.built += 1
+        if Broken.error is not None:
+            raise Broken.error
+
+
+@pytest.mark.parametrize("error", [KeyError("PASSWORD"), RuntimeError("no"), ImportError("psycopg")])
+def test_a_layer_that_can_not_be_built_is_logged_once_however_much_is_sent(error, caplog, monkeypatch):
+    monkeypatch.setattr(Broken, "error", error)
+    monkeypatch.setattr(Broken, "built", 0)
+    with override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "tests.test_hints.Broken"}}):
+        for number in range(5):
+            announce(durable(number + 1))
+        assert Broken.built == 1
+        (record,) = caplog.records
+        assert record.message.startswith("The channel layer 'default' can't be built (")
+        assert type(error).__name__ in record.message
+        assert record.exc_info
+        monkeypatch.setattr(layer, "BUILD_AGAIN", 0)
+        layer._unbuildable = None
+        assert layer.configured() is None
+        monkeypatch.setattr(Broken, "error", None)
+        assert isinstance(layer.configured(), Broken)
+
+
+def test_a_layer_that_can_not_be_built_is_tried_again_with_other_settings(monkeypatch, caplog):
+    monkeypatch.setattr(Broken, "error", KeyError("PASSWORD"))
+    for _ in range(2):
+        with override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "tests.test_hints.Broken"}}):
+            assert layer.configured() is None
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(("module", "function"), [(each[0], each[1]) for each in sender.GREEN])
+def test_the_layer_is_left_out_where_threads_are_greenlets(module, function, redis, monkeypatch, caplog):
+    monkeypatch.setattr(notes, "_noted", set())
+    monkeypatch.setattr(sender, "_current", None)
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{function: lambda name: True}))
+    layers = {"default": {"BACKEND": BACKENDS["pubsub"], "CONFIG": {"hosts": [redis.url]}}}
+    with override_settings(CHANNEL_LAYERS=layers):
+        for number in range(3):
+            announce(durable(number + 1))
+    assert sender._current is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"Under {module.partition('.')[0]} livepush does not use the channel layer" in record.message

@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "access": {"wire", "conf", "exceptions"},
     "process": {"hub", "log", "hints", "publish", "wire", "conf", "notes"},
     "rights": {"process", "access", "publish", "log", "hub", "wire", "conf", "exceptions"},
-    "consumers": {"rights", "process", "access", "hub", "publish", "log", "wire", "conf", "exceptions"},
+    "consumers": {"rights", "process", "access", "hub", "publish", "log", "wire", "conf", "exceptions", "notes"},
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it
     "inbox": {

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import select
 import socket
 import sys
 import threading
@@ -444,3 +445,16 @@ async def test_a_client_that_takes_a_large_answer_keeps_its_connection(settings:
     pair.server.close()
     assert await asyncio.to_thread(pair.read_out) == 3 * (LARGE + 1) + 4
     pair.close()
+
+
+def test_whether_a_socket_can_be_written_to_is_known_on_windows_too(monkeypatch):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        for _ in range(2):
+            assert tcp.can_write_now(ours)
+            monkeypatch.delattr(select, "poll", raising=False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                ours.send(bytes(65_536))
+        assert not tcp.can_write_now(ours)

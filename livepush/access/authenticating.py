@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.apps import apps
@@ -82,7 +83,8 @@ def token_of(request: HttpRequest) -> str | None:
     """Return the token that a request brings, if it is one of livepush's."""
     kind, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     if kind.lower() != "bearer":
-        text = request.GET.get("token", "")
+        query = request.META.get("QUERY_STRING", "")  # request.GET refuses more than DATA_UPLOAD_MAX_NUMBER_FIELDS
+        text = dict(parse_qsl(query)).get("token", "") if "token=" in query else ""
     for offered in request.META.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(","):
         if offered.strip().startswith(SUBPROTOCOL):
             text = offered.strip().removeprefix(SUBPROTOCOL)

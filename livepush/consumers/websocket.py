@@ -14,7 +14,8 @@ from livepush.consumers.base import COME_BACK, Receive, Scope, Send, finish, gre
 from livepush.consumers.entering import Entry, admit, ask_again_later, enter
 from livepush.exceptions import InvalidEvent
 from livepush.hub import Connection, Reason
-from livepush.process.servers import uvicorn
+from livepush.notes import note_once
+from livepush.process.servers import daphne, uvicorn
 from livepush.process.servers.daphne import with_backpressure
 from livepush.rights import Grant
 from livepush.wire import (
@@ -36,7 +37,12 @@ CLOSES = {
     Reason.SLOW: Close.TOO_SLOW,
     Reason.FAILED: Close.FAILED,
     Reason.REVOKED: Close.FORBIDDEN,
+    Reason.TOO_LARGE: Close.TOO_BIG,
 }
+TOO_LARGE = (
+    "daphne accepts no WebSocket message of more than %d bytes, and an event is larger. Its client is sent to another "
+    "transport. Raise --websocket-max-message-size, or lower LIVEPUSH['MAX_EVENT_BYTES']."
+)
 
 
 async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,8 +77,14 @@ async def refuse(send: Send, error: WireError) -> None:
 async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format: Format) -> None:
     """Stream until one side closes."""
 
+    largest = daphne.largest_message(send)
+
     async def write(frames: Frames) -> None:
         for frame in frames:
+            if largest is not None and len(frame) * 4 > largest and len(str(frame).encode()) > largest:
+                note_once(TOO_LARGE, largest, level=logging.WARNING)
+                connection.close(Reason.TOO_LARGE)
+                return
             await send({"type": "websocket.send", "text": frame})
 
     hub, write_now = entry.hub, uvicorn.short_way(send)

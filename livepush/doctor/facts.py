@@ -27,6 +27,10 @@ from livepush.wire import WireError
 
 HUB_WITHIN = 4.0
 """How long (seconds) the answer waits for the hub to start. After that, it goes out without the hub."""
+ENVELOPE = 1024
+"""About how many bytes a message has besides its event's data."""
+GROUP = 40
+"""About how many bytes a group takes in an address."""
 SERVERS = ("uvicorn", "hypercorn", "granian", "daphne")
 """The servers that the doctor knows."""
 
@@ -45,6 +49,8 @@ async def facts(scope: Scope, send: Send) -> dict[str, Any]:
         "versions": versions(server),
         "debug": django_settings.DEBUG,
         "heartbeat": get_settings().HEARTBEAT,
+        "message_bytes": get_settings().MAX_EVENT_BYTES + ENVELOPE,
+        "query_bytes": get_settings().MAX_GROUPS * GROUP,
         "files": open_files(),
         "hub": None if hub is None else describe(hub),
         "trouble": trouble,

@@ -20,6 +20,8 @@ ROUND_TRIPS = 20
 """The number of round trips that the median is taken from."""
 BURST = 500
 """How many messages a burst has."""
+LATE = 0.25
+"""A longer round trip through the layer (seconds) is a warning: without a layer, events are as fast."""
 QUIET = 1.0
 """A burst is over when no message has come for this long (seconds)."""
 
@@ -36,33 +38,47 @@ def check_layer(check: Check, limit: float) -> None:
     check.say(name, layer=name)
     try:
         asyncio.run(_send_and_hear(check, layer, limit))
+    except TimeoutError:
+        check.find(check.late or Problem.LAYER_SILENT, _within(check, limit))
     except Exception as error:
-        why = f"nothing came within {limit:g} s" if isinstance(error, TimeoutError) else describe_error(error)
-        check.find(Problem.LAYER_SILENT, why)
+        check.find(Problem.LAYER_SILENT, describe_error(error))
     check.late = None
+
+
+def _within(check: Check, limit: float) -> str:
+    if check.late is Problem.LAYER_SILENT:
+        return f"nothing came within {limit:g} s"
+    return f"messages came back, but a burst of {BURST} took longer than {limit:g} s"
 
 
 async def _send_and_hear(check: Check, layer: Any, limit: float) -> None:
     async with asyncio.timeout(limit):
-        trip = await _layer_round_trip(layer)
+        trip = await _layer_round_trip(check, layer, limit / 4)
         check.say(f"round trip {milliseconds(trip)}", round_trip_ms=round(trip * 1000, 3))
+        if trip > LATE:
+            check.find(Problem.LAYER_LATE, f"a round trip of {milliseconds(trip)}")
+            return  # a burst would tell no more
         came, took = await _burst(layer)
     check.say(f"of a burst of {BURST} {came} came back in {milliseconds(took)}", burst=BURST, burst_came=came)
     if came < BURST:
         check.find(Problem.LAYER_DROPS, f"{BURST - came} of {BURST} messages were lost")
 
 
-async def _layer_round_trip(layer: Any) -> float:
-    """Return the median of some round trips, each to two channels."""
+async def _layer_round_trip(check: Check, layer: Any, span: float) -> float:
+    """Return the median of the round trips that fit into a span (seconds), at least one, each to two channels.
+
+    From the first on, the layer is known to answer.
+    """
     group, channels = await _join(layer)
-    times = []
+    times: list[float] = []
     async with _listening(layer, channels) as heard:
-        for _ in range(ROUND_TRIPS):
+        while not times or (len(times) < ROUND_TRIPS and sum(times) < span):
             start = time.perf_counter()
             await layer.group_send(group, {"type": "livepush.doctor"})
             for _ in channels:
                 await heard.get()
             times.append(time.perf_counter() - start)
+            check.late = Problem.LAYER_LATE
     return statistics.median(times)
 
 

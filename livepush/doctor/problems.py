@@ -65,6 +65,12 @@ class Problem(Enum):
         "D012", Level.WARNING, "the channel layer drops messages of a burst", "every message of the burst",
         "use `channels_redis.pubsub.RedisPubSubChannelLayer`; what is lost arrives through the log, later",
     )  # fmt: skip
+    LAYER_LATE = (
+        "D013", Level.WARNING, "the channel layer answers late",
+        "a round trip under 250 ms, and a burst within seconds",
+        "use a faster layer (docs/deploying.md names those that are tested), or take `CHANNEL_LAYERS` out: without a "
+        "layer, events arrive within `TAIL_INTERVAL`",
+    )  # fmt: skip
     NOT_PRUNED = (
         "D021", Level.WARNING, "events past their retention are still there", "none much older than `RETENTION`",
         "run a server with `PRUNE_INTERVAL` above 0, or `manage.py livepush_prune` from a timer",
@@ -152,6 +158,12 @@ class Problem(Enum):
         "D063", Level.WARNING, "a WebSocket opens, but messages do not pass both ways", "each message and its echo",
         "see that nothing between browser and server inspects or limits WebSockets",
     )  # fmt: skip
+    MESSAGE_REFUSED = (
+        "D064", Level.WARNING, "a message of the largest size does not pass over WebSocket",
+        "its echo, for messages of `MAX_EVENT_BYTES`",
+        "lower `MAX_EVENT_BYTES`; or raise the server's limit (uvicorn: `--ws-max-size`, daphne: "
+        "`--websocket-max-message-size` and `--websocket-max-frame-size`) and that of the proxy",
+    )  # fmt: skip
     DEBUG_ON = (
         "D071", Level.ERROR, "the server runs with `DEBUG`", "`DEBUG = False`",
         "set `DEBUG = False`: it shows settings to strangers and keeps every query in memory",
@@ -179,4 +191,10 @@ class Problem(Enum):
     OTHER_VERSION = (
         "D078", Level.WARNING, "the server runs another version of livepush", "one version everywhere",
         "restart the server after an update",
+    )  # fmt: skip
+    LONG_URL = (
+        "D079", Level.WARNING, "an address with `MAX_GROUPS` groups is refused",
+        "an answer to an address of that length",
+        "lower `MAX_GROUPS`; or raise the limits: nginx: `large_client_header_buffers 4 64k;`, uvicorn: "
+        "`--h11-max-incomplete-event-size`, hypercorn: `h11_max_incomplete_size`; daphne's is 16 KiB",
     )  # fmt: skip

@@ -7,9 +7,9 @@ from typing import Any
 
 import livepush
 from livepush.doctor import clock
-from livepush.doctor.check import Check
+from livepush.doctor.check import Check, describe_error
 from livepush.doctor.problems import Problem
-from livepush.doctor.site import Site, json_of, summary_of
+from livepush.doctor.site import TROUBLES, Site, json_of, summary_of
 from livepush.routing import prefix
 from livepush.wire import Position, parse_position
 
@@ -34,7 +34,20 @@ def check_server(check: Check, site: Site, head: Position | None, patience: floa
     _say_what_it_is(check, facts)
     _check_flags(check, facts)
     _check_arrival(check, site, facts["request"])
+    _check_long_url(check, site, facts)
     _check_hub(check, site, facts, head, patience)
+
+
+def _check_long_url(check: Check, site: Site, facts: dict[str, Any]) -> None:
+    """Check that an address with as many groups as livepush allows arrives."""
+    size = int(facts.get("query_bytes", 0))
+    try:
+        answer = site.get(site.probe("", pad="x" * size))
+        seen = "" if answer.status == 200 else summary_of(answer)
+    except TROUBLES as error:
+        seen = describe_error(error)
+    if seen:
+        check.find(Problem.LONG_URL, f"an address of {size} bytes: {seen}")
 
 
 def _say_what_it_is(check: Check, facts: dict[str, Any]) -> None:

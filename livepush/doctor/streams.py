@@ -96,14 +96,30 @@ def check_websocket(check: Check, site: Site) -> None:
             socket.receive()
             socket.send(text)
             back = socket.receive()
+            took = time.perf_counter() - start
+            check.late = Problem.MESSAGE_REFUSED
+            _check_large(check, socket, site)
         except (OSError, EOFError) as error:
             check.find(Problem.WEBSOCKET_MUTE, describe_error(error))
             return
-    took = time.perf_counter() - start
     if back == text:
         check.say(f"opens, and echoes within {milliseconds(took)}", websocket_ms=round(took * 1000, 3))
     else:
         check.find(Problem.WEBSOCKET_MUTE, "an echo that differs")
+
+
+def _check_large(check: Check, socket: web.WebSocket, site: Site) -> None:
+    """Send a message each way that is as large as livepush lets one be."""
+    size = int((site.facts or {}).get("message_bytes", 0))
+    text = "x" * size
+    try:
+        socket.send(text)
+        if socket.receive() == text:
+            return
+        seen = "an echo that differs"
+    except (OSError, EOFError) as error:
+        seen = describe_error(error)
+    check.find(Problem.MESSAGE_REFUSED, f"a message of {size} bytes: {seen}")
 
 
 def _say_why_not(check: Check, socket: web.WebSocket) -> None:

@@ -131,7 +131,7 @@ class WebSocket:
         self._file = file
 
     def send(self, text: str) -> None:
-        """Send a text frame, masked as a client must (RFC 6455, section 5.3); up to 125 bytes."""
+        """Send a text frame, masked as a client must (RFC 6455, section 5.3)."""
         self._send(TEXT, text.encode())
 
     def receive(self) -> str:
@@ -151,7 +151,11 @@ class WebSocket:
     def _send(self, kind: int, payload: bytes) -> None:
         mask = os.urandom(4)
         body = bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))
-        self._sock.sendall(bytes([128 | kind, 128 | len(payload)]) + mask + body)
+        size = len(payload)
+        code, more = (
+            (size, b"") if size < 126 else (126, size.to_bytes(2)) if size < 65_536 else (127, size.to_bytes(8))
+        )
+        self._sock.sendall(bytes([128 | kind, 128 | code]) + more + mask + body)
 
     def _frame(self) -> tuple[int, bytes]:
         first, length = self._read(2)

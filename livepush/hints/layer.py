@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import secrets
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
+from channels.layers import InMemoryChannelLayer, channel_layers
 from django.conf import settings
 
 from livepush.conf import get_settings
@@ -22,13 +24,41 @@ CALL_TIMEOUT = 5.0
 CANCEL_AGAIN = 0.5
 """How long (seconds) a task may go on after it was cancelled before it is cancelled again."""
 
+BUILD_AGAIN = 300.0
+"""After how long (seconds) a layer that could not be built is tried again."""
+WITHOUT = "events arrive through the log meanwhile, and ephemeral ones reach this process only."
+
+logger = logging.getLogger("livepush")
+
+_unbuildable: tuple[str, object, float] | None = None
+"""The layer that could not be built: its alias, its settings, and until when it is not tried again."""
 _origin = secrets.token_hex(8)
 
 
 def configured() -> Any | None:
-    """Return the layer that other processes can hear, or ``None``; the in-memory one reaches nobody."""
-    layer = get_channel_layer(get_settings().CHANNEL_LAYER)
-    return None if layer is None or isinstance(layer, InMemoryChannelLayer) else layer
+    """Return the layer that other processes can hear, or ``None``; the in-memory one reaches nobody.
+
+    A layer that can't be built counts as none, and is logged. It is tried again after a while.
+    """
+    global _unbuildable
+    alias = get_settings().CHANNEL_LAYER
+    if alias not in channel_layers or _is_unbuildable(alias):
+        return None
+    try:
+        layer = channel_layers[alias]
+    except Exception as error:
+        _unbuildable = (alias, channel_layers.configs, time.monotonic() + BUILD_AGAIN)
+        logger.error("The channel layer %r can't be built (%s); %s", alias, describe(error), WITHOUT, exc_info=error)
+        return None
+    return None if isinstance(layer, InMemoryChannelLayer) else layer
+
+
+def _is_unbuildable(alias: str) -> bool:
+    """Return whether a layer could not be built a moment ago, with the same settings."""
+    if _unbuildable is None:
+        return False
+    name, configs, until = _unbuildable
+    return name == alias and configs is channel_layers.configs and time.monotonic() < until
 
 
 def new_layer() -> Any:
@@ -112,4 +142,5 @@ def _after_fork() -> None:
     _origin = secrets.token_hex(8)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_after_fork)

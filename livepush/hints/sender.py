@@ -10,12 +10,14 @@ import asyncio
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
 from typing import NamedTuple
 
 from livepush.hints import layer
+from livepush.notes import note_once
 from livepush.wire import Batch, batch_messages
 
 logger = logging.getLogger("livepush")
@@ -37,7 +39,7 @@ WARN_EVERY = 60.0
 def announce(batch: Batch) -> None:
     """Hand a batch to the sending thread; return at once and raise nothing."""
     try:
-        if layer.configured() is not None:
+        if layer.configured() is not None and not _has_green_threads():
             _sender().put(batch)
     except Exception:
         logger.warning("Could not announce through the channel layer.", exc_info=True)
@@ -46,6 +48,25 @@ def announce(batch: Batch) -> None:
 def flush(timeout: float = FLUSH_TIMEOUT) -> bool:
     """Wait until nothing that was announced waits to be sent; return whether that came within ``timeout`` seconds."""
     return _current is None or _current.flush(timeout)
+
+
+GREEN = (("gevent.monkey", "is_module_patched", "threading"), ("eventlet.patcher", "is_monkey_patched", "thread"))
+"""How to ask gevent and eventlet whether a thread is one of theirs: a module, its function, and the argument."""
+
+
+def _has_green_threads() -> bool:
+    """Return whether threads are greenlets: an event loop in one marks the main thread, where the ORM then refuses."""
+    for name, function, argument in GREEN:
+        is_patched = getattr(sys.modules.get(name), function, None)
+        if is_patched is not None and is_patched(argument):
+            note_once(
+                "Under %s livepush does not use the channel layer: events of this process arrive in others through the "
+                "log, and ephemeral ones reach this process only.",
+                name.partition(".")[0],
+                level=logging.WARNING,
+            )
+            return True
+    return False
 
 
 class Waiting(NamedTuple):
@@ -175,5 +196,6 @@ def _after_fork() -> None:
     _current, _lock = None, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_after_fork)
 atexit.register(flush)

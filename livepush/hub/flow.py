@@ -34,6 +34,8 @@ class Reason(Enum):
     """The server is going away."""
     REVOKED = "revoked"
     """The user may no longer read any of its groups."""
+    TOO_LARGE = "too large"
+    """An event is larger than the server lets a message be."""
     FAILED = "failed"
     """A write failed, or the log could not be read."""
 

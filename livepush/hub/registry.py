@@ -23,7 +23,8 @@ class Hub(Protocol):
 
 hubs: set[Hub] = set()
 """This process's started hubs. Any thread can copy a plain set in one step."""
-os.register_at_fork(after_in_child=hubs.clear)  # the parent's loops do not run in a child: their batches would pile up
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=hubs.clear)  # the parent's loops do not run in a child: batches would pile up
 
 
 def known_position() -> Position | None:

@@ -118,7 +118,7 @@ def cut_connections(thread: int) -> None:
             with suppress(Exception):  # the driver has closed it meanwhile
                 fileno = _fileno_of(connection.connection)
                 if fileno is not None:
-                    with socket.socket(fileno=os.dup(fileno())) as end:
+                    with socket.socket(fileno=socket.dup(fileno())) as end:
                         end.shutdown(socket.SHUT_RDWR)
 
 
@@ -156,7 +156,8 @@ def _after_fork() -> None:
     _ends.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 async def get_hub() -> Hub:

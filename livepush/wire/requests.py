@@ -14,6 +14,9 @@ from livepush.wire.events import Event, Format, envelope
 from livepush.wire.names import check_group
 from livepush.wire.positions import Position, parse_position, position_of_header
 
+OTHER_FIELDS = 900
+"""How many fields a query may have besides as many as there may be groups."""
+
 
 class Query(NamedTuple):
     """A client's request: its groups, position, format and wait (seconds)."""
@@ -42,7 +45,8 @@ def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) ->
 @lru_cache(64)  # many clients send the same query
 def _asked(query: bytes, max_groups: int) -> tuple[Query, str]:
     try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000)
+        most = max_groups + OTHER_FIELDS
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=most)
     except ValueError as error:
         raise WireError("bad_query", "The query string is malformed: expected percent-encoded UTF-8.") from error
     groups = tuple(dict.fromkeys(value for name, value in pairs if name == "group"))

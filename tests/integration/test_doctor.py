@@ -402,6 +402,21 @@ def test_a_server_that_may_open_few_files(uvicorn: processes.Server) -> None:
     assert seen(found, "D072").startswith("a limit of 1024, ")
 
 
+LIMITS: dict[str, tuple[dict[str, int], list[str], list[str]]] = {
+    "uvicorn": ({"MAX_EVENT_BYTES": 100_000}, ["--ws-max-size", "50000"], ["D064"]),
+    "daphne": ({"MAX_EVENT_BYTES": 2_000_000}, [], ["D064"]),
+    "daphne with many groups": ({"MAX_GROUPS": 1000}, [], ["D079"]),
+}
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_a_limit_of_the_server_that_is_lower_than_livepushs(kind: str, own: Database) -> None:
+    settings, options, wanted = LIMITS[kind]
+    with processes.server(kind.partition(" ")[0], own, settings, options=options, may_fail=True) as server:
+        found = look(server.url)
+        assert [each for each in ids(found) if each in ("D064", "D079")] == wanted
+
+
 def test_hypercorn_and_granian_as_documented(own: Database) -> None:
     for kind in ("hypercorn", "granian"):
         with processes.server(kind, own) as server:

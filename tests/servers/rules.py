@@ -17,10 +17,10 @@ from django.contrib.auth.models import User
 from django.db import OperationalError, connection
 
 import livepush
-from livepush.consumers import base
+from livepush.consumers import entering
 from tests.asgi import application
 
-base.ASK_AGAIN = float(os.environ.get("LIVEPUSH_TEST_ASK_AGAIN", base.ASK_AGAIN))
+entering.ASK_AGAIN = float(os.environ.get("LIVEPUSH_TEST_ASK_AGAIN", entering.ASK_AGAIN))
 down: set[str] = set()
 """What has failed already."""
 

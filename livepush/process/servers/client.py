@@ -7,7 +7,6 @@ other servers a thread finds it by its addresses.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Hashable
 from functools import partial
@@ -52,7 +51,7 @@ class Client(NamedTuple):
         if transport is None:
             return await asyncio.to_thread(self._on_socket_by_address, work)
         try:
-            found = socket.socket(fileno=os.dup(_descriptor(transport)))
+            found = socket.socket(fileno=socket.dup(_descriptor(transport)))
         except OSError:  # the connection has ended
             return None
         with found:

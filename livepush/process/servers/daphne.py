@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -64,6 +64,14 @@ def transport(send: object) -> Any:
     return found if all(hasattr(found, name) for name in NEEDED) else None
 
 
+def largest_message(send: object) -> int | None:
+    """Return how large (bytes) a WebSocket message may be, ``None`` if daphne sets no limit or does not serve it."""
+    if isinstance(send, SendWithBackpressure):
+        send = send._send
+    protocol = send.args[0] if isinstance(send, functools.partial) and send.args else None
+    return getattr(protocol, "maxMessagePayloadSize", None) or None
+
+
 def reactor() -> Any:
     """Return Twisted's reactor if it runs (that is, under daphne); else ``None``."""
     found = sys.modules.get("twisted.internet.reactor")
@@ -109,10 +117,10 @@ async def _until_writable(descriptor: int) -> None:
     """Wait until a socket can be written to, or has ended."""
     loop = asyncio.get_running_loop()
     writable = asyncio.Event()
-    own = os.dup(descriptor)  # the loop allows one writer for each descriptor, and the server already has it
+    own = socket.dup(descriptor)  # the loop allows one writer for each descriptor, and the server already has it
     try:
         loop.add_writer(own, writable.set)
         await writable.wait()
     finally:
         loop.remove_writer(own)
-        os.close(own)
+        socket.close(own)

@@ -45,7 +45,7 @@ def find(scope: Mapping[str, Any]) -> socket.socket | None:
 def _duplicate(ends: Ends) -> socket.socket | None:
     for descriptor in _known[1].get(ends, ()):
         try:
-            found = socket.socket(fileno=os.dup(descriptor))
+            found = socket.socket(fileno=socket.dup(descriptor))
         except OSError:  # it was closed meanwhile
             continue
         if _ends_of_socket(found) == ends:  # the descriptor may be reused by now
@@ -106,7 +106,8 @@ def _after_fork() -> None:
     _lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _ends_of_socket(found: socket.socket) -> Ends | None:

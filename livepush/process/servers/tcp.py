@@ -13,7 +13,7 @@ from livepush.notes import note_once
 
 BYTES_ACKED = 120
 """The offset of the 64-bit ``tcpi_bytes_acked`` in Linux's ``struct tcp_info`` (linux/tcp.h, since Linux 4.1)."""
-RESET = struct.pack("ii", 1, 0)
+RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """``SO_LINGER`` for a close that drops unsent bytes and resets the connection."""
 
 
@@ -42,7 +42,9 @@ def hang_up(connection: socket.socket, *, unless_writable: bool = False) -> bool
 
 def progress(connection: socket.socket) -> Progress | None:
     """Return how much a client has received; ``None`` if the system can't tell."""
-    if sys.platform != "linux":  # other systems have no such structure, or a different one of the same name
+    if sys.platform != "linux" or not hasattr(
+        socket, "TCP_INFO"
+    ):  # other systems have no such structure, or a different one of the same name
         return None
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
@@ -56,6 +58,8 @@ def progress(connection: socket.socket) -> Progress | None:
 
 def can_write_now(connection: socket.socket) -> bool:
     """Return whether the system accepts bytes for this client now."""
+    if not hasattr(select, "poll"):  # Windows, whose select takes any descriptor
+        return bool(select.select([], [connection], [], 0)[1])
     ready = select.poll()
     ready.register(connection, select.POLLOUT)
     return bool(ready.poll(0))

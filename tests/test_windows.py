@@ -1,0 +1,33 @@
+"""livepush needs nothing that Python lacks on Windows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+UNITS = ("wire", "hub", "flow", "routes", "groups", "threads", "log", "publishing", "signals", "views", "templatetags",
+         "testing", "commands", "admin")  # fmt: skip
+
+
+def run(*words):
+    """Run a Python with the tests' settings on SQLite, without what Windows lacks."""
+    left_out = ("LIVEPUSH_TEST_DATABASES", "PYTEST_XDIST_WORKER")
+    env = {name: value for name, value in os.environ.items() if name not in left_out}
+    env |= {"DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(ROOT), "LIVEPUSH_TEST_ON": "sqlite"}
+    return subprocess.run([sys.executable, *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def test_every_module_is_imported_without_what_windows_lacks():
+    found = run("-m", "tests.windows", "import")
+    assert found.returncode == 0, found.stderr
+
+
+def test_the_unit_tests_pass_without_what_windows_lacks():
+    files = [f"tests/test_{name}.py" for name in UNITS]
+    found = run("-m", "pytest", "-q", "-p", "tests.windows", "-p", "no:cacheprovider", *files)
+    assert found.returncode == pytest.ExitCode.OK, found.stdout[-3000:]

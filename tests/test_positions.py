@@ -13,7 +13,6 @@ from django.core.handlers.asgi import ASGIHandler
 from django.db import connection, connections, transaction
 from django.http import HttpResponse
 from django.template import engines
-from django.test import SimpleTestCase, override_settings
 from django.urls import include, path
 
 import livepush
@@ -180,9 +179,3 @@ def test_a_log_that_can_not_be_read_breaks_no_page_and_no_transaction(client, ad
     assert client.get(address).status_code == 200
     assert "Could not note the log's position for this request" in caplog.text
     assert next(failures, "used") == "used"
-
-
-class WithoutADatabase(SimpleTestCase):
-    def test_nothing_is_logged(self):
-        with override_settings(ROOT_URLCONF=__name__), self.assertNoLogs("livepush", "DEBUG"):
-            assert self.client.get("/healthy/").status_code == 200

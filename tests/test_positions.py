@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from unittest import mock
 
@@ -10,9 +11,11 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_started
 from django.db import connection, connections, transaction
 from django.http import HttpResponse
 from django.template import engines
+from django.test import RequestFactory
 from django.urls import include, path
 
 import livepush
@@ -144,6 +147,35 @@ def test_requests_without_a_tag_ask_nothing_more(client, django_assert_num_queri
         assert client.get("/missing/").status_code == 404
     with django_assert_num_queries(1):
         client.get("/names/")
+
+
+def test_a_request_without_a_query_leaves_nothing_to_the_next_query(client, monkeypatch):
+    """Else a thread's next query, whatever it is for, would open a connection to the log."""
+    glances = []
+    monkeypatch.setattr(log, "glance", glances.append)
+    client.get("/healthy/")
+    User.objects.count()
+    start(RequestFactory().get("/"))  # a request that is never finished, and freed
+    User.objects.count()
+    assert glances == []
+    request = RequestFactory().get("/")
+    start(request)
+    User.objects.count()
+    assert glances == ["default"]
+
+
+def start(request):
+    request_started.send(sender=None, environ=request.environ)
+
+
+async def test_an_async_request_without_a_query_leaves_nothing_either(async_client, monkeypatch):
+    glances = []
+    monkeypatch.setattr(log, "glance", glances.append)
+    assert (await async_client.get("/healthy/")).status_code == 200
+    gc.collect()
+    await User.objects.acount()
+    assert glances == []
+    await sync_to_async(connections.close_all)()
 
 
 def test_requests_that_ask_no_database_need_none(client, caplog):

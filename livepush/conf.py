@@ -72,7 +72,7 @@ class Settings:
     MODEL_EVENTS: bool = True
     """Whether the signals of registered models send events; ``send_for`` does so anyway."""
     MODEL_EVENT_ERRORS: str = "auto"
-    """What errors of a ``ModelEvents`` do: ``raise``, ``log``, or ``auto`` (raise in tests and in ``DEBUG``)."""
+    """What happens to errors of a ``ModelEvents``: ``raise``, ``log``, or ``auto`` (raise in tests and ``DEBUG``)."""
 
 
 CHOICES = {"MODEL_EVENT_ERRORS": ("auto", "raise", "log")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from unittest import mock
 
@@ -10,10 +11,11 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_started
 from django.db import connection, connections, transaction
 from django.http import HttpResponse
 from django.template import engines
-from django.test import SimpleTestCase, override_settings
+from django.test import RequestFactory
 from django.urls import include, path
 
 import livepush
@@ -147,6 +149,35 @@ def test_requests_without_a_tag_ask_nothing_more(client, django_assert_num_queri
         client.get("/names/")
 
 
+def test_a_request_without_a_query_leaves_nothing_to_the_next_query(client, monkeypatch):
+    """Else a thread's next query, whatever it is for, would open a connection to the log."""
+    glances = []
+    monkeypatch.setattr(log, "glance", glances.append)
+    client.get("/healthy/")
+    User.objects.count()
+    start(RequestFactory().get("/"))  # a request that is never finished, and freed
+    User.objects.count()
+    assert glances == []
+    request = RequestFactory().get("/")
+    start(request)
+    User.objects.count()
+    assert glances == ["default"]
+
+
+def start(request):
+    request_started.send(sender=None, environ=request.environ)
+
+
+async def test_an_async_request_without_a_query_leaves_nothing_either(async_client, monkeypatch):
+    glances = []
+    monkeypatch.setattr(log, "glance", glances.append)
+    assert (await async_client.get("/healthy/")).status_code == 200
+    gc.collect()
+    await User.objects.acount()
+    assert glances == []
+    await sync_to_async(connections.close_all)()
+
+
 def test_requests_that_ask_no_database_need_none(client, caplog):
     with (
         mock.patch.object(connection, "connection", None),
@@ -180,9 +211,3 @@ def test_a_log_that_can_not_be_read_breaks_no_page_and_no_transaction(client, ad
     assert client.get(address).status_code == 200
     assert "Could not note the log's position for this request" in caplog.text
     assert next(failures, "used") == "used"
-
-
-class WithoutADatabase(SimpleTestCase):
-    def test_nothing_is_logged(self):
-        with override_settings(ROOT_URLCONF=__name__), self.assertNoLogs("livepush", "DEBUG"):
-            assert self.client.get("/healthy/").status_code == 200

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
-from django.test import TestCase, TransactionTestCase
+from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
 import livepush
 from livepush.exceptions import InvalidGroup
@@ -323,6 +323,12 @@ class InATransactionTestCase(Checks, TransactionTestCase):
         livepush.notify("order:7", "New")
         assert_notified(ann, "Old", 0)
         assert_notified(ann, "New")
+
+
+class WithoutADatabase(SimpleTestCase):
+    def test_a_request_logs_nothing(self):
+        with self.assertNoLogs("livepush", "DEBUG"):
+            self.assertEqual(self.client.get("/ready/").status_code, 200)
 
 
 class WithDataOfTheClass(TestCase):

@@ -11,8 +11,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, MutableMapping
 from typing import Any
+from weakref import ref
 
-from django.core.signals import request_started
+from django.core.signals import request_finished, request_started
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -34,17 +35,19 @@ READS_NOTHING = ("SET ", "SAVEPOINT", "RELEASE", "ROLLBACK", "LOCK ", "PRAGMA", 
 class Start:
     """A request that has started, and the log's position then, once it is known."""
 
-    __slots__ = ("position",)
+    __slots__ = ("__weakref__", "position")
 
     def __init__(self, position: Position | None) -> None:
         self.position = position
 
 
 class _Waiting(threading.local):
-    """The requests of a thread whose first query is still to come."""
+    """The requests of a thread whose first query is still to come; each as long as anybody holds the request."""
 
     def __init__(self) -> None:
-        self.starts: deque[Start] = deque(maxlen=MAX_WAITING)
+        self.starts: deque[ref[Start]] = deque(maxlen=MAX_WAITING)
+        self.one_at_a_time = False
+        """Whether the thread serves WSGI."""
 
 
 _waiting = _Waiting()
@@ -76,16 +79,28 @@ def note(sender: object, **kwargs: Any) -> None:
     if place is None or not get_settings().PAGE_POSITIONS:
         return
     start = place[KEY] = Start(hub.known_position())
+    _waiting.one_at_a_time = place is kwargs.get("environ")
     if start.position is None:
-        _waiting.starts.append(start)
+        _waiting.starts.append(ref(start))
+
+
+def forget(sender: object, **kwargs: Any) -> None:
+    """Wait no longer when a request ends without a query, so that the thread's next query costs nothing.
+
+    Under ASGI several requests may share a thread, and the signal does not say which one ends. There the thread ends,
+    or the request is freed.
+    """
+    if _waiting.one_at_a_time:
+        _waiting.starts.clear()
 
 
 def before_query(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
     """Read the position for the requests that wait for it, then run the query."""
     if _waiting.starts and isinstance(sql, str) and not sql.lstrip().upper().startswith(READS_NOTHING):
-        starts = list(_waiting.starts)
+        starts = [start for each in _waiting.starts if (start := each()) is not None]
         _waiting.starts.clear()  # first: reading is a query too
-        _read(starts)
+        if starts:
+            _read(starts)
     return execute(sql, params, many, context)
 
 
@@ -103,6 +118,7 @@ def _read(starts: list[Start]) -> None:
 def connect() -> None:
     """Note the position of every request from now on."""
     request_started.connect(note, dispatch_uid="livepush.positions")
+    request_finished.connect(forget, dispatch_uid="livepush.positions")
     connection_created.connect(_watch, dispatch_uid="livepush.positions")
     for connection in connections.all(initialized_only=True):
         _watch(None, connection)

@@ -43,8 +43,8 @@ class ModelEvents:
     """Says which events the instances of a model send, to whom, and with which data.
 
     An event's type is ``<model>.<action>``, e.g. ``order.updated``; for a model in ``GROUP_NAMES`` it begins with the
-    word there. The actions are ``created``, ``updated``
-    and ``deleted``. Groups that an updated instance has left get ``removed``.
+    word there. The actions are ``created``, ``updated`` and ``deleted``. Groups that an updated instance has left get
+    ``removed``. A model's proxies and multi-table children send its events too.
     """
 
     fields: Sequence[str] = ()

@@ -61,7 +61,7 @@ async def held(entry: Entry, receive: Receive) -> bytes | None:
         while True:
             waiter.woken = loop.create_future()
             page = await read(entry, cursor)
-            if page is None:
+            if page is None or waiter.lost:
                 return poll_answer((), hub.position, True, refused)
             cursor = Position(cursor.epoch, page.upto)
             if page.events or hub.draining or loop.time() >= end:

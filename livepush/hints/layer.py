@@ -1,9 +1,8 @@
-"""The Channels layer: which one it is, this site's group in it, and calls that take a bounded time."""
+"""The Channels layer: which one it is, this process's name in it, and calls that take a bounded time."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import secrets
 import sys
@@ -11,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
-from django.conf import settings
 
 from livepush.conf import get_settings
 from livepush.notes import note_once
@@ -34,12 +32,6 @@ def configured() -> Any | None:
 def new_layer() -> Any:
     """Return a layer like the configured one with connections of its own, which can be closed at no cost to others."""
     return channel_layers.make_backend(get_settings().CHANNEL_LAYER)
-
-
-def site_group() -> str:
-    """Return the name of this site's group: another site on the same Redis must not hear what is said in it."""
-    database = settings.DATABASES[get_settings().DATABASE]["NAME"]
-    return f"livepush-{hashlib.sha256(f'{settings.SECRET_KEY} {database}'.encode()).hexdigest()[:16]}"
 
 
 def origin() -> str:

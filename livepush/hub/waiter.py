@@ -11,10 +11,12 @@ from livepush.hub.fanout import Share
 class Waiter:
     """A subscriber that is only woken. The caller makes a new ``woken`` for each wait."""
 
-    __slots__ = ("groups", "woken")
+    __slots__ = ("groups", "lost", "woken")
 
     def __init__(self, groups: Iterable[str]) -> None:
         self.groups = dict.fromkeys(groups, 0)
+        self.lost = False
+        """Whether the client's history was lost meanwhile."""
         self.woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def offer(self, share: Share) -> None:
@@ -24,7 +26,8 @@ class Waiter:
     def beat(self, now: float) -> None:
         pass
 
-    def fall_behind(self) -> None:
+    def fall_behind(self, *, reset: bool = False) -> None:
+        self.lost = self.lost or reset
         self._wake()
 
     def leave(self, retry: int) -> None:

@@ -11,10 +11,12 @@ import time
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 from django.test import override_settings
+from redis.exceptions import NoPermissionError
 
 from livepush import notes
 from livepush.hints import announce, flush, layer, listen, listener, sender, signing
 from livepush.wire import Announcement, Batch, Event, parse_announcement, seal
+from tests.docs_blocks import ROOT
 from tests.patience import PATIENCE, eventually
 from tests.servers import faults
 
@@ -324,6 +326,34 @@ async def test_processes_with_a_new_secret_key_hear_those_that_have_the_old_one(
         old_key = seal(Announcement("a" * 16, 1, time.time(), durable(4)), signing._keys()[1])
         await get_channel_layer().group_send(group, old_key)
         await eventually(lambda: {3, 4} <= set(new.numbers))
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+async def test_the_manuals_user_may_use_the_layer_and_no_more_of_redis(kind, redis, settings):
+    page = (ROOT / "docs" / "deploying.md").read_text()
+    rights = page.partition("`ACL SETUSER mysite on >PASSWORD ")[2].partition("`")[0].split()
+    async with configured("core", redis.url):
+        admin = layer.configured().connection(0)
+        await admin.execute_command("ACL", "SETUSER", "mysite", "on", ">PASSWORD", *rights)
+    async with configured(kind, redis.url.replace("//", "//mysite:PASSWORD@")), Hub().listening() as hub:
+        await announce_elsewhere(durable(1))
+        await eventually(lambda: hub.numbers)
+        assert hub.numbers == [1]
+        if kind == "core":
+            with pytest.raises(NoPermissionError):
+                await layer.configured().connection(0).get("django.cache:secret")
+            with pytest.raises(NoPermissionError):
+                await layer.configured().connection(0).flushall()
+
+
+async def test_messages_may_be_encrypted_by_the_layer(redis, settings):
+    config = {"hosts": [redis.url], "symmetric_encryption_keys": [settings.SECRET_KEY]}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": BACKENDS["pubsub"], "CONFIG": config}}
+    async with Hub().listening() as hub:
+        await announce_elsewhere(durable(1))
+        await eventually(lambda: hub.numbers)
+        assert hub.numbers == [1]
+    await close()
 
 
 def test_what_a_hub_remembers_of_other_processes_is_bounded(monkeypatch):

@@ -13,10 +13,12 @@ from types import SimpleNamespace
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 from django.test import override_settings
+from redis.exceptions import NoPermissionError
 
 from livepush import notes
-from livepush.hints import announce, flush, layer, listen, listener, sender
-from livepush.wire import Batch, Event, batch_messages, parse_batch
+from livepush.hints import announce, flush, layer, listen, listener, sender, signing
+from livepush.wire import Announcement, Batch, Event, parse_announcement, seal
+from tests.docs_blocks import ROOT
 from tests.patience import PATIENCE, eventually
 from tests.servers import faults
 
@@ -26,12 +28,15 @@ BACKENDS = {
 }
 
 
+NOW = "2026-01-31T12:00:00.000000Z"
+
+
 def durable(*numbers, size=1):
-    return Batch("e", tuple(Event(number, "a", "t", "1" * size, "now") for number in numbers))
+    return Batch("e", tuple(Event(number, ("a",), "t", "1" * size, NOW) for number in numbers))
 
 
 def ephemeral(data):
-    return Batch("", (Event(None, "a", "t", data, "now"),))
+    return Batch("", (Event(None, ("a",), "t", data, NOW),))
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +86,14 @@ async def another_process():
     messages = []
     ear = channel_layers.make_backend("default")
     channel = await ear.new_channel("other")
-    await ear.group_add(layer.site_group(), channel)
+    await ear.group_add(signing.groups()[0], channel)
 
     async def hear():
         while True:
             message = await ear.receive(channel)
-            if message["type"] == "livepush.batch":
-                messages.append([event.number or event.data for event in parse_batch(message).events])
+            batch = parse_announcement(message["body"]).batch
+            if batch is not None:
+                messages.append([event.number or event.data for event in batch.events])
 
     task = asyncio.create_task(hear())
     try:
@@ -129,10 +135,21 @@ class Hub:
             await asyncio.sleep(0.05)
 
 
+serials = itertools.count(1)
+
+
+def of_another_process(batch):
+    """Return a batch as a message that another process signed."""
+    return seal(Announcement("0123456789abcdef", next(serials), time.time(), batch), signing._keys()[0])
+
+
 async def announce_elsewhere(batch):
-    for message in batch_messages(batch, "another process"):
-        with contextlib.suppress(Exception):  # the first after an outage
-            await get_channel_layer().group_send(layer.site_group(), message)
+    with contextlib.suppress(Exception):  # the first after an outage
+        await say(of_another_process(batch))
+
+
+async def say(message):
+    await get_channel_layer().group_send(signing.groups()[0], message)
 
 
 @contextlib.contextmanager
@@ -242,6 +259,116 @@ async def test_a_hub_hears_other_processes_and_not_its_own(kind, redis):
         assert hub.numbers == [2]
 
 
+# What is not to be believed
+
+FORGED = {"type": "livepush.batch", "origin": "x", "epoch": "e", "events": [[1, ["a"], "t", "1", NOW]]}
+
+
+async def test_messages_that_nobody_of_the_site_signed_are_ignored_and_logged_once_in_a_while(kind, caplog):
+    signed = of_another_process(durable(2))
+    async with Hub().listening() as hub:
+        for message in (
+            {**signed, "body": signed["body"].replace("2", "3")},
+            {"type": "livepush.hint"},
+            *[FORGED] * 50,
+        ):
+            await say(message)
+        await announce_elsewhere(durable(4))
+        await eventually(lambda: hub.numbers)
+        assert hub.numbers == [4]
+        assert hub.works == [True]
+    (record,) = [each for each in caplog.records if "ignored" in each.message]
+    assert record.message == (
+        "livepush ignored 1 messages in the channel layer. Of the last one: its signature is not made with SECRET_KEY "
+        "or one of SECRET_KEY_FALLBACKS."
+    )
+
+
+async def test_what_is_repeated_is_taken_once(kind):
+    async with Hub().listening() as hub:
+        first, second, third = (of_another_process(ephemeral(data)) for data in ('"1"', '"2"', '"3"'))
+        for message in (second, first, second, first, third, first):  # a layer may bring them out of order
+            await say(message)
+        await announce_elsewhere(durable(4))
+        await eventually(lambda: 4 in hub.numbers)
+        assert hub.numbers == [None, None, None, 4]
+
+
+async def test_what_was_announced_before_a_hub_began_to_listen_can_not_be_repeated_to_it(kind):
+    old = of_another_process(ephemeral('"old"'))
+    async with Hub().listening() as hub:
+        await say(old)
+        await announce_elsewhere(durable(2))
+        await eventually(lambda: hub.numbers)
+        assert hub.numbers == [2]
+
+
+@pytest.mark.parametrize("when", [-3600, 3600])
+async def test_what_was_announced_at_another_time_is_ignored_and_the_log_says_why(kind, when, caplog):
+    async with Hub().listening() as hub:
+        made = Announcement("f" * 16, 1, time.time() + when, durable(1))
+        await say(seal(made, signing._keys()[0]))
+        await announce_elsewhere(durable(2))
+        await eventually(lambda: hub.numbers)
+        assert hub.numbers == [2]
+    assert "by its host's clock, so two hosts' clocks differ, or somebody repeats it." in caplog.text
+
+
+async def test_processes_with_a_new_secret_key_hear_those_that_have_the_old_one(kind, settings):
+    async with Hub().listening() as old, Hub().listening() as both:
+        await announce_elsewhere(durable(1))
+        await eventually(lambda: old.numbers and both.numbers)
+        group, message = signing.groups()[0], of_another_process(durable(2))
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "new"
+    assert signing.groups()[1] == group
+    assert signing.groups()[0] != group
+    async with Hub().listening() as new:
+        message = of_another_process(durable(3))
+        await say(message)
+        old_key = seal(Announcement("a" * 16, 1, time.time(), durable(4)), signing._keys()[1])
+        await get_channel_layer().group_send(group, old_key)
+        await eventually(lambda: {3, 4} <= set(new.numbers))
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+async def test_the_manuals_user_may_use_the_layer_and_no_more_of_redis(kind, redis, settings):
+    page = (ROOT / "docs" / "deploying.md").read_text()
+    rights = page.partition("`ACL SETUSER mysite on >PASSWORD ")[2].partition("`")[0].split()
+    async with configured("core", redis.url):
+        admin = layer.configured().connection(0)
+        await admin.execute_command("ACL", "SETUSER", "mysite", "on", ">PASSWORD", *rights)
+    async with configured(kind, redis.url.replace("//", "//mysite:PASSWORD@")), Hub().listening() as hub:
+        await announce_elsewhere(durable(1))
+        await eventually(lambda: hub.numbers)
+        assert hub.numbers == [1]
+        if kind == "core":
+            with pytest.raises(NoPermissionError):
+                await layer.configured().connection(0).get("django.cache:secret")
+            with pytest.raises(NoPermissionError):
+                await layer.configured().connection(0).flushall()
+
+
+async def test_messages_may_be_encrypted_by_the_layer(redis, settings):
+    config = {"hosts": [redis.url], "symmetric_encryption_keys": [settings.SECRET_KEY]}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": BACKENDS["pubsub"], "CONFIG": config}}
+    async with Hub().listening() as hub:
+        await announce_elsewhere(durable(1))
+        await eventually(lambda: hub.numbers)
+        assert hub.numbers == [1]
+    await close()
+
+
+def test_what_a_hub_remembers_of_other_processes_is_bounded(monkeypatch):
+    monkeypatch.setattr(signing, "MAX_ORIGINS", 10)
+    inspector, key = signing.Inspector(), signing._keys()[0]
+    for number in range(100):
+        for serial in (1, 2**62, 5):
+            message = seal(Announcement(f"{number:016x}", serial, time.time(), durable(1)), key)
+            assert (inspector.open(message) is None) == (serial == 5)  # too old to be remembered
+    assert len(inspector._seen) == 10
+    assert all(seen < 1 << signing.REMEMBERED for _, seen in inspector._seen.values())
+
+
 async def test_a_hub_whose_membership_was_forgotten_joins_again(redis, monkeypatch):
     monkeypatch.setattr(listener, "BEAT", 0.2)
     async with configured("core", redis.url), Hub().listening() as hub:
@@ -259,8 +386,8 @@ async def test_a_hub_whose_connections_are_cut_hears_again_under_its_one_name(re
             for number in range(1, 4):
                 await connection.client_kill_filter(_type="normal", skipme=True)
                 await asyncio.wait_for(hub.hears(number), PATIENCE)
-            assert await connection.zcard(f"asgi:group:{layer.site_group()}") == 1
-        assert await connection.zcard(f"asgi:group:{layer.site_group()}") == 0
+            assert await connection.zcard(f"asgi:group:{signing.groups()[0]}") == 1
+        assert await connection.zcard(f"asgi:group:{signing.groups()[0]}") == 0
 
 
 @pytest.mark.parametrize("kind", BACKENDS)

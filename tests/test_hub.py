@@ -13,14 +13,14 @@ from django.db import connections
 from django.utils import timezone
 
 from livepush import log, publish
-from livepush.hub import Connection, Hub, Options, Reason, State, connection, known_position, router
+from livepush.hub import Connection, Hub, Options, Reason, State, Waiter, connection, known_position, router
 from livepush.hub.fanout import Encoder
 from livepush.hub.registry import hubs
 from livepush.log import reading
 from livepush.models import Event, LogHead
 from livepush.process.hubs import DatabaseLog, close_connections, cut_connections
 from livepush.process.threads import Threads
-from livepush.wire import Batch, Format, Position, batch_messages, encode, parse_batch, system_frames
+from livepush.wire import Batch, Format, Position, encode, split_batch, system_frames
 from livepush.wire import Event as WireEvent
 from tests.conftest import append
 from tests.patience import PATIENCE, eventually
@@ -604,6 +604,59 @@ async def test_a_restored_database_begins_a_new_epoch_and_resets_everyone(make_h
     await reader.until_numbers(3)
 
 
+def announced(epoch, number, groups=("a",), data='"forged"'):
+    return Batch(epoch, (WireEvent(number, groups, "t", data, "2026-01-31T12:00:00.000000Z"),))
+
+
+@pytest.mark.parametrize("ahead", [1, 10**9])
+async def test_a_number_that_only_an_announcement_had_begins_no_epoch_and_resets_who_was_offered_it(make_hub, ahead):
+    hub = await make_hub(silent)
+    await settled("a", count=2)
+    await hub.tail.refresh()
+    before = hub.position
+    reader, waiter = Reader(hub, ["a"]), Waiter(["a"])
+    hub.add(waiter)
+    hub.router.receive(announced(before.epoch, before.number + ahead))
+    await asyncio.sleep(0)
+    await hub.tail.refresh()
+    assert hub.position == before
+    assert await in_database(lambda: LogHead.objects.values_list("epoch", "position").get()) == before
+    await settled("a")
+    await hub.tail.refresh()
+    if ahead == 1:
+        assert waiter.lost
+        await reader.until(lambda: len(reader.messages) == 3)
+        assert [message["type"] for message in reader.messages] == ["t", "livepush.reset", "t"]
+    await reader.until(lambda: reader.numbers[-1:] == [3])
+    hub.remove(waiter)
+
+
+async def test_an_announced_event_that_the_log_has_otherwise_begins_no_epoch_and_resets_who_was_offered_it(make_hub):
+    hub = await make_hub(silent)
+    reader, before = Reader(hub, ["a"]), hub.position
+    hub.router.receive(announced(before.epoch, 1))
+    await reader.until_numbers(1)
+    (batch,) = await settled("a", count=2)
+    hub.router.receive(batch)
+    await reader.until(lambda: "livepush.reset" in [message["type"] for message in reader.messages])
+    assert hub.position == Position(before.epoch, 2)
+    assert await in_database(lambda: LogHead.objects.values_list("epoch", "position").get()) == hub.position
+    await settled("a")
+    await hub.tail.refresh()
+    await reader.until(lambda: reader.numbers[-1:] == [3])
+
+
+async def test_a_lost_event_that_the_database_had_given_to_this_process_begins_a_new_epoch(make_hub):
+    hub = await make_hub(silent)
+    before, reader = hub.position, Reader(hub, ["a"])
+    (batch,) = await settled("a")
+    hub.receive_soon(batch)
+    await reader.until_numbers(1)
+    await in_database(lambda: (Event.objects.all().delete(), LogHead.objects.update(position=0)))
+    await hub.tail.refresh()
+    assert hub.position.epoch != before.epoch
+
+
 async def test_a_flushed_log_resets_everyone(make_hub):
     await settled("a", count=5)
     hub = await make_hub()
@@ -857,8 +910,8 @@ async def test_a_large_send_is_offered_once_over_the_layer(make_hub):
     hub = await make_hub(silent)
     reader = Reader(hub, ["a", "b", "c", "d", "e"])
     (batch,) = await settled("a", "b", "c", "d", "e", data=json.dumps("x" * 60_000))
-    for message in batch_messages(batch, "other"):
-        hub.router.receive(parse_batch(message))
+    for part in split_batch(batch):
+        hub.router.receive(part)
         await asyncio.sleep(0.001)
     await routed(hub, "a")
     await reader.until_numbers(1, 2)

@@ -1112,7 +1112,7 @@ def settle_all(using: str) -> None:
 
 
 def split_up(batch: Batch) -> list[Batch]:
-    return [wire.parse_batch(message) for message in wire.batch_messages(batch, "origin", 2)]
+    return wire.split_batch(batch, 2)
 
 
 def empty(using: str) -> None:

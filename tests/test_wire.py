@@ -212,20 +212,130 @@ def test_a_malformed_command_is_refused_with_its_ref(text, code, ref):
     assert (caught.value.code, caught.value.ref) == (code, ref)
 
 
+KEY, TIME = b"k" * 32, "2026-01-31T12:00:00.000000Z"
+
+
+def announcement(batch):
+    return wire.Announcement("0123456789abcdef", 7, 1_769_860_800.5, batch)
+
+
+def came_through(found):
+    """Return an announcement as another process gets it through a layer that carries JSON."""
+    message = json.loads(json.dumps(wire.seal(found, KEY)))
+    return wire.parse_announcement(wire.unseal(message, [b"new" * 9, KEY]))
+
+
+def test_an_announcement_survives_the_layer():
+    batch = wire.Batch(
+        "ab", (Event(7, ("a", "b:1"), "t", '{"é": "\\n\u2028😀"}', TIME), Event(8, ("a",), "t", "1", TIME))
+    )
+    ephemeral = wire.Batch("", (Event(None, ("a",), "t", "1", TIME),) * 2)
+    for found in (announcement(batch), announcement(ephemeral), announcement(None)):
+        assert came_through(found) == found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda message: message | {"body": message["body"].replace('"1"', '"2"')},
+        lambda message: message | {"body": message["body"] + " "},
+        lambda message: message | {"signature": message["signature"].upper()},
+        lambda message: message | {"signature": "0" * 64},
+        lambda message: message | {"signature": "é" * 64},
+        lambda message: message | {"signature": ""},
+        lambda message: message | {"signature": None},
+        lambda message: message | {"signature": message["signature"].encode()},
+        lambda message: message | {"body": message["body"].encode()},
+        lambda message: message | {"body": "\ud800"},
+        lambda message: message | {"body": "[" * 5_000_000},
+        lambda message: wire.seal(announcement(wire.Batch("ab", (Event(1, ("a",), "t", "1", TIME),))), b"other" * 6),
+        lambda message: {"type": "livepush.batch", "epoch": "ab", "events": [[1, ["a"], "t", "1", TIME]]},
+        lambda message: {},
+        lambda message: [message],
+        lambda message: None,
+        lambda message: 7,
+    ],
+)  # fmt: skip
+def test_a_message_that_is_not_signed_with_a_key_of_the_site_is_refused(change):
+    message = wire.seal(announcement(wire.Batch("ab", (Event(1, ("a",), "t", "1", TIME),))), KEY)
+    assert wire.unseal(message, [b"new" * 9, KEY]) == message["body"]
+    with pytest.raises(ValueError, match=r"signed|signature|surrogates|characters"):
+        wire.unseal(change(message), [b"new" * 9, KEY])
+
+
+GOOD = ["0123456789abcdef", 7, 1.5, "ab", [[1, ["a"], "t", "1", TIME], [2, ["a", "b"], "t", "1", TIME]]]
+
+
+def but(place, value):
+    """Return a good announcement but for one field of it, or of its first event."""
+    found = json.loads(json.dumps(GOOD))
+    if isinstance(place, tuple):
+        found[4][0][place[0]] = value
+    else:
+        found[place] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(but(0, bad) for bad in ("", "0123456789abcde\n", 1, None)),
+        *(but(1, bad) for bad in (0, -1, 2**63, 1.0, True, "1", None)),
+        *(but(2, bad) for bad in (0, -1.5, 1, float("nan"), float("inf"), 1e300, "1.5", None)),
+        *(but(3, bad) for bad in ("", "A", "a\n", "a" * 17, 1, None)),
+        *(but(4, bad) for bad in (None, 1, "ab", {"a": 1}, [[]], [1], [[1, ["a"], "t", "1"]])),
+        *(but((0,), bad) for bad in (0, 2, -1, None, True, 1.0, "1", 2**63 - 1, 10**30)),
+        *(but((1,), bad) for bad in ([], "a", None, ["a", "a"], ["a\nid: 5"], ['a"'], [1], [["a"]], ["a" * 201])),
+        *(but((2,), bad) for bad in ("", "t\ndata: 5", "t\r", "error", 't"', "t" * 101, 1, None)),
+        *(but((3,), bad) for bad in (1, None, ["1"], "\ud800")),
+        *(but((4,), bad) for bad in ("", "now", TIME + "\n", '"' + TIME[1:], 1, None)),
+        GOOD[:4], [*GOOD, 1], {}, "", None, 7,
+    ],
+)  # fmt: skip
+def test_an_announcement_with_a_malformed_field_is_refused_although_it_is_signed(value):
+    assert wire.parse_announcement(json.dumps(GOOD)).batch.events[1].groups == ("a", "b")
+    with pytest.raises(ValueError):  # noqa: PT011 (whatever it says)
+        wire.parse_announcement(json.dumps(value))
+
+
+@pytest.mark.parametrize("body", ["", "[", "[" * 100_000, "nonsense"])
+def test_an_announcement_that_is_no_json_is_refused(body):
+    with pytest.raises(ValueError):  # noqa: PT011
+        wire.parse_announcement(body)
+
+
+def test_ephemeral_and_durable_events_do_not_mix_in_an_announcement():
+    with pytest.raises(ValueError, match="malformed"):
+        wire.parse_announcement(json.dumps(but(4, [[1, ["a"], "t", "1", TIME], [None, ["a"], "t", "1", TIME]])))
+    with pytest.raises(ValueError, match="malformed"):
+        wire.parse_announcement(json.dumps(but(4, [[None, ["a"], "t", "1", TIME], [2, ["a"], "t", "1", TIME]])))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_data_with_line_breaks_stay_data_of_their_event(end):
+    """As in rows that somebody wrote by hand, without ``send``."""
+    event = Event(7, ("a",), "t", f'{{{end}"a":{end}{end}1}}', TIME)
+    assert wire.sse_event(event, "ab") == 'id: ab-7\nevent: t\ndata: {\ndata: "a":\ndata: \ndata: 1}\n\n'
+    lines = wire.sse_envelope(event, "ab").split("\n")
+    assert (lines[0], lines[-2:]) == ("id: ab-7", ["", ""])
+    assert all(line.startswith("data: ") for line in lines[1:-2])
+    assert json.loads("\n".join(line.removeprefix("data: ") for line in lines[1:-2]))["data"] == {"a": 1}
+
+
 def test_a_batch_survives_the_layer_in_messages_of_a_bounded_size():
-    events = tuple(Event(n, ("a", "b"), "t", '"' + "x" * 96 + '"', "time") for n in range(1, 11))
-    messages = wire.batch_messages(wire.Batch("ab", events), "origin", max_bytes=300)
-    assert [len(message["events"]) for message in messages] == [3, 3, 3, 1]
-    parsed = [wire.parse_batch(json.loads(json.dumps(message))) for message in messages]
-    assert tuple(event for batch in parsed for event in batch.events) == events
-    assert {batch.epoch for batch in parsed} == {"ab"}
+    events = tuple(Event(n, ("a", "b"), "t", '"' + "x" * 96 + '"', TIME) for n in range(1, 11))
+    parts = wire.split_batch(wire.Batch("ab", events), max_bytes=300)
+    assert [len(part.events) for part in parts] == [3, 3, 3, 1]
+    parsed = [came_through(announcement(part)) for part in parts]
+    assert [each.batch for each in parsed] == parts
+    assert tuple(event for part in parts for event in part.events) == events
 
 
 def test_the_names_of_its_groups_count_in_an_events_size():
     groups = ("a" * 100, "b" * 100)
     events = tuple(Event(n, groups, "t", "1", "time") for n in range(1, 4))
-    messages = wire.batch_messages(wire.Batch("ab", events), "origin", max_bytes=300)
-    assert [[values[0] for values in message["events"]] for message in messages] == [[1], [2], [3]]
+    parts = wire.split_batch(wire.Batch("ab", events), max_bytes=300)
+    assert [[event.number for event in part.events] for part in parts] == [[1], [2], [3]]
 
 
 def test_an_array_is_no_longer_than_clients_take():

@@ -79,7 +79,7 @@ async def _held(entry: Entry, waiter: Waiter, receive: Receive) -> bytes | None:
             if len(waiter.groups) < len(groups):
                 continue  # read again, without the groups that were taken away
             refused = [group for group in entry.query.groups if group not in waiter.groups]
-            if page is None:
+            if page is None or waiter.lost:
                 return poll_answer((), hub.position, True, refused)
             cursor = Position(cursor.epoch, page.upto)
             if page.events or waiter.reason or hub.draining or loop.time() >= end:

@@ -1,9 +1,8 @@
-"""The Channels layer: which one it is, this site's group in it, and calls that take a bounded time."""
+"""The Channels layer: which one it is, this process's name in it, and calls that take a bounded time."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import secrets
@@ -13,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, channel_layers
-from django.conf import settings
 
 from livepush.conf import get_settings
 from livepush.notes import note_once
@@ -64,12 +62,6 @@ def _is_unbuildable(alias: str) -> bool:
 def new_layer() -> Any:
     """Return a layer like the configured one with connections of its own, which can be closed at no cost to others."""
     return channel_layers.make_backend(get_settings().CHANNEL_LAYER)
-
-
-def site_group() -> str:
-    """Return the name of this site's group: another site on the same Redis must not hear what is said in it."""
-    database = settings.DATABASES[get_settings().DATABASE]["NAME"]
-    return f"livepush-{hashlib.sha256(f'{settings.SECRET_KEY} {database}'.encode()).hexdigest()[:16]}"
 
 
 def origin() -> str:

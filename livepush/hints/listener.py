@@ -7,10 +7,9 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable
-from typing import Any
 
-from livepush.hints import layer
-from livepush.wire import Batch, parse_batch
+from livepush.hints import layer, signing
+from livepush.wire import Batch
 
 logger = logging.getLogger("livepush")
 
@@ -33,12 +32,13 @@ async def listen(receive: Callable[[Batch], None], healthy: Callable[[bool], Non
     ``healthy`` is called with False when the layer fails, again at each attempt that fails, and with True when the
     layer works again.
     """
+    inspector = signing.Inspector()
     listener: Listener | None = None
     pause = FIRST_PAUSE
     while layer.configured() is not None:
         try:
             if listener is None or not listener.usable:
-                listener = Listener(receive, healthy)
+                listener = Listener(inspector, receive, healthy)
             await listener.run_until_failure()
         except (Exception, asyncio.CancelledError) as error:  # the layer may cancel a task of its own
             layer.heed_cancellation()
@@ -51,11 +51,14 @@ async def listen(receive: Callable[[Batch], None], healthy: Callable[[bool], Non
 class Listener:
     """A hub's place in the site's group, on a layer of its own: its connections can be closed at no cost to others."""
 
-    def __init__(self, receive: Callable[[Batch], None], healthy: Callable[[bool], None]) -> None:
+    def __init__(
+        self, inspector: signing.Inspector, receive: Callable[[Batch], None], healthy: Callable[[bool], None]
+    ) -> None:
         self.usable = True
         """Whether the connections could be closed after the last failure, so that the layer can be used again."""
         self.heard = False
         """Whether anything came since it last began to listen."""
+        self._inspector = inspector
         self._receive = receive
         self._healthy = healthy
         self._layer = layer.new_layer()
@@ -104,15 +107,18 @@ class Listener:
             else:
                 self._take(message)
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _take(self, message: object) -> None:
+        found = self._inspector.open(message)
+        if found is None:
+            return
         self._unheard = 0
         if not self.heard:
             self.heard = True
             self._healthy(True)
-        if message.get("origin") != layer.origin():
+        if found.origin != layer.origin():
             self._alone = False
-            if message["type"] == "livepush.batch":
-                self._receive(parse_batch(message))
+            if found.batch is not None:
+                self._receive(found.batch)
 
     async def _beat(self) -> None:
         """Join the group again and again; raise ConnectionError when what is said in it does not come back.
@@ -120,11 +126,12 @@ class Listener:
         A connection whose other end has vanished, or that a firewall forgot, looks idle for ever.
         """
         while self._unheard < MAX_UNHEARD:
-            await layer.call(self._layer.group_add(layer.site_group(), self._channel))
+            groups = signing.groups()
+            for group in groups:
+                await layer.call(self._layer.group_add(group, self._channel))
             if self._alone:
                 self._unheard += 1
-                message = {"type": "livepush.beat", "origin": layer.origin()}
-                await layer.call(self._layer.group_send(layer.site_group(), message))
+                await layer.call(self._layer.group_send(groups[0], signing.sign(None)))
             self._alone = True
             await asyncio.sleep(BEAT * random.uniform(0.75, 1.25))
         raise ConnectionError("what is sent does not arrive")
@@ -132,10 +139,11 @@ class Listener:
     async def _leave(self) -> None:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(LEAVE_TIMEOUT):
-                try:
-                    await self._layer.group_discard(layer.site_group(), self._channel)
-                except Exception:  # a connection that was cut raises at its next use, and works again after that
-                    await self._layer.group_discard(layer.site_group(), self._channel)
+                for group in signing.groups():
+                    try:
+                        await self._layer.group_discard(group, self._channel)
+                    except Exception:  # a connection that was cut raises at its next use, and works again after that
+                        await self._layer.group_discard(group, self._channel)
 
     async def _close(self) -> None:
         """Close the connections, whatever state they are in."""

@@ -16,9 +16,9 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from livepush.hints import layer
+from livepush.hints import layer, signing
 from livepush.notes import note_once
-from livepush.wire import Batch, batch_messages
+from livepush.wire import Batch, split_batch
 
 logger = logging.getLogger("livepush")
 
@@ -152,14 +152,16 @@ class Sender:
         found = layer.configured()
         if found is None:
             return
-        for message in batch_messages(batch, layer.origin(), MAX_MESSAGE_BYTES):
+        group = signing.groups()[0]
+        for part in split_batch(batch, MAX_MESSAGE_BYTES):
+            message = signing.sign(part)
             try:
-                await layer.call(found.group_send(layer.site_group(), message))
+                await layer.call(found.group_send(group, message))
             except Exception as error:
                 if layer.is_timeout(error):
                     raise
                 # A connection that was cut raises at its next use, and works again after that.
-                await layer.call(found.group_send(layer.site_group(), message))
+                await layer.call(found.group_send(group, message))
 
     def _warn(self, error: BaseException) -> None:
         now = time.monotonic()

@@ -144,7 +144,9 @@ class Connection:
         elif self._task is None and self.state is State.LIVE and now - self._last_write >= self._limits.heartbeat / 2:
             self._offer(self._source.heartbeat(self.format))
 
-    def fall_behind(self) -> None:
+    def fall_behind(self, *, reset: bool = False) -> None:
+        if reset:
+            self._flow.lose_history()
         self._flow.fall_behind()
         self._go_on()
 

@@ -123,6 +123,10 @@ class Flow:
             self._drop_buffer()
             self.state = State.BEHIND
 
+    def lose_history(self) -> None:
+        """Take the client's history for lost, as in a new epoch."""
+        self.epoch = ""
+
     def add(self, groups: Iterable[str], number: int) -> None:
         """Add groups from a number on. Groups that it has already stay as they are."""
         for group in groups:

@@ -40,6 +40,9 @@ class Router:
         self.number = 0
         self.floor = 0
         """The log's floor, as far as this hub knows: never above the true floor, nor above the hub's position."""
+        self.confirmed = 0
+        """The last number that the database is known to have given in this epoch. Hints do not count: an announced
+        number never begins an epoch."""
         self.window = window
         self.routes = Routes()
         self.followers: list[Follower] = []
@@ -59,14 +62,19 @@ class Router:
         return Position(self.epoch, self.number)
 
     def receive_soon(self, batch: Batch) -> None:
-        """Receive a batch, from any thread."""
+        """Receive a batch that this process has settled, or an ephemeral event of it, from any thread."""
         try:
-            self._loop.call_soon_threadsafe(self.receive, batch, context=Context())  # not the sender's
+            self._loop.call_soon_threadsafe(self.receive, batch, True, context=Context())  # not the sender's
         except RuntimeError:  # the loop was closed
             self._closed()
 
-    def receive(self, batch: Batch) -> None:
-        """Take an announced batch. All batches that wait are routed together."""
+    def receive(self, batch: Batch, own: bool = False) -> None:
+        """Take an announced batch. All batches that wait are routed together.
+
+        ``own`` says that this process has settled it, so that its numbers are the database's.
+        """
+        if own and batch.epoch == self.epoch:
+            self.confirm(batch.events[-1].number or 0)
         if not self._waiting:
             self._loop.call_soon(self._route_waiting)
         self._waiting.append(batch)
@@ -98,14 +106,22 @@ class Router:
             if state.floor > self.number:
                 self._look()
 
-    def adopt(self, position: Position, floor: int) -> None:
-        """Begin anew at a position of the log, and forget the events in memory."""
+    def confirm(self, number: int) -> None:
+        """Note that the database has given a number, in this epoch."""
+        self.confirmed = max(self.confirmed, number)
+
+    def adopt(self, position: Position, floor: int, *, reset: bool = False) -> None:
+        """Begin anew at a position of the log, and forget the events in memory.
+
+        With ``reset``, the subscribers were offered events that the log does not have, so they are told to start over.
+        """
         self.epoch, self.number = position
+        self.confirmed = self.number
         self.floor, self.last = floor, None
         self.window.clear(self.number)
         self._early.clear()
         for subscriber in list(self.routes.subscribers):
-            subscriber.fall_behind()
+            subscriber.fall_behind(reset=reset)
         for follower in self.followers:
             follower.lose_track()
 

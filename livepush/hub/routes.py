@@ -22,8 +22,11 @@ class Subscriber(Protocol):
     def beat(self, now: float) -> None:
         """Keep a quiet stream alive; close a stuck one."""
 
-    def fall_behind(self) -> None:
-        """Go on from the log: the hub has no events in memory that follow the subscriber's."""
+    def fall_behind(self, *, reset: bool = False) -> None:
+        """Go on from the log: the hub has no events in memory that follow the subscriber's.
+
+        With ``reset``, it may have had events that are not in the log: its history is lost.
+        """
 
     def leave(self, retry: int) -> None:
         """Tell the client to come back after some milliseconds, and close."""

@@ -7,7 +7,7 @@ import logging
 
 from livepush.hub.pages import Log, Pages, note_outcome
 from livepush.hub.router import Router
-from livepush.wire import LARGEST_NUMBER, Event, LogPage, Position
+from livepush.wire import LARGEST_NUMBER, Event, LogPage, LogState, Position
 
 logger = logging.getLogger("livepush")
 
@@ -91,12 +91,13 @@ class Tail:
         state = await self._log.sweep()
         now = self._loop.time()
         if state.position == router.position and now < self._compare_from and not router.doubtful:
+            router.confirm(state.position.number)
             router.floor = state.floor
             return
         self._compare_from = now + COMPARE
         head = router.number
         while True:
-            number = router.number
+            number, confirmed = router.number, router.confirmed
             known = router.last if router.last is not None and router.last.number == number else None
             again = len(known.data) if known is not None else 0  # the event at the hub's own position
             page = await self.pages.read_on(None, max(0, number - 1), LARGEST_NUMBER, again)
@@ -104,11 +105,13 @@ class Tail:
                 rest = await self.pages.read_on(None, number, LARGEST_NUMBER)
                 page = rest._replace(events=page.events + rest.events)
             state = page.state
-            if state.position.epoch == router.epoch and await self._has_diverged(page, number, known):
-                state = await self._log.state()
+            if state.position.epoch == router.epoch and self._has_diverged(page, number, known):
+                await self._go_back(state, number, confirmed)
+                return
             if state.position.epoch != router.epoch or state.floor > router.number:
                 router.adopt(state.position, state.floor)
                 return
+            router.confirm(state.position.number)
             router.floor = state.floor
             last = state.position.number
             news = [event for event in page.events if (event.number or 0) > router.number]
@@ -121,8 +124,8 @@ class Tail:
                 return
             head = last
 
-    async def _has_diverged(self, page: LogPage, number: int, known: Event | None) -> bool:
-        """Begin a new epoch if the log is not the one that this hub has followed, as after a failover; return whether.
+    def _has_diverged(self, page: LogPage, number: int, known: Event | None) -> bool:
+        """Return whether the log is not the one that this hub has followed, as after a failover.
 
         Such a log ends before the hub's position, or has another event at that position. An event that was pruned while
         the page was read may lack some of its groups, and so says nothing.
@@ -132,8 +135,21 @@ class Tail:
         last = page.events[0] if there else None
         if known is None and router.number == number:
             router.last = last
-        diverged = known is not None and last is not None and known != last
-        if not diverged and page.state.position.number >= number:
-            return False
-        await self._log.new_epoch(Position(router.epoch, number), diverged)
-        return True
+        return page.state.position.number < number or (known is not None and last is not None and known != last)
+
+    async def _go_back(self, state: LogState, number: int, confirmed: int) -> None:
+        """Follow a log that does not have what this hub has routed up to a number.
+
+        If the database had given the number, a new epoch begins, for all processes: the log has lost events. If only an
+        announcement had it, that one was wrong: then this hub's subscribers alone start over.
+        """
+        epoch, there = state.position
+        lost = confirmed >= number or there < confirmed
+        if lost:
+            await self._log.new_epoch(Position(epoch, min(number, confirmed)), there >= min(number, confirmed))
+            state = await self._log.state()
+            if state.position.epoch == epoch:  # it has grown past the number meanwhile: compare again
+                self._compare_from = 0.0
+                self.wake.set()
+                return
+        self._router.adopt(state.position, state.floor, reset=not lost)

@@ -11,12 +11,14 @@ from livepush.hub.fanout import Share
 class Waiter:
     """A subscriber that is only woken. The caller makes a new ``woken`` for each wait."""
 
-    __slots__ = ("groups", "reason", "woken")
+    __slots__ = ("groups", "lost", "reason", "woken")
 
     def __init__(self, groups: Iterable[str]) -> None:
         self.groups = dict.fromkeys(groups, 0)
         self.reason = ""
         """Why groups were taken away; empty if none was."""
+        self.lost = False
+        """Whether the client's history was lost meanwhile."""
         self.woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def offer(self, share: Share) -> None:
@@ -26,7 +28,8 @@ class Waiter:
     def beat(self, now: float) -> None:
         pass
 
-    def fall_behind(self) -> None:
+    def fall_behind(self, *, reset: bool = False) -> None:
+        self.lost = self.lost or reset
         self._wake()
 
     def revoke(self, groups: Iterable[str], reason: str) -> None:

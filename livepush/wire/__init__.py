@@ -30,6 +30,14 @@ messages have types that begin with ``livepush.``::
 
 from __future__ import annotations
 
+from livepush.wire.announcements import (
+    Announcement,
+    origin_of,
+    parse_announcement,
+    seal,
+    split_batch,
+    unseal,
+)
 from livepush.wire.commands import (
     MAX_REF_LENGTH,
     Command,
@@ -83,8 +91,6 @@ from livepush.wire.records import (
     Batch,
     LogPage,
     LogState,
-    batch_messages,
-    parse_batch,
     size_of,
 )
 from livepush.wire.requests import (
@@ -122,6 +128,7 @@ __all__ = [
     "SURROGATE",
     "TEXTS",
     "TYPE",
+    "Announcement",
     "Batch",
     "Close",
     "Command",
@@ -133,7 +140,6 @@ __all__ = [
     "Position",
     "Query",
     "WireError",
-    "batch_messages",
     "check_get",
     "check_group",
     "dumps",
@@ -143,17 +149,21 @@ __all__ = [
     "join",
     "merge",
     "on_the_wire",
-    "parse_batch",
+    "origin_of",
+    "parse_announcement",
     "parse_command",
     "parse_position",
     "parse_query",
     "parse_wait",
     "poll_answer",
+    "seal",
     "size_of",
+    "split_batch",
     "sse_envelope",
     "sse_event",
     "system_frames",
     "timestamp",
     "type_problem",
     "unavailable",
+    "unseal",
 ]

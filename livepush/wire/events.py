@@ -62,13 +62,20 @@ def sse_event(event: Event, epoch: str) -> str:
     """Return an event for any EventSource (WHATWG HTML 9.2.5); the type ``message`` needs no ``event`` line."""
     identity = "" if event.number is None else f"id: {epoch}-{event.number}\n"
     name = "" if event.type == "message" else f"event: {event.type}\n"
-    return f"{identity}{name}data: {event.data}\n\n"
+    return f"{identity}{name}{_data_lines(event.data)}\n\n"
 
 
 def sse_envelope(event: Event, epoch: str) -> str:
-    """Return an event for the livepush client: the envelope in one ``data`` line."""
+    """Return an event for the livepush client: the envelope as data."""
     identity = "" if event.number is None else f"id: {epoch}-{event.number}\n"
-    return f"{identity}data: {envelope(event, epoch)}\n\n"
+    return f"{identity}{_data_lines(envelope(event, epoch))}\n\n"
+
+
+def _data_lines(text: str) -> str:
+    """Return text as ``data`` lines, one as a rule: ``send`` writes JSON without line breaks, other writers may not."""
+    if "\n" in text or "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
+    return f"data: {text}"
 
 
 def encode(event: Event, epoch: str, format: Format) -> str:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from livepush.wire.errors import WireError
 
 LARGEST_NUMBER = 2**63 - 1
-POSITION = re.compile(r"([a-z0-9]{1,16})-([0-9]{1,19})", re.ASCII)
+EPOCH = re.compile(r"[a-z0-9]{1,16}", re.ASCII)
+POSITION = re.compile(rf"({EPOCH.pattern})-([0-9]{{1,19}})", re.ASCII)
 
 
 class Position(NamedTuple):

@@ -36,19 +36,19 @@ def _numbers(events: Iterable[wire.Event]) -> set[int]:
     return {event.number for event in events if event.number is not None}
 
 
-def _batch_messages(batch: wire.Batch, *args: Any, **more: Any) -> list[dict[str, Any]]:
+def _split_batch(batch: wire.Batch, *args: Any, **more: Any) -> list[wire.Batch]:
     sent.update(_numbers(batch.events))
-    return wire.batch_messages(batch, *args, **more)
+    return wire.split_batch(batch, *args, **more)
 
 
-def _parse_batch(message: dict[str, Any]) -> wire.Batch:
-    batch = wire.parse_batch(message)
-    received.update(_numbers(batch.events))
-    return batch
+def _parse_announcement(body: str) -> wire.Announcement:
+    found = wire.parse_announcement(body)
+    received.update(_numbers(found.batch.events if found.batch else ()))
+    return found
 
 
-hints.sender.batch_messages = _batch_messages
-hints.listener.parse_batch = _parse_batch
+hints.sender.split_batch = _split_batch
+hints.signing.parse_announcement = _parse_announcement
 
 
 def counts() -> dict[str, list[int]]:

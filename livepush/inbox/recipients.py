@@ -142,6 +142,7 @@ def inbox(user: Any, name: str) -> bool:
     return OWN + name in known
 
 
+@publish.has_async_twin
 def join(user: Any, group: publish.Group) -> None:
     """Make a user a member of a livepush group: the user's inbox gets its notifications from now on.
 
@@ -157,6 +158,7 @@ def join(user: Any, group: publish.Group) -> None:
         publish.send_own(f"user:{reader}", TYPE, {"group": audience, "since": str(since)}, using)
 
 
+@publish.has_async_twin
 def leave(user: Any, group: publish.Group) -> None:
     """End a user's membership. The user no longer sees the group's notifications, old ones included.
 
@@ -171,12 +173,12 @@ def leave(user: Any, group: publish.Group) -> None:
 
 async def ajoin(user: Any, group: publish.Group) -> None:
     """Join from async code; see ``join``."""
-    await sync_to_async(join)(user, group)
+    await sync_to_async(publish.on_good_connections)(join, user, group)
 
 
 async def aleave(user: Any, group: publish.Group) -> None:
     """Leave from async code; see ``leave``."""
-    await sync_to_async(leave)(user, group)
+    await sync_to_async(publish.on_good_connections)(leave, user, group)
 
 
 def _add_members(using: str, audience: str, readers: Iterable[str], since: int) -> None:

@@ -14,6 +14,7 @@ from livepush.publish.sending import (
     send_own,
     watchers,
 )
+from livepush.publish.twins import has_async_twin
 
 __all__ = [
     "Delivery",
@@ -24,6 +25,7 @@ __all__ = [
     "asend",
     "deliver",
     "group_name",
+    "has_async_twin",
     "is_user",
     "key_of",
     "on_good_connections",

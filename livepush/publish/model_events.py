@@ -13,6 +13,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save, pre_de
 from livepush.exceptions import InvalidRule
 from livepush.publish.names import Group, group_name
 from livepush.publish.sending import on_good_connections, send
+from livepush.publish.twins import has_async_twin
 
 CREATED, UPDATED, DELETED, REMOVED = "created", "updated", "deleted", "removed"
 
@@ -170,6 +171,7 @@ def register(*models: type[Model]) -> Callable[[Handler], Handler]:
     return decorate
 
 
+@has_async_twin
 def send_for(instances: Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = ()) -> int:
     """Send registered events after a write that fires no signals, such as ``QuerySet.update`` or ``bulk_create``.
 

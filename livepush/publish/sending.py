@@ -29,6 +29,7 @@ from livepush.exceptions import (
 )
 from livepush.publish import pipeline
 from livepush.publish.names import Group, group_name, plain
+from livepush.publish.twins import has_async_twin
 
 T = TypeVar("T")
 MAX_KEY_LENGTH = 200
@@ -55,6 +56,7 @@ class Sent(NamedTuple):
         return json.loads(self.data)
 
 
+@has_async_twin
 def send(
     groups: Group | Iterable[Group],
     type: str,

@@ -138,8 +138,8 @@ def prune() -> int:
 COMMANDS = {
     command.__name__: command
     for command in (
-        send, send_many, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback, session, position, rows,
-        prune,
+        send, send_many, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback, session,
+        position, rows, prune,
     )
 }  # fmt: skip
 

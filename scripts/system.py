@@ -14,11 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NEEDED = {
+    "apache2": "apache2",
     "chromium": "chromium",
     "chromium-headless-shell": "chromium-headless-shell",
+    "haproxy": "haproxy",
     "mariadbd": "mariadb-server",
     "msgfmt": "gettext",
     "nginx": "nginx-light",
+    "pgbouncer": "pgbouncer",
 }
 NEEDED_BY_LONG_TESTS = {"firefox-esr": "firefox-esr"}
 POLICY = Path("/usr/sbin/policy-rc.d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from datetime import timedelta
 from io import StringIO
@@ -16,11 +17,13 @@ from django.utils import timezone
 
 from livepush import log
 from livepush.doctor import clock
-from livepush.doctor.check import run, run_together
+from livepush.doctor.check import Check, run, run_together
 from livepush.doctor.facts import masked
 from livepush.doctor.problems import Level, Problem
 from livepush.doctor.protocol import is_token, make_token
+from livepush.doctor.proxies import NAMES, REMEDIES
 from livepush.doctor.web import parse_root
+from livepush.management.commands.livepush_doctor import Command
 from livepush.models import Event, LogHead
 from tests.conftest import append, kind, settle
 from tests.patience import PATIENCE
@@ -307,6 +310,23 @@ def test_the_manual_lists_each_problem():
     rows = [f"| `{each.value}` | {each.level.value} | {each.title} | {each.remedy} |" for each in Problem]
     manual = (Path(__file__).parent.parent / "docs" / "commands.md").read_text()
     assert [line for line in manual.split("\n") if line.startswith("| `D0")] == rows
+
+
+def test_the_manual_lists_the_remedies_for_each_proxy():
+    manual = (Path(__file__).parent.parent / "docs" / "commands.md").read_text()
+    rows = [f"| {', '.join(NAMES)} |".replace(", ", " | ")]
+    assert "| finding " + rows[0] in manual
+    listed = [line for line in manual.split("\n") if line.startswith(tuple(f"| {each.value} |" for each in Problem))]
+    assert listed == [f"| {problem.value} | {' | '.join(texts)} |" for problem, texts in REMEDIES.items()]
+
+
+def test_a_finding_has_the_remedy_for_each_proxy_in_a_line_of_its_own(capsys):
+    check = Check("websocket")
+    check.find(Problem.NO_UPGRADE, "status 426")
+    Command(stdout=sys.stdout)._print(check)
+    lines = capsys.readouterr().out.split("\n")
+    (first,) = [number for number, line in enumerate(lines) if line.startswith("           remedy:   nginx: ")]
+    assert [line.partition(": ")[0] for line in lines[first + 1 : first + 6]] == [" " * 21 + name for name in NAMES]
 
 
 def test_a_command_line_is_told_without_its_passwords():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import uuid
@@ -12,6 +13,7 @@ from enum import Enum
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import OperationalError, connections, transaction
 from django.test import override_settings
 from django.utils.translation import gettext_lazy
@@ -282,6 +284,50 @@ async def test_asend_sends_from_async_code(announced):
     await sync_to_async(connections.close_all)()
 
 
+CALLS = {
+    "send": lambda order, user: livepush.send(order, "t"),
+    "notify": lambda order, user: livepush.notify(user, "Hello"),
+    "send_for": lambda order, user: livepush.send_for([order]),
+    "join": lambda order, user: livepush.join(user, "order:7"),
+    "leave": lambda order, user: livepush.leave(user, "order:7"),
+    "recheck": lambda order, user: livepush.recheck(user),
+    "revoke": lambda order, user: livepush.revoke(user),
+    "token": lambda order, user: livepush.token(user),
+}
+
+
+def test_each_function_with_an_async_twin_is_tried():
+    assert set(CALLS) == {name for name in livepush.__all__ if f"a{name}" in livepush.__all__}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_sync_function_in_async_code_names_its_twin_and_writes_nothing(name):
+    order, user = Order(pk=7), User(pk=7)
+    with pytest.raises(SynchronousOnlyOperation, match=rf"livepush\.{name}\(\).* await livepush\.a{name}\(\)"):
+        CALLS[name](order, user)
+    assert await sync_to_async(events_of)("default") == ()
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_ephemeral_send_in_async_code_names_its_twin_too():
+    with pytest.raises(SynchronousOnlyOperation, match=r"await livepush\.asend"):
+        livepush.send("a", "t", ephemeral=True)
+
+
+def test_where_django_allows_unsafe_code_livepush_does_too(transactional_db, monkeypatch):
+    """As a notebook does, whose every cell runs in a loop."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+
+    async def send():
+        livepush.send("a", "t")
+        connections.close_all()
+
+    asyncio.run(send())
+    assert [event.type for event in events_of("default")] == ["t"]
+
+
 def crossing(using, key, barrier, n):
     """Send to two groups in one transaction, every other thread in the opposite order, all in between at once."""
     first, second = ("a", "b") if n % 2 else ("b", "a")
@@ -341,8 +387,9 @@ def test_a_sender_does_not_wait_for_a_settle_that_is_stuck(concurrent, announced
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_asend_recovers_from_a_connection_that_died_though_no_request_ends():
-    """In a consumer nothing closes a connection that has failed: the first send after it raises, the next one sends."""
+@pytest.mark.parametrize("name", CALLS)
+async def test_async_twins_recover_from_a_connection_that_died_though_no_request_ends(name):
+    """In a consumer nothing closes a connection that has failed: the first query raises, the next one works."""
 
     def die():
         with connections["default"].cursor() as cursor:
@@ -350,6 +397,16 @@ async def test_asend_recovers_from_a_connection_that_died_though_no_request_ends
 
     with pytest.raises(OperationalError):
         await sync_to_async(die)()
-    await livepush.asend("a", "after", 1)
-    assert [event.type for event in await sync_to_async(events_of)("default")] == ["after"]
+    order, user = Order(pk=7), User(pk=7)
+    await {
+        "send": lambda: livepush.asend(order, "t"),
+        "notify": lambda: livepush.anotify(user, "Hello"),
+        "send_for": lambda: livepush.asend_for([order]),
+        "join": lambda: livepush.ajoin(user, "order:7"),
+        "leave": lambda: livepush.aleave(user, "order:7"),
+        "recheck": lambda: livepush.arecheck(user),
+        "revoke": lambda: livepush.arevoke(user),
+        "token": lambda: livepush.atoken(user),
+    }[name]()
+    assert len(await sync_to_async(events_of)("default")) == (name not in ("leave", "token"))
     await sync_to_async(connections.close_all)()

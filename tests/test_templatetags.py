@@ -91,6 +91,21 @@ def test_a_page_of_the_site_carries_it_too(client):
     assert attributes(client.get("/page/").text)["data-position"].endswith("-1")
 
 
+def test_an_address_of_texts_begins_where_the_pages_request_began():
+    order, before = Order.objects.create(), log.state("default").position
+    request = RequestFactory().get("/")
+    request_started.send(sender=None, environ=request.environ)
+    livepush.send("board", "t")
+    text = render('<i src="{% livepush_sse "board" order None "" %}">', request=request, order=order)
+    assert text == (
+        f'<i src="/livepush/sse/?format=text&amp;group=board&amp;group=order%3A{order.pk}&amp;since={before}">'
+    )
+
+
+def test_an_address_of_texts_needs_a_group():
+    assert render("{% livepush_sse nobody %}", nobody=AnonymousUser()) == ""
+
+
 def test_what_waits_is_settled_before_the_position_is_taken(client):
     append("default", "board")
     assert attributes(client.get("/page/").text)["data-position"].endswith("-1")

@@ -63,6 +63,61 @@ def test_what_livepush_says_carries_its_position_as_id_for_event_sources():
     )
 
 
+def text(data, type="row", number=7):
+    """Return the stream that a client of ``format=text`` gets of some data."""
+    return wire.encode(Event(number, ("a",), type, wire.dumps(data), "time"), "ab", Format.SSE_TEXT)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_string_goes_as_it_is_in_as_many_data_lines_as_it_has_lines(end):
+    assert text(f'<p class="a">{end}  \\n ü</p>{end}') == (
+        'id: ab-7\nevent: row\ndata: <p class="a">\ndata:   \\n ü</p>\ndata: \n\n'
+    )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\n\n", "\r\r", "\n\r", "\r\n\r\n"])
+def test_no_string_ends_its_event_or_begins_a_field(end):
+    for name in ("id: evil-1", "event: evil", "data: evil", "retry: 1", ":"):
+        assert all(
+            line.startswith(("id: ab-7", "event: row", "data: ")) for line in text(f"x{end}{name}").split("\n")[:-2]
+        )
+        assert text(f"x{end}{name}").count("\n\n") == 1
+
+
+def test_what_ends_lines_elsewhere_ends_none_here():
+    odd = "\u2028a\u2029b\x0bc\x0cd\x1ce\x85f"
+    assert text(odd) == f"id: ab-7\nevent: row\ndata: {odd}\n\n"
+
+
+def test_a_message_as_text_needs_no_event_line_and_an_ephemeral_one_no_id():
+    assert text("hi", "message", None) == "data: hi\n\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ("", ""),
+        (None, ""),
+        (0, "0"),
+        (False, "false"),
+        ({"a": [1, "b\nc"]}, '{"a":[1,"b\\nc"]}'),
+        (["<b>&"], '["\\u003cb\\u003e\\u0026"]'),
+    ],
+)
+def test_data_that_is_no_string_goes_as_json_that_is_no_markup_and_none_as_an_empty_line(data, line):
+    assert text(data) == f"id: ab-7\nevent: row\ndata: {line}\n\n"
+    assert data is None or data == "" or json.loads(line) == data
+
+
+def test_text_that_no_database_could_hold_breaks_no_stream():
+    event = Event(None, ("a",), "row", '"\\ud800x"', "time")
+    assert wire.join([wire.encode(event, "", Format.SSE_TEXT)], Format.SSE_TEXT) == (b"event: row\ndata: ?x\n\n",)
+
+
+def test_livepushs_own_messages_have_names_also_among_texts():
+    assert wire.system_frames("bye", Format.SSE_TEXT, retry=250) == wire.system_frames("bye", Format.SSE, retry=250)
+
+
 def test_a_bye_sets_an_event_sources_reconnection_time():
     assert wire.system_frames("bye", Format.SSE, retry=250, reason="drain") == (
         b'retry: 250\nevent: livepush.bye\ndata: {"type":"livepush.bye","retry":250,"reason":"drain"}\n\n',
@@ -109,12 +164,16 @@ def test_a_malformed_position_is_refused(text):
 
 def test_a_query_keeps_groups_in_order_and_once():
     query = wire.parse_query(b"group=b&group=a%3A1&group=b&since=ab-3&format=envelope&wait=2.5")
-    assert query == Query(("b", "a:1"), Position("ab", 3), True, 2.5)
+    assert query == Query(("b", "a:1"), Position("ab", 3), Format.SSE_ENVELOPE, 2.5)
 
 
-@pytest.mark.parametrize("format", ["", "sse", "copies", "Envelope"])
+def test_a_query_can_ask_for_texts():
+    assert wire.parse_query(b"group=b&format=text").format is Format.SSE_TEXT
+
+
+@pytest.mark.parametrize("format", ["", "sse", "copies", "Envelope", "Text", "array", "sse_text"])
 def test_any_other_format_is_that_of_event_sources(format):
-    assert not wire.parse_query(f"group=b&format={format}".encode()).envelope
+    assert wire.parse_query(f"group=b&format={format}".encode()).format is Format.SSE
 
 
 def test_last_event_id_wins_over_since():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote_from_bytes, urlencode
 
@@ -60,10 +61,14 @@ def tried(parse):
 def read_sse(stream: str) -> list[dict[str, str]]:
     """Return the events in a stream as an EventSource reads them (WHATWG HTML 9.2.6), the last event id with each."""
     found, last_id = [], ""
-    for block in stream.split("\n\n")[:-1]:
-        fields = dict(line.split(": ", 1) for line in block.split("\n"))
-        last_id = fields.get("id", last_id)
-        found.append({"type": fields.get("event", "message"), "data": fields["data"], "id": last_id})
+    for block in re.sub("\r\n|\r", "\n", stream).split("\n\n")[:-1]:
+        fields: dict[str, list[str]] = {}
+        for line in block.split("\n"):
+            name, _, value = line.partition(":")
+            fields.setdefault(name, []).append(value.removeprefix(" "))
+        last_id = fields.get("id", [last_id])[-1]
+        type = fields.get("event", ["message"])[-1]
+        found.append({"type": type, "data": "\n".join(fields["data"]), "id": last_id})
     return found
 
 
@@ -183,6 +188,22 @@ def test_an_event_source_reads_what_was_sent(sent, format):
         assert [json.loads(each["data"]) for each in found] == [envelope_of(event, "ab") for event in sent]
     last = next((event.number for event in reversed(sent) if event.number is not None), None)
     assert found[-1]["id"] == ("" if last is None else f"ab-{last}")
+
+
+lines = st.lists(st.sampled_from(["\r", "\n", "\r\n", "data: x", "id: 1", "event: e", ":", " ", "é"]) | texts).map(
+    "".join
+)
+
+
+@small
+@given(st.lists(lines, min_size=1, max_size=3))
+def test_an_event_source_reads_the_text_that_was_sent_and_nothing_else(sent):
+    events = [Event(n, ("a",), "t", wire.dumps(text), "") for n, text in enumerate(sent, 1)]
+    (frame,) = wire.join([wire.encode(event, "ab", Format.SSE_TEXT) for event in events], Format.SSE_TEXT)
+    expected = [re.sub("\r\n|\r", "\n", text) for text in sent]
+    assert read_sse(frame.decode()) == [
+        {"type": "t", "data": text, "id": f"ab-{n}"} for n, text in enumerate(expected, 1)
+    ]
 
 
 @small

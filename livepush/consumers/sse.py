@@ -57,8 +57,7 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
         for frame in frames:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
-    format = Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
-    hub = entry.hub
+    hub, format = entry.hub, entry.query.format
     connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
     ask_again_later(connection, entry.admission)
 

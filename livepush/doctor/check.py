@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from django.db import connections
 
 from livepush.doctor.problems import Level, Problem
+from livepush.doctor.proxies import remedy
 
 
 class Finding(NamedTuple):
@@ -46,7 +47,7 @@ class Check:
     def find(self, problem: Problem, seen: str) -> None:
         """Note a problem."""
         self.findings.append(
-            Finding(problem.value, problem.level, problem.title, seen, problem.expected, problem.remedy)
+            Finding(problem.value, problem.level, problem.title, seen, problem.expected, remedy(problem))
         )
 
     def skip(self, sentence: str) -> None:

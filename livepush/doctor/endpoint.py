@@ -1,6 +1,7 @@
-"""The server's endpoints for ``livepush_doctor --url``: facts about the process, and streams and WebSockets to test.
+"""What the server answers to ``livepush_doctor --url``: facts about the process, and streams and WebSockets to test.
 
-A request without a fresh token signed with ``SECRET_KEY`` gets Django's own answer to an unknown address.
+The doctor asks at the addresses that browsers use, since a proxy may treat others differently. A request without a
+fresh token signed with ``SECRET_KEY`` gets what it would get without the doctor.
 """
 
 from __future__ import annotations
@@ -9,58 +10,45 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
 
-from django.core.handlers.asgi import ASGIHandler
-
 from livepush.conf import get_settings
 from livepush.consumers.base import Endpoint, Receive, Scope, Send, answer, until_disconnect
-from livepush.consumers.sse import HEADERS
+from livepush.consumers.sse import HEADERS, sse
+from livepush.consumers.websocket import websocket
 from livepush.doctor.facts import facts
-from livepush.doctor.protocol import FRAMES, GROUP, IDLE_HEARTBEATS, PAUSE, is_token
+from livepush.doctor.protocol import FRAMES, GROUP, IDLE_HEARTBEATS, PARAMETER, PAUSE, is_token
 from livepush.hub import hubs
-from livepush.wire import Close, Event, Format, dumps, encode, timestamp
+from livepush.routing import upgrade_required
+from livepush.wire import Event, Format, dumps, encode, timestamp
 
 ECHO_FOR = 60.0
 """The longest time (seconds) that a WebSocket stays open."""
 
 
 def endpoints(base: str) -> dict[tuple[str, str], Endpoint]:
-    """Return each of the doctor's endpoints by scope type and path."""
+    """Return the endpoints that answer the doctor, and everybody else as usual, by scope type and path."""
     return {
-        ("http", f"{base}doctor/"): with_token_only(answer_facts),
-        ("http", f"{base}doctor/sse/"): with_token_only(stream),
-        ("http", f"{base}doctor/ws/"): with_token_only(upgrade_lost),
-        ("websocket", f"{base}doctor/ws/"): with_token_only(echo),
+        ("http", f"{base}sse/"): for_doctor(facts_or_stream, sse),
+        ("http", f"{base}ws/"): for_doctor(upgrade_lost, upgrade_required),
+        ("websocket", f"{base}ws/"): for_doctor(echo, websocket),
     }
 
 
-def with_token_only(endpoint: Endpoint) -> Endpoint:
-    """Return an endpoint that serves only requests with a token. To all others, the address seems not to exist."""
+def for_doctor(special: Endpoint, usual: Endpoint) -> Endpoint:
+    """Return an endpoint that treats requests with a token specially, and all others as usual."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        if has_token(scope):
-            await endpoint(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": int(Close.BAD_REQUEST)})
-        else:
-            await django_itself()(scope, receive, send)
+        await (special if has_token(scope) else usual)(scope, receive, send)
 
     return wrapped
 
 
-@cache
-def django_itself() -> Endpoint:
-    """Return Django's own application, which gives its usual answer to an unknown address."""
-    return ASGIHandler()  # type: ignore[return-value]
-
-
 def has_token(scope: Scope) -> bool:
     """Return whether a request has a token that is signed with ``SECRET_KEY`` and no older than a minute."""
-    return is_token(query_of(scope).get("token", [""])[0])
+    marked = f"{PARAMETER}=".encode() in scope.get("query_string", b"")  # parses no query of a browser
+    return marked and is_token(query_of(scope).get(PARAMETER, [""])[0])
 
 
 def query_of(scope: Scope) -> dict[str, list[str]]:
@@ -71,13 +59,16 @@ def query_of(scope: Scope) -> dict[str, list[str]]:
         return {}
 
 
-async def answer_facts(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the facts about this process, as JSON."""
-    await answer(scope, send, dumps(await facts(scope, send)).encode())
+async def facts_or_stream(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the facts about this process, as JSON; with ``ask=stream`` or ``ask=idle``, stream."""
+    if "ask" in query_of(scope):
+        await stream(scope, receive, send)
+    else:
+        await answer(scope, send, dumps(await facts(scope, send)).encode())
 
 
 async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send some frames with pauses. With ``idle=1``, send two, with the longest pause that a quiet stream can have."""
+    """Send some frames with pauses. With ``ask=idle``, send two, with the longest pause that a quiet stream has."""
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     gone = asyncio.create_task(until_disconnect(receive))
     try:
@@ -94,7 +85,7 @@ async def send_piece(send: Send, text: str) -> None:
 
 async def send_frames(scope: Scope, gone: asyncio.Task[None], write: Callable[[str], Any]) -> None:
     """Write frames until all are written, the client has gone, or the server goes away."""
-    idle = "idle" in query_of(scope)
+    idle = query_of(scope)["ask"] == ["idle"]
     pause = IDLE_HEARTBEATS * get_settings().HEARTBEAT if idle else PAUSE
     for number in range(2 if idle else FRAMES):
         if number and not await pause_or_gone(pause, gone):
@@ -128,7 +119,8 @@ async def upgrade_lost(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Send one message, then echo every message that comes."""
-    await receive()
+    if (await receive())["type"] != "websocket.connect":
+        return
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.send", "text": encode(probe(0), "", Format.TEXT)})
     with suppress(TimeoutError):

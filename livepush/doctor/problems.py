@@ -122,7 +122,7 @@ class Problem(Enum):
     )  # fmt: skip
     NO_HTTP2 = (
         "D048", Level.WARNING, "browsers get HTTP/1.1, and six connections for all tabs of the site", "HTTP/2",
-        "nginx: `http2 on;` (before 1.25.1: `listen 443 ssl http2;`)",
+        "nginx: `listen 443 ssl http2;` (from 1.25.1 on: `http2 on;`)",
     )  # fmt: skip
     BUFFERED = (
         "D051", Level.ERROR, "the proxy holds the stream back", "each frame as soon as it was sent",
@@ -144,6 +144,10 @@ class Problem(Enum):
     IDLE_CUT = (
         "D055", Level.ERROR, "a quiet stream is cut before its next heartbeat", "a stream that outlives a heartbeat",
         "nginx: `proxy_read_timeout 60s;`; or a shorter `HEARTBEAT`",
+    )  # fmt: skip
+    NO_POLLS = (
+        "D056", Level.WARNING, "polls do not come through", "livepush's own answer from `poll/`",
+        "let the proxy pass all of livepush's prefix to the server: a browser polls where nothing else works",
     )  # fmt: skip
     NO_UPGRADE = (
         "D061", Level.WARNING, "the proxy strips the WebSocket upgrade", "status 101",

@@ -8,6 +8,8 @@ from django.core.signing import BadSignature, TimestampSigner, b62_encode
 
 GROUP = "livepush:doctor"
 """The group of the doctor's test events. Nobody reads it, unless a rule of the project admits readers."""
+PARAMETER = "doctor"
+"""The parameter of the query that carries the token."""
 FRAMES, PAUSE = 3, 1.0
 """How many frames a probe sends, and how long (seconds) it waits between them."""
 IDLE_HEARTBEATS = 1.5

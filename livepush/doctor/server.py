@@ -20,13 +20,13 @@ FEW_FILES = 4096
 def check_server(check: Check, site: Site, head: Position | None, patience: float) -> None:
     """Check a server process. ``head`` is the log's last position as this command sees it, ``None`` if it can't."""
     sent = clock.now()
-    answer = site.get(site.probe(""), Origin=site.root.origin)
+    answer = site.get(site.probe("sse/"), Origin=site.root.origin)
     facts = json_of(answer.body)
     if answer.status >= 500:
-        check.skip(f"The server process was not looked into: {prefix()}doctor/ answers {summary_of(answer)}.")
+        check.skip(f"The server process was not looked into: {prefix()}sse/ answers {summary_of(answer)}.")
         return
     if answer.status != 200 or "pid" not in facts:
-        check.find(Problem.STRANGER, f"{prefix()}doctor/ answers {summary_of(answer)}")
+        check.find(Problem.STRANGER, f"{prefix()}sse/ answers {summary_of(answer)} to the token")
         return
     site.ahead = facts["time"] - (sent + clock.now()) / 2
     site.facts = facts
@@ -124,7 +124,7 @@ def _wait_for_hub(check: Check, site: Site, head: Position, patience: float) -> 
     """
     end = time.monotonic() + patience
     while True:
-        hub = json_of(site.get(site.probe("")).body).get("hub")
+        hub = json_of(site.get(site.probe("sse/")).body).get("hub")
         position = parse_position(hub["position"]) if hub else None
         if position is not None and position.number >= head.number:
             return

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from livepush.doctor import clock, web
 from livepush.doctor.check import Check, describe_error
 from livepush.doctor.problems import Problem
-from livepush.doctor.protocol import make_token
+from livepush.doctor.protocol import PARAMETER, make_token
 from livepush.routing import prefix
 
 TROUBLES = (OSError, http.client.HTTPException)
@@ -35,8 +35,8 @@ class Site:
         return web.get(self.root, path, self.timeout, **headers)
 
     def probe(self, endpoint: str, **query: object) -> str:
-        """Return the path of one of the doctor's own endpoints, with a fresh token."""
-        return f"{prefix()}doctor/{endpoint}?{urlencode({'token': make_token(self.ahead or 0.0), **query})}"
+        """Return the path of one of livepush's endpoints, with a fresh token of the doctor."""
+        return f"{prefix()}{endpoint}?{urlencode({PARAMETER: make_token(self.ahead or 0.0), **query})}"
 
 
 def check_site(check: Check, site: Site) -> None:
@@ -59,7 +59,16 @@ def check_site(check: Check, site: Site) -> None:
     elif code != "no_group":
         check.find(Problem.NOT_LIVEPUSH, f"{prefix()}sse/ answers {summary_of(answer)}")
     site.serves = code == "no_group"
+    if code in ("no_group", "needs_asgi"):
+        _check_polls(check, site)
     _check_http2(check, site)
+
+
+def _check_polls(check: Check, site: Site) -> None:
+    """Check that polls come through: a proxy may pass on some of livepush's addresses only."""
+    answer = site.get(f"{prefix()}poll/")
+    if json_of(answer.body).get("code") != "no_group":
+        check.find(Problem.NO_POLLS, f"{prefix()}poll/ answers {summary_of(answer)}")
 
 
 def _ahead(answer: web.Answer, now: float) -> float | None:

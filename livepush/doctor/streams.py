@@ -39,7 +39,7 @@ def check_stream(check: Check, site: Site) -> None:
 
 def _watch(site: Site) -> web.Stream:
     headers = {"Accept": "text/event-stream", "Accept-Encoding": "gzip, br"}
-    return web.stream(site.root, site.probe("sse/"), site.timeout, **headers)
+    return web.stream(site.root, site.probe("sse/", ask="stream"), site.timeout, **headers)
 
 
 def _arrivals(seen: web.Stream) -> list[float]:
@@ -70,7 +70,7 @@ def check_idle(check: Check, site: Site) -> None:
     """Check that a stream survives the longest silence that it can have."""
     quiet = quiet_span(site)
     start = time.monotonic()
-    seen = web.stream(site.root, site.probe("sse/", idle=1), site.timeout + quiet, Accept="text/event-stream")
+    seen = web.stream(site.root, site.probe("sse/", ask="idle"), site.timeout + quiet, Accept="text/event-stream")
     lived = time.monotonic() - start
     if len(_arrivals(seen)) == 2:
         check.say(f"a stream lives on through {duration(quiet)} of silence", quiet_s=quiet)

@@ -25,6 +25,7 @@ CHUNK = 10_000
 MAX_CATEGORY, MAX_COLLAPSE = 50, 100
 
 
+@publish.has_async_twin
 def notify(
     recipients: Recipients,
     title: str | type[kinds.NotificationType],

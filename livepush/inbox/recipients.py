@@ -62,13 +62,14 @@ def audiences_of(recipients: Recipients) -> Iterator[str]:
 
 
 def _audiences_of_queryset(found: QuerySet[Any]) -> Iterator[str]:
+    # Without iterator(): on PostgreSQL that opens a server-side cursor, which fails behind a transaction pooler.
     if publish.is_user(found.model):
         unordered = found if found.query.is_sliced else found.order_by()
         key = publish.root_model(found.model)._meta.pk.name  # a child of the user model may have one of its own
-        for pk in unordered.values_list(key, flat=True).iterator():
+        for pk in unordered.values_list(key, flat=True):
             yield f"user:{pk}"
     else:
-        for instance in found.iterator():
+        for instance in found.all():
             yield _audience_of(instance)
 
 
@@ -143,6 +144,7 @@ def inbox(user: Any, name: str) -> bool:
     return OWN + name in known
 
 
+@publish.has_async_twin
 def join(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     """Make a user a member of a livepush group: the user's inbox gets its notifications from now on.
 
@@ -159,6 +161,7 @@ def join(user: Any, group: publish.Group, *, using: str | None = None) -> None:
         publish.send_own(f"user:{reader}", TYPE, {"group": audience, "since": str(since)}, using)
 
 
+@publish.has_async_twin
 def leave(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     """End a user's membership. The user no longer sees the group's notifications, old ones included.
 
@@ -174,12 +177,12 @@ def leave(user: Any, group: publish.Group, *, using: str | None = None) -> None:
 
 async def ajoin(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     """Join from async code; see ``join``."""
-    await sync_to_async(join)(user, group, using=using)
+    await sync_to_async(publish.on_good_connections)(join, user, group, using=using)
 
 
 async def aleave(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     """Leave from async code; see ``leave``."""
-    await sync_to_async(leave)(user, group, using=using)
+    await sync_to_async(publish.on_good_connections)(leave, user, group, using=using)
 
 
 def _add_members(using: str, audience: str, readers: Iterable[str], since: int) -> None:

@@ -15,6 +15,7 @@ from livepush.publish.sending import (
     send_own,
     watchers,
 )
+from livepush.publish.twins import has_async_twin
 
 __all__ = [
     "Delivery",
@@ -25,6 +26,7 @@ __all__ = [
     "asend",
     "deliver",
     "group_name",
+    "has_async_twin",
     "in_real_transaction",
     "is_user",
     "key_of",

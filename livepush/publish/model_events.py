@@ -17,6 +17,7 @@ from livepush.publish.databases import routed
 from livepush.publish.model_signals import Memory
 from livepush.publish.names import Group, group_name, type_word
 from livepush.publish.sending import on_good_connections, send
+from livepush.publish.twins import has_async_twin
 
 CREATED, UPDATED, DELETED, REMOVED = "created", "updated", "deleted", "removed"
 
@@ -198,6 +199,7 @@ def register(*models: type[Model]) -> Callable[[Handler], Handler]:
     return decorate
 
 
+@has_async_twin
 def send_for(
     instances: Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = (), using: str | None = None
 ) -> int:

@@ -30,6 +30,7 @@ from livepush.exceptions import (
 from livepush.publish import pipeline
 from livepush.publish.databases import log_of
 from livepush.publish.names import Group, group_name, plain
+from livepush.publish.twins import has_async_twin
 
 T = TypeVar("T")
 MAX_KEY_LENGTH = 200
@@ -56,6 +57,7 @@ class Sent(NamedTuple):
         return json.loads(self.data)
 
 
+@has_async_twin
 def send(
     groups: Group | Iterable[Group],
     type: str,

@@ -31,6 +31,7 @@ UNIMPORTANT = frozenset({"last_login"})
 """The fields of users on which no right depends."""
 
 
+@publish.has_async_twin
 def revoke(user: Any, groups: publish.Group | Iterable[publish.Group] | None = None) -> None:
     """Take groups, or all, away from a user's open streams, when the caller's transaction commits.
 
@@ -47,9 +48,10 @@ def revoke(user: Any, groups: publish.Group | Iterable[publish.Group] | None = N
 
 async def arevoke(user: Any, groups: publish.Group | Iterable[publish.Group] | None = None) -> None:
     """Revoke from async code; see ``revoke``."""
-    await sync_to_async(revoke)(user, groups)
+    await sync_to_async(publish.on_good_connections)(revoke, user, groups)
 
 
+@publish.has_async_twin
 def recheck(user: Any, reason: str = "permission") -> None:
     """Have the rules asked again for a user's open streams, when the caller's transaction commits.
 
@@ -63,7 +65,7 @@ def recheck(user: Any, reason: str = "permission") -> None:
 
 async def arecheck(user: Any) -> None:
     """Recheck from async code; see ``recheck``."""
-    await sync_to_async(recheck)(user)
+    await sync_to_async(publish.on_good_connections)(recheck, user)
 
 
 def announce(**change: Any) -> None:

@@ -18,6 +18,7 @@ from livepush.wire import RIGHTS
 TTL = 300
 
 
+@publish.has_async_twin
 def token(
     user: Any,
     groups: publish.Group | Iterable[publish.Group] | None = None,
@@ -51,7 +52,7 @@ async def atoken(
     once: bool = False,
 ) -> str:
     """Issue a token from async code; see ``token``."""
-    return await sync_to_async(token)(user, groups, ttl, once)
+    return await sync_to_async(publish.on_good_connections)(token, user, groups, ttl, once)
 
 
 def own_group(user: str) -> str:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
 from django.conf import settings
@@ -41,10 +42,24 @@ def livepush(context: template.Context, *groups: Group | None) -> SafeString:
     Raises InvalidGroup: a malformed name, or an instance without a primary key.
     """
     request = context.get("request")
-    position = positions.of(request) if request is not None else None
-    names = [group_name(group) for group in groups if group and getattr(group, "is_authenticated", True)]
     script = None if hasattr(request, _OPENED) else "livepush/livepush.js"
-    return _client(context, request, names, position or positions.current(), script)
+    return _client(context, request, _names(groups), _position(request), script)
+
+
+@register.simple_tag(takes_context=True)
+def livepush_sse(context: template.Context, *groups: Group | None) -> str:
+    """Put the address of a stream of texts into a page, for htmx's ``sse-connect`` or Turbo's stream source.
+
+    The groups are those of ``livepush``; without any, the address is empty. The stream begins at the log's position at
+    the start of the page's request, so events between render and connect arrive.
+
+    Raises InvalidGroup: a malformed name, or an instance without a primary key.
+    """
+    names = _names(groups)
+    if not names:
+        return ""
+    query = [("format", "text"), *(("group", name) for name in names), ("since", _position(context.get("request")))]
+    return f"{reverse('livepush:sse')}?{urlencode(query)}"
 
 
 @register.simple_tag(takes_context=True)
@@ -88,6 +103,15 @@ def livepush_nonce(context: template.Context) -> SafeString:
     """Put the page's nonce into an element, as an attribute, if it has one: ``<link …{% livepush_nonce %}>``."""
     nonce = nonce_of(getattr(context, "request", None) or context.get("request"), context)
     return format_html(' nonce="{}"', nonce) if nonce else SafeString("")
+
+
+def _names(groups: Iterable[Group | None]) -> list[str]:
+    return [group_name(group) for group in groups if group and getattr(group, "is_authenticated", True)]
+
+
+def _position(request: Any) -> Position:
+    """Return the position at the start of a request; without one, or if it is not known, that of now."""
+    return (positions.of(request) if request is not None else None) or positions.current()
 
 
 def _part(context: template.Context, name: str | None, icon: str = "") -> SafeString:

@@ -15,7 +15,8 @@ Grammar (ABNF, RFC 5234)::
                                              ; several of the reader's groups has "groups": [group, …]
     system    = JSON object {"type": "livepush.…", …}
 
-Server-Sent Events follow WHATWG HTML, section 9.2. WebSocket frames are text (RFC 6455). livepush's own
+Server-Sent Events follow WHATWG HTML, section 9.2. With ``format=text`` a string's data are the string itself, in as
+many ``data`` lines as it has lines. WebSocket frames are text (RFC 6455). livepush's own
 messages have types that begin with ``livepush.``::
 
     livepush.hello     first: {"protocol", "id", "position", "heartbeat" (seconds), "groups", "refused"}

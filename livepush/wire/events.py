@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -41,6 +42,8 @@ class Format(StrEnum):
     """``id``, ``event`` and ``data`` lines, for any EventSource."""
     SSE_ENVELOPE = "envelope"
     """One ``data`` line with the envelope, for the livepush client."""
+    SSE_TEXT = "sse_text"
+    """As ``SSE``, but a string's data are the string itself: HTML for htmx and Turbo."""
     TEXT = "text"
     """One JSON text for each event, for plain WebSocket clients and polls."""
     ARRAY = "array"
@@ -65,6 +68,26 @@ def sse_event(event: Event, epoch: str) -> str:
     return f"{identity}{name}{_data_lines(event.data)}\n\n"
 
 
+def sse_text(event: Event, epoch: str) -> str:
+    """Return an event whose data are plain text, in as many ``data`` lines as it has lines.
+
+    A string is the text itself; each kind of line break reaches the client as a line feed. No data (``null``) are an
+    empty text. Other data are JSON in which ``<``, ``>`` and ``&`` are escaped: put into a page, they are no markup.
+    """
+    return sse_event(event._replace(data=_plain_text(event.data)), epoch)
+
+
+def _plain_text(data: str) -> str:
+    if data == "null":
+        return ""
+    if data.startswith('"'):
+        text: str = json.loads(data)
+        text = text.encode(errors="replace").decode()  # half a surrogate pair can come through a layer
+    else:
+        text = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def sse_envelope(event: Event, epoch: str) -> str:
     """Return an event for the livepush client: the envelope as data."""
     identity = "" if event.number is None else f"id: {epoch}-{event.number}\n"
@@ -82,6 +105,8 @@ def encode(event: Event, epoch: str, format: Format) -> str:
     """Return an event in one format, not yet joined."""
     if format is Format.SSE:
         return sse_event(event, epoch)
+    if format is Format.SSE_TEXT:
+        return sse_text(event, epoch)
     return envelope(event, epoch) if format in TEXTS else sse_envelope(event, epoch)
 
 

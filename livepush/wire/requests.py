@@ -17,14 +17,17 @@ from livepush.wire.positions import Position, parse_position, position_of_header
 OTHER_FIELDS = 900
 """How many fields a query may have besides as many as there may be groups."""
 
+SSE_FORMATS = {"envelope": Format.SSE_ENVELOPE, "text": Format.SSE_TEXT}
+"""What a query can ask for; anything else is ``Format.SSE``."""
+
 
 class Query(NamedTuple):
     """A client's request: its groups, position, format and wait (seconds)."""
 
     groups: tuple[str, ...]
     since: Position | None
-    envelope: bool
-    """Whether the client wants its Server-Sent Events as envelopes."""
+    format: Format
+    """The format of the client's Server-Sent Events."""
     wait: float
 
 
@@ -55,8 +58,8 @@ def _asked(query: bytes, max_groups: int) -> tuple[Query, str]:
     for group in groups:
         check_group(group)
     last = dict(pairs)
-    envelope = last.get("format") == Format.SSE_ENVELOPE.value
-    return Query(groups, None, envelope, parse_wait(last.get("wait", ""))), last.get("since", "")
+    format = SSE_FORMATS.get(last.get("format", ""), Format.SSE)
+    return Query(groups, None, format, parse_wait(last.get("wait", ""))), last.get("since", "")
 
 
 def check_get(method: str, content_length: str, limit: int) -> None:

@@ -30,7 +30,7 @@ def system_frames(type: str, format: Format, **fields: Any) -> Frames:
         return (text,)
     identity = f"id: {fields['position']}\n" if moves else ""
     retry = f"retry: {fields['retry']}\n" if "retry" in fields else ""
-    name = f"event: {RESERVED_PREFIX}{type}\n" if format is Format.SSE else ""
+    name = f"event: {RESERVED_PREFIX}{type}\n" if format is not Format.SSE_ENVELOPE else ""
     return (f"{identity}{retry}{name}data: {text}\n\n".encode(),)
 
 

@@ -13,6 +13,8 @@ BELLS = "**/bell/**"
 """The addresses of the pages with a bell."""
 TURBO = "@hotwired/turbo/dist/turbo.es2017-umd.js"
 HTMX2 = "htmx2/dist/htmx.min.js"
+HTMX2_SSE = "htmx-ext-sse/dist/sse.min.js"
+HTMX4_SSE = "htmx.org/dist/ext/hx-sse.min.js"
 HTMX4 = "htmx.org/dist/htmx.min.js"
 HTMX4_CACHE = "htmx.org/dist/ext/hx-history-cache.min.js"
 

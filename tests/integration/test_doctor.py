@@ -204,9 +204,7 @@ def test_a_proxy_that_cuts_streams(uvicorn: processes.Server, behind: Behind) ->
 
 
 def test_a_proxy_that_does_not_let_streams_through(uvicorn: processes.Server, behind: Behind) -> None:
-    block = stock(uvicorn.port, PLAIN).replace(
-        "location /", "location /livepush/doctor/sse/ { return 502; } location /"
-    )
+    block = stock(uvicorn.port, PLAIN).replace("location /", "if ($arg_ask = stream) { return 502; } location /")
     found = look(behind(block))
     assert ids(found) == ["D054"]
     assert seen(found, "D054") == "status 502"
@@ -246,14 +244,17 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"ssl_certificate {tmp_path}/cert.pem; ssl_certificate_key {tmp_path}/key.pem;"
 
 
-def documented(upstream: int, certificate: str) -> str:
-    """Return the configuration of docs/deploying.md for these ports; older versions of nginx write HTTP/2 elsewhere."""
+def written(language: str) -> list[str]:
+    """Return the configurations in a language that docs/deploying.md shows."""
     (page,) = [page for page in PAGES if page.name == "deploying.md"]
-    (block,) = [block for block in blocks(page) if block.language == "nginx"]
-    text = block.text
+    return [block.text for block in blocks(page) if block.language == language]
+
+
+def documented(upstream: int, certificate: str) -> str:
+    """Return the configuration of docs/deploying.md for these ports."""
+    text, *_ = written("nginx")
     for before, after in (
-        ("listen 443 ssl;", f"listen 127.0.0.1:%(port)s ssl http2; {certificate}"),
-        ("http2 on;", ""),
+        ("listen 443 ssl http2;", f"listen 127.0.0.1:%(port)s ssl http2; {certificate}"),
         ("server_name example.com;", ""),
     ):
         assert text.count(before) == 1
@@ -328,7 +329,7 @@ def test_a_server_with_another_secret_key(own: Database, uvicorn: processes.Serv
     env = settings_module(tmp_path, SECRET_KEY="another")
     found = doctor(own, "--url", uvicorn.url, env=env)
     assert (found.code, found.ids) == (1, ["D043"])
-    assert found.finding("D043")["seen"] == "/livepush/doctor/ answers 404 (text/html)"
+    assert found.finding("D043")["seen"] == "/livepush/sse/ answers 400 (application/json) to the token"
     assert "SECRET_KEY" in found.finding("D043")["expected"]
     assert found.checks["stream"]["unchecked"] == ["Not checked: see the findings of the server."]
 
@@ -461,18 +462,61 @@ def test_a_server_that_was_not_restarted(uvicorn: processes.Server, monkeypatch:
     assert ids(look_inside(uvicorn.url)) == ["D078"]
 
 
-def test_who_has_no_token_finds_nothing(uvicorn: processes.Server, daphne: processes.Server) -> None:
+def test_who_has_no_token_is_answered_as_usual(uvicorn: processes.Server, daphne: processes.Server) -> None:
+    tokens = ("", "x", "doctor:1uxQ9a:AAAA", "%FF")
     for server in (uvicorn, daphne):
         root = parse_root(server.url)
-        for query in ("", "?token=", "?token=doctor:1uxQ9a:AAAA", "?token=%FF", "?%"):
-            for path in ("", "sse/", "ws/"):
-                found = web.get(root, f"/livepush/doctor/{path}{query}", LIMIT)
-                unknown = web.get(root, "/livepush/unknown/", LIMIT)
-                assert (found.status, found.body) == (unknown.status, unknown.body)
-                assert sorted(found.headers.keys()) == sorted(unknown.headers.keys())
-        for path in ("doctor/ws/?token=x", "unknown/"):
-            with web.websocket(root, f"/livepush/{path}", LIMIT) as refused:
-                assert refused.status == 403
+        for path in ("sse/", "ws/"):
+            usual = web.get(root, f"/livepush/{path}", LIMIT)
+            for token in tokens:
+                found = web.get(root, f"/livepush/{path}?doctor={token}&ask=stream", LIMIT)
+                if token != "%FF":  # which is no UTF-8
+                    assert (found.status, found.body) == (usual.status, usual.body)
+                assert sorted(found.headers.keys()) == sorted(usual.headers.keys())
+        for token in tokens:
+            with (
+                web.websocket(root, f"/livepush/ws/?doctor={token}", LIMIT) as refused,
+                pytest.raises(EOFError, match="4400"),
+            ):
+                refused.receive()
+
+
+def only(upstream: int, path: str, allowed: str, rest: str = "") -> str:
+    """Return a server block with directives for one path alone; the rest is passed on with others."""
+    exact = f"location {path} {{ proxy_pass http://127.0.0.1:{upstream}; {allowed} }}"
+    return stock(upstream, f"{HOST} {rest}").replace("location /", f"{exact} location /", 1)
+
+
+def test_a_proxy_that_upgrades_the_websockets_address_alone(server: processes.Server, behind: Behind) -> None:
+    found = look(behind(only(server.port, "= /livepush/ws/", PLAIN)))
+    assert ids(found) == []
+    assert found["websocket"].status == "ok"
+
+
+def test_a_proxy_that_upgrades_all_but_the_websockets_address(server: processes.Server, behind: Behind) -> None:
+    found = look(behind(only(server.port, "= /livepush/ws/", HOST, UPGRADE)))
+    assert ids(found) == ["D061"]
+    assert seen(found, "D061") == "status 426"
+
+
+def test_a_proxy_that_holds_back_all_but_streams(server: processes.Server, behind: Behind) -> None:
+    rest = f"{UPGRADE} proxy_ignore_headers X-Accel-Buffering; proxy_buffering on;"
+    assert ids(look(behind(only(server.port, "= /livepush/sse/", f"{PLAIN} proxy_buffering off;", rest)))) == []
+
+
+def test_a_proxy_that_holds_back_streams_alone(uvicorn: processes.Server, behind: Behind) -> None:
+    allowed = f"{HOST} proxy_ignore_headers X-Accel-Buffering;"
+    assert ids(look(behind(only(uvicorn.port, "= /livepush/sse/", allowed, UPGRADE)))) == ["D051"]
+
+
+def test_a_proxy_that_passes_on_streams_and_websockets_and_no_more(uvicorn: processes.Server, behind: Behind) -> None:
+    """What the doctor needs is there, and polls are not."""
+    block = stock(uvicorn.port, PLAIN).replace(
+        "location /", "location / { return 404; } location ~ ^/livepush/(sse|ws)/$"
+    )
+    found = look(behind(block))
+    assert ids(found) == ["D056"]
+    assert seen(found, "D056") == "/livepush/poll/ answers 404 (text/html)"
 
 
 # The host's side, as a process of its own

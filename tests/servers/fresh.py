@@ -57,7 +57,7 @@ class Database:
     @contextlib.contextmanager
     def held(self, *statements: str) -> Iterator[None]:
         """Keep a transaction open, on PostgreSQL, that did something; roll it back in the end."""
-        options = _options(self.kind)
+        options = options_of(self.kind)
         with psycopg.connect(host=options["HOST"], user=options["USER"], dbname=self.name) as connection:
             for statement in statements:
                 connection.execute(statement)
@@ -102,7 +102,7 @@ class Databases:
         if _engine(kind) != "sqlite3":
             _query(
                 kind,
-                _options(kind)["NAME"] if _engine(kind) == "postgresql" else "",
+                options_of(kind)["NAME"] if _engine(kind) == "postgresql" else "",
                 f"CREATE DATABASE {template.name}",
             )
         assert warm.start("django", "migrate", "-v", "0", env=template.env).wait(PATIENCE) == 0
@@ -116,17 +116,18 @@ class Databases:
         return str(self._folder / f"{name}.sqlite3") if _engine(kind) == "sqlite3" else name
 
 
-def _options(kind: str) -> dict[str, Any]:
+def options_of(kind: str) -> dict[str, Any]:
+    """Return Django's settings for one of the run's servers."""
     options: dict[str, Any] = json.loads(os.environ[ENV])[kind]
     return options
 
 
 def _engine(kind: str) -> str:
-    return str(_options(kind)["ENGINE"]).rpartition(".")[2]
+    return str(options_of(kind)["ENGINE"]).rpartition(".")[2]
 
 
 def _query(kind: str, name: str, sql: str) -> list[tuple[Any, ...]]:
-    options = _options(kind)
+    options = options_of(kind)
     if _engine(kind) == "sqlite3":
         import sqlite3
 

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.patience import PATIENCE
@@ -37,20 +37,21 @@ def nginx(folder: Path, servers: str, ports: list[int]) -> Iterator[Path]:
         )
     try:
         for port in ports:
-            _wait_for(port, process, folder)
+            wait_for_port(port, process, (folder / "stderr").read_text)
         yield folder / "error.log"
     finally:
         process.terminate()
         process.wait(PATIENCE)
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
-    end = time.monotonic() + 20
+def wait_for_port(port: int, process: subprocess.Popen[bytes], said: Callable[[], str]) -> None:
+    """Wait until a process listens; ``said`` tells what it printed."""
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 5).close()
             return
         except OSError:
-            assert process.poll() is None, (folder / "stderr").read_text()
-            assert time.monotonic() < end, "nginx does not listen"
+            assert process.poll() is None, said()
+            assert time.monotonic() < end, f"nothing listens: {said()}"
             time.sleep(0.02)

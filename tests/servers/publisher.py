@@ -44,6 +44,11 @@ def notify(to: str, title: str = "", kind: str = "", **more: Any) -> None:
     livepush.notify(recipient, type(kinds.registry[kind]) if kind else title, **more)
 
 
+def notify_users(title: str) -> None:
+    """Notify all users, as a queryset."""
+    livepush.notify(User.objects.all(), title)
+
+
 def notify_many(to: str, titles: list[str]) -> None:
     """Notify a user of several things in one transaction."""
     with transaction.atomic():
@@ -192,8 +197,8 @@ def prune() -> int:
 COMMANDS = {
     command.__name__: command
     for command in (
-        send, send_many, notify, notify_many, join, leave, mark, begin, commit, rollback, session, position, rows,
-        prune, change, end_session, expire_session, revoke, token,
+        send, send_many, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback, session,
+        position, rows, prune, change, end_session, expire_session, revoke, token,
     )
 }  # fmt: skip
 

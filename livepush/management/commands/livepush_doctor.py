@@ -53,7 +53,8 @@ class Command(BaseCommand):
             self.stdout.write(f"         {finding.id} {finding.level.value}: {finding.title}")
             for name, text in (("seen", finding.seen), ("expected", finding.expected), ("remedy", finding.remedy)):
                 if text:
-                    self.stdout.write(f"           {name + ':':9} {text}")
+                    lines = text.replace("\n", "\n" + " " * 21)  # below the first one's text
+                    self.stdout.write(f"           {name + ':':9} {lines}")
         for sentence in check.unchecked:
             self.stdout.write(f"         {sentence}")
         self.stdout.flush()

@@ -153,8 +153,9 @@ def test_a_request_without_a_query_leaves_nothing_to_the_next_query(client, monk
     """Else a thread's next query, whatever it is for, would open a connection to the log."""
     glances = []
     monkeypatch.setattr(log, "glance", glances.append)
-    client.get("/healthy/")
+    kept = client.get("/healthy/")
     User.objects.count()
+    assert kept.wsgi_request is not None
     start(RequestFactory().get("/"))  # a request that is never finished, and freed
     User.objects.count()
     assert glances == []

@@ -10,7 +10,7 @@
  * @typedef {Required<Envelope>} Own
  * One of livepush's own messages. Each type has only the fields that it needs.
  *
- * @typedef {{url: string, groups: string[], since: string | null}} Request
+ * @typedef {{url: string, groups: string[], since: string | null, token?: string}} Request
  * The request of a connection. `since` is a position, or `null` for events from now on.
  *
  * @typedef {"lost" | "next" | "denied"} Kind
@@ -74,6 +74,8 @@
  * @property {string | undefined} [tabs]  tabs with the same text share a connection: it identifies who is logged in
  * @property {number | string | undefined} [most]  the most groups that a connection may have
  * @property {Record<string, Transport>} [transports]  in order of preference
+ * @property {() => string | Promise<string>} [getToken]  returns a token, before each connection; only with
+ *   `LivepushClient`
  */
 
 /**

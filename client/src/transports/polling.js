@@ -20,7 +20,7 @@ const FULL = 100;
  */
 const polling = (wait) => {
   return (request, receive, end) =>
-    over(end, async (get, controller) => {
+    over(request, end, async (get, controller) => {
       let { since } = request;
       /** The groups that the last answer refused. @type {string[] | undefined} */
       let before;

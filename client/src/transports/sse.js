@@ -14,7 +14,7 @@ import { over } from "./http.js";
 export const sse = (request, receive, end, heard) => {
   const parse = sseParser((data) => receive(parseFrame(data)));
 
-  return over(end, async (get) => {
+  return over(request, end, async (get) => {
     const response = await get(address(request, "sse/?format=envelope"));
     if (!response.headers.get("content-type")?.startsWith("text/event-stream")) throw blocked("no event stream");
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();

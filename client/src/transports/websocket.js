@@ -10,7 +10,8 @@ import { lost, refusal } from "./ending.js";
  */
 export const websocket = (request, receive, end) => {
   const { href } = address(request, "ws/");
-  const socket = new WebSocket(href.replace("http", "ws"), SUBPROTOCOL);
+  const offered = request.token ? [SUBPROTOCOL, `livepush.token.${request.token}`] : SUBPROTOCOL;
+  const socket = new WebSocket(href.replace("http", "ws"), offered);
 
   socket.onmessage = ({ data }) => {
     try {

@@ -31,9 +31,9 @@ ARROWS: dict[str, set[str]] = {
     "hub": {"wire"},
     "hints": {"wire", "conf", "notes"},
     "publish": {"log", "hub", "hints", "wire", "conf", "exceptions"},
-    "access": {"wire", "exceptions"},
+    "access": {"wire", "exceptions", "notes"},
     "process": {"hub", "log", "hints", "publish", "wire", "conf", "notes"},
-    "consumers": {"process", "access", "hub", "publish", "log", "wire", "conf", "exceptions"},
+    "consumers": {"process", "access", "hub", "publish", "log", "wire", "conf", "notes", "exceptions"},
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it
     "inbox": {

@@ -18,6 +18,7 @@ from django.urls.resolvers import RoutePattern
 
 from livepush import wire
 from livepush.exceptions import InvalidRule
+from livepush.notes import Rarely
 
 logger = logging.getLogger("livepush")
 
@@ -34,6 +35,7 @@ class Rule:
         self.pattern = pattern
         self.function = function
         self.right = right
+        self._failures = Rarely()
         for character in set(CONVERTED.sub("", pattern)):
             if not wire.GROUP.fullmatch(character):
                 raise InvalidRule(
@@ -61,7 +63,7 @@ class Rule:
         try:
             found = self._route.match(group)
         except Exception:  # the project may have its own path converters
-            logger.exception("The pattern %r raised, so it does not match.", self.pattern)
+            self.log_exception("The pattern %r raised, so it does not match.")
             return None
         return None if found is None else found[2]
 
@@ -69,6 +71,12 @@ class Rule:
         """Ask the function. An async function's answer must be awaited."""
         answer: bool | Awaitable[bool] = self.function(user, **values, **self._extra(request))
         return answer
+
+    def log_exception(self, message: str) -> None:
+        """Log what was raised, but rarely: a request may ask for many groups, and clients come back."""
+        if times := self._failures.times():
+            often = f" It is the last of {times} times." if times > 1 else ""
+            logger.exception(f"{message}{often}", self.pattern)
 
     @property
     def is_async(self) -> bool:
@@ -160,7 +168,7 @@ def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> bool:
     except (OperationalError, InterfaceError):
         raise  # the database can't be reached: the client must come back, it is not denied
     except Exception:
-        logger.exception("The rule for %r raised, so it denies.", rule.pattern)
+        rule.log_exception("The rule for %r raised, so it denies.")
         return False
 
 
@@ -170,7 +178,7 @@ async def _answer(rule: Rule, user: Any, values: dict[str, Any], request: Any) -
     except (OperationalError, InterfaceError):
         raise
     except Exception:
-        logger.exception("The rule for %r raised, so it denies.", rule.pattern)
+        rule.log_exception("The rule for %r raised, so it denies.")
         return False
 
 

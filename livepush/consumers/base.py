@@ -14,6 +14,7 @@ from livepush import process
 from livepush.access import identity, rules
 from livepush.conf import get_settings
 from livepush.hub import FAREWELL, Connection, Hub, Reason
+from livepush.notes import Rarely
 from livepush.process import servers
 from livepush.process.servers.client import Client
 from livepush.wire import Format, Frames, Position, Query, WireError, check_get, hello, parse_query, system_frames
@@ -27,6 +28,7 @@ Send = servers.Send
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
+not_let_in = Rarely(every=1.0)  # all clients come back at once, again and again
 UNWIND = 0.1
 """How long (seconds) a server gets to end a cancelled write before livepush resets the connection.
 
@@ -81,7 +83,8 @@ async def enter(scope: Scope) -> Entry:
     except WireError:
         raise
     except Exception as error:
-        logger.warning("A client could not be let in: %s: %s", type(error).__name__, error)
+        if times := not_let_in.times():
+            logger.warning("%d clients could not be let in. The last one: %s: %s", times, type(error).__name__, error)
         raise unavailable() from error
     if hub.draining:
         raise unavailable()

@@ -23,6 +23,7 @@ from livepush.consumers.base import (
 )
 from livepush.exceptions import InvalidEvent
 from livepush.hub import Connection, Hub, Reason
+from livepush.notes import Rarely
 from livepush.process.servers import uvicorn
 from livepush.process.servers.daphne import with_backpressure
 from livepush.wire import (
@@ -38,6 +39,7 @@ from livepush.wire import (
 
 logger = logging.getLogger("livepush")
 
+failures = Rarely(every=1.0)
 CLOSES = {
     Reason.DRAIN: Close.GOING_AWAY,
     Reason.SLOW: Close.TOO_SLOW,
@@ -123,7 +125,8 @@ async def carry_out(scope: Scope, hub: Hub, connection: Connection, command: Com
     except WireError:
         raise
     except Exception as error:
-        logger.warning("A client's command failed: %s: %s", type(error).__name__, error)
+        if times := failures.times():
+            logger.warning("%d commands of clients failed. The last one: %s: %s", times, type(error).__name__, error)
         return {**reply, "ok": False, "code": "unavailable", "message": unavailable().message}
     return reply
 

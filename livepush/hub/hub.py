@@ -26,6 +26,8 @@ from livepush.wire import HEARTBEAT, TEXTS, Batch, Format, Frames, LogPage, Posi
 
 logger = logging.getLogger("livepush")
 
+REPLAY_BUFFERS = 4
+"""How many times ``buffer_bytes`` the encoded events that are kept for replays may take."""
 Listen = Callable[[Callable[[Batch], None], Callable[[bool], None]], Coroutine[Any, Any, None]]
 
 
@@ -56,7 +58,7 @@ class Hub:
         self.loop = asyncio.get_running_loop()
         self.options = options
         self.draining = False
-        self.encoder = Encoder(options.buffer_bytes)
+        self.encoder = Encoder(REPLAY_BUFFERS * options.buffer_bytes)
         window = Window(options.window_events, options.window_bytes)
         self.router = Router(window, lambda: self.tail.wake.set(), lambda: hubs.discard(self))
         trusting = None if listen is None else options.tail_interval_with_layer

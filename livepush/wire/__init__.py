@@ -38,6 +38,9 @@ from livepush.wire.announcements import (
     split_batch,
     unseal,
 )
+from livepush.wire.caching import (
+    Cache,
+)
 from livepush.wire.commands import (
     MAX_REF_LENGTH,
     Command,
@@ -87,6 +90,7 @@ from livepush.wire.records import (
     Batch,
     LogPage,
     LogState,
+    memory_of,
     size_of,
 )
 from livepush.wire.requests import (
@@ -123,6 +127,7 @@ __all__ = [
     "TYPE",
     "Announcement",
     "Batch",
+    "Cache",
     "Close",
     "Command",
     "Event",
@@ -140,6 +145,7 @@ __all__ = [
     "envelope",
     "hello",
     "join",
+    "memory_of",
     "merge",
     "on_the_wire",
     "origin_of",

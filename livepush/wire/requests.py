@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+from livepush.wire.caching import Cache
 from livepush.wire.encoding import dumps
 from livepush.wire.errors import WireError
 from livepush.wire.events import Event, Format, envelope
 from livepush.wire.names import check_group
 from livepush.wire.positions import Position, parse_position
+
+CACHE_BYTES = 262_144
+"""How many bytes of parsed queries are kept."""
 
 
 class Query(NamedTuple):
@@ -23,6 +26,9 @@ class Query(NamedTuple):
     envelope: bool
     """Whether the client wants its Server-Sent Events as envelopes."""
     wait: float
+
+
+_queries: Cache[tuple[Query, str]] = Cache(CACHE_BYTES)  # many clients send the same query
 
 
 def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) -> Query:
@@ -37,8 +43,15 @@ def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) ->
     return asked._replace(since=parse_position(since)) if since else asked
 
 
-@lru_cache(64)  # many clients send the same query
 def _asked(query: bytes, max_groups: int) -> tuple[Query, str]:
+    found = _queries.get((query, max_groups))
+    if found is None:
+        found = _parse(query, max_groups)
+        _queries.put((query, max_groups), found, 500 + 2 * len(query) + 100 * len(found[0].groups))
+    return found
+
+
+def _parse(query: bytes, max_groups: int) -> tuple[Query, str]:
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000)
     except ValueError as error:

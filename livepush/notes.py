@@ -1,13 +1,34 @@
-"""What a process notes in its log once: where it does without something that it does not know."""
+"""What a process notes in its log once, or once in a while."""
 
 from __future__ import annotations
 
 import logging
+import time
+from math import inf
 
 logger = logging.getLogger("livepush")
 
 _noted: set[str] = set()
 """What this process has noted; a set of the code's own sentences, so it stays small."""
+
+
+class Rarely:
+    """Tells when to log what may happen very often: the first time, and then at most once in a while."""
+
+    def __init__(self, every: float = 60.0) -> None:
+        self.every = every
+        """How long (seconds) nothing is logged after something was."""
+        self._count = 0
+        self._logged_at = -inf
+
+    def times(self) -> int:
+        """Count one more time. Return how many there were since this last returned a number; 0 if it is too soon."""
+        self._count += 1
+        now = time.monotonic()
+        if now - self._logged_at < self.every:
+            return 0
+        self._logged_at, count, self._count = now, self._count, 0
+        return count
 
 
 def note_once(message: str, *args: object, level: int = logging.INFO) -> None:

@@ -52,9 +52,27 @@ def test_async_rules_are_awaited():
     assert granted(None, "async:yes", "async:no") == {"async:yes"}
 
 
-def test_a_rule_that_raises_denies_and_is_logged(caplog):
-    assert granted(None, "broken:x") == set()
-    assert "The rule for 'broken:<slug:name>' raised, so it denies." in caplog.text
+def test_a_rule_that_raises_denies_and_is_logged_once_in_a_while(caplog, own_rules):
+    @livepush.can_read("failing:<int:n>")
+    def fail(user, n):
+        raise ValueError(n)
+
+    @livepush.can_read("failing-late:<int:n>")
+    async def fail_late(user, n):
+        raise ValueError(n)
+
+    names = [f"{kind}:{n}" for kind in ("failing", "failing-late") for n in range(50)]
+    assert granted(None, *names) == set()
+    assert sorted(record.message for record in caplog.records) == [
+        "The rule for 'failing-late:<int:n>' raised, so it denies.",
+        "The rule for 'failing:<int:n>' raised, so it denies.",
+    ]
+    assert all(record.exc_info for record in caplog.records)
+    caplog.clear()
+    rules.rules[-2]._failures.every = 0.0
+    assert granted(None, "failing:1") == set()
+    (record,) = caplog.records
+    assert record.message == "The rule for 'failing:<int:n>' raised, so it denies. It is the last of 50 times."
 
 
 def test_a_rule_that_names_request_gets_the_handshake():

@@ -32,7 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "hub": {"wire"},
     "hints": {"wire", "conf", "notes"},
     "publish": {"log", "hub", "hints", "wire", "conf", "notes", "exceptions"},
-    "access": {"wire", "conf", "exceptions"},
+    "access": {"wire", "conf", "notes", "exceptions"},
     "process": {"hub", "log", "hints", "publish", "wire", "conf", "notes"},
     "rights": {"process", "access", "publish", "log", "hub", "wire", "conf", "exceptions"},
     "consumers": {"rights", "process", "access", "hub", "publish", "log", "wire", "conf", "exceptions", "notes"},

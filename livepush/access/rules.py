@@ -21,6 +21,7 @@ from django.urls.resolvers import RoutePattern
 
 from livepush import wire
 from livepush.exceptions import InvalidRule
+from livepush.notes import Rarely
 
 logger = logging.getLogger("livepush")
 
@@ -39,6 +40,7 @@ class Rule:
         self.pattern = pattern
         self.function = function
         self.right = right
+        self._failures = Rarely()
         for character in set(CONVERTED.sub("", pattern)):
             if not wire.GROUP.fullmatch(character):
                 raise InvalidRule(
@@ -66,7 +68,7 @@ class Rule:
         try:
             found = self._route.match(group)
         except Exception:  # the project may have its own path converters
-            logger.exception("The pattern %r raised, so it does not match.", self.pattern)
+            self.log_exception("The pattern %r raised, so it does not match.")
             return None
         return None if found is None else found[2]
 
@@ -74,6 +76,12 @@ class Rule:
         """Ask the function. An async function's answer must be awaited."""
         answer: bool | Awaitable[bool] = self.function(user, **values, **self._extra(request))
         return answer
+
+    def log_exception(self, message: str) -> None:
+        """Log what was raised, but rarely: a request may ask for many groups, and clients come back."""
+        if times := self._failures.times():
+            often = f" It is the last of {times} times." if times > 1 else ""
+            logger.exception(f"{message}{often}", self.pattern)
 
     @property
     def is_async(self) -> bool:
@@ -267,7 +275,7 @@ def _raised(rule: Rule, error: Exception) -> Answer:
     if isinstance(error, DATABASE_ERRORS):
         logger.warning("The rule for %r could not ask its database: %s: %s", rule.pattern, type(error).__name__, error)
         return Answer.FAILED
-    logger.error("The rule for %r raised, so it denies.", rule.pattern, exc_info=error)
+    rule.log_exception("The rule for %r raised, so it denies.")
     return Answer.NO
 
 

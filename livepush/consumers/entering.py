@@ -16,11 +16,13 @@ from livepush.access import handshakes, identity, origins, rules
 from livepush.access.authenticating import Identity, identify_async
 from livepush.conf import get_settings
 from livepush.hub import Connection, Hub
+from livepush.notes import Rarely
 from livepush.process.servers import Scope
 from livepush.rights import Grant, Rights, rights_of
 from livepush.wire import Position, Query, WireError, parse_query, unavailable
 
 logger = logging.getLogger("livepush")
+not_let_in = Rarely(every=1.0)  # all clients come back at once, again and again
 
 ASK_AGAIN = 30.0
 """After how long (seconds) a client comes back to whom a group was refused because its rule could not be asked."""
@@ -79,7 +81,8 @@ async def enter(scope: Scope) -> Entry:
     except WireError:
         raise
     except Exception as error:
-        logger.warning("A client could not be let in: %s: %s", type(error).__name__, error)
+        if times := not_let_in.times():
+            logger.warning("%d clients could not be let in. The last one: %s: %s", times, type(error).__name__, error)
         raise unavailable() from error
     if hub.draining:
         raise unavailable()

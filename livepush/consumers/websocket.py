@@ -14,7 +14,7 @@ from livepush.consumers.base import COME_BACK, Receive, Scope, Send, finish, gre
 from livepush.consumers.entering import Entry, admit, ask_again_later, enter
 from livepush.exceptions import InvalidEvent
 from livepush.hub import Connection, Reason
-from livepush.notes import note_once
+from livepush.notes import Rarely, note_once
 from livepush.process.servers import daphne, uvicorn
 from livepush.process.servers.daphne import with_backpressure
 from livepush.rights import Grant
@@ -32,6 +32,7 @@ from livepush.wire import (
 
 logger = logging.getLogger("livepush")
 
+failures = Rarely(every=1.0)
 CLOSES = {
     Reason.DRAIN: Close.GOING_AWAY,
     Reason.SLOW: Close.TOO_SLOW,
@@ -155,7 +156,8 @@ async def carry_out(visitor: Visitor, command: Command) -> dict[str, Any]:
         error.ref = command.ref
         raise
     except Exception as error:
-        logger.warning("A client's command failed: %s: %s", type(error).__name__, error)
+        if times := failures.times():
+            logger.warning("%d commands of clients failed. The last one: %s: %s", times, type(error).__name__, error)
         return {**reply, "ok": False, "code": "unavailable", "message": unavailable().message}
     return reply
 

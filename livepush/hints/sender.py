@@ -17,8 +17,8 @@ from collections import deque
 from typing import NamedTuple
 
 from livepush.hints import layer, signing
-from livepush.notes import note_once
-from livepush.wire import Batch, split_batch
+from livepush.notes import Rarely, note_once
+from livepush.wire import Batch, memory_of, split_batch
 
 logger = logging.getLogger("livepush")
 
@@ -26,14 +26,10 @@ FRESH = 2.0
 """How long (seconds) a batch may wait to be sent: hubs have read the log by then, and an ephemeral event is stale."""
 MAX_WAITING_BYTES = 16 * 1_048_576
 """The most bytes that wait to be sent."""
-EVENT_BYTES = 500
-"""About what an event holds in memory besides its data."""
 MAX_MESSAGE_BYTES = 262_144
 """The most bytes of data in one message, unless a single send has more."""
 FLUSH_TIMEOUT = 2.0
 """How long (seconds) ``flush`` waits by default."""
-WARN_EVERY = 60.0
-"""How often (seconds) a layer that fails is logged."""
 
 
 def announce(batch: Batch) -> None:
@@ -91,13 +87,13 @@ class Sender:
         self._idle = threading.Event()
         self._idle.set()
         self._lock = threading.RLock()  # a signal's handler may send too
-        self._warned_at = -WARN_EVERY
+        self._failures = Rarely()
         threading.Thread(target=self._run, name="livepush-layer", daemon=True).start()
 
     def put(self, batch: Batch) -> None:
         """Take a batch; drop the oldest ones where too much waits."""
         now = time.monotonic()
-        size = sum(len(event.data) + EVENT_BYTES for event in batch.events)
+        size = sum(map(memory_of, batch.events))
         with self._lock:
             self.waiting.append(Waiting(batch, size, now + FRESH))
             self.size += size
@@ -164,9 +160,7 @@ class Sender:
                 await layer.call(found.group_send(group, message))
 
     def _warn(self, error: BaseException) -> None:
-        now = time.monotonic()
-        if now - self._warned_at > WARN_EVERY:
-            self._warned_at = now
+        if self._failures.times():
             logger.warning(
                 "The channel layer fails (%s); events arrive through the log meanwhile.", layer.describe(error)
             )

@@ -17,6 +17,7 @@ from django.utils.encoding import force_bytes
 
 from livepush.conf import get_settings
 from livepush.hints import layer
+from livepush.notes import Rarely
 from livepush.wire import Announcement, Batch, origin_of, parse_announcement, seal, unseal
 
 MAX_SKEW = 60.0
@@ -25,8 +26,6 @@ MAX_ORIGINS = 4096
 """How many processes a hub keeps apart: those that it heard last."""
 REMEMBERED = 1024
 """How many announcements of one process a hub remembers: a layer may bring them out of order."""
-WARN_EVERY = 60.0
-"""How often (seconds) messages that are not believed are logged."""
 
 logger = logging.getLogger("livepush")
 
@@ -54,9 +53,7 @@ class Inspector:
         self._began = time.time()
         self._seen: dict[str, tuple[int, int]] = {}
         """By origin, the highest serial so far, and which serials came, as bits from the highest one on downwards."""
-        self._refused = 0
-        """How many messages were refused since that was logged."""
-        self._warned_at = -WARN_EVERY
+        self._refused = Rarely()
 
     def open(self, message: object) -> Announcement | None:
         """Return the announcement in a message; ``None`` if it is not to be believed, or is not new.
@@ -70,18 +67,10 @@ class Inspector:
             found = parse_announcement(body)
             check_clock(found.time)
         except ValueError as error:
-            self._refuse(error)
+            if times := self._refused.times():
+                logger.warning("livepush ignored %d messages in the channel layer. Of the last one: %s.", times, error)
             return None
         return found if found.time >= self._began and self._is_new(found) else None
-
-    def _refuse(self, error: ValueError) -> None:
-        self._refused += 1
-        now = time.monotonic()
-        if now - self._warned_at > WARN_EVERY:
-            logger.warning(
-                "livepush ignored %d messages in the channel layer. Of the last one: %s.", self._refused, error
-            )
-            self._refused, self._warned_at = 0, now
 
     def _is_new(self, found: Announcement) -> bool:
         highest, seen = self._seen.pop(found.origin, (0, 0))

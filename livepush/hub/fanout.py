@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from functools import cached_property
+from sys import getsizeof
 
-from livepush.wire import Event, Format, Frames, encode, join, on_the_wire
+from livepush.wire import Cache, Event, Format, Frames, encode, join, memory_of, on_the_wire
 
 
 class Joined:
@@ -91,24 +92,17 @@ class Share(dict[Format, Joined]):
 class Encoder:
     """Encodes events for replays, and keeps the texts for a while: many returning clients need the same events.
 
-    It keeps at most ``max_size`` characters. Then it forgets all texts, since later clients need other events.
+    The texts take at most about ``max_bytes``.
     """
 
-    def __init__(self, max_size: int) -> None:
-        self._max_size = max_size
-        self._size = 0
-        self._texts: dict[tuple[str, int | None, tuple[str, ...], Format], str] = {}
+    def __init__(self, max_bytes: int) -> None:
+        self.texts: Cache[str] = Cache(max_bytes)
 
     def encode(self, event: Event, epoch: str, format: Format) -> str:
         """Return an event of the log as text."""
         key = (epoch, event.number, event.groups, format)
-        text = self._texts.get(key)
+        text = self.texts.get(key)
         if text is None:
             text = encode(event, epoch, format)
-            size = len(text) + sum(map(len, event.groups))
-            if self._size + size > self._max_size:
-                self._texts.clear()
-                self._size = 0
-            self._texts[key] = text
-            self._size += size
+            self.texts.put(key, text, getsizeof(text) + memory_of(event) - getsizeof(event.data))
         return text

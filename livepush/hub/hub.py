@@ -27,6 +27,8 @@ from livepush.wire import HEARTBEAT, NOWHERE, TEXTS, Batch, Format, Frames, LogP
 
 logger = logging.getLogger("livepush")
 
+REPLAY_BUFFERS = 4
+"""How many times ``buffer_bytes`` the encoded events that are kept for replays may take."""
 Listen = Callable[[Callable[[Batch], None], Callable[[bool], None]], Coroutine[Any, Any, None]]
 
 
@@ -58,7 +60,7 @@ class Hub:
         self.options = options
         self.draining_since: float | None = None
         """When its server began to end (the loop's time); ``None`` while it serves."""
-        self.encoder = Encoder(options.buffer_bytes)
+        self.encoder = Encoder(REPLAY_BUFFERS * options.buffer_bytes)
         window = Window(options.window_events, options.window_bytes)
         self.router = Router(window, lambda: self.tail.wake.set(), lambda: hubs.discard(self))
         trusting = None if listen is None else options.tail_interval_with_layer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
@@ -11,10 +12,12 @@ from typing import Protocol
 from livepush.hub.fanout import Round, Share
 from livepush.hub.routes import Routes
 from livepush.hub.window import Window
-from livepush.wire import RIGHTS, Batch, Event, LogState, Position
+from livepush.wire import RIGHTS, Batch, Event, LogState, Position, memory_of
 
 GAP_PATIENCE = 0.005
 """How long (seconds) the router waits for a missing batch before the log is read."""
+MAX_QUEUED_BYTES = 16 * 1_048_576
+"""The most bytes of this process's own events that wait for a busy loop; the others are read from the log."""
 ROUND_BYTES = 65_536
 """How many characters of data are encoded and routed in one round at most, unless a single event has more."""
 
@@ -55,6 +58,11 @@ class Router:
         self._closed = closed
         self._early: dict[int, Batch] = {}
         self._waiting: deque[Batch] = deque()
+        self._lock = threading.RLock()  # a signal's handler may send too
+        self._queued = 0
+        """About how many bytes of ``receive_soon`` the loop has not taken yet."""
+        self._overflowed = False
+        """Whether some were dropped since it last took any."""
 
     @property
     def position(self) -> Position:
@@ -63,6 +71,12 @@ class Router:
 
     def receive_soon(self, batch: Batch) -> None:
         """Receive a batch that this process has settled, or an ephemeral event of it, from any thread."""
+        with self._lock:
+            size = self._queued + sum(map(memory_of, batch.events))
+            if self._queued and size > MAX_QUEUED_BYTES:
+                self._overflowed = True
+                return
+            self._queued = size
         try:
             self._loop.call_soon_threadsafe(self.receive, batch, True, context=Context())  # not the sender's
         except RuntimeError:  # the loop was closed
@@ -73,8 +87,8 @@ class Router:
 
         ``own`` says that this process has settled it, so that its numbers are the database's.
         """
-        if own and batch.epoch == self.epoch:
-            self.confirm(batch.events[-1].number or 0)
+        if own:
+            self._take_own(batch)
         if not self._waiting:
             self._loop.call_soon(self._route_waiting)
         self._waiting.append(batch)
@@ -124,6 +138,15 @@ class Router:
             subscriber.fall_behind(reset=reset)
         for follower in self.followers:
             follower.lose_track()
+
+    def _take_own(self, batch: Batch) -> None:
+        with self._lock:
+            self._queued -= sum(map(memory_of, batch.events))
+            overflowed, self._overflowed = self._overflowed, False
+        if overflowed:
+            self._look()
+        if batch.epoch == self.epoch:
+            self.confirm(batch.events[-1].number or 0)
 
     def _route_waiting(self) -> None:
         waiting, self._waiting = self._waiting, deque()

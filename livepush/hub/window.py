@@ -9,10 +9,7 @@ from heapq import merge
 from itertools import groupby
 from operator import itemgetter
 
-from livepush.wire import Event
-
-OVERHEAD, GROUP_OVERHEAD = 300, 100
-"""Roughly how many bytes of memory an event takes besides its data, and how many more for each of its groups."""
+from livepush.wire import Event, memory_of
 
 
 class Window:
@@ -52,14 +49,14 @@ class Window:
             self._events.append(event)
             for group in event.groups:
                 self._by_group.setdefault(group, _Column()).append(event)
-            self._bytes += _cost(event)
+            self._bytes += memory_of(event)
         while len(self._events) > self._max_events or self._bytes > self._max_bytes:
             self.full = True
             self._drop_oldest()
 
     def prepend(self, events: Sequence[Event], start: int) -> None:
         """Add all events between ``start`` and the window. If they do not all fit, add none."""
-        size = sum(map(_cost, events))
+        size = sum(map(memory_of, events))
         if len(self._events) + len(events) > self._max_events or self._bytes + size > self._max_bytes:
             self.full = True
             return
@@ -114,16 +111,12 @@ class Window:
             column.drop_first()
             if not column:
                 del self._by_group[group]
-        self._bytes -= _cost(event)
+        self._bytes -= memory_of(event)
         self.start = event.number or self.start
 
 
 def _tagged(place: int, group: str, events: Iterator[Event]) -> Iterator[tuple[int, int, str, Event]]:
     return ((event.number or 0, place, group, event) for event in events)
-
-
-def _cost(event: Event) -> int:
-    return len(event.data) + OVERHEAD + GROUP_OVERHEAD * len(event.groups)
 
 
 class _Column:

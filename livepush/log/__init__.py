@@ -5,7 +5,7 @@ from __future__ import annotations
 from livepush.log.appending import append, append_settled
 from livepush.log.dialects import dialect
 from livepush.log.epochs import begin_epoch, glance, make_head, new_epoch, state
-from livepush.log.groups import make_groups
+from livepush.log.groups import delete_all_forgotten, make_groups
 from livepush.log.planning import Appended
 from livepush.log.pruning import guards, jobs, prune
 from livepush.log.reading import has_events, read
@@ -16,6 +16,7 @@ __all__ = [
     "append",
     "append_settled",
     "begin_epoch",
+    "delete_all_forgotten",
     "dialect",
     "glance",
     "guards",

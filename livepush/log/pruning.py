@@ -24,7 +24,7 @@ guards: list[Callable[[str], int]] = []
 """Functions that protect events from pruning. Each takes a database's alias and returns the position up to which its
 package does not need the events any more; it may use them first."""
 
-jobs: list[Callable[[str], int]] = []
+jobs: list[Callable[[str], int]] = [groups.delete_forgotten]
 """Functions that a hub calls when it prunes. Each takes a database's alias and returns the number of deleted rows."""
 
 

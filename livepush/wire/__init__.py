@@ -39,6 +39,9 @@ from livepush.wire.announcements import (
     split_batch,
     unseal,
 )
+from livepush.wire.caching import (
+    Cache,
+)
 from livepush.wire.commands import (
     MAX_REF_LENGTH,
     Command,
@@ -92,6 +95,7 @@ from livepush.wire.records import (
     Batch,
     LogPage,
     LogState,
+    memory_of,
     size_of,
 )
 from livepush.wire.requests import (
@@ -131,6 +135,7 @@ __all__ = [
     "TYPE",
     "Announcement",
     "Batch",
+    "Cache",
     "Close",
     "Command",
     "Event",
@@ -148,6 +153,7 @@ __all__ = [
     "envelope",
     "hello",
     "join",
+    "memory_of",
     "merge",
     "on_the_wire",
     "origin_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import getsizeof
 from typing import NamedTuple
 
 from livepush.wire.events import Event
@@ -29,6 +30,15 @@ class LogPage(NamedTuple):
     events: tuple[Event, ...]
     upto: int
     state: LogState
+
+
+OVERHEAD, GROUP_OVERHEAD = 320, 240
+"""Roughly how many bytes of memory an event takes besides its data, and how many more for each of its groups."""
+
+
+def memory_of(event: Event) -> int:
+    """Return about how many bytes of memory an event takes, with its entries in a hub's window."""
+    return getsizeof(event.data) + OVERHEAD + GROUP_OVERHEAD * len(event.groups) + sum(map(len, event.groups))
 
 
 def size_of(event: Event) -> int:

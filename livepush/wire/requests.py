@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+from livepush.wire.caching import Cache
 from livepush.wire.encoding import dumps
 from livepush.wire.errors import WireError
 from livepush.wire.events import Event, Format, envelope
@@ -20,6 +20,9 @@ OTHER_FIELDS = 900
 SSE_FORMATS = {"envelope": Format.SSE_ENVELOPE, "text": Format.SSE_TEXT}
 """What a query can ask for; anything else is ``Format.SSE``."""
 
+CACHE_BYTES = 262_144
+"""How many bytes of parsed queries are kept."""
+
 
 class Query(NamedTuple):
     """A client's request: its groups, position, format and wait (seconds)."""
@@ -29,6 +32,9 @@ class Query(NamedTuple):
     format: Format
     """The format of the client's Server-Sent Events."""
     wait: float
+
+
+_queries: Cache[tuple[Query, str]] = Cache(CACHE_BYTES)  # many clients send the same query
 
 
 def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) -> Query:
@@ -45,8 +51,15 @@ def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) ->
     return asked._replace(since=parse_position(since)) if since else asked
 
 
-@lru_cache(64)  # many clients send the same query
 def _asked(query: bytes, max_groups: int) -> tuple[Query, str]:
+    found = _queries.get((query, max_groups))
+    if found is None:
+        found = _parse(query, max_groups)
+        _queries.put((query, max_groups), found, 500 + 2 * len(query) + 100 * len(found[0].groups))
+    return found
+
+
+def _parse(query: bytes, max_groups: int) -> tuple[Query, str]:
     try:
         most = max_groups + OTHER_FIELDS
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=most)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
+from livepush.wire.caching import Cache
 from livepush.wire.encoding import dumps
 from livepush.wire.events import TEXTS, Format, Frames
 from livepush.wire.names import RESERVED_PREFIX
@@ -34,7 +34,11 @@ def system_frames(type: str, format: Format, **fields: Any) -> Frames:
     return (f"{identity}{retry}{name}data: {text}\n\n".encode(),)
 
 
-@lru_cache(64)  # many clients come back to the same position at once
+CACHE_BYTES = 262_144
+"""How many bytes of hellos are kept."""
+_hellos: Cache[Frames] = Cache(CACHE_BYTES)  # many clients come back to the same position at once
+
+
 def hello(
     position: Position,
     format: Format,
@@ -45,16 +49,21 @@ def hello(
     refused: tuple[str, ...],
 ) -> Frames:
     """Return the first frame of every stream; ``position`` is the cursor that the replay starts from."""
-    return system_frames(
-        "hello",
-        format,
-        protocol=PROTOCOL,
-        position=position,
-        heartbeat=heartbeat,
-        retry=retry,
-        groups=list(groups),
-        refused=list(refused),
-    )
+    key = (position, format, heartbeat, retry, groups, refused)
+    frames = _hellos.get(key)
+    if frames is None:
+        frames = system_frames(
+            "hello",
+            format,
+            protocol=PROTOCOL,
+            position=position,
+            heartbeat=heartbeat,
+            retry=retry,
+            groups=list(groups),
+            refused=list(refused),
+        )
+        _hellos.put(key, frames, 1000 + 2 * sum(map(len, frames)) + 100 * (len(groups) + len(refused)))
+    return frames
 
 
 HEARTBEAT = b":\n"

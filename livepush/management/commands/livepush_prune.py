@@ -30,6 +30,7 @@ class Command(BaseCommand):
         events = _all(lambda: log.prune(using, before, options["batch"]))
         old = timezone.now() - timedelta(seconds=settings.INBOX_RETENTION)
         notifications = _all(lambda: filing.prune(using, old, options["batch"]))
+        log.delete_all_forgotten(using)
         if options["verbosity"] > 0:
             self.stdout.write(f"Deleted {events} events and {notifications} notifications.")
 

@@ -1,0 +1,178 @@
+"""What a process holds in memory, and what it leaves in tables, has a bound in bytes."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from contextlib import contextmanager
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, connections
+from django.test import override_settings
+
+import livepush
+from livepush import log, notes, wire
+from livepush.hints import sender
+from livepush.hub.fanout import Encoder
+from livepush.hub.window import Window
+from livepush.log import groups
+from livepush.models import ChannelGroup
+from livepush.process import hubs
+from livepush.wire import Batch, Format, Position, requests, system
+from livepush.wire import Event as WireEvent
+
+MIB = 1_048_576
+
+
+@contextmanager
+def growth():
+    """Yield an object whose ``bytes`` are what Python holds more at the end than at the beginning."""
+    found = SimpleNamespace(bytes=None)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        yield found
+        gc.collect()
+        found.bytes = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def event(number, groups, data):
+    """Return an event that shares no text with others, as those from a database."""
+    return WireEvent(number, groups, f"type-{number}", data, f"2026-01-31T12:00:00.{number:06}Z")
+
+
+SHAPES = {
+    "small": lambda n: event(n, ("board",), str(n)),
+    "of a group each": lambda n: event(n, (f"order:{n}",), f'{{"number":{n}}}'),
+    "of a long name each": lambda n: event(n, (f"{n:0190}",), str(n)),
+    "of many groups": lambda n: event(n, tuple(f"order:{n}:{place}" for place in range(50)), str(n)),
+    "large": lambda n: event(n, ("board",), f'"{"x" * 10_000}{n}"'),
+    "of emoji": lambda n: event(n, ("board",), f'"{"😀" * 1000}{n}"'),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_window_holds_no_more_bytes_than_it_may(shape):
+    with growth() as found:
+        window = Window(1_000_000, MIB)
+        for number in count(1):
+            window.extend([SHAPES[shape](number)])
+            if window.full and number > 20:
+                break
+    assert 0.2 * MIB < found.bytes < 1.2 * MIB
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_encoded_events_for_replays_hold_no_more_bytes_than_they_may(shape):
+    with growth() as found:
+        encoder = Encoder(MIB)
+        for number in range(1, 3000):
+            encoder.encode(SHAPES[shape](number), "epoch", Format.SSE_ENVELOPE)
+    assert found.bytes < 1.2 * MIB
+
+
+def test_an_encoded_event_that_is_larger_than_the_cache_is_not_kept():
+    encoder = Encoder(1000)
+    encoder.encode(event(1, ("a",), "1"), "epoch", Format.TEXT)
+    encoder.encode(event(2, ("a",), f'"{"x" * 1000}"'), "epoch", Format.TEXT)
+    assert len(encoder.texts) == 1
+
+
+def test_what_waits_for_the_layer_counts_the_names_of_its_groups(monkeypatch):
+    monkeypatch.setattr(sender.threading, "Thread", lambda **options: SimpleNamespace(start=lambda: None))
+    waiting = sender.Sender()  # which sends nothing meanwhile
+    with growth() as found:
+        for number in range(1, 1000):
+            names = tuple(f"order:{number}:{place}" for place in range(1000))
+            waiting.put(Batch("e", (event(number, names, "1"),)))
+    waiting.loop.close()
+    assert waiting.size <= sender.MAX_WAITING_BYTES
+    assert found.bytes < 1.2 * sender.MAX_WAITING_BYTES
+
+
+def test_parsed_queries_hold_no_more_bytes_than_they_may():
+    with growth() as found:
+        for number in range(300):
+            query = "&".join(f"group={number}:{place:0100}" for place in range(200)).encode()
+            assert len(wire.parse_query(query, max_groups=1000).groups) == 200
+            wire.parse_query(f"group=small:{number}".encode())
+    assert found.bytes < 1.5 * requests.CACHE_BYTES
+
+
+def test_hellos_hold_no_more_bytes_than_they_may():
+    with growth() as found:
+        for number in range(300):
+            names = tuple(f"{number}:{place:0100}" for place in range(200))
+            for some in (names, names[:1]):
+                wire.hello(Position("e", number), Format.SSE, heartbeat=15, retry=2000, groups=some, refused=())
+    assert found.bytes < 1.5 * system.CACHE_BYTES
+
+
+def test_a_query_that_is_asked_again_is_not_parsed_again():
+    first = wire.parse_query(b"group=again")
+    assert wire.parse_query(b"group=again").groups is first.groups
+
+
+def test_the_names_of_groups_that_a_process_remembers_are_bounded(using, monkeypatch):
+    monkeypatch.setattr(groups, "MAX_REMEMBERED_BYTES", 20_000)
+    known = groups._known.setdefault(using, groups._Known())
+    known.forget()
+    for number in range(5):
+        livepush.send([f"g:{number}:{place}" for place in range(90)], "t", using=using)
+        assert known.size <= 20_000
+    assert ChannelGroup.objects.using(using).count() == 450
+
+
+def test_rows_of_groups_that_have_no_events_are_deleted_whoever_left_them(using, monkeypatch):
+    monkeypatch.setattr(groups, "SWEPT_AT_ONCE", 3)
+    for kept in ("kept:1", "kept:2"):
+        livepush.send(kept, "t", using=using)
+        ChannelGroup.objects.using(using).bulk_create([ChannelGroup(name=f"{kept}:left:{n}") for n in range(5)])
+    (delete,) = [job for job in log.jobs if job is groups.delete_forgotten]
+    assert sum(delete(using) for _ in range(10)) == 10
+    assert sorted(ChannelGroup.objects.using(using).values_list("name", flat=True)) == ["kept:1", "kept:2"]
+    assert delete(using) == 0
+
+
+def test_the_command_deletes_rows_of_groups_that_have_no_events(using, monkeypatch):
+    monkeypatch.setattr(groups, "SWEPT_AT_ONCE", 3)
+    livepush.send("kept", "t", using=using)
+    ChannelGroup.objects.using(using).bulk_create([ChannelGroup(name=f"left:{n}") for n in range(10)])
+    call_command("livepush_prune", database=using, verbosity=0)
+    assert list(ChannelGroup.objects.using(using).values_list("name", flat=True)) == ["kept"]
+
+
+def test_sends_to_different_numbers_of_groups_leave_nothing_in_memory(using):
+    """Such as a text of SQL for each number."""
+    names = [f"g:{number}" for number in range(800)]
+    livepush.send(names, "t", using=using)
+    with growth() as found:
+        for width in range(20, 800, 20):
+            livepush.send(names[:width], "t", using=using)
+        connections[using].close()  # SQLite's driver keeps the last 128 statements of a connection
+    assert found.bytes < 200_000
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_hubs_thread_keeps_no_queries_in_debug_mode():
+    def query():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        return len(connection.queries_log)
+
+    with override_settings(DEBUG=True):
+        assert await hubs.in_thread(query) == await hubs.in_thread(query)
+    await hubs.stop()
+
+
+def test_what_happens_often_is_logged_once_in_a_while_with_its_number(monkeypatch):
+    rarely, now = notes.Rarely(60), SimpleNamespace(monotonic=lambda: now.time, time=1000.0)
+    monkeypatch.setattr(notes, "time", now)
+    assert [rarely.times() for _ in range(3)] == [1, 0, 0]
+    now.time += 60
+    assert [rarely.times() for _ in range(3)] == [3, 0, 0]

@@ -28,7 +28,7 @@ from livepush.wire import WireError
 
 HUB_WITHIN = 4.0
 """How long (seconds) the answer waits for the hub to start. After that, it goes out without the hub."""
-SERVERS = ("uvicorn", "hypercorn", "granian", "daphne")
+SERVERS = ("uvicorn", "hypercorn", "granian", "daphne", "gunicorn")
 """The servers that the doctor knows."""
 
 

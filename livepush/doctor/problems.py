@@ -96,7 +96,7 @@ class Problem(Enum):
     )  # fmt: skip
     POLLS_ONLY = (
         "D044", Level.WARNING, "the server speaks WSGI, so browsers can only poll", "an ASGI server",
-        "take `get_asgi_application` from `livepush.asgi` and run uvicorn, granian, hypercorn or daphne",
+        "take `get_asgi_application` from `livepush.asgi` and run uvicorn, granian, gunicorn, hypercorn or daphne",
     )  # fmt: skip
     HOST_REFUSED = (
         "D045", Level.ERROR, "Django refuses the host", "a host that `ALLOWED_HOSTS` has",

@@ -410,8 +410,8 @@ def test_hypercorn_with_worker_processes(own: Database, monkeypatch: pytest.Monk
         assert ids(look_inside(server.url)) == ["D073"]
 
 
-def test_hypercorn_and_granian_as_documented(own: Database) -> None:
-    for kind in ("hypercorn", "granian"):
+def test_other_servers_as_documented(own: Database) -> None:
+    for kind in ("hypercorn", "granian", "gunicorn"):
         with processes.server(kind, own) as server:
             found = look(server.url)
             assert (kind, ids(found)) == (kind, [])

@@ -37,6 +37,8 @@ def command(kind: str, port: int, application: str) -> list[str]:
         return ["hypercorn", "--workers", "0", "--bind", f"127.0.0.1:{port}", application]
     if kind == "granian":
         return ["granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port), application]
+    if kind == "gunicorn":
+        return ["gunicorn", "--worker-class", "asgi", "--bind", f"127.0.0.1:{port}", application]
     if kind == "runserver":
         return ["django", "runserver", "--noreload", f"127.0.0.1:{port}"]
     return ["tests.servers.wsgi", str(port)]

@@ -22,9 +22,8 @@ def apache(folder: Path, text: str, port: int) -> Iterator[None]:
     modules = "\n".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in LOADED)
     user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
     conf = folder / "apache.conf"
-    conf.write_text(
-        f'ServerName localhost\nServerRoot "{folder}"\nPidFile apache.pid\nErrorLog apache.log\n{modules}\n{user}\n{text}\n'
-    )
+    files = f'ServerRoot "{folder}"\nPidFile apache.pid\nErrorLog apache.log'
+    conf.write_text(f"ServerName localhost\n{files}\n{modules}\n{user}\n{text}\n")
     with running(["apache2", "-f", str(conf), "-DFOREGROUND"], port, folder / "apache.out", folder / "apache.log"):
         yield
 

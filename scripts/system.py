@@ -23,7 +23,7 @@ NEEDED = {
     "nginx": "nginx-light",
     "pgbouncer": "pgbouncer",
 }
-NEEDED_BY_LONG_TESTS = {"firefox-esr": "firefox-esr"}
+NEEDED_BY_LONG_TESTS = {"caddy": "caddy", "firefox-esr": "firefox-esr", "varnishd": "varnish"}
 POLICY = Path("/usr/sbin/policy-rc.d")
 """What Debian's packages ask before they start a service."""
 

@@ -14,7 +14,9 @@ import tomllib
 import unittest
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
+from configparser import ConfigParser
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -332,23 +334,54 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "daphne": check_server,
     "django-admin": lambda words: check_manage(["python", "manage.py", *words[1:]]),
     "granian": check_server,
+    "gunicorn": check_server,
     "hypercorn": check_server,
     "make": check_make,
     "pip": check_pip,
     "python": check_manage,
     "uvicorn": check_server,
 }
+
+
+def check_unit(block: Block) -> None:
+    """See whether systemd would take the unit; ``tests/integration/test_deploying.py`` runs its command."""
+    unit = ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string(block.text)
+    assert list(unit) == ["DEFAULT", "Unit", "Service", "Install"]
+    check_server([Path(words[0]).name, *words[1:]] if (words := shlex.split(unit["Service"]["ExecStart"])) else [])
+
+
+def check_dockerfile(block: Block) -> None:
+    """See whether each line is an instruction; ``tests/integration/test_deploying.py`` runs the command."""
+    for line in block.text.splitlines():
+        assert line.split()[0] in ("FROM", "ENV", "WORKDIR", "COPY", "RUN", "EXPOSE", "CMD"), line
+    check_server(json.loads(block.text.rpartition("CMD ")[2]))
+
+
+def check_proxy(block: Block) -> None:
+    """Left to ``tests/integration/test_deploying.py``, which runs each, but Traefik, which Debian does not have."""
+    assert "127.0.0.1" in block.text
+
+
 CHECKS: dict[str, Callable[[Block], None]] = {
+    "apache": check_proxy,
     "bash": check_bash,
+    "caddy": check_proxy,
     "css": check_css,
     "diff": check_diff,
+    "dockerfile": check_dockerfile,
     "eventstream": check_eventstream,
+    "haproxy": check_proxy,
     "html": check_html,
+    "ini": check_unit,
     "javascript": check_javascript,
     "json": check_json,
     "jsx": check_modules,
     "mjs": check_modules,
     "nginx": check_nginx,
+    "vcl": check_proxy,
+    "yaml": check_proxy,
 }
 
 

@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from livepush import notes
-from livepush.process import async_orm, hubs
+from livepush.process import async_orm, connections
 from livepush.process.servers import ending
 from livepush.publish import databases
 
@@ -113,8 +113,8 @@ def test_a_driver_that_is_closed_is_no_unknown_one(monkeypatch, noted):
 def cut(driver, monkeypatch):
     """Cut the connections of a thread that has this one."""
     connection = SimpleNamespace(connection=driver, vendor="other")
-    monkeypatch.setattr(hubs, "_opened", {(threading.get_ident(), "default"): connection})
-    hubs.cut_connections(threading.get_ident())
+    monkeypatch.setattr(connections, "_opened", {(threading.get_ident(), "default"): connection})
+    connections.cut_connections(threading.get_ident())
 
 
 def test_each_private_api_is_in_the_manual():

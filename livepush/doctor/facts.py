@@ -31,7 +31,7 @@ ENVELOPE = 1024
 """About how many bytes a message has besides its event's data."""
 GROUP = 40
 """About how many bytes a group takes in an address."""
-SERVERS = ("uvicorn", "hypercorn", "granian", "daphne")
+SERVERS = ("uvicorn", "hypercorn", "granian", "daphne", "gunicorn")
 """The servers that the doctor knows."""
 
 

@@ -104,7 +104,7 @@ class Problem(Enum):
         "D044", Level.WARNING, "livepush's ASGI application does not answer, so browsers can only poll",
         "an ASGI server",
         "take `get_asgi_application` from `livepush.asgi` in the module that the server loads, and run uvicorn, "
-        "granian, hypercorn or daphne",
+        "granian, gunicorn, hypercorn or daphne",
     )  # fmt: skip
     HOST_REFUSED = (
         "D045", Level.ERROR, "Django refuses the host", "a host that `ALLOWED_HOSTS` has",

@@ -42,7 +42,7 @@ def _check_long_url(check: Check, site: Site, facts: dict[str, Any]) -> None:
     """Check that an address with as many groups as livepush allows arrives."""
     size = int(facts.get("query_bytes", 0))
     try:
-        answer = site.get(site.probe("", pad="x" * size))
+        answer = site.get(site.probe("sse/", pad="x" * size))
         seen = "" if answer.status == 200 else summary_of(answer)
     except TROUBLES as error:
         seen = describe_error(error)

@@ -17,7 +17,8 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.db import OperationalError
 
 from livepush.notes import note_once
-from livepush.process.hubs import give_back, threads
+from livepush.process.connections import give_back
+from livepush.process.hubs import threads
 from livepush.process.threads import Lease
 
 T = TypeVar("T")

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 from django.utils import timezone
 
 from livepush import hints, log, publish
 from livepush.conf import get_settings
 from livepush.hub import Hub, Options
-from livepush.notes import note_once
+from livepush.process.connections import AUTH_THREAD, HUB_THREAD, close_connections, cut_connections, with_database
 from livepush.process.drain import drain, drain_before_end, drain_on_signals
 from livepush.process.requests import forget_requests, spawn
 from livepush.process.threads import FAREWELL, Threads
@@ -31,7 +26,6 @@ SERVES_ON = 10.0
 """If clients still come after this time (seconds) since a hub was drained, its server has not ended, or the loop has
 another one. They get a new hub.
 """
-THREADS = HUB_THREAD, AUTH_THREAD = "livepush-hub", "livepush-auth"
 
 
 class DatabaseLog:
@@ -74,76 +68,6 @@ class DatabaseLog:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await self._threads.run(lambda: with_database(work))
-
-
-def with_database(work: Callable[[], T]) -> T:
-    """Do work in a long-lived thread. If its connection turns out dead, do it again on a new one."""
-    try:
-        try:
-            return work()
-        except (OperationalError, InterfaceError):
-            connections.close_all()
-            return work()
-    finally:
-        give_back()
-
-
-_opened: dict[tuple[int, str], BaseDatabaseWrapper] = {}
-"""The database connections of livepush's own threads, by thread and alias."""
-
-
-def _note_connection(sender: object, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    if threading.current_thread().name in THREADS:
-        _opened[threading.get_ident(), connection.alias] = connection
-
-
-connection_created.connect(_note_connection, dispatch_uid="livepush.runtime")
-
-
-def close_connections() -> None:
-    """Close this thread's connections."""
-    connections.close_all()
-    for thread, alias in list(_opened):
-        if thread == threading.get_ident():
-            del _opened[thread, alias]
-
-
-def cut_connections(thread: int) -> None:
-    """End another thread's wait for a database host that has vanished; the system would let it wait for minutes.
-
-    If the driver does not expose its socket, the wait lasts until the system gives up.
-    """
-    for (owner, _), connection in list(_opened.items()):
-        if owner == thread and connection.vendor != "sqlite":
-            with suppress(Exception):  # the driver has closed it meanwhile
-                fileno = _fileno_of(connection.connection)
-                if fileno is not None:
-                    with socket.socket(fileno=socket.dup(fileno())) as end:
-                        end.shutdown(socket.SHUT_RDWR)
-
-
-def _fileno_of(driver: Any) -> Callable[[], int] | None:
-    """Return what tells the descriptor of a driver's connection; PyMySQL's has no such method, but its socket has."""
-    fileno: Callable[[], int] | None = getattr(driver, "fileno", None) or getattr(
-        getattr(driver, "_sock", None), "fileno", None
-    )
-    if fileno is None and not hasattr(driver, "_sock"):  # PyMySQL's is None where it is closed
-        note_once(
-            "livepush can't cut a connection of %s: a thread whose database vanishes waits until the system gives up.",
-            type(driver).__module__,
-        )
-    return fileno
-
-
-def give_back() -> None:
-    """Return pooled connections to their pool, since others wait for them. Without a pool a thread keeps its own.
-
-    What Django noted of queries is forgotten.
-    """
-    for connection in connections.all(initialized_only=True):
-        connection.queries_log.clear()  # with DEBUG it holds 9,000 queries: only a request's end clears it
-        if connection.settings_dict["OPTIONS"].get("pool"):
-            connection.close()
 
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}

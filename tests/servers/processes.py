@@ -38,8 +38,8 @@ def command(kind: str, port: int, application: str) -> list[str]:
         return ["granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port), application]
     if kind.startswith("embedded "):
         return ["tests.servers.embedded", kind.removeprefix("embedded "), str(port)]
-    if kind.startswith("gunicorn "):
-        worker = {"gunicorn uvicorn": "uvicorn_worker.UvicornWorker", "gunicorn asgi": "asgi"}[kind]
+    if kind.startswith("gunicorn"):
+        worker = {"gunicorn": "asgi", "gunicorn asgi": "asgi", "gunicorn uvicorn": "uvicorn_worker.UvicornWorker"}[kind]
         return ["gunicorn", "--worker-class", worker, "--bind", f"127.0.0.1:{port}", application]
     if kind == "runserver":
         return ["django", "runserver", "--noreload", f"127.0.0.1:{port}"]

@@ -16,7 +16,7 @@ from django.db import connection
 import livepush
 from livepush import process
 from livepush.hub.registry import hubs
-from livepush.process import hubs as homes
+from livepush.process import connections as own
 from livepush.testing import stop_all
 from tests.patience import PATIENCE
 
@@ -30,7 +30,7 @@ async def use():
 
 
 def own_threads():
-    return [thread for thread in threading.enumerate() if thread.name in homes.THREADS]
+    return [thread for thread in threading.enumerate() if thread.name in own.THREADS]
 
 
 def sessions():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from channels import layers
@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.urls import NoReverseMatch, reverse
 
+from livepush import tenants
 from livepush.access import handshakes
 from livepush.access.rules import Rule, rules
 from livepush.conf import NAMES, get_settings
@@ -44,16 +45,43 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="livepush.E002",
             )
         )
-    return [*messages, *_unusable_checks()]
+    return [
+        *messages,
+        *_unusable(
+            handshakes.checks, "Give functions and classes of middleware, or paths to them.", id="livepush.E010"
+        ),
+        *_unusable(tenants.hook, "Give the path of a subclass of livepush.tenants.Tenants.", id="livepush.E013"),
+    ]
 
 
-def _unusable_checks() -> list[CheckMessage]:
+def _unusable(use: Callable[[], object], hint: str, id: str) -> list[CheckMessage]:
+    """Return the error of a setting that names what can't be used."""
     try:
-        handshakes.checks()
+        use()
     except ImproperlyConfigured as error:
-        hint = "Give functions and classes of middleware, or dotted paths to them."
-        return [Error(str(error), hint=hint, id="livepush.E010")]
+        return [Error(str(error), hint=hint, id=id)]
     return []
+
+
+@register("livepush")
+def check_tenants(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the tenants of a site whose tenants have schemas are kept apart, in one log that the hubs read."""
+    own = getattr(settings, "TENANT_APPS", None)
+    try:
+        known = tenants.hook() is not None
+    except ImproperlyConfigured:
+        return []  # check_settings reports it
+    if own is None:
+        return []
+    messages: list[CheckMessage] = []
+    if any(name == "livepush" or name.startswith("livepush.") for name in own):
+        what = "livepush is one of TENANT_APPS, so each tenant has a log of its own, which the hubs do not read."
+        messages.append(Error(what, hint="Make it one of SHARED_APPS alone.", id="livepush.E014"))
+    if not known:
+        what = "The site has tenants, and livepush does not tell them apart: they would read each other's events."
+        hint = "Set LIVEPUSH['TENANT'] to 'livepush.tenants.DjangoTenants', or to a class of your own."
+        messages.append(Error(what, hint=hint, id="livepush.E015"))
+    return messages
 
 
 @register("livepush")

@@ -25,6 +25,8 @@ class Settings:
     """What the groups of a model's instances begin with, by label, where it is not the model's name in lower case."""
     HANDSHAKE: Sequence[str | Callable[..., Any]] = ()
     """Checks and middleware classes that run before a client is let in: functions, or dotted paths to them."""
+    TENANT: str = ""
+    """The class that tells whose tenant a request and the code that runs is, by its dotted path."""
     CHANNEL_LAYER: str = "default"
     """The alias in ``CHANNEL_LAYERS`` that announcements travel through."""
     MAX_EVENT_BYTES: int = 65_536
@@ -66,7 +68,11 @@ class Settings:
 
 
 NAMES = tuple(each.name for each in fields(Settings))
-EXAMPLES = {"GROUP_NAMES": {"archive.Order": "archived-order"}, "HANDSHAKE": ["mysite.live.check_address"]}
+EXAMPLES = {
+    "GROUP_NAMES": {"archive.Order": "archived-order"},
+    "HANDSHAKE": ["mysite.live.check_address"],
+    "TENANT": "livepush.tenants.DjangoTenants",
+}
 """What the error about a bad value shows for settings whose default is empty."""
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 

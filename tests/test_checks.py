@@ -36,8 +36,18 @@ def test_a_project_that_is_set_up_well_hears_nothing():
         ({"LIVEPUSH": []}, "livepush.E001", "LIVEPUSH must be a dict, not list", "docs"),
         ({"LIVEPUSH": {"DATABASE": "nope"}}, "livepush.E002", "which DATABASES does not have", "Choose one of"),
         ({"LIVEPUSH": {"HANDSHAKE": "a.b"}}, "livepush.E001", "is 'a.b': expected something like", "docs/settings.md"),
-        ({"LIVEPUSH": {"HANDSHAKE": ["a.b"]}}, "livepush.E010", "names 'a.b', which can't be imported", "dotted paths"),
-        ({"LIVEPUSH": {"HANDSHAKE": ["os.sep"]}}, "livepush.E010", "which is '/': expected a callable", "dotted paths"),
+        (
+            {"LIVEPUSH": {"HANDSHAKE": ["a.b"]}},
+            "livepush.E010",
+            "names 'a.b', which can't be imported",
+            "paths to them",
+        ),
+        (
+            {"LIVEPUSH": {"HANDSHAKE": ["os.sep"]}},
+            "livepush.E010",
+            "which is '/': expected a callable",
+            "paths to them",
+        ),
         ({"ASGI_APPLICATION": None}, "livepush.W002", "ASGI_APPLICATION is not set", "livepush.asgi"),
         (
             {"CHANNEL_LAYERS": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}},

@@ -370,7 +370,7 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
         for field, text in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign)
     }
-    units = {"alias", "bytes", "events", "groups", "names", "seconds", "threads", "words", "yes or no"}
+    units = {"alias", "bytes", "events", "groups", "name", "names", "seconds", "threads", "words", "yes or no"}
     listed = rows("settings.md", "`DATABASE`")
     assert [unquoted(row[0])[0] for row in listed] == list(conf.NAMES)
     for (name, default, unit, meaning), key in zip(listed, conf.NAMES, strict=True):

@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any, NamedTuple, cast
 from urllib.parse import SplitResult, urlsplit
 
+from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
@@ -17,6 +18,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import is_same_domain
 
+from livepush import tenants
 from livepush.access import rules
 from livepush.wire import Close, WireError
 
@@ -44,6 +46,22 @@ class Admission(NamedTuple):
     user: Any
     granted: tuple[str, ...]
     refused: tuple[str, ...]
+    tenant: str | None = None
+    """The tenant whose groups these are; ``None`` in a project without tenants."""
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The granted groups as the log and the hub have them."""
+        return tenants.stored_groups(self.granted, self.tenant)
+
+
+class Asked(NamedTuple):
+    """What is known of a client before the async rules are asked."""
+
+    user: Any
+    granted: set[str]
+    questions: rules.Questions
+    tenant: str | None
 
 
 def request_of(scope: Mapping[str, Any]) -> HttpRequest:
@@ -133,22 +151,35 @@ def admit_sync(
     view: Handshake,
     groups: Iterable[str],
     right: str = rules.READ,
-) -> tuple[Any, set[str], rules.Questions]:
-    """Return the user, the groups that sync rules grant, and the questions for async rules. Uses the database."""
-    user = scope.get("user")
-    if user is None:
-        user = user_of(request)
-    granted, questions = rules.ask_sync(user, groups, view, right)
-    return user, granted, questions
+) -> Asked:
+    """Return the user, the groups that sync rules grant, and the questions for async rules. Uses the database.
+
+    In a project with tenants all of this runs for the request's tenant, in this thread. The async rules are asked here
+    too: a schema is active on a thread's connection, and several rules would share that of the event loop.
+
+    Raises WireError: the request is no tenant's.
+    """
+    tenant = tenants.of_request(request)
+    with tenants.active(tenant):
+        user = scope.get("user")
+        if user is None:
+            user = user_of(request)
+        getattr(user, "is_authenticated", False)  # looked up here, if it is lazy
+        granted, questions = rules.ask_sync(user, groups, view, right)
+        if tenant is not None and questions:
+            granted |= async_to_sync(rules.ask_async)(questions)
+            questions = []
+    return Asked(user, granted, questions, tenant)
 
 
-def admission(user: Any, groups: Iterable[str], granted: set[str]) -> Admission:
+def admission(asked: Asked, groups: Iterable[str], granted: set[str]) -> Admission:
     """Return which groups a user may read and which not, in the order in which they were requested."""
     groups = tuple(groups)
     return Admission(
-        user,
+        asked.user,
         tuple(group for group in groups if group in granted),
         tuple(group for group in groups if group not in granted),
+        asked.tenant,
     )
 
 

@@ -98,8 +98,8 @@ async def admit(
 ) -> identity.Admission:
     """Return the user, and which of the groups that user may read (or send to)."""
     view = identity.handshake(request)
-    user, granted, questions = await process.in_thread(lambda: identity.admit_sync(scope, request, view, names, right))
-    return identity.admission(user, names, granted | await rules.ask_async(questions))
+    asked = await process.in_thread(lambda: identity.admit_sync(scope, request, view, names, right))
+    return identity.admission(asked, names, asked.granted | await rules.ask_async(asked.questions))
 
 
 def greeting(entry: Entry, format: Format) -> Frames:

@@ -55,7 +55,7 @@ async def held(entry: Entry, receive: Receive) -> bytes | None:
     loop = asyncio.get_running_loop()
     end = loop.time() + min(query.wait, get_settings().MAX_WAIT)
     gone: asyncio.Task[None] | None = None
-    waiter = Waiter(entry.admission.granted)
+    waiter = Waiter(entry.admission.stored)
     hub.add(waiter)
     try:
         while True:
@@ -81,7 +81,7 @@ async def read(entry: Entry, cursor: Position) -> LogPage | None:
     hub = entry.hub
     if cursor.epoch != hub.position.epoch or cursor.number < hub.floor:
         return None
-    page = await hub.page(entry.admission.granted, cursor.number)
+    page = await hub.page(entry.admission.stored, cursor.number)
     if page.state.position.epoch != cursor.epoch or page.state.floor > cursor.number:
         return None
     return page._replace(upto=max(page.upto, cursor.number))

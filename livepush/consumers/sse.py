@@ -57,7 +57,7 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
 
     format = Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
     hub = entry.hub
-    connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
+    connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, hub.options.limits, write_now)
     await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive))
     if connection.reason not in (None, Reason.GONE):
         await finish(scope, receive, send, connection.reason, {"type": "http.response.body", "body": b""})

@@ -68,10 +68,11 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
 
 def _admission(request: HttpRequest, query: Query) -> identity.Admission:
     scope = {"user": request.user} if hasattr(request, "user") else {}
-    user, granted, questions = identity.admit_sync(scope, request, identity.handshake(request), query.groups)
-    if questions:
-        granted |= async_to_sync(rules.ask_async)(questions)
-    admission = identity.admission(user, query.groups, granted)
+    asked = identity.admit_sync(scope, request, identity.handshake(request), query.groups)
+    granted = asked.granted
+    if asked.questions:
+        granted |= async_to_sync(rules.ask_async)(asked.questions)
+    admission = identity.admission(asked, query.groups, granted)
     identity.check_granted(admission)
     return admission
 
@@ -87,7 +88,7 @@ def _answer(query: Query, admission: identity.Admission) -> bytes:
         return poll_answer((), head, False, admission.refused)
     if _lost(since, before):
         return poll_answer((), head, True, admission.refused)
-    page = log.read(using, admission.granted, since.number, head.number)
+    page = log.read(using, admission.stored, since.number, head.number)
     if _lost(since, page.state):
         return poll_answer((), page.state.position, True, admission.refused)
     return poll_answer(page.events, Position(head.epoch, page.upto), False, admission.refused)

@@ -6,7 +6,7 @@ import logging
 import secrets
 from typing import Any
 
-from livepush import process, publish
+from livepush import process, publish, tenants
 from livepush.access import identity, rules
 from livepush.conf import get_settings
 from livepush.consumers.base import (
@@ -23,7 +23,7 @@ from livepush.consumers.base import (
     unavailable,
 )
 from livepush.exceptions import InvalidEvent
-from livepush.hub import Connection, Hub, Reason
+from livepush.hub import Connection, Reason
 from livepush.process.servers import uvicorn
 from livepush.process.servers.daphne import with_backpressure
 from livepush.wire import (
@@ -81,8 +81,8 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
             await send({"type": "websocket.send", "text": frame})
 
     hub, write_now = entry.hub, uvicorn.short_way(send)
-    connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
-    commands = take_commands(scope, receive, hub, connection)
+    connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, hub.options.limits, write_now)
+    commands = take_commands(scope, receive, entry, connection)
     code = await run_until_closed(hub, connection, greeting(entry, format), commands)
     reason = connection.reason or Reason.GONE
     code = CLOSES.get(reason, code)
@@ -91,7 +91,7 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
         await finish(scope, receive, send, reason, message)
 
 
-async def take_commands(scope: Scope, receive: Receive, hub: Hub, connection: Connection) -> Close | None:
+async def take_commands(scope: Scope, receive: Receive, entry: Entry, connection: Connection) -> Close | None:
     """Carry out the client's commands; return the code to close with, ``None`` when the client has gone."""
     settings = get_settings()
     while True:
@@ -105,22 +105,22 @@ async def take_commands(scope: Scope, receive: Receive, hub: Hub, connection: Co
             return Close.TOO_BIG
         try:
             command = parse_command(text, settings.MAX_GROUPS)
-            answer = await carry_out(scope, hub, connection, command)
+            answer = await carry_out(scope, entry, connection, command)
         except WireError as error:
             answer = {"ref": error.ref, "ok": False, "code": error.code, "message": error.message}
         connection.say(system_frames("reply", connection.format, **answer))
 
 
-async def carry_out(scope: Scope, hub: Hub, connection: Connection, command: Command) -> dict[str, Any]:
+async def carry_out(scope: Scope, entry: Entry, connection: Connection, command: Command) -> dict[str, Any]:
     """Carry out one command; return the fields of its reply."""
     reply: dict[str, Any] = {"ref": command.ref, "ok": True}
     try:
         if command.name == "subscribe":
-            return {**reply, **await subscribe(scope, hub, connection, command)}
+            return {**reply, **await subscribe(scope, entry, connection, command)}
         if command.name == "unsubscribe":
-            hub.unsubscribe(connection, command.groups)
+            entry.hub.unsubscribe(connection, tenants.stored_groups(command.groups, entry.admission.tenant))
         elif command.name == "send":
-            return {**reply, **await send_event(scope, command)}
+            return {**reply, **await send_event(scope, entry, command)}
     except WireError:
         raise
     except Exception as error:
@@ -129,28 +129,29 @@ async def carry_out(scope: Scope, hub: Hub, connection: Connection, command: Com
     return reply
 
 
-async def subscribe(scope: Scope, hub: Hub, connection: Connection, command: Command) -> dict[str, Any]:
+async def subscribe(scope: Scope, entry: Entry, connection: Connection, command: Command) -> dict[str, Any]:
     """Add the groups that the user may read, from a position or from now on.
 
     Their events begin after the reply's position. With ``reset`` this is not the requested position: the events after
     that one are lost, so the client must load its state again.
     """
-    limit = get_settings().MAX_GROUPS
-    if len(connection.groups.keys() | set(command.groups)) > limit:
+    hub, limit = entry.hub, get_settings().MAX_GROUPS
+    asked = tenants.stored_groups(command.groups, entry.admission.tenant)
+    if len(connection.groups.keys() | set(asked)) > limit:
         return {"ok": False, "code": "too_many_groups", "message": f"At most {limit} groups a connection."}
     admission = await admit(scope, identity.request_of(scope), command.groups)
-    if not admission.granted:
+    if not admission.granted or admission.tenant != entry.admission.tenant:
         return {"ok": False, "code": "forbidden", "message": "None of the groups may be read."}
     since, lost = await hub.admit(command.since)
-    position = hub.subscribe(connection, admission.granted, since)
+    position = hub.subscribe(connection, admission.stored, since)
     reply = {"position": str(position), "groups": list(admission.granted), "refused": list(admission.refused)}
     return reply if lost is None else {**reply, "reset": True, "reason": lost}
 
 
-async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
+async def send_event(scope: Scope, entry: Entry, command: Command) -> dict[str, Any]:
     """Send an event for a client that may send to its group."""
     admission = await admit(scope, identity.request_of(scope), command.groups, rules.SEND)
-    if not admission.granted:
+    if not admission.granted or admission.tenant != entry.admission.tenant:
         return {
             "ok": False,
             "code": "forbidden",
@@ -158,7 +159,12 @@ async def send_event(scope: Scope, command: Command) -> dict[str, Any]:
         }
     try:
         key = secrets.token_hex(16)  # in_thread tries again after a dead connection: the key prevents a second event
-        await process.in_thread(lambda: publish.send(admission.granted, command.type, command.data, key=key))
+        await process.in_thread(lambda: _send(admission, command, key))
     except InvalidEvent as error:
         return {"ok": False, "code": "bad_event", "message": str(error)}
     return {}
+
+
+def _send(admission: identity.Admission, command: Command, key: str) -> None:
+    with tenants.active(admission.tenant):
+        publish.send(admission.granted, command.type, command.data, key=key)

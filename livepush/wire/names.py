@@ -14,6 +14,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 RESERVED_TYPES = frozenset({"error", "open"})
 RESERVED_PREFIX = "livepush."
 INBOX_PREFIX = "inbox."
+MARK = "|"
+"""What stands between a tenant and a group where groups are stored. It can be in no name that a client gives."""
 
 
 def check_group(group: str) -> str:
@@ -39,3 +41,8 @@ def type_problem(name: object) -> str | None:
         if name.startswith(prefix):
             return f"names that begin with {prefix!r} are livepush's own"
     return None
+
+
+def public_name(group: str) -> str:
+    """Return a stored group's name as clients know it: without its tenant."""
+    return group.rpartition(MARK)[2]

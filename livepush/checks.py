@@ -47,9 +47,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         )
     return [
         *messages,
-        *_unusable(
-            handshakes.checks, "Give functions and classes of middleware, or paths to them.", id="livepush.E010"
-        ),
+        *_unusable(handshakes.checks, "Give functions and middleware classes, or paths to them.", id="livepush.E010"),
         *_unusable(tenants.hook, "Give the path of a subclass of livepush.tenants.Tenants.", id="livepush.E013"),
     ]
 
@@ -194,7 +192,8 @@ def check_databases(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     where = f"the hubs read the log of LIVEPUSH['DATABASE'], {read!r}"
     messages: list[CheckMessage] = []
     routed = databases.routed(Event)
-    if routed not in (None, read) or not router.allow_migrate_model(read, Event):
+    has_schemas = hasattr(settings, "TENANT_APPS")  # their router speaks of the schema that is active, which may be any
+    if routed not in (None, read) or not (has_schemas or router.allow_migrate_model(read, Event)):
         what = (
             "keep livepush's tables out of it" if routed in (None, read) else f"write livepush's tables to {routed!r}"
         )

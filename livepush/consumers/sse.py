@@ -59,7 +59,7 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
 
     format = Format.SSE_ENVELOPE if entry.query.envelope else Format.SSE
     hub = entry.hub
-    connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
+    connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, hub.options.limits, write_now)
     ask_again_later(connection, entry.admission)
 
     async def end(gone: None) -> None:

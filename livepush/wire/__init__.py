@@ -61,6 +61,7 @@ from livepush.wire.events import (
 from livepush.wire.names import (
     GROUP,
     INBOX_PREFIX,
+    MARK,
     MAX_GROUP_LENGTH,
     MAX_TYPE_LENGTH,
     OWN_GROUPS,
@@ -70,6 +71,7 @@ from livepush.wire.names import (
     SURROGATE,
     TYPE,
     check_group,
+    public_name,
     type_problem,
 )
 from livepush.wire.positions import (
@@ -108,6 +110,7 @@ __all__ = [
     "INBOX_PREFIX",
     "LARGEST_ARRAY",
     "LARGEST_NUMBER",
+    "MARK",
     "MAX_GROUP_LENGTH",
     "MAX_REF_LENGTH",
     "MAX_TYPE_LENGTH",
@@ -149,6 +152,7 @@ __all__ = [
     "parse_query",
     "parse_wait",
     "poll_answer",
+    "public_name",
     "size_of",
     "sse_envelope",
     "sse_event",

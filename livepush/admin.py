@@ -15,6 +15,7 @@ from livepush.inbox.admin.pages import MembershipAdmin, NotificationAdmin
 from livepush.inbox.models import Membership, Notification
 from livepush.models import ChannelGroup, Event
 from livepush.publish import send
+from livepush.wire import public_name
 
 TEST_TYPE = "test"
 
@@ -41,6 +42,7 @@ class EventAdmin(ReadOnlyAdmin):
 
 @admin.register(ChannelGroup)
 class ChannelGroupAdmin(ReadOnlyAdmin):
+    tenant_field = "name"
     list_display = ("name", "created", "last_event")
     list_filter = ("created",)
     search_fields = ("name",)
@@ -65,7 +67,7 @@ class ChannelGroupAdmin(ReadOnlyAdmin):
         """Send an event of type ``test`` to each group."""
         names = list(queryset.values_list("name", flat=True))
         for name in names:
-            send(name, TEST_TYPE, {"sent_by": request.user.get_username()}, using=queryset.db)
+            send(public_name(name), TEST_TYPE, {"sent_by": request.user.get_username()}, using=queryset.db)
         text = ngettext("A test event went to %d group.", "A test event went to %d groups.", len(names))
         self.message_user(request, text % len(names), messages.SUCCESS)
 

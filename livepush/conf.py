@@ -29,6 +29,8 @@ class Settings:
     """The other origins whose pages may connect, such as ``https://app.example.com``."""
     HANDSHAKE: Sequence[str | Callable[..., Any]] = ()
     """Checks and middleware classes that run before a client is let in: functions, or dotted paths to them."""
+    TENANT: str = ""
+    """The class that tells whose tenant a request and the code that runs is, by its dotted path."""
     CHANNEL_LAYER: str = "default"
     """The alias in ``CHANNEL_LAYERS`` that announcements travel through."""
     MAX_EVENT_BYTES: int = 65_536
@@ -81,6 +83,7 @@ EXAMPLES: Mapping[str, Any] = {
     "GROUP_NAMES": {"archive.Order": "archived-order"},
     "ALLOWED_ORIGINS": ["https://app.example.com"],
     "HANDSHAKE": ["mysite.live.check_address"],
+    "TENANT": "livepush.tenants.DjangoTenants",
 }
 """What the error about a bad value shows for settings whose default is empty."""
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")

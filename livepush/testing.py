@@ -18,7 +18,7 @@ from django.test.utils import TestContextDecorator
 from livepush import publish
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
-from livepush.inbox import notifying, recipients
+from livepush.inbox import notifying, recipients, tenancy
 from livepush.inbox.kinds import NotificationType
 from livepush.models import Event
 from livepush.process import stop_all
@@ -180,7 +180,7 @@ def assert_nothing_sent(to: recipients.Recipient | None = None) -> None:
     rows = Event.objects.using(using).all()
     if names is not None:
         in_inbox = _read_by(to, rows).values("pk") if _is_user(to) else []
-        rows = rows.filter(Q(group__in=names) | Q(pk__in=in_inbox))
+        rows = rows.filter(Q(group__in=map(tenancy.stored, names)) | Q(pk__in=in_inbox))
     sent = [_line(row.type, row.group, row.data) for row in rows.order_by("pk")]
     for ephemeral in (delivery.sent for delivery in _pending(connections[using]) if delivery.sent.ephemeral):
         groups = [group for group in ephemeral.groups if names is None or group in names]

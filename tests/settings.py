@@ -9,7 +9,7 @@ from tests.servers.databases import database_settings
 
 SECRET_KEY = "tests-only"
 DEBUG = False
-ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver", "shop.test"]
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver", ".shop.test"]
 INSTALLED_APPS = [
     *(["daphne"] if os.environ.get("LIVEPUSH_TEST_RUNSERVER") else []),  # it is most of what a process takes to start
     "django.contrib.admin",
@@ -30,6 +30,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
+if os.environ.get("LIVEPUSH_TEST_TENANTS"):
+    MIDDLEWARE.insert(0, "tests.shop.subdomains.middleware")
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

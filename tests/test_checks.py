@@ -12,6 +12,7 @@ from django.test import override_settings
 
 import livepush
 from livepush import checks as livepush_checks
+from livepush import model_checks
 from livepush.access import rules
 from livepush.conf import Settings, get_settings
 from livepush.publish import model_events
@@ -50,8 +51,18 @@ def test_a_project_that_is_set_up_well_hears_nothing():
         ({"LIVEPUSH": []}, "livepush.E001", "LIVEPUSH must be a dict, not list", "docs"),
         ({"LIVEPUSH": {"DATABASE": "nope"}}, "livepush.E002", "which DATABASES does not have", "Choose one of"),
         ({"LIVEPUSH": {"HANDSHAKE": "a.b"}}, "livepush.E001", "is 'a.b': expected something like", "docs/settings.md"),
-        ({"LIVEPUSH": {"HANDSHAKE": ["a.b"]}}, "livepush.E010", "names 'a.b', which can't be imported", "dotted paths"),
-        ({"LIVEPUSH": {"HANDSHAKE": ["os.sep"]}}, "livepush.E010", "which is '/': expected a callable", "dotted paths"),
+        (
+            {"LIVEPUSH": {"HANDSHAKE": ["a.b"]}},
+            "livepush.E010",
+            "names 'a.b', which can't be imported",
+            "paths to them",
+        ),
+        (
+            {"LIVEPUSH": {"HANDSHAKE": ["os.sep"]}},
+            "livepush.E010",
+            "which is '/': expected a callable",
+            "paths to them",
+        ),
         ({"ASGI_APPLICATION": None}, "livepush.W002", "ASGI_APPLICATION is not set", "livepush.asgi"),
         (
             {"CHANNEL_LAYERS": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}},
@@ -105,7 +116,7 @@ def test_a_project_without_rules_is_warned_of(monkeypatch):
 @pytest.fixture
 def own_rules(monkeypatch):
     monkeypatch.setattr(rules, "rules", own := list(rules.rules))
-    monkeypatch.setattr(livepush_checks, "rules", own)
+    monkeypatch.setattr(model_checks, "rules", own)
 
 
 class Default(livepush.ModelEvents):

@@ -412,8 +412,8 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
         if isinstance(field, ast.AnnAssign)
     }
     units = {
-        "alias", "bytes", "dotted paths", "events", "groups", "names", "origins", "seconds", "threads", "word", "words",
-        "yes or no",
+        "alias", "bytes", "dotted paths", "events", "groups", "name", "names", "origins", "seconds", "threads", "word",
+        "words", "yes or no",
     }  # fmt: skip
     listed = rows("settings.md", "`DATABASE`")
     assert [unquoted(row[0])[0] for row in listed] == list(conf.NAMES)
@@ -458,7 +458,7 @@ def test_the_error_codes_are_those_of_the_code() -> None:
 
 
 def test_the_findings_are_those_of_the_checks() -> None:
-    source = (ROOT / "livepush" / "checks.py").read_text()
+    source = "".join((ROOT / "livepush" / name).read_text() for name in ("checks.py", "model_checks.py"))
     listed = [unquoted(row[0])[0] for row in rows("commands.md", "`livepush.E001`")]
     assert listed == sorted(set(re.findall(r'id="(livepush\.\w+)"', source)))
 

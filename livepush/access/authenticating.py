@@ -20,6 +20,7 @@ from django.core.signals import setting_changed
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
+from livepush import tenants
 from livepush.access import sessions, tokens
 from livepush.access.tokens import Token
 from livepush.conf import get_settings
@@ -94,8 +95,10 @@ def token_of(request: HttpRequest) -> str | None:
 def of_token(found: Token) -> Identity:
     """Return whom a token names.
 
-    Raises WireError: there is no such active user, or the password is another one.
+    Raises WireError: it is for another tenant's site, there is no such active user, or the password is another one.
     """
+    if found.tenant != tenants.current():
+        raise tokens.refusal("bad_token", "The token is not one of this site's.")
     user = tokens.owner(found)
     if user is None or any(ended(found) for ended in revocations):
         raise tokens.refusal("bad_token", "The token's user is not there any more, or has another password.")

@@ -13,6 +13,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from livepush import tenants
 from livepush.access import rules
 from livepush.access.authenticating import Identity, identify
 from livepush.wire import Close, WireError, unavailable
@@ -41,6 +42,24 @@ class Admission(NamedTuple):
     """The other groups, those that failed among them."""
     failed: frozenset[str]
     """Groups whose rules could not be asked, so that the client must come back."""
+    tenant: str | None = None
+    """The tenant whose groups these are; ``None`` in a project without tenants."""
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The granted groups as the log and the hub have them."""
+        return tenants.stored_groups(self.granted, self.tenant)
+
+
+class Asked(NamedTuple):
+    """What is known of a client before the async rules are asked."""
+
+    identity: Identity
+    answers: rules.Answers
+    """What the sync rules say."""
+    questions: rules.Questions
+    """What is left for the async rules."""
+    tenant: str | None
 
 
 def request_of(scope: Mapping[str, Any]) -> HttpRequest:
@@ -88,23 +107,30 @@ def admit_sync(
     right: str = rules.READ,
     failing: Collection[str] = (),
     note: Callable[[str], object] = lambda group: None,
-) -> tuple[Identity, rules.Answers, rules.Questions]:
+) -> Asked:
     """Return who it is, the answers of the sync rules, and the questions for async rules. Uses the database.
 
-    ``failing`` and ``note`` are those of ``rules.ask_sync``.
+    In a project with tenants all of this runs for the request's tenant. ``failing`` and ``note`` are those of
+    ``rules.ask_sync``.
+
+    Raises WireError: the request is no tenant's, or brings a token that is not valid.
     """
-    found = scope.get("livepush.identity") or identify(request, scope)
-    return found, *rules.ask_sync(found.user, filter(found.may, groups), view, right, failing, note)
+    tenant = tenants.of_request(request)
+    with tenants.active(tenant):
+        found = scope.get("livepush.identity") or identify(request, scope)
+        answers, questions = rules.ask_sync(found.user, filter(found.may, groups), view, right, failing, note)
+    return Asked(found, answers, questions, tenant)
 
 
-def admission(identity: Identity, groups: Iterable[str], answers: rules.Answers) -> Admission:
+def admission(asked: Asked, groups: Iterable[str], answers: rules.Answers) -> Admission:
     """Return which groups a client may read and which not, in the order in which they were requested."""
     groups = tuple(groups)
     return Admission(
-        identity,
+        asked.identity,
         tuple(group for group in groups if group in answers.granted),
         tuple(group for group in groups if group not in answers.granted),
         frozenset(answers.failed),
+        asked.tenant,
     )
 
 

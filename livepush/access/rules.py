@@ -12,14 +12,14 @@ from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.db.models import Model
 from django.urls.resolvers import RoutePattern
 
-from livepush import wire
+from livepush import tenants, wire
 from livepush.exceptions import InvalidRule
 from livepush.notes import Rarely
 
@@ -233,6 +233,12 @@ async def ask_async(
         for task in tasks:
             task.cancel()
     return Answers(granted, failed - granted)
+
+
+def ask_async_here(questions: Questions, answers: Answers, limit: float, tenant: str | None = None) -> Answers:
+    """Ask the async rules from sync code, for a tenant; return what ``ask_async`` returns."""
+    with tenants.active(tenant):
+        return async_to_sync(ask_async)(questions, answers, limit)
 
 
 def _late(name: str, limit: float) -> Answer:

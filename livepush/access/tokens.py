@@ -16,6 +16,7 @@ from django.core import signing
 from django.core.cache import cache
 from django.utils.crypto import constant_time_compare
 
+from livepush import tenants
 from livepush.access import sessions
 from livepush.wire import Close, Position, WireError, parse_position
 
@@ -41,6 +42,8 @@ class Token(NamedTuple):
     """The groups to which it is limited; ``None`` for all that the user may read."""
     once: str = ""
     """By what it is known that it was used, if it works once."""
+    tenant: str | None = None
+    """The tenant for whose site it is; ``None`` in a project without tenants."""
 
     @property
     def position(self) -> Position:
@@ -54,10 +57,14 @@ def _signer() -> signing.TimestampSigner:
 
 
 def make(user: Any, position: Position, groups: tuple[str, ...] | None, ttl: int, once: bool) -> str:
-    """Return a token of a user for ``ttl`` seconds."""
+    """Return a token of a user for ``ttl`` seconds, for the site of the active tenant.
+
+    Raises InvalidGroup: there are tenants, and none is active.
+    """
+    tenant = tenants.current()
     ends, nonce = int(time.time()) + ttl, secrets.token_urlsafe(12) if once else ""
-    token = Token(str(user.pk), _digests(user)[0], ends, str(position), groups, nonce)
-    return PREFIX + _signer().sign_object(list(token), compress=True)
+    token = Token(str(user.pk), _digests(user)[0], ends, str(position), groups, nonce, tenant)
+    return PREFIX + _signer().sign_object([*token[:-1], *([] if tenant is None else [tenant])], compress=True)
 
 
 def parse(text: str) -> Token:
@@ -68,10 +75,10 @@ def parse(text: str) -> Token:
     try:
         if len(text) > MAX_LENGTH:
             raise ValueError("too long")
-        user, digest, ends, since, groups, once = _signer().unsign_object(text.removeprefix(PREFIX))
+        user, digest, ends, since, groups, once, *rest = _signer().unsign_object(text.removeprefix(PREFIX))
     except (signing.BadSignature, ValueError) as error:
         raise refusal("bad_token", "The token is not one of this site's.") from error
-    token = Token(user, digest, ends, since, None if groups is None else tuple(groups), once)
+    token = Token(user, digest, ends, since, None if groups is None else tuple(groups), once, *rest[:1])
     if token.ends <= time.time():
         raise refusal("token_ended", "The token has ended: get another one.")
     return token

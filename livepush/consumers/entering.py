@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from django.http import HttpRequest
 
-from livepush import process
+from livepush import process, tenants
 from livepush.access import handshakes, identity, origins, rules
-from livepush.access.authenticating import Identity, identify_async
+from livepush.access.authenticating import identify_async
 from livepush.conf import get_settings
 from livepush.hub import Connection, Hub
 from livepush.notes import Rarely
 from livepush.process.servers import Scope
-from livepush.rights import Grant, Rights, rights_of
+from livepush.rights import Grant, Rights, ask_left, rights_of
 from livepush.wire import Position, Query, WireError, parse_query, unavailable
 
 logger = logging.getLogger("livepush")
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
         self, groups: Callable[[], Collection[str]], revoke: Callable[[Collection[str], str], object]
     ) -> Iterator[Grant]:
         """Have groups taken away from the client when it may no longer read them; see ``Grant``."""
-        grant = Grant(self.admission.identity, self.view, groups, revoke)
+        grant = Grant(self.admission.identity, self.view, groups, revoke, self.admission.tenant)
         self.rights.add(grant, self.heard)
         try:
             yield grant
@@ -102,20 +102,18 @@ async def admit(
 ) -> identity.Admission:
     """Return who it is, and which of the groups that client may read (or send to)."""
     view = identity.handshake(request)
-    if scope.get("user") is None and "livepush.identity" not in scope:
+    if scope.get("user") is None and "livepush.identity" not in scope and tenants.hook() is None:
         known = await identify_async(request, process.in_thread)
         scope = scope if known is None else {**scope, "livepush.identity": known}
-    found, answers, questions = await ask_in_thread(scope, request, view, names, right)
-    if questions:
-        limit = get_settings().DATABASE_TIMEOUT
-        answers = await rules.ask_async(questions, answers, limit, process.queries_in_threads)
-    return identity.admission(found, names, answers)
+    asked = await ask_in_thread(scope, request, view, names, right)
+    answers = await ask_left(asked.questions, asked.answers, asked.tenant)
+    return identity.admission(asked, names, answers)
 
 
 async def ask_in_thread(
     scope: Scope, request: HttpRequest, view: identity.Handshake, names: tuple[str, ...], right: str
-) -> tuple[Identity, rules.Answers, rules.Questions]:
-    """Ask the sync rules. If the rule of one group hangs, ask the others without it."""
+) -> identity.Asked:
+    """Find out who it is, and ask the sync rules. If the rule of one group hangs, ask the others without it."""
     hung: list[str] = []
     while True:
         begun: list[str] = []

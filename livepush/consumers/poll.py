@@ -11,7 +11,7 @@ from livepush.conf import get_settings
 from livepush.consumers.base import Receive, Scope, Send, answer, refusing, until_disconnect
 from livepush.consumers.entering import Entry, enter
 from livepush.hub import FAREWELL, Hub, Waiter
-from livepush.wire import LogPage, Position, WireError, poll_answer, unavailable
+from livepush.wire import LogPage, Position, WireError, poll_answer, public_name, unavailable
 
 LARGE = 16_384
 """The largest answer (bytes) that the system's send buffer holds whole, even if the client reads nothing."""
@@ -56,7 +56,7 @@ async def held(entry: Entry, receive: Receive) -> bytes | None:
     hub = entry.hub
     if entry.query.since is None or entry.lost is not None:
         return poll_answer((), hub.position, entry.lost is not None, entry.admission.refused)
-    waiter = Waiter(entry.admission.granted)
+    waiter = Waiter(entry.admission.stored)
     hub.add(waiter)
     try:
         with entry.watched(lambda: waiter.groups, partial(hub.revoke, waiter)):
@@ -78,7 +78,8 @@ async def _held(entry: Entry, waiter: Waiter, receive: Receive) -> bytes | None:
             page = await read(hub, groups, cursor)
             if len(waiter.groups) < len(groups):
                 continue  # read again, without the groups that were taken away
-            refused = [group for group in entry.query.groups if group not in waiter.groups]
+            left = set(map(public_name, waiter.groups))
+            refused = [group for group in entry.query.groups if group not in left]
             if page is None or waiter.lost:
                 return poll_answer((), hub.position, True, refused)
             cursor = Position(cursor.epoch, page.upto)

@@ -58,7 +58,7 @@ async def sse(scope: Scope, receive: Receive, send: Send) -> None:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
     hub, format = entry.hub, entry.query.format
-    connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
+    connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, hub.options.limits, write_now)
     ask_again_later(connection, entry.admission)
 
     async def end(gone: None) -> None:

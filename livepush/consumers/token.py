@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
+from livepush import tenants
 from livepush.access import identity, rules, tokens
 from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
@@ -32,7 +32,8 @@ def token(request: HttpRequest) -> HttpResponse:
     """Answer ``{"groups": [...], "ttl": 60, "once": true}``, all optional, with ``{"token", "expires", "groups"}``."""
     CSRF.process_request(request)
     try:
-        response: HttpResponse = JsonResponse(_issued(request))
+        with tenants.active(tenants.of_request(request)):
+            response: HttpResponse = JsonResponse(_issued(request))
     except WireError as error:
         response = HttpResponse(error.body(), status=error.status, content_type="application/json")
         if error.status == 405:
@@ -86,7 +87,7 @@ def _granted(request: HttpRequest, known: Identity, groups: Any) -> list[str]:
     names = tuple(dict.fromkeys(check_group(name if isinstance(name, str) else "") for name in groups))
     answers, questions = rules.ask_sync(known.user, names, identity.handshake(request))
     if questions:
-        answers = async_to_sync(rules.ask_async)(questions, answers, get_settings().DATABASE_TIMEOUT)
+        answers = rules.ask_async_here(questions, answers, get_settings().DATABASE_TIMEOUT)
     if answers.failed:
         raise unavailable()
     if not answers.granted:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from asgiref.sync import async_to_sync
 from django.contrib.auth.decorators import login_not_required
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
@@ -88,10 +87,11 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
 
 def _admission(request: HttpRequest, query: Query) -> identity.Admission:
     scope = {"user": request.user} if getattr(request, "user", None) is not None else {}
-    found, answers, questions = identity.admit_sync(scope, request, identity.handshake(request), query.groups)
-    if questions:
-        answers = async_to_sync(rules.ask_async)(questions, answers, get_settings().DATABASE_TIMEOUT)
-    admission = identity.admission(found, query.groups, answers)
+    asked = identity.admit_sync(scope, request, identity.handshake(request), query.groups)
+    answers = asked.answers
+    if asked.questions:
+        answers = rules.ask_async_here(asked.questions, answers, get_settings().DATABASE_TIMEOUT, asked.tenant)
+    admission = identity.admission(asked, query.groups, answers)
     identity.check_granted(admission)
     return admission
 
@@ -107,7 +107,7 @@ def _answer(query: Query, admission: identity.Admission) -> bytes:
         return poll_answer((), head, False, admission.refused)
     if _lost(since, before):
         return poll_answer((), head, True, admission.refused)
-    page = log.read(using, admission.granted, since.number, head.number)
+    page = log.read(using, admission.stored, since.number, head.number)
     if _lost(since, page.state):
         return poll_answer((), page.state.position, True, admission.refused)
     return poll_answer(page.events, Position(head.epoch, page.upto), False, admission.refused)

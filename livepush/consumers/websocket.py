@@ -7,7 +7,7 @@ import secrets
 from functools import partial
 from typing import Any, NamedTuple
 
-from livepush import process, publish
+from livepush import process, publish, tenants
 from livepush.access import authenticating, identity, rules
 from livepush.conf import get_settings
 from livepush.consumers.base import COME_BACK, Receive, Scope, Send, finish, greeting, run_until_closed
@@ -89,7 +89,7 @@ async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format
             await send({"type": "websocket.send", "text": frame})
 
     hub, write_now = entry.hub, uvicorn.short_way(send)
-    connection = Connection(hub, entry.admission.granted, entry.cursor, format, write, hub.options.limits, write_now)
+    connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, hub.options.limits, write_now)
     ask_again_later(connection, entry.admission)
 
     async def end(code: Close | None) -> None:
@@ -113,11 +113,14 @@ class Visitor(NamedTuple):
     grant: Grant
 
     async def admit(self, groups: tuple[str, ...], right: str = rules.READ) -> identity.Admission:
-        """Return which groups the client may read, or send to, now."""
+        """Return which groups the client may read, or send to, now: none if its address is another tenant's now."""
         scope, known = self.scope, self.grant.identity
         if known.session is None:  # what a token or a middleware says is watched; a session is read again
             scope = {**scope, "livepush.identity": known}
-        return await admit(scope, identity.request_of(scope), groups, right)
+        admission = await admit(scope, identity.request_of(scope), groups, right)
+        if admission.tenant != self.grant.tenant:
+            return admission._replace(granted=(), refused=groups, failed=frozenset())
+        return admission
 
 
 async def take_commands(visitor: Visitor, receive: Receive) -> Close | None:
@@ -147,7 +150,8 @@ async def carry_out(visitor: Visitor, command: Command) -> dict[str, Any]:
         if command.name == "subscribe":
             return {**reply, **await subscribe(visitor, command)}
         if command.name == "unsubscribe":
-            visitor.entry.hub.unsubscribe(visitor.connection, command.groups)
+            groups = tenants.stored_groups(command.groups, visitor.grant.tenant)
+            visitor.entry.hub.unsubscribe(visitor.connection, groups)
         elif command.name == "send":
             return {**reply, **await send_event(visitor, command)}
         elif command.name == "auth":
@@ -170,7 +174,8 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
     """
     entry, connection = visitor.entry, visitor.connection
     hub, heard, limit = entry.hub, entry.rights.heard, get_settings().MAX_GROUPS
-    if len(connection.groups.keys() | set(command.groups)) > limit:
+    asked = tenants.stored_groups(command.groups, visitor.grant.tenant)
+    if len(connection.groups.keys() | set(asked)) > limit:
         return {"ok": False, "code": "too_many_groups", "message": f"At most {limit} groups a connection."}
     admission = await visitor.admit(command.groups)
     if not admission.granted:
@@ -179,7 +184,7 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
         return {"ok": False, "code": "forbidden", "message": "None of the groups may be read."}
     ask_again_later(connection, admission)
     since, lost = await hub.admit(command.since)
-    position = hub.subscribe(connection, admission.granted, since)
+    position = hub.subscribe(connection, admission.stored, since)
     entry.rights.check(visitor.grant, heard)
     reply = {"position": str(position), "groups": list(admission.granted), "refused": list(admission.refused)}
     return reply if lost is None else {**reply, "reset": True, "reason": lost}
@@ -188,11 +193,16 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
 async def authenticate(visitor: Visitor, command: Command) -> dict[str, Any]:
     """Take another token: of the same user, in place of one that ends; or of any, for a client that was anonymous."""
     grant = visitor.grant
-    fresh = await process.in_thread(lambda: authenticating.of_text(command.data))
+    fresh = await process.in_thread(lambda: _identity_of(command.data, grant.tenant))
     if grant.identity.name not in (None, fresh.name):
         return {"ok": False, "code": "other_user", "message": "The token is another user's: connect again with it."}
     visitor.entry.rights.replace(grant, fresh)
     return {"expires": fresh.ends}
+
+
+def _identity_of(token: Any, tenant: str | None) -> authenticating.Identity:
+    with tenants.active(tenant):
+        return authenticating.of_text(token)
 
 
 async def send_event(visitor: Visitor, command: Command) -> dict[str, Any]:
@@ -208,7 +218,12 @@ async def send_event(visitor: Visitor, command: Command) -> dict[str, Any]:
         }
     try:
         key = secrets.token_hex(16)  # in_thread tries again after a dead connection: the key prevents a second event
-        await process.in_thread(lambda: publish.send(admission.granted, command.type, command.data, key=key))
+        await process.in_thread(lambda: _send(admission, command, key))
     except InvalidEvent as error:
         return {"ok": False, "code": "bad_event", "message": str(error)}
     return {}
+
+
+def _send(admission: identity.Admission, command: Command, key: str) -> None:
+    with tenants.active(admission.tenant):
+        publish.send(admission.granted, command.type, command.data, key=key)

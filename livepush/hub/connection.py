@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from livepush.hub.fanout import Encoder, Joined, Share
 from livepush.hub.flow import Flow, Next, Reason, State, Step
-from livepush.wire import Event, Format, Frames, LogPage, Position, join, system_frames
+from livepush.wire import Event, Format, Frames, LogPage, Position, join, public_name, system_frames
 
 __all__ = ["FAREWELL", "Connection", "Limits", "Reason", "Source", "State", "Write"]
 
@@ -117,7 +117,8 @@ class Connection:
     def revoke(self, groups: Iterable[str], reason: str) -> None:
         """Drop groups that the client may no longer read, with what waits for it, and say so."""
         groups = list(groups)
-        frames = system_frames("revoked", self.format, groups=groups, reason=reason)
+        names = [public_name(group) for group in groups]
+        frames = system_frames("revoked", self.format, groups=names, reason=reason)
         self.drop(groups)
         if self.groups:
             self.say(frames)  # a buffer is dropped for it, and read again without these groups

@@ -9,6 +9,7 @@ transaction that notifies.
 from __future__ import annotations
 
 import json
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,13 +17,15 @@ from django.db import connections, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from livepush import log, publish
+from livepush import log, publish, tenants
 from livepush.conf import get_settings
 from livepush.inbox.models import InboxHead, Notification, NotificationState
 from livepush.inbox.notifying import TYPE
 from livepush.models import Event
 from livepush.signals import notified
 from livepush.wire import Batch, Position
+
+logger = logging.getLogger("livepush")
 
 BATCH = 500
 """How many notifications one transaction files."""
@@ -56,9 +59,18 @@ def file(using: str) -> None:
     for _ in range(PASSES):
         filed, more = _file_batch(using)
         for notification in filed:
-            notified.send_robust(Notification, notification=notification, using=using)
+            _tell(notification, using)
         if not more:
             return
+
+
+def _tell(notification: Notification, using: str) -> None:
+    """Tell the project of a new entry, for the tenant whose it is: this process may file those of all tenants."""
+    try:
+        with tenants.active(tenants.of_stored(notification.group)):
+            notified.send_robust(Notification, notification=notification, using=using)
+    except Exception:
+        logger.exception("No receiver was told of the notification at %d.", notification.position)
 
 
 def filed_up_to(using: str) -> int:

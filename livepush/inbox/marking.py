@@ -17,6 +17,7 @@ from livepush import log, publish
 from livepush.exceptions import InvalidMark
 from livepush.inbox.models import InboxState, NotificationState
 from livepush.inbox.reading import NAMED_AT_ONCE, Counts, Entry, Inbox, Marks, Said, Standing, Tab, in_batches
+from livepush.inbox.tenancy import group_of_reader
 from livepush.inbox.undoing import Undo, undo_of
 from livepush.signals import marked
 from livepush.wire import Position
@@ -150,7 +151,7 @@ def _tell(inbox: Inbox, action: Action, numbers: list[int] | None, upto: int | N
         **({"tab": tab.value} if tab is not Tab.ALL else {}),
         **Outcome(True, inbox.counts(), inbox.marks.version, inbox.position).state(),
     }
-    publish.send_own(f"user:{inbox.reader}", TYPE, data, inbox.using)
+    publish.send_own(group_of_reader(inbox.reader), TYPE, data, inbox.using)
     told = {
         "reader": inbox.reader,
         "action": action.value,

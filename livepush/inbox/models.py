@@ -16,7 +16,8 @@ from livepush import wire
 from livepush.fields import ExactCharField, ExactTextField
 from livepush.inbox.links import is_safe
 
-MAX_READER_LENGTH = 64
+MAX_READER_LENGTH = 128
+"""A tenant's name of 63 characters, the mark, and a primary key of 64."""
 
 
 class Level(models.TextChoices):

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from django.db import connections
 
 from livepush.conf import get_settings
-from livepush.inbox import filing, recipients
+from livepush.inbox import filing, recipients, tenancy
 from livepush.inbox.models import InboxState, Notification, NotificationState
 from livepush.wire import LARGEST_NUMBER, Position
 
@@ -113,7 +113,7 @@ class Inbox:
 
     def __init__(self, user: Any, using: str | None = None, position: Position | None = None) -> None:
         self.using = using or get_settings().DATABASE
-        self.reader = recipients.reader_of(user)
+        self.reader = tenancy.reader_of(user)
         self.position = position or filing.catch_up(self.using)
         self.audiences = recipients.audiences(user, self.using)
 

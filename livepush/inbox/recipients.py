@@ -21,13 +21,15 @@ from django.db.models import Model, QuerySet
 from django.db.models.signals import m2m_changed, post_delete
 from django.utils import timezone
 
-from livepush import log, publish
+from livepush import log, publish, tenants
 from livepush.access import rules
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
+from livepush.inbox.tenancy import group_of_reader, reader_of, reader_of_roles, readers_of, role, stored
 from livepush.models import ChannelGroup
 from livepush.rights.announcing import recheck
+from livepush.wire import public_name
 
 everyone = "inbox:all"
 """The recipient that stands for every user. One row is written for all of them."""
@@ -44,6 +46,7 @@ class Audience(NamedTuple):
     """An audience that a reader is in, and the position after which the reader gets its notifications."""
 
     group: str
+    """As the inbox's tables have it: with its tenant, if there are tenants."""
     since: int
 
 
@@ -97,27 +100,21 @@ def audience_of_members(group: publish.Group) -> str:
     return publish.group_name(_OF + publish.group_name(group))
 
 
-def reader_of(user: Any) -> str:
-    """Return a user's name in the inbox's tables: the primary key, as text.
-
-    Raises InvalidGroup: nobody, or a user that was not saved yet.
-    """
-    return publish.user_group(user).removeprefix("user:")
-
-
 def audiences(user: Any, using: str | None = None) -> tuple[Audience, ...]:
     """Return a user's audiences: the user's own, everyone, the user's auth groups, and the groups joined.
 
     Runs two queries, and a third for a user who came lately. The newest memberships come first.
     """
-    using = using or get_settings().DATABASE
-    reader = reader_of(user)
-    joined = dict(Membership.objects.using(using).filter(reader=reader).order_by("-id").values_list("group", "joined"))
+    using, tenant, reader = using or get_settings().DATABASE, tenants.current(), reader_of(user)
+    rows = Membership.objects.using(using).filter(reader__in={reader, reader_of_roles(user)}).order_by("-id")
+    joined = dict(rows.values_list("group", "joined"))
+    found = [Audience(stored(group_of_reader(reader)), 0), Audience(stored(everyone), _before_came(user, using))]
     roles = getattr(user, "groups", None)
-    names = [f"{_AUTH}{pk}" for pk in roles.values_list("pk", flat=True)] if roles is not None else []
-    found = [Audience(f"user:{reader}", 0), Audience(everyone, _before_came(user, using))]
-    found += [Audience(name, joined.get(name, 0)) for name in names]
-    found += [Audience(group, since) for group, since in joined.items() if group.startswith(_OF)]
+    for pk in roles.values_list("pk", flat=True) if roles is not None else ():
+        found.append(Audience(stored(f"{_AUTH}{pk}"), joined.get(role(pk), 0)))
+    for group, since in joined.items():
+        if public_name(group).startswith(_OF) and tenants.of_stored(group) == tenant:
+            found.append(Audience(group, since))
     return tuple(found)
 
 
@@ -128,7 +125,7 @@ def _before_came(user: Any, using: str) -> int:
         return 0
     if came < timezone.now() - timedelta(seconds=get_settings().INBOX_RETENTION):
         return 0
-    rows = Notification.objects.using(using).filter(group=everyone, created__lt=came).order_by("-position")
+    rows = Notification.objects.using(using).filter(group=stored(everyone), created__lt=came).order_by("-position")
     return rows.values_list("position", flat=True).first() or 0
 
 
@@ -139,7 +136,7 @@ def inbox(user: Any, name: str) -> bool:
         return False
     known: set[str] = getattr(user, "_livepush_audiences", set())
     if OWN + name not in known:  # a handshake asks for all audiences: look them up once
-        known = {audience.group for audience in audiences(user)}
+        known = {public_name(audience.group) for audience in audiences(user)}
         user._livepush_audiences = known
     return OWN + name in known
 
@@ -157,8 +154,8 @@ def join(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     audience, reader = audience_of_members(group), reader_of(user)
     since = log.state(using).position
     with transaction.atomic(using=using):
-        _add_members(using, audience, [reader], since.number)
-        publish.send_own(f"user:{reader}", TYPE, {"group": audience, "since": str(since)}, using)
+        _add_members(using, stored(audience), [reader], since.number)
+        publish.send_own(group_of_reader(reader), TYPE, {"group": audience, "since": str(since)}, using)
 
 
 @publish.has_async_twin
@@ -170,8 +167,8 @@ def leave(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     using = publish.log_of(using)
     audience, reader = audience_of_members(group), reader_of(user)
     with transaction.atomic(using=using):
-        if Membership.objects.using(using).filter(group=audience, reader=reader).delete()[0]:
-            publish.send_own(f"user:{reader}", TYPE, {"group": audience, "since": None}, using)
+        if Membership.objects.using(using).filter(group=stored(audience), reader=reader).delete()[0]:
+            publish.send_own(group_of_reader(reader), TYPE, {"group": audience, "since": None}, using)
             recheck(user)
 
 
@@ -206,28 +203,30 @@ def follow_roles(sender: Any = None, instance: Any = None, **kwargs: Any) -> Non
     if not reverse and not publish.is_user(instance):
         return
     using = get_settings().DATABASE
-    pairs = [(instance.pk, pk) if reverse else (pk, reader_of(instance)) for pk in pks]
     rows = Membership.objects.using(using)
     if action == "pre_clear":
-        whose = {"group": f"{_AUTH}{instance.pk}"} if reverse else {"reader": reader_of(instance)}
-        rows.filter(group__startswith=_AUTH, **whose).delete()
-    elif action == "post_remove":
-        for role, user in pairs:
-            rows.filter(group=f"{_AUTH}{role}", reader=str(user)).delete()
-    elif pairs:
-        since = log.state(using).position.number
-        for role, user in pairs:
-            _add_members(using, f"{_AUTH}{role}", [str(user)], since)
+        whose = {"group": role(instance.pk)} if reverse else {"reader": reader_of_roles(instance)}
+        rows.filter(group__startswith=role(""), **whose).delete()
+        return
+    pairs = [(instance.pk, pk) if reverse else (pk, instance) for pk in pks]
+    since = log.state(using).position.number if pairs and action == "post_add" else 0
+    for pk, user in pairs:
+        if action == "post_remove":
+            rows.filter(group=role(pk), reader=reader_of_roles(user)).delete()
+        else:
+            _add_members(using, role(pk), [reader_of_roles(user)], since)
 
 
 def forget_user(sender: Any = None, instance: Any = None, **kwargs: Any) -> None:
-    """Delete the inbox of a user who is deleted."""
+    """Delete the inbox of a user who is deleted; those in all tenants, if it is the same user there."""
     if not isinstance(instance, Model) or not publish.is_user(instance) or instance.pk is None:
         return
-    using, reader = get_settings().DATABASE, reader_of(instance)
-    Notification.objects.using(using).filter(group=f"user:{reader}").delete()
-    for model in (Membership, NotificationState, InboxState):
-        model._default_manager.using(using).filter(reader=reader).delete()
+    using = get_settings().DATABASE
+    for reader in readers_of(instance, using):
+        group = tenants.stored(group_of_reader(reader), tenants.of_stored(reader))
+        Notification.objects.using(using).filter(group=group).delete()
+        for model in (Membership, NotificationState, InboxState):
+            model._default_manager.using(using).filter(reader=reader).delete()
 
 
 def connect() -> None:

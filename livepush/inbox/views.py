@@ -22,7 +22,7 @@ from django.views.decorators.csrf import csrf_exempt
 from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
 from livepush.consumers.views import for_origins, outside_transactions
 from livepush.exceptions import InvalidMark
-from livepush.inbox import asking, kinds, marking, recipients
+from livepush.inbox import asking, kinds, marking, tenancy
 from livepush.inbox.categories import categories
 from livepush.inbox.kinds import Wording
 from livepush.inbox.marking import Action
@@ -124,7 +124,7 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
     """
     wanted = asking.action(action)
     fields = asking.fields(request)
-    reader = recipients.reader_of(user)
+    reader = tenancy.reader_of(user)
     if fields.get("reader", reader) != reader:
         if wants_page(request):
             return HttpResponseRedirect(reverse("livepush:inbox"), status=303)

@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='InboxState',
             fields=[
-                ('reader', livepush.fields.ExactCharField(max_length=64, primary_key=True, serialize=False, verbose_name='reader')),
+                ('reader', livepush.fields.ExactCharField(max_length=128, primary_key=True, serialize=False, verbose_name='reader')),
                 ('seen', models.BigIntegerField(default=0, verbose_name='seen up to')),
                 ('read', models.BigIntegerField(default=0, verbose_name='read up to')),
                 ('archived', models.BigIntegerField(default=0, verbose_name='archived up to')),
@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('group', livepush.fields.ExactCharField(max_length=200, verbose_name='group')),
-                ('reader', livepush.fields.ExactCharField(max_length=64, verbose_name='reader')),
+                ('reader', livepush.fields.ExactCharField(max_length=128, verbose_name='reader')),
                 ('joined', models.BigIntegerField(verbose_name='joined at')),
                 ('created', models.DateTimeField(auto_now_add=True, verbose_name='joined')),
             ],
@@ -123,7 +123,7 @@ class Migration(migrations.Migration):
             name='NotificationState',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('reader', livepush.fields.ExactCharField(max_length=64, verbose_name='reader')),
+                ('reader', livepush.fields.ExactCharField(max_length=128, verbose_name='reader')),
                 ('position', models.BigIntegerField(verbose_name='position')),
                 ('read', models.BooleanField(null=True, verbose_name='read')),
                 ('archived', models.BooleanField(null=True, verbose_name='archived')),

@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.utils import timezone
 
-from livepush import log, wire
+from livepush import log, tenants, wire
 from livepush.conf import get_settings
 from livepush.exceptions import (
     EventTooLarge,
@@ -50,6 +50,8 @@ class Sent(NamedTuple):
     """The JSON that goes out."""
     key: str | None
     ephemeral: bool
+    stored: tuple[str, ...]
+    """The groups as the log has them: with the tenant whose code sent the event."""
 
     @property
     def payload(self) -> Any:
@@ -104,7 +106,7 @@ def _own_key(key: str) -> str:
 def _send(sent: Sent, using: str, own_key: str | None = None) -> None:
     appended = None
     if not sent.ephemeral:
-        appended = log.append_settled(sent.groups, sent.type, sent.data, own_key or sent.key, using)
+        appended = log.append_settled(sent.stored, sent.type, sent.data, own_key or sent.key, using)
     after_commit(Delivery(sent, using, appended))
 
 
@@ -162,7 +164,7 @@ class Delivery:
 
     def _announce_ephemeral(self) -> None:
         sent, time = self.sent, wire.timestamp(timezone.now())
-        pipeline.announce(wire.Batch("", (wire.Event(None, sent.groups, sent.type, sent.data, time),)))
+        pipeline.announce(wire.Batch("", (wire.Event(None, sent.stored, sent.type, sent.data, time),)))
 
 
 watchers: list[Callable[[Delivery, BaseDatabaseWrapper], None]] = []
@@ -193,7 +195,19 @@ def _checked(groups: Group | Iterable[Group], type: object, data: Any, key: obje
     names = tuple(dict.fromkeys(group_name(group) for group in (groups if several else [groups])))  # type: ignore[arg-type,union-attr]
     if not names:
         raise InvalidGroup("There is no group to send to: expected one name or a list with at least one.")
-    return Sent(names, plain(type), _encode(data), plain(key) if isinstance(key, str) else None, ephemeral)
+    key = plain(key) if isinstance(key, str) else None
+    return Sent(names, plain(type), _encode(data), key, ephemeral, _stored(names))
+
+
+def _stored(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the groups as the log has them. Raises InvalidGroup: no tenant is active, or a name becomes too long."""
+    if tenants.hook() is None or all(name.startswith(wire.OWN_GROUPS) for name in names):
+        return names
+    tenant, longest = tenants.current() or "", max(names, key=len)
+    limit = wire.MAX_GROUP_LENGTH - len(tenant) - 1
+    if len(longest) > limit:
+        raise InvalidGroup(f"{longest!r} is too long for a group of {tenant!r}: expected {limit} characters at most.")
+    return tenants.stored_groups(names, tenant)
 
 
 def _encode(data: Any) -> str:

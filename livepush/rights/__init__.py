@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from livepush.rights.asking import ask_left
 from livepush.rights.grants import Grant
 from livepush.rights.watch import Rights, rights_of
 
-__all__ = ["Grant", "Rights", "rights_of"]
+__all__ = ["Grant", "Rights", "ask_left", "rights_of"]

@@ -14,8 +14,9 @@ from django.db import transaction
 from django.db.models import Model
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
-from livepush import publish
+from livepush import publish, tenants
 from livepush.conf import get_settings
+from livepush.exceptions import InvalidGroup
 from livepush.publish.model_signals import in_fixture
 from livepush.rights import issuing
 from livepush.rights.grants import digest
@@ -37,13 +38,15 @@ def revoke(user: Any, groups: publish.Group | Iterable[publish.Group] | None = N
 
     ``user`` is a user, a primary key, or ``livepush.everyone``: then every client loses the groups. A stream with no
     group left ends. A client that asks again is let in if the rules still say yes, so change what they look at first.
+    In a project with tenants, groups are the active tenant's, and so is everyone. All groups of a user are taken away
+    in every tenant that shares the user.
 
-    Raises InvalidGroup: there is no such user, or a group is malformed.
+    Raises InvalidGroup: there is no such user, a group is malformed, or there are tenants and none is active.
     """
     several = isinstance(groups, Iterable) and not isinstance(groups, str | Model)
     listed: Any = groups if several else [groups]
     names = None if groups is None else [publish.group_name(group) for group in listed]
-    announce(user=None if user == EVERYONE else _name_of(user), groups=names, reason="revoked")
+    announce(_whose(user, names), user=_name_of(user), groups=names, reason="revoked")
 
 
 async def arevoke(user: Any, groups: publish.Group | Iterable[publish.Group] | None = None) -> None:
@@ -56,11 +59,12 @@ def recheck(user: Any, reason: str = "permission") -> None:
     """Have the rules asked again for a user's open streams, when the caller's transaction commits.
 
     Livepush does this by itself when the user, the password, the permissions or the auth groups change. Call it when
-    something else changes that your rules look at. ``livepush.everyone`` stands for all clients.
+    something else changes that your rules look at. ``livepush.everyone`` stands for all clients, of the active tenant
+    if there are tenants.
 
-    Raises InvalidGroup: there is no such user.
+    Raises InvalidGroup: there is no such user, or there are tenants and none is active.
     """
-    announce(user=None if user == EVERYONE else _name_of(user), reason=reason, ask=True)
+    announce(_whose(user), user=_name_of(user), reason=reason, ask=True)
 
 
 async def arecheck(user: Any) -> None:
@@ -68,16 +72,22 @@ async def arecheck(user: Any) -> None:
     await sync_to_async(publish.on_good_connections)(recheck, user)
 
 
-def announce(**change: Any) -> None:
-    """Send an event that says what has changed; see ``Rights``."""
+def announce(tenant: str | None, **change: Any) -> None:
+    """Send an event that says what has changed; see ``Rights``. ``None`` stands for all tenants."""
     groups = [RIGHTS]
     if change["reason"] == "revoked" and change.get("user") is not None and change.get("groups") is None:
-        groups.append(own_group(change["user"]))  # the user's tokens end
-    publish.send_own(groups, TYPE, change, get_settings().DATABASE)
+        groups.append(own_group(change["user"], tenant))  # the user's tokens end
+    named = change if tenant is None else {**change, "tenant": tenant}
+    publish.send_own(groups, TYPE, named, get_settings().DATABASE)
 
 
-def _name_of(user: Any) -> str:
-    return publish.user_group(user).removeprefix("user:")
+def _whose(user: Any, groups: object = None) -> str | None:
+    """Return the tenant that a caller means; ``None`` if it is all of them."""
+    return tenants.of_users() if user != EVERYONE and groups is None else tenants.current()
+
+
+def _name_of(user: Any) -> str | None:
+    return None if user == EVERYONE else publish.user_group(user).removeprefix("user:")
 
 
 # What Django's signals call. It sends after the commit, so that the queries of a project's own save stay as they are.
@@ -87,7 +97,11 @@ def _name_of(user: Any) -> str:
 def _soon(using: str | None, **change: Any) -> None:
     if in_fixture():  # a fixture may hold the log itself, and what it changes is found out within RECHECK
         return
-    transaction.on_commit(partial(announce, **change), using=using, robust=True)
+    try:
+        tenant = tenants.of_users()
+    except InvalidGroup:  # no tenant is active: it may be a user, or a session, of any
+        tenant = None
+    transaction.on_commit(partial(announce, tenant, **change), using=using, robust=True)
 
 
 def _quietly(receive: Callable[..., None]) -> Callable[..., None]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from django.utils.crypto import constant_time_compare
 
+from livepush import tenants
 from livepush.access import rules, sessions, tokens
 from livepush.access.authenticating import Identity, nobody, of_sessions, revocations
 from livepush.access.identity import Handshake
 from livepush.access.tokens import Token
-from livepush.wire import WireError
+from livepush.wire import WireError, public_name
+
+logger = logging.getLogger("livepush")
 
 Revoke = Callable[[Collection[str], str], object]
 """Takes groups away from a client, and tells it the reason."""
@@ -23,21 +28,37 @@ Revoke = Callable[[Collection[str], str], object]
 class Grant:
     """Who reads a stream, and how to take groups away from it."""
 
-    __slots__ = ("groups", "identity", "revoke", "session", "timer", "view")
+    __slots__ = ("identity", "revoke", "session", "stored", "tenant", "timer", "view")
 
     def __init__(
-        self, identity: Identity, view: Handshake, groups: Callable[[], Collection[str]], revoke: Revoke
+        self,
+        identity: Identity,
+        view: Handshake,
+        stored: Callable[[], Collection[str]],
+        revoke: Revoke,
+        tenant: str | None = None,
     ) -> None:
         self.identity = identity
         self.view = view
         """What rules get as ``request``."""
-        self.groups = groups
-        """Returns the groups that the stream has now."""
+        self.stored = stored
+        """Returns the groups that the stream has now, as the hub has them."""
         self.revoke = revoke
+        self.tenant = tenant
+        """The tenant whose groups these are; ``None`` in a project without tenants."""
         self.session = digest(view.session_key or identity.session or "")
         """By which the end of its session is known; empty without a session."""
         self.timer: Any = None
         """Runs out when its session does."""
+
+    def groups(self) -> tuple[str, ...]:
+        """Return the groups that the stream has now, as rules and clients know them."""
+        return tuple(map(public_name, self.stored()))
+
+    def take(self, groups: Collection[str], reason: str) -> None:
+        """Take those of the groups away that it has."""
+        if gone := [name for name in self.stored() if public_name(name) in groups]:
+            self.revoke(gone, reason)
 
     def log_out(self) -> None:
         """Forget who it is, since the session has ended."""
@@ -56,6 +77,7 @@ class Question(NamedTuple):
     identity: Identity
     view: Handshake
     groups: tuple[str, ...]
+    tenant: str | None
 
 
 class Answer(NamedTuple):
@@ -69,15 +91,30 @@ class Answer(NamedTuple):
 def ask_again(questions: Sequence[Question]) -> list[Answer]:
     """Find out again who some clients are, and which of their groups they may read. Uses the database.
 
-    Sessions and users take a few queries however many they are; rules take what they take. Clients of one user share
-    an instance, so that what it remembers is looked up once.
+    Sessions and users of a tenant take a few queries however many they are; rules take what they take. Clients of one
+    user share an instance, so that what it remembers is looked up once.
     """
-    current = _current([question.identity for question in questions])
-    answers = []
-    for question, now in zip(questions, current, strict=True):
-        said, left = rules.ask_sync(now.user, filter(now.may, question.groups), question.view)
-        answers.append(Answer(now, said, left))
-    return answers
+    by_tenant: defaultdict[str | None, list[Question]] = defaultdict(list)
+    for question in questions:
+        by_tenant[question.tenant].append(question)
+    answers = {tenant: iter(_answers(tenant, asked)) for tenant, asked in by_tenant.items()}
+    return [next(answers[question.tenant]) for question in questions]
+
+
+def _answers(tenant: str | None, questions: Sequence[Question]) -> list[Answer]:
+    """Ask again about clients of one tenant. If the tenant is gone, they may read nothing; others are not affected."""
+    try:
+        with tenants.active(tenant):
+            current = _current([question.identity for question in questions])
+            return [
+                Answer(now, *rules.ask_sync(now.user, filter(now.may, question.groups), question.view))
+                for question, now in zip(questions, current, strict=True)
+            ]
+    except Exception as error:
+        if tenant is None or isinstance(error, rules.DATABASE_ERRORS):
+            raise
+        logger.exception("Clients of the tenant %r could not be asked about, so they lose their groups.", tenant)
+        return [Answer(question.identity, rules.Answers(set(), set()), []) for question in questions]
 
 
 def _current(known: Sequence[Identity]) -> list[Identity]:

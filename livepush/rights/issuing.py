@@ -8,7 +8,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db.models import Model
 
-from livepush import log, publish
+from livepush import log, publish, tenants
 from livepush.access import authenticating, tokens
 from livepush.access.tokens import Token
 from livepush.conf import get_settings
@@ -29,9 +29,10 @@ def token(
 
     With ``groups`` it is good for these groups only. With ``once`` it is good for one connection; the cache remembers
     that. Another password, ``livepush.revoke(user)`` or an inactive user ends it. The rules are asked as ever: a token
-    gives no right that the user does not have.
+    gives no right that the user does not have. In a project with tenants it is good for the active tenant's site.
 
-    Raises InvalidGroup: nobody, or a malformed group. Raises InvalidToken: ``ttl`` is out of range.
+    Raises InvalidGroup: nobody, a malformed group, or there are tenants and none is active. Raises InvalidToken:
+    ``ttl`` is out of range.
     """
     publish.user_group(user)
     if not isinstance(user, Model):
@@ -55,18 +56,21 @@ async def atoken(
     return await sync_to_async(publish.on_good_connections)(token, user, groups, ttl, once)
 
 
-def own_group(user: str) -> str:
-    """Return the group of the events that end all tokens of a user."""
-    return f"{RIGHTS}:{user}"
+def own_group(user: str, tenant: str | None) -> str:
+    """Return the group of the events that end all tokens of a user; of a tenant's user where each has its own."""
+    return f"{RIGHTS}:{user}" if tenant is None else f"{RIGHTS}:{tenant}:{user}"
 
 
 def is_revoked(token: Token) -> bool:
-    """Return whether a token's user was revoked after it was made, or the log was replaced, so that nobody knows."""
+    """Return whether a token's user was revoked after it was made, or the log was replaced, so that nobody knows.
+
+    The token's tenant must be active.
+    """
     using = get_settings().DATABASE
     position = token.position
     if log.state(using).position.epoch != position.epoch:
         return True
-    return log.has_events(using, own_group(token.user), position.number)
+    return log.has_events(using, own_group(token.user, tenants.of_users()), position.number)
 
 
 def connect() -> None:

@@ -13,10 +13,10 @@ from itertools import islice
 from typing import Any
 
 from livepush import process
-from livepush.access import rules
 from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
 from livepush.hub import Hub
+from livepush.rights.asking import ask_left
 from livepush.rights.grants import Answer, Grant, Question, ask_again
 from livepush.wire import RESERVED_PREFIX, Event
 
@@ -118,20 +118,26 @@ class Rights:
 
     def _heed(self, change: dict[str, Any]) -> None:
         self.heard += 1
-        user, session, groups, reason = (change.get(name) for name in ("user", "session", "groups", "reason"))
-        concerned: Iterable[Grant] = self._grants
+        user, session, groups, tenant = (change.get(name) for name in ("user", "session", "groups", "tenant"))
+        reason = str(change.get("reason"))
         if session is not None:
-            concerned = self._by_session.get(session, ())
-        elif user is not None:
-            concerned = self._by_user.get(user, ())
+            self._end_session(self._by_session.get(session, ()), tenant, reason)
+            return
+        concerned: Iterable[Grant] = self._grants if user is None else self._by_user.get(user, ())
+        if tenant is not None:
+            concerned = [grant for grant in concerned if grant.tenant == tenant]
         if change.get("ask"):
-            self._ask(concerned, str(reason))
+            self._ask(concerned, reason)
             return
         for grant in list(concerned):
-            if session is not None:
-                self._log_out(grant, str(reason))
+            grant.take(grant.groups() if groups is None else groups, reason)
+
+    def _end_session(self, concerned: Iterable[Grant], tenant: str | None, reason: str) -> None:
+        for grant in list(concerned):
+            if tenant in (None, grant.tenant):
+                self._log_out(grant, reason)
             else:
-                _take(grant, [group for group in grant.groups() if groups is None or group in groups], str(reason))
+                self._ask([grant], reason)  # tenants with users of their own may still share the sessions
 
     def _log_out(self, grant: Grant, reason: str) -> None:
         """Forget who a client is; ask what nobody in particular may read."""
@@ -180,10 +186,10 @@ class Rights:
         return self._loop.time() + self._interval * random.uniform(0.8, 1)
 
     async def _ask_about(self, batch: dict[Grant, str]) -> None:
-        asked = {grant: Question(grant.identity, grant.view, tuple(grant.groups())) for grant in batch}
+        asked = {grant: Question(grant.identity, grant.view, grant.groups(), grant.tenant) for grant in batch}
         answers = await process.in_thread(lambda: ask_again(list(asked.values()))) if asked else []
         for (grant, question), answer in zip(asked.items(), answers, strict=True):
-            said = await self._said(answer)
+            said = await ask_left(answer.questions, answer.answers, grant.tenant)
             if grant not in self._grants:
                 continue  # it has gone
             if grant.identity is not question.identity:
@@ -191,27 +197,15 @@ class Rights:
                 continue
             self._settle(grant, answer, batch[grant])
             kept = said.granted | said.failed
-            _take(grant, [group for group in question.groups if group not in kept], batch[grant])
+            grant.take([group for group in question.groups if group not in kept], batch[grant])
             if said.failed:
                 self._loop.call_later(PAUSE, self._ask, [grant], batch[grant])
-
-    async def _said(self, answer: Answer) -> rules.Answers:
-        if not answer.questions:
-            return answer.answers
-        limit = get_settings().DATABASE_TIMEOUT
-        return await rules.ask_async(answer.questions, answer.answers, limit, process.queries_in_threads)
 
     def _settle(self, grant: Grant, answer: Answer, reason: str) -> None:
         self._forget(grant)
         grant.identity = answer.identity
         self._index(grant)
         self._expect_end(grant)
-
-
-def _take(grant: Grant, groups: list[str], reason: str) -> None:
-    present = [group for group in groups if group in grant.groups()]
-    if present:
-        grant.revoke(present, reason)
 
 
 def rights_of(hub: Hub) -> Rights:

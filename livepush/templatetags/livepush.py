@@ -16,13 +16,14 @@ from django.utils.crypto import salted_hmac
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from livepush import tenants
 from livepush.conf import get_settings
 from livepush.inbox import views
 from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
 from livepush.page import positions
 from livepush.page.nonce import nonce_of
 from livepush.publish import Group, group_name
-from livepush.wire import Position
+from livepush.wire import Position, public_name
 
 register = template.Library()
 
@@ -144,7 +145,7 @@ def _part(context: template.Context, name: str | None, icon: str = "") -> SafeSt
 
 def _scripts(context: template.Context, request: Any, inbox: Inbox, counts: Counts, icon: str) -> SafeString:
     """Return one script with the client and the inbox's elements. It also serves the page's other tags."""
-    names = [audience.group for audience in inbox.audiences][: max(2, get_settings().MAX_GROUPS - ROOM)]
+    names = [public_name(audience.group) for audience in inbox.audiences][: max(2, get_settings().MAX_GROUPS - ROOM)]
     more = {
         "inbox": reverse("livepush:inbox"),
         "state": json.dumps(views.state(inbox, counts)),
@@ -181,7 +182,7 @@ def _client(
 
 
 def _tabs(request: Any) -> str:
-    """Return a name that only the tabs of one session have. Tabs with the same name share a connection.
+    """Return a name that only one session's tabs of one tenant have. Tabs with the same name share a connection.
 
     It is a hash of the session's cookie, so it needs no query. A page with this name varies by cookie.
     """
@@ -191,4 +192,5 @@ def _tabs(request: Any) -> str:
     session = getattr(request, "session", None)
     if session is not None:
         session.accessed = True
-    return salted_hmac("livepush.tabs", cookie, algorithm="sha256").hexdigest()[:16]
+    name = tenants.stored(cookie, tenants.current())
+    return salted_hmac("livepush.tabs", name, algorithm="sha256").hexdigest()[:16]

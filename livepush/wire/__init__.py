@@ -73,6 +73,7 @@ from livepush.wire.events import (
 from livepush.wire.names import (
     GROUP,
     INBOX_PREFIX,
+    MARK,
     MAX_GROUP_LENGTH,
     MAX_TYPE_LENGTH,
     OWN_GROUPS,
@@ -82,6 +83,7 @@ from livepush.wire.names import (
     SURROGATE,
     TYPE,
     check_group,
+    public_name,
     type_problem,
 )
 from livepush.wire.positions import (
@@ -119,6 +121,7 @@ __all__ = [
     "INBOX_PREFIX",
     "LARGEST_ARRAY",
     "LARGEST_NUMBER",
+    "MARK",
     "MAX_GROUP_LENGTH",
     "MAX_REF_LENGTH",
     "MAX_TYPE_LENGTH",
@@ -163,6 +166,7 @@ __all__ = [
     "parse_query",
     "parse_wait",
     "poll_answer",
+    "public_name",
     "seal",
     "size_of",
     "split_batch",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from livepush.wire.encoding import dumps
 from livepush.wire.events import Event
-from livepush.wire.names import GROUP, RESERVED_TYPES, TYPE
+from livepush.wire.names import RESERVED_TYPES, TYPE, is_stored
 from livepush.wire.positions import EPOCH, LARGEST_NUMBER
 from livepush.wire.records import Batch, size_of
 
@@ -114,7 +114,7 @@ def _event(number: Any, groups: Any, type: Any, data: Any, time: Any) -> Event:
     if not (
         names
         and len(set(names)) == len(names)
-        and all(map(GROUP.fullmatch, names))
+        and all(map(is_stored, names))
         and TYPE.fullmatch(type)
         and type not in RESERVED_TYPES
         and _TIME.fullmatch(time)

@@ -18,6 +18,8 @@ OWN_GROUPS = "livepush:"
 """The prefix of the groups that only livepush itself reads and sends to."""
 RIGHTS = f"{OWN_GROUPS}rights"
 """The group of the events that say whose rights have changed."""
+MARK = "|"
+"""What stands between a tenant and a group where groups are stored. It can be in no name that a client gives."""
 
 
 def check_group(group: str) -> str:
@@ -43,3 +45,16 @@ def type_problem(name: object) -> str | None:
         if name.startswith(prefix):
             return f"names that begin with {prefix!r} are livepush's own"
     return None
+
+
+def public_name(group: str) -> str:
+    """Return a stored group's name as clients know it: without its tenant."""
+    return group.rpartition(MARK)[2]
+
+
+def is_stored(group: str) -> bool:
+    """Return whether a name is well-formed as the log stores it: a group, with its tenant before it if it has one."""
+    tenant, mark, name = group.rpartition(MARK)
+    return (
+        bool(GROUP.fullmatch(name)) and len(group) <= MAX_GROUP_LENGTH and bool(mark) == bool(GROUP.fullmatch(tenant))
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,15 @@ async def read_sse(url: str, groups: list[str], headers: dict[str, str], stream:
 
 async def read_websocket(url: str, groups: list[str], headers: dict[str, str], stream: Stream) -> None:
     async with clients.websocket(url, groups, headers=headers) as socket:
-        try:
-            while True:
-                await stream.take(await clients.frame(socket))
-        except clients.ConnectionClosed as closed:
-            await stream.ended(closed.rcvd and closed.rcvd.code)
+        await read_frames(socket, stream)
+
+
+async def read_frames(socket: Any, stream: Stream) -> None:
+    try:
+        while True:
+            await stream.take(await clients.frame(socket))
+    except clients.ConnectionClosed as closed:
+        await stream.ended(closed.rcvd and closed.rcvd.code)
 
 
 async def read_long_poll(url: str, groups: list[str], headers: dict[str, str], stream: Stream) -> None:
@@ -92,9 +96,16 @@ async def reading(
     transport: str, server: Server, groups: list[str], cookie: str | None = None, token: str | None = None
 ) -> AsyncIterator[Stream]:
     """Read some groups, as the owner of a session or the bearer of a token."""
-    stream = Stream()
     headers = {"Cookie": cookie} if cookie else {"Authorization": f"Bearer {token}"} if token else {}
-    task = asyncio.create_task(READERS[transport](server.url, groups, headers, stream))
+    stream = Stream()
+    async with filled(stream, READERS[transport](server.url, groups, headers, stream)):
+        yield stream
+
+
+@contextlib.asynccontextmanager
+async def filled(stream: Stream, read: Coroutine[Any, Any, None]) -> AsyncIterator[Stream]:
+    """Let a reader fill a stream."""
+    task = asyncio.create_task(read)
     try:
         await stream.until(lambda: stream.types)
         yield stream

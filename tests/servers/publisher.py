@@ -1,7 +1,7 @@
 """A process that sends when told to.
 
 It reads one command a line, ``[name, {argument: value}]``, and answers each with one line, ``{"result": …}`` or
-``{"error": …}``.
+``{"error": …}``. The argument ``tenant`` says for which tenant it does it.
 """
 
 # ruff: noqa: E402 (Django must be ready before its models are imported)
@@ -26,7 +26,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 import livepush
-from livepush import log, publish, wire
+from livepush import log, publish, tenants, wire
 from livepush.inbox import kinds, marking
 from livepush.inbox.reading import Inbox
 from livepush.models import Event, LogHead
@@ -206,7 +206,8 @@ if __name__ == "__main__":
     for line in sys.stdin:
         name, arguments = json.loads(line)
         try:
-            answer = {"result": COMMANDS[name](**arguments)}
+            with tenants.active(arguments.pop("tenant", None)):
+                answer = {"result": COMMANDS[name](**arguments)}
         except Exception:
             answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), flush=True)

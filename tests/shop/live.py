@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils.translation import get_language
 
 import livepush
+from livepush import tenants
 from tests.shop.models import Order
 
 
@@ -31,6 +32,16 @@ def tenant(user, name, request):
 @livepush.can_read("broken:<slug:name>")
 def broken(user, name):
     raise RuntimeError("a rule that fails")
+
+
+@livepush.can_read("site:<slug:name>")
+def site(user, name):
+    return tenants.current() == name
+
+
+@livepush.can_read("asite:<slug:name>")
+async def async_site(user, name):
+    return tenants.current() == name
 
 
 @livepush.can_read("room:<slug:name>")

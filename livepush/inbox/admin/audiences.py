@@ -12,6 +12,7 @@ from django.db import models
 from django.utils.translation import gettext
 
 from livepush.inbox.recipients import everyone
+from livepush.wire import public_name
 
 USER, AUTH, OF = "user:", "inbox:auth:", "inbox:of:"
 AT_ONCE = 500
@@ -19,10 +20,13 @@ AT_ONCE = 500
 
 
 def names_of(audiences: Iterable[str]) -> dict[str, str]:
-    """Return each audience's name, in the given order. Runs at most two queries, and more for some thousand names."""
-    wanted = dict.fromkeys(audiences)
-    rows = _rows_of(wanted)
-    return {audience: _name(audience, rows.get(audience)) for audience in wanted}
+    """Return what each audience is called, in the given order, with a tenant or without.
+
+    Runs at most two queries, and more for some thousand names.
+    """
+    wanted = {audience: public_name(audience) for audience in audiences}
+    rows = _rows_of(wanted.values())
+    return {audience: _name(name, rows.get(name)) for audience, name in wanted.items()}
 
 
 def _name(audience: str, row: Any) -> str:
@@ -39,6 +43,7 @@ def _name(audience: str, row: Any) -> str:
 
 def recipient_of(audience: str) -> Any:
     """Return the recipient that an audience stands for; ``None`` if the user or the auth group is gone."""
+    audience = public_name(audience)
     if audience.startswith((USER, AUTH)):
         return _rows_of([audience]).get(audience)
     return audience.removeprefix(OF)

@@ -17,7 +17,7 @@ from livepush.inbox import recipients
 from livepush.inbox.admin.audiences import AUTH, USER, recipient_of, users_called
 from livepush.inbox.models import Level, Notification
 from livepush.inbox.notifying import MAX_CATEGORY, MAX_COLLAPSE, notify
-from livepush.wire import MAX_GROUP_LENGTH
+from livepush.wire import MAX_GROUP_LENGTH, public_name
 
 SAYS = ("title", "body", "url", "icon", "level", "category", "collapse")
 """What a notification says: fields of the form, of the model, and arguments of ``notify``."""
@@ -139,7 +139,7 @@ def composed_from(sent: Notification) -> dict[str, Any]:
 
 
 def _chosen(audience: str) -> dict[str, Any]:
-    recipient = recipient_of(audience)
+    audience, recipient = public_name(audience), recipient_of(audience)
     if audience.startswith(USER):
         return {"to": To.USERS, "users": recipient.get_username() if recipient else ""}
     if audience.startswith(AUTH):

@@ -7,16 +7,18 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import connections, models
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Cast
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Cast, Concat
 
+from livepush import tenants
 from livepush.conf import get_settings
 from livepush.inbox import kinds
 from livepush.inbox.admin.audiences import AUTH, OF, USER, primary_key, recipient_of
 from livepush.inbox.models import MAX_READER_LENGTH, InboxState, Membership, Notification, NotificationState
 from livepush.inbox.reading import MAX_COUNTED, Entry, Inbox
 from livepush.inbox.recipients import everyone
-from livepush.wire import LARGEST_NUMBER, Position
+from livepush.inbox.tenancy import own_rows, role, stored
+from livepush.wire import LARGEST_NUMBER, Position, public_name
 
 RECENT = 1_000
 """How many of the newest notifications are looked through for categories to filter by."""
@@ -24,6 +26,7 @@ RECENT = 1_000
 
 def size(audience: str, sent: Notification | None = None) -> int:
     """Count the users in an audience now; with ``sent``, those who have that notification in their inbox."""
+    audience = public_name(audience)
     if audience.startswith(USER):
         return int(recipient_of(audience) is not None)
     members, late = _members(audience, sent.position if sent else LARGEST_NUMBER)
@@ -32,7 +35,8 @@ def size(audience: str, sent: Notification | None = None) -> int:
 
 def _members(audience: str, position: int) -> tuple[QuerySet[Membership], QuerySet[Membership]]:
     """Return the memberships from before a position, and the later ones."""
-    rows = Membership.objects.using(get_settings().DATABASE).filter(group=audience)
+    name = role(audience.removeprefix(AUTH)) if audience.startswith(AUTH) else stored(audience)
+    rows = Membership.objects.using(get_settings().DATABASE).filter(group=name)
     return rows.filter(joined__lt=position), rows.filter(joined__gte=position)
 
 
@@ -52,16 +56,25 @@ def _users(audience: str, sent: Notification | None) -> QuerySet[Any]:
 
 def _readers(sent: Notification) -> Any:
     """Return the readers who have a notification in their inbox; ``None`` if the database can't tell."""
-    if sent.group.startswith(USER):
-        return [sent.group.removeprefix(USER)]
-    members, late = _members(sent.group, sent.position)
-    if sent.group.startswith(OF):
+    audience = public_name(sent.group)
+    if audience.startswith(USER):
+        return [stored(audience.removeprefix(USER))]
+    members, late = _members(audience, sent.position)
+    if audience.startswith(OF):
         return members.values("reader")
-    users = _users(sent.group, sent)
+    users = _users(audience, sent)
     if not _can_join(users):
         return None
-    readers = users.annotate(livepush_reader=Cast("pk", models.CharField(max_length=MAX_READER_LENGTH)))
-    return readers.exclude(livepush_reader__in=late.values("reader")).order_by().values("livepush_reader")
+    key = Cast("pk", models.CharField(max_length=MAX_READER_LENGTH))
+    readers = users.annotate(
+        livepush_reader=_after(stored(""), key), livepush_role=_after(tenants.stored("", tenants.of_users()), key)
+    )
+    return readers.exclude(livepush_role__in=late.values("reader")).order_by().values("livepush_reader")
+
+
+def _after(start: str, key: Any) -> Any:
+    """Return an expression for a key after some text."""
+    return Concat(Value(start), key, output_field=models.CharField()) if start else key
 
 
 def _can_join(users: QuerySet[Any]) -> bool:
@@ -76,7 +89,7 @@ def _marked(sent: Notification, name: str) -> QuerySet[InboxState]:
     using = get_settings().DATABASE
     own = NotificationState.objects.using(using).filter(position=sent.position).values("reader")
     passed = Q(**{f"{name}__gte": sent.position}) & ~Q(reader__in=own.filter(**{name: False}))
-    return InboxState.objects.using(using).filter(passed | Q(reader__in=own.filter(**{name: True})))
+    return own_rows(InboxState.objects.using(using), "reader").filter(passed | Q(reader__in=own.filter(**{name: True})))
 
 
 def how_many(sent: Notification, name: str) -> int | None:
@@ -96,7 +109,7 @@ def reads_of(rows: Iterable[Notification]) -> dict[int, str]:
     params: list[Any] = []
     for row in rows:
         found = _marked(row, "read")
-        if row.group != everyone:
+        if public_name(row.group) != everyone:
             readers = _readers(row)
             if readers is None:
                 continue
@@ -120,5 +133,5 @@ def entry_of(sent: Notification) -> Entry | None:
 
 def categories() -> set[str]:
     """Return the categories of the registered kinds and of what was notified lately."""
-    newest = Notification.objects.using(get_settings().DATABASE).order_by("-position")[:RECENT]
+    newest = own_rows(Notification.objects.using(get_settings().DATABASE), "group").order_by("-position")[:RECENT]
     return {kind.category for kind in kinds.registry.values()} | set(newest.values_list("category", flat=True))

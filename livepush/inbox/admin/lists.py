@@ -17,13 +17,17 @@ from livepush.conf import get_settings
 from livepush.inbox.admin.audiences import AUTH, OF, USER, names_of
 from livepush.inbox.admin.figures import categories
 from livepush.inbox.recipients import everyone
+from livepush.inbox.tenancy import own_rows, stored
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows to look at and not to touch, of the database that ``LIVEPUSH["DATABASE"]`` names."""
+    """Rows to look at and not to touch, of the active tenant, in the database that ``LIVEPUSH["DATABASE"]`` names."""
+
+    tenant_field = "group"
+    """The field that names the tenant."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).using(get_settings().DATABASE)
+        return own_rows(super().get_queryset(request).using(get_settings().DATABASE), self.tenant_field)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -113,8 +117,8 @@ class AudienceFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
         if value == everyone:
-            return queryset.filter(group=value)
-        return queryset.filter(group__startswith=value) if value else queryset
+            return queryset.filter(group=stored(value))
+        return queryset.filter(group__startswith=stored(value)) if value else queryset
 
 
 class CategoryFilter(admin.SimpleListFilter):

@@ -21,6 +21,8 @@ from livepush.inbox.admin.lists import AudienceFilter, CategoryFilter, InboxAdmi
 from livepush.inbox.admin.sending import SendingAdmin
 from livepush.inbox.links import is_safe
 from livepush.inbox.models import Membership, Notification
+from livepush.inbox.tenancy import group_of_reader, stored
+from livepush.wire import public_name
 
 
 def _done(name: str, label: Any) -> Any:
@@ -63,8 +65,8 @@ class NotificationAdmin(SendingAdmin):
     archived_by = _done_by("archived", _("archived by"))
 
     def also_found(self, term: str) -> Q:
-        """Find a user's notifications by the username too."""
-        return Q(group=user_called(term))
+        """Find an audience's notifications by its name, and a user's by the username too."""
+        return Q(group=stored(term)) | Q(group=stored(user_called(term)))
 
     # The list
 
@@ -95,7 +97,7 @@ class NotificationAdmin(SendingAdmin):
         if obj.first == obj.created:
             sent.remove("first")
         state: dict[str, Any] = {"fields": ["is_seen", "is_read", "is_archived"]}
-        if not obj.group.startswith(USER):
+        if not public_name(obj.group).startswith(USER):
             hint = _("Counted now, of those who have it in their inbox: who came later or has left is not among them.")
             state = {"fields": ["members", "read_by", "archived_by"], "description": hint}
         return (
@@ -153,13 +155,14 @@ class MembershipAdmin(InboxAdmin):
 
     def audiences_in(self, row: Membership) -> list[str]:
         """Return the group and its member."""
-        return [row.group, f"{USER}{row.reader}"]
+        return [row.group, group_of_reader(row.reader)]
 
     def also_found(self, term: str) -> Q:
         """Find the members of a group, and a user's memberships by the username."""
-        return Q(group=f"{OF}{term}") | Q(reader=user_called(term).removeprefix(USER))
+        user = stored(user_called(term).removeprefix(USER))
+        return Q(group=stored(f"{OF}{term}")) | Q(group=stored(term)) | Q(reader=stored(term)) | Q(reader=user)
 
     @admin.display(description=_("member"))
     def who(self, row: Membership) -> str:
         """Return who the member is."""
-        return self.called(row, f"{USER}{row.reader}")
+        return self.called(row, group_of_reader(row.reader))

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from livepush import hints
+from livepush import hints, tenants
 from livepush.exceptions import InvalidGroup
 from livepush.inbox.recipients import everyone
 from livepush.rights.announcing import revoke
@@ -19,6 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("groups", nargs="*", help="the groups; all of the user's without any")
         parser.add_argument("--pk", help="the user's primary key, in place of the name")
         parser.add_argument("--everyone", action="store_true", help="take the groups away from all clients")
+        parser.add_argument("--tenant", help="the tenant for whose site to do it, where there are tenants")
 
     def handle(self, *args: Any, **options: Any) -> None:
         name, pk, all_of_them, groups = options["user"], options["pk"], options["everyone"], list(options["groups"])
@@ -29,18 +30,23 @@ class Command(BaseCommand):
             raise CommandError("Say whose streams: expected a user's name, --pk PK, or --everyone with groups.")
         if all_of_them and not groups:
             raise CommandError("Say which groups everyone loses: expected at least one.")
-        users: Any = get_user_model()
         try:
-            if name:
-                user: Any = users._default_manager.get_by_natural_key(name)
-            else:
-                user = everyone if all_of_them else users._meta.pk.to_python(pk)
-            revoke(user, groups or None)
-        except users.DoesNotExist:
-            raise CommandError(f"There is no user {name!r}: expected {users.USERNAME_FIELD}, or --pk PK.") from None
+            with tenants.active(options["tenant"]):
+                self._revoke(name, pk, groups)
         except InvalidGroup as error:
             raise CommandError(str(error)) from error
         hints.flush()
         if options["verbosity"] > 0:
             whose = "Everyone" if all_of_them else f"The user {name or pk}"
             self.stdout.write(self.style.SUCCESS(f"{whose} has lost {', '.join(groups) or 'all groups'}."))
+
+    def _revoke(self, name: str | None, pk: str | None, groups: list[str]) -> None:
+        users: Any = get_user_model()
+        try:
+            if name:
+                user: Any = users._default_manager.get_by_natural_key(name)
+            else:
+                user = users._meta.pk.to_python(pk) if pk else everyone
+        except users.DoesNotExist:
+            raise CommandError(f"There is no user {name!r}: expected {users.USERNAME_FIELD}, or --pk PK.") from None
+        revoke(user, groups or None)

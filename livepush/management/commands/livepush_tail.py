@@ -5,9 +5,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from livepush import log, publish
+from livepush import log, publish, tenants
 from livepush.conf import get_settings
-from livepush.wire import Event, Position, WireError, check_group, envelope, parse_position
+from livepush.exceptions import InvalidGroup
+from livepush.wire import MARK, Event, Position, WireError, check_group, envelope, parse_position, public_name
 
 
 class Command(BaseCommand):
@@ -23,11 +24,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         using = options["database"] or get_settings().DATABASE
         try:
-            groups = tuple(dict.fromkeys(check_group(group) for group in options["groups"])) or None
+            groups = tuple(dict.fromkeys(_stored(group) for group in options["groups"])) or None
             cursor = self._begin(using, options["since"])
             self._follow(using, groups, cursor, options)
-        except WireError as error:
-            raise CommandError(error.message) from error
+        except (WireError, InvalidGroup) as error:
+            raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             pass
 
@@ -68,3 +69,9 @@ class Command(BaseCommand):
         if as_json:
             return envelope(event, epoch)
         return f"{event.time}  {epoch}-{event.number}  {','.join(event.groups)}  {event.type}  {event.data}"
+
+
+def _stored(name: str) -> str:
+    """Return a group as the log has it: of the tenant that is named before the mark, else of the active one."""
+    check_group(public_name(name))
+    return name if MARK in name else tenants.stored(name, tenants.current())

@@ -1,0 +1,79 @@
+"""Names in the inbox's tables: of audiences and readers, each with its tenant, if there are tenants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet, Value
+from django.db.models.functions import Substr
+
+from livepush import publish, tenants
+from livepush.exceptions import InvalidGroup
+from livepush.inbox.models import InboxState, Membership
+from livepush.models import ChannelGroup
+from livepush.wire import MARK, public_name
+
+_AUTH = "inbox:auth:"
+
+
+def stored(name: str) -> str:
+    """Return an audience or a reader of the active tenant as the tables have it."""
+    return tenants.stored(name, tenants.current())
+
+
+def reader_of(user: Any) -> str:
+    """Return a user's name in the inbox's tables: the primary key as text, with the tenant, if there are tenants.
+
+    Raises InvalidGroup: nobody, a user that was not saved yet, or no tenant is active.
+    """
+    return stored(_key(user))
+
+
+def group_of_reader(reader: str) -> str:
+    """Return the group of the user who is called so in the tables."""
+    return f"user:{public_name(reader)}"
+
+
+def role(pk: Any) -> str:
+    """Return an auth group's audience as its memberships have it: without a tenant where all share the users."""
+    return tenants.stored(f"{_AUTH}{pk}", tenants.of_users())
+
+
+def reader_of_roles(user: Any) -> str:
+    """Return a user, or a user's primary key, as memberships of auth groups have it."""
+    return tenants.stored(_key(user), tenants.of_users())
+
+
+def readers_of(user: Any, using: str) -> set[str]:
+    """Return a user's names in the tables, one for each tenant that may have something of the user's."""
+    own = reader_of_roles(user)
+    found = {own}
+    if tenants.hook() is not None and tenants.of_users() is None:
+        for model, field, ending in (
+            (ChannelGroup, "name", f"{MARK}user:{own}"),
+            (Membership, "reader", f"{MARK}{own}"),
+            (InboxState, "reader", f"{MARK}{own}"),
+        ):
+            rows = model._default_manager.using(using).filter(**{f"{field}__endswith": ending})
+            found |= {tenants.stored(own, tenants.of_stored(name)) for name in rows.values_list(field, flat=True)}
+    return found
+
+
+def own_rows(rows: QuerySet[Any], field: str) -> QuerySet[Any]:
+    """Return the rows that name the active tenant in a field; all in a project without tenants, none without one."""
+    try:
+        tenant = tenants.current()
+    except InvalidGroup:
+        return rows.none()
+    if tenant is None:
+        return rows
+    start = tenants.stored("", tenant)  # compared exactly too: SQLite's LIKE does not tell "a" from "A"
+    named = rows.filter(**{f"{field}__startswith": start})
+    found: QuerySet[Any] = named.alias(livepush_tenant=Substr(field, 1, len(start))).filter(
+        livepush_tenant=Value(start)
+    )
+    return found
+
+
+def _key(user: Any) -> str:
+    return publish.user_group(user).removeprefix("user:")

@@ -1,0 +1,25 @@
+"""Asks async rules, each where its queries belong."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from livepush import process
+from livepush.access import rules
+from livepush.conf import get_settings
+
+SHARE = 0.8
+"""How much of ``DATABASE_TIMEOUT`` a tenant's async rules have. After all of it, their thread would be given up."""
+
+
+async def ask_left(questions: rules.Questions, answers: rules.Answers, tenant: str | None) -> rules.Answers:
+    """Ask the questions that the sync rules have left; return the answers with theirs.
+
+    A tenant's schema is active on the connection of a thread, so its rules share a thread, with a loop of their own.
+    """
+    if not questions:
+        return answers
+    limit = get_settings().DATABASE_TIMEOUT
+    if tenant is None:
+        return await rules.ask_async(questions, answers, limit, process.queries_in_threads)
+    return await process.in_thread(partial(rules.ask_async_here, questions, answers, limit * SHARE, tenant))

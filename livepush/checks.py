@@ -39,13 +39,8 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         if key not in NAMES
     ]
     if found.DATABASE not in settings.DATABASES:
-        messages.append(
-            Error(
-                f"LIVEPUSH['DATABASE'] is {found.DATABASE!r}, which DATABASES does not have.",
-                hint=f"Choose one of {sorted(settings.DATABASES)}.",
-                id="livepush.E002",
-            )
-        )
+        problem = f"LIVEPUSH['DATABASE'] is {found.DATABASE!r}, which DATABASES does not have."
+        messages.append(Error(problem, hint=f"Choose one of {sorted(settings.DATABASES)}.", id="livepush.E002"))
     return [*messages, *_unusable_checks()]
 
 

@@ -136,10 +136,7 @@ def _fileno_of(driver: Any) -> Callable[[], int] | None:
 
 
 def give_back() -> None:
-    """Return pooled connections to their pool, since others wait for them. Without a pool a thread keeps its own.
-
-    What Django noted of queries is forgotten.
-    """
+    """Return pooled connections to their pool, since others wait for them. Without a pool a thread keeps its own."""
     for connection in connections.all(initialized_only=True):
         connection.queries_log.clear()  # with DEBUG it holds 9,000 queries: only a request's end clears it
         if connection.settings_dict["OPTIONS"].get("pool"):

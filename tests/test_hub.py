@@ -346,6 +346,26 @@ async def test_who_asks_for_the_same_page_at_one_time_shares_the_read(make_hub, 
     assert len([args for args in reads if args[0]]) == 1
 
 
+async def test_nothing_is_read_for_readers_that_have_gone(make_hub, monkeypatch):
+    names = [f"g:{number}" for number in range(30)]
+    await settled(*names, count=5)
+    hub = await make_hub(silent, window_events=1)
+    reads, may_read, plain = [], threading.Event(), log.read
+    monkeypatch.setattr(log, "read", lambda *args: reads.append(args[1]) or (may_read.wait(PATIENCE) and plain(*args)))
+    start = Position(hub.position.epoch, 0)
+    readers = [Reader(hub, [name], start) for name in names]
+    await eventually(lambda: reads)  # the hub's one thread is busy
+    for reader in readers[1:]:
+        reader.connection.close(Reason.GONE)
+        hub.remove(reader.connection)
+    back = Reader(hub, names[-1:], start)
+    await asyncio.sleep(0)
+    may_read.set()
+    await back.until_numbers(1, 2, 3, 4, 5)
+    assert [each for each in reads if each is not None] == [(names[0],), (names[-1],)]
+    assert hub.pages._reads == {}
+
+
 async def test_a_crowd_from_before_the_hubs_start_is_served_by_a_few_reads(make_hub, monkeypatch):
     groups = [f"user:{number}" for number in range(300)]
     for group in groups:

@@ -12,6 +12,7 @@ from livepush import process
 from livepush.access import identity, origins
 from livepush.conf import get_settings
 from livepush.consumers.entering import Entry
+from livepush.consumers.incoming import DISCONNECTS, Incoming, watched
 from livepush.hub import FAREWELL, Connection, Hub, Reason, State
 from livepush.process import servers
 from livepush.process.servers.client import Client
@@ -31,6 +32,7 @@ Scope = servers.Scope
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = servers.Send
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+WatchedEndpoint = Callable[[Scope, Incoming, Send], Awaitable[None]]
 
 NO_STORE = (b"cache-control", b"no-store, no-transform")
 NOSNIFF = (b"x-content-type-options", b"nosniff")
@@ -45,11 +47,11 @@ the same lock.
 """
 
 
-def refusing(endpoint: Endpoint) -> Endpoint:
+def refusing(endpoint: WatchedEndpoint) -> Endpoint:
     """Wrap an HTTP endpoint: if it refuses before its response began, answer with the error's JSON."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        with process.serving(scope, send):
+        with process.serving(scope, send), watched(receive) as incoming:
             if get_settings().ALLOWED_ORIGINS:
                 request = identity.request_of(scope)
                 scope["livepush.headers"] = _encoded(origins.headers(request))
@@ -59,7 +61,7 @@ def refusing(endpoint: Endpoint) -> Endpoint:
             try:
                 length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
                 check_get(scope["method"], length, get_settings().MAX_EVENT_BYTES)
-                await endpoint(scope, receive, send)
+                await endpoint(scope, incoming, send)
             except WireError as error:
                 await answer(scope, send, error.body(), error.status, refusal_headers(error))
 
@@ -193,5 +195,5 @@ async def hung_up(scope: Scope, receive: Receive, send: Send) -> bool:
 
 async def until_disconnect(receive: Receive) -> None:
     """Return when the client has gone."""
-    while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
+    while (await receive())["type"] not in DISCONNECTS:
         pass

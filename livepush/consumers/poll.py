@@ -8,8 +8,9 @@ from functools import partial
 
 from livepush import process
 from livepush.conf import get_settings
-from livepush.consumers.base import Receive, Scope, Send, answer, refusing, until_disconnect
+from livepush.consumers.base import Scope, Send, answer, refusing
 from livepush.consumers.entering import Entry, enter
+from livepush.consumers.incoming import Incoming
 from livepush.hub import FAREWELL, Hub, Waiter
 from livepush.wire import LogPage, Position, WireError, poll_answer, public_name, unavailable
 
@@ -18,14 +19,16 @@ LARGE = 16_384
 
 
 @refusing
-async def poll(scope: Scope, receive: Receive, send: Send) -> None:
+async def poll(scope: Scope, receive: Incoming, send: Send) -> None:
     """Serve ``GET poll/?group=…&since=POSITION&wait=SECONDS``.
 
     Answers at once if there are events; otherwise when one arrives or the wait is over.
     """
-    entry = await enter(scope)
+    entry = await receive.unless_gone(enter(scope))
+    if entry is None:
+        return
     try:
-        body = await held(entry, receive)
+        body = await receive.unless_gone(held(entry))
     except asyncio.CancelledError:  # the server ends, and cancels its requests
         await answer_nothing(scope, entry, send)
         raise
@@ -51,8 +54,8 @@ async def reply(scope: Scope, send: Send, body: bytes) -> None:
     await answer(scope, send, body)
 
 
-async def held(entry: Entry, receive: Receive) -> bytes | None:
-    """Return the answer once there is one; ``None`` if the client goes first."""
+async def held(entry: Entry) -> bytes:
+    """Return the answer once there is one."""
     hub = entry.hub
     if entry.query.since is None or entry.lost is not None:
         return poll_answer((), hub.position, entry.lost is not None, entry.admission.refused)
@@ -60,38 +63,30 @@ async def held(entry: Entry, receive: Receive) -> bytes | None:
     hub.add(waiter)
     try:
         with entry.watched(lambda: waiter.groups, partial(hub.revoke, waiter)):
-            return await _held(entry, waiter, receive)
+            return await _held(entry, waiter)
     finally:
         hub.remove(waiter)
 
 
-async def _held(entry: Entry, waiter: Waiter, receive: Receive) -> bytes | None:
+async def _held(entry: Entry, waiter: Waiter) -> bytes:
     loop, hub, cursor = asyncio.get_running_loop(), entry.hub, entry.cursor
     end = loop.time() + min(entry.query.wait, get_settings().MAX_WAIT)
-    gone: asyncio.Task[None] | None = None
-    try:
-        while True:
-            waiter.woken = loop.create_future()
-            groups = tuple(waiter.groups)
-            if not groups:
-                raise WireError("forbidden", f"None of the groups may be read any more: {waiter.reason}.", 403)
-            page = await read(hub, groups, cursor)
-            if len(waiter.groups) < len(groups):
-                continue  # read again, without the groups that were taken away
-            left = set(map(public_name, waiter.groups))
-            refused = [group for group in entry.query.groups if group not in left]
-            if page is None or waiter.lost:
-                return poll_answer((), hub.position, True, refused)
-            cursor = Position(cursor.epoch, page.upto)
-            if page.events or waiter.reason or hub.draining or loop.time() >= end:
-                return poll_answer(page.events, cursor, False, refused)
-            gone = gone or loop.create_task(until_disconnect(receive))
-            await asyncio.wait({waiter.woken, gone}, timeout=end - loop.time(), return_when="FIRST_COMPLETED")
-            if gone.done():
-                return None
-    finally:
-        if gone is not None and not gone.cancel():
-            gone.exception()  # retrieved, so that asyncio does not report it: the client is answered or gone
+    while True:
+        waiter.woken = loop.create_future()
+        groups = tuple(waiter.groups)
+        if not groups:
+            raise WireError("forbidden", f"None of the groups may be read any more: {waiter.reason}.", 403)
+        page = await read(hub, groups, cursor)
+        if len(waiter.groups) < len(groups):
+            continue  # read again, without the groups that were taken away
+        left = set(map(public_name, waiter.groups))
+        refused = [group for group in entry.query.groups if group not in left]
+        if page is None or waiter.lost:
+            return poll_answer((), hub.position, True, refused)
+        cursor = Position(cursor.epoch, page.upto)
+        if page.events or waiter.reason or hub.draining or loop.time() >= end:
+            return poll_answer(page.events, cursor, False, refused)
+        await asyncio.wait({waiter.woken}, timeout=end - loop.time())
 
 
 async def read(hub: Hub, groups: tuple[str, ...], cursor: Position) -> LogPage | None:

@@ -10,7 +10,6 @@ from livepush.consumers.base import (
     COME_BACK,
     NO_STORE,
     NOSNIFF,
-    Receive,
     Scope,
     Send,
     finish,
@@ -21,6 +20,7 @@ from livepush.consumers.base import (
     until_disconnect,
 )
 from livepush.consumers.entering import ask_again_later, enter
+from livepush.consumers.incoming import Incoming
 from livepush.hub import Connection, Reason
 from livepush.process.servers import uvicorn
 from livepush.process.servers.daphne import with_backpressure
@@ -36,18 +36,20 @@ HEADERS = [
 
 
 @refusing
-async def sse(scope: Scope, receive: Receive, send: Send) -> None:
+async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
     """Serve ``GET sse/?group=…&since=POSITION``; see ``livepush.wire`` for the stream.
 
     If the server can't serve it now, or a check of the project's says so, the client gets a stream that only says
     ``bye``: an EventSource never reconnects after an error status (WHATWG HTML, section 9.2.3).
     """
     try:
-        entry = await enter(scope)
+        entry = await receive.unless_gone(enter(scope))
     except WireError as error:
         if error.status not in COME_BACK:
             raise
         await send_away(scope, send)
+        return
+    if entry is None:
         return
     await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *for_origin(scope)]})
     write_now = uvicorn.short_way(send)

@@ -12,6 +12,7 @@ from livepush.access import authenticating, identity, rules
 from livepush.conf import get_settings
 from livepush.consumers.base import COME_BACK, Receive, Scope, Send, finish, greeting, run_until_closed
 from livepush.consumers.entering import Entry, admit, ask_again_later, enter
+from livepush.consumers.incoming import Incoming, watched
 from livepush.exceptions import InvalidEvent
 from livepush.hub import Connection, Reason
 from livepush.notes import Rarely, note_once
@@ -50,11 +51,11 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve ``ws/?group=…&since=POSITION``; see ``livepush.wire`` for frames, commands and close codes."""
     if (await receive())["type"] != "websocket.connect":
         return
-    with process.serving(scope, send):
-        await visit(scope, receive, await with_backpressure(scope, send))
+    with process.serving(scope, send), watched(receive) as incoming:
+        await visit(scope, incoming, await with_backpressure(scope, send))
 
 
-async def visit(scope: Scope, receive: Receive, send: Send) -> None:
+async def visit(scope: Scope, receive: Incoming, send: Send) -> None:
     """Accept a new WebSocket, then serve or refuse it."""
     offered = scope.get("subprotocols", ())
     array = SUBPROTOCOL in offered
@@ -62,11 +63,12 @@ async def visit(scope: Scope, receive: Receive, send: Send) -> None:
     chosen = SUBPROTOCOL if array else next(with_token, None)  # a browser wants one of those that it has offered
     await send({"type": "websocket.accept", "subprotocol": chosen})
     try:
-        entry = await enter(scope)
+        entry = await receive.unless_gone(enter(scope))
     except WireError as error:
         await refuse(send, error)
         return
-    await serve(scope, receive, send, entry, Format.ARRAY if array else Format.TEXT)
+    if entry is not None:
+        await serve(scope, receive, send, entry, Format.ARRAY if array else Format.TEXT)
 
 
 async def refuse(send: Send, error: WireError) -> None:
@@ -75,7 +77,7 @@ async def refuse(send: Send, error: WireError) -> None:
     await send({"type": "websocket.close", "code": int(close), "reason": error.code})
 
 
-async def serve(scope: Scope, receive: Receive, send: Send, entry: Entry, format: Format) -> None:
+async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, format: Format) -> None:
     """Stream until one side closes."""
 
     largest = daphne.largest_message(send)
@@ -123,7 +125,7 @@ class Visitor(NamedTuple):
         return admission
 
 
-async def take_commands(visitor: Visitor, receive: Receive) -> Close | None:
+async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
     """Carry out the client's commands; return the code to close with, ``None`` when the client has gone."""
     settings = get_settings()
     while True:
@@ -137,7 +139,11 @@ async def take_commands(visitor: Visitor, receive: Receive) -> Close | None:
             return Close.TOO_BIG
         try:
             command = parse_command(text, settings.MAX_GROUPS)
-            answer = await carry_out(visitor, command)
+            work = carry_out(visitor, command)
+            asks = command.name in ("subscribe", "auth")  # a send is made although its client has left
+            answer = await (receive.unless_gone(work) if asks else work)
+            if answer is None:
+                return None
         except WireError as error:
             answer = {"ref": error.ref, "ok": False, "code": error.code, "message": error.message}
         visitor.connection.say(system_frames("reply", visitor.connection.format, **answer))

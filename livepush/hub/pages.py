@@ -37,7 +37,7 @@ class Pages:
         self._router = router
         self._max_bytes = max_bytes
         self._refresh = refresh
-        self._reads: dict[object, asyncio.Future[LogPage]] = {}
+        self._reads: dict[object, _Read] = {}
         self._filling: asyncio.Future[None] | None = None
 
     async def page(self, groups: Collection[str], after: int) -> LogPage:
@@ -62,7 +62,7 @@ class Pages:
 
     def under_way(self) -> list[asyncio.Future[Any]]:
         """Return the unfinished reads."""
-        return [*self._reads.values(), *([self._filling] if self._filling is not None else [])]
+        return [*(read.page for read in self._reads.values()), *([self._filling] if self._filling is not None else [])]
 
     def _recent(self, groups: Collection[str], after: int) -> LogPage | None:
         found = self._router.window.after(groups, after, self._max_bytes)
@@ -77,12 +77,24 @@ class Pages:
         key = (wanted, after, self._router.number)
         read = self._reads.get(key)
         if read is None:
-            read = self._reads[key] = asyncio.ensure_future(self.read_on(wanted, after, self._router.number))
-            read.add_done_callback(lambda _: self._reads.pop(key, None))
-            read.add_done_callback(note_outcome)
-        page = await asyncio.shield(read)
+            work = asyncio.ensure_future(self.read_on(wanted, after, self._router.number))
+            read = self._reads[key] = _Read(work)
+            work.add_done_callback(lambda _: self._forget(key, work))
+            work.add_done_callback(note_outcome)
+        read.readers += 1
+        try:
+            page = await asyncio.shield(read.page)
+        finally:
+            read.readers -= 1
+            if not read.readers and not read.page.done():  # all have gone
+                self._forget(key, read.page)  # at once: the next one must not get a read that ends
+                read.page.cancel()
         self._router.hear_of_floor(page.state)
         return page
+
+    def _forget(self, key: object, page: asyncio.Future[LogPage]) -> None:
+        if key in self._reads and self._reads[key].page is page:
+            del self._reads[key]
 
     async def _reach_back(self, number: int) -> None:
         """Fill the window backwards to a number, as far as there is room. Callers at the same time share the reads."""
@@ -111,6 +123,14 @@ class Pages:
             router.hear_of_floor(page.state)
             first = max(first, router.floor)  # events up to the floor may have been pruned meanwhile
             router.window.prepend([event for event in events if (event.number or 0) > first], min(first, start))
+
+
+class _Read:
+    """A read that several readers share."""
+
+    def __init__(self, page: asyncio.Future[LogPage]) -> None:
+        self.page = page
+        self.readers = 0
 
 
 def note_outcome(work: asyncio.Future[Any]) -> None:

@@ -86,7 +86,7 @@ class DjangoTenants(Tenants):
         known = getattr(request, "tenant", None)
         if known is not None:
             return str(known.schema_name)
-        host = remove_www(request.get_host().split(":")[0])
+        host = remove_www(request.get_host().split(":")[0].lower())
         domains = get_tenant_domain_model().objects.filter(domain=host)
         found: str | None = domains.values_list("tenant__schema_name", flat=True).first()
         return found

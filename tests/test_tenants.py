@@ -286,6 +286,17 @@ def test_notifications_stay_in_their_tenant(acme, globex, ann):
         assert (len(listed["entries"]), listed["unread"]) == (4, 4)
 
 
+def test_the_inbox_is_the_requests_tenants_also_where_no_middleware_says_so(acme, ann, settings):
+    settings.MIDDLEWARE.remove(MIDDLEWARE)
+    for tenant in ("acme", "globex"):
+        with active(tenant):
+            livepush.notify(ann, tenant)
+    (entry,) = acme.get("/livepush/inbox/entries/").json()["entries"]
+    assert entry["title"] == "acme"
+    answer = Client(HTTP_HOST="nobody.shop.test").get("/livepush/inbox/entries/")
+    assert (answer.status_code, answer.json()["code"]) == (403, "no_tenant")
+
+
 def test_a_mark_and_an_entry_of_one_tenant_are_none_of_another(acme, globex, ann):
     for tenant in ("globex", "acme"):  # a mark of acme, up to its entry, would pass over the one of globex
         with active(tenant):

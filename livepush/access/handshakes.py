@@ -67,7 +67,10 @@ async def check_async(request: HttpRequest, in_thread: InThread) -> None:
 
 def check_sync(request: HttpRequest) -> None:
     """Ask the checks in this thread. Raises WireError: one of them refuses the client."""
-    for check, is_async in checks():
+    found = checks()
+    if found:
+        identity.handshake(request)
+    for check, is_async in found:
         if is_async:
             async_to_sync(_aask)(check, request)
         else:

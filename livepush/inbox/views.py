@@ -19,6 +19,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_exempt
 
+from livepush import tenants
 from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
 from livepush.consumers.views import for_origins, outside_transactions
 from livepush.exceptions import InvalidMark
@@ -50,7 +51,8 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
         def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             CSRF.process_request(request)
             try:
-                response = _answer(view, method, request, *args, **kwargs)
+                with tenants.active(tenants.of_request(request)):
+                    response = _answer(view, method, request, *args, **kwargs)
             except WireError as error:
                 response = JsonResponse({"code": error.code, "message": error.message}, status=error.status)
                 if error.status == 405:

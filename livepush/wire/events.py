@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from livepush.wire.encoding import dumps
-from livepush.wire.names import public_name
+from livepush.wire.names import MARK, public_name
 
 LARGEST_ARRAY = 65_536
 """The most characters of events in one array, unless a single event is longer."""
@@ -57,7 +57,9 @@ TEXTS = frozenset({Format.TEXT, Format.ARRAY})
 
 def envelope(event: Event, epoch: str) -> str:
     """Return an event as a JSON object. It holds the data exactly as the send encoded it, and no tenant's name."""
-    groups = [public_name(group) for group in event.groups]
+    groups = event.groups
+    if MARK in groups[0]:  # all of them have the tenant of the send, or none has
+        groups = tuple(public_name(group) for group in groups)
     head = "{" if event.number is None else f'{{"id":"{epoch}-{event.number}",'
     more = f'"groups":{dumps(groups)},' if len(groups) > 1 else ""
     return f'{head}"group":"{groups[0]}",{more}"type":"{event.type}","data":{event.data},"time":"{event.time}"}}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +118,27 @@ async def test_a_user_who_reads_the_inbox_of_one_tenant_hears_of_that_one(site: 
         for tenant in ("globex", "acme"):
             site.elsewhere.do("notify", to="inbox:all", title=f"Hello, {tenant}", tenant=tenant)
         assert json.loads((await stream.fields())["data"])["title"] == "Hello, acme"
+
+
+async def test_what_the_layer_brings_is_the_tenants_too(databases: Databases) -> None:
+    with processes.valkey() as redis, databases.fresh("postgresql") as database:
+        layer = {"LIVEPUSH_TEST_LAYER": "pubsub", "LIVEPUSH_TEST_REDIS": redis}
+        with (
+            processes.publisher(database, SETTINGS, **layer) as elsewhere,
+            processes.server("uvicorn", database, SETTINGS, env={**TENANTS, **layer}) as server,
+        ):
+            site = Site(server, elsewhere, database)
+            async with clients.sse(server.url, "board", headers=site.host("acme")) as stream:
+                await stream.fields()
+                found: dict[str, str] = {}
+                for number in range(50):  # the server may not listen yet
+                    for tenant in ("globex", "acme"):
+                        elsewhere.send("board", "moved", f"{tenant} {number}", tenant=tenant, ephemeral=True)
+                    with suppress(TimeoutError):
+                        found = await asyncio.wait_for(stream.fields(), 0.5)
+                        break
+                assert found["data"].startswith('"acme ')
+                assert "id" not in found
 
 
 # Rights that end

@@ -139,14 +139,33 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
             return Close.TOO_BIG
         try:
             command = parse_command(text, settings.MAX_GROUPS)
-            work = carry_out(visitor, command)
-            asks = command.name in ("subscribe", "auth")  # a send is made although its client has left
-            answer = await (receive.unless_gone(work) if asks else work)
-            if answer is None:
-                return None
         except WireError as error:
-            answer = {"ref": error.ref, "ok": False, "code": error.code, "message": error.message}
-        visitor.connection.say(system_frames("reply", visitor.connection.format, **answer))
+            say_reply(visitor, refused(error))
+            continue
+        work = reply_to(visitor, command)
+        asks = command.name in ("subscribe", "auth")  # a send is made although its client has left
+        if await (receive.unless_gone(work) if asks else work) is None:
+            return None
+
+
+async def reply_to(visitor: Visitor, command: Command) -> bool:
+    """Carry out a command, and say its reply at once: before the events that it brings."""
+    try:
+        answer = await carry_out(visitor, command)
+    except WireError as error:
+        answer = refused(error)
+    say_reply(visitor, answer)
+    return True
+
+
+def refused(error: WireError) -> dict[str, Any]:
+    """Return the fields of the reply to a command that is refused."""
+    return {"ref": error.ref, "ok": False, "code": error.code, "message": error.message}
+
+
+def say_reply(visitor: Visitor, answer: dict[str, Any]) -> None:
+    """Say a reply to the client."""
+    visitor.connection.say(system_frames("reply", visitor.connection.format, **answer))
 
 
 async def carry_out(visitor: Visitor, command: Command) -> dict[str, Any]:

@@ -61,7 +61,9 @@ def recipe(site: Site, browser: Browser, library: str, group: str) -> Iterator[C
     def open_page(line: faults.Line, position: str) -> Page:
         def html() -> str:
             request = RequestFactory().get("/recipe/")
-            request.environ[positions.KEY] = wire.parse_position(asked.pop() if asked else site.elsewhere.position())
+            request.environ[positions.KEY] = positions.Start(
+                wire.parse_position(asked.pop() if asked else site.elsewhere.position())
+            )
             return f"<!doctype html><html><head>{tags}</head><body>{template.render({}, request)}</body></html>"
 
         asked = [position]

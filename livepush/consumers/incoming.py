@@ -33,7 +33,8 @@ class Incoming:
         """Return the next message."""
         if self._next is None or self._next.cancelled():
             return await self._receive()
-        message = await self._next
+        await asyncio.wait({self._next})  # whoever cancels this wait is heard at once, and no message is lost
+        message = self._next.result()
         if message["type"] not in DISCONNECTS:  # that is the last, for whoever asks
             self._next = None
         return message

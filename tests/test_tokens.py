@@ -10,11 +10,11 @@ import time
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
-from django.test import Client, override_settings
+from django.test import Client, RequestFactory, override_settings
 
 import livepush
 from livepush import exceptions, log
-from livepush.access import tokens
+from livepush.access import authenticating, origins, tokens
 from livepush.logs import HideTokens
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -275,6 +275,9 @@ def test_pages_of_any_origin_may_read_with_a_token_and_never_with_a_cookie(ann):
         foreign = {"Origin": "https://any.example.com"}
         refused = client.get("/livepush/poll/", {"group": own(ann)}, headers=foreign)
         assert refused.status_code == 403
+        by_middleware = RequestFactory().get("/", headers=foreign)
+        origins.headers(by_middleware)
+        assert authenticating.identify(by_middleware, {"user": ann}).name is None
         bearer = {"Authorization": f"Bearer {livepush.token(ann)}"}
         answer = Client().get("/livepush/poll/", {"group": own(ann)}, headers={**foreign, **bearer})
         assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (200, "*")

@@ -26,11 +26,15 @@ from livepush.access.tokens import Token
 from livepush.conf import get_settings
 
 SUBPROTOCOL = "livepush.token."
-"""What precedes a token that a WebSocket offers as a subprotocol: browsers can send no header."""
+"""The prefix of a token that a WebSocket offers as a subprotocol, since browsers can send no header with one."""
+
+
+IGNORED = "livepush_cookies_ignored"
+"""The attribute of a request whose cookies, and so a middleware's user, count for nothing; see ``origins``."""
 
 
 class Identity(NamedTuple):
-    """Who a client is, and what says so."""
+    """A client's user, and the session or token that names the user."""
 
     user: Any
     """A user, an anonymous user, or ``None`` without ``django.contrib.auth``."""
@@ -189,7 +193,7 @@ def identify(request: HttpRequest, scope: Mapping[str, Any] | None = None) -> Id
     """
     if not apps.is_installed("django.contrib.auth"):
         return Identity(None)
-    given = _given(scope or {})
+    given = None if hasattr(request, IGNORED) else _given(scope or {})
     if given is not None and given.name is not None:
         return given
     for each in authenticators():

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.http import is_same_domain
 
-from livepush.access.authenticating import nobody
+from livepush.access.authenticating import IGNORED
 from livepush.access.identity import host_of
 from livepush.conf import get_settings
 from livepush.wire import Close, WireError
@@ -79,9 +79,9 @@ def is_preflight(request: HttpRequest) -> bool:
 
 
 def _ignore_cookies(request: HttpRequest) -> None:
+    """Forget the cookies, and the user that a middleware has found by them."""
     request.COOKIES.clear()
-    if hasattr(request, "user"):
-        request.user = nobody()
+    setattr(request, IGNORED, True)
 
 
 def _is_listed(origin: str) -> bool:

@@ -199,6 +199,7 @@ async def test_only_what_was_lost_is_taken_away(shop: Site, name: str, transport
     group = await user_group(shop, name)
     async with reading(transport, shop.server, [group, "board"], cookie) as stream:
         await shop.do("end_session", cookie=cookie, how="logout")
+        await shop.send("board", "next")  # a poll that began after the logout tells of it with its next event
         await stream.until(lambda: stream.revoked)
         assert [each["groups"] for each in stream.revoked] == [[group]]
         await shop.send(group, "private")
@@ -301,6 +302,15 @@ async def test_a_session_ends_when_it_expires_unless_it_was_extended(shop: Site,
         for stream in (extended, long):
             await stream.until(lambda stream=stream: "after" in stream.types)
         assert [each["reason"] for each in short.revoked] == ["session"]
+
+
+async def test_a_change_that_makes_no_sense_stops_nobody(shop: Site, name: str) -> None:
+    cookie = await shop.do("session", username=name)
+    async with reading("sse", shop.server, ["board"], cookie) as stream:
+        for data in ("[]", '{"groups": 7}', "null"):
+            await shop.do("nonsense", data=data)
+        await shop.send("board", f"public-{name}")
+        await stream.until(lambda: f"public-{name}" in stream.types)
 
 
 async def test_nobody_reads_what_livepush_tells_itself(shop: Site, name: str) -> None:

@@ -160,6 +160,11 @@ def revoke(username: str, groups: list[str] | str | None = None) -> None:
     livepush.revoke(username if username == livepush.everyone else User.objects.get(username=username), groups)
 
 
+def nonsense(data: str) -> None:
+    """Send a change of rights that livepush would not send."""
+    publish.send_own(wire.RIGHTS, "livepush.rights", json.loads(data), "default")
+
+
 def position() -> str:
     while log.state("default").waiting:
         publish.deliver("default")
@@ -198,7 +203,7 @@ COMMANDS = {
     command.__name__: command
     for command in (
         send, send_many, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback, session,
-        position, rows, prune, change, end_session, expire_session, revoke, token,
+        position, rows, prune, change, end_session, expire_session, revoke, token, nonsense,
     )
 }  # fmt: skip
 

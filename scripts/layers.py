@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ def main() -> int:
     subprocess.run([*uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, venv], check=True)
     wanted = ["--editable", f"{ROOT}[all]", "--group", "test", "--group", "layers"]
     subprocess.run([*uv, "pip", "install", "--quiet", "--python", ours, *wanted], check=True, cwd=ROOT)
-    return subprocess.run([ours, "-m", "pytest", "-q", "-n", "2", *TESTS], cwd=ROOT, check=False).returncode
+    env = {**os.environ, "LIVEPUSH_TEST_LAYERS": "all"}
+    return subprocess.run([ours, "-m", "pytest", "-q", "-n", "2", *TESTS], cwd=ROOT, env=env, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -147,6 +147,7 @@ def test_the_command_deletes_rows_of_groups_that_have_no_events(using, monkeypat
     assert list(ChannelGroup.objects.using(using).values_list("name", flat=True)) == ["kept"]
 
 
+@pytest.mark.long
 def test_sends_to_different_numbers_of_groups_leave_nothing_in_memory(using):
     """Such as a text of SQL for each number."""
     names = [f"g:{number}" for number in range(800)]

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from livepush import log
 from livepush.doctor import clock
+from livepush.doctor import layer as layer_checks
 from livepush.doctor.check import Check, run, run_together
 from livepush.doctor.facts import masked
 from livepush.doctor.problems import Level, Problem
@@ -231,11 +232,12 @@ def test_a_layer_that_answers_late_is_not_one_that_does_not_answer(transactional
 
 @pytest.mark.parametrize("backend", [CORE, PUBSUB])
 def test_a_layer_that_is_too_slow_for_a_burst_answers_late(transactional_db, redis, monkeypatch, backend):
+    monkeypatch.setattr(layer_checks, "LATE", PATIENCE)  # beside busy neighbours a round trip takes long too
     with faults.line(redis.port) as line, layered(monkeypatch, backend, line.url.replace("http", "redis")):
         line.delay = 0.02
-        found = doctor("--timeout", "3")
+        found = doctor("--timeout", "6")
     assert ids(*found.values()) == ["D013"]
-    assert "a burst of 500 took longer than 2.4 s" in found["layer"]["findings"][0]["seen"]
+    assert "a burst of 500 took longer than 4.8 s" in found["layer"]["findings"][0]["seen"]
 
 
 # Retention

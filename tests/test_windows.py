@@ -27,6 +27,7 @@ def test_every_module_is_imported_without_what_windows_lacks():
     assert found.returncode == 0, found.stderr
 
 
+@pytest.mark.long
 def test_the_unit_tests_pass_without_what_windows_lacks():
     files = [f"tests/test_{name}.py" for name in UNITS]
     found = run("-m", "pytest", "-q", "-p", "tests.windows", "-p", "no:cacheprovider", *files)

@@ -99,11 +99,13 @@ class Site:
     env: dict[str, str]
 
 
-@pytest.fixture(params=LAYERS, ids=lambda layer: layer.backend)
+HERE = [layer for layer in LAYERS if "LIVEPUSH_TEST_LAYERS" in os.environ or importlib.util.find_spec(layer.package)]
+"""Those to test: all of them under ``make layers``, elsewhere those that are installed."""
+
+
+@pytest.fixture(params=HERE, ids=lambda layer: layer.backend)
 def site(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Site]:
     layer: Layer = request.param
-    if importlib.util.find_spec(layer.package) is None:
-        pytest.skip(f"{layer.package} is not installed")
     with databases.fresh(layer.database) as database, layer.config(database) as config:
         env = {"LIVEPUSH_TEST_LAYER": json.dumps({"backend": layer.backend, "config": config, "apps": layer.apps})}
         if layer.apps:

@@ -8,7 +8,7 @@ For projects with a ``ProtocolTypeRouter`` of their own, as Channels' ``URLRoute
     })
 
 The endpoints read the session themselves. If ``AuthMiddlewareStack`` or a middleware of the project has put a ``user``
-into the scope, they use that user as long as the connection is open, even after a logout.
+into the scope, they use that user, until the login or the right ends.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ logger = logging.getLogger("livepush")
 Check = Callable[[HttpRequest], Any]
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 PASSING = (WireError, OperationalError, InterfaceError, TimeoutError)
-"""What a check's caller gets as it is: refusals, and failures of the database, after which a client shall come back."""
+"""The errors that pass through a check: refusals, and failures of the database, after which a client comes back."""
 _PASSED = "_livepush_passed"
 
 

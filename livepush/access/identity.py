@@ -34,7 +34,7 @@ class Handshake:
 
 
 class Admission(NamedTuple):
-    """Who a client is, and which of the requested groups the client may read."""
+    """A client's identity, and the requested groups that the client may read."""
 
     identity: Identity
     granted: tuple[str, ...]
@@ -52,13 +52,13 @@ class Admission(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What is known of a client before the async rules are asked."""
+    """A client's identity and the sync rules' answers, before the async rules are asked."""
 
     identity: Identity
     answers: rules.Answers
-    """What the sync rules say."""
+    """The answers of the sync rules."""
     questions: rules.Questions
-    """What is left for the async rules."""
+    """The questions for the async rules."""
     tenant: str | None
 
 
@@ -92,11 +92,6 @@ def handshake(request: HttpRequest) -> Handshake:
     host = host_of(request)
     headers = cast(Mapping[str, str], SimpleLazyObject(lambda: request.headers))  # few rules read them
     return Handshake(headers, host, request.COOKIES.get(settings.SESSION_COOKIE_NAME), request.path)
-
-
-def user_of(request: HttpRequest) -> Any:
-    """Return the user who makes a request, or an anonymous user; ``None`` without ``django.contrib.auth``."""
-    return identify(request).user
 
 
 def admit_sync(

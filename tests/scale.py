@@ -16,4 +16,5 @@ EXAMPLES = int(os.environ.get("LIVEPUSH_TEST_EXAMPLES", "1"))
 
 def some(cases: Sequence[Any], count: int = 1) -> list[Any]:
     """Return the parameters of a test whose first cases are enough for ``make test``; the others are long."""
-    return [*cases[:count], *(pytest.param(each, marks=pytest.mark.long) for each in cases[count:])]
+    later = (each if isinstance(each, tuple) else (each,) for each in cases[count:])
+    return [*cases[:count], *(pytest.param(*each, marks=pytest.mark.long) for each in later)]

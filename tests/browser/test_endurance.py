@@ -75,7 +75,7 @@ class Month:
 
 @pytest.mark.parametrize(
     ("events", "visits", "first"),
-    [(2_000, 40, 20), pytest.param(100_000, 1_000, 200, marks=[pytest.mark.long, pytest.mark.timeout(3600)])],
+    [(720, 24, 12), pytest.param(100_000, 1_000, 200, marks=[pytest.mark.long, pytest.mark.timeout(3600)])],
 )
 def test_a_month_of_notifications_and_visits_leaves_nothing_behind(
     reader: Reader, events: int, visits: int, first: int

@@ -404,14 +404,19 @@ def with_turbo(reader: Reader, path: str = "/bell/") -> tuple[BrowserContext, Pa
     return context, page
 
 
+def visit(page: Page, path: str) -> None:
+    """Go to a page, and wait until its body is there and read: the address changes before."""
+    loaded = "new Promise(done => addEventListener('turbo:load', () => done(), {once: true}))"
+    page.evaluate(f"path => {{ const loaded = {loaded}; Turbo.visit(path); return loaded; }}", path)
+
+
 def test_toasts_and_what_was_said_do_not_go_to_the_next_user(new_reader: Callable[[], Reader]) -> None:
     ann, ben = new_reader(), new_reader()
     context, page = with_turbo(ann)
     ann.notify("ann's secret", level="error")
     expect(toasts(page)).to_have_count(1)
     become(context, ben)
-    page.evaluate("Turbo.visit('/bell/?other=1')")
-    page.wait_for_url("**/bell/?other=1")
+    visit(page, "/bell/?other=1")
     ben.notify("ben's", level="error")
     expect(toasts(page).filter(has_text="ben's")).to_have_count(1)
     assert page.evaluate("window.same")
@@ -427,8 +432,7 @@ def test_what_waits_to_be_announced_is_not_told_to_the_next_user(new_reader: Cal
     ann.site.elsewhere.do("notify", to="staff", title="staff secret", level="error")
     has_badge(page, "1")
     become(context, ben)
-    page.evaluate("Turbo.visit('/bell/?other=1')")
-    page.wait_for_url("**/bell/?other=1")
+    visit(page, "/bell/?other=1")
     ben.site.elsewhere.do(
         "notify", to="inbox:all", title="to everyone", level="error"
     )  # announced after as long a wait
@@ -444,9 +448,9 @@ def test_a_list_that_is_brought_back_is_not_the_last_users(new_reader: Callable[
     titles(page, "ann's secret", within=ALONE)
     become(context, ben)
     page.evaluate("Turbo.cache.clear()")
-    page.evaluate("Turbo.visit('/bell/?list=1&x=1')")
+    visit(page, "/bell/?list=1&x=1")
     titles(page, "ben's", within=ALONE)
-    page.evaluate("Turbo.visit('/bell/?other=1')")
+    visit(page, "/bell/?other=1")
     expect(page.locator(ALONE)).to_have_count(0)
     held = Held(page, "**/livepush/inbox/?tab*")
     page.go_back()

@@ -189,6 +189,7 @@ async def test_servers_killed_while_they_stream_lose_nothing(
     assert all(len(each.connects) > 1 for each in followers if each.transport != "poll")
 
 
+@pytest.mark.long
 async def test_a_server_killed_during_replays_is_taken_over_by_its_successor(
     database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
 ) -> None:

@@ -19,7 +19,7 @@ from django.db import transaction
 
 from livepush import notes
 from livepush.process import async_orm, connections
-from livepush.process.servers import ending
+from livepush.process.servers import ending, hypercorn, uvicorn
 from livepush.publish import databases
 
 ROOT = Path(__file__).parent.parent
@@ -136,3 +136,27 @@ def test_each_private_api_is_in_the_manual():
     }
     assert used == set(names), "the list above names what is not used any more"
     assert [name for name in names if name not in table] == []
+
+
+@pytest.mark.parametrize(
+    ("limit_incoming", "module"),
+    [
+        (uvicorn.limit_incoming, "uvicorn.protocols.websockets.websockets_sansio_impl"),
+        (uvicorn.limit_incoming, "uvicorn.protocols.websockets.another_impl"),
+        (hypercorn.limit_incoming, "hypercorn.protocol.ws_stream"),
+    ],
+)
+def test_a_server_whose_websockets_can_not_be_limited_is_noted(limit_incoming, module, noted, caplog):
+    changed = type("Changed", (), {"__module__": module, "send": lambda self: None})
+    for _ in range(2):
+        limit_incoming(changed().send, 1000)
+    (sentence,) = noted()
+    assert "can't limit" in sentence
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_what_wraps_a_servers_send_is_left_alone(noted):
+    for limit_incoming in (uvicorn.limit_incoming, hypercorn.limit_incoming):
+        limit_incoming(lambda message: None, 1000)
+        limit_incoming(threading.Event().set, 1000)
+    assert noted() == []

@@ -16,7 +16,7 @@ from livepush.consumers.incoming import Incoming, watched
 from livepush.exceptions import InvalidEvent
 from livepush.hub import Connection, Reason
 from livepush.notes import Rarely, note_once
-from livepush.process.servers import daphne, uvicorn
+from livepush.process.servers import daphne, hypercorn, uvicorn
 from livepush.process.servers.daphne import with_backpressure
 from livepush.rights import Grant
 from livepush.wire import (
@@ -34,6 +34,10 @@ from livepush.wire import (
 logger = logging.getLogger("livepush")
 
 failures = Rarely(every=1.0)
+COMMAND_BYTES = 1024
+"""How many bytes a command may have besides its data."""
+INCOMING = 2
+"""How many times the largest message a server takes in: such a client is still told what was wrong."""
 CLOSES = {
     Reason.DRAIN: Close.GOING_AWAY,
     Reason.SLOW: Close.TOO_SLOW,
@@ -51,8 +55,20 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve ``ws/?group=…&since=POSITION``; see ``livepush.wire`` for frames, commands and close codes."""
     if (await receive())["type"] != "websocket.connect":
         return
+    limit_incoming(send, receive)
     with process.serving(scope, send), watched(receive) as incoming:
         await visit(scope, incoming, await with_backpressure(scope, send))
+
+
+def limit_incoming(*channels: Send | Receive) -> None:
+    """Limit what the server takes in, before the WebSocket is accepted: the client may send already.
+
+    A middleware may wrap one of the channels, so each is tried.
+    """
+    limit = INCOMING * (get_settings().MAX_EVENT_BYTES + COMMAND_BYTES)
+    for channel in channels:
+        uvicorn.limit_incoming(channel, limit)
+        hypercorn.limit_incoming(channel, limit)
 
 
 async def visit(scope: Scope, receive: Incoming, send: Send) -> None:
@@ -135,7 +151,7 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
         text = message.get("text")
         if text is None:
             return Close.BAD_REQUEST
-        if len(text.encode(errors="replace")) > settings.MAX_EVENT_BYTES + 1024:
+        if len(text.encode(errors="replace")) > settings.MAX_EVENT_BYTES + COMMAND_BYTES:
             return Close.TOO_BIG
         try:
             command = parse_command(text, settings.MAX_GROUPS)

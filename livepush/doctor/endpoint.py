@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 from livepush.conf import get_settings
 from livepush.consumers.base import Endpoint, Receive, Scope, Send, answer, until_disconnect
 from livepush.consumers.sse import HEADERS, sse
-from livepush.consumers.websocket import websocket
+from livepush.consumers.websocket import limit_incoming, websocket
 from livepush.doctor.facts import facts
 from livepush.doctor.protocol import FRAMES, GROUP, IDLE_HEARTBEATS, PARAMETER, PAUSE, is_token
 from livepush.hub import hubs
@@ -121,6 +121,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Send one message, then echo every message that comes."""
     if (await receive())["type"] != "websocket.connect":
         return
+    limit_incoming(send, receive)
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.send", "text": encode(probe(0), "", Format.TEXT)})
     with suppress(TimeoutError):

@@ -168,6 +168,11 @@ class Problem(Enum):
         "lower `MAX_EVENT_BYTES`; or raise the server's limit (uvicorn: `--ws-max-size`, daphne: "
         "`--websocket-max-message-size` and `--websocket-max-frame-size`) and that of the proxy",
     )  # fmt: skip
+    SOCKET_COMPRESSED = (
+        "D065", Level.WARNING, "the server compresses WebSockets: few bytes may unpack into many, for anybody",
+        "no permessage-deflate",
+        "uvicorn: `--ws-per-message-deflate false`; do not wrap the server's `send` where livepush is called",
+    )  # fmt: skip
     DEBUG_ON = (
         "D071", Level.ERROR, "the server runs with `DEBUG`", "`DEBUG = False`",
         "set `DEBUG = False`: it shows settings to strangers and keeps every query in memory",

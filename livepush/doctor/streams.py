@@ -106,6 +106,10 @@ def check_websocket(check: Check, site: Site) -> None:
         check.say(f"opens, and echoes within {milliseconds(took)}", websocket_ms=round(took * 1000, 3))
     else:
         check.find(Problem.WEBSOCKET_MUTE, "an echo that differs")
+    offer = {"Sec-WebSocket-Extensions": "permessage-deflate"}
+    with web.websocket(site.root, site.probe("ws/"), site.timeout, **offer) as socket:
+        if socket.packs:
+            check.find(Problem.SOCKET_COMPRESSED, "permessage-deflate")
 
 
 def _check_large(check: Check, socket: web.WebSocket, site: Site) -> None:

@@ -123,8 +123,10 @@ def _connection(root: Root, timeout: float) -> http.client.HTTPConnection:
 class WebSocket:
     """The client's side of a WebSocket; ``status`` is 101 if it opened."""
 
-    def __init__(self, sock: socket.socket, file: BinaryIO, status: int, body: bytes) -> None:
+    def __init__(self, sock: socket.socket, file: BinaryIO, status: int, body: bytes, packs: bool) -> None:
         self.status = status
+        self.packs = packs
+        """Whether the server may compress messages, and takes compressed ones."""
         self.body = body
         """The answer's body if it did not open."""
         self._sock = sock
@@ -192,7 +194,8 @@ def websocket(root: Root, path: str, timeout: float, **headers: str) -> Iterator
         response = http.client.HTTPResponse(_Read(file), method="GET")  # type: ignore[arg-type]
         response.begin()
         body = b"" if response.status == 101 else response.read(100_000)
-        opened = WebSocket(sock, file, response.status, body)
+        packs = "permessage-deflate" in response.headers.get("Sec-WebSocket-Extensions", "")
+        opened = WebSocket(sock, file, response.status, body, packs)
         yield opened
         if opened.status == 101:
             with suppress(OSError):

@@ -418,6 +418,11 @@ def test_a_limit_of_the_server_that_is_lower_than_livepushs(kind: str, own: Data
         assert [each for each in ids(found) if each in ("D064", "D079")] == wanted
 
 
+def test_a_server_that_compresses_websockets_because_something_wraps_its_channels(own: Database) -> None:
+    with processes.server("uvicorn", own, application="tests.servers.wrapped:both") as server:
+        assert "D065" in ids(look(server.url))
+
+
 def test_other_servers_as_documented(own: Database) -> None:
     for kind, expected in (("hypercorn", []), ("granian", []), ("gunicorn", ["D079"])):
         with processes.server(kind, own) as server:

@@ -285,6 +285,15 @@ def rss(pid: int) -> int:
     return 0
 
 
+def rss_of_all(leader: int) -> int:
+    """Return the resident memory in bytes of a process that leads a session, and of the others in it."""
+    found = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            found += rss(int(pid)) if os.getsid(int(pid)) == leader else 0
+    return found
+
+
 def descriptors(pid: int) -> int:
     """Return how many file descriptors a process holds."""
     return len(os.listdir(f"/proc/{pid}/fd"))

@@ -12,3 +12,12 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await send(message)
 
     await probe(scope, receive, watched)
+
+
+async def both(scope: Any, receive: Any, send: Any) -> None:
+    """Wrap what the application hears with too."""
+
+    async def heard() -> Any:
+        return await receive()
+
+    await application(scope, heard, send)

@@ -12,6 +12,8 @@ something wraps uvicorn's ``send``. Then livepush uses ``send``. ``benchmarks/RE
 from __future__ import annotations
 
 import asyncio
+import copy
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +51,39 @@ def direct_transport(send: object) -> asyncio.WriteTransport | None:
     except AttributeError:
         _note(owner)
         return None
+
+
+def limit_incoming(channel: object, max_bytes: int) -> None:
+    """Have a WebSocket that is not accepted yet refuse compression, and messages of more than ``max_bytes``.
+
+    uvicorn would put together 16 MiB for anybody, and unpack that from a few KiB. It can't be told so by ASGI.
+    """
+    owner: Any = getattr(channel, "__self__", None)
+    if not type(owner).__module__.startswith("uvicorn.protocols.websockets."):
+        return
+    try:
+        if _is(owner, "websockets.websockets_sansio_impl", "WebSocketsSansIOProtocol"):
+            owner.response.headers.pop("Sec-WebSocket-Extensions", None)
+            owner.conn.extensions = []
+            owner.conn.max_message_size = min(owner.conn.max_message_size, max_bytes)
+            return
+        if _is(owner, "websockets.websockets_impl", "WebSocketProtocol"):
+            owner.available_extensions.clear()
+            owner.max_size = min(owner.max_size, max_bytes)
+            return
+        if _is(owner, "websockets.wsproto_impl", "WSProtocol"):
+            owner.buffer.max_length = min(owner.buffer.max_length, max_bytes)
+            owner.config = copy.copy(owner.config)  # which all connections share
+            owner.config.ws_per_message_deflate = False
+            return
+    except (AttributeError, TypeError):
+        pass
+    note_once(
+        "livepush can't limit the messages that this version or option of uvicorn takes (%s): give it --ws-max-size "
+        "and --ws-per-message-deflate false.",
+        type(owner).__qualname__,
+        level=logging.WARNING,
+    )
 
 
 def short_way(send: object) -> Callable[[bytes], bool] | None:

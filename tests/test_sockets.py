@@ -166,6 +166,13 @@ async def test_no_descriptor_is_examined_on_the_event_loop(pair: Pair, monkeypat
     assert examined[False] >= 2
 
 
+def test_a_connection_that_came_a_moment_after_the_last_search_is_found_too(pair: Pair) -> None:
+    assert same(lookup.find(pair.scope()), pair.server)
+    later = Pair()
+    assert same(lookup.find(later.scope()), later.server)
+    later.close()
+
+
 # On a socket
 
 

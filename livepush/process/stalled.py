@@ -9,6 +9,9 @@ from livepush.process.requests import requests_of, spawn
 from livepush.process.servers import Scope, Send
 from livepush.process.servers.client import client_of
 
+LOOKS = 5
+"""How many times more a client is looked at that takes nothing of what waits for it, while the server does not wait."""
+
 
 def expect_progress(scope: Scope, send: Send) -> None:
     """Hang up on a client that receives nothing of a large answer for ``WRITE_TIMEOUT``.
@@ -20,10 +23,13 @@ def expect_progress(scope: Scope, send: Send) -> None:
     answered = requests_of(loop).answered
     key = client.connection()
 
-    async def look(before: int) -> None:
+    async def look(before: int, again: int) -> None:
         now = await client.progress()
         if now is not None and now.taken != before:
             look_later(now.taken)
+            return
+        if now is not None and now.waiting and not now.buffer_full and again:
+            look_later(before, again - 1)  # a busy server may not have filled the buffer yet
             return
         try:
             if now is not None and now.buffer_full:
@@ -31,8 +37,8 @@ def expect_progress(scope: Scope, send: Send) -> None:
         finally:
             answered.pop(key, None)  # the loop may have ended what livepush runs for it
 
-    def look_later(before: int) -> None:
-        loop.call_later(patience, lambda: spawn(loop, look(before)))
+    def look_later(before: int, again: int = LOOKS) -> None:
+        loop.call_later(patience, lambda: spawn(loop, look(before, again)))
 
     if key not in answered:
         answered[key] = client

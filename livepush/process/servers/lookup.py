@@ -23,8 +23,8 @@ Ends = tuple[Address, Address]
 
 FOLDER = next((each for each in ("/proc/self/fd", "/dev/fd") if Path(each).is_dir()), None)
 """The folder that lists a process's descriptors. Windows has none."""
-MIN_AGE = 0.1
-"""How old (seconds) the list of this process's sockets must be before it is made anew for a connection not in it."""
+PAUSE = 0.1
+"""How long (seconds) lies between two searches at least. Whoever asks meanwhile waits for the second one."""
 PAUSE_EVERY = 50
 """After this many descriptors the search lets other threads run, so that it does not delay the event loop."""
 
@@ -37,9 +37,13 @@ def find(scope: Mapping[str, Any]) -> socket.socket | None:
     ends = ends_of_scope(scope)
     if ends is None:
         return None
+    asked = time.monotonic()
     with _lock:
         found = _duplicate(ends)
-        return _duplicate(ends) if found is None and _search_again() else found
+        if found is None and _known[0] < asked:
+            _search_again()
+            found = _duplicate(ends)
+        return found
 
 
 def _duplicate(ends: Ends) -> socket.socket | None:
@@ -54,14 +58,12 @@ def _duplicate(ends: Ends) -> socket.socket | None:
     return None
 
 
-def _search_again() -> bool:
-    """List the descriptors of this process's TCP connections, unless that was done a moment ago."""
+def _search_again() -> None:
+    """List the descriptors of this process's TCP connections, a moment after that was done last."""
     global _known
-    if time.monotonic() - _known[0] <= MIN_AGE:
-        return False
-    found = _scan()
-    _known = (time.monotonic(), found)
-    return True
+    time.sleep(max(0.0, _known[0] + PAUSE - time.monotonic()))
+    begin = time.monotonic()
+    _known = (begin, _scan())
 
 
 def ends_of_scope(scope: Mapping[str, Any]) -> Ends | None:

@@ -9,6 +9,10 @@ import sys
 from contextlib import suppress
 from typing import NamedTuple
 
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
 from livepush.notes import note_once
 
 BYTES_ACKED = 120
@@ -22,8 +26,10 @@ class Progress(NamedTuple):
 
     taken: int
     """The bytes that the client has received since it connected."""
+    waiting: bool
+    """Whether bytes wait in the system's send buffer, or are on their way."""
     buffer_full: bool
-    """Whether the system's send buffer for this client is full."""
+    """Whether that buffer is full, so that the server waits."""
 
 
 def hang_up(connection: socket.socket, *, unless_writable: bool = False) -> bool:
@@ -53,7 +59,8 @@ def progress(connection: socket.socket) -> Progress | None:
     if len(info) < BYTES_ACKED + 8:
         note_once("This Linux does not say how much a client has received: stuck downloads are not ended.")
         return None
-    return Progress(int.from_bytes(info[BYTES_ACKED:], sys.byteorder), not can_write_now(connection))
+    waiting = int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return Progress(int.from_bytes(info[BYTES_ACKED:], sys.byteorder), waiting > 0, not can_write_now(connection))
 
 
 def can_write_now(connection: socket.socket) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -37,6 +38,28 @@ class Settings:
     """The largest data of one event, as UTF-8 JSON."""
     MAX_GROUPS: int = 100
     """The most groups that one connection may ask for."""
+    MAX_GROUPS_ANONYMOUS: int = 100
+    """The most groups that one connection may ask for if nobody is logged in."""
+    MAX_CONNECTIONS: int = 20_000
+    """The most streams and held polls of one server process."""
+    MAX_CONNECTIONS_PER_USER: int = 200
+    """The most streams and held polls that one user has with one server process."""
+    MAX_CONNECTIONS_PER_ADDRESS: int = 1000
+    """The most streams and held polls that one address has with one server process; needs ``TRUSTED_PROXIES``."""
+    MAX_HANDSHAKES: int = 5000
+    """How many clients one server process lets in at once, those that wait for it among them."""
+    MAX_HANDSHAKES_PER_CLIENT: int = 200
+    """How many of them may have the same session, token or address."""
+    MAX_STREAM_AGE: float = 86_400.0
+    """How long a stream stays open before its client is told to come back; with 0, there is no limit."""
+    COMMANDS_PER_SECOND: float = 20.0
+    """How many commands a WebSocket may send, on average over five seconds; a user's WebSockets share them."""
+    MESSAGES_PER_SECOND: float = 10.0
+    """How many of them may be messages to groups."""
+    MESSAGE_BYTES_PER_SECOND: float = 262_144.0
+    """How many bytes the messages may have."""
+    TRUSTED_PROXIES: tuple[str, ...] = ()
+    """The addresses and networks whose ``X-Forwarded-For`` is believed. Without any, addresses are not limited."""
     RETENTION: float = 7 * 86_400.0
     """How long events stay in the log, and so how long a client can be away and still resume."""
     INBOX_RETENTION: float = 90 * 86_400.0
@@ -82,6 +105,7 @@ NAMES = tuple(each.name for each in fields(Settings))
 EXAMPLES: Mapping[str, Any] = {
     "GROUP_NAMES": {"archive.Order": "archived-order"},
     "ALLOWED_ORIGINS": ["https://app.example.com"],
+    "TRUSTED_PROXIES": ["127.0.0.1", "10.0.0.0/8"],
     "HANDSHAKE": ["mysite.live.check_address"],
     "TENANT": "livepush.tenants.DjangoTenants",
 }
@@ -124,7 +148,8 @@ def _checked(name: str, value: Any) -> Any:
         if isinstance(value, Mapping) and all(map(_is_group_name, value.items())):
             return {label.lower(): word for label, word in value.items()}
     elif isinstance(default, tuple):
-        if isinstance(value, list | tuple) and all(isinstance(each, str) or callable(each) for each in value):
+        fits = _is_network if name == "TRUSTED_PROXIES" else _is_name
+        if isinstance(value, list | tuple) and all(map(fits, value)):
             return tuple(value)
     elif name in CHOICES:
         if value in CHOICES[name]:
@@ -145,8 +170,19 @@ def _is_group_name(item: tuple[Any, Any]) -> bool:
     return isinstance(label, str) and isinstance(word, str) and bool(_WORD.fullmatch(word))
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) or callable(value)
+
+
+def _is_network(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(ipaddress.ip_network(value, strict=False))
+    except ValueError:
+        return False
+
+
 def _in_range(name: str, value: float) -> bool:
-    return value > 0 or (value == 0 and name in {"PRUNE_INTERVAL", "DRAIN"})
+    return value > 0 or (value == 0 and name in {"PRUNE_INTERVAL", "DRAIN", "MAX_STREAM_AGE"})
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

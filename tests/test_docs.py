@@ -412,8 +412,9 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
         if isinstance(field, ast.AnnAssign)
     }
     units = {
-        "alias", "bytes", "dotted paths", "events", "groups", "name", "names", "origins", "seconds", "threads", "word",
-        "words", "yes or no",
+        "addresses", "alias", "bytes", "bytes a second", "clients", "commands a second", "connections", "dotted paths",
+        "events", "groups", "messages a second", "name", "names", "origins", "seconds", "threads", "word", "words",
+        "yes or no",
     }  # fmt: skip
     listed = rows("settings.md", "`DATABASE`")
     assert [unquoted(row[0])[0] for row in listed] == list(conf.NAMES)
@@ -430,7 +431,7 @@ def test_what_settings_md_says_of_zero_is_so() -> None:
         if isinstance(getattr(conf.Settings(), name), bool | str | dict | tuple):
             continue
         with override_settings(LIVEPUSH={name: 0}):
-            if name in ("PRUNE_INTERVAL", "DRAIN"):
+            if name in ("PRUNE_INTERVAL", "DRAIN", "MAX_STREAM_AGE"):
                 assert getattr(conf.get_settings(), name) == 0
             else:
                 with pytest.raises(ImproperlyConfigured):

@@ -102,17 +102,19 @@ def admit_sync(
     right: str = rules.READ,
     failing: Collection[str] = (),
     note: Callable[[str], object] = lambda group: None,
+    check: Callable[[Identity, str | None], object] = lambda found, tenant: None,
 ) -> Asked:
     """Return who it is, the answers of the sync rules, and the questions for async rules. Uses the database.
 
     In a project with tenants all of this runs for the request's tenant. ``failing`` and ``note`` are those of
-    ``rules.ask_sync``.
+    ``rules.ask_sync``. ``check`` is called with who it is and the tenant before any rule is asked.
 
     Raises WireError: the request is no tenant's, or brings a token that is not valid.
     """
     tenant = tenants.of_request(request)
     with tenants.active(tenant):
         found = scope.get("livepush.identity") or identify(request, scope)
+        check(found, tenant)
         answers, questions = rules.ask_sync(found.user, filter(found.may, groups), view, right, failing, note)
     return Asked(found, answers, questions, tenant)
 

@@ -68,6 +68,11 @@ def refusing(endpoint: WatchedEndpoint) -> Endpoint:
     return wrapped
 
 
+def passing(error: WireError) -> str:
+    """Return why a client is to come back later, as ``bye`` says it."""
+    return "throttled" if error.code == "throttled" else "unavailable"
+
+
 def greeting(entry: Entry, format: Format) -> Frames:
     """Return a stream's first frames: hello, and reset if the history is lost."""
     settings = get_settings()

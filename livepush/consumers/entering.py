@@ -12,8 +12,8 @@ from typing import NamedTuple
 from django.http import HttpRequest
 
 from livepush import process, tenants
-from livepush.access import handshakes, identity, origins, rules
-from livepush.access.authenticating import identify_async
+from livepush.access import handshakes, identity, limits, origins, rules
+from livepush.access.authenticating import Identity, identify_async
 from livepush.conf import get_settings
 from livepush.hub import Connection, Hub
 from livepush.notes import Rarely
@@ -26,6 +26,8 @@ not_let_in = Rarely(every=1.0)  # all clients come back at once, again and again
 
 ASK_AGAIN = 30.0
 """After how long (seconds) a client comes back to whom a group was refused because its rule could not be asked."""
+AT_ONCE = 10
+"""How many groups' rules are asked in one go."""
 
 
 class Entry(NamedTuple):
@@ -42,6 +44,7 @@ class Entry(NamedTuple):
     rights: Rights
     heard: int
     """How many changes of rights had been heard of before the client was let in."""
+    seat: limits.Seat
 
     @contextmanager
     def watched(
@@ -54,6 +57,7 @@ class Entry(NamedTuple):
             yield grant
         finally:
             self.rights.remove(grant)
+            self.seat.leave()
 
 
 async def enter(scope: Scope) -> Entry:
@@ -69,24 +73,37 @@ async def enter(scope: Scope) -> Entry:
         origins.headers(request)  # a foreign page's cookies may have to be ignored
     last = request.META.get("HTTP_LAST_EVENT_ID", "")
     query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
-    try:
-        await handshakes.check_async(request, process.in_thread)
-        hub, failure = await _hub()
-        heard = 0 if hub is None else rights_of(hub).heard
-        admission = await admit(scope, request, query.groups)
-        identity.check_granted(admission)
-        if hub is None:
-            raise failure
-        cursor, lost = await hub.admit(query.since)
-    except WireError:
-        raise
-    except Exception as error:
-        if times := not_let_in.times():
-            logger.warning("%d clients could not be let in. The last one: %s: %s", times, type(error).__name__, error)
-        raise unavailable() from error
-    if hub.draining:
-        raise unavailable()
-    return Entry(hub, query, admission, cursor, lost, identity.handshake(request), rights_of(hub), heard)
+    with limits.handshake(scope, request) as level:
+        try:
+            await handshakes.check_async(request, partial(process.in_thread, level=level))
+            hub, failure = await _hub()
+            heard = 0 if hub is None else rights_of(hub).heard
+            admission = await admit(scope, request, query.groups, level=level, check=check_limits(len(query.groups)))
+            identity.check_granted(admission)
+            if hub is None:
+                raise failure
+            cursor, lost = await hub.admit(query.since)
+        except WireError:
+            raise
+        except Exception as error:
+            if times := not_let_in.times():
+                name = type(error).__name__
+                logger.warning("%d clients could not be let in. The last one: %s: %s", times, name, error)
+            raise unavailable() from error
+        if hub.draining:
+            raise unavailable()
+        seat = limits.take_seat(scope, limits.user_key(admission.tenant, admission.identity.name))
+    return Entry(hub, query, admission, cursor, lost, identity.handshake(request), rights_of(hub), heard, seat)
+
+
+def check_limits(groups: int) -> Callable[[Identity, str | None], None]:
+    """Return what refuses a client once it is known who it is: many groups of nobody, or many streams of a user."""
+
+    def check(found: Identity, tenant: str | None) -> None:
+        limits.check_groups(found.name is not None, groups)
+        limits.check_user(limits.user_key(tenant, found.name))
+
+    return check
 
 
 async def _hub() -> tuple[Hub | None, Exception]:
@@ -98,36 +115,78 @@ async def _hub() -> tuple[Hub | None, Exception]:
 
 
 async def admit(
-    scope: Scope, request: HttpRequest, names: tuple[str, ...], right: str = rules.READ
+    scope: Scope,
+    request: HttpRequest,
+    names: tuple[str, ...],
+    right: str = rules.READ,
+    level: int = 0,
+    check: Callable[[Identity, str | None], object] = lambda found, tenant: None,
 ) -> identity.Admission:
-    """Return who it is, and which of the groups that client may read (or send to)."""
+    """Return who it is, and which of the groups that client may read (or send to).
+
+    ``level`` is that of ``process.in_thread``, and ``check`` that of ``identity.admit_sync``.
+    """
     view = identity.handshake(request)
     if scope.get("user") is None and "livepush.identity" not in scope and tenants.hook() is None:
-        known = await identify_async(request, process.in_thread)
+        known = await identify_async(request, partial(process.in_thread, level=level))
         scope = scope if known is None else {**scope, "livepush.identity": known}
-    asked = await ask_in_thread(scope, request, view, names, right)
+    asked = await ask_in_thread(scope, request, view, names, right, level, check)
     answers = await ask_left(asked.questions, asked.answers, asked.tenant)
     return identity.admission(asked, names, answers)
 
 
 async def ask_in_thread(
-    scope: Scope, request: HttpRequest, view: identity.Handshake, names: tuple[str, ...], right: str
+    scope: Scope,
+    request: HttpRequest,
+    view: identity.Handshake,
+    names: tuple[str, ...],
+    right: str,
+    level: int,
+    check: Callable[[Identity, str | None], object],
 ) -> identity.Asked:
-    """Find out who it is, and ask the sync rules. If the rule of one group hangs, ask the others without it."""
+    """Find out who it is, and ask the sync rules of a few groups at a time, so that others need not wait for all.
+
+    Whoever asks for few groups goes first. If the rule of one group hangs, ask the others without it.
+    """
+    found: identity.Asked | None = None
     hung: list[str] = []
-    while True:
+    level += len(names) > AT_ONCE
+    for start in range(0, max(1, len(names)), AT_ONCE):
         begun: list[str] = []
-        work = partial(identity.admit_sync, scope, request, view, names, right, hung, begun.append)
+        work = partial(
+            identity.admit_sync,
+            scope, request, view, names[start : start + AT_ONCE], right, hung, begun.append, check,
+        )  # fmt: skip
+        part = await _ask_in_thread(work, min(level + start // AT_ONCE, limits.LATEST), hung, begun)
+        if found is None:
+            found, scope = part, {**scope, "livepush.identity": part.identity}
+        elif part.tenant != found.tenant:
+            raise unavailable()
+        else:
+            found.answers.granted.update(part.answers.granted)
+            found.answers.failed.update(part.answers.failed)
+            found.questions.extend(part.questions)
+    assert found is not None
+    return found
+
+
+async def _ask_in_thread(
+    work: Callable[[], identity.Asked], level: int, hung: list[str], begun: list[str]
+) -> identity.Asked:
+    while True:
+        begun.clear()
         try:
-            return await process.in_thread(work)
+            return await process.in_thread(work, level)
         except TimeoutError:
             if hung or not begun:  # a second one, or the session
                 raise
-            hung = begun[-1:]
+            hung[:] = begun[-1:]
             logger.warning("The rule for the group %r did not answer in time.", hung[0])
 
 
 def ask_again_later(connection: Connection, admission: identity.Admission) -> None:
-    """Have a client come back in a while if the rule of one of its groups could not be asked."""
+    """Have a client come back in a while if the rule of one of its groups could not be asked, or after a long time."""
     if admission.failed:
         connection.leave_after(ASK_AGAIN * random.uniform(0.5, 1.5))
+    elif age := get_settings().MAX_STREAM_AGE:
+        connection.leave_after(age * random.uniform(0.9, 1.0))

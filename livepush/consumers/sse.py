@@ -15,6 +15,7 @@ from livepush.consumers.base import (
     finish,
     for_origin,
     greeting,
+    passing,
     refusing,
     run_until_closed,
     until_disconnect,
@@ -45,9 +46,9 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
     try:
         entry = await receive.unless_gone(enter(scope))
     except WireError as error:
-        if error.status not in COME_BACK:
+        if error.status not in COME_BACK or (error.code == "throttled" and not wants_stream(scope)):
             raise
-        await send_away(scope, send)
+        await send_away(scope, send, error)
         return
     if entry is None:
         return
@@ -71,12 +72,15 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
         await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive), end)
 
 
-async def send_away(scope: Scope, send: Send) -> None:
-    """Tell the client to come back in a moment."""
-    query = scope.get("query_string", b"")
-    format = Format.SSE_ENVELOPE if b"format=envelope" in query else Format.SSE
-    retry = round(get_settings().RETRY * 1000 * random.uniform(0.5, 1.5))
+def wants_stream(scope: Scope) -> bool:
+    """Return whether a client asks for a stream of events, as every EventSource does."""
+    return any(name == b"accept" and b"text/event-stream" in value for name, value in scope["headers"])
+
+
+async def send_away(scope: Scope, send: Send, error: WireError) -> None:
+    """Tell the client to come back in a moment, or when the refusal says."""
+    format = Format.SSE_ENVELOPE if b"format=envelope" in scope.get("query_string", b"") else Format.SSE
+    again = get_settings().RETRY * random.uniform(0.5, 1.5) if error.retry is None else error.retry
+    frame = system_frames("bye", format, retry=round(again * 1000), reason=passing(error))[0]
     await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *for_origin(scope)]})
-    await send(
-        {"type": "http.response.body", "body": system_frames("bye", format, retry=retry, reason="unavailable")[0]}
-    )
+    await send({"type": "http.response.body", "body": frame})

@@ -13,7 +13,7 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
 from livepush import log, publish
-from livepush.access import handshakes, identity, origins, rules
+from livepush.access import handshakes, identity, limits, origins, rules
 from livepush.conf import get_settings
 from livepush.wire import LogState, Position, Query, WireError, check_get, parse_query, poll_answer
 
@@ -87,7 +87,13 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
 
 def _admission(request: HttpRequest, query: Query) -> identity.Admission:
     scope = {"user": request.user} if getattr(request, "user", None) is not None else {}
-    asked = identity.admit_sync(scope, request, identity.handshake(request), query.groups)
+    asked = identity.admit_sync(
+        scope,
+        request,
+        identity.handshake(request),
+        query.groups,
+        check=lambda found, tenant: limits.check_groups(found.name is not None, len(query.groups)),
+    )
     answers = asked.answers
     if asked.questions:
         answers = rules.ask_async_here(asked.questions, answers, get_settings().DATABASE_TIMEOUT, asked.tenant)

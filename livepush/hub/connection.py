@@ -156,8 +156,13 @@ class Connection:
 
     def leave_after(self, seconds: float) -> None:
         """Tell the client in a while to come back at once, so that it is asked anew what it may read."""
-        if self._leaving is None and self.state is not State.CLOSED:
-            self._leaving = self._loop.call_later(seconds, self.leave, 0)
+        if self.state is State.CLOSED:
+            return
+        if self._leaving is not None:
+            if self._leaving.when() <= self._loop.time() + seconds:
+                return
+            self._leaving.cancel()
+        self._leaving = self._loop.call_later(seconds, self.leave, 0)
 
     def close(self, reason: Reason, farewell: Frames = ()) -> None:
         """Close: nothing but the farewell is sent any more."""

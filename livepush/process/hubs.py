@@ -113,11 +113,14 @@ async def get_hub() -> Hub:
     return hub
 
 
-async def in_thread(work: Callable[[], T]) -> T:
-    """Do work that uses the database in one of the server's few threads for sessions and rules."""
+async def in_thread(work: Callable[[], T], level: int = 0) -> T:
+    """Do work that uses the database in one of the server's few threads for sessions and rules.
+
+    Work of lower levels goes first.
+    """
     pool = threads()
     await _begin(asyncio.get_running_loop())
-    return await pool.run(lambda: with_database(work))
+    return await pool.run(lambda: with_database(work), level)
 
 
 def threads() -> Threads:

@@ -9,6 +9,8 @@ and the process can't end before the thread does.
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -46,19 +48,19 @@ class Threads:
         self._finish = finish
         self._cut = cut
         self._loop = asyncio.get_running_loop()
-        self._slots = asyncio.Semaphore(max_threads)
+        self._slots = Slots(max_threads)
         self._idle: list[_Worker] = []
         self._stopped = False
         self._workers: set[_Worker] = set()
         """The threads that were started and not abandoned."""
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run ``work`` in one of the threads; return its result.
+    async def run(self, work: Callable[[], T], level: int = 0) -> T:
+        """Run ``work`` in one of the threads; return its result. Work of lower levels goes first.
 
         Raises what ``work`` raises, TimeoutError if it takes longer than the limit, and RuntimeError if no thread
         can be started or all were stopped. If the caller is cancelled, the work still goes on.
         """
-        return await self._do(await self._take(), work, is_last=True)
+        return await self._do(await self._take(level), work, is_last=True)
 
     def _do(self, worker: _Worker, work: Callable[[], T], *, is_last: bool) -> asyncio.Future[T]:
         """Hand work to a thread that the caller has taken. The last job gives the thread back."""
@@ -104,9 +106,9 @@ class Threads:
             worker.end_after_job()
         return workers
 
-    async def _take(self) -> _Worker:
+    async def _take(self, level: int = 0) -> _Worker:
         """Wait for a thread; return one that is idle, or start one."""
-        await self._slots.acquire()
+        await self._slots.acquire(level)
         try:
             return self._take_worker()
         except BaseException:
@@ -138,6 +140,38 @@ class Threads:
         if self._stopped:
             return RuntimeError("livepush's threads have been stopped, as at the server's end.")
         return TimeoutError(f"The database did not answer within {self.limit:g} s.")
+
+
+class Slots:
+    """A semaphore whose waiters of lower levels go first; those of one level in their order."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._order = itertools.count()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    async def acquire(self, level: int = 0) -> None:
+        """Wait for a slot."""
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (level, next(self._order), turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release()  # for the next one
+            raise
+
+    def release(self) -> None:
+        """Give a slot back."""
+        while self._waiting:
+            turn = heapq.heappop(self._waiting)[2]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
 
 class Lease:

@@ -28,6 +28,7 @@ class Close(int, Enum):
     FORBIDDEN = 4403, "no group is granted, or the origin is foreign: do not retry"
     TOO_SLOW = 4408, "the client reads too slowly: connect again"
     TOO_BIG = 4413, "a message is over the size limit"
+    TOO_MANY = 4429, "the client is over a limit: connect again later"
     FAILED = 4500, "the server failed: connect again"
     GOING_AWAY = 4503, "the server is going away: connect again"
 
@@ -43,6 +44,8 @@ class WireError(ValueError):
         self.close = close
         self.headers: Mapping[str, str] = {}
         """Further headers of an HTTP answer."""
+        self.retry: float | None = None
+        """After how long (seconds) to try again, if that is known."""
         self.ref: str | int | None = None
         """The ``ref`` of the WebSocket command that it answers."""
 

@@ -1,0 +1,47 @@
+"""From which address a client comes."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from livepush.conf import get_settings
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def address_of(scope: Mapping[str, Any]) -> str | None:
+    """Return a client's address; ``None`` without ``TRUSTED_PROXIES``, since it may be a proxy's, which all share.
+
+    Only a trusted proxy's ``X-Forwarded-For`` counts, from its end: what a client writes stands before what they add.
+    Of an IPv6 address the first 64 bits are returned, which one client can have for itself (RFC 6177).
+    """
+    proxies = networks(get_settings().TRUSTED_PROXIES)
+    client = scope.get("client")
+    if not proxies or not client:
+        return None
+    found = _parsed(client[0])
+    headers = b",".join(value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for")
+    for text in reversed(headers.decode("latin-1").split(",")):
+        if found is None or not any(found in each for each in proxies):
+            break
+        found = _parsed(text) or found
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return None if found is None else str(found)
+
+
+@lru_cache(maxsize=4)
+def networks(texts: tuple[str, ...]) -> list[Network]:
+    """Return the networks that a setting names."""
+    return [ipaddress.ip_network(each, strict=False) for each in texts]
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text.strip().partition("%")[0])
+    except ValueError:  # a Unix socket, or a header that makes no sense
+        return None
+    return getattr(found, "ipv4_mapped", None) or found

@@ -1,0 +1,221 @@
+"""What one process lets its clients have, in all, and each user and address. It is checked before work is done.
+
+Whoever is over a limit is told 429, or 4429, and when to try again; nobody else is affected.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.http import HttpRequest
+
+from livepush.access.addresses import address_of
+from livepush.conf import get_settings
+from livepush.notes import Rarely
+from livepush.wire import Close, WireError
+
+logger = logging.getLogger("livepush")
+_rarely = Rarely(every=10.0)
+
+ALL = "all"
+"""The key under which everybody is counted."""
+TOGETHER = 4
+"""How many handshakes one client may have under way before its next ones let others go first."""
+LATEST = 3
+"""The level of work that lets all others go first."""
+BURST = 5.0
+"""How many seconds' worth of commands, messages or bytes may come at once."""
+MOST_BUDGETS = 1000
+"""After so many users' budgets, those that are unspent are looked for."""
+
+_lock = threading.RLock()  # a process may have several event loops, and ``Seat.__del__`` may come in between
+_handshakes: Counter[Hashable] = Counter()
+_connections: Counter[Hashable] = Counter()
+refusals: Counter[str] = Counter()
+"""How often this process has refused somebody, by what there was too much of."""
+
+
+class Seat:
+    """The place of one client among the process's. It is free again after ``leave``, or when nothing refers to it."""
+
+    def __init__(self, keys: tuple[Hashable, ...]) -> None:
+        self._keys = keys
+
+    def leave(self) -> None:
+        """Give the place back. Further calls do nothing."""
+        with _lock:
+            _subtract(_connections, self._keys)
+            self._keys = ()
+
+    def __del__(self) -> None:
+        if self._keys:  # the client left while it was let in
+            self.leave()
+
+
+@contextmanager
+def handshake(scope: Mapping[str, Any], request: HttpRequest, *, is_new: bool = True) -> Iterator[int]:
+    """Count a handshake; yield the level of its work: the more of them one client has, the later it is done.
+
+    A client that is not new, but asks for more, has its connection already.
+
+    Raises WireError: there are too many, or too many connections already.
+    """
+    settings, address = get_settings(), address_of(scope)
+    own = _key_of(request)
+    keys = [ALL, *(each for each in (own, address) if each)]
+    with _lock:
+        if is_new and _connections[ALL] >= settings.MAX_CONNECTIONS:
+            raise too_many("connections", 20.0)
+        if is_new and address and _connections[address] >= settings.MAX_CONNECTIONS_PER_ADDRESS:
+            raise too_many("connections of one address", 20.0)
+        if _handshakes[ALL] >= settings.MAX_HANDSHAKES:
+            raise too_many("handshakes")
+        if any(_handshakes[key] >= settings.MAX_HANDSHAKES_PER_CLIENT for key in keys[1:]):
+            raise too_many("handshakes of one client")
+        level = max((_handshakes[key] // TOGETHER for key in keys[1:]), default=0)
+        _handshakes.update(keys)
+    try:
+        yield min(level, LATEST)
+    finally:
+        with _lock:
+            _subtract(_handshakes, keys)
+
+
+def check_user(user: Hashable) -> None:
+    """Refuse a user who has too many connections. Raises WireError."""
+    with _lock:
+        if _connections[user] >= get_settings().MAX_CONNECTIONS_PER_USER:
+            raise too_many("connections of one user", 20.0)
+
+
+def take_seat(scope: Mapping[str, Any], user: Hashable) -> Seat:
+    """Count a connection of a user, who is ``None`` if nobody is logged in. Raises WireError: there are too many."""
+    settings, address = get_settings(), address_of(scope)
+    keys = tuple(each for each in (ALL, address, user) if each is not None)
+    most = {
+        ALL: ("connections", settings.MAX_CONNECTIONS),
+        address: ("connections of one address", settings.MAX_CONNECTIONS_PER_ADDRESS),
+        user: ("connections of one user", settings.MAX_CONNECTIONS_PER_USER),
+    }
+    with _lock:
+        for key in keys:
+            what, limit = most[key]
+            if _connections[key] >= limit:
+                raise too_many(what, 20.0)
+        _connections.update(keys)
+    return Seat(keys)
+
+
+def check_groups(is_known: bool, count: int) -> None:
+    """Refuse a request of nobody who is known that names many groups. Raises WireError."""
+    limit = get_settings().MAX_GROUPS_ANONYMOUS
+    if not is_known and count > limit:
+        raise WireError("too_many_groups", f"At most {limit} groups can be asked for by who is not logged in.")
+
+
+def user_key(tenant: str | None, name: str | None) -> Hashable:
+    """Return the key under which a user is counted; ``None`` if nobody is logged in."""
+    return None if name is None else ("user", tenant, name)
+
+
+def too_many(what: str, retry: float = 2.0) -> WireError:
+    """Return a refusal, and count it. ``retry`` (seconds) is the shortest time after which to try again."""
+    refusals[what] += 1
+    if times := _rarely.times():
+        logger.warning("%d requests or commands were over a limit. The last one: too many %s.", times, what)
+    error = WireError("throttled", f"Too many {what}: try again later.", 429, Close.TOO_MANY)
+    error.retry = retry * random.uniform(1.0, 2.0)  # so that those who are refused together do not return together
+    error.headers = {"Retry-After": f"{max(1, round(error.retry))}"}
+    return error
+
+
+class Bucket:
+    """Lets ``rate`` of something pass in a second, and ``burst`` at once (a token bucket)."""
+
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._left, self._at = burst, time.monotonic()
+
+    def take(self, count: float = 1.0) -> float:
+        """Take some out, and return 0; or take none, and return after how long (seconds) there is enough."""
+        now = time.monotonic()
+        self._left, self._at = min(self._burst, self._left + (now - self._at) * self._rate), now
+        lacking = min(count, self._burst) - self._left
+        if lacking > 0:
+            return lacking / self._rate
+        self._left -= count
+        return 0.0
+
+    def is_full(self) -> bool:
+        """Return whether nothing is missing by now."""
+        return self._left + (time.monotonic() - self._at) * self._rate >= self._burst
+
+
+class Budget:
+    """What one client may say: commands, messages among them, and the bytes of the messages."""
+
+    def __init__(self) -> None:
+        settings = get_settings()
+        self._commands = _bucket(settings.COMMANDS_PER_SECOND)
+        self._messages = _bucket(settings.MESSAGES_PER_SECOND)
+        self._bytes = _bucket(settings.MESSAGE_BYTES_PER_SECOND, settings.MAX_EVENT_BYTES + 1024)
+
+    def command(self) -> None:
+        """Count a command. Raises WireError: there are too many."""
+        if wait := self._commands.take():
+            raise too_many("commands", wait)
+
+    def message(self, size: int) -> None:
+        """Count a message of ``size`` bytes. Raises WireError: there are too many, or too many bytes."""
+        if wait := self._messages.take():
+            raise too_many("messages", wait)
+        if wait := self._bytes.take(size):
+            raise too_many("bytes of messages", wait)
+
+    def is_unspent(self) -> bool:
+        """Return whether nothing is missing by now."""
+        return all(each.is_full() for each in (self._commands, self._messages, self._bytes))
+
+
+_budgets: dict[Hashable, Budget] = {}
+
+
+def budget_of(user: Hashable) -> Budget:
+    """Return what a user may say over all connections to this process. Budgets that are unspent are forgotten."""
+    with _lock:
+        found = _budgets.get(user)
+        if found is None:
+            if len(_budgets) >= MOST_BUDGETS:
+                for key in [key for key, each in _budgets.items() if each.is_unspent()]:
+                    del _budgets[key]
+            found = _budgets[user] = Budget()
+        return found
+
+
+def _bucket(rate: float, least: float = 1.0) -> Bucket:
+    return Bucket(rate, max(rate * BURST, least))
+
+
+def _key_of(request: HttpRequest) -> Hashable:
+    """Return by what a client shows that it is one, before it is known who it is; ``None`` without anything."""
+    session = request.COOKIES.get(django_settings.SESSION_COOKIE_NAME)
+    bearer = request.META.get("HTTP_AUTHORIZATION")
+    shown = session or bearer or request.GET.get("token")
+    return None if not shown else ("shown", hash(shown))
+
+
+def _subtract(counts: Counter[Hashable], keys: Any) -> None:
+    for key in keys:
+        counts[key] -= 1
+        if counts[key] <= 0:
+            del counts[key]

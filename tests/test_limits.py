@@ -1,0 +1,115 @@
+"""Addresses, token buckets, and whose turn it is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from livepush.access import limits
+from livepush.access.addresses import address_of
+from livepush.process.threads import Slots
+from livepush.wire import WireError
+
+
+def scope(client: object, *forwarded: str) -> dict[str, object]:
+    return {"client": client, "headers": [(b"x-forwarded-for", each.encode()) for each in forwarded]}
+
+
+@pytest.mark.parametrize(
+    ("client", "forwarded", "expected"),
+    [
+        (("198.51.100.1", 5), [], "198.51.100.1"),
+        (("198.51.100.1", 5), ["203.0.113.7"], "198.51.100.1"),
+        (("10.0.0.1", 5), ["203.0.113.7"], "203.0.113.7"),
+        (("10.0.0.1", 5), ["1.1.1.1, 203.0.113.7"], "203.0.113.7"),
+        (("10.0.0.1", 5), ["1.1.1.1, 203.0.113.7, 10.9.9.9"], "203.0.113.7"),
+        (("10.0.0.1", 5), ["1.1.1.1", "203.0.113.7"], "203.0.113.7"),
+        (("::ffff:10.0.0.1", 5), ["203.0.113.7"], "203.0.113.7"),
+        (("10.0.0.1", 5), [], "10.0.0.1"),
+        (("10.0.0.1", 5), ["no address"], "10.0.0.1"),
+        (("2001:db8:1:2:3::4", 5), [], "2001:db8:1:2::/64"),
+        (("2001:db8:1:2:ffff::9", 5), [], "2001:db8:1:2::/64"),
+        (("", 0), [], None),
+        (None, [], None),
+    ],
+)
+def test_an_address_is_what_trusted_proxies_say(settings, client, forwarded, expected):
+    settings.LIVEPUSH = {"TRUSTED_PROXIES": ["10.0.0.0/8"]}
+    assert address_of(scope(client, *forwarded)) == expected
+
+
+def test_without_trusted_proxies_there_is_no_address():
+    assert address_of(scope(("198.51.100.1", 5))) is None
+
+
+def test_a_proxy_that_is_no_address_is_an_error(settings):
+    settings.LIVEPUSH = {"TRUSTED_PROXIES": ["proxy.example.com"]}
+    with pytest.raises(ImproperlyConfigured, match="TRUSTED_PROXIES"):
+        address_of(scope(("198.51.100.1", 5)))
+
+
+def test_a_bucket_lets_a_burst_and_then_a_rate_through(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(limits.time, "monotonic", lambda: now)
+    bucket = limits.Bucket(2.0, 10.0)
+    assert [bucket.take() for _ in range(10)] == [0.0] * 10
+    assert bucket.take() == 0.5
+    now = 0.5
+    assert bucket.take() == 0.0
+    assert bucket.take() > 0
+    now = 100.0
+    assert bucket.is_full()
+    assert bucket.take(50.0) == 0.0  # more than it holds, once it is full
+    assert not bucket.is_full()
+
+
+def test_budgets_that_are_unspent_are_forgotten(monkeypatch):
+    monkeypatch.setattr(limits, "_budgets", {})
+    monkeypatch.setattr(limits, "MOST_BUDGETS", 10)
+    limits.budget_of("spent").command()
+    for number in range(1000):
+        limits.budget_of(number)
+    assert len(limits._budgets) <= 11
+    assert "spent" in limits._budgets
+
+
+def test_a_seat_is_free_when_nothing_refers_to_it(settings):
+    settings.LIVEPUSH = {"MAX_CONNECTIONS_PER_USER": 1}
+    seat = limits.take_seat({}, "ann")
+    with pytest.raises(WireError) as refused:
+        limits.take_seat({}, "ann")
+    assert refused.value.status == 429
+    del refused, seat
+    limits.take_seat({}, "ann").leave()
+    assert not limits._connections["ann"]
+
+
+async def test_work_of_lower_levels_goes_first():
+    slots, done = Slots(1), []
+
+    async def work(name, level):
+        await slots.acquire(level)
+        done.append(name)
+        slots.release()
+
+    await slots.acquire()
+    tasks = [asyncio.create_task(work(f"{level}{turn}", level)) for turn in "ab" for level in (2, 0, 1)]
+    leaves = asyncio.create_task(work("leaves", 0))
+    await asyncio.sleep(0)
+    leaves.cancel()
+    slots.release()
+    await asyncio.gather(*tasks)
+    assert done == ["0a", "0b", "1a", "1b", "2a", "2b"]
+    await asyncio.wait_for(slots.acquire(), 1)
+
+
+async def test_a_slot_that_was_given_to_who_leaves_goes_to_the_next():
+    slots = Slots(1)
+    await slots.acquire()
+    first, second = (asyncio.create_task(slots.acquire()) for _ in range(2))
+    await asyncio.sleep(0)
+    slots.release()
+    first.cancel()
+    await asyncio.wait_for(second, 1)

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser
 
 from tests.browser.chromium import complaints
 from tests.browser.site import Site, is_open
+from tests.scale import some
 
 NOTE = """
     Math.random = ((random) => () => random() / 20)(Math.random);  // short waits
@@ -93,6 +94,6 @@ def test_each_tab_has_a_connection_if(site: Site, browser: Browser, group: str, 
     assert hear(site, browser, group, ALONE[way], "sse") == ["alone", "alone"]
 
 
-@pytest.mark.parametrize("way", TRANSPORTS)
+@pytest.mark.parametrize("way", some(list(TRANSPORTS), 5))
 def test_another_transport_gets_through_if(site: Site, browser: Browser, group: str, way: str) -> None:
     hear(site, browser, group, *TRANSPORTS[way])

@@ -8,6 +8,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from tests.browser.libraries import BELLS
 from tests.browser.readers import Reader, has_badge, open_panel, press, titles, toasts
 from tests.browser.site import is_open
+from tests.scale import some
 
 LACKS = {
     "popover": """
@@ -57,7 +58,7 @@ def without(context: BrowserContext, lacking: str) -> None:
     context.route(BELLS, answer)
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=some(CASES[::-1], 3))
 def page(request: pytest.FixtureRequest, reader: Reader) -> Page:
     """A page in a browser that lacks something; there is one entry."""
     reader.notify("One")

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.browser import libraries
 from tests.browser.measures import WATCH, grown, measure
 from tests.browser.readers import Reader, has_badge, open_panel, press, titles, toasts
+from tests.scale import some
 
 LIST = "main livepush-list"
 LINKS = '<nav><a id="with" href="/bell/?list=1">with</a> <a id="without" href="/bell/?other=1">without</a></nav>'
@@ -20,7 +21,7 @@ LIBRARIES = {
 """Each library's scripts, and what its pages say in the body's tag."""
 
 
-@pytest.fixture(params=LIBRARIES)
+@pytest.fixture(params=some(["turbo", "htmx4", "htmx2", "htmx4-cache"], 2))
 def page(request: pytest.FixtureRequest, reader: Reader) -> Page:
     """A page with a list, a bell and toasts, and links to itself and to a page without the list."""
     scripts, attribute = LIBRARIES[request.param]

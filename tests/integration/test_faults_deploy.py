@@ -18,6 +18,7 @@ from tests.integration import clients
 from tests.integration.audit import Follower, audit, committed
 from tests.integration.conftest import Figures, Scale
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import faults, processes
 from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Publisher, Server
@@ -54,7 +55,7 @@ async def stuck(server: Server, number: int) -> None:
     await eventually(found)
 
 
-@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("kind", some(SERVERS, 2))
 async def test_a_deploy_with_open_streams(
     kind: str, database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
 ) -> None:

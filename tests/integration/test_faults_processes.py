@@ -28,7 +28,6 @@ from tests.servers.senders import senders
 
 GROUPS = ["board", "room:a", "room:b", "room:c"]
 ALL = ("postgresql", "mariadb", "sqlite")
-CONCURRENT = ("postgresql", "mariadb")
 
 
 @pytest.fixture
@@ -140,7 +139,7 @@ async def test_publishers_killed_at_random_times_lose_nothing_that_was_committed
     assert set(counts) <= {"sent", "undone", "committed by a sender that was killed before it said so"}, counts
 
 
-@on(*CONCURRENT)
+@on("postgresql", long=("mariadb",))
 async def test_settles_that_race_give_each_event_one_position(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -270,7 +269,7 @@ async def test_hosts_with_the_wrong_time_neither_lose_events_nor_misdate_them(
 # Settle's lock
 
 
-@on(*CONCURRENT)
+@on("postgresql", long=("mariadb",))
 async def test_others_settle_where_a_process_dies_or_stops_under_the_lock(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:

@@ -160,6 +160,10 @@ def revoke(username: str, groups: list[str] | str | None = None) -> None:
     livepush.revoke(username if username == livepush.everyone else User.objects.get(username=username), groups)
 
 
+def recheck() -> None:
+    livepush.recheck(livepush.everyone)
+
+
 def nonsense(data: str) -> None:
     """Send a change of rights that livepush would not send."""
     publish.send_own(wire.RIGHTS, "livepush.rights", json.loads(data), "default")
@@ -203,7 +207,8 @@ COMMANDS = {
     command.__name__: command
     for command in (
         send, send_many, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback, session,
-        position, rows, prune, change, end_session, expire_session, revoke, token, nonsense,
+        position, rows, prune, change, end_session, expire_session, revoke, recheck, token,
+        nonsense,
     )
 }  # fmt: skip
 

@@ -210,7 +210,9 @@ def _key_of(request: HttpRequest) -> Hashable:
     """Return by what a client shows that it is one, before it is known who it is; ``None`` without anything."""
     session = request.COOKIES.get(django_settings.SESSION_COOKIE_NAME)
     bearer = request.META.get("HTTP_AUTHORIZATION")
-    shown = session or bearer or request.GET.get("token")
+    shown = session or bearer
+    if not shown and "token=" in request.META["QUERY_STRING"]:  # to parse a long query costs more than all the rest
+        shown = request.GET.get("token")
     return None if not shown else ("shown", hash(shown))
 
 

@@ -143,16 +143,21 @@ class Threads:
 
 
 class Slots:
-    """A semaphore whose waiters of lower levels go first; those of one level in their order."""
+    """A semaphore whose waiters of lower levels go first; those of one level in their order.
+
+    Work of level 0 alone may take all of the slots. What can wait leaves half of them free, so that it also leaves most
+    of the processor to the event loop.
+    """
 
     def __init__(self, count: int) -> None:
         self._free = count
+        self._spare = count // 2
         self._order = itertools.count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
     async def acquire(self, level: int = 0) -> None:
         """Wait for a slot."""
-        if self._free:
+        if self._free > (self._spare if level else 0):
             self._free -= 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -166,12 +171,12 @@ class Slots:
 
     def release(self) -> None:
         """Give a slot back."""
-        while self._waiting:
+        self._free += 1
+        while self._waiting and self._free > (self._spare if self._waiting[0][0] else 0):
             turn = heapq.heappop(self._waiting)[2]
             if not turn.done():
+                self._free -= 1
                 turn.set_result(None)
-                return
-        self._free += 1
 
 
 class Lease:

@@ -124,6 +124,7 @@ async def test_asking_about_everybody_takes_few_queries(
     settings = {"MAX_CONNECTIONS_PER_USER": 10_000}
     cookies = [elsewhere.session(f"reader{number}") for number in range(users)]
     with processes.server("uvicorn", database, settings, application=APPLICATION) as server:
+        held: list[clients.SSE] = []
         async with contextlib.AsyncExitStack() as stack:
             for start in range(0, streams, 50):
                 opening = [
@@ -132,8 +133,10 @@ async def test_asking_about_everybody_takes_few_queries(
                     )
                     for number in range(start, min(start + 50, streams))
                 ]
-                for each in await asyncio.gather(*opening):
-                    await each.block()
+                held += await asyncio.gather(*opening)
+            for each in held:
+                await each.block()
+            await eventually(lambda: server.holds() == streams)
             before = server.stats()["queries"]
             begin = time.monotonic()
             await asyncio.to_thread(elsewhere.do, "recheck")

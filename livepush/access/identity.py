@@ -15,8 +15,9 @@ from django.utils.functional import SimpleLazyObject
 
 from livepush import tenants
 from livepush.access import rules
+from livepush.access.answers import Answers
 from livepush.access.authenticating import Identity, identify
-from livepush.wire import Close, WireError, unavailable
+from livepush.wire import EVERYTHING, Close, Floors, WireError, unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,13 @@ class Admission(NamedTuple):
     """Groups whose rules could not be asked, so that the client must come back."""
     tenant: str | None = None
     """The tenant whose groups these are; ``None`` in a project without tenants."""
+    since: Floors = {}
+    """Since when the client may read some of the granted groups; the others altogether."""
+
+    @property
+    def floors(self) -> Floors:
+        """Since when the client may read some groups, as the log and the hub have them."""
+        return dict(zip(tenants.stored_groups(self.since, self.tenant), self.since.values(), strict=True))
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -55,7 +63,7 @@ class Asked(NamedTuple):
     """A client's identity and the sync rules' answers, before the async rules are asked."""
 
     identity: Identity
-    answers: rules.Answers
+    answers: Answers
     """The answers of the sync rules."""
     questions: rules.Questions
     """The questions for the async rules."""
@@ -119,7 +127,7 @@ def admit_sync(
     return Asked(found, answers, questions, tenant)
 
 
-def admission(asked: Asked, groups: Iterable[str], answers: rules.Answers) -> Admission:
+def admission(asked: Asked, groups: Iterable[str], answers: Answers) -> Admission:
     """Return which groups a client may read and which not, in the order in which they were requested."""
     groups = tuple(groups)
     return Admission(
@@ -128,6 +136,7 @@ def admission(asked: Asked, groups: Iterable[str], answers: rules.Answers) -> Ad
         tuple(group for group in groups if group not in answers.granted),
         frozenset(answers.failed),
         asked.tenant,
+        {group: floor for group, floor in answers.granted.items() if floor != EVERYTHING},
     )
 
 

@@ -8,9 +8,8 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from enum import Enum
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.contrib.auth import get_user_model
@@ -20,8 +19,10 @@ from django.db.models import Model
 from django.urls.resolvers import RoutePattern
 
 from livepush import tenants, wire
+from livepush.access.answers import Answer, Answers, Said, best, judge
 from livepush.exceptions import InvalidRule
 from livepush.notes import Rarely
+from livepush.wire import EVERYTHING, Floor, lower
 
 logger = logging.getLogger("livepush")
 
@@ -72,10 +73,9 @@ class Rule:
             return None
         return None if found is None else found[2]
 
-    def ask(self, user: Any, values: dict[str, Any], request: Any) -> bool | Awaitable[bool]:
+    def ask(self, user: Any, values: dict[str, Any], request: Any) -> Any:
         """Ask the function. An async function's answer must be awaited."""
-        answer: bool | Awaitable[bool] = self.function(user, **values, **self._extra(request))
-        return answer
+        return self.function(user, **values, **self._extra(request))
 
     def log_exception(self, message: str) -> None:
         """Log what was raised, but rarely: a request may ask for many groups, and clients come back."""
@@ -100,6 +100,7 @@ def can_read(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
 
     The pattern is written as for Django's ``path()``, e.g. ``"order:<int:pk>"``. The function takes ``(user, pk)``,
     and ``request`` if it has a parameter of that name. It may be async. If several rules match, one yes is enough.
+    It may also return since when the user may read: an aware datetime, or ``livepush.since(position)``.
 
     Raises InvalidRule: the pattern is malformed or has a rule already, or the function does not fit the pattern.
     """
@@ -136,26 +137,7 @@ def _origin(function: Callable[..., Any]) -> tuple[str, str]:
     return function.__module__, function.__qualname__
 
 
-class Answer(Enum):
-    """What a rule says."""
-
-    YES = "yes"
-    """The user may."""
-    NO = "no"
-    """The user may not, or the rule raised."""
-    FAILED = "failed"
-    """The rule could not reach its database, or did not answer in time: the client must come back."""
-
-
-Questions = list[tuple[str, Callable[[], Awaitable[Answer]]]]
-
-
-class Answers(NamedTuple):
-    """What the rules say about some groups."""
-
-    granted: set[str]
-    failed: set[str]
-    """Groups that no rule grants, and of which a rule failed."""
+Questions = list[tuple[str, Callable[[], Awaitable[Said]]]]
 
 
 def ask_sync(
@@ -171,7 +153,7 @@ def ask_sync(
     Sync rules may use the database, so call this in a thread. A rule that raises denies, and is logged. The rules of
     the groups in ``failing`` are not asked: they count as failed. ``note`` is called with each group before its rules.
     """
-    answers, questions = Answers(set(), set(failing)), Questions()
+    answers, questions = Answers({}, set(failing)), Questions()
     for name in groups:
         if name in answers.failed or name.startswith(wire.OWN_GROUPS):
             continue  # no pattern of a project's, however wide, opens livepush's own groups
@@ -180,10 +162,11 @@ def ask_sync(
         said = _ask_until_yes(
             [partial(_ask, rule, user, values, request) for rule, values in matches if not rule.is_async]
         )
-        if said is Answer.YES:
-            answers.granted.add(name)
-            continue
-        if said is Answer.FAILED:
+        if isinstance(said, Floor):
+            answers.granted[name] = said
+            if said == EVERYTHING:
+                continue
+        elif said is Answer.FAILED:
             answers.failed.add(name)
         questions += [
             (name, partial(_ask_async, rule, user, values, request)) for rule, values in matches if rule.is_async
@@ -191,15 +174,13 @@ def ask_sync(
     return answers, questions
 
 
-def _ask_until_yes(asks: Iterable[Callable[[], Answer]]) -> Answer:
-    """Return the first yes; without one, FAILED if a rule failed."""
-    found = Answer.NO
+def _ask_until_yes(asks: Iterable[Callable[[], Said]]) -> Said:
+    """Return the first yes to everything, else the best answer."""
+    found: Said = Answer.NO
     for ask in asks:
-        said = ask()
-        if said is Answer.YES:
-            return said
-        if said is Answer.FAILED:
-            found = said
+        found = best(found, ask())
+        if found == EVERYTHING:
+            break
     return found
 
 
@@ -214,25 +195,25 @@ async def ask_async(
     A rule that does not answer within ``limit`` seconds has failed.
     """
 
-    async def ask_within(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def ask_within(ask: Callable[[], Awaitable[Said]]) -> Said:
         with around():
             return await ask()
 
     tasks = {asyncio.ensure_future(ask_within(ask)): name for name, ask in questions}
-    granted, failed = set(answers.granted), set(answers.failed)
+    granted, failed = dict(answers.granted), set(answers.failed)
     try:
         if tasks:
             await asyncio.wait(tasks, timeout=limit)
         for task, name in tasks.items():
             said = task.result() if task.done() else _late(name, limit)
-            if said is Answer.YES:
-                granted.add(name)
+            if isinstance(said, Floor):
+                granted[name] = lower(granted[name], said) if name in granted else said
             elif said is Answer.FAILED:
                 failed.add(name)
     finally:
         for task in tasks:
             task.cancel()
-    return Answers(granted, failed - granted)
+    return Answers(granted, failed - granted.keys())
 
 
 def ask_async_here(questions: Questions, answers: Answers, limit: float, tenant: str | None = None) -> Answers:
@@ -246,32 +227,24 @@ def _late(name: str, limit: float) -> Answer:
     return Answer.FAILED
 
 
-def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> Answer:
+def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> Said:
     try:
         try:
-            return _say(rule.ask(user, values, request))
+            return judge(rule.ask(user, values, request))
         except DATABASE_ERRORS:
             close_old_connections()  # those that turned out dead
-            return _say(rule.ask(user, values, request))
+            return judge(rule.ask(user, values, request))
     except Exception as error:
         return _raised(rule, error)
 
 
-def _say(answer: object) -> Answer:
-    if not inspect.isawaitable(answer):
-        return Answer.YES if answer else Answer.NO
-    if inspect.iscoroutine(answer):
-        answer.close()
-    raise TypeError("a sync function returned an awaitable, which does not count as a yes: make it async def.")
-
-
-async def _ask_async(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> Answer:
+async def _ask_async(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> Said:
     try:
         try:
-            return _say(await rule.ask(user, values, request))  # type: ignore[misc]
+            return judge(await rule.ask(user, values, request))
         except DATABASE_ERRORS:
             await sync_to_async(close_old_connections)()
-            return _say(await rule.ask(user, values, request))  # type: ignore[misc]
+            return judge(await rule.ask(user, values, request))
     except Exception as error:
         return _raised(rule, error)
 

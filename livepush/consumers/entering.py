@@ -83,6 +83,7 @@ async def enter(scope: Scope) -> Entry:
             if hub is None:
                 raise failure
             cursor, lost = await hub.admit(query.since)
+            await hub.reach(admission.floors)
         except WireError:
             raise
         except Exception as error:

@@ -12,7 +12,7 @@ from livepush.consumers.base import Scope, Send, answer, refusing
 from livepush.consumers.entering import Entry, enter
 from livepush.consumers.incoming import Incoming
 from livepush.hub import FAREWELL, Hub, Waiter
-from livepush.wire import LogPage, Position, WireError, poll_answer, public_name, unavailable
+from livepush.wire import LogPage, Position, WireError, above, poll_answer, public_name, unavailable
 
 LARGE = 16_384
 """The largest answer (bytes) that the system's send buffer holds whole, even if the client reads nothing."""
@@ -84,8 +84,9 @@ async def _held(entry: Entry, waiter: Waiter) -> bytes:
         if page is None or waiter.lost:
             return poll_answer((), hub.position, True, refused)
         cursor = Position(cursor.epoch, page.upto)
-        if page.events or waiter.reason or hub.draining or loop.time() >= end:
-            return poll_answer(page.events, cursor, False, refused)
+        events = tuple(above(page.events, entry.admission.floors))
+        if events or waiter.reason or hub.draining or loop.time() >= end:
+            return poll_answer(events, cursor, False, refused)
         await asyncio.wait({waiter.woken}, timeout=end - loop.time())
 
 

@@ -61,7 +61,8 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
     hub, format = entry.hub, entry.query.format
-    connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, hub.options.limits, write_now)
+    options, floors = hub.options.limits, entry.admission.floors
+    connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, options, write_now, floors)
     ask_again_later(connection, entry.admission)
 
     async def end(gone: None) -> None:

@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from livepush import log, publish
 from livepush.access import handshakes, identity, limits, origins, rules
 from livepush.conf import get_settings
-from livepush.wire import LogState, Position, Query, WireError, check_get, parse_query, poll_answer
+from livepush.wire import LogState, Position, Query, WireError, above, check_get, parse_query, poll_answer
 
 View = TypeVar("View", bound=Callable[..., HttpResponse])
 
@@ -116,7 +116,9 @@ def _answer(query: Query, admission: identity.Admission) -> bytes:
     page = log.read(using, admission.stored, since.number, head.number)
     if _lost(since, page.state):
         return poll_answer((), page.state.position, True, admission.refused)
-    return poll_answer(page.events, Position(head.epoch, page.upto), False, admission.refused)
+    return poll_answer(
+        tuple(above(page.events, admission.floors)), Position(head.epoch, page.upto), False, admission.refused
+    )
 
 
 def _lost(since: Position, state: LogState) -> bool:

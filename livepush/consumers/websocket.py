@@ -103,7 +103,8 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, forma
             await send({"type": "websocket.send", "text": frame})
 
     hub, write_now = entry.hub, uvicorn.short_way(send)
-    connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, hub.options.limits, write_now)
+    options, floors = hub.options.limits, entry.admission.floors
+    connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, options, write_now, floors)
     ask_again_later(connection, entry.admission)
 
     async def end(code: Close | None) -> None:

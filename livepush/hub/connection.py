@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from livepush.hub.fanout import Encoder, Joined, Share
 from livepush.hub.flow import Flow, Next, Reason, State, Step
-from livepush.wire import Event, Format, Frames, LogPage, Position, join, public_name, system_frames
+from livepush.wire import Event, Floors, Format, Frames, LogPage, Position, join, public_name, system_frames
 
 __all__ = ["FAREWELL", "Connection", "Limits", "Reason", "Source", "State", "Write"]
 
@@ -63,10 +63,12 @@ class Connection:
         write: Write,
         limits: Limits,
         write_now: WriteNow | None = None,
+        floors: Floors | None = None,
     ) -> None:
         self.format = format
         self.on_close: Callable[[], object] | None = None
         self._flow = Flow(groups, cursor, limits.buffer_bytes, limits.write_timeout)
+        self.limit_to((), floors or {})
         self._source = source
         self._write = write
         self._write_now = write_now
@@ -109,6 +111,10 @@ class Connection:
         else:
             self._flow.add_from(groups, since)
             self._go_on()
+
+    def limit_to(self, groups: Iterable[str], floors: Floors) -> None:
+        """Note since when the client may read some groups: all of them, but for those that have a floor."""
+        self._flow.limit_to(groups, floors)
 
     def drop(self, groups: Iterable[str]) -> None:
         """Drop groups from now on."""

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from math import inf
 
 from livepush.hub.fanout import Joined
-from livepush.wire import LARGEST_NUMBER, Event, Frames, Position, merge
+from livepush.wire import LARGEST_NUMBER, Event, Floor, Floors, Frames, Position, above, merge
 
 
 class State(Enum):
@@ -74,10 +74,12 @@ class Flow:
     At most ``limit`` bytes wait for a slow client. A write may take ``write_timeout`` seconds.
     """
 
-    __slots__ = ("_buffer", "_buffered", "_since", "_system", "_upto", "busy_since", "cursor", "epoch", "groups",
-                 "limit", "reason", "state", "write_timeout")  # fmt: skip
+    __slots__ = ("_buffer", "_buffered", "_since", "_system", "_upto", "busy_since", "cursor", "epoch", "floors",
+                 "groups", "limit", "reason", "state", "write_timeout")  # fmt: skip
 
     def __init__(self, groups: Iterable[str], cursor: Position, limit: int, write_timeout: float = inf) -> None:
+        self.floors: dict[str, Floor] = {}
+        """Since when the client may read some of the groups; older events are not for it, whatever it asks for."""
         self.groups = dict.fromkeys(groups, 0)
         """Each group with the number after which the client wants its events."""
         self.epoch, self.cursor = cursor
@@ -127,6 +129,12 @@ class Flow:
         """Take the client's history for lost, as in a new epoch."""
         self.epoch = ""
 
+    def limit_to(self, groups: Iterable[str], floors: Floors) -> None:
+        """Note since when the client may read some groups: all of them, but for those that have a floor."""
+        for group in groups:
+            self.floors.pop(group, None)
+        self.floors.update(floors)
+
     def add(self, groups: Iterable[str], number: int) -> None:
         """Add groups from a number on. Groups that it has already stay as they are."""
         for group in groups:
@@ -148,6 +156,7 @@ class Flow:
         dropped = set(groups)
         for group in dropped:
             self.groups.pop(group, None)
+            self.floors.pop(group, None)
         self._since = [(tuple(each for each in asked if each not in dropped), since) for asked, since in self._since]
 
     def close(self, reason: Reason, farewell: Frames = ()) -> None:
@@ -203,13 +212,14 @@ class Flow:
             if number > self.cursor:
                 groups = tuple(group for group in event.groups if number > self.groups.get(group, LARGEST_NUMBER))
                 if groups:
-                    yield event.to(groups)
+                    yield from above([event.to(groups)], self.floors) if self.floors else [event.to(groups)]
 
     def reset(self, position: Position) -> None:
         """Go on from a position; the history before it is lost."""
         self.epoch, self.cursor = position
         self._since.clear()
         self.groups = dict.fromkeys(self.groups, 0)
+        self.floors = {group: Floor(self.cursor, floor.time) for group, floor in self.floors.items()}
 
     def _rewind(self) -> None:
         """Go back to where groups were asked from. The other groups' events are not sent twice."""

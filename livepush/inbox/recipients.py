@@ -29,7 +29,7 @@ from livepush.inbox.models import InboxState, Membership, Notification, Notifica
 from livepush.inbox.tenancy import group_of_reader, reader_of, reader_of_roles, readers_of, role, stored
 from livepush.models import ChannelGroup
 from livepush.rights.announcing import recheck
-from livepush.wire import public_name
+from livepush.wire import Floor, public_name, timestamp
 
 everyone = "inbox:all"
 """The recipient that stands for every user. One row is written for all of them."""
@@ -118,27 +118,33 @@ def audiences(user: Any, using: str | None = None) -> tuple[Audience, ...]:
     return tuple(found)
 
 
+def _came(user: Any) -> datetime | None:
+    """Return when a user came, if that is known."""
+    came = getattr(user, "date_joined", None)
+    return came if isinstance(came, datetime) and timezone.is_naive(came) == timezone.is_naive(timezone.now()) else None
+
+
 def _before_came(user: Any, using: str) -> int:
     """Return the position of the last notification to everyone before a user came; 0 if the user came long ago."""
-    came = getattr(user, "date_joined", None)
-    if not isinstance(came, datetime) or timezone.is_naive(came) != timezone.is_naive(timezone.now()):
-        return 0
-    if came < timezone.now() - timedelta(seconds=get_settings().INBOX_RETENTION):
+    came = _came(user)
+    if came is None or came < timezone.now() - timedelta(seconds=get_settings().INBOX_RETENTION):
         return 0
     rows = Notification.objects.using(using).filter(group=stored(everyone), created__lt=came).order_by("-position")
     return rows.values_list("position", flat=True).first() or 0
 
 
 @rules.can_read("inbox:<path:name>")
-def inbox(user: Any, name: str) -> bool:
-    """Let a user read the audiences that the user is in, and no others."""
+def inbox(user: Any, name: str) -> Floor | bool:
+    """Let a user read the audiences that the user is in, and no others; of each what the inbox shows."""
     if not getattr(user, "is_authenticated", False):
         return False
-    known: set[str] = getattr(user, "_livepush_audiences", set())
+    known: dict[str, Floor] = getattr(user, "_livepush_audiences", {})
     if OWN + name not in known:  # a handshake asks for all audiences: look them up once
-        known = {public_name(audience.group) for audience in audiences(user)}
+        known = {public_name(audience.group): Floor(audience.since) for audience in audiences(user)}
+        if came := _came(user):
+            known[everyone] = Floor(known[everyone].number, timestamp(came))
         user._livepush_audiences = known
-    return OWN + name in known
+    return known.get(OWN + name, False)
 
 
 @publish.has_async_twin

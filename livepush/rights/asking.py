@@ -6,13 +6,14 @@ from functools import partial
 
 from livepush import process
 from livepush.access import rules
+from livepush.access.answers import Answers
 from livepush.conf import get_settings
 
 SHARE = 0.8
 """How much of ``DATABASE_TIMEOUT`` a tenant's async rules have. After all of it, their thread would be given up."""
 
 
-async def ask_left(questions: rules.Questions, answers: rules.Answers, tenant: str | None) -> rules.Answers:
+async def ask_left(questions: rules.Questions, answers: Answers, tenant: str | None) -> Answers:
     """Ask the questions that the sync rules have left; return the answers with theirs.
 
     A tenant's schema is active on the connection of a thread, so its rules share a thread, with a loop of their own.

@@ -14,6 +14,7 @@ from django.utils.crypto import constant_time_compare
 
 from livepush import tenants
 from livepush.access import rules, sessions, tokens
+from livepush.access.answers import Answers
 from livepush.access.authenticating import Identity, nobody, of_sessions, revocations
 from livepush.access.identity import Handshake
 from livepush.access.tokens import Token
@@ -84,7 +85,7 @@ class Answer(NamedTuple):
     """Who it is now, what the sync rules say, and the questions for async rules."""
 
     identity: Identity
-    answers: rules.Answers
+    answers: Answers
     questions: rules.Questions
 
 
@@ -114,7 +115,7 @@ def _answers(tenant: str | None, questions: Sequence[Question]) -> list[Answer]:
         if tenant is None or isinstance(error, rules.DATABASE_ERRORS):
             raise
         logger.exception("Clients of the tenant %r could not be asked about, so they lose their groups.", tenant)
-        return [Answer(question.identity, rules.Answers(set(), set()), []) for question in questions]
+        return [Answer(question.identity, Answers({}, set()), []) for question in questions]
 
 
 def _current(known: Sequence[Identity]) -> list[Identity]:

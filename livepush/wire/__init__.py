@@ -70,6 +70,13 @@ from livepush.wire.events import (
     sse_envelope,
     sse_event,
 )
+from livepush.wire.floors import (
+    EVERYTHING,
+    Floor,
+    Floors,
+    above,
+    lower,
+)
 from livepush.wire.names import (
     GROUP,
     INBOX_PREFIX,
@@ -116,6 +123,7 @@ from livepush.wire.system import (
 )
 
 __all__ = [
+    "EVERYTHING",
     "GROUP",
     "HEARTBEAT",
     "INBOX_PREFIX",
@@ -142,6 +150,8 @@ __all__ = [
     "Close",
     "Command",
     "Event",
+    "Floor",
+    "Floors",
     "Format",
     "Frames",
     "LogPage",
@@ -149,6 +159,7 @@ __all__ = [
     "Position",
     "Query",
     "WireError",
+    "above",
     "check_get",
     "check_group",
     "dumps",
@@ -156,6 +167,7 @@ __all__ = [
     "envelope",
     "hello",
     "join",
+    "lower",
     "memory_of",
     "merge",
     "on_the_wire",

@@ -1,0 +1,77 @@
+"""What rules say: yes, no, or since when."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import date, datetime
+from enum import Enum
+from typing import NamedTuple
+
+from django.utils import timezone
+
+from livepush import wire
+from livepush.wire import Floor
+
+
+class Answer(Enum):
+    """What a rule says that does not say yes."""
+
+    NO = "no"
+    """The user may not, or the rule raised."""
+    FAILED = "failed"
+    """The rule could not reach its database, or did not answer in time: the client must come back."""
+
+
+Said = Answer | Floor
+"""What a rule says. A floor is a yes, and tells since when."""
+
+
+class Answers(NamedTuple):
+    """What the rules say about some groups."""
+
+    granted: dict[str, Floor]
+    """The groups that the user may read, and since when."""
+    failed: set[str]
+    """Groups that no rule grants, and of which a rule failed."""
+
+
+def since(position: str) -> Floor:
+    """Return what a rule says that lets a user read what follows a position, such as the ``id`` of an event.
+
+    Raises ValueError: it is no position.
+    """
+    try:
+        return Floor(wire.parse_position(position).number)
+    except wire.WireError as error:
+        raise ValueError(f"{position!r} is no position: expected an event's id, such as 'k3x9-1042'.") from error
+    except TypeError as error:
+        raise ValueError(f"{position!r} is no position: expected text, such as 'k3x9-1042'.") from error
+
+
+def judge(answer: object) -> Said:
+    """Return what a rule's answer means.
+
+    Raises TypeError: it is a date, a time without a zone, or an awaitable.
+    """
+    if isinstance(answer, Floor):
+        return answer
+    if isinstance(answer, datetime):
+        if timezone.is_naive(answer):
+            raise TypeError(f"it returned {answer!r}, which has no time zone: expected an aware datetime.")
+        return Floor(time=wire.timestamp(answer)) if answer <= timezone.now() else Answer.NO
+    if isinstance(answer, date):
+        raise TypeError(f"it returned {answer!r}: expected an aware datetime, which says when the day begins.")
+    if not inspect.isawaitable(answer):
+        return wire.EVERYTHING if answer else Answer.NO
+    if inspect.iscoroutine(answer):
+        answer.close()
+    raise TypeError("a sync function returned an awaitable, which does not count as a yes: make it async def.")
+
+
+def best(one: Said, other: Said) -> Said:
+    """Return the more favourable of two rules' answers: one yes is enough."""
+    if isinstance(one, Floor) and isinstance(other, Floor):
+        return wire.lower(one, other)
+    if isinstance(one, Floor) or isinstance(other, Floor):
+        return one if isinstance(one, Floor) else other
+    return one if one is Answer.FAILED else other

@@ -1,0 +1,44 @@
+"""Since when a reader may read a group: what is older is not for that reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from livepush.wire.events import Event
+
+
+class Floor(NamedTuple):
+    """Where a reader's part of a group begins."""
+
+    number: int = 0
+    """The position's number after which the reader gets the group's events."""
+    time: str = ""
+    """The time (as in an event) from which on the reader gets them; empty for any time."""
+
+    def hides(self, event: Event) -> bool:
+        """Return whether an event with a position lies below."""
+        return (event.number or 0) <= self.number or event.time < self.time
+
+
+EVERYTHING = Floor()
+"""The floor of a reader who may read everything of a group."""
+
+Floors = Mapping[str, Floor]
+"""The floors of some groups. Other groups have none."""
+
+
+def lower(one: Floor, other: Floor) -> Floor:
+    """Return the floor of a reader to whom two rules give a part of a group: the lower one.
+
+    If neither is lower in number and in time, it is the first.
+    """
+    return other if other.number <= one.number and other.time <= one.time else one
+
+
+def above(events: Iterable[Event], floors: Floors) -> Iterator[Event]:
+    """Yield the events that a reader may read, each with those of its groups in which it is not too old."""
+    for event in events:
+        groups = tuple(group for group in event.groups if group not in floors or not floors[group].hides(event))
+        if groups:
+            yield event.to(groups)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from livepush.access.answers import since
     from livepush.access.rules import can_read, can_send
+    from livepush.inbox.forgetting import aforget, export, forget
     from livepush.inbox.kinds import NotificationType, notification
     from livepush.inbox.notifying import anotify, notify
     from livepush.inbox.recipients import ajoin, aleave, everyone, join, leave
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ModelEvents",
     "NotificationType",
+    "aforget",
     "ajoin",
     "aleave",
     "anotify",
@@ -39,6 +41,8 @@ __all__ = [
     "can_read",
     "can_send",
     "everyone",
+    "export",
+    "forget",
     "group_name",
     "join",
     "leave",
@@ -61,6 +65,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ModelEvents": "publish.model_events",
     "NotificationType": "inbox.kinds",
+    "aforget": "inbox.forgetting",
     "ajoin": "inbox.recipients",
     "aleave": "inbox.recipients",
     "anotify": "inbox.notifying",
@@ -72,6 +77,8 @@ _HOMES = {
     "can_read": "access.rules",
     "can_send": "access.rules",
     "everyone": "inbox.recipients",
+    "export": "inbox.forgetting",
+    "forget": "inbox.forgetting",
     "group_name": "publish",
     "join": "inbox.recipients",
     "leave": "inbox.recipients",

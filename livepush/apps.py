@@ -21,13 +21,14 @@ class LivepushConfig(AppConfig):
 
     def ready(self) -> None:
         from livepush import checks, routing  # noqa: F401 (registers the checks)
-        from livepush.inbox import filing, loading, recipients
+        from livepush.inbox import filing, forgetting, loading, recipients
         from livepush.page import positions
         from livepush.rights import announcing
 
         positions.connect()
         filing.connect()
         recipients.connect()
+        forgetting.connect()
         announcing.connect()
         loading.connect()
         routing.registered.append(_doctor)

@@ -38,8 +38,8 @@ class Settings:
     """The largest data of one event, as UTF-8 JSON."""
     MAX_GROUPS: int = 100
     """The most groups that one connection may ask for."""
-    MAX_GROUPS_ANONYMOUS: int = 100
-    """The most groups that one connection may ask for if nobody is logged in."""
+    MAX_GROUPS_ANONYMOUS: int = 0
+    """The most groups that one connection may ask for if nobody is logged in; with 0, as many as others."""
     MAX_CONNECTIONS: int = 20_000
     """The most streams and held polls of one server process."""
     MAX_CONNECTIONS_PER_USER: int = 200
@@ -182,7 +182,7 @@ def _is_network(value: Any) -> bool:
 
 
 def _in_range(name: str, value: float) -> bool:
-    return value > 0 or (value == 0 and name in {"PRUNE_INTERVAL", "DRAIN", "MAX_STREAM_AGE"})
+    return value > 0 or (value == 0 and name in {"PRUNE_INTERVAL", "DRAIN", "MAX_STREAM_AGE", "MAX_GROUPS_ANONYMOUS"})
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

@@ -624,9 +624,8 @@ def test_the_lock_is_taken_from_a_process_that_falls_silent_while_it_holds_it(co
 
 
 @pytest.mark.django_db(transaction=True, databases=ALIASES)
-def test_on_sqlite_nothing_fails_for_a_lock_where_transactions_begin_without_one():
-    (using,) = [alias for alias in ALIASES if kind(alias) == "sqlite"]
-
+@pytest.mark.parametrize("using", [alias for alias in ALIASES if kind(alias) == "sqlite"])
+def test_on_sqlite_nothing_fails_for_a_lock_where_transactions_begin_without_one(using):
     def work():
         connections[using].ensure_connection()
         connections[using].transaction_mode = None  # what Django does where OPTIONS says nothing

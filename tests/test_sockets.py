@@ -465,3 +465,16 @@ def test_whether_a_socket_can_be_written_to_is_known_on_windows_too(monkeypatch)
             while True:
                 ours.send(bytes(65_536))
         assert not tcp.can_write_now(ours)
+
+
+def test_a_connection_that_was_hung_up_on_is_dropped_with_what_it_holds(pair: Pair) -> None:
+    pair.fill_buffer()
+    scope = pair.scope()
+    assert tcp.hang_up(pair.server)
+    held = lookup.find(scope)  # the server has not closed it
+    assert held is not None
+    with held:
+        assert tcp.drop(held)
+    assert lookup.find(scope) is None
+    pair.server.close()
+    assert pair.read_out() == -1

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from functools import cached_property
 from sys import getsizeof
 
-from livepush.wire import Cache, Event, Format, Frames, encode, join, memory_of, on_the_wire
+from livepush.wire import FORGOTTEN, Cache, Event, Format, Frames, encode, join, memory_of, on_the_wire
 
 
 class Joined:
@@ -97,6 +97,15 @@ class Encoder:
 
     def __init__(self, max_bytes: int) -> None:
         self.texts: Cache[str] = Cache(max_bytes)
+
+    def hear(self, event: Event) -> None:
+        """Forget all texts if events were deleted: a text may be of one of them."""
+        if event.type == FORGOTTEN:
+            self.texts.clear()
+
+    def lose_track(self) -> None:
+        """Forget all texts: they are of another life of the log."""
+        self.texts.clear()
 
     def encode(self, event: Event, epoch: str, format: Format) -> str:
         """Return an event of the log as text."""

@@ -63,6 +63,7 @@ class Hub:
         self.encoder = Encoder(REPLAY_BUFFERS * options.buffer_bytes)
         window = Window(options.window_events, options.window_bytes)
         self.router = Router(window, lambda: self.tail.wake.set(), lambda: hubs.discard(self))
+        self.router.followers.append(self.encoder)
         trusting = None if listen is None else options.tail_interval_with_layer
         self.tail = Tail(log, self.router, options.tail_interval, trusting)
         self.pages = self.tail.pages = Pages(log, self.router, options.buffer_bytes, self.tail.refresh)

@@ -12,7 +12,17 @@ from typing import Protocol
 from livepush.hub.fanout import Round, Share
 from livepush.hub.routes import Routes
 from livepush.hub.window import Window
-from livepush.wire import RIGHTS, Batch, Event, LogState, Position, memory_of
+from livepush.wire import (
+    FORGOTTEN,
+    RIGHTS,
+    Batch,
+    Event,
+    LogState,
+    Position,
+    is_same,
+    memory_of,
+    parse_forgotten,
+)
 
 GAP_PATIENCE = 0.005
 """How long (seconds) the router waits for a missing batch before the log is read."""
@@ -101,6 +111,8 @@ class Router:
             self.window.extend(run)
             self.fan_out(run)
             if RIGHTS in run[-1].groups:
+                if run[-1].type == FORGOTTEN:
+                    self.window.forget(parse_forgotten(run[-1].data), self.number)
                 for follower in self.followers:
                     follower.hear(run[-1])
 
@@ -176,7 +188,7 @@ class Router:
         """
         number = min(first + len(batch.events) - 1, self.number)
         known = self.window.at(number) if number >= first else None
-        if known is not None and known != batch.events[number - first]:
+        if known is not None and not is_same(known, batch.events[number - first]):
             self.doubtful = True
             self._look()
         return self.doubtful

@@ -7,7 +7,7 @@ import logging
 
 from livepush.hub.pages import Log, Pages, note_outcome
 from livepush.hub.router import Router
-from livepush.wire import LARGEST_NUMBER, Event, LogPage, LogState, Position
+from livepush.wire import LARGEST_NUMBER, Event, LogPage, LogState, Position, is_same
 
 logger = logging.getLogger("livepush")
 
@@ -135,7 +135,9 @@ class Tail:
         last = page.events[0] if there else None
         if known is None and router.number == number:
             router.last = last
-        return page.state.position.number < number or (known is not None and last is not None and known != last)
+        return page.state.position.number < number or (
+            known is not None and last is not None and not is_same(known, last)
+        )
 
     async def _go_back(self, state: LogState, number: int, confirmed: int) -> None:
         """Follow a log that does not have what this hub has routed up to a number.

@@ -9,7 +9,10 @@ from heapq import merge
 from itertools import groupby
 from operator import itemgetter
 
-from livepush.wire import Event, memory_of
+from livepush.wire import Event, memory_of, without
+
+MOST_FORGOTTEN = 10_000
+"""Of how many groups it is remembered that their events were deleted; a read does not take so long."""
 
 
 class Window:
@@ -25,6 +28,8 @@ class Window:
         self._bytes = 0
         self._events: deque[Event] = deque()
         self._by_group: dict[str, _Column] = {}
+        self._forgotten: dict[str, int] = {}
+        """Groups whose events up to a number were deleted: a read that began before may still bring them."""
 
     def clear(self, start: int) -> None:
         """Forget everything up to a number."""
@@ -45,7 +50,7 @@ class Window:
 
     def extend(self, events: Sequence[Event]) -> None:
         """Add the events that follow, and drop the oldest ones that no longer fit."""
-        for event in events:
+        for event in self._left(events):
             self._events.append(event)
             for group in event.groups:
                 self._by_group.setdefault(group, _Column()).append(event)
@@ -56,6 +61,7 @@ class Window:
 
     def prepend(self, events: Sequence[Event], start: int) -> None:
         """Add all events between ``start`` and the window. If they do not all fit, add none."""
+        events = self._left(events)
         size = sum(map(memory_of, events))
         if len(self._events) + len(events) > self._max_events or self._bytes + size > self._max_bytes:
             self.full = True
@@ -72,9 +78,22 @@ class Window:
 
     def at(self, number: int) -> Event | None:
         """Return the event with a number; ``None`` if it is not in the window."""
-        place = number - self.start - 1
-        found = self._events[place] if 0 <= place < len(self._events) else None
+        place = bisect_left(self._events, number, key=_number)
+        found = self._events[place] if place < len(self._events) else None
         return found if found is not None and found.number == number else None
+
+    def forget(self, groups: Collection[str], number: int) -> None:
+        """Drop some groups' events up to a number, as the log has."""
+        for group in groups:
+            self._forgotten.pop(group, None)
+            self._forgotten[group] = number
+        while len(self._forgotten) > MOST_FORGOTTEN:
+            del self._forgotten[next(iter(self._forgotten))]
+        if not self._by_group.keys().isdisjoint(groups):
+            start, full, events = self.start, self.full, list(self._events)
+            self.clear(start)
+            self.extend(events)
+            self.full = full
 
     def after(self, groups: Collection[str], number: int, max_bytes: int) -> tuple[list[Event], bool] | None:
         """Return the events of some groups after ``number``, in order, each with those of the groups that it went to.
@@ -92,6 +111,10 @@ class Window:
             found.append(event)
             size += len(event.data)
         return found, False
+
+    def _left(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Return the events without what was forgotten of them."""
+        return list(without(events, self._forgotten)) if self._forgotten else events
 
     def _merged(self, groups: Collection[str], first: int) -> Iterator[Event]:
         columns = [(group, self._by_group[group].since(first)) for group in groups if group in self._by_group]

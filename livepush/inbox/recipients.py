@@ -18,15 +18,15 @@ from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.db import transaction
 from django.db.models import Model, QuerySet
-from django.db.models.signals import m2m_changed, post_delete
+from django.db.models.signals import m2m_changed
 from django.utils import timezone
 
 from livepush import log, publish, tenants
 from livepush.access import rules
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
-from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
-from livepush.inbox.tenancy import group_of_reader, reader_of, reader_of_roles, readers_of, role, stored
+from livepush.inbox.models import Membership, Notification
+from livepush.inbox.tenancy import group_of_reader, reader_of, reader_of_roles, role, stored
 from livepush.models import ChannelGroup
 from livepush.rights.announcing import recheck
 from livepush.wire import Floor, public_name, timestamp
@@ -223,18 +223,6 @@ def follow_roles(sender: Any = None, instance: Any = None, **kwargs: Any) -> Non
             _add_members(using, role(pk), [reader_of_roles(user)], since)
 
 
-def forget_user(sender: Any = None, instance: Any = None, **kwargs: Any) -> None:
-    """Delete the inbox of a user who is deleted; those in all tenants, if it is the same user there."""
-    if not isinstance(instance, Model) or not publish.is_user(instance) or instance.pk is None:
-        return
-    using = get_settings().DATABASE
-    for reader in readers_of(instance, using):
-        group = tenants.stored(group_of_reader(reader), tenants.of_stored(reader))
-        Notification.objects.using(using).filter(group=group).delete()
-        for model in (Membership, NotificationState, InboxState):
-            model._default_manager.using(using).filter(reader=reader).delete()
-
-
 def connect() -> None:
     """Follow changes to the project's users, if it has users."""
     if not apps.is_installed("django.contrib.auth"):
@@ -242,8 +230,5 @@ def connect() -> None:
     from django.contrib.auth import get_user_model
 
     users: Any = get_user_model()
-    for model in apps.get_models():
-        if model._meta.concrete_model is users._meta.concrete_model:  # deleting a proxy sends the proxy's signal
-            post_delete.connect(forget_user, sender=model, dispatch_uid="livepush.inbox")
     if hasattr(users, "groups"):
         m2m_changed.connect(follow_roles, sender=users.groups.through, dispatch_uid="livepush.inbox")

@@ -75,9 +75,13 @@ from livepush.wire.floors import (
     Floor,
     Floors,
     above,
+    is_same,
     lower,
+    parse_forgotten,
+    without,
 )
 from livepush.wire.names import (
+    FORGOTTEN,
     GROUP,
     INBOX_PREFIX,
     MARK,
@@ -124,6 +128,7 @@ from livepush.wire.system import (
 
 __all__ = [
     "EVERYTHING",
+    "FORGOTTEN",
     "GROUP",
     "HEARTBEAT",
     "INBOX_PREFIX",
@@ -166,6 +171,7 @@ __all__ = [
     "encode",
     "envelope",
     "hello",
+    "is_same",
     "join",
     "lower",
     "memory_of",
@@ -174,6 +180,7 @@ __all__ = [
     "origin_of",
     "parse_announcement",
     "parse_command",
+    "parse_forgotten",
     "parse_position",
     "parse_query",
     "parse_wait",
@@ -189,4 +196,5 @@ __all__ = [
     "type_problem",
     "unavailable",
     "unseal",
+    "without",
 ]

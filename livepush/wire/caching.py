@@ -32,7 +32,11 @@ class Cache(Generic[V]):
         if size > self._max_bytes:
             return
         if self.size + size > self._max_bytes:
-            self._values.clear()
-            self.size = 0
+            self.clear()
         self._values[key] = value
         self.size += size
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._values.clear()
+        self.size = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -42,3 +43,27 @@ def above(events: Iterable[Event], floors: Floors) -> Iterator[Event]:
         groups = tuple(group for group in event.groups if group not in floors or not floors[group].hides(event))
         if groups:
             yield event.to(groups)
+
+
+def without(events: Iterable[Event], forgotten: Mapping[str, int]) -> Iterator[Event]:
+    """Yield what is left of events when those of some groups, up to a number, were deleted."""
+    for event in events:
+        number = event.number or 0
+        groups = tuple(group for group in event.groups if number > forgotten.get(group, 0))
+        if groups:
+            yield event.to(groups)
+
+
+def is_same(known: Event, found: Event) -> bool:
+    """Return whether two reads brought the same event. It may have lost groups meanwhile, whose events were deleted."""
+    one, other = set(known.groups), set(found.groups)
+    return known == found or ((one <= other or other <= one) and known._replace(groups=found.groups) == found)
+
+
+def parse_forgotten(data: str) -> list[str]:
+    """Return the groups in the data of an event of type ``FORGOTTEN``; none if it makes no sense."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return []
+    return [group for group in found if isinstance(group, str)] if isinstance(found, list) else []

@@ -18,6 +18,8 @@ OWN_GROUPS = "livepush:"
 """The prefix of the groups that only livepush itself reads and sends to."""
 RIGHTS = f"{OWN_GROUPS}rights"
 """The group of the events that say whose rights have changed."""
+FORGOTTEN = "livepush.forgotten"
+"""The type of the events that say which groups' events, up to their own position, were deleted: a JSON list."""
 MARK = "|"
 """What stands between a tenant and a group where groups are stored. It can be in no name that a client gives."""
 

@@ -92,8 +92,8 @@ def rollback() -> None:
     blocks.pop().__exit__(None, None, None)
 
 
-def session(username: str) -> str:
-    user, _ = User.objects.get_or_create(username=username)
+def session(username: str, **more: Any) -> str:
+    user, _ = User.objects.get_or_create(username=username, defaults=more)
     store = import_module(settings.SESSION_ENGINE).SessionStore()
     store[SESSION_KEY] = str(user.pk)
     store[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]

@@ -17,6 +17,8 @@ from livepush.process.servers import Scope, Send, daphne, hypercorn, lookup, tcp
 
 T = TypeVar("T")
 
+AGAIN = 1.0
+"""After how long (seconds) a connection is dropped that its server has not closed since it was hung up on."""
 KEPT = ("type", "http_version", "server", "client")
 """The parts of a scope that are needed to find its connection."""
 
@@ -34,7 +36,11 @@ class Client(NamedTuple):
         carry another request. An HTTP/2 connection may always carry others, so it is always spared then.
         """
         shared = str(self.scope.get("http_version")).startswith("2")
-        return bool(await self._on_socket(partial(tcp.hang_up, unless_writable=unless_writable or shared)))
+        done = bool(await self._on_socket(partial(tcp.hang_up, unless_writable=unless_writable or shared)))
+        if done and _transport(self.send) is None:  # granian, when busy, may miss that once
+            loop = asyncio.get_running_loop()
+            loop.call_later(AGAIN, loop.run_in_executor, None, self._on_socket_by_address, tcp.drop)
+        return done
 
     async def progress(self) -> tcp.Progress | None:
         """Return how much the client has received; ``None`` if it has gone or that is not known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import select
 import socket
 import struct
@@ -9,9 +10,11 @@ import sys
 from contextlib import suppress
 from typing import NamedTuple
 
-if sys.platform != "win32":
+try:
     import fcntl
     import termios
+except ImportError:  # Windows
+    pass
 
 from livepush.notes import note_once
 
@@ -44,6 +47,17 @@ def hang_up(connection: socket.socket, *, unless_writable: bool = False) -> bool
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         connection.shutdown(socket.SHUT_RDWR)
     return True
+
+
+def drop(connection: socket.socket) -> bool:
+    """Drop what a connection that was hung up on still holds, and wake its server again; return whether there was any.
+
+    On Linux to connect to no address at all ends a connection at once (connect(2)).
+    """
+    if sys.platform != "linux":
+        return False
+    nowhere = struct.pack("H14x", socket.AF_UNSPEC)
+    return bool(ctypes.CDLL(None).connect(connection.fileno(), nowhere, len(nowhere)) == 0)
 
 
 def progress(connection: socket.socket) -> Progress | None:

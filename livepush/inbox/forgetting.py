@@ -1,0 +1,156 @@
+"""Deletes what is kept about a user, and says what is kept.
+
+Events of the user's own group, notifications, and what the user did with the inbox are the user's. What others have
+been told stays, also if it names the user.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.apps import apps
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.db.models.signals import post_delete
+
+from livepush import publish, tenants, wire
+from livepush.conf import get_settings
+from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
+from livepush.inbox.tenancy import group_of_reader, readers_of
+from livepush.models import ChannelGroup, Event
+
+logger = logging.getLogger("livepush")
+
+AT_ONCE = 500
+"""How many rows are deleted by one statement."""
+KINDS = {
+    Event: "events",
+    ChannelGroup: "channel groups",
+    Notification: "notifications",
+    Membership: "memberships",
+    NotificationState: "states of notifications",
+    InboxState: "states of the inbox",
+}
+"""What the rows are called that are kept about a user."""
+
+
+@publish.has_async_twin
+def forget(user: Any) -> dict[str, int]:
+    """Delete what is kept about a user, who may be gone already; return how many rows of each kind there were.
+
+    ``user`` is a user or a primary key. It happens in the caller's transaction; after it, no process tells any of it.
+    Events of the user's that other transactions have not committed yet are not found. When a user is deleted, livepush
+    does this by itself.
+
+    Raises InvalidGroup: there is no such user, or each tenant has its own users and none is active.
+    """
+    using = get_settings().DATABASE
+    with transaction.atomic(using=using):
+        groups, counts = _groups(user, using), Counter[str]()
+        for rows in _rows(user, using):
+            counts[KINDS[rows.model]] += _delete(rows)
+        publish.send_own(wire.RIGHTS, wire.FORGOTTEN, groups, using)
+        transaction.on_commit(partial(_delete_rest, groups, using), using=using, robust=True)
+    return dict(counts)
+
+
+async def aforget(user: Any) -> dict[str, int]:
+    """Delete what is kept about a user from async code; see ``forget``."""
+    return await sync_to_async(publish.on_good_connections)(forget, user)
+
+
+def export(user: Any) -> dict[str, list[dict[str, Any]]]:
+    """Return what is kept about a user, who may be gone already: the rows of each kind, with their fields.
+
+    The kinds are ``events``, ``channel groups``, ``notifications``, ``memberships``, ``states of notifications`` and
+    ``states of the inbox``. What was sent to everyone, to auth groups or to members is not in it.
+
+    Raises InvalidGroup: there is no such user, or each tenant has its own users and none is active.
+    """
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in KINDS.values()}
+    for rows in _rows(user, get_settings().DATABASE, settled=False):
+        found[KINDS[rows.model]] += [_fields(row) for row in rows]
+    return found
+
+
+def _fields(row: Model) -> dict[str, Any]:
+    """Return a row's fields; times as text, and JSON as what it holds."""
+    found = {}
+    for field in row._meta.concrete_fields:
+        value = getattr(row, field.attname)
+        if field.name in ("data", "actors", "context", "undo") and value:
+            value = json.loads(value)
+        found[field.name] = value.isoformat() if hasattr(value, "isoformat") else value
+    return found
+
+
+def _groups(user: Any, using: str) -> list[str]:
+    """Return the user's own groups as the tables have them: one, or one for each tenant."""
+    return [
+        tenants.stored(group_of_reader(reader), tenants.of_stored(reader)) for reader in sorted(readers_of(user, using))
+    ]
+
+
+def _rows(user: Any, using: str, settled: bool = True) -> Iterable[QuerySet[Any]]:
+    """Yield the user's rows of each kind. To delete events that wait for a position would make those of others wait."""
+    groups, readers = _groups(user, using), readers_of(user, using)
+    events = Event.objects.using(using).filter(group__in=groups)
+    yield events.filter(position__isnull=False) if settled else events
+    yield ChannelGroup.objects.using(using).filter(name__in=groups)
+    yield Notification.objects.using(using).filter(group__in=groups)
+    for model in (Membership, NotificationState, InboxState):
+        yield model._default_manager.using(using).filter(reader__in=readers)
+
+
+def _delete(rows: QuerySet[Any]) -> int:
+    """Delete rows by their keys, a part at a time: a range would lock the gaps in which others insert, on MariaDB."""
+    keys = list(rows.values_list("pk", flat=True))
+    for start in range(0, len(keys), AT_ONCE):
+        rows.model._default_manager.using(rows.db).filter(pk__in=keys[start : start + AT_ONCE]).delete()
+    return len(keys)
+
+
+def _delete_rest(groups: list[str], using: str) -> None:
+    """Delete what had no position yet, or was not filed yet: by now it has, and is."""
+    publish.deliver(using)
+    for rows in (
+        Event.objects.using(using).filter(group__in=groups, position__isnull=False),
+        Notification.objects.using(using).filter(group__in=groups),
+    ):
+        _delete(rows)
+
+
+def follow_deleted(sender: Any = None, instance: Any = None, using: str | None = None, **kwargs: Any) -> None:
+    """A user is deleted: forget the user, in the same transaction if the log is in the same database."""
+    if not isinstance(instance, Model) or not publish.is_user(instance) or instance.pk is None:
+        return
+    if using in (None, get_settings().DATABASE):
+        _forget_quietly(instance.pk)
+    else:
+        transaction.on_commit(partial(_forget_quietly, instance.pk), using=using, robust=True)
+
+
+def _forget_quietly(pk: Any) -> None:
+    """Forget a user, and never raise into the code that deletes the user."""
+    try:
+        forget(pk)
+    except Exception:
+        logger.exception("livepush could not delete what is kept about the user %s: run manage.py livepush_forget.", pk)
+
+
+def connect() -> None:
+    """Follow the project's users, if it has users."""
+    if not apps.is_installed("django.contrib.auth"):
+        return
+    from django.contrib.auth import get_user_model
+
+    users: Any = get_user_model()
+    for model in apps.get_models():
+        if model._meta.concrete_model is users._meta.concrete_model:  # deleting a proxy sends the proxy's signal
+            post_delete.connect(follow_deleted, sender=model, dispatch_uid="livepush.inbox")

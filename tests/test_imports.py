@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions"},
     "access": {"tenants", "wire", "conf", "notes", "exceptions"},
     "process": {"hub", "log", "hints", "publish", "wire", "conf", "notes"},
-    "rights": {"process", "access", "publish", "log", "hub", "tenants", "wire", "conf", "exceptions"},
+    "rights": {"process", "access", "publish", "log", "hub", "tenants", "wire", "conf", "exceptions", "notes"},
     "consumers": {
         "rights", "process", "access", "tenants", "hub", "publish", "log", "wire", "conf", "exceptions", "notes",
     },

@@ -10,12 +10,15 @@ import time
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from django.core.exceptions import PermissionDenied
 from django.test import Client, RequestFactory, override_settings
 
 import livepush
 from livepush import exceptions, log
-from livepush.access import authenticating, origins, tokens
+from livepush.access import authenticating, identity, origins, tokens
+from livepush.access.authenticating import Identity
 from livepush.logs import HideTokens
+from livepush.rights.grants import Question, ask_again
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -247,7 +250,68 @@ def test_an_authenticator_that_is_not_there_is_named():
         Client().get("/livepush/poll/", {"group": "board"})
 
 
+class AuthenticationFailed(Exception):
+    """What REST frameworks raise."""
+
+    status_code = 401
+
+
+def refusing(request):
+    if request.headers.get("X-User") == "ben":
+        raise AuthenticationFailed("no such token")
+    return by_header(request)
+
+
+async def refusing_async(request):
+    if request.headers.get("X-User") == "ben":
+        raise PermissionDenied("no such token")
+    return await by_header_async(request)
+
+
+@pytest.mark.parametrize("name", ["refusing", "refusing_async"])
+def test_what_an_authenticator_refuses_is_401(ann, name):
+    with with_authenticators(name):
+        answer = Client().get("/livepush/poll/", {"group": "board"}, headers={"X-User": "ben"})
+        assert (answer.status_code, answer.json()["code"]) == (401, "bad_credentials")
+        assert Client().get("/livepush/poll/", {"group": own(ann)}, headers={"X-User": "ann"}).status_code == 200
+
+
+@pytest.mark.parametrize("error", [AuthenticationFailed(), ValueError("a bug"), PermissionDenied()])
+def test_an_authenticator_that_raises_when_asked_again_takes_its_own_client_alone(ann, error):
+    def again():
+        raise error
+
+    request = RequestFactory().get("/")
+    view = identity.handshake(request)
+    known = [Identity(ann, again=again), Identity(ann, again=lambda: ann)]
+    answers = ask_again([Question(each, view, (own(ann),), None) for each in known])
+    assert [each.identity.name for each in answers] == [None, str(ann.pk)]
+    assert [set(each.answers.granted) for each in answers] == [set(), {own(ann)}]
+
+
+def test_an_authenticator_that_can_not_ask_now_is_asked_again_later(ann):
+    def again():
+        raise ConnectionError("the directory is down")
+
+    view = identity.handshake(RequestFactory().get("/"))
+    with pytest.raises(ConnectionError):
+        ask_again([Question(Identity(ann, again=again), view, (own(ann),), None)])
+
+
 # Other origins
+
+
+def raw_cookie(request):
+    return User.objects.filter(username="ann").first() if "HTTP_COOKIE" in request.META else None
+
+
+def test_pages_of_any_origin_bring_no_cookie_that_an_authenticator_could_read(ann):
+    with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": ["*"], "AUTHENTICATORS": ["tests.test_tokens.raw_cookie"]}):
+        client = Client()
+        client.cookies["any"] = "1"
+        assert client.get("/livepush/poll/", {"group": own(ann)}).status_code == 200
+        foreign = {"Origin": "https://any.example.com"}
+        assert client.get("/livepush/poll/", {"group": own(ann)}, headers=foreign).status_code == 403
 
 
 def cross(origin: str, method: str = "get", **headers: str):

@@ -7,7 +7,8 @@ asked in turn, and the first that knows a user decides. ``session`` and ``token`
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -15,7 +16,7 @@ from urllib.parse import parse_qsl
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.apps import apps
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.signals import setting_changed
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
@@ -24,6 +25,7 @@ from livepush import tenants
 from livepush.access import sessions, tokens
 from livepush.access.tokens import Token
 from livepush.conf import get_settings
+from livepush.wire import WireError
 
 SUBPROTOCOL = "livepush.token."
 """The prefix of a token that a WebSocket offers as a subprotocol, since browsers can send no header with one."""
@@ -135,6 +137,19 @@ def nobody() -> Any:
     return AnonymousUser()
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Take an error that means 401 or 403, as those of REST frameworks do, for a refusal."""
+    try:
+        yield
+    except WireError:
+        raise
+    except Exception as error:
+        if isinstance(error, PermissionDenied) or getattr(error, "status_code", None) in (401, 403):
+            raise tokens.refusal("bad_credentials", "The credentials are not valid, or not any more.") from error
+        raise
+
+
 class Authenticator(NamedTuple):
     """One of ``LIVEPUSH["AUTHENTICATORS"]``."""
 
@@ -143,8 +158,16 @@ class Authenticator(NamedTuple):
     is_async: bool
 
     def ask(self, request: HttpRequest) -> Any:
-        """Ask it in a thread. An async one gets a loop of its own."""
-        return async_to_sync(self.function)(request) if self.is_async else self.function(request)
+        """Ask it in a thread. An async one gets a loop of its own. Raises WireError: it refuses the credentials."""
+        if self.is_async:
+            return async_to_sync(self.aask)(request)
+        with _refusals():
+            return self.function(request)
+
+    async def aask(self, request: HttpRequest) -> Any:
+        """Ask an async one. Raises WireError: it refuses the credentials."""
+        with _refusals():
+            return await self.function(request)
 
     def identity(self, found: Any, request: HttpRequest) -> Identity | None:
         """Return the identity for what it found, if that is a user."""
@@ -209,7 +232,7 @@ async def identify_async(request: HttpRequest, in_thread: Any) -> Identity | Non
     if not any(each.is_async for each in known):
         return None
     for each in known:
-        found = await each.function(request) if each.is_async else await in_thread(lambda each=each: each.ask(request))
+        found = await each.aask(request) if each.is_async else await in_thread(lambda each=each: each.ask(request))
         identity = each.identity(found, request)
         if identity is not None:
             return identity

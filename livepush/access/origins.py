@@ -81,6 +81,7 @@ def is_preflight(request: HttpRequest) -> bool:
 def _ignore_cookies(request: HttpRequest) -> None:
     """Forget the cookies, and the user that a middleware has found by them."""
     request.COOKIES.clear()
+    request.META.pop("HTTP_COOKIE", None)
     setattr(request, IGNORED, True)
 
 

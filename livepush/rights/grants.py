@@ -18,9 +18,12 @@ from livepush.access.answers import Answers
 from livepush.access.authenticating import Identity, nobody, of_sessions, revocations
 from livepush.access.identity import Handshake
 from livepush.access.tokens import Token
+from livepush.notes import Rarely
 from livepush.wire import WireError, public_name
 
 logger = logging.getLogger("livepush")
+
+failures = Rarely()
 
 Revoke = Callable[[Collection[str], str], object]
 """Takes groups away from a client, and tells it the reason."""
@@ -161,7 +164,13 @@ def _asked_again(known: Identity) -> Any:
     assert known.again is not None
     try:
         return known.again()
-    except WireError:
+    except (WireError, OSError, *rules.DATABASE_ERRORS) as error:
+        if isinstance(error, WireError) and error.status not in (429, 503):
+            return None
+        raise
+    except Exception:
+        if failures.times():
+            logger.exception("An authenticator raised as it was asked again, so its client is nobody.")
         return None
 
 

@@ -20,7 +20,7 @@ class LivepushConfig(AppConfig):
         import_module("livepush.inbox.models")  # a room of its own, which the log's models do not know
 
     def ready(self) -> None:
-        from livepush import checks, routing  # noqa: F401 (registers the checks)
+        from livepush import checks, deploy_checks, routing  # noqa: F401 (registers the checks)
         from livepush.inbox import filing, forgetting, loading, recipients
         from livepush.page import positions
         from livepush.rights import announcing

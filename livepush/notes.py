@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from math import inf
 
@@ -29,6 +30,29 @@ class Rarely:
             return 0
         self._logged_at, count, self._count = now, self._count, 0
         return count
+
+
+class AtMost:
+    """Tells when to log what may come in floods: so many a second, with how many were left out before."""
+
+    def __init__(self, per_second: int) -> None:
+        self.per_second = per_second
+        self._lock = threading.Lock()
+        self._begun = -inf
+        self._count = self._left_out = 0
+
+    def left_out(self) -> int | None:
+        """Count one more. Return how many were left out before it; ``None`` if it is to be left out itself."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._begun >= 1:
+                self._begun, self._count = now, 0
+            if self._count >= self.per_second:
+                self._left_out += 1
+                return None
+            self._count += 1
+            found, self._left_out = self._left_out, 0
+            return found
 
 
 def note_once(message: str, *args: object, level: int = logging.INFO) -> None:

@@ -1,7 +1,20 @@
-"""Django signals of the inbox, for receivers of the project's own.
+"""Django signals, for receivers of the project's own. A receiver that raises is logged by Django and stops no other.
 
-Both are sent after the commit, by the process that did the work. If that process dies before it sends them, nobody
-hears; the database is right all the same. A receiver that raises is logged by Django and stops no other.
+Those of the inbox, ``notified`` and ``marked``, are sent after the commit, by the process that did the work. If that
+process dies before it sends them, nobody hears; the database is right all the same.
+
+The others tell what clients do, for an audit. Their sender is ``None``, and each has these arguments:
+
+- ``user``, who it is, or ``None`` if that is not known;
+- ``tenant``, the name of the tenant, or ``None`` in a project without tenants;
+- ``transport``: ``"sse"``, ``"websocket"``, ``"poll"``, or ``"token"`` for ``POST token/``;
+- ``address``, from which the client comes as far as ``TRUSTED_PROXIES`` tell: without them that of the server's peer,
+  which may be a proxy's; ``None`` over a Unix socket;
+- ``groups``, a tuple of names, and what each signal says below.
+
+Their receivers, sync or async, run one after another in a thread of their own, in the order in which things happened.
+However slow they are, no client waits for them. What waits for them takes at most 32 MB; what comes above that is left
+out, and the log says how much it was.
 """
 
 from __future__ import annotations
@@ -23,4 +36,39 @@ Sent with ``reader``, the user's primary key as text; ``action``, such as ``"rea
 positions of single notifications, and ``upto``, that of the last of all up to one (each is ``None`` where the other
 was asked for, both with ``"undo"``); ``category`` and ``tab``, which limited what was marked up to that position
 (``""`` and ``"all"`` if nothing did); and ``using``, the alias of the database. The sender is the class ``InboxState``.
+"""
+
+connected = Signal()
+"""A stream of a client has opened (SSE or WebSocket; polls are over at once).
+
+Sent with ``groups``, those that it reads, and ``refused``, those that it asked for and may not read.
+"""
+
+disconnected = Signal()
+"""A stream has ended: once for each ``connected``, unless the process was killed.
+
+Sent with ``groups``, those that it had at first; ``seconds``, how long it was open; and ``reason``: ``"gone"`` (the
+client left), ``"slow"``, ``"drain"`` (the server sent it away: it ends, or the stream was old), ``"revoked"``,
+``"too large"``, ``"failed"``; or what it did wrong as the name of the close code, such as ``"too many"``.
+"""
+
+denied = Signal()
+"""A client was refused for who it is or where it comes from: a connection, a poll, a command or a token.
+
+Sent with ``groups``, those that it asked for; ``code``, that of the answer, such as ``"forbidden"``, ``"bad_token"`` or
+``"bad_origin"``; and ``status``, the HTTP status with that meaning.
+"""
+
+revoked = Signal()
+"""Groups were taken away from an open stream or a held poll.
+
+Sent with ``groups``, those that were taken away, and ``reason``, as the client hears it, such as ``"logout"``. ``user``
+is who it was.
+"""
+
+throttled = Signal()
+"""A client was refused since something is over a limit.
+
+Sent with ``groups``, those that it asked for; ``limit``, of what there was too much, such as ``"connections of one
+user"``; and ``retry``, after how many seconds the client is told to come back.
 """

@@ -110,6 +110,95 @@ def test_a_project_without_rules_is_warned_of(monkeypatch):
     assert "No rule admits anyone" in found()["livepush.W007"].msg
 
 
+# Deployments
+
+
+REDIS = "channels_redis.pubsub.RedisPubSubChannelLayer"
+
+
+def deployed(**override):
+    """Return what ``check --deploy`` finds, by id."""
+    with override_settings(**override):
+        return {each.id: each for each in checks.run_checks(tags=["livepush"], include_deployment_checks=True)}
+
+
+def layer(hosts, backend=REDIS, name="hosts", **config):
+    return {"CHANNEL_LAYERS": {"default": {"BACKEND": backend, "CONFIG": {name: hosts, **config}}}}
+
+
+def test_a_deployment_that_is_set_up_well_hears_nothing():
+    well = {"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"), "USE_X_FORWARDED_HOST": True}
+    assert deployed() == {}
+    assert deployed(**well, LIVEPUSH={"TRUSTED_PROXIES": ["127.0.0.1"]}, **layer(["rediss://cache:6380/0"])) == {}
+
+
+@pytest.mark.parametrize(
+    ("override", "id", "message", "hint"),
+    [
+        ({"DEBUG": True}, "W010", "show settings and code to anybody", "DEBUG = False"),
+        (layer(["redis://cache.example.com:6379"]), "W011", "to cache.example.com in the clear", "rediss://"),
+        ({"LIVEPUSH": {"ALLOWED_ORIGINS": ["*"]}}, "W012", "pages of any site", "Name the origins"),
+        ({"ALLOWED_HOSTS": ["*"]}, "W013", "DNS rebinding", "Name the site's hosts"),
+        ({"USE_X_FORWARDED_HOST": True}, "W014", "USE_X_FORWARDED_HOST tell that there is a proxy", "127.0.0.1"),
+        (
+            {"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")},
+            "W014",
+            "a single address may take all",
+            "the proxies' addresses",
+        ),
+        ({"LIVEPUSH": {"RECHECK": 3600}}, "W016", "is 3600 seconds", "600 or less"),
+        (
+            {"SESSION_ENGINE": "django.contrib.sessions.backends.signed_cookies"},
+            "W017",
+            "a copy of a cookie reads on after the logout",
+            "cached_db",
+        ),
+    ],
+)
+def test_what_is_risky_in_production_is_said_with_its_remedy_and_only_there(override, id, message, hint):
+    warning = deployed(**override)[f"livepush.{id}"]
+    assert message in warning.msg
+    assert hint in warning.hint
+    with override_settings(**override):
+        assert f"livepush.{id}" not in found()
+
+
+@pytest.mark.parametrize(("version", "is_old"), [("4.2.1", True), ("3.0", True), ("4.2.2", False), ("4.10.0", False)])
+def test_a_daphne_that_takes_messages_of_any_size_is_warned_of(version, is_old, tmp_path, monkeypatch):
+    info = tmp_path / f"daphne-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: daphne\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert ("livepush.W015" in deployed()) is is_old
+
+
+@pytest.mark.parametrize(
+    ("layers", "is_open"),
+    [
+        (layer([("cache", 6379)]), True),
+        (layer([{"address": "redis://10.0.0.5"}]), True),
+        (layer([{"host": "cache", "port": 6379}]), True),
+        (layer([{"sentinels": [("127.0.0.1", 26379), ("far", 26379)], "master_name": "m"}]), True),
+        (layer(["cache:6379"]), True),
+        (layer("valkey://cache", "channels_valkey.pubsub.ValkeyPubSubChannelLayer"), True),
+        (layer(["nats://bus:4222"], "channels_nats.core.NatsChannelLayer", "servers"), True),
+        (layer(["tls://bus:4222"], "channels_nats.core.NatsChannelLayer", "servers"), False),
+        (layer(["redis://cache"], symmetric_encryption_keys=["key"]), False),
+        (layer([{"address": "rediss://cache"}]), False),
+        (layer([{"host": "cache", "ssl": True}]), False),
+        (layer([("localhost", 6379)]), False),
+        (layer(["redis://127.0.0.1:6379/1", "redis://[::1]:6379"]), False),
+        (layer(["unix:///run/redis.sock"]), False),
+        ({"CHANNEL_LAYERS": {"default": {"BACKEND": REDIS}}}, False),
+    ],
+)
+def test_a_layer_is_open_where_another_host_has_it_and_nothing_encrypts(layers, is_open):
+    from livepush.deploy_checks import _layer
+
+    with override_settings(**layers):
+        assert bool(list(_layer(get_settings()))) is is_open
+
+
 # Group names
 
 

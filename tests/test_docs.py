@@ -6,6 +6,7 @@ import ast
 import io
 import itertools
 import json
+import logging
 import re
 import shlex
 import subprocess
@@ -32,7 +33,7 @@ from django.urls import Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
 
 import livepush
-from livepush import checks, conf, exceptions, log, testing, wire
+from livepush import audit, checks, conf, exceptions, log, testing, wire
 from livepush.access import rules
 from livepush.inbox import kinds
 from livepush.publish import model_events, model_signals
@@ -103,6 +104,8 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(name: str, shop: dict[str,
             check_settings(block)
         elif block.file == "mysite/asgi.py":
             assert callable(run(block, {"__name__": "mysite.asgi"})["application"])
+        elif block.file in ("mysite/authenticators.py", "mysite/live.py"):
+            compile(block.text, str(block), "exec")  # tests/projects/test_recipes.py runs it
         else:
             before = set(shop)
             run(block, shop)
@@ -364,6 +367,26 @@ def check_proxy(block: Block) -> None:
     assert "127.0.0.1" in block.text
 
 
+def check_log(block: Block) -> None:
+    """Have the audit log what a line says; it has to come out as that line."""
+    name, *words = block.text.split()
+    fields: dict[str, Any] = {"tenant": None, **dict(word.split("=") for word in words)}
+    fields |= {"user": User(pk=fields["user"]), "groups": fields["groups"].split(",")}
+    fields["seconds"] = float(fields["seconds"])
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    level = audit.logger.level
+    audit.logger.addHandler(handler)
+    audit.logger.setLevel(logging.INFO)
+    try:
+        audit.tell(name, **fields)
+    finally:
+        audit.logger.setLevel(level)
+        audit.logger.removeHandler(handler)
+    assert said == [block.text.strip()]
+
+
 CHECKS: dict[str, Callable[[Block], None]] = {
     "apache": check_proxy,
     "bash": check_bash,
@@ -378,6 +401,7 @@ CHECKS: dict[str, Callable[[Block], None]] = {
     "javascript": check_javascript,
     "json": check_json,
     "jsx": check_modules,
+    "log": check_log,
     "mjs": check_modules,
     "nginx": check_nginx,
     "vcl": check_proxy,
@@ -459,7 +483,9 @@ def test_the_error_codes_are_those_of_the_code() -> None:
 
 
 def test_the_findings_are_those_of_the_checks() -> None:
-    source = "".join((ROOT / "livepush" / name).read_text() for name in ("checks.py", "model_checks.py"))
+    source = "".join(
+        (ROOT / "livepush" / name).read_text() for name in ("checks.py", "model_checks.py", "deploy_checks.py")
+    )
     listed = [unquoted(row[0])[0] for row in rows("commands.md", "`livepush.E001`")]
     assert listed == sorted(set(re.findall(r'id="(livepush\.\w+)"', source)))
 
@@ -516,7 +542,7 @@ def anchors(text: str) -> set[str]:
 
 
 def test_each_relative_link_leads_somewhere() -> None:
-    for source in [*PAGES, ROOT / "CHANGELOG.md"]:
+    for source in [*PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"]:
         for target in re.findall(r"\]\(([^)\s]+)\)", source.read_text()):
             if "://" in target:
                 continue

@@ -74,7 +74,7 @@ def test_what_is_no_module_of_its_own_comes_along(wheel, name):
 def test_the_source_distribution_holds_the_package_and_its_manual(built):
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    about = {".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+    about = {".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "SECURITY.md", "pyproject.toml"}
     assert names == files("livepush", "docs") | about
 
 
@@ -87,7 +87,7 @@ def test_the_metadata_are_what_an_index_takes(wheel):
     assert (found.name, found.license_expression, found.license_files) == (
         "django-livepush", "BSD-3-Clause", ["LICENSE"],
     )  # fmt: skip
-    assert set(found.project_urls or {}) == {"Homepage", "Documentation", "Source", "Issues", "Changelog"}
+    assert set(found.project_urls or {}) == {"Homepage", "Documentation", "Source", "Issues", "Security", "Changelog"}
     assert found.description_content_type == "text/markdown"
 
 

@@ -290,6 +290,7 @@ CALLS = {
     "send_for": lambda order, user: livepush.send_for([order]),
     "join": lambda order, user: livepush.join(user, "order:7"),
     "leave": lambda order, user: livepush.leave(user, "order:7"),
+    "forget": lambda order, user: livepush.forget(user),
     "recheck": lambda order, user: livepush.recheck(user),
     "revoke": lambda order, user: livepush.revoke(user),
     "token": lambda order, user: livepush.token(user),
@@ -405,6 +406,7 @@ async def test_async_twins_recover_from_a_connection_that_died_though_no_request
         "join": lambda: livepush.ajoin(user, "order:7"),
         "leave": lambda: livepush.aleave(user, "order:7"),
         "recheck": lambda: livepush.arecheck(user),
+        "forget": lambda: livepush.aforget(user),
         "revoke": lambda: livepush.arevoke(user),
         "token": lambda: livepush.atoken(user),
     }[name]()

@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
 from django.test import Client, RequestFactory, override_settings
 
 import livepush
@@ -18,6 +19,8 @@ from livepush import exceptions, log
 from livepush.access import authenticating, identity, origins, tokens
 from livepush.access.authenticating import Identity
 from livepush.logs import HideTokens
+from livepush.notes import Rarely
+from livepush.rights import grants
 from livepush.rights.grants import Question, ask_again
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -296,6 +299,55 @@ def test_an_authenticator_that_can_not_ask_now_is_asked_again_later(ann):
     view = identity.handshake(RequestFactory().get("/"))
     with pytest.raises(ConnectionError):
         ask_again([Question(Identity(ann, again=again), view, (own(ann),), None)])
+
+
+def test_an_authenticator_that_raises_when_asked_again_logs_its_client_out_and_no_other(ann, caplog, monkeypatch):
+    monkeypatch.setattr(grants, "_raising", Rarely())
+
+    def ended():
+        raise ValueError("this JWT has ended")
+
+    ben, view = User.objects.create_user("ben"), identity.handshake(RequestFactory().get("/"))
+    raising = authenticating.Identity(ann, again=ended)
+    other = authenticating.Identity(ben, again=lambda: ben)
+    asked = [grants.Question(each, view, (own(each.user), "board"), None) for each in (raising, other)]
+    first, second = grants.ask_again(asked)
+    assert (first.identity.name, set(first.answers.granted)) == (None, {"board"})
+    assert (second.identity.name, set(second.answers.granted)) == (str(ben.pk), {own(ben), "board"})
+    assert "ValueError: this JWT has ended" in caplog.text
+
+
+def test_a_failing_database_logs_nobody_out(ann):
+    def fail():
+        raise OperationalError("gone")
+
+    view = identity.handshake(RequestFactory().get("/"))
+    with pytest.raises(OperationalError):
+        grants.ask_again([grants.Question(authenticating.Identity(ann, again=fail), view, ("board",), None)])
+
+
+def by_session_header(request):
+    return authenticating.of_session(request.headers.get("Authorization", "").partition(" ")[2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("Session", 200), ("Basic", 403), ("Digest", 403), ("Negotiate", 403), ("NTLM", 403)]
+)
+def test_what_browsers_send_by_themselves_needs_a_csrf_token(ann, kind, status):
+    session = Client()
+    session.force_login(ann)
+    livepush.notify(ann, "Hello")
+    with with_authenticators("by_session_header"):
+        bearer = {"Authorization": f"{kind} {session.session.session_key}"}
+        answer = Client(enforce_csrf_checks=True).post("/livepush/inbox/read/", {"upto": "a-1"}, headers=bearer)
+        assert (answer.status_code == 403) is (status == 403)
+
+
+def test_a_cookie_needs_a_csrf_token_whatever_comes_with_it(ann):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(ann)
+    headers = {"Authorization": f"Session {client.session.session_key}"}
+    assert client.post("/livepush/inbox/read/", {"upto": "a-1"}, headers=headers).status_code == 403
 
 
 # Other origins

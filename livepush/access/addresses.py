@@ -9,6 +9,7 @@ from typing import Any
 
 from livepush.conf import get_settings
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -18,19 +19,30 @@ def address_of(scope: Mapping[str, Any]) -> str | None:
     Only a trusted proxy's ``X-Forwarded-For`` counts, from its end: what a client writes stands before what they add.
     Of an IPv6 address the first 64 bits are returned, which one client can have for itself (RFC 6177).
     """
-    proxies = networks(get_settings().TRUSTED_PROXIES)
+    found = _client_of(scope) if get_settings().TRUSTED_PROXIES else None
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return None if found is None else str(found)
+
+
+def shown_address(scope: Mapping[str, Any]) -> str | None:
+    """Return a client's address as an audit shows it. Without ``TRUSTED_PROXIES`` it may be a proxy's."""
+    found = _client_of(scope)
+    return None if found is None else str(found)
+
+
+def _client_of(scope: Mapping[str, Any]) -> Address | None:
     client = scope.get("client")
-    if not proxies or not client:
+    if not client:
         return None
+    proxies = networks(get_settings().TRUSTED_PROXIES)
     found = _parsed(client[0])
     headers = b",".join(value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for")
     for text in reversed(headers.decode("latin-1").split(",")):
         if found is None or not any(found in each for each in proxies):
             break
         found = _parsed(text) or found
-    if isinstance(found, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return None if found is None else str(found)
+    return found
 
 
 @lru_cache(maxsize=4)
@@ -39,7 +51,7 @@ def networks(texts: tuple[str, ...]) -> list[Network]:
     return [ipaddress.ip_network(each, strict=False) for each in texts]
 
 
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parsed(text: str) -> Address | None:
     try:
         found = ipaddress.ip_address(text.strip().partition("%")[0])
     except ValueError:  # a Unix socket, or a header that makes no sense

@@ -61,7 +61,11 @@ class Identity(NamedTuple):
 
 def session(request: HttpRequest) -> Identity | None:
     """Know the user of the session whose key the cookie has. The session is never written."""
-    key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    return of_session(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
+
+
+def of_session(key: str | None) -> Identity | None:
+    """Know the user of a session by its key, for a project's own authenticator. The session is never written."""
     found = of_sessions([key])[key] if key else None
     return found if found is not None and found.name is not None else None
 

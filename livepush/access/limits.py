@@ -132,6 +132,7 @@ def too_many(what: str, retry: float = 2.0) -> WireError:
     if times := _rarely.times():
         logger.warning("%d requests or commands were over a limit. The last one: too many %s.", times, what)
     error = WireError("throttled", f"Too many {what}: try again later.", 429, Close.TOO_MANY)
+    error.limit = what
     error.retry = retry * random.uniform(1.0, 2.0)  # so that those who are refused together do not return together
     error.headers = {"Retry-After": f"{max(1, round(error.retry))}"}
     return error

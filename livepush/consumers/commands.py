@@ -77,6 +77,7 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
         try:
             command = take_command(visitor, text)
         except WireError as error:
+            visitor.entry.client.refuse(error, ())
             say_reply(visitor, refused(error))
             strikes = strikes + 1 if error.code == "throttled" else 0
             if strikes == STRIKES:
@@ -112,6 +113,7 @@ async def reply_to(visitor: Visitor, command: Command) -> bool:
     try:
         answer = await carry_out(visitor, command)
     except WireError as error:
+        visitor.entry.client.refuse(error, command.groups)
         answer = refused(error)
     say_reply(visitor, answer)
     return True
@@ -167,7 +169,7 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
     if not admission.granted:
         if admission.failed:
             raise unavailable()
-        return {"ok": False, "code": "forbidden", "message": "None of the groups may be read."}
+        raise WireError("forbidden", "None of the groups may be read.", 403)
     ask_again_later(connection, admission)
     since, lost = await hub.admit(command.since)
     await hub.reach(admission.floors)
@@ -183,8 +185,9 @@ async def authenticate(visitor: Visitor, command: Command) -> dict[str, Any]:
     grant = visitor.grant
     fresh = await process.in_thread(lambda: _identity_of(command.data, grant.tenant))
     if grant.identity.name not in (None, fresh.name):
-        return {"ok": False, "code": "other_user", "message": "The token is another user's: connect again with it."}
+        raise WireError("other_user", "The token is another user's: connect again with it.", 403)
     visitor.entry.rights.replace(grant, fresh)
+    visitor.entry.client.identity = fresh
     return {"expires": fresh.ends}
 
 
@@ -199,11 +202,7 @@ async def send_event(visitor: Visitor, command: Command) -> dict[str, Any]:
     if not admission.granted:
         if admission.failed:
             raise unavailable()
-        return {
-            "ok": False,
-            "code": "forbidden",
-            "message": "Nothing may be sent to this group from a client.",
-        }
+        raise WireError("forbidden", "Nothing may be sent to this group from a client.", 403)
     try:
         key = secrets.token_hex(16)  # in_thread tries again after a dead connection: the key prevents a second event
         await process.in_thread(lambda: _send(admission, command, key))

@@ -15,6 +15,7 @@ from livepush import process, tenants
 from livepush.access import handshakes, identity, limits, origins, rules
 from livepush.access.authenticating import Identity, identify_async
 from livepush.conf import get_settings
+from livepush.consumers.auditing import Client
 from livepush.hub import Connection, Hub
 from livepush.notes import Rarely
 from livepush.process.servers import Scope
@@ -45,12 +46,14 @@ class Entry(NamedTuple):
     heard: int
     """How many changes of rights had been heard of before the client was let in."""
     seat: limits.Seat
+    client: Client
 
     @contextmanager
     def watched(
         self, groups: Callable[[], Collection[str]], revoke: Callable[[Collection[str], str], object]
     ) -> Iterator[Grant]:
         """Have groups taken away from the client when it may no longer read them; see ``Grant``."""
+        revoke = self.client.revoking(revoke)
         grant = Grant(self.admission.identity, self.view, groups, revoke, self.admission.tenant)
         self.rights.add(grant, self.heard)
         try:
@@ -60,12 +63,21 @@ class Entry(NamedTuple):
             self.seat.leave()
 
 
-async def enter(scope: Scope) -> Entry:
+async def enter(scope: Scope, transport: str) -> Entry:
     """Check the query; find out the user, the groups that the user may read, and where the stream begins.
 
     Raises WireError: a WebSocket comes from another site, the query is malformed, a check of the project's refuses, no
     group is granted, or the log can't be read now.
     """
+    client = Client(transport, scope)
+    try:
+        return await _enter(scope, client)
+    except WireError as error:
+        client.refuse(error)
+        raise
+
+
+async def _enter(scope: Scope, client: Client) -> Entry:
     request = identity.request_of(scope)
     if scope["type"] == "websocket":
         origins.check_origin(request)
@@ -73,12 +85,14 @@ async def enter(scope: Scope) -> Entry:
         origins.headers(request)  # a foreign page's cookies may have to be ignored
     last = request.META.get("HTTP_LAST_EVENT_ID", "")
     query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
+    client.groups = query.groups
     with limits.handshake(scope, request) as level:
         try:
             await handshakes.check_async(request, partial(process.in_thread, level=level))
             hub, failure = await _hub()
             heard = 0 if hub is None else rights_of(hub).heard
-            admission = await admit(scope, request, query.groups, level=level, check=check_limits(len(query.groups)))
+            check = client.noted_by(check_limits(len(query.groups)))
+            admission = await admit(scope, request, query.groups, level=level, check=check)
             identity.check_granted(admission)
             if hub is None:
                 raise failure
@@ -94,7 +108,8 @@ async def enter(scope: Scope) -> Entry:
         if hub.draining:
             raise unavailable()
         seat = limits.take_seat(scope, limits.user_key(admission.tenant, admission.identity.name))
-    return Entry(hub, query, admission, cursor, lost, identity.handshake(request), rights_of(hub), heard, seat)
+    view = identity.handshake(request)
+    return Entry(hub, query, admission, cursor, lost, view, rights_of(hub), heard, seat, client)
 
 
 def check_limits(groups: int) -> Callable[[Identity, str | None], None]:

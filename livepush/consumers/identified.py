@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
 from livepush.access.authenticating import Identity, identify
 
+BY_BROWSERS = ("", "basic", "digest", "negotiate", "ntlm")
+"""The kinds of authentication that browsers send by themselves, and none."""
 CSRF = CsrfViewMiddleware(lambda request: HttpResponse())
 
 
@@ -23,4 +26,5 @@ def needs_csrf_token(request: HttpRequest, known: Identity) -> bool:
     if known.token is not None:
         return False
     kind = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")[0].lower()
-    return known.again is None or kind in ("", "basic")  # browsers send basic authentication by themselves
+    is_by_cookie = known.session in (None, request.COOKIES.get(settings.SESSION_COOKIE_NAME))
+    return (known.again is None and is_by_cookie) or kind in BY_BROWSERS

@@ -24,7 +24,7 @@ async def poll(scope: Scope, receive: Incoming, send: Send) -> None:
 
     Answers at once if there are events; otherwise when one arrives or the wait is over.
     """
-    entry = await receive.unless_gone(enter(scope))
+    entry = await receive.unless_gone(enter(scope, "poll"))
     if entry is None:
         return
     try:

@@ -44,7 +44,7 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
     ``bye``: an EventSource never reconnects after an error status (WHATWG HTML, section 9.2.3).
     """
     try:
-        entry = await receive.unless_gone(enter(scope))
+        entry = await receive.unless_gone(enter(scope, "sse"))
     except WireError as error:
         if error.status not in COME_BACK or (error.code == "throttled" and not wants_stream(scope)):
             raise
@@ -69,7 +69,10 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
         if connection.reason not in (None, Reason.GONE):
             await finish(scope, receive, send, connection.reason, {"type": "http.response.body", "body": b""})
 
-    with entry.watched(lambda: connection.groups, partial(hub.revoke, connection)):
+    with (
+        entry.watched(lambda: connection.groups, partial(hub.revoke, connection)),
+        entry.client.connected(entry.admission, connection),
+    ):
         await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive), end)
 
 

@@ -14,6 +14,7 @@ from livepush import tenants
 from livepush.access import identity, rules, tokens
 from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
+from livepush.consumers.auditing import Client, client_of
 from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
 from livepush.consumers.views import for_origins, outside_transactions
 from livepush.exceptions import InvalidToken
@@ -31,10 +32,12 @@ MAX_BODY = 65_536
 def token(request: HttpRequest) -> HttpResponse:
     """Answer ``{"groups": [...], "ttl": 60, "once": true}``, all optional, with ``{"token", "expires", "groups"}``."""
     CSRF.process_request(request)
+    client = client_of("token", request)
     try:
         with tenants.active(tenants.of_request(request)):
-            response: HttpResponse = JsonResponse(_issued(request))
+            response: HttpResponse = JsonResponse(_issued(request, client))
     except WireError as error:
+        client.refuse(error)
         response = HttpResponse(error.body(), status=error.status, content_type="application/json")
         if error.status == 405:
             response["Allow"] = "POST"
@@ -45,10 +48,11 @@ def token(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _issued(request: HttpRequest) -> dict[str, Any]:
+def _issued(request: HttpRequest, client: Client) -> dict[str, Any]:
     if request.method != "POST":
         raise WireError("bad_method", "This address answers POST.", 405)
-    known = identity_of(request)
+    known = client.identity = identity_of(request)
+    client.tenant = tenants.current()
     refused = CSRF.process_view(request, lambda request: HttpResponse(), (), {})
     if refused is not None and needs_csrf_token(request, known):
         raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)

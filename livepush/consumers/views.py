@@ -15,6 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from livepush import log, publish
 from livepush.access import handshakes, identity, limits, origins, rules
 from livepush.conf import get_settings
+from livepush.consumers.auditing import Client, client_of
 from livepush.wire import LogState, Position, Query, WireError, above, check_get, parse_query, poll_answer
 
 View = TypeVar("View", bound=Callable[..., HttpResponse])
@@ -53,6 +54,7 @@ def poll(request: HttpRequest) -> HttpResponse:
 
     Settles first, since there may be no hub that does.
     """
+    client = client_of("poll", request)
     try:
         check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", get_settings().MAX_EVENT_BYTES)
         query = parse_query(
@@ -60,9 +62,11 @@ def poll(request: HttpRequest) -> HttpResponse:
             request.headers.get("Last-Event-ID", ""),
             get_settings().MAX_GROUPS,
         )
+        client.groups = query.groups
         handshakes.check_sync(request)
-        return _respond(_answer(query, _admission(request, query)))
+        return _respond(_answer(query, _admission(request, query, client)))
     except WireError as error:
+        client.refuse(error)
         response = _respond(error.body(), error.status)
         for name, value in error.headers.items():
             response[name] = value
@@ -85,14 +89,16 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
     return _respond(error.body(), error.status)
 
 
-def _admission(request: HttpRequest, query: Query) -> identity.Admission:
+def _admission(request: HttpRequest, query: Query, client: Client) -> identity.Admission:
     scope = {"user": request.user} if getattr(request, "user", None) is not None else {}
     asked = identity.admit_sync(
         scope,
         request,
         identity.handshake(request),
         query.groups,
-        check=lambda found, tenant: limits.check_groups(found.name is not None, len(query.groups)),
+        check=client.noted_by(
+            lambda found, tenant: limits.check_groups(found.name is not None, len(query.groups)),
+        ),
     )
     answers = asked.answers
     if asked.questions:

@@ -71,7 +71,7 @@ async def visit(scope: Scope, receive: Incoming, send: Send) -> None:
     chosen = SUBPROTOCOL if format is Format.ARRAY else next(with_token, None)
     await send({"type": "websocket.accept", "subprotocol": chosen})
     try:
-        entry = await receive.unless_gone(enter(scope))
+        entry = await receive.unless_gone(enter(scope, "websocket"))
     except WireError as error:
         await refuse(send, error, format)
         return
@@ -109,11 +109,16 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, forma
 
     async def end(code: Close | None) -> None:
         reason = connection.reason or Reason.GONE
+        if reason is Reason.GONE:
+            entry.client.broke = code
         code = CLOSES.get(reason, code)
         if code is not None:
             message = {"type": "websocket.close", "code": int(code), "reason": code.reason}
             await finish(scope, receive, send, reason, message)
 
-    with entry.watched(lambda: connection.groups, partial(hub.revoke, connection)) as grant:
+    with (
+        entry.watched(lambda: connection.groups, partial(hub.revoke, connection)) as grant,
+        entry.client.connected(entry.admission, connection),
+    ):
         commands = take_commands(Visitor(scope, entry, connection, grant, limits.Budget()), receive)
         await run_until_closed(hub, connection, greeting(entry, format), commands, end)

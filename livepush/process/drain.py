@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from livepush import audit
 from livepush.hub import FAREWELL, Hub
 from livepush.process.requests import count_open, requests_of, spawn
 from livepush.process.servers import daphne, ending
@@ -91,11 +92,11 @@ async def _hang_up(served: dict[object, Client], still_open: dict[object, Client
 
 
 async def _see_out(count: Callable[[], int]) -> None:
-    """Return when every stream has ended and was sent, or only clients that do not read are left."""
+    """Return when every stream has ended, was sent and is audited, or only clients that do not read are left."""
     time = asyncio.get_running_loop().time
     last = time() + FAREWELL
     least, quiet = sys.maxsize, last
-    while (left := count() + daphne.unsent()) and time() < min(last, quiet):
+    while (left := count() + daphne.unsent() + audit.waiting()) and time() < min(last, quiet):
         if left < least:
             least, quiet = left, time() + QUIET
         await asyncio.sleep(0.02)

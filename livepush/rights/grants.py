@@ -23,7 +23,7 @@ from livepush.wire import WireError, public_name
 
 logger = logging.getLogger("livepush")
 
-failures = Rarely()
+_raising = Rarely(every=10.0)
 
 Revoke = Callable[[Collection[str], str], object]
 """Takes groups away from a client, and tells it the reason."""
@@ -161,6 +161,7 @@ def _is_of_model(known: Identity) -> bool:
 
 
 def _asked_again(known: Identity) -> Any:
+    """Return whom a project's authenticator knows now. If it raises that is nobody, and others are asked about too."""
     assert known.again is not None
     try:
         return known.again()
@@ -168,9 +169,12 @@ def _asked_again(known: Identity) -> Any:
         if isinstance(error, WireError) and error.status not in (429, 503):
             return None
         raise
-    except Exception:
-        if failures.times():
-            logger.exception("An authenticator raised as it was asked again, so its client is nobody.")
+    except Exception as error:
+        if times := _raising.times():
+            name = type(error).__name__
+            logger.warning(
+                "%d authenticators raised, and their clients are logged out. Last: %s: %s", times, name, error
+            )
         return None
 
 

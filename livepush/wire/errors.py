@@ -46,6 +46,8 @@ class WireError(ValueError):
         """Further headers of an HTTP answer."""
         self.retry: float | None = None
         """After how long (seconds) to try again, if that is known."""
+        self.limit = ""
+        """Of what there was too much, if it is over a limit."""
         self.ref: str | int | None = None
         """The ``ref`` of the WebSocket command that it answers."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connections, transaction
 
 import livepush
 from livepush import exceptions, log
@@ -146,4 +147,5 @@ def test_nobody_can_not_be_forgotten(using, nobody):
 
 
 async def test_it_has_an_async_twin(ann):
-    await livepush.aforget(ann)
+    assert await livepush.aforget(ann)
+    await sync_to_async(connections.close_all)()

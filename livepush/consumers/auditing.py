@@ -1,0 +1,103 @@
+"""What an audit hears of a client: who it is as far as that is known, and what happens to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.http import HttpRequest
+
+from livepush import audit
+from livepush.access.addresses import shown_address
+from livepush.access.authenticating import Identity
+from livepush.access.identity import Admission
+from livepush.hub import Connection, Reason
+from livepush.wire import Close, WireError, public_name
+
+Check = Callable[[Identity, str | None], object]
+
+
+class Client:
+    """A client of one request, command or stream."""
+
+    __slots__ = ("_scope", "_transport", "broke", "groups", "identity", "tenant")
+
+    def __init__(self, transport: str, scope: Mapping[str, Any]) -> None:
+        self._transport = transport
+        self._scope = scope
+        self.groups: tuple[str, ...] = ()
+        """The groups that it asks for."""
+        self.identity: Identity | None = None
+        """Who it is; the last that was known."""
+        self.tenant: str | None = None
+        self.broke: Close | None = None
+        """With which code a WebSocket is closed whose client did something wrong."""
+
+    def noted_by(self, check: Check) -> Check:
+        """Return a check that also notes who it is."""
+
+        def noted(found: Identity, tenant: str | None) -> object:
+            self.identity, self.tenant = found, tenant
+            return check(found, tenant)
+
+        return noted
+
+    def refuse(self, error: WireError, groups: tuple[str, ...] | None = None) -> None:
+        """Tell that it is refused, if that is for who it is or for a limit."""
+        asked = self.groups if groups is None else groups
+        if error.code == "throttled":
+            self._tell("throttled", asked, limit=error.limit, retry=error.retry)
+        elif _is_denial(error):
+            self._tell("denied", asked, code=error.code, status=error.status)
+
+    def revoking(self, revoke: Callable[[Collection[str], str], object]) -> Callable[[Collection[str], str], object]:
+        """Return what takes groups away, and tells so."""
+
+        def revoked(groups: Collection[str], reason: str) -> object:
+            self._tell("revoked", map(public_name, groups), reason=reason)
+            return revoke(groups, reason)
+
+        return revoked
+
+    @contextmanager
+    def connected(self, admission: Admission, connection: Connection) -> Iterator[None]:
+        """Tell that a stream is open, and afterwards that it has ended."""
+        begun = time.monotonic()
+        self._tell("connected", admission.granted, refused=admission.refused)
+        try:
+            yield
+        finally:
+            seconds, reason = time.monotonic() - begun, (connection.reason or Reason.GONE).value
+            if self.broke is not None:
+                reason = self.broke.name.lower().replace("_", " ")
+            self._tell("disconnected", admission.granted, seconds=seconds, reason=reason)
+
+    def _tell(self, name: str, groups: Any, **more: Any) -> None:
+        if not audit.is_wanted(name):
+            return
+        known = self.identity
+        audit.tell(
+            name,
+            user=None if known is None or known.name is None else known.user,
+            tenant=self.tenant,
+            transport=self._transport,
+            address=shown_address(self._scope),
+            groups=tuple(groups),
+            **more,
+        )
+
+
+def client_of(transport: str, request: HttpRequest) -> Client:
+    """Return the client of a plain view's request."""
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").encode("latin-1", "replace")
+    client = (request.META.get("REMOTE_ADDR", ""), 0)
+    return Client(transport, {"client": client, "headers": [(b"x-forwarded-for", forwarded)]})
+
+
+def _is_denial(error: WireError) -> bool:
+    """Return whether somebody else might have been let in: the request is neither malformed nor untimely."""
+    return (
+        error.code == "refused" or error.status in (401, 403) or error.close in (Close.UNAUTHENTICATED, Close.FORBIDDEN)
+    )

@@ -1,0 +1,6 @@
+import livepush
+
+
+@livepush.can_read("members")
+def members(user):
+    return user.is_authenticated

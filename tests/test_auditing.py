@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client, override_settings
 
 import livepush
-from livepush import audit, notes, signals
+from livepush import audit, notes, signals, tenants
 from tests.patience import PATIENCE, wait_until
 
 NOBODY = {"user": None, "tenant": None, "transport": "sse", "address": "203.0.113.7"}
@@ -73,6 +73,15 @@ def test_receivers_are_called_in_order_and_in_no_thread_of_the_callers(told):
     until(told, 100)
     assert numbers(told) == list(range(100))
     assert threads == {"livepush-audit"}
+
+
+def test_receivers_run_for_the_tenant_of_the_client(settings):
+    settings.LIVEPUSH = {"TENANT": "tests.shop.subdomains.Subdomains"}
+    found = []
+    signals.connected.connect(lambda tenant, **fields: found.append((tenant, tenants.current())), weak=False)
+    for name in ("acme", "globex"):
+        tell(1, tenant=name)
+    wait_until(lambda: found == [("acme", "acme"), ("globex", "globex")], lambda: str(found))
 
 
 def test_async_receivers_are_called_too():
@@ -150,7 +159,7 @@ def test_what_anybody_can_cause_leaves_room_for_the_rest(told):
 def test_another_thread_goes_on_where_one_is_stuck(told, monkeypatch):
     monkeypatch.setattr(audit, "STUCK", 0.05)
     go_on = threading.Event()
-    signals.connected.connect(lambda number, **fields: number or go_on.wait(PATIENCE), weak=False)
+    signals.connected.connect(lambda number, **fields: number or go_on.wait(10 * PATIENCE), weak=False)
     tell(0)
     wait_until(lambda: told)  # the fixture's receiver comes first
 
@@ -158,8 +167,10 @@ def test_another_thread_goes_on_where_one_is_stuck(told, monkeypatch):
         tell(1)
         return 1 in numbers(told)
 
-    wait_until(next_comes)
-    go_on.set()
+    try:
+        wait_until(next_comes)
+    finally:
+        go_on.set()
     wait_until(lambda: audit.waiting() == 0)
 
 

@@ -1,7 +1,7 @@
 """An ASGI application of the project whose receivers write what they are told into a file, a line of JSON each.
 
-``LIVEPUSH_TEST_AUDIT`` is the file. ``LIVEPUSH_TEST_RECEIVERS`` may be ``slow``, or ``failing``: then receivers of that
-kind, a sync one and an async one, are called before the one that writes.
+``LIVEPUSH_TEST_AUDIT`` is the file. ``LIVEPUSH_TEST_RECEIVERS`` may be ``slow``, ``leisurely`` or ``failing``: then
+receivers of that kind, a sync one and an async one, are called before the one that writes.
 """
 
 # ruff: noqa: E402 (Django must be ready before its models are imported)
@@ -27,12 +27,13 @@ __all__ = ["application"]
 
 NAMES = ("connected", "disconnected", "denied", "revoked", "throttled")
 KIND = os.environ.get("LIVEPUSH_TEST_RECEIVERS", "")
+PAUSES = {"slow": 0.2, "leisurely": 0.02}
 FILE = Path(os.environ["LIVEPUSH_TEST_AUDIT"])
 
 
 def hinder() -> None:
-    if KIND == "slow":
-        time.sleep(0.2)
+    if KIND in PAUSES:
+        time.sleep(PAUSES[KIND])
     elif KIND == "failing":
         raise RuntimeError("a receiver that fails")
 

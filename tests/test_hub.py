@@ -20,7 +20,7 @@ from livepush.log import reading
 from livepush.models import Event, LogHead
 from livepush.process.hubs import DatabaseLog, close_connections, cut_connections
 from livepush.process.threads import Threads
-from livepush.wire import Batch, Format, Position, encode, split_batch, system_frames
+from livepush.wire import FORGOTTEN, Batch, Format, Position, encode, split_batch, system_frames
 from livepush.wire import Event as WireEvent
 from tests.conftest import append
 from tests.patience import PATIENCE, eventually
@@ -286,6 +286,15 @@ def test_what_is_encoded_for_a_crowd_is_kept_for_it_within_a_bound():
         assert encoder.encode(event, "e", format) == encode(event, "e", format)
         assert 0 < encoder.texts.size <= 4000
     assert encoder.encode(events[0], "f", format) == encode(events[0], "f", format)
+
+
+def test_no_text_of_a_deleted_event_stays_in_memory():
+    encoder = Encoder(4000)
+    encoder.encode(WireEvent(1, ("a",), "t", '"x"', "now"), "e", Format.SSE_ENVELOPE)
+    encoder.hear(WireEvent(2, ("b",), "t", "[]", "now"))
+    assert encoder.texts.size
+    encoder.hear(WireEvent(3, ("b",), FORGOTTEN, '["a"]', "now"))
+    assert not encoder.texts.size
 
 
 async def test_a_send_that_came_before_one_of_its_groups_was_dropped_does_not_come_again(make_hub):

@@ -3,7 +3,8 @@
 One process files at a time, under a lock on a row that nobody waits for. The row holds the position up to which events
 were filed, and changes in the transaction that files them. A process files after it has settled, and before it reads
 the inbox: if a process dies in between, nothing is lost. Since only one process writes, collapsing needs no lock in the
-transaction that notifies.
+transaction that notifies. What is left of a forgotten user is deleted in the same order, so that it is deleted also if
+the process dies that forgot the user.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ from __future__ import annotations
 import json
 import logging
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.utils import timezone
 
 from livepush import log, publish, tenants
 from livepush.conf import get_settings
+from livepush.inbox.forgetting import delete_up_to
 from livepush.inbox.models import InboxHead, Notification, NotificationState
 from livepush.inbox.notifying import TYPE
 from livepush.models import Event
 from livepush.signals import notified
-from livepush.wire import Batch, Position
+from livepush.wire import FORGOTTEN, RIGHTS, Batch, Position
 
 logger = logging.getLogger("livepush")
 
@@ -82,8 +85,8 @@ def filed_up_to(using: str) -> int:
 
 
 def follow(using: str, batch: Batch) -> None:
-    """File after a settle, if the batch has notifications."""
-    if any(event.type == TYPE for event in batch.events):
+    """File after a settle, if the batch has something to file."""
+    if any(event.type in (TYPE, FORGOTTEN) for event in batch.events):
         file(using)
 
 
@@ -125,16 +128,17 @@ def _head(using: str) -> int:
 
 
 def _events(using: str, after: int, upto: int | None = None) -> Any:
-    rows = Event.objects.using(using).filter(position__gt=after)
+    """Return the events that are to be filed: notifications, and those that say that users were forgotten."""
+    rows = Event.objects.using(using).filter(Q(type=TYPE) | Q(type=FORGOTTEN, group=RIGHTS), position__gt=after)
     return rows if upto is None else rows.filter(position__lte=upto)
 
 
 def _unfiled(using: str, head: int, writes: bool = True) -> int | None:
-    """Return the filed position if a notification comes after it; else ``None``, and move it on if it is far back."""
+    """Return the filed position if more is to be filed; else ``None``, and move it on if it is far back."""
     filed = _head(using)
     if filed >= head:
         return None
-    if _events(using, filed, head).filter(type=TYPE).order_by("position").exists():
+    if _events(using, filed, head).order_by("position").exists():
         return filed
     if writes and head - filed > BEHIND:
         heads = InboxHead.objects.using(using)
@@ -149,16 +153,19 @@ def _file_batch(using: str) -> tuple[list[Notification], bool]:
         filed = _lock_head(using)
         if filed is None:
             return [], False
-        waiting = _events(using, filed).filter(type=TYPE).order_by("position", "id")
-        events = list(waiting[:BATCH])
-        if not events:
+        waiting = _events(using, filed).order_by("position", "id")
+        there = list(waiting[:BATCH])
+        if not there:
             return [], False
-        last = events[-1]
+        events = list(takewhile(lambda event: event.type == TYPE, there))
+        last = events[-1] if events else there[0]
         if len(events) == BATCH:  # and the rest of the last send
             events += waiting.filter(position=last.position, id__gt=last.pk)
-        found = _entries(using, events)
+        found = _entries(using, events) if events else []
+        if not events:
+            delete_up_to(last, using)
         InboxHead.objects.using(using).filter(pk=1).update(position=last.position)
-    return found, len(events) >= BATCH
+    return found, len(events) >= BATCH or len(events) < len(there)
 
 
 def _lock_head(using: str) -> int | None:

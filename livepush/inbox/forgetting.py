@@ -56,7 +56,6 @@ def forget(user: Any) -> dict[str, int]:
         for rows in _rows(user, using):
             counts[KINDS[rows.model]] += _delete(rows)
         publish.send_own(wire.RIGHTS, wire.FORGOTTEN, groups, using)
-        transaction.on_commit(partial(_delete_rest, groups, using), using=using, robust=True)
     return dict(counts)
 
 
@@ -116,14 +115,15 @@ def _delete(rows: QuerySet[Any]) -> int:
     return len(keys)
 
 
-def _delete_rest(groups: list[str], using: str) -> None:
-    """Delete what had no position yet, or was not filed yet: by now it has, and is."""
-    publish.deliver(using)
-    for rows in (
-        Event.objects.using(using).filter(group__in=groups, position__isnull=False),
-        Notification.objects.using(using).filter(group__in=groups),
-    ):
-        _delete(rows)
+def delete_up_to(event: Event, using: str) -> None:
+    """Delete what had no position yet, or was not filed yet, when users were forgotten: by now it has, and is.
+
+    What follows the event that says so stays: it is of whoever has the primary key now.
+    """
+    groups = wire.parse_forgotten(event.data)
+    for model in (Event, Notification):
+        rows: QuerySet[Any] = model._default_manager.using(using).filter(group__in=groups)
+        _delete(rows.filter(position__lte=event.position))
 
 
 def follow_deleted(sender: Any = None, instance: Any = None, using: str | None = None, **kwargs: Any) -> None:

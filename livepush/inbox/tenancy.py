@@ -9,8 +9,8 @@ from django.db.models.functions import Substr
 
 from livepush import publish, tenants
 from livepush.exceptions import InvalidGroup
-from livepush.inbox.models import InboxState, Membership
-from livepush.models import ChannelGroup
+from livepush.inbox.models import InboxState, Membership, Notification
+from livepush.models import ChannelGroup, Event
 from livepush.wire import MARK, public_name
 
 _AUTH = "inbox:auth:"
@@ -49,13 +49,16 @@ def readers_of(user: Any, using: str) -> set[str]:
     own = reader_of_roles(user)
     found = {own}
     if tenants.hook() is not None and tenants.of_users() is None:
-        for model, field, ending in (
-            (ChannelGroup, "name", f"{MARK}user:{own}"),
-            (Membership, "reader", f"{MARK}{own}"),
-            (InboxState, "reader", f"{MARK}{own}"),
+        group, reader = f"{MARK}user:{own}", f"{MARK}{own}"
+        for rows, field, ending in (
+            (ChannelGroup.objects, "name", group),
+            (Event.objects.filter(position__isnull=True), "group", group),  # its channel group is not there yet
+            (Notification.objects, "group", group),  # it is kept for longer than its channel group
+            (Membership.objects, "reader", reader),
+            (InboxState.objects, "reader", reader),
         ):
-            rows = model._default_manager.using(using).filter(**{f"{field}__endswith": ending})
-            found |= {tenants.stored(own, tenants.of_stored(name)) for name in rows.values_list(field, flat=True)}
+            names = rows.using(using).filter(**{f"{field}__endswith": ending}).values_list(field, flat=True).distinct()
+            found |= {tenants.stored(own, tenants.of_stored(name)) for name in names}
     return found
 
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import threading
+import uuid
+from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
+from django.test import Client
+from django.utils import timezone
 
 import livepush
 from livepush import exceptions, log
+from livepush.inbox import filing
 from livepush.inbox.marking import Action, mark
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
-from livepush.models import ChannelGroup, Event
-from livepush.publish import deliver
+from livepush.models import ChannelGroup, Event, LogHead
+from livepush.publish import deliver, pipeline
+from livepush.tenants import active
 from livepush.wire import FORGOTTEN
+from tests.conftest import ALIASES, Thread, kind
 from tests.inbox.conftest import Reader
+from tests.patience import PATIENCE
 
 MODELS = (Event, ChannelGroup, Notification, NotificationState, InboxState, Membership)
 
@@ -99,6 +108,91 @@ def test_what_waits_for_a_position_is_deleted_after_the_commit(using, ann):
     log.append((f"user:{ann.pk}", "board"), "t", "1", None, using)
     livepush.forget(ann)
     assert list(Event.objects.using(using).filter(type="t").values_list("group", flat=True)) == ["board"]
+
+
+def test_what_waits_is_deleted_though_the_process_dies_that_forgot_the_user(using, ann, monkeypatch):
+    """Whoever files next does it, so the next user with the primary key polls nothing of it."""
+    pk, start = ann.pk, str(log.state(using).position)
+    log.append((f"user:{pk}",), "t", "1", None, using)
+    with monkeypatch.context() as dying:
+        dying.setattr(pipeline, "on_settled", [])
+        ann.delete()
+        deliver(using)
+    filing.file(using)
+    client = Client()
+    client.force_login(User.objects.create_user("somebody else", pk=pk))
+    assert client.get("/livepush/poll/", {"group": f"user:{pk}", "since": start}).json()["events"] == []
+
+
+@pytest.mark.parametrize("using", [a for a in ALIASES if kind(a) != "sqlite"], indirect=True, ids=kind)
+def test_what_waits_is_deleted_though_another_process_is_settling(using, ann):
+    log.state(using)
+    locked, done = threading.Event(), threading.Event()
+
+    def settle():
+        with transaction.atomic(using=using):
+            LogHead.objects.using(using).select_for_update().get()
+            locked.set()
+            assert done.wait(PATIENCE)
+
+    other = Thread(settle)
+    assert locked.wait(PATIENCE)
+    log.append((f"user:{ann.pk}",), "t", "1", None, using)
+    livepush.forget(ann)
+    done.set()
+    other.join()
+    deliver(using)
+    assert not about(ann, using)["events"]
+
+
+@pytest.mark.parametrize("using", ALIASES[:1], indirect=True, ids=kind)
+def test_what_the_next_one_gets_in_the_same_transaction_stays(using, kept, ann):
+    pk = ann.pk
+    with transaction.atomic():
+        ann.delete()
+        again = User.objects.create_user("somebody else", pk=pk)
+        livepush.notify(again, "welcome")
+    assert Reader(again).titles() == ["welcome"]
+
+
+def test_an_entry_of_the_next_one_is_not_collapsed_into_one_that_waited(using, ann, monkeypatch):
+    monkeypatch.setattr(pipeline, "on_settled", [])
+    pk = ann.pk
+    log.append((f"user:{pk}",), "livepush.notification", '{"title": "old", "collapse": "c"}', None, using)
+    ann.delete()
+    again = User.objects.create_user("somebody else", pk=pk)
+    livepush.notify(again, "new", collapse="c", using=using)
+    filing.file(using)
+    assert [(row.title, row.count) for row in Notification.objects.using(using)] == [("new", 1)]
+
+
+def test_a_tenants_inbox_is_deleted_though_the_log_was_pruned(using, ann, settings):
+    settings.MIDDLEWARE = ["tests.shop.subdomains.middleware", *settings.MIDDLEWARE]
+    settings.LIVEPUSH = {"DATABASE": using, "TENANT": "tests.shop.subdomains.Subdomains"}
+    for tenant in ("a", "b"):
+        with active(tenant):
+            livepush.notify(ann, "secret", using=using)
+            deliver(using)
+    while log.prune(using, timezone.now() + timedelta(minutes=1)):
+        pass
+    ann.delete()
+    assert not Notification.objects.using(using).exists()
+
+
+@pytest.mark.parametrize("given", [str, lambda pk: pk])
+def test_a_key_may_be_no_number(using, given):
+    pk = uuid.uuid4()
+    livepush.send(f"user:{pk}", "t", using=using)
+    deliver(using)
+    assert livepush.forget(given(pk))["events"] == 1
+
+
+def test_one_deleted_without_a_signal_is_forgotten_by_hand(using, kept, ann):
+    pk, gone = ann.pk, User.objects.filter(pk=ann.pk)
+    gone._raw_delete(gone.db)
+    assert all(about(pk, using).values())
+    call_command("livepush_forget", pk=str(pk), verbosity=0)
+    assert not any(about(pk, using).values())
 
 
 def test_one_who_gets_the_primary_key_later_begins_with_nothing(using, kept, ann):

@@ -54,12 +54,19 @@ class Visitor(NamedTuple):
         scope, known = self.scope, self.grant.identity
         if known.session is None:  # what a token or a middleware says is watched; a session is read again
             scope = {**scope, "livepush.identity": known}
+        elif scope.get("user") is not None:  # a middleware's, who remembers what was true at the handshake
+            scope = {**scope, "livepush.identity": await process.in_thread(self._of_session)}
         request = identity.request_of(scope)
         with limits.handshake(scope, request, is_new=False) as level:
             admission = await admit(scope, request, groups, right, level)
         if admission.tenant != self.grant.tenant:
             return admission._replace(granted=(), refused=groups, failed=frozenset())
         return admission
+
+    def _of_session(self) -> authenticating.Identity:
+        key = self.grant.identity.session or ""
+        with tenants.active(self.grant.tenant):
+            return authenticating.of_sessions([key])[key]
 
 
 async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:

@@ -59,7 +59,7 @@ class Settings:
     MESSAGE_BYTES_PER_SECOND: float = 262_144.0
     """How many bytes the messages may have."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
-    """The addresses and networks whose ``X-Forwarded-For`` is believed. Without any, addresses are not limited."""
+    """The addresses and networks whose ``X-Forwarded-For`` is believed, or ``unix``. Without, no address is limited."""
     RETENTION: float = 7 * 86_400.0
     """How long events stay in the log, and so how long a client can be away and still resume."""
     INBOX_RETENTION: float = 90 * 86_400.0
@@ -176,7 +176,7 @@ def _is_name(value: Any) -> bool:
 
 def _is_network(value: Any) -> bool:
     try:
-        return isinstance(value, str) and bool(ipaddress.ip_network(value, strict=False))
+        return isinstance(value, str) and (value == "unix" or bool(ipaddress.ip_network(value, strict=False)))
     except ValueError:
         return False
 

@@ -117,7 +117,7 @@ def _proxies(found: Settings) -> Iterator[Warning]:
         yield Warning(
             f"{' and '.join(given)} tell that there is a proxy, and LIVEPUSH['TRUSTED_PROXIES'] does not name it: a "
             "single address may take all connections of a process.",
-            hint="List the proxies' addresses or networks, such as ['127.0.0.1'].",
+            hint="List the proxies' addresses or networks, such as ['127.0.0.1'], or 'unix' for a Unix socket.",
             id="livepush.W014",
         )
 

@@ -20,6 +20,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, URLPattern, get_script_prefix, path, reverse, set_script_prefix
+from django.utils import translation
 
 from livepush import process
 from livepush.consumers.base import Endpoint, Receive, Scope, Send, refusing
@@ -82,7 +83,7 @@ async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def prefix() -> str:
-    """Return the path under which ``livepush.urls`` is included, e.g. ``/livepush/``.
+    """Return the path under which ``livepush.urls`` is included, e.g. ``/livepush/``, in the active language.
 
     Raises ImproperlyConfigured: it is not included.
     """
@@ -98,9 +99,29 @@ def prefix() -> str:
         set_script_prefix(script)
 
 
+def prefixes() -> list[str]:
+    """Return every path under which ``livepush.urls`` is included: in ``i18n_patterns`` one for each language.
+
+    Raises ImproperlyConfigured: it is not included.
+    """
+    languages = [None, *dict(settings.LANGUAGES)] if settings.USE_I18N else [None]
+    found = list(dict.fromkeys(map(_prefix_in, languages[:3])))
+    if len(found) == 1:  # else two languages would differ; reversing in a hundred of them is slow
+        return found
+    return list(dict.fromkeys(map(_prefix_in, languages)))
+
+
+def _prefix_in(language: str | None) -> str:
+    with translation.override(language):
+        return prefix()
+
+
 def endpoints() -> dict[tuple[str, str], Endpoint]:
     """Return each endpoint by scope type and path."""
-    base = prefix()
+    return {key: endpoint for base in prefixes() for key, endpoint in _endpoints_under(base).items()}
+
+
+def _endpoints_under(base: str) -> dict[tuple[str, str], Endpoint]:
     return {
         ("http", f"{base}sse/"): sse,
         ("http", f"{base}poll/"): poll,

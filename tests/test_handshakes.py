@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from channels.routing import URLRouter
+from django.utils import translation
 
 from livepush import routing
 from livepush.access import identity, origins
@@ -84,11 +85,6 @@ def test_a_client_without_an_origin_is_no_browser():
 async def test_channels_own_router_finds_the_endpoints_under_force_script_name(settings, root):
     settings.FORCE_SCRIPT_NAME = root
     router = URLRouter(routing.http_urlpatterns())
-    told = []
-
-    async def send(message):
-        told.append(message)
-
     for prefix in ("", (root or "").rstrip("/")):
         found = {
             "type": "http",
@@ -97,5 +93,52 @@ async def test_channels_own_router_finds_the_endpoints_under_force_script_name(s
             "headers": [],
             "query_string": b"group=",
         }
-        await router(found, None, send)
-    assert [message["status"] for message in told if "status" in message] == [400, 400]
+        assert await statuses(router, found) == [400]
+
+
+async def statuses(application, found):
+    told = []
+
+    async def send(message):
+        told.append(message)
+
+    await application(found, None, send)
+    return [message["status"] for message in told if "status" in message]
+
+
+@pytest.mark.parametrize("active", ["en", "de"])
+async def test_the_endpoints_are_under_the_prefix_of_every_language(settings, active):
+    settings.ROOT_URLCONF = "tests.localized"
+    settings.LANGUAGES = [("en", "English"), ("de", "German"), ("fr", "French"), ("pt-br", "Portuguese")]
+    settings.LANGUAGE_CODE = "en"
+    with translation.override(active):
+        application = routing.Application(URLRouter([]))
+        router = URLRouter(routing.http_urlpatterns())
+        assert {path for kind, path in routing.endpoints() if kind == "websocket"} == {
+            "/livepush/ws/",
+            "/de/livepush/ws/",
+            "/fr/livepush/ws/",
+            "/pt-br/livepush/ws/",
+        }
+        for prefix in ("", "/de", "/fr", "/pt-br"):
+            found = {
+                "type": "http",
+                "method": "GET",
+                "path": f"{prefix}/livepush/sse/",
+                "headers": [],
+                "query_string": b"group=",
+            }
+            assert await statuses(application, found) == [400]
+            assert await statuses(router, found) == [400]
+
+
+def test_a_site_without_languages_in_its_addresses_has_one_prefix(settings):
+    assert routing.prefixes() == ["/livepush/"]
+    settings.USE_I18N = False
+    assert routing.prefixes() == ["/livepush/"]
+
+
+def test_cookies_that_come_in_headers_of_their_own_are_all_there():
+    cookies = [(b"cookie", b"a=1"), (b"cookie", b"sessionid=x"), (b"cookie", b"b=2")]
+    found = {**scope("https"), "type": "http", "http_version": "2", "headers": [(b"host", b"shop.test"), *cookies]}
+    assert identity.request_of(found).COOKIES == {"a": "1", "sessionid": "x", "b": "2"}

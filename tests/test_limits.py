@@ -40,6 +40,17 @@ def test_an_address_is_what_trusted_proxies_say(settings, client, forwarded, exp
     assert address_of(scope(client, *forwarded)) == expected
 
 
+@pytest.mark.parametrize("client", [None, ("", "0"), ("", 0)])
+def test_a_proxy_at_a_unix_socket_is_trusted_by_name(settings, client):
+    settings.LIVEPUSH = {"TRUSTED_PROXIES": ["unix", "10.0.0.0/8"]}
+    assert address_of(scope(client, "1.1.1.1, 203.0.113.7")) == "203.0.113.7"
+    assert address_of(scope(client, "1.1.1.1, 203.0.113.7, 10.0.0.1")) == "203.0.113.7"
+    assert address_of(scope(client)) is None
+    assert address_of(scope(("198.51.100.1", 5), "203.0.113.7")) == "198.51.100.1"
+    settings.LIVEPUSH = {"TRUSTED_PROXIES": ["10.0.0.0/8"]}
+    assert address_of(scope(client, "203.0.113.7")) is None
+
+
 def test_without_trusted_proxies_there_is_no_address():
     assert address_of(scope(("198.51.100.1", 5))) is None
 

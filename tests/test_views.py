@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.test import override_settings
 from django.utils import timezone
 
@@ -202,6 +202,28 @@ def test_answers_are_not_compressed(client):
     answer = client.get(URL, {"group": "board", "since": since}, headers={"Accept-Encoding": "gzip"})
     assert answer["Content-Encoding"] == "identity"
     assert answer.json()["events"][0]["data"] == "x" * 1000
+
+
+CACHING = ["django.middleware.cache.UpdateCacheMiddleware", "django.middleware.cache.FetchFromCacheMiddleware"]
+
+
+@override_settings(MIDDLEWARE=CACHING)
+def test_answers_are_not_cached(client):
+    since = position(client)
+    livepush.send("board", "t", 1)
+    assert position(client) != since
+
+
+def test_a_send_beside_a_hook_that_fails_is_not_lost(client):
+    def fail():
+        raise RuntimeError("a hook that fails")
+
+    since = position(client)
+    with pytest.raises(RuntimeError), transaction.atomic():
+        transaction.on_commit(fail)
+        livepush.send("board", "t", 1)
+    (event,) = client.get(URL, {"group": "board", "since": since}).json()["events"]
+    assert event["data"] == 1
 
 
 @pytest.mark.parametrize("path", ["poll/?group=board", "poll/", "poll/?group=nobody:1", "sse/?group=board", "ws/"])

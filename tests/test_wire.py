@@ -180,6 +180,15 @@ def test_last_event_id_wins_over_since():
     assert wire.parse_query(b"group=a&since=ab-3", "ab-9").since == Position("ab", 9)
 
 
+@pytest.mark.parametrize("name", ["lastEventId", "lastEventID", "Last-Event-ID"])
+def test_a_client_that_can_set_no_header_sends_the_last_event_id_in_a_field(name):
+    query = f"group=a&since=ab-3&{name}=ab-5&{name}=ab-7".encode()
+    assert wire.parse_query(query).since == Position("ab", 7)
+    assert wire.parse_query(query, "ab-9").since == Position("ab", 9)
+    assert wire.parse_query(f"group=a&since=ab-3&{name}=urn:uuid:7".encode()).since == wire.NOWHERE
+    assert wire.parse_query(f"group=a&since=ab-3&{name}=".encode()).since == Position("ab", 3)
+
+
 @pytest.mark.parametrize("header", ["board:17", "7c9e6679-7425-40de-944b-e07fc1f90ae7", "A1-7", f"a-{2**63}", "ü", " "])
 def test_a_foreign_last_event_id_is_a_position_that_no_log_continues(header):
     assert wire.parse_query(b"group=a&since=ab-3", header).since == wire.NOWHERE

@@ -11,6 +11,8 @@ from livepush.conf import get_settings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+UNIX = "unix"
+"""In ``TRUSTED_PROXIES``: whoever connects through a Unix socket, and so has no address."""
 
 
 def address_of(scope: Mapping[str, Any]) -> str | None:
@@ -32,14 +34,14 @@ def shown_address(scope: Mapping[str, Any]) -> str | None:
 
 
 def _client_of(scope: Mapping[str, Any]) -> Address | None:
-    client = scope.get("client")
-    if not client:
+    client, trusted = scope.get("client"), get_settings().TRUSTED_PROXIES
+    found = _parsed(client[0]) if client else None
+    if found is None and UNIX not in trusted:
         return None
-    proxies = networks(get_settings().TRUSTED_PROXIES)
-    found = _parsed(client[0])
+    proxies = networks(trusted)
     headers = b",".join(value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for")
     for text in reversed(headers.decode("latin-1").split(",")):
-        if found is None or not any(found in each for each in proxies):
+        if found is not None and not any(found in each for each in proxies):
             break
         found = _parsed(text) or found
     return found
@@ -48,7 +50,7 @@ def _client_of(scope: Mapping[str, Any]) -> Address | None:
 @lru_cache(maxsize=4)
 def networks(texts: tuple[str, ...]) -> list[Network]:
     """Return the networks that a setting names."""
-    return [ipaddress.ip_network(each, strict=False) for each in texts]
+    return [ipaddress.ip_network(each, strict=False) for each in texts if each != UNIX]
 
 
 def _parsed(text: str) -> Address | None:

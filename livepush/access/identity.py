@@ -74,9 +74,13 @@ def request_of(scope: Mapping[str, Any]) -> HttpRequest:
     """Return an ASGI scope (a WebSocket's too) as a Django request without a body.
 
     The request has no ``Content-Type``: it means nothing without a body, and Django raises if it is malformed. The
-    schemes of WebSockets are HTTP's (RFC 6455, section 3), so that ``is_secure`` is right for them too.
+    schemes of WebSockets are HTTP's (RFC 6455, section 3), so that ``is_secure`` is right for them too. Over HTTP/2
+    each cookie may be a header of its own (RFC 9113, section 8.2.3); Django would join them by commas.
     """
-    headers = [(name, value) for name, value in scope.get("headers", ()) if name != b"content-type"]
+    given = list(scope.get("headers", ()))
+    headers = [(name, value) for name, value in given if name not in (b"content-type", b"cookie")]
+    if cookies := [value for name, value in given if name == b"cookie"]:
+        headers.append((b"cookie", b"; ".join(cookies)))
     scheme = scope.get("scheme", "http").replace("ws", "http", 1)
     return ASGIRequest({"method": "GET", **scope, "scheme": scheme, "headers": headers}, BytesIO())
 

@@ -19,7 +19,7 @@ ANY = "*"
 """In ``ALLOWED_ORIGINS``: every origin, but without cookies, so only with a token."""
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID, X-CSRFToken",
+    "Access-Control-Allow-Headers": "Authorization, Cache-Control, Content-Type, Last-Event-ID, X-CSRFToken",
     "Access-Control-Max-Age": "600",
 }
 

@@ -20,6 +20,9 @@ OTHER_FIELDS = 900
 SSE_FORMATS = {"envelope": Format.SSE_ENVELOPE, "text": Format.SSE_TEXT}
 """What a query can ask for; anything else is ``Format.SSE``."""
 
+LAST_EVENT_ID = ("lasteventid", "last-event-id")
+"""The field, in any case, in which clients that can set no header send the last event's id, as polyfills do."""
+
 CACHE_BYTES = 262_144
 """How many bytes of parsed queries are kept."""
 
@@ -34,24 +37,24 @@ class Query(NamedTuple):
     wait: float
 
 
-_queries: Cache[tuple[Query, str]] = Cache(CACHE_BYTES)  # many clients send the same query
+_queries: Cache[tuple[Query, str, str]] = Cache(CACHE_BYTES)  # many clients send the same query
 
 
 def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) -> Query:
     """Parse ``group=a&group=b&since=POSITION&format=envelope&wait=SECONDS``.
 
-    ``last_event_id`` is the header of that name; it wins over ``since``, and is never refused: if it is no position,
-    ``NOWHERE`` stands for it. Groups come back in order, each once.
+    ``last_event_id`` is the header of that name, else the query's field ``lastEventId`` counts. It wins over ``since``,
+    and is never refused: if it is no position, ``NOWHERE`` stands for it. Groups come back in order, each once.
 
     Raises WireError: not UTF-8, a malformed group, position or wait, too many groups.
     """
-    asked, since = _asked(query, max_groups)
-    if last_event_id:
-        return asked._replace(since=position_of_header(last_event_id))
+    asked, since, field = _asked(query, max_groups)
+    if last_event_id or field:
+        return asked._replace(since=position_of_header(last_event_id or field))
     return asked._replace(since=parse_position(since)) if since else asked
 
 
-def _asked(query: bytes, max_groups: int) -> tuple[Query, str]:
+def _asked(query: bytes, max_groups: int) -> tuple[Query, str, str]:
     found = _queries.get((query, max_groups))
     if found is None:
         found = _parse(query, max_groups)
@@ -59,7 +62,7 @@ def _asked(query: bytes, max_groups: int) -> tuple[Query, str]:
     return found
 
 
-def _parse(query: bytes, max_groups: int) -> tuple[Query, str]:
+def _parse(query: bytes, max_groups: int) -> tuple[Query, str, str]:
     try:
         most = max_groups + OTHER_FIELDS
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=most)
@@ -72,7 +75,9 @@ def _parse(query: bytes, max_groups: int) -> tuple[Query, str]:
         check_group(group)
     last = dict(pairs)
     format = SSE_FORMATS.get(last.get("format", ""), Format.SSE)
-    return Query(groups, None, format, parse_wait(last.get("wait", ""))), last.get("since", "")
+    asked = Query(groups, None, format, parse_wait(last.get("wait", "")))
+    seen = next((value for name, value in reversed(pairs) if name.lower() in LAST_EVENT_ID), "")
+    return asked, last.get("since", ""), seen
 
 
 def check_get(method: str, content_length: str, limit: int) -> None:

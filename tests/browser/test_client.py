@@ -330,3 +330,22 @@ def test_users_hear_of_their_own_group_by_their_sessions_cookie(site: Site, visi
     for other in ("", site.elsewhere.session("bob")):
         stranger = visit(own, transport=transport, cookie=other)
         stranger.wait_for_function("() => window.livepush?.state === 'denied'")
+
+
+def test_a_page_whose_address_has_a_password_connects(site: Site, visit: Visit, group: str, transport: str) -> None:
+    page = visit(group, transport=transport, url=site.server.url.replace("://", "://ann:secret@"))
+    assert page.evaluate("document.baseURI").startswith("http://ann:secret@")
+    is_open(page, transport)
+    has_ended(page, site, group)
+
+
+@pytest.mark.parametrize("address", ["mailto:ann@example.com", "/away/"])
+def test_a_page_that_is_not_left_after_all_stays_connected(site: Site, visit: Visit, group: str, address: str) -> None:
+    page = visit(group)
+    page.route("**/away/", lambda route: route.fulfill(status=204))
+    is_open(page)
+    page.evaluate("() => { states.length = 0; window.leaving = 0; addEventListener('beforeunload', () => leaving++); }")
+    page.evaluate("(address) => setTimeout(() => { location.href = address; })", address)
+    page.wait_for_function("() => leaving")
+    has_ended(page, site, group)
+    assert page.evaluate("states") == []

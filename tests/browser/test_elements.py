@@ -206,6 +206,29 @@ def test_a_body_that_turbo_swaps_in_is_told_what_came_while_it_was_on_its_way(
     assert page.evaluate("got") == told
 
 
+def test_the_groups_follow_a_page_that_turbo_morphs(site: Site, show: Show, group: str) -> None:
+    tags = iter(["TAG", "OTHER"])
+    page = show(
+        ("@hotwired/turbo/dist/turbo.es2017-umd.js",),
+        "",
+        one=lambda: f'<meta name="turbo-refresh-method" content="morph"><h1 id="one">1</h1>{next(tags)}',
+    )
+    is_open(page)
+    page.evaluate(HEAR)
+    page.evaluate(
+        """() => {
+            document.head.append(document.querySelector("meta"));
+            window.tag = document.querySelector("[data-livepush]");
+            Turbo.session.refresh(location.href);
+        }"""
+    )
+    page.wait_for_function("(group) => livepush.groups.join() === group", arg=f"{group}-other")
+    site.elsewhere.send(group, "moved", "before")
+    site.elsewhere.send(f"{group}-other", "moved", "after")
+    page.wait_for_function("() => got.length")
+    assert page.evaluate("[got, tag.isConnected]") == [[["one", "after"]], True]
+
+
 def test_a_body_that_turbo_brings_back_is_told_what_it_has_not_had(site: Site, show: Show, group: str) -> None:
     page = two_bodies(show)
     site.elsewhere.send(group, "moved", 1)

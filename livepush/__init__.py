@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livepush.access.answers import since
     from livepush.access.rules import can_read, can_send
     from livepush.inbox.kinds import NotificationType, notification
     from livepush.inbox.notifying import anotify, notify
@@ -51,7 +50,6 @@ __all__ = [
     "revoke",
     "send",
     "send_for",
-    "since",
     "stop",
     "token",
     "user_group",
@@ -84,7 +82,6 @@ _HOMES = {
     "revoke": "rights.announcing",
     "send": "publish",
     "send_for": "publish.model_events",
-    "since": "access.answers",
     "stop": "process",
     "token": "rights.issuing",
     "user_group": "publish",

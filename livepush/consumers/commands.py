@@ -170,7 +170,6 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
         return {"ok": False, "code": "forbidden", "message": "None of the groups may be read."}
     ask_again_later(connection, admission)
     since, lost = await hub.admit(command.since)
-    await hub.reach(admission.floors)
     connection.limit_to(admission.stored, admission.floors)
     position = hub.subscribe(connection, admission.stored, since)
     entry.rights.check(visitor.grant, heard)

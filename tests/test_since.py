@@ -13,8 +13,11 @@ from django.utils import timezone
 import livepush
 from livepush.access import rules
 from livepush.access.answers import Answer, best, judge
+from livepush.access.authenticating import Identity, nobody
+from livepush.access.identity import Admission, Handshake
 from livepush.hub.fanout import Joined, Round, Share
 from livepush.hub.flow import Flow, State, Step
+from livepush.rights import Grant
 from livepush.wire import EVERYTHING, Event, Floor, Format, Position, above, highest
 
 EAST = timezone.get_fixed_timezone(120)
@@ -168,3 +171,15 @@ def test_a_floor_that_rises_holds_for_what_waits_too():
     assert flow.state is State.BEHIND
     assert flow.step(Position("e", 2), 0) is Step.PAGE
     assert [each.groups for each in flow.wanted([event(1, "a", "c"), event(2, "a", "c")])] == [("c",), ("a", "c")]
+
+
+def test_the_groups_of_a_tenant_begin_where_its_rules_say():
+    admission = Admission(Identity(nobody()), ("a", "b"), (), frozenset(), "acme", {"b": Floor(3)})
+    assert admission.floors == {"acme|b": Floor(3)}
+    flow = Flow(admission.stored, Position("e", 0), 1000)
+    flow.limit_to((), admission.floors)
+    grant = Grant(Identity(nobody()), Handshake({}, "", None, ""), flow, None, "acme")
+    grant.limit_to({"a": Floor(4)})
+    assert flow.floors == {"acme|a": Floor(4), "acme|b": Floor(3)}
+    grant.limit_to({"a": EVERYTHING, "b": Floor(5), "c": Floor(6)})
+    assert flow.floors == {"acme|b": Floor(5)}

@@ -26,8 +26,8 @@ def event(count: int) -> Event | None:
     return found[count - 1] if len(found) >= count else None
 
 
-@livepush.can_read("room:<slug:name>")
-def room(user: Any, name: str) -> Any:
+@livepush.can_read("said:<slug:name>")
+def said_by(user: Any, name: str) -> Any:
     """Say what the last event of the group ``rule:NAME`` says: a position, a time, or nothing in particular."""
     last = Event.objects.filter(group=f"rule:{name}", position__isnull=False).order_by("-position").first()
     said = json.loads(last.data) if last else None

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration import clients, test_rights
+from tests.patience import PATIENCE
 from tests.servers import processes
 from tests.servers.fresh import Database
 from tests.servers.processes import Publisher, Server
@@ -123,12 +124,13 @@ async def test_what_is_older_is_hidden_live_too_and_a_recheck_moves_where_a_grou
 
         async def until_listed(expected: list[str]) -> None:
             """Send to both groups until the reader gets it in the expected ones."""
-            for number in numbers:
-                await send(groups, probe := f"probe-{number}")
-                await stream.until(lambda probe=probe: stream.types[-1] == probe)
-                last = stream.envelopes[-1]
-                if last.get("groups", [last["group"]]) == expected:
-                    return
+            async with asyncio.timeout(PATIENCE):
+                for number in numbers:
+                    await send(groups, probe := f"probe-{number}")
+                    await stream.until(lambda probe=probe: stream.types[-1] == probe)
+                    last = stream.envelopes[-1]
+                    if last.get("groups", [last["group"]]) == expected:
+                        return
 
         await until_listed(groups)
         await say("2999-01-01T00:00:00Z")

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livepush.access.answers import since
     from livepush.access.rules import can_read, can_send
     from livepush.inbox.forgetting import aforget, export, forget
     from livepush.inbox.kinds import NotificationType, notification
@@ -55,7 +54,6 @@ __all__ = [
     "revoke",
     "send",
     "send_for",
-    "since",
     "stop",
     "token",
     "user_group",
@@ -91,7 +89,6 @@ _HOMES = {
     "revoke": "rights.announcing",
     "send": "publish",
     "send_for": "publish.model_events",
-    "since": "access.answers",
     "stop": "process",
     "token": "rights.issuing",
     "user_group": "publish",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from django.utils import timezone
 
 from livepush import wire
-from livepush.wire import Floor
+from livepush.wire import Floor, Position
 
 
 class Answer(Enum):
@@ -35,30 +35,23 @@ class Answers(NamedTuple):
     """Groups that no rule grants, and of which a rule failed."""
 
 
-def since(position: str) -> Floor:
-    """Return what a rule says that lets a user read what follows a position, such as the ``id`` of an event.
-
-    Raises ValueError: it is no position.
-    """
-    try:
-        return Floor(wire.parse_position(position).number)
-    except wire.WireError as error:
-        raise ValueError(f"{position!r} is no position: expected an event's id, such as 'k3x9-1042'.") from error
-    except TypeError as error:
-        raise ValueError(f"{position!r} is no position: expected text, such as 'k3x9-1042'.") from error
-
-
 def judge(answer: object) -> Said:
-    """Return what a rule's answer means.
+    """Return what a rule's answer means: text is a position, and what else is true is a yes.
 
-    Raises TypeError: it is a date, a time without a zone, or an awaitable.
+    Raises TypeError: it is a date, a time without a zone, or an awaitable. Raises ValueError: it is other text.
     """
     if isinstance(answer, Floor):
         return answer
+    if isinstance(answer, Position):
+        return Floor(answer.number)
+    if isinstance(answer, str) and answer:
+        return Floor(_position(answer).number)
     if isinstance(answer, datetime):
         if timezone.is_naive(answer):
-            raise TypeError(f"it returned {answer!r}, which has no time zone: expected an aware datetime.")
-        return Floor(time=wire.timestamp(answer)) if answer <= timezone.now() else Answer.NO
+            raise TypeError(
+                f"it returned {answer!r}, which has no time zone: expected an aware datetime, as from make_aware()."
+            )
+        return Floor(time=wire.timestamp(answer))
     if isinstance(answer, date):
         raise TypeError(f"it returned {answer!r}: expected an aware datetime, which says when the day begins.")
     if not inspect.isawaitable(answer):
@@ -66,6 +59,16 @@ def judge(answer: object) -> Said:
     if inspect.iscoroutine(answer):
         answer.close()
     raise TypeError("a sync function returned an awaitable, which does not count as a yes: make it async def.")
+
+
+def _position(text: str) -> Position:
+    try:
+        return wire.parse_position(text)
+    except wire.WireError as error:
+        raise ValueError(
+            f"it returned {text[:80]!r}: text must be a position, such as an event's id ('k3x9-1042'). "
+            "If it was to be a yes, return True."
+        ) from error
 
 
 def best(one: Said, other: Said) -> Said:

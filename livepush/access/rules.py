@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.db.models import Model
 from django.urls.resolvers import RoutePattern
+from django.utils import timezone
 
 from livepush import tenants, wire
 from livepush.access.answers import Answer, Answers, Said, best, judge
@@ -77,6 +78,16 @@ class Rule:
         """Ask the function. An async function's answer must be awaited."""
         return self.function(user, **values, **self._extra(request))
 
+    def judge(self, answer: object) -> Said:
+        """Return what the function's answer means. Who may read from a time to come may not send before it.
+
+        Raises TypeError and ValueError: it means nothing.
+        """
+        said = judge(answer)
+        if self.right == SEND and isinstance(said, Floor):
+            return EVERYTHING if said.time <= wire.timestamp(timezone.now()) else Answer.NO
+        return said
+
     def log_exception(self, message: str) -> None:
         """Log what was raised, but rarely: a request may ask for many groups, and clients come back."""
         if times := self._failures.times():
@@ -100,7 +111,7 @@ def can_read(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
 
     The pattern is written as for Django's ``path()``, e.g. ``"order:<int:pk>"``. The function takes ``(user, pk)``,
     and ``request`` if it has a parameter of that name. It may be async. If several rules match, one yes is enough.
-    It may also return since when the user may read: an aware datetime, or ``livepush.since(position)``.
+    It may also return since when the user may read: an aware datetime, or a position such as an event's ``id``.
 
     Raises InvalidRule: the pattern is malformed or has a rule already, or the function does not fit the pattern.
     """
@@ -230,10 +241,10 @@ def _late(name: str, limit: float) -> Answer:
 def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> Said:
     try:
         try:
-            return judge(rule.ask(user, values, request))
+            return rule.judge(rule.ask(user, values, request))
         except DATABASE_ERRORS:
             close_old_connections()  # those that turned out dead
-            return judge(rule.ask(user, values, request))
+            return rule.judge(rule.ask(user, values, request))
     except Exception as error:
         return _raised(rule, error)
 
@@ -241,10 +252,10 @@ def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> Said:
 async def _ask_async(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> Said:
     try:
         try:
-            return judge(await rule.ask(user, values, request))
+            return rule.judge(await rule.ask(user, values, request))
         except DATABASE_ERRORS:
             await sync_to_async(close_old_connections)()
-            return judge(await rule.ask(user, values, request))
+            return rule.judge(await rule.ask(user, values, request))
     except Exception as error:
         return _raised(rule, error)
 

@@ -179,7 +179,6 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
         raise WireError("forbidden", "None of the groups may be read.", 403)
     ask_again_later(connection, admission)
     since, lost = await hub.admit(command.since)
-    await hub.reach(admission.floors)
     connection.limit_to(admission.stored, admission.floors)
     position = hub.subscribe(connection, admission.stored, since)
     entry.rights.check(visitor.grant, heard)

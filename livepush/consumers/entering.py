@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from livepush.access import handshakes, identity, limits, origins, rules
 from livepush.access.authenticating import Identity, identify_async
 from livepush.conf import get_settings
 from livepush.consumers.auditing import Client
-from livepush.hub import Connection, Hub
+from livepush.hub import Connection, Hub, Waiter
 from livepush.notes import Rarely
 from livepush.process.servers import Scope
 from livepush.rights import Grant, Rights, ask_left, rights_of
@@ -49,12 +49,10 @@ class Entry(NamedTuple):
     client: Client
 
     @contextmanager
-    def watched(
-        self, groups: Callable[[], Collection[str]], revoke: Callable[[Collection[str], str], object]
-    ) -> Iterator[Grant]:
+    def watched(self, subscriber: Connection | Waiter) -> Iterator[Grant]:
         """Have groups taken away from the client when it may no longer read them; see ``Grant``."""
-        revoke = self.client.revoking(revoke)
-        grant = Grant(self.admission.identity, self.view, groups, revoke, self.admission.tenant)
+        revoke = self.client.revoking(partial(self.hub.revoke, subscriber))
+        grant = Grant(self.admission.identity, self.view, subscriber, revoke, self.admission.tenant)
         self.rights.add(grant, self.heard)
         try:
             yield grant
@@ -97,7 +95,6 @@ async def _enter(scope: Scope, client: Client) -> Entry:
             if hub is None:
                 raise failure
             cursor, lost = await hub.admit(query.since)
-            await hub.reach(admission.floors)
         except WireError:
             raise
         except Exception as error:

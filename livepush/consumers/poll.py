@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import partial
 
 from livepush import process
 from livepush.conf import get_settings
@@ -59,10 +58,10 @@ async def held(entry: Entry) -> bytes:
     hub = entry.hub
     if entry.query.since is None or entry.lost is not None:
         return poll_answer((), hub.position, entry.lost is not None, entry.admission.refused)
-    waiter = Waiter(entry.admission.stored)
+    waiter = Waiter(entry.admission.stored, entry.admission.floors)
     hub.add(waiter)
     try:
-        with entry.watched(lambda: waiter.groups, partial(hub.revoke, waiter)):
+        with entry.watched(waiter):
             return await _held(entry, waiter)
     finally:
         hub.remove(waiter)
@@ -84,9 +83,12 @@ async def _held(entry: Entry, waiter: Waiter) -> bytes:
         if page is None or waiter.lost:
             return poll_answer((), hub.position, True, refused)
         cursor = Position(cursor.epoch, page.upto)
-        events = tuple(above(page.events, entry.admission.floors))
+        events = tuple(above(page.events, waiter.floors))
         if events or waiter.reason or hub.draining or loop.time() >= end:
             return poll_answer(events, cursor, False, refused)
+        if cursor.number < hub.position.number:
+            await asyncio.sleep(0)  # a page held only what is too old for this client: others go on meanwhile
+            continue
         await asyncio.wait({waiter.woken}, timeout=end - loop.time())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 
 from livepush.conf import get_settings
 from livepush.consumers.base import (
@@ -69,10 +68,7 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
         if connection.reason not in (None, Reason.GONE):
             await finish(scope, receive, send, connection.reason, {"type": "http.response.body", "body": b""})
 
-    with (
-        entry.watched(lambda: connection.groups, partial(hub.revoke, connection)),
-        entry.client.connected(entry.admission, connection),
-    ):
+    with entry.watched(connection), entry.client.connected(entry.admission, connection):
         await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive), end)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 
 from livepush import process
 from livepush.access import authenticating, limits
@@ -116,9 +115,6 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, forma
             message = {"type": "websocket.close", "code": int(code), "reason": code.reason}
             await finish(scope, receive, send, reason, message)
 
-    with (
-        entry.watched(lambda: connection.groups, partial(hub.revoke, connection)) as grant,
-        entry.client.connected(entry.admission, connection),
-    ):
+    with entry.watched(connection) as grant, entry.client.connected(entry.admission, connection):
         commands = take_commands(Visitor(scope, entry, connection, grant, limits.Budget()), receive)
         await run_until_closed(hub, connection, greeting(entry, format), commands, end)

@@ -68,7 +68,7 @@ class Connection:
         self.format = format
         self.on_close: Callable[[], object] | None = None
         self._flow = Flow(groups, cursor, limits.buffer_bytes, limits.write_timeout)
-        self.limit_to((), floors or {})
+        self._flow.limit_to((), floors or {})
         self._source = source
         self._write = write
         self._write_now = write_now
@@ -142,8 +142,11 @@ class Connection:
                 self._go_on()
 
     def offer(self, share: Share) -> None:
-        if self._flow.state is State.LIVE:
-            self._offer(share[self.format])
+        flow = self._flow
+        if flow.state is State.LIVE:
+            joined = share.above(flow.floors, flow.highest, self.format) if flow.floors else share[self.format]
+            if joined is not None:
+                self._offer(joined)
 
     def beat(self, now: float) -> None:
         if self._flow.is_stuck(now):

@@ -6,7 +6,20 @@ from collections.abc import Container, Iterable, Sequence
 from functools import cached_property
 from sys import getsizeof
 
-from livepush.wire import FORGOTTEN, Cache, Event, Format, Frames, encode, join, memory_of, on_the_wire
+from livepush.wire import (
+    FORGOTTEN,
+    Cache,
+    Event,
+    Floor,
+    Floors,
+    Format,
+    Frames,
+    encode,
+    join,
+    memory_of,
+    on_the_wire,
+    readable,
+)
 
 
 class Joined:
@@ -43,6 +56,11 @@ class Round:
         self._upto = upto
         self._encoded: dict[tuple[int, tuple[str, ...], Format], str] = {}
 
+    @cached_property
+    def oldest(self) -> str:
+        """The time of the event that was sent first."""
+        return min(event.time for event in self.events)
+
     @property
     def ephemeral(self) -> bool:
         """Whether its events are ephemeral, so that they are not in the log."""
@@ -52,6 +70,17 @@ class Round:
         """Return the frames for readers of these groups, in their order, with each event once."""
         parts = [self._encode(place, matching, format) for place, matching in self._of(groups)]
         return Joined(join(parts, format), self._time, self._upto)
+
+    def joined_above(self, groups: tuple[str, ...], format: Format, floors: Floors) -> Joined | None:
+        """Return what ``joined`` does, without what lies below a reader's floors; ``None`` if nothing is left."""
+        found = [(place, readable(self.events[place], matching, floors)) for place, matching in self._of(groups)]
+        parts = [self._encode(place, matching, format) for place, matching in found if matching]
+        return Joined(join(parts, format), self._time, self._upto) if parts else None
+
+    def is_above(self, floor: Floor) -> bool:
+        """Return whether a floor hides none of its events."""
+        first = self.events[0].number
+        return (first is None or first > floor.number) and self.oldest >= floor.time
 
     def _of(self, groups: tuple[str, ...]) -> Iterable[tuple[int, tuple[str, ...]]]:
         """Return the indexes of the events in some groups, each with those of the groups that it went to."""
@@ -87,6 +116,12 @@ class Share(dict[Format, Joined]):
     def __missing__(self, format: Format) -> Joined:
         found = self[format] = self._round.joined(self._groups, format)
         return found
+
+    def above(self, floors: Floors, highest: Floor, format: Format) -> Joined | None:
+        """Return what is left of it for a reader who may not read what lies below some floors; ``None`` if nothing."""
+        if self._round.is_above(highest):  # the usual case
+            return self[format]
+        return self._round.joined_above(self._groups, format, floors)
 
 
 class Encoder:

@@ -7,7 +7,19 @@ from enum import Enum, auto
 from math import inf
 
 from livepush.hub.fanout import Joined
-from livepush.wire import LARGEST_NUMBER, Event, Floor, Floors, Frames, Position, above, merge
+from livepush.wire import (
+    EVERYTHING,
+    LARGEST_NUMBER,
+    Event,
+    Floor,
+    Floors,
+    Frames,
+    Position,
+    above,
+    changed,
+    highest,
+    merge,
+)
 
 
 class State(Enum):
@@ -75,11 +87,13 @@ class Flow:
     """
 
     __slots__ = ("_buffer", "_buffered", "_since", "_system", "_upto", "busy_since", "cursor", "epoch", "floors",
-                 "groups", "limit", "reason", "state", "write_timeout")  # fmt: skip
+                 "groups", "highest", "limit", "reason", "state", "write_timeout")  # fmt: skip
 
     def __init__(self, groups: Iterable[str], cursor: Position, limit: int, write_timeout: float = inf) -> None:
         self.floors: dict[str, Floor] = {}
         """Since when the client may read some of the groups; older events are not for it, whatever it asks for."""
+        self.highest = EVERYTHING
+        """The floor below which lies all that they hide."""
         self.groups = dict.fromkeys(groups, 0)
         """Each group with the number after which the client wants its events."""
         self.epoch, self.cursor = cursor
@@ -131,9 +145,11 @@ class Flow:
 
     def limit_to(self, groups: Iterable[str], floors: Floors) -> None:
         """Note since when the client may read some groups: all of them, but for those that have a floor."""
-        for group in groups:
-            self.floors.pop(group, None)
-        self.floors.update(floors)
+        floors = changed(self.floors, groups, floors)
+        if floors != self.floors:
+            self._set_floors(floors)
+            if self._buffer:
+                self.fall_behind()  # what waits may lie below
 
     def add(self, groups: Iterable[str], number: int) -> None:
         """Add groups from a number on. Groups that it has already stay as they are."""
@@ -154,9 +170,9 @@ class Flow:
     def drop(self, groups: Iterable[str]) -> None:
         """Drop groups, and where they were to begin: they may be added again from somewhere else."""
         dropped = set(groups)
+        self._set_floors(changed(self.floors, dropped, {}))
         for group in dropped:
             self.groups.pop(group, None)
-            self.floors.pop(group, None)
         self._since = [(tuple(each for each in asked if each not in dropped), since) for asked, since in self._since]
 
     def close(self, reason: Reason, farewell: Frames = ()) -> None:
@@ -219,7 +235,7 @@ class Flow:
         self.epoch, self.cursor = position
         self._since.clear()
         self.groups = dict.fromkeys(self.groups, 0)
-        self.floors = {group: Floor(self.cursor, floor.time) for group, floor in self.floors.items()}
+        self._set_floors({group: Floor(self.cursor, floor.time) for group, floor in self.floors.items()})
 
     def _rewind(self) -> None:
         """Go back to where groups were asked from. The other groups' events are not sent twice."""
@@ -230,6 +246,9 @@ class Flow:
                 self.groups[group] = min(self.groups[group], number)
             self.cursor = min(self.cursor, number)
         self._since.clear()
+
+    def _set_floors(self, floors: dict[str, Floor]) -> None:
+        self.floors, self.highest = floors, highest(floors)
 
     def _drop_buffer(self) -> None:
         self._buffer, self._buffered = [], 0

@@ -23,7 +23,7 @@ from livepush.hub.routes import Subscriber
 from livepush.hub.tail import Tail
 from livepush.hub.waiter import Waiter
 from livepush.hub.window import Window
-from livepush.wire import HEARTBEAT, NOWHERE, TEXTS, Batch, Floors, Format, Frames, LogPage, Position, system_frames
+from livepush.wire import HEARTBEAT, NOWHERE, TEXTS, Batch, Format, Frames, LogPage, Position, system_frames
 
 logger = logging.getLogger("livepush")
 
@@ -219,14 +219,6 @@ class Hub:
         if since.number < self.floor:  # if the floor rises later, the replay notices
             return position, "pruned"
         return since, None
-
-    async def reach(self, floors: Floors) -> None:
-        """Come to where a client may begin to read, if other processes know of later events than this one.
-
-        Live events are offered to all clients of a group. Raises the database's errors.
-        """
-        if any(floor.number > self.position.number for floor in floors.values()):
-            await self.tail.refresh()
 
     # Timers
 

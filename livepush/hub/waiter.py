@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Iterable
 
 from livepush.hub.fanout import Share
+from livepush.wire import Floors, changed
 
 
 class Waiter:
     """A subscriber that is only woken. The caller makes a new ``woken`` for each wait."""
 
-    __slots__ = ("groups", "lost", "reason", "woken")
+    __slots__ = ("floors", "groups", "lost", "reason", "woken")
 
-    def __init__(self, groups: Iterable[str]) -> None:
+    def __init__(self, groups: Iterable[str], floors: Floors | None = None) -> None:
         self.groups = dict.fromkeys(groups, 0)
+        self.floors = floors or {}
+        """Since when the client may read some of the groups."""
         self.reason = ""
         """Why groups were taken away; empty if none was."""
         self.lost = False
@@ -31,6 +34,10 @@ class Waiter:
     def fall_behind(self, *, reset: bool = False) -> None:
         self.lost = self.lost or reset
         self._wake()
+
+    def limit_to(self, groups: Iterable[str], floors: Floors) -> None:
+        """Note since when the client may read some groups: all of them, but for those that have a floor."""
+        self.floors = changed(self.floors, groups, floors)
 
     def revoke(self, groups: Iterable[str], reason: str) -> None:
         """Drop groups that the client may no longer read."""

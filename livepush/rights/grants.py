@@ -18,8 +18,9 @@ from livepush.access.answers import Answers
 from livepush.access.authenticating import Identity, nobody, of_sessions, revocations
 from livepush.access.identity import Handshake
 from livepush.access.tokens import Token
+from livepush.hub import Connection, Waiter
 from livepush.notes import Rarely
-from livepush.wire import WireError, public_name
+from livepush.wire import EVERYTHING, Floors, WireError, public_name
 
 logger = logging.getLogger("livepush")
 
@@ -32,21 +33,20 @@ Revoke = Callable[[Collection[str], str], object]
 class Grant:
     """Who reads a stream, and how to take groups away from it."""
 
-    __slots__ = ("identity", "revoke", "session", "stored", "tenant", "timer", "view")
+    __slots__ = ("_subscriber", "identity", "revoke", "session", "tenant", "timer", "view")
 
     def __init__(
         self,
         identity: Identity,
         view: Handshake,
-        stored: Callable[[], Collection[str]],
+        subscriber: Connection | Waiter,
         revoke: Revoke,
         tenant: str | None = None,
     ) -> None:
         self.identity = identity
         self.view = view
         """What rules get as ``request``."""
-        self.stored = stored
-        """Returns the groups that the stream has now, as the hub has them."""
+        self._subscriber = subscriber
         self.revoke = revoke
         self.tenant = tenant
         """The tenant whose groups these are; ``None`` in a project without tenants."""
@@ -57,12 +57,17 @@ class Grant:
 
     def groups(self) -> tuple[str, ...]:
         """Return the groups that the stream has now, as rules and clients know them."""
-        return tuple(map(public_name, self.stored()))
+        return tuple(map(public_name, self._subscriber.groups))
 
     def take(self, groups: Collection[str], reason: str) -> None:
         """Take those of the groups away that it has."""
-        if gone := [name for name in self.stored() if public_name(name) in groups]:
+        if gone := [name for name in self._subscriber.groups if public_name(name) in groups]:
             self.revoke(gone, reason)
+
+    def limit_to(self, granted: Floors) -> None:
+        """Note since when it may read those of its groups that are granted again."""
+        again = {name: granted[public_name(name)] for name in self._subscriber.groups if public_name(name) in granted}
+        self._subscriber.limit_to(again, {name: floor for name, floor in again.items() if floor != EVERYTHING})
 
     def log_out(self) -> None:
         """Forget who it is, since the session has ended."""

@@ -201,6 +201,7 @@ class Rights:
                 self._due.setdefault(grant, batch[grant])  # it has been logged out meanwhile
                 continue
             self._settle(grant, answer)
+            grant.limit_to(said.granted)
             kept = said.granted.keys() | said.failed
             grant.take([group for group in question.groups if group not in kept], batch[grant])
             if said.failed:

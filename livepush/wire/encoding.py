@@ -16,4 +16,4 @@ def dumps(value: Any) -> str:
 
 def timestamp(when: datetime) -> str:
     """Return an aware datetime as RFC 3339 in UTC with microseconds, e.g. ``2026-01-31T12:00:00.000000Z``."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{when.astimezone(UTC).isoformat(timespec='microseconds')[:-6]}Z"

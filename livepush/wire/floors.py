@@ -18,8 +18,8 @@ class Floor(NamedTuple):
     """The time (as in an event) from which on the reader gets them; empty for any time."""
 
     def hides(self, event: Event) -> bool:
-        """Return whether an event with a position lies below."""
-        return (event.number or 0) <= self.number or event.time < self.time
+        """Return whether an event lies below. An ephemeral one has no number: its time decides."""
+        return (event.number is not None and event.number <= self.number) or event.time < self.time
 
 
 EVERYTHING = Floor()
@@ -37,11 +37,27 @@ def lower(one: Floor, other: Floor) -> Floor:
     return other if other.number <= one.number and other.time <= one.time else one
 
 
+def changed(known: Floors, groups: Iterable[str], floors: Floors) -> dict[str, Floor]:
+    """Return the floors of a reader to whom some groups are granted anew, each with its floor if it has one now."""
+    again = set(groups)
+    return {group: floor for group, floor in known.items() if group not in again} | dict(floors)
+
+
+def highest(floors: Floors) -> Floor:
+    """Return the floor below which lies all that any of the floors hides."""
+    values = floors.values()
+    return Floor(max((each.number for each in values), default=0), max((each.time for each in values), default=""))
+
+
+def readable(event: Event, groups: Iterable[str], floors: Floors) -> tuple[str, ...]:
+    """Return those of some groups of an event in which it is not too old for a reader."""
+    return tuple(group for group in groups if group not in floors or not floors[group].hides(event))
+
+
 def above(events: Iterable[Event], floors: Floors) -> Iterator[Event]:
     """Yield the events that a reader may read, each with those of its groups in which it is not too old."""
     for event in events:
-        groups = tuple(group for group in event.groups if group not in floors or not floors[group].hides(event))
-        if groups:
+        if groups := readable(event, event.groups, floors):
             yield event.to(groups)
 
 

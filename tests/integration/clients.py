@@ -139,48 +139,49 @@ async def poll(
 
 
 Got = dict[str, Any]
-Follow = Callable[[str, Sequence[str], str], AsyncIterator[Got]]
+Follow = Callable[..., AsyncIterator[Got]]
+Headers = dict[str, str] | None
 
 
-async def follow_sse(base: str, groups: Sequence[str], since: str) -> AsyncIterator[Got]:
+async def follow_sse(base: str, groups: Sequence[str], since: str, headers: Headers = None) -> AsyncIterator[Got]:
     """Yield the envelopes that one event stream brings behind a position."""
-    async with sse(base, groups, since=since, format="envelope") as stream:
+    async with sse(base, groups, since=since, format="envelope", headers=headers) as stream:
         while True:
             yield json.loads((await stream.fields())["data"])
 
 
-async def follow_websocket(base: str, groups: Sequence[str], since: str) -> AsyncIterator[Got]:
+async def follow_websocket(base: str, groups: Sequence[str], since: str, headers: Headers = None) -> AsyncIterator[Got]:
     """Yield the envelopes that one WebSocket brings behind a position."""
-    async with websocket(base, groups, since=since) as socket:
+    async with websocket(base, groups, since=since, headers=headers) as socket:
         while True:
             yield await frame(socket)
 
 
-async def follow_array(base: str, groups: Sequence[str], since: str) -> AsyncIterator[Got]:
+async def follow_array(base: str, groups: Sequence[str], since: str, headers: Headers = None) -> AsyncIterator[Got]:
     """Yield the envelopes that one WebSocket with ``livepush.v1`` brings behind a position."""
-    async with websocket(base, groups, since=since, subprotocols=["livepush.v1"]) as socket:
+    async with websocket(base, groups, since=since, subprotocols=["livepush.v1"], headers=headers) as socket:
         while True:
             found = await frame(socket)
             for envelope in found if isinstance(found, list) else [found]:
                 yield envelope
 
 
-async def follow_long_poll(base: str, groups: Sequence[str], since: str) -> AsyncIterator[Got]:
+async def follow_long_poll(base: str, groups: Sequence[str], since: str, headers: Headers = None) -> AsyncIterator[Got]:
     """Yield the envelopes that long polls bring behind a position."""
-    async for envelope in _polls(base, groups, since, 15):
+    async for envelope in _polls(base, groups, since, 15, headers):
         yield envelope
 
 
-async def follow_poll(base: str, groups: Sequence[str], since: str) -> AsyncIterator[Got]:
+async def follow_poll(base: str, groups: Sequence[str], since: str, headers: Headers = None) -> AsyncIterator[Got]:
     """Yield the envelopes that polls bring behind a position, ten a second."""
-    async for envelope in _polls(base, groups, since, 0):
+    async for envelope in _polls(base, groups, since, 0, headers):
         yield envelope
 
 
-async def _polls(base: str, groups: Sequence[str], since: str, wait: float) -> AsyncIterator[Got]:
+async def _polls(base: str, groups: Sequence[str], since: str, wait: float, headers: Headers) -> AsyncIterator[Got]:
     async with http() as client:
         while True:
-            response = await client.get(address(base, "poll", groups, since=since, wait=wait))
+            response = await client.get(address(base, "poll", groups, since=since, wait=wait), headers=headers)
             answer = response.raise_for_status().json()
             assert not answer["reset"], answer
             for envelope in answer["events"]:

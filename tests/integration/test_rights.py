@@ -24,6 +24,7 @@ class Stream:
     """A stream over any transport: what it brought, in order."""
 
     types: list[str] = field(default_factory=list)
+    envelopes: list[dict[str, Any]] = field(default_factory=list)
     revoked: list[dict[str, Any]] = field(default_factory=list)
     end: Any = None
     came: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -34,6 +35,7 @@ class Stream:
                 self.revoked.append(envelope)
             elif not envelope["type"].startswith("livepush.") or envelope["type"] == "livepush.hello":
                 self.types.append(envelope["type"])
+                self.envelopes.append(envelope)
             self.came.notify_all()
 
     async def ended(self, how: Any) -> None:

@@ -3,8 +3,9 @@
 # ruff: noqa: E402 (Django must be ready before its models are imported)
 from __future__ import annotations
 
+import json
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import django
@@ -25,10 +26,18 @@ def event(count: int) -> Event | None:
     return found[count - 1] if len(found) >= count else None
 
 
+@livepush.can_read("said:<slug:name>")
+def said_by(user: Any, name: str) -> Any:
+    """Say what the last event of the group ``rule:NAME`` says: a position, a time, or nothing in particular."""
+    last = Event.objects.filter(group=f"rule:{name}", position__isnull=False).order_by("-position").first()
+    said = json.loads(last.data) if last else None
+    return datetime.fromisoformat(said) if said and said.endswith("Z") else said or True
+
+
 @livepush.can_read("after:<int:count>")
 def after(user: Any, count: int) -> Any:
     found = event(count)
-    return True if found is None else livepush.since(f"e-{found.position}")
+    return True if found is None else f"e-{found.position}"
 
 
 @livepush.can_read("from:<int:count>")

@@ -30,8 +30,8 @@ logger = logging.getLogger("livepush")
 failures = Rarely(every=1.0)
 COMMAND_BYTES = 1024
 """How many bytes a command may have besides its data."""
-STRIKES = 100
-"""After so many commands in a row that were over a limit the connection is closed."""
+MOST_REFUSALS = 100.0
+"""How many commands may be over a limit at once, and one more each second, before the connection is closed."""
 
 
 class Visitor(NamedTuple):
@@ -71,7 +71,7 @@ class Visitor(NamedTuple):
 
 async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
     """Carry out the client's commands; return the code to close with, ``None`` when the client has gone."""
-    settings, strikes = get_settings(), 0
+    settings, refusals = get_settings(), limits.Bucket(1.0, MOST_REFUSALS)
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
@@ -86,11 +86,9 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
         except WireError as error:
             visitor.entry.client.refuse(error, ())
             say_reply(visitor, refused(error))
-            strikes = strikes + 1 if error.code == "throttled" else 0
-            if strikes == STRIKES:
+            if error.code == "throttled" and refusals.take():
                 return Close.TOO_MANY
             continue
-        strikes = 0
         work = reply_to(visitor, command)
         asks = command.name in ("subscribe", "auth")  # a send is made although its client has left
         if await (receive.unless_gone(work) if asks else work) is None:

@@ -39,8 +39,6 @@ MOST_BUDGETS = 1000
 _lock = threading.RLock()  # a process may have several event loops, and ``Seat.__del__`` may come in between
 _handshakes: Counter[Hashable] = Counter()
 _connections: Counter[Hashable] = Counter()
-refusals: Counter[str] = Counter()
-"""How often this process has refused somebody, by what there was too much of."""
 
 
 class Seat:
@@ -127,8 +125,7 @@ def user_key(tenant: str | None, name: str | None) -> Hashable:
 
 
 def too_many(what: str, retry: float = 2.0) -> WireError:
-    """Return a refusal, and count it. ``retry`` (seconds) is the shortest time after which to try again."""
-    refusals[what] += 1
+    """Return a refusal, and log now and then how many there were. ``retry`` (seconds) is the shortest time after which to try again."""
     if times := _rarely.times():
         logger.warning("%d requests or commands were over a limit. The last one: too many %s.", times, what)
     error = WireError("throttled", f"Too many {what}: try again later.", 429, Close.TOO_MANY)

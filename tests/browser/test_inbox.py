@@ -720,3 +720,21 @@ def test_axe_finds_nothing(new_reader, scheme: str) -> None:
     page.goto(reader.site.server.url + "/livepush/inbox/")
     found += audit(page, "page")
     assert found == []
+
+
+def test_a_page_whose_base_is_another_host_sends_it_nothing(reader: Reader) -> None:
+    reader.notify("a")
+    page = reader.open()
+    page.evaluate(
+        "document.head.append(Object.assign(document.createElement('base'), {href: 'https://elsewhere.example/app/'}))"
+    )
+    asked: list[str] = []
+    page.context.on("request", lambda request: asked.append(request.url))
+    open_panel(page)
+    titles(page, "a")
+    press(page, "read")
+    expect(entries(page).nth(0)).not_to_have_attribute("data-unread", "")
+    reader.notify("b")
+    has_badge(page, "1")
+    assert asked
+    assert not [url for url in asked if not url.startswith(reader.site.server.url)], asked

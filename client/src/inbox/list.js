@@ -3,7 +3,7 @@ import { Part } from "./elements.js";
 import { hold, isHeldAt } from "./hold.js";
 import { focusOn, press } from "./keys.js";
 import { morph } from "./morph.js";
-import { request, whyLost } from "./request.js";
+import { here, request, whyLost } from "./request.js";
 import { soon } from "./soon.js";
 import { count, isAhead, isUncounted, LATER, take } from "./store.js";
 import { showTimes } from "./times.js";
@@ -122,7 +122,7 @@ export class List extends Part {
   follow(entry) {
     const button = entry.querySelector("[data-unread] [data-f=read]");
     if (!button) return;
-    navigator.sendBeacon(button.formAction, new FormData(this.form, button));
+    navigator.sendBeacon(here(button.formAction), new FormData(this.form, button));
     this.paint(entry, false);
   }
 

@@ -6,7 +6,7 @@ import { Badge } from "./badge.js";
 import { Bell } from "./bell.js";
 import { each, tellAll } from "./elements.js";
 import { List } from "./list.js";
-import { belong, request, whyLost } from "./request.js";
+import { belong, here, request, whyLost } from "./request.js";
 import { soon } from "./soon.js";
 import { add, begin, count, isAhead, keyOf, LATER, take } from "./store.js";
 import { Toasts } from "./toasts.js";
@@ -28,12 +28,14 @@ const TITLES = 100;
 const { livepush } = /** @type {any} */ (window);
 /** @type {any} */
 const tag = [...document.querySelectorAll("script[data-inbox]")].pop();
-const { inbox: url, icon } = tag.dataset;
+const { inbox: url } = tag.dataset;
+const icon = new URL(tag.dataset.icon, location.href).href; // whatever a `<base>` says
 /** The token of the page's forms; a new body brings a new one. */
 let { csrf } = tag.dataset;
 const state = JSON.parse(tag.dataset.state);
 /** @type {HTMLLinkElement | null} */
 const link = document.querySelector("link[rel~=icon]");
+/** @type {any} */
 const usual = link?.href;
 /** @type {any} */
 let speech;
@@ -105,7 +107,7 @@ const hush = () => {
 const read = (id) => {
   const body = new FormData();
   for (const [name, value] of Object.entries({ id, reader, csrfmiddlewaretoken: csrf })) body.set(name, value);
-  navigator.sendBeacon(`${url}read/`, body); // the page may go
+  navigator.sendBeacon(here(`${url}read/`), body); // the page may go
 };
 
 /** Show what is new, in the reader's words, and only if it is still the reader who is logged in. */

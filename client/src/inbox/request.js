@@ -34,6 +34,16 @@ export const belong = (name, tell) => {
 };
 
 /**
+ * Return an address of the inbox on the page's own host: a `<base>` may name another one, which must get no token.
+ *
+ * @param {string} url
+ */
+export const here = (url) => {
+  const { pathname, search } = new URL(url, location.href);
+  return location.origin + pathname + search;
+};
+
+/**
  * Ask the server for JSON, or for a part of a page as a document: unlike text, a document needs no permission from
  * Trusted Types, and it runs no script. Without a page in the request, the answer is a part.
  * Return `false` without an answer of this reader's inbox: a proxy, a portal or a login page may answer instead.
@@ -46,7 +56,7 @@ export const belong = (name, tell) => {
 export const request = (url, body, type = "json") =>
   new Promise((resolve) => {
     const request = new XMLHttpRequest();
-    request.open(body ? "POST" : "GET", url);
+    request.open(body ? "POST" : "GET", here(url));
     request.responseType = type;
     request.timeout = LIMIT;
     request.onloadend = () => {

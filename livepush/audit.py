@@ -40,13 +40,13 @@ FAREWELL = 2.0
 
 
 class Kind(NamedTuple):
-    """What can be told."""
+    """A kind of record in an audit."""
 
     signal: Signal
     level: int
     lines: AtMost
     max_bytes: int
-    """How much may wait when one more comes. What anybody can cause at will leaves room for the rest."""
+    """How much may wait when one more comes. Kinds that anybody can cause at will leave room for the others."""
 
 
 KINDS = {

@@ -13,7 +13,7 @@ The others tell what clients do, for an audit. Their sender is ``None``, and eac
 - ``groups``, a tuple of names, and what each signal says below.
 
 Their receivers, sync or async, run one after another in a thread of their own, in the order in which things happened.
-However slow they are, no client waits for them. What waits for them takes at most 32 MB; what comes above that is left
+However slow they are, no client waits for them. Waiting signals take at most 32 MB; those above that are left
 out, and the log says how much it was.
 """
 

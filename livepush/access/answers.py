@@ -1,4 +1,4 @@
-"""What rules say: yes, no, or since when."""
+"""The answers of rules: yes, no, or since when."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from livepush.wire import Floor, Position
 
 
 class Answer(Enum):
-    """What a rule says that does not say yes."""
+    """An answer of a rule that is not a yes."""
 
     NO = "no"
     """The user may not, or the rule raised."""
@@ -23,11 +23,11 @@ class Answer(Enum):
 
 
 Said = Answer | Floor
-"""What a rule says. A floor is a yes, and tells since when."""
+"""An answer of a rule. A floor is a yes, and tells since when."""
 
 
 class Answers(NamedTuple):
-    """What the rules say about some groups."""
+    """The rules' answers about some groups."""
 
     granted: dict[str, Floor]
     """The groups that the user may read, and since when."""

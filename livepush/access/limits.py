@@ -1,6 +1,7 @@
-"""What one process lets its clients have, in all, and each user and address. It is checked before work is done.
+"""The limits of one process: for all its clients together, and for each user and address.
 
-Whoever is over a limit is told 429, or 4429, and when to try again; nobody else is affected.
+They are checked before work is done. A client over a limit gets 429, or 4429, and is told when to try again. No other
+client is affected.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def user_key(tenant: str | None, name: str | None) -> Hashable:
 
 
 def too_many(what: str, retry: float = 2.0) -> WireError:
-    """Return a refusal, and log now and then how many there were. ``retry`` (seconds) is the shortest time after which to try again."""
+    """Return a refusal, and log now and then how many there were. ``retry`` is the shortest wait in seconds."""
     if times := _rarely.times():
         logger.warning("%d requests or commands were over a limit. The last one: too many %s.", times, what)
     error = WireError("throttled", f"Too many {what}: try again later.", 429, Close.TOO_MANY)
@@ -160,7 +161,7 @@ class Bucket:
 
 
 class Budget:
-    """What one client may say: commands, messages among them, and the bytes of the messages."""
+    """The commands that one client may send, the messages among them, and the messages' bytes."""
 
     def __init__(self) -> None:
         settings = get_settings()

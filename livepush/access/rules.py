@@ -79,7 +79,7 @@ class Rule:
         return self.function(user, **values, **self._extra(request))
 
     def judge(self, answer: object) -> Said:
-        """Return what the function's answer means. Who may read from a time to come may not send before it.
+        """Return what the function's answer means. A user who may read from a time to come may not send before it.
 
         Raises TypeError and ValueError: it means nothing.
         """

@@ -1,4 +1,4 @@
-"""What an audit hears of a client: who it is as far as that is known, and what happens to it."""
+"""The audit's view of a client: its user, as far as known, and what happens to it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Client:
         self.groups: tuple[str, ...] = ()
         """The groups that it asks for."""
         self.identity: Identity | None = None
-        """Who it is; the last that was known."""
+        """Its user, as last known."""
         self.tenant: str | None = None
         self.broke: Close | None = None
         """With which code a WebSocket is closed whose client did something wrong."""

@@ -42,7 +42,7 @@ class Visitor(NamedTuple):
     connection: Connection
     grant: Grant
     own: limits.Budget
-    """What it may say while nobody is logged in."""
+    """The budget of a client that is not logged in."""
 
     def budget(self) -> limits.Budget:
         """Return what the client may say. All connections of a user share that."""

@@ -3,8 +3,8 @@
 One process files at a time, under a lock on a row that nobody waits for. The row holds the position up to which events
 were filed, and changes in the transaction that files them. A process files after it has settled, and before it reads
 the inbox: if a process dies in between, nothing is lost. Since only one process writes, collapsing needs no lock in the
-transaction that notifies. What is left of a forgotten user is deleted in the same order, so that it is deleted also if
-the process dies that forgot the user.
+transaction that notifies. The rest of a forgotten user is deleted in the same order, even if the process
+that forgot the user dies.
 """
 
 from __future__ import annotations

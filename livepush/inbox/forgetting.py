@@ -1,7 +1,7 @@
-"""Deletes what is kept about a user, and says what is kept.
+"""Deletes or exports the data that livepush keeps about a user.
 
-Events of the user's own group, notifications, and what the user did with the inbox are the user's. What others have
-been told stays, also if it names the user.
+These are the events of the user's own group, the notifications to the user, the memberships, and the state of the
+inbox. The notifications of other users stay, even if they name the user.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ KINDS = {
     NotificationState: "states of notifications",
     InboxState: "states of the inbox",
 }
-"""What the rows are called that are kept about a user."""
+"""The models with rows about a user, and the names of these rows in answers."""
 
 
 @publish.has_async_twin

@@ -1,4 +1,4 @@
-"""What commands share that concern one user."""
+"""The base of the commands that concern one user."""
 
 from __future__ import annotations
 

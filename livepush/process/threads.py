@@ -145,8 +145,8 @@ class Threads:
 class Slots:
     """A semaphore whose waiters of lower levels go first; those of one level in their order.
 
-    Work of level 0 alone may take all of the slots. What can wait leaves half of them free, so that it also leaves most
-    of the processor to the event loop.
+    Only work of level 0 may take all of the slots. Other work leaves half of them free, and so most of the processor to
+    the event loop.
     """
 
     def __init__(self, count: int) -> None:

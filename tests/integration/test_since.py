@@ -51,6 +51,15 @@ async def follow(
     return found
 
 
+async def send_alone(elsewhere: Publisher, count: int) -> str:
+    """Send some events to ``after:5``; return the position before them."""
+    start = elsewhere.position()
+    for number in range(1, count + 1):
+        await asyncio.to_thread(elsewhere.do, "send", groups="after:5", type="alone", data=number)
+    elsewhere.position()
+    return start
+
+
 @pytest.mark.parametrize("transport", clients.TRANSPORTS)
 async def test_each_group_begins_where_its_rule_says(site: Any, transport: str) -> None:
     """The rules of ``after:5`` and ``from:5`` let everybody read from the sixth event on."""
@@ -71,10 +80,7 @@ async def test_each_group_begins_where_its_rule_says(site: Any, transport: str) 
 
 async def test_a_websocket_that_subscribes_later_gets_no_more(site: Any) -> None:
     server, elsewhere, _ = site
-    start = elsewhere.position()
-    for number in range(1, 9):
-        await asyncio.to_thread(elsewhere.do, "send", groups="after:5", type="alone", data=number)
-    elsewhere.position()
+    start = await send_alone(elsewhere, 8)
     async with clients.websocket(server.url, "board") as socket:
         await clients.frame(socket)
         for ref in range(2):  # the second time it goes back
@@ -85,20 +91,14 @@ async def test_a_websocket_that_subscribes_later_gets_no_more(site: Any) -> None
 
 async def test_an_event_source_that_names_an_old_event_gets_no_more(site: Any) -> None:
     server, elsewhere, _ = site
-    start = elsewhere.position()
-    for number in range(1, 9):
-        await asyncio.to_thread(elsewhere.do, "send", groups="after:5", type="alone", data=number)
-    elsewhere.position()
+    start = await send_alone(elsewhere, 8)
     async with clients.sse(server.url, "after:5", headers={"Last-Event-ID": start}) as stream:
         assert [(await stream.until(event="alone"))["data"] for _ in range(3)] == ["6", "7", "8"]
 
 
 async def test_a_held_poll_is_not_answered_with_nothing(site: Any) -> None:
     server, elsewhere, _ = site
-    start = elsewhere.position()
-    for number in range(1, 6):
-        await asyncio.to_thread(elsewhere.do, "send", groups="after:5", type="alone", data=number)
-    elsewhere.position()
+    start = await send_alone(elsewhere, 5)
     held = asyncio.create_task(clients.poll(server.url, "after:5", since=start, wait=20))
     await asyncio.to_thread(elsewhere.do, "send", groups="board", type="other", data=None)
     await asyncio.sleep(0)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from livepush.process import stop
     from livepush.publish import asend, group_name, send, user_group
     from livepush.publish.model_events import ModelEvents, asend_for, register, send_for
+    from livepush.receiving.handlers import receive
     from livepush.rights.announcing import arecheck, arevoke, recheck, revoke
     from livepush.rights.issuing import atoken, token
     from livepush.signals import marked, notified
@@ -49,6 +50,7 @@ __all__ = [
     "notification",
     "notified",
     "notify",
+    "receive",
     "recheck",
     "register",
     "revoke",
@@ -84,6 +86,7 @@ _HOMES = {
     "notification": "inbox.kinds",
     "notified": "signals",
     "notify": "inbox.notifying",
+    "receive": "receiving.handlers",
     "recheck": "rights.announcing",
     "register": "publish.model_events",
     "revoke": "rights.announcing",

@@ -17,12 +17,14 @@ class LivepushConfig(AppConfig):
 
     def import_models(self) -> None:
         super().import_models()
-        import_module("livepush.inbox.models")  # a room of its own, which the log's models do not know
+        import_module("livepush.receiving.models")
+        import_module("livepush.inbox.models")  # rooms of their own, which the log's models do not know
 
     def ready(self) -> None:
         from livepush import checks, deploy_checks, routing  # noqa: F401 (registers the checks)
         from livepush.inbox import filing, forgetting, loading, recipients
         from livepush.page import positions
+        from livepush.receiving import once
         from livepush.rights import announcing
 
         positions.connect()
@@ -30,6 +32,7 @@ class LivepushConfig(AppConfig):
         recipients.connect()
         forgetting.connect()
         announcing.connect()
+        once.connect()
         loading.connect()
         routing.registered.append(_doctor)
         autodiscover_modules("live")

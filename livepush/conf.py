@@ -30,6 +30,8 @@ class Settings:
     """The other origins whose pages may connect, such as ``https://app.example.com``."""
     HANDSHAKE: Sequence[str | Callable[..., Any]] = ()
     """Checks and middleware classes that run before a client is let in: functions, or dotted paths to them."""
+    PUBLIC_USER: str = "livepush.publish.senders.public_user"
+    """The function that returns what others may see of a user who sends or is present, by its dotted path."""
     TENANT: str = ""
     """The class that tells whose tenant a request and the code that runs is, by its dotted path."""
     CHANNEL_LAYER: str = "default"
@@ -56,6 +58,8 @@ class Settings:
     """How many commands a WebSocket may send, on average over five seconds; a user's WebSockets share them."""
     MESSAGES_PER_SECOND: float = 10.0
     """How many of them may be messages to groups."""
+    EPHEMERAL_PER_SECOND: float = 100.0
+    """How many ephemeral messages a client may send besides; of each type, others get at most 30 a second."""
     MESSAGE_BYTES_PER_SECOND: float = 262_144.0
     """How many bytes the messages may have."""
     TRUSTED_PROXIES: tuple[str, ...] = ()

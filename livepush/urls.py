@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from livepush.consumers import token, views
+from livepush.consumers import send, token, views
 from livepush.inbox import views as inbox
 
 app_name = "livepush"
@@ -13,6 +13,7 @@ urlpatterns = [
     path("poll/", views.poll, name="poll"),
     path("sse/", views.needs_asgi, name="sse"),
     path("ws/", views.needs_asgi, name="ws"),
+    path("send/", send.send, name="send"),
     path("token/", token.token, name="token"),
     path("inbox/", inbox.index, name="inbox"),
     path("inbox/entries/", inbox.entries, name="inbox_entries"),

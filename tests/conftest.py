@@ -96,7 +96,7 @@ def settle(using):
 
 
 def append(using, *groups, type="t", data="1", key=None):
-    log.append(groups or ("a",), type, data, key, using)
+    log.append(log.Content(groups or ("a",), type, data), key, using)
 
 
 class Thread(threading.Thread):

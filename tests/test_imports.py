@@ -40,9 +40,10 @@ ARROWS: dict[str, set[str]] = {
         "notes",
     },
     "consumers": {
-        "audit", "rights", "process", "access", "tenants", "hub", "publish", "log", "wire", "conf", "exceptions",
-        "notes",
+        "receiving", "audit", "rights", "process", "access", "tenants", "hub", "publish", "log", "wire", "conf",
+        "exceptions", "notes",
     },
+    "receiving": {"publish", "access", "log", "tenants", "fields", "wire", "conf", "exceptions"},
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it
     "inbox": {
@@ -54,12 +55,12 @@ ARROWS: dict[str, set[str]] = {
     "routing": {"consumers", "process", "wire"},
     "asgi": {"routing"},
     "urls": {"consumers", "inbox"},
-    "apps": {"checks", "deploy_checks", "routing", "page", "inbox", "rights", "doctor"},
+    "apps": {"checks", "deploy_checks", "routing", "page", "receiving", "inbox", "rights", "doctor"},
     "checks": {"model_checks", "access", "tenants", "conf"},
     "deploy_checks": {"conf"},
     "model_checks": {"access", "publish", "models", "wire", "conf"},
     "admin": {"inbox", "models", "publish", "wire"},
-    "templatetags": {"inbox", "page", "publish", "tenants", "wire", "conf"},
+    "templatetags": {"access", "inbox", "page", "publish", "tenants", "wire", "conf"},
     "management": {"rights", "doctor", "inbox", "log", "hints", "publish", "tenants", "wire", "conf", "exceptions"},
     "testing": {"inbox", "process", "publish", "models", "wire", "conf", "exceptions"},
     "pytest_plugin": {"testing"},

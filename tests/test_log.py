@@ -138,7 +138,7 @@ def test_data_is_read_back_as_it_was_encoded(using):
 def test_a_send_to_very_many_groups_is_settled_without_its_data_for_each(using):
     """It is in the database for each group; a process that settles holds it once, and no more than a batch of rows."""
     count, data = 4 * planning.BATCH, f'"{"x" * 20_000}"'
-    log.append([f"g:{number}" for number in range(count)], "t", data, None, using)
+    log.append(log.Content([f"g:{number}" for number in range(count)], "t", data), None, using)
     tracemalloc.start()
     (event,) = settle(using)
     _, most = tracemalloc.get_traced_memory()
@@ -658,7 +658,7 @@ def test_prune_never_parts_what_one_send_made(using):
 
 def send(using, *groups, data="1", key=None):
     """Return the events that have their positions at once."""
-    batch = log.append_settled(groups or ("a",), "t", data, key, using).batch
+    batch = log.append_settled(log.Content(groups or ("a",), "t", data), key, using).batch
     return list(batch.events) if batch else []
 
 
@@ -731,7 +731,7 @@ def test_of_senders_who_find_something_waiting_one_settles(concurrent):
     def work():
         connections[concurrent].ensure_connection()
         barrier.wait(PATIENCE)
-        return log.append_settled(("a",), "t", "1", None, concurrent).must_settle
+        return log.append_settled(log.Content(("a",), "t", "1"), None, concurrent).must_settle
 
     told = [thread.join() for thread in [Thread(work) for _ in range(8)]]
     assert any(told)
@@ -844,7 +844,7 @@ def test_concurrent_sends_get_contiguous_positions_in_the_order_of_sending(concu
                 with transaction.atomic(using=concurrent):
                     append(concurrent, *groups, data=data)
             else:
-                appended = log.append_settled(groups, "t", data, data if n % 5 == 0 else None, concurrent)
+                appended = log.append_settled(log.Content(groups, "t", data), data if n % 5 == 0 else None, concurrent)
             times[data] = began, time.monotonic()
             if appended is not None and appended.batch is not None:
                 found.extend(appended.batch.events)

@@ -1083,7 +1083,7 @@ def greeting(cursor: Position, lost: str | None, client: Client) -> Frames:
 
 def append(using: str, groups: Sequence[str], number: int, key: str | None) -> None:
     with made_at(number):
-        log.append(groups, "t", str(number), key, using)
+        log.append(log.Content(groups, "t", str(number)), key, using)
 
 
 @contextmanager
@@ -1097,7 +1097,7 @@ def made_at(number: int) -> Iterator[None]:
 def deliver(using: str, groups: Sequence[str], number: int) -> None:
     """Send as most sends go: outside of transactions, and settled at once where that can be."""
     with made_at(number):
-        publish.deliver(using, log.append_settled(groups, "t", str(number), None, using))
+        publish.deliver(using, log.append_settled(log.Content(groups, "t", str(number)), None, using))
 
 
 def read_small(

@@ -10,7 +10,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from livepush import wire
-from livepush.wire import Close, Command, Event, Format, Position, Query, WireError
+from livepush.wire import Close, Command, Event, Format, Position, Query, Sending, WireError
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "wire.json").read_text())["cases"]
 
@@ -251,7 +251,7 @@ def test_commands_are_read():
         "unsubscribe", None, ("a",)
     )
     assert wire.parse_command('{"command":"send","group":"a","type":"t","data":[1],"ref":"x"}') == Command(
-        "send", "x", ("a",), type="t", data=[1]
+        "send", "x", ("a",), sending=Sending("a", "t", [1], None, False, "")
     )
 
 

@@ -42,6 +42,7 @@ events = st.builds(
     types,
     values.map(wire.dumps),
     st.just("2026-01-31T12:00:00.000000Z"),
+    st.none() | texts.map(lambda name: wire.dumps({"id": "7", "name": name})),
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -76,6 +77,7 @@ def envelope_of(event: Event, epoch: str) -> dict[str, object]:
     identity = {} if event.number is None else {"id": f"{epoch}-{event.number}"}
     several = {"groups": list(event.groups)} if len(event.groups) > 1 else {}
     data = json.loads(event.data)
+    several |= {} if event.sender is None else {"from": json.loads(event.sender)}
     return {**identity, "group": event.groups[0], **several, "type": event.type, "data": data, "time": event.time}
 
 

@@ -111,7 +111,7 @@ def admit_sync(
     request: HttpRequest,
     view: Handshake,
     groups: Iterable[str],
-    right: str = rules.READ,
+    right: rules.Right = rules.READ,
     failing: Collection[str] = (),
     note: Callable[[str], object] = lambda group: None,
     check: Callable[[Identity, str | None], object] = lambda found, tenant: None,

@@ -167,6 +167,7 @@ class Budget:
         settings = get_settings()
         self._commands = _bucket(settings.COMMANDS_PER_SECOND)
         self._messages = _bucket(settings.MESSAGES_PER_SECOND)
+        self._ephemeral = _bucket(settings.EPHEMERAL_PER_SECOND)
         self._bytes = _bucket(settings.MESSAGE_BYTES_PER_SECOND, settings.MAX_EVENT_BYTES + 1024)
 
     def command(self) -> None:
@@ -181,9 +182,16 @@ class Budget:
         if wait := self._bytes.take(size):
             raise too_many("bytes of messages", wait)
 
+    def ephemeral(self, size: int) -> None:
+        """Count an ephemeral message of ``size`` bytes. Raises WireError: there are too many, or too many bytes."""
+        if wait := self._ephemeral.take():
+            raise too_many("ephemeral messages", wait)
+        if wait := self._bytes.take(size):
+            raise too_many("bytes of messages", wait)
+
     def is_unspent(self) -> bool:
         """Return whether nothing is missing by now."""
-        return all(each.is_full() for each in (self._commands, self._messages, self._bytes))
+        return all(each.is_full() for each in (self._commands, self._messages, self._ephemeral, self._bytes))
 
 
 _budgets: dict[Hashable, Budget] = {}

@@ -3,80 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import re
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.db.models import Model
-from django.urls.resolvers import RoutePattern
 from django.utils import timezone
 
 from livepush import tenants, wire
 from livepush.access.answers import Answer, Answers, Said, best, judge
+from livepush.access.patterns import Pattern, origin
 from livepush.exceptions import InvalidRule
-from livepush.notes import Rarely
 from livepush.wire import EVERYTHING, Floor, lower
 
 logger = logging.getLogger("livepush")
 
 RuleFunction = TypeVar("RuleFunction", bound=Callable[..., Any])
-READ, SEND = "read", "send"
 DATABASE_ERRORS = (OperationalError, InterfaceError)
 """What a rule raises if its database can't be reached."""
-CONVERTED = re.compile("<[^>]*>")
-"""The parts of a pattern that are not literal."""
 
 
-class Rule:
+class Right(NamedTuple):
+    """What a client asks for: to read some groups, or to send messages of a type to them."""
+
+    name: str
+    type: str | None = None
+
+
+READ, SEND = Right("read"), Right("send")
+
+
+class Rule(Pattern):
     """A pattern and the function that says who may read or send to the groups that match it."""
 
-    def __init__(self, pattern: str, function: Callable[..., Any], right: str) -> None:
-        self.pattern = pattern
-        self.function = function
+    def __init__(self, pattern: str, function: Callable[..., Any], right: str, types: tuple[str, ...] = ()) -> None:
+        super().__init__(pattern, function, ("user",))
         self.right = right
-        self._failures = Rarely()
-        for character in set(CONVERTED.sub("", pattern)):
-            if not wire.GROUP.fullmatch(character):
-                raise InvalidRule(
-                    f"{pattern!r} matches no group: no name has {character!r}. "
-                    f'A part that varies is written as in Django\'s path(), as in "order:<int:pk>".'
-                )
-        try:
-            self._route = RoutePattern(pattern, is_endpoint=True)
-            names = self._route.converters
-        except ImproperlyConfigured as error:
-            raise InvalidRule(f"{pattern!r} is not a pattern of a group: {error}") from error
-        parameters = inspect.signature(function).parameters
-        self.wants_request = "request" in parameters and "request" not in names
-        try:
-            inspect.signature(function).bind(None, **dict.fromkeys(names), **self._extra(None))
-        except TypeError as error:
-            expected = ", ".join(["user", *names])
-            raise InvalidRule(
-                f"The rule for {pattern!r} does not fit its pattern ({error}): "
-                f"expected {function.__name__}({expected})."
-            ) from error
+        self.types = types
+        """The types that clients may send; without any, those for which the group has a handler."""
 
-    def match(self, group: str) -> dict[str, Any] | None:
-        """Return the pattern's values in a group's name, or ``None``."""
-        try:
-            found = self._route.match(group)
-        except Exception:  # the project may have its own path converters
-            self.log_exception("The pattern %r raised, so it does not match.")
-            return None
-        return None if found is None else found[2]
+    def allows(self, type: str | None, handled: Callable[[], bool]) -> bool:
+        """Return whether it is a rule for a type (``None``: for any). ``handled`` tells whether a handler takes it."""
+        return type is None or (type in self.types if self.types else handled())
 
     def ask(self, user: Any, values: dict[str, Any], request: Any) -> Any:
         """Ask the function. An async function's answer must be awaited."""
-        return self.function(user, **values, **self._extra(request))
+        return self.call(user, values=values, request=request)
 
     def judge(self, answer: object) -> Said:
         """Return what the function's answer means. A user who may read from a time to come may not send before it.
@@ -84,23 +61,9 @@ class Rule:
         Raises TypeError and ValueError: it means nothing.
         """
         said = judge(answer)
-        if self.right == SEND and isinstance(said, Floor):
+        if self.right == SEND.name and isinstance(said, Floor):
             return EVERYTHING if said.time <= wire.timestamp(timezone.now()) else Answer.NO
         return said
-
-    def log_exception(self, message: str) -> None:
-        """Log what was raised, but rarely: a request may ask for many groups, and clients come back."""
-        if times := self._failures.times():
-            often = f" It is the last of {times} times." if times > 1 else ""
-            logger.exception(f"{message}{often}", self.pattern)
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the function is async."""
-        return bool(iscoroutinefunction(self.function))
-
-    def _extra(self, request: Any) -> dict[str, Any]:
-        return {"request": request} if self.wants_request else {}
 
 
 rules: list[Rule] = []
@@ -115,26 +78,38 @@ def can_read(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
 
     Raises InvalidRule: the pattern is malformed or has a rule already, or the function does not fit the pattern.
     """
-    return _register(pattern, READ)
+    return _register(pattern, READ.name, ())
 
 
-def can_send(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
-    """Let a function decide who may send from a client to the groups that match a pattern. See ``can_read``."""
-    return _register(pattern, SEND)
+def can_send(pattern: str, types: Iterable[str] = ()) -> Callable[[RuleFunction], RuleFunction]:
+    """Let a function decide who may send from a client to the groups that match a pattern. See ``can_read``.
+
+    ``types`` are the types of messages that clients may send there, such as ``("chat", "typing")``. Without any, those
+    that a handler takes; see ``receive``.
+
+    Raises InvalidRule: as ``can_read`` does, and if a type is malformed.
+    """
+    if isinstance(types, str):
+        raise InvalidRule(f"types is {types!r}: expected a tuple such as ({types!r},).")
+    types = tuple(types)
+    for type in types:
+        if problem := wire.type_problem(type):
+            raise InvalidRule(f"{type!r} is not a type: {problem}.")
+    return _register(pattern, SEND.name, types)
 
 
-def _register(pattern: str, right: str) -> Callable[[RuleFunction], RuleFunction]:
+def _register(pattern: str, right: str, types: tuple[str, ...]) -> Callable[[RuleFunction], RuleFunction]:
     if callable(pattern):  # a decorator without its parentheses
         name = getattr(pattern, "__name__", pattern)
         raise InvalidRule(f'The rule {name} has no pattern: write @livepush.can_{right}("order:<int:pk>").')
 
     def register(function: RuleFunction) -> RuleFunction:
-        rule = Rule(pattern, function, right)
+        rule = Rule(pattern, function, right, types)
         for place, other in enumerate(rules):
             if (other.pattern, other.right) == (pattern, right):
-                if _origin(other.function) != _origin(function):
+                if origin(other.function) != origin(function):
                     raise InvalidRule(
-                        f"{pattern!r} has a rule already, {'.'.join(_origin(other.function))}: merge the two."
+                        f"{pattern!r} has a rule already, {'.'.join(origin(other.function))}: merge the two."
                     )
                 rules[place] = rule  # the module was loaded again
                 return function
@@ -144,8 +119,12 @@ def _register(pattern: str, right: str) -> Callable[[RuleFunction], RuleFunction
     return register
 
 
-def _origin(function: Callable[..., Any]) -> tuple[str, str]:
-    return function.__module__, function.__qualname__
+handles: list[Callable[[str, str], bool]] = []
+"""Functions that tell whether a handler takes the messages of a type that clients send to a group."""
+
+
+def _is_handled(group: str, type: str | None) -> bool:
+    return type is not None and any(takes(group, type) for takes in handles)
 
 
 Questions = list[tuple[str, Callable[[], Awaitable[Said]]]]
@@ -155,7 +134,7 @@ def ask_sync(
     user: Any,
     groups: Iterable[str],
     request: Any,
-    right: str = READ,
+    right: Right = READ,
     failing: Collection[str] = (),
     note: Callable[[str], object] = lambda group: None,
 ) -> tuple[Answers, Questions]:
@@ -169,7 +148,14 @@ def ask_sync(
         if name in answers.failed or name.startswith(wire.OWN_GROUPS):
             continue  # no pattern of a project's, however wide, opens livepush's own groups
         note(name)
-        matches = [(rule, values) for rule in rules if rule.right == right and (values := rule.match(name)) is not None]
+        handled = partial(_is_handled, name, right.type)
+        matches = [
+            (rule, values)
+            for rule in rules
+            if rule.right == right.name
+            and (values := rule.match(name)) is not None
+            and rule.allows(right.type, handled)
+        ]
         said = _ask_until_yes(
             [partial(_ask, rule, user, values, request) for rule, values in matches if not rule.is_async]
         )

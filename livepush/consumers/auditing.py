@@ -91,9 +91,14 @@ class Client:
 
 def client_of(transport: str, request: HttpRequest) -> Client:
     """Return the client of a plain view's request."""
+    return Client(transport, scope_of(request))
+
+
+def scope_of(request: HttpRequest) -> dict[str, Any]:
+    """Return what a plain view's request tells of its address, as an ASGI scope has it."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").encode("latin-1", "replace")
     client = (request.META.get("REMOTE_ADDR", ""), 0)
-    return Client(transport, {"client": client, "headers": [(b"x-forwarded-for", forwarded)]})
+    return {"client": client, "headers": [(b"x-forwarded-for", forwarded)]}
 
 
 def _is_denial(error: WireError) -> bool:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from typing import Any, NamedTuple
 
-from livepush import process, publish, tenants
-from livepush.access import authenticating, identity, limits, rules
+from livepush import process, tenants
+from livepush.access import authenticating, identity, limits, logins, rules
 from livepush.conf import get_settings
 from livepush.consumers.base import Scope
 from livepush.consumers.entering import Entry, admit, ask_again_later
 from livepush.consumers.incoming import Incoming
-from livepush.exceptions import InvalidEvent
+from livepush.consumers.messages import Outgoing
 from livepush.hub import Connection
 from livepush.notes import Rarely
+from livepush.receiving import Message
 from livepush.rights import Grant
 from livepush.wire import (
     Close,
@@ -43,13 +43,14 @@ class Visitor(NamedTuple):
     grant: Grant
     own: limits.Budget
     """The budget of a client that is not logged in."""
+    outgoing: Outgoing
 
     def budget(self) -> limits.Budget:
         """Return what the client may say. All connections of a user share that."""
         user = limits.user_key(self.grant.tenant, self.grant.identity.name)
         return self.own if user is None else limits.budget_of(user)
 
-    async def admit(self, groups: tuple[str, ...], right: str = rules.READ) -> identity.Admission:
+    async def admit(self, groups: tuple[str, ...], right: rules.Right = rules.READ) -> identity.Admission:
         """Return which groups the client may read, or send to, now: none if its address is another tenant's now."""
         scope, known = self.scope, self.grant.identity
         if known.session is None:  # what a token or a middleware says is watched; a session is read again
@@ -103,10 +104,14 @@ def take_command(visitor: Visitor, text: str) -> Command:
     except WireError:
         budget.command()
         raise
+    size = len(text.encode(errors="replace"))
     try:
+        if command.sending is not None and command.sending.ephemeral:
+            budget.ephemeral(size)
+            return command
         budget.command()
-        if command.name == "send":
-            budget.message(len(text.encode(errors="replace")))
+        if command.sending is not None:
+            budget.message(size)
     except WireError as error:
         error.ref = command.ref
         raise
@@ -127,7 +132,7 @@ async def reply_to(visitor: Visitor, command: Command) -> bool:
 def refused(error: WireError) -> dict[str, Any]:
     """Return the fields of the reply to a command that is refused."""
     retry = {} if error.retry is None else {"retry": round(error.retry * 1000)}
-    return {"ref": error.ref, "ok": False, "code": error.code, "message": error.message, **retry}
+    return {"ref": error.ref, "ok": False, **error.fields(), **retry}
 
 
 def say_reply(visitor: Visitor, answer: dict[str, Any]) -> None:
@@ -145,7 +150,7 @@ async def carry_out(visitor: Visitor, command: Command) -> dict[str, Any]:
             groups = tenants.stored_groups(command.groups, visitor.grant.tenant)
             visitor.entry.hub.unsubscribe(visitor.connection, groups)
         elif command.name == "send":
-            return {**reply, **await send_event(visitor, command)}
+            return {**reply, "reply": await send_message(visitor, command)}
         elif command.name == "auth":
             return {**reply, **await authenticate(visitor, command)}
     except WireError as error:
@@ -200,21 +205,10 @@ def _identity_of(token: Any, tenant: str | None) -> authenticating.Identity:
         return authenticating.of_text(token)
 
 
-async def send_event(visitor: Visitor, command: Command) -> dict[str, Any]:
-    """Send an event for a client that may send to its group."""
-    admission = await visitor.admit(command.groups, rules.SEND)
-    if not admission.granted:
-        if admission.failed:
-            raise unavailable()
-        raise WireError("forbidden", "Nothing may be sent to this group from a client.", 403)
-    try:
-        key = secrets.token_hex(16)  # in_thread tries again after a dead connection: the key prevents a second event
-        await process.in_thread(lambda: _send(admission, command, key))
-    except InvalidEvent as error:
-        return {"ok": False, "code": "bad_event", "message": str(error)}
-    return {}
-
-
-def _send(admission: identity.Admission, command: Command, key: str) -> None:
-    with tenants.active(admission.tenant):
-        publish.send(admission.granted, command.type, command.data, key=key)
+async def send_message(visitor: Visitor, command: Command) -> Any:
+    """Send a message for a client that may; return the handler's answer."""
+    sending, grant = command.sending, visitor.grant
+    assert sending is not None
+    logins.check_login(sending.login, visitor.entry.view.session_key, grant.tenant)
+    message = Message(sending.group, sending.type, sending.data, sending.key, sending.ephemeral)
+    return await visitor.outgoing.send(message, visitor.admit, visitor.entry.view)

@@ -131,7 +131,7 @@ async def admit(
     scope: Scope,
     request: HttpRequest,
     names: tuple[str, ...],
-    right: str = rules.READ,
+    right: rules.Right = rules.READ,
     level: int = 0,
     check: Callable[[Identity, str | None], object] = lambda found, tenant: None,
 ) -> identity.Admission:
@@ -153,7 +153,7 @@ async def ask_in_thread(
     request: HttpRequest,
     view: identity.Handshake,
     names: tuple[str, ...],
-    right: str,
+    right: rules.Right,
     level: int,
     check: Callable[[Identity, str | None], object],
 ) -> identity.Asked:

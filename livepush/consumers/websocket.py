@@ -11,6 +11,7 @@ from livepush.consumers.base import COME_BACK, Receive, Scope, Send, finish, gre
 from livepush.consumers.commands import COMMAND_BYTES, Visitor, take_commands
 from livepush.consumers.entering import Entry, ask_again_later, enter
 from livepush.consumers.incoming import Incoming, watched
+from livepush.consumers.messages import Outgoing
 from livepush.hub import Connection, Reason
 from livepush.notes import note_once
 from livepush.process.servers import daphne, hypercorn, uvicorn
@@ -116,5 +117,5 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, forma
             await finish(scope, receive, send, reason, message)
 
     with entry.watched(connection) as grant, entry.client.connected(entry.admission, connection):
-        commands = take_commands(Visitor(scope, entry, connection, grant, limits.Budget()), receive)
+        commands = take_commands(Visitor(scope, entry, connection, grant, limits.Budget(), Outgoing()), receive)
         await run_until_closed(hub, connection, greeting(entry, format), commands, end)

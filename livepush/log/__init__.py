@@ -6,13 +6,14 @@ from livepush.log.appending import append, append_settled
 from livepush.log.dialects import dialect
 from livepush.log.epochs import begin_epoch, glance, make_head, new_epoch, state
 from livepush.log.groups import delete_all_forgotten, make_groups
-from livepush.log.planning import Appended
+from livepush.log.planning import Appended, Content
 from livepush.log.pruning import guards, jobs, prune
 from livepush.log.reading import has_events, read
 from livepush.log.settling import settle
 
 __all__ = [
     "Appended",
+    "Content",
     "append",
     "append_settled",
     "begin_epoch",

@@ -6,24 +6,24 @@ import secrets
 from collections.abc import Sequence
 
 from livepush.log.dialects import dialect
-from livepush.log.planning import Appended
+from livepush.log.planning import Appended, Content
 
 
-def append(groups: Sequence[str], type: str, data: str, key: str | None, using: str) -> None:
+def append(content: Content, key: str | None, using: str) -> None:
     """Write one row for each group in the caller's transaction, with one statement that locks nothing else."""
-    dialect(using).append(groups, type, data, key, _send_id(groups))
+    dialect(using).append(content, key, _send_id(content.groups))
 
 
-def append_settled(groups: Sequence[str], type: str, data: str, key: str | None, using: str) -> Appended:
+def append_settled(content: Content, key: str | None, using: str) -> Appended:
     """Write the rows as ``append`` does; in PostgreSQL give them their position in the same transaction if possible.
 
     That needs one commit instead of two. It is possible if no transaction is open, no event waits and nobody settles.
     """
-    send = _send_id(groups)
+    send = _send_id(content.groups)
     known = dialect(using)
-    found = known.append_settled(groups, type, data, send) if key is None else None
+    found = known.append_settled(content, send) if key is None else None
     if found is None:
-        known.append(groups, type, data, key, send)
+        known.append(content, key, send)
     return found or Appended(None, True)
 
 

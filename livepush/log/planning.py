@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from typing import NamedTuple
 
@@ -19,10 +19,22 @@ class Row(NamedTuple):
     group: str
     type: str
     data: str
+    sender: str | None
     key: str | None
     send: int | None
     """Shared by the rows of one send to several groups."""
     created: datetime
+
+
+class Content(NamedTuple):
+    """What a send writes into the log, once for each group."""
+
+    groups: Sequence[str]
+    type: str
+    data: str
+    """JSON."""
+    sender: str | None = None
+    """The user whose client sent it, as JSON."""
 
 
 class Appended(NamedTuple):
@@ -78,7 +90,7 @@ def plan(epoch: str, last: int, rows: Iterable[Row], seen: Set[tuple[str, str]])
         if fresh:
             number, first = last + len(events) + 1, members[0]
             groups = tuple(row.group for row in fresh)
-            events.append(Event(number, groups, first.type, first.data, timestamp(first.created)))
+            events.append(Event(number, groups, first.type, first.data, timestamp(first.created), first.sender))
             positions += [(row.id, number) for row in fresh]
     return Plan(Batch(epoch, tuple(events)), positions, repeats)
 

@@ -14,8 +14,8 @@ from livepush.log.dialects import dialect
 from livepush.models import Event as Row
 from livepush.wire import Event, LogPage, timestamp
 
-_Values = tuple[int, str, str, str, datetime]
-"""A row's number, group, type, data and time."""
+_Values = tuple[int, str, str, str, str | None, datetime]
+"""A row's number, group, type, data, sender and time."""
 
 
 def read(
@@ -65,7 +65,7 @@ def _of_all(using: str, after: int, upto: int, limit: int) -> tuple[list[Event],
     """Return events with all their groups in the order of sending, and the last number read if there may be more."""
     ordered = Row.objects.using(using).order_by("position", "id")
     values = ordered.filter(position__gt=after, position__lte=upto).values_list(
-        "position", "group", "type", "data", "created"
+        "position", "group", "type", "data", "sender", "created"
     )
     rows: list[_Values] = list(values[: limit + 1])  # type: ignore[arg-type]
     if len(rows) <= limit:
@@ -88,8 +88,8 @@ def _without_last(rows: list[_Values]) -> list[_Values]:
 def _events(rows: Iterable[_Values]) -> Iterator[Event]:
     """Yield one event for all rows with the same number."""
     for number, members in groupby(rows, key=itemgetter(0)):
-        (_, group, type, data, created), *others = members
-        yield Event(number, (group, *(other[1] for other in others)), type, data, timestamp(created))
+        (_, group, type, data, sender, created), *others = members
+        yield Event(number, (group, *(other[1] for other in others)), type, data, timestamp(created), sender)
 
 
 def _up_to_bytes(events: Iterable[Event], max_bytes: int) -> tuple[list[Event], bool]:

@@ -65,6 +65,7 @@ class Migration(migrations.Migration):
                 ('group', livepush.fields.ExactCharField(max_length=200, verbose_name='group')),
                 ('type', livepush.fields.ExactCharField(max_length=100, verbose_name='type')),
                 ('data', livepush.fields.ExactTextField(help_text='JSON, as it was encoded at send', verbose_name='data')),
+                ('sender', livepush.fields.ExactTextField(blank=True, help_text='JSON: the user whose client sent it', null=True, verbose_name='sender')),
                 ('key', livepush.fields.ExactCharField(blank=True, max_length=200, null=True, verbose_name='key')),
                 ('send', models.BigIntegerField(editable=False, null=True, verbose_name='send')),
                 ('created', models.DateTimeField(verbose_name='created')),
@@ -131,6 +132,18 @@ class Migration(migrations.Migration):
             options={
                 'indexes': [models.Index(condition=models.Q(('read', False)), fields=['reader', 'position'], name='livepush_unread'), models.Index(condition=models.Q(('archived__isnull', False)), fields=['reader', 'position'], name='livepush_archived'), models.Index(fields=['position', 'reader'], name='livepush_state_position')],
                 'constraints': [models.UniqueConstraint(fields=('reader', 'position'), name='livepush_reader_position')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Receipt',
+            fields=[
+                ('key', livepush.fields.ExactCharField(max_length=64, primary_key=True, serialize=False, verbose_name='key')),
+                ('reply', livepush.fields.ExactTextField(help_text='JSON; none while the handler runs', null=True, verbose_name='reply')),
+                ('created', models.DateTimeField(db_index=True, verbose_name='created')),
+            ],
+            options={
+                'verbose_name': 'receipt',
+                'verbose_name_plural': 'receipts',
             },
         ),
     ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from livepush.publish.databases import in_real_transaction, log_of
 from livepush.publish.names import Group, group_name, is_user, key_of, root_model, user_group
 from livepush.publish.pipeline import announce, deliver, on_settled, settle
+from livepush.publish.senders import stamp
 from livepush.publish.sending import (
     Delivery,
     Sent,
     after_commit,
     asend,
+    ephemeral,
     on_good_connections,
     send,
+    send_as,
     send_own,
     watchers,
 )
@@ -25,6 +28,7 @@ __all__ = [
     "announce",
     "asend",
     "deliver",
+    "ephemeral",
     "group_name",
     "has_async_twin",
     "in_real_transaction",
@@ -35,8 +39,10 @@ __all__ = [
     "on_settled",
     "root_model",
     "send",
+    "send_as",
     "send_own",
     "settle",
+    "stamp",
     "user_group",
     "watchers",
 ]

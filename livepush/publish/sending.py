@@ -30,6 +30,7 @@ from livepush.exceptions import (
 from livepush.publish import pipeline
 from livepush.publish.databases import log_of
 from livepush.publish.names import Group, group_name, plain
+from livepush.publish.senders import stamp
 from livepush.publish.twins import has_async_twin
 
 T = TypeVar("T")
@@ -52,6 +53,8 @@ class Sent(NamedTuple):
     ephemeral: bool
     stored: tuple[str, ...]
     """The groups as the log has them: with the tenant whose code sent the event."""
+    sender: str | None = None
+    """What others see of the user who sent it, as JSON."""
 
     @property
     def payload(self) -> Any:
@@ -67,14 +70,16 @@ def send(
     *,
     key: str | None = None,
     ephemeral: bool = False,
+    sender: Any = None,
     using: str | None = None,
 ) -> None:
     """Send an event to one group or several, when the caller's transaction commits (at once outside of one).
 
     ``data`` is anything that Django's JSON encoder accepts. If several sends to a group have the same ``key``, only the
     first is delivered, as long as the log retains it. An ``ephemeral`` event is not stored; it reaches, at most once,
-    the clients that are connected now. ``using`` is the database alias to write to, ``LIVEPUSH["DATABASE"]`` by
-    default. Choose the database of the transaction that the event belongs to.
+    the clients that are connected now. ``sender`` is a user in whose name it is sent: receivers see in the event's
+    ``from`` what ``LIVEPUSH["PUBLIC_USER"]`` tells of that user. ``using`` is the database alias to write to,
+    ``LIVEPUSH["DATABASE"]`` by default. Choose the database of the transaction that the event belongs to.
 
     Raises InvalidEvent before anything is written: the group, type or key is malformed, the data can't be JSON or is
     larger than ``MAX_EVENT_BYTES``, or the open transaction is another database's and ``using`` is not given
@@ -85,7 +90,26 @@ def send(
         raise InvalidType(f"{type!r} is not a type: {problem}.")
     if isinstance(key, str) and key.startswith(OWN_KEYS):
         raise InvalidKey(f"{key!r} is not a key of yours: those that begin with {OWN_KEYS!r} are livepush's own.")
-    _send(_checked(groups, type, data, key, ephemeral), log_of(using))
+    sent = _checked(groups, type, data, key, ephemeral)
+    _send(sent if sender is None else sent._replace(sender=stamp(sender)), log_of(using))
+
+
+def send_as(stamp: str, group: Group, type: str, data: Any, *, key: str | None, ephemeral: bool = False) -> None:
+    """Send an event for a client, with its user's stamp; see ``send``. Its keys are separate from those of ``send``."""
+    problem = wire.type_problem(type)
+    if problem is not None:
+        raise InvalidType(f"{type!r} is not a type: {problem}.")
+    sent = _checked(group, type, data, key, ephemeral)._replace(sender=stamp)
+    _send(sent, log_of(None), None if key is None else _own_key(f"message:{key}"))
+
+
+def ephemeral(stamp: str, group: Group, type: str, data: Any) -> wire.Event:
+    """Return a client's ephemeral event, which ``announce`` sends. Uses no database. Raises InvalidEvent."""
+    problem = wire.type_problem(type)
+    if problem is not None:
+        raise InvalidType(f"{type!r} is not a type: {problem}.")
+    sent = _checked(group, type, data, None, True)
+    return wire.Event(None, sent.stored, sent.type, sent.data, wire.timestamp(timezone.now()), stamp)
 
 
 def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str, key: str | None = None) -> None:
@@ -106,7 +130,9 @@ def _own_key(key: str) -> str:
 def _send(sent: Sent, using: str, own_key: str | None = None) -> None:
     appended = None
     if not sent.ephemeral:
-        appended = log.append_settled(sent.stored, sent.type, sent.data, own_key or sent.key, using)
+        appended = log.append_settled(
+            log.Content(sent.stored, sent.type, sent.data, sent.sender), own_key or sent.key, using
+        )
     after_commit(Delivery(sent, using, appended))
 
 
@@ -117,10 +143,12 @@ async def asend(
     *,
     key: str | None = None,
     ephemeral: bool = False,
+    sender: Any = None,
     using: str | None = None,
 ) -> None:
     """Send from async code; see ``send``."""
-    await sync_to_async(on_good_connections)(send, groups, type, data, key=key, ephemeral=ephemeral, using=using)
+    options = {"key": key, "ephemeral": ephemeral, "sender": sender, "using": using}
+    await sync_to_async(on_good_connections)(send, groups, type, data, **options)
 
 
 def on_good_connections(work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -164,7 +192,7 @@ class Delivery:
 
     def _announce_ephemeral(self) -> None:
         sent, time = self.sent, wire.timestamp(timezone.now())
-        pipeline.announce(wire.Batch("", (wire.Event(None, sent.stored, sent.type, sent.data, time),)))
+        pipeline.announce(wire.Batch("", (wire.Event(None, sent.stored, sent.type, sent.data, time, sent.sender),)))
 
 
 watchers: list[Callable[[Delivery, BaseDatabaseWrapper], None]] = []

@@ -12,11 +12,11 @@ from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.urls import reverse
-from django.utils.crypto import salted_hmac
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from livepush import tenants
+from livepush.access.logins import login_name
 from livepush.conf import get_settings
 from livepush.inbox import views
 from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
@@ -192,5 +192,4 @@ def _tabs(request: Any) -> str:
     session = getattr(request, "session", None)
     if session is not None:
         session.accessed = True
-    name = tenants.stored(cookie, tenants.current())
-    return salted_hmac("livepush.tabs", name, algorithm="sha256").hexdigest()[:16]
+    return login_name(cookie, tenants.current())

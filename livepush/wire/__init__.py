@@ -83,6 +83,10 @@ from livepush.wire.floors import (
     readable,
     without,
 )
+from livepush.wire.messages import (
+    Sending,
+    parse_message,
+)
 from livepush.wire.names import (
     FORGOTTEN,
     GROUP,
@@ -166,6 +170,7 @@ __all__ = [
     "LogState",
     "Position",
     "Query",
+    "Sending",
     "WireError",
     "above",
     "changed",
@@ -186,6 +191,7 @@ __all__ = [
     "parse_announcement",
     "parse_command",
     "parse_forgotten",
+    "parse_message",
     "parse_position",
     "parse_query",
     "parse_wait",

@@ -1,8 +1,8 @@
 """What the processes of a site tell each other, and the signed messages that carry it.
 
 A message is ``{"type": "livepush.hint", "body": text, "signature": HMAC-SHA256 of the body in hexadecimal}``. Its body
-is the JSON array ``[origin, serial, time, epoch, [[number, [group, …], type, data, time], …]]``, without events if the
-process only says that it is there.
+is the JSON array ``[origin, serial, time, epoch, [[number, [group, …], type, data, time, sender], …]]``, without events
+if the process only says that it is there.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ def _sign(body: str, key: bytes) -> str:
     return hmac.digest(key, body.encode(), "sha256").hex()
 
 
-def _event(number: Any, groups: Any, type: Any, data: Any, time: Any) -> Event:
+def _event(number: Any, groups: Any, type: Any, data: Any, time: Any, sender: Any = None) -> Event:
     """Return an event with its own fields checked, but for the number."""
-    data.encode()  # JSON can escape half a surrogate pair, but UTF-8 can't encode it
+    (data + (sender or "")).encode()  # JSON can escape half a surrogate pair, but UTF-8 can't encode it
     names = tuple(groups) if isinstance(groups, list) else ()
     if not (
         names
@@ -118,9 +118,10 @@ def _event(number: Any, groups: Any, type: Any, data: Any, time: Any) -> Event:
         and TYPE.fullmatch(type)
         and type not in RESERVED_TYPES
         and _TIME.fullmatch(time)
+        and (sender is None or isinstance(sender, str))
     ):
         raise ValueError("an event's field is malformed")
-    return Event(number, names, type, data, time)
+    return Event(number, names, type, data, time, sender)
 
 
 def _is_batch(batch: Batch) -> bool:

@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from livepush.wire.errors import WireError
+from livepush.wire.messages import Sending, sending
 from livepush.wire.names import SURROGATE, check_group
 from livepush.wire.positions import Position, parse_position
 
@@ -20,7 +21,7 @@ class Command(NamedTuple):
     ref: str | int | None
     groups: tuple[str, ...] = ()
     since: Position | None = None
-    type: str = ""
+    sending: Sending | None = None
     data: Any = None
 
 
@@ -29,7 +30,8 @@ def parse_command(text: str, max_groups: int = 100) -> Command:
 
     ``{"command": "subscribe", "groups": [...], "since": POSITION, "ref": 1}`` (without ``since``, from now on),
     ``{"command": "unsubscribe", "groups": [...], "ref": 2}``,
-    ``{"command": "send", "group": ..., "type": ..., "data": ..., "ref": 3}``,
+    ``{"command": "send", "group": ..., "type": ..., "data": ..., "key": ..., "ephemeral": false, "ref": 3}`` (the key
+    and ``ephemeral`` may be left out),
     ``{"command": "auth", "token": ..., "ref": 4}`` (another token, before the first ends) or
     ``{"command": "ping", "ref": 5}``.
 
@@ -66,8 +68,8 @@ def _command(value: dict[str, Any], ref: str | int | None, max_groups: int) -> C
     if name == "auth":
         return Command(name, ref, data=value.get("token"))
     if name == "send":
-        group = _group_of(value.get("group"))
-        return Command(name, ref, (group,), type=value.get("type", ""), data=value.get("data"))
+        message = sending(value)
+        return Command(name, ref, (message.group,), sending=message)
     groups = value.get("groups")
     if not isinstance(groups, list) or not groups or len(groups) > max_groups:
         raise WireError("bad_command", f"groups is malformed: expected a list of 1 to {max_groups} names.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
+from typing import Any
 
 from livepush.wire.encoding import dumps
 
@@ -48,12 +49,19 @@ class WireError(ValueError):
         """After how long (seconds) to try again, if that is known."""
         self.limit = ""
         """Of what there was too much, if it is over a limit."""
+        self.errors: Mapping[str, Sequence[str]] | None = None
+        """What is wrong with each field of a message's data."""
         self.ref: str | int | None = None
         """The ``ref`` of the WebSocket command that it answers."""
 
     def body(self) -> bytes:
         """Return the JSON that an HTTP client gets."""
-        return dumps({"code": self.code, "message": self.message}).encode()
+        return dumps(self.fields()).encode()
+
+    def fields(self) -> dict[str, Any]:
+        """Return what a client is told: the code, the sentence, and what is wrong with each field."""
+        errors = {} if self.errors is None else {"errors": self.errors}
+        return {"code": self.code, "message": self.message, **errors}
 
 
 def unavailable() -> WireError:

@@ -30,6 +30,8 @@ class Event(NamedTuple):
     type: str
     data: str
     time: str
+    sender: str | None = None
+    """The user whose client sent it, as JSON; ``None`` if the project's own code did."""
 
     def to(self, groups: tuple[str, ...]) -> Event:
         """Return the event as a reader of ``groups`` gets it. They are some of the event's own groups."""
@@ -62,6 +64,8 @@ def envelope(event: Event, epoch: str) -> str:
         groups = tuple(public_name(group) for group in groups)
     head = "{" if event.number is None else f'{{"id":"{epoch}-{event.number}",'
     more = f'"groups":{dumps(groups)},' if len(groups) > 1 else ""
+    if event.sender is not None:
+        more += f'"from":{event.sender},'
     return f'{head}"group":"{groups[0]}",{more}"type":"{event.type}","data":{event.data},"time":"{event.time}"}}'
 
 

@@ -38,9 +38,15 @@ OVERHEAD, GROUP_OVERHEAD = 320, 240
 
 def memory_of(event: Event) -> int:
     """Return about how many bytes of memory an event takes, with its entries in a hub's window."""
-    return getsizeof(event.data) + OVERHEAD + GROUP_OVERHEAD * len(event.groups) + sum(map(len, event.groups))
+    return (
+        getsizeof(event.data)
+        + len(event.sender or "")
+        + OVERHEAD
+        + GROUP_OVERHEAD * len(event.groups)
+        + sum(map(len, event.groups))
+    )
 
 
 def size_of(event: Event) -> int:
     """Return an event's approximate size in characters: its data and its groups."""
-    return len(event.data) + sum(map(len, event.groups))
+    return len(event.data) + len(event.sender or "") + sum(map(len, event.groups))

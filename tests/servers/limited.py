@@ -21,7 +21,7 @@ __all__ = ["application"]
 
 
 @livepush.can_read("chat")
-@livepush.can_send("chat")
+@livepush.can_send("chat", types=("said", "chat"))
 def chat(user: Any) -> bool:
     return True
 

@@ -43,13 +43,13 @@ async def slow(user: Any, name: str) -> bool:
 
 
 @livepush.can_read("fails:<slug:name>")
-@livepush.can_send("fails:<slug:name>")
+@livepush.can_send("fails:<slug:name>", types=("t",))
 def fails(user: Any, name: str) -> bool:
     raise OperationalError("this database is down")
 
 
 @livepush.can_read("afails:<slug:name>")
-@livepush.can_send("afails:<slug:name>")
+@livepush.can_send("afails:<slug:name>", types=("t",))
 async def afails(user: Any, name: str) -> bool:
     raise OperationalError("this database is down")
 

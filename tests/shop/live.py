@@ -54,7 +54,7 @@ def role(user, name):
     return user.groups.filter(name=name).exists()
 
 
-@livepush.can_send("room:<slug:name>")
+@livepush.can_send("room:<slug:name>", types=("t", "chat", "said", "typing"))
 def room_sender(user, name):
     return user.is_authenticated
 

@@ -15,17 +15,17 @@ from django.utils import timezone
 
 from livepush.log import planning
 from livepush.log.delete_sql import delete_by_id
-from livepush.log.planning import Appended, Plan, Row, Settled
+from livepush.log.planning import Appended, Content, Plan, Row, Settled
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 
 TIME_LIMIT_MS = 10_000
 """How long one of settle's statements may take, and how long settle's transaction may be idle under the lock."""
 ROWS_AT_ONCE = 500
 """The largest number of rows that one statement gives positions to."""
-_ROW = ("id", "group", "type", "data", "key", "send", "created")
+_ROW = ("id", "group", "type", "data", "sender", "key", "send", "created")
 STATEMENT_BYTES = 4 * 1_048_576
 """About the most bytes of data in one statement; MariaDB refuses 16 MiB by default."""
-_ROW_WITHOUT_DATA = ("id", "group", "type", "nothing", "key", "send", "created")
+_ROW_WITHOUT_DATA = ("id", "group", "type", "nothing", "sender", "key", "send", "created")
 
 
 class Dialect:
@@ -86,16 +86,18 @@ class Dialect:
 
     # Appending
 
-    def append(self, groups: Sequence[str], type: str, data: str, key: str | None, send: int | None) -> None:
+    def append(self, content: Content, key: str | None, send: int | None) -> None:
         """Write one row for each group in the caller's transaction."""
-        shared = {"type": type, "data": data, "key": key, "send": send, "created": self.time_of_sending()}
+        groups, type, data, sender = content
+        created = self.time_of_sending()
+        shared = {"type": type, "data": data, "sender": sender, "key": key, "send": send, "created": created}
         if len(groups) == 1:
             Event(group=groups[0], **shared).save(using=self.using, force_insert=True)  # opens no transaction
         else:
             at_once = max(1, STATEMENT_BYTES // (len(data.encode()) + 500))
             Event.objects.using(self.using).bulk_create([Event(group=group, **shared) for group in groups], at_once)
 
-    def append_settled(self, groups: Sequence[str], type: str, data: str, send: int | None) -> Appended | None:
+    def append_settled(self, content: Content, send: int | None) -> Appended | None:
         """Write the rows with their position. Return ``None``, and write nothing, if that is not possible at once."""
         return None
 
@@ -197,9 +199,9 @@ class Dialect:
         return f"SELECT {key} FROM {event} WHERE {position} IS NULL ORDER BY {position}, {key} LIMIT 1"  # noqa: S608
 
     def rows_of_groups(self, groups: Sequence[str], after: int, upto: int, limit: int) -> Iterable[tuple[Any, ...]]:
-        """Return the first rows of some groups in ``(after, upto]``: number, group, type, data, time."""
+        """Return the first rows of some groups in ``(after, upto]``: number, group, type, data, sender, time."""
         rows = Event.objects.using(self.using).filter(position__gt=after, position__lte=upto, group__in=groups)
-        return rows.order_by("position").values_list("position", "group", "type", "data", "created")[:limit]
+        return rows.order_by("position").values_list("position", "group", "type", "data", "sender", "created")[:limit]
 
     # Groups
 

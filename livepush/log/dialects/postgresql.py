@@ -11,7 +11,7 @@ from django.db import Error
 from livepush.log import planning
 from livepush.log.dialects import base
 from livepush.log.dialects.base import Dialect
-from livepush.log.planning import Appended, Plan, Row, Settled
+from livepush.log.planning import Appended, Content, Plan, Row, Settled
 from livepush.models import ChannelGroup, Event, LogHead
 from livepush.wire import Batch, timestamp
 from livepush.wire import Event as WireEvent
@@ -30,7 +30,7 @@ LOCK = (
     f" FROM (SELECT epoch, position, tableoid AS head FROM {_HEAD} WHERE id = 1 FOR UPDATE SKIP LOCKED) AS locked"
 )
 WAITING = (  # a separate statement, since it must see what was committed before the lock was taken
-    f'SELECT id, "group", type, data, key, send, created FROM {_EVENT} WHERE position IS NULL'  # noqa: S608
+    f'SELECT id, "group", type, data, sender, key, send, created FROM {_EVENT} WHERE position IS NULL'  # noqa: S608
     f" AND current_setting('livepush.held', true) = '1' ORDER BY position, id LIMIT %s"
 )
 LOOK = (
@@ -54,11 +54,11 @@ MOVE_HEAD = (
     f" FOR UPDATE SKIP LOCKED) RETURNING epoch, set_config('livepush.head', position::text, true),"
     f" pg_try_advisory_xact_lock({_ADVISORY}, tableoid::int)"
 )
-_COLUMNS = f'INSERT INTO {_EVENT} (position, "group", type, data, key, send, created)'
+_COLUMNS = f'INSERT INTO {_EVENT} (position, "group", type, data, sender, key, send, created)'
 _POSITION = "NULLIF(current_setting('livepush.head', true), '')::bigint"
-INSERT_ROW = f"{_COLUMNS} VALUES ({_POSITION}, %s, %s, %s, %s, %s, STATEMENT_TIMESTAMP())"
+INSERT_ROW = f"{_COLUMNS} VALUES ({_POSITION}, %s, %s, %s, %s, %s, %s, STATEMENT_TIMESTAMP())"
 INSERT_ROWS = (
-    f"{_COLUMNS} SELECT {_POSITION}, name, %s, %s, %s, %s, STATEMENT_TIMESTAMP()"  # noqa: S608
+    f"{_COLUMNS} SELECT {_POSITION}, name, %s, %s, %s, %s, %s, STATEMENT_TIMESTAMP()"  # noqa: S608
     " FROM unnest(%s::text[]) WITH ORDINALITY AS g(name, place) ORDER BY place"
 )
 _RETURNING = " RETURNING position, created, set_config('livepush.sent', %s, false)"
@@ -68,7 +68,7 @@ INSERT_ROWS_TOLD = f"WITH told AS ({INSERT_ROWS}{_RETURNING}) SELECT * FROM told
 ROWS_OF_GROUPS = (
     # Compares pairs, so that only the index on both columns can serve. With IN, or with a range of positions, planners
     # walk the positions, since these come in order or seem few: 0.3 s in a million rows instead of 0.5 ms.
-    f'SELECT e.* FROM unnest(%s::text[]) AS g(name), LATERAL (SELECT position, "group", type, data, created'  # noqa: S608
+    f'SELECT e.* FROM unnest(%s::text[]) AS g(name), LATERAL (SELECT position, "group", type, data, sender, created'  # noqa: S608
     f' FROM {_EVENT} WHERE ("group", position) > (g.name, %s) AND ("group", position) <= (g.name, %s)'
     f' ORDER BY "group", position LIMIT %s) AS e ORDER BY e.position LIMIT %s'
 )
@@ -115,19 +115,20 @@ class PostgreSQL(Dialect):
 
     # Appending
 
-    def append(self, groups: Sequence[str], type: str, data: str, key: str | None, send: int | None) -> None:
+    def append(self, content: Content, key: str | None, send: int | None) -> None:
+        groups, *values = content
         if len(groups) == 1:
-            super().append(groups, type, data, key, send)
+            super().append(content, key, send)
             return
         with self.connection.cursor() as cursor:  # sends the data once for all groups
-            cursor.execute(INSERT_ROWS, [type, data, key, send, list(groups)])
+            cursor.execute(INSERT_ROWS, [*values, key, send, list(groups)])
 
-    def append_settled(self, groups: Sequence[str], type: str, data: str, send: int | None) -> Appended | None:
+    def append_settled(self, content: Content, send: int | None) -> Appended | None:
         if not self.can_run_scripts:
             return None
         token = secrets.token_hex(8)
         try:
-            return self._append_settled(groups, type, data, send, token)
+            return self._append_settled(content, send, token)
         except Error:
             if self._roll_back_failed():
                 return None
@@ -138,11 +139,12 @@ class PostgreSQL(Dialect):
             self.roll_back()
             raise
 
-    def _append_settled(self, groups: Sequence[str], type: str, data: str, send: int | None, token: str) -> Appended:
-        params: list[Any] = [groups[0], type, data, None, send, token]
+    def _append_settled(self, content: Content, send: int | None, token: str) -> Appended:
+        groups, *values = content
+        params: list[Any] = [groups[0], *values, None, send, token]
         insert = INSERT_ROW_TOLD
         if len(groups) > 1:
-            params = [type, data, None, send, list(groups), token]
+            params = [*values, None, send, list(groups), token]
             insert = INSERT_ROWS_TOLD
         move = [] if self.using in _busy else [MOVE_HEAD]
         *heads, rows, look = self.run(BEGIN, *move, insert, "COMMIT", LOOK, params=params)
@@ -151,7 +153,7 @@ class PostgreSQL(Dialect):
         if not any(heads):
             return Appended(None, must_settle)
         number, made, _ = rows[0]
-        event = WireEvent(number, tuple(groups), type, data, timestamp(made))
+        event = WireEvent(number, tuple(groups), content.type, content.data, timestamp(made), content.sender)
         return Appended(Batch(heads[0][0][0], (event,)), must_settle)
 
     def roll_back(self) -> None:

@@ -1,0 +1,29 @@
+"""A name for a login, which a page and its messages carry: so that no message goes out in another user's name."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+from livepush import tenants
+from livepush.wire import Close, WireError
+
+CHANGING = "django.contrib.sessions.backends.signed_cookies"
+"""The session engine whose cookie changes with each change of the session."""
+
+
+def login_name(cookie: str | None, tenant: str | None) -> str:
+    """Return a name that only one session of one tenant has; empty without a session. It needs no query."""
+    if not cookie:
+        return ""
+    name = tenants.stored(cookie, tenant)
+    return salted_hmac("livepush.tabs", name, algorithm="sha256").hexdigest()[:16]
+
+
+def check_login(given: str, cookie: str | None, tenant: str | None) -> None:
+    """Refuse a message that a page of another login sends: somebody has logged out since, or in.
+
+    Raises WireError.
+    """
+    if given and settings.SESSION_ENGINE != CHANGING and given != login_name(cookie, tenant):
+        raise WireError("other_login", "The page is another login's: load it again.", 409, Close.FORBIDDEN)

@@ -1,0 +1,76 @@
+"""The messages of clients: over a WebSocket, and by ``POST send/``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from livepush import process, publish, tenants
+from livepush.access import rules
+from livepush.access.identity import Admission
+from livepush.exceptions import InvalidEvent
+from livepush.receiving import Message, handler_of, take_async
+from livepush.receiving.gathering import gatherer
+from livepush.wire import WireError, unavailable
+
+REMEMBERED = 1.0
+"""How long (seconds) a WebSocket's ephemeral messages go out by the last answer of the rule."""
+MOST_REMEMBERED = 100
+LATER = 1
+"""The level of a message's work: handshakes go first, and half of the threads stay free for them."""
+
+
+def right_to_send(message: Message) -> rules.Right:
+    """Return the right that a message needs."""
+    return rules.Right(rules.SEND.name, message.type)
+
+
+def check_sent(admission: Admission) -> None:
+    """Refuse a message that may not be sent. Raises WireError."""
+    if admission.granted:
+        return
+    if admission.failed:
+        raise unavailable()
+    raise WireError("forbidden", "No rule lets this client send messages of this type to this group.", 403)
+
+
+class Outgoing:
+    """What the client of one WebSocket sends."""
+
+    def __init__(self) -> None:
+        self._remembered: dict[tuple[str, str], tuple[float, Admission, str]] = {}
+
+    async def send(self, message: Message, admit: Callable[..., Any], request: Any) -> Any:
+        """Send a message; return the answer. ``admit`` asks the rules. Raises WireError."""
+        if message.ephemeral and handler_of(message.group, message.type) is None:
+            return await self._pass_on(message, admit)
+        admission = await admit((message.group,), right_to_send(message))
+        check_sent(admission)
+        return await take_async(message, admission, request, lambda work: process.in_thread(work, LATER))
+
+    async def _pass_on(self, message: Message, admit: Callable[..., Any]) -> None:
+        admission, stamp = await self._allowed(message, admit)
+        try:
+            with tenants.active(admission.tenant):
+                event = publish.ephemeral(stamp, message.group, message.type, message.data)
+        except InvalidEvent as error:
+            raise WireError("bad_event", str(error)) from error
+        gatherer().offer(admission.identity.name or id(self), event)
+
+    async def _allowed(self, message: Message, admit: Callable[..., Any]) -> tuple[Admission, str]:
+        key, now = (message.group, message.type), time.monotonic()
+        if key not in self._remembered or self._remembered[key][0] < now:
+            admission = await admit((message.group,), right_to_send(message))
+            check_sent(admission)
+            stamp = await process.in_thread(lambda: _stamp(admission), LATER)
+            if len(self._remembered) >= MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = (now + REMEMBERED, admission, stamp)
+        _, admission, stamp = self._remembered[key]
+        return admission, stamp
+
+
+def _stamp(admission: Admission) -> str:
+    with tenants.active(admission.tenant):
+        return publish.stamp(admission.identity.user)

@@ -1,0 +1,63 @@
+"""The stamp of a user who sends: what others see of a sender in the event's ``from``."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.serializers.json import DjangoJSONEncoder
+from django.core.signals import setting_changed
+
+from livepush.conf import get_settings, load
+
+NOBODY = '{"id":null,"name":""}'
+"""The stamp of a client that is not logged in."""
+MAX_STAMP_LENGTH = 2000
+
+
+def public_user(user: Any) -> dict[str, Any]:
+    """Return what others may see of a user by default: ``{"id": "7", "name": "Ada Lovelace"}``.
+
+    The name is the full name; without one the username, of which the part after an ``@`` stays private.
+    """
+    full = user.get_full_name() if hasattr(user, "get_full_name") else ""
+    return {"id": str(user.pk), "name": full or str(user.get_username()).partition("@")[0]}
+
+
+def stamp(user: Any) -> str:
+    """Return a user's stamp as JSON: what ``LIVEPUSH["PUBLIC_USER"]`` returns.
+
+    Raises ImproperlyConfigured: that is no dict with an ``id`` and a ``name``, or is no JSON.
+    """
+    if not getattr(user, "is_authenticated", False):
+        return NOBODY
+    path = get_settings().PUBLIC_USER
+    found = _load(path)(user)
+    try:
+        if not isinstance(found, dict) or not found.keys() >= {"id", "name"}:
+            raise TypeError(f"it returned {found!r}")
+        text = json.dumps(found, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text.encode()
+        if len(text) > MAX_STAMP_LENGTH or "\\u0000" in text:
+            raise ValueError(f"it returned {len(text)} characters, or a NUL character")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ImproperlyConfigured(
+            f"LIVEPUSH['PUBLIC_USER'] names {path!r}, and {error}: expected a dict of JSON values such as "
+            f'{{"id": "7", "name": "Ada"}}, of at most {MAX_STAMP_LENGTH} characters.'
+        ) from error
+    return text
+
+
+@lru_cache(maxsize=4)
+def _load(path: str) -> Any:
+    return load("PUBLIC_USER", path)
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "LIVEPUSH":
+        _load.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="livepush.senders")

@@ -1,0 +1,126 @@
+"""Makes a message take effect once: its key is noted in the handler's transaction, with the answer.
+
+The note is the first statement of the transaction. A second copy of the message waits for the first one's commit, and
+then gets its answer; after a rollback it is handled in its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from livepush import log
+from livepush.conf import get_settings
+from livepush.receiving.models import Receipt
+from livepush.wire import WireError, dumps
+
+RUNNING = ""
+"""The reply of a receipt whose handler runs outside of a transaction."""
+TAKEN_OVER = timedelta(seconds=60)
+"""After how long a message is handled again whose handler did not end: its process has died."""
+
+
+class Repeated(Exception):
+    """The message was taken before."""
+
+
+def receipt_key(*parts: str | None) -> str:
+    """Return the key under which a message is noted: of its sender, group, type and own key."""
+    return hashlib.sha256(dumps(parts).encode()).hexdigest()
+
+
+def encode(reply: Any) -> str | None:
+    """Return a handler's answer as JSON, ``None`` for none. Raises TypeError and ValueError: it is no JSON."""
+    if reply is None:
+        return None
+    return json.dumps(reply, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
+def in_transaction(key: str | None, work: Callable[[], Any]) -> str | None:
+    """Do work in a transaction, once for each key; return its answer, or the first copy's. Raises what it raises."""
+    using = get_settings().DATABASE
+    try:
+        with transaction.atomic(using):
+            if key is not None:
+                _note(key, None, using)
+            reply = encode(work())
+            if key is not None and reply is not None:
+                Receipt.objects.using(using).filter(pk=key).update(reply=reply)
+            return reply
+    except Repeated:
+        return _reply(str(key), using)
+
+
+def begin(key: str | None) -> tuple[bool, str | None]:
+    """Note a message whose handler runs outside of a transaction.
+
+    Return whether it must be handled, and else the first copy's answer.
+
+    Raises WireError: it is being handled.
+    """
+    using = get_settings().DATABASE
+    if key is None:
+        return True, None
+    try:
+        with transaction.atomic(using):
+            _note(key, RUNNING, using)
+        return True, None
+    except Repeated:
+        pass
+    found = Receipt.objects.using(using).filter(pk=key)
+    receipt = found.first()
+    if receipt is None:
+        return begin(key)
+    if receipt.reply != RUNNING:
+        return False, receipt.reply
+    late = timezone.now() - TAKEN_OVER
+    if found.filter(created__lt=late).update(created=timezone.now()):
+        return True, None
+    error = WireError("unavailable", "The message is being handled: ask again in a moment.", 503)
+    error.retry = 1.0
+    raise error
+
+
+def end(key: str | None, reply: str | None) -> None:
+    """Note the answer to a message that ``begin`` has noted."""
+    if key is not None:
+        Receipt.objects.using(get_settings().DATABASE).filter(pk=key).update(reply=reply)
+
+
+def undo(key: str | None) -> None:
+    """Forget a message that ``begin`` has noted, and whose handler has raised."""
+    if key is not None:
+        Receipt.objects.using(get_settings().DATABASE).filter(pk=key, reply=RUNNING).delete()
+
+
+def connect() -> None:
+    """Have a hub delete old receipts when it prunes."""
+    log.jobs.append(prune)
+
+
+def prune(using: str) -> int:
+    """Delete the receipts that are older than the log's retention; return their number."""
+    before = timezone.now() - timedelta(seconds=get_settings().RETENTION)
+    old = Receipt.objects.using(using).filter(created__lt=before).values_list("pk", flat=True)
+    return sum(
+        Receipt.objects.using(using).filter(pk__in=found).delete()[0] for found in iter(lambda: list(old[:1000]), [])
+    )
+
+
+def _note(key: str, reply: str | None, using: str) -> None:
+    try:
+        Receipt(key=key, reply=reply, created=timezone.now()).save(using=using, force_insert=True)
+    except IntegrityError as error:
+        raise Repeated from error
+
+
+def _reply(key: str, using: str) -> str | None:
+    receipt = Receipt.objects.using(using).filter(pk=key).first()
+    return None if receipt is None or receipt.reply == RUNNING else receipt.reply

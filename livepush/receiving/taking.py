@@ -1,0 +1,141 @@
+"""Takes a client's message: gives it to its handler, or passes it on in its user's name."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
+from django.db import close_old_connections
+
+from livepush import publish, tenants
+from livepush.access.identity import Admission
+from livepush.access.rules import DATABASE_ERRORS
+from livepush.exceptions import InvalidEvent
+from livepush.receiving import once
+from livepush.receiving.handlers import Found, Handler, handler_of
+from livepush.wire import WireError, unavailable
+
+logger = logging.getLogger("livepush")
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs work that uses the database in a thread."""
+
+
+class Message(NamedTuple):
+    """What a client sends to one group."""
+
+    group: str
+    type: str
+    data: Any = None
+    key: str | None = None
+    """Made by the client: a message that it repeats takes effect once."""
+    ephemeral: bool = False
+
+
+def take(message: Message, sender: Admission, request: Any) -> Any:
+    """Take a message of a client that may send it; return the handler's answer, ``None`` if there is none.
+
+    ``request`` is the view of the request that rules get. Uses the database.
+
+    Raises WireError: the message is refused, or can't be taken now.
+    """
+    with tenants.active(sender.tenant):
+        found = handler_of(message.group, message.type)
+        if found is None:
+            return pass_on(message, sender)
+        if not found.handler.is_atomic:
+            return async_to_sync(_take_outside)(found, message, sender, request, _at_once)
+        try:
+            work = partial(_call, found, message, sender, request)
+            return _decoded(once.in_transaction(_receipt(message, sender), work))
+        except Exception as error:
+            raise _refusal(error, found.handler) from error
+
+
+async def take_async(message: Message, sender: Admission, request: Any, in_thread: InThread) -> Any:
+    """Take a message as ``take`` does, in an event loop: an async handler runs there, everything else in a thread."""
+    found = handler_of(message.group, message.type)
+    if found is not None and found.handler.is_async and sender.tenant is None:
+        return await _take_outside(found, message, sender, request, in_thread)
+    return await in_thread(partial(take, message, sender, request))
+
+
+def pass_on(message: Message, sender: Admission) -> None:
+    """Send a message to its group as it is, in its user's name. Raises WireError: it can't be sent."""
+    key = None if message.ephemeral else (_receipt(message, sender) or secrets.token_hex(16))  # for a second attempt
+    try:
+        publish.send_as(
+            publish.stamp(sender.identity.user),
+            message.group,
+            message.type,
+            message.data,
+            key=key,
+            ephemeral=message.ephemeral,
+        )
+    except InvalidEvent as error:
+        raise WireError("bad_event", str(error)) from error
+
+
+async def _take_outside(found: Found, message: Message, sender: Admission, request: Any, in_thread: InThread) -> Any:
+    """Give a message to a handler that runs outside of a transaction."""
+    key = _receipt(message, sender)
+    try:
+        is_new, reply = await in_thread(partial(once.begin, key))
+        if is_new:
+            try:
+                work = partial(_call, found, message, sender, request)
+                reply = once.encode(await work() if found.handler.is_async else await in_thread(work))
+            except BaseException:
+                await in_thread(partial(once.undo, key))
+                raise
+            await in_thread(partial(once.end, key, reply))
+        return _decoded(reply)
+    except Exception as error:
+        raise _refusal(error, found.handler) from error
+
+
+async def _at_once(work: Callable[[], Any]) -> Any:
+    return await sync_to_async(work)()
+
+
+def _call(found: Found, message: Message, sender: Admission, request: Any) -> Any:
+    handler, values = found
+    return handler.call(sender.identity.user, handler.check(message.data), values=values, request=request)
+
+
+def _receipt(message: Message, sender: Admission) -> str | None:
+    """Return the key of a message among those of its sender: nobody can use up another's key."""
+    if message.key is None:
+        return None
+    return once.receipt_key(sender.tenant, sender.identity.name, message.group, message.type, message.key)
+
+
+def _decoded(reply: str | None) -> Any:
+    return None if reply is None else json.loads(reply)
+
+
+def _refusal(error: Exception, handler: Handler) -> WireError:
+    """Return what the client is told of an error, which never shows the server's inside."""
+    if isinstance(error, WireError):
+        return error
+    if isinstance(error, ValidationError):
+        refusal = WireError("invalid", " ".join(error.messages), 422)
+        refusal.errors = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
+        return refusal
+    if isinstance(error, PermissionDenied):
+        return WireError("forbidden", str(error) or "This may not be sent.", 403)
+    if isinstance(error, DATABASE_ERRORS):
+        close_old_connections()
+        name = type(error).__name__
+        logger.warning("The handler for %r could not use its database: %s: %s", handler.pattern, name, error)
+        return unavailable()
+    if isinstance(error, TimeoutError):
+        return unavailable()
+    handler.log_exception("The handler for %r raised, so the client hears that it failed.")
+    return WireError("failed", "The server could not handle the message.", 500)

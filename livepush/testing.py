@@ -23,16 +23,32 @@ from livepush.inbox.kinds import NotificationType
 from livepush.models import Event
 from livepush.process import stop_all
 from livepush.publish import Delivery, Sent, model_signals
+from livepush.receiving.trying import (
+    Sender,
+    SendRefused,
+    assert_may_not_read,
+    assert_may_not_send,
+    assert_may_read,
+    assert_may_send,
+    client,
+)
 
 __all__ = [
     "Captured",
     "Recording",
+    "SendRefused",
+    "Sender",
     "Sent",
     "aassert_nothing_sent",
     "aassert_notified",
+    "assert_may_not_read",
+    "assert_may_not_send",
+    "assert_may_read",
+    "assert_may_send",
     "assert_nothing_sent",
     "assert_notified",
     "capture_events",
+    "client",
     "silenced",
     "stop_all",
 ]

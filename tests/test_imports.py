@@ -62,7 +62,7 @@ ARROWS: dict[str, set[str]] = {
     "admin": {"inbox", "models", "publish", "wire"},
     "templatetags": {"access", "inbox", "page", "publish", "tenants", "wire", "conf"},
     "management": {"rights", "doctor", "inbox", "log", "hints", "publish", "tenants", "wire", "conf", "exceptions"},
-    "testing": {"inbox", "process", "publish", "models", "wire", "conf", "exceptions"},
+    "testing": {"receiving", "inbox", "process", "publish", "models", "wire", "conf", "exceptions"},
     "pytest_plugin": {"testing"},
     "migrations": {"fields"},
 }  # fmt: skip

@@ -1,0 +1,99 @@
+"""Tries out in a project's tests what a user may read and send; ``livepush.testing`` offers it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import AnonymousUser
+
+from livepush import tenants
+from livepush.access import identity, rules
+from livepush.access.authenticating import Identity
+from livepush.conf import get_settings
+from livepush.publish import Group, group_name
+from livepush.receiving.taking import Message, take
+from livepush.wire import WireError, unavailable
+
+
+class SendRefused(Exception):
+    """The server refused a message: ``code`` and ``errors`` are what a client hears."""
+
+    def __init__(self, error: WireError) -> None:
+        super().__init__(f"{error.code}: {error.message}")
+        self.code = error.code
+        self.errors = error.errors
+
+
+class Sender:
+    """Sends as a user's browser would: by the rules, with the stamp, to the handlers."""
+
+    def __init__(self, user: Any) -> None:
+        self.user = AnonymousUser() if user is None else user
+
+    def send(
+        self, group: Group, type: str, data: Any = None, *, key: str | None = None, ephemeral: bool = False
+    ) -> Any:
+        """Send a message; return the handler's answer. Raises SendRefused."""
+        message = Message(group_name(group), type, data, key, ephemeral)
+        try:
+            admission = _admission(self.user, message.group, rules.Right(rules.SEND.name, type))
+            if not admission.granted:
+                raise WireError("forbidden", f"No rule lets {self.user} send {type!r} to {message.group!r}.", 403)
+            return take(message, admission, None)
+        except WireError as error:
+            raise SendRefused(error) from error
+
+    async def asend(
+        self, group: Group, type: str, data: Any = None, *, key: str | None = None, ephemeral: bool = False
+    ) -> Any:
+        """Send a message as ``send`` does, from async code."""
+        return await sync_to_async(self.send)(group, type, data, key=key, ephemeral=ephemeral)
+
+
+def client(user: Any = None) -> Sender:
+    """Return what sends messages as the user's browser would; without a user, as nobody who is logged in."""
+    return Sender(user)
+
+
+def may_read(user: Any, group: Group) -> bool:
+    """Return whether a user (``None``: nobody who is logged in) may read a group."""
+    return bool(_admission(user, group_name(group), rules.READ).granted)
+
+
+def may_send(user: Any, group: Group, type: str) -> bool:
+    """Return whether a user's client may send messages of a type to a group."""
+    return bool(_admission(user, group_name(group), rules.Right(rules.SEND.name, type)).granted)
+
+
+def assert_may_read(user: Any, group: Group) -> None:
+    """Fail unless a user may read a group."""
+    assert may_read(user, group), f"{user} may not read {group_name(group)!r}: no rule of can_read says yes."
+
+
+def assert_may_not_read(user: Any, group: Group) -> None:
+    """Fail if a user may read a group."""
+    assert not may_read(user, group), f"{user} may read {group_name(group)!r}."
+
+
+def assert_may_send(user: Any, group: Group, type: str) -> None:
+    """Fail unless a user's client may send messages of a type to a group."""
+    assert may_send(user, group, type), (
+        f"{user} may not send {type!r} to {group_name(group)!r}: no rule of can_send for this type says yes."
+    )
+
+
+def assert_may_not_send(user: Any, group: Group, type: str) -> None:
+    """Fail if a user's client may send messages of a type to a group."""
+    assert not may_send(user, group, type), f"{user} may send {type!r} to {group_name(group)!r}."
+
+
+def _admission(user: Any, group: str, right: rules.Right) -> identity.Admission:
+    user = AnonymousUser() if user is None else user
+    tenant = tenants.current()
+    answers, questions = rules.ask_sync(user, [group], None, right)
+    if questions:
+        answers = rules.ask_async_here(questions, answers, get_settings().DATABASE_TIMEOUT, tenant)
+    if answers.failed:
+        raise unavailable()
+    return identity.admission(identity.Asked(Identity(user), answers, [], tenant), [group], answers)

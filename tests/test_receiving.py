@@ -1,0 +1,489 @@
+"""Messages from clients: who may send what, what a handler gets, and that it takes effect once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from typing import Literal
+
+import pytest
+from asgiref.sync import sync_to_async
+from django import forms
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.test import Client
+
+import livepush
+from livepush import exceptions, receiving, testing
+from livepush.access import rules
+from livepush.conf import get_settings
+from livepush.publish import senders
+from livepush.receiving import handlers, once
+from livepush.receiving.models import Receipt
+from livepush.receiving.schemas import check_of
+from tests.conftest import Thread, events_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SEND = "/livepush/send/"
+ORIGIN = {"Origin": "http://testserver"}
+
+
+@pytest.fixture(autouse=True)
+def own_rules(monkeypatch):
+    """The rules and handlers of one test."""
+    monkeypatch.setattr(rules, "rules", [])
+    monkeypatch.setattr(handlers, "handlers", [])
+    livepush.can_send("room:<slug:name>", types=("chat", "typing"))(lambda user, name: user.is_authenticated)
+    livepush.can_send("desk:<slug:name>")(lambda user, name: name != "closed")
+
+
+@pytest.fixture
+def ada():
+    return User.objects.create_user("ada", first_name="Ada", last_name="Lovelace")
+
+
+@pytest.fixture
+def client(ada):
+    return logged_in(ada)
+
+
+def logged_in(user, **options):
+    found = Client(enforce_csrf_checks=True, **options)
+    found.force_login(user)
+    return found
+
+
+def send(client, group="room:lobby", type="chat", data=None, status=200, headers=ORIGIN, **more):
+    body = {"group": group, "type": type, "data": data, **more}
+    response = client.post(SEND, body, content_type="application/json", headers=headers)
+    assert response.status_code == status, response.content
+    return response.json()
+
+
+def handler(pattern="desk:<slug:name>", type="chat", **options):
+    return livepush.receive(pattern, type, **options)
+
+
+def sent():
+    return [(event.groups, event.type, event.data) for event in events_of("default")]
+
+
+def test_a_message_is_sent_in_its_users_name(client, ada):
+    assert send(client, data={"text": "Hi", "from": {"id": "1", "name": "root"}}) == {"ok": True, "reply": None}
+    (event,) = events_of("default")
+    assert json.loads(event.sender) == {"id": str(ada.pk), "name": "Ada Lovelace"}
+    answer = Client().get("/livepush/poll/?group=room:lobby").json()
+    assert "events" not in answer or answer["events"] == []  # nobody may read it here
+
+
+def test_readers_see_who_sent_it(client, ada):
+    livepush.can_read("room:<slug:name>")(lambda user, name: True)
+    start = client.get("/livepush/poll/?group=room:lobby").json()["position"]
+    send(client, data="Hi")
+    livepush.send("room:lobby", "chat", "by the server")
+    livepush.send("room:lobby", "chat", "by a task", sender=ada)
+    events = client.get(f"/livepush/poll/?group=room:lobby&since={start}").json()["events"]
+    name = {"id": str(ada.pk), "name": "Ada Lovelace"}
+    assert [(event["data"], event.get("from")) for event in events] == [
+        ("Hi", name),
+        ("by the server", None),
+        ("by a task", name),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("group", "type"),
+    [("room:lobby", "order.updated"), ("board", "chat"), ("desk:closed", "chat"), ("desk:open", "chat")],
+)
+def test_what_no_rule_names_is_forbidden(client, group, type):
+    assert send(client, group, type, status=403)["code"] == "forbidden"
+    assert sent() == []
+
+
+def test_a_rule_without_types_allows_what_the_group_has_a_handler_for(client):
+    handler(type="question")(lambda user, data, name: f"{user.username} asks {name}: {data}")
+    assert send(client, "desk:open", "question", "why?")["reply"] == "ada asks open: why?"
+    assert send(client, "desk:open", "answer", status=403)["code"] == "forbidden"
+    assert send(client, "desk:closed", "question", status=403)["code"] == "forbidden"
+    assert sent() == []
+
+
+@pytest.mark.parametrize("type", ["livepush.reset", "inbox.changed", "error", "a b", "", None, 7, ["chat"]])
+def test_no_client_sends_a_type_of_livepushs_own(client, type):
+    assert send(client, type=type, status=400)["code"] == "bad_event"
+
+
+@pytest.mark.parametrize("types", ["chat", ("livepush.x",), ("a b",), (7,)])
+def test_a_rule_names_types_that_there_can_be(types):
+    with pytest.raises(exceptions.InvalidRule, match=r"chat|is not a type"):
+        livepush.can_send("other", types=types)
+
+
+def test_somebody_who_is_not_logged_in_sends_as_nobody():
+    livepush.can_send("wall", types=("note",))(lambda user: True)
+    send(Client(), "wall", "note", "Hi", headers=ORIGIN)
+    assert [event.sender for event in events_of("default")] == [senders.NOBODY]
+
+
+def test_the_project_says_what_others_see_of_a_user(client, settings):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "PUBLIC_USER": "tests.test_receiving.nickname"}
+    send(client)
+    assert [json.loads(event.sender) for event in events_of("default")] == [{"id": "x", "name": "ADA", "colour": "red"}]
+
+
+def nickname(user):
+    return {"id": "x", "name": user.username.upper(), "colour": "red"}
+
+
+def only_a_name(user):
+    return user.username
+
+
+def test_a_wrong_public_user_is_the_projects_error(client, settings, caplog):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "PUBLIC_USER": "tests.test_receiving.only_a_name"}
+    assert send(client, status=503)["code"] == "unavailable"
+    assert "LIVEPUSH['PUBLIC_USER'] names 'tests.test_receiving.only_a_name', and it returned 'ada'" in caplog.text
+    assert sent() == []
+
+
+@pytest.mark.parametrize(("username", "name"), [("ben", "ben"), ("ben@example.com", "ben")])
+def test_a_name_without_a_full_name_is_the_usernames_without_its_domain(username, name):
+    assert senders.public_user(User(pk=3, username=username)) == {"id": "3", "name": name}
+
+
+# Once
+
+
+def test_a_repeated_message_takes_effect_once(client):
+    for _ in range(3):
+        assert send(client, data="Hi", key="k1")["ok"]
+    send(client, data="Hi", key="k2")
+    assert sent() == [(("room:lobby",), "chat", '"Hi"')] * 2
+
+
+def test_a_repeated_message_gets_the_handlers_first_answer(client):
+    calls = []
+
+    @handler()
+    def take(user, data, name):
+        calls.append(data)
+        livepush.send("board", "told", data)
+        return {"number": len(calls)}
+
+    answers = [send(client, "desk:a", data="Hi", key="k")["reply"] for _ in range(3)]
+    assert answers == [{"number": 1}] * 3
+    assert calls == ["Hi"]
+    assert sent() == [(("board",), "told", '"Hi"')]
+    assert send(client, "desk:b", data="Hi", key="k")["reply"] == {"number": 2}  # another group
+
+
+def test_nobody_uses_up_anothers_key(client):
+    ben = logged_in(User.objects.create_user("ben"))
+    send(ben, data="of ben", key="k")
+    send(client, data="of ada", key="k")
+    livepush.send("room:lobby", "chat", "of the server", key="k")
+    assert [data for _, _, data in sent()] == ['"of ben"', '"of ada"', '"of the server"']
+
+
+def test_a_handler_that_fails_has_done_nothing_and_may_be_asked_again(client, caplog):
+    @handler()
+    def take(user, data, name):
+        User.objects.create(username=f"made by {data}")
+        livepush.send("board", "told", data)
+        if data == "bad":
+            raise RuntimeError("secret inside")
+        return "done"
+
+    answer = send(client, "desk:a", data="bad", key="k", status=500)
+    assert answer == {"ok": False, "code": "failed", "message": "The server could not handle the message."}
+    assert "secret inside" in caplog.text
+    assert not User.objects.filter(username__startswith="made").exists()
+    assert sent() == []
+    assert Receipt.objects.count() == 0
+    assert send(client, "desk:a", data="good", key="k")["reply"] == "done"
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")
+def test_two_copies_at_once_take_effect_once(concurrent, client, settings):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "DATABASE": concurrent}
+    answers, calls = [], []
+
+    @handler()
+    def take(user, data, name):
+        calls.append(data)
+        return len(calls)
+
+    threads = [Thread(lambda: answers.append(send(client, "desk:a", key="k", data=1)["reply"])) for _ in range(4)]
+    for thread in threads:
+        thread.join()
+    assert answers == [1, 1, 1, 1]
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_handler_outside_of_a_transaction_takes_a_message_once(client, is_async):
+    calls = []
+
+    def take(user, data, name):
+        calls.append(data)
+        if data == "bad":
+            raise ValueError("no")
+        return [data]
+
+    async def atake(user, data, name):
+        return await sync_to_async(take)(user, data, name)
+
+    handler(atomic=False)(atake if is_async else take)
+    assert send(client, "desk:a", data="bad", key="k", status=500)["code"] == "failed"
+    for _ in range(2):
+        assert send(client, "desk:a", data="good", key="k")["reply"] == ["good"]
+    assert calls == ["bad", "good"]
+
+
+def test_while_a_message_is_handled_its_copy_is_told_to_come_back(client):
+    handler(atomic=False)(lambda user, data, name: "done")
+    assert once.begin("k") == (True, None)
+    with pytest.raises(ValueError, match="is being handled"):
+        once.begin("k")
+    Receipt.objects.update(created="2020-01-01T00:00Z")  # its process has died
+    assert once.begin("k") == (True, None)
+
+
+def test_receipts_go_with_the_log(client):
+    handler()(lambda user, data, name: None)
+    send(client, "desk:a", key="new")
+    Receipt.objects.create(key="old", created="2020-01-01T00:00Z")
+    assert once.prune("default") == 1
+    assert Receipt.objects.count() == 1
+
+
+# What a handler wants
+
+
+class TextForm(forms.Form):
+    text = forms.CharField(max_length=5)
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    y: float = 0.0
+
+
+@dataclasses.dataclass
+class Drawing:
+    kind: Literal["line", "dot"]
+    points: list[Point]
+    title: str | None = None
+    more: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+def test_a_form_cleans_the_data(client):
+    handler(schema=TextForm)(lambda user, data, name: data)
+    assert send(client, "desk:a", data={"text": " Hi ", "other": 1})["reply"] == {"text": "Hi"}
+    answer = send(client, "desk:a", data={"text": "too long"}, status=422)
+    assert (answer["code"], list(answer["errors"])) == ("invalid", ["text"])
+    assert "at most 5 characters" in answer["message"]
+    assert send(client, "desk:a", data="text", status=422)["errors"] == {"__all__": ["The data are no object."]}
+
+
+def test_a_dataclass_checks_the_data():
+    check = check_of(Drawing)
+    found = check({"kind": "dot", "points": [{"x": 1}], "more": {"n": 1}})
+    assert found == Drawing("dot", [Point(1.0)], None, {"n": 1})
+    with pytest.raises(ValidationError) as caught:
+        check({"kind": "box", "points": [{"x": "1", "z": 2}], "title": 3, "own": 1})
+    assert caught.value.message_dict == {
+        "own": ["There is no such field."],
+        "kind": ["Expected one of 'line', 'dot'."],
+        "points": ["z: There is no such field.", "x: Expected a number."],
+        "title": ["Expected a text.", "Expected null."],
+    }
+    for data in (None, [], 7, {"kind": "dot"}, {"kind": "dot", "points": {}}, {"kind": "dot", "points": [True]}):
+        with pytest.raises(ValidationError):
+            check(data)
+
+
+def test_a_schema_that_can_not_be_checked_is_refused():
+    made = dataclasses.make_dataclass("Made", [("at", complex)])
+    for schema in (made, 7, "text", dict):
+        with pytest.raises(exceptions.InvalidRule, match=r"schema is|can't check"):
+            check_of(schema)
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "expected"),
+    [
+        (ValidationError("Too late."), 422, {"code": "invalid", "errors": {"__all__": ["Too late."]}}),
+        (ValidationError({"text": "No."}), 422, {"code": "invalid", "errors": {"text": ["No."]}}),
+        (PermissionDenied("Not yours."), 403, {"code": "forbidden", "message": "Not yours."}),
+        (KeyError("secret"), 500, {"code": "failed"}),
+        (exceptions.InvalidGroup("secret"), 500, {"code": "failed"}),
+    ],
+)
+def test_what_a_handler_raises_is_the_senders_to_hear(client, raised, status, expected):
+    @handler()
+    def take(user, data, name):
+        raise raised
+
+    answer = send(client, "desk:a", status=status)
+    assert answer.items() >= expected.items()
+    assert "secret" not in json.dumps(answer)
+
+
+def test_an_answer_that_is_no_json_undoes_the_message(client):
+    @handler()
+    def take(user, data, name):
+        livepush.send("board", "told")
+        return object()
+
+    assert send(client, "desk:a", status=500)["code"] == "failed"
+    assert sent() == []
+
+
+def test_a_handler_fits_its_pattern():
+    with pytest.raises(exceptions.InvalidRule, match=r"expected take\(user, data, name\)"):
+
+        @handler()
+        def take(user, name):
+            pass
+
+    for bad in (lambda: livepush.receive(len, "t"), lambda: handler(type="a b"), lambda: handler(pattern="ä")(len)):
+        with pytest.raises(exceptions.InvalidRule):
+            bad()
+    handler()(lambda user, data, name: 1)
+
+    def other(user, data, name):
+        return 2
+
+    with pytest.raises(exceptions.InvalidRule, match="has a handler already"):
+        handler()(other)
+
+
+# From where
+
+
+def test_a_page_of_another_site_sends_nothing(client):
+    for origin in ("https://evil.example", "null", "http://testserver.evil.example"):
+        assert send(client, status=403, headers={"Origin": origin})["code"] == "bad_origin"
+    assert send(client, status=403, headers={})["code"] == "csrf"
+    assert sent() == []
+
+
+def test_without_an_origin_the_csrf_token_counts(client):
+    token = "a" * 32
+    client.cookies["csrftoken"] = token
+    send(client, headers={"X-CSRFToken": token})
+    assert len(sent()) == 1
+
+
+def test_a_token_sends_what_its_user_may(client, ada):
+    token = livepush.token(ada, groups=["room:lobby"])
+    bearer = {"Authorization": f"Bearer {token}"}
+    send(Client(), headers=bearer)
+    assert send(Client(), "room:other", status=403, headers=bearer)["code"] == "forbidden"
+    assert send(Client(), status=401, headers={"Authorization": f"Bearer {token[:-3]}"})["code"]
+
+
+def test_a_message_of_another_logins_page_is_refused(client):
+    livepush.can_read("room:<slug:name>")(lambda user, name: True)
+    from livepush.access.logins import login_name
+
+    mine = login_name(client.cookies["sessionid"].value, None)
+    send(client, login=mine)
+    assert send(client, login="0" * 16, status=409)["code"] == "other_login"
+    assert send(Client(), login=mine, status=409)["code"] == "other_login"
+    assert len(sent()) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "bad_message"),
+        (b"[1]", "bad_message"),
+        (b"\xff", "bad_message"),
+        (b"[" * 50_000, "bad_message"),
+        (b'{"group": "a b", "type": "chat"}', "bad_group"),
+        (b'{"type": "chat"}', "bad_group"),
+        (b'{"group": "room:lobby", "type": "chat", "key": ""}', "bad_key"),
+        (b'{"group": "room:lobby", "type": "chat", "key": 7}', "bad_key"),
+        (b'{"group": "room:lobby", "type": "chat", "ephemeral": 1}', "bad_message"),
+        (b'{"group": "room:lobby", "type": "chat", "data": NaN}', "bad_event"),
+        (b'{"group": "room:lobby", "type": "chat", "data": "\\u0000"}', "bad_event"),
+        (b'{"group": "room:lobby", "type": "chat", "data": "\\ud800"}', "bad_event"),
+        (b'{"group": "room:lobby", "type": "chat", "data": "' + b"x" * 66_000 + b'"}', "bad_event"),
+        (b" " * 200_000, "too_large"),
+    ],
+)
+def test_a_malformed_message_is_refused(client, body, code):
+    response = client.generic("POST", SEND, body, content_type="application/json", headers=ORIGIN)
+    assert response.json()["code"] == code
+    assert sent() == []
+
+
+def test_only_post_sends(client):
+    response = client.get(SEND, headers=ORIGIN)
+    assert (response.status_code, response["Allow"]) == (405, "POST")
+
+
+def test_a_flood_is_told_to_wait(client, settings, caplog):
+    caplog.set_level(logging.ERROR)
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "MESSAGES_PER_SECOND": 1, "EPHEMERAL_PER_SECOND": 2}
+    get_settings.cache_clear()
+    for ephemeral in (False, True):
+        statuses = [
+            client.post(
+                SEND,
+                {"group": "room:lobby", "type": "typing", "ephemeral": ephemeral},
+                content_type="application/json",
+                headers=ORIGIN,
+            )
+            for _ in range(15)
+        ]
+        refused = [each for each in statuses if each.status_code == 429]
+        assert 3 <= len(refused) <= 10
+        assert all(int(each["Retry-After"]) >= 1 and each.json()["code"] == "throttled" for each in refused)
+
+
+def test_an_ephemeral_message_is_not_stored(client, announced):
+    send(client, type="typing", ephemeral=True)
+    assert sent() == []
+    ((event,),) = [batch.events for batch in announced]
+    assert (event.number, event.groups, json.loads(event.sender)["name"]) == (None, ("room:lobby",), "Ada Lovelace")
+
+
+def test_the_public_names_are_there():
+    assert livepush.receive is receiving.receive
+
+
+# In a project's own tests
+
+
+def test_a_projects_test_sends_as_a_browser_would(ada):
+    handler(schema=TextForm)(lambda user, data, name: f"{user.username}: {data['text']}")
+    browser = testing.client(ada)
+    assert browser.send("desk:a", "chat", {"text": "Hi"}) == "ada: Hi"
+    assert browser.send("room:lobby", "chat", "Hi") is None
+    with pytest.raises(testing.SendRefused, match="invalid: This field is required") as caught:
+        browser.send("desk:a", "chat", {})
+    assert caught.value.code == "invalid"
+    with pytest.raises(testing.SendRefused, match="forbidden: No rule lets AnonymousUser send 'chat' to 'room:lobby'"):
+        testing.client().send("room:lobby", "chat")
+    assert [json.loads(event.sender)["name"] for event in events_of("default")] == ["Ada Lovelace"]
+
+
+def test_a_projects_test_asks_who_may(ada):
+    livepush.can_read("room:<slug:name>")(lambda user, name: user.is_authenticated)
+    testing.assert_may_read(ada, "room:lobby")
+    testing.assert_may_not_read(None, "room:lobby")
+    testing.assert_may_send(ada, "room:lobby", "chat")
+    testing.assert_may_not_send(ada, "room:lobby", "other")
+    for fails in (
+        lambda: testing.assert_may_read(None, "room:lobby"),
+        lambda: testing.assert_may_not_read(ada, "room:lobby"),
+        lambda: testing.assert_may_send(ada, "board", "chat"),
+        lambda: testing.assert_may_not_send(ada, "room:lobby", "chat"),
+    ):
+        with pytest.raises(AssertionError, match=r"may (not )?(read|send)"):
+            fails()

@@ -21,7 +21,7 @@ const INTERNAL = (
   "welcome whenEnded worked " +
   // of the inbox's elements
   "again begun change doAgain extra fail follow gather inherit isListing isOpen isPartial isRestored isStart lose " +
-  "focused isOwn keepFocus observer paint pending prepare raise released shownUrl started starting toStart upto why"
+  "focused isOwn keepFocus observer paint prepare raise released shownUrl started starting toStart upto why"
 ).split(" ");
 
 /** @type {Record<string, string>} */
@@ -29,6 +29,7 @@ const outputs = {};
 for (const [name, entry, format] of /** @type {const} */ ([
   ["livepush.js", "main.js", "iife"],
   ["livepush.mjs", "index.js", "esm"],
+  ["livepush-send.js", "sending/main.js", "esm"],
   ["inbox.js", "inbox/main.js", "iife"],
 ])) {
   const bundle = `${STATIC}${name}`;

@@ -24,7 +24,6 @@ from livepush.models import Event
 from livepush.process import stop_all
 from livepush.publish import Delivery, Sent, model_signals
 from livepush.receiving.trying import (
-    Sender,
     SendRefused,
     assert_may_not_read,
     assert_may_not_send,
@@ -37,7 +36,6 @@ __all__ = [
     "Captured",
     "Recording",
     "SendRefused",
-    "Sender",
     "Sent",
     "aassert_nothing_sent",
     "aassert_notified",

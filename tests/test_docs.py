@@ -37,6 +37,7 @@ from livepush import audit, checks, conf, exceptions, log, testing, wire
 from livepush.access import rules
 from livepush.inbox import kinds
 from livepush.publish import model_events, model_signals
+from livepush.receiving import handlers
 from tests.docs_blocks import PAGES, ROOT, Block, apply_diff, blocks
 from tests.shop import live as shop_live
 from tests.shop import models as shop_models
@@ -81,6 +82,7 @@ def shop(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[di
     monkeypatch.setitem(sys.modules, "shop.models", shop_models)
     own = [rule for rule in rules.rules if rule.function.__module__.startswith("livepush.")]
     monkeypatch.setattr(rules, "rules", own)
+    monkeypatch.setattr(handlers, "handlers", [])
     monkeypatch.setattr(kinds, "registry", {})
     registered = model_events.registry.pop(shop_models.Order)
     model_signals.connect(registered, connect=False)
@@ -176,6 +178,12 @@ def check_json(block: Block) -> None:
     kind = found.get("type", "")
     if "command" in found:
         wire.parse_command(block.text)
+    elif "key" in found:
+        assert wire.parse_message(block.text.encode()).group == found["group"]
+    elif "errors" in found:
+        error = wire.WireError(found["code"], found["message"])
+        error.errors = found["errors"]
+        assert {"ok": False, **error.fields()} == found
     elif "code" in found and not kind:
         assert found.keys() == {"code", "message"}
         assert json.loads(wire.WireError(**found).body()) == found
@@ -193,6 +201,7 @@ def check_envelope(found: dict[str, Any]) -> None:
     epoch, number = wire.parse_position(found["id"])
     groups = tuple(found.get("groups", [found["group"]]))
     event = wire.Event(number, groups, found["type"], wire.dumps(found["data"]), found["time"])
+    event = event._replace(sender=wire.dumps(found["from"])) if "from" in found else event
     assert json.loads(wire.envelope(event, epoch)) == found
     assert [wire.check_group(group) for group in groups]
     assert wire.type_problem(found["type"]) is None

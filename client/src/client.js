@@ -22,10 +22,20 @@ export const createSession = ({
   tabs,
   most = 100,
   transports = TRANSPORTS,
+  getToken,
+  load,
 }) => {
   /** @type {import("./types.js").Session} */
   const session = {
     url,
+    load: /** @type {any} */ (load),
+    link: {
+      url,
+      target,
+      tabs,
+      getToken,
+      say: (text) => session.stateName === "open" && !session.peers.follows() && session.inUse?.say(text),
+    },
     transports,
     target,
     most: /** @type {number} */ (most),
@@ -58,6 +68,19 @@ export const createSession = ({
  * @param {import("./types.js").Options} options
  */
 export const createClient = (options) => control(createSession(options));
+
+/**
+ * Return what sends a session's messages; the first call loads it.
+ *
+ * @param {import("./types.js").Session} session
+ */
+export const sending = (session) => {
+  session.sending ??= session.load().then(({ createSender }) => {
+    session.sender = createSender(session.link);
+    return session.sender;
+  });
+  return session.sending;
+};
 
 /**
  * Return the client of a session.
@@ -112,6 +135,22 @@ export const control = (session) => {
       const hear = ({ detail }) => listener(detail.data, detail);
       target.addEventListener(name, hear);
       return () => target.removeEventListener(name, hear);
+    },
+
+    /**
+     * Send a message to a group; return a promise of the server's answer. It goes out again until it is answered, and
+     * takes effect once. If the server refuses it, the promise is rejected with an error that has a `code`.
+     *
+     * @param {string} group
+     * @param {string} type
+     * @param {unknown} [data]
+     * @param {import("./types.js").SendOptions} [options]
+     */
+    send: (group, type, data, options) => sending(session).then(({ send }) => send(group, type, data, options)),
+
+    /** The messages that are not answered yet. */
+    get pending() {
+      return session.sender?.pending() ?? [];
     },
 
     /** Connect now, unless connected. */

@@ -20,6 +20,7 @@ export const GRACE = 1000;
  * @property {() => void} abandon
  * @property {(ending: Ending) => void} conclude
  * @property {() => void} lookOver  ends it if the silence has lasted too long
+ * @property {(text: string) => unknown} say  writes a command; false if the transport can't
  * @property {() => number} silence  time since the last sign of life, in milliseconds
  *
  * @typedef {(session: Session, envelopes: Envelope[], connection: Connection) => void} Received
@@ -46,7 +47,7 @@ export const connect = (session, name, transport, request) => {
   let closed = false;
   /** @type {any} */
   let timer;
-  /** @type {(() => void) | undefined} */
+  /** @type {import("./types.js").Shut | undefined} */
   let shut;
 
   const silence = () => Date.now() - heard;
@@ -104,6 +105,8 @@ export const connect = (session, name, transport, request) => {
     }
   };
 
-  const connection = { via: name, asks: request, begin, abandon, conclude, lookOver, silence };
+  const say = (/** @type {string} */ text) => shut?.say?.(text);
+
+  const connection = { via: name, asks: request, say, begin, abandon, conclude, lookOver, silence };
   return connection;
 };

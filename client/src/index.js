@@ -1,6 +1,7 @@
 /** The entry point for bundlers. */
 
 import { createClient } from "./client.js";
+import { createSender } from "./sending/main.js";
 import { tokenOptions } from "./token.js";
 
 export { State } from "./types.js";
@@ -15,7 +16,7 @@ export const LivepushClient = /** @type {any} */ (
     /** @param {import("./types.js").Options} options */
     constructor(options) {
       // biome-ignore lint/correctness/noConstructorReturn: the client is a plain object
-      return createClient(tokenOptions(options));
+      return createClient({ ...tokenOptions(options), load: async () => ({ createSender }) });
     }
   }
 );

@@ -1,4 +1,4 @@
-import { control, createSession } from "./client.js";
+import { control, createSession, sending } from "./client.js";
 import { declare } from "./declarative.js";
 import { isAfter } from "./position.js";
 
@@ -19,7 +19,18 @@ export const openPage = (window) => {
   /** @returns {Iterable<HTMLElement> & ArrayLike<HTMLElement>} */
   const find = () => document.querySelectorAll("script[data-livepush]");
 
-  const session = createSession({ url: "/livepush/", ...find()[0]?.dataset, groups: [], target: document });
+  const given = find()[0]?.dataset;
+  /**
+   * Load the module that sends, over and over: a browser may remember that an address failed.
+   *
+   * @returns {Promise<any>}
+   */
+  const load = (tries = 0) =>
+    import(`${given?.send}#${tries}`).catch(async () => {
+      await new Promise((done) => setTimeout(done, 2000));
+      return load(tries + 1);
+    });
+  const session = createSession({ url: "/livepush/", ...given, groups: [], target: document, load });
   const client = /** @type {PageClient} */ (control(session));
   /** The tags that were read, each with its groups and its text then. @type {Map<HTMLElement, [string[], string]>} */
   const tags = new Map();
@@ -84,6 +95,9 @@ export const openPage = (window) => {
   });
   declare(document, client);
   client.scan();
+  try {
+    if (localStorage["livepush:pending"]) sending(session); // messages that an earlier page has left
+  } catch {} // site data are blocked
 
   // Follow the page when it is hidden or shown, frozen or resumed, online again, or gets a new body.
   const resume = () => client.state === "paused" && client.start();

@@ -129,7 +129,7 @@ export const receive = (session, envelopes, from) => {
   }
   session.peers.tell(
     "events",
-    rest.filter(({ type }) => type !== "livepush.bye"),
+    rest.filter(({ type }) => !/^livepush\.(bye|reply)$/.test(type)),
   );
   for (const envelope of rest) {
     if (from !== session.inUse) return;
@@ -169,6 +169,7 @@ const heed = {
     revoke(session, groups, reason);
     if (!session.grants.length && session.inUse) deny(session, "revoked");
   },
+  "livepush.reply": ({ link }, reply) => link.onReply?.(reply),
   [LEADER]: (session, { data }) => mirror(session, data),
   "livepush.bye": (session, { reason, retry }) => session.inUse?.conclude(lost(`bye ${reason}`, retry)),
 };

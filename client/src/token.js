@@ -14,7 +14,7 @@ import { TRANSPORTS } from "./transports/index.js";
 const withToken = (transport, getToken) => {
   return (request, receive, end, heard) => {
     let isClosed = false;
-    /** @type {(() => void) | undefined} */
+    /** @type {import("./types.js").Shut | undefined} */
     let shut;
 
     /** @type {import("./types.js").End} */
@@ -37,10 +37,12 @@ const withToken = (transport, getToken) => {
       }
     };
     begin();
-    return () => {
+    const close = () => {
       isClosed = true;
       shut?.();
     };
+    close.say = (/** @type {string} */ text) => shut?.say?.(text);
+    return close;
   };
 };
 

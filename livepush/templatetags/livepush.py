@@ -170,6 +170,7 @@ def _client(
         "position": str(position),
         "tabs": _tabs(request),
         "most": str(get_settings().MAX_GROUPS),
+        "send": static("livepush/livepush-send.js"),
         **(more or {}),
     }
     nonce = nonce_of(request, context)

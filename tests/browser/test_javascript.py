@@ -12,6 +12,7 @@ from tests.docs_blocks import PAGES, ROOT, blocks
 
 ADDRESS = "http://livepush.example/"
 CLIENT = ROOT / "livepush" / "static" / "livepush" / "livepush.js"
+SENDING = CLIENT.with_name("livepush-send.js")
 POSITION = wire.Position("k3x9", 1041)
 IN_HTML = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
@@ -28,12 +29,14 @@ def scripts() -> list[tuple[str, str]]:
 
 def serve(page: Page, elements: set[str], type: str) -> None:
     """Answer a page's requests: the page itself, the client, and endpoints that have one event of a type."""
-    event = wire.Event(1042, ("order:7",), type, '{"status":"shipped","text":"shipped"}', "2026-01-31T12:00:00.000000Z")
+    data, sender = '{"status":"shipped","text":"shipped"}', '{"id":"7","name":"Ada"}'
+    event = wire.Event(1042, ("order:7",), type, data, "2026-01-31T12:00:00.000000Z", sender)
     tag = (
-        '<script defer src="/livepush.js" data-livepush data-url="/livepush/"'
+        '<form id="write"><input></form>'
+        '<script defer src="/livepush.js" data-livepush data-url="/livepush/" data-send="/livepush-send.js"'
         f""" data-groups='["order:7"]' data-position="{POSITION}"></script>"""
     )
-    html = "<!doctype html>" + "".join(f'<p id="{name}"></p>' for name in elements) + tag
+    html = "<!doctype html>" + "".join(f'<p id="{name}"></p>' for name in elements - {"write"}) + tag
 
     def stream(route: Route) -> None:
         format = wire.Format.SSE_ENVELOPE if "format=envelope" in route.request.url else wire.Format.SSE
@@ -47,6 +50,12 @@ def serve(page: Page, elements: set[str], type: str) -> None:
     page.route("**/*", lambda route: route.fulfill(body="", content_type="text/plain"))
     page.route(ADDRESS, lambda route: route.fulfill(body=html, content_type="text/html"))
     page.route("**/livepush.js", lambda route: route.fulfill(body=CLIENT.read_bytes(), content_type="text/javascript"))
+    page.route(
+        "**/livepush-send.js", lambda route: route.fulfill(body=SENDING.read_bytes(), content_type="text/javascript")
+    )
+    page.route(
+        "**/send/", lambda route: route.fulfill(body='{"ok":true,"reply":null}', content_type="application/json")
+    )
     page.route("**/sse/**", stream)
     page.route("**/poll/**", poll)
 

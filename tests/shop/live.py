@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import ValidationError
 from django.utils.translation import get_language
 
 import livepush
@@ -57,6 +58,30 @@ def role(user, name):
 @livepush.can_send("room:<slug:name>", types=("t", "chat", "said", "typing"))
 def room_sender(user, name):
     return user.is_authenticated
+
+
+@livepush.can_read("desk:<slug:name>")
+def desk(user, name):
+    return True
+
+
+@livepush.can_send("desk:<slug:name>")
+def desk_sender(user, name):
+    return user.is_authenticated
+
+
+@livepush.receive("desk:<slug:name>", "question")
+def question(user, data, name):
+    if not data:
+        raise ValidationError({"text": "Ask something."})
+    livepush.send(f"desk:{name}", "question", data, sender=user)
+    return {"asked": data}
+
+
+@livepush.receive("desk:<slug:name>", "aquestion")
+async def aquestion(user, data, name):
+    await livepush.asend(f"desk:{name}", "question", data, sender=user)
+    return {"asked": data}
 
 
 @livepush.notification

@@ -21,5 +21,7 @@ export const websocket = (request, receive, end) => {
     }
   };
   socket.onclose = ({ code }) => end(refusal(code));
-  return () => socket.close();
+  const shut = () => socket.close();
+  shut.say = (/** @type {string} */ text) => socket.readyState === 1 && [socket.send(text)];
+  return shut;
 };

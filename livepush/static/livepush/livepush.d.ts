@@ -8,6 +8,8 @@ export interface LivepushEvent<Data = any> {
   groups?: string[];
   type: string;
   data: Data;
+  /** Who sent it, if a client did: what `LIVEPUSH["PUBLIC_USER"]` tells of that user. */
+  from?: { id: string | null; name: string; [more: string]: any };
   /** When it was sent, RFC 3339 in UTC. */
   time: string;
 }
@@ -49,6 +51,31 @@ export interface Options {
   tabs?: string;
   /** The most groups that a connection may have, as `MAX_GROUPS` on the server. */
   most?: number;
+  /** Returns a token, before each connection and each message; for clients without cookies. */
+  getToken?: () => string | Promise<string>;
+}
+
+export interface SendOptions {
+  /** A message that is sent again with the same key takes effect once. By default, each message has a key of its own. */
+  key?: string;
+  /** Send it once, and only to clients that are connected now; of a group and type at most 30 a second, the newest. */
+  ephemeral?: boolean;
+  /** Keep it over a reload or a closed browser until it is answered. It is gone when another user logs in. */
+  persist?: boolean;
+}
+
+/** Why the server refused a message. */
+export interface SendError extends Error {
+  code: string;
+  /** With the code `invalid`: what is wrong with each field of the data. */
+  errors?: Record<string, string[]>;
+}
+
+export interface PendingMessage {
+  group: string;
+  type: string;
+  data?: any;
+  key: string;
 }
 
 /** Receives the events of some groups: each once, in order, over whichever transport gets through. */
@@ -61,6 +88,10 @@ export declare class LivepushClient {
   readonly groups: string[];
   readonly refused: string[];
   on<Data = any>(type: string, listener: (data: Data, event: LivepushEvent<Data>) => void): () => void;
+  /** The messages that are not answered yet. */
+  readonly pending: PendingMessage[];
+  /** Send a message; the promise is of the handler's answer, or rejected with a `SendError`. */
+  send<Reply = any>(group: string, type: string, data?: unknown, options?: SendOptions): Promise<Reply>;
   start(): void;
   stop(): void;
   pause(): void;
@@ -83,6 +114,7 @@ declare global {
   interface DocumentEventMap {
     "livepush:event": CustomEvent<LivepushEvent>;
     "livepush:state": CustomEvent<StateDetail>;
+    "livepush:pending": CustomEvent<{ pending: PendingMessage[] }>;
     "livepush:reset": CustomEvent<{ position: string; reason: string }>;
     "livepush:revoked": CustomEvent<{ groups: string[] }>;
   }

@@ -1,0 +1,113 @@
+/** @typedef {import("../types.js").Link} Link */
+/** @typedef {import("../types.js").Message} Message */
+/** @typedef {import("../types.js").Outcome} Outcome */
+
+import { createMovement } from "./movement.js";
+import { forget, keep, restore } from "./store.js";
+import { post, sentence, speak } from "./ways.js";
+
+/** The longest random waits between attempts, in milliseconds: at first, and at most. */
+const FIRST_PAUSE = 1000;
+const LONGEST_PAUSE = 30_000;
+
+/**
+ * Return what sends a page's messages. Each goes out until it is answered, in the order of its group, and takes effect
+ * once: the server knows it by its key.
+ *
+ * @param {Link} link
+ */
+export const createSender = (link) => {
+  const { target } = link;
+  /** The messages that wait for an answer, by group. @type {Map<string, Message[]>} */
+  const lines = new Map();
+  const { talk, hear } = speak(link);
+  link.onReply = hear;
+
+  /** @param {Message} message */
+  const deliver = async (message) => (await talk(message)) ?? (await post(link, message));
+  const move = createMovement(talk, (message) => post(link, message));
+
+  const pending = () =>
+    [...lines.values()].flat().map(({ group, type, data, key }) => ({ group, type, data, key }));
+  const tell = () => target.dispatchEvent(new CustomEvent("livepush:pending", { detail: { pending: pending() } }));
+
+  /** @param {string} group @param {Message[]} line */
+  const work = async (group, line) => {
+    for (let tries = 0; line[0]; ) {
+      const [message] = line;
+      const outcome = await deliver(message);
+      if (!outcome || /^(unavailable|throttled)$/.test(outcome.code ?? "")) {
+        await pause(tries++, outcome?.retry);
+        continue;
+      }
+      tries = 0;
+      line.shift();
+      if (!line.length) lines.delete(group);
+      if (message.persist) forget(message);
+      if (outcome.ok) message.resolve(outcome.reply);
+      else message.reject(sentence(outcome));
+      tell();
+    }
+  };
+
+  /**
+   * Wait before the next attempt: for what the server asks for, else until the line is back or a while is over.
+   *
+   * @param {number} tries
+   * @param {number} [retry]
+   */
+  const pause = (tries, retry) =>
+    new Promise((/** @type {(value?: unknown) => void} */ done) => {
+      const spread = Math.min(FIRST_PAUSE * 2 ** tries, LONGEST_PAUSE) * Math.random();
+      const timer = setTimeout(end, (retry ?? 100) + spread);
+      const opened = (/** @type {any} */ { detail }) => detail.state === "open" && !retry && end();
+      target.addEventListener("livepush:state", opened);
+      function end() {
+        clearTimeout(timer);
+        target.removeEventListener("livepush:state", opened);
+        done();
+      }
+    });
+
+  /** @param {Message} message */
+  const enqueue = (message) => {
+    const line = lines.get(message.group);
+    if (line) line.push(message);
+    else {
+      const fresh = [message];
+      lines.set(message.group, fresh);
+      work(message.group, fresh);
+    }
+    tell();
+  };
+
+  restore(link, (found) => {
+    const known = new Set(pending().map(({ key }) => key));
+    for (const message of found) if (!known.has(message.key)) enqueue(message);
+  });
+
+  return {
+    pending,
+
+    /**
+     * Send a message; return a promise of the server's answer.
+     *
+     * @param {string} group
+     * @param {string} type
+     * @param {unknown} [data]
+     * @param {import("../types.js").SendOptions} [options]
+     */
+    send: (group, type, data, { key = newKey(), ephemeral, persist } = {}) =>
+      new Promise((resolve, reject) => {
+        const message = { group, type, data, key, ephemeral, persist, resolve, reject };
+        if (ephemeral) move(message);
+        else {
+          if (persist) keep(link, message);
+          enqueue(message);
+        }
+      }),
+  };
+};
+
+/** Return a key that nobody can guess. `crypto.randomUUID` needs a page that came over TLS. */
+const newKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");

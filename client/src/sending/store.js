@@ -1,0 +1,64 @@
+/** @typedef {import("../types.js").Link} Link */
+/** @typedef {import("../types.js").Message} Message */
+
+/** In local storage: whether a message may be stored, so that the next page looks. */
+export const FLAG = "livepush:pending";
+
+/**
+ * Do something with the stored messages. Without a database (a private window, blocked site data) nothing is stored.
+ *
+ * @param {(messages: IDBObjectStore) => IDBRequest} work
+ * @returns {Promise<any>}
+ */
+const use = (work) =>
+  new Promise((done, fail) => {
+    const opening = indexedDB.open("livepush", 1);
+    opening.onupgradeneeded = () => opening.result.createObjectStore("messages", { keyPath: "key" });
+    opening.onerror = fail;
+    opening.onsuccess = () => {
+      const database = opening.result;
+      const transaction = database.transaction("messages", "readwrite");
+      const asked = work(transaction.objectStore("messages"));
+      transaction.oncomplete = () => {
+        database.close();
+        done(asked.result);
+      };
+      transaction.onabort = fail;
+    };
+  });
+
+/** @param {Link} link @param {Message} message */
+export const keep = async ({ url, tabs = "" }, { group, type, data, key }) => {
+  try {
+    await use((messages) =>
+      messages.put({ key, group, type, data, url, tabs, at: performance.timeOrigin + performance.now() }),
+    );
+    localStorage[FLAG] = 1;
+  } catch {}
+};
+
+/** @param {Message} message */
+export const forget = async ({ key }) => {
+  try {
+    await use((messages) => messages.delete(key));
+    if (!(await use((messages) => messages.count()))) delete localStorage[FLAG];
+  } catch {}
+};
+
+/**
+ * Hand over the messages that an earlier page of this login has left; delete those of other logins.
+ *
+ * @param {Link} link
+ * @param {(messages: Message[]) => void} hand
+ */
+export const restore = async ({ url, tabs = "" }, hand) => {
+  try {
+    if (!localStorage[FLAG]) return;
+    const all = (await use((messages) => messages.getAll())).filter((/** @type {any} */ each) => each.url === url);
+    const mine = all.filter((/** @type {any} */ each) => each.tabs === tabs);
+    for (const each of all) if (!mine.includes(each)) forget(each);
+    mine.sort((/** @type {any} */ a, /** @type {any} */ b) => a.at - b.at);
+    const nothing = () => {};
+    hand(mine.map((/** @type {any} */ each) => ({ ...each, persist: true, resolve: nothing, reject: nothing })));
+  } catch {}
+};

@@ -1,0 +1,91 @@
+/** @typedef {import("../types.js").Link} Link */
+/** @typedef {import("../types.js").Message} Message */
+/** @typedef {import("../types.js").Outcome} Outcome */
+
+/** How long an answer may take over a WebSocket and over HTTP, in milliseconds. */
+const ANSWER_WITHIN = 5000;
+const RESPONSE_WITHIN = 20_000;
+/** The most bytes of a request that goes on when the page is closed (WHATWG Fetch, section 4.5: 64 KiB together). */
+const LAST_WORDS = 30_000;
+
+/**
+ * Return how to send over this tab's own WebSocket: `talk` answers with nothing where there is none, or no answer came.
+ *
+ * @param {Link} link
+ */
+export const speak = (link) => {
+  /** Who waits for an answer, by its message's key. @type {Map<unknown, (outcome?: Outcome) => void>} */
+  const waiting = new Map();
+
+  return {
+    /** @param {Outcome & {ref?: unknown}} outcome */
+    hear: (outcome) => waiting.get(outcome.ref)?.(outcome),
+
+    /**
+     * @param {Message} message
+     * @param {boolean} [isUnanswered]  do not ask for an answer
+     * @returns {Promise<Outcome | undefined>}
+     */
+    talk: (message, isUnanswered) =>
+      new Promise((done) => {
+        const ref = isUnanswered ? undefined : message.key;
+        if (!link.say(JSON.stringify({ command: "send", ref, ...body(link, message) }))) return done(undefined);
+        if (isUnanswered) return done({ ok: true });
+        /** @param {any} [outcome] */
+        const end = (outcome) => {
+          clearTimeout(timer);
+          waiting.delete(ref);
+          link.target.removeEventListener("livepush:state", lost);
+          done(outcome);
+        };
+        const lost = () => end();
+        const timer = setTimeout(end, ANSWER_WITHIN);
+        waiting.set(ref, end);
+        link.target.addEventListener("livepush:state", lost);
+      }),
+  };
+};
+
+/**
+ * Send over HTTP; return nothing if no answer came.
+ *
+ * @param {Link} link
+ * @param {Message} message
+ * @returns {Promise<Outcome | undefined>}
+ */
+export const post = async (link, message) => {
+  try {
+    const text = JSON.stringify(body(link, message));
+    const token = await link.getToken?.();
+    const response = await fetch(new URL(`${link.url}send/`, location.href), {
+      method: "POST",
+      headers: { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) },
+      body: text,
+      keepalive: text.length < LAST_WORDS,
+      signal: AbortSignal.timeout(RESPONSE_WITHIN),
+    });
+    const outcome = await response.json();
+    if (typeof outcome.ok !== "boolean") return undefined; // a proxy's answer
+    const after = /** @type {any} */ (response.headers.get("retry-after"));
+    return after ? { ...outcome, retry: after * 1000 } : outcome;
+  } catch {
+    return undefined;
+  }
+};
+
+/**
+ * Return a refusal as an error.
+ *
+ * @param {Outcome} outcome
+ */
+export const sentence = ({ code, message, errors }) => Object.assign(new Error(message), { code, errors });
+
+/** @param {Link} link @param {Message} message */
+const body = ({ tabs }, { group, type, data, key, ephemeral }) => ({
+  group,
+  type,
+  data,
+  key: ephemeral ? undefined : key,
+  ephemeral,
+  login: tabs,
+});

@@ -189,6 +189,7 @@ def rows(groups: list[str] | None = None) -> list[dict[str, Any]]:
                 "type": event.type,
                 "data": json.loads(event.data),
                 "time": wire.timestamp(event.created),
+                **({} if event.sender is None else {"from": json.loads(event.sender)}),
             }
     for position, envelope in found.items():
         mine = names[position] if groups is None else sorted(names[position], key=groups.index)

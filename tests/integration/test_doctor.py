@@ -28,6 +28,7 @@ from livepush.doctor.server import check_server
 from livepush.doctor.site import Site, check_site
 from livepush.doctor.web import parse_root
 from tests.docs_blocks import PAGES, blocks
+from tests.scale import some
 from tests.servers import faults, processes
 from tests.servers.fresh import ROOT, Database, Databases
 from tests.servers.nginx import nginx
@@ -167,7 +168,7 @@ def test_a_stock_proxy_strips_the_upgrade_and_changes_the_host(server: processes
 HALVES = ["proxy_set_header Upgrade $http_upgrade;", 'proxy_set_header Connection "upgrade";']
 
 
-@pytest.mark.parametrize("left_out", HALVES, ids=["Upgrade", "Connection"])
+@pytest.mark.parametrize("left_out", some(HALVES))
 def test_a_proxy_that_passes_half_of_the_upgrade(server: processes.Server, behind: Behind, left_out: str) -> None:
     assert left_out in PLAIN
     found = look(behind(stock(server.port, PLAIN.replace(left_out, ""))))
@@ -187,16 +188,19 @@ def test_a_proxy_that_compresses(uvicorn: processes.Server, behind: Behind) -> N
     assert seen(found, "D052") == "Content-Encoding: gzip"
 
 
+@pytest.mark.long
 def test_what_livepush_sends_keeps_nginx_from_compressing(uvicorn: processes.Server, behind: Behind) -> None:
     assert ids(look(behind(stock(uvicorn.port, PLAIN, GZIP)))) == []
 
 
+@pytest.mark.long
 def test_a_proxy_that_hides_headers(uvicorn: processes.Server, behind: Behind) -> None:
     found = look(behind(stock(uvicorn.port, f"{PLAIN} proxy_hide_header Cache-Control;")))
     assert ids(found) == ["D053"]
     assert seen(found, "D053") == "Cache-Control: none, Content-Type: text/event-stream"
 
 
+@pytest.mark.long
 def test_a_proxy_that_cuts_streams(uvicorn: processes.Server, behind: Behind) -> None:
     found = look(behind(stock(uvicorn.port, f"{PLAIN} proxy_read_timeout 300ms;")))
     assert "D054" in ids(found)
@@ -210,12 +214,14 @@ def test_a_proxy_that_does_not_let_streams_through(uvicorn: processes.Server, be
     assert seen(found, "D054") == "status 502"
 
 
+@pytest.mark.long
 def test_a_proxy_that_cuts_quiet_streams(uvicorn: processes.Server, behind: Behind) -> None:
     found = look(behind(stock(uvicorn.port, f"{PLAIN} proxy_read_timeout 2s;")), idle=True)
     assert ids(found) == ["D055"]
     assert found["stream"].status == "ok"
 
 
+@pytest.mark.long
 def test_a_proxy_that_asks_for_another_host(uvicorn: processes.Server, behind: Behind) -> None:
     found = look(behind(stock(uvicorn.port, f"{UPGRADE} proxy_set_header Host elsewhere.example;")))
     assert ids(found) == ["D045"]
@@ -320,6 +326,7 @@ def test_a_wrong_url(uvicorn: processes.Server) -> None:
     assert seen(found, "D042") == "/livepush/sse/ answers 404 (text/html)"
 
 
+@pytest.mark.long
 def test_a_url_that_leads_elsewhere(uvicorn: processes.Server, behind: Behind) -> None:
     found = look(behind("server { listen 127.0.0.1:%(port)s; return 301 https://example.com$request_uri; }"))
     assert seen(found, "D042") == "/livepush/sse/ answers 301 and leads to https://example.com/livepush/sse/"
@@ -410,7 +417,7 @@ LIMITS: dict[str, tuple[dict[str, int], list[str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", LIMITS)
+@pytest.mark.parametrize("kind", some(list(LIMITS), 2))
 def test_a_limit_of_the_server_that_is_lower_than_livepushs(kind: str, own: Database) -> None:
     settings, options, wanted = LIMITS[kind]
     with processes.server(kind.partition(" ")[0], own, settings, options=options, may_fail=True) as server:
@@ -423,6 +430,7 @@ def test_a_server_that_compresses_websockets_because_something_wraps_its_channel
         assert "D065" in ids(look(server.url))
 
 
+@pytest.mark.long
 def test_other_servers_as_documented(own: Database) -> None:
     for kind, expected in (("hypercorn", []), ("granian", []), ("gunicorn", ["D079"])):
         with processes.server(kind, own) as server:
@@ -431,6 +439,7 @@ def test_other_servers_as_documented(own: Database) -> None:
             assert found["server"].figures["server"] == kind
 
 
+@pytest.mark.long
 def test_a_server_with_another_database(own: Database, uvicorn: processes.Server, database: Database) -> None:
     found = doctor(database, "--url", uvicorn.url)
     assert (found.code, found.ids) == (1, ["D075"])
@@ -462,6 +471,7 @@ def socket_of(database: Database) -> str:
     return f"{options['HOST']}/.s.PGSQL.5432"
 
 
+@pytest.mark.long
 def test_a_server_that_was_not_restarted(uvicorn: processes.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(livepush, "__version__", "0.0.9")
     assert ids(look_inside(uvicorn.url)) == ["D078"]
@@ -492,28 +502,33 @@ def only(upstream: int, path: str, allowed: str, rest: str = "") -> str:
     return stock(upstream, f"{HOST} {rest}").replace("location /", f"{exact} location /", 1)
 
 
+@pytest.mark.long
 def test_a_proxy_that_upgrades_the_websockets_address_alone(server: processes.Server, behind: Behind) -> None:
     found = look(behind(only(server.port, "= /livepush/ws/", PLAIN)))
     assert ids(found) == []
     assert found["websocket"].status == "ok"
 
 
+@pytest.mark.long
 def test_a_proxy_that_upgrades_all_but_the_websockets_address(server: processes.Server, behind: Behind) -> None:
     found = look(behind(only(server.port, "= /livepush/ws/", HOST, UPGRADE)))
     assert ids(found) == ["D061"]
     assert seen(found, "D061") == "status 426"
 
 
+@pytest.mark.long
 def test_a_proxy_that_holds_back_all_but_streams(server: processes.Server, behind: Behind) -> None:
     rest = f"{UPGRADE} proxy_ignore_headers X-Accel-Buffering; proxy_buffering on;"
     assert ids(look(behind(only(server.port, "= /livepush/sse/", f"{PLAIN} proxy_buffering off;", rest)))) == []
 
 
+@pytest.mark.long
 def test_a_proxy_that_holds_back_streams_alone(uvicorn: processes.Server, behind: Behind) -> None:
     allowed = f"{HOST} proxy_ignore_headers X-Accel-Buffering;"
     assert ids(look(behind(only(uvicorn.port, "= /livepush/sse/", allowed, UPGRADE)))) == ["D051"]
 
 
+@pytest.mark.long
 def test_a_proxy_that_passes_on_streams_and_websockets_and_no_more(uvicorn: processes.Server, behind: Behind) -> None:
     """What the doctor needs is there, and polls are not."""
     block = stock(uvicorn.port, PLAIN).replace(
@@ -542,6 +557,7 @@ def test_a_database_that_does_not_answer(own: Database) -> None:
     assert found.finding("D001")["seen"] == "nothing came within 2 s (--timeout)"
 
 
+@pytest.mark.long
 def test_a_database_far_away(own: Database) -> None:
     with faults.line(socket_of(own)) as line:
         line.delay = 0.012

@@ -18,7 +18,7 @@ const INTERNAL = (
   "abandon asks attempt begin better blocked conclude covered failed follow followersGroups follows gathering " +
   "grants grown heard hedged heed hiding inUse isVisible ladder leave lookOver notBefore patient peers probes " +
   "rank ready received refusals shown silence stateName takePart tell timer told upcoming usurp via wanted " +
-  "welcome whenEnded worked " +
+  "welcome whenEnded worked link load sender speak " +
   // of the inbox's elements
   "again begun change doAgain extra fail follow gather inherit isListing isOpen isPartial isRestored isStart lose " +
   "focused isOwn keepFocus observer paint prepare raise released shownUrl started starting toStart upto why"

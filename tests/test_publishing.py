@@ -66,9 +66,9 @@ circular.append(circular)
         nested(100_000),
         "a\0b",
         "\ud800",
-        b"x",
+        [b"x"],
     ],
-    ids=["nan", "inf", "set", "object", "tuple key", "circular", "deep", "nul", "surrogate", "bytes"],
+    ids=["nan", "inf", "set", "object", "tuple key", "circular", "deep", "nul", "surrogate", "nested bytes"],
 )
 def test_data_that_json_cant_carry_is_refused(data, db):
     with pytest.raises(exceptions.InvalidData):
@@ -412,3 +412,18 @@ async def test_async_twins_recover_from_a_connection_that_died_though_no_request
     }[name]()
     assert len(await sync_to_async(events_of)("default")) == (name not in ("leave", "token"))
     await sync_to_async(connections.close_all)()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("data", [b"\x00\xff", bytearray(b"\x00\xff"), memoryview(b"\x00\xff"), {"$bytes": "AP8="}])
+def test_bytes_are_sent_as_base64(data):
+    livepush.send("a", "t", data)
+    assert [event.data for event in events_of("default")] == ['{"$bytes":"AP8="}']
+
+
+@pytest.mark.parametrize(
+    "data", [{"$bytes": "%"}, {"$bytes": 7}, {"$bytes": "AP8=", "a": 1}, {"a": 1, "$bytes": ["AP8="]}]
+)
+def test_data_that_look_like_bytes_must_be_bytes(data):
+    with pytest.raises(exceptions.InvalidData, match="stand for bytes"):
+        livepush.send("a", "t", data)

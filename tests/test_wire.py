@@ -438,3 +438,28 @@ def test_a_text_of_any_language_goes_over_the_wire_by_its_length_in_bytes():
 
 def test_bytes_go_over_the_wire_as_chunks():
     assert wire.on_the_wire([b"data: 1\n\n", b"x" * 17]) == b"9\r\ndata: 1\n\n\r\n11\r\n" + b"x" * 17 + b"\r\n"
+
+
+BYTES = Event(7, ("a",), "t", wire.dumps({"$bytes": "AP8K"}), "2026-01-31T12:00:00.000000Z")
+
+
+def test_bytes_are_a_binary_message_for_livepushs_own_client_and_base64_for_others():
+    text = wire.encode(BYTES, "e", Format.TEXT)
+    found = wire.encode(BYTES, "e", Format.ARRAY)
+    head, _, data = bytes(found).partition(b"\n")
+    assert data == b"\x00\xff\n"
+    assert json.loads(head) == {**json.loads(text), "data": None}
+    assert json.loads(text)["data"] == {"$bytes": "AP8K"}
+    assert "AP8K" in wire.encode(BYTES, "e", Format.SSE)
+
+
+def test_binary_messages_keep_their_place_among_others():
+    plain = [wire.encode(BYTES._replace(number=number, data="1"), "e", Format.ARRAY) for number in (5, 6, 8)]
+    binary = wire.encode(BYTES, "e", Format.ARRAY)
+    frames = wire.join([*plain[:2], binary, plain[2], binary, binary], Format.ARRAY)
+    assert frames == (f"[{plain[0]},{plain[1]}]", binary, plain[2], binary, binary)
+    assert [type(frame) for frame in frames] == [str, wire.Binary, str, wire.Binary, wire.Binary]
+    assert wire.merge(frames) == frames
+    wires = wire.on_the_wire([binary, "a"])
+    assert wires[:2] == bytes([0x82, len(binary)]) if len(binary) < 126 else wires[0] == 0x82
+    assert wires.endswith(b"\x81\x01a")

@@ -22,7 +22,6 @@ export const createSession = ({
   tabs,
   most = 100,
   transports = TRANSPORTS,
-  getToken,
   load,
 }) => {
   /** @type {import("./types.js").Session} */
@@ -33,8 +32,7 @@ export const createSession = ({
       url,
       target,
       tabs,
-      getToken,
-      say: (text) => session.stateName === "open" && !session.peers.follows() && session.inUse?.say(text),
+      say: (text) => session.inUse?.speak(text),
     },
     transports,
     target,
@@ -73,13 +71,12 @@ export const createClient = (options) => control(createSession(options));
  * Return what sends a session's messages; the first call loads it.
  *
  * @param {import("./types.js").Session} session
+ * @returns {Promise<import("./types.js").Sender>}
  */
 export const sending = (session) => {
-  session.sending ??= session.load().then(({ createSender }) => {
-    session.sender = createSender(session.link);
-    return session.sender;
-  });
-  return session.sending;
+  const { link } = session;
+  link.sender ??= session.load().then(({ createSender }) => createSender(link));
+  return link.sender;
 };
 
 /**
@@ -141,16 +138,13 @@ export const control = (session) => {
      * Send a message to a group; return a promise of the server's answer. It goes out again until it is answered, and
      * takes effect once. If the server refuses it, the promise is rejected with an error that has a `code`.
      *
-     * @param {string} group
-     * @param {string} type
-     * @param {unknown} [data]
-     * @param {import("./types.js").SendOptions} [options]
+     * @param {[group: string, type: string, data?: unknown, options?: import("./types.js").SendOptions]} what
      */
-    send: (group, type, data, options) => sending(session).then(({ send }) => send(group, type, data, options)),
+    send: (...what) => sending(session).then((sender) => sender.send(...what)),
 
     /** The messages that are not answered yet. */
     get pending() {
-      return session.sender?.pending() ?? [];
+      return session.link.pending ?? [];
     },
 
     /** Connect now, unless connected. */

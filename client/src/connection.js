@@ -20,7 +20,7 @@ export const GRACE = 1000;
  * @property {() => void} abandon
  * @property {(ending: Ending) => void} conclude
  * @property {() => void} lookOver  ends it if the silence has lasted too long
- * @property {(text: string) => unknown} say  writes a command; false if the transport can't
+ * @property {(text: string) => unknown} speak  writes a command; false if the transport can't
  * @property {() => number} silence  time since the last sign of life, in milliseconds
  *
  * @typedef {(session: Session, envelopes: Envelope[], connection: Connection) => void} Received
@@ -105,8 +105,8 @@ export const connect = (session, name, transport, request) => {
     }
   };
 
-  const say = (/** @type {string} */ text) => shut?.say?.(text);
+  const speak = (/** @type {string} */ text) => shut?.speak?.(text);
 
-  const connection = { via: name, asks: request, say, begin, abandon, conclude, lookOver, silence };
+  const connection = { via: name, asks: request, speak, begin, abandon, conclude, lookOver, silence };
   return connection;
 };

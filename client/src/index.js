@@ -16,7 +16,12 @@ export const LivepushClient = /** @type {any} */ (
     /** @param {import("./types.js").Options} options */
     constructor(options) {
       // biome-ignore lint/correctness/noConstructorReturn: the client is a plain object
-      return createClient({ ...tokenOptions(options), load: async () => ({ createSender }) });
+      return createClient({
+        ...tokenOptions(options),
+        load: async () => ({
+          createSender: (link) => createSender(Object.assign(link, { getToken: options.getToken })),
+        }),
+      });
     }
   }
 );

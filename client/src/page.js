@@ -19,17 +19,16 @@ export const openPage = (window) => {
   /** @returns {Iterable<HTMLElement> & ArrayLike<HTMLElement>} */
   const find = () => document.querySelectorAll("script[data-livepush]");
 
-  const given = find()[0]?.dataset;
+  const given = { ...find()[0]?.dataset };
   /**
    * Load the module that sends, over and over: a browser may remember that an address failed.
    *
    * @returns {Promise<any>}
    */
   const load = (tries = 0) =>
-    import(`${given?.send}#${tries}`).catch(async () => {
-      await new Promise((done) => setTimeout(done, 2000));
-      return load(tries + 1);
-    });
+    import(`${given.send}#${tries}`).catch(
+      () => new Promise((done) => setTimeout(() => done(load(tries + 1)), 2000)),
+    );
   const session = createSession({ url: "/livepush/", ...given, groups: [], target: document, load });
   const client = /** @type {PageClient} */ (control(session));
   /** The tags that were read, each with its groups and its text then. @type {Map<HTMLElement, [string[], string]>} */
@@ -96,8 +95,8 @@ export const openPage = (window) => {
   declare(document, client);
   client.scan();
   try {
-    if (localStorage["livepush:pending"]) sending(session); // messages that an earlier page has left
-  } catch {} // site data are blocked
+    if (localStorage.livepush) sending(session); // messages that an earlier page has left
+  } catch {}
 
   // Follow the page when it is hidden or shown, frozen or resumed, online again, or gets a new body.
   const resume = () => client.state === "paused" && client.start();

@@ -129,7 +129,7 @@ export const receive = (session, envelopes, from) => {
   }
   session.peers.tell(
     "events",
-    rest.filter(({ type }) => !/^livepush\.(bye|reply)$/.test(type)),
+    rest.filter(({ type }) => type !== "livepush.bye"),
   );
   for (const envelope of rest) {
     if (from !== session.inUse) return;

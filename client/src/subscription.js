@@ -47,5 +47,7 @@ export const take = (session, event) => {
   event.group = first;
   if (second) event.groups = mine;
   else delete event.groups;
+  const text = event.data?.$bytes;
+  if (text?.at) event.data = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   announce(session.target, event);
 };

@@ -41,7 +41,7 @@ const withToken = (transport, getToken) => {
       isClosed = true;
       shut?.();
     };
-    close.say = (/** @type {string} */ text) => shut?.say?.(text);
+    close.speak = (/** @type {string} */ text) => shut?.speak?.(text);
     return close;
   };
 };

@@ -22,8 +22,8 @@
  * @typedef {(envelopes: Envelope[]) => unknown} Receive
  * @typedef {(ending: Ending) => unknown} End
  *
- * @typedef {(() => void) & {say?: (text: string) => unknown}} Shut
- * Closes a connection; `say` writes a command, where the transport can.
+ * @typedef {(() => void) & {speak?: (text: string) => unknown}} Shut
+ * Closes a connection; `speak` writes a command, where the transport can.
  *
  * @typedef {((request: Request, receive: Receive, end: End, heard?: () => void) => Shut) & {patient?: boolean}}
  *   Transport
@@ -56,11 +56,13 @@
  *
  * @typedef {{url: string, target: EventTarget, tabs?: string | undefined,
  *   getToken?: (() => string | Promise<string>) | undefined,
- *   say: (text: string) => unknown, onReply?: (reply: any) => void}} Link
+ *   say: (text: string) => unknown, onReply?: (reply: any) => void, sender?: Promise<Sender>,
+ *   pending?: Waiting[]}} Link
  * What the module that sends knows of the client: `say` writes over this tab's own WebSocket, and is false without one.
  *
- * @typedef {{pending: () => {group: string, type: string, data?: any, key: string}[],
- *   send: (...what: any[]) => Promise<any>}} Sender
+ * @typedef {{group: string, type: string, data?: any, key: string}} Waiting
+ *
+ * @typedef {{send: (...what: any[]) => Promise<any>}} Sender
  *
  * @typedef {import("./cursor.js").Cursor & SessionFields} Session
  *
@@ -70,8 +72,6 @@
  * @property {string} url
  * @property {Link} link
  * @property {() => Promise<{createSender: (link: Link) => Sender}>} load  loads the module that sends
- * @property {Promise<Sender>} [sending]
- * @property {Sender} [sender]
  * @property {Record<string, Transport>} transports  in order of preference
  * @property {EventTarget} target  where events are dispatched
  * @property {number} most  the most groups that a connection may have

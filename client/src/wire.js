@@ -25,3 +25,15 @@ export const address = ({ url, groups, since }, endpoint) => {
 export const parseFrame = (text) => {
   return [JSON.parse(text)].flat();
 };
+
+/**
+ * Return the envelope of a binary message: a line of JSON, and then the data.
+ *
+ * @param {ArrayBuffer} buffer
+ * @returns {import("./types.js").Envelope}
+ */
+export const parseBinary = (buffer) => {
+  const bytes = new Uint8Array(buffer);
+  const end = bytes.indexOf(10);
+  return { ...JSON.parse(new TextDecoder().decode(bytes.subarray(0, end))), data: bytes.subarray(end + 1) };
+};

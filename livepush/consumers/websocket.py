@@ -62,6 +62,11 @@ def limit_incoming(*channels: Send | Receive) -> None:
         hypercorn.limit_incoming(channel, limit)
 
 
+def encoded(frame: bytes | str) -> bytes:
+    """Return a message's bytes."""
+    return frame if isinstance(frame, bytes) else frame.encode()
+
+
 async def visit(scope: Scope, receive: Incoming, send: Send) -> None:
     """Accept a new WebSocket, then serve or refuse it."""
     offered = scope.get("subprotocols", ())
@@ -96,11 +101,11 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, forma
 
     async def write(frames: Frames) -> None:
         for frame in frames:
-            if largest is not None and len(frame) * 4 > largest and len(str(frame).encode()) > largest:
+            if largest is not None and len(frame) * 4 > largest and len(encoded(frame)) > largest:
                 note_once(TOO_LARGE, largest, level=logging.WARNING)
                 connection.close(Reason.TOO_LARGE)
                 return
-            await send({"type": "websocket.send", "text": frame})
+            await send({"type": "websocket.send", "bytes" if isinstance(frame, bytes) else "text": frame})
 
     hub, write_now = entry.hub, uvicorn.short_way(send)
     options, floors = hub.options.limits, entry.admission.floors

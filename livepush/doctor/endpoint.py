@@ -90,7 +90,7 @@ async def send_frames(scope: Scope, gone: asyncio.Task[None], write: Callable[[s
     for number in range(2 if idle else FRAMES):
         if number and not await pause_or_gone(pause, gone):
             return
-        await write(encode(probe(number), "", Format.SSE))
+        await write(str(encode(probe(number), "", Format.SSE)))
 
 
 def probe(number: int) -> Event:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from livepush.hub.fanout import Encoder, Joined, Share
 from livepush.hub.flow import Flow, Next, Reason, State, Step
-from livepush.wire import Event, Floors, Format, Frames, LogPage, Position, join, public_name, system_frames
+from livepush.wire import Binary, Event, Floors, Format, Frames, LogPage, Position, join, public_name, system_frames
 
 __all__ = ["FAREWELL", "Connection", "Limits", "Reason", "Source", "State", "Write"]
 
@@ -280,7 +280,7 @@ class Connection:
     def _chunks(self, events: Iterable[Event]) -> Iterator[Frames]:
         """Yield the frames of a replay in writes of a bounded size."""
         encode, epoch = self._source.encoder.encode, self._flow.epoch
-        parts: list[str] = []
+        parts: list[str | Binary] = []
         room = self._limits.buffer_bytes
         for event in events:
             parts.append(encode(event, epoch, self.format))

@@ -8,6 +8,7 @@ from sys import getsizeof
 
 from livepush.wire import (
     FORGOTTEN,
+    Binary,
     Cache,
     Event,
     Floor,
@@ -54,7 +55,7 @@ class Round:
         self._epoch = epoch
         self._time = now
         self._upto = upto
-        self._encoded: dict[tuple[int, tuple[str, ...], Format], str] = {}
+        self._encoded: dict[tuple[int, tuple[str, ...], Format], str | Binary] = {}
 
     @cached_property
     def oldest(self) -> str:
@@ -92,7 +93,7 @@ class Round:
                 found.setdefault(place, []).append(group)
         return [(place, tuple(found[place])) for place in sorted(found)]
 
-    def _encode(self, place: int, groups: tuple[str, ...], format: Format) -> str:
+    def _encode(self, place: int, groups: tuple[str, ...], format: Format) -> str | Binary:
         key = (place, groups, format)
         text = self._encoded.get(key)
         if text is None:
@@ -131,7 +132,7 @@ class Encoder:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self.texts: Cache[str] = Cache(max_bytes)
+        self.texts: Cache[str | Binary] = Cache(max_bytes)
 
     def hear(self, event: Event) -> None:
         """Forget all texts if events were deleted: a text may be of one of them."""
@@ -142,7 +143,7 @@ class Encoder:
         """Forget all texts: they are of another life of the log."""
         self.texts.clear()
 
-    def encode(self, event: Event, epoch: str, format: Format) -> str:
+    def encode(self, event: Event, epoch: str, format: Format) -> str | Binary:
         """Return an event of the log as text."""
         key = (epoch, event.number, event.groups, format)
         text = self.texts.get(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 import json
@@ -75,11 +76,12 @@ def send(
 ) -> None:
     """Send an event to one group or several, when the caller's transaction commits (at once outside of one).
 
-    ``data`` is anything that Django's JSON encoder accepts. If several sends to a group have the same ``key``, only the
-    first is delivered, as long as the log retains it. An ``ephemeral`` event is not stored; it reaches, at most once,
-    the clients that are connected now. ``sender`` is a user in whose name it is sent: receivers see in the event's
-    ``from`` what ``LIVEPUSH["PUBLIC_USER"]`` tells of that user. ``using`` is the database alias to write to,
-    ``LIVEPUSH["DATABASE"]`` by default. Choose the database of the transaction that the event belongs to.
+    ``data`` is anything that Django's JSON encoder accepts, or bytes (a ``Uint8Array`` in a page). If several sends to
+    a group have the same ``key``, only the first is delivered, as long as the log retains it. An ``ephemeral`` event is
+    not stored; it reaches, at most once, the clients that are connected now. ``sender`` is a user in whose name it is
+    sent: receivers see in the event's ``from`` what ``LIVEPUSH["PUBLIC_USER"]`` tells of that user. ``using`` is the
+    database alias to write to, ``LIVEPUSH["DATABASE"]`` by default. Choose the database of the transaction that the
+    event belongs to.
 
     Raises InvalidEvent before anything is written: the group, type or key is malformed, the data can't be JSON or is
     larger than ``MAX_EVENT_BYTES``, or the open transaction is another database's and ``using`` is not given
@@ -238,8 +240,23 @@ def _stored(names: tuple[str, ...]) -> tuple[str, ...]:
     return tenants.stored_groups(names, tenant)
 
 
+def _check_bytes(data: dict[Any, Any]) -> None:
+    """Check data that clients take for bytes. Raises InvalidData: they are none."""
+    try:
+        if len(data) == 1 and isinstance(data["$bytes"], str):
+            base64.b64decode(data["$bytes"], validate=True)
+            return
+    except ValueError:
+        pass
+    raise InvalidData('Data with the key "$bytes" stand for bytes: expected that key alone, with base64.')
+
+
 def _encode(data: Any) -> str:
     try:
+        if isinstance(data, bytes | bytearray | memoryview):
+            data = {"$bytes": base64.b64encode(data).decode()}
+        elif isinstance(data, dict) and "$bytes" in data:
+            _check_bytes(data)
         text = json.dumps(data, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:

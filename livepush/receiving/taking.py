@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import secrets
@@ -106,7 +107,18 @@ async def _at_once(work: Callable[[], Any]) -> Any:
 
 def _call(found: Found, message: Message, sender: Admission, request: Any) -> Any:
     handler, values = found
-    return handler.call(sender.identity.user, handler.check(message.data), values=values, request=request)
+    data = handler.check(_plain(message.data))
+    return handler.call(sender.identity.user, data, values=values, request=request)
+
+
+def _plain(data: Any) -> Any:
+    """Return a message's data with bytes for ``{"$bytes": base64}``. Raises ValidationError: it is no base64."""
+    if not isinstance(data, dict) or data.keys() != {"$bytes"}:
+        return data
+    try:
+        return base64.b64decode(data["$bytes"], validate=True)
+    except (TypeError, ValueError) as error:
+        raise ValidationError("The bytes are no base64.", code="invalid") from error
 
 
 def _receipt(message: Message, sender: Admission) -> str | None:

@@ -59,6 +59,7 @@ from livepush.wire.errors import (
 from livepush.wire.events import (
     LARGEST_ARRAY,
     TEXTS,
+    Binary,
     Event,
     Format,
     Frames,
@@ -158,6 +159,7 @@ __all__ = [
     "TYPE",
     "Announcement",
     "Batch",
+    "Binary",
     "Cache",
     "Close",
     "Command",

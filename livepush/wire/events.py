@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,14 @@ LARGEST_ARRAY = 65_536
 
 Frames = tuple[bytes | str, ...]
 """The frames of one write to a client: chunks of a response (bytes), or WebSocket messages (text)."""
+
+
+BYTES = '{"$bytes":"'
+"""How data that are bytes begin as JSON: ``{"$bytes": "…"}`` in base64 (RFC 4648, section 4)."""
+
+
+class Binary(bytes):
+    """A binary WebSocket message: a frame for clients that speak ``livepush.v1``."""
 
 
 class Event(NamedTuple):
@@ -109,8 +118,19 @@ def _data_lines(text: str) -> str:
     return f"data: {text}"
 
 
-def encode(event: Event, epoch: str, format: Format) -> str:
+def binary(event: Event, epoch: str) -> Binary:
+    """Return an event whose data are bytes as a binary message.
+
+    It is the envelope as one line of UTF-8 JSON with ``null`` for its data, a line feed, and the bytes.
+    """
+    head = envelope(event._replace(data="null"), epoch).encode()
+    return Binary(head + b"\n" + base64.b64decode(event.data[len(BYTES) : -2]))
+
+
+def encode(event: Event, epoch: str, format: Format) -> str | Binary:
     """Return an event in one format, not yet joined."""
+    if format is Format.ARRAY and event.data.startswith(BYTES):
+        return binary(event, epoch)
     if format is Format.SSE:
         return sse_event(event, epoch)
     if format is Format.SSE_TEXT:
@@ -118,48 +138,63 @@ def encode(event: Event, epoch: str, format: Format) -> str:
     return envelope(event, epoch) if format in TEXTS else sse_envelope(event, epoch)
 
 
-def join(parts: Sequence[str], format: Format) -> Frames:
+def join(parts: Sequence[str | Binary], format: Format) -> Frames:
     """Return the frames that carry some encoded events: one chunk, or for WebSockets one message or more."""
     if format is Format.TEXT:
         return tuple(parts)
     if format in TEXTS:
-        return tuple(f"[{','.join(run)}]" if len(run) > 1 else run[0] for run in _runs(parts))
-    return ("".join(parts).encode(),)
+        return tuple(run if isinstance(run, Binary) else _array(run) for run in _runs(parts))
+    return ("".join(map(str, parts)).encode(),)
+
+
+def _array(run: list[str]) -> str:
+    return f"[{','.join(run)}]" if len(run) > 1 else run[0]
 
 
 def merge(frames: Sequence[bytes | str]) -> Frames:
     """Return chunks of a response joined into one; WebSocket messages stay separate."""
-    if isinstance(frames[0], bytes):
+    if type(frames[0]) is bytes:
         return (b"".join(frame for frame in frames if isinstance(frame, bytes)),)
     return tuple(frames)
 
 
 def on_the_wire(frames: Iterable[bytes | str]) -> bytes:
     """Return frames as servers send them: bytes as chunks (RFC 9112, 7.1), texts as messages (RFC 6455, 5.2)."""
-    return b"".join(_text_message(each.encode()) if isinstance(each, str) else _chunk(each) for each in frames)
+    return b"".join(map(_on_the_wire, frames))
+
+
+def _on_the_wire(frame: bytes | str) -> bytes:
+    if isinstance(frame, str):
+        return _message(0x81, frame.encode())
+    return _message(0x82, frame) if isinstance(frame, Binary) else _chunk(frame)
 
 
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _text_message(data: bytes) -> bytes:
-    final_text = 0x81
+def _message(kind: int, data: bytes) -> bytes:
+    """Return a whole WebSocket message; ``kind`` is 0x81 for text and 0x82 for bytes."""
     if len(data) < 126:
-        return struct.pack("!BB", final_text, len(data)) + data
+        return struct.pack("!BB", kind, len(data)) + data
     if len(data) < 65_536:
-        return struct.pack("!BBH", final_text, 126, len(data)) + data
-    return struct.pack("!BBQ", final_text, 127, len(data)) + data
+        return struct.pack("!BBH", kind, 126, len(data)) + data
+    return struct.pack("!BBQ", kind, 127, len(data)) + data
 
 
-def _runs(parts: Iterable[str]) -> list[list[str]]:
+def _runs(parts: Iterable[str | Binary]) -> list[list[str] | Binary]:
     """Return parts in runs of a bounded length: WebSocket clients refuse messages of a megabyte or so."""
-    runs: list[list[str]] = []
+    runs: list[list[str] | Binary] = []
     room = 0
     for part in parts:
+        if isinstance(part, Binary):
+            runs.append(part)
+            room = 0
+            continue
         room -= len(part)
         if room < 0 or not runs:
             room = LARGEST_ARRAY - len(part)
-            runs.append([])
-        runs[-1].append(part)
+            run: list[str] = []
+            runs.append(run)
+        run.append(part)
     return runs

@@ -168,11 +168,11 @@ def test_a_message_that_is_to_persist_survives_the_page(site, login, group):
     context.set_offline(True)
     begin(page, group, "kept", persist=True)
     begin(page, group, "gone")
-    page.wait_for_function("() => localStorage['livepush:pending'] === '1'")
+    page.wait_for_function("() => localStorage.livepush === '1'")
     page.close()
     context.set_offline(False)
     page = enter(context, site, group)
-    page.wait_for_function("() => !localStorage['livepush:pending']")
+    page.wait_for_function("() => !localStorage.livepush")
     assert stored(site, group) == ["before", "kept"]
     page.wait_for_function("() => !livepush.pending.length")
 
@@ -183,7 +183,7 @@ def test_what_one_user_left_does_not_go_out_in_the_next_ones_name(site, login, g
     send(page, group, "chat", "before")
     context.set_offline(True)
     begin(page, group, "of ada", persist=True)
-    page.wait_for_function("() => localStorage['livepush:pending'] === '1'")
+    page.wait_for_function("() => localStorage.livepush === '1'")
     name, _, value = site.elsewhere.session("ben").partition("=")
     context.add_cookies([{"name": name, "value": value, "url": site.server.url}])
     context.set_offline(False)
@@ -191,7 +191,7 @@ def test_what_one_user_left_does_not_go_out_in_the_next_ones_name(site, login, g
     assert page.evaluate("answers") == ["other_login"]  # the open page's message
     page.close()
     page = enter(context, site, group)
-    page.wait_for_function("() => !localStorage['livepush:pending']")
+    page.wait_for_function("() => !localStorage.livepush")
     assert stored(site, group) == ["before"]
 
 
@@ -249,6 +249,20 @@ def test_the_client_of_a_bundler_sends_too(site, login, group):
     )
     assert reply == [None, []]
     assert stored(site, group) == ["from a bundle"]
+
+
+def test_bytes_arrive_as_bytes_over_any_transport(site, login, group):
+    pages = [enter(login("ben"), site, group, each) for each in ("websocket", "sse", "poll")]
+    for page in pages:
+        page.evaluate(
+            """([group, n]) => livepush.send(group, "chat", new Uint8Array([0, 10, 255, n])).then(() =>
+                livepush.send(group, "chat", new Uint8Array()))""",
+            [group, pages.index(page)],
+        )
+    for page in pages:
+        page.wait_for_function("() => got.length === 6")
+        found = page.evaluate("got.map(({ data }) => [data instanceof Uint8Array, ...data])")
+        assert found == [each for n in range(3) for each in ([True, 0, 10, 255, n], [True])]
 
 
 def test_a_page_shows_what_is_on_its_way(site, login, group):

@@ -29,7 +29,10 @@ export const createSender = (link) => {
 
   const pending = () =>
     [...lines.values()].flat().map(({ group, type, data, key }) => ({ group, type, data, key }));
-  const tell = () => target.dispatchEvent(new CustomEvent("livepush:pending", { detail: { pending: pending() } }));
+  const tell = () => {
+    link.pending = pending();
+    target.dispatchEvent(new CustomEvent("livepush:pending", { detail: { pending: link.pending } }));
+  };
 
   /** @param {string} group @param {Message[]} line */
   const work = async (group, line) => {
@@ -87,8 +90,6 @@ export const createSender = (link) => {
   });
 
   return {
-    pending,
-
     /**
      * Send a message; return a promise of the server's answer.
      *

@@ -2,7 +2,7 @@
 /** @typedef {import("../types.js").Message} Message */
 
 /** In local storage: whether a message may be stored, so that the next page looks. */
-export const FLAG = "livepush:pending";
+export const FLAG = "livepush";
 
 /**
  * Do something with the stored messages. Without a database (a private window, blocked site data) nothing is stored.

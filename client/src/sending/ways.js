@@ -84,7 +84,7 @@ export const sentence = ({ code, message, errors }) => Object.assign(new Error(m
 const body = ({ tabs }, { group, type, data, key, ephemeral }) => ({
   group,
   type,
-  data,
+  data: data instanceof Uint8Array ? { $bytes: btoa(String.fromCharCode(...data)) } : data,
   key: ephemeral ? undefined : key,
   ephemeral,
   login: tabs,

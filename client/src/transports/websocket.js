@@ -1,4 +1,4 @@
-import { address, parseFrame, SUBPROTOCOL } from "../wire.js";
+import { address, parseBinary, parseFrame, SUBPROTOCOL } from "../wire.js";
 import { lost, refusal } from "./ending.js";
 
 /**
@@ -13,15 +13,16 @@ export const websocket = (request, receive, end) => {
   const offered = request.token ? [SUBPROTOCOL, `livepush.token.${request.token}`] : SUBPROTOCOL;
   const socket = new WebSocket(href.replace("http", "ws"), offered);
 
+  socket.binaryType = "arraybuffer";
   socket.onmessage = ({ data }) => {
     try {
-      receive(parseFrame(data));
+      receive(typeof data === "string" ? parseFrame(data) : [parseBinary(data)]);
     } catch (error) {
       end(lost(error));
     }
   };
   socket.onclose = ({ code }) => end(refusal(code));
   const shut = () => socket.close();
-  shut.say = (/** @type {string} */ text) => socket.readyState === 1 && [socket.send(text)];
+  shut.speak = (/** @type {string} */ text) => socket.readyState === 1 && [socket.send(text)];
   return shut;
 };

@@ -27,7 +27,7 @@ export const openPage = (window) => {
    */
   const load = (tries = 0) =>
     import(`${given.send}#${tries}`).catch(
-      () => new Promise((done) => setTimeout(() => done(load(tries + 1)), 2000)),
+      () => new Promise((done) => setTimeout(() => done(load(tries + 1)), 1000)),
     );
   const session = createSession({ url: "/livepush/", ...given, groups: [], target: document, load });
   const client = /** @type {PageClient} */ (control(session));
@@ -109,7 +109,7 @@ export const openPage = (window) => {
     pageshow: resume,
     resume,
     "turbo:before-cache": () => keep(() => true),
-    "turbo:load": client.scan,
+    "turbo:load": () => client.scan(),
   };
   for (const event in heed) window.addEventListener(event, heed[event], true);
 };

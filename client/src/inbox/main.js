@@ -26,8 +26,10 @@ const FRESH = 60_000;
 const TITLES = 100;
 
 const { livepush } = /** @type {any} */ (window);
-/** @type {any} */
-const tag = [...document.querySelectorAll("script[data-inbox]")].pop();
+/** @returns {any} */
+const findTag = () => [...document.querySelectorAll("script[data-inbox]")].pop();
+/** The tag whose state was read. */
+let tag = findTag();
 const { inbox: url } = tag.dataset;
 const icon = new URL(tag.dataset.icon, location.href).href; // whatever a `<base>` says
 /** The token of the page's forms; a new body brings a new one. */
@@ -177,6 +179,14 @@ const proceed = (said, token) => {
 if (livepush.inbox) livepush.inbox(state, csrf);
 else {
   livepush.inbox = proceed;
+  const { scan } = livepush;
+  livepush.scan = () => {
+    const found = findTag();
+    // A new body's script may run later than the client subscribes to its groups: they may be another user's.
+    if (found && found !== tag) proceed(JSON.parse(found.dataset.state), found.dataset.csrf);
+    tag = found;
+    scan();
+  };
   begin(state, tell);
   belong(reader, hush);
   for (const name in heed) {

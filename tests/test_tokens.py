@@ -20,8 +20,8 @@ from livepush.access import authenticating, identity, origins, tokens
 from livepush.access.authenticating import Identity
 from livepush.logs import HideTokens
 from livepush.notes import Rarely
-from livepush.rights import grants
-from livepush.rights.grants import Question, ask_again
+from livepush.rights import questions
+from livepush.rights.questions import Question, ask_again
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -302,7 +302,7 @@ def test_an_authenticator_that_can_not_ask_now_is_asked_again_later(ann):
 
 
 def test_an_authenticator_that_raises_when_asked_again_logs_its_client_out_and_no_other(ann, caplog, monkeypatch):
-    monkeypatch.setattr(grants, "_raising", Rarely())
+    monkeypatch.setattr(questions, "_raising", Rarely())
 
     def ended():
         raise ValueError("this JWT has ended")
@@ -310,8 +310,8 @@ def test_an_authenticator_that_raises_when_asked_again_logs_its_client_out_and_n
     ben, view = User.objects.create_user("ben"), identity.handshake(RequestFactory().get("/"))
     raising = authenticating.Identity(ann, again=ended)
     other = authenticating.Identity(ben, again=lambda: ben)
-    asked = [grants.Question(each, view, (own(each.user), "board"), None) for each in (raising, other)]
-    first, second = grants.ask_again(asked)
+    asked = [Question(each, view, (own(each.user), "board"), None) for each in (raising, other)]
+    first, second = ask_again(asked)
     assert (first.identity.name, set(first.answers.granted)) == (None, {"board"})
     assert (second.identity.name, set(second.answers.granted)) == (str(ben.pk), {own(ben), "board"})
     assert "ValueError: this JWT has ended" in caplog.text
@@ -323,7 +323,7 @@ def test_a_failing_database_logs_nobody_out(ann):
 
     view = identity.handshake(RequestFactory().get("/"))
     with pytest.raises(OperationalError):
-        grants.ask_again([grants.Question(authenticating.Identity(ann, again=fail), view, ("board",), None)])
+        ask_again([Question(authenticating.Identity(ann, again=fail), view, ("board",), None)])
 
 
 def by_session_header(request):

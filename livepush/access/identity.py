@@ -49,6 +49,11 @@ class Admission(NamedTuple):
     """Since when the client may read some of the granted groups; the others altogether."""
 
     @property
+    def asked(self) -> tuple[str, ...]:
+        """All the groups that the client has asked for."""
+        return self.granted + self.refused
+
+    @property
     def floors(self) -> Floors:
         """Since when the client may read some groups, as the log and the hub have them."""
         return dict(zip(tenants.stored_groups(self.since, self.tenant), self.since.values(), strict=True))

@@ -15,7 +15,7 @@ from livepush.consumers.messages import Outgoing
 from livepush.hub import Connection
 from livepush.notes import Rarely
 from livepush.receiving import Message
-from livepush.rights import Grant
+from livepush.rights import Grant, confirm
 from livepush.wire import (
     Close,
     Command,
@@ -183,6 +183,7 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
         raise WireError("forbidden", "None of the groups may be read.", 403)
     ask_again_later(connection, admission)
     since, lost = await hub.admit(command.since)
+    admission, heard = await confirm(entry.rights, admission, visitor.grant.view, heard)
     connection.limit_to(admission.stored, admission.floors)
     position = hub.subscribe(connection, admission.stored, since)
     entry.rights.check(visitor.grant, heard)

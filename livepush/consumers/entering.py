@@ -19,7 +19,7 @@ from livepush.consumers.auditing import Client
 from livepush.hub import Connection, Hub, Waiter
 from livepush.notes import Rarely
 from livepush.process.servers import Scope
-from livepush.rights import Grant, Rights, ask_left, rights_of
+from livepush.rights import Grant, Rights, ask_left, confirm, rights_of
 from livepush.wire import Position, Query, WireError, parse_query, unavailable
 
 logger = logging.getLogger("livepush")
@@ -95,6 +95,8 @@ async def _enter(scope: Scope, client: Client) -> Entry:
             if hub is None:
                 raise failure
             cursor, lost = await hub.admit(query.since)
+            admission, heard = await confirm(rights_of(hub), admission, identity.handshake(request), heard)
+            client.identity = admission.identity
         except WireError:
             raise
         except Exception as error:

@@ -72,6 +72,8 @@ async def _held(entry: Entry, waiter: Waiter) -> bytes:
     end = loop.time() + min(entry.query.wait, get_settings().MAX_WAIT)
     while True:
         waiter.woken = loop.create_future()
+        if waiter.is_sent_away:
+            raise unavailable()
         groups = tuple(waiter.groups)
         if not groups:
             raise WireError("forbidden", f"None of the groups may be read any more: {waiter.reason}.", 403)

@@ -12,7 +12,7 @@ from livepush.wire import Floors, changed
 class Waiter:
     """A subscriber that is only woken. The caller makes a new ``woken`` for each wait."""
 
-    __slots__ = ("floors", "groups", "lost", "reason", "woken")
+    __slots__ = ("floors", "groups", "is_sent_away", "lost", "reason", "woken")
 
     def __init__(self, groups: Iterable[str], floors: Floors | None = None) -> None:
         self.groups = dict.fromkeys(groups, 0)
@@ -22,6 +22,8 @@ class Waiter:
         """Why groups were taken away; empty if none was."""
         self.lost = False
         """Whether the client's history was lost meanwhile."""
+        self.is_sent_away = False
+        """Whether the client must come back, since it takes too long to find out what it may still read."""
         self.woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def offer(self, share: Share) -> None:
@@ -47,6 +49,11 @@ class Waiter:
         self._wake()
 
     def leave(self, retry: int) -> None:
+        self._wake()
+
+    def come_back(self) -> None:
+        """Tell the client to come back, so that it is asked anew what it may read."""
+        self.is_sent_away = True
         self._wake()
 
     def _wake(self) -> None:

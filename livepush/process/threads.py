@@ -145,8 +145,8 @@ class Threads:
 class Slots:
     """A semaphore whose waiters of lower levels go first; those of one level in their order.
 
-    Only work of level 0 may take all of the slots. Other work leaves half of them free, and so most of the processor to
-    the event loop.
+    Only work of level 0 and below may take all of the slots. Other work leaves half of them free, and so most of the
+    processor to the event loop.
     """
 
     def __init__(self, count: int) -> None:
@@ -157,7 +157,7 @@ class Slots:
 
     async def acquire(self, level: int = 0) -> None:
         """Wait for a slot."""
-        if self._free > (self._spare if level else 0):
+        if self._free > (self._spare if level > 0 else 0):
             self._free -= 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -172,7 +172,7 @@ class Slots:
     def release(self) -> None:
         """Give a slot back."""
         self._free += 1
-        while self._waiting and self._free > (self._spare if self._waiting[0][0] else 0):
+        while self._waiting and self._free > (self._spare if self._waiting[0][0] > 0 else 0):
             turn = heapq.heappop(self._waiting)[2]
             if not turn.done():
                 self._free -= 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from livepush.rights.asking import ask_left
+from livepush.rights.confirming import confirm
 from livepush.rights.grants import Grant
 from livepush.rights.watch import Rights, rights_of
 
-__all__ = ["Grant", "Rights", "ask_left", "rights_of"]
+__all__ = ["Grant", "Rights", "ask_left", "confirm", "rights_of"]

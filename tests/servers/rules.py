@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import Any
 
 import django
@@ -13,14 +14,16 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import OperationalError, connection
 
 import livepush
 from livepush.consumers import entering
+from livepush.rights import rechecks
 from tests.asgi import application
 
 entering.ASK_AGAIN = float(os.environ.get("LIVEPUSH_TEST_ASK_AGAIN", entering.ASK_AGAIN))
+rechecks.PATIENCE = float(os.environ.get("LIVEPUSH_TEST_RECHECK_PATIENCE", rechecks.PATIENCE))
 down: set[str] = set()
 """What has failed already."""
 
@@ -65,9 +68,9 @@ def recovers(user: Any, name: str) -> bool:
 @livepush.can_read("once:<slug:name>")
 def once(user: Any, name: str) -> bool:
     """Fail for one handshake, both times that it is asked."""
-    for time in ("first", "second"):
-        if f"{time} {name}" not in down:
-            down.add(f"{time} {name}")
+    for nth in ("first", "second"):
+        if f"{nth} {name}" not in down:
+            down.add(f"{nth} {name}")
             raise OperationalError("this database is down")
     return True
 
@@ -87,6 +90,30 @@ async def ahangs(user: Any, name: str) -> bool:
 @livepush.can_read("qhangs:<slug:name>")
 async def qhangs(user: Any, name: str) -> bool:
     await sync_to_async(sleep)()
+    return True
+
+
+@livepush.can_read("gate:<slug:name>")
+def gate(user: Any, name: str) -> bool:
+    """Say that it is asked, and wait until there is a user of this name."""
+    Group.objects.get_or_create(name=f"asked-{name}")
+    while not User.objects.filter(username=name).exists():
+        time.sleep(0.02)
+    return True
+
+
+@livepush.can_read("stalls:<slug:name>")
+def stalls(user: Any, name: str) -> bool:
+    """Answer until there is a user of this name, then hang."""
+    if User.objects.filter(username=name).exists():
+        sleep()
+    return True
+
+
+@livepush.can_read("astalls:<slug:name>")
+async def astalls(user: Any, name: str) -> bool:
+    if await User.objects.filter(username=name).aexists():
+        await asyncio.Event().wait()
     return True
 
 

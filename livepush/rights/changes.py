@@ -1,0 +1,40 @@
+"""The changes of rights, as livepush's own events in the log tell them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+
+class Change(NamedTuple):
+    """What has changed, and whom it concerns: everybody, unless it says who."""
+
+    user: str | None = None
+    session: str | None = None
+    """A digest of the key of a session that has ended."""
+    groups: frozenset[str] | None = None
+    """The groups that are taken away; ``None`` for all."""
+    tenant: str | None = None
+    reason: str = "permission"
+    ask: bool = True
+    """Whether the rules are to be asked. Otherwise the groups are taken away, whatever the rules say."""
+
+    def concerns(self, user: str | None, session: str, tenant: str | None) -> bool:
+        """Return whether it concerns a client. ``session`` is the digest of the client's, or empty."""
+        if self.session is not None:
+            return self.session == session
+        return self.user in (None, user) and self.tenant in (None, tenant)
+
+
+def parse_change(data: str) -> Change:
+    """Return the change in the data of an event. Raises an exception: it is none."""
+    told: dict[str, Any] = json.loads(data)
+    groups = told.get("groups")
+    return Change(
+        told.get("user"),
+        told.get("session"),
+        None if groups is None else frozenset(groups),
+        told.get("tenant"),
+        str(told.get("reason")),
+        bool(told.get("ask")),
+    )

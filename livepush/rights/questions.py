@@ -1,0 +1,163 @@
+"""Asks again who clients are, and which of their groups they may read."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from django.utils.crypto import constant_time_compare
+
+from livepush import tenants
+from livepush.access import rules, sessions, tokens
+from livepush.access.answers import Answers
+from livepush.access.authenticating import Identity, nobody, of_sessions, revocations
+from livepush.access.identity import Handshake
+from livepush.access.tokens import Token
+from livepush.notes import Rarely
+from livepush.wire import WireError
+
+logger = logging.getLogger("livepush")
+
+_raising = Rarely(every=10.0)
+
+
+class Question(NamedTuple):
+    """What is asked about one grant."""
+
+    identity: Identity
+    view: Handshake
+    groups: tuple[str, ...]
+    tenant: str | None
+
+
+class Answer(NamedTuple):
+    """Who it is now, what the sync rules say, and the questions for async rules."""
+
+    identity: Identity
+    answers: Answers
+    questions: rules.Questions
+
+
+def ask_again(questions: Sequence[Question]) -> list[Answer]:
+    """Find out again who some clients are, and which of their groups they may read. Uses the database.
+
+    Sessions and users of a tenant take a few queries however many they are; rules take what they take. Clients of one
+    user share an instance, so that what it remembers is looked up once.
+    """
+    order = sorted(range(len(questions)), key=lambda place: questions[place].tenant or "")
+    answers = dict(zip(order, each_again([questions[place] for place in order]), strict=True))
+    return [answers[place] for place in range(len(questions))]
+
+
+def each_again(
+    questions: Sequence[Question], begin: Callable[[], object] = lambda: None
+) -> Generator[Answer, None, None]:
+    """Yield the answers that ``ask_again`` returns, one after another. Questions of one tenant stand together.
+
+    ``begin`` is called before each client is asked about by itself.
+    """
+    for tenant, asked in groupby(questions, key=lambda question: question.tenant):
+        yield from _answers(tenant, list(asked), begin)
+
+
+def _answers(
+    tenant: str | None, questions: Sequence[Question], begin: Callable[[], object]
+) -> Generator[Answer, None, None]:
+    """Ask again about clients of one tenant. If the tenant is gone, they may read nothing; others are not affected."""
+    answered = 0
+    try:
+        with tenants.active(tenant):
+            known = _Known([question.identity for question in questions])
+            for question in questions:
+                begin()
+                now = known.now(question.identity)
+                answer = rules.ask_sync(now.user, filter(now.may, question.groups), question.view)
+                answered += 1
+                yield Answer(now, *answer)
+    except Exception as error:
+        if tenant is None or isinstance(error, rules.DATABASE_ERRORS):
+            raise
+        logger.exception("Clients of the tenant %r could not be asked about, so they lose their groups.", tenant)
+        for question in questions[answered:]:
+            yield Answer(question.identity, Answers({}, set()), [])
+
+
+class _Known:
+    """What the database knows of some clients, looked up for all of them at once."""
+
+    def __init__(self, known: Sequence[Identity]) -> None:
+        self._by_session = of_sessions({each.session for each in known if each.session is not None})
+        self._by_token = _of_tokens([each.token for each in known if each.token is not None])
+        self._users = sessions.existing_users([each.user.pk for each in known if _is_given(each)])
+        self._shared: dict[Any, Any] = {}
+
+    def now(self, was: Identity) -> Identity:
+        """Return who a client is now."""
+        now = self._found(was)
+        if now.name != was.name:
+            return Identity(nobody())  # nobody is, or somebody else: this client did not ask as that user
+        if now.name is None or was.again is not None:  # an authenticator's user may be less than others of that name
+            return now
+        return now._replace(user=self._shared.setdefault(now.name, now.user))
+
+    def _found(self, was: Identity) -> Identity:
+        if was.session is not None:
+            return self._by_session[was.session]
+        if was.token is not None:
+            return was._replace(user=self._by_token[was.token])
+        return was._replace(user=_asked_again(was) if was.again else _still_there(was, self._users))
+
+
+def _of_tokens(known: Sequence[Token]) -> dict[Token, Any]:
+    """Return the users of tokens, ``None`` for those that have ended in whatever way."""
+    now, wanted = time.time(), list(dict.fromkeys(known))
+    return {
+        token: None if token.ends <= now or any(ended(token) for ended in revocations) else user
+        for token, user in zip(wanted, tokens.owners(wanted), strict=True)
+    }
+
+
+def _is_given(known: Identity) -> bool:
+    """Return whether nothing but a project's middleware says who it is."""
+    return known.session is None and known.token is None and known.again is None and _is_of_model(known)
+
+
+def _is_of_model(known: Identity) -> bool:
+    return known.name is not None and hasattr(known.user, "_meta")
+
+
+def _asked_again(known: Identity) -> Any:
+    """Return whom a project's authenticator knows now. If it raises that is nobody, and others are asked about too."""
+    assert known.again is not None
+    try:
+        return known.again()
+    except (WireError, OSError, *rules.DATABASE_ERRORS) as error:
+        if isinstance(error, WireError) and error.status not in (429, 503):
+            return None
+        raise
+    except Exception as error:
+        if times := _raising.times():
+            name = type(error).__name__
+            logger.warning(
+                "%d authenticators raised, and their clients are logged out. Last: %s: %s", times, name, error
+            )
+        return None
+
+
+def _still_there(was: Identity, users: dict[Any, Any]) -> Any:
+    """Return the user whom a project's middleware has named, if still active and of the same password."""
+    if not _is_of_model(was):
+        return was.user
+    now = users.get(was.user.pk)
+    if now is None or not getattr(now, "is_active", True) or not _same_password(was.user, now):
+        return None
+    return now
+
+
+def _same_password(was: Any, now: Any) -> bool:
+    if not hasattr(was, "get_session_auth_hash") or not hasattr(now, "get_session_auth_hash"):
+        return True
+    return constant_time_compare(was.get_session_auth_hash(), now.get_session_auth_hash())

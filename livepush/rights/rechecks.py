@@ -1,0 +1,204 @@
+"""Asks about clients again: soon about those whom a change concerns, and now and then about everybody.
+
+Rules may be slow, and a client chooses which of them are asked. So no client waits for another one's rules, and whoever
+takes too long is told to come back: then the rules are asked before anything is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from itertools import islice
+
+from livepush import process
+from livepush.hub import Hub
+from livepush.notes import Rarely
+from livepush.rights.asking import ask_left
+from livepush.rights.grants import Grant
+from livepush.rights.questions import Answer, Question, each_again
+
+logger = logging.getLogger("livepush")
+
+BATCH = 200
+"""How many clients one job in a thread asks about: others' jobs run in between."""
+BUDGET = 1.0
+"""After how long (seconds) a job leaves the other clients of its batch to the next one."""
+PATIENCE = 3.0
+"""How long (seconds) a client keeps its groups, after a change that concerns it, while its rules do not answer."""
+PAUSE = 1.0
+"""How long (seconds) to wait after the database failed."""
+
+_late = Rarely(every=10.0)
+_failing = Rarely(every=1.0)
+
+Settle = Callable[[Grant, Answer], object]
+"""Notes who a client is now."""
+
+
+class Queue:
+    """Clients to ask about, each with the reason that it gets if it loses groups."""
+
+    def __init__(self, jobs: int, patience: float | None, level: int) -> None:
+        self.free = asyncio.Semaphore(jobs)
+        """As many batches are asked about at once."""
+        self.patience = patience
+        """How long (seconds) a client's rules may take; ``None`` for as long as any job in a thread."""
+        self.level = level
+        """That of ``process.in_thread``."""
+        self.filled = asyncio.Event()
+        """Set while somebody is due."""
+        self._due: dict[Grant, str] = {}
+
+    def put(self, grants: Iterable[Grant], reason: str) -> None:
+        """Ask about some clients."""
+        self._due.update(dict.fromkeys(grants, reason))
+        self._tell()
+
+    def put_back(self, batch: Mapping[Grant, str]) -> None:
+        """Ask about some clients next that were taken out."""
+        self._due = {**batch, **self._due}
+        self._tell()
+
+    def drop(self, grant: Grant) -> None:
+        """Do not ask about a client any more."""
+        self._due.pop(grant, None)
+        self._tell()
+
+    def take(self) -> dict[Grant, str]:
+        """Take a batch out, the clients of each tenant together."""
+        found = list(islice(self._due.items(), BATCH))
+        for grant, _ in found:
+            del self._due[grant]
+        self._tell()
+        return dict(sorted(found, key=lambda each: each[0].tenant or ""))
+
+    def _tell(self) -> None:
+        if self._due:
+            self.filled.set()
+        else:
+            self.filled.clear()
+
+
+class Job:
+    """Asks about some clients in a thread, until the time is up. What it has found out by then counts."""
+
+    def __init__(self, questions: Sequence[Question]) -> None:
+        self.answers: list[Answer] = []
+        self.begun = 0
+        """How many clients it has begun to ask about by themselves."""
+        self._questions = questions
+
+    def __call__(self) -> None:
+        self.answers, self.begun, end = [], 0, time.monotonic() + BUDGET
+        with closing(each_again(self._questions, self._begin)) as found:
+            for answer in found:
+                self.answers.append(answer)
+                if time.monotonic() > end:
+                    return
+
+    def _begin(self) -> None:
+        self.begun += 1
+
+
+class Rechecks:
+    """Asks what the clients of one hub may still read. While the database can't be asked, they keep what they have."""
+
+    def __init__(self, hub: Hub, interval: float, grants: Mapping[Grant, object], settle: Settle) -> None:
+        self.soon = Queue(jobs=4, patience=PATIENCE, level=-1)
+        """Those whom a change concerns, before anybody who is let in."""
+        self.later = Queue(jobs=2, patience=None, level=0)
+        """Those who are asked about because everybody is."""
+        self._loop = hub.loop
+        self._interval = interval
+        self._grants = grants
+        self._settle = settle
+        hub.keep(self._run())
+
+    def drop(self, grant: Grant) -> None:
+        """Do not ask about a client any more."""
+        for queue in (self.soon, self.later):
+            queue.drop(grant)
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as self._jobs:
+            for queue in (self.soon, self.later):
+                self._jobs.create_task(self._work(queue))
+            while True:  # a little before the time is over, and not when all processes do
+                await asyncio.sleep(self._interval * random.uniform(0.8, 1))
+                self.later.put(self._grants, "permission")
+
+    async def _work(self, queue: Queue) -> None:
+        while True:
+            await queue.free.acquire()
+            await queue.filled.wait()
+            job = self._jobs.create_task(self._ask_about(queue, queue.take()))
+            job.add_done_callback(lambda _: queue.free.release())
+
+    async def _ask_about(self, queue: Queue, batch: dict[Grant, str]) -> None:
+        asked = {grant: Question(grant.identity, grant.view, grant.groups(), grant.tenant) for grant in batch}
+        job = Job(list(asked.values()))
+        failure = await self._do(job, queue)
+        answers = list(job.answers)
+        for (grant, question), answer in zip(asked.items(), answers, strict=False):
+            work = self._conclude(queue, grant, question, answer, batch.pop(grant))
+            if answer.questions:
+                self._jobs.create_task(work)  # nobody waits for another one's async rules
+            else:
+                await work
+        if failure is not None and job.begun > len(answers):
+            grant = next(iter(batch))
+            self._put_aside(queue, grant, batch.pop(grant), failure)
+        elif failure is not None:
+            self._note(failure)
+            await asyncio.sleep(PAUSE)
+        queue.put_back({grant: reason for grant, reason in batch.items() if grant in self._grants})
+
+    async def _do(self, job: Job, queue: Queue) -> Exception | None:
+        """Have a job done; return what kept it from its end."""
+        try:
+            async with asyncio.timeout(queue.patience):
+                await process.in_thread(job, queue.level)
+        except Exception as error:
+            return error
+        return None
+
+    async def _conclude(self, queue: Queue, grant: Grant, question: Question, answer: Answer, reason: str) -> None:
+        """Ask the async rules, and take away what is not granted any more."""
+        try:
+            async with asyncio.timeout(queue.patience):
+                said = await ask_left(answer.questions, answer.answers, grant.tenant)
+            if grant not in self._grants:
+                return  # it has gone
+            if grant.identity is not question.identity:
+                queue.put([grant], reason)  # it has been logged out meanwhile
+                return
+            self._settle(grant, answer)
+            grant.limit_to(said.granted)
+            kept = said.granted.keys() | said.failed
+            grant.take([group for group in question.groups if group not in kept], reason)
+            if said.failed:
+                self._ask_later(queue, grant, reason)
+        except Exception as error:
+            self._put_aside(queue, grant, reason, error)
+
+    def _put_aside(self, queue: Queue, grant: Grant, reason: str, failure: Exception) -> None:
+        """Go on without a client that could not be asked about; if that took too long, it must come back."""
+        if not isinstance(failure, TimeoutError):
+            self._note(failure)
+            self._ask_later(queue, grant, reason)
+        elif grant in self._grants:
+            if times := _late.times():
+                logger.warning("%d clients must come back, since their rules did not answer in time.", times)
+            grant.come_back()
+
+    def _ask_later(self, queue: Queue, grant: Grant, reason: str) -> None:
+        self._loop.call_later(PAUSE, lambda: queue.put({grant} & self._grants.keys(), reason))
+
+    def _note(self, error: Exception) -> None:
+        if times := _failing.times():
+            message = "Could not find out what clients may still read (%d times; the last: %s: %s); trying again."
+            logger.warning(message, times, type(error).__name__, error)

@@ -6,8 +6,8 @@ import logging
 import re
 from typing import Any
 
-_TOKEN = re.compile(r"((?:[?&]token=|livepush\.token\.)|\b(?=livepush_))[A-Za-z0-9_.-]+")
-SHOWN = r"\1***"
+_TOKEN = re.compile(r"([?&]token=)[^&\s\"'#]+|(livepush\.token\.|\b(?=livepush_))[A-Za-z0-9_.%-]+")
+SHOWN = r"\1\2***"
 
 
 class HideTokens(logging.Filter):

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.test import RequestFactory
 
 from livepush.access import limits
-from livepush.access.addresses import address_of
+from livepush.access.addresses import address_of, nearest_address
 from livepush.process.threads import Slots
 from livepush.wire import WireError
 
@@ -29,6 +30,11 @@ def scope(client: object, *forwarded: str) -> dict[str, object]:
         (("::ffff:10.0.0.1", 5), ["203.0.113.7"], "203.0.113.7"),
         (("10.0.0.1", 5), [], "10.0.0.1"),
         (("10.0.0.1", 5), ["no address"], "10.0.0.1"),
+        (("10.0.0.1", 5), ["1.1.1.1, no address"], "10.0.0.1"),
+        (("10.0.0.1", 5), ["1.1.1.1, 203.0.113.7:4711"], "203.0.113.7"),
+        (("10.0.0.1", 5), ["1.1.1.1, 203.0.113.7:4711, 10.9.9.9:80"], "203.0.113.7"),
+        (("10.0.0.1", 5), ["1.1.1.1, [2001:db8:1:2::3]:4711"], "2001:db8:1:2::/64"),
+        (("10.0.0.1", 5), ["1.1.1.1, [2001:db8:1:2::3]"], "2001:db8:1:2::/64"),
         (("2001:db8:1:2:3::4", 5), [], "2001:db8:1:2::/64"),
         (("2001:db8:1:2:ffff::9", 5), [], "2001:db8:1:2::/64"),
         (("", 0), [], None),
@@ -125,3 +131,16 @@ async def test_a_slot_that_was_given_to_who_leaves_goes_to_the_next():
     slots.release()
     first.cancel()
     await asyncio.wait_for(second, 1)
+
+
+def test_a_client_of_ipv6_is_known_by_its_network_where_no_proxy_is_named(settings):
+    settings.LIVEPUSH = {}
+    assert address_of(scope(("2001:db8:1:2:3::4", 5))) is None
+    assert nearest_address(scope(("2001:db8:1:2:3::4", 5), "1.1.1.1")) == "2001:db8:1:2::/64"
+
+
+def test_a_query_of_more_fields_than_django_takes_is_counted_all_the_same(settings):
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 10
+    request = RequestFactory().get("/?token=livepush_x" + "&more=1" * 20)
+    with limits.handshake(scope(("198.51.100.1", 5)), request) as level:
+        assert level == 0

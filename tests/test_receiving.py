@@ -422,6 +422,15 @@ def test_a_malformed_message_is_refused(client, body, code):
     assert sent() == []
 
 
+@pytest.mark.parametrize("data", ["NaN", "[-Infinity]", "1e999", '"\\ud800"', '"\\u0000"'])
+def test_a_handler_gets_no_data_that_no_event_can_have(client, data):
+    taken = []
+    handler()(lambda user, data, name: taken.append(data))
+    body = f'{{"group": "desk:first", "type": "chat", "data": {data}}}'
+    response = client.generic("POST", SEND, body, content_type="application/json", headers=ORIGIN)
+    assert (response.json()["code"], taken) == ("bad_event", [])
+
+
 def test_only_post_sends(client):
     response = client.get(SEND, headers=ORIGIN)
     assert (response.status_code, response["Allow"]) == (405, "POST")

@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
+from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client, RequestFactory, override_settings
 
@@ -22,6 +23,7 @@ from livepush.logs import HideTokens
 from livepush.notes import Rarely
 from livepush.rights import questions
 from livepush.rights.questions import Question, ask_again
+from tests.conftest import settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -93,6 +95,16 @@ def test_it_ends_with(ann, end):
     assert read(token, "board").status_code == 200
     end(ann)
     assert (read(token, "board").status_code, read(token, "board").json()["code"]) == (401, "bad_token")
+
+
+def test_a_revoked_token_stays_so_when_the_log_is_pruned(ann):
+    token = livepush.token(ann)
+    livepush.revoke(ann)
+    livepush.send("board", "later")
+    settle("default")
+    call_command("livepush_prune", seconds=0, verbosity=0)
+    assert read(token, own(ann)).json()["code"] == "bad_token"
+    assert read(livepush.token(ann), own(ann)).status_code == 200
 
 
 def test_a_revoked_user_gets_new_tokens(ann):
@@ -317,6 +329,15 @@ def test_an_authenticator_that_raises_when_asked_again_logs_its_client_out_and_n
     assert "ValueError: this JWT has ended" in caplog.text
 
 
+def test_a_user_that_an_authenticator_has_found_stays_apart_from_others_of_that_name(ann):
+    limited = User.objects.get(pk=ann.pk)
+    limited.scopes = {"read"}
+    view = identity.handshake(RequestFactory().get("/"))
+    known = [Identity(ann, again=lambda: ann), Identity(limited, again=lambda: limited)]
+    answers = ask_again([Question(each, view, (own(ann),), None) for each in known])
+    assert answers[1].identity.user is limited
+
+
 def test_a_failing_database_logs_nobody_out(ann):
     def fail():
         raise OperationalError("gone")
@@ -431,3 +452,12 @@ def test_tokens_are_hidden_in_logs(ann, message, args):
     assert token[:14] not in said
     assert "***" in said
     assert said.endswith(("200", "***", "other"))
+
+
+@pytest.mark.parametrize("encode", [lambda text: text.replace("_", "%5F"), lambda text: f"%6C{text[1:]}"])
+def test_tokens_are_hidden_in_logs_however_they_are_encoded(ann, encode):
+    token = livepush.token(ann)
+    assert Client().get(f"/livepush/poll/?group={own(ann)}&token={encode(token)}").status_code == 200
+    record = logging.LogRecord("x", logging.INFO, "", 1, f"GET /livepush/poll/?token={encode(token)}&group=a", (), None)
+    HideTokens().filter(record)
+    assert record.getMessage() == "GET /livepush/poll/?token=***&group=a"

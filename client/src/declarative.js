@@ -11,7 +11,7 @@ const SPREAD = 400;
  *
  * - `data-livepush-on`: the event is dispatched to the element too.
  * - `data-livepush-refresh`: the element's content is fetched anew, from its `data-livepush-url` or the page's own
- *   address. The new content is that of the element with the same id there, else of the whole body.
+ *   address, if that is an address of the page's own host. The new content is that of the element with the same id there, else of the whole body.
  *
  * @param {Document} document
  * @param {{on: (type: string, listener: (data: unknown, envelope: Envelope) => void) => unknown}} client
@@ -77,7 +77,8 @@ const reload = (region) => {
   request.setRequestHeader("X-Livepush-Refresh", region.id);
   request.responseType = "document";
   request.onload = () => {
-    const found = request.status === 200 && request.response;
+    const isOwn = request.responseURL.startsWith(`${location.origin}/`); // a user may have written the attribute
+    const found = request.status === 200 && isOwn && request.response;
     const source = found && (found.getElementById(region.id) ?? found.body);
     if (!source) return;
     region.replaceChildren(...source.childNodes);

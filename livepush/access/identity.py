@@ -80,9 +80,11 @@ def request_of(scope: Mapping[str, Any]) -> HttpRequest:
 
     The request has no ``Content-Type``: it means nothing without a body, and Django raises if it is malformed. The
     schemes of WebSockets are HTTP's (RFC 6455, section 3), so that ``is_secure`` is right for them too. Over HTTP/2
-    each cookie may be a header of its own (RFC 9113, section 8.2.3); Django would join them by commas.
+    each cookie may be a header of its own (RFC 9113, section 8.2.3); Django would join them by commas. A header with an
+    underscore in its name is left out: Django, before its release of April 2026, takes it for the one with a hyphen,
+    which a proxy may have set or removed.
     """
-    given = list(scope.get("headers", ()))
+    given = [(name, value) for name, value in scope.get("headers", ()) if b"_" not in name]
     headers = [(name, value) for name, value in given if name not in (b"content-type", b"cookie")]
     if cookies := [value for name, value in given if name == b"cookie"]:
         headers.append((b"cookie", b"; ".join(cookies)))

@@ -19,6 +19,7 @@ from django.conf import settings as django_settings
 from django.http import HttpRequest
 
 from livepush.access.addresses import address_of
+from livepush.access.authenticating import token_of
 from livepush.conf import get_settings
 from livepush.notes import Rarely
 from livepush.wire import Close, WireError
@@ -47,6 +48,14 @@ class Seat:
 
     def __init__(self, keys: tuple[Hashable, ...]) -> None:
         self._keys = keys
+
+    def count_for(self, user: Hashable) -> None:
+        """Count the client for a user too, who was not known when it came. Raises WireError: there are too many."""
+        with _lock:
+            if user is not None and user not in self._keys:
+                check_user(user)
+                _connections[user] += 1
+                self._keys = (*self._keys, user)
 
     def leave(self) -> None:
         """Give the place back. Further calls do nothing."""
@@ -216,10 +225,7 @@ def _bucket(rate: float, least: float = 1.0) -> Bucket:
 def _key_of(request: HttpRequest) -> Hashable:
     """Return by what a client shows that it is one, before it is known who it is; ``None`` without anything."""
     session = request.COOKIES.get(django_settings.SESSION_COOKIE_NAME)
-    bearer = request.META.get("HTTP_AUTHORIZATION")
-    shown = session or bearer
-    if not shown and "token=" in request.META["QUERY_STRING"]:  # to parse a long query costs more than all the rest
-        shown = request.GET.get("token")
+    shown = session or request.META.get("HTTP_AUTHORIZATION") or token_of(request)
     return None if not shown else ("shown", hash(shown))
 
 

@@ -6,7 +6,7 @@ import logging
 from typing import Any, NamedTuple
 
 from livepush import process, tenants
-from livepush.access import authenticating, identity, limits, logins, rules
+from livepush.access import authenticating, identity, limits, logins, origins, rules
 from livepush.conf import get_settings
 from livepush.consumers.base import Scope
 from livepush.consumers.entering import Entry, admit, ask_again_later
@@ -58,6 +58,7 @@ class Visitor(NamedTuple):
         elif scope.get("user") is not None:  # a middleware's, who remembers what was true at the handshake
             scope = {**scope, "livepush.identity": await process.in_thread(self._of_session)}
         request = identity.request_of(scope)
+        origins.check_origin(request)  # a foreign page's cookies have to be ignored again
         with limits.handshake(scope, request, is_new=False) as level:
             admission = await admit(scope, request, groups, right, level)
         if admission.tenant != self.grant.tenant:
@@ -197,6 +198,7 @@ async def authenticate(visitor: Visitor, command: Command) -> dict[str, Any]:
     fresh = await process.in_thread(lambda: _identity_of(command.data, grant.tenant))
     if grant.identity.name not in (None, fresh.name):
         raise WireError("other_user", "The token is another user's: connect again with it.", 403)
+    visitor.entry.seat.count_for(limits.user_key(grant.tenant, fresh.name))
     visitor.entry.rights.replace(grant, fresh)
     visitor.entry.client.identity = fresh
     return {"expires": fresh.ends}

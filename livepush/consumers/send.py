@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from livepush import tenants
 from livepush.access import identity, limits, logins, origins, rules
-from livepush.access.addresses import shown_address
+from livepush.access.addresses import nearest_address
 from livepush.access.identity import Admission
 from livepush.conf import get_settings
 from livepush.consumers.auditing import Client, client_of, scope_of
@@ -100,7 +100,7 @@ def _check_site(request: HttpRequest, known: Any) -> None:
 
 def _count(request: HttpRequest, known: Any, tenant: str | None, sending: Sending) -> None:
     """Count a message for its user, or for its address if nobody is logged in. Raises WireError: there are too many."""
-    key = limits.user_key(tenant, known.name) or ("sender", shown_address(scope_of(request)))
+    key = limits.user_key(tenant, known.name) or ("sender", nearest_address(scope_of(request)))
     budget = limits.budget_of(key)
     if sending.ephemeral:
         budget.ephemeral(len(request.body))

@@ -240,6 +240,11 @@ def _stored(names: tuple[str, ...]) -> tuple[str, ...]:
     return tenants.stored_groups(names, tenant)
 
 
+def check_data(data: Any) -> None:
+    """Check that data can be an event's. Raises InvalidData, EventTooLarge."""
+    _encode(data)
+
+
 def _check_bytes(data: dict[Any, Any]) -> None:
     """Check data that clients take for bytes. Raises InvalidData: they are none."""
     try:

@@ -116,7 +116,7 @@ def _type_check(hint: Any, where: str) -> Check:
 
 
 def _plain(kind: type, value: Any) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e308:
         return float(value)
     if type(value) is not kind:
         raise ValidationError(f"Expected {WORDS[kind]}.", code="invalid")

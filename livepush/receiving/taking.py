@@ -50,6 +50,7 @@ def take(message: Message, sender: Admission, request: Any) -> Any:
         found = handler_of(message.group, message.type)
         if found is None:
             return pass_on(message, sender)
+        _check(message)
         if not found.handler.is_atomic:
             return async_to_sync(_take_outside)(found, message, sender, request, _at_once)
         try:
@@ -63,8 +64,17 @@ async def take_async(message: Message, sender: Admission, request: Any, in_threa
     """Take a message as ``take`` does, in an event loop: an async handler runs there, everything else in a thread."""
     found = handler_of(message.group, message.type)
     if found is not None and found.handler.is_async and sender.tenant is None:
+        _check(message)
         return await _take_outside(found, message, sender, request, in_thread)
     return await in_thread(partial(take, message, sender, request))
+
+
+def _check(message: Message) -> None:
+    """Refuse data that no event can have, such as NaN: handlers would stumble over them. Raises WireError."""
+    try:
+        publish.check_data(message.data)
+    except InvalidEvent as error:
+        raise WireError("bad_event", str(error)) from error
 
 
 def pass_on(message: Message, sender: Admission) -> None:

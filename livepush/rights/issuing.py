@@ -62,13 +62,15 @@ def own_group(user: str, tenant: str | None) -> str:
 
 
 def is_revoked(token: Token) -> bool:
-    """Return whether a token's user was revoked after it was made, or the log was replaced, so that nobody knows.
+    """Return whether a token's user was revoked after it was made.
+
+    Where nobody knows that any more, it was: if the log was replaced, or was pruned further than usual since then.
 
     The token's tenant must be active.
     """
     using = get_settings().DATABASE
-    position = token.position
-    if log.state(using).position.epoch != position.epoch:
+    position, state = token.position, log.state(get_settings().DATABASE)
+    if state.position.epoch != position.epoch or state.floor > position.number:
         return True
     return log.has_events(using, own_group(token.user, tenants.of_users()), position.number)
 

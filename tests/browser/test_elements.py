@@ -115,6 +115,20 @@ def test_a_region_is_fetched_under_a_strict_policy_from_an_address_of_its_own(
     assert page.inner_html("ul") == "<li>first</li><li>second</li>"
 
 
+def test_a_region_shows_nothing_of_another_host_whatever_a_user_has_written(site: Site, show: Show, group: str) -> None:
+    region = '<ul data-livepush-refresh="*" data-livepush-url="https://elsewhere.test/rows/"></ul>'
+    page = show((), "", one=lambda: f"TAG{region}")
+    anybody = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "*"}
+    page.route(
+        "https://elsewhere.test/**",
+        lambda route: route.fulfill(body="<li>foreign</li>", content_type="text/html", headers=anybody),
+    )
+    with page.expect_response("https://elsewhere.test/rows/"):
+        site.elsewhere.send(group, "moved")
+    page.evaluate("fetch('https://elsewhere.test/last/').then((answer) => answer.text())")  # comes after it
+    assert page.inner_html("ul") == ""
+
+
 def test_a_region_is_fetched_anew_after_a_reset(site: Site, show: Show, group: str) -> None:
     page = show(one=lambda: 'TAG<section id="list" data-livepush-refresh="moved"></section>')
     page.evaluate("addEventListener('livepush:refreshed', () => { window.refreshed = true })")

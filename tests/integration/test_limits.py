@@ -105,6 +105,21 @@ async def test_an_address_has_so_many_connections_behind_a_proxy_that_is_trusted
         await lets_in_again(server, {"X-Forwarded-For": "203.0.113.7"})
 
 
+async def test_who_logs_in_on_an_open_websocket_counts_for_the_user(database: Database, elsewhere: Publisher) -> None:
+    elsewhere.session("ann")
+    token = elsewhere.do("token", username="ann")
+    with processes.server("uvicorn", database, {"MAX_CONNECTIONS_PER_USER": 2}, application=APPLICATION) as server:
+        async with contextlib.AsyncExitStack() as stack:
+            codes = []
+            for ref in range(3):
+                socket = await stack.enter_async_context(clients.websocket(server.url, "board"))
+                await clients.frame(socket)
+                await socket.send(json.dumps({"command": "auth", "token": token, "ref": ref}))
+                codes.append((await clients.frame(socket)).get("code"))
+            assert codes == [None, None, "throttled"]
+        await lets_in_again(server, {"Authorization": f"Bearer {token}"})
+
+
 async def test_without_trusted_proxies_addresses_are_not_limited(database: Database) -> None:
     settings = {"MAX_CONNECTIONS_PER_ADDRESS": 2}
     with processes.server("uvicorn", database, settings, application=APPLICATION) as server:

@@ -159,3 +159,21 @@ async def test_a_client_that_was_refused_because_a_rule_failed_comes_back(databa
                     assert close[0] == 4503
             answer = await clients.poll(server.url, groups)
             assert answer.json()["refused"] == []
+
+
+async def test_pages_of_any_origin_get_nothing_by_a_cookie_when_they_ask_for_more(database: Database) -> None:
+    with processes.server("uvicorn", database, {"ALLOWED_ORIGINS": ["*"]}, application=APPLICATION) as server:
+        own = {"Cookie": "sessionid=theirs"}
+        for headers, ok in ((own, True), ({**own, "Origin": "https://elsewhere.test"}, False)):
+            async with clients.websocket(server.url, "board", headers=headers) as socket:
+                await clients.frame(socket)
+                await socket.send(json.dumps({"command": "subscribe", "groups": ["cart:theirs"], "ref": 1}))
+                assert (await clients.frame(socket))["ok"] is ok
+
+
+async def test_a_host_that_is_not_allowed_is_refused_in_order_whatever_the_origin(database: Database) -> None:
+    settings = {"ALLOWED_ORIGINS": ["https://app.example.com"]}
+    with processes.server("uvicorn", database, settings, application=APPLICATION) as server:
+        for origin in ("https://elsewhere.test", "https://app.example.com", "http://evil.test"):
+            answer = await clients.poll(server.url, "board", headers={"Host": "evil.test", "Origin": origin})
+            assert (answer.status_code, answer.json()["code"]) == (400, "bad_host")

@@ -93,6 +93,12 @@ async def qhangs(user: Any, name: str) -> bool:
     return True
 
 
+@livepush.can_read("cart:<slug:key>")
+def cart(user: Any, key: str, request: Any) -> bool:
+    """Let a browser read what belongs to its session."""
+    return bool(request.session_key == key)
+
+
 @livepush.can_read("gate:<slug:name>")
 def gate(user: Any, name: str) -> bool:
     """Say that it is asked, and wait until there is a user of this name."""

@@ -12,7 +12,7 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
 from livepush import tenants
-from livepush.access import identity, limits, logins, origins, rules
+from livepush.access import handshakes, identity, limits, logins, origins, rules
 from livepush.access.addresses import nearest_address
 from livepush.access.identity import Admission
 from livepush.conf import get_settings
@@ -67,6 +67,7 @@ def _refused(error: WireError, client: Client) -> HttpResponse:
 def _reply(request: HttpRequest, client: Client) -> Any:
     if request.method != "POST":
         raise WireError("bad_method", "This address answers POST.", 405)
+    handshakes.check_sync(request)
     most = get_settings().MAX_EVENT_BYTES + MORE_BYTES
     if int(request.META.get("CONTENT_LENGTH") or 0) > most or len(request.body) > most:
         raise WireError("too_large", f"The body is over {most} bytes.", 413)

@@ -11,7 +11,7 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
 from livepush import tenants
-from livepush.access import identity, rules, tokens
+from livepush.access import handshakes, identity, rules, tokens
 from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
 from livepush.consumers.auditing import Client, client_of
@@ -38,7 +38,8 @@ def token(request: HttpRequest) -> HttpResponse:
             response: HttpResponse = JsonResponse(_issued(request, client))
     except WireError as error:
         client.refuse(error)
-        response = HttpResponse(error.body(), status=error.status, content_type="application/json")
+        body, headers = error.body(), dict(error.headers)
+        response = HttpResponse(body, status=error.status, content_type="application/json", headers=headers)
         if error.status == 405:
             response["Allow"] = "POST"
     response["Cache-Control"] = "no-store"
@@ -51,6 +52,7 @@ def token(request: HttpRequest) -> HttpResponse:
 def _issued(request: HttpRequest, client: Client) -> dict[str, Any]:
     if request.method != "POST":
         raise WireError("bad_method", "This address answers POST.", 405)
+    handshakes.check_sync(request)
     known = client.identity = identity_of(request)
     client.tenant = tenants.current()
     refused = CSRF.process_view(request, lambda request: HttpResponse(), (), {})

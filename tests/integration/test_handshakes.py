@@ -72,6 +72,20 @@ def endpoints_of(server: processes.Server) -> tuple[str, ...]:
     return ("poll",) if server.kind == processes.WSGI else ("poll", "sse", "websocket")
 
 
+@pytest.mark.parametrize("endpoint", ["send", "token"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_who_may_not_come_in_may_not_send_or_get_a_token_either(
+    server: processes.Server, endpoint: str, kind: str
+) -> None:
+    async with clients.http() as client:
+        codes = []
+        for headers in ({}, {kind: "no"}):
+            response = await client.post(f"{server.url}/livepush/{endpoint}/", json={}, headers=headers)
+            codes.append(response.json()["code"])
+        assert codes[0] != "refused"
+        assert codes[1] == "refused"
+
+
 async def test_checks_that_say_yes_or_nothing_let_in(server: processes.Server) -> None:
     for endpoint in endpoints_of(server):
         assert await ask(server, endpoint, {}) == "open"

@@ -11,9 +11,13 @@ from playwright.sync_api import Browser, BrowserContext, Error, Page, Route
 
 from tests.browser.chromium import complaints
 from tests.browser.site import Site, is_open
+from tests.scale import FULL, some
 
 EVENTS = 500
+SOON = 1300 if FULL else 6300
+"""How soon (milliseconds) a tab must lose what it may not read; the short form runs beside others."""
 TABS = 8
+LIVE = ("sse", "websocket", "longpoll")
 NOTE = """
     Object.assign(window, { got: [], resets: [] });
     document.addEventListener("livepush:event", ({ detail: { id, data, group, groups } }) =>
@@ -176,6 +180,42 @@ def test_who_logs_in_anew_in_another_tab_hears_nothing_of_who_was_there(site: Si
             page.wait_for_function("() => got.length")
             assert page.evaluate("got.map(([, data]) => data)") == [text]
         assert [role(old), role(new)] == ["leader", "leader"]
+
+
+@pytest.mark.parametrize(
+    ("transport", "shared"), some([(name, shared) for shared in (False, True) for name in LIVE], 2)
+)
+def test_a_right_that_ends_reaches_a_tab_that_follows_within_a_second(
+    site: Site, browser: Browser, group: str, transport: str, shared: bool
+) -> None:
+    """The leader's connection brings the private group: for the follower alone, or for both."""
+    ann = f"ann-{group.removeprefix('room:')}"
+    name, value = site.elsewhere.session(ann).split("=")
+    private = site.user_group(ann)
+    with browser.new_context() as context:
+        context.add_cookies([{"name": name, "value": value, "url": site.server.url}])
+        leader = tab(context, site.server.url, group, *([private] if shared else []))
+        follower = tab(context, site.server.url, group, private)
+        assert [role(leader), role(follower)] == ["leader", "follower"]
+        leader.evaluate("(name) => livepush.use(name)", transport)
+        is_open(leader, transport)
+        site.elsewhere.send(private, "count", "before")
+        follower.wait_for_function("() => got.length === 1")
+        follower.evaluate(
+            "document.addEventListener('livepush:revoked', ({ detail }) => { window.lost = [detail, Date.now()] })"
+        )
+        begun = follower.evaluate("Date.now()")
+        site.elsewhere.do("end_session", cookie=f"{name}={value}", how="logout")
+        follower.wait_for_function("() => window.lost")
+        detail, at = follower.evaluate("lost")
+        assert detail["groups"] == [private]
+        print(f"{transport}: {at - begun} ms")
+        assert at - begun < SOON
+        site.elsewhere.send(private, "count", "private")
+        site.elsewhere.send(group, "count", "public")
+        for page in (leader, follower):
+            page.wait_for_function("() => got.some(([, data]) => data === 'public')")
+            assert not page.evaluate("got.some(([, data]) => data === 'private')")
 
 
 def test_without_web_locks_a_lease_elects_the_leader(site: Site, context: BrowserContext, group: str) -> None:

@@ -41,6 +41,14 @@ def test_what_no_rule_matches_is_denied():
     assert granted(AnonymousUser(), "nobody:1", "board:x", "boards", "xboard") == set()
 
 
+def test_no_rule_opens_livepushs_own_groups():
+    livepush.can_read("<path:name>")(lambda user, name: True)
+    livepush.can_send("<path:name>", types=("t",))(lambda user, name: True)
+    names = ("livepush:rights", "livepush:rights:7", "livepush:doctor", "anything")
+    assert granted(AnonymousUser(), *names) == {"anything"}
+    assert granted(AnonymousUser(), *names, right=rules.Right(rules.SEND.name, "t")) == {"anything"}
+
+
 def test_a_rule_decides_by_the_patterns_values():
     assert granted(AnonymousUser(), "board", "order:7", "order:1000", "order:x", "order:-1") == {
         "board",

@@ -208,10 +208,13 @@ async def test_a_user_stores_so_many_messages_and_bytes_over_all_sockets(
 
 async def test_clients_that_leave_while_they_are_let_in_hold_no_place(database: Database) -> None:
     groups = [f"asks:{number}" for number in range(50)]
-    with processes.server("uvicorn", database, {"MAX_CONNECTIONS": 5}, application=APPLICATION) as server:
+    settings = {"MAX_CONNECTIONS": 5, "MAX_HANDSHAKES": 30}
+    with processes.server("uvicorn", database, settings, application=APPLICATION) as server:
         place = clients.address(server.url, "sse", groups)
         for _ in range(4):
             await asyncio.gather(*(hang_up(place) for _ in range(20)))
+        for _ in range(6):  # what is answered at once holds none either
+            await eventually(lambda: is_answered(server))
 
         async def all_are_free() -> bool:
             async with contextlib.AsyncExitStack() as stack:
@@ -222,6 +225,10 @@ async def test_clients_that_leave_while_they_are_let_in_hold_no_place(database: 
             return True
 
         await eventually(all_are_free)
+
+
+async def is_answered(server: Server) -> bool:
+    return (await clients.poll(server.url, "board")).status_code == 200
 
 
 async def hang_up(place: str) -> None:

@@ -114,6 +114,20 @@ def test_text_that_no_database_could_hold_breaks_no_stream():
     assert wire.join([wire.encode(event, "", Format.SSE_TEXT)], Format.SSE_TEXT) == (b"event: row\ndata: ?x\n\n",)
 
 
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ("<img src=x onerror=alert(1)>&", r'"\u003cimg src=x onerror=alert(1)\u003e\u0026"'),
+        ({"html": "<b>"}, r'{"html":"\u003cb\u003e"}'),
+        ("one\r\ntwo", r'"one\r\ntwo"'),
+        (None, "null"),
+    ],
+)
+def test_what_a_client_has_sent_is_no_markup(data, line):
+    event = Event(7, ("a",), "row", wire.dumps(data), "time", '{"id":"1","name":"Eve"}')
+    assert wire.encode(event, "ab", Format.SSE_TEXT) == f"id: ab-7\nevent: row\ndata: {line}\n\n"
+
+
 def test_livepushs_own_messages_have_names_also_among_texts():
     assert wire.system_frames("bye", Format.SSE_TEXT, retry=250) == wire.system_frames("bye", Format.SSE, retry=250)
 

@@ -89,9 +89,11 @@ def sse_text(event: Event, epoch: str) -> str:
     """Return an event whose data are plain text, in as many ``data`` lines as it has lines.
 
     A string is the text itself; each kind of line break reaches the client as a line feed. No data (``null``) are an
-    empty text. Other data are JSON in which ``<``, ``>`` and ``&`` are escaped: put into a page, they are no markup.
+    empty text. Other data, and all that a client has sent, are JSON in which ``<``, ``>`` and ``&`` are escaped: put
+    into a page, they are no markup.
     """
-    return sse_event(event._replace(data=_plain_text(event.data)), epoch)
+    plain = _escaped(event.data) if event.sender is not None else _plain_text(event.data)
+    return sse_event(event._replace(data=plain), epoch)
 
 
 def _plain_text(data: str) -> str:
@@ -101,8 +103,12 @@ def _plain_text(data: str) -> str:
         text: str = json.loads(data)
         text = text.encode(errors="replace").decode()  # half a surrogate pair can come through a layer
     else:
-        text = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+        text = _escaped(data)
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _escaped(data: str) -> str:
+    return data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def sse_envelope(event: Event, epoch: str) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 from django.db import Error
 
-from livepush.log import planning
+from livepush.log import notices, planning
 from livepush.log.dialects import base
 from livepush.log.dialects.base import Dialect
 from livepush.log.planning import Appended, Content, Plan, Row, Settled
 from livepush.models import ChannelGroup, Event, LogHead
-from livepush.wire import Batch, timestamp
+from livepush.wire import Batch, Template, timestamp
 from livepush.wire import Event as WireEvent
 
 _EVENT, _HEAD, _GROUP = (f'"{model._meta.db_table}"' for model in (Event, LogHead, ChannelGroup))
@@ -54,6 +54,15 @@ MOVE_HEAD = (
     f" FOR UPDATE SKIP LOCKED) RETURNING epoch, set_config('livepush.head', position::text, true),"
     f" pg_try_advisory_xact_lock({_ADVISORY}, tableoid::int)"
 )
+AND_TELL = (
+    # What MOVE_HEAD returns besides, to tell the other processes of the event. The database signs the notice (see
+    # wire/notices.py), since it alone knows the position and the time, which is that of the whole script.
+    ", (SELECT pg_notify(%s, %s ||"
+    " encode(sha256(%s || sha256(%s || convert_to(body, 'UTF8'))), 'hex') || body)"
+    " FROM (SELECT %s || epoch || %s || position || %s || to_char(STATEMENT_TIMESTAMP() AT TIME ZONE 'UTC',"
+    """ 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || %s AS body) AS told)"""
+)
+TELL = "SELECT pg_notify(%s, %s)"
 _COLUMNS = f'INSERT INTO {_EVENT} (position, "group", type, data, sender, key, send, created)'
 _POSITION = "NULLIF(current_setting('livepush.head', true), '')::bigint"
 INSERT_ROW = f"{_COLUMNS} VALUES ({_POSITION}, %s, %s, %s, %s, %s, %s, STATEMENT_TIMESTAMP())"
@@ -127,10 +136,11 @@ class PostgreSQL(Dialect):
         if not self.can_run_scripts:
             return None
         token = secrets.token_hex(8)
+        told = None if self.using in _busy else notices.registered().of_event(self.using, *content)
         try:
-            return self._append_settled(content, send, token)
-        except Error:
-            if self._roll_back_failed():
+            return self._append_settled(content, send, token, told)
+        except Error as error:
+            if self._roll_back_failed() or (told is not None and notices.registered().blame(self.using, error)):
                 return None
             if not self._was_committed(token):
                 raise
@@ -139,15 +149,17 @@ class PostgreSQL(Dialect):
             self.roll_back()
             raise
 
-    def _append_settled(self, content: Content, send: int | None, token: str) -> Appended:
+    def _append_settled(
+        self, content: Content, send: int | None, token: str, told: tuple[str, Template] | None
+    ) -> Appended:
         groups, *values = content
         params: list[Any] = [groups[0], *values, None, send, token]
         insert = INSERT_ROW_TOLD
         if len(groups) > 1:
             params = [*values, None, send, list(groups), token]
             insert = INSERT_ROWS_TOLD
-        move = [] if self.using in _busy else [MOVE_HEAD]
-        *heads, rows, look = self.run(BEGIN, *move, insert, "COMMIT", LOOK, params=params)
+        move = [] if self.using in _busy else [MOVE_HEAD if told is None else MOVE_HEAD + AND_TELL]
+        *heads, rows, look = self.run(BEGIN, *move, insert, "COMMIT", LOOK, params=_filling(told) + params)
         (_busy.add if look == [(False,)] else _busy.discard)(self.using)
         must_settle = look == [(True,)]
         if not any(heads):
@@ -182,6 +194,14 @@ class PostgreSQL(Dialect):
     # Settling
 
     def settle_batch(self) -> Settled:
+        try:
+            return self._settle_batch()
+        except Error as error:
+            if not notices.registered().blame(self.using, error):
+                raise
+            return self._settle_batch()  # which tells nothing now
+
+    def _settle_batch(self) -> Settled:
         if not self.can_run_scripts:
             return super().settle_batch()
         try:
@@ -199,13 +219,22 @@ class PostgreSQL(Dialect):
     def _write_and_commit(self, found: Plan) -> bool:
         """Write a plan and commit it; return whether events wait that nobody is settling."""
         self.delete_repeats(found)
+        writes: list[str] = []
+        params: list[Any] = []
         if found.positions:
-            writes: tuple[str, ...] = (HEAD, POSITIONS)
-            params: list[Any] = [found.last, *_columns(found.positions)]
-        else:
-            writes, params = (), []
-        (look,) = self.run(*writes, "COMMIT", LOOK, params=params or None)
+            writes, params = [HEAD, POSITIONS], [found.last, *_columns(found.positions)]
+            if told := notices.registered().of_batch(self.using, found.batch):
+                writes.append(TELL)
+                params += told
+        *_, look = self.run(*writes, "COMMIT", LOOK, params=params or None)
         return look == [(True,)]
+
+    def write(self, found: Plan) -> None:
+        super().write(found)
+        told = notices.registered().of_batch(self.using, found.batch) if found.positions else None
+        if told is not None and not self.in_testcase:
+            with self.connection.cursor() as cursor:
+                cursor.execute(TELL, told)
 
     def give_positions(self, positions: Sequence[tuple[int, int]]) -> None:
         with self.connection.cursor() as cursor:
@@ -242,6 +271,14 @@ def limits() -> tuple[str, str]:
         f"SET LOCAL statement_timeout = {base.TIME_LIMIT_MS}",
         f"SET LOCAL idle_in_transaction_session_timeout = {base.TIME_LIMIT_MS}",
     )
+
+
+def _filling(told: tuple[str, Template] | None) -> list[Any]:
+    """Return the parameters of the notice in ``AND_TELL``."""
+    if told is None:
+        return []
+    channel, (name, key, parts) = told
+    return [channel, name, key, key, *parts]
 
 
 def _columns(positions: Sequence[tuple[int, int]]) -> list[list[int]]:

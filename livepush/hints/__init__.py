@@ -10,25 +10,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from livepush.hints import listener, notify, sender
+from livepush.hints import listener, notify, payloads, sender
 from livepush.hints.choosing import Hint, chosen
 from livepush.hints.layer import configured, end
+from livepush.hints.notify import alias, end_all
 from livepush.hints.payloads import SettledNotices
+from livepush.hints.session import Session, session
 from livepush.wire import Batch, Position
 
 __all__ = [
     "Hint",
+    "Session",
     "SettledNotices",
+    "alias",
     "announce",
     "chosen",
     "configured",
     "end",
     "end_all",
     "flush",
+    "left_out",
     "listen",
+    "session",
 ]
 
-end_all = notify.end_all
 logger = logging.getLogger("livepush")
 
 
@@ -49,15 +54,20 @@ def flush(timeout: float = sender.FLUSH_TIMEOUT) -> bool:
     return sender.flush(timeout) and notify.flush(timeout)
 
 
+def left_out() -> int:
+    """Return how many ephemeral events of this process were too large for NOTIFY."""
+    return payloads.too_large
+
+
 async def listen(
-    receive: Callable[[Batch], None], healthy: Callable[[bool], None], look: Callable[[Position], None]
+    receive: Callable[[Batch], None], healthy: Callable[[bool], None], hear_of: Callable[[Position, bool], None]
 ) -> None:
     """Call ``receive`` with each batch that another process announces, for ever.
 
-    ``look`` is called with a position up to which the log is to be read, if an announcement could not carry the events.
+    ``hear_of`` is called with each position that the database itself announces, and whether its events came along.
     ``healthy`` is called with False when the hint fails, again and again until it works, and then with True.
     """
     if chosen() is Hint.NOTIFY:
-        await notify.listen(receive, healthy, look)
+        await notify.listen(receive, healthy, hear_of)
     else:
         await listener.listen(receive, healthy)

@@ -157,7 +157,7 @@ class Link(threading.Thread):
     def _hear(self, found: Session, until: float) -> Sequence[str]:
         """Pass on what comes until some time, the first payloads at most; return them."""
         self._busy_since = None
-        payloads = found.wait(self._wake, until - time.monotonic())
+        payloads = found.wait(until - time.monotonic(), self._wake)
         self._busy_since = time.monotonic()
         with suppress(BlockingIOError):
             self._wake.recv(4096)

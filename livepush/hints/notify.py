@@ -47,11 +47,12 @@ def alias() -> str:
 
 
 async def listen(
-    receive: Callable[[Batch], None], healthy: Callable[[bool], None], look: Callable[[Position], None]
+    receive: Callable[[Batch], None], healthy: Callable[[bool], None], hear_of: Callable[[Position, bool], None]
 ) -> None:
     """Call ``receive`` with each batch that another process announces, for ever.
 
-    ``look`` is called with a position up to which the log goes, if the events themselves were too long.
+    ``hear_of`` is called with each position that is announced, and whether the events came along: they may be too long.
+    The position is the database's own, since the notification came with its commit.
     ``healthy`` is called with whether notifications arrive, again and again while they don't.
     """
     loop = asyncio.get_running_loop()
@@ -59,10 +60,12 @@ async def listen(
 
     def pass_on(announcements: Sequence[Announcement]) -> None:
         for each in announcements:
-            if each.batch is not None:
+            if each.upto is not None:
+                hear_of(each.upto, False)
+            elif each.batch is not None:
+                if (number := each.batch.events[-1].number) is not None:
+                    hear_of(Position(each.batch.epoch, number), True)
                 receive(each.batch)
-            elif each.upto is not None:
-                look(each.upto)
 
     def take(payloads: Sequence[str]) -> None:
         found = [each for each in map(inspector.open_notice, payloads) if each and each.origin != origin()]
@@ -157,7 +160,8 @@ def _send(payloads: Sequence[str]) -> None:
         with connection.cursor() as cursor:
             cursor.execute(SEND, [channel, list(payloads)])
     except Exception:
-        connection.close_if_unusable_or_obsolete()
+        if not connection.is_usable():
+            connection.close()
         raise
 
 

@@ -68,7 +68,7 @@ class Session:
         ((pid,),) = self.run("SELECT pg_backend_pid()")
         return bool(self._driver.info.backend_pid == pid)
 
-    def wait(self, wake: socket.socket, seconds: float) -> list[str]:
+    def wait(self, seconds: float, wake: socket.socket | None = None) -> list[str]:
         """Wait for notifications, or until ``wake`` can be read; return the payloads that came.
 
         Raises the driver's error if the connection is lost.
@@ -76,7 +76,8 @@ class Session:
         if not self._heard:
             with DefaultSelector() as selector:  # select() takes no descriptor above 1023
                 selector.register(self._driver.fileno(), EVENT_READ)
-                selector.register(wake, EVENT_READ)
+                if wake is not None:
+                    selector.register(wake, EVENT_READ)
                 selector.select(max(0.0, seconds))
         self._heard += self._arrived()
         found, self._heard = self._heard, []

@@ -30,7 +30,7 @@ logger = logging.getLogger("livepush")
 REPLAY_BUFFERS = 4
 """How many times ``buffer_bytes`` the encoded events that are kept for replays may take."""
 Listen = Callable[
-    [Callable[[Batch], None], Callable[[bool], None], Callable[[Position], None]], Coroutine[Any, Any, None]
+    [Callable[[Batch], None], Callable[[bool], None], Callable[[Position, bool], None]], Coroutine[Any, Any, None]
 ]
 
 
@@ -114,7 +114,7 @@ class Hub:
         hubs.add(self)
         work: list[Coroutine[Any, Any, None]] = [self.tail.run(), self._beat()]
         if self._listen is not None:
-            work.append(self._listen(self.router.receive, self.tail.layer_works, self.tail.look_for))
+            work.append(self._listen(self.router.receive, self.tail.layer_works, self.tail.hear_of))
         if self.options.prune_interval:
             work.append(self._prune())
         self._tasks = [self.loop.create_task(each) for each in work]

@@ -50,9 +50,13 @@ class Tail:
             self._trusted_from = self._loop.time() + SUSPICION
             self.wake.set()
 
-    def look_for(self, position: Position) -> None:
-        """Read the log at once if it goes up to a position that has not been routed."""
-        if position.epoch == self._router.epoch and position.number > self._router.number:
+    def hear_of(self, position: Position, carried: bool) -> None:
+        """Take note of a position that the database itself has announced. Read the log unless its events came along."""
+        router = self._router
+        if position.epoch != router.epoch:
+            return
+        router.confirm(position.number)
+        if not carried and position.number > router.number:
             self._hinted = True
             self.wake.set()
 

@@ -79,7 +79,12 @@ def groups(using: str | None = None) -> list[str]:
     Another site on the same Redis, or in the same database, has others. There is one for each key, so that processes
     that have a new ``SECRET_KEY`` hear those that have the old one yet.
     """
-    return [f"livepush-{hmac.digest(key, b'group', 'sha256').hex()[:16]}" for key in _keys(using)]
+    return [_group(key) for key in _keys(using)]
+
+
+@lru_cache(maxsize=16)
+def _group(key: bytes) -> str:
+    return f"livepush-{hmac.digest(key, b'group', 'sha256').hex()[:16]}"
 
 
 class Inspector:

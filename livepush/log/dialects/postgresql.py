@@ -60,7 +60,7 @@ AND_TELL = (
     ", (SELECT pg_notify(%s, %s ||"
     " encode(sha256(%s || sha256(%s || convert_to(body, 'UTF8'))), 'hex') || body)"
     " FROM (SELECT %s || epoch || %s || position || %s || to_char(STATEMENT_TIMESTAMP() AT TIME ZONE 'UTC',"
-    """ 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || %s AS body) AS told)"""
+    """ 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || %s AS body OFFSET 0) AS told)"""  # OFFSET: else the body is made twice
 )
 TELL = "SELECT pg_notify(%s, %s)"
 _COLUMNS = f'INSERT INTO {_EVENT} (position, "group", type, data, sender, key, send, created)'

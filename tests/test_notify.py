@@ -184,9 +184,9 @@ def test_with_another_hint_nothing_is_told(ear, hint):
 def test_the_database_signs_as_python_does():
     """A template that is filled in as the database does is a notice of the same body."""
     key, told = b"k" * 32, Announcement(ORIGIN, 7, 1_769_860_800.5, None)
-    name, once, parts = wire.template(told, ("a", "b"), "t", '{"é":1}', key)
+    name, once, parts = wire.template(told, ("a", "b"), "t", '{"é":1}', '{"id":"7"}', key)
     body = f"{parts[0]}epoch{parts[1]}12{parts[2]}{NOW}{parts[3]}"
-    batch = Batch("epoch", (Event(12, ("a", "b"), "t", '{"é":1}', NOW),))
+    batch = Batch("epoch", (Event(12, ("a", "b"), "t", '{"é":1}', NOW, '{"id":"7"}'),))
     assert wire.notice(told._replace(batch=batch), key) == name + wire.notices._sign(body, once) + body
 
 

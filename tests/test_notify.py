@@ -68,6 +68,15 @@ class Ear:
         assert len(found) == count, found
         return found
 
+    def all_events(self, count):
+        """Return the data of so many events, however many notifications carry them."""
+        found, end = [], time.monotonic() + PATIENCE
+        while len(found) < count and time.monotonic() < end:
+            for payload in self.own.wait(end - time.monotonic()):
+                told = wire.parse_announcement(wire.open_notice(payload, signing._keys()))
+                found += [event.data for event in told.batch.events] if told.batch else []
+        return found
+
     def announcements(self, count):
         return [wire.parse_announcement(wire.open_notice(each, signing._keys())) for each in self.payloads(count)]
 
@@ -455,6 +464,17 @@ async def test_where_a_hub_runs_its_session_sends_what_is_ephemeral_and_its_thre
             assert await asyncio.to_thread(hints.flush, PATIENCE)
             found = await asyncio.to_thread(ear.announcements, before)
     assert [event.data for event in found[0].batch.events] == ['"x"']
+
+
+async def test_what_is_ephemeral_and_was_sent_right_before_a_hub_ends_goes_out(monkeypatch):
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # for the other session
+    with session(POSTGRESQL) as own:
+        own.listen(signing.groups())
+        async with Hub().listening():
+            for number in range(20):
+                hints.announce(ephemeral(f'"{number}"'))
+        found = await asyncio.to_thread(Ear(own).all_events, 20)
+    assert found == [f'"{number}"' for number in range(20)]
 
 
 async def test_a_hub_whose_session_is_ended_by_the_server_hears_again():

@@ -134,6 +134,7 @@ class Link(threading.Thread):
                     self._check(found)
                     beat = time.monotonic() + BEAT * random.uniform(0.75, 1.25)
                 self._hear(found, beat)
+            self._send(found, channels[0])  # what was sent right before the end
 
     def _prove(self, found: Session, channel: str) -> None:
         """Wait for a notification. A pooler may return those of a statement with its answer, and no others.

@@ -17,7 +17,7 @@ from livepush.wire.encoding import dumps
 
 MAX_NOTICE_BYTES = 7_999
 """The largest payload of a NOTIFY."""
-_FILLED_IN = 60
+_FILLED_IN = 64
 """The most bytes that the database adds to a template: epoch, number and time."""
 _NAME, _SIGNED = 32, 96
 """Where in a notice the signature and the body begin."""

@@ -13,7 +13,7 @@ from livepush.log.dialects import base
 from livepush.log.dialects.base import Dialect
 from livepush.log.planning import Appended, Content, Plan, Row, Settled
 from livepush.models import ChannelGroup, Event, LogHead
-from livepush.wire import Batch, Template, timestamp
+from livepush.wire import Batch, timestamp
 from livepush.wire import Event as WireEvent
 
 _EVENT, _HEAD, _GROUP = (f'"{model._meta.db_table}"' for model in (Event, LogHead, ChannelGroup))
@@ -136,11 +136,10 @@ class PostgreSQL(Dialect):
         if not self.can_run_scripts:
             return None
         token = secrets.token_hex(8)
-        told = None if self.using in _busy else notices.registered().of_event(self.using, *content)
         try:
-            return self._append_settled(content, send, token, told)
+            return self._append_settled(content, send, token)
         except Error as error:
-            if self._roll_back_failed() or (told is not None and notices.registered().blame(self.using, error)):
+            if self._roll_back_failed() or notices.registered().blame(self.using, error):
                 return None
             if not self._was_committed(token):
                 raise
@@ -149,17 +148,15 @@ class PostgreSQL(Dialect):
             self.roll_back()
             raise
 
-    def _append_settled(
-        self, content: Content, send: int | None, token: str, told: tuple[str, Template] | None
-    ) -> Appended:
+    def _append_settled(self, content: Content, send: int | None, token: str) -> Appended:
         groups, *values = content
         params: list[Any] = [groups[0], *values, None, send, token]
         insert = INSERT_ROW_TOLD
         if len(groups) > 1:
             params = [*values, None, send, list(groups), token]
             insert = INSERT_ROWS_TOLD
-        move = [] if self.using in _busy else [MOVE_HEAD if told is None else MOVE_HEAD + AND_TELL]
-        *heads, rows, look = self.run(BEGIN, *move, insert, "COMMIT", LOOK, params=_filling(told) + params)
+        move, filling = self._move_head(content)
+        *heads, rows, look = self.run(BEGIN, *move, insert, "COMMIT", LOOK, params=[*filling, *params])
         (_busy.add if look == [(False,)] else _busy.discard)(self.using)
         must_settle = look == [(True,)]
         if not any(heads):
@@ -167,6 +164,16 @@ class PostgreSQL(Dialect):
         number, made, _ = rows[0]
         event = WireEvent(number, tuple(groups), content.type, content.data, timestamp(made), content.sender)
         return Appended(Batch(heads[0][0][0], (event,)), must_settle)
+
+    def _move_head(self, content: Content) -> tuple[list[str], list[Any]]:
+        """Return the statement that moves the head and tells the other processes, none if it is probably locked."""
+        if self.using in _busy:  # other threads change this: asked once
+            return [], []
+        told = notices.registered().of_event(self.using, *content)
+        if told is None:
+            return [MOVE_HEAD], []
+        channel, (name, key, parts) = told
+        return [MOVE_HEAD + AND_TELL], [channel, name, key, key, *parts]
 
     def roll_back(self) -> None:
         """End the script's transaction; close the connection if the rollback fails."""
@@ -271,14 +278,6 @@ def limits() -> tuple[str, str]:
         f"SET LOCAL statement_timeout = {base.TIME_LIMIT_MS}",
         f"SET LOCAL idle_in_transaction_session_timeout = {base.TIME_LIMIT_MS}",
     )
-
-
-def _filling(told: tuple[str, Template] | None) -> list[Any]:
-    """Return the parameters of the notice in ``AND_TELL``."""
-    if told is None:
-        return []
-    channel, (name, key, parts) = told
-    return [channel, name, key, key, *parts]
 
 
 def _columns(positions: Sequence[tuple[int, int]]) -> list[list[int]]:

@@ -1,7 +1,7 @@
 """From publish to receive: how long after ``send`` is called a client holds the event.
 
-Ways: in the server's own process beside django-eventstream in the same process; from another process with no layer and
-with the pub/sub layer. One client over SSE, PostgreSQL, uvicorn; turns alternate.
+Ways: in the server's own process beside django-eventstream in the same process; from another process with no hint, with
+PostgreSQL's NOTIFY and with the pub/sub layer. One client over SSE, PostgreSQL, uvicorn; turns alternate.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.servers.fresh import ROOT, Database
@@ -68,6 +68,15 @@ def from_elsewhere(other: Publisher, client: Client) -> list[float]:
     return ages
 
 
+def drain(clients: Iterable[Client]) -> None:
+    """Wait until every client has what was sent, and forget it: the next turn sends by another way."""
+    time.sleep(0.5)
+    for client in clients:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                client.ages.get_nowait()
+
+
 def row(name: str, values: list[float]) -> str:
     """Return a line of the table, in milliseconds."""
     ordered = sorted(values)
@@ -90,39 +99,42 @@ def main(database: Database) -> list[str]:
     ours_took: list[float] = []
     peers: list[float] = []
     peers_took: list[float] = []
-    plain: list[float] = []
-    layered: list[float] = []
-    run: dict[str, Any] = {"application": "benchmarks.asgi:application", "may_fail": True}
-    with command(database, env), server("uvicorn", database, env=env, **run) as found, publisher(database) as other:
-        mine = Client(f"{found.url}/livepush/sse/?group=board")
-        theirs = Client(f"{found.url}/peer/")
-        assert mine.ready.wait(10)
+    elsewhere: dict[str, list[float]] = {"none": [], "notify": [], "channels": []}
+    with contextlib.ExitStack() as stack:
+        redis = stack.enter_context(valkey())
+        stack.enter_context(command(database, env))
+        pairs: dict[str, tuple[Server, Publisher, Client]] = {}
+        for hint in elsewhere:
+            layer = {"LIVEPUSH_TEST_LAYER": "pubsub", "LIVEPUSH_TEST_REDIS": redis} if hint == "channels" else {}
+            settings = {"HINT": hint}
+            run: dict[str, Any] = {"application": "benchmarks.asgi:application", "may_fail": True}
+            found = stack.enter_context(server("uvicorn", database, settings, env={**env, **layer}, **run))
+            other = stack.enter_context(publisher(database, settings, **layer))
+            client = Client(f"{found.url}/livepush/sse/?group=board")
+            assert client.ready.wait(10)
+            pairs[hint] = found, other, client
+        here, _, mine = pairs["none"]
+        theirs = Client(f"{here.url}/peer/")
         assert theirs.ready.wait(10)
         for _ in range(TURNS):
-            ages, took = in_process(found, "/send/", mine)
+            ages, took = in_process(here, "/send/", mine)
             ours, ours_took = ours + ages, ours_took + took
-            ages, took = in_process(found, "/send-peer/", theirs)
+            ages, took = in_process(here, "/send-peer/", theirs)
             peers, peers_took = peers + ages, peers_took + took
-            plain += from_elsewhere(other, mine)
-        found.kill()
-    with valkey() as redis:
-        layer = {"LIVEPUSH_TEST_LAYER": "pubsub", "LIVEPUSH_TEST_REDIS": redis}
-        with (
-            server("uvicorn", database, env={**env, **layer}, **run) as found,
-            publisher(database, **layer) as other,
-        ):
-            mine = Client(f"{found.url}/livepush/sse/?group=board")
-            assert mine.ready.wait(10)
-            for _ in range(TURNS):
-                layered += from_elsewhere(other, mine)
+            drain(each for _, _, each in pairs.values())
+            for hint, (_, other, client) in pairs.items():
+                elsewhere[hint] += from_elsewhere(other, client)
+                drain(each for _, _, each in pairs.values())
+        for found, _, _ in pairs.values():
             found.kill()
     return [
         "| what was measured | median, ms | p99, ms | most, ms | events |",
         "|---|---|---|---|---|",
         row("livepush, within the process", ours),
         row("django-eventstream, within the process", peers),
-        row("livepush, another process, no layer", plain),
-        row("livepush, another process, pub/sub layer", layered),
+        row("livepush, another process, no hint", elsewhere["none"]),
+        row("livepush, another process, NOTIFY", elsewhere["notify"]),
+        row("livepush, another process, pub/sub layer", elsewhere["channels"]),
         row("livepush: `send` itself", ours_took),
         row("django-eventstream: `send_event` itself", peers_took),
     ]

@@ -1,6 +1,7 @@
 """What a durable send costs beside a plain ``create()`` of the same data, beside a plain INSERT and beside the peer.
 
-PostgreSQL with ``fsync`` on, a process for each writer; turns alternate, and each figure is the median of them::
+PostgreSQL with ``fsync`` on, a process for each writer, two sessions that listen to NOTIFY; turns alternate, and each
+figure is the median of them::
 
     python -m benchmarks.publish [--rounds 7] [--seconds 1.0] [--out FILE.jsonl]
 """
@@ -15,6 +16,7 @@ import os
 import platform
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -26,8 +28,10 @@ from tests.servers.fresh import Database, Databases
 from tests.servers.processes import settings_env, valkey
 
 WRITERS = (1, 4, 16)
-ALONE = ("INSERT", "create()", "send", "send_event")
-TOGETHER = tuple(f"{way} + a row" for way in ALONE)
+UNTOLD = ", no hint"
+"""What a way's name ends with if other processes are told nothing. Otherwise NOTIFY tells them."""
+ALONE = ("INSERT", "create()", "send", f"send{UNTOLD}", "send_event")
+TOGETHER = ("INSERT + a row", "create() + a row", "send + a row", f"send + a row{UNTOLD}", "send_event + a row")
 """Each in a transaction with another row of the project's."""
 LAYERS = {"pub/sub": "channels_redis.pubsub.RedisPubSubChannelLayer", "core": "channels_redis.core.RedisChannelLayer"}
 FORK = multiprocessing.get_context("fork")
@@ -70,12 +74,15 @@ def _write(orders: Connection, channel_layer: dict[str, Any] | None) -> None:
     from django.conf import settings
 
     from livepush import hints
+    from livepush.conf import get_settings
 
     settings.CHANNEL_LAYERS = {"default": channel_layer} if channel_layer else {}
     calls = _calls()
     while (order := orders.recv()) is not None:
         way, at, until, count = order
-        call, took = calls[way], []
+        call, took = calls[way.removesuffix(UNTOLD)], []
+        settings.LIVEPUSH = {"HINT": "none" if way.endswith(UNTOLD) else "auto"}
+        get_settings.cache_clear()
         time.sleep(max(0.0, at - time.time()))
         cpu, began = time.process_time(), time.perf_counter()
         end = began + until - time.time() if until else float("inf")
@@ -173,6 +180,26 @@ def set_up(database: Database) -> None:
     connections.close_all()
 
 
+@contextlib.contextmanager
+def listening() -> Iterator[None]:
+    """Have a session listen to the site's notifications, as a server process does."""
+    from livepush.hints import session, signing
+
+    ended = threading.Event()
+
+    def listen() -> None:
+        with session("default") as own:
+            own.listen(signing.groups())
+            while not ended.is_set():
+                own.wait(0.1)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
 def turn(writers: list[Writer], way: str, seconds: float) -> dict[str, float]:
     """Have some writers write at once; return the rate, and what a call takes (milliseconds)."""
     at = time.time() + 0.05
@@ -237,6 +264,9 @@ def goals(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ratio = by["send", most]["p99"] / by["create()", most]["p99"]
     kept.append((f"p99, {most} writers: send / create()", ratio, "<=", 4.0))
     for number in WRITERS:
+        for row in ("", " + a row"):
+            ratio = by[f"send{row}", number]["rate"] / by[f"send{row}{UNTOLD}", number]["rate"]
+            kept.append((f"events/s, {number} writers: send{row} / the same with no hint", ratio, ">=", 0.9))
         ratio = by["send", number]["rate"] / by["send_event", number]["rate"]
         kept.append((f"events/s, {number} writer{'s' * (number > 1)}: send / send_event", ratio, ">=", 3.0))
     return [
@@ -254,7 +284,9 @@ def main(rounds: int = 7, seconds: float = 1.0, quick: bool = False) -> dict[str
         redis = stack.enter_context(valkey())
         set_up(database)
         writers = [Writer() for _ in range(max(WRITERS))]
-        layers = {"none": Writer()}
+        for _ in range(2):
+            stack.enter_context(listening())
+        layers = {"NOTIFY": Writer()}
         for name, backend in LAYERS.items():
             layers[name] = Writer({"BACKEND": backend, "CONFIG": {"hosts": [redis]}})
         for writer in (*writers, *layers.values()):

@@ -163,6 +163,13 @@ SYSTEMS = {
         System(key="c", title="C, epoll: the limit", server=("{writer}", "{port}", "{feed}"), publisher=FEED),
     )
 }  # fmt: skip
+BY_NOTIFY = "livepush-sse-uvicorn-notify"
+SYSTEMS[BY_NOTIFY] = replace(
+    SYSTEMS["livepush-sse-uvicorn"],
+    key=BY_NOTIFY,
+    title="**livepush**, SSE, uvicorn, PostgreSQL's NOTIFY and no layer",
+    env={"DJANGO_SETTINGS_MODULE": "tests.settings"},
+)
 MANY_GROUPS = ("livepush-sse-uvicorn", "livepush-groups")
 """Each client in one group that all have; in the second, in 99 more of its own: 100,000 for 1,000 clients."""
 MORE_GROUPS = "".join(f"&group=room:g{number}-{{i}}" for number in range(99))

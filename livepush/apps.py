@@ -21,7 +21,7 @@ class LivepushConfig(AppConfig):
         import_module("livepush.inbox.models")  # rooms of their own, which the log's models do not know
 
     def ready(self) -> None:
-        from livepush import checks, deploy_checks, routing  # noqa: F401 (registers the checks)
+        from livepush import checks, deploy_checks, hint_checks, routing  # noqa: F401 (registers the checks)
         from livepush.inbox import filing, forgetting, loading, recipients
         from livepush.page import positions
         from livepush.receiving import once

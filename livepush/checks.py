@@ -17,6 +17,7 @@ from livepush import tenants
 from livepush.access import handshakes
 from livepush.access.rules import rules
 from livepush.conf import NAMES, get_settings
+from livepush.hints import Hint, chosen
 from livepush.model_checks import is_of_the_project
 
 Apps = Sequence[AppConfig] | None
@@ -121,11 +122,13 @@ def check_rules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register("livepush")
 def check_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Check that the channel layer exists and reaches other processes."""
+    """Check that the channel layer exists and reaches other processes, if it is to be the hint."""
     try:
-        alias = get_settings().CHANNEL_LAYER
+        alias, hint = get_settings().CHANNEL_LAYER, get_settings().HINT
     except ImproperlyConfigured:
         return []  # check_settings reports it
+    if hint in ("notify", "none"):
+        return []
     configured = getattr(settings, "CHANNEL_LAYERS", {})
     if configured and alias not in configured:
         return [
@@ -145,7 +148,7 @@ def check_layer(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="livepush.W009",
             )
         ]
-    if isinstance(layer, layers.InMemoryChannelLayer):
+    if isinstance(layer, layers.InMemoryChannelLayer) and chosen() is Hint.NONE:
         return [
             Warning(
                 "The channel layer is the in-memory one, which reaches no other process: events of other processes "

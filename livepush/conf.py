@@ -34,6 +34,10 @@ class Settings:
     """The function that returns what others may see of a user who sends or is present, by its dotted path."""
     TENANT: str = ""
     """The class that tells whose tenant a request and the code that runs is, by its dotted path."""
+    HINT: str = "auto"
+    """How processes tell each other what was sent: ``auto``, ``channels``, ``notify`` or ``none``."""
+    NOTIFY_DATABASE: str = ""
+    """The alias of a direct connection to listen on for NOTIFY, if ``DATABASE`` leads through a transaction pooler."""
     CHANNEL_LAYER: str = "default"
     """The alias in ``CHANNEL_LAYERS`` that announcements travel through."""
     MAX_EVENT_BYTES: int = 65_536
@@ -71,9 +75,9 @@ class Settings:
     PRUNE_INTERVAL: float = 300.0
     """How often a hub deletes events that are older than their retention; with 0, only ``livepush_prune`` does."""
     TAIL_INTERVAL: float = 0.25
-    """How often a hub reads the log when there is no layer, or when the layer fails."""
+    """How often a hub reads the log when there is no layer and no NOTIFY, or when they fail."""
     TAIL_INTERVAL_WITH_LAYER: float = 2.0
-    """How often a hub reads the log while the layer works; a lost announcement delays an event by at most this."""
+    """How often a hub reads the log while the layer or NOTIFY works; a lost message delays an event by at most this."""
     HEARTBEAT: float = 15.0
     """How often the server writes to a quiet stream, to keep it open."""
     RETRY: float = 2.0
@@ -104,7 +108,10 @@ class Settings:
     """What happens to errors of a ``ModelEvents``: ``raise``, ``log``, or ``auto`` (raise in tests and ``DEBUG``)."""
 
 
-CHOICES = {"MODEL_EVENT_ERRORS": ("auto", "raise", "log")}
+CHOICES = {
+    "HINT": ("auto", "channels", "notify", "none"),
+    "MODEL_EVENT_ERRORS": ("auto", "raise", "log"),
+}
 NAMES = tuple(each.name for each in fields(Settings))
 EXAMPLES: Mapping[str, Any] = {
     "GROUP_NAMES": {"archive.Order": "archived-order"},
@@ -112,6 +119,7 @@ EXAMPLES: Mapping[str, Any] = {
     "TRUSTED_PROXIES": ["127.0.0.1", "10.0.0.0/8"],
     "HANDSHAKE": ["mysite.live.check_address"],
     "TENANT": "livepush.tenants.DjangoTenants",
+    "NOTIFY_DATABASE": "direct",
 }
 """What the error about a bad value shows for settings whose default is empty."""
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")

@@ -15,7 +15,7 @@ from django.test import override_settings
 
 import livepush
 from livepush import log, notes, wire
-from livepush.hints import sender
+from livepush.hints import outbox, sender
 from livepush.hub.fanout import Encoder
 from livepush.hub.window import Window
 from livepush.log import groups
@@ -92,8 +92,8 @@ def test_what_waits_for_the_layer_counts_the_names_of_its_groups(monkeypatch):
             names = tuple(f"order:{number}:{place}" for place in range(1000))
             waiting.put(Batch("e", (event(number, names, "1"),)))
     waiting.loop.close()
-    assert waiting.size <= sender.MAX_WAITING_BYTES
-    assert found.bytes < 1.2 * sender.MAX_WAITING_BYTES
+    assert waiting.size <= outbox.MAX_WAITING_BYTES
+    assert found.bytes < 1.2 * outbox.MAX_WAITING_BYTES
 
 
 def test_parsed_queries_hold_no_more_bytes_than_they_may():

@@ -65,7 +65,10 @@ def test_a_project_that_is_set_up_well_hears_nothing():
         ),
         ({"ASGI_APPLICATION": None}, "livepush.W002", "ASGI_APPLICATION is not set", "livepush.asgi"),
         (
-            {"CHANNEL_LAYERS": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}},
+            {
+                "CHANNEL_LAYERS": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+                "LIVEPUSH": {"HINT": "channels"},
+            },
             "livepush.W005",
             "reaches no other process",
             "RedisPubSubChannelLayer",
@@ -81,6 +84,20 @@ def test_a_project_that_is_set_up_well_hears_nothing():
             "livepush.W009",
             "The channel layer 'default' can't be built: KeyError: 'PASSWORD'",
             "livepush works without a layer",
+        ),
+        ({"LIVEPUSH": {"HINT": "redis"}}, "livepush.E001", "expected one of 'auto', 'channels', 'notify'", "docs"),
+        (
+            {"LIVEPUSH": {"HINT": "notify", "DATABASE": "sqlite"}},
+            "livepush.E016",
+            "'notify', and the database 'sqlite' is not PostgreSQL",
+            "keep the log in PostgreSQL",
+        ),
+        ({"LIVEPUSH": {"HINT": "channels"}}, "livepush.E017", "there are no CHANNEL_LAYERS", "configure a layer"),
+        (
+            {"LIVEPUSH": {"NOTIFY_DATABASE": "direct"}},
+            "livepush.E018",
+            "is 'direct', which is no PostgreSQL database",
+            "a direct connection to the database of 'default'",
         ),
         ({"ROOT_URLCONF": "tests.nowhere"}, "livepush.E003", "livepush has no address", "livepush.urls"),
         (

@@ -40,10 +40,11 @@ def test_send_takes_several_groups_and_a_key():
         (("a b", "t"), "'a b' is not a group"),
         (("a", "error"), "'error' is not a type"),
         (("a", "t", "{a:1}"), "The data is not JSON .* Quote it for the shell"),
-        (("a", "t", "--ephemeral"), "nobody would get an ephemeral event: configure a Redis layer, or leave out"),
+        (("a", "t", "--ephemeral"), "nobody would get an ephemeral event: configure a Redis layer, keep"),
     ],
 )
-def test_send_says_what_is_wrong(args, message):
+def test_send_says_what_is_wrong(args, message, settings):
+    settings.LIVEPUSH = {"HINT": "none"}
     with pytest.raises(CommandError, match=message):
         run("livepush_send", *args)
 

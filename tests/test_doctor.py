@@ -18,6 +18,7 @@ from django.utils import timezone
 from livepush import log
 from livepush.doctor import clock
 from livepush.doctor import layer as layer_checks
+from livepush.doctor import notify as notify_checks
 from livepush.doctor.check import Check, run, run_together
 from livepush.doctor.facts import masked
 from livepush.doctor.problems import Level, Problem
@@ -72,7 +73,8 @@ def test_the_event_of_the_test_goes_to_a_group_of_its_own_and_is_all_that_stays(
     ]
 
 
-def test_what_people_read(transactional_db):
+def test_what_people_read(transactional_db, settings):
+    settings.LIVEPUSH = {"HINT": "none"}
     append("default")
     Event.objects.update(created=timezone.now() - timedelta(minutes=10))
     out = StringIO()
@@ -176,6 +178,26 @@ def layered(monkeypatch, backend, url, **more):
     layers = {"default": {"BACKEND": backend, "CONFIG": {"hosts": [url], **more}}}
     monkeypatch.setattr(channel_layers, "backends", {})
     return override_settings(CHANNEL_LAYERS=layers)
+
+
+@pytest.mark.skipif(kind("default") != "postgresql", reason="NOTIFY is PostgreSQL's")
+def test_notify_is_measured_where_it_is_the_hint(transactional_db, monkeypatch):
+    found = doctor()["layer"]
+    assert found["status"] == "ok"
+    assert found["figures"]["layer"] == "NOTIFY"
+    assert found["figures"]["burst_came"] == 500
+    assert 0 < found["figures"]["round_trip_ms"] < 1000 * PATIENCE
+    assert found["figures"]["queue_used"] < 0.5
+    monkeypatch.setattr(notify_checks, "QUEUE", -1)  # whatever is in the queue is too much
+    assert ids(*doctor().values()) == ["D015"]
+
+
+@pytest.mark.skipif(kind("default") != "postgresql", reason="NOTIFY is PostgreSQL's")
+def test_a_notify_that_does_not_arrive_is_found(transactional_db, monkeypatch):
+    monkeypatch.setattr(notify_checks.hints.Session, "listen", lambda self, channels: None)
+    found = doctor("--timeout", "1")
+    assert ids(*found.values()) == ["D014"]
+    assert "NOTIFY_DATABASE" in found["layer"]["findings"][0]["remedy"]
 
 
 CORE, PUBSUB = "channels_redis.core.RedisChannelLayer", "channels_redis.pubsub.RedisPubSubChannelLayer"

@@ -16,7 +16,8 @@ from django.test import override_settings
 from redis.exceptions import NoPermissionError
 
 from livepush import notes
-from livepush.hints import announce, flush, layer, listen, listener, sender, signing
+from livepush.hints import announce, flush, layer, listener, outbox, sender, signing
+from livepush.hints.listener import listen
 from livepush.wire import Announcement, Batch, Event, parse_announcement, seal
 from tests.docs_blocks import ROOT
 from tests.patience import PATIENCE, eventually
@@ -173,7 +174,7 @@ async def test_another_process_hears_what_is_announced(kind):
 
 
 async def test_what_waited_too_long_is_dropped(kind, redis, monkeypatch):
-    monkeypatch.setattr(sender, "FRESH", 0.2)
+    monkeypatch.setattr(outbox, "FRESH", 0.2)
     async with another_process() as messages:
         with frozen(redis):
             announce(durable(1))
@@ -199,7 +200,7 @@ async def test_what_waits_goes_out_together_where_it_continues(kind, redis):
 
 
 async def test_what_waits_is_bounded_in_bytes(kind, redis, monkeypatch):
-    monkeypatch.setattr(sender, "MAX_WAITING_BYTES", 100_000)
+    monkeypatch.setattr(outbox, "MAX_WAITING_BYTES", 100_000)
     async with another_process() as messages:
         with frozen(redis):
             announce(durable(1))

@@ -109,7 +109,7 @@ async def make_hub():
     await sync_to_async(connections.close_all)()
 
 
-async def silent(receive, healthy):
+async def silent(receive, healthy, hear_of):
     """A layer that brings nothing."""
     await asyncio.Event().wait()
 

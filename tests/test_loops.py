@@ -30,7 +30,7 @@ async def use():
 
 
 def own_threads():
-    return [thread for thread in threading.enumerate() if thread.name in own.THREADS]
+    return [thread for thread in threading.enumerate() if thread.name in (*own.THREADS, "livepush-notify")]
 
 
 def sessions():

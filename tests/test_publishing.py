@@ -274,7 +274,7 @@ def test_a_failing_layer_fails_no_caller(transactional_db, monkeypatch, caplog):
     monkeypatch.setattr(layer, "configured", fail)
     livepush.send("a", "t")
     assert len(events_of("default")) == 1
-    assert "Could not announce" in caplog.text
+    assert "Could not tell other processes what was sent." in caplog.text
 
 
 @pytest.mark.django_db(transaction=True)

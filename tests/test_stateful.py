@@ -997,7 +997,7 @@ class Delivery(RuleBasedStateMachine):
         hub.ready.result()
         return hub
 
-    async def listen(self, receive: object, healthy: object) -> None:
+    async def listen(self, *told: object) -> None:
         await asyncio.Event().wait()
 
     def stop_hub(self, hub: SteppedHub) -> None:

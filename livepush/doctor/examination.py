@@ -15,6 +15,7 @@ from livepush.doctor.server import check_server
 from livepush.doctor.settings import check_settings
 from livepush.doctor.site import Site, check_site
 from livepush.doctor.streams import check_idle, check_stream, check_websocket, quiet_span
+from livepush.hints import Hint, chosen
 from livepush.wire import Position
 
 
@@ -31,8 +32,11 @@ def examine(root: web.Root | None, limit: float, idle: bool = False) -> Iterator
     using = get_settings().DATABASE
     found = run("database", partial(database.check_database, using=using, patience=limit / 2), limit)
     yield found
-    yield run("layer", partial(check_layer, limit=limit * 0.8), limit)
     answers = not found.has(Problem.DATABASE_SILENT)
+    if answers or chosen() is not Hint.NOTIFY:
+        yield run("layer", partial(check_layer, limit=limit * 0.8), limit)
+    else:
+        yield from _unchecked(("layer",), "see the findings of the database")
     has_log = answers and not found.has(Problem.NOT_MIGRATED)
     if has_log:
         yield run("retention", partial(check_retention, using=using), limit)

@@ -18,7 +18,7 @@ import django
 from django.conf import settings as django_settings
 
 import livepush
-from livepush import process
+from livepush import hints, process
 from livepush.access import identity, origins
 from livepush.conf import get_settings
 from livepush.consumers.base import Scope, Send
@@ -53,6 +53,8 @@ async def facts(scope: Scope, send: Send) -> dict[str, Any]:
         "query_bytes": get_settings().MAX_GROUPS * GROUP,
         "files": open_files(),
         "hub": None if hub is None else describe(hub),
+        "hint": hints.chosen(),
+        "ephemeral_left_out": hints.left_out(),
         "trouble": trouble,
         "request": arrival(scope),
     }

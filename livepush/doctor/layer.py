@@ -13,6 +13,7 @@ from typing import Any
 from livepush import hints
 from livepush.conf import get_settings
 from livepush.doctor.check import Check, describe_error
+from livepush.doctor.notify import check_notify
 from livepush.doctor.problems import Problem
 from livepush.doctor.units import milliseconds
 
@@ -27,9 +28,12 @@ QUIET = 1.0
 
 
 def check_layer(check: Check, limit: float) -> None:
-    """Check that messages through the layer come back, one by one and in a burst."""
-    layer = hints.configured()
-    if layer is None:
+    """Check that messages through the layer, or NOTIFY in its place, come back, one by one and in a burst."""
+    hint, layer = hints.chosen(), hints.configured()
+    if hint is hints.Hint.NOTIFY:
+        check_notify(check, limit)
+        return
+    if hint is hints.Hint.NONE or layer is None:
         seconds = get_settings().TAIL_INTERVAL
         check.say(f"none that reaches other processes: their events arrive within {seconds:g} s", layer=None)
         return

@@ -71,6 +71,17 @@ class Problem(Enum):
         "use a faster layer (docs/deploying.md names those that are tested), or take `CHANNEL_LAYERS` out: without a "
         "layer, events arrive within `TAIL_INTERVAL`",
     )  # fmt: skip
+    NOTIFY_SILENT = (
+        "D014", Level.WARNING, "NOTIFY does not arrive, so events of other processes arrive through the log",
+        "a notification back within the time limit",
+        "give `NOTIFY_DATABASE` an alias that leads past the pooler (PgBouncer in transaction mode brings none), or "
+        "set `HINT` to `none`",
+    )  # fmt: skip
+    NOTIFY_QUEUE = (
+        "D015", Level.WARNING, "the queue of PostgreSQL's notifications is filling up",
+        "under half of the queue in use",
+        "end the session that listens in a transaction that stays open (`pg_stat_activity`): it keeps the queue",
+    )  # fmt: skip
     NOT_PRUNED = (
         "D021", Level.WARNING, "events past their retention are still there", "none much older than `RETENTION`",
         "run a server with `PRUNE_INTERVAL` above 0, or `manage.py livepush_prune` from a timer",

@@ -106,7 +106,10 @@ def _check_hub(check: Check, site: Site, facts: dict[str, Any], head: Position |
     if hub is None:
         check.find(Problem.HUB_BROKEN, facts["trouble"])
         return
-    check.say(f"hub at {hub['position']} with {hub['subscribers']} clients; its layer: {hub['layer']}")
+    hint, left_out = facts.get("hint", "layer"), facts.get("ephemeral_left_out", 0)
+    check.say(f"hub at {hub['position']} with {hub['subscribers']} clients; its hint: {hint}, {hub['layer']}")
+    if left_out:
+        check.say(f"{left_out} ephemeral events were too large for NOTIFY", ephemeral_left_out=left_out)
     if head is None:
         check.skip("The hub's position was not compared: see the findings of the database.")
         return

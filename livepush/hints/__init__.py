@@ -1,19 +1,73 @@
 """How processes tell each other that something was sent: a hint that makes the tail fast, never more.
 
-``sender`` announces through the Channels layer, ``listener`` hears what other processes announce, and ``layer`` holds
-what both need to know of the layer.
+``choosing`` says which hint the site uses. For the Channels layer, ``sender`` announces, ``listener`` hears what other
+processes announce, and ``layer`` holds what both need to know of it. For PostgreSQL's NOTIFY, ``payloads`` says what
+settle sends, ``notify`` sends what is ephemeral and hears the others, by a ``link`` on a ``session`` of its own.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
+from livepush.hints import listener, notify, payloads, sender
+from livepush.hints.choosing import Hint, chosen
 from livepush.hints.layer import configured, end
-from livepush.hints.listener import listen
-from livepush.hints.sender import announce, flush
+from livepush.hints.notify import alias, end_all
+from livepush.hints.payloads import SettledNotices
+from livepush.hints.session import Session, session
+from livepush.wire import Batch, Position
 
 __all__ = [
+    "Hint",
+    "Session",
+    "SettledNotices",
+    "alias",
     "announce",
+    "chosen",
     "configured",
     "end",
+    "end_all",
     "flush",
+    "left_out",
     "listen",
+    "session",
 ]
+
+logger = logging.getLogger("livepush")
+
+
+def announce(batch: Batch) -> None:
+    """Tell the other processes of a batch by the site's hint; raise nothing."""
+    try:
+        hint = chosen()
+        if hint is Hint.CHANNELS:
+            sender.announce(batch)
+        elif hint is Hint.NOTIFY:
+            notify.announce(batch)
+    except Exception:
+        logger.warning("Could not tell other processes what was sent.", exc_info=True)
+
+
+def flush(timeout: float = sender.FLUSH_TIMEOUT) -> bool:
+    """Wait until nothing that was announced waits to be sent; return whether that came within ``timeout`` seconds."""
+    return sender.flush(timeout) and notify.flush(timeout)
+
+
+def left_out() -> int:
+    """Return how many ephemeral events of this process were too large for NOTIFY."""
+    return payloads.too_large
+
+
+async def listen(
+    receive: Callable[[Batch], None], healthy: Callable[[bool], None], hear_of: Callable[[Position, bool], None]
+) -> None:
+    """Call ``receive`` with each batch that another process announces, for ever.
+
+    ``hear_of`` is called with each position that the database itself announces, and whether its events came along.
+    ``healthy`` is called with False when the hint fails, again and again until it works, and then with True.
+    """
+    if chosen() is Hint.NOTIFY:
+        await notify.listen(receive, healthy, hear_of)
+    else:
+        await listener.listen(receive, healthy)

@@ -51,6 +51,12 @@ def configured() -> Any | None:
     return None if isinstance(layer, InMemoryChannelLayer) else layer
 
 
+def is_broken() -> bool:
+    """Return whether there is a layer that could not be built a moment ago."""
+    alias = get_settings().CHANNEL_LAYER
+    return alias in channel_layers and _is_unbuildable(alias)
+
+
 def _is_unbuildable(alias: str) -> bool:
     """Return whether a layer could not be built a moment ago, with the same settings."""
     if _unbuildable is None:

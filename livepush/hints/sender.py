@@ -12,20 +12,14 @@ import logging
 import os
 import sys
 import threading
-import time
-from collections import deque
-from typing import NamedTuple
 
 from livepush.hints import layer, signing
+from livepush.hints.outbox import Outbox
 from livepush.notes import Rarely, note_once
-from livepush.wire import Batch, memory_of, split_batch
+from livepush.wire import Batch, split_batch
 
 logger = logging.getLogger("livepush")
 
-FRESH = 2.0
-"""How long (seconds) a batch may wait to be sent: hubs have read the log by then, and an ephemeral event is stale."""
-MAX_WAITING_BYTES = 16 * 1_048_576
-"""The most bytes that wait to be sent."""
 MAX_MESSAGE_BYTES = 262_144
 """The most bytes of data in one message, unless a single send has more."""
 FLUSH_TIMEOUT = 2.0
@@ -65,69 +59,20 @@ def _has_green_threads() -> bool:
     return False
 
 
-class Waiting(NamedTuple):
-    """A batch that waits to be sent."""
-
-    batch: Batch
-    size: int
-    """About the bytes that it holds."""
-    until: float
-    """When it is no longer worth sending (``time.monotonic()``)."""
-
-
-class Sender:
+class Sender(Outbox):
     """The daemon thread whose event loop sends for the process."""
 
     def __init__(self) -> None:
-        self.waiting: deque[Waiting] = deque()
-        self.size = 0
-        """About the bytes that wait."""
+        super().__init__()
         self.loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()
-        self._idle = threading.Event()
-        self._idle.set()
-        self._lock = threading.RLock()  # a signal's handler may send too
         self._failures = Rarely()
         threading.Thread(target=self._run, name="livepush-layer", daemon=True).start()
 
     def put(self, batch: Batch) -> None:
         """Take a batch; drop the oldest ones where too much waits."""
-        now = time.monotonic()
-        size = sum(map(memory_of, batch.events))
-        with self._lock:
-            self.waiting.append(Waiting(batch, size, now + FRESH))
-            self.size += size
-            while self.waiting and (self.size > MAX_WAITING_BYTES or self.waiting[0].until < now):
-                self._pop()
-            self._idle.clear()
+        super().put(batch)
         self.loop.call_soon_threadsafe(self._wake.set)
-
-    def flush(self, timeout: float) -> bool:
-        """Wait until nothing waits; return whether that came within ``timeout`` seconds."""
-        return self._idle.wait(timeout)
-
-    def _pop(self) -> Batch:
-        found = self.waiting.popleft()
-        self.size -= found.size
-        return found.batch
-
-    def _next(self) -> Batch | None:
-        """Return what goes out next, joined with what continues it; ``None`` where nothing fresh waits."""
-        now = time.monotonic()
-        with self._lock:
-            while self.waiting and self.waiting[0].until < now:
-                self._pop()
-            if not self.waiting:
-                self._idle.set()
-                return None
-            size = self.waiting[0].size
-            batch = self._pop()
-            while self.waiting and size + self.waiting[0].size <= MAX_MESSAGE_BYTES:
-                if not continues(batch, self.waiting[0].batch):
-                    break
-                size += self.waiting[0].size
-                batch = Batch(batch.epoch, batch.events + self._pop().events)
-            return batch
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -137,7 +82,7 @@ class Sender:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while (batch := self._next()) is not None:
+            while (batch := self.next(MAX_MESSAGE_BYTES)) is not None:
                 try:
                     await self._send(batch)
                 except (Exception, asyncio.CancelledError) as error:  # the layer may cancel a task of its own
@@ -164,14 +109,6 @@ class Sender:
             logger.warning(
                 "The channel layer fails (%s); events arrive through the log meanwhile.", layer.describe(error)
             )
-
-
-def continues(batch: Batch, following: Batch) -> bool:
-    """Return whether a batch follows another without a gap; ephemeral ones always do."""
-    last, first = batch.events[-1].number, following.events[0].number
-    if last is None or first is None:
-        return last is first
-    return batch.epoch == following.epoch and last + 1 == first
 
 
 _lock = threading.Lock()

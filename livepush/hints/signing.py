@@ -1,7 +1,8 @@
-"""Signs what this process announces, and says what of the layer's messages is to be believed.
+"""Signs what this process announces, and says what of the messages of others is to be believed.
 
-Whoever can write to the layer could otherwise make up events, or repeat old ones. All processes of a site derive the
-same keys from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``, and the names of the site's groups in the layer too.
+Whoever can write to the layer, or send a NOTIFY, could otherwise make up events, or repeat old ones. All processes of a
+site derive the same keys from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``, and the names of the site's groups in the
+layer (its channels in PostgreSQL) too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hmac
 import itertools
 import logging
 import time
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from django.conf import settings
@@ -18,7 +20,20 @@ from django.utils.encoding import force_bytes
 from livepush.conf import get_settings
 from livepush.hints import layer
 from livepush.notes import Rarely
-from livepush.wire import Announcement, Batch, origin_of, parse_announcement, seal, unseal
+from livepush.wire import (
+    Announcement,
+    Batch,
+    Position,
+    Template,
+    is_named,
+    notice,
+    open_notice,
+    origin_of,
+    parse_announcement,
+    seal,
+    template,
+    unseal,
+)
 
 MAX_SKEW = 60.0
 """How far (seconds) the clocks of two hosts may differ."""
@@ -34,20 +49,46 @@ _serials = itertools.count(1)
 
 def sign(batch: Batch | None) -> dict[str, str]:
     """Return a batch as a message of this process; ``None`` only says that the process is there."""
-    return seal(Announcement(layer.origin(), next(_serials), time.time(), batch), _keys()[0])
+    return seal(_announcement(batch), _keys()[0])
 
 
-def groups() -> list[str]:
-    """Return the names of this site's groups in the layer. It announces in the first.
+def sign_notice(batch: Batch | None, using: str | None = None) -> str | None:
+    """Return a batch as a notice of this process, for the log of a database.
 
-    Another site on the same Redis has others. There is one for each key, so that processes that have a new
-    ``SECRET_KEY`` hear those that have the old one yet.
+    If settled events are too long, the notice only says up to where the log goes. If ephemeral ones are, there is none.
     """
-    return [f"livepush-{hmac.digest(key, b'group', 'sha256').hex()[:16]}" for key in _keys()]
+    key = _keys(using)[0]
+    found = notice(_announcement(batch), key)
+    if found is None and batch is not None and (last := batch.events[-1].number) is not None:
+        found = notice(_announcement(None)._replace(upto=Position(batch.epoch, last)), key)
+    return found
+
+
+def sign_template(groups: Sequence[str], type: str, data: str, sender: str | None, using: str) -> Template:
+    """Return the notice of an event that gets its position in the statement that sends the notice."""
+    return template(_announcement(None), groups, type, data, sender, _keys(using)[0])
+
+
+def _announcement(batch: Batch | None) -> Announcement:
+    return Announcement(layer.origin(), next(_serials), time.time(), batch)
+
+
+def groups(using: str | None = None) -> list[str]:
+    """Return the names of this site's groups in the layer, or of its channels. It announces in the first.
+
+    Another site on the same Redis, or in the same database, has others. There is one for each key, so that processes
+    that have a new ``SECRET_KEY`` hear those that have the old one yet.
+    """
+    return [_group(key) for key in _keys(using)]
+
+
+@lru_cache(maxsize=16)
+def _group(key: bytes) -> str:
+    return f"livepush-{hmac.digest(key, b'group', 'sha256').hex()[:16]}"
 
 
 class Inspector:
-    """Tells a hub which of the layer's messages are to be believed, and are news. Each announcement is news once."""
+    """Tells a hub which messages are to be believed, and are news. Each announcement is news once."""
 
     def __init__(self) -> None:
         self._began = time.time()
@@ -56,19 +97,36 @@ class Inspector:
         self._refused = Rarely()
 
     def open(self, message: object) -> Announcement | None:
-        """Return the announcement in a message; ``None`` if it is not to be believed, or is not new.
+        """Return the announcement in a message of the layer; ``None`` if it is not to be believed, or is not new.
 
         This process's own announcements come back to it. They are returned without their batch.
         """
+        return self._judge("messages in the channel layer", lambda: self._parse(unseal(message, _keys())))
+
+    def open_notice(self, found: str) -> Announcement | None:
+        """Return the announcement in a notice, as ``open`` does."""
+        return self._judge("notifications in its database", lambda: self._parse_notice(found))
+
+    def _parse(self, body: str) -> Announcement:
+        if origin_of(body) == layer.origin():
+            return Announcement(layer.origin(), 0, 0.0, None)
+        return parse_announcement(body)
+
+    def _parse_notice(self, found: str) -> Announcement:
+        announcement = self._parse(open_notice(found, _keys()))
+        if announcement.serial and not is_named(found, announcement):
+            raise ValueError("its key is another notice's")
+        return announcement
+
+    def _judge(self, what: str, parse: Callable[[], Announcement]) -> Announcement | None:
         try:
-            body = unseal(message, _keys())
-            if origin_of(body) == layer.origin():
-                return Announcement(layer.origin(), 0, 0.0, None)
-            found = parse_announcement(body)
+            found = parse()
+            if not found.serial:  # this process's own
+                return found
             check_clock(found.time)
         except ValueError as error:
             if times := self._refused.times():
-                logger.warning("livepush ignored %d messages in the channel layer. Of the last one: %s.", times, error)
+                logger.warning("livepush ignored %d %s. Of the last one: %s.", times, what, error)
             return None
         return found if found.time >= self._began and self._is_new(found) else None
 
@@ -94,8 +152,8 @@ def check_clock(made: float) -> None:
         raise ValueError(f"it was made {when} by its host's clock, so two hosts' clocks differ, or somebody repeats it")
 
 
-def _keys() -> list[bytes]:
-    database = str(settings.DATABASES[get_settings().DATABASE]["NAME"])
+def _keys(using: str | None = None) -> list[bytes]:
+    database = str(settings.DATABASES[using or get_settings().DATABASE]["NAME"])
     return [_key(force_bytes(secret), database) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
 
 

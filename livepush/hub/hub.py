@@ -29,7 +29,9 @@ logger = logging.getLogger("livepush")
 
 REPLAY_BUFFERS = 4
 """How many times ``buffer_bytes`` the encoded events that are kept for replays may take."""
-Listen = Callable[[Callable[[Batch], None], Callable[[bool], None]], Coroutine[Any, Any, None]]
+Listen = Callable[
+    [Callable[[Batch], None], Callable[[bool], None], Callable[[Position, bool], None]], Coroutine[Any, Any, None]
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ class Hub:
 
     @property
     def layer(self) -> str:
-        """Whether the hub trusts the layer: ``none``, ``trusted``, or ``watched`` after its start or a failure."""
+        """Whether the hub trusts its hints: ``none``, ``trusted``, or ``watched`` after its start or a failure."""
         if self._listen is None:
             return "none"
         return "trusted" if self.tail.trusts_hints else "watched"
@@ -112,7 +114,7 @@ class Hub:
         hubs.add(self)
         work: list[Coroutine[Any, Any, None]] = [self.tail.run(), self._beat()]
         if self._listen is not None:
-            work.append(self._listen(self.router.receive, self.tail.layer_works))
+            work.append(self._listen(self.router.receive, self.tail.layer_works, self.tail.hear_of))
         if self.options.prune_interval:
             work.append(self._prune())
         self._tasks = [self.loop.create_task(each) for each in work]

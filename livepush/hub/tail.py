@@ -34,6 +34,8 @@ class Tail:
         self._loop = asyncio.get_running_loop()
         self._trusted_from = self._loop.time() + SUSPICION
         self._looking: asyncio.Future[None] | None = None
+        self._hinted = False
+        """Whether a hint asks for a read of the log, so that what is found there was no missed hint."""
         self._compare_from = 0.0
         """When to compare the last event again though the head has not moved: a failover may have replaced it."""
 
@@ -46,6 +48,16 @@ class Tail:
         """Tell the tail whether hints arrive."""
         if not works:
             self._trusted_from = self._loop.time() + SUSPICION
+            self.wake.set()
+
+    def hear_of(self, position: Position, carried: bool) -> None:
+        """Take note of a position that the database itself has announced. Read the log unless its events came along."""
+        router = self._router
+        if position.epoch != router.epoch:
+            return
+        router.confirm(position.number)
+        if not carried and position.number > router.number:
+            self._hinted = True
             self.wake.set()
 
     async def run(self) -> None:
@@ -81,11 +93,12 @@ class Tail:
 
     async def _look(self) -> None:
         doubtful = self._router.doubtful
-        await self._settle_and_route()
+        hinted, self._hinted = self._hinted, False
+        await self._settle_and_route(hinted)
         if doubtful:
             self._router.doubtful = False
 
-    async def _settle_and_route(self) -> None:
+    async def _settle_and_route(self, hinted: bool) -> None:
         """Settle the events that wait, then route those that no announcement brought."""
         router = self._router
         state = await self._log.sweep()
@@ -115,7 +128,7 @@ class Tail:
             router.floor = state.floor
             last = state.position.number
             news = [event for event in page.events if (event.number or 0) > router.number]
-            if news:
+            if news and not hinted:
                 self._trusted_from = self._loop.time() + SUSPICION
             router.route(news)
             if page.upto > last and not news:  # somebody deleted the events up to the previous head by hand

@@ -6,6 +6,7 @@ from livepush.log.appending import append, append_settled
 from livepush.log.dialects import dialect
 from livepush.log.epochs import begin_epoch, glance, make_head, new_epoch, state
 from livepush.log.groups import delete_all_forgotten, make_groups
+from livepush.log.notices import register as register_notices
 from livepush.log.planning import Appended, Content
 from livepush.log.pruning import guards, jobs, prune
 from livepush.log.reading import has_events, read
@@ -28,6 +29,7 @@ __all__ = [
     "new_epoch",
     "prune",
     "read",
+    "register_notices",
     "settle",
     "state",
 ]

@@ -157,6 +157,7 @@ def stop_all() -> None:
             loop.run_until_complete(stop())
     for thread in _forget_closed():
         thread.join(FAREWELL)
+    hints.end_all()
 
 
 def _is_in_loop() -> bool:
@@ -225,6 +226,6 @@ def _make_hub() -> Hub:
         prune_interval=settings.PRUNE_INTERVAL,
         drain=settings.DRAIN,
     )
-    listen = None if hints.configured() is None else hints.listen
+    listen = None if hints.chosen() is hints.Hint.NONE else hints.listen
     thread = _new_pool(HUB_THREAD, 1)
     return Hub(DatabaseLog(settings.DATABASE, settings.RETENTION, thread), listen, options)

@@ -15,6 +15,7 @@ logger = logging.getLogger("livepush")
 Follower = Callable[[str, Batch], None]
 on_settled: list[Follower] = [log.make_groups]
 """Called for each batch that this process has settled and announced, with the database's alias and the batch."""
+log.register_notices(hints.SettledNotices())
 
 
 def settle(using: str) -> None:
@@ -35,7 +36,7 @@ def pass_on(using: str, batch: Batch) -> None:
 
 
 def announce(batch: Batch) -> None:
-    """Tell this process's hubs, then the other processes."""
+    """Tell this process's hubs, then the other processes. By NOTIFY, settle has told them of what is durable."""
     for hub in list(hubs):
         hub.receive_soon(batch)
     hints.announce(batch)

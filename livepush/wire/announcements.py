@@ -2,7 +2,8 @@
 
 A message is ``{"type": "livepush.hint", "body": text, "signature": HMAC-SHA256 of the body in hexadecimal}``. Its body
 is the JSON array ``[origin, serial, time, epoch, [[number, [group, …], type, data, time, sender], …]]``, without events
-if the process only says that it is there.
+if the process only says that it is there. A single event without groups stands for events that are too long for the
+message: it only says up to which number the log goes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from livepush.wire.encoding import dumps
 from livepush.wire.events import Event
 from livepush.wire.names import RESERVED_TYPES, TYPE, is_stored
-from livepush.wire.positions import EPOCH, LARGEST_NUMBER
+from livepush.wire.positions import EPOCH, LARGEST_NUMBER, Position
 from livepush.wire.records import Batch, size_of
 
 MAX_BODY_LENGTH = 4 * 1_048_576
@@ -37,6 +38,8 @@ class Announcement(NamedTuple):
     """When it was made, in seconds since 1970 by the process's clock."""
     batch: Batch | None
     """What was settled, or one ephemeral event or more; ``None`` if the process only says that it is there."""
+    upto: Position | None = None
+    """Up to where the log goes, if what was settled is too long for the message."""
 
 
 def split_batch(batch: Batch, max_bytes: int = 262_144) -> list[Batch]:
@@ -54,9 +57,16 @@ def split_batch(batch: Batch, max_bytes: int = 262_144) -> list[Batch]:
 
 def seal(announcement: Announcement, key: bytes) -> dict[str, str]:
     """Return an announcement as a signed message."""
-    origin, serial, time, batch = announcement
-    body = dumps([origin, serial, time, *(batch or ("", ()))])
+    body = body_of(announcement)
     return {"type": "livepush.hint", "body": body, "signature": _sign(body, key)}
+
+
+def body_of(announcement: Announcement) -> str:
+    """Return the JSON of an announcement."""
+    origin, serial, time, batch, upto = announcement
+    if upto is not None:
+        batch = Batch(upto.epoch, (Event(upto.number, (), "", "", ""),))
+    return dumps([origin, serial, time, *(batch or ("", ()))])
 
 
 def unseal(message: object, keys: Sequence[bytes]) -> str:
@@ -86,7 +96,8 @@ def parse_announcement(body: str) -> Announcement:
     """
     try:
         origin, serial, time, epoch, events = json.loads(body)
-        found = tuple(_event(*values) for values in events)
+        upto = _upto(epoch, *events[0]) if len(events) == 1 and not events[0][1] else None
+        found = () if upto is not None else tuple(_event(*values) for values in events)
         batch = Batch(epoch, found) if found else None
         valid = (
             _ORIGIN.fullmatch(origin)
@@ -96,11 +107,18 @@ def parse_announcement(body: str) -> Announcement:
             and 0 < time < LARGEST_NUMBER  # JSON as Python reads it has NaN and Infinity
             and (batch is None or _is_batch(batch))
         )
-    except (AttributeError, TypeError, RecursionError) as error:
+    except (AttributeError, TypeError, LookupError, RecursionError) as error:
         raise ValueError(f"it is malformed: {error}") from error
     if not valid:
         raise ValueError("one of its fields is malformed")
-    return Announcement(origin, serial, time, batch)
+    return Announcement(origin, serial, time, batch, upto)
+
+
+def _upto(epoch: Any, number: Any, *rest: Any) -> Position:
+    """Return the position in an event without groups."""
+    if not (EPOCH.fullmatch(epoch) and type(number) is int and 0 < number <= LARGEST_NUMBER):
+        raise ValueError("a position's field is malformed")
+    return Position(epoch, number)
 
 
 def _sign(body: str, key: bytes) -> str:

@@ -111,7 +111,7 @@ async def test_a_page_and_its_stream_from_two_processes_leave_no_gap(
     renderer: str, reader: str, database: Database, elsewhere: Publisher, figures: Figures
 ) -> None:
     """Around it: events that it shows, one whose transaction is open, one without a position, and later ones."""
-    kind, settings = (processes.WSGI, {}) if renderer == "WSGI" else ("uvicorn", SILENT)
+    kind, settings = (processes.WSGI, {}) if renderer == "WSGI" else ("uvicorn", {**SILENT, "HINT": "none"})
     with (
         processes.server(kind, database, settings) as pages,
         processes.server("uvicorn", database) as streams,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.integration import clients
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, eventually
 from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database, Databases
@@ -188,6 +188,7 @@ async def test_nothing_private_comes_after(shop: Site, name: str, transport: str
     async with reading(transport, shop.server, [group], cookie) as stream:
         await shop.send(group, "before")
         await stream.until(lambda: "before" in stream.types)
+        await eventually(lambda: asyncio.to_thread(shop.server.holds))  # a long poll comes again
         await ENDINGS[ending](shop, name, cookie)
         await stream.until(lambda: stream.end)
         await shop.send(group, "after")
@@ -236,6 +237,7 @@ async def test_revoked_groups_bring_nothing_from_that_very_event_on(shop: Site, 
     cookie = await shop.do("session", username=name)
     room = f"room:{name}"
     async with reading(transport, shop.server, [room, "board"], cookie) as stream:
+        await eventually(lambda: asyncio.to_thread(shop.server.holds))  # a long poll comes again
         await shop.do("begin")
         await shop.send(room, "before")
         await shop.do("revoke", username=name, groups=[room, "room:other"])

@@ -34,8 +34,9 @@ def database_settings() -> dict[str, dict[str, Any]]:
     databases = {"default": known[default]}
     if "LIVEPUSH_TEST_NAME" in os.environ:  # a server process: one database, named by its test
         more = json.loads(os.environ.get("LIVEPUSH_TEST_MORE", "{}"))
-        databases["default"] = {**known[default], "NAME": os.environ["LIVEPUSH_TEST_NAME"], **more}
-        return databases
+        direct = {**known[default], "NAME": os.environ["LIVEPUSH_TEST_NAME"]}
+        databases["default"] = {**direct, **more}
+        return {**databases, "direct": direct} if "LIVEPUSH_TEST_DIRECT" in os.environ else databases
     return databases | {name: options for name, options in known.items() if name != default}
 
 

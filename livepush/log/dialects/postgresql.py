@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import Error
 
-from livepush.log import planning
+from livepush.log import notices, planning
 from livepush.log.dialects import base
 from livepush.log.dialects.base import Dialect
 from livepush.log.planning import Appended, Content, Plan, Row, Settled
@@ -54,6 +54,15 @@ MOVE_HEAD = (
     f" FOR UPDATE SKIP LOCKED) RETURNING epoch, set_config('livepush.head', position::text, true),"
     f" pg_try_advisory_xact_lock({_ADVISORY}, tableoid::int)"
 )
+AND_TELL = (
+    # What MOVE_HEAD returns besides, to tell the other processes of the event. The database signs the notice (see
+    # wire/notices.py), since it alone knows the position and the time, which is that of the whole script.
+    ", (SELECT pg_notify(%s, %s ||"
+    " encode(sha256(%s || sha256(%s || convert_to(body, 'UTF8'))), 'hex') || body)"
+    " FROM (SELECT %s || epoch || %s || position || %s || to_char(STATEMENT_TIMESTAMP() AT TIME ZONE 'UTC',"
+    """ 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || %s AS body OFFSET 0) AS told)"""  # OFFSET: else the body is made twice
+)
+TELL = "SELECT pg_notify(%s, %s)"
 _COLUMNS = f'INSERT INTO {_EVENT} (position, "group", type, data, sender, key, send, created)'
 _POSITION = "NULLIF(current_setting('livepush.head', true), '')::bigint"
 INSERT_ROW = f"{_COLUMNS} VALUES ({_POSITION}, %s, %s, %s, %s, %s, %s, STATEMENT_TIMESTAMP())"
@@ -129,8 +138,8 @@ class PostgreSQL(Dialect):
         token = secrets.token_hex(8)
         try:
             return self._append_settled(content, send, token)
-        except Error:
-            if self._roll_back_failed():
+        except Error as error:
+            if self._roll_back_failed() or notices.registered().blame(self.using, error):
                 return None
             if not self._was_committed(token):
                 raise
@@ -146,8 +155,8 @@ class PostgreSQL(Dialect):
         if len(groups) > 1:
             params = [*values, None, send, list(groups), token]
             insert = INSERT_ROWS_TOLD
-        move = [] if self.using in _busy else [MOVE_HEAD]
-        *heads, rows, look = self.run(BEGIN, *move, insert, "COMMIT", LOOK, params=params)
+        move, filling = self._move_head(content)
+        *heads, rows, look = self.run(BEGIN, *move, insert, "COMMIT", LOOK, params=[*filling, *params])
         (_busy.add if look == [(False,)] else _busy.discard)(self.using)
         must_settle = look == [(True,)]
         if not any(heads):
@@ -155,6 +164,16 @@ class PostgreSQL(Dialect):
         number, made, _ = rows[0]
         event = WireEvent(number, tuple(groups), content.type, content.data, timestamp(made), content.sender)
         return Appended(Batch(heads[0][0][0], (event,)), must_settle)
+
+    def _move_head(self, content: Content) -> tuple[list[str], list[Any]]:
+        """Return the statement that moves the head and tells the other processes, none if it is probably locked."""
+        if self.using in _busy:  # other threads change this: asked once
+            return [], []
+        told = notices.registered().of_event(self.using, *content)
+        if told is None:
+            return [MOVE_HEAD], []
+        channel, (name, key, parts) = told
+        return [MOVE_HEAD + AND_TELL], [channel, name, key, key, *parts]
 
     def roll_back(self) -> None:
         """End the script's transaction; close the connection if the rollback fails."""
@@ -182,6 +201,14 @@ class PostgreSQL(Dialect):
     # Settling
 
     def settle_batch(self) -> Settled:
+        try:
+            return self._settle_batch()
+        except Error as error:
+            if not notices.registered().blame(self.using, error):
+                raise
+            return self._settle_batch()  # which tells nothing now
+
+    def _settle_batch(self) -> Settled:
         if not self.can_run_scripts:
             return super().settle_batch()
         try:
@@ -199,13 +226,22 @@ class PostgreSQL(Dialect):
     def _write_and_commit(self, found: Plan) -> bool:
         """Write a plan and commit it; return whether events wait that nobody is settling."""
         self.delete_repeats(found)
+        writes: list[str] = []
+        params: list[Any] = []
         if found.positions:
-            writes: tuple[str, ...] = (HEAD, POSITIONS)
-            params: list[Any] = [found.last, *_columns(found.positions)]
-        else:
-            writes, params = (), []
-        (look,) = self.run(*writes, "COMMIT", LOOK, params=params or None)
+            writes, params = [HEAD, POSITIONS], [found.last, *_columns(found.positions)]
+            if told := notices.registered().of_batch(self.using, found.batch):
+                writes.append(TELL)
+                params += told
+        *_, look = self.run(*writes, "COMMIT", LOOK, params=params or None)
         return look == [(True,)]
+
+    def write(self, found: Plan) -> None:
+        super().write(found)
+        told = notices.registered().of_batch(self.using, found.batch) if found.positions else None
+        if told is not None and not self.in_testcase:
+            with self.connection.cursor() as cursor:
+                cursor.execute(TELL, told)
 
     def give_positions(self, positions: Sequence[tuple[int, int]]) -> None:
         with self.connection.cursor() as cursor:

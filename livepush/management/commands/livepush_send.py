@@ -10,7 +10,7 @@ from livepush.exceptions import InvalidEvent
 
 
 class Command(BaseCommand):
-    help = "Send an event to a group, from any process and with or without a channel layer."
+    help = "Send an event to a group, from any process and with or without Redis."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("group", help="the group's name, e.g. order:7; several are joined by commas")
@@ -25,10 +25,10 @@ class Command(BaseCommand):
         parser.add_argument("--database", help="the database alias, LIVEPUSH['DATABASE'] by default")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["ephemeral"] and hints.configured() is None:
+        if options["ephemeral"] and hints.chosen() is hints.Hint.NONE:
             raise CommandError(
-                "No channel layer reaches other processes, so nobody would get an ephemeral event: "
-                "configure a Redis layer, or leave out --ephemeral."
+                "No hint reaches other processes, so nobody would get an ephemeral event: "
+                "configure a Redis layer, keep the log in PostgreSQL, or leave out --ephemeral."
             )
         try:
             data = json.loads(options["data"])
@@ -47,6 +47,8 @@ class Command(BaseCommand):
             )
         except InvalidEvent as error:
             raise CommandError(str(error)) from error
+        if hints.left_out():
+            raise CommandError("The data is too large for NOTIFY, which takes 8,000 bytes: nobody got the event.")
         if not hints.flush():
             durable = "the event arrives through the log"
             said = "other processes do not get the event" if options["ephemeral"] else durable

@@ -1,5 +1,6 @@
 import { lost } from "./transports/ending.js";
 import { TRANSPORTS } from "./transports/index.js";
+import { SUBPROTOCOL } from "./wire.js";
 
 /** @typedef {import("./types.js").Transport} Transport */
 
@@ -31,7 +32,9 @@ const withToken = (transport, getToken) => {
     const begin = async () => {
       try {
         const token = await getToken();
-        if (!isClosed) shut = transport({ ...request, token }, receiveOrRenew, endOrRenew, heard);
+        const headers = { authorization: `Bearer ${token}` };
+        const protocols = [SUBPROTOCOL, `livepush.token.${token}`];
+        if (!isClosed) shut = transport({ ...request, headers, protocols }, receiveOrRenew, endOrRenew, heard);
       } catch (error) {
         end(lost(error));
       }

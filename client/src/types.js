@@ -10,7 +10,8 @@
  * @typedef {Required<Envelope>} Own
  * One of livepush's own messages. Each type has only the fields that it needs.
  *
- * @typedef {{url: string, groups: string[], since: string | null, token?: string}} Request
+ * @typedef {{url: string, groups: string[], since: string | null, headers?: Record<string, string>,
+ *   protocols?: string[]}} Request
  * The request of a connection. `since` is a position, or `null` for events from now on.
  *
  * @typedef {"lost" | "next" | "denied"} Kind

@@ -10,8 +10,7 @@ import { lost, refusal } from "./ending.js";
  */
 export const websocket = (request, receive, end) => {
   const { href } = address(request, "ws/");
-  const offered = request.token ? [SUBPROTOCOL, `livepush.token.${request.token}`] : SUBPROTOCOL;
-  const socket = new WebSocket(href.replace("http", "ws"), offered);
+  const socket = new WebSocket(href.replace("http", "ws"), request.protocols ?? SUBPROTOCOL);
 
   socket.binaryType = "arraybuffer";
   socket.onmessage = ({ data }) => {

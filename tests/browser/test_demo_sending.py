@@ -29,8 +29,9 @@ def codes(demo: Demo, browser: Browser, logins: dict[str, Any]) -> Iterator[str]
     """Parcels that nobody has written about."""
     with visitors(demo, browser) as visitor:
         page = visitor(logins["demo"])("/orders/")
-        with page.expect_response("**/orders/new/"):
-            page.click("text=Order something")
+        for _ in range(3):
+            with page.expect_response("**/orders/new/"):
+                page.click("text=Order something")
         page.goto(demo.url + "/messages/")
         return iter(page.locator(".talks-code .mono").all_text_contents())
 
@@ -105,6 +106,17 @@ def test_what_is_refused_says_why_and_can_be_edited_or_discarded(talk) -> None:
     write(customer, "y" * 2000)
     expect(staff.locator(".message [data-slot=text]")).to_have_text("y" * 2000)
     assert texts(customer) == ["y" * 2000]
+
+
+@pytest.mark.parametrize("transport", ["sse", "websocket"])
+def test_a_refusal_speaks_the_visitors_language_over_each_transport(talk, transport: str) -> None:
+    customer, _ = talk
+    customer.click("text=Deutsch")
+    is_open(customer)
+    customer.click(f".transports label:has(input[value='{transport}'])")
+    is_open(customer, transport)
+    write(customer, "x" * 2001)
+    expect(customer.locator(".refusal p")).to_have_text("Eine Nachricht hat höchstens 2000 Zeichen. Ihre hat 2001.")
 
 
 def test_what_is_written_offline_outlives_a_reload_and_goes_out_once_in_order(talk) -> None:

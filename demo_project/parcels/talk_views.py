@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 import livepush
 from demo_project.parcels import talking
@@ -44,7 +45,7 @@ def conversation(request: HttpRequest, code: str) -> HttpResponse:
     form = talking.MessageForm(request.POST if request.method == "POST" else None)
     if form.is_bound and form.is_valid():
         talking.write(user, parcel, **form.cleaned_data)
-        return redirect("conversation", code)
+        return redirect(reverse("conversation", args=[code]) + "#write")
     context = {
         "parcel": parcel,
         "latest": latest,

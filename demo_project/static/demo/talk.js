@@ -34,7 +34,10 @@ livepush.on("parcel.deleted", close);
 document.addEventListener("livepush:state", showLine);
 for (const change of ["online", "offline"]) window.addEventListener(change, showLine);
 document.addEventListener("livepush:pending", showPending);
-document.addEventListener("livepush:answered", ({ detail }) => isOurs(detail) && conclude(detail));
+document.addEventListener("livepush:answered", ({ detail }) => {
+  if (isOurs(detail)) conclude(detail);
+  tellRead();
+});
 document.addEventListener("visibilitychange", tellRead);
 window.addEventListener("focus", tellRead);
 scroll.addEventListener("scroll", () => {
@@ -85,6 +88,7 @@ function conclude({ data, reply, error }) {
 /** Tell how far this page's visitor has read, if somebody looks at the page. */
 function tellRead() {
   const last = bubbles.lastOfOthers();
+  if (livepush.pending.some(({ group: of, type }) => of === group && type === "read")) return; // told once that is answered
   if (last <= readUpto || document.visibilityState !== "visible" || !document.hasFocus() || !follows) return;
   readUpto = last;
   livepush.send(group, "read", { upto: last }).catch(() => {});

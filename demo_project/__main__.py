@@ -18,8 +18,10 @@ BANNER = """
   Larkpost is open: the demo of livepush.
 
     The board    {url}/
-    My orders    {url}/orders/    log in as  demo / demo
-    The admin    {url}/admin/     log in as  admin / admin
+    My orders    {url}/orders/      log in as  demo / demo
+    Messages     {url}/messages/    as demo, and as admin in a private window
+    Together     {url}/together/    everyone's cursors
+    The admin    {url}/admin/       log in as  admin / admin
 
   Open two windows side by side. Ctrl-C stops the demo.
 

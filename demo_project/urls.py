@@ -5,7 +5,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 from django.views.i18n import set_language
 
-from demo_project.parcels import views
+from demo_project.parcels import talk_views, views
 
 urlpatterns = [
     path("", views.board, name="board"),
@@ -13,6 +13,9 @@ urlpatterns = [
     path("orders/new/", views.order_something, name="order-something"),
     path("parcels/<slug:code>/", views.parcel, name="parcel"),
     path("parcels/<slug:code>/advance/", views.advance, name="advance"),
+    path("parcels/<slug:code>/messages/", talk_views.conversation, name="conversation"),
+    path("messages/", talk_views.conversations, name="conversations"),
+    path("together/", views.together, name="together"),
     path("announce/", views.announce, name="announce"),
     path("language/", set_language, name="set_language"),
     path("movements/<slug:scope>/", views.movements, name="movements"),

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_noop
 
 import livepush
 from demo_project.parcels.models import Movement, Parcel, Status
+from demo_project.parcels.talking import DESK, MessageForm, ReadForm, mark_read, public, write
 
 CATEGORIES = (gettext_noop("orders"), gettext_noop("news"))
 """What the inbox is filtered by; its list translates them."""
@@ -93,3 +94,34 @@ def anyone(user: Any) -> bool:
 def customer_or_staff(user: Any, pk: int) -> bool:
     """Let a parcel's customer and the staff follow it."""
     return bool(user.is_staff) or (user.is_authenticated and Parcel.objects.filter(pk=pk, customer=user).exists())
+
+
+@livepush.can_read(DESK)
+def staff(user: Any) -> bool:
+    """Let the staff hear of every conversation."""
+    return bool(user.is_staff)
+
+
+@livepush.can_send("parcel:<int:pk>", types=("chat", "read", "typing"))
+def participant(user: Any, pk: int) -> bool:
+    """Let those who may follow a parcel write about it."""
+    return customer_or_staff(user, pk)
+
+
+@livepush.receive("parcel:<int:pk>", "chat", schema=MessageForm)
+def take_message(user: Any, data: dict[str, str], pk: int) -> dict[str, Any]:
+    """Store what somebody writes; the answer is the message, as others hear it."""
+    return public(write(user, Parcel.objects.get(pk=pk), **data))
+
+
+@livepush.receive("parcel:<int:pk>", "read", schema=ReadForm)
+def take_read_mark(user: Any, data: dict[str, int], pk: int) -> None:
+    """Note how far somebody has read."""
+    mark_read(user, Parcel.objects.get(pk=pk), data["upto"])
+
+
+@livepush.can_read("together")
+@livepush.can_send("together", types=("cursor",))
+def anybody(user: Any) -> bool:
+    """Let everyone, logged in or not, show a cursor and see those of others."""
+    return True

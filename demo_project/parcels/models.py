@@ -1,4 +1,4 @@
-"""Parcels, and the book of their movements."""
+"""Parcels, the book of their movements, and what is written about them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 def new_code() -> str:
     """Return a tracking code that nobody misreads, e.g. ``LP-7K3MX``."""
     return "LP-" + "".join(secrets.choice(ALPHABET) for _ in range(5))
+
+
+def new_ref() -> str:
+    """Return a reference for a message whose page made none."""
+    return secrets.token_hex(8)
 
 
 class Status(models.TextChoices):
@@ -139,3 +144,39 @@ class Movement(models.Model):
     def latest() -> int:
         """Return the highest number so far."""
         return Movement.objects.aggregate(latest=models.Max("number"))["latest"] or 0
+
+
+class Message(models.Model):
+    """What a customer and the staff write to each other about a parcel."""
+
+    parcel = models.ForeignKey(Parcel, models.CASCADE, related_name="messages")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    text = models.TextField()
+    ref = models.CharField(max_length=64, default=new_ref)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["author", "ref"], name="message_once")]
+
+    def __str__(self) -> str:
+        return f"{self.author.get_username()} about {self.parcel.code}"
+
+    @property
+    def is_staffs(self) -> bool:
+        """Whether the staff wrote it, not the parcel's customer."""
+        return self.author_id != self.parcel.customer_id
+
+
+class ReadMark(models.Model):
+    """The last message about a parcel that a user has read."""
+
+    parcel = models.ForeignKey(Parcel, models.CASCADE, related_name="read_marks")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    upto = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["parcel", "user"], name="one_read_mark")]
+
+    def __str__(self) -> str:
+        return f"{self.user.get_username()} read {self.parcel.code} up to {self.upto}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 
-from demo_project.parcels.models import Movement, Parcel, Status
+from demo_project.parcels.models import Message, Movement, Parcel, Status
 from demo_project.parcels.shop import demo_customer, place_order
 
 FEWEST, MOST = 14, 19
@@ -16,6 +18,8 @@ FEWEST, MOST = 14, 19
 FEWEST_OWN = 3
 """How many of them at least are the demo's customer's."""
 DELIVERED_KEPT = 6
+TALK_KEPT = timedelta(hours=1)
+"""How long after its last message a delivered parcel stays, so that nobody's conversation goes away."""
 BOOK_KEPT = 5_000
 
 
@@ -56,7 +60,8 @@ def unload_van() -> None:
 
 def tidy() -> None:
     """Clear away the oldest deliveries and the oldest pages of the book."""
-    delivered = Parcel.objects.filter(status=Status.DELIVERED)
+    talked_about = Message.objects.filter(at__gte=timezone.now() - TALK_KEPT).values("parcel")
+    delivered = Parcel.objects.filter(status=Status.DELIVERED).exclude(pk__in=talked_about)
     for parcel in delivered.order_by("-movement")[DELIVERED_KEPT:]:
         parcel.delete()
     Movement.objects.filter(number__lte=Movement.latest() - BOOK_KEPT).delete()

@@ -37,6 +37,11 @@ def board(request: HttpRequest) -> HttpResponse:
     )
 
 
+def together(request: HttpRequest) -> HttpResponse:
+    """Show everyone where the others' cursors are."""
+    return render(request, "parcels/together.html", {"latest": Movement.latest(), "scope": "board"})
+
+
 @login_required
 def orders(request: HttpRequest) -> HttpResponse:
     """Show customers their own orders."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from livepush import process, tenants
 from livepush.access import authenticating, identity, limits, logins, origins, rules
+from livepush.access.languages import language_of
 from livepush.conf import get_settings
 from livepush.consumers.base import Scope
 from livepush.consumers.entering import Entry, admit, ask_again_later
@@ -215,4 +216,5 @@ async def send_message(visitor: Visitor, command: Command) -> Any:
     assert sending is not None
     logins.check_login(sending.login, visitor.entry.view.session_key, grant.tenant)
     message = Message(sending.group, sending.type, sending.data, sending.key, sending.ephemeral)
-    return await visitor.outgoing.send(message, visitor.admit, visitor.entry.view)
+    language = language_of(identity.request_of(visitor.scope))
+    return await visitor.outgoing.send(message, visitor.admit, visitor.entry.view, language)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
 from django.db import close_old_connections
+from django.utils import translation
 
 from livepush import publish, tenants
 from livepush.access.identity import Admission
@@ -60,13 +61,17 @@ def take(message: Message, sender: Admission, request: Any) -> Any:
             raise _refusal(error, found.handler) from error
 
 
-async def take_async(message: Message, sender: Admission, request: Any, in_thread: InThread) -> Any:
-    """Take a message as ``take`` does, in an event loop: an async handler runs there, everything else in a thread."""
+async def take_async(message: Message, sender: Admission, request: Any, in_thread: InThread, language: str) -> Any:
+    """Take a message as ``take`` does, in an event loop: an async handler runs there, everything else in a thread.
+
+    The handler's sentences are in ``language``.
+    """
     found = handler_of(message.group, message.type)
     if found is not None and found.handler.is_async and sender.tenant is None:
         _check(message)
-        return await _take_outside(found, message, sender, request, in_thread)
-    return await in_thread(partial(take, message, sender, request))
+        with translation.override(language):
+            return await _take_outside(found, message, sender, request, in_thread)
+    return await in_thread(translation.override(language)(partial(take, message, sender, request)))
 
 
 def _check(message: Message) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, Page, expect
 
@@ -99,13 +100,13 @@ def running(folder: Path, quiet: bool = False) -> Iterator[Demo]:
 
 
 @contextlib.contextmanager
-def visitors(demo: Demo, browser: Browser) -> Iterator[Callable[[], Visit]]:
-    """Makes visitors with cookies of their own, who open pages of the demo; no console may say a thing."""
+def visitors(demo: Demo, browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """Makes visitors with cookies of their own, or a login's, who open the demo's pages; no console may say a thing."""
     contexts = []
     said: list[list[str]] = []
 
-    def visitor() -> Visit:
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
+    def visitor(login: Any = None) -> Visit:
+        context = browser.new_context(viewport={"width": 1440, "height": 900}, storage_state=login)
         context.add_init_script(NOTE_MOVEMENTS)
         contexts.append(context)
 

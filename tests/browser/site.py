@@ -10,6 +10,16 @@ from playwright.sync_api import Page
 from tests.servers.fresh import Database
 from tests.servers.processes import Publisher, Server
 
+STORED = """() => new Promise((done) => {
+    indexedDB.open("livepush", 1).onsuccess = ({target: {result}}) => {
+        result.transaction("messages").objectStore("messages").count().onsuccess = ({target}) => {
+            result.close();
+            done(target.result);
+        };
+    };
+})"""
+"""How many messages the browser keeps for the next page."""
+
 
 @dataclass(frozen=True)
 class Site:

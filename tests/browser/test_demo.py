@@ -86,13 +86,15 @@ def test_it_prints_an_address_and_logins(demo: Demo) -> None:
         "  Larkpost is open: the demo of livepush.",
         "",
         f"    The board    {demo.url}/",
-        f"    My orders    {demo.url}/orders/    log in as  demo / demo",
-        f"    The admin    {demo.url}/admin/     log in as  admin / admin",
+        f"    My orders    {demo.url}/orders/      log in as  demo / demo",
+        f"    Messages     {demo.url}/messages/    as demo, and as admin in a private window",
+        f"    Together     {demo.url}/together/    everyone's cursors",
+        f"    The admin    {demo.url}/admin/       log in as  admin / admin",
         "",
         "  Open two windows side by side. Ctrl-C stops the demo.",
         "",
     ]
-    for path in ("/", "/orders/", "/admin/"):
+    for path in ("/", "/orders/", "/messages/", "/together/", "/admin/"):
         with urllib.request.urlopen(demo.url + path, timeout=10) as response:
             assert response.status == 200
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 from tests.browser.chromium import complaints
-from tests.browser.site import Site, is_open
+from tests.browser.site import STORED, Site, is_open
 
 SETTINGS = {"MESSAGES_PER_SECOND": 200, "COMMANDS_PER_SECOND": 200}
 USE = 'document.addEventListener("DOMContentLoaded", () => livepush.use("{}"));'
@@ -273,3 +274,29 @@ def test_a_page_shows_what_is_on_its_way(site, login, group):
     )
     send(page, group, "chat", 1)
     assert page.evaluate("waiting") == [1, 0]
+
+
+def test_a_page_hears_what_became_of_the_messages_that_an_earlier_one_has_left(site, login, group):
+    desk = group.replace("room", "desk")
+    context = login()
+    page = enter(context, site, desk)
+    send(page, desk, "question", "first")  # the module is there
+    context.route("**/send/", lambda route: route.abort())
+    page.evaluate(
+        "(group) => { for (const each of ['why?', '']) livepush.send(group, 'question', each, {persist: true}) }", desk
+    )
+    page.wait_for_function(f"async () => await ({STORED})() === 2")
+    page.close()
+    context.unroute("**/send/")
+    page = context.new_page()
+    page.add_init_script(
+        "window.ends = [];"
+        "document.addEventListener('livepush:answered', ({detail: {data, reply, error}}) =>"
+        "    ends.push([data, reply, error?.code, error?.errors]))"
+    )
+    page.goto(f"{site.server.url}/live/?group={desk}")
+    page.wait_for_function("() => ends.length === 2")
+    assert page.evaluate("JSON.stringify(ends)") == json.dumps(
+        [["why?", {"asked": "why?"}, None, None], ["", None, "invalid", {"text": ["Ask something."]}]],
+        separators=(",", ":"),
+    )

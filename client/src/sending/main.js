@@ -29,9 +29,11 @@ export const createSender = (link) => {
 
   const pending = () =>
     [...lines.values()].flat().map(({ group, type, data, key }) => ({ group, type, data, key }));
+  /** @param {string} name @param {unknown} detail */
+  const dispatch = (name, detail) => target.dispatchEvent(new CustomEvent(`livepush:${name}`, { detail }));
   const tell = () => {
     link.pending = pending();
-    target.dispatchEvent(new CustomEvent("livepush:pending", { detail: { pending: link.pending } }));
+    dispatch("pending", { pending: link.pending });
   };
 
   /** @param {string} group @param {Message[]} line */
@@ -47,9 +49,12 @@ export const createSender = (link) => {
       line.shift();
       if (!line.length) lines.delete(group);
       if (message.persist) forget(message);
-      if (outcome.ok) message.resolve(outcome.reply);
-      else message.reject(sentence(outcome));
+      const { type, data, key } = message;
+      const answer = outcome.ok ? { reply: outcome.reply } : { error: sentence(outcome) };
+      if (answer.error) message.reject(answer.error);
+      else message.resolve(answer.reply);
       tell();
+      dispatch("answered", { group, type, data, key, ...answer });
     }
   };
 

@@ -115,6 +115,7 @@ declare global {
     "livepush:event": CustomEvent<LivepushEvent>;
     "livepush:state": CustomEvent<StateDetail>;
     "livepush:pending": CustomEvent<{ pending: PendingMessage[] }>;
+    "livepush:answered": CustomEvent<PendingMessage & { reply?: any; error?: SendError }>;
     "livepush:reset": CustomEvent<{ position: string; reason: string }>;
     "livepush:revoked": CustomEvent<{ groups: string[] }>;
   }

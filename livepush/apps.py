@@ -17,13 +17,15 @@ class LivepushConfig(AppConfig):
 
     def import_models(self) -> None:
         super().import_models()
-        import_module("livepush.inbox.models")  # a room of its own, which the log's models do not know
+        for room in ("inbox", "streams"):  # rooms of their own, which the log's models do not know
+            import_module(f"livepush.{room}.models")
 
     def ready(self) -> None:
         from livepush import checks, deploy_checks, routing  # noqa: F401 (registers the checks)
         from livepush.inbox import filing, forgetting, loading, recipients
         from livepush.page import positions
         from livepush.rights import announcing
+        from livepush.streams import connecting
 
         positions.connect()
         filing.connect()
@@ -31,6 +33,7 @@ class LivepushConfig(AppConfig):
         forgetting.connect()
         announcing.connect()
         loading.connect()
+        connecting.connect()
         routing.registered.append(_doctor)
         autodiscover_modules("live")
 

@@ -49,12 +49,16 @@ ARROWS: dict[str, set[str]] = {
         "rights", "publish", "log", "access", "consumers", "tenants", "models", "fields", "signals", "wire", "conf",
         "exceptions",
     },
+    "streams": {
+        "process", "rights", "consumers", "access", "publish", "log", "hub", "tenants", "routing", "fields", "wire",
+        "conf", "exceptions", "notes",
+    },
     "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},
     # What Django and Channels look for
     "routing": {"consumers", "process", "wire"},
     "asgi": {"routing"},
-    "urls": {"consumers", "inbox"},
-    "apps": {"checks", "deploy_checks", "routing", "page", "inbox", "rights", "doctor"},
+    "urls": {"consumers", "inbox", "streams"},
+    "apps": {"checks", "deploy_checks", "routing", "page", "inbox", "rights", "streams", "doctor"},
     "checks": {"model_checks", "access", "tenants", "conf"},
     "deploy_checks": {"conf"},
     "model_checks": {"access", "publish", "models", "wire", "conf"},

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from livepush.streams import here
+
+
+@pytest.fixture
+def streams_end(transactional_db: None) -> Iterator[None]:
+    """Ends the streams of the test before the tables are emptied."""
+    yield
+    here.stop()

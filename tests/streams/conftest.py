@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from livepush.streams import here
+from tests.streams.nodes import node_clients  # noqa: F401 (a fixture)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.utils import timezone
@@ -81,6 +82,10 @@ def hint_of(id: str, passage: Passage) -> Event:
     return Event(None, (channel(id),), TYPE, text, timestamp(timezone.now()))
 
 
+watchers: list[Callable[[], bool]] = []
+"""Called about once a second while nothing is written; each returns whether it wants to be called again."""
+
+
 class Live:
     """Tells readers what producers write, every few milliseconds, for all streams together."""
 
@@ -110,7 +115,7 @@ class Live:
                 _announce(events)
 
     def _run(self) -> None:
-        while self._wake.wait(10.0) or self._fresh:
+        while self._wake.wait(1.0) or self._fresh or any(look() for look in watchers):
             self._wake.clear()
             time.sleep(TICK)
             try:

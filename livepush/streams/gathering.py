@@ -18,7 +18,7 @@ from django.db import Error, connections
 
 from livepush import log
 from livepush.notes import Rarely
-from livepush.process.connections import STREAM_THREAD, close_connections, give_back
+from livepush.process.connections import STREAM_THREAD, close_connections, cut_connections, give_back
 from livepush.streams import announcing, store
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.models import State, Stream
@@ -53,6 +53,7 @@ class Gatherer:
         self._ending: dict[str, tuple[Buffer, Future[None]]] = {}
         self._beats_from = self._looks_from = 0.0
         self._entered = self._stopped = False
+        self._busy_since: float | None = None
         self._failures = Rarely(every=10.0)
 
     # What producers ask for
@@ -142,10 +143,21 @@ class Gatherer:
         if self._thread is not None:
             self._thread.join(FAREWELL)
 
+    def cut_if_hung(self, limit: float) -> bool:
+        """Cut the connection if the database has not answered for so long (seconds); return whether a stream is left.
+
+        A host that vanished would let the thread wait for minutes.
+        """
+        since, thread = self._busy_since, self._thread
+        if since is not None and time.monotonic() - since > limit and thread is not None:
+            cut_connections(thread.ident or 0)
+        return not self.is_idle()
+
     def _turn(self) -> bool:
         """Do what is due; return whether there is any stream."""
         if self.is_idle():
             return False
+        self._busy_since = time.monotonic()
         try:
             self._beat()
             self._begin_new()
@@ -155,6 +167,7 @@ class Gatherer:
         except Exception as error:
             self._failed(error)
         finally:
+            self._busy_since = None
             give_back()
         return True
 

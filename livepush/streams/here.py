@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 
 from livepush.conf import get_settings
+from livepush.streams import announcing
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.gathering import FAREWELL, Gatherer
 from livepush.streams.models import State
@@ -55,12 +56,17 @@ def stop() -> None:
         found.stop()
 
 
+def _cut_if_hung() -> bool:
+    return _gatherer is not None and _gatherer.cut_if_hung(get_settings().DATABASE_TIMEOUT)
+
+
 def _begin_anew() -> None:
     """Leave the parent's streams to the parent: its thread does not run in a forked child."""
     global _gatherer, _lock
     _gatherer, _lock = None, threading.Lock()
 
 
+announcing.watchers.append(_cut_if_hung)
 atexit.register(interrupt_all)
 if hasattr(os, "register_at_fork"):  # Windows does not fork
     os.register_at_fork(after_in_child=_begin_anew)

@@ -78,6 +78,8 @@ class _Producer:
 
     def _put(self, text: str, data: Any, progress: float | None) -> None:
         """Take what is written. Raises StreamStopped, StreamEnded, InvalidData, EventTooLarge; then nothing is."""
+        if self._buffer.ending is not None and self._buffer.ending.state is State.INTERRUPTED:
+            raise StreamStopped(f"The stream {self.id} was interrupted, since its process ends.")
         if self._buffer.ending is not None:
             raise StreamEnded(f"The stream {self.id} has ended: nothing can be written to it any more.")
         if self._buffer.stop_requested:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -91,3 +91,53 @@ async def stop(base: str, id: str, headers: dict[str, str] | None = None) -> htt
     """Ask a stream to stop."""
     async with http() as client:
         return await client.post(f"{base}/livepush/streams/{id}/stop/", headers=headers)
+
+
+class Follower:
+    """A client that reads a stream to its end, over whatever connections it takes, and resumes from its offset."""
+
+    def __init__(self, urls: Sequence[str], id: str) -> None:
+        self._urls = urls
+        self._id = id
+        self._task: asyncio.Task[None] | None = None
+        self.parts: list[Any] = []
+        self.offset = 0
+        self.state = ""
+        self.connections = 0
+        self.at = 0
+        """Which of the addresses it asks next."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts)
+
+    def cut(self) -> None:
+        """Cut its connection."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(self) -> None:
+        """Read until the stream ends."""
+        while not self.state:
+            self._task = asyncio.create_task(self._read())
+            await asyncio.wait({self._task})
+            if not self._task.cancelled() and (error := self._task.exception()) is not None:
+                if not isinstance(error, httpx.HTTPError | TimeoutError):
+                    raise error
+                self.at += 1
+                await asyncio.sleep(0.1)
+
+    async def _read(self) -> None:
+        url = address(self._urls[self.at % len(self._urls)], self._id, after=self.offset, format="livepush")
+        async with http() as client, client.stream("GET", url) as response:
+            if response.status_code != 200:
+                raise httpx.HTTPError(f"status {response.status_code}")
+            self.connections += 1
+            async for line in response.aiter_lines():
+                if line.startswith("data: "):
+                    self._take(json.loads(line[6:]))
+
+    def _take(self, found: dict[str, Any]) -> None:
+        self.parts += found["parts"]
+        self.offset = found["offset"]
+        self.state = found.get("state", "")

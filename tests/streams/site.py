@@ -13,6 +13,9 @@ from django.views.decorators.csrf import csrf_exempt
 
 from livepush import streams
 
+BULK = 60_000
+"""How many characters each of the ``bulk`` texts has that a generator yields before its words."""
+
 
 def words(count: int) -> str:
     """Return the text that a generator of so many words yields."""
@@ -23,6 +26,8 @@ async def generate(asked: dict[str, Any]) -> AsyncIterator[Any]:
     """Yield words, one every ``pause`` seconds; raise after ``fail`` of them."""
     for part in asked.get("parts", ()):
         yield part
+    for _ in range(int(asked.get("bulk", 0))):
+        yield "x" * BULK
     for number in range(int(asked.get("words", 5))):
         if number == int(asked.get("fail", -1)):
             raise RuntimeError("the model is gone")

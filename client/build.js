@@ -30,6 +30,7 @@ for (const [name, entry, format] of /** @type {const} */ ([
   ["livepush.js", "main.js", "iife"],
   ["livepush.mjs", "index.js", "esm"],
   ["inbox.js", "inbox/main.js", "iife"],
+  ["livepush-streams.js", "streams/main.js", "iife"],
 ])) {
   const bundle = `${STATIC}${name}`;
   const { outputFiles } = await build({

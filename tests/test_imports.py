@@ -63,8 +63,10 @@ ARROWS: dict[str, set[str]] = {
     "deploy_checks": {"conf"},
     "model_checks": {"access", "publish", "models", "wire", "conf"},
     "admin": {"inbox", "models", "publish", "wire"},
-    "templatetags": {"inbox", "page", "publish", "tenants", "wire", "conf"},
-    "management": {"rights", "doctor", "inbox", "log", "hints", "publish", "tenants", "wire", "conf", "exceptions"},
+    "templatetags": {"inbox", "page", "streams", "publish", "tenants", "wire", "conf"},
+    "management": {
+        "rights", "doctor", "inbox", "streams", "log", "hints", "publish", "tenants", "wire", "conf", "exceptions",
+    },
     "testing": {"inbox", "process", "publish", "models", "wire", "conf", "exceptions"},
     "pytest_plugin": {"testing"},
     "migrations": {"fields"},

@@ -16,7 +16,7 @@ from livepush import hints, log, publish
 from livepush.conf import get_settings
 from livepush.hub import Hub, Options
 from livepush.process.connections import AUTH_THREAD, HUB_THREAD, close_connections, cut_connections, with_database
-from livepush.process.drain import drain, drain_before_end, drain_on_signals
+from livepush.process.drain import drain, drain_before_end, drain_on_signals, producers
 from livepush.process.requests import forget_requests, spawn
 from livepush.process.threads import FAREWELL, Threads
 from livepush.wire import LogPage, LogState, Position
@@ -157,6 +157,8 @@ def stop_all() -> None:
     """
     if _is_in_loop():
         raise RuntimeError("An event loop is running in this thread: await livepush.stop() instead.")
+    for each in producers:
+        each.interrupt()
     for loop in list(_ends):
         if loop.is_running():
             asyncio.run_coroutine_threadsafe(stop(), loop).result()

@@ -63,7 +63,7 @@ class Format:
         """Return what comes after the last piece."""
         return ""
 
-    def bye(self, retry: int) -> str:
+    def bye(self, offset: int, retry: int) -> str:
         """Return what says that the server goes away, and the client should come back in ``retry`` milliseconds."""
         return ""
 
@@ -84,8 +84,8 @@ class Own(Format):
         body = answer(Passage(offset, [], offset), ending, about.metadata)
         return f"id: {END_MARK}\ndata: {body}\n\n"
 
-    def bye(self, retry: int) -> str:
-        return f"retry: {retry}\n\n"
+    def bye(self, offset: int, retry: int) -> str:
+        return f'retry: {retry}\ndata: {{"offset":{offset},"parts":[],"retry":{retry}}}\n\n'
 
 
 class OpenAI(Format):

@@ -107,7 +107,7 @@ class Reader:
         while not self.ended and self.groups:
             if self.retry is not None:
                 self.ended = True
-                return self._format.bye(self.retry).encode() or None
+                return self._format.bye(self.cursor, self.retry).encode() or None
             if (portion := await self.portion()) is not None:
                 if data := portion.frames(self.feed.about, self._name):
                     return data

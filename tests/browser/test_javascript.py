@@ -12,6 +12,8 @@ from tests.docs_blocks import PAGES, ROOT, blocks
 
 ADDRESS = "http://livepush.example/"
 CLIENT = ROOT / "livepush" / "static" / "livepush" / "livepush.js"
+STREAMS = CLIENT.with_name("livepush-streams.js")
+ANSWER = '{"offset":3,"parts":["a ",[{"progress":0.5}]],"state":"finished","error":"","metadata":{}}'
 POSITION = wire.Position("k3x9", 1041)
 IN_HTML = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
@@ -33,6 +35,7 @@ def serve(page: Page, elements: set[str], type: str) -> None:
         '<script defer src="/livepush.js" data-livepush data-url="/livepush/"'
         f""" data-groups='["order:7"]' data-position="{POSITION}"></script>"""
     )
+    tag += '<script defer src="/livepush-streams.js"></script>'
     html = "<!doctype html>" + "".join(f'<p id="{name}"></p>' for name in elements) + tag
 
     def stream(route: Route) -> None:
@@ -47,6 +50,8 @@ def serve(page: Page, elements: set[str], type: str) -> None:
     page.route("**/*", lambda route: route.fulfill(body="", content_type="text/plain"))
     page.route(ADDRESS, lambda route: route.fulfill(body=html, content_type="text/html"))
     page.route("**/livepush.js", lambda route: route.fulfill(body=CLIENT.read_bytes(), content_type="text/javascript"))
+    page.route("**/livepush-streams.js", lambda route: route.fulfill(path=STREAMS, content_type="text/javascript"))
+    page.route("**/streams/**", lambda route: route.fulfill(body=ANSWER, content_type="application/json"))
     page.route("**/sse/**", stream)
     page.route("**/poll/**", poll)
 

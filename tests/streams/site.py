@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.template import engines
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
@@ -73,7 +74,21 @@ def plain(request: HttpRequest, stream: str) -> HttpResponseBase:
     return HttpResponse(status=404) if found is None else found.response(format="text")
 
 
+def page(request: HttpRequest, stream: str) -> HttpResponse:
+    """A page with a stream, under a strict policy."""
+    template = engines["django"].from_string(
+        '<!doctype html><html lang="en"><title>stream</title><link rel="icon" href="/static/livepush/bell.svg">'
+        "{% load livepush %}<body>{% livepush_stream stream %}{% livepush 'board' %}</body></html>"
+    )
+    policy = (
+        "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; require-trusted-types-for 'script'"
+    )
+    html = template.render({"stream": stream}, request)
+    return HttpResponse(html, headers={"Content-Security-Policy": policy})
+
+
 urlpatterns = [
+    path("page/<str:stream>/", page),
     path("answer/", csrf_exempt(answer)),
     path("plain/<str:stream>/", plain),
     path("v1/chat/completions", completions),

@@ -93,3 +93,15 @@ def anyone(user: Any) -> bool:
 def customer_or_staff(user: Any, pk: int) -> bool:
     """Let a parcel's customer and the staff follow it."""
     return bool(user.is_staff) or (user.is_authenticated and Parcel.objects.filter(pk=pk, customer=user).exists())
+
+
+@livepush.can_send("parcel:<int:pk>")
+def customer_or_staff_stops(user: Any, pk: int) -> bool:
+    """Let whoever may read an answer stop it."""
+    return customer_or_staff(user, pk)
+
+
+@livepush.can_read("imports")
+def staff(user: Any) -> bool:
+    """Let the staff follow imports."""
+    return bool(user.is_staff)

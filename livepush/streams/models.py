@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -27,8 +27,6 @@ class State(models.TextChoices):
 
 class Stream(models.Model):
     """A stream. Its id can't be guessed. ``position`` is the log's as it began, for rules that say since when."""
-
-    objects: ClassVar[models.Manager[Stream]]
 
     id = ExactCharField(_("id"), max_length=MAX_ID_LENGTH, primary_key=True)
     group = ExactCharField(_("group"), max_length=wire.MAX_GROUP_LENGTH)
@@ -70,8 +68,6 @@ class Stream(models.Model):
 class StreamChunk(models.Model):
     """What a stream holds between two offsets: a JSON array of its pieces; see ``pieces``."""
 
-    objects: ClassVar[models.Manager[StreamChunk]]
-
     stream = ExactCharField(_("stream"), max_length=MAX_ID_LENGTH)
     start = models.BigIntegerField(_("start"))
     end = models.BigIntegerField(_("end"))
@@ -86,8 +82,6 @@ class StreamChunk(models.Model):
 
 class StreamProducer(models.Model):
     """A process that writes streams. It counts ``beats`` up for as long as it lives."""
-
-    objects: ClassVar[models.Manager[StreamProducer]]
 
     name = ExactCharField(max_length=32, primary_key=True)
     beats = models.BigIntegerField(default=0)

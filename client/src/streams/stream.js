@@ -79,7 +79,7 @@ export class Stream {
 
   /** Ask its producer to stop. */
   stop() {
-    const token = document.cookie.match(/\bcsrftoken=([^;]+)/)?.[1] ?? "";
+    const token = document.cookie.match(/csrf\w*=([^;]+)/)?.[1] ?? "";
     return fetch(`${this.url}stop/`, { method: "POST", headers: { "x-csrftoken": token, ...this.headers } });
   }
 

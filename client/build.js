@@ -31,6 +31,7 @@ for (const [name, entry, format] of /** @type {const} */ ([
   ["livepush.mjs", "index.js", "esm"],
   ["livepush-send.js", "sending/main.js", "esm"],
   ["inbox.js", "inbox/main.js", "iife"],
+  ["livepush-streams.js", "streams/main.js", "iife"],
 ])) {
   const bundle = `${STATIC}${name}`;
   const { outputFiles } = await build({

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from livepush import streams
     from livepush.access.rules import can_read, can_send
     from livepush.inbox.forgetting import aforget, export, forget
     from livepush.inbox.kinds import NotificationType, notification
@@ -57,6 +58,7 @@ __all__ = [
     "send",
     "send_for",
     "stop",
+    "streams",
     "token",
     "user_group",
 ]
@@ -100,10 +102,12 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import on first use: Django imports this package before its models can be."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'livepush' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "streams":
+        return import_module("livepush.streams")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'livepush' has no attribute {name!r}")
     return getattr(import_module(f"livepush.{_HOMES[name]}"), name)
 
 

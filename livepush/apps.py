@@ -17,8 +17,8 @@ class LivepushConfig(AppConfig):
 
     def import_models(self) -> None:
         super().import_models()
-        import_module("livepush.receiving.models")
-        import_module("livepush.inbox.models")  # rooms of their own, which the log's models do not know
+        for room in ("receiving", "inbox", "streams"):  # rooms of their own, which the log's models do not know
+            import_module(f"livepush.{room}.models")
 
     def ready(self) -> None:
         from livepush import checks, deploy_checks, hint_checks, routing  # noqa: F401 (registers the checks)
@@ -26,6 +26,7 @@ class LivepushConfig(AppConfig):
         from livepush.page import positions
         from livepush.receiving import once
         from livepush.rights import announcing
+        from livepush.streams import connecting
 
         positions.connect()
         filing.connect()
@@ -34,6 +35,7 @@ class LivepushConfig(AppConfig):
         announcing.connect()
         once.connect()
         loading.connect()
+        connecting.connect()
         routing.registered.append(_doctor)
         autodiscover_modules("live")
 

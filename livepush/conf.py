@@ -72,6 +72,8 @@ class Settings:
     """How long events stay in the log, and so how long a client can be away and still resume."""
     INBOX_RETENTION: float = 90 * 86_400.0
     """How long notifications stay in the inbox."""
+    STREAM_RETENTION: float = 7 * 86_400.0
+    """How long the text of a stream stays after the stream has ended."""
     PRUNE_INTERVAL: float = 300.0
     """How often a hub deletes events that are older than their retention; with 0, only ``livepush_prune`` does."""
     TAIL_INTERVAL: float = 0.25
@@ -96,6 +98,8 @@ class Settings:
     """How often a server asks again whether its clients may read what they read. Most changes end a right at once."""
     DRAIN: float = 5.0
     """When a server shuts down, its clients reconnect spread over this time."""
+    DRAIN_STREAMS: float = 10.0
+    """When a server shuts down, producers of streams have this time to finish; then their streams are interrupted."""
     DATABASE_THREADS: int = 4
     """How many threads, each with a database connection, a server process uses for sessions and rules."""
     DATABASE_TIMEOUT: float = 10.0
@@ -194,7 +198,9 @@ def _is_network(value: Any) -> bool:
 
 
 def _in_range(name: str, value: float) -> bool:
-    return value > 0 or (value == 0 and name in {"PRUNE_INTERVAL", "DRAIN", "MAX_STREAM_AGE", "MAX_GROUPS_ANONYMOUS"})
+    return value > 0 or (
+        value == 0 and name in {"PRUNE_INTERVAL", "DRAIN", "DRAIN_STREAMS", "MAX_STREAM_AGE", "MAX_GROUPS_ANONYMOUS"}
+    )
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

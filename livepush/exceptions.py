@@ -13,7 +13,11 @@
     │   └── InvalidNotification          a notification's text, address, level or kind
     ├── InvalidToken (also ValueError)   a token that can't be issued
     ├── InvalidMark (also ValueError)    a mark that the inbox can't take; nothing was changed
-    └── InvalidRule (also ValueError)    a rule or a registration that can't work
+    ├── InvalidRule (also ValueError)    a rule or a registration that can't work
+    └── StreamError                      a stream that can't be written to
+        ├── StreamStopped                a reader asked it to stop
+        ├── StreamEnded                  it has ended
+        └── StreamNotStored              the database did not answer for too long
 """
 
 from __future__ import annotations
@@ -31,6 +35,10 @@ __all__ = [
     "InvalidType",
     "LivepushError",
     "NotAtomic",
+    "StreamEnded",
+    "StreamError",
+    "StreamNotStored",
+    "StreamStopped",
 ]
 
 
@@ -80,3 +88,19 @@ class InvalidRule(LivepushError, ValueError):
 
 class InvalidToken(LivepushError, ValueError):
     """The token can't be issued: for nobody, or for too long."""
+
+
+class StreamError(LivepushError):
+    """A stream can't be written to."""
+
+
+class StreamStopped(StreamError):
+    """A reader asked the stream to stop."""
+
+
+class StreamEnded(StreamError):
+    """The stream has ended."""
+
+
+class StreamNotStored(StreamError):
+    """The stream could not be stored for a long time; livepush goes on trying."""

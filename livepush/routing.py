@@ -20,6 +20,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, URLPattern, get_script_prefix, path, reverse, set_script_prefix
+from django.urls.resolvers import RoutePattern
 from django.utils import translation
 
 from livepush import process
@@ -44,12 +45,24 @@ class Application:
     def _endpoints(self) -> dict[tuple[str, str], Endpoint]:
         return endpoints()
 
+    @cached_property
+    def _patterns(self) -> list[tuple[str, RoutePattern, Endpoint]]:
+        """The endpoints whose address has a part that varies."""
+        return [
+            (type, RoutePattern(address, is_endpoint=True), endpoint)
+            for (type, address), endpoint in self._endpoints.items()
+            if "<" in address
+        ]
+
+    def _matching(self, type: str, path: str) -> Endpoint | None:
+        return next((found for kind, route, found in self._patterns if kind == type and route.match(path)), None)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = lifespan if scope["type"] == "lifespan" else self._django
         if scope["type"] in ("http", "websocket"):
             path = path_of(scope)
             default = refuse_websocket if scope["type"] == "websocket" else self._django
-            endpoint = self._endpoints.get((scope["type"], path), default)
+            endpoint = self._endpoints.get((scope["type"], path)) or self._matching(scope["type"], path) or default
         await endpoint(scope, receive, send)
 
 

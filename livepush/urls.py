@@ -6,6 +6,7 @@ from django.urls import path
 
 from livepush.consumers import send, token, views
 from livepush.inbox import views as inbox
+from livepush.streams import views as streams
 
 app_name = "livepush"
 
@@ -19,4 +20,6 @@ urlpatterns = [
     path("inbox/entries/", inbox.entries, name="inbox_entries"),
     path("inbox/counts/", inbox.counts, name="inbox_counts"),
     path("inbox/<slug:action>/", inbox.mark, name="inbox_mark"),
+    path("streams/<str:stream>/", streams.stream, name="stream"),
+    path("streams/<str:stream>/stop/", streams.stop, name="stream_stop"),
 ]

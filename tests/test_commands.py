@@ -96,7 +96,7 @@ def test_prune_deletes_what_is_past_its_retention():
         append("default")
     settle("default")
     Event.objects.filter(position__lte=3).update(created=timezone.now() - timedelta(days=8))
-    assert run("livepush_prune", batch=2) == "Deleted 3 events and 0 notifications.\n"
-    assert run("livepush_prune", seconds=0) == "Deleted 2 events and 0 notifications.\n"
+    assert run("livepush_prune", batch=2) == "Deleted 3 events, 0 notifications and 0 rows of streams.\n"
+    assert run("livepush_prune", seconds=0) == "Deleted 2 events, 0 notifications and 0 rows of streams.\n"
     with pytest.raises(CommandError, match="must not be negative"):
         run("livepush_prune", seconds=-1)

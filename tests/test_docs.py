@@ -38,6 +38,9 @@ from livepush.access import rules
 from livepush.inbox import kinds
 from livepush.publish import model_events, model_signals
 from livepush.receiving import handlers
+from livepush.streams import formats, pieces
+from livepush.streams.buffer import Ending, Passage
+from livepush.streams.models import State
 from tests.docs_blocks import PAGES, ROOT, Block, apply_diff, blocks
 from tests.shop import live as shop_live
 from tests.shop import models as shop_models
@@ -163,7 +166,11 @@ def check_html(block: Block) -> None:
     request = RequestFactory().get("/")
     request.user = User.objects.create(username="ann")
     order = shop_models.Order.objects.create()
-    text = engines["django"].from_string(block.text).render({"order": order, "user": request.user}, request)
+    text = (
+        engines["django"]
+        .from_string(block.text)
+        .render({"order": order, "user": request.user, "chat": {"stream": "abc"}}, request)
+    )
     assert "{%" not in text
     assert "{{" not in text
     plain = block.text.replace("{% livepush_sse ", "")
@@ -187,6 +194,10 @@ def check_json(block: Block) -> None:
     elif "code" in found and not kind:
         assert found.keys() == {"code", "message"}
         assert json.loads(wire.WireError(**found).body()) == found
+    elif "parts" in found:
+        passage = Passage(0, pieces.loads(json.dumps(found["parts"])), found["offset"])
+        ending = Ending(State(found["state"]), found["error"])
+        assert json.loads(formats.answer(passage, ending, found["metadata"])) == found
     elif "events" in found:
         assert list(found) == list(json.loads(wire.poll_answer([], wire.Position("a", 1))))
         for event in found["events"]:
@@ -464,7 +475,7 @@ def test_what_settings_md_says_of_zero_is_so() -> None:
         if isinstance(getattr(conf.Settings(), name), bool | str | dict | tuple):
             continue
         with override_settings(LIVEPUSH={name: 0}):
-            if name in ("PRUNE_INTERVAL", "DRAIN", "MAX_STREAM_AGE", "MAX_GROUPS_ANONYMOUS"):
+            if name in ("PRUNE_INTERVAL", "DRAIN", "DRAIN_STREAMS", "MAX_STREAM_AGE", "MAX_GROUPS_ANONYMOUS"):
                 assert getattr(conf.get_settings(), name) == 0
             else:
                 with pytest.raises(ImproperlyConfigured):

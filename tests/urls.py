@@ -118,4 +118,5 @@ urlpatterns = [
     path("send-fail/", send_twice_and_fail),
     path("send/", send_in_request),
     path("ready/", ready),
+    path("streams/", include("tests.streams.site")),
 ]

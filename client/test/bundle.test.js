@@ -11,6 +11,8 @@ const BUNDLE = new URL("../../livepush/static/livepush/livepush.js", import.meta
 
 const INBOX = new URL("../../livepush/static/livepush/inbox.js", import.meta.url);
 
+const STREAMS = new URL("../../livepush/static/livepush/livepush-streams.js", import.meta.url);
+
 const API =
   "add cut groups on pause pending position refused remove role scan send start state stop transport use wake".split(
     " ",
@@ -43,6 +45,15 @@ test("the client and the inbox's elements are small together, and as free of wha
   assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|\bFunction\(/);
   assert.ok(source.startsWith("/*! livepush "));
   assert.ok(source.endsWith("//# sourceMappingURL=inbox.js.map\n"));
+});
+
+test("the script that reads streams is small, and as free of what a strict policy forbids", () => {
+  const source = readFileSync(STREAMS, "utf8");
+  const size = gzipSync(source, { level: 9 }).length;
+  assert.ok(size <= 1500, `${size} bytes`);
+  const told = readFileSync(new URL("../../docs/streams.md", import.meta.url), "utf8");
+  assert.ok(told.includes(`${size.toLocaleString("en")} bytes`), `docs/streams.md has not ${size} bytes`);
+  assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|\bFunction\(|import\(/);
 });
 
 test("the bundle gives a page its client, which receives what a server sends", async (t) => {

@@ -97,14 +97,15 @@ def customer_or_staff(user: Any, pk: int) -> bool:
 
 
 @livepush.can_read(DESK)
+@livepush.can_read("imports")
 def staff(user: Any) -> bool:
-    """Let the staff hear of every conversation."""
+    """Let the staff hear of every conversation, and follow imports."""
     return bool(user.is_staff)
 
 
 @livepush.can_send("parcel:<int:pk>", types=("chat", "read", "typing"))
 def participant(user: Any, pk: int) -> bool:
-    """Let those who may follow a parcel write about it."""
+    """Let those who may follow a parcel write about it, and stop the assistant's answers."""
     return customer_or_staff(user, pk)
 
 

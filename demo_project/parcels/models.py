@@ -180,3 +180,18 @@ class ReadMark(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user.get_username()} read {self.parcel.code} up to {self.upto}"
+
+
+class Errand(models.Model):
+    """Something that the shop's worker is asked to do: to answer a question about a parcel, or to import the depots."""
+
+    parcel = models.ForeignKey(Parcel, models.CASCADE, null=True, related_name="errands")
+    text = models.CharField(max_length=120)
+    stream = models.CharField(max_length=32, blank=True)
+    """Where the worker writes; ``-`` while it is about to begin."""
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return self.text

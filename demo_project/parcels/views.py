@@ -16,7 +16,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 import livepush
-from demo_project.parcels.models import Movement, Parcel, Status
+from demo_project.parcels.models import Errand, Movement, Parcel, Status
 from demo_project.parcels.shop import place_order
 from livepush.exceptions import InvalidNotification
 
@@ -33,7 +33,16 @@ def board(request: HttpRequest) -> HttpResponse:
         found.setdefault(item.status, []).append(item)
     columns = [{"status": status, "parcels": found.get(status.value, [])} for status in Status]
     return render(
-        request, "parcels/board.html", {"columns": columns, "latest": latest, "scope": "board", "blank": BLANK}
+        request,
+        "parcels/board.html",
+        {
+            "columns": columns,
+            "latest": latest,
+            "scope": "board",
+            "blank": BLANK,
+            "imports": "imports" if request.user.is_staff else None,
+            "errands": shown(None)[:1] if request.user.is_staff else [],
+        },
     )
 
 
@@ -66,7 +75,13 @@ def parcel(request: HttpRequest, code: str) -> HttpResponse:
     if item is None:
         return render(request, "parcels/gone.html", {"code": code}, status=404)
     check_may_see(request, item)
-    return render(request, "parcels/parcel.html", {"latest": latest, "parcel": item, "scope": item.code})
+    context = {"latest": latest, "parcel": item, "scope": item.code, "errands": shown(item)}
+    return render(request, "parcels/parcel.html", context)
+
+
+def shown(parcel: Parcel | None) -> QuerySet[Errand]:
+    """Return the latest errands, about a parcel or about none, that the worker has begun."""
+    return Errand.objects.filter(parcel=parcel, stream__gt="-")[:3]
 
 
 @require_POST
@@ -75,6 +90,24 @@ def advance(request: HttpRequest, code: str) -> HttpResponse:
     item = get_object_or_404(Parcel, code=code)
     check_may_see(request, item)
     item.advance()
+    return done(request)
+
+
+@require_POST
+def ask(request: HttpRequest, code: str) -> HttpResponse:
+    """Ask the assistant about a parcel: the worker answers, in a stream that every page of the parcel shows."""
+    item = get_object_or_404(Parcel, code=code)
+    check_may_see(request, item)
+    Errand.objects.create(parcel=item, text=request.POST.get("question", "")[:120])
+    return done(request)
+
+
+@require_POST
+def import_depots(request: HttpRequest) -> HttpResponse:
+    """Have the worker import the depots."""
+    if not request.user.is_staff:
+        raise PermissionDenied
+    Errand.objects.create(text="Import of the depots")
     return done(request)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from livepush.hub.connection import FAREWELL, Connection, Reason, State
+from livepush.hub.fanout import Share
 from livepush.hub.hub import Hub, Options
 from livepush.hub.pages import Log
 from livepush.hub.registry import hubs, known_position

@@ -114,6 +114,11 @@ class Share(dict[Format, Joined]):
         self._round = round
         self._groups = groups
 
+    @property
+    def events(self) -> list[Event]:
+        """The events, for a subscriber that encodes them itself."""
+        return [self._round.events[place] for place, _ in self._round._of(self._groups)]
+
     def __missing__(self, format: Format) -> Joined:
         found = self[format] = self._round.joined(self._groups, format)
         return found

@@ -15,7 +15,7 @@ from django.db.backends.signals import connection_created
 from livepush.notes import note_once
 
 T = TypeVar("T")
-THREADS = HUB_THREAD, AUTH_THREAD = "livepush-hub", "livepush-auth"
+THREADS = HUB_THREAD, AUTH_THREAD, STREAM_THREAD = "livepush-hub", "livepush-auth", "livepush-streams"
 
 
 def with_database(work: Callable[[], T]) -> T:

@@ -8,9 +8,10 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from livepush import audit
+from livepush.conf import get_settings
 from livepush.hub import FAREWELL, Hub
 from livepush.process.requests import count_open, requests_of, spawn
 from livepush.process.servers import daphne, ending
@@ -23,6 +24,19 @@ _chained: set[int] = set()
 QUIET = 0.5
 """How long (seconds) a drain waits for the next stream to end. A stream that is still open by then belongs to a client
 that does not read."""
+
+
+class Producers(NamedTuple):
+    """Something that may go on for a while when the server ends, as a stream's producer does."""
+
+    running: Callable[[], int]
+    """Return how many have not finished."""
+    interrupt: Callable[[], None]
+    """End those that are left."""
+
+
+producers: list[Producers] = []
+"""What a server waits for before it ends, for ``DRAIN_STREAMS`` seconds at most."""
 
 
 def drain_on_signals(hubs: Hubs) -> None:
@@ -59,6 +73,7 @@ def _drain_then(before: Callable[..., Any], hubs: Hubs) -> Callable[[int, Any], 
 
     async def see_out_and_end(number: int) -> None:
         await _see_out(count_open)
+        await _see_out_producers()
         end(number)
 
     return handle
@@ -73,6 +88,7 @@ async def drain(loop: asyncio.AbstractEventLoop, hubs: Hubs) -> None:
     """Tell a loop's clients to come back, and return when their streams have ended or the time is over."""
     _drain(loop, hubs)
     await _see_out(lambda: len(requests_of(loop).open))
+    await _see_out_producers()
 
 
 def _drain(loop: asyncio.AbstractEventLoop, hubs: Hubs) -> None:
@@ -100,3 +116,14 @@ async def _see_out(count: Callable[[], int]) -> None:
         if left < least:
             least, quiet = left, time() + QUIET
         await asyncio.sleep(0.02)
+
+
+async def _see_out_producers() -> None:
+    """Return when every producer has finished, or is interrupted since the time is over."""
+    time = asyncio.get_running_loop().time
+    until = time() + get_settings().DRAIN_STREAMS
+    while any(each.running() for each in producers) and time() < until:
+        await asyncio.sleep(0.02)
+    for each in producers:
+        if each.running():
+            await asyncio.to_thread(each.interrupt)

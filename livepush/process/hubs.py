@@ -16,7 +16,7 @@ from livepush import hints, log, publish
 from livepush.conf import get_settings
 from livepush.hub import Hub, Options
 from livepush.process.connections import AUTH_THREAD, HUB_THREAD, close_connections, cut_connections, with_database
-from livepush.process.drain import drain, drain_before_end, drain_on_signals
+from livepush.process.drain import drain, drain_before_end, drain_on_signals, producers
 from livepush.process.requests import forget_requests, spawn
 from livepush.process.threads import FAREWELL, Threads
 from livepush.wire import LogPage, LogState, Position
@@ -77,6 +77,10 @@ _ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
 """What ends each loop's hub and threads, with the loop if nothing does so before."""
 
 
+on_start: list[Callable[[Hub], None]] = []
+"""Called with each hub that has started, in its loop: by rooms that this one does not know."""
+
+
 def _after_fork() -> None:
     """Forget the parent's hubs and threads in a forked child, where they do not run."""
     _hubs.clear()
@@ -98,6 +102,7 @@ async def get_hub() -> Hub:
     if hub is not None and hub.draining_since is not None and loop.time() - hub.draining_since > SERVES_ON:
         spawn(loop, hub.stop())
         hub = None
+    is_new = hub is None
     if hub is None:
         hub = _hubs[loop] = _make_hub()
         drain_on_signals(_hubs)
@@ -110,6 +115,8 @@ async def get_hub() -> Hub:
             del _hubs[loop]
             await hub.stop()
         raise
+    for begin in on_start if is_new else ():
+        begin(hub)
     return hub
 
 
@@ -150,6 +157,8 @@ def stop_all() -> None:
     """
     if _is_in_loop():
         raise RuntimeError("An event loop is running in this thread: await livepush.stop() instead.")
+    for each in producers:
+        each.interrupt()
     for loop in list(_ends):
         if loop.is_running():
             asyncio.run_coroutine_threadsafe(stop(), loop).result()

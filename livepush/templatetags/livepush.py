@@ -23,6 +23,7 @@ from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
 from livepush.page import positions
 from livepush.page.nonce import nonce_of
 from livepush.publish import Group, group_name
+from livepush.streams import showing
 from livepush.wire import Position, public_name
 
 register = template.Library()
@@ -30,6 +31,7 @@ register = template.Library()
 ROOM = 10
 """How many of ``MAX_GROUPS`` stay free for the page's own tags, even if a user is in very many audiences."""
 _OPENED = "_livepush_inbox"
+_STREAMS = "_livepush_streams"
 
 
 @register.simple_tag(takes_context=True)
@@ -97,6 +99,39 @@ def livepush_list(context: template.Context) -> SafeString:
 def livepush_inbox(context: template.Context) -> SafeString:
     """Put the script that keeps the inbox's elements up to date into a page. The other tags of the inbox do it too."""
     return _part(context, None)
+
+
+@register.simple_tag(takes_context=True)
+def livepush_stream(context: template.Context, id: str | None) -> SafeString:
+    """Put a stream's text into a page, and show live what follows: ``{% livepush_stream answer.stream %}``.
+
+    A user who may not read the stream's group sees nothing of it. The text is escaped. Without an id, put nothing.
+    """
+    if not id:
+        return SafeString("")
+    request = context.get("request")
+    if request is None:
+        raise ImproperlyConfigured(
+            "{% livepush_stream %} needs the request: add django.template.context_processors.request to the context "
+            "processors, and render the page with its request."
+        )
+    found = showing.shown(str(id), request)
+    progress = "" if found.progress is None else format_html(' progress="{}"', found.progress)
+    nonce = nonce_of(request, context)
+    script = (
+        ""
+        if hasattr(request, _STREAMS)
+        else format_html(
+            '<script defer src="{}"{}></script>',
+            static("livepush/livepush-streams.js"),
+            format_html(' nonce="{}"', nonce) if nonce else "",
+        )
+    )
+    setattr(request, _STREAMS, True)
+    return format_html(
+        '<livepush-stream src="{}" data-after="{}" state="{}"{} aria-live="polite">{}</livepush-stream>{}',
+        reverse("livepush:stream", args=[id]), found.offset, found.state, progress, found.text, script,
+    )  # fmt: skip
 
 
 @register.simple_tag(takes_context=True)

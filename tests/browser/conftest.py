@@ -14,6 +14,7 @@ from tests.browser.readers import Reader
 from tests.browser.site import Site
 from tests.servers import processes
 from tests.servers.fresh import Databases
+from tests.streams.nodes import node_clients  # noqa: F401 (a fixture)
 
 _numbers = itertools.count(1)
 _names = (f"reader{number}" for number in itertools.count(1))
@@ -26,7 +27,13 @@ def site(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Site]
     with (
         databases.fresh("postgresql") as database,
         processes.publisher(database) as elsewhere,
-        processes.server("uvicorn", database, settings, env=getattr(request.module, "ENV", None)) as server,
+        processes.server(
+            "uvicorn",
+            database,
+            settings,
+            env=getattr(request.module, "ENV", None),
+            may_fail=getattr(request.module, "MAY_FAIL", False),
+        ) as server,
     ):
         yield Site(database, elsewhere, server)
 

@@ -13,6 +13,8 @@ from tests.docs_blocks import PAGES, ROOT, blocks
 ADDRESS = "http://livepush.example/"
 CLIENT = ROOT / "livepush" / "static" / "livepush" / "livepush.js"
 SENDING = CLIENT.with_name("livepush-send.js")
+STREAMS = CLIENT.with_name("livepush-streams.js")
+ANSWER = '{"offset":3,"parts":["a ",[{"progress":0.5}]],"state":"finished","error":"","metadata":{}}'
 POSITION = wire.Position("k3x9", 1041)
 IN_HTML = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
@@ -36,6 +38,7 @@ def serve(page: Page, elements: set[str], type: str) -> None:
         '<script defer src="/livepush.js" data-livepush data-url="/livepush/" data-send="/livepush-send.js"'
         f""" data-groups='["order:7"]' data-position="{POSITION}"></script>"""
     )
+    tag += '<script defer src="/livepush-streams.js"></script>'
     html = "<!doctype html>" + "".join(f'<p id="{name}"></p>' for name in elements - {"write"}) + tag
 
     def stream(route: Route) -> None:
@@ -56,6 +59,8 @@ def serve(page: Page, elements: set[str], type: str) -> None:
     page.route(
         "**/send/", lambda route: route.fulfill(body='{"ok":true,"reply":null}', content_type="application/json")
     )
+    page.route("**/livepush-streams.js", lambda route: route.fulfill(path=STREAMS, content_type="text/javascript"))
+    page.route("**/streams/**", lambda route: route.fulfill(body=ANSWER, content_type="application/json"))
     page.route("**/sse/**", stream)
     page.route("**/poll/**", poll)
 

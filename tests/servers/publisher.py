@@ -26,10 +26,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 import livepush
-from livepush import log, publish, tenants, wire
+from livepush import log, publish, streams, tenants, wire
 from livepush.inbox import kinds, marking
 from livepush.inbox.reading import Inbox
 from livepush.models import Event, LogHead
+from livepush.streams import writing  # noqa: F401 (an attribute of streams)
 
 blocks: list[transaction.Atomic] = []
 
@@ -204,12 +205,35 @@ def prune() -> int:
     return log.prune("default", timezone.now() + timedelta(seconds=1), 1_000_000)
 
 
+written: dict[str, tuple[streams.writing.Opening, streams.writing.SyncStream]] = {}
+
+
+def open_stream(group: str, **more: Any) -> str:
+    """Open a stream; return its id."""
+    opening = streams.open(group, **more)
+    stream = opening.__enter__()
+    written[stream.id] = (opening, stream)
+    return stream.id
+
+
+def write(stream: str, text: str = "", **more: Any) -> None:
+    written[stream][1].write(text, **more)
+
+
+def stop_requested(stream: str) -> bool:
+    return written[stream][1].stop_requested
+
+
+def finish(stream: str) -> None:
+    written.pop(stream)[0].__exit__(None, None, None)
+
+
 COMMANDS = {
     command.__name__: command
     for command in (
         send, send_many, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback, session,
         position, rows, prune, change, end_session, expire_session, revoke, recheck, token,
-        nonsense,
+        nonsense, open_stream, write, stop_requested, finish,
     )
 }  # fmt: skip
 

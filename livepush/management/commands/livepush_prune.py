@@ -10,10 +10,11 @@ from django.utils import timezone
 from livepush import log
 from livepush.conf import get_settings
 from livepush.inbox import filing
+from livepush.streams import store
 
 
 class Command(BaseCommand):
-    help = "Delete events and notifications past their retention, in batches; safe while serving. The hubs do it too."
+    help = "Delete events, notifications and streams past their retention, safe while serving. The hubs do it too."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--seconds", type=float, help="keep this much instead of LIVEPUSH['RETENTION']")
@@ -30,9 +31,11 @@ class Command(BaseCommand):
         events = _all(lambda: log.prune(using, before, options["batch"]))
         old = timezone.now() - timedelta(seconds=settings.INBOX_RETENTION)
         notifications = _all(lambda: filing.prune(using, old, options["batch"]))
+        ended = timezone.now() - timedelta(seconds=settings.STREAM_RETENTION)
+        streams = _all(lambda: store.prune(using, ended))
         log.delete_all_forgotten(using)
         if options["verbosity"] > 0:
-            self.stdout.write(f"Deleted {events} events and {notifications} notifications.")
+            self.stdout.write(f"Deleted {events} events, {notifications} notifications and {streams} rows of streams.")
 
 
 def _all(prune: Callable[[], int]) -> int:

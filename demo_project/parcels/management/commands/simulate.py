@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from argparse import ArgumentParser
 from typing import Any
@@ -10,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import OperationalError
 
-from demo_project.parcels import simulation
+from demo_project.parcels import errands, simulation
 
 
 class Command(BaseCommand):
@@ -24,13 +25,18 @@ class Command(BaseCommand):
         parser.add_argument("--follow-parent", action="store_true", help="stop when the parent process is gone")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        parent = os.getppid()
+        parent, ended = os.getppid(), threading.Event()
+        worker = threading.Thread(target=errands.work, args=(ended,), daemon=True)
+        worker.start()
         try:
             while not (options["follow_parent"] and os.getppid() != parent):
                 self.tick()
                 time.sleep(options["interval"] * random.uniform(0.3, 1.7))
         except KeyboardInterrupt:
             pass
+        finally:
+            ended.set()
+            worker.join()
 
     def tick(self) -> None:
         """Let one thing happen; a database that is busy is no reason to stop."""

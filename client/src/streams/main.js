@@ -1,0 +1,52 @@
+import { Stream } from "./stream.js";
+
+/**
+ * `<livepush-stream src="…">` shows the text of a stream as it comes. What it has inside is the text up to `data-after`.
+ *
+ * It dispatches `livepush:part` for each part, with the stream and the part as `detail`. A page that renders by itself,
+ * Markdown for example, prevents the default. `livepush:stream` says that its state has changed.
+ */
+class StreamElement extends HTMLElement {
+  async connectedCallback() {
+    this.controller = new AbortController();
+    const { signal } = this.controller;
+    const stream = new Stream(this.getAttribute("src") ?? "", { after: +(this.dataset.after ?? 0), signal });
+    stream.text = this.textContent ?? "";
+    this.stream = stream;
+    /** @param {string} state */
+    const show = (state) => {
+      this.setAttribute("state", state);
+      this.ariaBusy = `${state === "running"}`;
+      this.dispatchEvent(new CustomEvent("livepush:stream", { detail: { state, stream } }));
+    };
+    show("running");
+    try {
+      for await (const part of stream) {
+        const detail = { stream, part };
+        if (this.dispatchEvent(new CustomEvent("livepush:part", { detail, bubbles: true, cancelable: true }))) {
+          this.append(part.text ?? "");
+          this.normalize();
+        }
+        if (stream.progress != null) this.setAttribute("progress", String(stream.progress));
+        this.dataset.after = String(part.offset);
+      }
+      show(stream.state);
+    } catch {
+      if (!signal.aborted) show("refused");
+    }
+  }
+
+  disconnectedCallback() {
+    this.controller?.abort();
+  }
+}
+
+/** @param {string} id @param {ConstructorParameters<typeof Stream>[1]} [options] */
+const stream = (id, options) => new Stream(id, options);
+const install = () => {
+  const page = /** @type {any} */ (window);
+  page.livepush = Object.assign(page.livepush ?? {}, { stream });
+};
+install();
+document.addEventListener("DOMContentLoaded", install); // the page's client may have come after this script
+if (!customElements.get("livepush-stream")) customElements.define("livepush-stream", StreamElement);

@@ -1,0 +1,137 @@
+"""Tells of streams: live text to readers in all processes, as hints; and a group that a stream began or ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.utils import timezone
+
+from livepush import publish, tenants
+from livepush.streams import pieces
+from livepush.streams.buffer import Buffer, Ending, Passage
+from livepush.streams.models import Stream
+from livepush.wire import OWN_GROUPS, Batch, Event, public_name, timestamp
+
+logger = logging.getLogger("livepush")
+
+TICK = 0.005
+"""For how long (seconds) live text is gathered before readers are told."""
+MAX_HINT = 32_768
+"""The most characters of a hint. Readers find in the database what was too much for one."""
+TYPE = "livepush.stream"
+STARTED, FINISHED = "stream.started", "stream.finished"
+"""The types of the events in a stream's group."""
+
+
+def channel(id: str) -> str:
+    """Return the group in which readers hear of a stream. Only livepush itself reads it."""
+    return f"{OWN_GROUPS}stream:{id}"
+
+
+def started(row: Stream, using: str) -> None:
+    """Tell a stream's group that it began."""
+    _send(row.group, STARTED, {"stream": row.id, "format": row.format, "metadata": row.details}, using)
+
+
+def ended(buffer: Buffer, ending: Ending, length: int, using: str) -> None:
+    """Tell readers, then the group, that a stream has ended."""
+    live.flush()
+    end_hint(buffer.id)
+    metadata = ending.metadata or buffer.metadata
+    told_to_group(buffer.id, buffer.group, ending.state.value, json.loads(metadata), using)
+
+
+def end_hint(id: str) -> None:
+    """Tell readers that a stream has ended: they find how in the database."""
+    _announce([_hint(id, {"ended": True})])
+
+
+def told_to_group(id: str, group: str, state: str, metadata: dict[str, Any], using: str) -> None:
+    """Tell a stream's group that it ended."""
+    _send(group, FINISHED, {"stream": id, "state": state, "metadata": metadata}, using)
+
+
+def _send(stored_group: str, type: str, data: dict[str, Any], using: str) -> None:
+    try:
+        with tenants.active(tenants.of_stored(stored_group)):
+            publish.send(public_name(stored_group), type, data, using=using)
+    except Exception:
+        logger.exception("The group of a stream could not be told of it.")
+
+
+def _hint(id: str, data: dict[str, Any]) -> Event:
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return Event(None, (channel(id),), TYPE, text, timestamp(timezone.now()))
+
+
+def _announce(events: list[Event]) -> None:
+    publish.announce(Batch("", tuple(events)))
+
+
+def hint_of(id: str, passage: Passage) -> Event:
+    """Return what readers are told of a passage: its text, or only where it ends if that is too much."""
+    body = pieces.dumps(pieces.join(passage.pieces))
+    known = f'"parts":{body},' if len(body) <= MAX_HINT else ""
+    text = f'{{"start":{passage.start},{known}"end":{passage.end}}}'
+    return Event(None, (channel(id),), TYPE, text, timestamp(timezone.now()))
+
+
+watchers: list[Callable[[], bool]] = []
+"""Called about once a second while nothing is written; each returns whether it wants to be called again."""
+
+
+class Live:
+    """Tells readers what producers write, every few milliseconds, for all streams together."""
+
+    def __init__(self) -> None:
+        self._fresh: dict[str, Buffer] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def tell(self, buffer: Buffer) -> None:
+        """Have readers told what was written."""
+        if buffer.id not in self._fresh:
+            with self._lock:
+                self._fresh[buffer.id] = buffer
+                if self._thread is None or not self._thread.is_alive():
+                    self._thread = threading.Thread(target=self._run, name="livepush-live", daemon=True)
+                    self._thread.start()
+            self._wake.set()
+
+    def flush(self) -> None:
+        """Tell readers now."""
+        with self._lock:
+            fresh, self._fresh = self._fresh, {}
+            told = [(buffer.id, buffer.untold()) for buffer in fresh.values()]
+            events = [hint_of(id, passage) for id, passage in told if passage.pieces]
+            if events:
+                _announce(events)
+
+    def _run(self) -> None:
+        while self._wake.wait(1.0) or self._fresh or any(look() for look in watchers):
+            self._wake.clear()
+            time.sleep(TICK)
+            try:
+                self.flush()
+            except Exception:
+                logger.exception("Readers of streams could not be told; they find it in the database.")
+
+
+live = Live()
+
+
+def _begin_anew() -> None:
+    """Leave the parent's thread to the parent."""
+    global live
+    live = Live()
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -1,0 +1,82 @@
+"""What a request asks of a stream, and whether its client may have it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from livepush.access.identity import Admission
+from livepush.streams.formats import END_MARK, FORMATS
+from livepush.streams.models import MAX_ID_LENGTH, Stream
+from livepush.wire import Close, WireError, parse_wait, timestamp
+
+MAX_OFFSET = 2**63 - 1
+_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}", re.ASCII)
+_PLACE = re.compile(r"/([^/]+)/(?:stop/)?\Z")
+
+
+class Asked(NamedTuple):
+    """A request for a stream."""
+
+    id: str
+    after: int
+    format: str
+    """The format's name; empty for the stream's own."""
+    wait: float | None
+    """How long (seconds) a poll may be held; ``None`` for a stream."""
+    has_all: bool
+    """Whether the client has read the stream to its end, and only its EventSource comes back."""
+
+
+def asked_of(path: str, query: bytes, last_event_id: str = "") -> Asked:
+    """Parse a request for ``streams/<id>/?after=OFFSET&format=NAME&wait=SECONDS``.
+
+    The header ``Last-Event-ID`` wins over ``after``.
+
+    Raises WireError: no id, or a malformed offset, format or wait.
+    """
+    found = _PLACE.search(path)
+    try:
+        fields = dict(parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=100))
+    except ValueError as error:
+        raise WireError("bad_query", "The query string is malformed: expected percent-encoded UTF-8.") from error
+    format = fields.get("format", "")
+    if format and format not in FORMATS:
+        raise WireError("bad_format", f"There is no such format: expected one of {', '.join(FORMATS)}.")
+    wait = parse_wait(fields["wait"]) if "wait" in fields else None
+    offset = fields.get("after", "") if last_event_id in ("", END_MARK) else last_event_id
+    id = checked_id(found[1] if found else "")
+    return Asked(id, _offset(offset), format, wait, last_event_id == END_MARK)
+
+
+def checked_id(id: str) -> str:
+    """Return the id of a stream. Raises WireError: it can't be one."""
+    if not _ID.fullmatch(id):
+        raise unknown()
+    return id
+
+
+def unknown() -> WireError:
+    """Return the refusal for a stream that does not exist, or is another tenant's."""
+    return WireError("unknown_stream", "There is no such stream, or it was deleted after its retention.", 404)
+
+
+def check_readable(row: Stream, admission: Admission) -> None:
+    """Refuse a client of another tenant, or one who may read the group only since a later time.
+
+    Raises WireError.
+    """
+    if row.group not in admission.stored:
+        raise unknown()
+    floor = admission.floors.get(row.group)
+    if floor is not None and (row.position < floor.number or timestamp(row.created) < floor.time):
+        raise WireError("forbidden", "The stream is older than what may be read of its group.", 403, Close.FORBIDDEN)
+
+
+def _offset(text: str) -> int:
+    if not text:
+        return 0
+    if not re.fullmatch(r"\d{1,19}", text, re.ASCII) or int(text) > MAX_OFFSET:
+        raise WireError("bad_offset", "after is malformed: expected an offset that livepush gave, such as after=120.")
+    return int(text)

@@ -1,0 +1,104 @@
+"""What the producer of one stream has written and this process has not passed on yet. Any thread may use it."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+from livepush.streams import pieces
+from livepush.streams.models import State
+from livepush.streams.pieces import Piece, Pieces
+
+MAX_WAITING = 262_144
+"""How many characters of one stream may wait to be stored, before its producer has to wait."""
+
+
+class Passage(NamedTuple):
+    """What a stream holds from an offset on."""
+
+    start: int
+    pieces: Pieces
+    end: int
+
+
+class Ending(NamedTuple):
+    """How a stream ended, and what its readers are told about it."""
+
+    state: State
+    error: str = ""
+    metadata: str | None = None
+    """The metadata as JSON if they changed."""
+
+
+class Buffer:
+    """The unstored end of a stream."""
+
+    def __init__(self, id: str, group: str, format: str, metadata: str) -> None:
+        self.id = id
+        self.group = group
+        """The group as the log has it: with its tenant, if there are tenants."""
+        self.format = format
+        self.metadata = metadata
+        self.stop_requested = False
+        self.ending: Ending | None = None
+        """How it ends once all is stored; ``None`` while the producer may write."""
+        self.lost = False
+        """Whether others took the producer for dead and ended the stream."""
+        self.doubtful = False
+        """Whether the last attempt to store failed, so that some of it may be stored all the same."""
+        self._changed = threading.Condition()
+        self._stored = self._told = self._end = 0
+        self._waiting: Pieces = []
+        self._size = 0
+        self._unheard: Pieces = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the producer has to wait."""
+        return self._size > MAX_WAITING and not self.lost
+
+    @property
+    def end(self) -> int:
+        """The offset after all that was written."""
+        return self._end
+
+    def write(self, piece: Piece) -> None:
+        """Add a piece."""
+        size = len(piece) if isinstance(piece, str) else 1
+        with self._changed:
+            self._waiting.append(piece)
+            self._unheard.append(piece)
+            self._size += size if isinstance(piece, str) else len(piece.json)
+            self._end += size
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the producer need not wait any more, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.is_full, seconds)
+
+    def unstored(self) -> Passage:
+        """Return what is not stored yet."""
+        with self._changed:
+            return Passage(self._stored, self._waiting.copy(), self._end)
+
+    def is_stored(self, end: int) -> None:
+        """Note up to which offset everything is stored."""
+        with self._changed:
+            self._waiting = pieces.skip(self._waiting, max(0, end - self._stored))
+            self._stored = max(self._stored, end)
+            self._size = sum(len(each) if isinstance(each, str) else len(each.json) for each in self._waiting)
+            self._changed.notify_all()
+
+    def lose(self) -> None:
+        """Drop what is not stored: others took this process for dead, and ended the stream."""
+        with self._changed:
+            self.lost = self.stop_requested = True
+            self._waiting, self._size, self._stored = [], 0, self._end
+            self._changed.notify_all()
+
+    def untold(self) -> Passage:
+        """Return what no reader was told yet; it counts as told from now on."""
+        with self._changed:
+            found = Passage(self._told, self._unheard, self._end)
+            self._told, self._unheard = self._end, []
+            return found

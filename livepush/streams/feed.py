@@ -1,0 +1,170 @@
+"""What one hub knows of a stream that clients read: its newest text, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from livepush.hub import Share
+from livepush.streams import formats, pieces
+from livepush.streams.announcing import channel
+from livepush.streams.buffer import Ending, Passage
+from livepush.streams.formats import FORMATS, About
+from livepush.streams.models import State, Stream
+from livepush.wire import on_the_wire
+
+logger = logging.getLogger("livepush")
+
+WINDOW = 65_536
+"""How many of a stream's newest characters a hub keeps for its readers. Slower readers read the database."""
+
+
+class Portion:
+    """A passage, encoded once for each format."""
+
+    __slots__ = ("_frames", "_raw", "after_text", "passage")
+
+    def __init__(self, passage: Passage, after_text: bool) -> None:
+        self.passage = passage
+        self.after_text = after_text
+        """Whether text came before it."""
+        self._frames: dict[str, bytes] = {}
+        self._raw: dict[str, bytes] = {}
+
+    def frames(self, about: About, format: str) -> bytes:
+        """Return it in a format."""
+        found = self._frames.get(format)
+        if found is None:
+            text = FORMATS[format].passage(about, self.passage, self.after_text)
+            found = self._frames[format] = text.encode()
+        return found
+
+    def raw(self, about: About, format: str) -> bytes:
+        """Return it in a format as bytes on the wire."""
+        found = self._raw.get(format)
+        if found is None:
+            found = self._raw[format] = on_the_wire((self.frames(about, format),))
+        return found
+
+    def after(self, offset: int) -> Portion:
+        """Return what follows an offset in it."""
+        start, whole, end = self.passage
+        if offset <= start:
+            return self
+        before = pieces.head(whole, offset - start)
+        rest = Passage(offset, pieces.skip(whole, offset - start), end)
+        return Portion(rest, formats.after_text(before, self.after_text))
+
+    @property
+    def follows_text(self) -> bool:
+        """Whether what comes after it comes after text."""
+        return formats.after_text(self.passage.pieces, self.after_text)
+
+
+class Listener(Protocol):
+    """What a feed tells its news to."""
+
+    def offer(self, portion: Portion) -> None: ...
+    def wake(self) -> None: ...
+    def leave(self, retry: int) -> None: ...
+
+
+class Feed:
+    """One stream in one hub, which routes the stream's hints here. Call its methods in the loop's thread."""
+
+    def __init__(self, row: Stream, end: int, follows_text: bool, missing: Callable[[], object]) -> None:
+        self.id = row.id
+        self.group = row.group
+        self.about = formats.about(row)
+        self.format = row.format
+        self.groups = {channel(row.id): 0}
+        self.end = end
+        """Up to which offset it is known to exist. What is not in the window is in the database, now or soon."""
+        self.ending: Ending | None = None
+        self.listeners: dict[Listener, None] = {}
+        self.heard_at = 0.0
+        self._window: deque[Portion] = deque()
+        self._size = 0
+        self.follows_text = follows_text
+        """Whether text comes last, as far as it is known to exist."""
+        self._missing = missing
+        self.know(row)
+
+    # What the hub tells
+
+    def offer(self, share: Share) -> None:
+        """Take hints."""
+        for event in share.events:
+            try:
+                self._hear(json.loads(event.data))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                logger.warning("livepush does not understand a hint about a stream (%s).", error)
+
+    def _hear(self, hint: dict[str, Any]) -> None:
+        if "ended" in hint:
+            self._missing()
+        elif "parts" in hint:
+            found = [each if isinstance(each, str) else pieces.part(each[0]) for each in hint["parts"]]
+            self.take(Passage(hint["start"], found, hint["end"]))
+        elif hint["end"] > self.end:
+            self._missing()
+
+    def beat(self, now: float) -> None:
+        """Do nothing: each reader keeps its own stream alive."""
+
+    def fall_behind(self, *, reset: bool = False) -> None:
+        """Look into the database: hints may have been missed."""
+        self._missing()
+
+    def leave(self, retry: int) -> None:
+        """Send the readers away: the server ends."""
+        for listener in list(self.listeners):
+            listener.leave(retry)
+
+    # What is known
+
+    def take(self, passage: Passage) -> None:
+        """Take a part of the stream, and offer what is new of it to the readers."""
+        if passage.end <= self.end or self.ending is not None:
+            return
+        if passage.start > self.end:
+            self._missing()
+            return
+        fresh = Passage(self.end, pieces.skip(passage.pieces, self.end - passage.start), passage.end)
+        if pieces.length(fresh.pieces) != fresh.end - fresh.start:
+            self._missing()
+            return
+        portion = Portion(fresh, self.follows_text)
+        self._keep(portion)
+        for listener in list(self.listeners):
+            listener.offer(portion)
+
+    def know(self, row: Stream) -> None:
+        """Take what the database says of the stream: it may have ended."""
+        if row.is_running or self.ending is not None:
+            return
+        self.ending = Ending(State(row.state), row.error)
+        self.about = formats.about(row)
+        if self.end != row.length:
+            self.end = row.length or 0
+            self._window.clear()
+        for listener in list(self.listeners):
+            listener.wake()
+
+    def portion(self, after: int) -> Portion | None:
+        """Return what follows an offset, if the window has it."""
+        if not self._window or after < self._window[0].passage.start:
+            return None
+        return next((each.after(after) for each in self._window if each.passage.end > after), None)
+
+    def _keep(self, portion: Portion) -> None:
+        self._window.append(portion)
+        self._size += portion.passage.end - portion.passage.start
+        self.end = portion.passage.end
+        self.follows_text = portion.follows_text
+        while self._size > WINDOW and len(self._window) > 1:
+            oldest = self._window.popleft().passage
+            self._size -= oldest.end - oldest.start

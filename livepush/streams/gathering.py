@@ -1,0 +1,283 @@
+"""Gathers what all streams of this process write: stores it in one statement, every ``FLUSH`` seconds.
+
+A thread does it, with a database connection of its own, so that no producer waits for the database, and what it stores
+does not hang on a producer's transaction. The thread ends when no stream is left.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+
+from django.core import mail
+from django.db import Error, connections
+
+from livepush import log
+from livepush.notes import Rarely
+from livepush.process.connections import STREAM_THREAD, close_connections, cut_connections, give_back
+from livepush.streams import announcing, store
+from livepush.streams.buffer import Buffer, Ending
+from livepush.streams.models import State, Stream
+
+logger = logging.getLogger("livepush")
+
+FLUSH = 0.1
+"""How often (seconds) what was written is stored."""
+BEAT = 1.5
+"""How often (seconds) this process says that it lives."""
+LOOK = 0.5
+"""How often (seconds) it asks which of its streams somebody asked to stop."""
+LINGER = 2.0
+"""How long (seconds) the thread waits for another stream before it ends, but in tests of a project."""
+PAUSE = 0.5
+"""How long (seconds) it waits after the database failed."""
+FAREWELL = 3.0
+"""How long (seconds) a process that ends may take to store what is left."""
+
+
+class Gatherer:
+    """The producer of all streams of this process."""
+
+    def __init__(self, using: str) -> None:
+        self.name = secrets.token_hex(8)
+        self._using = using
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._buffers: dict[str, Buffer] = {}
+        self._new: list[tuple[Stream, Buffer, Future[None]]] = []
+        self._ending: dict[str, tuple[Buffer, Future[None]]] = {}
+        self._beats_from = self._looks_from = 0.0
+        self._entered = self._stopped = False
+        self._busy_since: float | None = None
+        self._failures = Rarely(every=10.0)
+
+    # What producers ask for
+
+    def begin(self, row: Stream, buffer: Buffer) -> Future[None]:
+        """Have a stream stored; the future is done when every process can find it."""
+        done: Future[None] = Future()
+        with self._lock:
+            row.producer = self.name
+            self._new.append((row, buffer, done))
+            self._work()
+        return done
+
+    def end(self, buffer: Buffer, ending: Ending) -> Future[None]:
+        """End a stream; the future is done when all of it and its end are stored. A second end changes nothing."""
+        with self._lock:
+            if buffer.id in self._ending:
+                return self._ending[buffer.id][1]
+            done: Future[None] = Future()
+            if buffer.lost or buffer.ending is not None:
+                done.set_result(None)
+                return done
+            buffer.ending = ending
+            self._ending[buffer.id] = (buffer, done)
+            self._work()
+        return done
+
+    def buffer(self, id: str) -> Buffer | None:
+        """Return the buffer of a stream that this process writes."""
+        return self._buffers.get(id)
+
+    def running(self) -> list[Buffer]:
+        """Return the streams that have not ended."""
+        return [buffer for buffer in list(self._buffers.values()) if buffer.ending is None]
+
+    def is_idle(self) -> bool:
+        """Return whether no stream is left."""
+        return not (self._new or self._buffers)
+
+    def hurry(self) -> None:
+        """Store what waits at once: a producer waits for it."""
+        self._wake.set()
+
+    # The thread
+
+    def _work(self) -> None:
+        self._wake.set()
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name=STREAM_THREAD, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        idle_since = time.monotonic()
+        try:
+            while not self._stopped:
+                self._wake.wait(FLUSH)
+                self._wake.clear()
+                if self._turn():
+                    idle_since = time.monotonic()
+                elif time.monotonic() - idle_since > LINGER and self._may_end():
+                    return
+        finally:
+            self._rest()
+
+    def _may_end(self) -> bool:
+        self._rest()
+        with self._lock:
+            if not self.is_idle():
+                return False
+            self._thread = None
+            return True
+
+    def _rest(self) -> None:
+        """Leave the database alone, since no stream is left."""
+        if self._entered:
+            with suppress(Error):
+                store.leave(self._using, self.name)
+        self._entered, self._beats_from = False, 0.0
+        close_connections()
+
+    def stop(self) -> None:
+        """End the thread, and wait until it has ended; streams that run are interrupted."""
+        for buffer in self.running():
+            self.end(buffer, Ending(State.INTERRUPTED)).result(FAREWELL)
+        self._stopped = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(FAREWELL)
+
+    def cut_if_hung(self, limit: float) -> bool:
+        """Cut the connection if the database has not answered for so long (seconds); return whether a stream is left.
+
+        A host that vanished would let the thread wait for minutes.
+        """
+        since, thread = self._busy_since, self._thread
+        if since is not None and time.monotonic() - since > limit and thread is not None:
+            cut_connections(thread.ident or 0)
+        return not self.is_idle()
+
+    def _turn(self) -> bool:
+        """Do what is due; return whether there is any stream."""
+        if self.is_idle():
+            return False
+        self._busy_since = time.monotonic()
+        try:
+            self._beat()
+            self._begin_new()
+            self._store_all()
+            self._end_all()
+            self._look()
+        except Exception as error:
+            self._failed(error)
+        finally:
+            self._busy_since = None
+            give_back()
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        for buffer in list(self._buffers.values()):
+            buffer.doubtful = True
+        connections[self._using].close()
+        if self._failures.times():
+            logger.warning("Streams could not be stored (%s: %s); trying again.", type(error).__name__, error)
+        time.sleep(PAUSE)
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now < self._beats_from:
+            return
+        if not self._entered:
+            store.enter(self._using, self.name)
+            self._entered = True
+        elif not store.beat(self._using, self.name):
+            self._lose_all()
+            store.enter(self._using, self.name)
+        self._beats_from = now + BEAT
+
+    def _lose_all(self) -> None:
+        """Give up the streams that others have ended, since they took this process for dead."""
+        if self._buffers:
+            logger.warning("Another process took this one for dead, and ended its %d streams.", len(self._buffers))
+        with self._lock:
+            lost, self._buffers, ending, self._ending = self._buffers, {}, self._ending, {}
+            self.name = secrets.token_hex(8)
+        for buffer in lost.values():
+            buffer.lose()
+        for _, done in ending.values():
+            done.set_result(None)
+
+    def _begin_new(self) -> None:
+        with self._lock:
+            new, self._new = self._new, []
+        if not new:
+            return
+        try:
+            position = log.state(self._using).position.number
+            for row, _, _ in new:
+                row.producer, row.position = self.name, position
+            store.begin(self._using, [row for row, _, _ in new])
+        except BaseException:
+            with self._lock:
+                self._new = new + self._new
+            raise
+        for _, buffer, done in new:
+            self._buffers[buffer.id] = buffer
+            done.set_result(None)
+        for row, _, _ in new:
+            announcing.started(row, self._using)
+
+    def _store_all(self) -> None:
+        self._settle_doubts()
+        rows: list[store.Written] = []
+        stored: list[tuple[Buffer, int]] = []
+        size = 0
+        for buffer in list(self._buffers.values()):
+            found = store.chunks(buffer.id, buffer.unstored())
+            if found:
+                rows += found
+                stored.append((buffer, found[-1].end))
+                size += sum(len(row.body) for row in found)
+            if size > store.STATEMENT:
+                self._wake.set()  # for the rest
+                break
+        if rows:
+            store.append(self._using, rows)
+            for buffer, end in stored:
+                buffer.is_stored(end)
+
+    def _settle_doubts(self) -> None:
+        """Find out what the last attempt has stored before it failed."""
+        doubtful = [buffer for buffer in self._buffers.values() if buffer.doubtful]
+        if doubtful:
+            known = store.ends(self._using, [buffer.id for buffer in doubtful])
+            for buffer in doubtful:
+                buffer.is_stored(known.get(buffer.id, 0))
+                buffer.doubtful = False
+
+    def _end_all(self) -> None:
+        done = [
+            (buffer, future)
+            for buffer, future in list(self._ending.values())
+            if buffer.id in self._buffers and not buffer.unstored().pieces
+        ]
+        if not done:
+            return
+        endings = {buffer.id: (buffer.ending or Ending(State.FINISHED), buffer.end) for buffer, _ in done}
+        store.end(self._using, self.name, endings)
+        with self._lock:
+            for buffer, _ in done:
+                del self._ending[buffer.id], self._buffers[buffer.id]
+        for buffer, _ in done:
+            announcing.ended(buffer, *endings[buffer.id], self._using)
+        for buffer, _ in done:
+            store.compact(self._using, buffer.id)
+        if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
+            self._rest()
+        for _, future in done:
+            future.set_result(None)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now < self._looks_from:
+            return
+        self._looks_from = now + LOOK
+        for id in store.to_stop(self._using, self.name) if self._buffers else ():
+            if id in self._buffers:
+                self._buffers[id].stop_requested = True

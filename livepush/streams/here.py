@@ -1,0 +1,72 @@
+"""The streams that this process writes: one gatherer for all of them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from contextlib import suppress
+
+from livepush.conf import get_settings
+from livepush.streams import announcing
+from livepush.streams.buffer import Buffer, Ending
+from livepush.streams.gathering import FAREWELL, Gatherer
+from livepush.streams.models import State
+
+_gatherer: Gatherer | None = None
+_lock = threading.Lock()
+
+
+def gatherer() -> Gatherer:
+    """Return this process's gatherer."""
+    global _gatherer
+    with _lock:
+        if _gatherer is None:
+            _gatherer = Gatherer(get_settings().DATABASE)
+        return _gatherer
+
+
+def local(id: str) -> Buffer | None:
+    """Return the buffer of a stream that this process writes; ``None`` if another does, or it has ended."""
+    return None if _gatherer is None else _gatherer.buffer(id)
+
+
+def writing() -> int:
+    """Return how many streams of this process have not ended."""
+    return 0 if _gatherer is None else len(_gatherer.running())
+
+
+def interrupt_all(seconds: float = FAREWELL) -> None:
+    """End what still runs, since the process ends; wait until that is stored, or the time is over."""
+    if _gatherer is None or _gatherer.is_idle():
+        return
+    until = time.monotonic() + seconds
+    for buffer in _gatherer.running():
+        done = _gatherer.end(buffer, Ending(State.INTERRUPTED))
+        with suppress(TimeoutError):
+            done.result(max(0.0, until - time.monotonic()))
+
+
+def stop() -> None:
+    """End this process's gatherer; the next stream starts another one."""
+    global _gatherer
+    found, _gatherer = _gatherer, None
+    if found is not None:
+        found.stop()
+
+
+def _cut_if_hung() -> bool:
+    return _gatherer is not None and _gatherer.cut_if_hung(get_settings().DATABASE_TIMEOUT)
+
+
+def _begin_anew() -> None:
+    """Leave the parent's streams to the parent: its thread does not run in a forked child."""
+    global _gatherer, _lock
+    _gatherer, _lock = None, threading.Lock()
+
+
+announcing.watchers.append(_cut_if_hung)
+atexit.register(interrupt_all)
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_begin_anew)

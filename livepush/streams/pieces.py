@@ -1,0 +1,147 @@
+"""What a stream holds: pieces of text, and parts of JSON between them.
+
+An offset counts a text's characters (code points), and 1 for each part. So a text may be cut and joined anywhere, and
+an offset still means the same place. A chunk is stored as a JSON array: strings are text, and ``[value]`` is a part.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+from livepush.exceptions import EventTooLarge, InvalidData
+
+
+class Data(NamedTuple):
+    """A part: a JSON value, encoded."""
+
+    json: str
+
+    @property
+    def value(self) -> Any:
+        """The value."""
+        return json.loads(self.json)
+
+
+Piece = str | Data
+Pieces = list[Piece]
+
+
+def text(given: object) -> str:
+    """Return a text that every database can store: half a surrogate pair becomes U+FFFD.
+
+    Raises InvalidData: it is no text.
+    """
+    if not isinstance(given, str):
+        raise InvalidData(f"{given!r} is not text: write a str, or give JSON as data=.")
+    if given.isascii():
+        return str(given)
+    return given.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def data(value: object, max_bytes: int) -> Data:
+    """Return a part with a value. Raises InvalidData: JSON can't carry it. Raises EventTooLarge."""
+    try:
+        encoded = json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(encoded.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidData(
+            f"The part can't be written as JSON: {error}. Give dicts, lists, strings, numbers."
+        ) from error
+    if size > max_bytes:
+        raise EventTooLarge(f"The part is {size} bytes as JSON, over the {max_bytes} of LIVEPUSH['MAX_EVENT_BYTES'].")
+    return Data(encoded)
+
+
+def part(value: object) -> Data:
+    """Return a part with a value that came as JSON."""
+    return Data(_encode(value))
+
+
+def length(pieces: Iterable[Piece]) -> int:
+    """Return how far an offset moves over some pieces."""
+    return sum(len(piece) if isinstance(piece, str) else 1 for piece in pieces)
+
+
+def skip(pieces: Sequence[Piece], count: int) -> Pieces:
+    """Return what follows the first ``count`` of some pieces, counted as offsets are."""
+    for place, piece in enumerate(pieces):
+        size = len(piece) if isinstance(piece, str) else 1
+        if count < size:
+            rest = list(pieces[place:])
+            if count and isinstance(piece, str):
+                rest[0] = piece[count:]
+            return rest
+        count -= size
+    return []
+
+
+def head(pieces: Sequence[Piece], count: int) -> Pieces:
+    """Return the first ``count`` of some pieces, counted as offsets are."""
+    found: Pieces = []
+    for piece in pieces:
+        if count <= 0:
+            break
+        found.append(piece[:count] if isinstance(piece, str) else piece)
+        count -= len(piece) if isinstance(piece, str) else 1
+    return found
+
+
+def join(pieces: Iterable[Piece]) -> Pieces:
+    """Return pieces with neighbouring texts made one."""
+    found: Pieces = []
+    texts: list[str] = []
+    for piece in pieces:
+        if isinstance(piece, str):
+            texts.append(piece)
+            continue
+        if texts:
+            found.append("".join(texts))
+            texts = []
+        found.append(piece)
+    if texts:
+        found.append("".join(texts))
+    return found
+
+
+def dumps(pieces: Iterable[Piece]) -> str:
+    """Return pieces as a chunk stores them."""
+    return f"[{','.join(_dumps(piece) for piece in pieces)}]"
+
+
+def loads(body: str) -> Pieces:
+    """Return the pieces of a chunk."""
+    return [piece if isinstance(piece, str) else part(piece[0]) for piece in json.loads(body)]
+
+
+def split(pieces: Iterable[Piece], max_chars: int) -> list[Pieces]:
+    """Return pieces in runs of at most ``max_chars`` characters each, or of a single part."""
+    runs: list[Pieces] = [[]]
+    room = max_chars
+    for piece in _cut(pieces, max_chars):
+        size = len(piece) if isinstance(piece, str) else len(piece.json)
+        if size > room and runs[-1]:
+            runs.append([])
+            room = max_chars
+        runs[-1].append(piece)
+        room -= size
+    return runs if runs[-1] else []
+
+
+def _cut(pieces: Iterable[Piece], max_chars: int) -> Iterable[Piece]:
+    for piece in pieces:
+        if isinstance(piece, str) and len(piece) > max_chars:
+            yield from (piece[start : start + max_chars] for start in range(0, len(piece), max_chars))
+        else:
+            yield piece
+
+
+def _dumps(piece: Piece) -> str:
+    return _encode(piece) if isinstance(piece, str) else f"[{piece.json}]"
+
+
+def _encode(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,79 @@
+"""A Django response that streams: under ASGI it holds no thread, under WSGI it holds its worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from django.http import StreamingHttpResponse
+
+from livepush import process
+from livepush.conf import get_settings
+from livepush.streams import formats, leases, store
+from livepush.streams.asking import unknown
+from livepush.streams.buffer import Ending
+from livepush.streams.feeds import feeds_of, look_up
+from livepush.streams.formats import FORMATS, check_format
+from livepush.streams.models import State
+from livepush.streams.reader import Reader
+
+INTERVAL = 0.1
+"""How often (seconds) sync code looks for more."""
+
+
+class StreamResponse(StreamingHttpResponse):
+    """A response with a stream in one of its formats, from the beginning or after an offset.
+
+    A view decides who may read it. The stream does not end with the response: its client may come back.
+    """
+
+    def __init__(self, id: str, format: str, after: int = 0, **more: Any) -> None:
+        chosen = FORMATS[check_format(format)]
+        super().__init__((), content_type=chosen.content_type, headers=dict(chosen.headers), **more)
+        self["Cache-Control"] = "no-store, no-transform"
+        self["X-Content-Type-Options"] = "nosniff"
+        self["X-Accel-Buffering"] = "no"
+        self["Content-Encoding"] = "identity"  # GZipMiddleware skips responses with this header
+        self._asked = (id, format, after)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return _read(*self._asked)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _aread(*self._asked)
+
+
+async def _aread(id: str, format: str, after: int) -> AsyncIterator[bytes]:
+    hub = await process.get_hub()
+    using = get_settings().DATABASE
+    opened = await process.in_thread(lambda: look_up(using, id))
+    if opened is None:
+        raise unknown()
+    feeds = feeds_of(hub)
+    feed = feeds.open(opened)
+    with Reader(feeds, feed, after, format, get_settings().HEARTBEAT) as reader:
+        while (data := await reader.next()) is not None:
+            yield data
+
+
+def _read(id: str, format: str, after: int) -> Iterator[bytes]:
+    using, chosen = get_settings().DATABASE, FORMATS[format]
+    row = store.find(using, id)
+    if row is None:
+        raise unknown()
+    about, cursor, follows = formats.about(row), after, False
+    yield chosen.begin(about, cursor).encode()
+    while row is not None:
+        ended = not row.is_running
+        passage = store.read(using, id, cursor, row.length)
+        if passage.pieces:
+            yield chosen.passage(about, passage, follows).encode()
+            cursor, follows = passage.end, formats.after_text(passage.pieces, follows)
+        elif ended:
+            yield chosen.end(formats.about(row), Ending(State(row.state), row.error), cursor, follows).encode()
+            return
+        else:
+            leases.look(using)
+            time.sleep(INTERVAL)
+        row = store.find(using, id)

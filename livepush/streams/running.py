@@ -1,0 +1,146 @@
+"""``start``: runs an iterator apart from the request, and writes what it yields to a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import Context, copy_context
+from typing import Any
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from django.db import connections
+
+from livepush import tenants
+from livepush.exceptions import InvalidData, StreamStopped
+from livepush.publish import Group
+from livepush.streams.models import State
+from livepush.streams.writing import FAILED, AsyncStream, SyncStream
+
+logger = logging.getLogger("livepush")
+
+STOP_LOOK = 0.1
+"""How often (seconds) a silent iterator's stream is asked whether it was told to stop."""
+_running: set[asyncio.Task[None]] = set()
+"""The tasks, kept here so that Python does not collect them."""
+
+
+async def start(
+    group: Group,
+    iterator: AsyncIterable[Any],
+    *,
+    format: str = "text",
+    metadata: Mapping[str, Any] | None = None,
+    ansi: str = "keep",
+) -> AsyncStream:
+    """Write what an async iterator yields to a new stream, apart from the request; return the stream at once.
+
+    A ``str`` is text; what else it yields is a part of JSON. The stream ends with the iterator. If that raises, the
+    stream fails and the error is logged. When a reader asks to stop, CancelledError is raised in the iterator where it
+    waits. It runs in this event loop, so the server must be an ASGI server; elsewhere use ``start_in_thread``.
+
+    Raises what ``open`` raises, and InvalidData: it is no async iterator.
+    """
+    if not isinstance(iterator, AsyncIterable):
+        raise InvalidData(f"{iterator!r} is no async iterator: call start_in_thread with an iterable.")
+    stream = AsyncStream(group, format, metadata, ansi)
+    await stream._wait(stream._begin())
+    task = asyncio.get_running_loop().create_task(_run(stream, aiter(iterator)), context=_context())
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    return stream
+
+
+def start_in_thread(
+    group: Group,
+    iterable: Iterable[Any],
+    *,
+    format: str = "text",
+    metadata: Mapping[str, Any] | None = None,
+    ansi: str = "keep",
+) -> SyncStream:
+    """Write what an iterable yields to a new stream, in a thread; return the stream at once. See ``start``.
+
+    When a reader asks to stop, the iterable is closed after what it yields next.
+    """
+    stream = SyncStream(group, format, metadata, ansi)
+    stream._wait(stream._begin())
+    run = copy_context().run if tenants.hook() else Context().run
+    threading.Thread(target=run, args=(_run_in_thread, stream, iterable), name="livepush-stream", daemon=True).start()
+    return stream
+
+
+def _context() -> Context:
+    """Return the context for an iterator: the caller's in a project with tenants, which may keep the tenant there."""
+    return copy_context() if tenants.hook() else Context()
+
+
+@asynccontextmanager
+async def _own_thread() -> AsyncIterator[None]:
+    """Run sync code that the iterator awaits, such as its queries, in one thread; close its connections at the end."""
+    async with ThreadSensitiveContext() as context:
+        try:
+            yield
+        finally:
+            if context in SyncToAsync.context_to_thread_executor:
+                await sync_to_async(connections.close_all)()
+
+
+async def _run(stream: AsyncStream, iterator: AsyncIterator[Any]) -> None:
+    try:
+        async with _own_thread():
+            await _write_all(stream, iterator)
+        await stream._wait(stream._end(State.STOPPED if stream.stop_requested else State.FINISHED))
+    except StreamStopped:
+        await stream._wait(stream._end(State.STOPPED))
+    except asyncio.CancelledError:
+        stream._end(State.INTERRUPTED)
+        raise
+    except Exception:
+        logger.exception("The iterator of the stream %s in %r failed.", stream.id, stream.group)
+        await stream._wait(stream._end(State.FAILED, FAILED))
+
+
+async def _write_all(stream: AsyncStream, iterator: AsyncIterator[Any]) -> None:
+    pulling = asyncio.ensure_future(_pull(stream, iterator))
+    try:
+        while not pulling.done():
+            await asyncio.wait({pulling}, timeout=STOP_LOOK)
+            if stream.stop_requested and not pulling.done():
+                pulling.cancel()
+                await asyncio.wait({pulling})
+        if not pulling.cancelled():
+            pulling.result()
+    finally:
+        pulling.cancel()
+        await asyncio.wait({pulling})
+
+
+async def _pull(stream: AsyncStream, iterator: AsyncIterator[Any]) -> None:
+    try:
+        async for value in iterator:
+            await (stream.write(value) if isinstance(value, str) else stream.write(data=value))
+    finally:
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _run_in_thread(stream: SyncStream, iterable: Iterable[Any]) -> None:
+    iterator = iter(iterable)
+    try:
+        try:
+            for value in iterator:
+                stream.write(value) if isinstance(value, str) else stream.write(data=value)
+            stream._wait(stream._end(State.STOPPED if stream.stop_requested else State.FINISHED))
+        finally:
+            getattr(iterator, "close", lambda: None)()
+    except StreamStopped:
+        stream._wait(stream._end(State.STOPPED))
+    except Exception:
+        logger.exception("The iterator of the stream %s in %r failed.", stream.id, stream.group)
+        stream._wait(stream._end(State.FAILED, FAILED))
+    finally:
+        connections.close_all()

@@ -1,0 +1,247 @@
+"""The statements on the tables of streams."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple, cast
+
+from django.db import connections, transaction
+from django.db.models import Case, F, Field, Max, Q, Value, When
+from django.db.models.functions import Length
+from django.utils import timezone
+
+from livepush.streams import pieces
+from livepush.streams.buffer import Ending, Passage
+from livepush.streams.models import State, Stream, StreamChunk, StreamProducer
+
+CHUNK = 65_536
+"""The most characters in one chunk, unless a single part has more."""
+STATEMENT = 1_048_576
+"""About the most characters in one statement; MariaDB refuses 16 MiB by default."""
+PAGE_ROWS = 500
+PAGE = 262_144
+"""The most rows, and about the most characters, of one page."""
+AT_ONCE = 200
+"""The most streams or rows that one statement names."""
+
+
+class Written(NamedTuple):
+    """A chunk that is to be stored."""
+
+    stream: str
+    start: int
+    end: int
+    body: str
+
+
+def chunks(stream: str, passage: Passage, most: int = STATEMENT) -> list[Written]:
+    """Return a passage as chunks, up to about ``most`` characters of it."""
+    found, start, size = [], passage.start, 0
+    for run in pieces.split(pieces.join(passage.pieces), CHUNK):
+        end = start + pieces.length(run)
+        found.append(Written(stream, start, end, pieces.dumps(run)))
+        start, size = end, size + len(found[-1].body)
+        if size > most:
+            break
+    return found
+
+
+def append(using: str, rows: Sequence[Written]) -> None:
+    """Store chunks in one statement."""
+    quote = connections[using].ops.quote_name
+    columns = ", ".join(map(quote, ("stream", "start", "end", "body")))
+    values = ", ".join(["(%s, %s, %s, %s)"] * len(rows))
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {quote(StreamChunk._meta.db_table)} ({columns}) VALUES {values}",  # noqa: S608 (own names)
+            [value for row in rows for value in row],
+        )
+
+
+def ends(using: str, streams: Collection[str]) -> dict[str, int]:
+    """Return up to which offset each of some streams is stored."""
+    found = StreamChunk.objects.using(using).filter(stream__in=streams).values_list("stream")
+    return dict(found.annotate(last=Max("end")).order_by())
+
+
+def begin(using: str, rows: Sequence[Stream]) -> None:
+    """Store new streams. One that is there already stays as it is."""
+    Stream.objects.using(using).bulk_create(rows, ignore_conflicts=True)
+
+
+def end(using: str, producer: str, endings: Mapping[str, tuple[Ending, int]]) -> None:
+    """Mark streams as ended, each with its length, if their producer still has them."""
+    cases = {
+        "state": [(id, Value(ending.state.value)) for id, (ending, _) in endings.items()],
+        "error": [(id, Value(ending.error)) for id, (ending, _) in endings.items()],
+        "length": [(id, Value(length)) for id, (_, length) in endings.items()],
+        "metadata": [
+            (id, Value(ending.metadata)) for id, (ending, _) in endings.items() if ending.metadata is not None
+        ],
+    }
+    values = {
+        name: Case(
+            *(When(id=id, then=value) for id, value in found),
+            default=F(name),
+            output_field=cast(Field, Stream._meta.get_field(name)),  # type: ignore[type-arg]
+        )
+        for name, found in cases.items()
+        if found
+    }
+    Stream.objects.using(using).filter(id__in=endings, state=State.RUNNING, producer=producer).update(
+        ended=timezone.now(), **values
+    )
+
+
+def read(using: str, stream: str, after: int, upto: int | None = None) -> Passage:
+    """Return what a stream has stored after an offset, about ``PAGE`` characters of it at most."""
+    rows = StreamChunk.objects.using(using).filter(stream=stream, end__gt=after).order_by("end")
+    if upto is not None:
+        rows = rows.filter(start__lt=upto)
+    keys = rows.annotate(size=Length("body")).values_list("start", "end", "size")[:PAGE_ROWS]
+    last, size, expected = after, 0, None
+    for start, end, chars in keys:
+        if (expected is not None and start != expected) or (last > after and size + chars > PAGE):
+            break
+        last, expected, size = end, end, size + chars
+    bodies = rows.filter(end__lte=last).values_list("start", "body") if last > after else ()
+    return _passage(after, bodies, upto)
+
+
+def _passage(after: int, bodies: Iterable[tuple[int, str]], upto: int | None) -> Passage:
+    found: pieces.Pieces = []
+    first = None
+    for start, body in bodies:
+        first = start if first is None else first
+        found += pieces.loads(body)
+    if first is None or first > after:
+        return Passage(after, [], after)
+    found = pieces.skip(pieces.join(found), after - first)
+    last = after + pieces.length(found)
+    if upto is not None and last > upto:
+        found, last = pieces.head(found, upto - after), upto
+    return Passage(after, found, last)
+
+
+def stop(using: str, id: str) -> bool:
+    """Ask a stream's producer to stop; return whether it was running."""
+    return bool(Stream.objects.using(using).filter(id=id, state=State.RUNNING).update(stopping=True))
+
+
+def to_stop(using: str, producer: str) -> set[str]:
+    """Return a producer's streams that somebody asked to stop."""
+    found = Stream.objects.using(using).filter(state=State.RUNNING, producer=producer, stopping=True)
+    return set(found.values_list("id", flat=True))
+
+
+def compact(using: str, stream: str) -> None:
+    """Make a stream's many chunks few. Readers find all of it at any time."""
+    rows = StreamChunk.objects.using(using).filter(stream=stream)
+    after = -1
+    while run := _to_join(list(rows.filter(end__gt=after).order_by("end").annotate(size=Length("body")).values_list(
+        "start", "end", "size")[:PAGE_ROWS])):  # fmt: skip
+        start, after, count = run
+        if count == 1:
+            continue
+        with transaction.atomic(using=using):
+            found = list(rows.filter(end__gt=start, end__lte=after).order_by("end"))
+            whole = pieces.join(piece for row in found for piece in pieces.loads(row.body))
+            rows.filter(pk__in=[row.pk for row in found]).delete()
+            StreamChunk.objects.using(using).create(stream=stream, start=start, end=after, body=pieces.dumps(whole))
+
+
+def _to_join(keys: Sequence[tuple[int, int, int]]) -> tuple[int, int, int] | None:
+    """Return the start and end of the first chunks that fit into one, and how many they are."""
+    if not keys:
+        return None
+    size = count = 0
+    for _, _, chars in keys:
+        if count and size + chars > CHUNK:
+            break
+        size, count = size + chars, count + 1
+    return keys[0][0], keys[count - 1][1], count
+
+
+def beat(using: str, producer: str) -> bool:
+    """Say that a producer lives; return whether it was known."""
+    return bool(StreamProducer.objects.using(using).filter(name=producer).update(beats=F("beats") + 1))
+
+
+def enter(using: str, producer: str) -> None:
+    """Make a producer known."""
+    StreamProducer.objects.using(using).bulk_create([StreamProducer(name=producer)], ignore_conflicts=True)
+
+
+def leave(using: str, producer: str) -> None:
+    """Forget a producer that has ended all of its streams."""
+    StreamProducer.objects.using(using).filter(name=producer).delete()
+
+
+def producers(using: str) -> dict[str, int]:
+    """Return the beats of each producer."""
+    return dict(StreamProducer.objects.using(using).values_list("name", "beats"))
+
+
+def orphans(using: str, living: Collection[str]) -> list[str]:
+    """Return the producers that have running streams and are not among those that live."""
+    rows = Stream.objects.using(using).filter(state=State.RUNNING).exclude(producer__in=living)
+    return sorted(set(rows.values_list("producer", flat=True).order_by().distinct()))
+
+
+def interrupt(using: str, producer: str) -> list[Stream]:
+    """End the streams of a producer that died, with what they have; return those that this call has ended."""
+    ended = []
+    with transaction.atomic(using=using):
+        StreamProducer.objects.using(using).filter(name=producer).delete()
+        rows = Stream.objects.using(using).filter(state=State.RUNNING, producer=producer)
+        stored = ends(using, list(rows.values_list("id", flat=True)))
+        for row in rows.select_for_update() if connections[using].features.has_select_for_update else rows:
+            row.state, row.length, row.ended = State.INTERRUPTED, stored.get(row.id, 0), timezone.now()
+            row.save(using=using, update_fields=["state", "length", "ended"])
+            ended.append(row)
+    return ended
+
+
+def find(using: str, id: str) -> Stream | None:
+    """Return a stream."""
+    return Stream.objects.using(using).filter(id=id).first()
+
+
+class News(NamedTuple):
+    """What is new of some streams."""
+
+    rows: dict[str, Stream]
+    passages: dict[str, Passage]
+    cut: bool
+    """Whether there may be more."""
+
+
+def news(using: str, after: Mapping[str, int]) -> News:
+    """Return what some streams are now, and what they have stored after an offset each."""
+    rows = Stream.objects.using(using).in_bulk(list(after))
+    wanted = Q()
+    for id, offset in after.items():
+        wanted |= Q(stream=id, end__gt=offset)
+    found = list(
+        StreamChunk.objects.using(using)
+        .filter(wanted)
+        .order_by("stream", "end")
+        .values_list("stream", "start", "body")[:PAGE_ROWS]
+    )
+    bodies: dict[str, list[tuple[int, str]]] = {}
+    for id, start, body in found:
+        bodies.setdefault(id, []).append((start, body))
+    passages = {id: _passage(after[id], each, None) for id, each in bodies.items()}
+    return News(rows, passages, len(found) == PAGE_ROWS)
+
+
+def prune(using: str, before: datetime, limit: int = AT_ONCE) -> int:
+    """Delete streams that ended before a time, ``limit`` at most; return how many rows were deleted."""
+    old = Stream.objects.using(using).filter(~Q(state=State.RUNNING), ended__lt=before)
+    ids = list(old.values_list("id", flat=True)[:limit])
+    if not ids:
+        return 0
+    chunks, _ = StreamChunk.objects.using(using).filter(stream__in=ids).delete()
+    rows, _ = Stream.objects.using(using).filter(id__in=ids).delete()
+    return chunks + rows

@@ -1,0 +1,135 @@
+"""The plain views of streams: polling, which works under WSGI too, and the request to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from livepush import tenants
+from livepush.access import handshakes, identity, limits, rules
+from livepush.conf import get_settings
+from livepush.consumers.auditing import Client, client_of
+from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
+from livepush.consumers.views import for_origins, outside_transactions
+from livepush.streams import formats, leases, store
+from livepush.streams.asking import Asked, asked_of, check_readable, checked_id, unknown
+from livepush.streams.buffer import Ending
+from livepush.streams.formats import FORMATS, after_text
+from livepush.streams.here import local
+from livepush.streams.models import State, Stream
+from livepush.wire import WireError, check_get, public_name, unavailable
+
+Answering = Callable[[HttpRequest, str, Client], HttpResponse]
+
+
+def _answered(view: Answering) -> Callable[..., HttpResponse]:
+    """Have a view answer refusals as the other endpoints do."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, stream: str) -> HttpResponse:
+        client = client_of("stream", request)
+        try:
+            handshakes.check_sync(request)
+            response = view(request, stream, client)
+        except WireError as error:
+            client.refuse(error)
+            response = HttpResponse(error.body(), status=error.status, content_type="application/json")
+            for name, value in error.headers.items():
+                response[name] = value
+        response["Cache-Control"] = "no-store, no-transform"
+        response["X-Content-Type-Options"] = "nosniff"
+        response["Content-Encoding"] = "identity"  # GZipMiddleware skips responses with this header
+        return response
+
+    return login_not_required(csrf_exempt(outside_transactions(for_origins(wrapped))))
+
+
+@_answered
+def stream(request: HttpRequest, stream: str, client: Client) -> HttpResponse:
+    """Answer a poll at once. Without ``wait``, answer with a finished stream; one that runs needs ASGI."""
+    check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", get_settings().MAX_EVENT_BYTES)
+    query = request.META.get("QUERY_STRING", "").encode("latin-1")
+    asked = asked_of(request.path, query, request.headers.get("Last-Event-ID", ""))
+    row = _admitted(request, asked.id, client, rules.READ)
+    if asked.wait is None and row.is_running and asked.format not in ("", "livepush"):
+        raise WireError(
+            "needs_asgi", "A stream that runs needs ASGI for this format: poll it with wait=0, or run ASGI.", 501
+        )
+    if asked.wait is None and not row.is_running:
+        return _whole(row, asked)
+    return HttpResponse(_poll(row, asked), content_type="application/json")
+
+
+@_answered
+def stop(request: HttpRequest, stream: str, client: Client) -> HttpResponse:
+    """Ask a stream's producer to stop: ``POST streams/<id>/stop/``."""
+    CSRF.process_request(request)
+    if request.method != "POST":
+        error = WireError("bad_method", "This address answers POST.", 405)
+        error.headers = {"Allow": "POST"}
+        raise error
+    with tenants.active(tenants.of_request(request)):
+        known = client.identity = identity_of(request)
+    refused = CSRF.process_view(request, lambda request: HttpResponse(), (), {})
+    if refused is not None and needs_csrf_token(request, known):
+        raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)
+    row = _admitted(request, checked_id(stream), client, rules.SEND)
+    store.stop(get_settings().DATABASE, row.id)
+    buffer = local(row.id)
+    if buffer is not None:
+        buffer.stop_requested = True
+    return HttpResponse(status=204)
+
+
+def _admitted(request: HttpRequest, id: str, client: Client, right: str) -> Stream:
+    """Return a stream that the client may read, or stop. Raises WireError."""
+    using = get_settings().DATABASE
+    leases.look(using)
+    row = store.find(using, id)
+    if row is None:
+        raise unknown()
+    client.groups = (public_name(row.group),)
+    scope = {"user": request.user} if getattr(request, "user", None) is not None else {}
+    check = client.noted_by(lambda found, tenant: limits.check_groups(found.name is not None, 1))
+    asked = identity.admit_sync(scope, request, identity.handshake(request), client.groups, right, check=check)
+    answers = asked.answers
+    if asked.questions:
+        answers = rules.ask_async_here(asked.questions, answers, get_settings().DATABASE_TIMEOUT, asked.tenant)
+    admission = identity.admission(asked, client.groups, answers)
+    if not admission.granted:
+        raise _refusal(admission, right)
+    if right == rules.READ:
+        check_readable(row, admission)
+    elif row.group not in admission.stored:
+        raise unknown()
+    return row
+
+
+def _refusal(admission: identity.Admission, right: str) -> WireError:
+    if admission.failed:
+        return unavailable()
+    verb = "stopped" if right == rules.SEND else "read"
+    return WireError("forbidden", f"The stream may not be {verb}: its group's rule (can_{right}) says no.", 403)
+
+
+def _poll(row: Stream, asked: Asked) -> str:
+    passage = store.read(get_settings().DATABASE, row.id, asked.after, row.length)
+    is_done = not row.is_running and passage.end >= (row.length or 0)
+    ending = Ending(State(row.state), row.error) if is_done else Ending(State.RUNNING)
+    return formats.answer(passage, ending, row.details)
+
+
+def _whole(row: Stream, asked: Asked) -> HttpResponse:
+    """Return the rest of a stream that has ended, in one response."""
+    format, about = FORMATS[asked.format or row.format], formats.about(row)
+    using, cursor, length = get_settings().DATABASE, asked.after, row.length or 0
+    found, follows = [format.begin(about, cursor)], False
+    while cursor < length and (passage := store.read(using, row.id, cursor, length)).pieces:
+        found.append(format.passage(about, passage, follows))
+        cursor, follows = passage.end, after_text(passage.pieces, follows)
+    found.append(format.end(about, Ending(State(row.state), row.error), length, follows))
+    return HttpResponse("".join(found), content_type=format.content_type, headers=dict(format.headers))

@@ -1,0 +1,258 @@
+"""``open``: a stream that code writes to, sync or async, in any process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+from django.core.exceptions import SynchronousOnlyOperation
+from django.utils import timezone
+
+from livepush import publish, tenants
+from livepush.conf import get_settings
+from livepush.exceptions import InvalidData, StreamEnded, StreamNotStored, StreamStopped
+from livepush.publish import Group
+from livepush.streams import pieces
+from livepush.streams.announcing import live
+from livepush.streams.ansi import Stripper
+from livepush.streams.buffer import Buffer, Ending
+from livepush.streams.formats import check_format
+from livepush.streams.here import gatherer
+from livepush.streams.models import State, Stream
+from livepush.streams.responding import StreamResponse
+
+logger = logging.getLogger("livepush")
+
+PATIENCE = 120.0
+"""How long (seconds) a stream waits until its beginning or its end is stored, as while the database is away."""
+FAILED = "The stream failed."
+"""What readers are told if code raised: an exception's own text may be none of theirs."""
+LEAST_PROGRESS = 0.001
+"""By how much progress must differ to be told again."""
+_NOTHING: Any = object()
+
+
+class _Producer:
+    """What the sync and the async stream share."""
+
+    def __init__(self, group: Group, format: str, metadata: Mapping[str, Any] | None, ansi: str) -> None:
+        if ansi not in ("keep", "strip"):
+            raise InvalidData(f"ansi is {ansi!r}: expected 'keep' or 'strip'.")
+        name = publish.group_name(group)
+        stored = tenants.stored(name, tenants.current())
+        self.id = secrets.token_urlsafe(16)
+        self.group = name
+        self.format = check_format(format)
+        self._metadata = dict(metadata or {})
+        self._limit = get_settings().MAX_EVENT_BYTES
+        self._stripper = Stripper() if ansi == "strip" else None
+        self._progress: float | None = None
+        self._buffer = Buffer(self.id, stored, format, pieces.data(self._metadata, self._limit).json)
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether a reader asked the producer to stop. ``write`` raises StreamStopped from then on."""
+        return self._buffer.stop_requested
+
+    @property
+    def offset(self) -> int:
+        """The offset after all that was written."""
+        return self._buffer.end
+
+    def response(self) -> StreamResponse:
+        """Return a response that streams it in its format, from the beginning. The view says who may read it."""
+        return StreamResponse(self.id, self.format)
+
+    def _begin(self) -> Future[None]:
+        buffer = self._buffer
+        row = Stream(
+            id=self.id, group=buffer.group, format=self.format, metadata=buffer.metadata, created=timezone.now()
+        )
+        return gatherer().begin(row, buffer)
+
+    def _put(self, text: str, data: Any, progress: float | None) -> None:
+        """Take what is written. Raises StreamStopped, StreamEnded, InvalidData, EventTooLarge; then nothing is."""
+        if self._buffer.ending is not None and self._buffer.ending.state is State.INTERRUPTED:
+            raise StreamStopped(f"The stream {self.id} was interrupted, since its process ends.")
+        if self._buffer.ending is not None:
+            raise StreamEnded(f"The stream {self.id} has ended: nothing can be written to it any more.")
+        if self._buffer.stop_requested:
+            raise StreamStopped(f"A reader asked the stream {self.id} to stop.")
+        text = pieces.text(text)
+        parts = [] if data is _NOTHING else [pieces.data(data, self._limit)]
+        if progress is not None and self._is_news(progress):
+            parts.append(pieces.data({"progress": self._progress}, self._limit))
+        if self._stripper is not None:
+            text = self._stripper.feed(text)
+        for piece in ([text] if text else []) + parts:
+            self._buffer.write(piece)
+        if text or parts:
+            live.tell(self._buffer)
+        if self._buffer.is_full:
+            gatherer().hurry()
+
+    def _is_news(self, progress: float) -> bool:
+        if isinstance(progress, bool) or not isinstance(progress, int | float) or not 0 <= progress <= 1:
+            raise InvalidData(f"progress is {progress!r}: expected a number from 0 to 1.")
+        known = self._progress
+        if known is not None and progress != 1 and abs(progress - known) < LEAST_PROGRESS:
+            return False
+        self._progress = round(float(progress), 4)
+        return self._progress != known
+
+    def _end(self, state: State, error: str = "", metadata: Mapping[str, Any] | None = None) -> Future[None]:
+        if self._buffer.lost:
+            state = State.INTERRUPTED
+        self._metadata |= metadata or {}
+        told = pieces.data(self._metadata, self._limit).json if metadata else None
+        return gatherer().end(self._buffer, Ending(state, error, told))
+
+    def _ends_with(self, kind: type[BaseException] | None) -> Future[None]:
+        if kind is None:
+            return self._end(State.STOPPED if self._buffer.stop_requested else State.FINISHED)
+        if issubclass(kind, StreamStopped):
+            return self._end(State.STOPPED)
+        if issubclass(kind, Exception):
+            return self._end(State.FAILED, FAILED)
+        return self._end(State.STOPPED if self._buffer.stop_requested else State.INTERRUPTED)
+
+    def _not_stored(self) -> StreamNotStored:
+        return StreamNotStored(
+            f"The stream {self.id} could not be stored within {PATIENCE:g} s: the database does not answer. "
+            "livepush goes on trying for as long as this process lives."
+        )
+
+
+class SyncStream(_Producer):
+    """A stream that sync code writes to. It does not wait for the database, unless very much waits to be stored."""
+
+    def write(self, text: str = "", *, data: Any = _NOTHING, progress: float | None = None) -> None:
+        """Write text, a part of JSON, or how far the work has come (from 0 to 1); all three in this order.
+
+        Raises StreamStopped once a reader asked it to stop, and StreamEnded after its end. Raises InvalidData and
+        EventTooLarge: JSON can't carry the data, or they are over ``MAX_EVENT_BYTES``; then nothing was written.
+        """
+        self._put(text, data, progress)
+        until = time.monotonic() + PATIENCE
+        while self._buffer.is_full:
+            if time.monotonic() > until:
+                raise self._not_stored()
+            self._buffer.wait(1.0)
+
+    def write_line(self, line: str = "", *, progress: float | None = None) -> None:
+        """Write a line; its line break is added if it has none."""
+        self.write(line if line.endswith("\n") else f"{line}\n", progress=progress)
+
+    def finish(self, metadata: Mapping[str, Any] | None = None) -> None:
+        """End it, with more metadata if any; return when all of it is stored. Raises StreamNotStored."""
+        self._wait(self._end(State.FINISHED, metadata=metadata))
+
+    def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
+        """End it as failed. Readers are told the message. Raises StreamNotStored."""
+        self._wait(self._end(State.FAILED, pieces.text(message), metadata))
+
+    def _wait(self, done: Future[None]) -> None:
+        try:
+            done.result(PATIENCE)
+        except TimeoutError as error:
+            raise self._not_stored() from error
+
+
+class AsyncStream(_Producer):
+    """A stream that async code writes to; see ``SyncStream``."""
+
+    async def write(self, text: str = "", *, data: Any = _NOTHING, progress: float | None = None) -> None:
+        """Write text, a part of JSON, or how far the work has come; see ``SyncStream.write``."""
+        self._put(text, data, progress)
+        if self._buffer.is_full:
+            await self._room()
+
+    async def write_line(self, line: str = "", *, progress: float | None = None) -> None:
+        """Write a line; its line break is added if it has none."""
+        await self.write(line if line.endswith("\n") else f"{line}\n", progress=progress)
+
+    async def finish(self, metadata: Mapping[str, Any] | None = None) -> None:
+        """End it, with more metadata if any; return when all of it is stored. Raises StreamNotStored."""
+        await self._wait(self._end(State.FINISHED, metadata=metadata))
+
+    async def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
+        """End it as failed. Readers are told the message. Raises StreamNotStored."""
+        await self._wait(self._end(State.FAILED, pieces.text(message), metadata))
+
+    async def _room(self) -> None:
+        until = time.monotonic() + PATIENCE
+        while self._buffer.is_full:
+            if time.monotonic() > until:
+                raise self._not_stored()
+            await asyncio.sleep(0.02)
+
+    async def _wait(self, done: Future[None]) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.shield(asyncio.wrap_future(done))
+        except TimeoutError as error:
+            raise self._not_stored() from error
+
+
+class Opening:
+    """What ``open`` returns: enter it with ``with``, or in async code with ``async with``."""
+
+    def __init__(self, group: Group, format: str, metadata: Mapping[str, Any] | None, ansi: str) -> None:
+        self._given = (group, format, metadata, ansi)
+        self._sync: SyncStream | None = None
+        self._async: AsyncStream | None = None
+
+    def __enter__(self) -> SyncStream:
+        _refuse_async()
+        stream = self._sync = SyncStream(*self._given)
+        stream._wait(stream._begin())
+        return stream
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> bool:
+        assert self._sync is not None
+        self._sync._wait(self._sync._ends_with(kind))
+        return kind is not None and issubclass(kind, StreamStopped)
+
+    async def __aenter__(self) -> AsyncStream:
+        stream = self._async = AsyncStream(*self._given)
+        await stream._wait(stream._begin())
+        return stream
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> bool:
+        assert self._async is not None
+        await self._async._wait(self._async._ends_with(kind))
+        return kind is not None and issubclass(kind, StreamStopped)
+
+
+def open(
+    group: Group, *, format: str = "text", metadata: Mapping[str, Any] | None = None, ansi: str = "keep"
+) -> Opening:
+    """Open a stream in a group: ``with livepush.streams.open("job:7") as log: log.write("…")``.
+
+    Async code writes ``async with``, and awaits ``write``. Whoever may read the group may read the stream; whoever may
+    send to the group may stop it. The block's end finishes it; an exception fails it, and passes on. A reader's wish to
+    stop raises StreamStopped in ``write``; that ends the block quietly. The stream does not take part in the caller's
+    transaction: readers see what was written even if that is rolled back.
+
+    ``format`` is what ``response()`` and readers that name none get: ``text``, ``livepush``, ``openai`` or ``ai-sdk``.
+    ``metadata`` is JSON that readers get with the stream. ``ansi="strip"`` takes the colours of terminals out.
+
+    Raises InvalidGroup; InvalidData: the format or the metadata; StreamNotStored: the database does not answer.
+    """
+    return Opening(group, format, metadata, ansi)
+
+
+def _refuse_async() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise SynchronousOnlyOperation(
+        "livepush.streams.open() is entered with a plain with in async code: write async with, and await its methods."
+    )

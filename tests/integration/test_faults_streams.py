@@ -1,0 +1,163 @@
+"""Streams under faults: what a reader ends up with is exactly what was written, or what a dead producer had stored."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from tests.patience import PATIENCE, eventually
+from tests.scale import FULL
+from tests.servers import faults, processes
+from tests.servers.fresh import Database
+from tests.servers.processes import Server
+from tests.streams.readers import Follower, begin, poll, reading
+from tests.streams.site import BULK, words
+
+SETTINGS = {"DRAIN": 0.2, "RETRY": 0.2}
+
+
+@pytest.fixture
+def servers(database: Database) -> Iterator[list[Server]]:
+    """Two servers on one database, without a layer."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(processes.server("uvicorn", database, SETTINGS, may_fail=True)) for _ in range(2)]
+
+
+async def test_a_producer_that_is_killed_ends_its_stream_as_interrupted_with_what_it_had(servers):
+    other, doomed = servers
+    id = await begin(doomed.url, words=100_000, pause=0.01)
+    async with reading(other.url, id) as found:
+        await found.until("word30 ")
+        doomed.kill()
+        killed = time.monotonic()
+        assert await found.to_end() == "interrupted"
+        assert time.monotonic() - killed < 10
+    assert words(100_000).startswith(found.text)
+    late = await poll(other.url, id)
+    assert (late["state"], late["parts"]) == ("interrupted", [found.text])
+
+
+async def test_a_server_s_end_waits_for_its_producers(servers):
+    other, ending = servers
+    id = await begin(ending.url, words=100, pause=0.02)
+    follower = Follower([ending.url, other.url], id)
+    running = asyncio.create_task(follower.run())
+    await eventually(lambda: "word10 " in follower.text)
+    await asyncio.to_thread(ending.stop)
+    await asyncio.wait_for(running, PATIENCE)
+    assert (follower.state, follower.text) == ("finished", words(100))
+    assert follower.connections > 1
+
+
+async def test_a_producer_that_does_not_finish_in_time_is_interrupted_at_once(database):
+    with (
+        processes.server("uvicorn", database, {**SETTINGS, "DRAIN_STREAMS": 0.3}) as ending,
+        processes.server("uvicorn", database, SETTINGS) as other,
+    ):
+        id = await begin(ending.url, words=100_000, pause=0.02)
+        async with reading(other.url, id) as found:
+            await found.until("word10 ")
+            await asyncio.to_thread(ending.stop)
+            stopped = time.monotonic()
+            assert await found.to_end() == "interrupted"
+            assert time.monotonic() - stopped < 2
+    assert words(100_000).startswith(found.text)
+
+
+@pytest.mark.parametrize("seed", [1] if not FULL else [1, 2, 3])
+async def test_nothing_is_lost_or_repeated_over_cuts_restarts_and_changes_of_process(database, figures, seed):
+    """The producer's server stays; its readers are cut, change process, and their server is killed."""
+    count, cuts, pause = (10_000, 50, 0.004) if FULL else (700, 6, 0.004)
+    chance = random.Random(seed)
+    with (
+        processes.server("uvicorn", database, SETTINGS) as producing,
+        processes.server("uvicorn", database, SETTINGS, may_fail=True) as second,
+    ):
+        id = await begin(producing.url, words=count, pause=pause)
+        followers = [Follower([producing.url, second.url], id) for _ in range(3)]
+        running = [asyncio.create_task(each.run()) for each in followers]
+        for number in range(cuts):
+            await asyncio.sleep(chance.uniform(0.05, 0.6 if not FULL else 1.2))
+            if number % 6 == 5:
+                second.kill()
+                await asyncio.to_thread(second.start)
+                continue
+            follower = chance.choice(followers)
+            follower.at += chance.randrange(2)
+            follower.cut()
+        await asyncio.wait_for(asyncio.gather(*running), 4 * PATIENCE)
+    figures(tokens=count, cuts=cuts, connections=[each.connections for each in followers])
+    assert [(each.state, each.text == words(count)) for each in followers] == [("finished", True)] * 3
+
+
+async def test_a_client_that_does_not_read_holds_up_nobody_and_costs_little(servers):
+    """It goes on from the database, from where it is."""
+    server, _ = servers
+    id = await begin(server.url, words=1000, pause=0.001, bulk=100)
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        slow.sendall(f"GET /livepush/streams/{id}/?format=text HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        before = faults.rss(server.pid)
+        follower = Follower([server.url], id)
+        await asyncio.wait_for(follower.run(), 2 * PATIENCE)
+        assert (follower.state, follower.text) == ("finished", "x" * 100 * BULK + words(1000))
+        assert faults.rss(server.pid) - before < 48 * 1_048_576
+        slow.settimeout(PATIENCE)
+        got = await asyncio.to_thread(lambda: b"".join(iter(lambda: slow.recv(1 << 20), b"")))
+    assert got.partition(b"\r\n\r\n")[2].decode() == follower.text
+
+
+@pytest.mark.long
+async def test_a_database_that_is_away_costs_time_and_no_text(own_postgresql):
+    server, databases = own_postgresql
+    with databases.fresh("own") as database, ExitStack() as stack:
+        one, two = (
+            stack.enter_context(processes.server("uvicorn", database, SETTINGS, may_fail=True)) for _ in range(2)
+        )
+        id = await begin(one.url, words=400, pause=0.03)
+        followers = [Follower([url], id) for url in (one.url, two.url)]
+        running = [asyncio.create_task(each.run()) for each in followers]
+        await eventually(lambda: all("word20 " in each.text for each in followers))
+        await asyncio.to_thread(server.stop)
+        known = followers[0].offset
+        await eventually(lambda: followers[0].offset > known + 100)  # live text comes without the database
+        await asyncio.sleep(60 if FULL else 7)  # longer than a lease
+        await asyncio.to_thread(server.start)
+        await asyncio.wait_for(asyncio.gather(*running), 4 * PATIENCE)
+    assert [(each.state, each.text) for each in followers] == [("finished", words(400))] * 2
+
+
+@pytest.mark.long
+async def test_a_database_host_that_vanishes_is_given_up(own_postgresql):
+    """Connections that were open hang for ever; new ones work."""
+    server, databases = own_postgresql
+    with databases.fresh("own") as database, faults.line(server.socket) as line:
+        through = database.through(HOST="127.0.0.1", PORT=line.port)
+        settings = {**SETTINGS, "DATABASE_TIMEOUT": 1.0}
+        with processes.server("uvicorn", through, settings, may_fail=True) as one:
+            id = await begin(one.url, words=300, pause=0.02)
+            follower = Follower([one.url], id)
+            running = asyncio.create_task(follower.run())
+            await eventually(lambda: "word20 " in follower.text)
+            await asyncio.to_thread(line.abandon)
+            await asyncio.wait_for(running, PATIENCE)
+    assert (follower.state, follower.text) == ("finished", words(300))
+
+
+async def test_a_deleted_stream_ends_its_readers(servers, database):
+    id = await begin(servers[0].url, words=100, pause=0.02)
+    async with reading(servers[1].url, id) as found:
+        await found.until("word5 ")
+        for table in ("livepush_stream", "livepush_streamchunk"):
+            database.query(f"DELETE FROM {table} RETURNING 1")
+        assert await found.to_end() == "cut"
+    with pytest.raises((AssertionError, httpx.HTTPError)):
+        await poll(servers[1].url, id, wait=0)

@@ -54,6 +54,8 @@ export class Flock {
     const visitor = known ?? this.#make({ id: from.id, name: from.name || nameOf(place.by) }, place);
     clearTimeout(visitor.timer);
     visitor.timer = setTimeout(() => this.#remove(key), GONE_AFTER);
+    if (known && known.turn > place.turn) return false; // a request was overtaken by the next one
+    visitor.turn = place.turn;
     move(visitor, place);
     if (known) return false;
     this.#others.set(key, visitor);
@@ -117,11 +119,11 @@ function ripple(element) {
 
 /** Return what another page tells of its visitor; `null` if it is nothing that a page of ours sends. */
 function placeIn(data) {
-  const { by, x, y, via, waves, gone } = data ?? {};
+  const { by, x, y, via, waves, turn, gone } = data ?? {};
   if (typeof by !== "string" || by.length > 40) return null;
   if (gone === true) return { by, gone };
-  if (![x, y, waves].every(Number.isFinite)) return null;
-  return { by, x: clamp(x), y: clamp(y), via: ["mouse", "touch"].includes(via) ? via : "keys", waves };
+  if (![x, y, waves, turn].every(Number.isFinite)) return null;
+  return { by, x: clamp(x), y: clamp(y), via: ["mouse", "touch"].includes(via) ? via : "keys", waves, turn };
 }
 
 function clamp(part) {

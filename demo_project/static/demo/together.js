@@ -18,7 +18,7 @@ const field = byId("field");
 const { user, name } = field.dataset;
 /** Tells this page from others, also of visitors who are not logged in. */
 const by = Array.from(crypto.getRandomValues(new Uint32Array(2)), (part) => part.toString(36)).join("-");
-const own = { by, x: 0.2 + Math.random() * 0.6, y: 0.2 + Math.random() * 0.6, via: "keys", waves: 0 };
+const own = { by, x: 0.2 + Math.random() * 0.6, y: 0.2 + Math.random() * 0.6, via: "keys", waves: 0, turn: 0 };
 const flock = new Flock(field, byId("here"), { id: user || null, name: name || nameOf(by) }, own);
 let timer = 0;
 
@@ -66,7 +66,9 @@ function wave() {
 function tell(within = SEND_EVERY) {
   timer ||= setTimeout(() => {
     timer = 0;
-    if (!document.hidden && isLive()) send({ ...own, x: round(own.x), y: round(own.y) });
+    if (document.hidden || !isLive()) return;
+    own.turn += 1;
+    send({ ...own, x: round(own.x), y: round(own.y) });
   }, within);
 }
 

@@ -22,7 +22,7 @@ class Event(models.Model):
     group = ExactCharField(_("group"), max_length=wire.MAX_GROUP_LENGTH)
     type = ExactCharField(_("type"), max_length=wire.MAX_TYPE_LENGTH)
     data = ExactTextField(_("data"), help_text=_("JSON, as it was encoded at send"))
-    sender = ExactTextField(_("sender"), null=True, blank=True, help_text=_("JSON: the user whose client sent it"))
+    sender = ExactTextField(null=True, blank=True, help_text="JSON: the user whose client sent it")
     key = ExactCharField(_("key"), max_length=200, null=True, blank=True)
     send = models.BigIntegerField(_("send"), null=True, editable=False)
     created = models.DateTimeField(_("created"))

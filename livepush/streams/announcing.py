@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from django.db import connections
 from django.utils import timezone
 
 from livepush import publish, tenants
@@ -82,6 +83,8 @@ def hint_of(id: str, passage: Passage) -> Event:
     return Event(None, (channel(id),), TYPE, text, timestamp(timezone.now()))
 
 
+FAREWELL = 2.0
+"""How long (seconds) ``stop`` waits for the thread."""
 watchers: list[Callable[[], bool]] = []
 """Called about once a second while nothing is written; each returns whether it wants to be called again."""
 
@@ -114,14 +117,31 @@ class Live:
             if events:
                 _announce(events)
 
+    def stop(self) -> None:
+        """Tell readers what is left, and end the thread; it starts again when it is needed."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(FAREWELL)
+
     def _run(self) -> None:
-        while self._wake.wait(1.0) or self._fresh or any(look() for look in watchers):
-            self._wake.clear()
-            time.sleep(TICK)
-            try:
-                self.flush()
-            except Exception:
-                logger.exception("Readers of streams could not be told; they find it in the database.")
+        try:
+            while self._is_wanted():
+                self._wake.clear()
+                time.sleep(TICK)
+                try:
+                    self.flush()
+                except Exception:
+                    logger.exception("Readers of streams could not be told; they find it in the database.")
+        finally:
+            connections.close_all()  # NOTIFY is sent over this thread's own connection
+
+    def _is_wanted(self) -> bool:
+        was_woken = self._wake.wait(1.0)
+        if self._thread is not threading.current_thread():  # it was stopped
+            return bool(self._fresh)
+        return was_woken or bool(self._fresh) or any([look() for look in watchers])
 
 
 live = Live()

@@ -54,6 +54,7 @@ def stop() -> None:
     found, _gatherer = _gatherer, None
     if found is not None:
         found.stop()
+    announcing.live.stop()
 
 
 def _cut_if_hung() -> bool:

@@ -85,7 +85,7 @@ def stop(request: HttpRequest, stream: str, client: Client) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-def _admitted(request: HttpRequest, id: str, client: Client, right: str) -> Stream:
+def _admitted(request: HttpRequest, id: str, client: Client, right: rules.Right) -> Stream:
     """Return a stream that the client may read, or stop. Raises WireError."""
     using = get_settings().DATABASE
     leases.look(using)
@@ -109,11 +109,11 @@ def _admitted(request: HttpRequest, id: str, client: Client, right: str) -> Stre
     return row
 
 
-def _refusal(admission: identity.Admission, right: str) -> WireError:
+def _refusal(admission: identity.Admission, right: rules.Right) -> WireError:
     if admission.failed:
         return unavailable()
     verb = "stopped" if right == rules.SEND else "read"
-    return WireError("forbidden", f"The stream may not be {verb}: its group's rule (can_{right}) says no.", 403)
+    return WireError("forbidden", f"The stream may not be {verb}: its group's rule (can_{right.name}) says no.", 403)
 
 
 def _poll(row: Stream, asked: Asked) -> str:

@@ -28,12 +28,14 @@ export const createMovement = (talk, post) => {
   };
 
   /** @param {string} name */
-  const turn = (name) => {
+  const turn = async (name) => {
     const message = turns.get(name);
     if (!message) return turns.delete(name);
     turns.set(name, undefined);
-    setTimeout(turn, APART, name);
-    go(name, message);
+    const apart = new Promise((done) => setTimeout(done, APART));
+    await go(name, message); // of two requests at once, the older one might arrive last
+    await apart;
+    turn(name);
   };
 
   return (/** @type {Message} */ message) => {

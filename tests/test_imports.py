@@ -51,7 +51,8 @@ ARROWS: dict[str, set[str]] = {
         "exceptions",
     },
     "streams": {
-        "process", "rights", "consumers", "access", "publish", "log", "hub", "tenants", "routing", "fields", "wire",
+        "process", "rights", "consumers", "access", "publish", "log", "hub", "hints", "tenants", "routing", "fields",
+        "wire",
         "conf", "exceptions", "notes",
     },
     "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},

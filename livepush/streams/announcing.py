@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import connections
 from django.utils import timezone
 
-from livepush import publish, tenants
+from livepush import hints, publish, tenants
 from livepush.streams import pieces
 from livepush.streams.buffer import Buffer, Ending, Passage
 from livepush.streams.models import Stream
@@ -23,6 +24,8 @@ logger = logging.getLogger("livepush")
 
 TICK = 0.005
 """For how long (seconds) live text is gathered before readers are told."""
+LOST = 1.0
+"""After how long (seconds) a tick that did not come counts as lost."""
 MAX_HINT = 32_768
 """The most characters of a hint. Readers find in the database what was too much for one."""
 TYPE = "livepush.stream"
@@ -50,7 +53,9 @@ def ended(buffer: Buffer, ending: Ending, length: int, using: str) -> None:
 
 def end_hint(id: str) -> None:
     """Tell readers that a stream has ended: they find how in the database."""
-    _announce([_hint(id, {"ended": True})])
+    for listen in list(listeners):
+        listen([(id, None)])
+    _announce([_hint(id, '{"ended":true}')])
 
 
 def told_to_group(id: str, group: str, state: str, metadata: dict[str, Any], using: str) -> None:
@@ -66,25 +71,27 @@ def _send(stored_group: str, type: str, data: dict[str, Any], using: str) -> Non
         logger.exception("The group of a stream could not be told of it.")
 
 
-def _hint(id: str, data: dict[str, Any]) -> Event:
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return Event(None, (channel(id),), TYPE, text, timestamp(timezone.now()))
-
-
 def _announce(events: list[Event]) -> None:
-    publish.announce(Batch("", tuple(events)))
+    hints.announce(Batch("", tuple(events)))
+
+
+def _hint(id: str, text: str) -> Event:
+    return Event(None, (channel(id),), TYPE, text, timestamp(timezone.now()))
 
 
 def hint_of(id: str, passage: Passage) -> Event:
-    """Return what readers are told of a passage: its text, or only where it ends if that is too much."""
+    """Return what other processes are told of a passage: its text, or only where it ends if that is too much."""
     body = pieces.dumps(pieces.join(passage.pieces))
     known = f'"parts":{body},' if len(body) <= MAX_HINT else ""
-    text = f'{{"start":{passage.start},{known}"end":{passage.end}}}'
-    return Event(None, (channel(id),), TYPE, text, timestamp(timezone.now()))
+    return _hint(id, f'{{"start":{passage.start},{known}"end":{passage.end}}}')
 
 
 FAREWELL = 2.0
 """How long (seconds) ``stop`` waits for the thread."""
+Told = Sequence[tuple[str, Passage | None]]
+"""What was written to some streams, by their ids; ``None`` if a stream has ended."""
+listeners: list[Callable[[Told], object]] = []
+"""Called in any thread with what this process has written: its own readers need no hint."""
 watchers: list[Callable[[], bool]] = []
 """Called about once a second while nothing is written; each returns whether it wants to be called again."""
 
@@ -97,25 +104,44 @@ class Live:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._due_until = 0.0
 
     def tell(self, buffer: Buffer) -> None:
-        """Have readers told what was written."""
-        if buffer.id not in self._fresh:
-            with self._lock:
-                self._fresh[buffer.id] = buffer
-                if self._thread is None or not self._thread.is_alive():
-                    self._thread = threading.Thread(target=self._run, name="livepush-live", daemon=True)
-                    self._thread.start()
+        """Have readers told what was written: by this thread's event loop if it has one, else by a thread."""
+        if buffer.id in self._fresh:
+            return
+        with self._lock:
+            self._fresh[buffer.id] = buffer
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.start_thread()
             self._wake.set()
+            return
+        if loop.time() >= self._due_until:  # a tick may be lost with its loop
+            self._due_until = loop.time() + LOST
+            loop.call_later(TICK, self._tick)
+
+    def _tick(self) -> None:
+        self._due_until = 0.0
+        self.flush()
+
+    def start_thread(self) -> None:
+        """Start the thread, which also calls the watchers."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="livepush-live", daemon=True)
+                self._thread.start()
 
     def flush(self) -> None:
         """Tell readers now."""
         with self._lock:
             fresh, self._fresh = self._fresh, {}
             told = [(buffer.id, buffer.untold()) for buffer in fresh.values()]
-            events = [hint_of(id, passage) for id, passage in told if passage.pieces]
-            if events:
-                _announce(events)
+            for listen in list(listeners):
+                listen(told)
+            if hints.configured() is not None:
+                _announce([hint_of(id, passage) for id, passage in told if passage.pieces])
 
     def stop(self) -> None:
         """Tell readers what is left, and end the thread; it starts again when it is needed."""
@@ -141,7 +167,7 @@ class Live:
         was_woken = self._wake.wait(1.0)
         if self._thread is not threading.current_thread():  # it was stopped
             return bool(self._fresh)
-        return was_woken or bool(self._fresh) or any([look() for look in watchers])
+        return was_woken or bool(self._fresh) or any(look() for look in watchers)
 
 
 live = Live()

@@ -46,7 +46,8 @@ class Buffer:
         """Whether others took the producer for dead and ended the stream."""
         self.doubtful = False
         """Whether the last attempt to store failed, so that some of it may be stored all the same."""
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._stored = self._told = self._end = 0
         self._waiting: Pieces = []
         self._size = 0
@@ -65,7 +66,7 @@ class Buffer:
     def write(self, piece: Piece) -> None:
         """Add a piece."""
         size = len(piece) if isinstance(piece, str) else 1
-        with self._changed:
+        with self._lock:
             self._waiting.append(piece)
             self._unheard.append(piece)
             self._size += size if isinstance(piece, str) else len(piece.json)
@@ -98,7 +99,7 @@ class Buffer:
 
     def untold(self) -> Passage:
         """Return what no reader was told yet; it counts as told from now on."""
-        with self._changed:
+        with self._lock:
             found = Passage(self._told, self._unheard, self._end)
             self._told, self._unheard = self._end, []
             return found

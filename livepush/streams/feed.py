@@ -108,7 +108,10 @@ class Feed:
             self._missing()
         elif "parts" in hint:
             found = [each if isinstance(each, str) else pieces.part(each[0]) for each in hint["parts"]]
-            self.take(Passage(hint["start"], found, hint["end"]))
+            passage = Passage(hint["start"], found, hint["end"])
+            if passage.start + pieces.length(found) != passage.end:
+                raise ValueError("its text is not as long as it says")
+            self.take(passage)
         elif hint["end"] > self.end:
             self._missing()
 
@@ -133,11 +136,10 @@ class Feed:
         if passage.start > self.end:
             self._missing()
             return
-        fresh = Passage(self.end, pieces.skip(passage.pieces, self.end - passage.start), passage.end)
-        if pieces.length(fresh.pieces) != fresh.end - fresh.start:
-            self._missing()
-            return
-        portion = Portion(fresh, self.follows_text)
+        if passage.start < self.end:
+            rest = pieces.skip(passage.pieces, self.end - passage.start)
+            passage = Passage(self.end, rest, passage.end)
+        portion = Portion(passage, self.follows_text)
         self._keep(portion)
         for listener in list(self.listeners):
             listener.offer(portion)

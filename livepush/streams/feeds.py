@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 from livepush import process
 from livepush.conf import get_settings
 from livepush.hub import Hub
-from livepush.streams import formats, store
+from livepush.streams import announcing, formats, store
+from livepush.streams.announcing import Told
 from livepush.streams.buffer import Passage
 from livepush.streams.feed import Feed, Portion
 from livepush.streams.here import local
@@ -60,6 +62,7 @@ class Feeds:
         self._wake = asyncio.Event()
         self._all_from = 0.0
         hub.keep(self._run())
+        announcing.listeners.append(self._hear_soon)
 
     def open(self, opened: Opened) -> Feed:
         """Return the feed of a stream. Call ``close`` when no reader is left that needs it."""
@@ -96,6 +99,25 @@ class Feeds:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await process.in_thread(work, LEVEL)
+
+    # What this process writes
+
+    def _hear_soon(self, told: Told) -> None:
+        """Take what this process has written, from any thread."""
+        mine = [each for each in told if each[0] in self._feeds]
+        if self._hub.loop.is_closed():
+            announcing.listeners.remove(self._hear_soon)
+        elif mine:
+            with suppress(RuntimeError):  # the loop is being closed
+                self._hub.loop.call_soon_threadsafe(self._hear, mine)
+
+    def _hear(self, told: Told) -> None:
+        for id, passage in told:
+            feed = self._feeds.get(id)
+            if feed is not None and passage is not None:
+                feed.take(passage)
+            elif feed is not None:
+                self._look_soon()
 
     # The database
 

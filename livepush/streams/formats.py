@@ -22,6 +22,7 @@ HEARTBEAT = ":\n"
 DONE = "data: [DONE]\n\n"
 END_MARK = "end"
 """The last event id of a stream that was read to its end."""
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _EVENTS = "text/event-stream; charset=utf-8"
 _MESSAGES = {
     State.INTERRUPTED: "The stream was interrupted.",
@@ -190,7 +191,3 @@ def _part(piece: Piece) -> str:
 
 def _event(value: object) -> str:
     return f"data: {_json(value)}\n\n"
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -100,6 +100,7 @@ class Gatherer:
     # The thread
 
     def _work(self) -> None:
+        announcing.live.start_thread()  # it watches this one
         self._wake.set()
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name=STREAM_THREAD, daemon=True)
@@ -159,6 +160,7 @@ class Gatherer:
             return False
         self._busy_since = time.monotonic()
         try:
+            announcing.live.flush()  # what no tick has told
             self._beat()
             self._begin_new()
             self._store_all()

@@ -26,6 +26,7 @@ class Data(NamedTuple):
         return json.loads(self.json)
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once: it costs more than its work
 Piece = str | Data
 Pieces = list[Piece]
 
@@ -141,7 +142,3 @@ def _cut(pieces: Iterable[Piece], max_chars: int) -> Iterable[Piece]:
 
 def _dumps(piece: Piece) -> str:
     return _encode(piece) if isinstance(piece, str) else f"[{piece.json}]"
-
-
-def _encode(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,114 @@
+"""Streams beside a bare ASGI response that holds its request: delay of tokens, CPU of the server, statements.
+
+``python -m benchmarks.streams [STREAMS] [TOKENS A SECOND] [SECONDS] [TURNS]``; one reader for each stream, uvicorn,
+PostgreSQL. Turns alternate. The server has one core, the readers the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.servers import databases, processes, warm
+from tests.servers.fresh import Database, Databases
+
+EDGE = 1.0
+"""How long (seconds) after the streams begin, and before they end, the server's costs are not counted."""
+TOKEN = re.compile(rb"(\d{10}\.\d{6}) ")
+
+
+async def read(port: int, path: str, delays: list[float], ready: asyncio.Semaphore) -> int:
+    """Read one stream to its end; note each token's delay; return how many there were."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    count, rest, begun = 0, b"", False
+    while data := await reader.read(65_536):
+        now = time.time()
+        if not begun:
+            begun = True
+            ready.release()
+        rest = rest[-40:] + data if rest and not rest.endswith(b"\n") else data
+        for found in TOKEN.findall(rest):
+            delays.append(now - float(found))
+            count += 1
+        rest = rest if not TOKEN.search(rest) else rest[rest.rfind(b" ") + 1 :]
+        if data.endswith(b"0\r\n\r\n"):
+            break
+    writer.close()
+    return count
+
+
+async def measure(server: processes.Server, kind: str, streams: int, rate: float, seconds: float) -> dict[str, Any]:
+    """Read so many streams at once."""
+    tokens, pause = int(rate * seconds), 1 / rate
+    query = f"tokens={tokens}&pause={pause}"
+    if kind == "bare":
+        paths = [f"/bare/?{query}"] * streams
+    else:
+        ids = await asyncio.to_thread(get, server, f"/start/?count={streams}&{query}")
+        paths = [f"/livepush/streams/{id}/?format=livepush" for id in ids]
+    delays: list[float] = []
+    ready = asyncio.Semaphore(0)
+    reading = [asyncio.create_task(read(server.port, path, delays, ready)) for path in paths]
+    for _ in reading:
+        await ready.acquire()
+    await asyncio.to_thread(get, server, "/begin/")
+    await asyncio.sleep(EDGE)
+    before, begun = await asyncio.to_thread(get, server, "/cost/"), time.monotonic()
+    await asyncio.sleep(seconds - 2 * EDGE)
+    after, took = await asyncio.to_thread(get, server, "/cost/"), time.monotonic() - begun
+    counts = await asyncio.gather(*reading)
+    delays.sort()
+    return {
+        "kind": kind,
+        "cpu": round((after["cpu"] - before["cpu"]) / took, 3),
+        "p50": round(1000 * delays[len(delays) // 2], 2),
+        "p99": round(1000 * delays[len(delays) * 99 // 100], 2),
+        "missing": streams * tokens - sum(counts),
+        "statements a second": round((after["statements"] - before["statements"]) / took, 1),
+    }
+
+
+def get(server: processes.Server, path: str) -> Any:
+    with urllib.request.urlopen(f"{server.url}{path}", timeout=60) as response:
+        return json.load(response)
+
+
+def turn(database: Database, kind: str, *load: float) -> dict[str, Any]:
+    with processes.server(
+        "uvicorn", database, application="benchmarks.stream_server:application", options=["--no-access-log"]
+    ) as server:
+        os.sched_setaffinity(server.pid, {0})
+        return asyncio.run(measure(server, kind, int(load[0]), *load[1:]))
+
+
+def main() -> None:
+    streams, rate, seconds, turns = (
+        float(each) for each in (sys.argv[1:] + ["200", "50", "8", "3"][len(sys.argv) - 1 :])
+    )
+    with databases.running(("postgresql",)) as found, warm.helper():
+        os.environ[databases.ENV] = json.dumps(found)
+        made = Databases(Path(tempfile.mkdtemp()))
+        os.sched_setaffinity(0, {1})
+        results: dict[str, list[dict[str, Any]]] = {"bare": [], "livepush": []}
+        for _ in range(int(turns)):
+            for kind, rows in results.items():
+                with made.fresh("postgresql") as database:
+                    rows.append(turn(database, kind, streams, rate, seconds))
+                    print(rows[-1], flush=True)
+        for name in ("cpu", "p50", "p99", "statements a second"):
+            print(name, {kind: statistics.median(row[name] for row in rows) for kind, rows in results.items()})
+        made.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -66,6 +66,8 @@ class Settings:
     """How many ephemeral messages a client may send besides; of each type, others get at most 30 a second."""
     MESSAGE_BYTES_PER_SECOND: float = 262_144.0
     """How many bytes the messages may have."""
+    PUBLISHED_PER_SECOND: float = 1000.0
+    """How many events one API key may publish over HTTP with one server process, on average over five seconds."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
     """The addresses and networks whose ``X-Forwarded-For`` is believed, or ``unix``. Without, no address is limited."""
     RETENTION: float = 7 * 86_400.0

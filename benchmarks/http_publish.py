@@ -13,6 +13,7 @@ import contextlib
 import http.client
 import json
 import os
+import secrets
 import statistics
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from tests.servers.fresh import Databases
 DATA = "x" * 189
 ROW = json.dumps({"status": "shipped", "note": DATA}).encode()
 EVENT = json.dumps({"group": "order:7", "type": "status", "data": {"text": DATA}}).encode()
+ONCE = "Idempotency-Key"
 SERVERS = {
     "gunicorn": ["gunicorn", "--threads", "8", "--worker-connections", "100", "benchmarks.http_site:wsgi"],
     "uvicorn": ["uvicorn", "--http", "httptools", "--log-level", "warning", "benchmarks.http_site:asgi"],
@@ -38,6 +40,8 @@ def post(port: int, path: str, body: bytes, headers: dict[str, str], until: floa
     """Post over one connection until a time; add up how many answers came."""
     connection, count = http.client.HTTPConnection("127.0.0.1", port), 0
     while time.monotonic() < until:
+        if ONCE in headers:
+            headers = {**headers, ONCE: secrets.token_hex(8)}
         connection.request("POST", path, body, {"Content-Type": "application/json", **headers})
         answer = connection.getresponse()
         content = answer.read()
@@ -80,6 +84,7 @@ def measure(server: str, env: dict[str, str], key: str, options: Any) -> None:
             ways = {
                 "DRF view": ("/orders/", ROW, {}),
                 "publish/": ("/livepush/publish/", EVENT, named),
+                "with a key": ("/livepush/publish/", EVENT, {**named, ONCE: ""}),
             }
             found: dict[str, list[float]] = {way: [] for way in ways}
             for _ in range(options.rounds):

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from livepush import tenants
 from livepush.access.limits import BURST, Bucket, too_many
+from livepush.access.tokens import refusal
 from livepush.bridges.publishing import keys, patterns
 from livepush.bridges.publishing.models import ApiKey
 from livepush.conf import get_settings
@@ -63,7 +64,7 @@ def publisher_of(request: HttpRequest) -> Publisher:
     """Return the publisher that a request's key stands for, on the active tenant's site. Raises WireError."""
     kind, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     if kind.lower() != "bearer":
-        raise _unauthenticated("unauthenticated", MISSING)
+        raise _by_bearer(refusal("unauthenticated", MISSING))
     tenant = tenants.current() or ""
     known = _known.get((tenant, text.strip()))
     if known is not None and known[1] > time.monotonic():
@@ -98,7 +99,7 @@ def _looked_up(tenant: str, text: str) -> Publisher:
     if row is None or row.tenant != tenant:
         with _lock:
             _known.pop((tenant, text), None)
-        raise _unauthenticated("bad_api_key", UNKNOWN)
+        raise _by_bearer(refusal("bad_api_key", UNKNOWN))
     _note_use(row)
     publisher = Publisher(row.prefix, *map(patterns.split, (row.groups, row.types, row.recipients)))
     with _lock:
@@ -113,7 +114,6 @@ def _note_use(row: ApiKey) -> None:
         ApiKey.objects.using(get_settings().DATABASE).filter(pk=row.pk).update(last_used=Now())
 
 
-def _unauthenticated(code: str, message: str) -> WireError:
-    error = WireError(code, message, 401)
+def _by_bearer(error: WireError) -> WireError:
     error.headers = {"WWW-Authenticate": "Bearer"}  # RFC 9110, section 11.6.1
     return error

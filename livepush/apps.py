@@ -20,6 +20,7 @@ class LivepushConfig(AppConfig):
         for room in ("receiving", "inbox", "streams"):  # rooms of their own, which the log's models do not know
             import_module(f"livepush.{room}.models")
         import_module("livepush.bridges.publishing.models")
+        import_module("livepush.bridges.metrics.models")
 
     def ready(self) -> None:
         from livepush import checks, deploy_checks, hint_checks, routing  # noqa: F401 (registers the checks)
@@ -40,6 +41,7 @@ class LivepushConfig(AppConfig):
         connecting.connect()
         routing.registered.append(_doctor)
         routing.registered.append(lazily.endpoints)
+        lazily.connect()
         autodiscover_modules("live")
 
 

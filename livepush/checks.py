@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from channels import layers
@@ -16,7 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from livepush import tenants
 from livepush.access import handshakes
 from livepush.access.rules import rules
-from livepush.conf import NAMES, get_settings
+from livepush.conf import NAMES, get_settings, load
 from livepush.hints import Hint, chosen
 from livepush.model_checks import is_of_the_project
 
@@ -46,8 +47,18 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     return [
         *messages,
         *_unusable(handshakes.checks, "Give functions and middleware classes, or paths to them.", id="livepush.E010"),
+        *_unusable(_metrics, "See docs/monitoring.md.", id="livepush.E020"),
         *_unusable(tenants.hook, "Give the path of a subclass of livepush.tenants.Tenants.", id="livepush.E013"),
     ]
+
+
+def _metrics() -> None:
+    """Raise ImproperlyConfigured if metrics are wanted and can't be told."""
+    found = get_settings()
+    if found.METRICS_ALLOWED:
+        load("METRICS_ALLOWED", found.METRICS_ALLOWED)
+    if (found.METRICS_TOKEN or found.METRICS_ALLOWED) and find_spec("prometheus_client") is None:
+        raise ImproperlyConfigured('The metrics need prometheus_client: pip install "django-livepush[metrics]".')
 
 
 def _unusable(use: Callable[[], object], hint: str, id: str) -> list[CheckMessage]:

@@ -70,6 +70,12 @@ class Settings:
     """How many events one API key may publish over HTTP with one server process, on average over five seconds."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
     """The addresses and networks whose ``X-Forwarded-For`` is believed, or ``unix``. Without, no address is limited."""
+    METRICS_TOKEN: str = ""
+    """The token with which a monitoring system may read ``metrics/``."""
+    METRICS_ALLOWED: str = ""
+    """Who else may read ``metrics/``: the dotted path of a function that returns ``True`` for such a request."""
+    METRICS_INTERVAL: float = 10.0
+    """How often each process writes down its metrics for the others, if one of the two is set."""
     RETENTION: float = 7 * 86_400.0
     """How long events stay in the log, and so how long a client can be away and still resume."""
     INBOX_RETENTION: float = 90 * 86_400.0
@@ -124,6 +130,7 @@ EXAMPLES: Mapping[str, Any] = {
     "ALLOWED_ORIGINS": ["https://app.example.com"],
     "TRUSTED_PROXIES": ["127.0.0.1", "10.0.0.0/8"],
     "HANDSHAKE": ["mysite.live.check_address"],
+    "METRICS_ALLOWED": "mysite.live.may_read_metrics",
     "TENANT": "livepush.tenants.DjangoTenants",
     "NOTIFY_DATABASE": "direct",
 }

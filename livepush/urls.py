@@ -19,6 +19,7 @@ urlpatterns = [
     path("token/", token.token, name="token"),
     path("publish/", lazily("livepush.bridges.publishing.views.publish"), name="publish"),
     path("publish/notify/", lazily("livepush.bridges.publishing.views.notify"), name="publish_notify"),
+    path("metrics/", lazily("livepush.bridges.metrics.views.metrics"), name="metrics"),
     path("inbox/", inbox.index, name="inbox"),
     path("inbox/entries/", inbox.entries, name="inbox_entries"),
     path("inbox/counts/", inbox.counts, name="inbox_counts"),

@@ -35,6 +35,7 @@ from django.utils.module_loading import import_string
 import livepush
 from livepush import audit, checks, conf, exceptions, log, testing, wire
 from livepush.access import rules
+from livepush.bridges.metrics.catalog import METRICS
 from livepush.bridges.publishing import cloudevents, drafts
 from livepush.inbox import kinds
 from livepush.publish import model_events, model_signals
@@ -483,6 +484,13 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
         assert isinstance(expected, bool) == (unit == "yes or no"), name
         assert unit in units, name
         assert meaning == meanings[key]
+
+
+def test_the_metrics_are_all_listed_with_their_labels_and_meanings() -> None:
+    listed = rows("monitoring.md", "`livepush_connections`")
+    assert [(unquoted(row[0])[0], row[1], tuple(unquoted(row[2])), row[3]) for row in listed] == [
+        (name, *metric) for name, metric in METRICS.items()
+    ]
 
 
 def test_what_settings_md_says_of_zero_is_so() -> None:

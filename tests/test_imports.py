@@ -26,13 +26,14 @@ ARROWS: dict[str, set[str]] = {
     "notes": set(),
     "signals": set(),
     "logs": set(),
+    "tallies": set(),
     # The engine
     "models": {"wire", "fields"},
     "log": {"wire", "models"},
     "hub": {"wire"},
     "tenants": {"wire", "conf", "exceptions"},
     "hints": {"wire", "conf", "notes"},
-    "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions"},
+    "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies"},
     "audit": {"signals", "tenants", "notes"},
     "access": {"tenants", "wire", "conf", "notes", "exceptions"},
     "process": {"audit", "hub", "log", "hints", "publish", "wire", "conf", "notes"},
@@ -41,7 +42,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "consumers": {
         "receiving", "audit", "rights", "process", "access", "tenants", "hub", "publish", "log", "wire", "conf",
-        "exceptions", "notes",
+        "exceptions", "notes", "tallies",
     },
     "receiving": {"publish", "access", "log", "tenants", "fields", "wire", "conf", "exceptions"},
     "page": {"publish", "log", "hub", "wire", "conf"},
@@ -55,8 +56,8 @@ ARROWS: dict[str, set[str]] = {
         "conf", "exceptions", "notes",
     },
     "bridges": {
-        "access", "consumers", "process", "publish", "log", "inbox", "tenants", "fields", "wire", "conf",
-        "exceptions", "notes",
+        "audit", "access", "consumers", "process", "publish", "log", "hub", "hints", "inbox", "tenants", "fields",
+        "wire", "conf", "exceptions", "notes", "tallies",
     },
     "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},
     # What Django and Channels look for

@@ -1,4 +1,7 @@
-"""Views of bridges, which are imported with the first request: what no one uses costs nothing."""
+"""What the bridges add to a site: views and endpoints that are imported with their first request.
+
+What no one uses costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 
+from livepush import process
+from livepush.conf import get_settings
 from livepush.consumers.base import Endpoint, Receive, Scope, Send
 from livepush.consumers.views import outside_transactions
+from livepush.hub import Hub
 
 
 def lazily(path: str) -> Callable[..., HttpResponse]:
@@ -45,3 +51,15 @@ def endpoints(base: str) -> dict[tuple[str, str], Endpoint]:
         ("http", f"{base}publish/"): lazily_async("livepush.bridges.publishing.endpoint.publish"),
         ("http", f"{base}publish/notify/"): lazily_async("livepush.bridges.publishing.endpoint.notify"),
     }
+
+
+def connect() -> None:
+    """Have each hub that starts be measured, if somebody may read the metrics by then."""
+    if _measure not in process.on_start:
+        process.on_start.append(_measure)
+
+
+def _measure(hub: Hub) -> None:
+    settings = get_settings()
+    if settings.METRICS_TOKEN or settings.METRICS_ALLOWED:
+        import_string("livepush.bridges.metrics.sharing.follow")(hub)

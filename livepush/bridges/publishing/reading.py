@@ -54,6 +54,8 @@ class Work(NamedTuple):
 
     size: int
     """How many events or notifications."""
+    kind: str
+    """What they are: ``event`` or ``notification``."""
     parcels: Callable[[str], Sequence[Parcel]]
     """Returns what is to be sent, given a marker that no other request has."""
 
@@ -86,7 +88,7 @@ def events(asked: Request, publisher: Publisher) -> Work:
     def parcels(marker: str) -> Sequence[Parcel]:
         return [_parcel(*pair, f"new:{marker}:{place}") for place, pair in enumerate(zip(found, sents, strict=True))]
 
-    return Work(len(found), parcels)
+    return Work(len(found), "event", parcels)
 
 
 def notifications(asked: Request, publisher: Publisher) -> Work:
@@ -102,7 +104,7 @@ def notifications(asked: Request, publisher: Publisher) -> Work:
     def parcels(marker: str) -> Sequence[Parcel]:
         return [_notice(*pair, f"new:{marker}:{place}") for place, pair in enumerate(zip(found, groups, strict=True))]
 
-    return Work(len(found), parcels)
+    return Work(len(found), "notification", parcels)
 
 
 def _drafts(asked: Request) -> list[Draft]:

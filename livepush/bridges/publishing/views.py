@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from django.db import Error, IntegrityError
 from django.http import HttpRequest, HttpResponse
 
-from livepush import tenants
+from livepush import tallies, tenants
 from livepush.bridges.publishing import authorizing, idempotency, reading, settling
 from livepush.bridges.publishing.authorizing import Publisher
 from livepush.bridges.publishing.models import PublishReceipt
@@ -79,6 +79,8 @@ def _publish(request: HttpRequest, read: Read) -> Outcome:
     if asked.key is not None:
         receipt = PublishReceipt(owner=publisher.prefix, key=asked.key, fingerprint=asked.fingerprint, marker=marker)
     parcels, positions, is_repeated = _carry_out_once(work, using, marker, receipt)
+    if not is_repeated:
+        tallies.note("published", work.kind, by=work.size)
     if positions is None and not asked.wants_no_positions:
         positions = settling.wait(parcels, using)
     return Outcome(work.size, positions, is_repeated)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_resolver, reverse
 
 from livepush import tenants
 from livepush.access import handshakes
@@ -190,6 +191,23 @@ def check_urls(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register("livepush")
+def check_eventstream(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Check that a site with the URLs of django-eventstream says who may read its channels."""
+    own = "livepush.bridges.eventstream.views"
+    if own not in sys.modules or getattr(settings, "EVENTSTREAM_CHANNELMANAGER_CLASS", None):
+        return []
+    if not any(getattr(view, "__module__", "") == own for view in _views(get_resolver().url_patterns)):
+        return []
+    return [
+        Warning(
+            "EVENTSTREAM_CHANNELMANAGER_CLASS is not set, so anybody may read every channel.",
+            hint="Name a channel manager with a can_read_channel; see docs/eventstream.md.",
+            id="livepush.W021",
+        )
+    ]
+
+
+@register("livepush")
 def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Check that GZipMiddleware does not compress streams."""
     if "django.middleware.gzip.GZipMiddleware" not in settings.MIDDLEWARE:
@@ -204,6 +222,15 @@ def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             id="livepush.W006",
         )
     ]
+
+
+def _views(patterns: Iterable[Any]) -> Iterator[Any]:
+    """Yield the views of URL patterns and of those that they include."""
+    for each in patterns:
+        if hasattr(each, "url_patterns"):
+            yield from _views(each.url_patterns)
+        else:
+            yield each.callback
 
 
 def _suggest(key: object) -> str:

@@ -140,6 +140,15 @@ def test_a_file_imports_only_what_its_room_may(file):
     assert forbidden(file, ARROWS) == set()
 
 
+@pytest.mark.parametrize("file", modules(PACKAGE / "bridges"), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_bridge_imports_another(file):
+    own = file.relative_to(PACKAGE / "bridges").parts[0]
+    bridges = {path.name for path in (PACKAGE / "bridges").iterdir() if path.is_dir()} - {own}
+    assert not {
+        name for name in imports(file) if name.startswith("livepush.bridges.") and name.split(".")[2] in bridges
+    }
+
+
 def test_every_arrow_that_is_allowed_is_used():
     used = {room: set() for room in ARROWS}
     for file in FILES:

@@ -39,7 +39,8 @@ def held_by(hub: Hub) -> Held:
 def _kind(subscriber: Subscriber) -> tuple[str, str]:
     if not isinstance(subscriber, Connection):
         return "long_poll", "waiting"
-    return ("websocket" if subscriber.format in TEXTS else "sse"), subscriber.state.value
+    usual = "websocket" if subscriber.format in TEXTS else "sse"
+    return getattr(subscriber, "transport", usual), subscriber.state.value
 
 
 class Meter:

@@ -122,7 +122,7 @@ async def test_while_the_database_is_away_a_publisher_is_told_to_come_back(datab
     assert answer.headers["Retry-After"] == "2"
 
 
-def test_a_site_that_publishes_nothing_imports_nothing_of_it():
+def test_a_site_that_uses_no_bridge_imports_no_more_than_their_tables_and_admin():
     code = """
 import sys, django
 django.setup()
@@ -130,6 +130,7 @@ from django.test import Client
 import tests.asgi, tests.urls, livepush.urls
 found = {name for name in sys.modules if name.startswith("livepush.bridges")}
 models = {"livepush.bridges", "livepush.bridges.lazily", "livepush.bridges.publishing"}
+models |= {"livepush.bridges.metrics", "livepush.bridges.metrics.models"}
 admin = {f"livepush.bridges.publishing.{name}" for name in ("models", "admin", "keys", "patterns")}
 assert found == models | admin, sorted(found)
 assert not {"cloudevents", "prometheus_client", "django_eventstream", "faststream"} & set(sys.modules)

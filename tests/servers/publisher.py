@@ -119,6 +119,8 @@ def change(username: str, what: str, **more: Any) -> None:
     elif what == "inactive":
         user.is_active = False
         user.save(update_fields=["is_active"])
+    elif what == "no longer of the staff":
+        User.objects.filter(pk=user.pk).update(is_staff=False)
     elif what == "saved":
         user.save()
     elif what == "deleted":

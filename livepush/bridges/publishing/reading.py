@@ -13,7 +13,7 @@ from livepush import publish, tenants
 from livepush.bridges.publishing import cloudevents, drafts, idempotency
 from livepush.bridges.publishing.authorizing import Publisher
 from livepush.bridges.publishing.drafts import MAX_BODY, Draft, Note
-from livepush.bridges.publishing.settling import Parcel
+from livepush.bridges.settling import Parcel
 from livepush.conf import get_settings
 from livepush.exceptions import EventTooLarge, InvalidEvent
 from livepush.inbox import kinds

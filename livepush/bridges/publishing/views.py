@@ -10,10 +10,11 @@ from django.db import Error, IntegrityError
 from django.http import HttpRequest, HttpResponse
 
 from livepush import tallies, tenants
-from livepush.bridges.publishing import authorizing, idempotency, reading, settling
+from livepush.bridges import settling
+from livepush.bridges.publishing import authorizing, idempotency, reading
 from livepush.bridges.publishing.authorizing import Publisher
 from livepush.bridges.publishing.models import PublishReceipt
-from livepush.bridges.publishing.settling import Parcel, Positions
+from livepush.bridges.settling import Parcel, Positions
 from livepush.conf import get_settings
 from livepush.consumers.auditing import Client, client_of
 from livepush.notes import Rarely

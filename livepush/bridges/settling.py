@@ -1,4 +1,4 @@
-"""Sends what a request holds, all of it or nothing, and waits for its positions."""
+"""Sends several events, all of them or nothing, and waits for their positions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from django.db import Error, transaction
+from django.db.models import Model
 
 from livepush import log, publish
-from livepush.bridges.publishing.models import PublishReceipt
 from livepush.wire import Batch, Position
 
 logger = logging.getLogger("livepush")
@@ -24,7 +24,7 @@ Positions = list[str | None]
 
 
 class Parcel(NamedTuple):
-    """What one item of a request becomes."""
+    """An event or notification to be sent."""
 
     send: Callable[[], log.Appended | None]
     key: str | None
@@ -33,7 +33,7 @@ class Parcel(NamedTuple):
     """Its groups as the log has them."""
 
 
-def carry_out(parcels: Sequence[Parcel], using: str, receipt: PublishReceipt | None) -> Positions | None:
+def carry_out(parcels: Sequence[Parcel], using: str, receipt: Model | None) -> Positions | None:
     """Send everything in one transaction, in which a receipt is written too; return the positions if they are known.
 
     Raises IntegrityError: there is such a receipt already. Raises the database's errors.

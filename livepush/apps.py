@@ -21,6 +21,7 @@ class LivepushConfig(AppConfig):
             import_module(f"livepush.{room}.models")
         import_module("livepush.bridges.publishing.models")
         import_module("livepush.bridges.metrics.models")
+        import_module("livepush.bridges.relays.models")
 
     def ready(self) -> None:
         from livepush import checks, deploy_checks, hint_checks, routing  # noqa: F401 (registers the checks)

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, get_resolver, reverse
+from django.utils.module_loading import import_string
 
 from livepush import tenants
 from livepush.access import handshakes
@@ -49,6 +50,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         *messages,
         *_unusable(handshakes.checks, "Give functions and middleware classes, or paths to them.", id="livepush.E010"),
         *_unusable(_metrics, "See docs/monitoring.md.", id="livepush.E020"),
+        *_unusable(_relays, "See docs/relays.md.", id="livepush.E021"),
         *_unusable(tenants.hook, "Give the path of a subclass of livepush.tenants.Tenants.", id="livepush.E013"),
     ]
 
@@ -60,6 +62,12 @@ def _metrics() -> None:
         load("METRICS_ALLOWED", found.METRICS_ALLOWED)
     if (found.METRICS_TOKEN or found.METRICS_ALLOWED) and find_spec("prometheus_client") is None:
         raise ImproperlyConfigured('The metrics need prometheus_client: pip install "django-livepush[metrics]".')
+
+
+def _relays() -> None:
+    """Raise ImproperlyConfigured if the settings of a relay are malformed."""
+    if get_settings().RELAYS:
+        import_string("livepush.bridges.relays.config.check_all")()
 
 
 def _unusable(use: Callable[[], object], hint: str, id: str) -> list[CheckMessage]:

@@ -100,6 +100,7 @@ def test_an_extra_brings_only_what_it_is_named_for(metadata):
         "daphne=; extra == 'daphne'",
         "prometheus-client=; extra == 'metrics'",
         "channels-redis=; extra == 'redis'",
+        "faststream=; extra == 'relays'",
     ]
 
 

@@ -11,8 +11,10 @@ from cloudevents.core.v1.event import CloudEvent
 from django.test import Client
 
 from livepush.bridges.publishing import authorizing, keys
-from tests.conftest import events_of
+from tests.conftest import ALIASES, events_of
+from tests.inbox.conftest import inbox_on
 
+using = inbox_on(ALIASES[0])
 URL = "/livepush/publish/"
 BATCH = "application/cloudevents-batch+json"
 

@@ -313,7 +313,7 @@ async def test_a_database_that_is_away_for_a_while_loses_a_relay_nothing(own_pos
         with relaying(database, broker):
             await broker.publish("orders", *({"id": 1, "n": str(n)} for n in range(100)))
             await eventually(lambda: database.query("SELECT count(*) FROM livepush_event") == [(100,)])
-            server.kill()
+            server.stop()
             await broker.publish("orders", *({"id": 1, "n": str(n)} for n in range(100, 200)))
             await asyncio.sleep(2)
             server.start()

@@ -21,8 +21,19 @@ BATCH = 200
 """How many messages are taken in one transaction at most."""
 PAUSE = 0.1
 """How long (seconds) a batch is collected."""
+
+
+def _shortened(record: logging.LogRecord) -> bool:
+    """Have a line say what failed, in place of a traceback: brokers go away, and FastStream tries again."""
+    if record.exc_info and record.exc_info[1] is not None:
+        error = record.exc_info[1]
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {type(error).__name__}: {error}", (), None
+    return True
+
+
 quiet = logging.getLogger("livepush.faststream")
 quiet.setLevel(logging.WARNING)  # it says at INFO that each message came
+quiet.addFilter(_shortened)
 SHRUNK = (
     "The stream {stream!r} ends at {last}, before the relay's offset {offset}: it was made anew, or restored. "
     "Run livepush_relay {name} --reset to begin with its first message."

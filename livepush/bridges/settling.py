@@ -12,12 +12,13 @@ from django.db import Error, transaction
 from django.db.models import Model
 
 from livepush import log, publish
+from livepush.conf import get_settings
 from livepush.wire import Batch, Position
 
 logger = logging.getLogger("livepush")
 
 PATIENCE = 5.0
-"""How long (seconds) a request waits for its positions."""
+"""How long (seconds) a caller waits for positions at most; never so long that livepush takes its thread for stuck."""
 LONGEST_PAUSE = 0.05
 Positions = list[str | None]
 """The position of each event; ``None`` for one that is ephemeral or has been deleted."""
@@ -56,7 +57,7 @@ def wait(parcels: Sequence[Parcel], using: str) -> Positions | None:
 
     A failure is logged and not raised: the events are committed by now.
     """
-    end, pause = time.monotonic() + PATIENCE, 0.005
+    end, pause = time.monotonic() + min(PATIENCE, get_settings().DATABASE_TIMEOUT / 2), 0.005
     try:
         while (found := _positions(parcels, using)) is None:
             if time.monotonic() > end or publish.in_real_transaction(using):

@@ -19,9 +19,8 @@ class LivepushConfig(AppConfig):
         super().import_models()
         for room in ("receiving", "inbox", "streams"):  # rooms of their own, which the log's models do not know
             import_module(f"livepush.{room}.models")
-        import_module("livepush.bridges.publishing.models")
-        import_module("livepush.bridges.metrics.models")
-        import_module("livepush.bridges.relays.models")
+        for bridge in ("publishing", "metrics", "relays"):
+            import_module(f"livepush.bridges.{bridge}.models")
 
     def ready(self) -> None:
         from livepush import checks, deploy_checks, hint_checks, routing  # noqa: F401 (registers the checks)

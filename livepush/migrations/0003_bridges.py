@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('livepush', '0001_initial'),
+        ('livepush', '0002_streams'),
     ]
 
     operations = [

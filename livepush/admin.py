@@ -1,4 +1,5 @@
-"""The admin's pages for the log: they are read-only, and can send test events. It also registers the inbox's pages."""
+"""The admin's pages for the log: they are read-only, and can send test events. It also registers the pages of
+the inbox and of the bridges."""
 
 from __future__ import annotations
 
@@ -10,6 +11,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from livepush.bridges.publishing.admin import ApiKeyAdmin
+from livepush.bridges.publishing.models import ApiKey
+from livepush.bridges.relays.admin import DeadLetterAdmin
+from livepush.bridges.relays.models import DeadLetter
 from livepush.inbox.admin.lists import ReadOnlyAdmin
 from livepush.inbox.admin.pages import MembershipAdmin, NotificationAdmin
 from livepush.inbox.models import Membership, Notification
@@ -21,6 +26,8 @@ TEST_TYPE = "test"
 
 admin.site.register(Notification, NotificationAdmin)
 admin.site.register(Membership, MembershipAdmin)
+admin.site.register(ApiKey, ApiKeyAdmin)
+admin.site.register(DeadLetter, DeadLetterAdmin)
 
 
 @admin.register(Event)

@@ -19,9 +19,12 @@ class LivepushConfig(AppConfig):
         super().import_models()
         for room in ("receiving", "inbox", "streams"):  # rooms of their own, which the log's models do not know
             import_module(f"livepush.{room}.models")
+        for bridge in ("publishing", "metrics", "relays"):
+            import_module(f"livepush.bridges.{bridge}.models")
 
     def ready(self) -> None:
         from livepush import checks, deploy_checks, hint_checks, routing  # noqa: F401 (registers the checks)
+        from livepush.bridges import lazily
         from livepush.inbox import filing, forgetting, loading, recipients
         from livepush.page import positions
         from livepush.receiving import once
@@ -37,6 +40,8 @@ class LivepushConfig(AppConfig):
         loading.connect()
         connecting.connect()
         routing.registered.append(_doctor)
+        routing.registered.append(lazily.endpoints)
+        lazily.connect()
         autodiscover_modules("live")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from channels import layers
@@ -11,12 +13,13 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_resolver, reverse
+from django.utils.module_loading import import_string
 
 from livepush import tenants
 from livepush.access import handshakes
 from livepush.access.rules import rules
-from livepush.conf import NAMES, get_settings
+from livepush.conf import NAMES, get_settings, load
 from livepush.hints import Hint, chosen
 from livepush.model_checks import is_of_the_project
 
@@ -46,8 +49,25 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     return [
         *messages,
         *_unusable(handshakes.checks, "Give functions and middleware classes, or paths to them.", id="livepush.E010"),
+        *_unusable(_metrics, "See docs/monitoring.md.", id="livepush.E020"),
+        *_unusable(_relays, "See docs/relays.md.", id="livepush.E021"),
         *_unusable(tenants.hook, "Give the path of a subclass of livepush.tenants.Tenants.", id="livepush.E013"),
     ]
+
+
+def _metrics() -> None:
+    """Raise ImproperlyConfigured if metrics are wanted and can't be told."""
+    found = get_settings()
+    if found.METRICS_ALLOWED:
+        load("METRICS_ALLOWED", found.METRICS_ALLOWED)
+    if (found.METRICS_TOKEN or found.METRICS_ALLOWED) and find_spec("prometheus_client") is None:
+        raise ImproperlyConfigured('The metrics need prometheus_client: pip install "django-livepush[metrics]".')
+
+
+def _relays() -> None:
+    """Raise ImproperlyConfigured if the settings of a relay are malformed."""
+    if get_settings().RELAYS:
+        import_string("livepush.bridges.relays.config.check_all")()
 
 
 def _unusable(use: Callable[[], object], hint: str, id: str) -> list[CheckMessage]:
@@ -179,6 +199,23 @@ def check_urls(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register("livepush")
+def check_eventstream(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Check that a site with the URLs of django-eventstream says who may read its channels."""
+    own = "livepush.bridges.eventstream.views"
+    if own not in sys.modules or getattr(settings, "EVENTSTREAM_CHANNELMANAGER_CLASS", None):
+        return []
+    if not any(getattr(view, "__module__", "") == own for view in _views(get_resolver().url_patterns)):
+        return []
+    return [
+        Warning(
+            "EVENTSTREAM_CHANNELMANAGER_CLASS is not set, so anybody may read every channel.",
+            hint="Name a channel manager with a can_read_channel; see docs/eventstream.md.",
+            id="livepush.W021",
+        )
+    ]
+
+
+@register("livepush")
 def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Check that GZipMiddleware does not compress streams."""
     if "django.middleware.gzip.GZipMiddleware" not in settings.MIDDLEWARE:
@@ -193,6 +230,15 @@ def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             id="livepush.W006",
         )
     ]
+
+
+def _views(patterns: Iterable[Any]) -> Iterator[Any]:
+    """Yield the views of URL patterns and of those that they include."""
+    for each in patterns:
+        if hasattr(each, "url_patterns"):
+            yield from _views(each.url_patterns)
+        else:
+            yield each.callback
 
 
 def _suggest(key: object) -> str:

@@ -66,8 +66,18 @@ class Settings:
     """How many ephemeral messages a client may send besides; of each type, others get at most 30 a second."""
     MESSAGE_BYTES_PER_SECOND: float = 262_144.0
     """How many bytes the messages may have."""
+    PUBLISHED_PER_SECOND: float = 1000.0
+    """How many events one API key may publish over HTTP with one server process, on average over five seconds."""
+    RELAYS: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Message brokers whose messages become events: by name, what ``livepush_relay`` needs to know."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
     """The addresses and networks whose ``X-Forwarded-For`` is believed, or ``unix``. Without, no address is limited."""
+    METRICS_TOKEN: str = ""
+    """The token with which a monitoring system may read ``metrics/``."""
+    METRICS_ALLOWED: str = ""
+    """Who else may read ``metrics/``: the dotted path of a function that returns ``True`` for such a request."""
+    METRICS_INTERVAL: float = 10.0
+    """How often each process writes down its metrics for the others, if one of the two is set."""
     RETENTION: float = 7 * 86_400.0
     """How long events stay in the log, and so how long a client can be away and still resume."""
     INBOX_RETENTION: float = 90 * 86_400.0
@@ -122,6 +132,8 @@ EXAMPLES: Mapping[str, Any] = {
     "ALLOWED_ORIGINS": ["https://app.example.com"],
     "TRUSTED_PROXIES": ["127.0.0.1", "10.0.0.0/8"],
     "HANDSHAKE": ["mysite.live.check_address"],
+    "RELAYS": {"orders": {"URL": "redis://127.0.0.1:6379", "STREAM": "orders", "GROUP": "order:{id}"}},
+    "METRICS_ALLOWED": "mysite.live.may_read_metrics",
     "TENANT": "livepush.tenants.DjangoTenants",
     "NOTIFY_DATABASE": "direct",
 }
@@ -160,7 +172,10 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     default = getattr(Settings(), name)
-    if isinstance(default, dict):
+    if name == "RELAYS":
+        if isinstance(value, Mapping) and all(isinstance(each, str) for each in value):
+            return value
+    elif isinstance(default, dict):
         if isinstance(value, Mapping) and all(map(_is_group_name, value.items())):
             return {label.lower(): word for label, word in value.items()}
     elif isinstance(default, tuple):

@@ -19,6 +19,7 @@ from livepush.conf import Settings, get_settings
 DAPHNE = (4, 2, 2)
 """The first daphne that limits what a WebSocket may send."""
 LONGEST_RECHECK = 600.0
+SHORTEST_TOKEN = 16
 LOCAL = ("localhost", "localhost.localdomain", "")
 ENCRYPTED = ("rediss", "valkeys", "tls", "wss", "unix")
 BROKERS = ("channels_redis", "channels_valkey", "channels_nats")
@@ -155,6 +156,15 @@ def _sessions(found: Settings) -> Iterator[Warning]:
         )
 
 
+def _metrics(found: Settings) -> Iterator[Warning]:
+    if 0 < len(found.METRICS_TOKEN) < SHORTEST_TOKEN:
+        yield Warning(
+            f"LIVEPUSH['METRICS_TOKEN'] has {len(found.METRICS_TOKEN)} characters, so it can be guessed.",
+            hint=f"Take a random one of {SHORTEST_TOKEN} characters or more.",
+            id="livepush.W020",
+        )
+
+
 CHECKS: Iterable[Callable[[Settings], Iterator[Warning]]] = (
-    _debug, _layer, _origins, _hosts, _proxies, _daphne, _recheck, _sessions,
+    _debug, _layer, _origins, _hosts, _proxies, _daphne, _recheck, _sessions, _metrics,
 )  # fmt: skip

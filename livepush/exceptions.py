@@ -11,6 +11,7 @@
     │   ├── EventTooLarge                data over LIVEPUSH["MAX_EVENT_BYTES"]
     │   ├── NotAtomic                    a transaction of another database is open
     │   └── InvalidNotification          a notification's text, address, level or kind
+    ├── InvalidApiKey (also ValueError)  an API key that can't be made or changed
     ├── InvalidToken (also ValueError)   a token that can't be issued
     ├── InvalidMark (also ValueError)    a mark that the inbox can't take; nothing was changed
     ├── InvalidRule (also ValueError)    a rule or a registration that can't work
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 __all__ = [
     "EventTooLarge",
+    "InvalidApiKey",
     "InvalidData",
     "InvalidEvent",
     "InvalidGroup",
@@ -104,3 +106,7 @@ class StreamEnded(StreamError):
 
 class StreamNotStored(StreamError):
     """The stream could not be stored for a long time; livepush goes on trying."""
+
+
+class InvalidApiKey(LivepushError, ValueError):
+    """The API key can't be made, rotated or revoked: there is no such key, or it could do nothing."""

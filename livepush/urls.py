@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from livepush.bridges.lazily import lazily
 from livepush.consumers import send, token, views
 from livepush.inbox import views as inbox
 from livepush.streams import views as streams
@@ -16,6 +17,9 @@ urlpatterns = [
     path("ws/", views.needs_asgi, name="ws"),
     path("send/", send.send, name="send"),
     path("token/", token.token, name="token"),
+    path("publish/", lazily("livepush.bridges.publishing.views.publish"), name="publish"),
+    path("publish/notify/", lazily("livepush.bridges.publishing.views.notify"), name="publish_notify"),
+    path("metrics/", lazily("livepush.bridges.metrics.views.metrics"), name="metrics"),
     path("inbox/", inbox.index, name="inbox"),
     path("inbox/entries/", inbox.entries, name="inbox_entries"),
     path("inbox/counts/", inbox.counts, name="inbox_counts"),

@@ -35,6 +35,8 @@ from django.utils.module_loading import import_string
 import livepush
 from livepush import audit, checks, conf, exceptions, log, testing, wire
 from livepush.access import rules
+from livepush.bridges.metrics.catalog import METRICS
+from livepush.bridges.publishing import cloudevents, drafts
 from livepush.inbox import kinds
 from livepush.publish import model_events, model_signals
 from livepush.receiving import handlers
@@ -191,6 +193,8 @@ def check_json(block: Block) -> None:
         error = wire.WireError(found["code"], found["message"])
         error.errors = found["errors"]
         assert {"ok": False, **error.fields()} == found
+    elif found.keys() & {"accepted", "recipients", "specversion"} or ("group" in found and "time" not in found):
+        check_publishing(found, block.text.encode())
     elif "code" in found and not kind:
         assert found.keys() == {"code", "message"}
         assert json.loads(wire.WireError(**found).body()) == found
@@ -206,6 +210,18 @@ def check_json(block: Block) -> None:
         check_own(found)
     else:
         check_envelope(found)
+
+
+def check_publishing(found: dict[str, Any], body: bytes) -> None:
+    """Parse what is published as the view does; of an answer see whether the positions are there."""
+    if "accepted" in found:
+        assert len(found["positions"]) == found["accepted"]
+    elif "recipients" in found:
+        assert drafts.notifications(body)[0].recipients
+    elif "specversion" in found:
+        assert cloudevents.structured(body)[0].data == found["data"]
+    else:
+        assert drafts.events(body)[0].groups == (found["group"],)
 
 
 def check_envelope(found: dict[str, Any]) -> None:
@@ -457,8 +473,8 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
     }
     units = {
         "addresses", "alias", "bytes", "bytes a second", "clients", "commands a second", "connections", "dotted paths",
-        "events", "groups", "messages a second", "name", "names", "origins", "seconds", "threads", "word", "words",
-        "yes or no",
+        "events", "events a second", "groups", "messages a second", "name", "names", "origins", "seconds", "threads",
+        "word", "words", "yes or no",
     }  # fmt: skip
     listed = rows("settings.md", "`DATABASE`")
     assert [unquoted(row[0])[0] for row in listed] == list(conf.NAMES)
@@ -468,6 +484,13 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
         assert isinstance(expected, bool) == (unit == "yes or no"), name
         assert unit in units, name
         assert meaning == meanings[key]
+
+
+def test_the_metrics_are_all_listed_with_their_labels_and_meanings() -> None:
+    listed = rows("monitoring.md", "`livepush_connections`")
+    assert [(unquoted(row[0])[0], row[1], tuple(unquoted(row[2])), row[3]) for row in listed] == [
+        (name, *metric) for name, metric in METRICS.items()
+    ]
 
 
 def test_what_settings_md_says_of_zero_is_so() -> None:
@@ -511,7 +534,9 @@ def test_the_findings_are_those_of_the_checks() -> None:
     assert listed == sorted(set(re.findall(r'id="(livepush\.\w+)"', source)))
 
 
-@pytest.mark.parametrize("name", ["livepush_send", "livepush_tail", "livepush_prune", "livepush_doctor"])
+@pytest.mark.parametrize(
+    "name", ["livepush_send", "livepush_tail", "livepush_prune", "livepush_doctor", "livepush_key", "livepush_relay"]
+)
 def test_each_option_of_a_command_is_documented(name: str) -> None:
     parser, plain = ArgumentParser(), ArgumentParser()
     command(name).add_arguments(parser)

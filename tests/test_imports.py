@@ -26,13 +26,14 @@ ARROWS: dict[str, set[str]] = {
     "notes": set(),
     "signals": set(),
     "logs": set(),
+    "tallies": set(),
     # The engine
     "models": {"wire", "fields"},
     "log": {"wire", "models"},
     "hub": {"wire"},
     "tenants": {"wire", "conf", "exceptions"},
     "hints": {"wire", "conf", "notes"},
-    "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions"},
+    "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies"},
     "audit": {"signals", "tenants", "notes"},
     "access": {"tenants", "wire", "conf", "notes", "exceptions"},
     "process": {"audit", "hub", "log", "hints", "publish", "wire", "conf", "notes"},
@@ -41,7 +42,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "consumers": {
         "receiving", "audit", "rights", "process", "access", "tenants", "hub", "publish", "log", "wire", "conf",
-        "exceptions", "notes",
+        "exceptions", "notes", "tallies",
     },
     "receiving": {"publish", "access", "log", "tenants", "fields", "wire", "conf", "exceptions"},
     "page": {"publish", "log", "hub", "wire", "conf"},
@@ -55,23 +56,28 @@ ARROWS: dict[str, set[str]] = {
         "wire",
         "conf", "exceptions", "notes",
     },
+    "bridges": {
+        "audit", "access", "consumers", "process", "publish", "log", "hub", "hints", "inbox", "tenants", "fields",
+        "wire", "conf", "exceptions", "notes", "tallies",
+    },
     "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},
     # What Django and Channels look for
     "routing": {"consumers", "process", "wire"},
     "asgi": {"routing"},
-    "urls": {"consumers", "inbox", "streams"},
+    "urls": {"bridges", "consumers", "inbox", "streams"},
     "apps": {
-        "checks", "deploy_checks", "hint_checks", "routing", "page", "receiving", "inbox", "rights", "streams",
-        "doctor",
+        "bridges", "checks", "deploy_checks", "hint_checks", "routing", "page", "receiving", "inbox", "rights",
+        "streams", "doctor",
     },
     "checks": {"model_checks", "access", "hints", "tenants", "conf"},
     "hint_checks": {"hints", "conf"},
     "deploy_checks": {"conf"},
     "model_checks": {"access", "publish", "models", "wire", "conf"},
-    "admin": {"inbox", "models", "publish", "wire"},
+    "admin": {"bridges", "inbox", "models", "publish", "wire"},
     "templatetags": {"access", "inbox", "page", "streams", "publish", "tenants", "wire", "conf"},
     "management": {
-        "rights", "doctor", "inbox", "streams", "log", "hints", "publish", "tenants", "wire", "conf", "exceptions",
+        "bridges", "rights", "doctor", "inbox", "streams", "log", "hints", "publish", "tenants", "wire", "conf",
+        "exceptions",
     },
     "testing": {"receiving", "inbox", "process", "publish", "models", "wire", "conf", "exceptions"},
     "pytest_plugin": {"testing"},
@@ -133,6 +139,15 @@ FILES = [path for path in modules(PACKAGE) if path.parent != PACKAGE or path.ste
 @pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_only_what_its_room_may(file):
     assert forbidden(file, ARROWS) == set()
+
+
+@pytest.mark.parametrize("file", modules(PACKAGE / "bridges"), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_bridge_imports_another(file):
+    own = file.relative_to(PACKAGE / "bridges").parts[0]
+    bridges = {path.name for path in (PACKAGE / "bridges").iterdir() if path.is_dir()} - {own}
+    assert not {
+        name for name in imports(file) if name.startswith("livepush.bridges.") and name.split(".")[2] in bridges
+    }
 
 
 def test_every_arrow_that_is_allowed_is_used():

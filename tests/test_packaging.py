@@ -96,8 +96,11 @@ def test_an_extra_brings_only_what_it_is_named_for(metadata):
     assert [re.sub(r"[^a-z;= '-]", "", each) for each in extras] == [
         "channels-redis=; extra == 'all'",
         "daphne=; extra == 'all'",
+        "prometheus-client=; extra == 'all'",
         "daphne=; extra == 'daphne'",
+        "prometheus-client=; extra == 'metrics'",
         "channels-redis=; extra == 'redis'",
+        "faststream=; extra == 'relays'",
     ]
 
 

@@ -97,6 +97,11 @@ def handshake(scope: Mapping[str, Any], request: HttpRequest, *, is_new: bool = 
             _subtract(_handshakes, keys)
 
 
+def handshakes() -> int:
+    """Return how many clients are being let in."""
+    return _handshakes[ALL]
+
+
 def check_user(user: Hashable) -> None:
     """Refuse a user who has too many connections. Raises WireError."""
     with _lock:

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from livepush import audit
+from livepush import audit, tallies
 from livepush.access.addresses import shown_address
 from livepush.access.authenticating import Identity
 from livepush.access.identity import Admission
@@ -22,7 +22,7 @@ Check = Callable[[Identity, str | None], object]
 class Client:
     """A client of one request, command or stream."""
 
-    __slots__ = ("_scope", "_transport", "broke", "groups", "identity", "tenant")
+    __slots__ = ("_scope", "_transport", "broke", "groups", "identity", "resumes", "tenant")
 
     def __init__(self, transport: str, scope: Mapping[str, Any]) -> None:
         self._transport = transport
@@ -32,6 +32,8 @@ class Client:
         self.identity: Identity | None = None
         """Its user, as last known."""
         self.tenant: str | None = None
+        self.resumes = False
+        """Whether it presents a position."""
         self.broke: Close | None = None
         """With which code a WebSocket is closed whose client did something wrong."""
 
@@ -47,6 +49,7 @@ class Client:
     def refuse(self, error: WireError, groups: tuple[str, ...] | None = None) -> None:
         """Tell that it is refused, if that is for who it is or for a limit."""
         asked = self.groups if groups is None else groups
+        tallies.note("refused", self._transport, error.code)
         if error.code == "throttled":
             self._tell("throttled", asked, limit=error.limit, retry=error.retry)
         elif _is_denial(error):
@@ -56,6 +59,7 @@ class Client:
         """Return what takes groups away, and tells so."""
 
         def revoked(groups: Collection[str], reason: str) -> object:
+            tallies.note("revoked", self._transport, reason)
             self._tell("revoked", map(public_name, groups), reason=reason)
             return revoke(groups, reason)
 
@@ -65,6 +69,7 @@ class Client:
     def connected(self, admission: Admission, connection: Connection) -> Iterator[None]:
         """Tell that a stream is open, and afterwards that it has ended."""
         begun = time.monotonic()
+        tallies.note("connected", self._transport, "resumed" if self.resumes else "new")
         self._tell("connected", admission.granted, refused=admission.refused)
         try:
             yield
@@ -72,6 +77,7 @@ class Client:
             seconds, reason = time.monotonic() - begun, (connection.reason or Reason.GONE).value
             if self.broke is not None:
                 reason = self.broke.name.lower().replace("_", " ")
+            tallies.note("disconnected", self._transport, reason)
             self._tell("disconnected", admission.granted, seconds=seconds, reason=reason)
 
     def _tell(self, name: str, groups: Any, **more: Any) -> None:

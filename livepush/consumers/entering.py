@@ -83,7 +83,7 @@ async def _enter(scope: Scope, client: Client) -> Entry:
         origins.headers(request)  # a foreign page's cookies may have to be ignored
     last = request.META.get("HTTP_LAST_EVENT_ID", "")
     query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
-    client.groups = query.groups
+    client.groups, client.resumes = query.groups, query.since is not None
     with limits.handshake(scope, request) as level:
         try:
             await handshakes.check_async(request, partial(process.in_thread, level=level))

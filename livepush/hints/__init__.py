@@ -32,6 +32,7 @@ __all__ = [
     "left_out",
     "listen",
     "session",
+    "waiting_bytes",
 ]
 
 logger = logging.getLogger("livepush")
@@ -57,6 +58,11 @@ def flush(timeout: float = sender.FLUSH_TIMEOUT) -> bool:
 def left_out() -> int:
     """Return how many ephemeral events of this process were too large for NOTIFY."""
     return payloads.too_large
+
+
+def waiting_bytes() -> int:
+    """Return about how many bytes wait to be sent through the layer."""
+    return sender.waiting_bytes()
 
 
 async def listen(

@@ -40,6 +40,11 @@ def flush(timeout: float = FLUSH_TIMEOUT) -> bool:
     return _current is None or _current.flush(timeout)
 
 
+def waiting_bytes() -> int:
+    """Return about how many bytes wait to be sent."""
+    return 0 if _current is None else _current.size
+
+
 GREEN = (("gevent.monkey", "is_module_patched", "threading"), ("eventlet.patcher", "is_monkey_patched", "thread"))
 """How to ask gevent and eventlet whether a thread is one of theirs: a module, its function, and the argument."""
 

@@ -30,6 +30,7 @@ class Source(Protocol):
     def floor(self) -> int: ...
     def page(self, groups: Collection[str], after: int) -> Awaitable[LogPage]: ...
     def heartbeat(self, format: Format) -> Joined: ...
+    def begin_anew(self, reason: str) -> Position: ...
 
 
 class Limits(NamedTuple):
@@ -269,7 +270,7 @@ class Connection:
         flow.cursor = page.upto
 
     async def _reset(self, reason: str) -> None:
-        position = self._source.position
+        position = self._source.begin_anew(reason)
         self._flow.reset(position)
         await self._write_timed(system_frames("reset", self.format, position=position, reason=reason))
 

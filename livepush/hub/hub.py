@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import Context
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ class Hub:
         self._told = self._at_beat = Position("", 0)
         self._heartbeats: dict[Format, Joined] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.resets: Counter[str] = Counter()
+        """How many clients were told that their history is lost, by reason."""
         self.attached: dict[str, object] = {}
         """What other rooms keep for as long as the hub lives, by a name of their own."""
 
@@ -88,6 +91,11 @@ class Hub:
     def floor(self) -> int:
         """The log's floor, as far as this hub knows: events up to it were pruned."""
         return self.router.floor
+
+    def begin_anew(self, reason: str) -> Position:
+        """Return the position from which a client goes on whose history is lost."""
+        self.resets[reason] += 1
+        return self.position
 
     @property
     def draining(self) -> bool:
@@ -207,6 +215,12 @@ class Hub:
         If the position is ahead of this hub, or of another epoch, the hub reads the log first: the client may come from
         a process that knows more. Raises the database's errors.
         """
+        cursor, lost = await self._admit(since)
+        if lost is not None:
+            self.resets[lost] += 1
+        return cursor, lost
+
+    async def _admit(self, since: Position | None) -> tuple[Position, str | None]:
         if since is None:
             return self.position, None
         if since == NOWHERE:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import Context
 from typing import Protocol
 
 from livepush.hub.fanout import Round, Share
-from livepush.hub.routes import Routes
+from livepush.hub.routes import Routes, Subscriber
 from livepush.hub.window import Window
 from livepush.wire import (
     FORGOTTEN,
@@ -42,6 +42,14 @@ class Follower(Protocol):
         """Events may have been missed: the log has a new epoch."""
 
 
+class Meter(Protocol):
+    """What counts the events that are offered."""
+
+    def count(
+        self, round: Round, groups: tuple[str, ...], share: Share, subscribers: Collection[Subscriber]
+    ) -> None: ...
+
+
 class Router:
     """Routes each event once. Call its methods in the loop's thread, except ``receive_soon``.
 
@@ -59,6 +67,8 @@ class Router:
         self.window = window
         self.routes = Routes()
         self.followers: list[Follower] = []
+        self.meter: Meter | None = None
+        """Counts what is offered, if somebody wants to know."""
         self.last: Event | None = None
         """The event at the hub's position, if it is known."""
         self.doubtful = False
@@ -124,6 +134,8 @@ class Router:
                 share = Share(round, groups)
                 for subscriber in subscribers:
                     subscriber.offer(share)
+                if self.meter is not None:
+                    self.meter.count(round, groups, share, subscribers)
 
     def hear_of_floor(self, state: LogState) -> None:
         """Note how far the log was pruned, up to the hub's position. If it was pruned further, the tail must look."""

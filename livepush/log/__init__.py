@@ -5,14 +5,16 @@ from __future__ import annotations
 from livepush.log.appending import append, append_settled
 from livepush.log.dialects import dialect
 from livepush.log.epochs import begin_epoch, glance, make_head, new_epoch, state
+from livepush.log.finding import positions_of
 from livepush.log.groups import delete_all_forgotten, make_groups
 from livepush.log.notices import register as register_notices
-from livepush.log.planning import Appended, Content
+from livepush.log.planning import NEW_KEYS, Appended, Content
 from livepush.log.pruning import guards, jobs, prune
 from livepush.log.reading import has_events, read
 from livepush.log.settling import settle
 
 __all__ = [
+    "NEW_KEYS",
     "Appended",
     "Content",
     "append",
@@ -27,6 +29,7 @@ __all__ = [
     "make_groups",
     "make_head",
     "new_epoch",
+    "positions_of",
     "prune",
     "read",
     "register_notices",

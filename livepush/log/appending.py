@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 
 from livepush.log.dialects import dialect
-from livepush.log.planning import Appended, Content
+from livepush.log.planning import Appended, Content, is_new
 
 
 def append(content: Content, key: str | None, using: str) -> None:
@@ -17,11 +17,12 @@ def append(content: Content, key: str | None, using: str) -> None:
 def append_settled(content: Content, key: str | None, using: str) -> Appended:
     """Write the rows as ``append`` does; in PostgreSQL give them their position in the same transaction if possible.
 
-    That needs one commit instead of two. It is possible if no transaction is open, no event waits and nobody settles.
+    That needs one commit instead of two. It is possible if no transaction is open, no event waits and nobody settles,
+    and if no earlier event can have the key.
     """
     send = _send_id(content.groups)
     known = dialect(using)
-    found = known.append_settled(content, send) if key is None else None
+    found = known.append_settled(content, key, send) if is_new(key) else None
     if found is None:
         known.append(content, key, send)
     return found or Appended(None, True)

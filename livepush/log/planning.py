@@ -11,6 +11,9 @@ from livepush.wire import Batch, Event, timestamp
 BATCH = 500
 """How many rows one pass settles; the remaining rows of their sends come in addition."""
 
+NEW_KEYS = "livepush:new:"
+"""The prefix of keys by which an event is found again, and which no other event has."""
+
 
 class Row(NamedTuple):
     """A committed row that waits for its position. The rows of one send have the same type, data, key and time."""
@@ -93,6 +96,11 @@ def plan(epoch: str, last: int, rows: Iterable[Row], seen: Set[tuple[str, str]])
             events.append(Event(number, groups, first.type, first.data, timestamp(first.created), first.sender))
             positions += [(row.id, number) for row in fresh]
     return Plan(Batch(epoch, tuple(events)), positions, repeats)
+
+
+def is_new(key: str | None) -> bool:
+    """Return whether no earlier event can have a key."""
+    return key is None or key.startswith(NEW_KEYS)
 
 
 def sends_that_go_on(rows: list[Row]) -> set[int]:

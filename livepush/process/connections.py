@@ -15,7 +15,9 @@ from django.db.backends.signals import connection_created
 from livepush.notes import note_once
 
 T = TypeVar("T")
-THREADS = HUB_THREAD, AUTH_THREAD, STREAM_THREAD = "livepush-hub", "livepush-auth", "livepush-streams"
+HUB_THREAD, AUTH_THREAD, STREAM_THREAD, PUBLISH_THREAD = THREADS = (
+    "livepush-hub", "livepush-auth", "livepush-streams", "livepush-publish",
+)  # fmt: skip
 
 
 def with_database(work: Callable[[], T]) -> T:

@@ -120,21 +120,22 @@ async def get_hub() -> Hub:
     return hub
 
 
-async def in_thread(work: Callable[[], T], level: int = 0) -> T:
-    """Do work that uses the database in one of the server's few threads for sessions and rules.
+async def in_thread(work: Callable[[], T], level: int = 0, name: str = AUTH_THREAD) -> T:
+    """Do work that uses the database in one of the server's few threads of a name, by default of those for sessions
+    and rules.
 
     Work of lower levels goes first.
     """
-    pool = threads()
+    pool = threads(name)
     await _begin(asyncio.get_running_loop())
     return await pool.run(lambda: with_database(work), level)
 
 
-def threads() -> Threads:
-    """Return this event loop's threads for sessions and rules. The first caller makes them."""
+def threads(name: str = AUTH_THREAD) -> Threads:
+    """Return this event loop's threads of a name. The first caller makes them."""
     loop = asyncio.get_running_loop()
-    pool = _pools.get(loop, {}).get(AUTH_THREAD)
-    return pool or _new_pool(AUTH_THREAD, get_settings().DATABASE_THREADS)
+    pool = _pools.get(loop, {}).get(name)
+    return pool or _new_pool(name, get_settings().DATABASE_THREADS)
 
 
 async def stop() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
-from livepush import hints, log
+from livepush import hints, log, tallies
 from livepush.hub.registry import hubs
 from livepush.log import Appended
 from livepush.wire import Batch
@@ -20,8 +21,11 @@ log.register_notices(hints.SettledNotices())
 
 def settle(using: str) -> None:
     """Give committed events their positions, and pass them on. Raises the database's errors."""
+    begun = time.perf_counter()
     for batch in log.settle(using):
+        tallies.settles.note(time.perf_counter() - begun)
         pass_on(using, batch)
+        begun = time.perf_counter()
 
 
 def pass_on(using: str, batch: Batch) -> None:

@@ -87,13 +87,28 @@ def send(
     larger than ``MAX_EVENT_BYTES``, or the open transaction is another database's and ``using`` is not given
     (NotAtomic). Raises the database's own errors. A failing layer raises nothing.
     """
+    sent = checked(groups, type, data, key, ephemeral)
+    _send(sent if sender is None else sent._replace(sender=stamp(sender)), log_of(using))
+
+
+def checked(
+    groups: Group | Iterable[Group], type: str, data: Any = None, key: str | None = None, ephemeral: bool = False
+) -> Sent:
+    """Return an event as ``send_checked`` sends it. Raises InvalidEvent, as ``send`` does; writes nothing."""
     problem = wire.type_problem(type)
     if problem is not None:
         raise InvalidType(f"{type!r} is not a type: {problem}.")
     if isinstance(key, str) and key.startswith(OWN_KEYS):
         raise InvalidKey(f"{key!r} is not a key of yours: those that begin with {OWN_KEYS!r} are livepush's own.")
-    sent = _checked(groups, type, data, key, ephemeral)
-    _send(sent if sender is None else sent._replace(sender=stamp(sender)), log_of(using))
+    return _checked(groups, type, data, key, ephemeral)
+
+
+def send_checked(sent: Sent, using: str, own_key: str | None = None) -> log.Appended | None:
+    """Send an event that ``checked`` has returned; return the outcome of the append, ``None`` if it is ephemeral.
+
+    ``own_key`` is a key of livepush's own, in place of the event's, by which the event can be found again.
+    """
+    return _send(sent, using, None if own_key is None else own_key_of(own_key))
 
 
 def send_as(stamp: str, group: Group, type: str, data: Any, *, key: str | None, ephemeral: bool = False) -> None:
@@ -102,7 +117,7 @@ def send_as(stamp: str, group: Group, type: str, data: Any, *, key: str | None, 
     if problem is not None:
         raise InvalidType(f"{type!r} is not a type: {problem}.")
     sent = _checked(group, type, data, key, ephemeral)._replace(sender=stamp)
-    _send(sent, log_of(None), None if key is None else _own_key(f"message:{key}"))
+    _send(sent, log_of(None), None if key is None else own_key_of(f"message:{key}"))
 
 
 def ephemeral(stamp: str, group: Group, type: str, data: Any) -> wire.Event:
@@ -120,22 +135,23 @@ def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str, 
     Its keys are separate from those of ``send``: if the keys are equal, both events are delivered.
     """
     sent = _checked(groups, type, data, key, False)
-    _send(sent, using, None if key is None else _own_key(key))
+    _send(sent, using, None if key is None else own_key_of(key))
 
 
-def _own_key(key: str) -> str:
+def own_key_of(key: str) -> str:
     """Return the form in which the log stores livepush's own key, to keep it apart from the keys of ``send``."""
     own = f"{OWN_KEYS}{key}"
     return own if len(own) <= MAX_KEY_LENGTH else f"{OWN_KEYS}{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def _send(sent: Sent, using: str, own_key: str | None = None) -> None:
+def _send(sent: Sent, using: str, own_key: str | None = None) -> log.Appended | None:
     appended = None
     if not sent.ephemeral:
         appended = log.append_settled(
             log.Content(sent.stored, sent.type, sent.data, sent.sender), own_key or sent.key, using
         )
     after_commit(Delivery(sent, using, appended))
+    return appended
 
 
 async def asend(

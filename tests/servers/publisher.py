@@ -103,6 +103,13 @@ def session(username: str, **more: Any) -> str:
     return f"{settings.SESSION_COOKIE_NAME}={store.session_key}"
 
 
+def key(**given: Any) -> str:
+    """Make an API key."""
+    from livepush.bridges.publishing.keys import create_key
+
+    return create_key("tests", **given)
+
+
 def change(username: str, what: str, **more: Any) -> None:
     """Change a user, or what the user may do."""
     user = User.objects.get(username=username)
@@ -112,6 +119,8 @@ def change(username: str, what: str, **more: Any) -> None:
     elif what == "inactive":
         user.is_active = False
         user.save(update_fields=["is_active"])
+    elif what == "no longer of the staff":
+        User.objects.filter(pk=user.pk).update(is_staff=False)
     elif what == "saved":
         user.save()
     elif what == "deleted":
@@ -233,7 +242,7 @@ COMMANDS = {
     for command in (
         send, send_many, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback, session,
         position, rows, prune, change, end_session, expire_session, revoke, recheck, token,
-        nonsense, open_stream, write, stop_requested, finish,
+        nonsense, key, open_stream, write, stop_requested, finish,
     )
 }  # fmt: skip
 

@@ -97,8 +97,11 @@ class Dialect:
             at_once = max(1, STATEMENT_BYTES // (len(data.encode()) + 500))
             Event.objects.using(self.using).bulk_create([Event(group=group, **shared) for group in groups], at_once)
 
-    def append_settled(self, content: Content, send: int | None) -> Appended | None:
-        """Write the rows with their position. Return ``None``, and write nothing, if that is not possible at once."""
+    def append_settled(self, content: Content, key: str | None, send: int | None) -> Appended | None:
+        """Write the rows, whose key is new if they have one, with their position.
+
+        Return ``None``, and write nothing, if that is not possible at once.
+        """
         return None
 
     # Settling
@@ -142,7 +145,7 @@ class Dialect:
 
     def keys_seen(self, rows: Iterable[Row]) -> set[tuple[str, str]]:
         """Return the pairs of group and key among these rows that were settled before."""
-        keys = {row.key for row in rows if row.key is not None}
+        keys = {row.key for row in rows if not planning.is_new(row.key)}
         if not keys:
             return set()
         settled = Event.objects.using(self.using).filter(position__isnull=False, key__in=keys)

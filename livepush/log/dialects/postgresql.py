@@ -132,12 +132,12 @@ class PostgreSQL(Dialect):
         with self.connection.cursor() as cursor:  # sends the data once for all groups
             cursor.execute(INSERT_ROWS, [*values, key, send, list(groups)])
 
-    def append_settled(self, content: Content, send: int | None) -> Appended | None:
+    def append_settled(self, content: Content, key: str | None, send: int | None) -> Appended | None:
         if not self.can_run_scripts:
             return None
         token = secrets.token_hex(8)
         try:
-            return self._append_settled(content, send, token)
+            return self._append_settled(content, key, send, token)
         except Error as error:
             if self._roll_back_failed() or notices.registered().blame(self.using, error):
                 return None
@@ -148,12 +148,12 @@ class PostgreSQL(Dialect):
             self.roll_back()
             raise
 
-    def _append_settled(self, content: Content, send: int | None, token: str) -> Appended:
+    def _append_settled(self, content: Content, key: str | None, send: int | None, token: str) -> Appended:
         groups, *values = content
-        params: list[Any] = [groups[0], *values, None, send, token]
+        params: list[Any] = [groups[0], *values, key, send, token]
         insert = INSERT_ROW_TOLD
         if len(groups) > 1:
-            params = [*values, None, send, list(groups), token]
+            params = [*values, key, send, list(groups), token]
             insert = INSERT_ROWS_TOLD
         move, filling = self._move_head(content)
         *heads, rows, look = self.run(BEGIN, *move, insert, "COMMIT", LOOK, params=[*filling, *params])

@@ -1,0 +1,87 @@
+"""The bytes of django-eventstream's streams, made of livepush's envelopes by pure functions.
+
+An event that is a text, or that some users do not get, has the type ``eventstream.text:TYPE`` in the log, and
+``{"text" or "data", "skip"}`` as its data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from livepush.bridges.eventstream.channels import channel_of
+from livepush.wire import RESERVED_PREFIX, dumps
+
+WRAPPED = "eventstream.text:"
+PADDING = b":" + b" " * 2048 + b"\n\n"
+"""What some browsers and proxies need before they pass a stream on."""
+KEEP_ALIVE = b"event: keep-alive\ndata:\n\n"
+FORBIDDEN = "Permission denied to channels: %s"
+
+
+class Part(NamedTuple):
+    """What a client gets of one envelope."""
+
+    content: bytes
+    skip: frozenset[str] = frozenset()
+    """The ids of users who do not get it."""
+    is_last: bool = False
+    """Whether the stream ends with it."""
+    reset: str = ""
+    """The position from which the client goes on, if its history is lost."""
+
+
+@lru_cache(maxsize=256)  # all readers of a group get the same envelope
+def translated(envelope: str) -> Part:
+    """Return an envelope, or a message of livepush's own, as django-eventstream says it."""
+    found = json.loads(envelope)
+    if found["type"].startswith(RESERVED_PREFIX):
+        return _system(found)
+    name, data, skip = found["type"], found["data"], frozenset[str]()
+    if not name.startswith(WRAPPED):
+        return Part(event(name, dumps(data), found.get("id", "")))
+    skip = frozenset(data.get("skip", ()))
+    text = data["text"] if "text" in data else dumps(data["data"])
+    return Part(event(name.removeprefix(WRAPPED), text, found.get("id", "")), skip)
+
+
+def event(type: str, data: str, id: str = "") -> bytes:
+    """Return an event with as many ``data`` lines as its data have lines."""
+    lines = data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    identity = f"id: {id}\n" if id else ""
+    return f"event: {type}\n{identity}{''.join(f'data: {line}' + chr(10) for line in lines)}\n".encode()
+
+
+def error(condition: str, text: str, channels: Iterable[str] = ()) -> bytes:
+    """Return what ends a stream, so that its client does not resume."""
+    more = {"channels": sorted(channels)} if channels else {}
+    return event("stream-error", dumps({"condition": condition, "text": text, **more}), "error")
+
+
+def forbidden(channels: Iterable[str]) -> bytes:
+    """Return what a client gets that may not read some channels."""
+    names = sorted(channels)
+    return error("forbidden", FORBIDDEN % ", ".join(names), names)
+
+
+def _system(found: dict[str, Any]) -> Part:
+    position = found.get("position", "")
+    match found["type"].removeprefix(RESERVED_PREFIX):
+        case "hello":
+            return Part(PADDING + f"event: stream-open\nid: {position}\ndata:\n\n".encode())
+        case "position":
+            return Part(f"event: keep-alive\nid: {position}\ndata:\n\n".encode())
+        case "bye":
+            return Part(f"retry: {found['retry']}\n\n".encode())
+        case "revoked":
+            return Part(forbidden(map(channel_of, found["groups"])), is_last=True)
+        case "reset":
+            return Part(b"", reset=position)
+    return Part(b"")
+
+
+def reset(channels: Iterable[str], position: str) -> bytes:
+    """Return what tells a client that its history of some channels is lost."""
+    return event("stream-reset", dumps({"channels": sorted(channels)}), position)

@@ -1,0 +1,65 @@
+"""What the bridges add to a site: views and endpoints that are imported with their first request.
+
+What no one uses costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.utils.module_loading import import_string
+from django.views.decorators.csrf import csrf_exempt
+
+from livepush import process
+from livepush.conf import get_settings
+from livepush.consumers.base import Endpoint, Receive, Scope, Send
+from livepush.consumers.views import outside_transactions
+from livepush.hub import Hub
+
+
+def lazily(path: str) -> Callable[..., HttpResponse]:
+    """Return a view that imports the one with a dotted path when it is first asked.
+
+    Such a view says itself who may do what, and needs no CSRF token: it asks for what no browser sends by itself.
+    """
+
+    @login_not_required
+    @csrf_exempt
+    @outside_transactions
+    def view(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = import_string(path)(request, **kwargs)
+        return response
+
+    return view
+
+
+def lazily_async(path: str) -> Endpoint:
+    """Return an ASGI endpoint that imports the one with a dotted path when it is first asked."""
+
+    async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
+        await import_string(path)(scope, receive, send)
+
+    return endpoint
+
+
+def endpoints(base: str) -> dict[tuple[str, str], Endpoint]:
+    """Return the bridges' ASGI endpoints under a prefix; see ``livepush.routing.registered``."""
+    return {
+        ("http", f"{base}publish/"): lazily_async("livepush.bridges.publishing.endpoint.publish"),
+        ("http", f"{base}publish/notify/"): lazily_async("livepush.bridges.publishing.endpoint.notify"),
+    }
+
+
+def connect() -> None:
+    """Have each hub that starts be measured, if somebody may read the metrics by then."""
+    if _measure not in process.on_start:
+        process.on_start.append(_measure)
+
+
+def _measure(hub: Hub) -> None:
+    settings = get_settings()
+    if settings.METRICS_TOKEN or settings.METRICS_ALLOWED:
+        import_string("livepush.bridges.metrics.sharing.follow")(hub)

@@ -1,0 +1,160 @@
+"""Receives messages through FastStream, from an offset on: Redis Streams and NATS JetStream.
+
+The broker keeps no offset of ours, and is told of no message that it was taken: livepush's database alone knows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from faststream import AckPolicy, StreamMessage
+
+from livepush.bridges.relays.config import Relay
+from livepush.bridges.relays.mapping import Message, decoded
+
+Handle = Callable[[Sequence[Message]], Awaitable[None]]
+Fail = Callable[[Exception], None]
+BATCH = 200
+"""How many messages are taken in one transaction at most."""
+PAUSE = 0.1
+"""How long (seconds) a batch is collected."""
+
+
+def _shortened(record: logging.LogRecord) -> bool:
+    """Have a line say what failed, in place of a traceback: brokers go away, and FastStream tries again."""
+    if record.exc_info and record.exc_info[1] is not None:
+        error = record.exc_info[1]
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {type(error).__name__}: {error}", (), None
+    return True
+
+
+quiet = logging.getLogger("livepush.faststream")
+quiet.setLevel(logging.WARNING)  # it says at INFO that each message came
+quiet.addFilter(_shortened)
+SHRUNK = (
+    "The stream {stream!r} ends at {last}, before the relay's offset {offset}: it was made anew, or restored. "
+    "Run livepush_relay {name} --reset to begin with its first message."
+)
+
+
+class Gap(Exception):
+    """A message was lost on its way, so the relay has to begin again from its offset."""
+
+
+def broker_for(relay: Relay, offset: str, handle: Handle, fail: Fail) -> Any:
+    """Return FastStream's broker with a subscriber that hands batches to ``handle``, in order, one after another.
+
+    ``fail`` is told why the relay has to begin again.
+
+    Raises ImproperlyConfigured: the client of such a broker is not installed.
+    """
+    make = {"redis": _redis, "nats": _nats}[relay.kind]
+    try:
+        return make(relay, offset, handle, fail)
+    except ImportError as error:
+        what = f'The relay {relay.name!r} needs a client: pip install "faststream[{relay.kind}]" ({error}).'
+        raise ImproperlyConfigured(what) from error
+
+
+async def _as_it_is(message: Any) -> Any:
+    """Parse nothing: FastStream would drop what it can't parse."""
+    return StreamMessage(raw_message=message, body=message)
+
+
+async def _raw(message: Any) -> Any:
+    return message.raw_message
+
+
+# Redis Streams
+
+
+def _redis(relay: Relay, offset: str, handle: Handle, fail: Fail) -> Any:
+    from faststream.redis import RedisBroker, StreamSub
+
+    broker = RedisBroker(relay.url, apply_types=False, logger=quiet)
+    stream = StreamSub(
+        relay.stream, batch=True, max_records=BATCH, last_id=offset or "0-0", polling_interval=round(1000 * PAUSE)
+    )
+
+    @broker.subscriber(stream=stream, parser=_as_it_is, decoder=_raw)
+    async def receive(raw: Any) -> None:
+        entries = zip(raw["message_ids"], raw["data"], strict=True)
+        await handle([_entry(id.decode(), fields, relay.stream) for id, fields in entries])
+
+    return broker
+
+
+def _entry(id: str, fields: dict[bytes, bytes], stream: str) -> Message:
+    from faststream.redis.parser.binary import BinaryMessageFormatV1
+
+    if b"__data__" in fields:  # FastStream itself has sent it
+        content, headers = BinaryMessageFormatV1.parse(fields[b"__data__"])
+        return Message(id, decoded(content), stream, {name: str(value) for name, value in headers.items()})
+    named = {name.decode(errors="replace"): value for name, value in fields.items()}
+    if len(named) == 1:
+        return Message(id, decoded(*named.values()), stream)
+    return Message(id, {name: value.decode(errors="replace") for name, value in named.items()}, stream)
+
+
+# NATS JetStream
+
+
+def _nats(relay: Relay, offset: str, handle: Handle, fail: Fail) -> Any:
+    from faststream.nats import JStream, NatsBroker, PullSub
+    from nats.js.api import AckPolicy as NatsAckPolicy
+    from nats.js.api import ConsumerConfig, DeliverPolicy
+
+    broker = NatsBroker(relay.url, apply_types=False, logger=quiet)
+    config = ConsumerConfig(ack_policy=NatsAckPolicy.NONE, deliver_policy=DeliverPolicy.ALL)
+    if offset:
+        config.deliver_policy, config.opt_start_seq = DeliverPolicy.BY_START_SEQUENCE, int(offset) + 1
+    delivered = 0
+
+    @broker.subscriber(
+        relay.subject, stream=JStream(relay.stream, declare=False), config=config, parser=_as_it_is, decoder=_raw,
+        pull_sub=PullSub(batch_size=BATCH, batch=True, timeout=PAUSE), ack_policy=AckPolicy.MANUAL,
+    )  # fmt: skip
+    async def receive(raw: list[Any]) -> None:
+        nonlocal delivered
+        for each in raw:
+            delivered += 1
+            if each.metadata.sequence.consumer != delivered:
+                fail(Gap(f"The message {delivered} of {relay.stream!r} was lost on its way."))
+                return
+        await handle([_message(each) for each in raw])
+
+    return broker
+
+
+def _message(raw: Any) -> Message:
+    return Message(str(raw.metadata.sequence.stream), decoded(raw.data), raw.subject, dict(raw.headers or {}))
+
+
+async def newest(relay: Relay) -> str:
+    """Return the offset of a stream's last message, ``0`` or ``0-0`` if it has none. Raises the broker's errors."""
+    if relay.kind == "nats":
+        return str(await _last_sequence(relay))
+    from faststream.redis import RedisBroker
+
+    async with RedisBroker(relay.url, logger=quiet) as broker:
+        entries: Any = await (await broker.connect()).xrevrange(relay.stream, count=1)
+    return str(entries[0][0].decode()) if entries else "0-0"
+
+
+async def check_stream(relay: Relay, offset: str) -> None:
+    """Refuse a NATS stream that ends before the offset: its sequences began anew. Raises ImproperlyConfigured."""
+    if relay.kind == "nats" and offset:
+        last = await _last_sequence(relay)
+        if last < int(offset):
+            raise ImproperlyConfigured(SHRUNK.format(stream=relay.stream, last=last, offset=offset, name=relay.name))
+
+
+async def _last_sequence(relay: Relay) -> int:
+    from faststream.nats import NatsBroker
+
+    async with NatsBroker(relay.url, logger=quiet) as broker:
+        connection = await broker.connect()
+        return int((await connection.jetstream().stream_info(relay.stream)).state.last_seq)

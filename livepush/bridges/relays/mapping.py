@@ -1,0 +1,74 @@
+"""Messages, and the events that they become."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+
+from livepush import publish
+from livepush.bridges.relays.config import Relay
+from livepush.exceptions import InvalidEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A broker's message, as a project's function gets it."""
+
+    offset: str
+    """Its place in the stream: a Redis entry's id, a NATS sequence."""
+    body: Any
+    """JSON as what it says, other text as a text; of a Redis entry with several fields a dict of these."""
+    subject: str
+    """The NATS subject, or the name of the Redis stream."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An event that a message becomes: the arguments of ``livepush.send``."""
+
+    groups: publish.Group | Iterable[publish.Group]
+    type: str
+    data: Any = None
+    key: str | None = None
+
+
+class Unmappable(Exception):
+    """The message can't become events."""
+
+
+def events_of(message: Message, relay: Relay) -> list[publish.Sent]:
+    """Return the events that a message becomes, checked.
+
+    Raises Unmappable: the message lacks what the templates name, the function raised, or an event is invalid. Raises
+    the database's errors if the function could not reach it.
+    """
+    try:
+        found = relay.map(message) if relay.map is not None else _by_template(message, relay)
+        listed = [found] if isinstance(found, Outgoing) else list(found or ())
+        return [publish.checked(each.groups, each.type, each.data, each.key) for each in listed]
+    except (OperationalError, InterfaceError):
+        raise
+    except InvalidEvent as error:
+        raise Unmappable(str(error)) from error
+    except Exception as error:
+        raise Unmappable(f"{type(error).__name__}: {error}") from error
+
+
+def decoded(content: bytes) -> Any:
+    """Return JSON as what it says, and other content as text."""
+    text = content.decode(errors="replace")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _by_template(message: Message, relay: Relay) -> Outgoing:
+    fields = message.body if isinstance(message.body, dict) else {}
+    known = {"subject": message.subject, **fields}
+    return Outgoing(relay.group.format_map(known), relay.type.format_map(known), message.body)

@@ -1,0 +1,85 @@
+"""Takes messages: their events and the offset of the last one are written in one transaction.
+
+So a message takes effect exactly once, whatever is killed between any two steps, and with several processes that run
+the same relay: whoever comes later finds the offset moved, and leaves out what was taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from django.db import transaction
+from django.utils import timezone
+
+from livepush import publish, tenants
+from livepush.bridges.relays.config import Relay
+from livepush.bridges.relays.mapping import Message, Unmappable, decoded, events_of
+from livepush.bridges.relays.models import DeadLetter, RelayOffset
+from livepush.conf import get_settings
+
+NOTHING = ""
+"""The offset of a relay that has taken nothing yet."""
+
+
+def offset_of(relay: Relay) -> str:
+    """Return the offset of the last message that a relay has taken."""
+    rows = RelayOffset.objects.using(get_settings().DATABASE).filter(pk=relay.name)
+    return rows.values_list("offset", flat=True).first() or NOTHING
+
+
+def begin_at(relay: Relay, offset: str) -> None:
+    """Note where a relay begins that has taken nothing yet."""
+    rows = RelayOffset.objects.using(get_settings().DATABASE)
+    rows.bulk_create([RelayOffset(relay=relay.name, offset=offset)], ignore_conflicts=True)
+
+
+def take(messages: Sequence[Message], relay: Relay) -> int:
+    """Take those messages of a batch that were not taken yet; return how many these are. Raises the database's errors.
+
+    What can't become events becomes a dead letter.
+    """
+    using = get_settings().DATABASE
+    rows = RelayOffset.objects.using(using)
+    if not rows.filter(pk=relay.name).exists():
+        rows.bulk_create([RelayOffset(relay=relay.name, offset=NOTHING)], ignore_conflicts=True)
+    with tenants.active(relay.tenant), transaction.atomic(using=using):
+        rows.filter(pk=relay.name).update(taken=timezone.now())  # locks the row, on every database
+        known = order(offset_of(relay))
+        fresh = [message for message in messages if order(message.offset) > known]
+        for message in fresh:
+            _take(message, relay, using)
+        if fresh:
+            rows.filter(pk=relay.name).update(offset=fresh[-1].offset)
+    return len(fresh)
+
+
+def retry(letter: DeadLetter, relay: Relay) -> None:
+    """Make events of a dead letter after all, and delete it. Raises Unmappable: it still can't become any."""
+    using = get_settings().DATABASE
+    found = decoded(letter.content.encode())
+    message = Message(letter.offset, found["body"], found["subject"], found["headers"])
+    with tenants.active(relay.tenant), transaction.atomic(using=using):
+        if DeadLetter.objects.using(using).filter(pk=letter.pk).delete()[0]:
+            for sent in events_of(message, relay):
+                publish.send_checked(sent, using)
+
+
+def order(offset: str) -> tuple[int, ...]:
+    """Return an offset so that it can be compared: ``1700000000000-3`` comes after ``1700000000000-2``."""
+    return tuple(map(int, offset.split("-"))) if offset else (-1,)
+
+
+def _take(message: Message, relay: Relay, using: str) -> None:
+    try:
+        # A function of the project's may use the database: then what it did is undone if it raises.
+        with transaction.atomic(using=using) if relay.map is not None else nullcontext():
+            for sent in events_of(message, relay):
+                publish.send_checked(sent, using)
+    except Unmappable as error:
+        content = {"body": message.body, "subject": message.subject, "headers": dict(message.headers)}
+        letter = DeadLetter(
+            relay=relay.name, offset=message.offset, content=json.dumps(content), reason=str(error)[:1000]
+        )
+        letter.save(using=using, force_insert=True)

@@ -1,0 +1,322 @@
+"""Relays: messages of real brokers become events exactly once, whatever is killed and when."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from io import StringIO
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError
+from django.urls import reverse
+
+from livepush import checks
+from livepush.bridges.relays.config import relay
+from livepush.bridges.relays.mapping import Message, Outgoing
+from livepush.bridges.relays.models import DeadLetter, RelayOffset
+from livepush.bridges.relays.taking import offset_of, order, retry, take
+from tests.conftest import Thread, events_of
+from tests.patience import PATIENCE, eventually
+from tests.servers import processes
+from tests.servers.brokers import BROKERS
+from tests.servers.warm import ROOT
+
+KINDS = list(BROKERS)
+PLAIN = {"URL": "redis://127.0.0.1:1", "STREAM": "orders", "GROUP": "order:{id}", "TYPE": "{kind}"}
+
+
+def configured(settings, using, **changed):
+    given = {name: value for name, value in {**PLAIN, **changed}.items() if value is not None}
+    settings.LIVEPUSH = {"DATABASE": using, "RELAYS": {"orders": given}}
+    return relay("orders")
+
+
+def message(number, **body):
+    return Message(f"1-{number}", {"id": number, "kind": "status", **body}, "orders")
+
+
+# Taking, on every database
+
+
+@pytest.fixture
+def orders(using, settings):
+    return configured(settings, using)
+
+
+def test_messages_become_events_and_the_offset_is_stored_with_them(using, orders):
+    assert take([message(1), message(2)], orders) == 2
+    assert [(event.groups, event.type) for event in events_of(using)] == [
+        (("order:1",), "status"),
+        (("order:2",), "status"),
+    ]
+    assert json.loads(events_of(using)[0].data) == {"id": 1, "kind": "status"}
+    assert offset_of(orders) == "1-2"
+
+
+def test_what_was_taken_is_left_out(using, orders):
+    take([message(1), message(2)], orders)
+    assert take([message(number) for number in range(1, 4)], orders) == 1
+    assert take([], orders) == 0
+    assert len(events_of(using)) == 3
+
+
+def test_nothing_is_taken_if_the_transaction_fails(using, orders, monkeypatch):
+    def fail(*args):
+        raise IntegrityError
+
+    monkeypatch.setattr("livepush.publish.send_checked", fail)
+    with pytest.raises(IntegrityError):
+        take([message(1)], orders)
+    assert (len(events_of(using)), offset_of(orders)) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"kind": "a b"}, "'a b' is not a type"),
+        ({"kind": None}, "'None' is not a group"),
+        ({"data": "\0"}, "NUL"),
+        ({"data": "x" * 70_000}, "over the 65536"),
+    ],
+)
+def test_what_can_not_become_an_event_becomes_a_dead_letter_and_holds_up_no_other(using, orders, body, reason):
+    bad = Message("1-2", "no object", "orders") if body == {"kind": None} else message(2, **body)
+    reason = "KeyError" if body == {"kind": None} else reason
+    assert take([message(1), bad, message(3)], orders) == 3
+    assert [event.groups[0] for event in events_of(using)] == ["order:1", "order:3"]
+    letter = DeadLetter.objects.using(using).get()
+    assert (letter.relay, letter.offset, json.loads(letter.content)["body"]) == ("orders", "1-2", bad.body)
+    assert reason in letter.reason
+
+
+def test_a_dead_letter_can_be_tried_again(using, settings, orders):
+    take([Message("1-1", {"id": 7}, "orders")], orders)
+    letter = DeadLetter.objects.using(using).get()
+    retry(letter, configured(settings, using, TYPE="message"))
+    assert [event.groups for event in events_of(using)] == [("order:7",)]
+    assert not DeadLetter.objects.using(using).exists()
+
+
+def spread(message):
+    if message.body["id"] == 2:
+        RelayOffset.objects.using(relay("orders").subject).create(relay="never")
+        raise ValueError("no")
+    return (
+        [Outgoing(["a", "b"], "first"), Outgoing("c", "second", message.subject)] if message.body["id"] == 1 else None
+    )
+
+
+def test_a_function_makes_any_number_of_events_and_what_it_wrote_is_undone_if_it_raises(using, settings):
+    mapped = configured(settings, using, GROUP=None, TYPE=None, MAP=f"{__name__}.spread", SUBJECT=using)
+    assert take([message(1), message(2), message(3)], mapped) == 3
+    assert [(event.groups, event.type) for event in events_of(using)] == [(("a", "b"), "first"), (("c",), "second")]
+    assert DeadLetter.objects.using(using).get().reason == "ValueError: no"
+    assert not RelayOffset.objects.using(using).filter(pk="never").exists()
+
+
+def test_of_two_that_take_the_same_each_message_is_taken_once(concurrent, settings):
+    orders = configured(settings, concurrent)
+    batches = [[message(number) for number in range(start, start + 10)] for start in range(0, 100, 10)]
+    threads = [Thread(lambda: [take(batch, orders) for batch in batches]) for _ in range(4)]
+    taken = [sum(thread.join()) for thread in threads]
+    assert sum(taken) == 100
+    assert [event.groups[0] for event in events_of(concurrent)] == [f"order:{number}" for number in range(100)]
+
+
+def test_offsets_are_in_the_order_of_numbers():
+    assert sorted(["10-2", "9-30", "10-10", ""], key=order) == ["", "9-30", "10-2", "10-10"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"URL": None}, "URL and STREAM"),
+        ({"URL": "kafka://x"}, "begins with 'kafka'"),
+        ({"GROUP": None}, "either GROUP"),
+        ({"MAP": f"{__name__}.spread"}, "either GROUP"),
+        ({"GROUP": None, "MAP": "nowhere.f"}, "can't be imported"),
+        ({"START": "last"}, "START"),
+        ({"TOPIC": "x"}, "'TOPIC', which nothing reads"),
+    ],
+)
+def test_settings_that_can_not_work_are_named_by_the_checks(settings, changed, words):
+    with pytest.raises(ImproperlyConfigured, match=words):
+        configured(settings, "default", **changed)
+    (error,) = checks.check_settings(None)
+    assert (error.id, words in error.msg) == ("livepush.E021", True)
+
+
+def test_the_command_says_which_relays_there_are(settings):
+    configured(settings, "default")
+    with pytest.raises(CommandError, match="has no 'nope': it has 'orders'"):
+        call_command("livepush_relay", "nope", stdout=StringIO())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_admin_tries_dead_letters_again(admin_client, settings):
+    take([Message("1-1", {"id": 7}, "orders"), Message("1-2", {}, "orders")], configured(settings, "default"))
+    configured(settings, "default", TYPE="message")
+    chosen = [letter.pk for letter in DeadLetter.objects.all()]
+    data = {"action": "try_again", "_selected_action": chosen}
+    answer = admin_client.post(reverse("admin:livepush_deadletter_changelist"), data, follow=True)
+    assert [event.groups for event in events_of("default")] == [("order:7",)]
+    assert "rders: 1-2: KeyError" in answer.text  # the admin capitalises it
+    assert admin_client.get(reverse("admin:livepush_deadletter_change", args=[chosen[1]])).status_code == 200
+
+
+# Running, with real brokers
+
+
+@contextlib.contextmanager
+def relaying(database, broker, may_fail=False, **changed):
+    """Run the command in a process of its own; it logs no traceback, unless it ``may_fail``."""
+    given = {"URL": broker.url, "STREAM": "orders", "GROUP": "order:{id}", "TYPE": "message", **changed}
+    env = processes.settings_env(database, {"RELAYS": {"orders": given}})
+    words = [sys.executable, "-m", "django", "livepush_relay", "orders", "-v", "2"]
+    process = subprocess.Popen(words, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=PATIENCE)[1]
+        assert may_fail or "Traceback" not in told, told
+
+
+def numbers(elsewhere):
+    return [row["data"]["n"] for row in elsewhere.rows() if row["type"] == "message"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_messages_are_relayed_in_order_as_they_come(databases, kind):
+    with (
+        databases.fresh("postgresql") as database,
+        BROKERS[kind]() as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()  # the log begins
+        await broker.make("orders")
+        await broker.publish("orders", *({"id": n % 7, "n": str(n)} for n in range(100)))
+        with relaying(database, broker):
+            await eventually(lambda: len(numbers(elsewhere)) == 100)
+            await broker.publish("orders", {"id": 1, "n": "100"})
+            await eventually(lambda: len(numbers(elsewhere)) == 101)
+        assert [int(each) for each in numbers(elsewhere)] == list(range(101))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+async def test_who_starts_with_new_messages_gets_no_older_ones_and_misses_none(databases, kind):
+    with (
+        databases.fresh("postgresql") as database,
+        BROKERS[kind]() as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()  # the log begins
+        await broker.make("orders")
+        await broker.publish("orders", {"id": 1, "n": "old"})
+        with relaying(database, broker, START="new"):
+            await eventually(lambda: database.query("SELECT 1 FROM livepush_relayoffset"))
+        await broker.publish("orders", {"id": 1, "n": "while it was down"})
+        with relaying(database, broker, START="new"):
+            await eventually(lambda: numbers(elsewhere) == ["while it was down"])
+
+
+async def relay_with_kills(databases, kind, count, kills, kill_broker=False):
+    """Relay while two relays are killed again and again; return the numbers that arrived."""
+    with (
+        databases.fresh("postgresql") as database,
+        BROKERS[kind]() as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()
+        await broker.make("orders")
+        producing = asyncio.create_task(broker.publish("orders", *({"id": n % 9, "n": str(n)} for n in range(count))))
+
+        def arrived():
+            return database.query("SELECT count(*) FROM livepush_event")[0][0]
+
+        for number in range(kills):
+            with relaying(database, broker) as one, relaying(database, broker) as other:
+                wanted = min(count, count * (number + 1) // (kills + 1))
+                await eventually(lambda wanted=wanted: arrived() >= wanted)
+                for process in (one, other):
+                    os.kill(process.pid, signal.SIGKILL)
+        await producing
+        with relaying(database, broker):
+            await eventually(lambda: arrived() >= count)
+        return [int(each) for each in numbers(elsewhere)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+async def test_relays_that_are_killed_lose_nothing_and_repeat_nothing(databases, kind):
+    assert await relay_with_kills(databases, kind, 2_000, 2) == list(range(2_000))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+async def test_relays_that_are_killed_twenty_times_lose_nothing_and_repeat_nothing(databases, kind):
+    assert await relay_with_kills(databases, kind, 50_000, 20) == list(range(50_000))
+
+
+@pytest.mark.long
+async def test_a_nats_server_that_is_killed_holds_up_a_relay_and_loses_it_nothing(databases):
+    with (
+        databases.fresh("postgresql") as database,
+        BROKERS["nats"]() as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()
+        await broker.make("orders")
+        with relaying(database, broker):
+            for number in range(5):
+                await broker.publish("orders", *({"id": 1, "n": str(number * 100 + n)} for n in range(100)))
+                if number % 2:
+                    broker.kill()
+                    broker.start()
+            await eventually(lambda: len(numbers(elsewhere)) >= 500)
+        assert [int(each) for each in numbers(elsewhere)] == list(range(500))
+
+
+@pytest.mark.long
+async def test_a_nats_stream_that_was_made_anew_stops_the_relay_with_a_word_about_it(databases):
+    with (
+        databases.fresh("postgresql") as database,
+        BROKERS["nats"]() as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()  # the log begins
+        await broker.make("orders")
+        await broker.publish("orders", {"id": 1, "n": "1"}, {"id": 1, "n": "2"})
+        with relaying(database, broker):
+            await eventually(lambda: len(numbers(elsewhere)) == 2)
+        await broker.remove("orders")
+        await broker.make("orders")
+        with relaying(database, broker) as process:
+            _, told = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+        assert (process.returncode, "was made anew" in told) == (1, True), told
+
+
+@pytest.mark.long
+async def test_a_database_that_is_away_for_a_while_loses_a_relay_nothing(own_postgresql):
+    server, databases = own_postgresql
+    with databases.fresh("own") as database, BROKERS["redis"]() as broker:
+        await broker.make("orders")
+        with relaying(database, broker, may_fail=True):
+            await broker.publish("orders", *({"id": 1, "n": str(n)} for n in range(100)))
+            await eventually(lambda: database.query("SELECT count(*) FROM livepush_event") == [(100,)])
+            server.stop()
+            await broker.publish("orders", *({"id": 1, "n": str(n)} for n in range(100, 200)))
+            await asyncio.sleep(2)
+            server.start()
+            await eventually(lambda: database.query("SELECT count(*) FROM livepush_event")[0][0] >= 200)
+        rows = database.query("SELECT data FROM livepush_event ORDER BY position")
+        assert [int(json.loads(data)["n"]) for (data,) in rows] == list(range(200))

@@ -17,8 +17,8 @@ class LivepushConfig(AppConfig):
 
     def import_models(self) -> None:
         super().import_models()
-        import_module("livepush.receiving.models")
-        import_module("livepush.inbox.models")  # rooms of their own, which the log's models do not know
+        for room in ("receiving", "inbox", "roster"):
+            import_module(f"livepush.{room}.models")  # rooms of their own, which the log's models do not know
 
     def ready(self) -> None:
         from livepush import checks, deploy_checks, routing  # noqa: F401 (registers the checks)
@@ -26,6 +26,8 @@ class LivepushConfig(AppConfig):
         from livepush.page import positions
         from livepush.receiving import once
         from livepush.rights import announcing
+        from livepush.roster import forgetting as forgetting_presence
+        from livepush.roster import keeper
 
         positions.connect()
         filing.connect()
@@ -34,6 +36,8 @@ class LivepushConfig(AppConfig):
         announcing.connect()
         once.connect()
         loading.connect()
+        keeper.connect()
+        forgetting.kept.append(forgetting.Kept("presence", forgetting_presence.rows_about, forgetting_presence.forget))
         routing.registered.append(_doctor)
         autodiscover_modules("live")
 

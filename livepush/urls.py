@@ -6,6 +6,7 @@ from django.urls import path
 
 from livepush.consumers import send, token, views
 from livepush.inbox import views as inbox
+from livepush.roster import views as roster
 
 app_name = "livepush"
 
@@ -15,6 +16,7 @@ urlpatterns = [
     path("ws/", views.needs_asgi, name="ws"),
     path("send/", send.send, name="send"),
     path("token/", token.token, name="token"),
+    path("presence/", roster.presence, name="presence"),
     path("inbox/", inbox.index, name="inbox"),
     path("inbox/entries/", inbox.entries, name="inbox_entries"),
     path("inbox/counts/", inbox.counts, name="inbox_counts"),

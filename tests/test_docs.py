@@ -38,6 +38,7 @@ from livepush.access import rules
 from livepush.inbox import kinds
 from livepush.publish import model_events, model_signals
 from livepush.receiving import handlers
+from livepush.roster import rules as presence_rules
 from tests.docs_blocks import PAGES, ROOT, Block, apply_diff, blocks
 from tests.shop import live as shop_live
 from tests.shop import models as shop_models
@@ -84,6 +85,7 @@ def shop(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[di
     monkeypatch.setattr(rules, "rules", own)
     monkeypatch.setattr(handlers, "handlers", [])
     monkeypatch.setattr(kinds, "registry", {})
+    monkeypatch.setattr(presence_rules, "registry", [])
     registered = model_events.registry.pop(shop_models.Order)
     model_signals.connect(registered, connect=False)
     user = User.objects.create(username="ann")
@@ -167,7 +169,9 @@ def check_html(block: Block) -> None:
     assert "{%" not in text
     assert "{{" not in text
     plain = block.text.replace("{% livepush_sse ", "")
-    assert text.count("<script defer") == plain.count("{% livepush ") + ("{% livepush_" in plain)
+    assert text.count("<script defer") == plain.count("{% livepush ") + ("{% livepush_" in plain) + (
+        "{% livepush_presence" in plain
+    )
     assert text.count("<script defer") or "data-livepush-" in text or "&amp;since=" in text
     assert 'data-position=""' not in text
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from livepush.rights.asking import ask_left
 from livepush.rights.grants import Grant
-from livepush.rights.watch import Rights, rights_of
+from livepush.rights.watch import Rights, on_change, rights_of
 
-__all__ = ["Grant", "Rights", "ask_left", "rights_of"]
+__all__ = ["Grant", "Rights", "ask_left", "on_change", "rights_of"]

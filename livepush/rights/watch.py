@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -28,6 +28,9 @@ PAUSE = 1.0
 """How long (seconds) to wait after the database failed."""
 TYPE = f"{RESERVED_PREFIX}rights"
 """The type of the events that say whose rights have changed; see ``announcing``."""
+on_change: list[Callable[[Hub, Grant, bool], object]] = []
+"""Called in the hub's loop when a client has come, or is another one now or has other groups; and, with ``False``, when
+it has gone."""
 
 
 class Rights:
@@ -39,6 +42,7 @@ class Rights:
     def __init__(self, hub: Hub, interval: float) -> None:
         self.heard = 0
         """How many changes it has heard of. A client that is being let in meanwhile must be asked about again."""
+        self._hub = hub
         self._loop = hub.loop
         self._interval = interval
         self._grants: dict[Grant, None] = {}
@@ -59,6 +63,7 @@ class Rights:
         self._grants[grant] = None
         self._index(grant)
         self._expect_end(grant)
+        self.tell(grant)
         self.check(grant, heard)
 
     def check(self, grant: Grant, heard: int) -> None:
@@ -72,15 +77,26 @@ class Rights:
         grant.identity = identity
         self._index(grant)
         self._expect_end(grant)
+        self.tell(grant)
         self._ask([grant], "permission")
 
     def remove(self, grant: Grant) -> None:
         """Stop to watch a client."""
         self._grants.pop(grant, None)
-        self._due.pop(grant, None)
         self._forget(grant)
         if grant.timer is not None:
             grant.timer.cancel()
+        self.tell(grant)
+        self._due.pop(grant, None)
+
+    def is_due(self, grant: Grant) -> bool:
+        """Return whether a client is to be asked about, so that nobody knows what it may read now."""
+        return grant in self._due
+
+    def tell(self, grant: Grant) -> None:
+        """Tell other rooms that a client has come, has changed or has gone."""
+        for follow in on_change:
+            follow(self._hub, grant, grant in self._grants)
 
     def _index(self, grant: Grant) -> None:
         if grant.identity.name is not None:
@@ -136,6 +152,7 @@ class Rights:
             return
         for grant in list(concerned):
             grant.take(grant.groups() if groups is None else groups, reason)
+            self.tell(grant)
 
     def _end_session(self, concerned: Iterable[Grant], tenant: str | None, reason: str) -> None:
         for grant in list(concerned):
@@ -149,6 +166,7 @@ class Rights:
         self._forget(grant)
         grant.log_out()
         grant.session = ""
+        self.tell(grant)
         self._ask([grant], reason)
 
     # Asking
@@ -204,6 +222,7 @@ class Rights:
             grant.limit_to(said.granted)
             kept = said.granted.keys() | said.failed
             grant.take([group for group in question.groups if group not in kept], batch[grant])
+            self.tell(grant)
             if said.failed:
                 self._loop.call_later(PAUSE, self._ask, [grant], batch[grant])
 

@@ -11,8 +11,8 @@ from livepush import wire
 from tests.docs_blocks import PAGES, ROOT, blocks
 
 ADDRESS = "http://livepush.example/"
-CLIENT = ROOT / "livepush" / "static" / "livepush" / "livepush.js"
-SENDING = CLIENT.with_name("livepush-send.js")
+STATIC = ROOT / "livepush" / "static" / "livepush"
+SCRIPTS = ("livepush.js", "livepush-send.js", "livepush-presence.js")
 POSITION = wire.Position("k3x9", 1041)
 IN_HTML = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
@@ -35,6 +35,7 @@ def serve(page: Page, elements: set[str], type: str) -> None:
         '<form id="write"><input></form>'
         '<script defer src="/livepush.js" data-livepush data-url="/livepush/" data-send="/livepush-send.js"'
         f""" data-groups='["order:7"]' data-position="{POSITION}"></script>"""
+        '<script defer src="/livepush-presence.js"></script>'
     )
     html = "<!doctype html>" + "".join(f'<p id="{name}"></p>' for name in elements - {"write"}) + tag
 
@@ -49,10 +50,9 @@ def serve(page: Page, elements: set[str], type: str) -> None:
 
     page.route("**/*", lambda route: route.fulfill(body="", content_type="text/plain"))
     page.route(ADDRESS, lambda route: route.fulfill(body=html, content_type="text/html"))
-    page.route("**/livepush.js", lambda route: route.fulfill(body=CLIENT.read_bytes(), content_type="text/javascript"))
-    page.route(
-        "**/livepush-send.js", lambda route: route.fulfill(body=SENDING.read_bytes(), content_type="text/javascript")
-    )
+    for name in SCRIPTS:
+        body = (STATIC / name).read_bytes()
+        page.route(f"**/{name}", lambda route, body=body: route.fulfill(body=body, content_type="text/javascript"))
     page.route(
         "**/send/", lambda route: route.fulfill(body='{"ok":true,"reply":null}', content_type="application/json")
     )

@@ -32,6 +32,8 @@ for (const [name, entry, format] of /** @type {const} */ ([
   ["livepush-send.js", "sending/main.js", "esm"],
   ["inbox.js", "inbox/main.js", "iife"],
   ["livepush-streams.js", "streams/main.js", "iife"],
+  ["livepush-presence.js", "presence/main.js", "iife"],
+  ["livepush-presence.mjs", "presence/index.js", "esm"],
 ])) {
   const bundle = `${STATIC}${name}`;
   const { outputFiles } = await build({
@@ -41,7 +43,7 @@ for (const [name, entry, format] of /** @type {const} */ ([
     entryPoints: [`client/src/${entry}`],
     format,
     legalComments: "none",
-    mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
+    ...(name.includes("presence") ? {} : { mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`) }),
     minify: true,
     outfile: bundle,
     sourcemap: "external",

@@ -25,14 +25,18 @@ if TYPE_CHECKING:
     from livepush.receiving.handlers import receive
     from livepush.rights.announcing import arecheck, arevoke, recheck, revoke
     from livepush.rights.issuing import atoken, token
+    from livepush.roster.reading import ais_present, amembers, is_present, members
+    from livepush.roster.rules import presence
     from livepush.signals import marked, notified
 
 __all__ = [
     "ModelEvents",
     "NotificationType",
     "aforget",
+    "ais_present",
     "ajoin",
     "aleave",
+    "amembers",
     "anotify",
     "arecheck",
     "arevoke",
@@ -45,12 +49,15 @@ __all__ = [
     "export",
     "forget",
     "group_name",
+    "is_present",
     "join",
     "leave",
     "marked",
+    "members",
     "notification",
     "notified",
     "notify",
+    "presence",
     "receive",
     "recheck",
     "register",
@@ -68,8 +75,10 @@ _HOMES = {
     "ModelEvents": "publish.model_events",
     "NotificationType": "inbox.kinds",
     "aforget": "inbox.forgetting",
+    "ais_present": "roster.reading",
     "ajoin": "inbox.recipients",
     "aleave": "inbox.recipients",
+    "amembers": "roster.reading",
     "anotify": "inbox.notifying",
     "arecheck": "rights.announcing",
     "arevoke": "rights.announcing",
@@ -82,12 +91,15 @@ _HOMES = {
     "export": "inbox.forgetting",
     "forget": "inbox.forgetting",
     "group_name": "publish",
+    "is_present": "roster.reading",
     "join": "inbox.recipients",
     "leave": "inbox.recipients",
     "marked": "signals",
+    "members": "roster.reading",
     "notification": "inbox.kinds",
     "notified": "signals",
     "notify": "inbox.notifying",
+    "presence": "roster.rules",
     "receive": "receiving.handlers",
     "recheck": "rights.announcing",
     "register": "publish.model_events",

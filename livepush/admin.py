@@ -20,6 +20,8 @@ from livepush.inbox.admin.pages import MembershipAdmin, NotificationAdmin
 from livepush.inbox.models import Membership, Notification
 from livepush.models import ChannelGroup, Event
 from livepush.publish import send
+from livepush.roster.admin import PresenceAdmin
+from livepush.roster.models import Presence
 from livepush.wire import public_name
 
 TEST_TYPE = "test"
@@ -28,6 +30,7 @@ admin.site.register(Notification, NotificationAdmin)
 admin.site.register(Membership, MembershipAdmin)
 admin.site.register(ApiKey, ApiKeyAdmin)
 admin.site.register(DeadLetter, DeadLetterAdmin)
+admin.site.register(Presence, PresenceAdmin)
 
 
 @admin.register(Event)

@@ -17,8 +17,8 @@ class LivepushConfig(AppConfig):
 
     def import_models(self) -> None:
         super().import_models()
-        for room in ("receiving", "inbox", "streams"):  # rooms of their own, which the log's models do not know
-            import_module(f"livepush.{room}.models")
+        for room in ("receiving", "inbox", "roster", "streams"):
+            import_module(f"livepush.{room}.models")  # rooms of their own, which the log's models do not know
         for bridge in ("publishing", "metrics", "relays"):
             import_module(f"livepush.bridges.{bridge}.models")
 
@@ -29,6 +29,8 @@ class LivepushConfig(AppConfig):
         from livepush.page import positions
         from livepush.receiving import once
         from livepush.rights import announcing
+        from livepush.roster import forgetting as forgetting_presence
+        from livepush.roster import keeper
         from livepush.streams import connecting
 
         positions.connect()
@@ -39,6 +41,8 @@ class LivepushConfig(AppConfig):
         once.connect()
         loading.connect()
         connecting.connect()
+        keeper.connect()
+        forgetting.kept.append(forgetting.Kept("presence", forgetting_presence.rows_about, forgetting_presence.forget))
         routing.registered.append(_doctor)
         routing.registered.append(lazily.endpoints)
         lazily.connect()

@@ -106,6 +106,10 @@ class Settings:
     """How long a write may make no progress before the connection is closed."""
     RECHECK: float = 60.0
     """How often a server asks again whether its clients may read what they read. Most changes end a right at once."""
+    PRESENCE_GRACE: float = 5.0
+    """How long a member stays in a group after the last connection has ended, so that a reload is no leave."""
+    PRESENCE_LEASE: float = 15.0
+    """How long the members of a server process that has died stay in their groups."""
     DRAIN: float = 5.0
     """When a server shuts down, its clients reconnect spread over this time."""
     DRAIN_STREAMS: float = 10.0

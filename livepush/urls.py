@@ -7,6 +7,7 @@ from django.urls import path
 from livepush.bridges.lazily import lazily
 from livepush.consumers import send, token, views
 from livepush.inbox import views as inbox
+from livepush.roster import views as roster
 from livepush.streams import views as streams
 
 app_name = "livepush"
@@ -20,6 +21,7 @@ urlpatterns = [
     path("publish/", lazily("livepush.bridges.publishing.views.publish"), name="publish"),
     path("publish/notify/", lazily("livepush.bridges.publishing.views.notify"), name="publish_notify"),
     path("metrics/", lazily("livepush.bridges.metrics.views.metrics"), name="metrics"),
+    path("presence/", roster.presence, name="presence"),
     path("inbox/", inbox.index, name="inbox"),
     path("inbox/entries/", inbox.entries, name="inbox_entries"),
     path("inbox/counts/", inbox.counts, name="inbox_counts"),

@@ -40,6 +40,7 @@ from livepush.bridges.publishing import cloudevents, drafts
 from livepush.inbox import kinds
 from livepush.publish import model_events, model_signals
 from livepush.receiving import handlers
+from livepush.roster import rules as presence_rules
 from livepush.streams import formats, pieces
 from livepush.streams.buffer import Ending, Passage
 from livepush.streams.models import State
@@ -89,6 +90,7 @@ def shop(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[di
     monkeypatch.setattr(rules, "rules", own)
     monkeypatch.setattr(handlers, "handlers", [])
     monkeypatch.setattr(kinds, "registry", {})
+    monkeypatch.setattr(presence_rules, "registry", [])
     registered = model_events.registry.pop(shop_models.Order)
     model_signals.connect(registered, connect=False)
     user = User.objects.create(username="ann")
@@ -176,7 +178,9 @@ def check_html(block: Block) -> None:
     assert "{%" not in text
     assert "{{" not in text
     plain = block.text.replace("{% livepush_sse ", "")
-    assert text.count("<script defer") == plain.count("{% livepush ") + ("{% livepush_" in plain)
+    assert text.count("<script defer") == plain.count("{% livepush ") + ("{% livepush_" in plain) + (
+        "{% livepush_presence" in plain
+    )
     assert text.count("<script defer") or "data-livepush-" in text or "&amp;since=" in text
     assert 'data-position=""' not in text
 

@@ -56,6 +56,10 @@ ARROWS: dict[str, set[str]] = {
         "wire",
         "conf", "exceptions", "notes",
     },
+    "roster": {
+        "rights", "process", "publish", "log", "hub", "access", "consumers", "inbox", "tenants", "fields", "wire",
+        "conf", "notes", "exceptions",
+    },
     "bridges": {
         "audit", "access", "consumers", "process", "publish", "log", "hub", "hints", "inbox", "tenants", "fields",
         "wire", "conf", "exceptions", "notes", "tallies",
@@ -64,20 +68,20 @@ ARROWS: dict[str, set[str]] = {
     # What Django and Channels look for
     "routing": {"consumers", "process", "wire"},
     "asgi": {"routing"},
-    "urls": {"bridges", "consumers", "inbox", "streams"},
+    "urls": {"bridges", "consumers", "inbox", "roster", "streams"},
     "apps": {
         "bridges", "checks", "deploy_checks", "hint_checks", "routing", "page", "receiving", "inbox", "rights",
-        "streams", "doctor",
+        "roster", "streams", "doctor",
     },
     "checks": {"model_checks", "access", "hints", "tenants", "conf"},
     "hint_checks": {"hints", "conf"},
     "deploy_checks": {"conf"},
     "model_checks": {"access", "publish", "models", "wire", "conf"},
-    "admin": {"bridges", "inbox", "models", "publish", "wire"},
-    "templatetags": {"access", "inbox", "page", "streams", "publish", "tenants", "wire", "conf"},
+    "admin": {"bridges", "inbox", "roster", "models", "publish", "wire"},
+    "templatetags": {"access", "inbox", "page", "roster", "streams", "publish", "tenants", "wire", "conf"},
     "management": {
-        "bridges", "rights", "doctor", "inbox", "streams", "log", "hints", "publish", "tenants", "wire", "conf",
-        "exceptions",
+        "bridges", "rights", "doctor", "inbox", "roster", "streams", "log", "hints", "publish", "tenants", "wire",
+        "conf", "exceptions",
     },
     "testing": {"receiving", "inbox", "process", "publish", "models", "wire", "conf", "exceptions"},
     "pytest_plugin": {"testing"},

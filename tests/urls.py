@@ -55,6 +55,21 @@ def bell(request: HttpRequest) -> HttpResponse:
     return HttpResponse(template.render({**asked, **names}, request), headers={"Content-Security-Policy": policy})
 
 
+def lobby(request: HttpRequest) -> HttpResponse:
+    """A page that shows who is there, under a strict policy."""
+    template = engines["django"].from_string(
+        '<!doctype html><html lang="en"><head><title>Lobby</title><link rel="icon" href="/static/livepush/bell.svg">'
+        '<meta name="viewport" content="width=device-width"></head><body>{% load livepush %}'
+        "<main><h1>Lobby</h1>{% livepush_presence group %}</main></body></html>"
+    )
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "require-trusted-types-for 'script'"
+    )
+    html = template.render({"group": request.GET.get("group", "lobby:a")}, request)
+    return HttpResponse(html, headers={"Content-Security-Policy": policy})
+
+
 def both(request: HttpRequest) -> HttpResponse:
     """A page with everything that a page may have, and no policy of its own."""
     template = engines["django"].from_string(
@@ -110,6 +125,7 @@ urlpatterns = [
     path("livepush/", include("livepush.urls")),
     path("page/", page),
     path("both/", both),
+    path("lobby/", lobby),
     path("live/", live),
     path("bell/", bell),
     path("static/livepush/<str:name>", static_file),

@@ -1,6 +1,6 @@
 import { begin } from "./cursor.js";
 import { createLadder } from "./ladder.js";
-import { extend, hasten, leave, receive, reconnect, recover, STEADY, takeIn } from "./session.js";
+import { extend, gather, hasten, leave, receive, reconnect, recover, STEADY, takeIn } from "./session.js";
 import { isActive, transportOf } from "./status.js";
 import { createTabs } from "./tabs.js";
 import { lost } from "./transports/ending.js";
@@ -220,6 +220,7 @@ export const control = (session) => {
      */
     remove(groups) {
       for (const group of groups) wanted.delete(group);
+      gather(session);
     },
   };
 };

@@ -69,16 +69,23 @@ export const hasten = (session) => {
   if (isActive(session) && Date.now() >= session.notBefore) reconnect(session);
 };
 
-/** Get the connection to bring all groups, and what they have not heard. @param {Session} session */
+/**
+ * Get the connection to bring all groups and what they have not heard, and no group that nobody wants any more: whoever
+ * reads a group counts as present there.
+ *
+ * @param {Session} session
+ */
 export const extend = (session) => {
-  if (!missing(session).length) return;
+  const { length } = allGroups(session);
+  if (!length) return reconnect(session);
+  if (!missing(session).length && session.covered.size <= length) return;
   if (session.stateName === "open" && !session.peers.follows()) return replace(session, session.ladder.name());
   if (session.stateName === "denied") reconnect(session);
   else hasten(session);
 };
 
 /** Extend the connection soon. @param {Session} session */
-const gather = (session) => {
+export const gather = (session) => {
   clearTimeout(session.gathering);
   session.gathering = setTimeout(() => extend(session), GATHER);
 };
@@ -186,10 +193,8 @@ export const takeIn = (session, { groups, since }) => {
     if (session.refusals.includes(group)) session.covered.delete(group); // it may be granted by now
     if (!session.covered.has(group)) begin(session, group, since);
   }
-  const isMissing = missing(session).length;
-  if (session.stateName === "open" && !isMissing) return greet(session);
-  if (session.stateName === "denied") reconnect(session);
-  else if (isMissing) gather(session);
+  gather(session);
+  if (session.stateName === "open") return greet(session);
   session.peers.tell("state", detailOf(session));
 };
 

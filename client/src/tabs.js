@@ -75,7 +75,7 @@ export const createTabs = (url, shared, rejoin, isFull) => {
       const follower = followers.get(from);
       if (follower) follower.at = Date.now();
       say(follower ? "pong" : "lead"); // an unknown follower (it was frozen, or this tab is new) asks again
-    } else if (kind === "gone") followers.delete(from);
+    } else if (kind === "gone" && followers.delete(from)) isFull(/** @type {any} */ ({ groups: [] }));
   };
 
   /** @param {boolean} leads */

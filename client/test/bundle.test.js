@@ -53,6 +53,14 @@ test("the script that reads streams is small, and as free of what a strict polic
   assert.ok(size <= 1500, `${size} bytes`);
   const told = readFileSync(new URL("../../docs/streams.md", import.meta.url), "utf8");
   assert.ok(told.includes(`${size.toLocaleString("en")} bytes`), `docs/streams.md has not ${size} bytes`);
+});
+
+test("what follows members is small, loaded by itself, and as free of what a strict policy forbids", () => {
+  const source = readFileSync(
+    new URL("../../livepush/static/livepush/livepush-presence.js", import.meta.url),
+    "utf8",
+  );
+  assert.ok(gzipSync(source, { level: 9 }).length <= 1500);
   assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|\bFunction\(|import\(/);
 });
 

@@ -22,11 +22,11 @@ Check = Callable[[Identity, str | None], object]
 class Client:
     """A client of one request, command or stream."""
 
-    __slots__ = ("_scope", "_transport", "broke", "groups", "identity", "resumes", "tenant")
+    __slots__ = ("_transport", "broke", "groups", "identity", "resumes", "scope", "tenant")
 
     def __init__(self, transport: str, scope: Mapping[str, Any]) -> None:
         self._transport = transport
-        self._scope = scope
+        self.scope = scope
         self.groups: tuple[str, ...] = ()
         """The groups that it asks for."""
         self.identity: Identity | None = None
@@ -89,7 +89,7 @@ class Client:
             user=None if known is None or known.name is None else known.user,
             tenant=self.tenant,
             transport=self._transport,
-            address=shown_address(self._scope),
+            address=shown_address(self.scope),
             groups=tuple(groups),
             **more,
         )

@@ -152,6 +152,7 @@ async def carry_out(visitor: Visitor, command: Command) -> dict[str, Any]:
         if command.name == "unsubscribe":
             groups = tenants.stored_groups(command.groups, visitor.grant.tenant)
             visitor.entry.hub.unsubscribe(visitor.connection, groups)
+            visitor.entry.rights.tell(visitor.grant)
         elif command.name == "send":
             return {**reply, "reply": await send_message(visitor, command)}
         elif command.name == "auth":
@@ -188,6 +189,7 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
     admission, heard = await confirm(entry.rights, admission, visitor.grant.view, heard)
     connection.limit_to(admission.stored, admission.floors)
     position = hub.subscribe(connection, admission.stored, since)
+    entry.rights.tell(visitor.grant)
     entry.rights.check(visitor.grant, heard)
     reply = {"position": str(position), "groups": list(admission.granted), "refused": list(admission.refused)}
     return reply if lost is None else {**reply, "reset": True, "reason": lost}

@@ -64,7 +64,7 @@ def poll(request: HttpRequest) -> HttpResponse:
         )
         client.groups = query.groups
         handshakes.check_sync(request)
-        return _respond(_answer(query, _admission(request, query, client)))
+        return _respond(_answer(query, admitted(request, query, client)))
     except WireError as error:
         client.refuse(error)
         response = _respond(error.body(), error.status)
@@ -89,7 +89,8 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
     return _respond(error.body(), error.status)
 
 
-def _admission(request: HttpRequest, query: Query, client: Client) -> identity.Admission:
+def admitted(request: HttpRequest, query: Query, client: Client) -> identity.Admission:
+    """Return who makes a request, and which of the groups may be read. Raises WireError: none of them."""
     scope = {"user": request.user} if getattr(request, "user", None) is not None else {}
     asked = identity.admit_sync(
         scope,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
@@ -40,6 +40,21 @@ KINDS = {
 """The models with rows about a user, and the names of these rows in answers."""
 
 
+class Kept(NamedTuple):
+    """What another room keeps about users."""
+
+    name: str
+    """The name of the rows in answers."""
+    rows: Callable[[set[str], str], QuerySet[Any]]
+    """Returns the rows of a user, given by the names in the tables, in a database."""
+    delete: Callable[[QuerySet[Any]], int]
+    """Deletes such rows, and returns how many there were."""
+
+
+kept: list[Kept] = []
+"""What rooms that this one does not know keep."""
+
+
 @publish.has_async_twin
 def forget(user: Any) -> dict[str, int]:
     """Delete what is kept about a user, who may be gone already; return how many rows of each kind there were.
@@ -55,6 +70,8 @@ def forget(user: Any) -> dict[str, int]:
         groups, counts = _groups(user, using), Counter[str]()
         for rows in _rows(user, using):
             counts[KINDS[rows.model]] += _delete(rows)
+        for each in kept:
+            counts[each.name] += each.delete(each.rows(readers_of(user, using), using))
         publish.send_own(wire.RIGHTS, wire.FORGOTTEN, groups, using)
     return dict(counts)
 
@@ -67,14 +84,17 @@ async def aforget(user: Any) -> dict[str, int]:
 def export(user: Any) -> dict[str, list[dict[str, Any]]]:
     """Return what is kept about a user, who may be gone already: the rows of each kind, with their fields.
 
-    The kinds are ``events``, ``channel groups``, ``notifications``, ``memberships``, ``states of notifications`` and
-    ``states of the inbox``. What was sent to everyone, to auth groups or to members is not in it.
+    The kinds are ``events``, ``channel groups``, ``notifications``, ``memberships``, ``states of notifications``,
+    ``states of the inbox`` and ``presence``. What was sent to everyone, to auth groups or to members is not in it.
 
     Raises InvalidGroup: there is no such user, or each tenant has its own users and none is active.
     """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in KINDS.values()}
     for rows in _rows(user, get_settings().DATABASE, settled=False):
         found[KINDS[rows.model]] += [_fields(row) for row in rows]
+    for each in kept:
+        using = get_settings().DATABASE
+        found[each.name] = [_fields(row) for row in each.rows(readers_of(user, using), using)]
     return found
 
 
@@ -83,7 +103,7 @@ def _fields(row: Model) -> dict[str, Any]:
     found = {}
     for field in row._meta.concrete_fields:
         value = getattr(row, field.attname)
-        if field.name in ("data", "actors", "context", "undo") and value:
+        if field.name in ("data", "actors", "context", "undo", "info", "state") and value:
             value = json.loads(value)
         found[field.name] = value.isoformat() if hasattr(value, "isoformat") else value
     return found

@@ -273,23 +273,29 @@ def _check_bytes(data: dict[Any, Any]) -> None:
 
 
 def _encode(data: Any) -> str:
+    if isinstance(data, bytes | bytearray | memoryview):
+        data = {"$bytes": base64.b64encode(data).decode()}
+    elif isinstance(data, dict) and "$bytes" in data:
+        _check_bytes(data)
+    text, limit = as_json(data), get_settings().MAX_EVENT_BYTES
+    size = len(text.encode())
+    if size > limit:
+        raise EventTooLarge(
+            f"The data is {size} bytes as JSON, over the {limit} of LIVEPUSH['MAX_EVENT_BYTES']: "
+            f"send a reference that the client can fetch, or raise the limit."
+        )
+    return text
+
+
+def as_json(data: Any) -> str:
+    """Return data as the log's databases can store it and clients get it. Raises InvalidData: it can't be that."""
     try:
-        if isinstance(data, bytes | bytearray | memoryview):
-            data = {"$bytes": base64.b64encode(data).decode()}
-        elif isinstance(data, dict) and "$bytes" in data:
-            _check_bytes(data)
         text = json.dumps(data, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        size = len(text.encode())
+        text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidData(
             f"The data can't be sent as JSON: {error}. Send dicts, lists, strings, numbers, dates, decimals and UUIDs."
         ) from error
     if _NUL.search(text):
         raise InvalidData("The data holds a NUL character, which databases can't store in text: take it out.")
-    limit = get_settings().MAX_EVENT_BYTES
-    if size > limit:
-        raise EventTooLarge(
-            f"The data is {size} bytes as JSON, over the {limit} of LIVEPUSH['MAX_EVENT_BYTES']: "
-            f"send a reference that the client can fetch, or raise the limit."
-        )
     return text

@@ -5,6 +5,6 @@ from __future__ import annotations
 from livepush.rights.asking import ask_left
 from livepush.rights.confirming import confirm
 from livepush.rights.grants import Grant
-from livepush.rights.watch import Rights, rights_of
+from livepush.rights.watch import Rights, on_change, rights_of
 
-__all__ = ["Grant", "Rights", "ask_left", "confirm", "rights_of"]
+__all__ = ["Grant", "Rights", "ask_left", "confirm", "on_change", "rights_of"]

@@ -41,6 +41,11 @@ class Grant:
         self.timer: Any = None
         """Runs out when its session does."""
 
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The groups that the stream has now, as the log and the hub have them."""
+        return tuple(self._subscriber.groups)
+
     def groups(self) -> tuple[str, ...]:
         """Return the groups that the stream has now, as rules and clients know them."""
         return tuple(map(public_name, self._subscriber.groups))

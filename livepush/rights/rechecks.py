@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
@@ -37,6 +38,8 @@ _failing = Rarely(every=1.0)
 
 Settle = Callable[[Grant, Answer], object]
 """Notes who a client is now."""
+Tell = Callable[[Grant], object]
+"""Tells other rooms that a client has other groups now."""
 
 
 class Queue:
@@ -52,6 +55,9 @@ class Queue:
         self.filled = asyncio.Event()
         """Set while somebody is due."""
         self._due: dict[Grant, str] = {}
+
+    def __contains__(self, grant: Grant) -> bool:
+        return grant in self._due
 
     def put(self, grants: Iterable[Grant], reason: str) -> None:
         """Ask about some clients."""
@@ -107,7 +113,7 @@ class Job:
 class Rechecks:
     """Asks what the clients of one hub may still read. While the database can't be asked, they keep what they have."""
 
-    def __init__(self, hub: Hub, interval: float, grants: Mapping[Grant, object], settle: Settle) -> None:
+    def __init__(self, hub: Hub, interval: float, grants: Mapping[Grant, object], settle: Settle, tell: Tell) -> None:
         self.soon = Queue(jobs=4, patience=PATIENCE, level=-1)
         """Those whom a change concerns, before anybody who is let in."""
         self.later = Queue(jobs=2, patience=None, level=0)
@@ -116,7 +122,14 @@ class Rechecks:
         self._interval = interval
         self._grants = grants
         self._settle = settle
+        self._tell = tell
+        self._open: Counter[Grant] = Counter()
+        """Those who are being asked about."""
         hub.keep(self._run())
+
+    def is_due(self, grant: Grant) -> bool:
+        """Return whether it is to be found out what a client may read."""
+        return grant in self.soon or grant in self.later or grant in self._open
 
     def drop(self, grant: Grant) -> None:
         """Do not ask about a client any more."""
@@ -140,6 +153,7 @@ class Rechecks:
 
     async def _ask_about(self, queue: Queue, batch: dict[Grant, str]) -> None:
         asked = {grant: Question(grant.identity, grant.view, grant.groups(), grant.tenant) for grant in batch}
+        self._open.update(asked)
         job = Job(list(asked.values()))
         failure = await self._do(job, queue)
         answers = list(job.answers)
@@ -152,10 +166,18 @@ class Rechecks:
         if failure is not None and job.begun > len(answers):
             grant = next(iter(batch))
             self._put_aside(queue, grant, batch.pop(grant), failure)
+            self._close(grant)
         elif failure is not None:
             self._note(failure)
             await asyncio.sleep(PAUSE)
         queue.put_back({grant: reason for grant, reason in batch.items() if grant in self._grants})
+        for grant in batch:
+            self._close(grant)
+
+    def _close(self, grant: Grant) -> None:
+        self._open[grant] -= 1
+        if not self._open[grant]:
+            del self._open[grant]
 
     async def _do(self, job: Job, queue: Queue) -> Exception | None:
         """Have a job done; return what kept it from its end."""
@@ -180,10 +202,13 @@ class Rechecks:
             grant.limit_to(said.granted)
             kept = said.granted.keys() | said.failed
             grant.take([group for group in question.groups if group not in kept], reason)
+            self._tell(grant)
             if said.failed:
                 self._ask_later(queue, grant, reason)
         except Exception as error:
             self._put_aside(queue, grant, reason, error)
+        finally:
+            self._close(grant)
 
     def _put_aside(self, queue: Queue, grant: Grant, reason: str, failure: Exception) -> None:
         """Go on without a client that could not be asked about; if that took too long, it must come back."""

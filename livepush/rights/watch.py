@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 from livepush.access.authenticating import Identity
@@ -24,6 +24,9 @@ MAX_CHANGES = 1000
 """How many changes are remembered. A client that is being let in while there are more is asked about again."""
 TYPE = f"{RESERVED_PREFIX}rights"
 """The type of the events that say whose rights have changed; see ``announcing``."""
+on_change: list[Callable[[Hub, Grant, bool], object]] = []
+"""Called in the hub's loop when a client has come, or is another one now or has other groups; and, with ``False``, when
+it has gone."""
 
 
 class Rights:
@@ -35,13 +38,14 @@ class Rights:
     def __init__(self, hub: Hub, interval: float) -> None:
         self.heard = 0
         """How many changes it has heard of. A client that is being let in meanwhile must be asked about again."""
+        self._hub = hub
         self._loop = hub.loop
         self._interval = interval
         self._grants: dict[Grant, None] = {}
         self._by_user: defaultdict[str, dict[Grant, None]] = defaultdict(dict)
         self._by_session: defaultdict[str, dict[Grant, None]] = defaultdict(dict)
         self._changes: deque[Change] = deque(maxlen=MAX_CHANGES)
-        self._rechecks = Rechecks(hub, interval, self._grants, self._settle)
+        self._rechecks = Rechecks(hub, interval, self._grants, self._settle, self.tell)
         hub.router.followers.append(self)
 
     # The clients
@@ -51,6 +55,7 @@ class Rights:
         self._grants[grant] = None
         self._index(grant)
         self._expect_end(grant)
+        self.tell(grant)
         self.check(grant, heard)
 
     def check(self, grant: Grant, heard: int) -> None:
@@ -72,15 +77,26 @@ class Rights:
         grant.identity = identity
         self._index(grant)
         self._expect_end(grant)
+        self.tell(grant)
         self._rechecks.soon.put([grant], "permission")
 
     def remove(self, grant: Grant) -> None:
         """Stop to watch a client."""
         self._grants.pop(grant, None)
-        self._rechecks.drop(grant)
         self._forget(grant)
         if grant.timer is not None:
             grant.timer.cancel()
+        self.tell(grant)
+        self._rechecks.drop(grant)
+
+    def is_due(self, grant: Grant) -> bool:
+        """Return whether a client is to be asked about, so that nobody knows what it may read now."""
+        return self._rechecks.is_due(grant)
+
+    def tell(self, grant: Grant) -> None:
+        """Tell other rooms that a client has come, has changed or has gone."""
+        for follow in on_change:
+            follow(self._hub, grant, grant in self._grants)
 
     def _index(self, grant: Grant) -> None:
         if grant.identity.name is not None:
@@ -139,6 +155,7 @@ class Rights:
             return
         for grant in list(concerned):
             grant.take(grant.groups() if change.groups is None else change.groups, change.reason)
+            self.tell(grant)
 
     def _end_session(self, concerned: Iterable[Grant], change: Change) -> None:
         for grant in list(concerned):
@@ -152,6 +169,7 @@ class Rights:
         self._forget(grant)
         grant.log_out()
         grant.session = ""
+        self.tell(grant)
         self._rechecks.soon.put([grant], reason)
 
     def _settle(self, grant: Grant, answer: Answer) -> None:

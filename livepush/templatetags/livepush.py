@@ -23,6 +23,7 @@ from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
 from livepush.page import positions
 from livepush.page.nonce import nonce_of
 from livepush.publish import Group, group_name
+from livepush.roster import page as roster
 from livepush.streams import showing
 from livepush.wire import Position, public_name
 
@@ -135,6 +136,34 @@ def livepush_stream(context: template.Context, id: str | None) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
+def livepush_presence(context: template.Context, group: Group, max: int = 8) -> SafeString:
+    """Put who is there in a group into a page: ``max`` avatars at most, and how many there are.
+
+    It puts nothing if the page's user may not read the group. Without scripts it is a list as of now; with them it
+    goes on live. The page subscribes to the group, so its user is there too if the rule lets others see that.
+
+    Raises InvalidGroup: a malformed name, or an instance without a primary key.
+    """
+    request, name = _request(context), group_name(group)
+    found = roster.found(request, name)
+    if found is None:
+        return SafeString("")
+    told = {
+        "group": name,
+        "max": max,
+        "faces": roster.faces(found.members[:max]),
+        "count": len(found.members),
+        "more": len(found.members) - max if len(found.members) > max else 0,
+    }
+    script = None if hasattr(request, _OPENED) else "livepush/livepush.js"
+    client = _client(context, request, [name], found.position, script, {"csrf": get_token(request)})
+    own = format_html(
+        '<script defer src="{}"{}></script>', static("livepush/livepush-presence.js"), livepush_nonce(context)
+    )
+    return SafeString(render_to_string("livepush/presence.html", told, request)) + client + own
+
+
+@register.simple_tag(takes_context=True)
 def livepush_nonce(context: template.Context) -> SafeString:
     """Put the page's nonce into an element, as an attribute, if it has one: ``<link …{% livepush_nonce %}>``."""
     nonce = nonce_of(getattr(context, "request", None) or context.get("request"), context)
@@ -150,14 +179,19 @@ def _position(request: Any) -> Position:
     return (positions.of(request) if request is not None else None) or positions.current()
 
 
-def _part(context: template.Context, name: str | None, icon: str = "") -> SafeString:
-    """Return one of the inbox's elements. The first of a page brings the script that keeps all of them up to date."""
+def _request(context: template.Context) -> Any:
     request = context.get("request")
     if request is None:
         raise ImproperlyConfigured(
-            "The inbox's tags need the request: add django.template.context_processors.request to the context "
+            "livepush's tags need the request: add django.template.context_processors.request to the context "
             "processors, and render the page with its request."
         )
+    return request
+
+
+def _part(context: template.Context, name: str | None, icon: str = "") -> SafeString:
+    """Return one of the inbox's elements. The first of a page brings the script that keeps all of them up to date."""
+    request = _request(context)
     user = getattr(request, "user", None)
     if not getattr(user, "is_authenticated", False):
         return SafeString("")

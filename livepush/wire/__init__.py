@@ -7,8 +7,8 @@ Grammar (ABNF, RFC 5234)::
     number    = 1*19DIGIT                    ; contiguous within an epoch
     group     = 1*200( ALPHA / DIGIT / "_" / "-" / "." / ":" / "/" / "@" / "+" / "~" / "=" )
     type      = 1*100( ALPHA / DIGIT / "_" / "-" / "." / ":" )
-                                             ; not "error", not "open"; "livepush.…" and
-                                             ; "inbox.…" are reserved for livepush
+                                             ; not "error", not "open"; "livepush.…", "inbox.…"
+                                             ; and "presence.…" are reserved for livepush
 
     envelope  = JSON object {"id": position, "group": group, "type": type, "data": any, "time": RFC 3339}
                                              ; an ephemeral event has no "id"; an event that was sent to
@@ -96,6 +96,7 @@ from livepush.wire.names import (
     MAX_GROUP_LENGTH,
     MAX_TYPE_LENGTH,
     OWN_GROUPS,
+    PRESENCE_PREFIX,
     RESERVED_PREFIX,
     RESERVED_TYPES,
     RIGHTS,
@@ -158,6 +159,7 @@ __all__ = [
     "NOWHERE",
     "OWN_GROUPS",
     "POSITION",
+    "PRESENCE_PREFIX",
     "PROTOCOL",
     "RESERVED_PREFIX",
     "RESERVED_TYPES",

@@ -14,6 +14,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 RESERVED_TYPES = frozenset({"error", "open"})
 RESERVED_PREFIX = "livepush."
 INBOX_PREFIX = "inbox."
+PRESENCE_PREFIX = "presence."
 OWN_GROUPS = "livepush:"
 """The prefix of the groups that only livepush itself reads and sends to."""
 RIGHTS = f"{OWN_GROUPS}rights"
@@ -43,7 +44,7 @@ def type_problem(name: object) -> str | None:
         return f"expected 1 to {MAX_TYPE_LENGTH} of letters, digits and _-.:"
     if name in RESERVED_TYPES:
         return f"{name!r} is EventSource's own"
-    for prefix in (RESERVED_PREFIX, INBOX_PREFIX):
+    for prefix in (RESERVED_PREFIX, INBOX_PREFIX, PRESENCE_PREFIX):
         if name.startswith(prefix):
             return f"names that begin with {prefix!r} are livepush's own"
     return None

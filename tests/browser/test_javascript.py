@@ -11,9 +11,8 @@ from livepush import wire
 from tests.docs_blocks import PAGES, ROOT, blocks
 
 ADDRESS = "http://livepush.example/"
-CLIENT = ROOT / "livepush" / "static" / "livepush" / "livepush.js"
-SENDING = CLIENT.with_name("livepush-send.js")
-STREAMS = CLIENT.with_name("livepush-streams.js")
+STATIC = ROOT / "livepush" / "static" / "livepush"
+SCRIPTS = ("livepush.js", "livepush-send.js", "livepush-presence.js")
 ANSWER = '{"offset":3,"parts":["a ",[{"progress":0.5}]],"state":"finished","error":"","metadata":{}}'
 POSITION = wire.Position("k3x9", 1041)
 IN_HTML = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -37,6 +36,7 @@ def serve(page: Page, elements: set[str], type: str) -> None:
         '<form id="write"><input></form>'
         '<script defer src="/livepush.js" data-livepush data-url="/livepush/" data-send="/livepush-send.js"'
         f""" data-groups='["order:7"]' data-position="{POSITION}"></script>"""
+        '<script defer src="/livepush-presence.js"></script>'
     )
     tag += '<script defer src="/livepush-streams.js"></script>'
     html = "<!doctype html>" + "".join(f'<p id="{name}"></p>' for name in elements - {"write"}) + tag
@@ -52,14 +52,16 @@ def serve(page: Page, elements: set[str], type: str) -> None:
 
     page.route("**/*", lambda route: route.fulfill(body="", content_type="text/plain"))
     page.route(ADDRESS, lambda route: route.fulfill(body=html, content_type="text/html"))
-    page.route("**/livepush.js", lambda route: route.fulfill(body=CLIENT.read_bytes(), content_type="text/javascript"))
-    page.route(
-        "**/livepush-send.js", lambda route: route.fulfill(body=SENDING.read_bytes(), content_type="text/javascript")
-    )
+    for name in SCRIPTS:
+        body = (STATIC / name).read_bytes()
+        page.route(f"**/{name}", lambda route, body=body: route.fulfill(body=body, content_type="text/javascript"))
     page.route(
         "**/send/", lambda route: route.fulfill(body='{"ok":true,"reply":null}', content_type="application/json")
     )
-    page.route("**/livepush-streams.js", lambda route: route.fulfill(path=STREAMS, content_type="text/javascript"))
+    page.route(
+        "**/livepush-streams.js",
+        lambda route: route.fulfill(path=STATIC / "livepush-streams.js", content_type="text/javascript"),
+    )
     page.route("**/streams/**", lambda route: route.fulfill(body=ANSWER, content_type="application/json"))
     page.route("**/sse/**", stream)
     page.route("**/poll/**", poll)

@@ -22,6 +22,7 @@ from livepush.inbox.marking import Action, mark
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
 from livepush.models import ChannelGroup, Event, LogHead
 from livepush.publish import deliver, pipeline
+from livepush.roster.models import Presence
 from livepush.tenants import active
 from livepush.wire import FORGOTTEN
 from tests.conftest import ALIASES, Thread, kind
@@ -39,6 +40,7 @@ def kept(using, ann, ben):
         livepush.send(user, "moved", {"who": user.username}, using=using)
         livepush.notify(user, f"to {user.username}", using=using)
         livepush.notify(user, f"again {user.username}", using=using)
+        Presence.objects.using(using).create(group="lobby:a", member=user.pk, process="p", info="{}", since=0)
         deliver(using)
         mark(user, Action("read"), [Reader(user).number(f"to {user.username}")])
     livepush.send([f"user:{ann.pk}", "board"], "both", 1, using=using)
@@ -58,11 +60,13 @@ def about(user, using):
         "memberships": Membership.objects.using(using).filter(reader=pk).count(),
         "states of notifications": NotificationState.objects.using(using).filter(reader=pk).count(),
         "states of the inbox": InboxState.objects.using(using).filter(reader=pk).count(),
+        "presence": Presence.objects.using(using).filter(member=pk).count(),
     }
 
 
 def of_others(using):
-    return Event.objects.using(using).exclude(type__startswith="livepush.").exclude(group__startswith="user:").count()
+    events = Event.objects.using(using).exclude(type__startswith="livepush.").exclude(type="presence.leave")
+    return events.exclude(group__startswith="user:").count()
 
 
 WAYS = {

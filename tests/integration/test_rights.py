@@ -114,8 +114,10 @@ async def filled(stream: Stream, read: Coroutine[Any, Any, None]) -> AsyncIterat
         await stream.until(lambda: stream.types)
         yield stream
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        while not task.done():  # asyncio.wait_for can swallow a cancellation
+            task.cancel()
+            await asyncio.wait({task}, timeout=0.2)
+        if not task.cancelled():
             await task
 
 
@@ -134,8 +136,14 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(databases: Databases, kind: str = "uvicorn", recheck: float = 60.0, **env: str) -> Iterator[Site]:
-    settings = {"RECHECK": recheck}
+def site(
+    databases: Databases,
+    kind: str = "uvicorn",
+    recheck: float = 60.0,
+    settings: dict[str, Any] | None = None,
+    **env: str,
+) -> Iterator[Site]:
+    settings = {"RECHECK": recheck, **(settings or {})}
     with (
         databases.fresh("postgresql") as database,
         processes.server(kind, database, settings, env=env) as server,

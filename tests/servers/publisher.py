@@ -209,6 +209,24 @@ def rows(groups: list[str] | None = None) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def members(group: str) -> list[dict[str, Any]]:
+    return [member._asdict() for member in livepush.members(group)]
+
+
+def is_present(username: str, group: str) -> bool:
+    return livepush.is_present(User.objects.get(username=username), group)
+
+
+def forget(username: str) -> dict[str, int]:
+    return livepush.forget(User.objects.get(username=username))
+
+
+def rename(username: str, first_name: str) -> None:
+    user = User.objects.get(username=username)
+    user.first_name = first_name
+    user.save()
+
+
 def prune() -> int:
     """Delete everything that is in the log now."""
     return log.prune("default", timezone.now() + timedelta(seconds=1), 1_000_000)
@@ -242,7 +260,7 @@ COMMANDS = {
     for command in (
         send, send_many, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback, session,
         position, rows, prune, change, end_session, expire_session, revoke, recheck, token,
-        nonsense, key, open_stream, write, stop_requested, finish,
+        nonsense, key, open_stream, write, stop_requested, finish, members, is_present, forget, rename,
     )
 }  # fmt: skip
 

@@ -55,6 +55,34 @@ def role(user, name):
     return user.groups.filter(name=name).exists()
 
 
+@livepush.can_read("lobby:<slug:name>")
+def lobby(user, name):
+    return True
+
+
+@livepush.can_read("club:<slug:name>")
+def club(user, name):
+    return user.groups.filter(name=name).exists()
+
+
+@livepush.presence("lobby:<slug:name>")
+@livepush.presence("club:<slug:name>")
+def who_is_there(user, name):
+    if not user.is_authenticated:
+        return {"name": "Visitor"}
+    return None if user.username.startswith("ghost") else {"name": user.first_name or user.username}
+
+
+@livepush.can_read("alobby:<slug:name>")
+async def async_lobby(user, name):
+    return True
+
+
+@livepush.presence("alobby:<slug:name>")
+async def who_is_there_async(user, name):
+    return {"name": user.username, "in": name}
+
+
 @livepush.can_send("room:<slug:name>", types=("t", "chat", "said", "typing"))
 def room_sender(user, name):
     return user.is_authenticated

@@ -1,0 +1,3 @@
+/** The entry point for bundlers. */
+
+export { openRoom } from "./room.js";

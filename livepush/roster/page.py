@@ -1,0 +1,59 @@
+"""Who is there, as a page shows it before its script runs, and without one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from django.http import HttpRequest
+
+from livepush import tenants
+from livepush.access import identity, rules
+from livepush.conf import get_settings
+from livepush.consumers.identified import identity_of
+from livepush.roster.reading import Snapshot, snapshot
+
+HUES = 6
+"""How many colours there are for members without a picture."""
+
+
+class Face(NamedTuple):
+    """A member as the list shows it; the script makes the same."""
+
+    name: str
+    initials: str
+    avatar: str
+    hue: int
+    away: bool
+
+
+def found(request: HttpRequest, group: str) -> Snapshot | None:
+    """Return who is there in a group; ``None`` if the user of a page may not read the group.
+
+    Raises WireError: the request is no tenant's, or brings a token that is not valid.
+    """
+    with tenants.active(tenants.of_request(request)):
+        known = identity_of(request)
+        answers, questions = rules.ask_sync(known.user, filter(known.may, [group]), identity.handshake(request))
+        if questions:
+            limit = get_settings().DATABASE_TIMEOUT
+            answers = rules.ask_async_here(questions, answers, limit, tenants.current())
+        return snapshot(group) if group in answers.granted else None
+
+
+def faces(members: list[Any]) -> list[Face]:
+    """Return members as the list shows them."""
+    return [
+        Face(
+            str(member.info.get("name", "")),
+            _initials(str(member.info.get("name", ""))),
+            str(member.info.get("avatar") or ""),
+            ord(member.id[-1]) % HUES,
+            bool(member.state.get("away")),
+        )
+        for member in members
+    ]
+
+
+def _initials(name: str) -> str:
+    return re.sub(r"(\S)\S*\s*", r"\1", name)[:2] or "?"

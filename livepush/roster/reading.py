@@ -1,0 +1,110 @@
+"""Who is there: for code that asks, and for the snapshots that pages begin with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from asgiref.sync import sync_to_async
+
+from livepush import log, publish, tenants
+from livepush.conf import get_settings
+from livepush.roster import changes, table
+from livepush.roster.changes import Row
+from livepush.roster.models import Presence, PresenceLease
+from livepush.wire import Position
+
+
+class Member(NamedTuple):
+    """A member who is there, as others see it."""
+
+    id: str
+    """The user's primary key as text; for an anonymous visitor an id that begins with ``~``."""
+    info: dict[str, Any]
+    """What the rule returned."""
+    state: dict[str, Any]
+    """What the member's page has said of itself, such as ``{"away": True}``."""
+    connections: int
+    """How many streams and held polls the member has; a tab that follows another one has none of its own."""
+    since: str
+    """When the member joined (RFC 3339)."""
+
+
+class Snapshot(NamedTuple):
+    """The members at a position of the log: with the events after it, that is the truth."""
+
+    position: Position
+    members: list[Member]
+
+
+@publish.has_async_twin
+def members(group: publish.Group) -> list[Member]:
+    """Return who is there in a group, the first who came first. Whom the rule makes invisible is not among them.
+
+    Without a presence rule for the group nobody is. Raises InvalidGroup: the group is malformed, or there are tenants
+    and none is active.
+    """
+    using = get_settings().DATABASE
+    living = _living(using, table.now(using))
+    return _members(row for row in _rows(using, _stored(group)) if row.process in living)
+
+
+async def amembers(group: publish.Group) -> list[Member]:
+    """Return who is there in a group, from async code; see ``members``."""
+    return await sync_to_async(publish.on_good_connections)(members, group)
+
+
+@publish.has_async_twin
+def is_present(user: Any, group: publish.Group) -> bool:
+    """Return whether a user, or the user with a primary key, is there in a group and visible.
+
+    Raises InvalidGroup: there is no such user, the group is malformed, or there are tenants and none is active.
+    """
+    name = publish.user_group(user).removeprefix("user:")
+    using, stored = get_settings().DATABASE, _stored(group)
+    rows = Presence.objects.using(using).filter(group=stored, member=name)
+    processes = list(rows.values_list("process", flat=True))
+    return bool(processes) and not set(processes).isdisjoint(_living(using, table.now(using)))
+
+
+async def ais_present(user: Any, group: publish.Group) -> bool:
+    """Return whether a user is there in a group, from async code; see ``is_present``."""
+    return await sync_to_async(publish.on_good_connections)(is_present, user, group)
+
+
+def snapshot(group: publish.Group) -> Snapshot:
+    """Return who is there in a group, and at which position of the log.
+
+    The position is read first. So what the rows have beyond it comes again as events, which change nothing then. It
+    tells what the events tell: members of a process that has died are there until they are cleared away. If nobody
+    has done that for long, this does.
+    """
+    using, stored = get_settings().DATABASE, _stored(group)
+    position = log.state(using).position
+    rows = _rows(using, stored)
+    long_ago = table.now(using) - round(1000 * get_settings().PRESENCE_LEASE) if rows else 0
+    if {row.process for row in rows} - _living(using, long_ago) and not publish.in_real_transaction(using):
+        table.clear(using)
+        rows = _rows(using, stored)
+    return Snapshot(position, _members(rows))
+
+
+def _stored(group: publish.Group) -> str:
+    return tenants.stored(publish.group_name(group), tenants.current())
+
+
+def _rows(using: str, group: str) -> list[Row]:
+    rows = Presence.objects.using(using).filter(group=group)
+    return [Row(*values) for values in rows.values_list(*table.COLUMNS)]
+
+
+def _members(rows: Iterable[Row]) -> list[Member]:
+    found = [Member(**json.loads(changes.shown(each))) for each in changes.by_key(rows).values()]
+    return sorted(found, key=lambda member: (member.since, member.id))
+
+
+def _living(using: str, now: int) -> set[str]:
+    """Return the processes whose leases have not ended."""
+    leases = PresenceLease.objects.using(using).filter(ends__gt=now)
+    return set(leases.values_list("process", flat=True))

@@ -1,0 +1,132 @@
+"""``{prefix}presence/``: who is there in a group, and what a member's page says of itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.csrf import get_token
+from django.utils import timezone
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.csrf import csrf_exempt
+
+from livepush import publish, tenants
+from livepush.access import handshakes, limits
+from livepush.access.identity import Admission
+from livepush.conf import get_settings
+from livepush.consumers.auditing import Client, client_of
+from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
+from livepush.consumers.views import admitted, for_origins, outside_transactions
+from livepush.roster import table
+from livepush.roster.reading import Member, snapshot
+from livepush.roster.who import member_of_request
+from livepush.wire import WireError, check_get, check_group, parse_query, timestamp
+
+MAX_STATE = 1_024
+"""The largest state of one member, as UTF-8 JSON."""
+MAX_BODY = 8_192
+EXAMPLE = '{"group": "room:lobby", "state": {"away": true}}'
+
+
+@login_not_required  # rules say who may read, and some let anybody
+@csrf_exempt  # the view checks the token itself, and answers with livepush's own error
+@outside_transactions
+@for_origins
+def presence(request: HttpRequest) -> HttpResponse:
+    """Answer ``GET ?group=NAME`` with who is there, and take ``POST {"group": NAME, "state": {…}}``."""
+    CSRF.process_request(request)
+    client = client_of("presence", request)
+    try:
+        handshakes.check_sync(request)
+        with tenants.active(tenants.of_request(request)):
+            answer = _update(request, client) if request.method == "POST" else _members(request, client)
+        response: HttpResponse = JsonResponse(answer, json_dumps_params={"ensure_ascii": False})
+    except WireError as error:
+        client.refuse(error)
+        response = HttpResponse(
+            error.body(), status=error.status, content_type="application/json", headers=error.headers
+        )
+        if error.status == 405:
+            response["Allow"] = "GET, POST"
+    response["Cache-Control"] = "no-store"
+    response["X-Content-Type-Options"] = "nosniff"
+    patch_vary_headers(response, ["Cookie", "Authorization"])
+    CSRF.process_response(request, response)
+    return response
+
+
+# Who is there
+
+
+def _members(request: HttpRequest, client: Client) -> dict[str, Any]:
+    check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", MAX_BODY)
+    query = parse_query(request.META.get("QUERY_STRING", "").encode("latin-1"), "", get_settings().MAX_GROUPS)
+    client.groups = query.groups
+    if len(query.groups) > 1:
+        raise WireError("too_many_groups", "Ask for the members of one group at a time.")
+    with limits.handshake(client.scope, request, is_new=False):
+        admission = admitted(request, query, client)
+        found = snapshot(admission.granted[0])
+    get_token(request)  # a visitor who is nobody in particular is known by the cookie that comes with it
+    return {"position": str(found.position), "members": _visible(found.members, admission, found.position.number)}
+
+
+def _visible(members: list[Member], admission: Admission, head: int) -> list[dict[str, Any]]:
+    """Return members as JSON; without what is older than a newcomer may know, and none before the membership begins."""
+    floor = next(iter(admission.since.values()), None)
+    if floor is None:
+        return [member._asdict() for member in members]
+    if floor.number > head or floor.time > timestamp(timezone.now()):
+        raise WireError("forbidden", "The group may not be read yet.", 403)
+    since = floor.time if floor.time else None
+    return [
+        {**member._asdict(), "since": max(member.since, since) if since is not None else None} for member in members
+    ]
+
+
+# What a member says of itself
+
+
+def _update(request: HttpRequest, client: Client) -> dict[str, Any]:
+    known = client.identity = identity_of(request)
+    tenant = client.tenant = tenants.current()
+    refused = CSRF.process_view(request, lambda request: HttpResponse(), (), {})
+    if refused is not None and needs_csrf_token(request, known):
+        raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)
+    group, state = _asked(request)
+    client.groups = (group,)
+    member = member_of_request(request, known, tenant)
+    if member is None or not known.may(group):
+        raise _absent()
+    key = tenants.stored(group, tenant), member
+    if not table.rows_of(get_settings().DATABASE, [key]):
+        raise _absent()
+    limits.budget_of(limits.user_key(tenant, member)).message(len(state.encode()))
+    if not table.change_state(get_settings().DATABASE, key, state):
+        raise _absent()
+    return {"id": member}
+
+
+def _absent() -> WireError:
+    return WireError("not_present", "The client is no visible member of the group: connect to it first.", 409)
+
+
+def _asked(request: HttpRequest) -> tuple[str, str]:
+    """Return the group and the state, as JSON, that a body names."""
+    if len(request.body) > MAX_BODY:
+        raise WireError("too_large", f"The body is over {MAX_BODY} bytes.", 413)
+    try:
+        found = json.loads(request.body)
+        group, state = check_group(found["group"]), found["state"]
+        if not isinstance(state, dict):
+            raise TypeError
+        text = publish.as_json(state)
+    except WireError:
+        raise
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise WireError("bad_body", f"The body is malformed: expected JSON such as {EXAMPLE}.") from error
+    if len(text.encode()) > MAX_STATE:
+        raise WireError("too_large", f"The state is over {MAX_STATE} bytes as JSON.", 413)
+    return group, text

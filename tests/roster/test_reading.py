@@ -1,0 +1,207 @@
+"""What those who ask learn of members: each tenant its own, a newcomer nothing older."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.management import call_command
+from django.db import connection
+from django.template import engines
+from django.test import RequestFactory, override_settings
+from django.test.utils import CaptureQueriesContext
+
+import livepush
+from livepush import tenants, wire
+from livepush.access.authenticating import Identity
+from livepush.access.identity import Admission, Handshake
+from livepush.exceptions import InvalidGroup, InvalidRule, InvalidType
+from livepush.roster import keeper, reading, rules, table, views
+from livepush.roster.changes import Seat
+from livepush.roster.models import Presence, PresenceLease
+from livepush.roster.who import member_of
+from tests.conftest import events_of
+
+TENANTS = {"TENANT": "tests.shop.subdomains.Subdomains"}
+
+
+def put(group, member="7", name="Ann", process="p", turn=1, has_lease=False, using="default"):
+    info = json.dumps({"name": name})
+    assert table.write(using, table.Process(process, turn, has_lease), [Seat(group, member, info, 1)], [])
+
+
+@pytest.fixture
+def ann(transactional_db):
+    return User.objects.create(pk=7, username="ann")
+
+
+@override_settings(LIVEPUSH=TENANTS)
+def test_each_tenant_has_its_own_members(ann):
+    put("acme|lobby:a")
+    with tenants.active("acme"):
+        assert [member.id for member in livepush.members("lobby:a")] == ["7"]
+        assert livepush.is_present(ann, "lobby:a")
+    with tenants.active("globex"):
+        assert livepush.members("lobby:a") == []
+        assert not livepush.is_present(ann, "lobby:a")
+    with pytest.raises(InvalidGroup, match="No tenant is active"):
+        livepush.members("lobby:a")
+    (event,) = events_of("default")
+    assert event.groups == ("acme|lobby:a",)
+
+
+def test_a_visitors_id_differs_between_tenants_and_tells_nothing():
+    cookies = {"csrftoken": "x" * 32}
+    ids = {member_of(Identity(AnonymousUser()), cookies, None, tenant) for tenant in (None, "acme", "globex")}
+    assert len(ids) == 3
+    assert all("xxx" not in each and len(each) == 21 for each in ids)
+    assert member_of(Identity(AnonymousUser()), {}, None, None) is None
+    assert member_of(Identity(AnonymousUser()), {}, "session", None) is not None
+
+
+def test_a_forgotten_user_leaves_and_others_stay(ann, using):
+    put("lobby:a", "7", using=using)
+    put("lobby:a", "8", using=using, turn=2, has_lease=True)
+    with override_settings(LIVEPUSH={"DATABASE": using}):
+        assert livepush.export(ann)["presence"][0]["info"] == {"name": "Ann"}
+        assert livepush.forget(ann)["presence"] == 1
+        assert [member.id for member in livepush.members("lobby:a")] == ["8"]
+    kinds = [event.type for event in events_of(using) if event.groups == ("lobby:a",)]
+    assert kinds == ["presence.join", "presence.join", "presence.leave"]
+
+
+def admitted(floor):
+    return Admission(Identity(None), ("lobby:a",), (), frozenset(), None, {} if floor is None else {"lobby:a": floor})
+
+
+def test_a_newcomer_learns_nothing_from_before_the_membership(transactional_db):
+    put("lobby:a")
+    members = reading.snapshot("lobby:a").members
+    now = datetime.now(UTC)
+    later, tomorrow = (wire.timestamp(now + timedelta(seconds=each)) for each in (-0.0, 86_400))
+    assert views._visible(members, admitted(None), 1)[0]["since"] == members[0].since
+    assert views._visible(members, admitted(wire.Floor(time=later)), 1)[0]["since"] == max(later, members[0].since)
+    assert views._visible(members, admitted(wire.Floor(1)), 1)[0]["since"] is None
+    for floor in (wire.Floor(2), wire.Floor(time=tomorrow)):
+        with pytest.raises(wire.WireError, match="may not be read yet"):
+            views._visible(members, admitted(floor), 1)
+
+
+def test_a_dead_processes_members_are_not_there_and_an_old_one_is_cleared_by_whoever_asks(transactional_db):
+    put("lobby:a")
+    PresenceLease.objects.update(ends=table.now("default") - 1)
+    assert livepush.members("lobby:a") == []
+    assert len(reading.snapshot("lobby:a").members) == 1  # nobody was told of its leave
+    PresenceLease.objects.update(ends=0)
+    assert reading.snapshot("lobby:a").members == []
+    assert [event.type for event in events_of("default")] == ["presence.join", "presence.leave"]
+
+
+async def test_async_code_asks_too(transactional_db):
+    assert await livepush.amembers("lobby:a") == []
+    assert not await livepush.ais_present(7, "lobby:a")
+
+
+def test_presence_types_are_livepushs_own(transactional_db):
+    with pytest.raises(InvalidType, match=r"names that begin with 'presence\.' are livepush's own"):
+        livepush.send("lobby:a", "presence.join", {})
+
+
+def test_the_command_lists_members(transactional_db, capsys):
+    put("lobby:a")
+    call_command("livepush_members", "lobby:a")
+    assert capsys.readouterr().out.startswith("7\tAnn\t1\t")
+    call_command("livepush_members", "lobby:a", "--json")
+    assert json.loads(capsys.readouterr().out)["info"] == {"name": "Ann"}
+
+
+def test_the_admin_lists_members(admin_client, transactional_db):
+    put("lobby:a")
+    answer = admin_client.get("/admin/livepush/presence/")
+    assert b"lobby:a" in answer.content
+    row = Presence.objects.get()
+    assert admin_client.get(f"/admin/livepush/presence/{row.pk}/change/").status_code == 200
+
+
+# Rules
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    found = []
+    monkeypatch.setattr(rules, "registry", found)
+    return found
+
+
+def test_a_rule_that_can_not_work_says_what_to_do(registry):
+    with pytest.raises(InvalidRule, match=r"has no pattern: write @livepush.presence"):
+        livepush.presence(lambda user: None)
+    with pytest.raises(InvalidRule, match="does not fit its pattern"):
+        livepush.presence("lobby:<slug:name>")(lambda user: None)
+    livepush.presence("lobby:<slug:name>")(lambda user, name: None)
+
+    def another(user, name):
+        return None
+
+    with pytest.raises(InvalidRule, match="has a presence rule already"):
+        livepush.presence("lobby:<slug:name>")(another)
+
+
+ANSWERS = {
+    "nothing": (None, None),
+    "a dict": ({"name": "Ann"}, '{"name":"Ann"}'),
+    "no dict": (True, None),
+    "too large": ({"name": "x" * 2100}, None),
+    "not JSON": ({"name": object()}, None),
+    "NUL": ({"name": "\0"}, None),
+}
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+def test_a_rule_says_what_others_see_or_its_member_is_invisible(registry, what):
+    said, expected = ANSWERS[what]
+    livepush.presence("lobby:<slug:name>")(lambda user, name, request: said)
+    view = Handshake({}, "localhost", None, "/")
+    assert rules.ask([rules.Question("acme|lobby:a", AnonymousUser(), view, None)]) == [expected]
+
+
+def test_a_rule_that_raises_hides_its_member_alone(registry, caplog):
+    def rule(user, name):
+        if name == "bad":
+            raise RuntimeError("oops")
+        return {"name": name}
+
+    livepush.presence("lobby:<slug:name>")(rule)
+    questions = [rules.Question(f"lobby:{name}", AnonymousUser(), None, None) for name in ("bad", "good")]
+    assert rules.ask(questions) == [None, '{"name":"good"}']
+    assert "so its member is invisible" in caplog.text
+
+
+def test_without_rules_a_client_costs_nothing(registry, transactional_db):
+    with CaptureQueriesContext(connection) as queries:
+        keeper.follow(None, None, True)  # it looks at nothing
+    assert len(queries) == 0
+
+
+# The tag
+
+
+def render(user, group="lobby:a"):
+    request = RequestFactory().get("/")
+    request.user = user
+    template = engines["django"].from_string("{% load livepush %}{% livepush_presence group 1 %}")
+    return template.render({"group": group}, request)
+
+
+def test_the_tag_lists_who_is_there_to_those_who_may_read(ann):
+    put("lobby:a", "7", "Ann <b> Lee")
+    put("lobby:a", "8", "Bob", turn=2, has_lease=True)
+    html = render(ann)
+    assert "Ann &lt;b&gt; Lee" in html
+    assert "<li>+1</li>" in html
+    assert "<b>2</b>" in html
+    assert html.count("<script defer") == 2
+    assert render(ann, "club:staff") == ""
+    assert "livepush-presence" in render(AnonymousUser())

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import connections
+from django.core import mail
 from django.utils import timezone
 
 from livepush import hints, publish, tenants
+from livepush.process.connections import close_connections
 from livepush.streams import pieces
 from livepush.streams.buffer import Buffer, Ending, Passage
 from livepush.streams.models import Stream
@@ -26,8 +27,12 @@ TICK = 0.005
 """For how long (seconds) live text is gathered before readers are told."""
 LOST = 1.0
 """After how long (seconds) a tick that did not come counts as lost."""
-MAX_HINT = 32_768
-"""The most characters of a hint. Readers find in the database what was too much for one."""
+NOTIFY_TICK = 0.05
+"""The same for other processes where NOTIFY tells them: a process without a hub sends a statement each time."""
+MAX_HINT, MAX_NOTIFY = 32_768, 3_500
+"""The most bytes of a hint, and of one by NOTIFY. Readers find in the database what was too much for one."""
+MAX_HINTS = 10_000
+"""How many passages may wait to be hinted at."""
 TYPE = "livepush.stream"
 STARTED, FINISHED = "stream.started", "stream.finished"
 """The types of the events in a stream's group."""
@@ -82,7 +87,8 @@ def _hint(id: str, text: str) -> Event:
 def hint_of(id: str, passage: Passage) -> Event:
     """Return what other processes are told of a passage: its text, or only where it ends if that is too much."""
     body = pieces.dumps(pieces.join(passage.pieces))
-    known = f'"parts":{body},' if len(body) <= MAX_HINT else ""
+    limit = MAX_NOTIFY if hints.chosen() is hints.Hint.NOTIFY else MAX_HINT
+    known = f'"parts":{body},' if len(body.encode()) <= limit else ""
     return _hint(id, f'{{"start":{passage.start},{known}"end":{passage.end}}}')
 
 
@@ -105,6 +111,8 @@ class Live:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._due_until = 0.0
+        self._hints: list[tuple[str, Passage]] = []
+        """What other processes are still to be told."""
 
     def tell(self, buffer: Buffer) -> None:
         """Have readers told what was written: by this thread's event loop if it has one, else by a thread."""
@@ -140,8 +148,11 @@ class Live:
             told = [(buffer.id, buffer.untold()) for buffer in fresh.values()]
             for listen in list(listeners):
                 listen(told)
-            if hints.configured() is not None:
-                _announce([hint_of(id, passage) for id, passage in told if passage.pieces])
+            if hints.chosen() is hints.Hint.NONE:
+                return
+            self._hints = [*self._hints, *(each for each in told if each[1].pieces)][-MAX_HINTS:]
+        self.start_thread()
+        self._wake.set()
 
     def stop(self) -> None:
         """Tell readers what is left, and end the thread; it starts again when it is needed."""
@@ -155,19 +166,35 @@ class Live:
         try:
             while self._is_wanted():
                 self._wake.clear()
-                time.sleep(TICK)
+                time.sleep(NOTIFY_TICK if hints.chosen() is hints.Hint.NOTIFY else TICK)
                 try:
-                    self.flush()
+                    if self._fresh:
+                        self.flush()
+                    self._send_hints()
                 except Exception:
                     logger.exception("Readers of streams could not be told; they find it in the database.")
         finally:
-            connections.close_all()  # NOTIFY is sent over this thread's own connection
+            close_connections()
 
     def _is_wanted(self) -> bool:
         was_woken = self._wake.wait(1.0)
         if self._thread is not threading.current_thread():  # it was stopped
-            return bool(self._fresh)
-        return was_woken or bool(self._fresh) or any(look() for look in watchers)
+            return bool(self._fresh or self._hints)
+        return was_woken or bool(self._fresh or self._hints) or any(look() for look in watchers)
+
+    def _send_hints(self) -> None:
+        """Tell other processes. NOTIFY may take a database connection, so no event loop does it."""
+        with self._lock:
+            waiting, self._hints = self._hints, []
+        joined: dict[str, Passage] = {}
+        for id, passage in waiting:
+            known = joined.get(id)
+            follows = known is not None and known.end == passage.start
+            joined[id] = Passage(known.start, known.pieces + passage.pieces, passage.end) if follows else passage  # type: ignore[union-attr]
+        if joined:
+            _announce([hint_of(id, passage) for id, passage in joined.items()])
+            if hasattr(mail, "outbox"):  # the test may be over soon, and its database with it
+                close_connections()
 
 
 live = Live()

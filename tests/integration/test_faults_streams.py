@@ -41,7 +41,9 @@ async def test_a_producer_that_is_killed_ends_its_stream_as_interrupted_with_wha
         assert time.monotonic() - killed < 10
     assert words(100_000).startswith(found.text)
     late = await poll(other.url, id)
-    assert (late["state"], late["parts"]) == ("interrupted", [found.text])
+    assert late["state"] == "interrupted"
+    assert found.text.startswith(late["parts"][0])  # a live reader may have seen what was not stored yet
+    assert len(found.text) - late["offset"] < 200
 
 
 async def test_a_server_s_end_waits_for_its_producers(servers):

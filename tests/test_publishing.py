@@ -294,6 +294,8 @@ CALLS = {
     "recheck": lambda order, user: livepush.recheck(user),
     "revoke": lambda order, user: livepush.revoke(user),
     "token": lambda order, user: livepush.token(user),
+    "members": lambda order, user: livepush.members("room:a"),
+    "is_present": lambda order, user: livepush.is_present(user, "room:a"),
 }
 
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -263,12 +264,10 @@ def check_data(data: Any) -> None:
 
 def _check_bytes(data: dict[Any, Any]) -> None:
     """Check data that clients take for bytes. Raises InvalidData: they are none."""
-    try:
-        if len(data) == 1 and isinstance(data["$bytes"], str):
+    if len(data) == 1 and isinstance(data["$bytes"], str):
+        with suppress(ValueError):
             base64.b64decode(data["$bytes"], validate=True)
             return
-    except ValueError:
-        pass
     raise InvalidData('Data with the key "$bytes" stand for bytes: expected that key alone, with base64.')
 
 

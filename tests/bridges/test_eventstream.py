@@ -216,7 +216,7 @@ async def test_a_stream_ends_when_the_user_may_no_longer_read_one_of_its_channel
         elsewhere.do("recheck")
         text = "Permission denied to channels: staff"
         told = {"condition": "forbidden", "text": text, "channels": ["staff"]}
-        assert await found.next() == ("stream-error", told)
+        assert await found.next("keep-alive") == ("stream-error", told)
         assert await found.rest() == ""
     async with stream(server, "staff", "a", Cookie=ann) as found:
         assert await found.next() == ("stream-error", told)

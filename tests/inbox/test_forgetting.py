@@ -109,7 +109,7 @@ def test_it_happens_in_the_callers_transaction(using, kept, ann):
 
 
 def test_what_waits_for_a_position_is_deleted_after_the_commit(using, ann):
-    log.append((f"user:{ann.pk}", "board"), "t", "1", None, using)
+    log.append(log.Content((f"user:{ann.pk}", "board"), "t", "1"), None, using)
     livepush.forget(ann)
     assert list(Event.objects.using(using).filter(type="t").values_list("group", flat=True)) == ["board"]
 
@@ -117,7 +117,7 @@ def test_what_waits_for_a_position_is_deleted_after_the_commit(using, ann):
 def test_what_waits_is_deleted_though_the_process_dies_that_forgot_the_user(using, ann, monkeypatch):
     """Whoever files next does it, so the next user with the primary key polls nothing of it."""
     pk, start = ann.pk, str(log.state(using).position)
-    log.append((f"user:{pk}",), "t", "1", None, using)
+    log.append(log.Content((f"user:{pk}",), "t", "1"), None, using)
     with monkeypatch.context() as dying:
         dying.setattr(pipeline, "on_settled", [])
         ann.delete()
@@ -141,7 +141,7 @@ def test_what_waits_is_deleted_though_another_process_is_settling(using, ann):
 
     other = Thread(settle)
     assert locked.wait(PATIENCE)
-    log.append((f"user:{ann.pk}",), "t", "1", None, using)
+    log.append(log.Content((f"user:{ann.pk}",), "t", "1"), None, using)
     livepush.forget(ann)
     done.set()
     other.join()
@@ -162,7 +162,7 @@ def test_what_the_next_one_gets_in_the_same_transaction_stays(using, kept, ann):
 def test_an_entry_of_the_next_one_is_not_collapsed_into_one_that_waited(using, ann, monkeypatch):
     monkeypatch.setattr(pipeline, "on_settled", [])
     pk = ann.pk
-    log.append((f"user:{pk}",), "livepush.notification", '{"title": "old", "collapse": "c"}', None, using)
+    log.append(log.Content((f"user:{pk}",), "livepush.notification", '{"title": "old", "collapse": "c"}'), None, using)
     ann.delete()
     again = User.objects.create_user("somebody else", pk=pk)
     livepush.notify(again, "new", collapse="c", using=using)

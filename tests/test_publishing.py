@@ -411,8 +411,10 @@ async def test_async_twins_recover_from_a_connection_that_died_though_no_request
         "forget": lambda: livepush.aforget(user),
         "revoke": lambda: livepush.arevoke(user),
         "token": lambda: livepush.atoken(user),
+        "members": lambda: livepush.amembers("room:a"),
+        "is_present": lambda: livepush.ais_present(user, "room:a"),
     }[name]()
-    assert len(await sync_to_async(events_of)("default")) == (name not in ("leave", "token"))
+    assert len(await sync_to_async(events_of)("default")) == (name not in ("leave", "token", "members", "is_present"))
     await sync_to_async(connections.close_all)()
 
 

@@ -22,6 +22,7 @@ NEEDED = {
     "msgfmt": "gettext",
     "nginx": "nginx-light",
     "pgbouncer": "pgbouncer",
+    "promtool": "prometheus",
     "systemd-analyze": "systemd",
 }
 NEEDED_BY_LONG_TESTS = {"caddy": "caddy", "firefox-esr": "firefox-esr", "varnishd": "varnish"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import subprocess
 import time
 from collections import Counter
@@ -161,9 +160,8 @@ def test_every_metric_is_told_and_promtool_finds_no_fault(transactional_db, sett
     answer = run(with_hub())
     told = {family.name for family in text_string_to_metric_families(answer.text)}
     assert told == set(METRICS)
-    if shutil.which("promtool"):
-        checked = subprocess.run(["promtool", "check", "metrics"], input=answer.content, capture_output=True)
-        assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+    checked = subprocess.run(["promtool", "check", "metrics"], input=answer.content, capture_output=True)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
 def test_figures_of_a_process_that_has_ended_are_told_no_more(transactional_db, settings):
@@ -287,12 +285,6 @@ def test_a_hub_that_nobody_measures_counts_nothing(transactional_db):
 # The dashboard and the alerts
 
 
-@pytest.fixture(scope="module")
-def promtool():
-    if shutil.which("promtool") is None:
-        pytest.skip("promtool is missing: apt-get install prometheus.")
-
-
 def expressions():
     dashboard = json.loads((DOCS / "grafana.json").read_text())
     shown = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
@@ -300,12 +292,12 @@ def expressions():
     return shown + [rule["expr"] for group in rules for rule in group["rules"]]
 
 
-def test_the_alerts_fire_when_they_should_and_are_quiet_otherwise(promtool):
+def test_the_alerts_fire_when_they_should_and_are_quiet_otherwise():
     subprocess.run(["promtool", "check", "rules", DOCS / "alerts.yml"], check=True)
     subprocess.run(["promtool", "test", "rules", DOCS / "alerts_test.yml"], check=True)
 
 
-def test_each_expression_of_the_dashboard_is_valid(promtool, tmp_path):
+def test_each_expression_of_the_dashboard_is_valid(tmp_path):
     given = [each.replace("$__rate_interval", "5m").replace("$process", ".*") for each in expressions()]
     rules = [{"record": f"a:b{number}", "expr": each} for number, each in enumerate(given)]
     file = tmp_path / "rules.yml"
@@ -330,7 +322,7 @@ def test_the_names_of_a_process_fit_into_the_table():
     assert 0 < len(gathering.process_name()) <= 100
 
 
-def test_prometheus_takes_the_configuration_of_the_manual(promtool, tmp_path):
+def test_prometheus_takes_the_configuration_of_the_manual(tmp_path):
     (block,) = re.findall(r"```yaml\n(.*?)```", (DOCS.parent / "monitoring.md").read_text(), re.DOTALL)
     file = tmp_path / "prometheus.yml"
     file.write_text(block)

@@ -153,7 +153,7 @@ class Rechecks:
 
     async def _ask_about(self, queue: Queue, batch: dict[Grant, str]) -> None:
         asked = {grant: Question(grant.identity, grant.view, grant.groups(), grant.tenant) for grant in batch}
-        self._open.update(asked)
+        self._open.update(list(asked))
         job = Job(list(asked.values()))
         failure = await self._do(job, queue)
         answers = list(job.answers)

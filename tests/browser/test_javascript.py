@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Browser, Page, Route
@@ -26,6 +27,12 @@ def scripts() -> list[tuple[str, str]]:
         for block in blocks(page)
         for text in ([block.text] if block.language == "javascript" else IN_HTML.findall(block.text))
     ]
+
+
+def script_of(name: str) -> Callable[[Route], None]:
+    """Return what answers with one of livepush's scripts."""
+    body = (STATIC / name).read_bytes()
+    return lambda route: route.fulfill(body=body, content_type="text/javascript")
 
 
 def serve(page: Page, elements: set[str], type: str) -> None:
@@ -53,8 +60,7 @@ def serve(page: Page, elements: set[str], type: str) -> None:
     page.route("**/*", lambda route: route.fulfill(body="", content_type="text/plain"))
     page.route(ADDRESS, lambda route: route.fulfill(body=html, content_type="text/html"))
     for name in SCRIPTS:
-        body = (STATIC / name).read_bytes()
-        page.route(f"**/{name}", lambda route, body=body: route.fulfill(body=body, content_type="text/javascript"))
+        page.route(f"**/{name}", script_of(name))
     page.route(
         "**/send/", lambda route: route.fulfill(body='{"ok":true,"reply":null}', content_type="application/json")
     )

@@ -49,6 +49,7 @@ def test_the_element_shows_who_comes_and_goes(new_reader: Callable[[], Reader], 
     expect(page.locator("livepush-presence [role=status]")).to_have_text("Here now: 1")
 
 
+@pytest.mark.long
 def test_a_reload_is_no_leave(new_reader: Callable[[], Reader], lobby: str) -> None:
     ann, bob = new_reader(), new_reader()
     page, other = open_lobby(ann, lobby), open_lobby(bob, lobby)
@@ -81,6 +82,7 @@ def test_a_page_without_scripts_lists_who_is_there(new_reader: Callable[[], Read
     expect(page.locator("livepush-presence > b")).to_have_text("1")
 
 
+@pytest.mark.long
 def test_a_script_follows_says_and_leaves(new_reader: Callable[[], Reader], lobby: str) -> None:
     ann, bob = new_reader(), new_reader()
     page = open_lobby(ann, lobby)

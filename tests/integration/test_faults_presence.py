@@ -108,7 +108,8 @@ async def test_a_deploy_is_no_leave_for_those_who_come_back(sites: Sites) -> Non
             assert await names(other.url, group) == ["ann"]
 
 
-@pytest.mark.parametrize("transport", some(list(READERS), 1))
+@pytest.mark.long
+@pytest.mark.parametrize("transport", READERS)
 @on("postgresql uvicorn")
 async def test_a_member_of_two_processes_leaves_with_the_last(sites: Sites, transport: str) -> None:
     group = "lobby:a"

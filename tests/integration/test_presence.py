@@ -82,7 +82,7 @@ async def pk_of(shop: Site, name: str) -> str:
     return str(pk)
 
 
-@pytest.mark.parametrize("transport", some(list(READERS), 2))
+@pytest.mark.parametrize("transport", some(list(READERS), 1))
 async def test_a_reader_is_a_member_until_the_grace_after_its_end(shop: Site, name: str, transport: str) -> None:
     group = f"lobby:{name}"
     cookie = await shop.do("session", username=name)

@@ -6,9 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, connections
 from django.template import engines
 from django.test import RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
@@ -102,6 +103,7 @@ def test_a_dead_processes_members_are_not_there_and_an_old_one_is_cleared_by_who
 async def test_async_code_asks_too(transactional_db):
     assert await livepush.amembers("lobby:a") == []
     assert not await livepush.ais_present(7, "lobby:a")
+    await sync_to_async(connections.close_all)()
 
 
 def test_presence_types_are_livepushs_own(transactional_db):

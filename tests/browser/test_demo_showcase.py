@@ -41,9 +41,9 @@ NAMES = {"sse": "Block SSE", "websocket": "Block WebSocket", "slow": "Slow netwo
 OF_FAULTS = re.compile("Failed to load resource|WebSocket")
 
 
-def no_faults(visitor: Callable[[], Visit]) -> None:
-    """Forget what a console says of a server that was killed and of transports that were blocked."""
-    print(visitor.said)
+def forget_faults(page: Page, visitor: Callable[[], Visit]) -> None:
+    """Leave a page, and forget what its console said of a server that was killed and of transports that were blocked."""
+    page.goto("about:blank")
     visitor.said[:] = [[line for line in lines if not OF_FAULTS.search(line)] for lines in visitor.said]
 
 
@@ -216,7 +216,7 @@ def test_a_killed_server_costs_no_event(visitor: Callable[[], Visit]) -> None:
     expect(page.locator("[data-tally=received]")).not_to_have_text("0")
     expect(page.locator("[data-tally=missed]")).to_have_text("0")
     expect(page.locator("[data-tally=repeated]")).to_have_text("0")
-    no_faults(visitor)
+    forget_faults(page, visitor)
 
 
 @pytest.mark.long
@@ -235,7 +235,7 @@ def test_blocked_transports_a_slow_line_and_a_second_server_cost_no_event(visito
     other.click("text=Move the next parcel")
     expect(page.locator("[data-tally=received]")).not_to_have_text("0")
     expect(page.locator("[data-tally=missed]")).to_have_text("0")
-    no_faults(visitor)
+    forget_faults(page, visitor)
 
 
 @pytest.mark.long

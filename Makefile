@@ -15,14 +15,14 @@ help: ## list the targets
 # The demo: no root, no Redis, nothing but Python.
 
 .PHONY: demo
-demo: $(DEMO)/.installed ## run the demo shop; PORT=8123 chooses the port, PYTHON=python3.12 the Python
-	@$(DEMO)/bin/python -m demo_project $(PORT)
+demo: $(DEMO)/.installed ## run the demo; PORT=8123 chooses the port, LAN=1 lets phones in, PYTHON=python3.12 the Python
+	@$(DEMO)/bin/python -m demo_project $(PORT) $(if $(LAN),--lan)
 
 $(DEMO)/.installed: pyproject.toml
 	@$(PYTHON) scripts/require_python.py
 	@echo "Installing livepush and daphne into $(DEMO) (once)…"
 	@$(PYTHON) -m venv $(DEMO)
-	@$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[daphne]"
+	@$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]"
 	@touch $@
 
 # The tests: real databases, a real Valkey, real servers and a real Chromium.

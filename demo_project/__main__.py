@@ -1,41 +1,45 @@
-"""``python -m demo_project [PORT]``: prepare the database, start the server and the simulator, say where."""
+"""``python -m demo_project [PORT] [--lan]``: prepare the database, start the servers and the worker, say where."""
 
 from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+
+from demo_project.processes import Processes, free
 
 HOST = "127.0.0.1"
 USUAL_PORTS = range(8000, 8020)
 BANNER = """
   Larkpost is open: the demo of livepush.
 
-    The board    {url}/
-    My orders    {url}/orders/      log in as  demo / demo
-    Messages     {url}/messages/    as demo, and as admin in a private window
-    Together     {url}/together/    everyone's cursors
-    The admin    {url}/admin/       log in as  admin / admin
+    Begin here    {url}/
 
-  Open two windows side by side. Ctrl-C stops the demo.
+  To log in, press a button on a page. The admin is at {url}/admin/ (admin / admin).
+{more}  Ctrl-C stops the demo.
+
+"""
+LAN = """
+  On a phone in the same network: {url}/phone/ shows a QR code for {lan}/
+  Everyone in this network can now open the demo, and log in to its admin.
 
 """
 
 
 def main() -> None:
     """Run the demo until it is stopped."""
+    arguments = sys.argv[1:]
+    lan = "--lan" in arguments
     try:
-        port = choose_port(sys.argv[1:])
+        port = choose_port([each for each in arguments if each != "--lan"])
+        address = lan_address() if lan else ""
+        os.environ["DEMO_LAN_ADDRESS"] = address
         prepare()
-        with simulator():
-            threading.Thread(target=announce, args=(port,), daemon=True).start()
-            serve(port)
+        with Processes("0.0.0.0" if lan else HOST, port, second_port(port)) as processes:  # noqa: S104 (asked for)
+            wait_for(port)
+            announce(port, address)
+            processes.watch()
     except KeyboardInterrupt:
         pass
     sys.stdout.write("\n  Stopped.\n")
@@ -47,23 +51,17 @@ def choose_port(arguments: list[str]) -> int:
     Exits with a sentence where the port can't be had.
     """
     if not arguments:
-        return next((port for port in USUAL_PORTS if free(port)), 0) or any_port()
+        return next((port for port in USUAL_PORTS if free(HOST, port)), 0) or any_port()
     if not (arguments[0].isdecimal() and 0 < int(arguments[0]) < 65_536):
         sys.exit(f"{arguments[0]!r} is not a port: expected a number from 1 to 65535.")
-    if not free(int(arguments[0])):
+    if not free(HOST, int(arguments[0])):
         sys.exit(f"Port {arguments[0]} is taken or not allowed: choose another, or leave it out to get a free one.")
     return int(arguments[0])
 
 
-def free(port: int) -> bool:
-    """Return whether a port can be listened on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
+def second_port(port: int) -> int:
+    """Return the port of the second server, if a visitor asks for one."""
+    return next((each for each in range(port + 1, min(port + 20, 65_536)) if free(HOST, each)), 0) or any_port()
 
 
 def any_port() -> int:
@@ -71,6 +69,16 @@ def any_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def lan_address() -> str:
+    """Return this computer's address on its network. Exits with a sentence where there is none."""
+    from demo_project.showcase.phone import local_address
+
+    try:
+        return local_address()
+    except OSError:
+        sys.exit("This computer is in no network, so no phone can reach it: leave out --lan.")
 
 
 def prepare() -> None:
@@ -82,39 +90,26 @@ def prepare() -> None:
     django.setup()
     call_command("migrate", verbosity=0, interactive=False)
     from demo_project.parcels.shop import seed
+    from demo_project.showcase import checking
 
     seed()
+    checking.seed()
 
 
-@contextmanager
-def simulator() -> Iterator[None]:
-    """Run the simulator in a process of its own, in a group of its own: Ctrl-C is for this one, which ends both."""
-    command = [sys.executable, "manage.py", "simulate", "--follow-parent"]
-    project = Path(__file__).resolve().parent.parent
-    process = subprocess.Popen(command, cwd=project, process_group=0)  # noqa: S603 (our own words)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def serve(port: int) -> None:
-    """Serve until SIGINT or SIGTERM, with Django's own development server, which daphne makes speak ASGI."""
-    from django.core.management import call_command
-
-    with open(os.devnull, "w") as nowhere:
-        call_command("runserver", f"{HOST}:{port}", use_reloader=False, stdout=nowhere)
-
-
-def announce(port: int) -> None:
-    """Print the addresses as soon as the server answers."""
+def wait_for(port: int) -> None:
+    """Wait until the server answers."""
     while True:
         with socket.socket() as probe:
             if probe.connect_ex((HOST, port)) == 0:
-                break
+                return
         time.sleep(0.05)
-    sys.stdout.write(BANNER.format(url=f"http://{HOST}:{port}"))
+
+
+def announce(port: int, lan: str) -> None:
+    """Print the addresses."""
+    url = f"http://{HOST}:{port}"
+    more = LAN.format(url=url, lan=f"http://{lan}:{port}") if lan else ""
+    sys.stdout.write(BANNER.format(url=url, more=more))
     sys.stdout.flush()
 
 

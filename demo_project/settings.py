@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent
 
-DEBUG = True
+LAN_ADDRESS = os.environ.get("DEMO_LAN_ADDRESS", "")
+"""This computer's address on its network, if the demo was started for the phones there."""
+DEBUG = not LAN_ADDRESS
 SECRET_KEY = "demo-only: choose your own"
-ALLOWED_HOSTS: list[str] = []
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *([LAN_ADDRESS] if LAN_ADDRESS else [])]
 ROOT_URLCONF = "demo_project.urls"
 ASGI_APPLICATION = "demo_project.asgi.application"
 
@@ -22,9 +25,11 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "livepush",
     "demo_project.parcels",
+    "demo_project.showcase",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -85,7 +90,7 @@ LOGGING = {
 
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "orders"
-LOGOUT_REDIRECT_URL = "board"
+LOGOUT_REDIRECT_URL = "home"
 SECONDS_BETWEEN_MOVES = 0.9  # of the parcels, on average; "manage.py simulate" moves them
 SESSION_COOKIE_NAME = "livepush_demo_session"
 CSRF_COOKIE_NAME = "livepush_demo_csrf"

@@ -6,9 +6,28 @@ from django.urls import include, path
 from django.views.i18n import set_language
 
 from demo_project.parcels import talk_views, views
+from demo_project.showcase import chaos
+from demo_project.showcase import views as showcase
 
 urlpatterns = [
-    path("", views.board, name="board"),
+    path("", showcase.home, name="home"),
+    path("stage/customer/", showcase.window, {"side": "customer"}, name="stage-customer"),
+    path("stage/warehouse/", showcase.window, {"side": "warehouse"}, name="stage-warehouse"),
+    path("stage/move/", showcase.move, name="stage-move"),
+    path("metrics/", showcase.metrics_page, name="metrics"),
+    path("checks/", showcase.checks, name="checks"),
+    path("fragments/", showcase.fragments, name="fragments"),
+    path("bell/", showcase.bell, name="bell"),
+    path("terminal/", showcase.terminal, name="terminal"),
+    path("phone/", showcase.phone_page, name="phone"),
+    path("manual/", showcase.manual_home, name="manual-home"),
+    path("manual/<slug:page>/", showcase.manual_page, name="manual"),
+    path("chaos/", chaos.chaos, name="chaos"),
+    path("chaos/faults/", chaos.faults, name="faults"),
+    path("chaos/kill/", chaos.kill, name="kill"),
+    path("chaos/second/", chaos.second, name="second"),
+    path("chaos/servers/", chaos.servers, name="servers"),
+    path("board/", views.board, name="board"),
     path("orders/", views.orders, name="orders"),
     path("orders/new/", views.order_something, name="order-something"),
     path("parcels/<slug:code>/", views.parcel, name="parcel"),
@@ -17,6 +36,8 @@ urlpatterns = [
     path("messages/", talk_views.conversations, name="conversations"),
     path("together/", views.together, name="together"),
     path("parcels/<slug:code>/ask/", views.ask, name="ask"),
+    path("ask/", views.assistant, name="assistant"),
+    path("jobs/", views.jobs, name="jobs"),
     path("import/", views.import_depots, name="import"),
     path("announce/", views.announce, name="announce"),
     path("language/", set_language, name="set_language"),

@@ -50,15 +50,18 @@ def do(errand: Errand) -> None:
 
 def answer(errand: Errand, parcel: Parcel) -> None:
     """Answer a question about a parcel, word by word."""
+    # scene: answer
     with streams.open(parcel, metadata={"question": errand.text}) as stream:
         note(errand, stream.id)
         for word in assistant.answer(parcel, errand.text):
             stream.write(word)
+            # scene: end
             time.sleep(WORD)
 
 
 def import_depots(errand: Errand) -> None:
     """Go through the depots, with a log and a bar that grows."""
+    # scene: job
     with streams.open(IMPORTS, metadata={"title": errand.text}) as log:
         note(errand, log.id)
         log.write_line(f"Reading depots.csv: {len(CITIES)} rows", progress=0)
@@ -66,6 +69,7 @@ def import_depots(errand: Errand) -> None:
             time.sleep(ROW)
             problem = "" if city.isascii() else "  (its name has letters that the old scanner can't print)"
             log.write_line(f"{number:>2}  {city}{problem}", progress=number / len(CITIES))
+            # scene: end
         log.write_line("Done: nothing was lost.")
 
 

@@ -11,21 +11,26 @@ from django.utils.translation import gettext_noop
 
 import livepush
 from demo_project.parcels.models import Movement, Parcel, Status
+from demo_project.parcels.shop import STAGE, STAGE_CUSTOMER
 from demo_project.parcels.talking import DESK, MessageForm, ReadForm, mark_read, public, write
 
 CATEGORIES = (gettext_noop("orders"), gettext_noop("news"))
 """What the inbox is filtered by; its list translates them."""
 
 
+# scene: board orders
 @livepush.register(Parcel)
 class ParcelLive(livepush.ModelEvents):
     """``parcel.created``, ``parcel.updated`` and ``parcel.deleted``."""
 
+    # scene: end
+
     fields = ("status", "city", "item", "eta")
 
     def groups(self, parcel: Parcel) -> list[str]:
-        """Return the public board, the customer, and whoever looks at this parcel."""
-        return ["board", livepush.user_group(parcel.customer_id), livepush.group_name(parcel)]
+        """Return the public board, the customer, whoever looks at this parcel, and the front page if it is its own."""
+        stage = [STAGE] if parcel.customer.username == STAGE_CUSTOMER else []
+        return ["board", livepush.user_group(parcel.customer_id), livepush.group_name(parcel), *stage]
 
     def data(self, parcel: Parcel, action: str) -> dict[str, Any]:
         """Return what a page shows of a parcel; the customer's name is not for the board."""
@@ -84,10 +89,14 @@ def tell_the_customer(sender: Any, instance: Movement, created: bool, raw: bool,
     )
 
 
+# scene: board
 @livepush.can_read("board")
 def anyone(user: Any) -> bool:
     """Let everyone read the board, logged in or not."""
     return True
+
+
+# scene: end
 
 
 @livepush.can_read("parcel:<int:pk>")
@@ -109,10 +118,14 @@ def participant(user: Any, pk: int) -> bool:
     return customer_or_staff(user, pk)
 
 
+# scene: chat
 @livepush.receive("parcel:<int:pk>", "chat", schema=MessageForm)
 def take_message(user: Any, data: dict[str, str], pk: int) -> dict[str, Any]:
     """Store what somebody writes; the answer is the message, as others hear it."""
     return public(write(user, Parcel.objects.get(pk=pk), **data))
+
+
+# scene: end
 
 
 @livepush.receive("parcel:<int:pk>", "read", schema=ReadForm)
@@ -121,8 +134,12 @@ def take_read_mark(user: Any, data: dict[str, int], pk: int) -> None:
     mark_read(user, Parcel.objects.get(pk=pk), data["upto"])
 
 
+# scene: cursors
 @livepush.can_read("together")
 @livepush.can_send("together", types=("cursor",))
 def anybody(user: Any) -> bool:
     """Let everyone, logged in or not, show a cursor and see those of others."""
     return True
+
+
+# scene: end

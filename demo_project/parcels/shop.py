@@ -9,6 +9,22 @@ from django.contrib.auth.models import User
 from demo_project.parcels.models import Parcel, Status
 
 CUSTOMERS = ("ines", "jonas", "maud", "piotr", "sanne", "tariq")
+STAGE_CUSTOMER = "mila"
+"""The customer of the front page; every visitor may move her parcels."""
+STAGE = "stage"
+"""The group of her parcels' events, which every visitor may read."""
+NAMES = {
+    "demo": "Ada Lindqvist",
+    "admin": "Noor Haddad",
+    "ines": "Inês Carvalho",
+    "jonas": "Jonas Weber",
+    "maud": "Maud Janssens",
+    "mila": "Mila Novak",
+    "piotr": "Piotr Zieliński",
+    "sanne": "Sanne de Vries",
+    "tariq": "Tariq Mansour",
+}
+"""What the users are called, by username."""
 ITEMS = (
     "Enamel kettle", "Wool blanket", "Desk lamp", "Pepper mill", "Linen apron", "Field notebook", "Brass hook set",
     "Bread knife", "Canvas tote", "Coffee dripper", "Cork board", "Felt slippers", "Garden twine", "Glass carafe",
@@ -35,13 +51,19 @@ def place_order(customer: User | None = None, status: Status = Status.ORDERED) -
 
 def seed() -> None:
     """Make the users, and parcels in every status, where there are none."""
-    for name in CUSTOMERS:
+    for name in (*CUSTOMERS, STAGE_CUSTOMER):
         User.objects.get_or_create(username=name)
     if not User.objects.filter(username="demo").exists():
         User.objects.create_user("demo", password="demo")
     if not User.objects.filter(username="admin").exists():
         User.objects.create_superuser("admin", password="admin")
-    if not Parcel.objects.exists():
+    for username, name in NAMES.items():
+        first, _, last = name.partition(" ")
+        User.objects.filter(username=username).update(first_name=first, last_name=last)
+    if not Parcel.objects.filter(customer__username=STAGE_CUSTOMER).exists():
+        for status in (Status.TRANSIT, Status.PACKED, Status.ORDERED):
+            place_order(User.objects.get(username=STAGE_CUSTOMER), status)
+    if not Parcel.objects.exclude(customer__username=STAGE_CUSTOMER).exists():
         buyers = [demo_customer(), None, None, None]
         for status in Status:
             for buyer in buyers:

@@ -6,17 +6,18 @@ import random
 from collections import Counter
 from datetime import timedelta
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from demo_project.parcels.models import Message, Movement, Parcel, Status
-from demo_project.parcels.shop import demo_customer, place_order
+from demo_project.parcels.shop import STAGE_CUSTOMER, place_order
 
 FEWEST, MOST = 14, 19
 """How many parcels are on the way at a time."""
 FEWEST_OWN = 3
-"""How many of them at least are the demo's customer's."""
+"""How many of them at least are the demo's customer's, and the front page's customer's."""
 DELIVERED_KEPT = 6
 TALK_KEPT = timedelta(hours=1)
 """How long after its last message a delivered parcel stays, so that nobody's conversation goes away."""
@@ -44,8 +45,11 @@ def advance_one() -> None:
 
 def order_one() -> None:
     """Take an order; if the shop is full, a parcel moves instead."""
-    if on_the_way().filter(customer__username="demo").count() < FEWEST_OWN:
-        place_order(demo_customer())
+    few = [
+        name for name in ("demo", STAGE_CUSTOMER) if on_the_way().filter(customer__username=name).count() < FEWEST_OWN
+    ]
+    if few:
+        place_order(User.objects.get(username=few[0]))
     elif on_the_way().count() < MOST:
         place_order()
     else:

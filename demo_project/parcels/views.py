@@ -17,7 +17,8 @@ from django.views.decorators.http import require_POST
 
 import livepush
 from demo_project.parcels.models import Errand, Movement, Parcel, Status
-from demo_project.parcels.shop import place_order
+from demo_project.parcels.shop import STAGE, STAGE_CUSTOMER, place_order
+from demo_project.showcase.models import Receipt
 from livepush.exceptions import InvalidNotification
 
 BLANK = {"code": "CODE"}
@@ -33,16 +34,7 @@ def board(request: HttpRequest) -> HttpResponse:
         found.setdefault(item.status, []).append(item)
     columns = [{"status": status, "parcels": found.get(status.value, [])} for status in Status]
     return render(
-        request,
-        "parcels/board.html",
-        {
-            "columns": columns,
-            "latest": latest,
-            "scope": "board",
-            "blank": BLANK,
-            "imports": "imports" if request.user.is_staff else None,
-            "errands": shown(None)[:1] if request.user.is_staff else [],
-        },
+        request, "parcels/board.html", {"columns": columns, "latest": latest, "scope": "board", "blank": BLANK}
     )
 
 
@@ -73,7 +65,7 @@ def parcel(request: HttpRequest, code: str) -> HttpResponse:
     latest = Movement.latest()
     item = Parcel.objects.filter(code=code).select_related("customer").first()
     if item is None:
-        return render(request, "parcels/gone.html", {"code": code}, status=404)
+        return gone(request, code)
     check_may_see(request, item)
     context = {"latest": latest, "parcel": item, "scope": item.code, "errands": shown(item)}
     return render(request, "parcels/parcel.html", context)
@@ -84,12 +76,21 @@ def shown(parcel: Parcel | None) -> QuerySet[Errand]:
     return Errand.objects.filter(parcel=parcel, stream__gt="-")[:3]
 
 
+def gone(request: HttpRequest, code: str) -> HttpResponse:
+    """Show what is left of a parcel that was cleared away, to its customer and the staff."""
+    receipt = Receipt.objects.filter(code=code).first()
+    if receipt is None:
+        return render(request, "parcels/gone.html", {"code": code}, status=404)
+    check_may_see(request, receipt)
+    return render(request, "parcels/gone.html", {"code": code, "receipt": receipt})
+
+
 @require_POST
 def advance(request: HttpRequest, code: str) -> HttpResponse:
-    """Move a parcel on: the one line that saves is all that the live pages need."""
-    item = get_object_or_404(Parcel, code=code)
-    check_may_see(request, item)
-    item.advance()
+    """Move a parcel on, for the staff: the one line that saves is all that the live pages need."""
+    if not request.user.is_staff:
+        raise PermissionDenied
+    get_object_or_404(Parcel, code=code).advance()
     return done(request)
 
 
@@ -100,6 +101,19 @@ def ask(request: HttpRequest, code: str) -> HttpResponse:
     check_may_see(request, item)
     Errand.objects.create(parcel=item, text=request.POST.get("question", "")[:120])
     return done(request)
+
+
+@login_required
+def assistant(request: HttpRequest) -> HttpResponse:
+    """Lead to the assistant of the visitor's latest parcel; the staff's is anybody's."""
+    own = Parcel.objects.all() if request.user.is_staff else Parcel.objects.filter(customer_id=request.user.pk)
+    latest = own.order_by("-movement").first()
+    return redirect(f"{latest.get_absolute_url()}#ask" if latest else "orders")
+
+
+def jobs(request: HttpRequest) -> HttpResponse:
+    """Show the staff the latest import, and its log."""
+    return render(request, "parcels/jobs.html", {"errands": shown(None)[:1] if request.user.is_staff else []})
 
 
 @require_POST
@@ -148,9 +162,11 @@ def movements(request: HttpRequest, scope: str) -> HttpResponse:
 
 
 def book_of(request: HttpRequest, scope: str) -> QuerySet[Movement]:
-    """Return the movements that a page is about: ``board``, ``mine``, or a parcel's code."""
+    """Return the movements that a page is about: ``board``, ``stage``, ``mine``, or a parcel's code."""
     if scope == "board":
         return Movement.objects.all()
+    if scope == STAGE:
+        return Movement.objects.filter(customer__username=STAGE_CUSTOMER)
     if scope == "mine":
         return Movement.objects.filter(customer_id=request.user.pk)
     item = get_object_or_404(Parcel, code=scope)
@@ -158,7 +174,7 @@ def book_of(request: HttpRequest, scope: str) -> QuerySet[Movement]:
     return item.movements.all()
 
 
-def check_may_see(request: HttpRequest, item: Parcel) -> None:
+def check_may_see(request: HttpRequest, item: Parcel | Receipt) -> None:
     """Raise PermissionDenied for anyone but a parcel's customer and the staff."""
     user = request.user
     if not (user.is_authenticated and (user.is_staff or item.customer_id == user.pk)):

@@ -44,14 +44,14 @@ class Demo:
     def __init__(self, folder: Path, quiet: bool = False) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        env = {
+        self.env = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.browser.demo_settings",
             "DEMO_DATABASE": str(folder / "demo.sqlite3"),
             **({"DEMO_SECONDS_BETWEEN_MOVES": "36000"} if quiet else {}),
         }
         self._process = subprocess.Popen(
-            command(self.port), cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            command(self.port), cwd=ROOT, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True,
             preexec_fn=heed_ctrl_c,
         )  # fmt: skip
@@ -125,9 +125,15 @@ def visitors(demo: Demo, browser: Browser) -> Iterator[Callable[..., Visit]]:
     assert [line for lines in visitor.said for line in lines] == []
 
 
+def speak(page: Page, language: str) -> None:
+    """Have a visitor choose a language on the bell's page, and go on here."""
+    page.context.add_cookies([{"name": "livepush_demo_language", "value": language, "url": page.url}])
+    page.reload()
+
+
 def log_in(visit: Visit, name: str) -> Page:
     """Press the login page's button for a user; return the page that follows."""
     page = visit("/login/")
-    page.click(f"text=Log in as {name}")
-    expect(page.locator(".who-name")).to_contain_text(name)
+    page.click(f"main form:has([name=username][value={name}]) button")
+    expect(page.locator(f".who-name[data-user={name}]")).to_be_visible()
     return page

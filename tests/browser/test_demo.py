@@ -70,7 +70,7 @@ def is_up_to_date(page: Page) -> None:
     page.wait_for_function(
         f"""async () => {{
             const places = {PLACES};
-            const text = await (await fetch("/", {{ cache: "no-store" }})).text();
+            const text = await (await fetch("/board/", {{ cache: "no-store" }})).text();
             const now = places(new DOMParser().parseFromString(text, "text/html"));
             const then = places(document);
             const codes = new Set([...Object.keys(now), ...Object.keys(then)]);
@@ -80,27 +80,24 @@ def is_up_to_date(page: Page) -> None:
     )
 
 
-def test_it_prints_an_address_and_logins(demo: Demo) -> None:
+def test_it_prints_where_to_begin(demo: Demo) -> None:
     assert demo.printed().splitlines() == [
         "",
         "  Larkpost is open: the demo of livepush.",
         "",
-        f"    The board    {demo.url}/",
-        f"    My orders    {demo.url}/orders/      log in as  demo / demo",
-        f"    Messages     {demo.url}/messages/    as demo, and as admin in a private window",
-        f"    Together     {demo.url}/together/    everyone's cursors",
-        f"    The admin    {demo.url}/admin/       log in as  admin / admin",
+        f"    Begin here    {demo.url}/",
         "",
-        "  Open two windows side by side. Ctrl-C stops the demo.",
+        f"  To log in, press a button on a page. The admin is at {demo.url}/admin/ (admin / admin).",
+        "  Ctrl-C stops the demo.",
         "",
     ]
-    for path in ("/", "/orders/", "/messages/", "/together/", "/admin/"):
+    for path in ("/", "/board/", "/orders/", "/messages/", "/together/", "/admin/"):
         with urllib.request.urlopen(demo.url + path, timeout=10) as response:
             assert response.status == 200
 
 
 def test_the_board_moves_by_itself(visitor: Callable[[], Visit]) -> None:
-    page = visitor()("/")
+    page = visitor()("/board/")
     is_live(page)
     before = page.evaluate(f"({PLACES})(document)")
     assert set(before.values()) <= {"ordered", "packed", "transit", "out", "delivered"}
@@ -119,7 +116,7 @@ def test_the_board_moves_by_itself(visitor: Callable[[], Visit]) -> None:
 
 
 def test_every_transport_delivers_and_comes_back_with_nothing_missed(visitor: Callable[[], Visit]) -> None:
-    pages = {transport: visitor()("/") for transport in NAMES}
+    pages = {transport: visitor()("/board/") for transport in NAMES}
     for transport, page in pages.items():
         use(page, transport)
     for transport, page in pages.items():
@@ -146,7 +143,7 @@ def test_every_transport_delivers_and_comes_back_with_nothing_missed(visitor: Ca
 
 def test_the_panel_says_which_tab_has_the_connection(visitor: Callable[[], Visit]) -> None:
     visit = visitor()
-    first, second = visit("/"), visit("/")
+    first, second = visit("/board/"), visit("/board/")
     for page in (first, second):
         is_live(page)
     expect(figure(first, "tab")).to_have_text("This tab holds the connection for all tabs")
@@ -187,7 +184,7 @@ def test_an_admins_change_reaches_the_customer(visitor: Callable[[], Visit]) -> 
 
 
 def test_a_press_on_advance_moves_the_parcel_on_everyones_board(visitor: Callable[[], Visit]) -> None:
-    everyone = visitor()("/")
+    everyone = visitor()("/board/")
     is_live(everyone)
     staff = log_in(visitor(), "admin")
     is_live(staff)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.browser.demo import Demo, Visit, log_in, visitors
+from tests.browser.demo import Demo, Visit, log_in, speak, visitors
 from tests.browser.site import STORED, is_open
 from tests.browser.test_inbox import audit
 
@@ -110,7 +110,7 @@ def test_what_is_refused_says_why_and_can_be_edited_or_discarded(talk) -> None:
 
 def test_a_refusal_speaks_the_visitors_language_over_a_websocket_too(talk) -> None:
     customer, _ = talk
-    customer.click("text=Deutsch")
+    speak(customer, "de")
     is_open(customer)
     customer.click(".transports label:has(input[value='websocket'])")
     is_open(customer, "websocket")
@@ -169,7 +169,7 @@ def test_it_works_without_scripts(demo: Demo, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(demo.url + "/messages/")
-    page.click("text=Log in as demo")
+    page.click("main form:has([value=demo]) button")
     page.locator(".talks-row").first.click()
     page.fill("#text", "x" * 2001)
     page.click("#send")

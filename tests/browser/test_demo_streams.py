@@ -60,9 +60,10 @@ def test_an_answer_stops_when_asked(visitor: Callable[[], Visit]) -> None:
 
 def test_the_staff_follows_an_import_and_others_see_none(visitor: Callable[[], Visit]) -> None:
     office, home = visitor(), visitor()
-    board = log_in(office, "admin")
+    log_in(office, "admin")
+    board = office("/jobs/")
     is_open(board)
-    board.click("text=Import")
+    board.click("button:has-text('Import')")
     bar = board.locator("#streams progress").first
     expect(bar).to_be_visible()
     expect(answer(board)).to_contain_text("Gdańsk  (its name has letters that the old scanner can't print)")
@@ -70,4 +71,4 @@ def test_the_staff_follows_an_import_and_others_see_none(visitor: Callable[[], V
     expect(answer(board)).to_contain_text("Done: nothing was lost.")
     expect(bar).to_have_js_property("value", 1)
     log_in(home, "demo")
-    assert home("/").locator("#streams").count() == 0
+    assert home("/jobs/").locator("#streams").count() == 0

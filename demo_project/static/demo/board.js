@@ -8,8 +8,10 @@ import "./panel.js";
 const board = byId("board");
 const change = mover(() => [...board.querySelectorAll(".card")]);
 
+// scene: board
 livepush.on("parcel.created", (parcel) => change(() => place(parcel)));
 livepush.on("parcel.updated", (parcel) => change(() => place(parcel)));
+// scene: end
 livepush.on("parcel.deleted", (parcel) => change(() => remove(parcel)));
 localTimes(board);
 

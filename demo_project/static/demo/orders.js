@@ -8,10 +8,12 @@ import "./panel.js";
 const orders = byId("orders");
 const change = mover(() => [...orders.children]);
 
+// scene: orders
 livepush.on("parcel.created", (parcel) => change(() => place(parcel)));
 livepush.on("parcel.updated", (parcel) => change(() => place(parcel)));
 livepush.on("parcel.deleted", (parcel) => change(() => remove(parcel)));
 livepush.on("parcel.removed", (parcel) => change(() => remove(parcel)));
+// scene: end
 localTimes(orders);
 
 function place(parcel) {

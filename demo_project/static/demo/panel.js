@@ -30,6 +30,16 @@ const tape = new Tape(byId("tape"));
 const delays = [];
 /** The last movement before the line was cut; `null` while nobody waits for a verdict. */
 let cutAfter = null;
+/** What other scripts of the page want to be told: after each comparison, and how an outage ended. */
+const listeners = { check: [], verdict: [] };
+
+export const onCheck = (listener) => listeners.check.push(listener);
+export const onVerdict = (listener) => listeners.verdict.push(listener);
+
+/** Note that the line is about to break: when it is whole again, the page says what it caught up. */
+export function outage() {
+  cutAfter = book.upto;
+}
 
 document.addEventListener("livepush:event", ({ detail }) => detail.type.startsWith("parcel.") && receive(detail));
 document.addEventListener("livepush:state", ({ detail }) => enter(detail));
@@ -63,7 +73,7 @@ function enter({ state, transport, position }) {
 }
 
 function cut() {
-  cutAfter = book.upto;
+  outage();
   verdict("The connection is cut. The client reconnects by itself.");
   livepush.cut();
 }
@@ -71,7 +81,7 @@ function cut() {
 async function cutLong() {
   const button = byId("cut-long");
   button.disabled = true;
-  cutAfter = book.upto;
+  outage();
   livepush.stop();
   verdict("The connection is cut. Parcels go on moving meanwhile.");
   for (let left = CUT_SECONDS; left; left -= 1) {
@@ -96,6 +106,7 @@ async function judge() {
     const caught = due.length ? `${count(due.length)} caught up` : "nothing had moved meanwhile";
     show("resumed", `${due.length ? count(due.length) : "Nothing new"}, over ${name}`);
     verdict(`Resumed over ${name}: ${caught}, ${missed} missed.`, missed ? "bad" : "good");
+    for (const listener of listeners.verdict) listener(byId("verdict").textContent, missed ? "bad" : "good");
   } catch (error) {
     verdict(`Resumed, but the comparison with the database failed: ${error.message}.`);
   }
@@ -108,7 +119,9 @@ async function check() {
   const { expected, missed } = found;
   show("missed", String(missed));
   panel.querySelector(".figures .good dd").classList.toggle("bad", missed > 0);
-  show("proof", `Checked against the shop’s database: ${count(expected)} since this page was loaded, ${expected - missed} arrived.`);
+  const proof = `Checked against the shop’s database: ${count(expected)} since this page was loaded, ${expected - missed} arrived.`;
+  show("proof", proof);
+  for (const listener of listeners.check) listener({ received: book.received, repeated: book.repeated, missed, proof });
 }
 
 function toggle({ currentTarget: bar }) {
@@ -127,5 +140,5 @@ function verdict(text, mood = "") {
 }
 
 const count = (number) => `${number} ${number === 1 ? "movement" : "movements"}`;
-const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const span = (milliseconds) => (milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`);

@@ -23,7 +23,9 @@ let readUpto = 0;
 let follows = true;
 
 compose(talk.dataset, { onText: write, onType: () => tellTyping(group) });
+// scene: chat
 livepush.on("chat.message", receive);
+// scene: end
 livepush.on("chat.read", ({ upto, staff }) => staff !== "staff" in talk.dataset && bubbles.read(upto));
 livepush.on("typing", (data, { from }) => from.id !== user && noteTyping(from));
 livepush.on("parcel.updated", ({ status }) => {
@@ -60,7 +62,9 @@ function write(text) {
   show(data);
   toEnd();
   restTyping();
+  // scene: chat
   livepush.send(group, "chat", data, { persist: true }).catch(() => {}); // "livepush:answered" tells, after a reload too
+  // scene: end
 }
 
 function showPending() {

@@ -22,7 +22,9 @@ const own = { by, x: 0.2 + Math.random() * 0.6, y: 0.2 + Math.random() * 0.6, vi
 const flock = new Flock(field, byId("here"), { id: user || null, name: name || nameOf(by) }, own);
 let timer = 0;
 
+// scene: cursors
 livepush.on("cursor", hear);
+// scene: end
 document.addEventListener("livepush:state", enter);
 document.addEventListener("visibilitychange", () => (document.hidden ? leave() : tell()));
 window.addEventListener("pagehide", leave);
@@ -78,7 +80,9 @@ function leave() {
 }
 
 function send(data) {
+  // scene: cursors
   livepush.send(GROUP, "cursor", data, { ephemeral: true }).catch(() => {});
+  // scene: end
 }
 
 function hear(data, { from }) {

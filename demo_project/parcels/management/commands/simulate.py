@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand
 from django.db import OperationalError
 
 from demo_project.parcels import errands, simulation
+from demo_project.showcase.worker import work
 
 
 class Command(BaseCommand):
@@ -26,8 +27,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         parent, ended = os.getppid(), threading.Event()
-        worker = threading.Thread(target=errands.work, args=(ended,), daemon=True)
-        worker.start()
+        workers = [threading.Thread(target=each, args=(ended,), daemon=True) for each in (errands.work, work)]
+        for worker in workers:
+            worker.start()
         try:
             while not (options["follow_parent"] and os.getppid() != parent):
                 self.tick()
@@ -36,7 +38,8 @@ class Command(BaseCommand):
             pass
         finally:
             ended.set()
-            worker.join()
+            for worker in workers:
+                worker.join()
 
     def tick(self) -> None:
         """Let one thing happen; a database that is busy is no reason to stop."""

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+LOOK = 0.5
+
+
+class Command(BaseCommand):
+    """Serve with Django's own development server, which daphne makes speak ASGI, for as long as the parent lives."""
+
+    help = "Serves the demo; python -m demo_project starts it."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("address", help="host and port, e.g. 127.0.0.1:8000")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
+        with open(os.devnull, "w") as nowhere:
+            call_command(
+                "runserver", options["address"], use_reloader=False, insecure_serving=not settings.DEBUG, stdout=nowhere
+            )
+
+
+def follow(parent: int) -> None:
+    """End with the parent process, also where that was killed."""
+    while os.getppid() == parent:
+        time.sleep(LOOK)
+    os._exit(1)

@@ -1,0 +1,143 @@
+"""The scenes of the demo: what the front page's tiles show, and what each scene's page says about its code.
+
+To add a scene:
+
+1. Append a ``Scene`` to ``SCENES``. That makes its tile; ``url`` is the name of the scene's page in ``urls.py``.
+2. Mark the lines that make it, in the files that run: a line ``# scene: chat`` before them and ``# scene: end`` after
+   them (``// scene: chat`` in a script, ``{# scene: chat #}`` in a template). Lines of several files, or several
+   places of one file, are shown in the order of ``files``. A range may belong to several scenes:
+   ``# scene: board orders``. Ten lines at most in all, without the blank ones.
+3. Put ``{% scene_code "chat" %}`` where the scene's page shows them (``{% load showcase %}``).
+4. Draw ``templates/showcase/pictures/<slug>.svg``: 160 by 90, in the classes of ``home.css`` (``p-line``,
+   ``p-fill``, ``p-mark`` and so on), so that it fits light, dark and forced colours. Without one, the tile has none.
+
+``tests/test_demo_scenes.py`` then checks the scene: its page answers, its code is true and short, and its link into the
+manual leads to a heading that exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One tile of the front page."""
+
+    slug: str
+    title: str
+    line: str
+    """One sentence that says what a visitor sees there."""
+    url: str
+    """The name of the scene's page."""
+    files: tuple[str, ...]
+    """The files that its code is taken from, from the top of the repository."""
+    manual: str
+    """Its part of the manual: a page, and a heading's anchor if the page has several topics."""
+
+    @property
+    def picture(self) -> str:
+        """The template of its picture."""
+        return f"showcase/pictures/{self.slug}.svg"
+
+
+SCENES = (
+    Scene(
+        slug="board",
+        title="Parcel board",
+        line="Every parcel moves on every screen, a moment after it is saved.",
+        url="board",
+        files=("demo_project/parcels/live.py", "templates/parcels/board.html", "demo_project/static/demo/board.js"),
+        manual="sending#send-when-a-model-changes",
+    ),
+    Scene(
+        slug="orders",
+        title="Order tracking",
+        line="Customers follow their own orders. Nobody else hears of them.",
+        url="orders",
+        files=("demo_project/parcels/live.py", "templates/parcels/orders.html", "demo_project/static/demo/orders.js"),
+        manual="rules#a-users-own-group",
+    ),
+    Scene(
+        slug="chat",
+        title="Chat",
+        line="Typing, read receipts, and messages that are sent once, even from a train.",
+        url="conversations",
+        files=("demo_project/parcels/live.py", "demo_project/static/demo/talk.js"),
+        manual="messages#chat",
+    ),
+    Scene(
+        slug="cursors",
+        title="Cursors",
+        line="Everyone sees everyone move, logged in or not.",
+        url="together",
+        files=("demo_project/parcels/live.py", "demo_project/static/demo/together.js"),
+        manual="messages#typing-and-cursors",
+    ),
+    Scene(
+        slug="answer",
+        title="AI answer",
+        line="It is written word by word, and survives a reload half-way.",
+        url="assistant",
+        files=("demo_project/parcels/errands.py", "templates/parcels/_stream.html"),
+        manual="streams",
+    ),
+    Scene(
+        slug="job",
+        title="Job progress",
+        line="The bar and the log are the same in two tabs, and outlive the server.",
+        url="jobs",
+        files=("demo_project/parcels/errands.py", "templates/parcels/_stream.html"),
+        manual="streams",
+    ),
+    Scene(
+        slug="metrics",
+        title="Dashboard",
+        line="Three charts tick each second, and have no hole after an outage.",
+        url="metrics",
+        files=(
+            "demo_project/showcase/metrics.py",
+            "templates/showcase/metrics.html",
+            "demo_project/static/demo/metrics.js",
+        ),
+        manual="sending#send-in-a-transaction",
+    ),
+    Scene(
+        slug="checks",
+        title="Checks turning green",
+        line="Start the checks, and watch each one run and pass in every tab.",
+        url="checks",
+        files=("demo_project/showcase/live.py", "demo_project/static/demo/checks.js"),
+        manual="sending#send-when-a-model-changes",
+    ),
+    Scene(
+        slug="fragments",
+        title="Live HTML, no JavaScript",
+        line="The server renders a list again when something happens. The page has no script of its own.",
+        url="fragments",
+        files=("templates/showcase/fragments.html",),
+        manual="client#without-a-line-of-javascript",
+    ),
+    Scene(
+        slug="bell",
+        title="The bell",
+        line="Send yourself a notification, now or later, and archive it on any device.",
+        url="bell",
+        files=("demo_project/showcase/letters.py", "templates/base.html"),
+        manual="inbox#send-a-notification",
+    ),
+    Scene(
+        slug="terminal",
+        title="From a terminal",
+        line="A native client reads the same events with curl and a bearer token.",
+        url="terminal",
+        files=("demo_project/showcase/views.py",),
+        manual="security#tokens",
+    ),
+)
+"""In the order of the tiles."""
+
+
+def scene(slug: str) -> Scene:
+    """Return a scene. Raises KeyError: there is none of this name."""
+    return {each.slug: each for each in SCENES}[slug]

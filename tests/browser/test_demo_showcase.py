@@ -1,0 +1,317 @@
+"""The demo's front page and scenes: a cable to pull, code to copy, notifications to send, faults to make."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from demo_project.showcase.scenes import SCENES
+from demo_project.showcase.snippets import snippets
+from tests.browser.demo import Demo, Visit, log_in
+from tests.browser.site import is_open
+from tests.browser.test_inbox import audit
+from tests.docs_blocks import ROOT
+
+QUIET = True
+PAGES = (
+    "/", "/board/", "/orders/", "/metrics/", "/checks/", "/fragments/", "/bell/", "/terminal/", "/chaos/", "/phone/",
+    "/manual/client/", "/login/", "/stage/customer/", "/stage/warehouse/",
+)  # fmt: skip
+MAX_KILOBYTES = 120
+MAX_SHIFT = 0.05
+WATCH_SHIFTS = """
+    window.shift = 0;
+    window.shifted = [];
+    new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) if (!entry.hadRecentInput) {
+            window.shift += entry.value;
+            window.shifted.push(...entry.sources.map(({ node, previousRect, currentRect }) =>
+                [node?.className, previousRect.y, currentRect.y]));
+        }
+    }).observe({ type: "layout-shift", buffered: true });
+"""
+NAMES = {"sse": "Block SSE", "websocket": "Block WebSocket", "slow": "Slow network"}
+OF_FAULTS = re.compile("Failed to load resource|WebSocket")
+
+
+def forget_faults(page: Page, visitor: Callable[[], Visit]) -> None:
+    """Leave a page, and forget what its console said of a server that was killed and of transports that were blocked."""
+    page.goto("about:blank")
+    visitor.said[:] = [[line for line in lines if not OF_FAULTS.search(line)] for lines in visitor.said]
+
+
+def entry(page: Page, title: str):
+    return page.locator("livepush-bell [part~=entry]", has_text=title)
+
+
+def parcel_of(page: Page) -> str:
+    return str(page.locator(".order[data-status=ordered]").first.get_attribute("data-code"))
+
+
+def delete_parcel(demo: Demo, code: str) -> None:
+    """Clear a parcel away, in a process of its own, as the worker does."""
+    line = f"from demo_project.parcels.models import Parcel; Parcel.objects.get(code={code!r}).delete()"
+    subprocess.run([sys.executable, "manage.py", "shell", "-c", line], cwd=ROOT, env=demo.env, check=True, timeout=60)
+
+
+def test_what_happened_while_the_cable_was_out_arrives_in_order(visitor: Callable[[], Visit]) -> None:
+    page = visitor()("/")
+    customer = page.frame_locator("#customer")
+    expect(customer.locator("#line")).to_have_text("Live")
+    page.click("text=Pull the cable")
+    expect(customer.locator("#line")).to_have_text("No connection")
+    expect(page.locator("#count")).to_have_text(re.compile(r"^\s*4 happened while you were away\.\s*$"))
+    before = customer.locator("#items").inner_text()
+    page.click("text=Plug it in again")
+    expect(page.locator("#count")).to_have_text(
+        re.compile(r"^\s*(\d+) happened while you were away\.\s+\1 arrived\.\s+In order\.\s*$")
+    )
+    assert customer.locator("#items").inner_text() != before
+    expect(customer.locator("#line")).to_have_text("Live")
+
+
+@pytest.mark.parametrize("who", ["", *(pytest.param(who, marks=pytest.mark.long) for who in ("demo", "admin"))])
+def test_each_page_is_light_still_and_silent_on_a_phone(who: str, demo: Demo, browser: Browser) -> None:
+    with closing(browser.new_context(viewport={"width": 390, "height": 844})) as context:
+        context.add_init_script(WATCH_SHIFTS)
+        if who:
+            log_in(lambda path: opened(context.new_page(), demo.url + path), who).close()
+        for path in PAGES if who else PAGES[:1] + PAGES[3:]:
+            page, sizes, said = context.new_page(), [], []
+            session = context.new_cdp_session(page)
+            session.send("Network.enable")
+            session.send("Network.clearBrowserCache")
+            session.on("Network.loadingFinished", lambda event, sizes=sizes: sizes.append(event["encodedDataLength"]))
+            page.on("console", lambda message, said=said: said.append(message.text))
+            answer = page.goto(demo.url + path, wait_until="load")
+            assert answer.status == 200, path
+            if page.locator("script[src*=livepush]").count():
+                is_open(page)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is too wide"
+            assert page.evaluate("shift") < MAX_SHIFT, f"{path}: {page.evaluate('shifted')}"
+            assert sum(sizes) < MAX_KILOBYTES * 1000, f"{path}: {sizes}"
+            assert said == [], path
+            page.close()
+
+
+def opened(page: Page, url: str) -> Page:
+    page.goto(url)
+    return page
+
+
+@pytest.mark.long
+def test_each_tile_leads_to_a_scene_that_shows_its_code(visitor: Callable[[], Visit]) -> None:
+    visit = visitor()
+    log_in(visit, "demo")
+    page = visit("/")
+    tiles = page.locator(".tile").evaluate_all("(all) => all.map((tile) => tile.getAttribute('href'))")
+    assert len(tiles) == len(SCENES)
+    for address, scene in zip(tiles, SCENES, strict=True):
+        page = visit(address)
+        shown = page.locator(".code pre code").all_text_contents()
+        assert shown == [snippet.code for snippet in snippets(scene)]
+        link = page.locator(".code-manual").get_attribute("href")
+        answer = page.request.get(page.url.split(address)[0] + str(link))
+        assert answer.status == 200
+        page.close()
+
+
+def test_the_copy_button_copies_the_code(demo: Demo, browser: Browser) -> None:
+    with closing(browser.new_context(permissions=["clipboard-read", "clipboard-write"])) as context:
+        page = opened(context.new_page(), f"{demo.url}/fragments/")
+        page.locator(".code [data-copy]").first.click()
+        expect(page.locator(".code [data-copy-text]").first).to_have_text("Copied")
+        assert page.evaluate("navigator.clipboard.readText()") == page.locator(".code code").first.text_content()
+
+
+def test_a_visitor_sends_a_notification_and_sees_the_line_that_did_it(visitor: Callable[[], Visit]) -> None:
+    visit = visitor()
+    log_in(visit, "demo")
+    page = visit("/bell/")
+    is_open(page)
+    page.select_option("#language", "ar")
+    page.select_option("#level", "warning")
+    page.click("#letter .main")
+    expect(page.locator("livepush-toasts [part=toast]", has_text="طردك عند الباب")).to_be_visible()
+    expect(page.locator("#did-code")).to_have_text(
+        'livepush.notify(request.user, \'طردك عند الباب\', level="warning", category="news", url="/bell/")'
+    )
+
+
+@pytest.mark.long
+def test_a_notification_for_later_and_one_for_all_arrive_once(visitor: Callable[[], Visit]) -> None:
+    visit, staff = visitor(), visitor()
+    log_in(visit, "demo")
+    page = visit("/bell/")
+    is_open(page)
+    page.fill("#title", "Don't wait for me")
+    page.select_option("#delay", "5")
+    page.click("#letter .main")
+    expect(page.locator("#did-when")).to_contain_text("when the time has come")
+    expect(page.locator("livepush-toasts [part=toast]", has_text="Don't wait for me")).to_have_count(1)
+    page.locator("livepush-bell button[part=button]").click()
+    expect(entry(page, "Don't wait for me")).to_have_count(1)
+    page.keyboard.press("Escape")
+    office = log_in(staff, "admin")
+    is_open(office)
+    office.goto(office.url.replace("/board/", "/bell/"))
+    office.fill("#title", "The van is late")
+    office.select_option("#audience", "everyone")
+    office.click("#letter .main")
+    expect(page.locator("livepush-toasts [part=toast]", has_text="The van is late")).to_be_visible()
+
+
+@pytest.mark.long
+def test_checks_turn_green_in_every_tab(visitor: Callable[[], Visit]) -> None:
+    here, there = visitor()("/checks/"), visitor()("/checks/")
+    for page in (here, there):
+        is_open(page)
+    here.click("text=Run the checks")
+    expect(there.locator("[data-state=running]")).to_have_count(1)
+    for page in (here, there):
+        expect(page.locator("#checks [data-state=passed]")).to_have_count(5)
+
+
+def test_live_html_changes_without_a_script_of_its_own(visitor: Callable[[], Visit]) -> None:
+    page, warehouse = visitor()("/fragments/"), visitor()("/stage/warehouse/")
+    is_open(page)
+    assert page.locator("script[src*='demo/']:not([src*='copy.js'])").count() == 0
+    first = page.locator("#moves li").first
+    before = first.inner_text()
+    warehouse.click("text=Move the next parcel")
+    expect(first).not_to_have_text(before)
+
+
+@pytest.mark.long
+def test_the_lines_for_a_terminal_work(visitor: Callable[[], Visit]) -> None:
+    visit = visitor()
+    log_in(visit, "demo")
+    page = visit("/terminal/")
+    follow, ask, inbox = (shlex.split(line) for line in page.locator("[data-curl]").all_text_contents())
+    followed = subprocess.run([*follow, "--silent", "--max-time", "2"], capture_output=True, text=True, timeout=60)
+    assert "event: livepush.hello" in followed.stdout
+    for line, word in ((ask, '"position"'), (inbox, '"entries"')):
+        asked = subprocess.run([*line, "--silent", "--fail"], capture_output=True, text=True, timeout=60, check=True)
+        assert word in asked.stdout, asked.stdout[:300]
+    page.click("text=Run it here")
+    expect(page.locator("#screen")).to_contain_text("livepush.hello")
+    page.click("text=Stop")
+
+
+@pytest.mark.long
+def test_a_killed_server_costs_no_event(visitor: Callable[[], Visit]) -> None:
+    page, warehouse = visitor()("/chaos/"), visitor()("/stage/warehouse/")
+    is_open(page)
+    page.click("text=Kill it")
+    expect(page.locator("#outages li").first).to_contain_text("was killed. Resumed over SSE")
+    is_open(page)
+    warehouse.click("text=Move the next parcel")
+    expect(page.locator("[data-tally=received]")).not_to_have_text("0")
+    expect(page.locator("[data-tally=missed]")).to_have_text("0")
+    expect(page.locator("[data-tally=repeated]")).to_have_text("0")
+    forget_faults(page, visitor)
+
+
+@pytest.mark.long
+def test_blocked_transports_a_slow_line_and_a_second_server_cost_no_event(visitor: Callable[[], Visit]) -> None:
+    visit = visitor()
+    page = visit("/chaos/")
+    is_open(page, "sse")
+    for fault, transport in (("sse", "websocket"), ("websocket", "longpoll"), ("slow", "longpoll")):
+        page.click(f"[data-fault={fault}] button")
+        expect(page.locator("#outages li.good").first).to_contain_text(f"{NAMES[fault]}: on. Resumed")
+        is_open(page, transport)
+    page.click("[data-fault=second] button")
+    expect(page.locator("#second")).to_be_visible()
+    other = visit("/manual/index/")
+    other.goto(f"{page.locator('#second').get_attribute('href')}stage/warehouse/")
+    other.click("text=Move the next parcel")
+    expect(page.locator("[data-tally=received]")).not_to_have_text("0")
+    expect(page.locator("[data-tally=missed]")).to_have_text("0")
+    forget_faults(page, visitor)
+
+
+@pytest.mark.long
+def test_a_dashboard_has_no_hole_after_a_cut(visitor: Callable[[], Visit]) -> None:
+    page = visitor()("/metrics/")
+    is_open(page)
+    page.click("text=Cut the line for 5 seconds")
+    expect(page.locator("#verdict")).to_have_text(re.compile(r"^[1-9]\d* readings since the cut, without a hole\.$"))
+
+
+def test_links_in_the_bell_never_die(demo: Demo, visitor: Callable[[], Visit]) -> None:
+    customer, staff = visitor(), visitor()
+    orders = log_in(customer, "demo")
+    code = parcel_of(orders)
+    log_in(staff, "admin")
+    parcel = staff(f"/parcels/{code}/")
+    parcel.click("text=Advance")
+    expect(parcel.locator("#movements li")).to_have_count(2)
+    delete_parcel(demo, code)
+    entries = orders.request.get(f"{demo.url}/livepush/inbox/entries/").json()["entries"]
+    links = {each["url"] for each in entries if each.get("url")}
+    assert f"/parcels/{code}/" in links
+    for link in links:
+        assert orders.request.get(demo.url + link).status == 200, link
+    assert "/login/" in visitor()(f"/parcels/{code}/").url
+
+
+def test_a_customer_can_not_do_what_the_staff_does(demo: Demo, visitor: Callable[[], Visit]) -> None:
+    orders = log_in(visitor(), "demo")
+    token = orders.locator("[name=csrfmiddlewaretoken]").first.input_value()
+    code = parcel_of(orders)
+    assert orders.locator("main >> text=Advance").count() == 0
+
+    def post(path: str, **fields: str) -> int:
+        form = {"csrfmiddlewaretoken": token, **fields}
+        return orders.request.post(demo.url + path, form=form, max_redirects=0).status
+
+    assert post(f"/parcels/{code}/advance/") == 403
+    assert post("/announce/", title="Free kettles") == 403
+    assert post("/bell/", title="Free kettles", language="en", level="info", audience="everyone", delay="0") == 422
+    assert post("/stage/move/", code=code) == 302  # back to where one was: the stage has no such parcel
+    orders.reload()
+    expect(orders.locator(f".order[data-code={code}]")).to_have_attribute("data-status", re.compile("."))
+
+
+def test_pages_work_without_scripts_or_say_what_needs_them(demo: Demo, browser: Browser) -> None:
+    with closing(browser.new_context(java_script_enabled=False)) as context:
+        page = opened(context.new_page(), demo.url)
+        expect(page.locator("noscript p").first).to_contain_text("The windows are live")
+        warehouse = page.frame_locator("#warehouse")
+        before = warehouse.locator("#items").inner_text()
+        warehouse.locator("text=Move the next parcel").click()
+        expect(warehouse.locator("#items")).not_to_have_text(before)
+        for path in ("/metrics/", "/checks/", "/fragments/", "/terminal/", "/chaos/"):
+            opened(page, demo.url + path)
+            expect(page.locator("noscript p").first).to_contain_text("cripts")
+
+
+@pytest.mark.long
+def test_axe_finds_nothing_in_the_scenes(visitor: Callable[[], Visit]) -> None:
+    visit = visitor()
+    found = []
+    for path in ("/", "/login/", "/terminal/"):
+        found += audit(visit(path), path)
+    log_in(visit, "demo")
+    for path in (
+        "/metrics/",
+        "/checks/",
+        "/fragments/",
+        "/bell/",
+        "/terminal/",
+        "/chaos/",
+        "/phone/",
+        "/manual/rules/",
+    ):
+        found += audit(visit(path), path)
+    assert found == []
+    forget = re.compile("Applying inline style|inline style violates")  # axe's own measuring
+    visitor.said[:] = [[line for line in lines if not forget.search(line)] for lines in visitor.said]

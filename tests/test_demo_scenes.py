@@ -1,0 +1,64 @@
+"""The demo's scenes: what their pages say about their code is true, short, and links into the manual."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from demo_project.showcase import manual
+from demo_project.showcase.scenes import SCENES, Scene
+from demo_project.showcase.snippets import ROOT, marked, snippets
+
+LONGEST = 10
+
+
+def sids(scene: Scene) -> str:
+    return scene.slug
+
+
+def stripped(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=sids)
+def test_the_code_that_a_scene_shows_is_the_code_that_runs(scene: Scene) -> None:
+    for snippet in snippets(scene):
+        lines = iter(stripped((ROOT / snippet.file).read_text("utf-8")))
+        assert all(line in lines for line in stripped(snippet.code)), f"{snippet.file} differs"
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=sids)
+def test_a_scene_shows_ten_lines_at_most_and_no_marks(scene: Scene) -> None:
+    code = "\n".join(snippet.code for snippet in snippets(scene))
+    assert 0 < len(stripped(code)) <= LONGEST
+    assert "scene:" not in code
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=sids)
+def test_a_scenes_link_into_the_manual_leads_to_a_heading(scene: Scene) -> None:
+    page, _, anchor = scene.manual.partition("#")
+    _title, html = manual.page(page)
+    assert not anchor or f'id="{anchor}"' in html
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=sids)
+def test_a_scene_has_a_picture(scene: Scene) -> None:
+    assert (ROOT / "templates" / scene.picture).read_text("utf-8").startswith("<svg ")
+
+
+def test_a_file_without_a_mark_and_a_range_without_an_end_are_named() -> None:
+    with pytest.raises(ValueError, match="no line `scene: nothing`"):
+        marked("manage.py", "nothing")
+    with pytest.raises(ValueError, match="have no end"):
+        marked("tests/test_demo_scenes.py", "endless")
+
+
+@pytest.mark.parametrize("name", sorted(manual.names()))
+def test_the_manuals_links_within_the_demo_lead_to_headings(name: str) -> None:
+    _title, html = manual.page(name)
+    for page, anchor in re.findall(r'href="(?:\.\./([\w-]+)/)?#([\w-]+)"', html):
+        assert f'id="{anchor}"' in manual.page(page or name)[1], f"{name}: {page}#{anchor}"
+
+
+# scene: endless

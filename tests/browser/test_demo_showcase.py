@@ -42,7 +42,7 @@ OF_FAULTS = re.compile("Failed to load resource|WebSocket")
 
 
 def forget_faults(page: Page, visitor: Callable[[], Visit]) -> None:
-    """Leave a page, and forget what its console said of a server that was killed and of transports that were blocked."""
+    """Leave a page, and forget what its console said of a killed server and of blocked transports."""
     page.goto("about:blank")
     visitor.said[:] = [[line for line in lines if not OF_FAULTS.search(line)] for lines in visitor.said]
 

@@ -68,14 +68,14 @@ def test_a_customer_and_the_staff_write_and_see_who_types_and_what_was_read(talk
     staff.bring_to_front()
     write(customer, LONG)
     expect(staff.locator(".message [data-slot=text]")).to_have_text(LONG)
-    expect(staff.locator(".message [data-slot=name]")).to_have_text("demo")
+    expect(staff.locator(".message [data-slot=name]")).to_have_text("Ada Lindqvist")
     expect(state(customer, "שלום")).to_have_text("Read")
     assert staff.evaluate(
         "scroll => scroll.scrollWidth === scroll.clientWidth", staff.locator("#scroll").element_handle()
     )
 
     staff.locator("#text").press_sequentially("It is")
-    expect(customer.locator("#typing")).to_have_text("admin is typing")
+    expect(customer.locator("#typing")).to_have_text("Noor Haddad is typing")
     staff.press("#text", "Enter")
     expect(customer.locator(".message").last).to_contain_text("It is")
     expect(customer.locator("#typing")).to_be_hidden()
@@ -215,8 +215,8 @@ def test_strangers_and_users_see_each_other_move_by_mouse_and_by_keys(
     for page in (stranger, user):
         is_open(page)
     expect(others(user)).to_have_text(name_of(stranger))
-    expect(others(stranger)).to_have_text("demo")
-    expect(stranger.locator("#here li")).to_have_text([f"{name_of(stranger)} (you)", "demo"])
+    expect(others(stranger)).to_have_text("Ada Lindqvist")
+    expect(stranger.locator("#here li")).to_have_text([f"{name_of(stranger)} (you)", "Ada Lindqvist"])
     point(stranger, 0.25, 0.5)
     is_at(user, 25, 50)
     before = place(stranger)
@@ -228,7 +228,7 @@ def test_strangers_and_users_see_each_other_move_by_mouse_and_by_keys(
     second = user.context.new_page()
     second.goto(user.url)
     expect(others(second)).to_have_count(2)
-    assert set(others(second).all_inner_texts()) == {name_of(stranger), "demo"}
+    assert set(others(second).all_inner_texts()) == {name_of(stranger), "Ada Lindqvist"}
     second.close()
     expect(others(stranger)).to_have_count(1)
     user.goto("about:blank")

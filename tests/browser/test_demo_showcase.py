@@ -52,6 +52,8 @@ def entry(page: Page, title: str):
 
 
 def parcel_of(page: Page) -> str:
+    """Order something; return its code."""
+    page.click("text=Order something")
     return str(page.locator(".order[data-status=ordered]").first.get_attribute("data-code"))
 
 

@@ -21,8 +21,8 @@ from tests.docs_blocks import ROOT
 
 QUIET = True
 PAGES = (
-    "/", "/board/", "/orders/", "/metrics/", "/checks/", "/fragments/", "/bell/", "/terminal/", "/chaos/", "/phone/", "/messages/", "/together/", "/ask/", "/jobs/",
-    "/manual/client/", "/login/", "/stage/customer/", "/stage/warehouse/",
+    "/", "/board/", "/orders/", "/messages/", "/together/", "/ask/", "/jobs/", "/metrics/", "/checks/", "/fragments/",
+    "/bell/", "/terminal/", "/chaos/", "/phone/", "/manual/client/", "/login/", "/stage/customer/", "/stage/warehouse/",
 )  # fmt: skip
 ANONYMOUS = ("/", "/bell/", "/chaos/", "/stage/customer/")
 """Those that are looked at without a login in the short tests."""

@@ -281,6 +281,7 @@ def test_a_customer_can_not_do_what_the_staff_does(demo: Demo, visitor: Callable
     assert post(f"/parcels/{code}/advance/") == 403
     assert post("/announce/", title="Free kettles") == 403
     assert post("/bell/", title="Free kettles", language="en", level="info", audience="everyone", delay="0") == 422
+    assert post("/bell/", title="a\u0007b\nc", language="en", level="info", audience="me", delay="0") == 200
     assert post("/stage/move/", code=code) == 302  # back to where one was: the stage has no such parcel
     orders.reload()
     expect(orders.locator(f".order[data-code={code}]")).to_have_attribute("data-status", re.compile("."))

@@ -77,6 +77,7 @@ def test_what_happened_while_the_cable_was_out_arrives_in_order(visitor: Callabl
     expect(page.locator("#count")).to_have_text(
         re.compile(r"^\s*(\d+) happened while you were away\.\s+\1 arrived\.\s+In order\.\s*$")
     )
+    expect(page.locator("#stage")).to_have_attribute("data-verdict", "good")
     assert customer.locator("#items").inner_text() != before
     expect(customer.locator("#line")).to_have_text("Live")
 

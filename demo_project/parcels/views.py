@@ -107,7 +107,7 @@ def ask(request: HttpRequest, code: str) -> HttpResponse:
 def assistant(request: HttpRequest) -> HttpResponse:
     """Lead to the assistant of the visitor's latest parcel; the staff's is anybody's."""
     own = Parcel.objects.all() if request.user.is_staff else Parcel.objects.filter(customer_id=request.user.pk)
-    latest = own.order_by("-movement").first()
+    latest = own.exclude(status=Status.DELIVERED).first() or own.first()
     return redirect(f"{latest.get_absolute_url()}#ask" if latest else "orders")
 
 

@@ -52,6 +52,11 @@ class LetterForm(forms.Form):
             assert isinstance(audience, forms.ChoiceField)
             audience.choices = ((ME, "Me"), (CUSTOMER, "Ada, a customer"), (EVERYONE, "Everyone"))
 
+    def clean_title(self) -> str:
+        """Return the title as one line: what no reader sees becomes a space."""
+        title: str = self.cleaned_data["title"]
+        return " ".join("".join(sign if sign.isprintable() else " " for sign in title).split())
+
     def clean(self) -> dict[str, Any]:
         """Return what was chosen; an empty title becomes the language's own."""
         cleaned = dict(super().clean() or {})

@@ -213,7 +213,7 @@ def test_a_port_that_can_not_be_had_gives_one_line() -> None:
 def test_ctrl_c_ends_it_while_a_page_is_open(tmp_path: Path, browser: Browser) -> None:
     with running(tmp_path) as demo:
         page = browser.new_page()
-        page.goto(demo.url)
+        page.goto(f"{demo.url}/board/")
         page.wait_for_function("() => livepush.state === 'open'")
         banner = demo.printed()
         assert demo.interrupt() == 0

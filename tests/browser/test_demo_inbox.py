@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.demo import Visit, log_in
+from tests.browser.demo import Visit, log_in, origin
 from tests.browser.site import is_open
 from tests.browser.test_inbox import audit
 
@@ -62,7 +62,7 @@ def test_a_parcel_that_moves_tells_its_customer_in_one_entry(visitor: Callable[[
     orders.click("text=Order something")
     code = orders.locator(".order[data-status=ordered]").first.get_attribute("data-code")
     bell(orders).locator("button[part=button]").click()
-    board.goto(board.url.rpartition("/")[0] + f"/parcels/{code}/")
+    board.goto(f"{origin(board)}/parcels/{code}/")
     for status in (": packed", ": on the way", ": out for delivery", ": delivered"):
         board.click("text=Advance")
         expect(shows(orders, code)).to_contain_text(status)

@@ -75,7 +75,7 @@ def test_a_customer_and_the_staff_write_and_see_who_types_and_what_was_read(talk
     )
 
     staff.locator("#text").press_sequentially("It is")
-    expect(customer.locator("#typing")).to_have_text("admin is typing")
+    expect(customer.locator("#typing")).to_have_text("Noor Haddad is typing")
     staff.press("#text", "Enter")
     expect(customer.locator(".message").last).to_contain_text("It is")
     expect(customer.locator("#typing")).to_be_hidden()

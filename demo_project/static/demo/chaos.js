@@ -1,6 +1,6 @@
 /** The page Chaos: makes faults, and keeps a log of how each ended. */
 
-import { byId } from "./dom.js";
+import { byId, fieldsOf } from "./dom.js";
 import { onCheck, onVerdict, outage, pause } from "./panel.js";
 
 const SLEEP_SECONDS = 30;
@@ -80,7 +80,7 @@ async function sleep() {
 }
 
 function post(form, faults = []) {
-  const body = new FormData(form);
+  const body = fieldsOf(form);
   for (const fault of ["sse", "websocket", "slow"]) body.delete(fault);
   for (const fault of faults) body.set(fault, "1");
   return fetch(form.action, { method: "POST", body, headers: { "X-Requested-With": "fetch" } }).catch(() => null);

@@ -9,6 +9,14 @@ export const label = (status) => LABELS[STATUSES.indexOf(status)];
 /** Return an element by its id. */
 export const byId = (id) => document.getElementById(id);
 
+/** Return a form's fields, with the CSRF token of now: a login in another tab has changed that of the page. */
+export function fieldsOf(form) {
+  const fields = new FormData(form);
+  const token = document.cookie.match(/(?:^|; )livepush_demo_csrf=([^;]+)/);
+  if (token) fields.set("csrfmiddlewaretoken", token[1]);
+  return fields;
+}
+
 /** Return a copy of a template's element for a parcel. */
 export function copy(template, code) {
   const element = byId(template).content.firstElementChild.cloneNode(true);

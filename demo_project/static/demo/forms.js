@@ -1,5 +1,7 @@
 /** Sends the page's own forms without leaving it: what they change comes back as an event, as it does to everyone. */
 
+import { fieldsOf } from "./dom.js";
+
 document.addEventListener("submit", (submission) => {
   const form = submission.target;
   if (!form.matches(".advance")) return;
@@ -12,7 +14,7 @@ async function send(form) {
   button.disabled = true;
   const answer = await fetch(form.action, {
     method: "POST",
-    body: new FormData(form),
+    body: fieldsOf(form),
     headers: { "X-Requested-With": "fetch" },
   }).catch(() => ({ ok: false, status: 0 }));
   button.disabled = false;

@@ -1,7 +1,7 @@
 /** Sends the notification without leaving the page, and shows the line of Python that did it. */
 
 import "./copy.js";
-import { byId } from "./dom.js";
+import { byId, fieldsOf } from "./dom.js";
 
 const NOW = "The line of Python that did it:";
 const LATER = "The shop’s worker runs this line when the time has come:";
@@ -13,7 +13,7 @@ form.addEventListener("submit", async (submission) => {
   button.disabled = true;
   const answer = await fetch(location.href, {
     method: "POST",
-    body: new FormData(form),
+    body: fieldsOf(form),
     headers: { "X-Requested-With": "fetch" },
   }).catch(() => null);
   button.disabled = false;

@@ -1,6 +1,6 @@
 /** One of the front page's two windows: a page of its own, with a connection of its own to cut. */
 
-import { byId, copy, fill, glow, label, STATUSES } from "./dom.js";
+import { byId, copy, fieldsOf, fill, glow, label, STATUSES } from "./dom.js";
 
 const SHOWN = 3;
 const REMEMBERED = 12;
@@ -109,7 +109,7 @@ async function move(form) {
   moves += 1;
   await fetch(form.action, {
     method: "POST",
-    body: new FormData(form),
+    body: fieldsOf(form),
     headers: { "X-Requested-With": "fetch" },
   }).catch(() => {}); // the next press tries again
 }

@@ -31,11 +31,12 @@ class Processes:
     """Starts the processes, each in a group of its own: Ctrl-C is for this process, which ends them."""
 
     def __init__(self, host: str, port: int, second_port: int) -> None:
+        following = ["--follow-parent", str(os.getpid())]
         self._commands = {
-            "server": ["serve", f"{host}:{port}"],
-            "worker": ["simulate", "--follow-parent"],
+            "server": ["serve", f"{host}:{port}", *following],
+            "worker": ["simulate", *following],
         }
-        self._second = ["serve", f"{host}:{second_port}"]
+        self._second = ["serve", f"{host}:{second_port}", *following]
         self._environment = {**os.environ, "DEMO_SECOND_PORT": str(second_port)}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._asked_for_second = threading.Event()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -18,6 +20,8 @@ from tests.browser.demo import Demo, Visit, log_in
 from tests.browser.site import is_open
 from tests.browser.test_inbox import audit
 from tests.docs_blocks import ROOT
+from tests.patience import PATIENCE
+from tests.servers.processes import free_port
 
 QUIET = True
 PAGES = (
@@ -322,3 +326,13 @@ def test_axe_finds_nothing_in_the_scenes(visitor: Callable[[], Visit]) -> None:
     assert found == []
     forget = re.compile("Applying inline style|inline style violates")  # axe's own measuring
     visitor.said[:] = [[line for line in lines if not forget.search(line)] for lines in visitor.said]
+
+
+def test_nothing_goes_on_where_the_demo_was_killed_while_it_started(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.browser.demo_settings", "DEMO_DATABASE": str(tmp_path / "db")}
+    for name in ("simulate", "serve"):
+        line = [sys.executable, "manage.py", name, "--follow-parent", str(gone.pid)]
+        address = [f"127.0.0.1:{free_port()}"] if name == "serve" else []
+        subprocess.run(line + address, cwd=ROOT, env=env, timeout=PATIENCE)

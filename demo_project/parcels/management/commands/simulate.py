@@ -23,15 +23,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--interval", type=float, default=settings.SECONDS_BETWEEN_MOVES,
                             help="seconds between two moves, on average")  # fmt: skip
-        parser.add_argument("--follow-parent", action="store_true", help="stop when the parent process is gone")
+        parser.add_argument("--follow-parent", type=int, default=0, metavar="PID",
+                            help="stop when the parent process, whose number this is, is gone")  # fmt: skip
 
     def handle(self, *args: Any, **options: Any) -> None:
-        parent, ended = os.getppid(), threading.Event()
+        parent, ended = options["follow_parent"], threading.Event()
         workers = [threading.Thread(target=each, args=(ended,), daemon=True) for each in (errands.work, work)]
         for worker in workers:
             worker.start()
         try:
-            while not (options["follow_parent"] and os.getppid() != parent):
+            while not parent or os.getppid() == parent:
                 self.tick()
                 time.sleep(options["interval"] * random.uniform(0.3, 1.7))
         except KeyboardInterrupt:

@@ -20,9 +20,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("address", help="host and port, e.g. 127.0.0.1:8000")
+        parser.add_argument("--follow-parent", type=int, required=True, metavar="PID", help="the parent's number")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        threading.Thread(target=follow, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=follow, args=(options["follow_parent"],), daemon=True).start()
         with open(os.devnull, "w") as nowhere:
             call_command(
                 "runserver", options["address"], use_reloader=False, insecure_serving=not settings.DEBUG, stdout=nowhere

@@ -44,7 +44,7 @@ from livepush.roster import rules as presence_rules
 from livepush.streams import formats, pieces
 from livepush.streams.buffer import Ending, Passage
 from livepush.streams.models import State
-from tests.docs_blocks import PAGES, ROOT, Block, apply_diff, blocks
+from tests.docs_blocks import PAGES, RECIPES, ROOT, Block, apply_diff, blocks
 from tests.shop import live as shop_live
 from tests.shop import models as shop_models
 
@@ -592,7 +592,7 @@ def anchors(text: str) -> set[str]:
 
 
 def test_each_relative_link_leads_somewhere() -> None:
-    for source in [*PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"]:
+    for source in [*PAGES, *RECIPES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"]:
         for target in re.findall(r"\]\(([^)\s]+)\)", source.read_text()):
             if "://" in target:
                 continue
@@ -603,7 +603,7 @@ def test_each_relative_link_leads_somewhere() -> None:
 
 
 def test_the_index_leads_to_every_page_and_the_readme_to_the_index() -> None:
-    names = {page.name for page in PAGES} - {"README.md", "index.md"}
+    names = {page.name for page in PAGES} - {"README.md", "index.md"} | {"recipes/index.md"}
     assert names <= set(re.findall(r"\((\S+\.md)", page("index.md")))
     assert "index.md" in re.findall(r"/docs/(\S+\.md)", page("README.md"))
 

@@ -1,4 +1,4 @@
-"""The manual's examples for bundlers, React and Vue, bundled as a project would and run in Chromium."""
+"""The manual's examples for bundlers and React, bundled as a project would and run in Chromium."""
 
 from __future__ import annotations
 
@@ -10,33 +10,28 @@ from playwright.sync_api import Browser, Route
 
 from tests.browser.chromium import complaints
 from tests.browser.site import Site
-from tests.docs_blocks import PAGES, ROOT, blocks
+from tests.docs_blocks import ROOT, blocks
 
 STATIC = ROOT / "livepush" / "static" / "livepush"
+EXAMPLES = {"react": ("recipes/react.md", "useEffect"), "bundler": ("client.md", 'groups: ["board"], tabs')}
+"""The page that each is on, and what it contains."""
 BEFORE = {
     "react": (
         'import { createElement, useEffect, useRef, useState } from "react";\n'
         'import { createRoot } from "react-dom/client";\n'
     ),
-    "vue": 'import { createApp, h, onUnmounted, ref } from "vue";\n',
     "bundler": "",
 }
 AFTER = {
     "react": 'createRoot(document.querySelector("#app")).render(<Status />);\n',
-    "vue": 'createApp({ setup: () => { %s; return () => h("b", status.value); } }).mount("#app");\n',
     "bundler": 'live.on("status", (data) => (document.querySelector("#app").textContent = data.status));\n',
 }
 
 
 def example(name: str) -> str:
     """Return an example of the manual as a program."""
-    (page,) = [page for page in PAGES if page.name == "client.md"]
-    texts = [block.text for block in blocks(page) if block.language in ("jsx", "mjs")]
-    (text,) = [
-        each for each in texts if {"react": "useEffect", "vue": "onUnmounted", "bundler": "import"}[name] in each
-    ]
-    if name == "vue":  # what a component's setup holds
-        return BEFORE[name] + AFTER[name] % text.strip().rstrip(";")
+    where, what = EXAMPLES[name]
+    (text,) = [block.text for block in blocks(ROOT / "docs" / where) if not block.file and what in block.text]
     return BEFORE[name] + text + AFTER[name]
 
 

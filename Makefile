@@ -114,6 +114,24 @@ format: $(VENV)/.installed ## format the Python code
 messages: $(VENV)/.installed system ## extract and compile the translations
 	@$(RUN) scripts/messages.py
 
+# The documentation site, in an environment of its own.
+
+DOCS := .venv-docs
+SITE := build/site
+
+.PHONY: docs
+docs: $(DOCS)/.installed ## make the documentation site in build/site/html; a broken link fails
+	@$(DOCS)/bin/python -m scripts.site.prepare $(SITE)/source
+	@$(DOCS)/bin/python -m sphinx -q -W --keep-going -c scripts/site $(SITE)/source $(SITE)/html
+	@echo "$(SITE)/html/index.html"
+
+$(DOCS)/.installed: pyproject.toml
+	@$(PYTHON) scripts/require_python.py
+	@$(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(DOCS)/bin/uv pip install --quiet --python $(DOCS)/bin/python --editable . --group docs
+	@touch $@
+
 .PHONY: picture
 picture: $(VENV)/.installed system ## draw the README's moving picture from the demo
 	@$(RUN) -m scripts.picture

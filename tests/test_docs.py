@@ -300,7 +300,7 @@ def check_css(block: Block) -> None:
 
 
 def check_nginx(block: Block) -> None:
-    """See whether the braces pair up and each directive ends."""
+    """See whether the braces pair up, each directive ends, and no client can choose its own address."""
     depth = 0
     for line in block.text.split("\n"):
         line = line.split("#")[0].strip()
@@ -308,6 +308,7 @@ def check_nginx(block: Block) -> None:
         assert depth >= 0, line
         assert not line or line[-1] in "{};", line
     assert depth == 0
+    assert block.text.count("proxy_pass ") == block.text.count("X-Forwarded-For $proxy_add_x_forwarded_for;")
 
 
 def check_bash(block: Block) -> None:
@@ -371,7 +372,21 @@ def check_make(words: list[str]) -> None:
     assert words[1] in targets, f"the Makefile has no {words[1]!r}"
 
 
+def check_of_environment(words: list[str]) -> None:
+    """Check a program of a virtual environment as if it were called without its folder."""
+    plain = [words[0].removeprefix(".venv/bin/"), *words[1:]]
+    COMMANDS[plain[0]](plain)
+
+
+def left_to_a_test(words: list[str]) -> None:
+    """Leave a command to ``tests/integration/test_blank_server.py``, which does what it does."""
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    ".venv/bin/django-admin": check_of_environment,
+    ".venv/bin/pip": check_of_environment,
+    ".venv/bin/python": check_of_environment,
+    **dict.fromkeys(("apt-get", "chmod", "nginx", "python3", "sudo", "systemctl", "useradd"), left_to_a_test),
     "cd": lambda words: None,
     "curl": check_curl,
     "daphne": check_server,

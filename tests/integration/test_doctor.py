@@ -262,6 +262,8 @@ def documented(upstream: int, certificate: str) -> str:
     for before, after in (
         ("listen 443 ssl http2;", f"listen 127.0.0.1:%(port)s ssl http2; {certificate}"),
         ("server_name example.com;", ""),
+        ("ssl_certificate /etc/ssl/example.com.pem;", ""),
+        ("ssl_certificate_key /etc/ssl/example.com.key;", ""),
     ):
         assert text.count(before) == 1
         text = text.replace(before, after)

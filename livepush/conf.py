@@ -33,7 +33,7 @@ class Settings:
     PUBLIC_USER: str = "livepush.publish.senders.public_user"
     """The function that returns what others may see of a user who sends or is present, by its dotted path."""
     TENANT: str = ""
-    """The class that tells whose tenant a request and the code that runs is, by its dotted path."""
+    """The class that tells to which tenant a request or the running code belongs, by its dotted path."""
     HINT: str = "auto"
     """How processes tell each other what was sent: ``auto``, ``channels``, ``notify`` or ``none``."""
     NOTIFY_DATABASE: str = ""
@@ -53,19 +53,19 @@ class Settings:
     MAX_CONNECTIONS_PER_ADDRESS: int = 1000
     """The most streams and held polls that one address has with one server process; needs ``TRUSTED_PROXIES``."""
     MAX_HANDSHAKES: int = 5000
-    """How many clients one server process lets in at once, those that wait for it among them."""
+    """How many clients may be on their way into one server process at once, including those that wait."""
     MAX_HANDSHAKES_PER_CLIENT: int = 200
-    """How many of them may have the same session, token or address."""
+    """How many of these clients may have the same session, token or address."""
     MAX_STREAM_AGE: float = 86_400.0
     """How long a stream stays open before its client is told to come back; with 0, there is no limit."""
     COMMANDS_PER_SECOND: float = 20.0
     """How many commands a WebSocket may send, on average over five seconds; a user's WebSockets share them."""
     MESSAGES_PER_SECOND: float = 10.0
-    """How many of them may be messages to groups."""
+    """How many of these commands may be messages to groups."""
     EPHEMERAL_PER_SECOND: float = 100.0
-    """How many ephemeral messages a client may send besides; of each type, others get at most 30 a second."""
+    """How many ephemeral messages a client may send in addition; others get at most 30 a second of each type."""
     MESSAGE_BYTES_PER_SECOND: float = 262_144.0
-    """How many bytes the messages may have."""
+    """How many bytes these messages may have together."""
     PUBLISHED_PER_SECOND: float = 1000.0
     """How many events one API key may publish over HTTP with one server process, on average over five seconds."""
     RELAYS: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -10,14 +10,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import FloatRect, Page
 
 from scripts import apng
 from tests.browser.chromium import chromium
 from tests.browser.demo import running
 
 MADE = Path(__file__).resolve().parents[1] / "docs" / "images" / "demo.png"
-CLIP = {"x": 0.0, "y": 215.0, "width": 900.0, "height": 620.0}
+WIDTH = 900
+MARGIN = 24
 MOVES = 5
 """Parcels that move while the cable is out."""
 
@@ -27,13 +28,23 @@ class Film:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        self.clip = clip(page)
         self.pictures: list[bytes] = []
         self.seconds: list[float] = []
 
     def show(self, seconds: float) -> None:
         """Take a picture of the page as it is."""
-        self.pictures.append(self.page.screenshot(clip=CLIP))
+        self.pictures.append(self.page.screenshot(clip=self.clip))
         self.seconds.append(seconds)
+
+
+def clip(page: Page) -> FloatRect:
+    """Return the part of the page from the cable's switch to the end of the two windows."""
+    first, last = page.locator("#cable").bounding_box(), page.locator("#customer").bounding_box()
+    assert first
+    assert last
+    top, bottom = first["y"] - MARGIN, last["y"] + last["height"] + MARGIN
+    return {"x": 0, "y": top, "width": WIDTH, "height": bottom - top}
 
 
 def move(page: Page, is_in: bool) -> None:
@@ -71,7 +82,7 @@ def play(page: Page) -> Film:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), quiet=True) as demo, chromium() as browser:
-        context = browser.new_context(viewport={"width": 900, "height": 860}, reduced_motion="reduce")
+        context = browser.new_context(viewport={"width": WIDTH, "height": 860}, reduced_motion="reduce")
         page = context.new_page()
         page.goto(demo.url)
         page.wait_for_selector("#cable:enabled")

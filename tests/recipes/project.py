@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,15 +151,15 @@ class Project:
     def process(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         """Run ``python …`` in the project's folder for as long as the block lasts."""
         with (self.folder / "process.log").open("w+") as log:
-            streams = {"stdout": log, "stderr": log}
-            running = subprocess.Popen([sys.executable, *words], cwd=self.folder, env=self.env, text=True, **streams)
+            how = {"stdout": log, "stderr": log, "text": True, "start_new_session": True}
+            running = subprocess.Popen([sys.executable, *words], cwd=self.folder, env=self.env, **how)
             try:
                 yield running
             except BaseException:
                 print(f"--- {words} printed:\n{whole(log)}")
                 raise
             finally:
-                running.kill()
+                os.killpg(running.pid, signal.SIGKILL)  # some reload themselves in a child
                 running.wait()
 
     def command(self, *words: str) -> str:

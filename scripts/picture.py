@@ -87,6 +87,8 @@ def main() -> None:
         page.goto(demo.url)
         page.wait_for_selector("#cable:enabled")
         film = play(page)
+        browser.close()
+        demo.interrupt()
     MADE.write_bytes(apng.join(film.pictures, film.seconds))
     print(f"{MADE}: {len(film.pictures)} pictures, {MADE.stat().st_size:,} bytes")
 

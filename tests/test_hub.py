@@ -100,6 +100,8 @@ async def make_hub():
         hub = Hub(DatabaseLog("default", 7 * 86_400, thread), listen, Options(**{**OPTIONS, **options}))
         made.append(hub)
         await hub.ready
+        if listen is silent:  # its first look is over
+            await hub.tail.refresh()
         return hub
 
     make.made = made
@@ -495,6 +497,36 @@ async def test_a_failover_that_lost_the_tail_is_noticed_though_the_new_head_is_b
     await reader.until(lambda: reader.messages[-1]["type"] == "livepush.reset")
     assert hub.position.epoch != before
     assert hub.position.number == 7
+
+
+async def test_a_failover_just_after_the_start_is_noticed_in_what_is_announced(make_hub):
+    """The hub has nothing in memory to compare the announced events with."""
+    await settled("a", count=5)
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    before = hub.position.epoch
+
+    def fail_over():
+        Event.objects.filter(position__gt=3).delete()
+        LogHead.objects.update(position=3)
+
+    await in_database(fail_over)
+    for _ in range(3):  # 4, 5 and 6
+        for batch in await settled("a", data='"another"'):
+            hub.router.receive(batch)
+    await reader.until(lambda: "livepush.reset" in [message["type"] for message in reader.messages])
+    assert hub.position.epoch != before
+    await eventually(lambda: hub.position.number == 6)
+
+
+async def test_an_announcement_that_was_on_its_way_as_the_hub_began_is_no_failover(make_hub):
+    batches = await settled("a", count=3)
+    hub = await make_hub(silent)
+    reader, before = Reader(hub, ["a"]), hub.position
+    for batch in [*batches, *await settled("a")]:
+        hub.router.receive(batch)
+    await reader.until_numbers(4)
+    assert (hub.position.epoch, before.number) == (before.epoch, 3)
 
 
 async def test_a_send_to_many_groups_that_is_pruned_as_it_is_read_is_no_failover(make_hub, monkeypatch):

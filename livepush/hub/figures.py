@@ -1,4 +1,4 @@
-"""What a hub holds, counted when it is asked. Any thread may ask."""
+"""Counts what a hub holds when somebody asks. Any thread may ask."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from livepush.wire import TEXTS
 
 
 class Held(NamedTuple):
-    """What a hub holds now."""
+    """The counts of a hub."""
 
     connections: Counter[tuple[str, str]]
     """How many clients there are, by transport and state."""

@@ -117,8 +117,7 @@ class Hub:
         return self.loop.create_task(self._start(), context=Context())  # not the first client's
 
     async def _start(self) -> None:
-        state = await self._log.sweep()
-        self.router.adopt(state.position, state.floor)
+        self.tail.adopt(await self._log.sweep())
         hubs.add(self)
         work: list[Coroutine[Any, Any, None]] = [self.tail.run(), self._beat()]
         if self._listen is not None:

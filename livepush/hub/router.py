@@ -43,7 +43,7 @@ class Follower(Protocol):
 
 
 class Meter(Protocol):
-    """What counts the events that are offered."""
+    """Counts the events that are offered."""
 
     def count(
         self, round: Round, groups: tuple[str, ...], share: Share, subscribers: Collection[Subscriber]
@@ -73,6 +73,8 @@ class Router:
         """The event at the hub's position, if it is known."""
         self.doubtful = False
         """Whether an announced event contradicts a routed one."""
+        self._began = 0
+        """The position at which the hub began: it knows no event up to it."""
         self._loop = asyncio.get_running_loop()
         self._look = look
         self._closed = closed
@@ -154,7 +156,7 @@ class Router:
         With ``reset``, the subscribers were offered events that the log does not have, so they are told to start over.
         """
         self.epoch, self.number = position
-        self.confirmed = self.number
+        self.confirmed = self._began = self.number
         self.floor, self.last = floor, None
         self.window.clear(self.number)
         self._early.clear()
@@ -197,12 +199,14 @@ class Router:
         """Return whether the log must be read first, since a batch has another event at a routed position.
 
         This happens after a failover that lost the log's last events. Until the read no announced event is routed.
+        Where the hub began it can't compare, so there the log is read too: mostly the batch was just on its way.
         """
         number = min(first + len(batch.events) - 1, self.number)
-        known = self.window.at(number) if number >= first else None
-        if known is not None and not is_same(known, batch.events[number - first]):
-            self.doubtful = True
-            self._look()
+        if first <= number:
+            known = self.last if self.last is not None and self.last.number == number else self.window.at(number)
+            if not is_same(known, batch.events[number - first]) if known is not None else number <= self._began:
+                self.doubtful = True
+                self._look()
         return self.doubtful
 
     def _continue(self, news: list[Event], expected: int) -> int:

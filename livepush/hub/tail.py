@@ -50,6 +50,12 @@ class Tail:
             self._trusted_from = self._loop.time() + SUSPICION
             self.wake.set()
 
+    def adopt(self, state: LogState, *, reset: bool = False) -> None:
+        """Have the hub begin anew where the log is, and read the event that is there, to know this log by it."""
+        self._router.adopt(state.position, state.floor, reset=reset)
+        self._compare_from = 0.0
+        self.wake.set()
+
     def hear_of(self, position: Position, carried: bool) -> None:
         """Take note of a position that the database itself has announced. Read the log unless its events came along."""
         router = self._router
@@ -112,17 +118,13 @@ class Tail:
         while True:
             number, confirmed = router.number, router.confirmed
             known = router.last if router.last is not None and router.last.number == number else None
-            again = len(known.data) if known is not None else 0  # the event at the hub's own position
-            page = await self.pages.read_on(None, max(0, number - 1), LARGEST_NUMBER, again)
-            if page.upto == number:  # that event filled the page
-                rest = await self.pages.read_on(None, number, LARGEST_NUMBER)
-                page = rest._replace(events=page.events + rest.events)
+            page = await self._read_from(number, known)
             state = page.state
             if state.position.epoch == router.epoch and self._has_diverged(page, number, known):
-                await self._go_back(state, number, confirmed)
+                await self._go_back(state, number, known, confirmed)
                 return
             if state.position.epoch != router.epoch or state.floor > router.number:
-                router.adopt(state.position, state.floor)
+                self.adopt(state)
                 return
             router.confirm(state.position.number)
             router.floor = state.floor
@@ -136,6 +138,14 @@ class Tail:
             if router.number >= last:
                 return
             head = last
+
+    async def _read_from(self, number: int, known: Event | None) -> LogPage:
+        """Return the events behind a number, and that event itself, to compare it with the known one."""
+        page = await self.pages.read_on(None, max(0, number - 1), LARGEST_NUMBER, len(known.data) if known else 0)
+        if page.upto == number:  # that event filled the page
+            rest = await self.pages.read_on(None, number, LARGEST_NUMBER)
+            page = rest._replace(events=page.events + rest.events)
+        return page
 
     def _has_diverged(self, page: LogPage, number: int, known: Event | None) -> bool:
         """Return whether the log is not the one that this hub has followed, as after a failover.
@@ -152,7 +162,7 @@ class Tail:
             known is not None and last is not None and not is_same(known, last)
         )
 
-    async def _go_back(self, state: LogState, number: int, confirmed: int) -> None:
+    async def _go_back(self, state: LogState, number: int, known: Event | None, confirmed: int) -> None:
         """Follow a log that does not have what this hub has routed up to a number.
 
         If the database had given the number, a new epoch begins, for all processes: the log has lost events. If only an
@@ -161,10 +171,16 @@ class Tail:
         epoch, there = state.position
         lost = confirmed >= number or there < confirmed
         if lost:
-            await self._log.new_epoch(Position(epoch, min(number, confirmed)), there >= min(number, confirmed))
+            end = Position(epoch, min(number, confirmed))
+            await self._log.new_epoch(end, there >= end.number)
             state = await self._log.state()
-            if state.position.epoch == epoch:  # it has grown past the number meanwhile: compare again
+            if state.position.epoch == epoch:  # it has grown past the number meanwhile: has it the same event there?
+                page = await self._read_from(number, known)
+                if page.state.position.number >= number and self._has_diverged(page, number, known):
+                    await self._log.new_epoch(end, True)
+                state = await self._log.state()
+            if state.position.epoch == epoch:
                 self._compare_from = 0.0
                 self.wake.set()
                 return
-        self._router.adopt(state.position, state.floor, reset=not lost)
+        self.adopt(state, reset=not lost)

@@ -29,7 +29,7 @@ from tests.servers.processes import settings_env, valkey
 
 WRITERS = (1, 4, 16)
 UNTOLD = ", no hint"
-"""What a way's name ends with if other processes are told nothing. Otherwise NOTIFY tells them."""
+"""The ending of a way's name if other processes are told nothing. Otherwise NOTIFY tells them."""
 ALONE = ("INSERT", "create()", "send", f"send{UNTOLD}", "send_event")
 TOGETHER = ("INSERT + a row", "create() + a row", "send + a row", f"send + a row{UNTOLD}", "send_event + a row")
 """Each in a transaction with another row of the project's."""

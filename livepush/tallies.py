@@ -1,4 +1,4 @@
-"""What a process counts of what happens seldom: connects, refusals, resets. Never what happens for each event."""
+"""Counts of what happens seldom in a process: connects, refusals, resets. Never of what happens for each event."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@
  *   getToken?: (() => string | Promise<string>) | undefined,
  *   say: (text: string) => unknown, onReply?: (reply: any) => void, sender?: Promise<Sender>,
  *   pending?: Waiting[]}} Link
- * What the module that sends knows of the client: `say` writes over this tab's own WebSocket, and is false without one.
+ * The client as the sending module knows it: `say` writes over this tab's own WebSocket, and is false without one.
  *
  * @typedef {{group: string, type: string, data?: any, key: string}} Waiting
  *

@@ -1,4 +1,4 @@
-"""What the shop's worker does on request, in a process of its own: it answers questions, and imports depots.
+"""The work that the shop's worker does on request, in a process of its own: it answers questions, and imports depots.
 
 It writes streams. So a page may be reloaded or opened elsewhere meanwhile, and the web server may be replaced.
 """

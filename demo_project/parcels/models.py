@@ -147,7 +147,7 @@ class Movement(models.Model):
 
 
 class Message(models.Model):
-    """What a customer and the staff write to each other about a parcel."""
+    """A message between a customer and the staff about a parcel."""
 
     parcel = models.ForeignKey(Parcel, models.CASCADE, related_name="messages")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
@@ -188,7 +188,7 @@ class Errand(models.Model):
     parcel = models.ForeignKey(Parcel, models.CASCADE, null=True, related_name="errands")
     text = models.CharField(max_length=120)
     stream = models.CharField(max_length=32, blank=True)
-    """Where the worker writes; ``-`` while it is about to begin."""
+    """The stream that the worker writes to; ``-`` while it is about to begin."""
 
     class Meta:
         ordering = ["-pk"]

@@ -24,7 +24,7 @@ NAMES = {
     "sanne": "Sanne de Vries",
     "tariq": "Tariq Mansour",
 }
-"""What the users are called, by username."""
+"""The users' full names, by username."""
 ITEMS = (
     "Enamel kettle", "Wool blanket", "Desk lamp", "Pepper mill", "Linen apron", "Field notebook", "Brass hook set",
     "Bread knife", "Canvas tote", "Coffee dripper", "Cork board", "Felt slippers", "Garden twine", "Glass carafe",

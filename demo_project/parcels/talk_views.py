@@ -16,7 +16,7 @@ from demo_project.parcels.models import Message, Movement, Parcel, Status
 from demo_project.parcels.views import check_may_see
 
 BLANK = Message(parcel=Parcel(customer_id=0), author=User(pk=0), text="", ref="")
-"""What the ``<template>`` of a message is rendered with."""
+"""The values that fill a message's ``<template>``."""
 
 
 @login_required

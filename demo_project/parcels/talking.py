@@ -22,7 +22,7 @@ DESK = "desk"
 
 
 class MessageForm(forms.Form):
-    """What a page sends: over livepush, or as a plain form."""
+    """A message that a page sends: over livepush, or as a plain form."""
 
     text = forms.CharField(
         max_length=MAX_LENGTH,

@@ -16,7 +16,7 @@ from demo_project.parcels.views import done
 from demo_project.showcase.faults import COOKIE, FAULTS
 
 SECOND_PORT = int(os.environ.get("DEMO_SECOND_PORT", "0"))
-"""Where ``python -m demo_project`` starts a second server; 0 if the demo was started in another way."""
+"""The port on which ``python -m demo_project`` starts a second server; 0 if the demo was started in another way."""
 GOODBYE = 0.2
 
 

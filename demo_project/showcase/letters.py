@@ -21,7 +21,7 @@ TITLES = {
     "ja": "お荷物が玄関に届きました",
     "ar": "طردك عند الباب",
 }
-"""What is sent if a visitor writes nothing, by language."""
+"""The title that is sent if a visitor writes none, by language."""
 LANGUAGES = (
     ("en", "English"), ("de", "Deutsch"), ("fr", "Français"), ("es", "Español"), ("ja", "日本語"), ("ar", "العربية"),
 )  # fmt: skip
@@ -37,7 +37,7 @@ CODE = {
 
 
 class LetterForm(forms.Form):
-    """What a visitor chooses. Only the staff may write to others."""
+    """The notification that a visitor wants to send. Only the staff may write to others."""
 
     title = forms.CharField(max_length=120, required=False)
     language = forms.ChoiceField(choices=LANGUAGES, initial="en")

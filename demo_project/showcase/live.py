@@ -1,4 +1,4 @@
-"""What the scenes send, and who may hear it."""
+"""The scenes' rules and events."""
 
 from __future__ import annotations
 

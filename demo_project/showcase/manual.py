@@ -12,7 +12,7 @@ from markdown_it.token import Token
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 HOME = "https://github.com/livepush/django-livepush/blob/main/"
-"""Where the files are that are no page of the manual."""
+"""The address of files that are no page of the manual."""
 
 
 @cache

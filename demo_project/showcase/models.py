@@ -1,4 +1,4 @@
-"""What the scenes store: the dashboard's readings, the checks, and the notifications that visitors send later."""
+"""The scenes' tables: the dashboard's readings, the checks, and the notifications that visitors send later."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Check(models.Model):
     """One check of the shop, and how its last run went."""
 
     class State(models.TextChoices):
-        """Where a check is in its run."""
+        """The state of a check."""
 
         QUEUED = "queued", "Queued"
         RUNNING = "running", "Running"
@@ -64,7 +64,7 @@ class Letter(models.Model):
 
 
 class Receipt(models.Model):
-    """What stays of a customer's parcel that was cleared away: the links in the bell lead here."""
+    """The receipt of a customer's parcel that was cleared away: the links in the bell lead here."""
 
     code = models.CharField(max_length=12, unique=True)
     customer = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="receipts")

@@ -1,4 +1,4 @@
-"""What the shop's worker does for the scenes, beside moving parcels: readings and letters, until it ends."""
+"""The worker's part in the scenes: it makes readings and sends letters until it ends."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ DATABASE_ERRORS = (OperationalError, InterfaceError)
 
 
 class Right(NamedTuple):
-    """What a client asks for: to read some groups, or to send messages of a type to them."""
+    """A right that a client asks for: to read some groups, or to send messages of a type to them."""
 
     name: str
     type: str | None = None

@@ -1,4 +1,4 @@
-"""What the bridges add to a site: views and endpoints that are imported with their first request.
+"""The bridges' views and endpoints, each imported with its first request.
 
 What no one uses costs nothing.
 """
@@ -15,8 +15,8 @@ from django.views.decorators.csrf import csrf_exempt
 
 from livepush import process
 from livepush.conf import get_settings
+from livepush.consumers.answering import outside_transactions
 from livepush.consumers.base import Endpoint, Receive, Scope, Send
-from livepush.consumers.views import outside_transactions
 from livepush.hub import Hub
 
 

@@ -101,14 +101,7 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 def refusal_headers(error: WireError) -> list[tuple[bytes, bytes]]:
     """Return the headers that go with a refusal."""
-    headers = dict(error.headers)
-    if error.status == 405:
-        headers["Allow"] = "GET"
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, section 11.6.1
-    if error.status == 503:
-        headers.setdefault("Retry-After", "2")
-    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return _encoded(error.answer_headers())
 
 
 async def answer(

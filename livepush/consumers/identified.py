@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
 from livepush.access.authenticating import Identity, identify
+from livepush.wire import WireError
 
 BY_BROWSERS = ("", "basic", "digest", "negotiate", "ntlm")
 """The kinds of authentication that browsers send by themselves, and none."""
@@ -19,6 +20,14 @@ def identity_of(request: HttpRequest) -> Identity:
     Raises WireError: the request brings a token that is not valid.
     """
     return identify(request, {"user": request.user} if getattr(request, "user", None) is not None else {})
+
+
+def check_csrf(request: HttpRequest, known: Identity) -> None:
+    """Refuse a request that a page of another site could have made a browser send. Raises WireError."""
+    if CSRF.process_view(request, lambda request: HttpResponse(), (), {}) is None:
+        return
+    if needs_csrf_token(request, known):
+        raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)
 
 
 def needs_csrf_token(request: HttpRequest, known: Identity) -> bool:

@@ -36,7 +36,7 @@ def check_sent(admission: Admission) -> None:
 
 
 class Outgoing:
-    """What the client of one WebSocket sends."""
+    """Sends the messages of one WebSocket's client."""
 
     def __init__(self) -> None:
         self._remembered: dict[tuple[str, str], tuple[float, Admission, str]] = {}

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils.cache import patch_vary_headers
-from django.views.decorators.csrf import csrf_exempt
+from django.http import HttpRequest, HttpResponse
 
 from livepush import tenants
-from livepush.access import handshakes, identity, rules, tokens
+from livepush.access import identity, rules, tokens
 from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
-from livepush.consumers.auditing import Client, client_of
-from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
-from livepush.consumers.views import for_origins, outside_transactions
+from livepush.consumers.answering import answers, said
+from livepush.consumers.auditing import Client
+from livepush.consumers.identified import check_csrf, identity_of
 from livepush.exceptions import InvalidToken
 from livepush.rights import issuing
 from livepush.wire import WireError, check_group, unavailable
@@ -25,39 +22,17 @@ FIELDS = {"groups", "ttl", "once"}
 MAX_BODY = 65_536
 
 
-@login_not_required
-@csrf_exempt
-@outside_transactions
-@for_origins
-def token(request: HttpRequest) -> HttpResponse:
+@answers("token", "POST")
+def token(request: HttpRequest, client: Client) -> HttpResponse:
     """Answer ``{"groups": [...], "ttl": 60, "once": true}``, all optional, with ``{"token", "expires", "groups"}``."""
-    CSRF.process_request(request)
-    client = client_of("token", request)
-    try:
-        with tenants.active(tenants.of_request(request)):
-            response: HttpResponse = JsonResponse(_issued(request, client))
-    except WireError as error:
-        client.refuse(error)
-        body, headers = error.body(), dict(error.headers)
-        response = HttpResponse(body, status=error.status, content_type="application/json", headers=headers)
-        if error.status == 405:
-            response["Allow"] = "POST"
-    response["Cache-Control"] = "no-store"
-    response["X-Content-Type-Options"] = "nosniff"
-    patch_vary_headers(response, ["Cookie", "Authorization"])
-    CSRF.process_response(request, response)
-    return response
+    with tenants.active(tenants.of_request(request)):
+        return said(_issued(request, client))
 
 
 def _issued(request: HttpRequest, client: Client) -> dict[str, Any]:
-    if request.method != "POST":
-        raise WireError("bad_method", "This address answers POST.", 405)
-    handshakes.check_sync(request)
     known = client.identity = identity_of(request)
     client.tenant = tenants.current()
-    refused = CSRF.process_view(request, lambda request: HttpResponse(), (), {})
-    if refused is not None and needs_csrf_token(request, known):
-        raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)
+    check_csrf(request, known)
     if known.name is None:
         raise WireError("unauthenticated", "Nobody is logged in: log in, or send another authenticator's header.", 401)
     if known.token is not None:

@@ -1,4 +1,4 @@
-"""What waits to be sent to other processes, bounded in bytes and in time."""
+"""The batches that wait to be sent to other processes, bounded in bytes and in time."""
 
 from __future__ import annotations
 

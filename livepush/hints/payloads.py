@@ -1,4 +1,4 @@
-"""What NOTIFY carries: settled batches in settle's own transaction, and ephemeral events in one of their own."""
+"""The payloads of NOTIFY: settled batches in settle's own transaction, and ephemeral events in one of their own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ too_large = 0
 
 
 class SettledNotices:
-    """What the log's settle tells the other processes, as ``livepush.log`` asks for it. It raises nothing."""
+    """Writes settle's notices to the other processes, as ``livepush.log`` asks for them. It raises nothing."""
 
     def of_batch(self, using: str, batch: Batch) -> tuple[str, str] | None:
         """Return the channel and the payload that tell of a batch; ``None`` if nothing is to be told."""

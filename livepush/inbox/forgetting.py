@@ -41,7 +41,7 @@ KINDS = {
 
 
 class Kept(NamedTuple):
-    """What another room keeps about users."""
+    """The data about users that another room keeps."""
 
     name: str
     """The name of the rows in answers."""
@@ -52,7 +52,7 @@ class Kept(NamedTuple):
 
 
 kept: list[Kept] = []
-"""What rooms that this one does not know keep."""
+"""The data of rooms that this one does not know."""
 
 
 @publish.has_async_twin

@@ -42,5 +42,7 @@ def check_link(name: str, value: Any) -> str:
     """Return a value of a notification as an address. Raises InvalidNotification: it is no text, or not safe."""
     link = check_text(name, value)
     if not is_safe(link):
-        raise InvalidNotification(f"{name} is {link!r}: expected a path that begins with '/', or http:// or https://.")
+        raise InvalidNotification(
+            f"{name} is {link!r}: expected a path that begins with one '/', or http:// or https://."
+        )
     return link

@@ -20,8 +20,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_exempt
 
 from livepush import tenants
+from livepush.consumers.answering import for_origins, outside_transactions
 from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
-from livepush.consumers.views import for_origins, outside_transactions
 from livepush.exceptions import InvalidMark
 from livepush.inbox import asking, kinds, marking, tenancy
 from livepush.inbox.categories import categories
@@ -54,9 +54,7 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
                 with tenants.active(tenants.of_request(request)):
                     response = _answer(view, method, request, *args, **kwargs)
             except WireError as error:
-                response = JsonResponse({"code": error.code, "message": error.message}, status=error.status)
-                if error.status == 405:
-                    response["Allow"] = method
+                response = JsonResponse(error.fields(), status=error.status, headers=error.answer_headers(method))
             response.setdefault("Cache-Control", "no-store")
             response["X-Content-Type-Options"] = "nosniff"
             patch_vary_headers(response, ["Cookie", "Accept", "Accept-Language"])

@@ -1,4 +1,4 @@
-"""What settle tells other processes in its own transaction, where the database can carry it (PostgreSQL's NOTIFY).
+"""The notices of settle to other processes, in its own transaction, where the database can carry them (PostgreSQL).
 
 A room above the log registers what is told.
 """

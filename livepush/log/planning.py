@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a send writes into the log, once for each group."""
+    """The content of a send, which is written once for each group."""
 
     groups: Sequence[str]
     type: str

@@ -36,7 +36,7 @@ class Producers(NamedTuple):
 
 
 producers: list[Producers] = []
-"""What a server waits for before it ends, for ``DRAIN_STREAMS`` seconds at most."""
+"""The functions that a server waits for before it ends, for ``DRAIN_STREAMS`` seconds at most."""
 
 
 def drain_on_signals(hubs: Hubs) -> None:

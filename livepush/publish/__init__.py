@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from livepush.publish.data import as_json, encode
 from livepush.publish.databases import in_real_transaction, log_of
 from livepush.publish.names import Group, group_name, is_user, key_of, root_model, user_group
 from livepush.publish.pipeline import announce, deliver, on_settled, settle
@@ -10,9 +11,7 @@ from livepush.publish.sending import (
     Delivery,
     Sent,
     after_commit,
-    as_json,
     asend,
-    check_data,
     checked,
     ephemeral,
     on_good_connections,
@@ -33,9 +32,9 @@ __all__ = [
     "announce",
     "as_json",
     "asend",
-    "check_data",
     "checked",
     "deliver",
+    "encode",
     "ephemeral",
     "group_name",
     "has_async_twin",

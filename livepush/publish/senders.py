@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.serializers.json import DjangoJSONEncoder
 from django.core.signals import setting_changed
 
 from livepush.conf import get_settings, load
+from livepush.publish.data import as_json
 
 NOBODY = '{"id":null,"name":""}'
 """The stamp of a client that is not logged in."""
@@ -38,11 +37,10 @@ def stamp(user: Any) -> str:
     try:
         if not isinstance(found, dict) or not found.keys() >= {"id", "name"}:
             raise TypeError(f"it returned {found!r}")
-        text = json.dumps(found, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        text.encode()
-        if len(text) > MAX_STAMP_LENGTH or "\\u0000" in text:
-            raise ValueError(f"it returned {len(text)} characters, or a NUL character")
-    except (TypeError, ValueError, RecursionError) as error:
+        text = as_json(found)
+        if len(text) > MAX_STAMP_LENGTH:
+            raise ValueError(f"it returned {len(text)} characters")
+    except (TypeError, ValueError) as error:
         raise ImproperlyConfigured(
             f"LIVEPUSH['PUBLIC_USER'] names {path!r}, and {error}: expected a dict of JSON values such as "
             f'{{"id": "7", "name": "Ada"}}, of at most {MAX_STAMP_LENGTH} characters.'

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import itertools
 import json
 import re
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.utils import timezone
 
 from livepush import log, tenants, wire
-from livepush.conf import get_settings
 from livepush.exceptions import (
-    EventTooLarge,
-    InvalidData,
     InvalidEvent,
     InvalidGroup,
     InvalidKey,
     InvalidType,
 )
 from livepush.publish import pipeline
+from livepush.publish.data import encode
 from livepush.publish.databases import log_of
 from livepush.publish.names import Group, group_name, plain
 from livepush.publish.senders import stamp
@@ -41,7 +36,6 @@ OWN_KEYS = "livepush:"
 """The prefix of the keys of livepush's own events."""
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """NUL and lone surrogates, which databases can't store in text."""
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Sent(NamedTuple):
@@ -56,7 +50,7 @@ class Sent(NamedTuple):
     stored: tuple[str, ...]
     """The groups as the log has them: with the tenant whose code sent the event."""
     sender: str | None = None
-    """What others see of the user who sent it, as JSON."""
+    """The public data of the user who sent it, as JSON."""
 
     @property
     def payload(self) -> Any:
@@ -243,7 +237,7 @@ def _checked(groups: Group | Iterable[Group], type: object, data: Any, key: obje
     if not names:
         raise InvalidGroup("There is no group to send to: expected one name or a list with at least one.")
     key = plain(key) if isinstance(key, str) else None
-    return Sent(names, plain(type), _encode(data), key, ephemeral, _stored(names))
+    return Sent(names, plain(type), encode(data), key, ephemeral, _stored(names))
 
 
 def _stored(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -255,46 +249,3 @@ def _stored(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(longest) > limit:
         raise InvalidGroup(f"{longest!r} is too long for a group of {tenant!r}: expected {limit} characters at most.")
     return tenants.stored_groups(names, tenant)
-
-
-def check_data(data: Any) -> None:
-    """Check that data can be an event's. Raises InvalidData, EventTooLarge."""
-    _encode(data)
-
-
-def _check_bytes(data: dict[Any, Any]) -> None:
-    """Check data that clients take for bytes. Raises InvalidData: they are none."""
-    if len(data) == 1 and isinstance(data["$bytes"], str):
-        with suppress(ValueError):
-            base64.b64decode(data["$bytes"], validate=True)
-            return
-    raise InvalidData('Data with the key "$bytes" stand for bytes: expected that key alone, with base64.')
-
-
-def _encode(data: Any) -> str:
-    if isinstance(data, bytes | bytearray | memoryview):
-        data = {"$bytes": base64.b64encode(data).decode()}
-    elif isinstance(data, dict) and "$bytes" in data:
-        _check_bytes(data)
-    text, limit = as_json(data), get_settings().MAX_EVENT_BYTES
-    size = len(text.encode())
-    if size > limit:
-        raise EventTooLarge(
-            f"The data is {size} bytes as JSON, over the {limit} of LIVEPUSH['MAX_EVENT_BYTES']: "
-            f"send a reference that the client can fetch, or raise the limit."
-        )
-    return text
-
-
-def as_json(data: Any) -> str:
-    """Return data as the log's databases can store it and clients get it. Raises InvalidData: it can't be that."""
-    try:
-        text = json.dumps(data, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidData(
-            f"The data can't be sent as JSON: {error}. Send dicts, lists, strings, numbers, dates, decimals and UUIDs."
-        ) from error
-    if _NUL.search(text):
-        raise InvalidData("The data holds a NUL character, which databases can't store in text: take it out.")
-    return text

@@ -1,4 +1,4 @@
-"""What clients send: each message is checked, stamped with its user, and handled or passed on, once."""
+"""Takes the messages of clients: each is checked, stamped with its user, and handled or passed on, once."""
 
 from __future__ import annotations
 

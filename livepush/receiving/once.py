@@ -7,16 +7,14 @@ then gets its answer; after a rollback it is handled in its place.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from livepush import log
+from livepush import log, publish
 from livepush.conf import get_settings
 from livepush.receiving.models import Receipt
 from livepush.wire import WireError, dumps
@@ -37,10 +35,8 @@ def receipt_key(*parts: str | None) -> str:
 
 
 def encode(reply: Any) -> str | None:
-    """Return a handler's answer as JSON, ``None`` for none. Raises TypeError and ValueError: it is no JSON."""
-    if reply is None:
-        return None
-    return json.dumps(reply, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    """Return a handler's answer as JSON, ``None`` for none. Raises InvalidData: it is no JSON."""
+    return None if reply is None else publish.as_json(reply)
 
 
 def in_transaction(key: str | None, work: Callable[[], Any]) -> str | None:

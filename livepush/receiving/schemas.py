@@ -1,4 +1,4 @@
-"""What a handler wants of a message's data: a Django form, a dataclass, or a Pydantic model."""
+"""Schemas of a message's data: a Django form, a dataclass, or a Pydantic model."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class Message(NamedTuple):
-    """What a client sends to one group."""
+    """A client's message to one group."""
 
     group: str
     type: str
@@ -77,7 +77,7 @@ async def take_async(message: Message, sender: Admission, request: Any, in_threa
 def _check(message: Message) -> None:
     """Refuse data that no event can have, such as NaN: handlers would stumble over them. Raises WireError."""
     try:
-        publish.check_data(message.data)
+        publish.encode(message.data)
     except InvalidEvent as error:
         raise WireError("bad_event", str(error)) from error
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Change(NamedTuple):
-    """What has changed, and whom it concerns: everybody, unless it says who."""
+    """A change of rights, and whom it concerns: everybody, unless it says who."""
 
     user: str | None = None
     session: str | None = None

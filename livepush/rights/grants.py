@@ -1,4 +1,4 @@
-"""What one open stream or held poll was granted, and how to take it away."""
+"""The groups that one open stream or held poll was granted, and how to take them away."""
 
 from __future__ import annotations
 

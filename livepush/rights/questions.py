@@ -25,7 +25,7 @@ _raising = Rarely(every=10.0)
 
 
 class Question(NamedTuple):
-    """What is asked about one grant."""
+    """A question about one grant."""
 
     identity: Identity
     view: Handshake
@@ -34,7 +34,7 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Who it is now, what the sync rules say, and the questions for async rules."""
+    """The client's identity now, the sync rules' answers, and the questions for async rules."""
 
     identity: Identity
     answers: Answers
@@ -86,7 +86,7 @@ def _answers(
 
 
 class _Known:
-    """What the database knows of some clients, looked up for all of them at once."""
+    """The database's facts about some clients, looked up for all of them at once."""
 
     def __init__(self, known: Sequence[Identity]) -> None:
         self._by_session = of_sessions({each.session for each in known if each.session is not None})

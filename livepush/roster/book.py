@@ -26,9 +26,9 @@ class Entry:
         self.asked: Identity | None = None
         """Of whom the rule was asked last."""
         self.info: str | None = None
-        """What the rule lets others see; ``None`` for nothing."""
+        """The data that the rule lets others see; ``None`` for none."""
         self.written: Seat | None = None
-        """What the table has, as far as is known."""
+        """The table's row, as far as it is known."""
 
     @property
     def voice(self) -> Grant | None:

@@ -19,7 +19,7 @@ Key = tuple[str, str]
 
 
 class Kind(StrEnum):
-    """What an event tells of members."""
+    """The members that an event is about."""
 
     JOIN = f"{PRESENCE_PREFIX}join"
     LEAVE = f"{PRESENCE_PREFIX}leave"
@@ -27,12 +27,12 @@ class Kind(StrEnum):
 
 
 class Seat(NamedTuple):
-    """What a process wants its row of a member to say."""
+    """The row of a member as a process wants it."""
 
     group: str
     member: str
     info: str
-    """What others see of the member, as JSON."""
+    """The data that others see of the member, as JSON."""
     connections: int
 
     @property
@@ -58,7 +58,7 @@ class Row(NamedTuple):
 
 
 class News(NamedTuple):
-    """What is told of one member."""
+    """One member in an event."""
 
     kind: Kind
     group: str
@@ -67,7 +67,7 @@ class News(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a change writes, and what is told of it."""
+    """The rows that a change writes, and the events that tell of it."""
 
     fresh: list[Row]
     changed: list[Row]

@@ -1,4 +1,4 @@
-"""What presence keeps about a user: the rows of the groups in which the user is there now."""
+"""The data that presence keeps about a user: the rows of the groups in which the user is there now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is there, as a page shows it before its script runs, and without one."""
+"""The members as a page shows them before its script runs, and without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is there: for code that asks, and for the snapshots that pages begin with."""
+"""Reads the members of a group: for code that asks, and for the snapshots that pages begin with."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Member(NamedTuple):
     id: str
     """The user's primary key as text; for an anonymous visitor an id that begins with ``~``."""
     info: dict[str, Any]
-    """What the rule returned."""
+    """The rule's answer."""
     state: dict[str, Any]
-    """What the member's page has said of itself, such as ``{"away": True}``."""
+    """The state that the member's page has set, such as ``{"away": True}``."""
     connections: int
     """How many streams and held polls the member has; a tab that follows another one has none of its own."""
     since: str

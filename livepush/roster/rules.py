@@ -73,7 +73,7 @@ class Failed(Exception):
 
 
 Said = str | None | Failed
-"""What others see, as JSON; ``None`` for nothing."""
+"""The data that others see, as JSON; ``None`` for none."""
 
 
 def ask(questions: Sequence[Question]) -> list[Said]:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.utils import timezone
-from django.utils.cache import patch_vary_headers
-from django.views.decorators.csrf import csrf_exempt
 
 from livepush import publish, tenants
-from livepush.access import handshakes, limits
+from livepush.access import limits
 from livepush.access.identity import Admission
 from livepush.conf import get_settings
-from livepush.consumers.auditing import Client, client_of
-from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
-from livepush.consumers.views import admitted, for_origins, outside_transactions
+from livepush.consumers.answering import answers, said
+from livepush.consumers.auditing import Client
+from livepush.consumers.identified import check_csrf, identity_of
+from livepush.consumers.views import admitted
 from livepush.roster import table
 from livepush.roster.reading import Member, snapshot
 from livepush.roster.who import member_of_request
@@ -30,31 +28,11 @@ MAX_BODY = 8_192
 EXAMPLE = '{"group": "room:lobby", "state": {"away": true}}'
 
 
-@login_not_required  # rules say who may read, and some let anybody
-@csrf_exempt  # the view checks the token itself, and answers with livepush's own error
-@outside_transactions
-@for_origins
-def presence(request: HttpRequest) -> HttpResponse:
+@answers("presence", "GET", "POST")
+def presence(request: HttpRequest, client: Client) -> HttpResponse:
     """Answer ``GET ?group=NAME`` with who is there, and take ``POST {"group": NAME, "state": {…}}``."""
-    CSRF.process_request(request)
-    client = client_of("presence", request)
-    try:
-        handshakes.check_sync(request)
-        with tenants.active(tenants.of_request(request)):
-            answer = _update(request, client) if request.method == "POST" else _members(request, client)
-        response: HttpResponse = JsonResponse(answer, json_dumps_params={"ensure_ascii": False})
-    except WireError as error:
-        client.refuse(error)
-        response = HttpResponse(
-            error.body(), status=error.status, content_type="application/json", headers=error.headers
-        )
-        if error.status == 405:
-            response["Allow"] = "GET, POST"
-    response["Cache-Control"] = "no-store"
-    response["X-Content-Type-Options"] = "nosniff"
-    patch_vary_headers(response, ["Cookie", "Authorization"])
-    CSRF.process_response(request, response)
-    return response
+    with tenants.active(tenants.of_request(request)):
+        return said(_update(request, client) if request.method == "POST" else _members(request, client))
 
 
 # Who is there
@@ -92,9 +70,7 @@ def _visible(members: list[Member], admission: Admission, head: int) -> list[dic
 def _update(request: HttpRequest, client: Client) -> dict[str, Any]:
     known = client.identity = identity_of(request)
     tenant = client.tenant = tenants.current()
-    refused = CSRF.process_view(request, lambda request: HttpResponse(), (), {})
-    if refused is not None and needs_csrf_token(request, known):
-        raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)
+    check_csrf(request, known)
     group, state = _asked(request)
     client.groups = (group,)
     member = member_of_request(request, known, tenant)

@@ -16,7 +16,7 @@ from livepush.roster.rules import has_members
 from livepush.wire import public_name
 
 VISITOR = "~"
-"""What an anonymous visitor's id begins with."""
+"""The beginning of an anonymous visitor's id."""
 
 
 def member_of(identity: Identity, cookies: Mapping[str, str], session: str | None, tenant: str | None) -> str | None:

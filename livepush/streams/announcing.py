@@ -95,7 +95,7 @@ def hint_of(id: str, passage: Passage) -> Event:
 FAREWELL = 2.0
 """How long (seconds) ``stop`` waits for the thread."""
 Told = Sequence[tuple[str, Passage | None]]
-"""What was written to some streams, by their ids; ``None`` if a stream has ended."""
+"""The new text of some streams, by their ids; ``None`` if a stream has ended."""
 listeners: list[Callable[[Told], object]] = []
 """Called in any thread with what this process has written: its own readers need no hint."""
 watchers: list[Callable[[], bool]] = []
@@ -112,7 +112,7 @@ class Live:
         self._thread: threading.Thread | None = None
         self._due_until = 0.0
         self._hints: list[tuple[str, Passage]] = []
-        """What other processes are still to be told."""
+        """The text that other processes are still to be told."""
 
     def tell(self, buffer: Buffer) -> None:
         """Have readers told what was written: by this thread's event loop if it has one, else by a thread."""

@@ -1,4 +1,4 @@
-"""What a request asks of a stream, and whether its client may have it."""
+"""Reads a request for a stream, and checks whether its client may have it."""
 
 from __future__ import annotations
 

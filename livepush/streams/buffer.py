@@ -1,4 +1,4 @@
-"""What the producer of one stream has written and this process has not passed on yet. Any thread may use it."""
+"""The text of one stream that its producer has written and nobody has passed on yet. Any thread may use it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_WAITING = 262_144
 
 
 class Passage(NamedTuple):
-    """What a stream holds from an offset on."""
+    """The content of a stream from an offset on."""
 
     start: int
     pieces: Pieces

@@ -1,4 +1,4 @@
-"""What one hub knows of a stream that clients read: its newest text, and how it ended."""
+"""A hub's copy of a stream that clients read: its newest text, and how it ended."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Portion:
 
 
 class Listener(Protocol):
-    """What a feed tells its news to."""
+    """A listener of a feed."""
 
     def offer(self, portion: Portion) -> None: ...
     def wake(self) -> None: ...

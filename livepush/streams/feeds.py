@@ -34,7 +34,7 @@ NAME = "livepush.streams"
 
 
 class Opened(NamedTuple):
-    """What the database says of a stream when its first reader comes."""
+    """The database's row of a stream when its first reader comes."""
 
     row: Stream
     end: int

@@ -25,7 +25,7 @@ class Found(NamedTuple):
     format: str
     metadata: dict[str, object]
     error: str
-    """What readers are told if it failed."""
+    """The sentence that readers are told if it failed."""
 
     @property
     def is_running(self) -> bool:

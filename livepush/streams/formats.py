@@ -1,4 +1,4 @@
-"""What a stream looks like on the wire, in each of its formats; pure functions.
+"""The formats of streams on the wire; pure functions.
 
 ``livepush`` is Server-Sent Events whose data are JSON, ``{"offset", "parts"}``. In the parts, strings are text, and
 ``[value]`` is a part of JSON. The last event has the stream's ``state`` too. ``text`` is plain text without the parts.
@@ -31,7 +31,7 @@ _MESSAGES = {
 
 
 class About(NamedTuple):
-    """What a format says of the stream itself."""
+    """The facts about a stream that formats show."""
 
     id: str
     created: int
@@ -50,7 +50,7 @@ class Format:
     content_type = "text/plain; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
     heartbeat = ""
-    """What is sent in quiet times, if anything may be."""
+    """The bytes that are sent in quiet times, if any may be."""
 
     def begin(self, about: About, after: int) -> str:
         """Return what comes before the first piece."""

@@ -31,7 +31,7 @@ GAP = 3.0
 
 
 class Watch:
-    """What one watcher has seen of the producers."""
+    """The beats of producers as one watcher has seen them."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, float]] = {}

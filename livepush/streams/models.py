@@ -15,7 +15,7 @@ MAX_FORMAT_LENGTH = 20
 
 
 class State(models.TextChoices):
-    """What a stream is doing, or how it ended."""
+    """The state of a stream."""
 
     RUNNING = "running", "Running"
     FINISHED = "finished", "Finished"
@@ -63,7 +63,7 @@ class Stream(models.Model):
 
 
 class StreamChunk(models.Model):
-    """What a stream holds between two offsets: a JSON array of its pieces; see ``pieces``."""
+    """The content of a stream between two offsets: a JSON array of its pieces; see ``pieces``."""
 
     stream = ExactCharField(max_length=MAX_ID_LENGTH)
     start = models.BigIntegerField()

@@ -1,4 +1,4 @@
-"""What a stream holds: pieces of text, and parts of JSON between them.
+"""The content of a stream: pieces of text, and parts of JSON between them.
 
 An offset counts a text's characters (code points), and 1 for each part. So a text may be cut and joined anywhere, and
 an offset still means the same place. A chunk is stored as a JSON array: strings are text, and ``[value]`` is a part.
@@ -10,9 +10,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from django.core.serializers.json import DjangoJSONEncoder
-
 from livepush.exceptions import EventTooLarge, InvalidData
+from livepush.publish import as_json
 
 
 class Data(NamedTuple):
@@ -45,13 +44,8 @@ def text(given: object) -> str:
 
 def data(value: object, max_bytes: int) -> Data:
     """Return a part with a value. Raises InvalidData: JSON can't carry it. Raises EventTooLarge."""
-    try:
-        encoded = json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        size = len(encoded.encode())
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidData(
-            f"The part can't be written as JSON: {error}. Give dicts, lists, strings, numbers."
-        ) from error
+    encoded = as_json(value)
+    size = len(encoded.encode())
     if size > max_bytes:
         raise EventTooLarge(f"The part is {size} bytes as JSON, over the {max_bytes} of LIVEPUSH['MAX_EVENT_BYTES'].")
     return Data(encoded)

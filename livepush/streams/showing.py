@@ -1,4 +1,4 @@
-"""What a page shows of a stream before it is live: its text so far, and where the page's script goes on."""
+"""The first text of a stream in a page, before it is live: its text so far, and where the page's script goes on."""
 
 from __future__ import annotations
 

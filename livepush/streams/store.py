@@ -209,7 +209,7 @@ def find(using: str, id: str) -> Stream | None:
 
 
 class News(NamedTuple):
-    """What is new of some streams."""
+    """The news of some streams."""
 
     rows: dict[str, Stream]
     passages: dict[str, Passage]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-
-from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.csrf import csrf_exempt
 
 from livepush import tenants
-from livepush.access import handshakes, identity, limits, rules
+from livepush.access import identity, limits, rules
+from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
-from livepush.consumers.auditing import Client, client_of
-from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
-from livepush.consumers.views import for_origins, outside_transactions
+from livepush.consumers.answering import admit_here, answers
+from livepush.consumers.auditing import Client
+from livepush.consumers.identified import check_csrf, identity_of
 from livepush.streams import formats, leases, store
 from livepush.streams.asking import Asked, asked_of, check_readable, checked_id, unknown
 from livepush.streams.buffer import Ending
@@ -23,33 +19,9 @@ from livepush.streams.here import local
 from livepush.streams.models import State, Stream
 from livepush.wire import WireError, check_get, public_name, unavailable
 
-Answering = Callable[[HttpRequest, str, Client], HttpResponse]
 
-
-def _answered(view: Answering) -> Callable[..., HttpResponse]:
-    """Have a view answer refusals as the other endpoints do."""
-
-    @wraps(view)
-    def wrapped(request: HttpRequest, stream: str) -> HttpResponse:
-        client = client_of("stream", request)
-        try:
-            handshakes.check_sync(request)
-            response = view(request, stream, client)
-        except WireError as error:
-            client.refuse(error)
-            response = HttpResponse(error.body(), status=error.status, content_type="application/json")
-            for name, value in error.headers.items():
-                response[name] = value
-        response["Cache-Control"] = "no-store, no-transform"
-        response["X-Content-Type-Options"] = "nosniff"
-        response["Content-Encoding"] = "identity"  # GZipMiddleware skips responses with this header
-        return response
-
-    return login_not_required(csrf_exempt(outside_transactions(for_origins(wrapped))))
-
-
-@_answered
-def stream(request: HttpRequest, stream: str, client: Client) -> HttpResponse:
+@answers("stream", "GET")
+def stream(request: HttpRequest, client: Client, stream: str) -> HttpResponse:
     """Answer a poll at once. Without ``wait``, answer with a finished stream; one that runs needs ASGI."""
     check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", get_settings().MAX_EVENT_BYTES)
     query = request.META.get("QUERY_STRING", "").encode("latin-1")
@@ -64,19 +36,12 @@ def stream(request: HttpRequest, stream: str, client: Client) -> HttpResponse:
     return HttpResponse(_poll(row, asked), content_type="application/json")
 
 
-@_answered
-def stop(request: HttpRequest, stream: str, client: Client) -> HttpResponse:
+@answers("stream", "POST")
+def stop(request: HttpRequest, client: Client, stream: str) -> HttpResponse:
     """Ask a stream's producer to stop: ``POST streams/<id>/stop/``."""
-    CSRF.process_request(request)
-    if request.method != "POST":
-        error = WireError("bad_method", "This address answers POST.", 405)
-        error.headers = {"Allow": "POST"}
-        raise error
     with tenants.active(tenants.of_request(request)):
         known = client.identity = identity_of(request)
-    refused = CSRF.process_view(request, lambda request: HttpResponse(), (), {})
-    if refused is not None and needs_csrf_token(request, known):
-        raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)
+    check_csrf(request, known)
     row = _admitted(request, checked_id(stream), client, rules.SEND)
     store.stop(get_settings().DATABASE, row.id)
     buffer = local(row.id)
@@ -92,14 +57,11 @@ def _admitted(request: HttpRequest, id: str, client: Client, right: rules.Right)
     row = store.find(using, id)
     if row is None:
         raise unknown()
-    client.groups = (public_name(row.group),)
-    scope = {"user": request.user} if getattr(request, "user", None) is not None else {}
-    check = client.noted_by(lambda found, tenant: limits.check_groups(found.name is not None, 1))
-    asked = identity.admit_sync(scope, request, identity.handshake(request), client.groups, right, check=check)
-    answers = asked.answers
-    if asked.questions:
-        answers = rules.ask_async_here(asked.questions, answers, get_settings().DATABASE_TIMEOUT, asked.tenant)
-    admission = identity.admission(asked, client.groups, answers)
+
+    def check(found: Identity, tenant: str | None) -> None:
+        limits.check_groups(found.name is not None, 1)
+
+    admission = admit_here(request, client, (public_name(row.group),), right, check)
     if not admission.granted:
         raise _refusal(admission, right)
     if right == rules.READ:

@@ -32,14 +32,14 @@ logger = logging.getLogger("livepush")
 PATIENCE = 120.0
 """How long (seconds) a stream waits until its beginning or its end is stored, as while the database is away."""
 FAILED = "The stream failed."
-"""What readers are told if code raised: an exception's own text may be none of theirs."""
+"""The sentence that readers are told if code raised: an exception's own text may be none of theirs."""
 LEAST_PROGRESS = 0.001
 """By how much progress must differ to be told again."""
 _NOTHING: Any = object()
 
 
 class _Producer:
-    """What the sync and the async stream share."""
+    """The common part of the sync and the async stream."""
 
     def __init__(self, group: Group, format: str, metadata: Mapping[str, Any] | None, ansi: str) -> None:
         if ansi not in ("keep", "strip"):
@@ -201,7 +201,7 @@ class AsyncStream(_Producer):
 
 
 class Opening:
-    """What ``open`` returns: enter it with ``with``, or in async code with ``async with``."""
+    """The result of ``open``: enter it with ``with``, or in async code with ``async with``."""
 
     def __init__(self, group: Group, format: str, metadata: Mapping[str, Any] | None, ansi: str) -> None:
         self._given = (group, format, metadata, ansi)

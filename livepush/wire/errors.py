@@ -50,13 +50,24 @@ class WireError(ValueError):
         self.limit = ""
         """Of what there was too much, if it is over a limit."""
         self.errors: Mapping[str, Sequence[str]] | None = None
-        """What is wrong with each field of a message's data."""
+        """The errors of each field of a message's data."""
         self.ref: str | int | None = None
         """The ``ref`` of the WebSocket command that it answers."""
 
     def body(self) -> bytes:
         """Return the JSON that an HTTP client gets."""
         return dumps(self.fields()).encode()
+
+    def answer_headers(self, allow: str = "GET") -> dict[str, str]:
+        """Return the headers of an HTTP answer; ``allow`` names the address's methods (RFC 9110, 10.2.1, 11.6.1)."""
+        headers = dict(self.headers)
+        if self.status == 405:
+            headers["Allow"] = allow
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        if self.status == 503:
+            headers.setdefault("Retry-After", "2")
+        return headers
 
     def fields(self) -> dict[str, Any]:
         """Return what a client is told: the code, the sentence, and what is wrong with each field."""

@@ -20,7 +20,7 @@ MAX_NOTICE_BYTES = 7_999
 _FILLED_IN = 64
 """The most bytes that the database adds to a template: epoch, number and time."""
 _NAME, _SIGNED = 32, 96
-"""Where in a notice the signature and the body begin."""
+"""The places in a notice at which the signature and the body begin."""
 
 
 class Template(NamedTuple):
@@ -32,7 +32,7 @@ class Template(NamedTuple):
     name: str
     """The notice's first digits: origin and serial."""
     key: bytes
-    """What signs this notice alone: SHA-256 of the key and the SHA-256 of key and body."""
+    """The key that signs this notice alone: SHA-256 of the key and the SHA-256 of key and body."""
     parts: tuple[str, str, str, str]
 
 

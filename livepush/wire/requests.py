@@ -86,7 +86,7 @@ def check_get(method: str, content_length: str, limit: int) -> None:
     Raises WireError: the wrong method, or a body of more than ``limit`` bytes.
     """
     if method != "GET":
-        raise WireError("bad_method", "Only GET is answered here.", 405)
+        raise WireError("bad_method", "This address answers GET.", 405)
     if content_length.isdigit() and (len(content_length) > 18 or int(content_length) > limit):
         raise WireError("too_large", "A body is not expected here, least of all one of this size.", 413)
 

@@ -1,4 +1,4 @@
-"""What django-eventstream's functions do on livepush's log."""
+"""django-eventstream's functions on livepush's log."""
 
 from __future__ import annotations
 

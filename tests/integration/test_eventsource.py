@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,12 @@ from playwright.async_api import async_playwright
 from tests.browser.chromium import FLAGS
 from tests.integration import clients
 from tests.patience import PATIENCE, eventually
-from tests.servers import processes
-from tests.servers.fresh import ROOT, Databases
+from tests.servers import npm, processes
+from tests.servers.fresh import Databases
 from tests.servers.processes import Publisher
 from tests.servers.proxy import Proxy, proxy
 
 HERE = Path(__file__).parent / "node_clients"
-CACHE = ROOT / ".cache" / "node-clients"
 TYPES = ("livepush.hello", "livepush.reset", "livepush.bye", "moved", "message")
 STALE = "00000000-5"
 """A position of an epoch that never was."""
@@ -69,18 +67,8 @@ class Queue:
 
 @pytest.fixture(scope="session")
 def node_clients() -> Path:
-    """The folder with the clients from npm, installed once."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    wanted = (HERE / "package.json").read_text()
-    installed = CACHE / "package.json"
-    if not (CACHE / "done").exists() or installed.read_text() != wanted:
-        (CACHE / "done").unlink(missing_ok=True)
-        installed.write_text(wanted)
-        npm = shutil.which("npm")
-        assert npm is not None, "npm is not installed: on Debian, apt-get install npm."
-        subprocess.run([npm, "install", "--no-audit", "--no-fund", "--silent"], cwd=CACHE, check=True, timeout=100)
-        (CACHE / "done").touch()
-    return CACHE
+    """The folder with the clients from npm."""
+    return npm.installed(HERE / "package.json", "node-clients")
 
 
 @dataclass

@@ -1,30 +1,17 @@
-"""The clients from npm that the tests read streams with, installed once."""
+"""The clients from npm that the tests read streams with."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.servers.fresh import ROOT
+from tests.servers import npm
 
-HERE = Path(__file__).parent / "node_clients"
-CACHE = ROOT / ".cache" / "stream-clients"
+PACKAGE = Path(__file__).parent / "node_clients" / "package.json"
 
 
 @pytest.fixture(scope="session")
 def node_clients() -> Path:
-    """The folder with the clients from npm, installed once."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    wanted = (HERE / "package.json").read_text()
-    installed = CACHE / "package.json"
-    if not (CACHE / "done").exists() or installed.read_text() != wanted:
-        (CACHE / "done").unlink(missing_ok=True)
-        installed.write_text(wanted)
-        npm = shutil.which("npm")
-        assert npm is not None, "npm is not installed: on Debian, apt-get install npm."
-        subprocess.run([npm, "install", "--no-audit", "--no-fund", "--silent"], cwd=CACHE, check=True, timeout=300)
-        (CACHE / "done").touch()
-    return CACHE
+    """The folder with the clients from npm."""
+    return npm.installed(PACKAGE, "stream-clients")

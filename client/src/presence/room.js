@@ -40,7 +40,7 @@ export const openRoom = (client, group, { url, target = document, headers = () =
   let timer;
   /** @type {any} */
   let poster;
-  /** What the page says of its member, and the member's id. @type {any} */
+  /** The state that the page has set for its member, and the member's id. @type {any} */
   let state;
   /** @type {string | undefined} */
   let me;
@@ -112,7 +112,7 @@ export const openRoom = (client, group, { url, target = document, headers = () =
   };
 
   const room = {
-    /** Who is there, the first who came first. */
+    /** The members, the first who came first. */
     get members() {
       return [...known.values()];
     },

@@ -14,7 +14,7 @@ const LAST_WORDS = 30_000;
  * @param {Link} link
  */
 export const speak = (link) => {
-  /** Who waits for an answer, by its message's key. @type {Map<unknown, (outcome?: Outcome) => void>} */
+  /** The functions that wait for an answer, by their message's key. @type {Map<unknown, (outcome?: Outcome) => void>} */
   const waiting = new Map();
 
   return {

@@ -47,13 +47,13 @@ async function* read(response, heard) {
   }
 }
 
-/** Where streams are, as the page's tag says. */
+/** The address of the streams, as the page's tag says. */
 const base = () =>
   /** @type {HTMLElement | null} */ (document.querySelector("script[data-livepush]"))?.dataset.url ?? "/livepush/";
 
 /** A stream: iterate over it to read it. Its fields say how far that has come. */
 export class Stream {
-  /** Where the reader is, and goes on. */
+  /** The reader's offset. */
   offset = 0;
   /** The text so far. */
   text = "";

@@ -7,7 +7,7 @@ const SLEEP_SECONDS = 30;
 const LOOKS = 60;
 
 const button = (fault) => document.querySelector(`[data-fault="${fault}"] button`);
-/** What is broken now, for the log. */
+/** The faults that are on now, for the log. */
 let broken = "";
 
 onCheck(({ received, repeated, missed, proof }) => {

@@ -30,7 +30,7 @@ const tape = new Tape(byId("tape"));
 const delays = [];
 /** The last movement before the line was cut; `null` while nobody waits for a verdict. */
 let cutAfter = null;
-/** What other scripts of the page want to be told: after each comparison, and how an outage ended. */
+/** The functions that other scripts want called: after each comparison, and at the end of an outage. */
 const listeners = { check: [], verdict: [] };
 
 export const onCheck = (listener) => listeners.check.push(listener);

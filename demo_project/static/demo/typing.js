@@ -1,11 +1,11 @@
-/** Who is typing: told at most every two seconds, and forgotten after four. */
+/** Shows who is typing. The page tells others at most every two seconds, and forgets them after four. */
 
 import { byId } from "./dom.js";
 
 const EVERY = 2000;
 const FORGOTTEN_AFTER = 4000;
 
-/** Who is typing, by id. @type {Map<string, {name: string, timer: number}>} */
+/** Those who are typing, by id. @type {Map<string, {name: string, timer: number}>} */
 const writers = new Map();
 let told = 0;
 

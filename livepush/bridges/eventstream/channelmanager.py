@@ -19,7 +19,7 @@ SETTING = "EVENTSTREAM_CHANNELMANAGER_CLASS"
 
 
 class ChannelManagerBase:
-    """What a channel manager has to say."""
+    """The answers of a channel manager."""
 
     def get_channels_for_request(self, request: HttpRequest, view_kwargs: Mapping[str, Any]) -> Collection[str]:
         """Return the channels that a request asks for."""

@@ -16,13 +16,13 @@ from livepush.wire import RESERVED_PREFIX, dumps
 
 WRAPPED = "eventstream.text:"
 PADDING = b":" + b" " * 2048 + b"\n\n"
-"""What some browsers and proxies need before they pass a stream on."""
+"""The first bytes of a stream, which some browsers and proxies need before they pass it on."""
 KEEP_ALIVE = b"event: keep-alive\ndata:\n\n"
 FORBIDDEN = "Permission denied to channels: %s"
 
 
 class Part(NamedTuple):
-    """What a client gets of one envelope."""
+    """One event as a client gets it."""
 
     content: bytes
     skip: frozenset[str] = frozenset()

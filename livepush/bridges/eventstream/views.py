@@ -17,9 +17,9 @@ from livepush.bridges.eventstream import encoding, headers, reading
 from livepush.bridges.eventstream.channelmanager import manager
 from livepush.bridges.eventstream.channels import group_of
 from livepush.bridges.eventstream.streaming import stream
+from livepush.consumers.answering import outside_transactions
 from livepush.consumers.base import COME_BACK
 from livepush.consumers.entering import enter
-from livepush.consumers.views import outside_transactions
 from livepush.wire import WireError
 
 __all__ = ["events", "reading"]

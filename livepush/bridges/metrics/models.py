@@ -10,7 +10,7 @@ MAX_PROCESS_LENGTH = 100
 
 
 class ProcessFigures(models.Model):
-    """What one server process last wrote down."""
+    """The figures that one server process last wrote down."""
 
     process = ExactCharField(max_length=MAX_PROCESS_LENGTH, primary_key=True)
     figures = ExactTextField()

@@ -19,7 +19,7 @@ FIELDS = ("name", "groups", "types", "recipients", "expires")
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What a key may do, checked as ``create_key`` checks it."""
+    """The rights of a key, checked as ``create_key`` checks them."""
 
     class Meta:
         model = ApiKey

@@ -50,12 +50,12 @@ class Request(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a request asks for, checked."""
+    """The work that a request asks for, checked."""
 
     size: int
     """How many events or notifications."""
     kind: str
-    """What they are: ``event`` or ``notification``."""
+    """Their kind: ``event`` or ``notification``."""
     parcels: Callable[[str], Sequence[Parcel]]
     """Returns what is to be sent, given a marker that no other request has."""
 

@@ -25,7 +25,7 @@ Read = Callable[[reading.Request, Publisher], reading.Work]
 
 
 class Outcome(NamedTuple):
-    """What a request has led to."""
+    """The outcome of a request."""
 
     size: int
     """How many events or notifications."""
@@ -51,7 +51,9 @@ def _respond(request: HttpRequest, read: Read) -> HttpResponse:
         response = _answer(_outcome(request, read, client), reading.wants_no_positions(request))
     except WireError as error:
         client.refuse(error)
-        response = _refusal(error)
+        response = HttpResponse(
+            error.body(), status=error.status, content_type="application/json", headers=error.answer_headers("POST")
+        )
     response["Cache-Control"] = "no-store"
     response["X-Content-Type-Options"] = "nosniff"
     return response
@@ -115,15 +117,4 @@ def _answer(outcome: Outcome, wants_no_positions: bool) -> HttpResponse:
         response["Preference-Applied"] = "respond-async"
     if outcome.is_repeated:
         response["Idempotent-Replayed"] = "true"
-    return response
-
-
-def _refusal(error: WireError) -> HttpResponse:
-    response = HttpResponse(error.body(), status=error.status, content_type="application/json")
-    if error.status == 405:
-        response["Allow"] = "POST"
-    if error.status == 503:
-        response["Retry-After"] = "2"
-    for name, value in error.headers.items():
-        response[name] = value
     return response

@@ -1,0 +1,138 @@
+"""What the plain views share: how they answer, refuse, and find out what a client may do. They work under WSGI too."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, transaction
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.csrf import csrf_exempt
+
+from livepush.access import handshakes, identity, origins, rules
+from livepush.conf import get_settings
+from livepush.consumers.auditing import Check, Client, client_of
+from livepush.consumers.identified import CSRF
+from livepush.notes import Rarely
+from livepush.wire import WireError, dumps, unavailable
+
+logger = logging.getLogger("livepush")
+failures = Rarely(every=1.0)
+
+View = TypeVar("View", bound=Callable[..., HttpResponse])
+Answering = Callable[..., HttpResponse]
+"""Takes the request, its client, and what varies in the address. Raises WireError to refuse."""
+
+
+def outside_transactions(view: View) -> View:
+    """Exempt a view from ``ATOMIC_REQUESTS`` on every database: settle commits its own transactions."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
+
+def for_origins(view: View) -> View:
+    """Tell browsers which pages of other origins may read the answers; see ``livepush.access.origins``."""
+
+    @wraps(view)
+    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        headers = origins.headers(request)
+        response = HttpResponse(status=204) if origins.is_preflight(request) else view(request, *args, **kwargs)
+        for name, value in headers.items():
+            if name == "Vary":
+                patch_vary_headers(response, [value])
+            else:
+                response.headers[name] = value
+        return response
+
+    return cast(View, answered)
+
+
+def as_json(body: bytes, status: int = 200) -> HttpResponse:
+    """Return a JSON response that nothing on the way keeps or changes."""
+    response = HttpResponse(body, status=status, content_type="application/json")
+    return kept_as_it_is(response)
+
+
+def kept_as_it_is(response: HttpResponse) -> HttpResponse:
+    """Return a response that no cache keeps, no proxy or middleware compresses, and no browser takes for a page."""
+    response["Cache-Control"] = "no-store, no-transform"
+    response["X-Content-Type-Options"] = "nosniff"
+    response["Content-Encoding"] = "identity"  # GZipMiddleware skips responses with this header
+    return response
+
+
+def answers(
+    transport: str, *methods: str, refusal: Callable[[WireError], bytes] = WireError.body
+) -> Callable[[Answering], Callable[..., HttpResponse]]:
+    """Make a view an endpoint that answers some methods, after the project's checks of a handshake.
+
+    The site's middleware leaves the login and the CSRF token to the view, since rules say who may do what, and a
+    script wants JSON. What else the view raises is logged, and the client is told to come back.
+    """
+
+    def decorate(view: Answering) -> Callable[..., HttpResponse]:
+        @wraps(view)
+        def answered(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+            CSRF.process_request(request)
+            client = client_of(transport, request)
+            try:
+                if request.method not in methods:
+                    raise WireError("bad_method", f"This address answers {' and '.join(methods)}.", 405)
+                handshakes.check_sync(request)
+                response = view(request, client, **kwargs)
+            except WireError as error:
+                response = refused(error, client)
+            except ImproperlyConfigured:
+                raise  # a developer is to see it
+            except Exception:
+                if times := failures.times():
+                    logger.warning("%d requests failed. The last one, to %s:", times, request.path, exc_info=True)
+                response = refused(unavailable(), client)
+            patch_vary_headers(kept_as_it_is(response), ["Cookie", "Authorization"])
+            CSRF.process_response(request, response)
+            return response
+
+        def refused(error: WireError, client: Client) -> HttpResponse:
+            client.refuse(error)
+            response = as_json(refusal(error), error.status)
+            for name, value in error.answer_headers(", ".join(methods)).items():
+                response[name] = value
+            return response
+
+        return login_not_required(csrf_exempt(outside_transactions(for_origins(answered))))
+
+    return decorate
+
+
+def said(data: Any) -> HttpResponse:
+    """Return data as a JSON response."""
+    return HttpResponse(dumps(data), content_type="application/json")
+
+
+def admit_here(
+    request: HttpRequest,
+    client: Client,
+    groups: tuple[str, ...],
+    right: rules.Right = rules.READ,
+    check: Check = lambda found, tenant: None,
+) -> identity.Admission:
+    """Return who makes a request, and for which of the groups that client has a right.
+
+    ``check`` is called with who it is and the tenant before any rule is asked.
+
+    Raises WireError: what ``check`` raises, the request is no tenant's, or brings a token that is not valid.
+    """
+    client.groups = groups
+    scope = {"user": request.user} if getattr(request, "user", None) is not None else {}
+    view = identity.handshake(request)
+    asked = identity.admit_sync(scope, request, view, groups, right, check=client.noted_by(check))
+    found = asked.answers
+    if asked.questions:
+        found = rules.ask_async_here(asked.questions, found, get_settings().DATABASE_TIMEOUT, asked.tenant)
+    return identity.admission(asked, groups, found)

@@ -8,7 +8,6 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from django.contrib.auth.decorators import login_not_required
-from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
@@ -88,8 +87,6 @@ def answers(
                 response = view(request, client, **kwargs)
             except WireError as error:
                 response = refused(error, client)
-            except ImproperlyConfigured:
-                raise  # a developer is to see it
             except Exception:
                 if times := failures.times():
                     logger.warning("%d requests failed. The last one, to %s:", times, request.path, exc_info=True)

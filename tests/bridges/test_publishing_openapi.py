@@ -79,7 +79,7 @@ def test_what_fits_is_answered_as_described_and_is_in_the_log(key, path):
         response = ask(case, key)
         if is_reserved(case.body):
             return
-        assert response.status_code in (200, 202, 422), response.text
+        assert response.status_code in (200, 202, 422), (response.text, case.body)
         if response.status_code == 200:
             positions = {each for each in response.json()["positions"] if each}
             assert len(events_of("default")) - before <= len(positions)

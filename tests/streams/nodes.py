@@ -8,10 +8,10 @@ import pytest
 
 from tests.servers import npm
 
-PACKAGE = Path(__file__).parent / "node_clients" / "package.json"
+HERE = Path(__file__).parent / "node_clients"
 
 
 @pytest.fixture(scope="session")
 def node_clients() -> Path:
     """The folder with the clients from npm."""
-    return npm.installed(PACKAGE, "stream-clients")
+    return npm.installed(HERE / "package.json", "stream-clients")

@@ -52,6 +52,9 @@ def pytest_collection_modifyitems(items):
             params = (item.callspec.params[name] for name in given)
             aliases = {DEFAULT_DB_ALIAS, *(each for each in params if each in ALIASES)}  # none: the test is skipped
             item.add_marker(pytest.mark.django_db(transaction=True, databases=sorted(aliases)))
+        later = [kind for marker in item.iter_markers("long_on") for kind in marker.args]
+        if any(item.callspec.params[name] in ALIASES and kind(item.callspec.params[name]) in later for name in given):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,7 @@ def test_an_encoded_event_that_is_larger_than_the_cache_is_not_kept():
     assert len(encoder.texts) == 1
 
 
+@pytest.mark.long
 def test_what_waits_for_the_layer_counts_the_names_of_its_groups(monkeypatch):
     monkeypatch.setattr(sender.threading, "Thread", lambda **options: SimpleNamespace(start=lambda: None))
     waiting = sender.Sender()  # which sends nothing meanwhile

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from urllib.parse import quote_from_bytes, urlencode
@@ -15,12 +14,12 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from livepush import wire
 from livepush.wire import LARGEST_NUMBER, Event, Format, Position, WireError
+from tests.scale import EXAMPLES, FULL
 
 set_hypothesis_home_dir(Path(__file__).parents[1] / ".cache" / "hypothesis")
 
-FULL = os.environ.get("LIVEPUSH_TEST_SCALE") == "full"
 small = settings(
-    max_examples=5000 if FULL else 200, derandomize=not FULL, database=None, deadline=None, print_blob=FULL
+    max_examples=5000 if FULL else 100 * EXAMPLES, derandomize=not FULL, database=None, deadline=None, print_blob=FULL
 )
 positions = st.builds(
     Position,

@@ -149,6 +149,7 @@ async def play(site):
     return found
 
 
+@pytest.mark.long
 async def test_a_project_gets_the_same_after_its_imports_are_changed(tmp_path):
     async with Site(tmp_path / "before") as before:
         expected = await play(before)

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.demo import Demo, Visit, command, log_in, running
@@ -115,6 +116,7 @@ def test_the_board_moves_by_itself(visitor: Callable[[], Visit]) -> None:
     is_up_to_date(page)
 
 
+@pytest.mark.long
 def test_every_transport_delivers_and_comes_back_with_nothing_missed(visitor: Callable[[], Visit]) -> None:
     pages = {transport: visitor()("/board/") for transport in NAMES}
     for transport, page in pages.items():
@@ -141,6 +143,7 @@ def test_every_transport_delivers_and_comes_back_with_nothing_missed(visitor: Ca
         is_up_to_date(page)
 
 
+@pytest.mark.long
 def test_the_panel_says_which_tab_has_the_connection(visitor: Callable[[], Visit]) -> None:
     visit = visitor()
     first, second = visit("/board/"), visit("/board/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.demo import Visit, log_in, origin
@@ -27,6 +28,7 @@ def shows(page: Page, title: str):
     return bell(page).locator("[part~=entry]", has_text=title)
 
 
+@pytest.mark.long
 def test_two_users_three_tabs_and_two_browsers_agree(visitor: Callable[[], Visit]) -> None:
     customer, elsewhere, staff = visitor(), visitor(), visitor()
     orders, away, board = log_in(customer, "demo"), log_in(elsewhere, "demo"), log_in(staff, "admin")

@@ -328,6 +328,7 @@ def test_axe_finds_nothing_in_the_scenes(visitor: Callable[[], Visit]) -> None:
     visitor.said[:] = [[line for line in lines if not forget.search(line)] for lines in visitor.said]
 
 
+@pytest.mark.long
 def test_nothing_goes_on_where_the_demo_was_killed_while_it_started(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.demo import Visit, log_in
@@ -22,6 +23,7 @@ def a_parcel(page: Page) -> str:
     return str(page.locator("main a[href^='/parcels/']").first.get_attribute("href"))
 
 
+@pytest.mark.long
 def test_an_answer_goes_on_over_a_reload_and_shows_on_another_device(visitor: Callable[[], Visit]) -> None:
     home, away = visitor(), visitor()
     path = a_parcel(log_in(home, "demo"))

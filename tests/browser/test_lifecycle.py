@@ -103,6 +103,7 @@ def test_tabs_that_are_frozen_at_once_starve_no_other(site: Site, tabs: Open, gr
     has_all(pages, 20)
 
 
+@pytest.mark.long
 def test_a_page_in_the_back_forward_cache_leads_nobody_and_resumes_when_it_is_restored(
     site: Site, tabs: Open, group: str
 ) -> None:

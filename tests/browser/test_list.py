@@ -458,6 +458,7 @@ def test_a_picture_that_does_not_come_leaves_the_sign(reader: Reader) -> None:
     is_not_complained_of(reader, "404")
 
 
+@pytest.mark.long
 def test_the_age_of_an_entry_that_something_is_collapsed_into_begins_anew(reader: Reader) -> None:
     context = reader.context()
     page = context.new_page()

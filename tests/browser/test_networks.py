@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.browser.site import Site, is_open
 from tests.integration.test_doctor import certificate
+from tests.scale import some
 from tests.servers import faults
 from tests.servers.nginx import nginx
 from tests.servers.processes import free_port
@@ -100,7 +101,7 @@ def transports(page: Page) -> list[str]:
     return list(dict.fromkeys(page.evaluate("opened")))
 
 
-@pytest.mark.parametrize("block", [STOCK, GZIP], ids=["stock", "gzip"])
+@pytest.mark.parametrize("block", some([STOCK, GZIP]), ids=["stock", "gzip"])
 def test_behind_nginx(site: Site, context: BrowserContext, group: str, tmp_path: Path, block: str) -> None:
     port = free_port()
     with nginx(tmp_path, block % {"port": port, "upstream": site.server.port}, [port]):
@@ -111,6 +112,7 @@ def test_behind_nginx(site: Site, context: BrowserContext, group: str, tmp_path:
         assert transports(pages[0]) == ["sse"]
 
 
+@pytest.mark.long
 def test_twelve_tabs_over_http2(
     site: Site, context: BrowserContext, group: str, tmp_path: Path, certificate: str
 ) -> None:
@@ -124,6 +126,7 @@ def test_twelve_tabs_over_http2(
         has_all(pages)
 
 
+@pytest.mark.long
 def test_where_streams_are_held_back_and_the_upgrade_is_stripped_it_polls(
     site: Site, context: BrowserContext, group: str, tmp_path: Path
 ) -> None:
@@ -149,7 +152,7 @@ def test_where_streams_are_held_back_and_the_upgrade_is_stripped_it_polls(
         assert transports(page) == ["longpoll"]
 
 
-@pytest.mark.parametrize(("swallow", "expected"), [((SSE,), "websocket"), ((SSE, WS), "longpoll")])
+@pytest.mark.parametrize(("swallow", "expected"), some([((SSE,), "websocket"), ((SSE, WS), "longpoll")]))
 def test_a_stream_that_is_held_back_and_a_socket_that_stays_silent_are_noticed(
     site: Site, context: BrowserContext, group: str, swallow: tuple[bytes, ...], expected: str
 ) -> None:
@@ -162,6 +165,7 @@ def test_a_stream_that_is_held_back_and_a_socket_that_stays_silent_are_noticed(
         has_all(pages)
 
 
+@pytest.mark.long
 def test_what_there_is_shows_while_a_stream_is_held_back(site: Site, context: BrowserContext, group: str) -> None:
     with faults.line(site.server.port) as line:
         line.swallow = (SSE, WS)

@@ -189,6 +189,7 @@ def test_the_quickstart_works_to_the_letter(reader: Reader) -> None:
     assert "Traceback" not in reader.log.read_text(), reader.log.read_text()
 
 
+@pytest.mark.long
 def test_the_tutorial_works_to_the_letter(reader: Reader) -> None:
     for block in blocks(ROOT / "docs" / "quickstart.md"):
         reader.follow(block)

@@ -102,6 +102,7 @@ def test_the_list_in_the_page_stays_its_own_master(reader: Reader, page: Page) -
     assert len([url for url in posts if "archive" in url]) == 1
 
 
+@pytest.mark.long
 def test_nothing_piles_up_as_the_reader_goes_back_and_forth(reader: Reader, page: Page) -> None:
     reader.notify("One")
     titles(page, "One", within=LIST)

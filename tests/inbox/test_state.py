@@ -401,6 +401,7 @@ class Model:
         return sum(entry not in self.seen for entry in unread), len(unread)
 
 
+@pytest.mark.long_on("mariadb", "sqlite")
 @pytest.mark.parametrize("seed", range(EXAMPLES))
 def test_any_course_of_changes_comes_to_what_plain_sets_say(using, ann, monkeypatch, seed):
     monkeypatch.setattr(marking, "FEW", 3)

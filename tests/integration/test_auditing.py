@@ -165,6 +165,7 @@ async def test_what_it_was_not_told_yet_when_a_server_ends_it_is_told(database: 
         assert audit.names().count("disconnected") == 20
 
 
+@pytest.mark.long
 async def test_no_client_waits_for_receivers_that_are_slow(database: Database, tmp_path: Path) -> None:
     with audited("uvicorn", database, tmp_path / "told", "slow") as audit:
         async with contextlib.AsyncExitStack() as stack:

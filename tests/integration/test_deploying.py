@@ -21,6 +21,7 @@ from tests.docs_blocks import PAGES, ROOT, Block, blocks
 from tests.integration import clients
 from tests.integration.test_doctor import GRACE, certificate, ids, look, own
 from tests.patience import PATIENCE, eventually
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database
 from tests.servers.nginx import nginx
@@ -77,7 +78,7 @@ def here(words: list[str], port: int) -> list[str]:
     return [sys.executable, "-m", name, *rest]
 
 
-@pytest.mark.parametrize("words", commands(), ids=shlex.join)
+@pytest.mark.parametrize("words", some(commands(), 3), ids=shlex.join)
 async def test_a_documented_command_serves_and_takes_leave(words: list[str], database: Database, elsewhere: Publisher):
     port = free_port()
     prefix = "/shop" if "/shop" in words else ""

@@ -126,6 +126,7 @@ async def test_a_second_signal_is_the_servers_own(kind: str, database: Database,
             await asyncio.to_thread(server.wait, 30)
 
 
+@pytest.mark.long
 async def test_a_reload_in_development_with_open_streams(
     database: Database, elsewhere: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: Figures
 ) -> None:

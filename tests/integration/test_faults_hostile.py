@@ -798,6 +798,7 @@ def escaped(server: Server) -> list[str]:
     return [found for found in TRACEBACK.findall(server.log()) if any(place in found for place in ours)]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", some(SERVERS))
 async def test_hostile_clients_break_nothing_and_nobody_notices(

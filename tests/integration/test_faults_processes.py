@@ -314,6 +314,7 @@ def at_rest(process: warm.Started) -> bool:
     return False
 
 
+@pytest.mark.long
 @on("sqlite")
 async def test_on_sqlite_sends_fail_while_a_stopped_process_holds_the_lock_and_all_goes_on_when_it_ends(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from tests.integration.audit import TRANSPORTS, Audit, Follower, audit, committed
 from tests.integration.conftest import Figures, Scale
 from tests.integration.test_delivery import hubs_listen
@@ -200,6 +202,7 @@ async def endure(found: Site, scale: Scale, figures: Figures) -> None:
     figures(layer=found.layer, fault="cut", seconds=seconds, hears_after=hears, **during)
 
 
+@pytest.mark.long
 async def test_whatever_redis_does_nobody_misses_an_event_or_waits_and_the_layer_is_heard_again(
     databases: Databases, scale: Scale, figures: Figures
 ) -> None:

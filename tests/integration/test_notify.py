@@ -199,6 +199,7 @@ async def site(own: tuple[faults.PostgreSQL, Databases]) -> AsyncIterator[Site]:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.long
 async def test_whatever_happens_to_the_database_nobody_misses_an_event_and_notify_is_heard_again(
     own_postgresql: tuple[faults.PostgreSQL, Databases], scale: Scale, figures: Figures
 ) -> None:

@@ -29,6 +29,7 @@ def pooled(database: Database, tmp_path: Path) -> Iterator[Database]:
         yield found
 
 
+@pytest.mark.long
 async def test_what_many_processes_send_arrives_whole_and_in_order(database: Database, pooled: Database) -> None:
     with (
         processes.publisher(pooled) as elsewhere,

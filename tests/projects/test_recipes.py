@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.docs_blocks import blocks
 from tests.patience import PATIENCE
 from tests.projects.test_projects import HERE, run
@@ -40,6 +42,7 @@ def of_project(folder: Path) -> Callable[..., str]:
     return lambda *words: run([sys.executable, *words], env=env, cwd=folder)
 
 
+@pytest.mark.long
 def test_each_package_s_tokens_let_a_client_in_and_end(tmp_path: Path) -> None:
     written(tmp_path)
     python = of_project(tmp_path)

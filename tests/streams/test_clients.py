@@ -78,6 +78,7 @@ async def test_openai_s_client_for_python_raises_what_failed(server):
         await chunks(client(server), words=20, fail=3)
 
 
+@pytest.mark.long
 async def test_openai_s_client_for_node_reads_chunks_to_the_end_and_raises_what_failed(server, node_clients):
     url = f"{server.url}/streams/v1"
     whole = await under_node(node_clients, "openai", url, words=20)

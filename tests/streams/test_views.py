@@ -44,6 +44,15 @@ def test_a_newcomer_reads_no_stream_from_before(client, monkeypatch):
     assert "text" not in shown(old)
 
 
+def test_whom_no_rule_lets_in_reads_and_stops_no_stream(client):
+    id = written("secret:1")
+    for query in ("?wait=0", "", "?format=text"):
+        refused = client.get(f"/livepush/streams/{id}/{query}")
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert client.post(f"/livepush/streams/{id}/stop/").status_code == 403
+    assert not Stream.objects.get(pk=id).stopping
+
+
 def test_a_stream_is_unknown_to_another_tenant(settings):
     settings.MIDDLEWARE = ["tests.shop.subdomains.middleware", *settings.MIDDLEWARE]
     settings.LIVEPUSH = {"TENANT": "tests.shop.subdomains.Subdomains"}

@@ -27,7 +27,7 @@ class LivepushConfig(AppConfig):
         from livepush.bridges import lazily
         from livepush.inbox import filing, forgetting, loading, recipients
         from livepush.page import positions
-        from livepush.receiving import once
+        from livepush.receiving import checking, once  # noqa: F401 (so does checking)
         from livepush.rights import announcing
         from livepush.roster import forgetting as forgetting_presence
         from livepush.roster import keeper

@@ -16,6 +16,7 @@ from livepush import model_checks
 from livepush.access import rules
 from livepush.conf import Settings, get_settings
 from livepush.publish import model_events
+from livepush.receiving import checking, handlers
 from tests.archive import models as archive
 from tests.shop.models import Team
 
@@ -125,6 +126,33 @@ def test_a_runserver_that_speaks_wsgi_is_warned_of_in_development():
 def test_a_project_without_rules_is_warned_of(monkeypatch):
     monkeypatch.setattr(livepush_checks, "rules", rules.rules[:1])
     assert "No rule admits anyone" in found()["livepush.W007"].msg
+
+
+@pytest.mark.parametrize(
+    ("group", "type", "is_warned"),
+    [
+        ("room:<slug:name>", "chat", False),
+        ("room:<slug:name>", "typnig", True),
+        ("room:lobby", "chat", False),
+        ("rooms:<slug:name>", "chat", True),
+        ("order:<int:pk>", "anything", False),
+        ("order:main", "anything", True),
+        ("board", "anything", True),
+    ],
+)
+def test_a_handler_whose_messages_no_rule_lets_in_is_warned_of(monkeypatch, group, type, is_warned):
+    monkeypatch.setattr(rules, "rules", mine := [])
+    monkeypatch.setattr(checking, "rules", mine)
+    monkeypatch.setattr(handlers, "handlers", taken := [])
+    monkeypatch.setattr(checking, "handlers", taken)
+    livepush.can_read("board")(lambda user: True)
+    livepush.can_send("room:<slug:name>", types=("chat", "typing"))(lambda user, name: True)
+    livepush.can_send("order:<int:pk>")(lambda user, pk: True)
+    livepush.receive(group, type)(lambda user, data, **values: None)
+    warned = found().get("livepush.W018")
+    assert (warned is not None) == is_warned
+    if warned is not None:
+        assert f"@livepush.can_send('{group}')" in warned.hint
 
 
 # Deployments

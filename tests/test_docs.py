@@ -547,7 +547,7 @@ def test_the_error_codes_are_those_of_the_code() -> None:
 def test_the_findings_are_those_of_the_checks() -> None:
     source = "".join(path.read_text() for path in (ROOT / "livepush").rglob("*.py"))
     listed = [unquoted(row[0])[0] for row in rows("commands.md", "`livepush.E001`")]
-    assert listed == sorted(set(re.findall(r'id="(livepush\.\w+)"', source)))
+    assert listed == sorted(set(re.findall(r'id="(livepush\.[EW]\d+)"', source)))
 
 
 @pytest.mark.parametrize(

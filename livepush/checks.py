@@ -51,6 +51,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         *_unusable(handshakes.checks, "Give functions and middleware classes, or paths to them.", id="livepush.E010"),
         *_unusable(_metrics, "See docs/monitoring.md.", id="livepush.E020"),
         *_unusable(_relays, "See docs/relays.md.", id="livepush.E021"),
+        *_unusable(_pusher, "See docs/pusher.md.", id="livepush.E022"),
         *_unusable(tenants.hook, "Give the path of a subclass of livepush.tenants.Tenants.", id="livepush.E013"),
     ]
 
@@ -68,6 +69,12 @@ def _relays() -> None:
     """Raise ImproperlyConfigured if the settings of a relay are malformed."""
     if get_settings().RELAYS:
         import_string("livepush.bridges.relays.config.check_all")()
+
+
+def _pusher() -> None:
+    """Raise ImproperlyConfigured if the settings of the app for Pusher's clients are malformed."""
+    if get_settings().PUSHER:
+        import_string("livepush.bridges.pusher.config.app")()
 
 
 def _unusable(use: Callable[[], object], hint: str, id: str) -> list[CheckMessage]:

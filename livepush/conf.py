@@ -70,6 +70,8 @@ class Settings:
     """How many events one API key may publish over HTTP with one server process, on average over five seconds."""
     RELAYS: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Message brokers whose messages become events: by name, what ``livepush_relay`` needs to know."""
+    PUSHER: Mapping[str, str] = field(default_factory=dict)
+    """The app that Pusher's client libraries connect to: ``APP_ID``, ``KEY`` and ``SECRET``."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
     """The addresses and networks whose ``X-Forwarded-For`` is believed, or ``unix``. Without, no address is limited."""
     METRICS_TOKEN: str = ""
@@ -137,6 +139,7 @@ EXAMPLES: Mapping[str, Any] = {
     "TRUSTED_PROXIES": ["127.0.0.1", "10.0.0.0/8"],
     "HANDSHAKE": ["mysite.live.check_address"],
     "RELAYS": {"orders": {"URL": "redis://127.0.0.1:6379", "STREAM": "orders", "GROUP": "order:{id}"}},
+    "PUSHER": {"APP_ID": "1", "KEY": "mysite", "SECRET": "…"},
     "METRICS_ALLOWED": "mysite.live.may_read_metrics",
     "TENANT": "livepush.tenants.DjangoTenants",
     "NOTIFY_DATABASE": "direct",
@@ -176,7 +179,7 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     default = getattr(Settings(), name)
-    if name == "RELAYS":
+    if name in ("RELAYS", "PUSHER"):
         if isinstance(value, Mapping) and all(isinstance(each, str) for each in value):
             return value
     elif isinstance(default, dict):

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 
@@ -50,7 +51,19 @@ def endpoints(base: str) -> dict[tuple[str, str], Endpoint]:
     return {
         ("http", f"{base}publish/"): lazily_async("livepush.bridges.publishing.endpoint.publish"),
         ("http", f"{base}publish/notify/"): lazily_async("livepush.bridges.publishing.endpoint.notify"),
+        **_pusher(),
     }
+
+
+def _pusher() -> dict[tuple[str, str], Endpoint]:
+    """Return the WebSocket of Pusher's clients, where the project has mounted ``livepush.bridges.pusher.urls``."""
+    if not get_settings().PUSHER:
+        return {}
+    try:
+        address = reverse("livepush_pusher:app", args=["key"]).removesuffix("key")
+    except NoReverseMatch:
+        return {}
+    return {("websocket", f"{address}<str:key>"): lazily_async("livepush.bridges.pusher.consumer.serve")}
 
 
 def connect() -> None:

@@ -61,21 +61,23 @@ class Entry(NamedTuple):
             self.seat.leave()
 
 
-async def enter(scope: Scope, transport: str) -> Entry:
+async def enter(scope: Scope, transport: str, needs_group: bool = True) -> Entry:
     """Check the query; find out the user, the groups that the user may read, and where the stream begins.
+
+    Without ``needs_group`` a client may come in that asks for none yet.
 
     Raises WireError: a WebSocket comes from another site, the query is malformed, a check of the project's refuses, no
     group is granted, or the log can't be read now.
     """
     client = Client(transport, scope)
     try:
-        return await _enter(scope, client)
+        return await _enter(scope, client, needs_group)
     except WireError as error:
         client.refuse(error)
         raise
 
 
-async def _enter(scope: Scope, client: Client) -> Entry:
+async def _enter(scope: Scope, client: Client, needs_group: bool) -> Entry:
     request = identity.request_of(scope)
     if scope["type"] == "websocket":
         origins.check_origin(request)
@@ -91,11 +93,13 @@ async def _enter(scope: Scope, client: Client) -> Entry:
             heard = 0 if hub is None else rights_of(hub).heard
             check = client.noted_by(check_limits(len(query.groups)))
             admission = await admit(scope, request, query.groups, level=level, check=check)
-            identity.check_granted(admission)
+            if query.groups or needs_group:
+                identity.check_granted(admission)
             if hub is None:
                 raise failure
             cursor, lost = await hub.admit(query.since)
-            admission, heard = await confirm(rights_of(hub), admission, identity.handshake(request), heard)
+            if query.groups:
+                admission, heard = await confirm(rights_of(hub), admission, identity.handshake(request), heard)
             client.identity = admission.identity
         except WireError:
             raise

@@ -47,6 +47,18 @@ def has_events(using: str, group: str, after: int) -> bool:
     return rows.filter(Q(position__gt=after) | Q(position__isnull=True)).exists()
 
 
+def last(using: str, group: str, upto: int, besides: Sequence[str] = ()) -> Event | None:
+    """Return the last event of a group with a number up to ``upto``, if there is one.
+
+    Events whose type begins with one of ``besides`` do not count.
+    """
+    rows = Row.objects.using(using).filter(group=group, position__lte=upto).order_by("-position")
+    for prefix in besides:
+        rows = rows.exclude(type__startswith=prefix)
+    values: list[_Values] = list(rows.values_list("position", "group", "type", "data", "sender", "created")[:1])  # type: ignore[arg-type]
+    return next(_events(values), None)
+
+
 def _of_groups(using: str, groups: Sequence[str], after: int, upto: int, limit: int) -> tuple[list[Event], int | None]:
     """Return events with their groups in the order of ``groups``, and the last number read if there may be more."""
     limit = max(limit, len(groups)) + 1  # so that at least one event has all its rows

@@ -71,10 +71,13 @@ class Rights:
         session = session_of(identity, view) if missed else ""
         return any(each.concerns(identity.name, session, tenant) for each in islice(reversed(self._changes), missed))
 
-    def replace(self, grant: Grant, identity: Identity) -> None:
-        """Go on with a client as somebody that it has proved to be; ask again what it may read."""
+    def replace(self, grant: Grant, identity: Identity, session: str = "") -> None:
+        """Go on with a client as somebody that it has proved to be; ask again what it may read.
+
+        ``session`` is that of another request by which it has proved that, if there was one; see ``Grant.session``.
+        """
         self._forget(grant)
-        grant.identity = identity
+        grant.identity, grant.session = identity, session or grant.session
         self._index(grant)
         self._expect_end(grant)
         self.tell(grant)

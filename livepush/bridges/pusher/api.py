@@ -1,0 +1,186 @@
+"""Pusher's HTTP API, for servers that publish and ask: each request is signed with the app's secret."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from django.contrib.auth.decorators import login_not_required
+from django.db import Error
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from livepush import tallies, tenants
+from livepush.access.limits import BURST, Bucket, too_many
+from livepush.bridges import settling
+from livepush.bridges.pusher import drafts, occupancy, signing
+from livepush.bridges.pusher.channels import channel_of
+from livepush.bridges.pusher.config import app
+from livepush.conf import get_settings
+from livepush.consumers.answering import kept_as_it_is, outside_transactions, said
+from livepush.consumers.auditing import client_of
+from livepush.exceptions import InvalidGroup
+from livepush.notes import Rarely
+from livepush.rights import announcing
+from livepush.roster import reading
+from livepush.wire import WireError, unavailable
+
+failures = Rarely()
+MAX_BATCH = 10
+INFO = ("user_count", "subscription_count")
+Answer = Callable[..., Any]
+_lock = threading.Lock()
+_spent: dict[float, Bucket] = {}
+
+
+def signed(method: str) -> Callable[[Answer], Callable[..., HttpResponse]]:
+    """Make a view of a function that takes a request whose signature is right, and returns what is answered."""
+
+    def decorate(answer: Answer) -> Callable[..., HttpResponse]:
+        @wraps(answer)
+        def view(request: HttpRequest, app_id: str | None = None, **kwargs: Any) -> HttpResponse:
+            try:
+                if request.method != method:
+                    raise WireError("bad_method", f"This address answers {method}.", 405)
+                _check(request, app_id)
+                with tenants.active(tenants.of_request(request)):
+                    response = said(answer(request, **kwargs))
+            except WireError as error:
+                client_of("pusher", request).refuse(error)
+                response = _refused(error, method)
+            except Error:
+                if failures.times():
+                    settling.logger.warning("A request of Pusher's API failed.", exc_info=True)
+                response = _refused(unavailable(), method)
+            return kept_as_it_is(response)
+
+        return login_not_required(csrf_exempt(outside_transactions(view)))
+
+    return decorate
+
+
+@signed("POST")
+def events(request: HttpRequest) -> dict[str, Any]:
+    """Publish ``{"name", "data", "channels" or "channel", "socket_id"}``."""
+    draft = drafts.draft_of(_body(request))
+    _publish([draft])
+    return _told(draft.channels, _info(draft.info))
+
+
+@signed("POST")
+def batch_events(request: HttpRequest) -> dict[str, Any]:
+    """Publish ``{"batch": [event, …]}``: all of them or none."""
+    batch = _body(request).get("batch")
+    if not isinstance(batch, list) or not 0 < len(batch) <= MAX_BATCH:
+        raise WireError("bad_body", f"batch is malformed: expected a list of 1 to {MAX_BATCH} events.")
+    found = [drafts.draft_of(each) for each in batch]
+    _publish(found)
+    if not any(draft.info for draft in found):
+        return {}
+    return {"batch": [_attributes(draft.channels[0], _info(draft.info)) for draft in found]}
+
+
+@signed("GET")
+def channels(request: HttpRequest) -> dict[str, Any]:
+    """Answer which channels have subscribers."""
+    prefix, info = request.GET.get("filter_by_prefix", ""), _info(request.GET.get("info", ""))
+    if "user_count" in info and not prefix.startswith("presence-"):
+        raise WireError("bad_info", "user_count needs filter_by_prefix=presence-.")
+    names = sorted(name for name in occupancy.counts() if name.startswith(prefix) and not name.startswith("#"))
+    return {"channels": {name: _attributes(name, info) for name in names}}
+
+
+@signed("GET")
+def channel(request: HttpRequest, channel: str) -> dict[str, Any]:
+    """Answer whether a channel has subscribers, and how many."""
+    info = _info(request.GET.get("info", ""))
+    if "user_count" in info and not channel_of(channel).has_members:
+        raise WireError("bad_info", "user_count is for channels that begin with 'presence-'.")
+    return {"occupied": occupancy.counts().get(channel_of(channel).name, 0) > 0, **_attributes(channel, info)}
+
+
+@signed("GET")
+def users(request: HttpRequest, channel: str) -> dict[str, Any]:
+    """Answer who is in a presence channel, in any process."""
+    found = channel_of(channel)
+    if not found.has_members:
+        raise WireError("bad_channel", "Only channels that begin with 'presence-' have users.")
+    return {"users": [{"id": member.id} for member in reading.members(found.group)]}
+
+
+@signed("POST")
+def terminate(request: HttpRequest, user_id: str) -> dict[str, Any]:
+    """End a user's connections in all processes, those of livepush's own clients among them."""
+    try:
+        announcing.revoke(user_id)
+    except InvalidGroup as error:
+        raise WireError("bad_user", str(error)) from error
+    return {}
+
+
+def _refused(error: WireError, method: str) -> HttpResponse:
+    headers = error.answer_headers(method)
+    headers.pop("WWW-Authenticate", None)  # the signature is no bearer's token
+    return HttpResponse(error.body(), "application/json", error.status, headers=headers)
+
+
+def _check(request: HttpRequest, app_id: str | None) -> None:
+    known = app()
+    if app_id not in (None, known.id):
+        raise WireError("unknown_app", "There is no app with this id: compare LIVEPUSH['PUSHER']['APP_ID'].", 404)
+    signing.check_request(known, request.method or "", request.path, request.GET.dict(), _bytes(request), time.time())
+
+
+def _bytes(request: HttpRequest) -> bytes:
+    most = drafts.most_bytes()
+    if int(request.META.get("CONTENT_LENGTH") or 0) > most:
+        raise WireError("too_large", f"The body is over {most} bytes.", 413)
+    return request.body
+
+
+def _body(request: HttpRequest) -> dict[str, Any]:
+    try:
+        found = json.loads(request.body)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise WireError("bad_body", "The body is malformed: expected a JSON object.")
+    return found
+
+
+def _publish(found: Sequence[drafts.Draft]) -> None:
+    """Send some events, all or none. Raises WireError: one can't be sent, or there are too many."""
+    using, rate = get_settings().DATABASE, get_settings().PUBLISHED_PER_SECOND
+    parcels = [draft.parcel(using) for draft in found]
+    with _lock:
+        wait = _spent.setdefault(rate, Bucket(rate, max(rate * BURST, 100.0))).take(len(parcels))
+    if wait:
+        raise too_many("published events", wait)
+    settling.carry_out(parcels, using, None)
+    tallies.note("published", "events", by=len(parcels))
+
+
+def _told(names: Sequence[str], info: Sequence[str]) -> dict[str, Any]:
+    return {"channels": {name: _attributes(name, info) for name in names}} if info else {}
+
+
+def _info(given: str) -> tuple[str, ...]:
+    """Return the attributes that are asked for. Raises WireError: one is unknown."""
+    found = tuple(filter(None, given.split(",")))
+    if not set(found) <= set(INFO):
+        raise WireError("bad_info", f"info is malformed: expected some of {', '.join(INFO)}, with commas in between.")
+    return found
+
+
+def _attributes(name: str, info: Sequence[str]) -> dict[str, int]:
+    """Return the attributes of a channel that are asked for, as far as it has them."""
+    found, channel = {}, channel_of(name)
+    if "user_count" in info and channel.has_members:
+        found["user_count"] = len(reading.members(channel.group))
+    if "subscription_count" in info:
+        found["subscription_count"] = occupancy.counts().get(name, 0)
+    return found

@@ -1,0 +1,80 @@
+"""The auth endpoint: signs what a user may read, by livepush's rules. It works under WSGI too."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from django.http import HttpRequest, HttpResponse
+
+from livepush import tenants
+from livepush.access import identity
+from livepush.access.identity import Admission
+from livepush.bridges.pusher import proving, signing
+from livepush.bridges.pusher.channels import Channel, channel_of
+from livepush.bridges.pusher.config import app
+from livepush.consumers.answering import admit_here, answers, said
+from livepush.consumers.auditing import Client
+from livepush.consumers.identified import identity_of
+from livepush.roster import rules as roster
+from livepush.wire import WireError, dumps, unavailable
+
+_SOCKET = re.compile(r"[0-9]{1,20}\.[0-9]{1,20}", re.ASCII)
+
+
+@answers("pusher", "POST")
+def auth(request: HttpRequest, client: Client) -> HttpResponse:
+    """Answer the form ``socket_id=…&channel_name=…`` with ``{"auth", "channel_data"}``.
+
+    A page of another site gains nothing from it: it can't read the answer, and nothing changes.
+    """
+    socket, channel = _socket(request), channel_of(request.POST.get("channel_name"))
+    if not channel.needs_auth:
+        raise WireError("bad_channel", "Only channels that begin with 'private-' or 'presence-' need this.")
+    admission = admit_here(request, client, (channel.group,))
+    identity.check_granted(admission)
+    if not channel.has_members:
+        return said({"auth": _auth(signing.of_channel(socket, channel.name, None), admission, channel.group)})
+    data = _member(request, admission, channel)
+    text = signing.of_channel(socket, channel.name, data)
+    return said({"auth": _auth(text, admission, channel.group), "channel_data": data})
+
+
+@answers("pusher", "POST")
+def user_auth(request: HttpRequest, client: Client) -> HttpResponse:
+    """Answer the form ``socket_id=…`` with ``{"auth", "user_data"}`` of the user who is logged in."""
+    with tenants.active(tenants.of_request(request)):
+        known = client.identity = identity_of(request)
+    socket = _socket(request)
+    if known.name is None:
+        raise WireError("unauthenticated", "Nobody is logged in: log in, or send another authenticator's header.", 401)
+    admission = admit_here(request, client, (f"user:{known.name}",))
+    identity.check_granted(admission)
+    data = dumps({"id": known.name})
+    return said({"auth": _auth(signing.of_user(socket, data), admission, f"user:{known.name}"), "user_data": data})
+
+
+def _auth(text: str, admission: Admission, group: str) -> str:
+    with tenants.active(admission.tenant):
+        return proving.auth_of(app(), text, admission.identity, group)
+
+
+def _socket(request: HttpRequest) -> str:
+    socket = request.POST.get("socket_id", "")
+    if not _SOCKET.fullmatch(socket):
+        raise WireError("bad_socket", "socket_id is missing or malformed: expected that of the open connection.")
+    return socket
+
+
+def _member(request: HttpRequest, admission: Admission, channel: Channel) -> str:
+    """Return what others see of a member, as JSON, by the presence rule. Raises WireError: nobody is to see it."""
+    if admission.identity.name is None:
+        raise WireError("unauthenticated", "Only users are members of a presence channel: log in.", 401)
+    stored = tenants.stored(channel.group, admission.tenant)
+    user, view = admission.identity.user, identity.handshake(request)
+    [info] = roster.ask([roster.Question(stored, user, view, admission.tenant)])
+    if isinstance(info, roster.Failed):
+        raise unavailable()
+    if info is None:
+        raise WireError("forbidden", "No presence rule shows this user: add one with @livepush.presence.", 403)
+    return dumps({"user_id": admission.identity.name, "user_info": json.loads(info)})

@@ -1,0 +1,136 @@
+"""One client of Pusher's: a connection of the hub that speaks in channels."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from livepush.bridges.pusher import frames
+from livepush.bridges.pusher.channels import Channel
+from livepush.bridges.pusher.frames import Told
+from livepush.hub import Connection, Reason
+from livepush.wire import PRESENCE_PREFIX, Position, public_name
+
+MAX_PINGS = 4
+"""How many of the server's pings may stay unanswered."""
+REVOKED = "You may not read this channel any more."
+RECONNECT, UNAUTHORIZED, NO_PONG = 4200, 4009, 4201
+
+
+class PusherConnection(Connection):
+    """A connection whose ``write`` gets livepush's envelopes, and sends what ``translated`` makes of them."""
+
+    transport = "pusher"
+    """The name under which livepush's metrics count it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.socket = f"{secrets.randbelow(10**9) + 1}.{secrets.randbelow(10**9) + 1}"
+        """The connection's id: nobody can guess it, since signatures are for one id."""
+        self.channels: dict[str, Channel] = {}
+        """The channels to which it is subscribed, by name."""
+        self.members: dict[str, dict[str, Any]] = {}
+        """The members that its client knows of, by channel and id."""
+        self.user: str | None = None
+        """Who has signed in."""
+        self.since: Position | None = None
+        """From where later subscriptions go on, if the client resumes."""
+        self.tells_position = False
+        """Whether the client wants to know up to where it has everything."""
+        self.code: int | None = None
+        """With which code the WebSocket is closed, if this side closes it for a reason of its own."""
+        self.pings = 0
+        """How many pings have gone out since the client was last heard of."""
+
+    # Its channels
+
+    def enter(self, channel: Channel, members: dict[str, Any] | None) -> None:
+        """Note that it is subscribed to a channel."""
+        self.channels[channel.name] = channel
+        if members is not None:
+            self.members[channel.name] = members
+
+    def forget(self, name: str) -> str | None:
+        """Forget a channel; return its group if no other channel of this connection stands for it."""
+        channel = self.channels.pop(name, None)
+        self.members.pop(name, None)
+        if channel is None or any(each.group == channel.group for each in self.channels.values()):
+            return None
+        return channel.group
+
+    def revoke(self, groups: Iterable[str], reason: str) -> None:
+        """Drop groups that the client may no longer read, and say so of each channel.
+
+        It stays open, since it may subscribe to something else; but a user who has signed in, and loses the own
+        group, is shown out.
+        """
+        groups = list(groups)
+        gone = {public_name(group) for group in groups}
+        told = []
+        for channel in [each for each in self.channels.values() if each.group in gone]:
+            self.forget(channel.name)
+            told.append(frames.refused(channel.name, REVOKED, 403))
+        self.drop(groups)
+        if self.user is not None and f"user:{self.user}" in gone:
+            self.code = UNAUTHORIZED
+            self.close(Reason.REVOKED, (*told, frames.error(UNAUTHORIZED, "The connection was terminated.")))
+        elif told:
+            self.say(tuple(told))
+
+    # What its client gets
+
+    def translated(self, written: Iterable[bytes | str]) -> Iterator[str]:
+        """Yield Pusher's messages for what the hub writes."""
+        last = ""
+        for each in written:
+            frame = str(each)
+            if frame.startswith(frames.BEGINNING):
+                yield frame
+                continue
+            found = frames.told(frame)
+            last = found.id or last
+            yield from self._of_own(found) if found.is_own else self._of_event(frame, found)
+        if last and self.tells_position:
+            yield frames.position(last)
+
+    def _of_event(self, frame: str, found: Told) -> Iterator[str]:
+        if found.socket == self.socket:
+            return
+        for channel in list(self.channels.values()):
+            if channel.group in found.groups:
+                if found.name.startswith(PRESENCE_PREFIX):
+                    yield from self._of_members(channel, found)
+                elif text := frames.event(frame, channel.name, channel.has_members):
+                    yield text
+
+    def _of_members(self, channel: Channel, found: Told) -> Iterator[str]:
+        """Yield who has come and gone. A client that knows so already is not told again."""
+        known = self.members.get(channel.name)
+        if known is None:
+            return
+        for member in frames.members_of(found.data):
+            id = str(member["id"])
+            if found.name == f"{PRESENCE_PREFIX}leave":
+                if known.pop(id, None) is not None:
+                    yield frames.message("pusher_internal:member_removed", {"user_id": id}, channel.name)
+            elif id not in known:
+                known[id] = member["info"]
+                told = {"user_id": id, "user_info": member["info"]}
+                yield frames.message("pusher_internal:member_added", told, channel.name)
+
+    def _of_own(self, found: Told) -> Iterator[str]:
+        """Yield what a message of livepush's own means to Pusher's clients."""
+        if found.name == "position":
+            self.pings += 1
+            if self.pings > MAX_PINGS:
+                self._loop.call_soon(self._give_up_on_silence)
+            yield frames.message("pusher:ping")
+        elif found.name == "reset":
+            yield frames.message("livepush:reset", {"position": found.id, "reason": found.data["reason"]})
+        elif found.name == "bye":
+            yield frames.error(RECONNECT, "The server asks you to connect again.")
+
+    def _give_up_on_silence(self) -> None:
+        self.code = NO_PONG
+        self.close(Reason.SLOW)

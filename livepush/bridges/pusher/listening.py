@@ -1,0 +1,127 @@
+"""What clients say over the WebSocket: each message is counted, carried out, and answered."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from livepush.access import limits
+from livepush.bridges.pusher import frames, sending, subscribing
+from livepush.bridges.pusher.connection import UNAUTHORIZED, PusherConnection
+from livepush.conf import get_settings
+from livepush.consumers.commands import COMMAND_BYTES, MOST_REFUSALS, Visitor
+from livepush.consumers.incoming import Incoming
+from livepush.notes import Rarely
+from livepush.wire import WireError, unavailable
+
+logger = logging.getLogger("livepush")
+failures = Rarely(every=1.0)
+
+OVER_CAPACITY, BROKEN, TOO_FAST = 4100, 4010, 4301
+Said = dict[str, Any]
+"""A message: its ``event``, ``data`` and ``channel``."""
+
+
+async def listen(visitor: Visitor, connection: PusherConnection, receive: Incoming) -> int | None:
+    """Carry out what a client says; return the code to close with, ``None`` when the client has gone."""
+    refusals = limits.Bucket(1.0, MOST_REFUSALS)
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        connection.pings = 0
+        text = message.get("text")
+        if text is None or len(text.encode(errors="replace")) > get_settings().MAX_EVENT_BYTES + COMMAND_BYTES:
+            connection.say((frames.error(BROKEN, "The message is no text, or over the size limit."),))
+            return BROKEN
+        try:
+            said = _parsed(visitor, text)
+        except WireError as error:
+            visitor.entry.client.refuse(error, ())
+            connection.say((frames.error(TOO_FAST if error.code == "throttled" else None, error.message),))
+            if refusals.take():
+                return OVER_CAPACITY
+            continue
+        work = _carried_out(visitor, connection, said)
+        waits = not said["event"].startswith("client-")  # a client's event is sent although the client has left
+        code = await (receive.unless_gone(work) if waits else work)
+        if code:
+            return code
+
+
+def _parsed(visitor: Visitor, text: str) -> Said:
+    """Return a client's message, counted. Raises WireError: it is malformed, or the client is over a limit."""
+    budget = visitor.budget()
+    budget.command()
+    try:
+        found = json.loads(text)
+        data = found.get("data")
+        if not isinstance(found["event"], str):
+            raise TypeError
+        if not found["event"].startswith("client-") and isinstance(data, str) and data:
+            found["data"] = json.loads(data)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        problem = 'The message is malformed: expected JSON such as {"event": "pusher:ping", "data": {}}.'
+        raise WireError("bad_command", problem) from error
+    if found["event"].startswith("client-"):
+        budget.message(len(text.encode(errors="replace")))
+    elif not isinstance(found.get("data"), dict):
+        found["data"] = {}
+    return dict(found)
+
+
+async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Said) -> int:
+    """Carry out one message; return the code to close with, 0 to go on."""
+    try:
+        await _work(said["event"])(visitor, connection, said)
+    except WireError as error:
+        visitor.entry.client.refuse(error, ())
+        return _refused(connection, said, error)
+    except Exception as error:
+        if times := failures.times():
+            logger.warning("%d messages of clients failed. The last: %s: %s", times, type(error).__name__, error)
+        return _refused(connection, said, unavailable())
+    return 0
+
+
+def _work(event: str) -> Callable[[Visitor, PusherConnection, Said], Awaitable[None]]:
+    if event.startswith("client-"):
+        return sending.send
+    return WORK.get(event, _unknown)
+
+
+def _refused(connection: PusherConnection, said: Said, error: WireError) -> int:
+    """Tell a client that something is refused; return the code to close with, 0 to go on."""
+    channel = said["data"].get("channel") if isinstance(said.get("data"), dict) else None
+    if said["event"] == "pusher:signin":
+        connection.say((frames.error(UNAUTHORIZED, error.message),))
+        return UNAUTHORIZED
+    if said["event"] == "pusher:subscribe" and isinstance(channel, str):
+        connection.say((frames.refused(channel, error.message, error.status),))
+    else:
+        connection.say((frames.error(TOO_FAST if error.code == "throttled" else None, error.message),))
+    return 0
+
+
+async def _ping(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
+    connection.say((frames.message("pusher:pong"),))
+
+
+async def _nothing(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
+    pass
+
+
+async def _unknown(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
+    raise WireError("bad_command", f"There is no event {said['event'][:100]!r} that a client can send.")
+
+
+WORK: dict[str, Callable[[Visitor, PusherConnection, Said], Awaitable[None]]] = {
+    "pusher:ping": _ping,
+    "pusher:pong": _nothing,
+    "pusher:subscribe": subscribing.subscribe,
+    "pusher:unsubscribe": subscribing.unsubscribe,
+    "pusher:signin": subscribing.sign_in,
+    "livepush:resume": subscribing.resume,
+}

@@ -1,0 +1,129 @@
+"""Pusher's clients in processes of their own, and a site that they connect to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pusher
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.patience import PATIENCE
+from tests.servers import processes
+
+HERE = Path(__file__).parent / "pusher_clients"
+APPLICATION = "tests.servers.pusher:application"
+APP = {"APP_ID": "1", "KEY": "shop", "SECRET": "a secret of the tests"}
+SETTINGS = {"PUSHER": APP, "RETRY": 0.2, "DRAIN": 0.2, "PRESENCE_GRACE": 0.2}
+
+
+class Site:
+    """A server, another process on its database, and Pusher's own library for servers."""
+
+    def __init__(self, server: processes.Server, elsewhere: processes.Publisher, folder: Path) -> None:
+        self.server = server
+        self.elsewhere = elsewhere
+        self._folder = folder
+        self.http = pusher.Pusher(
+            APP["APP_ID"], APP["KEY"], APP["SECRET"], ssl=False, host="127.0.0.1", port=server.port, timeout=PATIENCE
+        )
+
+    async def trigger(self, *args: Any) -> Any:
+        """Publish by Pusher's library."""
+        return await asyncio.to_thread(self.http.trigger, *args)
+
+    @contextlib.asynccontextmanager
+    async def client(self, user: str = "", kind: str = "pusher", **more: Any) -> AsyncIterator[Client]:
+        """Run a client under node, connected."""
+        cookie = self.elsewhere.session(user) if user else ""
+        given = {"kind": kind, "key": APP["KEY"], "port": self.server.port, "cookie": cookie, **more}
+        process = await asyncio.create_subprocess_exec(
+            "node", str(HERE / "client.mjs"), json.dumps(given),
+            env={**os.environ, "LIVEPUSH_NODE_CLIENTS": str(self._folder)},
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        found = Client(process)
+        try:
+            await found.until("state", "connected")
+            yield found
+        finally:
+            process.kill()
+            await process.communicate()
+
+
+class Client:
+    """A client under node."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    def do(self, name: str, **arguments: Any) -> None:
+        """Have it do something."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": name, **arguments}).encode() + b"\n")
+
+    async def next(self, *besides: str) -> dict[str, Any]:
+        """Return what it gets next, but for events of some names."""
+        assert self._process.stdout is not None
+        while True:
+            line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE)
+            assert line, "the client has ended"
+            found: dict[str, Any] = json.loads(line)
+            if found["event"] not in besides:
+                return found
+
+    async def until(self, event: str, data: Any = ...) -> Any:
+        """Return the data of the next event of a name, or wait until it has some data."""
+        while True:
+            found = await self.next()
+            if found["event"] == event and data in (..., found["data"]):
+                return found.get("data")
+
+    async def subscribe(self, channel: str) -> Any:
+        """Subscribe to a channel; return what the server answers."""
+        self.do("subscribe", channel=channel)
+        while True:
+            found = await self.next()
+            if found.get("of") == channel and found["event"].startswith("pusher:subscription_"):
+                return found["data"] if found["event"].endswith("succeeded") else {"refused": found["data"]}
+
+
+class Raw:
+    """A WebSocket that speaks Pusher's protocol by hand."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+
+    async def say(self, event: str, data: Any = None, **more: Any) -> None:
+        """Send a message."""
+        await self._socket.send(json.dumps({"event": event, "data": {} if data is None else data, **more}))
+
+    async def send(self, message: str | bytes) -> None:
+        """Send some text or bytes."""
+        await self._socket.send(message)
+
+    async def next(self, *besides: str) -> dict[str, Any]:
+        """Return the next message, with its data decoded, but for those of some names."""
+        while True:
+            found: dict[str, Any] = json.loads(await asyncio.wait_for(self._socket.recv(), PATIENCE))
+            if found["event"] not in besides:
+                with contextlib.suppress(ValueError, TypeError):
+                    found["data"] = json.loads(found["data"])
+                return found
+
+    async def closed(self) -> int | None:
+        """Return the code with which the server closes it."""
+        await asyncio.wait_for(self._socket.wait_closed(), PATIENCE)
+        return self._socket.close_code
+
+
+@contextlib.asynccontextmanager
+async def raw(site: Site, path: str = "/app/shop?protocol=7", **headers: str) -> AsyncIterator[Raw]:
+    """Connect by hand."""
+    async with connect(f"{site.server.ws_url}{path}", additional_headers=headers, proxy=None) as socket:
+        yield Raw(socket)

@@ -1,0 +1,37 @@
+"""The tests' site with the addresses of Pusher's protocol, and a presence rule and a handler for its channels."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+from tests.asgi import application  # isort: skip (it sets Django up, which livepush's modules need)
+
+from django.core.exceptions import ValidationError
+from django.urls import include, path
+
+import livepush
+from tests import urls
+
+
+@livepush.can_send("lobby:<slug:name>", types=("client-typing",))
+@livepush.can_send("room:<str:name>", types=("client-typing", "client-said"))
+def member(user, name):
+    return user.is_authenticated
+
+
+@livepush.can_send("help:<slug:name>")
+@livepush.can_read("help:<slug:name>")
+def helped(user, name):
+    return user.is_authenticated
+
+
+@livepush.receive("help:<slug:name>", "client-ask")
+def ask(user, data, name):
+    if not data:
+        raise ValidationError("Ask something.")
+    livepush.send(f"help:{name}", "asked", {"by": user.username, "what": data})
+
+
+urls.urlpatterns += [path("", include("livepush.bridges.pusher.urls"))]
+__all__ = ["application"]

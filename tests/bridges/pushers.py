@@ -13,7 +13,7 @@ from typing import Any
 import pusher
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, eventually
 from tests.servers import processes
 
 HERE = Path(__file__).parent / "pusher_clients"
@@ -37,6 +37,15 @@ class Site:
         """Publish by Pusher's library."""
         return await asyncio.to_thread(self.http.trigger, *args)
 
+    async def until_present(self, name: str, *users: str) -> None:
+        """Wait until some users, and nobody else, are in a presence channel."""
+
+        async def are_there() -> bool:
+            found = await asyncio.to_thread(self.http.users_info, f"presence-{name}")
+            return {each["id"] for each in found["users"]} == set(users)
+
+        await eventually(are_there)
+
     @contextlib.asynccontextmanager
     async def client(self, user: str = "", kind: str = "pusher", **more: Any) -> AsyncIterator[Client]:
         """Run a client under node, connected."""
@@ -47,7 +56,7 @@ class Site:
             env={**os.environ, "LIVEPUSH_NODE_CLIENTS": str(self._folder)},
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        found = Client(process)
+        found = Client(process, cookie)
         try:
             await found.until("state", "connected")
             yield found
@@ -59,13 +68,14 @@ class Site:
 class Client:
     """A client under node."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, cookie: str) -> None:
         self._process = process
+        self.cookie = cookie
 
-    def do(self, name: str, **arguments: Any) -> None:
+    def do(self, work: str, **arguments: Any) -> None:
         """Have it do something."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": name, **arguments}).encode() + b"\n")
+        self._process.stdin.write(json.dumps({"do": work, **arguments}).encode() + b"\n")
 
     async def next(self, *besides: str) -> dict[str, Any]:
         """Return what it gets next, but for events of some names."""
@@ -81,7 +91,7 @@ class Client:
         """Return the data of the next event of a name, or wait until it has some data."""
         while True:
             found = await self.next()
-            if found["event"] == event and data in (..., found["data"]):
+            if found["event"] == event and data in (..., found.get("data")):
                 return found.get("data")
 
     async def subscribe(self, channel: str) -> Any:

@@ -16,6 +16,7 @@ from livepush.bridges.pusher.config import app
 from livepush.consumers.answering import admit_here, answers, said
 from livepush.consumers.auditing import Client
 from livepush.consumers.identified import identity_of
+from livepush.rights.grants import session_of
 from livepush.roster import rules as roster
 from livepush.wire import WireError, dumps, unavailable
 
@@ -33,11 +34,10 @@ def auth(request: HttpRequest, client: Client) -> HttpResponse:
         raise WireError("bad_channel", "Only channels that begin with 'private-' or 'presence-' need this.")
     admission = admit_here(request, client, (channel.group,))
     identity.check_granted(admission)
-    if not channel.has_members:
-        return said({"auth": _auth(signing.of_channel(socket, channel.name, None), admission, channel.group)})
-    data = _member(request, admission, channel)
+    data = _member(request, admission, channel) if channel.has_members else None
     text = signing.of_channel(socket, channel.name, data)
-    return said({"auth": _auth(text, admission, channel.group), "channel_data": data})
+    more = {} if data is None else {"channel_data": data}
+    return said({"auth": _auth(request, text, admission, channel.group), **more})
 
 
 @answers("pusher", "POST")
@@ -51,12 +51,17 @@ def user_auth(request: HttpRequest, client: Client) -> HttpResponse:
     admission = admit_here(request, client, (f"user:{known.name}",))
     identity.check_granted(admission)
     data = dumps({"id": known.name})
-    return said({"auth": _auth(signing.of_user(socket, data), admission, f"user:{known.name}"), "user_data": data})
+    text = signing.of_user(socket, data)
+    return said({"auth": _auth(request, text, admission, f"user:{known.name}"), "user_data": data})
 
 
-def _auth(text: str, admission: Admission, group: str) -> str:
+def _auth(request: HttpRequest, text: str, admission: Admission, group: str) -> str:
+    known, session = admission.identity, getattr(request, "session", None)
+    if known.ends is None and known.token is None and getattr(session, "session_key", None):
+        known = known._replace(ends=session.get_expiry_date().timestamp())  # type: ignore[union-attr]
+    proof = proving.Proof(known, session_of(known, identity.handshake(request)))
     with tenants.active(admission.tenant):
-        return proving.auth_of(app(), text, admission.identity, group)
+        return proving.auth_of(app(), text, proof, group)
 
 
 def _socket(request: HttpRequest) -> str:

@@ -19,7 +19,6 @@ from livepush.bridges.pusher.config import App
 from livepush.bridges.pusher.signing import is_signed, sign
 from livepush.exceptions import InvalidToken
 from livepush.rights import issuing
-from livepush.rights.grants import digest
 from livepush.wire import WireError
 
 TTL = 300
@@ -35,19 +34,19 @@ class Proof(NamedTuple):
     """By which the end of the session is known; empty without a session."""
 
 
-def auth_of(app: App, text: str, identity: Identity, group: str) -> str:
+def auth_of(app: App, text: str, known: Proof, group: str) -> str:
     """Return the ``auth`` that a client is to hand over. Uses the database.
 
     Raises WireError: the user can't be named to another process.
     """
-    auth = f"{app.key}:{sign(app, text)}"
+    auth, identity = f"{app.key}:{sign(app, text)}", known.identity
     if identity.name is None:
         return auth
     try:
         token = identity.token or tokens.parse(issuing.token(identity.user, [group], TTL))
     except InvalidToken as error:
         raise WireError("bad_user", str(error), 403) from error
-    said = [list(token), identity.token is not None, digest(identity.session or ""), identity.ends]
+    said = [list(token), identity.token is not None, known.session, identity.ends]
     return f"{auth}:{_signer(text).sign_object(said, compress=True)}"
 
 

@@ -6,19 +6,25 @@ const require = createRequire(process.env.LIVEPUSH_NODE_CLIENTS + "/");
 const Pusher = require("pusher-js");
 const { kind, key, port, cookie, token } = JSON.parse(process.argv[2]);
 const say = (found) => process.stdout.write(JSON.stringify(found) + "\n");
-const headers = { ...(cookie ? { Cookie: cookie } : {}), ...(token ? { Authorization: `Bearer ${token}` } : {}) };
 const base = `http://127.0.0.1:${port}/pusher`;
+const headers = token ? { Authorization: `Bearer ${token}` } : {};
+// A browser sends the cookie by itself. Under node the library can't, so this stands in for the browser.
+const asBrowser = (endpoint) => ({ socketId, channelName }, callback) =>
+    fetch(endpoint, {
+        method: "POST", headers: { Cookie: cookie },
+        body: new URLSearchParams({ socket_id: socketId, ...(channelName ? { channel_name: channelName } : {}) }),
+    }).then(async (answer) =>
+        answer.ok ? callback(null, await answer.json()) : callback(Object.assign(new Error(await answer.text()), { status: answer.status }), null));
+const authorization = (endpoint) =>
+    cookie ? { customHandler: asBrowser(endpoint) } : { endpoint, transport: "ajax", headers };
 const options = {
     cluster: "livepush", wsHost: "127.0.0.1", wsPort: port, forceTLS: false, enabledTransports: ["ws"], enableStats: false,
-    channelAuthorization: { endpoint: `${base}/auth`, transport: "ajax", headers },
-    userAuthentication: { endpoint: `${base}/user-auth`, transport: "ajax", headers },
+    channelAuthorization: authorization(`${base}/auth`),
+    userAuthentication: authorization(`${base}/user-auth`),
 };
+const Echo = (await import(`${process.env.LIVEPUSH_NODE_CLIENTS}/node_modules/laravel-echo/dist/echo.js`)).default;
 const pusher = new Pusher(key, options);
-let echo;
-if (kind === "echo") {
-    const { default: Echo } = require("laravel-echo");
-    echo = new Echo({ broadcaster: "pusher", client: pusher });
-}
+const echo = kind === "echo" ? new Echo({ broadcaster: "pusher", client: pusher }) : null;
 const state = { position: null, resumes: false };
 pusher.connection.bind("state_change", ({ current }) => {
     if (current === "connected" && state.resumes) pusher.send_event("livepush:resume", { position: state.position });
@@ -30,9 +36,10 @@ pusher.bind("livepush:position", ({ position }) => {
 });
 pusher.user.bind_global((event, data) => say({ event, data, of: "user" }));
 pusher.bind("pusher:signin_success", (data) => say({ event: "signin", data }));
-const watch = (channel) =>
-    channel.bind_global((event, data, metadata) =>
-        say({ event, data, of: channel.name, ...(metadata?.user_id ? { user: metadata.user_id } : {}) }));
+const watch = (channel) => {
+    channel.bind_global((event, data) => say({ event, data, of: channel.name }));
+    channel.bind("client-typing", (data, metadata) => say({ event: "by", data: metadata?.user_id ?? null }));
+};
 const simple = (members) => {
     const found = {};
     members.each(({ id, info }) => {
@@ -40,7 +47,7 @@ const simple = (members) => {
     });
     return { count: members.count, me: members.me?.id, members: found };
 };
-const work = {
+const works = {
     subscribe: ({ channel }) => watch(pusher.subscribe(channel)),
     unsubscribe: ({ channel }) => pusher.unsubscribe(channel),
     trigger: ({ channel, name, data }) => say({ event: "triggered", data: pusher.channel(channel).trigger(name, data) }),
@@ -73,6 +80,6 @@ const work = {
     leave: ({ channel }) => echo.leave(channel),
 };
 createInterface({ input: process.stdin }).on("line", (line) => {
-    const { do: name, ...rest } = JSON.parse(line);
-    work[name](rest);
+    const { do: work, ...rest } = JSON.parse(line);
+    works[work](rest);
 }).on("close", () => process.exit());

@@ -13,7 +13,7 @@ from livepush.conf import get_settings
 from livepush.roster import changes, table
 from livepush.roster.changes import Row
 from livepush.roster.models import Presence, PresenceLease
-from livepush.wire import Position
+from livepush.wire import Position, public_name
 
 
 class Member(NamedTuple):
@@ -88,6 +88,14 @@ def snapshot(group: publish.Group) -> Snapshot:
         table.clear(using)
         rows = _rows(using, stored)
     return Snapshot(position, _members(rows))
+
+
+def groups_with_members() -> list[str]:
+    """Return the groups in which somebody is there, of the active tenant if there are tenants."""
+    using, tenant = get_settings().DATABASE, tenants.current()
+    living = _living(using, table.now(using))
+    names = Presence.objects.using(using).filter(process__in=living).values_list("group", flat=True).distinct()
+    return sorted(public_name(name) for name in names if tenants.of_stored(name) == tenant)
 
 
 def _stored(group: publish.Group) -> str:

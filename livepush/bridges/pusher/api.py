@@ -23,6 +23,7 @@ from livepush.bridges.pusher.config import app
 from livepush.conf import get_settings
 from livepush.consumers.answering import kept_as_it_is, outside_transactions, said
 from livepush.consumers.auditing import client_of
+from livepush.consumers.views import needs_asgi
 from livepush.exceptions import InvalidGroup
 from livepush.notes import Rarely
 from livepush.rights import announcing
@@ -63,6 +64,11 @@ def signed(method: str) -> Callable[[Answer], Callable[..., HttpResponse]]:
     return decorate
 
 
+def needs_websocket(request: HttpRequest, key: str) -> HttpResponse:
+    """Say that clients connect by WebSocket, which needs ASGI."""
+    return needs_asgi(request)
+
+
 @signed("POST")
 def events(request: HttpRequest) -> dict[str, Any]:
     """Publish ``{"name", "data", "channels" or "channel", "socket_id"}``."""
@@ -90,7 +96,7 @@ def channels(request: HttpRequest) -> dict[str, Any]:
     prefix, info = request.GET.get("filter_by_prefix", ""), _info(request.GET.get("info", ""))
     if "user_count" in info and not prefix.startswith("presence-"):
         raise WireError("bad_info", "user_count needs filter_by_prefix=presence-.")
-    names = sorted(name for name in occupancy.counts() if name.startswith(prefix) and not name.startswith("#"))
+    names = [name for name in occupancy.occupied() if name.startswith(prefix) and not name.startswith("#")]
     return {"channels": {name: _attributes(name, info) for name in names}}
 
 
@@ -100,7 +106,9 @@ def channel(request: HttpRequest, channel: str) -> dict[str, Any]:
     info = _info(request.GET.get("info", ""))
     if "user_count" in info and not channel_of(channel).has_members:
         raise WireError("bad_info", "user_count is for channels that begin with 'presence-'.")
-    return {"occupied": occupancy.counts().get(channel_of(channel).name, 0) > 0, **_attributes(channel, info)}
+    found = channel_of(channel)
+    here = found.name in occupancy.counts() or (found.has_members and bool(reading.members(found.group)))
+    return {"occupied": here, **_attributes(channel, info)}
 
 
 @signed("GET")

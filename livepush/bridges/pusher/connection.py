@@ -78,6 +78,11 @@ class PusherConnection(Connection):
         elif told:
             self.say(tuple(told))
 
+    def end(self, code: int, text: str) -> None:
+        """Close it with a code, and tell the client why."""
+        self.code = code
+        self.close(Reason.FAILED, (frames.error(code, text),))
+
     # What its client gets
 
     def translated(self, written: Iterable[bytes | str]) -> Iterator[str]:

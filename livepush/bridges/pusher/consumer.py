@@ -82,9 +82,9 @@ async def _serve(scope: Scope, receive: Incoming, send: Send, entry: Entry) -> N
     told = {"socket_id": connection.socket, "activity_timeout": ACTIVITY_TIMEOUT}
     greeting = frames.message("pusher:connection_established", json.dumps(told))
 
-    async def end(code: int | None) -> None:
+    async def end(gone: None) -> None:
         reason = connection.reason or Reason.GONE
-        code = connection.code or CODES.get(reason, RECONNECT) or code
+        code = connection.code or CODES.get(reason, RECONNECT)
         if code is not None:
             await finish(scope, receive, send, reason, {"type": "websocket.close", "code": code, "reason": ""})
 

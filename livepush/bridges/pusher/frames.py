@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from livepush.wire import RESERVED_PREFIX, dumps, type_problem
+from livepush.wire import RESERVED_PREFIX, Cache, dumps, type_problem
 
 BEGINNING = '{"event":'
 """Each of these messages begins with it, and no envelope of livepush's does."""
@@ -82,9 +81,22 @@ class Told(NamedTuple):
     """The user who sent it, in a channel with members."""
 
 
-@lru_cache(maxsize=512)  # all readers of a group get the same envelope
+CACHE_BYTES = 1_048_576
+"""How many bytes of read envelopes, and of messages, are kept: all readers of a group get the same."""
+_told: Cache[Told] = Cache(CACHE_BYTES)
+_events: Cache[str] = Cache(CACHE_BYTES)
+
+
 def told(envelope: str) -> Told:
     """Return what an envelope says."""
+    found = _told.get(envelope)
+    if found is None:
+        found = _read(envelope)
+        _told.put(envelope, found, 500 + 4 * len(envelope))
+    return found
+
+
+def _read(envelope: str) -> Told:
     found = json.loads(envelope)
     if found["type"].startswith(RESERVED_PREFIX):
         return Told(found["type"].removeprefix(RESERVED_PREFIX), found, (), found.get("position", ""), True, "", None)
@@ -96,12 +108,19 @@ def told(envelope: str) -> Told:
     return Told(name, data, groups, found.get("id", ""), False, str(sender.get("socket", "")), sender.get("member"))
 
 
-@lru_cache(maxsize=1024)
-def event(envelope: str, channel: str, shows_member: bool) -> str | None:
-    """Return an event as the subscribers of a channel get it; ``None`` for one that looks like the protocol's own."""
-    found = told(envelope)
+def event(envelope: str, channel: str, shows_member: bool) -> str:
+    """Return an event as the subscribers of a channel get it; empty for one that looks like the protocol's own."""
+    key = (envelope, channel, shows_member)
+    text = _events.get(key)
+    if text is None:
+        text = _event(told(envelope), channel, shows_member)
+        _events.put(key, text, 500 + len(envelope) + len(text))
+    return text
+
+
+def _event(found: Told, channel: str, shows_member: bool) -> str:
     if found.name.startswith(PROTECTED):
-        return None
+        return ""
     user = found.member if shows_member and found.name.startswith("client-") else None
     data = found.data if isinstance(found.data, str) else dumps(found.data)
     return message(found.name, data, channel, user)

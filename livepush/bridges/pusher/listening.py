@@ -13,6 +13,7 @@ from livepush.bridges.pusher.connection import UNAUTHORIZED, PusherConnection
 from livepush.conf import get_settings
 from livepush.consumers.commands import COMMAND_BYTES, MOST_REFUSALS, Visitor
 from livepush.consumers.incoming import Incoming
+from livepush.hub import State
 from livepush.notes import Rarely
 from livepush.wire import WireError, unavailable
 
@@ -24,31 +25,32 @@ Said = dict[str, Any]
 """A message: its ``event``, ``data`` and ``channel``."""
 
 
-async def listen(visitor: Visitor, connection: PusherConnection, receive: Incoming) -> int | None:
-    """Carry out what a client says; return the code to close with, ``None`` when the client has gone."""
+async def listen(visitor: Visitor, connection: PusherConnection, receive: Incoming) -> None:
+    """Carry out what a client says, until it has gone."""
     refusals = limits.Bucket(1.0, MOST_REFUSALS)
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
-            return None
+            return
+        if connection.state is State.CLOSED:
+            continue
         connection.pings = 0
         text = message.get("text")
         if text is None or len(text.encode(errors="replace")) > get_settings().MAX_EVENT_BYTES + COMMAND_BYTES:
-            connection.say((frames.error(BROKEN, "The message is no text, or over the size limit."),))
-            return BROKEN
+            connection.end(BROKEN, "The message is no text, or over the size limit.")
+            continue
         try:
             said = _parsed(visitor, text)
         except WireError as error:
             visitor.entry.client.refuse(error, ())
-            connection.say((frames.error(TOO_FAST if error.code == "throttled" else None, error.message),))
             if refusals.take():
-                return OVER_CAPACITY
+                connection.end(OVER_CAPACITY, error.message)
+            else:
+                connection.say((_error(error),))
             continue
         work = _carried_out(visitor, connection, said)
         waits = not said["event"].startswith("client-")  # a client's event is sent although the client has left
-        code = await (receive.unless_gone(work) if waits else work)
-        if code:
-            return code
+        await (receive.unless_gone(work) if waits else work)
 
 
 def _parsed(visitor: Visitor, text: str) -> Said:
@@ -72,18 +74,17 @@ def _parsed(visitor: Visitor, text: str) -> Said:
     return dict(found)
 
 
-async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Said) -> int:
-    """Carry out one message; return the code to close with, 0 to go on."""
+async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
+    """Carry out one message, and tell the client if it is refused."""
     try:
         await _work(said["event"])(visitor, connection, said)
     except WireError as error:
         visitor.entry.client.refuse(error, ())
-        return _refused(connection, said, error)
+        _refuse(connection, said, error)
     except Exception as error:
         if times := failures.times():
             logger.warning("%d messages of clients failed. The last: %s: %s", times, type(error).__name__, error)
-        return _refused(connection, said, unavailable())
-    return 0
+        _refuse(connection, said, unavailable())
 
 
 def _work(event: str) -> Callable[[Visitor, PusherConnection, Said], Awaitable[None]]:
@@ -92,17 +93,18 @@ def _work(event: str) -> Callable[[Visitor, PusherConnection, Said], Awaitable[N
     return WORK.get(event, _unknown)
 
 
-def _refused(connection: PusherConnection, said: Said, error: WireError) -> int:
-    """Tell a client that something is refused; return the code to close with, 0 to go on."""
+def _refuse(connection: PusherConnection, said: Said, error: WireError) -> None:
     channel = said["data"].get("channel") if isinstance(said.get("data"), dict) else None
     if said["event"] == "pusher:signin":
-        connection.say((frames.error(UNAUTHORIZED, error.message),))
-        return UNAUTHORIZED
-    if said["event"] == "pusher:subscribe" and isinstance(channel, str):
+        connection.end(UNAUTHORIZED, error.message)
+    elif said["event"] == "pusher:subscribe" and isinstance(channel, str):
         connection.say((frames.refused(channel, error.message, error.status),))
     else:
-        connection.say((frames.error(TOO_FAST if error.code == "throttled" else None, error.message),))
-    return 0
+        connection.say((_error(error),))
+
+
+def _error(error: WireError) -> str:
+    return frames.error(TOO_FAST if error.code == "throttled" else None, error.message)
 
 
 async def _ping(visitor: Visitor, connection: PusherConnection, said: Said) -> None:

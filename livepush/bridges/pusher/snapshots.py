@@ -42,7 +42,7 @@ class Snapshot(NamedTuple):
         """Return what a client of a cache channel gets after it was subscribed."""
         if self.last is None:
             return []
-        found = frames.event(self.last, channel, False) if self.last else None
+        found = frames.event(self.last, channel, False) if self.last else ""
         return [found or frames.message("pusher:cache_miss", "", channel)]
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from django.urls import path
 
 from livepush.bridges.pusher import api, authorizing
-from livepush.consumers.views import needs_asgi
 
 app_name = "livepush_pusher"
 urlpatterns = [
-    path("app/<str:key>", needs_asgi, name="app"),
+    path("app/<str:key>", api.needs_websocket, name="app"),
     path("pusher/auth", authorizing.auth, name="auth"),
     path("pusher/user-auth", authorizing.user_auth, name="user_auth"),
     path("apps/<str:app_id>/events", api.events, name="events"),

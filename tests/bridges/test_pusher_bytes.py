@@ -1,0 +1,122 @@
+"""Pusher's channels, signatures and messages, without a server."""
+
+from __future__ import annotations
+
+import json
+
+import pusher
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livepush import checks
+from livepush.bridges.pusher import config, frames, signing
+from livepush.bridges.pusher.channels import PREFIXES, channel_of, name_of
+from livepush.wire import Event, WireError, envelope
+from tests.bridges.pushers import APP
+
+APPLICATION = config.App("3", "278d425bdf160c739803", "7ad3773142a6692b25b8")
+"""Of the worked example in Pusher's reference of its HTTP API."""
+
+
+@given(st.sampled_from(["", *PREFIXES]), st.from_regex(r"[A-Za-z0-9_=@.:/-]{1,150}", fullmatch=True))
+def test_each_group_that_can_have_channels_has_one_of_each_kind(prefix, group):
+    name = name_of(group, prefix)
+    if not group.startswith(("private-", "presence-", "cache-")):
+        assert channel_of(name) == (name, group, prefix)
+
+
+@pytest.mark.parametrize("name", [None, 7, "", "a b", "a:b", "ä", "x" * 201, "#a", "private-", "private-encrypted-a"])
+def test_a_malformed_channel_is_refused(name):
+    with pytest.raises(WireError):
+        channel_of(name)
+
+
+def test_the_channel_of_a_user_is_the_users_own_group():
+    found = channel_of("#server-to-user-7")
+    assert (found.group, found.is_of_user, found.needs_auth) == ("user:7", True, False)
+
+
+def test_signatures_are_those_of_pushers_reference():
+    """https://pusher.com/docs/channels/library_auth_reference/rest-api/#worked-authentication-example"""
+    body = b'{"name":"foo","channels":["project-3"],"data":"{\\"some\\":\\"data\\"}"}'
+    query = {
+        "auth_key": APPLICATION.key,
+        "auth_timestamp": "1353088179",
+        "auth_version": "1.0",
+        "body_md5": "ec365a775a4cd0599faeb73354201b6f",
+        "auth_signature": "da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c",
+    }
+    signing.check_request(APPLICATION, "POST", "/apps/3/events", query, body, 1353088179)
+    for name, value, code in (
+        ("auth_key", "x", "bad_key"),
+        ("auth_version", "2.0", "bad_version"),
+        ("body_md5", "", "bad_body_md5"),
+        ("auth_signature", "ä", "bad_signature"),
+    ):
+        with pytest.raises(WireError) as refused:
+            signing.check_request(APPLICATION, "POST", "/apps/3/events", {**query, name: value}, body, 1353088179)
+        assert refused.value.code == code
+    for now in (1353088179 + 601, 1353088179 - 601):
+        with pytest.raises(WireError, match="auth_timestamp"):
+            signing.check_request(APPLICATION, "POST", "/apps/3/events", query, body, now)
+
+
+def test_channels_are_signed_as_pushers_library_does():
+    client = pusher.Pusher(APP["APP_ID"], APP["KEY"], APP["SECRET"])
+    own = config.App(*APP.values())
+    found = client.authenticate("presence-a", "1.2", {"user_id": "7"})
+    text = signing.of_channel("1.2", "presence-a", found["channel_data"])
+    assert found["auth"] == f"{own.key}:{signing.sign(own, text)}"
+    found = client.authenticate_user("1.2", {"id": "7"})
+    assert found["auth"] == f"{own.key}:{signing.sign(own, signing.of_user('1.2', found['user_data']))}"
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
+values = st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | texts, lambda kids: st.lists(kids, max_size=3))
+
+
+@given(
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=40), st.dictionaries(texts, values, max_size=3) | texts
+)
+def test_what_is_published_arrives_as_it_was(name, data):
+    given = data if isinstance(data, str) else json.dumps(data)
+    found = frames.content(name, given)
+    text = envelope(Event(1, ("a",), found.type, json.dumps(found.data), "2026-01-01T00:00:00.000000Z"), "e")
+    message = frames.event(text, "a", False)
+    if name.startswith(frames.PROTECTED):
+        assert message == ""
+        return
+    got = json.loads(message)
+    assert (got["event"], got["channel"]) == (name, "a")
+    is_text = isinstance(frames.told(text).data, str)
+    assert got["data"] == given if is_text else json.loads(got["data"]) == json.loads(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({**APP, "SECRETS": ""}, "nothing reads"),
+        ({**APP, "KEY": "a/b"}, "'KEY'"),
+        ({"KEY": "a", "SECRET": "x" * 20}, "'APP_ID'"),
+        ({**APP, "SECRET": "short"}, "can be guessed"),
+        ({**APP, "SECRET": 7}, "'SECRET'"),
+        ("x", "LIVEPUSH"),
+    ],
+)
+def test_a_bad_setting_is_found_by_the_check_and_the_secret_is_not_shown(settings, given, text):
+    settings.LIVEPUSH = {"PUSHER": given}
+    [error] = checks.check_settings(None)
+    assert error.id == ("livepush.E001" if given == "x" else "livepush.E022")
+    assert text in error.msg
+    assert "short" not in error.msg
+    if given != "x":
+        with pytest.raises(ImproperlyConfigured):
+            config.app()
+
+
+def test_a_good_setting_is_no_finding(settings):
+    settings.LIVEPUSH = {"PUSHER": APP}
+    assert checks.check_settings(None) == []
+    assert config.app() == tuple(APP.values())

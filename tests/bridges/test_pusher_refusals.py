@@ -1,0 +1,430 @@
+"""What Pusher's clients may not do, what is malformed, and what ends: by hand over a WebSocket and HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from livepush.bridges.pusher import config, signing
+from tests.bridges import pushers
+from tests.bridges.pushers import APP, Site, raw
+from tests.integration import clients
+from tests.patience import eventually
+from tests.servers import processes
+from tests.servers.fresh import Databases
+
+OWN = config.App(*APP.values())
+SETTINGS = {**pushers.SETTINGS, "MAX_GROUPS": 3, "COMMANDS_PER_SECOND": 20.0, "MESSAGES_PER_SECOND": 2.0}
+
+
+@pytest.fixture(scope="module")
+def site(databases: Databases) -> Iterator[Site]:
+    with (
+        databases.fresh("postgresql") as database,
+        processes.publisher(database, SETTINGS) as elsewhere,
+        processes.server("uvicorn", database, SETTINGS, application=pushers.APPLICATION) as server,
+    ):
+        yield Site(server, elsewhere, pushers.HERE)
+
+
+async def connected(socket: pushers.Raw) -> str:
+    """Return the id of a connection."""
+    found = await socket.next()
+    assert found["event"] == "pusher:connection_established"
+    assert found["data"]["activity_timeout"] == 120
+    return str(found["data"]["socket_id"])
+
+
+async def auth(site: Site, cookie: str, socket: str, channel: str = "", **headers: str) -> httpx.Response:
+    """Ask the auth endpoint."""
+    form = {"socket_id": socket, **({"channel_name": channel} if channel else {})}
+    given = {**headers, **({"Cookie": cookie} if cookie else {})}
+    async with clients.http() as client:
+        path = "auth" if channel else "user-auth"
+        return await client.post(f"{site.server.url}/pusher/{path}", data=form, headers=given)
+
+
+async def subscribe(site: Site, socket: pushers.Raw, id: str, channel: str, cookie: str) -> dict[str, Any]:
+    """Subscribe to a channel with what the auth endpoint answers; return what the server says."""
+    await socket.say("pusher:subscribe", {"channel": channel, **(await auth(site, cookie, id, channel)).json()})
+    return await socket.next()
+
+
+def refusal(found: dict[str, Any]) -> tuple[str, int]:
+    assert found["event"] == "pusher:subscription_error", found
+    return found["channel"], found["data"]["status"]
+
+
+# Coming in
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/app/other?protocol=7", 4001),
+        ("/app/shop", 4008),
+        ("/app/shop?protocol=x", 4006),
+        ("/app/shop?protocol=99", 4007),
+    ],
+)
+async def test_an_address_that_is_wrong_is_told_why(site, path, code):
+    async with raw(site, path) as socket:
+        found = await socket.next()
+        assert (found["event"], found["data"]["code"]) == ("pusher:error", code)
+        assert await socket.closed() == code
+
+
+async def test_a_page_of_another_site_can_not_connect(site):
+    async with raw(site, Origin="https://evil.example") as socket:
+        assert (await socket.next())["data"]["code"] == 4009
+        assert await socket.closed() == 4009
+
+
+async def test_the_query_subscribes_to_no_group(site):
+    async with raw(site, "/app/shop?protocol=7&group=board&since=x") as socket:
+        await connected(socket)
+        site.elsewhere.send("board", "secret", 1)
+        await socket.say("pusher:ping")
+        assert await socket.next() == {"event": "pusher:pong", "data": {}}
+
+
+async def test_the_address_answers_plain_http_with_a_sentence(site):
+    async with clients.http() as client:
+        assert (await client.get(f"{site.server.url}/app/shop?protocol=7")).status_code == 501
+
+
+# Subscribing
+
+
+async def test_an_auth_is_good_for_its_connection_channel_and_data_alone(site):
+    ann = site.elsewhere.session("ann")
+    async with raw(site) as one, raw(site) as two:
+        first, second = await connected(one), await connected(two)
+        answer = (await auth(site, ann, first, "private-help;a")).json()["auth"]
+        member = (await auth(site, ann, first, "presence-lobby;a")).json()
+        key, signature, proof = answer.split(":", 2)
+        forged = {"user_id": "2", "user_info": {"name": "ben"}}
+        for socket, channel, given in (
+            (two, "private-help;a", {"auth": answer}),
+            (one, "private-help;b", {"auth": answer}),
+            (one, "private-help;a", {}),
+            (one, "private-help;a", {"auth": 7}),
+            (one, "private-help;a", {"auth": f"{key}:{'0' * 64}:{proof}"}),
+            (one, "private-help;a", {"auth": f"{key}:{signature}:{proof[:-1]}{'a' if proof[-1] != 'a' else 'b'}"}),
+            (one, "private-help;a", {"auth": f"{key}:{signature}:{'x' * 9000}"}),
+            (one, "presence-lobby;a", {"auth": member["auth"]}),
+            (one, "presence-lobby;a", {**member, "channel_data": json.dumps(forged)}),
+        ):
+            await socket.say("pusher:subscribe", {"channel": channel, **given})
+            assert refusal(await socket.next()) == (channel, 401)
+        await one.say("pusher:subscribe", {"channel": "private-help;a", "auth": answer})
+        assert (await one.next())["event"] == "pusher_internal:subscription_succeeded"
+        await one.say("pusher:subscribe", {"channel": "private-help;a", "auth": answer})
+        assert refusal(await one.next()) == ("private-help;a", 400)
+    assert second != first
+
+
+async def test_a_signature_by_another_backend_names_nobody(site):
+    async with raw(site) as socket:
+        id = await connected(socket)
+        for channel, status in ("private-room;a", 0), ("private-help;a", 403), ("presence-lobby;a", 403):
+            given = site.http.authenticate(channel, id, {"user_id": "1"} if "presence" in channel else None)
+            await socket.say("pusher:subscribe", {"channel": channel, **given})
+            found = await socket.next()
+            assert found["event"].endswith("succeeded") if not status else refusal(found) == (channel, status)
+
+
+async def test_a_connection_stays_one_users(site):
+    ann, ben = site.elsewhere.session("ann"), site.elsewhere.session("ben")
+    async with raw(site) as socket:
+        id = await connected(socket)
+        assert (await subscribe(site, socket, id, "private-help;a", ann))["event"].endswith("succeeded")
+        assert refusal(await subscribe(site, socket, id, "private-help;b", ben)) == ("private-help;b", 403)
+        await socket.say("pusher:signin", (await auth(site, ben, id)).json())
+        assert (await socket.next())["data"]["code"] == 4009
+        assert await socket.closed() == 4009
+
+
+async def test_who_has_not_signed_in_gets_no_users_own_channel(site):
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("pusher:subscribe", {"channel": "#server-to-user-1"})
+        assert refusal(await socket.next()) == ("#server-to-user-1", 401)
+
+
+async def test_channels_are_limited_and_the_limit_counts_groups(site):
+    async with raw(site) as socket:
+        await connected(socket)
+        for name in ("room;a", "room;b", "room;c"):
+            await socket.say("pusher:subscribe", {"channel": name})
+            assert (await socket.next())["event"].endswith("succeeded")
+        await socket.say("pusher:subscribe", {"channel": "room;d"})
+        assert refusal(await socket.next()) == ("room;d", 400)
+        await socket.say("pusher:unsubscribe", {"channel": "room;a"})
+        await socket.say("pusher:subscribe", {"channel": "room;d"})
+        assert (await socket.next())["event"].endswith("succeeded")
+
+
+async def test_the_auth_endpoint_signs_nothing_for_whom_no_rule_lets_in(site):
+    ann = site.elsewhere.session("ann")
+    for cookie, socket, channel, status in (
+        (ann, "1.2", "private-order;1000", 403),
+        ("", "1.2", "private-help;a", 403),
+        (ann, "1.2", "board", 400),
+        (ann, "x", "private-board", 400),
+        (ann, "1.2", "presence-board", 403),  # no presence rule
+        ("", "1.2", "presence-lobby;a", 401),
+        ("", "1.2", "", 401),
+        (ann, "1.2", "private-livepush;rights", 403),
+    ):
+        answer = await auth(site, cookie, socket, channel)
+        assert (answer.status_code, "auth" in answer.json()) == (status, False), channel
+
+
+async def test_an_app_without_cookies_brings_a_token_and_the_tokens_limit_holds(site):
+    site.elsewhere.session("ann")
+    token = site.elsewhere.do("token", username="ann", groups=["help:a"])
+    async with raw(site) as socket:
+        id = await connected(socket)
+        answer = await auth(site, "", id, "private-help;a", Authorization=f"Bearer {token}")
+        await socket.say("pusher:subscribe", {"channel": "private-help;a", **answer.json()})
+        assert (await socket.next())["event"].endswith("succeeded")
+        assert (await auth(site, "", id, "private-help;b", Authorization=f"Bearer {token}")).status_code == 403
+        await socket.say("pusher:subscribe", {"channel": "help;b"})
+        assert refusal(await socket.next()) == ("help;b", 403)
+
+
+# Rights that end
+
+
+async def test_a_revocation_ends_a_subscription_before_the_next_event(site):
+    ann = site.elsewhere.session("ann")
+    async with raw(site) as socket:
+        id = await connected(socket)
+        await subscribe(site, socket, id, "private-help;a", ann)
+        await socket.say("pusher:subscribe", {"channel": "board"})
+        await socket.next()
+        site.elsewhere.do("revoke", username="ann", groups=["help:a"])
+        site.elsewhere.send(["help:a", "board"], "n", 1)
+        assert refusal(await socket.next()) == ("private-help;a", 403)
+        assert await socket.next() == {"event": "n", "channel": "board", "data": 1}
+
+
+async def test_another_password_ends_what_a_token_or_session_has_opened(site):
+    cat = site.elsewhere.session("cat")
+    async with raw(site) as socket:
+        id = await connected(socket)
+        await subscribe(site, socket, id, "private-help;a", cat)
+        answer = (await auth(site, cat, id, "private-help;b")).json()
+        site.elsewhere.do("change", username="cat", what="password")
+        assert refusal(await socket.next()) == ("private-help;a", 403)
+        await socket.say("pusher:subscribe", {"channel": "private-help;b", **answer})
+        assert refusal(await socket.next()) == ("private-help;b", 401)
+
+
+# Saying
+
+
+async def test_what_is_malformed_gets_a_sentence_and_the_connection_goes_on(site):
+    async with raw(site) as socket:
+        await connected(socket)
+        for text in (
+            "",
+            "{",
+            "[]",
+            "7",
+            '{"event": 7}',
+            '{"data": {}}',
+            "[" * 5000,
+            '{"event":"pusher:subscribe","data":"{"}',
+        ):
+            await socket.send(text)
+            assert (await socket.next())["event"] == "pusher:error"
+        for event in ("pusher:nope", "pusher_internal:subscription_succeeded", "livepush:position", ""):
+            await socket.say(event)
+            assert "no event" in (await socket.next())["data"]["message"]
+        await socket.say("pusher:subscribe", {"channel": {"a": 1}})
+        assert "malformed" in (await socket.next())["data"]["message"]
+        await socket.say("livepush:resume", {"position": "x"})
+        assert "position is malformed" in (await socket.next())["data"]["message"]
+        await socket.say("pusher:ping", "")
+        assert (await socket.next())["event"] == "pusher:pong"
+
+
+@pytest.mark.parametrize("message", [b"\x00", "x" * 80_000])
+async def test_bytes_and_what_is_too_large_end_the_connection(site, message):
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.send(message)
+        assert (await socket.next())["data"]["code"] == 4010
+        assert await socket.closed() == 4010
+
+
+async def test_client_events_need_a_subscription_and_are_limited(site):
+    dan = site.elsewhere.session("dan")
+    async with raw(site) as socket:
+        id = await connected(socket)
+        await socket.say("client-said", {}, channel="private-room;a")
+        assert "need a subscription" in (await socket.next())["data"]["message"]
+        await socket.say("pusher:subscribe", {"channel": "board"})
+        await socket.next()
+        await socket.say("client-said", {}, channel="board")
+        assert "need a subscription" in (await socket.next())["data"]["message"]
+        await subscribe(site, socket, id, "private-room;a", dan)
+        for _ in range(12):
+            await socket.say("client-said", {"n": 1}, channel="private-room;a")
+        found = await socket.next()
+        assert (found["event"], found["data"]["code"]) == ("pusher:error", 4301)
+
+
+async def test_who_does_not_heed_a_limit_is_sent_away(site):
+    async with raw(site) as socket:
+        await connected(socket)
+        for _ in range(300):
+            await socket.say("pusher:ping")
+        assert await socket.closed() == 4100
+
+
+async def test_nobody_can_speak_for_the_protocol(site):
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("pusher:subscribe", {"channel": "board"})
+        await socket.next()
+        site.elsewhere.send("board", "pusher:error", {"code": 4009})
+        site.elsewhere.send("board", "pusher_internal:member_added", {})
+        site.elsewhere.send("board", "pusher.event", {"name": "pusher:error", "data": {}})
+        site.elsewhere.send("board", "pusher.event", {"name": 7})
+        assert await socket.next() == {"event": "pusher.event", "channel": "board", "data": {"name": 7}}
+
+
+# Over HTTP
+
+
+async def call(site: Site, method: str, path: str, given: Any = None, **query: str) -> httpx.Response:
+    """Make a signed request."""
+    body = b"" if given is None else given if isinstance(given, bytes) else json.dumps(given).encode()
+    known = {"auth_key": OWN.key, "auth_timestamp": str(int(time.time())), "auth_version": "1.0", **query}
+    if body:
+        known["body_md5"] = signing.hashlib.md5(body).hexdigest()
+    text = signing._text(method, path, known)
+    known["auth_signature"] = signing.sign(OWN, text)
+    async with clients.http() as client:
+        return await client.request(method, f"{site.server.url}{path}?{urlencode(known)}", content=body)
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        (b"{", 400),
+        (b"[" * 5000, 400),
+        ([], 400),
+        ({"name": "a", "data": "{}"}, 400),
+        ({"name": "", "data": "{}", "channel": "a"}, 400),
+        ({"name": "a" * 201, "data": "{}", "channel": "a"}, 400),
+        ({"name": "pusher:error", "data": "{}", "channel": "a"}, 400),
+        ({"name": "pusher_internal:x", "data": "{}", "channel": "a"}, 400),
+        ({"name": "a", "data": {}, "channel": "a"}, 400),
+        ({"name": "a", "data": "\0", "channel": "a"}, 400),
+        ({"name": "a", "data": '{"$bytes": "?"}', "channel": "a"}, 400),
+        ({"name": "a", "data": "{}", "channels": []}, 400),
+        ({"name": "a", "data": "{}", "channels": ["a"] * 101}, 400),
+        ({"name": "a", "data": "{}", "channels": "abc"}, 400),
+        ({"name": "a", "data": "{}", "channel": "a b"}, 400),
+        ({"name": "a", "data": "{}", "channel": "a", "socket_id": "x"}, 400),
+        ({"name": "a", "data": "{}", "channel": "livepush;rights"}, 403),
+        ({"name": "a", "data": "{}", "channel": "private-inbox;all"}, 403),
+        ({"name": "a", "data": "x" * 70_000, "channel": "a"}, 413),
+        (b"x" * 2_000_000, 413),
+    ],
+)
+async def test_what_can_not_be_published_is_refused_with_a_sentence(site, given, status):
+    answer = await call(site, "POST", "/apps/1/events", given)
+    assert (answer.status_code, answer.headers["cache-control"]) == (status, "no-store, no-transform")
+    assert answer.json()["message"].endswith(".")
+
+
+async def test_one_bad_event_keeps_a_batch_from_being_sent(site):
+    before = site.elsewhere.position()
+    good = {"name": "a", "data": "{}", "channel": "board"}
+    for batch in [good, {**good, "name": ""}], [], [good] * 11, {}:
+        assert (await call(site, "POST", "/apps/1/batch_events", {"batch": batch})).status_code == 400
+    assert site.elsewhere.position() == before
+    answer = await call(site, "POST", "/apps/1/batch_events", {"batch": [{**good, "info": "subscription_count"}]})
+    assert answer.json() == {"batch": [{"subscription_count": 0}]}
+
+
+async def test_requests_without_the_secret_get_nothing(site):
+    async with clients.http() as client:
+        for method, path in (
+            ("POST", "events"), ("POST", "batch_events"), ("GET", "channels"), ("GET", "channels/board"),
+            ("GET", "channels/presence-a/users"), ("POST", "users/1/terminate_connections"),
+        ):  # fmt: skip
+            answer = await client.request(method, f"{site.server.url}/apps/1/{path}")
+            assert answer.status_code == 401
+    assert (await call(site, "GET", "/apps/2/channels")).status_code == 404
+    assert (await call(site, "GET", "/apps/1/events")).status_code == 405
+
+
+async def test_servers_can_ask_which_channels_have_subscribers(site):
+    async with raw(site) as socket:
+        id = await connected(socket)
+        for name in ("room;q", "cache-room;q"):
+            await socket.say("pusher:subscribe", {"channel": name})
+            await socket.next("pusher:cache_miss")
+        ann = site.elsewhere.session("ann")
+        await subscribe(site, socket, id, "presence-lobby;q", ann)
+
+        async def channels(**query: str) -> Any:
+            return (await call(site, "GET", "/apps/1/channels", **query)).json()["channels"]
+
+        assert (await channels(filter_by_prefix="cache-")) == {"cache-room;q": {}}
+        assert (await channels(info="subscription_count"))["room;q"] == {"subscription_count": 1}
+
+        async def is_counted() -> bool:
+            found = await channels(filter_by_prefix="presence-", info="user_count")
+            return found == {"presence-lobby;q": {"user_count": 1}}
+
+        await eventually(is_counted)
+        for path, query in (("", {"info": "user_count"}), ("/room;q", {"info": "user_count"}), ("", {"info": "x"})):
+            assert (await call(site, "GET", f"/apps/1/channels{path}", **query)).status_code == 400
+        assert (await call(site, "GET", "/apps/1/channels/room;q")).json() == {"occupied": True}
+        assert (await call(site, "GET", "/apps/1/channels/room;z")).json() == {"occupied": False}
+        assert (await call(site, "GET", "/apps/1/channels/room;q/users")).status_code == 400
+
+
+# Servers that end
+
+
+async def test_a_deploy_loses_nothing_for_a_client_that_resumes(site):
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("livepush:resume", {})
+        await socket.say("pusher:subscribe", {"channel": "board"})
+        await socket.next()
+        site.elsewhere.send("board", "n", 1)
+        await socket.next()
+        position = (await socket.next())["data"]["position"]
+        await asyncio.to_thread(site.server.terminate)
+        assert (await socket.next())["data"]["code"] == 4200
+        assert await socket.closed() == 4200
+    site.elsewhere.send("board", "n", 2)
+    await asyncio.to_thread(site.server.wait)
+    await asyncio.to_thread(site.server.start)
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("livepush:resume", {"position": position})
+        await socket.say("pusher:subscribe", {"channel": "board"})
+        assert (await socket.next())["event"].endswith("succeeded")
+        assert await socket.next() == {"event": "n", "channel": "board", "data": 2}
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("livepush:resume", {"position": "other-1"})
+        found = await socket.next()
+        assert (found["event"], found["data"]["reason"]) == ("livepush:reset", "epoch")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +47,59 @@ class Site:
 
         await eventually(are_there)
 
+    def publish_as(self, text: str, *arguments: Any) -> None:
+        """Run the manual's Python, with this site's app, and call the function ``shipped`` that it defines."""
+        for shown, own in (
+            ('"mysite"', repr(APP["KEY"])),
+            ('"only for development"', repr(APP["SECRET"])),
+            ('host="example.com", ssl=True', f'host="127.0.0.1", port={self.server.port}, ssl=False'),
+        ):
+            assert text.count(shown) == 1
+            text = text.replace(shown, own)
+        namespace: dict[str, Any] = {}
+        exec(text, namespace)
+        namespace["shipped"](*arguments)
+
+    @contextlib.asynccontextmanager
+    async def page(self, scripts: Sequence[str], folder: Path) -> AsyncIterator[Client]:
+        """Run the manual's scripts under node, where there are no cookies and no addresses of a page."""
+        (folder / "node_modules").symlink_to(self._folder / "node_modules")
+        text = "\n".join(scripts).replace('"mysite", {', f'"{APP["KEY"]}", {{')
+        for name in ("auth", "user-auth"):
+            shown = f'endpoint: "/pusher/{name}"'
+            assert text.count(shown) == 1
+            text = text.replace(shown, f'transport: "ajax", endpoint: "{self.server.url}/pusher/{name}"')
+        (folder / "page.mjs").write_text(text + (HERE / "after.mjs").read_text())
+        (folder / "before.mjs").write_text(
+            f'globalThis.location = {{ hostname: "127.0.0.1", port: {self.server.port}, protocol: "http:" }};\n'
+            'console.log = (data) => process.stdout.write(JSON.stringify({ event: "log", data }) + "\\n");\n'
+        )
+        async with running("--import", str(folder / "before.mjs"), str(folder / "page.mjs")) as process:
+            yield Client(process, "")
+
     @contextlib.asynccontextmanager
     async def client(self, user: str = "", kind: str = "pusher", **more: Any) -> AsyncIterator[Client]:
         """Run a client under node, connected."""
         cookie = self.elsewhere.session(user) if user else ""
         given = {"kind": kind, "key": APP["KEY"], "port": self.server.port, "cookie": cookie, **more}
-        process = await asyncio.create_subprocess_exec(
-            "node", str(HERE / "client.mjs"), json.dumps(given),
-            env={**os.environ, "LIVEPUSH_NODE_CLIENTS": str(self._folder)},
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        found = Client(process, cookie)
-        try:
+        words = (str(HERE / "client.mjs"), json.dumps(given))
+        async with running(*words, LIVEPUSH_NODE_CLIENTS=str(self._folder)) as process:
+            found = Client(process, cookie)
             await found.until("state", "connected")
             yield found
-        finally:
+
+
+@contextlib.asynccontextmanager
+async def running(*words: str, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run node."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec("node", *words, env={**os.environ, **env}, stdin=pipe, stdout=pipe)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
             process.kill()
-            await process.communicate()
+        await process.communicate()
 
 
 class Client:

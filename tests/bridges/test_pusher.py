@@ -10,6 +10,7 @@ import pytest
 
 from tests.bridges import pushers
 from tests.bridges.pushers import Site
+from tests.docs_blocks import ROOT, blocks
 from tests.servers import npm, processes
 from tests.servers.fresh import Databases
 
@@ -172,3 +173,19 @@ async def test_laravel_echo_listens_whispers_and_joins(site):
         assert await ann.until("leaving") == {"name": "ben"}
         ann.do("private", channel="order;1000", name="x")
         assert await ann.until("refused")
+
+
+async def test_the_pages_scripts_connect_and_resume(site, tmp_path):
+    """docs/pusher.md: its two scripts, one after the other, and what it publishes with."""
+    found = list(blocks(ROOT / "docs" / "pusher.md"))
+    scripts = [block.text for block in found if block.language == "mjs"]
+    (publish,) = [block.text for block in found if "def shipped" in block.text]
+    async with site.page(scripts, tmp_path) as page:
+        await page.until("log", "subscribed")
+        await asyncio.to_thread(site.publish_as, publish, 7)
+        assert await page.until("log") == "DHL"
+        page.do("go")
+        await page.until("log", "away")
+        await asyncio.to_thread(site.publish_as, publish.replace("DHL", "post"), 7)
+        page.do("come back")
+        assert (await page.until("log"), await page.until("log")) == ("subscribed", "post")

@@ -49,15 +49,9 @@ def test_signatures_are_those_of_pushers_reference():
         "auth_signature": "da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c",
     }
     signing.check_request(APPLICATION, "POST", "/apps/3/events", query, body, 1353088179)
-    for name, value, code in (
-        ("auth_key", "x", "bad_key"),
-        ("auth_version", "2.0", "bad_version"),
-        ("body_md5", "", "bad_body_md5"),
-        ("auth_signature", "ä", "bad_signature"),
-    ):
-        with pytest.raises(WireError) as refused:
+    for name, value in ("auth_key", "x"), ("auth_version", "2.0"), ("body_md5", ""), ("auth_signature", "ä"):
+        with pytest.raises(WireError, match=name):
             signing.check_request(APPLICATION, "POST", "/apps/3/events", {**query, name: value}, body, 1353088179)
-        assert refused.value.code == code
     for now in (1353088179 + 601, 1353088179 - 601):
         with pytest.raises(WireError, match="auth_timestamp"):
             signing.check_request(APPLICATION, "POST", "/apps/3/events", query, body, now)

@@ -38,16 +38,16 @@ def of_user(socket: str, data: str) -> str:
 def check_request(app: App, method: str, path: str, query: Mapping[str, str], body: bytes, now: float) -> None:
     """Check the signature of an HTTP request. Raises WireError: it is not the app's, or not of now."""
     if query.get("auth_key") != app.key:
-        raise _refusal("bad_key", "auth_key is not LIVEPUSH['PUSHER']['KEY'].")
+        raise _refusal("auth_key is not LIVEPUSH['PUSHER']['KEY'].")
     if query.get("auth_version") != "1.0":
-        raise _refusal("bad_version", "auth_version is not 1.0.")
+        raise _refusal("auth_version is not 1.0.")
     if body and not _same(query.get("body_md5", ""), hashlib.md5(body, usedforsecurity=False).hexdigest()):
-        raise _refusal("bad_body_md5", "body_md5 is not the MD5 of the body, in hexadecimal.")
+        raise _refusal("body_md5 is not the MD5 of the body, in hexadecimal.")
     if not _same(query.get("auth_signature", ""), sign(app, _text(method, path, query))):
-        raise _refusal("bad_signature", "auth_signature is wrong: compare the secret, and the path as it arrives.")
+        raise _refusal("auth_signature is wrong: compare the secret, and the path as it arrives.")
     given = query.get("auth_timestamp", "")
     if not _TIME.fullmatch(given) or abs(int(given) - now) > MAX_AGE:
-        raise _refusal("bad_timestamp", f"auth_timestamp is not within {MAX_AGE} s of the server's time.")
+        raise _refusal(f"auth_timestamp is not within {MAX_AGE} s of the server's time.")
 
 
 def _text(method: str, path: str, query: Mapping[str, str]) -> str:
@@ -59,5 +59,5 @@ def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
 
 
-def _refusal(code: str, message: str) -> WireError:
-    return WireError(code, message, 401)
+def _refusal(message: str) -> WireError:
+    return WireError("bad_signature", message, 401)

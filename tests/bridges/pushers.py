@@ -172,7 +172,11 @@ class Raw:
 
 
 @contextlib.asynccontextmanager
-async def raw(site: Site, path: str = "/app/shop?protocol=7", **headers: str) -> AsyncIterator[Raw]:
-    """Connect by hand."""
-    async with connect(f"{site.server.ws_url}{path}", additional_headers=headers, proxy=None) as socket:
+async def raw(
+    site: Site, path: str = "/app/shop?protocol=7", host: str = "127.0.0.1", **headers: str
+) -> AsyncIterator[Raw]:
+    """Connect by hand, to this machine whatever the host is called."""
+    port = site.server.port
+    address = f"ws://{host}:{port}{path}"
+    async with connect(address, host="127.0.0.1", port=port, additional_headers=headers, proxy=None) as socket:
         yield Raw(socket)

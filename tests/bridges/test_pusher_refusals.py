@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +18,7 @@ import pytest
 from livepush.bridges.pusher import config, signing
 from tests.bridges import pushers
 from tests.bridges.pushers import APP, Site, raw
+from tests.docs_blocks import ROOT
 from tests.integration import clients
 from tests.patience import eventually
 from tests.servers import processes
@@ -292,6 +296,24 @@ async def test_who_does_not_heed_a_limit_is_sent_away(site):
         assert await socket.closed() == 4100
 
 
+async def test_a_subscription_over_the_limit_is_told_by_its_channel(site):
+    async with raw(site) as socket:
+        await connected(socket)
+        for number in range(130):
+            await socket.say("pusher:subscribe", {"channel": f"order;{number + 1000}"})
+        found = [await socket.next() for _ in range(130)]
+        assert [refusal(each)[0] for each in found] == [f"order;{number + 1000}" for number in range(130)]
+        assert found[-1]["data"]["status"] == 429
+
+
+async def test_a_client_comes_back_if_a_rule_could_not_be_asked(site):
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("pusher:subscribe", {"channel": "down;a"})
+        assert (await socket.next())["data"]["code"] == 4100
+        assert await socket.closed() == 4100
+
+
 async def test_nobody_can_speak_for_the_protocol(site):
     async with raw(site) as socket:
         await connected(socket)
@@ -307,7 +329,7 @@ async def test_nobody_can_speak_for_the_protocol(site):
 # Over HTTP
 
 
-async def call(site: Site, method: str, path: str, given: Any = None, **query: str) -> httpx.Response:
+async def call(site: Site, method: str, path: str, given: Any = None, host: str = "", **query: str) -> httpx.Response:
     """Make a signed request."""
     body = b"" if given is None else given if isinstance(given, bytes) else json.dumps(given).encode()
     known = {"auth_key": OWN.key, "auth_timestamp": str(int(time.time())), "auth_version": "1.0", **query}
@@ -316,7 +338,8 @@ async def call(site: Site, method: str, path: str, given: Any = None, **query: s
     text = signing._text(method, path, known)
     known["auth_signature"] = signing.sign(OWN, text)
     async with clients.http() as client:
-        return await client.request(method, f"{site.server.url}{path}?{urlencode(known)}", content=body)
+        address, headers = f"{site.server.url}{path}?{urlencode(known)}", {"Host": host} if host else {}
+        return await client.request(method, address, content=body, headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -428,3 +451,100 @@ async def test_a_deploy_loses_nothing_for_a_client_that_resumes(site):
         await socket.say("livepush:resume", {"position": "other-1"})
         found = await socket.next()
         assert (found["event"], found["data"]["reason"]) == ("livepush:reset", "epoch")
+
+
+@pytest.mark.long
+async def test_a_client_that_answers_no_pings_is_given_up(databases: Databases):
+    settings = {**SETTINGS, "HEARTBEAT": 0.1}
+    with (
+        databases.fresh("sqlite") as database,
+        processes.publisher(database, settings) as elsewhere,
+        processes.server("uvicorn", database, settings, application=pushers.APPLICATION) as server,
+    ):
+        site = Site(server, elsewhere, pushers.HERE)
+        async with raw(site) as silent, raw(site) as answering:
+            for _ in range(20):
+                await answering.next("pusher:connection_established")
+                await answering.say("pusher:pong")
+            assert await silent.closed() == 4201
+            await answering.say("pusher:ping")
+            while (await answering.next())["event"] != "pusher:pong":
+                pass
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["daphne", "hypercorn", "granian"])
+async def test_other_servers_do_the_same(databases: Databases, kind: str):
+    with (
+        databases.fresh("postgresql") as database,
+        processes.publisher(database, SETTINGS) as elsewhere,
+        processes.server(kind, database, SETTINGS, application=pushers.APPLICATION) as server,
+    ):
+        site = Site(server, elsewhere, pushers.HERE)
+        ann = elsewhere.session("ann")
+        async with raw(site) as socket:
+            id = await connected(socket)
+            assert (await subscribe(site, socket, id, "private-help;a", ann))["event"].endswith("succeeded")
+            await site.trigger("private-help;a", "n", {"n": 1})
+            assert (await socket.next("pusher:ping"))["data"] == {"n": 1}
+            await socket.say("pusher:signin", {})
+            assert await socket.closed() == 4009
+
+
+def test_nothing_of_it_is_imported_where_it_is_not_mounted():
+    script = (
+        "import sys, django; django.setup(); import livepush.asgi; from livepush import routing; "
+        "from django.core.management import call_command; routing.endpoints(); call_command('check'); "
+        "print([name for name in sys.modules if name.startswith('livepush.bridges.pusher')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "LIVEPUSH_TEST_SETTINGS": json.dumps({"PUSHER": {}}),
+        },
+    )
+    assert done.stdout.decode().strip().endswith("[]")
+
+
+async def test_a_tenants_channels_are_its_own(databases: Databases):
+    settings = {**SETTINGS, "TENANT": "tests.shop.subdomains.Subdomains"}
+    tenants = {"LIVEPUSH_TEST_TENANTS": "1"}
+    with (
+        databases.fresh("postgresql") as database,
+        processes.publisher(database, settings) as elsewhere,
+        processes.server("uvicorn", database, settings, application=pushers.APPLICATION, env=tenants) as server,
+    ):
+        site, ann = Site(server, elsewhere, pushers.HERE), elsewhere.session("ann")
+        hosts = [f"{name}.shop.test:{server.port}" for name in ("acme", "globex")]
+        async with raw(site, host="acme.shop.test") as acme, raw(site, host="globex.shop.test") as globex:
+            ids = [await connected(each) for each in (acme, globex)]
+            for each, name in (acme, "board"), (acme, "site;acme"), (globex, "board"):
+                await each.say("pusher:subscribe", {"channel": name})
+                assert (await each.next())["event"].endswith("succeeded")
+            await globex.say("pusher:subscribe", {"channel": "site;acme"})
+            assert refusal(await globex.next()) == ("site;acme", 403)
+            answer = (await auth(site, ann, ids[0], "presence-lobby;a", Host=hosts[0])).json()
+            await globex.say("pusher:subscribe", {"channel": "presence-lobby;a", **answer})
+            assert refusal(await globex.next()) == ("presence-lobby;a", 401)
+            await acme.say("pusher:subscribe", {"channel": "presence-lobby;a", **answer})
+            assert (await acme.next())["event"].endswith("succeeded")
+            for host, each in zip(hosts, (acme, globex), strict=True):
+                event = {"name": "n", "data": json.dumps({"of": host}), "channels": ["board"]}
+                assert (await call(site, "POST", "/apps/1/events", event, host=host)).status_code == 200
+                assert (await each.next())["data"] == {"of": host}
+
+            async def occupied(host: str) -> list[str]:
+                return list((await call(site, "GET", "/apps/1/channels", host=host)).json()["channels"])
+
+            async def is_there() -> bool:
+                path = "/apps/1/channels/presence-lobby;a/users"
+                return (await call(site, "GET", path, host=hosts[0])).json() == {"users": [{"id": "1"}]}
+
+            await eventually(is_there)
+            assert await occupied(hosts[0]) == ["board", "presence-lobby;a", "site;acme"]
+            assert await occupied(hosts[1]) == ["board"]

@@ -8,6 +8,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 from tests.asgi import application  # isort: skip (it sets Django up, which livepush's modules need)
 
 from django.core.exceptions import ValidationError
+from django.db import OperationalError
 from django.urls import include, path
 
 import livepush
@@ -24,6 +25,11 @@ def member(user, name):
 @livepush.can_read("help:<slug:name>")
 def helped(user, name):
     return user.is_authenticated
+
+
+@livepush.can_read("down:<slug:name>")
+def down(user, name):
+    raise OperationalError("this database is away")
 
 
 @livepush.receive("help:<slug:name>", "client-ask")

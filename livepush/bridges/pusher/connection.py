@@ -15,6 +15,8 @@ from livepush.wire import PRESENCE_PREFIX, Position, public_name
 MAX_PINGS = 4
 """How many of the server's pings may stay unanswered."""
 REVOKED = "You may not read this channel any more."
+RESUMES = 30.0
+"""How long (seconds) after a client has resumed its subscriptions go on from the position: those that it had before."""
 RECONNECT, UNAUTHORIZED, NO_PONG = 4200, 4009, 4201
 
 
@@ -34,14 +36,26 @@ class PusherConnection(Connection):
         """The members that its client knows of, by channel and id."""
         self.user: str | None = None
         """Who has signed in."""
-        self.since: Position | None = None
-        """From where later subscriptions go on, if the client resumes."""
+        self._resumed: tuple[Position, float] | None = None
         self.tells_position = False
         """Whether the client wants to know up to where it has everything."""
         self.code: int | None = None
         """With which code the WebSocket is closed, if this side closes it for a reason of its own."""
         self.pings = 0
         """How many pings have gone out since the client was last heard of."""
+
+    # Resuming
+
+    @property
+    def since(self) -> Position | None:
+        """From where a subscription goes on, if the client has resumed a moment ago."""
+        if self._resumed is None or self._loop.time() > self._resumed[1]:
+            return None
+        return self._resumed[0]
+
+    def resume(self, position: Position) -> None:
+        """Have the subscriptions that follow soon go on from a position."""
+        self._resumed = position, self._loop.time() + RESUMES
 
     # Its channels
 
@@ -137,5 +151,4 @@ class PusherConnection(Connection):
             yield frames.error(RECONNECT, "The server asks you to connect again.")
 
     def _give_up_on_silence(self) -> None:
-        self.code = NO_PONG
-        self.close(Reason.SLOW)
+        self.end(NO_PONG, "No answer came to the server's pings.")

@@ -11,6 +11,7 @@ from livepush.access import limits
 from livepush.bridges.pusher import frames, sending, subscribing
 from livepush.bridges.pusher.connection import UNAUTHORIZED, PusherConnection
 from livepush.conf import get_settings
+from livepush.consumers.base import COME_BACK
 from livepush.consumers.commands import COMMAND_BYTES, MOST_REFUSALS, Visitor
 from livepush.consumers.incoming import Incoming
 from livepush.hub import State
@@ -45,6 +46,8 @@ async def listen(visitor: Visitor, connection: PusherConnection, receive: Incomi
             visitor.entry.client.refuse(error, ())
             if refusals.take():
                 connection.end(OVER_CAPACITY, error.message)
+            elif isinstance(error.ref, str):
+                connection.say((frames.refused(error.ref, error.message, error.status),))
             else:
                 connection.say((_error(error),))
             continue
@@ -56,7 +59,6 @@ async def listen(visitor: Visitor, connection: PusherConnection, receive: Incomi
 def _parsed(visitor: Visitor, text: str) -> Said:
     """Return a client's message, counted. Raises WireError: it is malformed, or the client is over a limit."""
     budget = visitor.budget()
-    budget.command()
     try:
         found = json.loads(text)
         data = found.get("data")
@@ -65,13 +67,26 @@ def _parsed(visitor: Visitor, text: str) -> Said:
         if not found["event"].startswith("client-") and isinstance(data, str) and data:
             found["data"] = json.loads(data)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        budget.command()
         problem = 'The message is malformed: expected JSON such as {"event": "pusher:ping", "data": {}}.'
         raise WireError("bad_command", problem) from error
-    if found["event"].startswith("client-"):
-        budget.message(len(text.encode(errors="replace")))
-    elif not isinstance(found.get("data"), dict):
+    is_event = found["event"].startswith("client-")
+    if not is_event and not isinstance(found.get("data"), dict):
         found["data"] = {}
+    try:
+        budget.command()
+        if is_event:
+            budget.message(len(text.encode(errors="replace")))
+    except WireError as error:
+        error.ref = _asked(found)
+        raise
     return dict(found)
+
+
+def _asked(said: Said) -> str | None:
+    """Return the channel to which a message asks to subscribe."""
+    channel = said["data"].get("channel") if said["event"] == "pusher:subscribe" else None
+    return channel if isinstance(channel, str) else None
 
 
 async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
@@ -94,10 +109,12 @@ def _work(event: str) -> Callable[[Visitor, PusherConnection, Said], Awaitable[N
 
 
 def _refuse(connection: PusherConnection, said: Said, error: WireError) -> None:
-    channel = said["data"].get("channel") if isinstance(said.get("data"), dict) else None
-    if said["event"] == "pusher:signin":
+    channel = _asked(said)
+    if error.status in COME_BACK and said["event"] in ("pusher:subscribe", "pusher:signin"):
+        connection.end(OVER_CAPACITY, error.message)  # the client would not ask again on this connection
+    elif said["event"] == "pusher:signin":
         connection.end(UNAUTHORIZED, error.message)
-    elif said["event"] == "pusher:subscribe" and isinstance(channel, str):
+    elif channel is not None:
         connection.say((frames.refused(channel, error.message, error.status),))
     else:
         connection.say((_error(error),))

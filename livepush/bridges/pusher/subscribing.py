@@ -96,9 +96,10 @@ async def resume(visitor: Visitor, connection: PusherConnection, said: Said) -> 
     if lost is not None:
         connection.say((frames.message("livepush:reset", {"position": str(position), "reason": lost}),))
         return
-    connection.since = since
-    if since is not None and connection.groups:
-        hub.subscribe(connection, tuple(connection.groups), position)
+    if since is not None:
+        connection.resume(since)
+        if connection.groups:
+            hub.subscribe(connection, tuple(connection.groups), position)
 
 
 async def _admitted(visitor: Visitor, group: str) -> Admission:

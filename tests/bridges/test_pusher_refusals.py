@@ -326,6 +326,20 @@ async def test_nobody_can_speak_for_the_protocol(site):
         assert await socket.next() == {"event": "pusher.event", "channel": "board", "data": {"name": 7}}
 
 
+async def test_an_event_that_can_not_be_told_is_left_out_and_the_next_one_comes(site):
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("pusher:subscribe", {"channel": "board"})
+        await socket.next()
+        taken = []
+        for depth in range(800, 1000, 9):  # how deep the data may be depends on who calls
+            event = {"name": "nested", "data": "[" * depth + "]" * depth, "channel": "board"}
+            taken.append((await call(site, "POST", "/apps/1/events", event)).status_code)
+        assert 200 in taken
+        site.elsewhere.send("board", "n", 1)
+        assert (await socket.next("nested"))["data"] == 1
+
+
 # Over HTTP
 
 

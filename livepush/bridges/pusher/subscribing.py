@@ -42,11 +42,13 @@ async def subscribe(visitor: Visitor, connection: PusherConnection, said: Said) 
     ask_again_later(connection, admission)
     # From here on nothing waits, so that the client hears that it is subscribed before it gets an event.
     members = None if extra.members is None else {**extra.members, **own}
-    connection.limit_to(admission.stored, admission.floors)
-    connection.enter(channel, members)
     said_first = [frames.succeeded(channel.name, members), *extra.cached(channel.name)]
     if lost is not None:
         said_first.append(frames.message("livepush:reset", {"position": str(since), "reason": lost}))
+    if sum(map(len, said_first)) > entry.hub.options.buffer_bytes // 2:
+        raise WireError("too_large", "The channel has too many members for one message.", 413)
+    connection.limit_to(admission.stored, admission.floors)
+    connection.enter(channel, members)
     connection.say(tuple(said_first))
     entry.hub.subscribe(connection, admission.stored, since)
     entry.rights.tell(visitor.grant)

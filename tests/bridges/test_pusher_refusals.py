@@ -233,6 +233,17 @@ async def test_another_password_ends_what_a_token_or_session_has_opened(site):
         assert refusal(await socket.next()) == ("private-help;b", 401)
 
 
+async def test_a_login_that_ends_ends_what_it_has_opened(site):
+    site.elsewhere.session("ann")
+    token = site.elsewhere.do("token", username="ann", ttl=1)
+    async with raw(site) as socket:
+        id = await connected(socket)
+        answer = await auth(site, "", id, "private-help;a", Authorization=f"Bearer {token}")
+        await socket.say("pusher:subscribe", {"channel": "private-help;a", **answer.json()})
+        assert (await socket.next())["event"].endswith("succeeded")
+        assert await socket.closed() == 4200
+
+
 # Saying
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 from django.http import HttpRequest, HttpResponse
 
@@ -20,8 +19,6 @@ from livepush.rights.grants import session_of
 from livepush.roster import rules as roster
 from livepush.wire import WireError, dumps, unavailable
 
-_SOCKET = re.compile(r"[0-9]{1,20}\.[0-9]{1,20}", re.ASCII)
-
 
 @answers("pusher", "POST")
 def auth(request: HttpRequest, client: Client) -> HttpResponse:
@@ -29,7 +26,7 @@ def auth(request: HttpRequest, client: Client) -> HttpResponse:
 
     A page of another site gains nothing from it: it can't read the answer, and nothing changes.
     """
-    socket, channel = _socket(request), channel_of(request.POST.get("channel_name"))
+    socket, channel = signing.check_socket(request.POST.get("socket_id")), channel_of(request.POST.get("channel_name"))
     if not channel.needs_auth:
         raise WireError("bad_channel", "Only channels that begin with 'private-' or 'presence-' need this.")
     admission = admit_here(request, client, (channel.group,))
@@ -45,7 +42,7 @@ def user_auth(request: HttpRequest, client: Client) -> HttpResponse:
     """Answer the form ``socket_id=…`` with ``{"auth", "user_data"}`` of the user who is logged in."""
     with tenants.active(tenants.of_request(request)):
         known = client.identity = identity_of(request)
-    socket = _socket(request)
+    socket = signing.check_socket(request.POST.get("socket_id"))
     if known.name is None:
         raise WireError("unauthenticated", "Nobody is logged in: log in, or send another authenticator's header.", 401)
     admission = admit_here(request, client, (f"user:{known.name}",))
@@ -62,13 +59,6 @@ def _auth(request: HttpRequest, text: str, admission: Admission, group: str) -> 
     proof = proving.Proof(known, session_of(known, identity.handshake(request)))
     with tenants.active(admission.tenant):
         return proving.auth_of(app(), text, proof, group)
-
-
-def _socket(request: HttpRequest) -> str:
-    socket = request.POST.get("socket_id", "")
-    if not _SOCKET.fullmatch(socket):
-        raise WireError("bad_socket", "socket_id is missing or malformed: expected that of the open connection.")
-    return socket
 
 
 def _member(request: HttpRequest, admission: Admission, channel: Channel) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import Any, NamedTuple
 
 from livepush import log, publish
-from livepush.bridges.pusher import frames
+from livepush.bridges.pusher import frames, signing
 from livepush.bridges.pusher.channels import CLOSED, channel_of
 from livepush.bridges.settling import Parcel
 from livepush.conf import get_settings
@@ -15,7 +14,6 @@ from livepush.exceptions import EventTooLarge, InvalidEvent
 from livepush.wire import WireError, dumps
 
 MAX_CHANNELS = 100
-_SOCKET = re.compile(r"[0-9]{1,20}\.[0-9]{1,20}", re.ASCII)
 
 
 class Draft(NamedTuple):
@@ -45,8 +43,8 @@ def draft_of(given: Any) -> Draft:
         raise WireError("bad_event", f"name is malformed: expected 1 to {frames.MAX_NAME} characters, not 'pusher:…'.")
     if not isinstance(data, str):
         raise WireError("bad_event", "data are malformed: expected a text, as a rule JSON.")
-    if socket is not None and not (isinstance(socket, str) and _SOCKET.fullmatch(socket)):
-        raise WireError("bad_socket", "socket_id is malformed: expected that of an open connection.")
+    if socket is not None:
+        signing.check_socket(socket)
     names = _channels(given)
     groups = list(dict.fromkeys(channel_of(each).group for each in names))
     if closed := [group for group in groups if group.startswith(CLOSED)]:

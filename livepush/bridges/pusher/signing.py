@@ -12,7 +12,15 @@ from livepush.wire import WireError
 
 MAX_AGE = 600
 """How far (seconds) a request's time may be from the server's."""
+_SOCKET = re.compile(r"[0-9]{1,20}\.[0-9]{1,20}", re.ASCII)
 _TIME = re.compile(r"[0-9]{1,12}", re.ASCII)
+
+
+def check_socket(text: object) -> str:
+    """Return the id of a connection, if it is one. Raises WireError: it is malformed."""
+    if not isinstance(text, str) or not _SOCKET.fullmatch(text):
+        raise WireError("bad_socket", "socket_id is missing or malformed: expected that of the open connection.")
+    return text
 
 
 def sign(app: App, text: str) -> str:

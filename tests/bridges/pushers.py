@@ -14,7 +14,7 @@ import pusher
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.patience import PATIENCE, eventually
+from tests.patience import PATIENCE
 from tests.servers import processes
 
 HERE = Path(__file__).parent / "pusher_clients"
@@ -37,15 +37,6 @@ class Site:
     async def trigger(self, *args: Any) -> Any:
         """Publish by Pusher's library."""
         return await asyncio.to_thread(self.http.trigger, *args)
-
-    async def until_present(self, name: str, *users: str) -> None:
-        """Wait until some users, and nobody else, are in a presence channel."""
-
-        async def are_there() -> bool:
-            found = await asyncio.to_thread(self.http.users_info, f"presence-{name}")
-            return {each["id"] for each in found["users"]} == set(users)
-
-        await eventually(are_there)
 
     def publish_as(self, text: str, *arguments: Any) -> None:
         """Run the manual's Python, with this site's app, and call the function ``shipped`` that it defines."""

@@ -205,6 +205,21 @@ async def test_an_app_without_cookies_brings_a_token_and_the_tokens_limit_holds(
         assert refusal(await socket.next()) == ("help;b", 403)
 
 
+@pytest.mark.long
+async def test_a_member_who_has_gone_before_it_was_written_down_is_taken_back(site):
+    ann, ben = site.elsewhere.session("ann"), site.elsewhere.session("ben")
+    async with raw(site) as hers, raw(site) as his:
+        first, second = await connected(hers), await connected(his)
+        await subscribe(site, hers, first, "presence-lobby;g", ann)
+        found = await subscribe(site, his, second, "presence-lobby;g", ben)
+        await hers.say("pusher:unsubscribe", {"channel": "presence-lobby;g"})
+        assert found["data"]["presence"]["count"] == 2
+        names = []
+        while "pusher_internal:member_removed" not in names:
+            names.append((await his.next())["event"])
+        assert set(names) == {"pusher_internal:member_removed"}
+
+
 # Rights that end
 
 
@@ -536,6 +551,7 @@ def test_nothing_of_it_is_imported_where_it_is_not_mounted():
     assert done.stdout.decode().strip().endswith("[]")
 
 
+@pytest.mark.long
 async def test_a_tenants_channels_are_its_own(databases: Databases):
     settings = {**SETTINGS, "TENANT": "tests.shop.subdomains.Subdomains"}
     tenants = {"LIVEPUSH_TEST_TENANTS": "1"}

@@ -17,6 +17,8 @@ MAX_PINGS = 4
 REVOKED = "You may not read this channel any more."
 RESUMES = 30.0
 """How long (seconds) after a client has resumed its subscriptions go on from the position: those that it had before."""
+EXPECTED_FOR = 3.0
+"""How long (seconds) a member may take from the subscription until it is written down."""
 RECONNECT, UNAUTHORIZED, NO_PONG = 4200, 4009, 4201
 
 
@@ -34,6 +36,10 @@ class PusherConnection(Connection):
         """The channels to which it is subscribed, by name."""
         self.members: dict[str, dict[str, Any]] = {}
         """The members that its client knows of, by channel and id."""
+        self.own: dict[str, tuple[str, Any]] = {}
+        """The member that its client is, by channel: the id and the info."""
+        self._expected: dict[str, set[str]] = {}
+        """Members whose clients have subscribed, and who are not written down yet."""
         self.user: str | None = None
         """Who has signed in."""
         self._resumed: tuple[Position, float] | None = None
@@ -59,16 +65,27 @@ class PusherConnection(Connection):
 
     # Its channels
 
-    def enter(self, channel: Channel, members: dict[str, Any] | None) -> None:
+    def enter(self, channel: Channel) -> None:
         """Note that it is subscribed to a channel."""
         self.channels[channel.name] = channel
-        if members is not None:
-            self.members[channel.name] = members
+
+    def meet(self, channel: Channel, members: dict[str, Any], expected: set[str]) -> None:
+        """Note which members the client knows. Those who are only expected are forgotten if they do not come soon."""
+        self.members[channel.name] = members
+        if expected:
+            self._expected[channel.name] = expected
+            self._loop.call_later(EXPECTED_FOR, self._stop_expecting, channel.name)
+
+    def _stop_expecting(self, name: str) -> None:
+        for id in self._expected.pop(name, ()):
+            if self.members.get(name, {}).pop(id, None) is not None:
+                self.say((frames.message("pusher_internal:member_removed", {"user_id": id}, name),))
 
     def forget(self, name: str) -> str | None:
         """Forget a channel; return its group if no other channel of this connection stands for it."""
         channel = self.channels.pop(name, None)
-        self.members.pop(name, None)
+        for known in (self.members, self.own, self._expected):
+            known.pop(name, None)
         if channel is None or any(each.group == channel.group for each in self.channels.values()):
             return None
         return channel.group
@@ -130,6 +147,7 @@ class PusherConnection(Connection):
             return
         for member in frames.members_of(found.data):
             id = str(member["id"])
+            self._expected.get(channel.name, set()).discard(id)
             if found.name == f"{PRESENCE_PREFIX}leave":
                 if known.pop(id, None) is not None:
                     yield frames.message("pusher_internal:member_removed", {"user_id": id}, channel.name)

@@ -29,7 +29,8 @@ async def subscribe(visitor: Visitor, connection: PusherConnection, said: Said) 
     channel = channel_of(asked.get("channel"))
     if channel.name in connection.channels:
         raise WireError("subscribed", f"There is a subscription to {channel.name!r} already.")
-    heard, own = entry.rights.heard, {}
+    heard = entry.rights.heard
+    own: tuple[str, Any] | None = None
     _check_count(visitor, channel.group)
     if channel.needs_auth:
         own = await _authorize(visitor, connection, channel, asked)
@@ -41,14 +42,20 @@ async def subscribe(visitor: Visitor, connection: PusherConnection, said: Said) 
     admission, heard = await confirm(entry.rights, admission, visitor.grant.view, heard)
     ask_again_later(connection, admission)
     # From here on nothing waits, so that the client hears that it is subscribed before it gets an event.
-    members = None if extra.members is None else {**extra.members, **own}
+    members = None
+    if extra.members is not None and own is not None:
+        here = _members_here(visitor, channel, admission.stored)
+        members = {**here, **extra.members, own[0]: own[1]}
     said_first = [frames.succeeded(channel.name, members), *extra.cached(channel.name)]
     if lost is not None:
         said_first.append(frames.message("livepush:reset", {"position": str(since), "reason": lost}))
     if sum(map(len, said_first)) > entry.hub.options.buffer_bytes // 2:
         raise WireError("too_large", "The channel has too many members for one message.", 413)
     connection.limit_to(admission.stored, admission.floors)
-    connection.enter(channel, members)
+    connection.enter(channel)
+    if members is not None and own is not None:
+        connection.own[channel.name] = own
+        connection.meet(channel, members, members.keys() - (extra.members or {}).keys() - {own[0]})
     connection.say(tuple(said_first))
     entry.hub.subscribe(connection, admission.stored, since)
     entry.rights.tell(visitor.grant)
@@ -122,19 +129,32 @@ def _check_count(visitor: Visitor, group: str) -> None:
     limits.check_groups(visitor.grant.identity.name is not None, count)
 
 
-async def _authorize(visitor: Visitor, connection: PusherConnection, channel: Channel, asked: Said) -> dict[str, Any]:
-    """Check what the auth endpoint has signed; return the own member's info by id. Raises WireError."""
+def _members_here(visitor: Visitor, channel: Channel, stored: tuple[str, ...]) -> dict[str, Any]:
+    """Return the members whose clients are subscribed in this process: livepush may not have written them down yet."""
+    found = {}
+    for subscribers in visitor.entry.hub.router.routes.audiences(stored).values():
+        for each in subscribers:
+            if isinstance(each, PusherConnection) and channel.name in each.own:
+                id, info = each.own[channel.name]
+                found[id] = info
+    return found
+
+
+async def _authorize(
+    visitor: Visitor, connection: PusherConnection, channel: Channel, asked: Said
+) -> tuple[str, Any] | None:
+    """Check what the auth endpoint has signed; return the member that the client is, if any. Raises WireError."""
     data = asked.get("channel_data") if channel.has_members else None
     if channel.has_members and not isinstance(data, str):
         raise WireError("bad_auth", "channel_data are missing: expected what the auth endpoint answered.", 401)
     text = signing.of_channel(connection.socket, channel.name, data)
     await _become(visitor, connection, text, proving.check_auth(app(), text, asked.get("auth")))
     if not channel.has_members:
-        return {}
+        return None
     told = _object(data)
     if visitor.grant.identity.name is None or str(told.get("user_id")) != visitor.grant.identity.name:
         raise WireError("other_user", "A member must be a user whom livepush's auth endpoint has signed.", 403)
-    return {visitor.grant.identity.name: told.get("user_info")}
+    return visitor.grant.identity.name, told.get("user_info")
 
 
 async def _become(visitor: Visitor, connection: PusherConnection, text: str, proof: str) -> None:

@@ -10,8 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepush import checks
-from livepush.bridges.pusher import config, frames, signing
+import livepush
+from livepush import checks, log, publish
+from livepush.bridges.pusher import config, frames, signing, snapshots
 from livepush.bridges.pusher.channels import PREFIXES, channel_of, name_of
 from livepush.wire import Event, WireError, envelope
 from tests.bridges.pushers import APP
@@ -114,3 +115,19 @@ def test_a_good_setting_is_no_finding(settings):
     settings.LIVEPUSH = {"PUSHER": APP}
     assert checks.check_settings(None) == []
     assert config.app() == tuple(APP.values())
+
+
+# The log
+
+
+def test_a_cache_channel_gives_the_last_event_that_is_no_members_or_clients(using):
+    livepush.send(["board", "room:a"], "score", 1, using=using)
+    livepush.send("room:a", "client-typing", 2, using=using)
+    publish.send_own("room:a", "presence.join", {}, using)
+    livepush.send("room:b", "score", 3, using=using)
+    head = log.state(using).position.number
+    found = log.last(using, "room:a", head, snapshots.NOT_CACHED)
+    assert (found.groups, found.type, found.data) == (("room:a",), "score", "1")
+    assert log.last(using, "room:a", head).type == "presence.join"
+    assert log.last(using, "room:a", found.number - 1, snapshots.NOT_CACHED) is None
+    assert log.last(using, "room:z", head) is None

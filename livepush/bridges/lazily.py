@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_script_prefix, reverse, set_script_prefix
 from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 
@@ -59,10 +59,14 @@ def _pusher() -> dict[tuple[str, str], Endpoint]:
     """Return the WebSocket of Pusher's clients, where the project has mounted ``livepush.bridges.pusher.urls``."""
     if not get_settings().PUSHER:
         return {}
+    script = get_script_prefix()
+    set_script_prefix("/")
     try:
         address = reverse("livepush_pusher:app", args=["key"]).removesuffix("key")
     except NoReverseMatch:
         return {}
+    finally:
+        set_script_prefix(script)
     return {("websocket", f"{address}<str:key>"): lazily_async("livepush.bridges.pusher.consumer.serve")}
 
 

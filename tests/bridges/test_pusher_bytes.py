@@ -7,11 +7,13 @@ import json
 import pusher
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import get_script_prefix, include, path, set_script_prefix
 from hypothesis import given
 from hypothesis import strategies as st
 
 import livepush
 from livepush import checks, log, publish
+from livepush.bridges import lazily
 from livepush.bridges.pusher import config, frames, signing, snapshots
 from livepush.bridges.pusher.channels import PREFIXES, channel_of, name_of
 from livepush.wire import Event, WireError, envelope
@@ -115,6 +117,24 @@ def test_a_good_setting_is_no_finding(settings):
     settings.LIVEPUSH = {"PUSHER": APP}
     assert checks.check_settings(None) == []
     assert config.app() == tuple(APP.values())
+
+
+urlpatterns = [path("push/", include("livepush.bridges.pusher.urls"))]
+
+
+@pytest.mark.parametrize("root", ["/", "/site/"])
+def test_the_websocket_is_where_the_addresses_are_mounted(settings, root):
+    settings.LIVEPUSH = {"PUSHER": APP}
+    assert ("websocket", "/push/app/<str:key>") not in lazily.endpoints("/livepush/")
+    settings.ROOT_URLCONF = __name__
+    set_script_prefix(root)
+    try:
+        assert ("websocket", "/push/app/<str:key>") in lazily.endpoints("/livepush/")
+        assert get_script_prefix() == root
+    finally:
+        set_script_prefix("/")
+    settings.LIVEPUSH = {}
+    assert ("websocket", "/push/app/<str:key>") not in lazily.endpoints("/livepush/")
 
 
 # The log

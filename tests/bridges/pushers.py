@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.patience import PATIENCE
 from tests.servers import processes
+from tests.servers.fresh import Database
 
 HERE = Path(__file__).parent / "pusher_clients"
 APPLICATION = "tests.servers.pusher:application"
@@ -26,10 +27,13 @@ SETTINGS = {"PUSHER": APP, "RETRY": 0.2, "DRAIN": 0.2, "PRESENCE_GRACE": 0.2}
 class Site:
     """A server, another process on its database, and Pusher's own library for servers."""
 
-    def __init__(self, server: processes.Server, elsewhere: processes.Publisher, folder: Path) -> None:
+    def __init__(
+        self, server: processes.Server, elsewhere: processes.Publisher, folder: Path, database: Database | None = None
+    ) -> None:
         self.server = server
         self.elsewhere = elsewhere
         self._folder = folder
+        self.database = database
         self.http = pusher.Pusher(
             APP["APP_ID"], APP["KEY"], APP["SECRET"], ssl=False, host="127.0.0.1", port=server.port, timeout=PATIENCE
         )

@@ -35,7 +35,7 @@ def site(databases: Databases) -> Iterator[Site]:
         processes.publisher(database, SETTINGS) as elsewhere,
         processes.server("uvicorn", database, SETTINGS, application=pushers.APPLICATION) as server,
     ):
-        yield Site(server, elsewhere, pushers.HERE)
+        yield Site(server, elsewhere, pushers.HERE, database)
 
 
 async def connected(socket: pushers.Raw) -> str:
@@ -462,6 +462,16 @@ async def test_servers_can_ask_which_channels_have_subscribers(site):
         assert (await call(site, "GET", "/apps/1/channels/room;q/users")).status_code == 400
 
 
+@pytest.mark.long
+async def test_a_slow_client_loses_nothing(site):
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("pusher:subscribe", {"channel": "room;slow"})
+        await socket.next()
+        await asyncio.to_thread(site.elsewhere.do, "send_many", groups="room:slow", type="n", count=3000)
+        assert [(await socket.next("pusher:ping"))["data"] for _ in range(3000)] == list(range(3000))
+
+
 # Servers that end
 
 
@@ -589,3 +599,29 @@ async def test_a_tenants_channels_are_its_own(databases: Databases):
             await eventually(is_there)
             assert await occupied(hosts[0]) == ["board", "presence-lobby;a", "site;acme"]
             assert await occupied(hosts[1]) == ["board"]
+
+
+@pytest.mark.long
+async def test_what_one_process_is_told_reaches_the_clients_of_another(site):
+    elsewhere = site.elsewhere
+    with processes.server("uvicorn", site.database, SETTINGS, application=pushers.APPLICATION) as server:
+        other, ann, ben = Site(server, elsewhere, pushers.HERE), elsewhere.session("ann"), elsewhere.session("ben")
+        async with raw(site) as hers, raw(other) as his:
+            first, second = await connected(hers), await connected(his)
+            # The one asks this process for its auth, the other the other one.
+            await subscribe(other, hers, first, "presence-lobby;two", ann)
+            await subscribe(site, his, second, "presence-lobby;two", ben)
+            while len((await call(other, "GET", "/apps/1/channels/presence-lobby;two/users")).json()["users"]) < 2:
+                pass
+            await hers.say("pusher:signin", (await auth(other, ann, first)).json())
+            assert (await hers.next("pusher_internal:member_added"))["event"] == "pusher:signin_success"
+            await other.trigger("presence-lobby;two", "n", 1, second)
+            await his.say("client-typing", {"x": 1}, channel="presence-lobby;two")
+            besides = "pusher_internal:member_added"
+            assert (await hers.next(besides))["data"] == 1
+            found = await hers.next(besides)
+            assert (found["event"], found["user_id"]) == ("client-typing", "2")
+            assert (await call(other, "POST", "/apps/1/users/1/terminate_connections", {})).json() == {}
+            assert await hers.closed() == 4009
+            names = [(await his.next("pusher_internal:member_added"))["event"]]
+            assert names == ["pusher_internal:member_removed"]

@@ -71,6 +71,10 @@ class Rights:
         session = session_of(identity, view) if missed else ""
         return any(each.concerns(identity.name, session, tenant) for each in islice(reversed(self._changes), missed))
 
+    def has_ended(self, session: str) -> bool:
+        """Return whether it has heard lately that a session has ended; see ``Grant.session``."""
+        return bool(session) and any(each.session == session for each in self._changes)
+
     def replace(self, grant: Grant, identity: Identity, session: str = "") -> None:
         """Go on with a client as somebody that it has proved to be; ask again what it may read.
 

@@ -34,6 +34,8 @@ class Site:
         self.elsewhere = elsewhere
         self._folder = folder
         self.database = database
+        for name in ("ann", "ben"):  # so that they are the users 1 and 2
+            elsewhere.session(name)
         self.http = pusher.Pusher(
             APP["APP_ID"], APP["KEY"], APP["SECRET"], ssl=False, host="127.0.0.1", port=server.port, timeout=PATIENCE
         )

@@ -248,6 +248,21 @@ async def test_another_password_ends_what_a_token_or_session_has_opened(site):
         assert refusal(await socket.next()) == ("private-help;b", 401)
 
 
+async def test_an_auth_is_good_for_nothing_after_the_logout(site):
+    ann = site.elsewhere.session("ann")
+    async with raw(site) as socket:
+        id = await connected(socket)
+        answer, user = (await auth(site, ann, id, "private-help;a")).json(), (await auth(site, ann, id)).json()
+        site.elsewhere.do("end_session", cookie=ann, how="logout")
+        site.elsewhere.send("board", "n")
+        await socket.say("pusher:subscribe", {"channel": "board"})
+        await socket.next()
+        await socket.say("pusher:subscribe", {"channel": "private-help;a", **answer})
+        assert refusal(await socket.next("n")) == ("private-help;a", 401)
+        await socket.say("pusher:signin", user)
+        assert await socket.closed() == 4009
+
+
 async def test_a_login_that_ends_ends_what_it_has_opened(site):
     site.elsewhere.session("ann")
     token = site.elsewhere.do("token", username="ann", ttl=1)

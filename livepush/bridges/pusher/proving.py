@@ -21,7 +21,7 @@ from livepush.exceptions import InvalidToken
 from livepush.rights import issuing
 from livepush.wire import WireError
 
-TTL = 300
+TTL = 60
 """How long (seconds) a client may take from the auth endpoint to the WebSocket."""
 MAX_LENGTH = 8192
 

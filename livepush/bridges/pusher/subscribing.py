@@ -51,13 +51,14 @@ async def subscribe(visitor: Visitor, connection: PusherConnection, said: Said) 
         said_first.append(frames.message("livepush:reset", {"position": str(since), "reason": lost}))
     if sum(map(len, said_first)) > entry.hub.options.buffer_bytes // 2:
         raise WireError("too_large", "The channel has too many members for one message.", 413)
+    is_held = connection.groups.keys() >= set(admission.stored)  # by another channel, whose events need not come again
     connection.limit_to(admission.stored, admission.floors)
     connection.enter(channel)
     if members is not None and own is not None:
         connection.own[channel.name] = own
         connection.meet(channel, members, members.keys() - (extra.members or {}).keys() - {own[0]})
     connection.say(tuple(said_first))
-    entry.hub.subscribe(connection, admission.stored, since)
+    entry.hub.subscribe(connection, admission.stored, None if is_held and extra.since is None else since)
     entry.rights.tell(visitor.grant)
     entry.rights.check(visitor.grant, heard)
 
@@ -163,6 +164,8 @@ async def _become(visitor: Visitor, connection: PusherConnection, text: str, pro
         return
     grant, rights = visitor.grant, visitor.entry.rights
     fresh = await process.in_thread(partial(_proved, text, proof, grant.tenant))
+    if rights.has_ended(fresh.session):
+        raise WireError("bad_auth", "The login of this auth has ended: log in again.", 401)
     if grant.identity.name not in (None, fresh.identity.name):
         raise WireError("other_user", "The connection is another user's: connect again.", 403)
     if grant.identity.name is None:

@@ -137,7 +137,7 @@ def test_offsets_are_in_the_order_of_numbers():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"URL": None}, "URL and STREAM"),
+        ({"URL": None}, "a dict with URL"),
         ({"URL": "kafka://x"}, "begins with 'kafka'"),
         ({"GROUP": None}, "either GROUP"),
         ({"MAP": f"{__name__}.spread"}, "either GROUP"),

@@ -1,67 +1,31 @@
-"""Runs a relay until it is told to stop, and begins again from the stored offset after any failure."""
+"""Receives a broker's messages, and begins again from the stored offset after any failure."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 
 from livepush.bridges.relays.brokers import broker_for, check_stream, newest
 from livepush.bridges.relays.config import Relay
+from livepush.bridges.relays.looping import LONGEST, SHORTEST, Loop
 from livepush.bridges.relays.mapping import Message
 from livepush.bridges.relays.taking import begin_at, offset_of, take
-from livepush.notes import Rarely
 
-logger = logging.getLogger("livepush")
-T = TypeVar("T")
 LOOK = 1.0
 """How often (seconds) a relay looks whether its subscriber still works."""
-SHORTEST, LONGEST = 0.1, 5.0
-"""How long (seconds) a relay waits before it tries again."""
 
 
-class Runner:
-    """Runs one relay. Its database work is done in one thread, on one connection."""
+class Runner(Loop):
+    """Relays a broker's messages into the log."""
 
     def __init__(self, relay: Relay, told: Callable[[int], None] = lambda count: None) -> None:
+        super().__init__(relay.name, told)
         self._relay = relay
-        self._told = told
-        self._stopping = asyncio.Event()
         self._broken: BaseException | None = None
-        self._thread = ThreadPoolExecutor(1, "livepush-relay")
-        self._failures = Rarely(every=10.0)
-
-    def stop(self) -> None:
-        """Stop after the batch that is being taken."""
-        self._stopping.set()
-
-    async def run(self) -> None:
-        """Relay messages until ``stop`` is called.
-
-        Raises ImproperlyConfigured: the broker's client is missing, or the stream is another one than before.
-        """
-        pause = SHORTEST
-        try:
-            while not self._stopping.is_set():
-                try:
-                    await self._run_once()
-                    pause = SHORTEST
-                except ImproperlyConfigured:
-                    raise
-                except Exception as error:
-                    self._warn(error)
-                    pause = min(2 * pause, LONGEST)
-                await self._wait(pause)
-        finally:
-            await self._in_thread(connections.close_all)
-            self._thread.shutdown()
 
     async def _run_once(self) -> None:
         """Receive from the stored offset on until something fails, or the relay stops."""
@@ -111,16 +75,3 @@ class Runner:
             if not task.cancelled() and task.exception() is not None:
                 self._broken = task.exception()
         return not ended and self._broken is None
-
-    async def _wait(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _warn(self, error: BaseException) -> None:
-        if times := self._failures.times():
-            name = f"{type(error).__name__}: {error}"
-            logger.warning("The relay %r failed %d times and goes on. The last time: %s", self._relay.name, times, name)

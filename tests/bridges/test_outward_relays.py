@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 
@@ -30,8 +31,8 @@ from livepush.bridges.relays.outwards.running import Sender
 from livepush.bridges.relays.outwards.targets import Rejected
 from livepush.models import LogHead
 from livepush.wire import Position
-from tests.conftest import ALIASES
-from tests.patience import PATIENCE, eventually
+from tests.conftest import ALIASES, Thread
+from tests.patience import PATIENCE, eventually, wait_until
 from tests.scale import some
 from tests.servers import processes
 from tests.servers.brokers import BROKERS
@@ -198,13 +199,24 @@ class Taking:
             self.taken.append(message.number)
 
 
-async def run_until(sender, condition):
-    running = asyncio.create_task(sender.run())
+def run_until(sender, condition):
+    """Run a relay in a thread until something holds."""
+    loop = asyncio.new_event_loop()
+
+    async def run():
+        try:
+            await sender.run()
+        finally:
+            await loop.shutdown_default_executor()
+
+    thread = Thread(loop.run_until_complete, run())
     try:
-        await eventually(lambda: running.done() or condition())
+        wait_until(lambda: not thread.is_alive() or condition())
     finally:
-        sender.stop()
-        await running
+        with contextlib.suppress(RuntimeError):  # it ended by itself
+            loop.call_soon_threadsafe(sender.stop)
+        thread.join()
+        loop.close()
 
 
 def sender_with(target, outbox):
@@ -224,7 +236,7 @@ def test_what_was_not_taken_is_sent_again_before_anything_later(using, outbox):
     send_some(using)
     target, failures = Taking(), iter([None, None, None, None, OSError("away"), OSError("away")])
     target.refuse = lambda message: next(failures, None)
-    asyncio.run(run_until(sender_with(target, outbox), lambda: target.taken and target.taken[-1] == 10))
+    run_until(sender_with(target, outbox), lambda: target.taken and target.taken[-1] == 10)
     assert target.taken == [1, 2, 3, 4, *range(4, 11)]
     row = RelayCursor.objects.using(using).get()
     assert (row.position, row.holder, row.error, row.failing_since) == (10, "", "", None)
@@ -236,7 +248,7 @@ def test_while_a_target_takes_nothing_the_cursor_says_why(using, outbox):
     target = Taking()
     target.refuse = lambda message: OSError("away")
     rows = RelayCursor.objects.using(using)
-    noted = asyncio.Event()
+    noted = threading.Event()
 
     def note(*args):
         Cursor.note(sender._cursor, *args)
@@ -244,7 +256,7 @@ def test_while_a_target_takes_nothing_the_cursor_says_why(using, outbox):
 
     sender = sender_with(target, outbox)
     sender._cursor.note = note
-    asyncio.run(run_until(sender, noted.is_set))
+    run_until(sender, noted.is_set)
     row = rows.get()
     assert (row.position, row.error, row.failing_since is None) == (0, "OSError: away", False)
 
@@ -254,7 +266,7 @@ def test_what_is_never_taken_becomes_a_dead_letter_and_holds_up_nothing(using, o
     send_some(using)
     target = Taking()
     target.refuse = lambda message: Rejected(message, "too large") if message.number == 5 else None
-    asyncio.run(run_until(sender_with(target, outbox), lambda: target.taken and target.taken[-1] == 10))
+    run_until(sender_with(target, outbox), lambda: target.taken and target.taken[-1] == 10)
     assert target.taken == [1, 2, 3, 4, 6, 7, 8, 9, 10]
     letter = DeadLetter.objects.using(using).get()
     assert (letter.relay, letter.reason) == ("outbox", "too large")
@@ -269,7 +281,7 @@ def test_pruned_positions_are_counted_and_logged_as_errors(using, outbox, caplog
     log.prune(using, timezone.now() + timedelta(seconds=1), 4)
     target = Taking()
     with caplog.at_level(logging.ERROR):
-        asyncio.run(run_until(sender_with(target, outbox), lambda: target.taken and target.taken[-1] == 10))
+        run_until(sender_with(target, outbox), lambda: target.taken and target.taken[-1] == 10)
     assert target.taken == [5, 6, 7, 8, 9, 10]
     assert RelayCursor.objects.using(using).get().pruned == 4
     assert "4 positions of the log were pruned before the relay 'outbox' could send them" in caplog.text

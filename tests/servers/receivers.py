@@ -38,8 +38,8 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 request = Received(self.path, headers, body)
-                found = receiver.answer(request)
                 receiver.requests.append(request)
+                found = receiver.answer(request)
                 status, more, content = (*found, {}, b"")[:3] if isinstance(found, tuple) else (found, {}, b"")
                 self.send_response(status)
                 for name, value in more.items():

@@ -114,7 +114,7 @@ def spread(message):
 
 
 def test_a_function_makes_any_number_of_events_and_what_it_wrote_is_undone_if_it_raises(using, settings):
-    mapped = configured(settings, using, GROUP=None, TYPE=None, MAP=f"{__name__}.spread", SUBJECT=using)
+    mapped = configured(settings, using, URL="nats://x", GROUP=None, TYPE=None, MAP=f"{__name__}.spread", SUBJECT=using)
     assert take([message(1), message(2), message(3)], mapped) == 3
     assert [(event.groups, event.type) for event in events_of(using)] == [(("a", "b"), "first"), (("c",), "second")]
     assert DeadLetter.objects.using(using).get().reason == "ValueError: no"

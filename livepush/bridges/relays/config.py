@@ -18,10 +18,14 @@ from livepush.conf import get_settings, load
 
 KINDS = {"redis": "redis", "rediss": "redis", "valkey": "redis", "unix": "redis", "nats": "nats", "tls": "nats"}
 """The kind of broker by its address's scheme."""
+INWARD_KINDS = {**KINDS, "amqp": "rabbit", "amqps": "rabbit", "mqtt": "mqtt", "mqtts": "mqtt"}
+OFFSETS = ("redis", "nats")
+"""The kinds of brokers whose messages have offsets. Those of the others are known by their keys."""
 OUTWARD_KINDS = {**KINDS, "https": "webhook", "http": "webhook"}
-COMMON = {"DIRECTION", "URL", "START", "TENANT"}
-FIELDS = COMMON | {"STREAM", "SUBJECT", "GROUP", "TYPE", "MAP"}
-OUTWARD_FIELDS = COMMON | {"GROUPS", "TYPES", "LEASE"}
+COMMON = {"DIRECTION", "URL", "TENANT"}
+FIELDS = COMMON | {"STREAM", "GROUP", "TYPE", "MAP"}
+FIELDS_OF = {"redis": {"START"}, "nats": {"START", "SUBJECT"}, "rabbit": {"KEY"}, "mqtt": {"KEY"}}
+OUTWARD_FIELDS = COMMON | {"START", "GROUPS", "TYPES", "LEASE"}
 OUTWARD_FIELDS_OF = {
     "redis": {"STREAM", "MAXLEN"},
     "nats": {"STREAM", "SUBJECT"},
@@ -38,8 +42,11 @@ class Relay:
     kind: str
     url: str
     stream: str
+    """The stream, RabbitMQ's queue, or a filter of MQTT topics."""
     subject: str = ">"
     """Which of a NATS stream's subjects are relayed."""
+    key: str = ""
+    """RabbitMQ and MQTT: a template by which a message that comes twice is known, such as ``{id}``."""
     group: str = ""
     """A template of the group, such as ``order:{id}``."""
     type: str = "message"
@@ -105,13 +112,13 @@ def check_all() -> None:
 
 
 def _inward(name: str, where: str, given: Mapping[str, Any]) -> Relay:
-    kind = _kind(where, given, KINDS)
-    _check_fields(where, given, FIELDS, {"STREAM"})
+    kind = _kind(where, given, INWARD_KINDS)
+    _check_fields(where, given, FIELDS | FIELDS_OF[kind], {"STREAM"})
     if ("MAP" in given) == ("GROUP" in given):
         raise ImproperlyConfigured(
             f"{where} needs either GROUP, a template such as 'order:{{id}}', or MAP, a function."
         )
-    plain = {each.lower(): given[each] for each in FIELDS - {"MAP", "DIRECTION"} if each in given}
+    plain = {each.lower(): given[each] for each in given if each not in ("MAP", "DIRECTION")}
     return Relay(name=name, kind=kind, map=load("RELAYS", given["MAP"]) if "MAP" in given else None, **plain)
 
 

@@ -9,7 +9,8 @@ from django.utils.translation import gettext_lazy as _
 from livepush.fields import ExactCharField, ExactTextField
 
 MAX_NAME_LENGTH = 100
-MAX_KEY_LENGTH = 200
+KEY_LENGTH = 64
+"""Keys are stored as SHA-256 in hexadecimal digits."""
 
 
 class RelayOffset(models.Model):
@@ -27,7 +28,7 @@ class RelayReceipt(models.Model):
     """A message that was taken from a broker without offsets, known by its key."""
 
     relay = ExactCharField(max_length=MAX_NAME_LENGTH)
-    key = ExactCharField(max_length=MAX_KEY_LENGTH)
+    key = ExactCharField(max_length=KEY_LENGTH)
     taken = models.DateTimeField(default=timezone.now)
 
     class Meta:

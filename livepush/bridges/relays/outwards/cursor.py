@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from livepush import log
@@ -85,17 +85,12 @@ class Cursor:
 
     def _begin(self) -> RelayCursor:
         """Make the cursor, where START says."""
-        state = log.state(get_settings().DATABASE)
+        using = get_settings().DATABASE
+        state = log.state(using)
         position = state.floor if self._relay.start == "first" else state.position.number
         row = RelayCursor(relay=self._relay.name, position=position)
-        _table().bulk_create([row], ignore_conflicts=True)
-        found: RelayCursor = self._rows().get()
-        return found
+        RelayCursor.objects.using(using).bulk_create([row], ignore_conflicts=True)
+        return self._rows().get()
 
-    def _rows(self) -> Any:
-        return _table().filter(pk=self._relay.name)
-
-
-def _table() -> Any:
-    table: Any = RelayCursor
-    return table.objects.using(get_settings().DATABASE)
+    def _rows(self) -> QuerySet[RelayCursor]:
+        return RelayCursor.objects.using(get_settings().DATABASE).filter(pk=self._relay.name)

@@ -69,7 +69,7 @@ class Settings:
     PUBLISHED_PER_SECOND: float = 1000.0
     """How many events one API key may publish over HTTP with one server process, on average over five seconds."""
     RELAYS: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Message brokers whose messages become events: by name, what ``livepush_relay`` needs to know."""
+    """Message brokers and webhooks that events come from or go to: by name, what ``livepush_relay`` needs to know."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
     """The addresses and networks whose ``X-Forwarded-For`` is believed, or ``unix``. Without, no address is limited."""
     METRICS_TOKEN: str = ""

@@ -153,6 +153,10 @@ def test_settings_that_can_not_work_are_named_by_the_checks(settings, changed, w
     assert (error.id, words in error.msg) == ("livepush.E021", True)
 
 
+def test_an_address_of_valkey_is_one_that_the_client_knows(settings):
+    assert configured(settings, "default", URL="valkey://h:1/0").url == "redis://h:1/0"
+
+
 def test_the_command_says_which_relays_there_are(settings):
     configured(settings, "default")
     with pytest.raises(CommandError, match="has no 'nope': it has 'orders'"):

@@ -119,6 +119,7 @@ def _inward(name: str, where: str, given: Mapping[str, Any]) -> Relay:
             f"{where} needs either GROUP, a template such as 'order:{{id}}', or MAP, a function."
         )
     plain = {each.lower(): given[each] for each in given if each not in ("MAP", "DIRECTION")}
+    plain["url"] = _url(given)
     return Relay(name=name, kind=kind, map=load("RELAYS", given["MAP"]) if "MAP" in given else None, **plain)
 
 
@@ -144,7 +145,14 @@ def _outward(name: str, where: str, given: Mapping[str, Any]) -> OutwardRelay:
                 f"{where}['URL'] is {given['URL']!r}: expected https, so that nobody on the way can read the events. "
                 "In a network of your own, set ALLOW_HTTP to True."
             )
+    plain["url"] = _url(given)
     return OutwardRelay(name=name, kind=kind, **plain)
+
+
+def _url(given: Mapping[str, Any]) -> str:
+    """Return the address as the client of Redis wants it, which serves Valkey too."""
+    url: str = given["URL"]
+    return f"redis://{url.removeprefix('valkey://')}" if url.startswith("valkey://") else url
 
 
 def _kind(where: str, given: Mapping[str, Any], kinds: dict[str, str]) -> str:

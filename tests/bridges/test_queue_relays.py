@@ -64,6 +64,13 @@ def test_a_dead_letter_is_made_once(using, orders):
     assert DeadLetter.objects.using(using).get().offset == ("key" * 100)[:100]
 
 
+@pytest.mark.parametrize("key", ["\0", "\ud800", "x" * 5_000])
+def test_a_hostile_key_holds_up_nothing(using, orders, key):
+    assert take([Message(key, "no object", "orders"), message(1)], orders) == 2
+    assert DeadLetter.objects.using(using).get().relay == "orders"
+    assert groups_of(using) == ["order:1"]
+
+
 def test_of_two_that_take_the_same_each_message_is_taken_once(concurrent, settings):
     orders = configured(settings, concurrent, URL="mqtt://127.0.0.1:1", KEY="{id}", TYPE="status")
     batches = [[message(number) for number in range(start, start + 10)] for start in range(0, 100, 10)]
@@ -210,6 +217,24 @@ async def test_rabbitmqs_message_id_is_the_key_unless_there_is_a_template(databa
             await eventually(lambda: len(numbers(elsewhere)) >= 4)
             assert numbers(elsewhere) == ["1", "2", "3", "3"]
         assert await broker.left("orders") == 0
+
+
+@pytest.mark.long
+async def test_a_queue_that_was_made_anew_is_relayed_too(databases):
+    with (
+        databases.fresh("postgresql") as database,
+        queue_broker("rabbit") as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()
+        await broker.make("orders")
+        with relaying(database, broker, **KEYED):
+            await broker.publish("orders", {"id": 1, "n": "1"})
+            await eventually(lambda: numbers(elsewhere) == ["1"])
+            await broker.remove("orders")
+            await broker.make("orders")
+            await broker.publish("orders", {"id": 1, "n": "2"})
+            await eventually(lambda: numbers(elsewhere) == ["1", "2"])
 
 
 @pytest.mark.long

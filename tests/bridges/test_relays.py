@@ -121,6 +121,16 @@ def test_a_function_makes_any_number_of_events_and_what_it_wrote_is_undone_if_it
     assert not RelayOffset.objects.using(using).filter(pk="never").exists()
 
 
+def hostile(message):
+    raise ValueError("a NUL: \0, half a character: \ud800")
+
+
+def test_an_exception_with_a_hostile_text_holds_up_nothing(using, settings):
+    mapped = configured(settings, using, GROUP=None, TYPE=None, MAP=f"{__name__}.hostile")
+    assert take([message(1)], mapped) == 1
+    assert DeadLetter.objects.using(using).get().reason == "ValueError: a NUL: \ufffd, half a character: ?"
+
+
 def test_of_two_that_take_the_same_each_message_is_taken_once(concurrent, settings):
     orders = configured(settings, concurrent)
     batches = [[message(number) for number in range(start, start + 10)] for start in range(0, 100, 10)]

@@ -105,6 +105,11 @@ class Rabbit(Broker):
                 )
                 await exchange.publish(message, stream)
 
+    async def remove(self, stream: str) -> None:
+        """Remove a queue with its messages."""
+        async with await aio_pika.connect(self.url) as connection:
+            await (await connection.channel()).queue_delete(stream)
+
     async def left(self, stream: str) -> int:
         """Return how many messages wait in a queue."""
         async with await aio_pika.connect(self.url) as connection:

@@ -14,7 +14,7 @@ from faststream import AckPolicy
 from livepush.bridges.relays import queues
 from livepush.bridges.relays.config import OFFSETS, Relay
 from livepush.bridges.relays.mapping import Message, decoded
-from livepush.bridges.relays.raw import BATCH, Fail, Handle, Stop, as_it_is, quiet, raw
+from livepush.bridges.relays.raw import BATCH, Fail, Handle, Source, as_it_is, nothing, quiet, raw
 
 PAUSE = 0.1
 """How long (seconds) a batch is collected."""
@@ -30,17 +30,17 @@ class Gap(Exception):
     """A message was lost on its way, so the relay has to begin again from its offset."""
 
 
-def broker_for(relay: Relay, offset: str, handle: Handle, fail: Fail) -> tuple[Any, Stop]:
-    """Return FastStream's broker with a subscriber that hands batches to ``handle``, in order, one after another.
+def broker_for(relay: Relay, offset: str, handle: Handle, fail: Fail) -> Source:
+    """Return a source that hands batches to ``handle``, in order, one after another.
 
-    The second function stops it. ``fail`` is told why the relay has to begin again.
+    ``fail`` is told why the relay has to begin again.
 
     Raises ImproperlyConfigured: the client of such a broker is not installed.
     """
     try:
         if relay.kind in OFFSETS:
             broker = {"redis": _redis, "nats": _nats}[relay.kind](relay, offset, handle, fail)
-            return broker, broker.stop
+            return Source(broker, broker.stop, nothing)
         return queues.receiving(relay, handle, fail)
     except ImportError as error:
         what = f'The relay {relay.name!r} needs a client: pip install "faststream[{relay.kind}]" ({error}).'

@@ -14,7 +14,7 @@ from faststream import AckPolicy
 
 from livepush.bridges.relays.config import Relay
 from livepush.bridges.relays.mapping import Message, decoded, key_of
-from livepush.bridges.relays.raw import BATCH, Fail, Handle, Stop, as_it_is, quiet, raw
+from livepush.bridges.relays.raw import BATCH, Fail, Handle, Source, as_it_is, nothing, quiet, raw
 
 SESSION = 7 * 86_400
 """How long (seconds) an MQTT broker keeps messages for a relay that is away."""
@@ -22,6 +22,10 @@ SESSION = 7 * 86_400
 
 MAX_UNCONFIRMED = 65_535
 """How many messages an MQTT broker may have sent that were not confirmed: as many as there are packet ids."""
+
+
+class Forgotten(Exception):
+    """The broker does not know the relay any more."""
 
 
 class Gathering:
@@ -60,8 +64,8 @@ class Gathering:
             self._fail(error)
 
 
-def receiving(relay: Relay, handle: Handle, fail: Fail) -> tuple[Any, Stop]:
-    """Return FastStream's broker, and what stops it after the batch that is being taken."""
+def receiving(relay: Relay, handle: Handle, fail: Fail) -> Source:
+    """Return a source; it stops after the batch that is being taken."""
     gathering = Gathering(handle, fail)
     broker = {"rabbit": _rabbit, "mqtt": _mqtt}[relay.kind](relay, gathering)
 
@@ -72,7 +76,14 @@ def receiving(relay: Relay, handle: Handle, fail: Fail) -> tuple[Any, Stop]:
             await client.disconnect()
         await broker.stop()
 
-    return broker, stop
+    async def check() -> None:
+        connection = await broker.connect()
+        async with connection.channel() as channel:
+            queue = await channel.declare_queue(relay.stream, passive=True)
+            if not queue.declaration_result.consumer_count:
+                raise Forgotten(f"RabbitMQ sends nothing of the queue {relay.stream!r}: it was deleted, and made anew.")
+
+    return Source(broker, stop, check if relay.kind == "rabbit" else nothing)
 
 
 def _rabbit(relay: Relay, gathering: Gathering) -> Any:

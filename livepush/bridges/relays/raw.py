@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from faststream import StreamMessage
 
@@ -14,7 +14,6 @@ Handle = Callable[[Sequence[Message]], Awaitable[bool]]
 """Takes messages; returns whether it did."""
 Fail = Callable[[Exception], None]
 """Is told why the relay has to begin again."""
-Stop = Callable[[], Awaitable[None]]
 BATCH = 200
 """How many messages are taken in one transaction at most."""
 
@@ -30,6 +29,20 @@ def _shortened(record: logging.LogRecord) -> bool:
 quiet = logging.getLogger("livepush.faststream")
 quiet.setLevel(logging.WARNING)  # it says at INFO that each message came
 quiet.addFilter(_shortened)
+
+
+class Source(NamedTuple):
+    """What messages come from."""
+
+    broker: Any
+    """FastStream's broker, with one subscriber."""
+    stop: Callable[[], Awaitable[None]]
+    check: Callable[[], Awaitable[None]]
+    """Raises if the broker sends nothing any more, which the subscriber has not noticed."""
+
+
+async def nothing() -> None:
+    """Do nothing."""
 
 
 async def as_it_is(message: Any) -> Any:

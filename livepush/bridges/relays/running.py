@@ -33,15 +33,16 @@ class Runner(Loop):
     async def _run_once(self) -> None:
         """Receive from the stored offset on until something fails, or the relay stops."""
         self._broken = None
-        broker, stop = broker_for(self._relay, await self._offset(), self._take, self._fail)
+        source = broker_for(self._relay, await self._offset(), self._take, self._fail)
         try:
-            await broker.start()
-            while not self._stopping.is_set() and self._works(broker):
+            await source.broker.start()
+            while not self._stopping.is_set() and self._works(source.broker):
                 await self._forget_old()
                 await self._wait(LOOK)
+                await source.check()
         finally:
             with suppress(Exception):
-                await stop()
+                await source.stop()
         if self._broken is not None:
             raise self._broken
 

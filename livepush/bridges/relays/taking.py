@@ -85,7 +85,7 @@ def _after_offset(messages: Sequence[Message], relay: Relay) -> list[Message]:
 def _without_receipt(messages: Sequence[Message], relay: Relay) -> list[Message]:
     """Return the messages whose keys were not taken before, and note their keys. One without a key is always taken."""
     rows = RelayReceipt.objects.using(get_settings().DATABASE)
-    digests = [sha256(message.offset.encode()).hexdigest() if message.offset else "" for message in messages]
+    digests = [_digest(message.offset) for message in messages]
     known = set(rows.filter(relay=relay.name, key__in=set(digests)).values_list("key", flat=True))
     fresh, noted = [], []
     for message, digest in zip(messages, digests, strict=True):
@@ -113,6 +113,18 @@ def _take(message: Message, relay: Relay, using: str) -> None:
     except Unmappable as error:
         content = {"body": message.body, "subject": message.subject, "headers": dict(message.headers)}
         letter = DeadLetter(
-            relay=relay.name, offset=message.offset[:100], content=json.dumps(content), reason=str(error)[:1000]
+            relay=relay.name,
+            offset=_storable(message.offset)[:100],
+            content=json.dumps(content),
+            reason=_storable(str(error))[:1000],
         )
         letter.save(using=using, force_insert=True)
+
+
+def _digest(key: str) -> str:
+    return sha256(key.encode(errors="surrogatepass")).hexdigest() if key else ""
+
+
+def _storable(text: str) -> str:
+    """Return a text with a mark in place of what some databases don't store."""
+    return text.encode(errors="replace").decode().replace("\0", "\ufffd")

@@ -59,10 +59,9 @@ class Sender(Loop):
                 raise each
 
     async def _beat(self) -> None:
-        while not self._stopping.is_set():
+        while True:  # also while the relay stops: what it sends then may take longer than a lease
             await self._in_thread(self._cursor.beat)
-            await self._wait(self._relay.lease / BEATS)
-        await asyncio.Event().wait()  # until the batch that is being sent is done
+            await asyncio.sleep(self._relay.lease / BEATS)
 
     async def _send_all(self) -> None:
         """Send until the relay stops, over as many connections as it takes. Raises Superseded and database's errors."""
@@ -78,8 +77,10 @@ class Sender(Loop):
                 raise
             except Exception as error:
                 self._warn(error)
-                await self._in_thread(partial(self._cursor.note, f"{type(error).__name__}: {error}"))
-                least = error.seconds if isinstance(error, Later) else 0.0
+                what, least = f"{type(error).__name__}: {error}", 0.0
+                if isinstance(error, Later):
+                    what, least = str(error), error.seconds
+                await self._in_thread(partial(self._cursor.note, what))
                 await self._wait(max(self._pause, min(least, self._target.longest_pause)))
                 self._pause = min(2 * self._pause, self._target.longest_pause)
 

@@ -18,9 +18,9 @@ django.setup()
 
 from django.core.management import call_command
 
-from livepush.bridges.relays.outwards import cursor, jetstream, redis_streams, running, webhooks
+from livepush.bridges.relays.outwards import cursor, jetstream, mqtt, rabbitmq, redis_streams, running, webhooks
 
-TARGETS = (jetstream.JetStream, redis_streams.RedisStream, webhooks.Webhook)
+TARGETS = (jetstream.JetStream, redis_streams.RedisStream, rabbitmq.Exchange, mqtt.Topics, webhooks.Webhook)
 POINTS: dict[str, list[tuple[Any, str]]] = {
     "held": [(cursor.Cursor, "take")],
     "read": [(running, "next_page")],

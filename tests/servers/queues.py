@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -87,10 +88,10 @@ class Rabbit(Broker):
         env = {**os.environ, "ERL_EPMD_PORT": str(self.epmd)}
         wait_until(lambda: subprocess.run(["epmd", "-kill"], env=env, check=False, **QUIET).returncode == 0)
 
-    async def make(self, stream: str) -> None:
+    async def make(self, stream: str, **arguments: object) -> None:
         """Make a queue."""
         async with await aio_pika.connect(self.url) as connection:
-            await (await connection.channel()).declare_queue(stream, durable=True)
+            await (await connection.channel()).declare_queue(stream, durable=True, arguments=arguments)
 
     async def publish(self, stream: str, *bodies: object, ids: bool = False) -> None:
         """Append messages, with an id if one is wanted."""
@@ -104,6 +105,15 @@ class Rabbit(Broker):
                     headers={"source": "tests"},
                 )
                 await exchange.publish(message, stream)
+
+    async def taken(self, stream: str) -> list[tuple[str, dict[str, object]]]:
+        """Take what a relay has sent to a queue; return the ids and the events."""
+        found = []
+        async with await aio_pika.connect(self.url) as connection:
+            queue = await (await connection.channel()).get_queue(stream)
+            while (message := await queue.get(no_ack=True, fail=False)) is not None:
+                found.append((message.message_id, json.loads(message.body)))
+        return found
 
     async def remove(self, stream: str) -> None:
         """Remove a queue with its messages."""
@@ -135,7 +145,34 @@ class Mosquitto(Broker):
         return [program, "-c", str(config)]
 
     async def make(self, stream: str) -> None:
-        """Make nothing: topics are made by publishing."""
+        """Have the broker keep what is published, for ``taken``."""
+        client = self._reader()
+        await client.connect()
+        await client.subscribe(stream, qos=zmqtt.QoS.AT_LEAST_ONCE, auto_ack=False).start()
+        for subscription in list(client._subscriptions):
+            await subscription.detach()  # without unsubscribing
+        await client.disconnect()
+
+    async def taken(self, stream: str) -> list[tuple[str, dict[str, object]]]:
+        """Take what a relay has published; return the ids and the events."""
+        found = []
+        async with self._reader() as client, client.subscribe(stream, qos=zmqtt.QoS.AT_LEAST_ONCE) as messages:
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    message = await asyncio.wait_for(messages.get_message(), 2)
+                    found.append((dict(message.properties.user_properties)["id"], json.loads(message.payload)))
+        return found
+
+    def _reader(self) -> zmqtt.MQTTClient:
+        return zmqtt.create_client(
+            "127.0.0.1",
+            self.port,
+            client_id="tests",
+            clean_session=False,
+            session_expiry_interval=3_600,
+            session_replay_buffer_size=65_535,
+            version="5.0",
+        )
 
     async def publish(self, stream: str, *bodies: object, retain: bool = False) -> None:
         """Publish messages to a topic."""

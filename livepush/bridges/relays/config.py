@@ -21,7 +21,7 @@ KINDS = {"redis": "redis", "rediss": "redis", "valkey": "redis", "unix": "redis"
 INWARD_KINDS = {**KINDS, "amqp": "rabbit", "amqps": "rabbit", "mqtt": "mqtt", "mqtts": "mqtt"}
 OFFSETS = ("redis", "nats")
 """The kinds of brokers whose messages have offsets. Those of the others are known by their keys."""
-OUTWARD_KINDS = {**KINDS, "https": "webhook", "http": "webhook"}
+OUTWARD_KINDS = {**INWARD_KINDS, "https": "webhook", "http": "webhook"}
 COMMON = {"DIRECTION", "URL", "TENANT"}
 FIELDS = COMMON | {"STREAM", "GROUP", "TYPE", "MAP"}
 FIELDS_OF = {"redis": {"START"}, "nats": {"START", "SUBJECT"}, "rabbit": {"KEY"}, "mqtt": {"KEY"}}
@@ -29,7 +29,16 @@ OUTWARD_FIELDS = COMMON | {"START", "GROUPS", "TYPES", "LEASE"}
 OUTWARD_FIELDS_OF = {
     "redis": {"STREAM", "MAXLEN"},
     "nats": {"STREAM", "SUBJECT"},
+    "rabbit": {"STREAM", "SUBJECT"},
+    "mqtt": {"SUBJECT"},
     "webhook": {"SECRET", "TIMEOUT", "GIVE_UP", "ALLOW_HTTP"},
+}
+NEEDED_OUTWARDS = {
+    "redis": {"STREAM"},
+    "nats": {"STREAM", "SUBJECT"},
+    "rabbit": {"SUBJECT"},
+    "mqtt": {"SUBJECT"},
+    "webhook": {"SECRET"},
 }
 STARTS = ("first", "new")
 
@@ -70,8 +79,9 @@ class OutwardRelay:
     types: tuple[str, ...] = ("*",)
     """Patterns of their types."""
     stream: str = ""
+    """The stream, or RabbitMQ's exchange."""
     subject: str = ""
-    """NATS: a template of the subject, such as ``events.{type}``."""
+    """A template of NATS's subject, RabbitMQ's routing key, or the MQTT topic, such as ``events.{type}``."""
     maxlen: int = 0
     """Redis: about how many entries the stream keeps; all of them if it is 0."""
     secret: tuple[bytes, ...] = field(default=(), repr=False)
@@ -125,7 +135,7 @@ def _inward(name: str, where: str, given: Mapping[str, Any]) -> Relay:
 
 def _outward(name: str, where: str, given: Mapping[str, Any]) -> OutwardRelay:
     kind = _kind(where, given, OUTWARD_KINDS)
-    needed = {"redis": {"STREAM"}, "nats": {"STREAM", "SUBJECT"}, "webhook": {"SECRET"}}[kind]
+    needed = NEEDED_OUTWARDS[kind]
     _check_fields(where, given, OUTWARD_FIELDS | OUTWARD_FIELDS_OF[kind], needed)
     if tenants.hook() is not None and not given.get("TENANT"):
         raise ImproperlyConfigured(f"{where} needs TENANT: a relay sends the events of one tenant.")
@@ -201,7 +211,7 @@ def _check_subject(where: str, subject: Any) -> None:
         made = subject.format(group="g", type="t")
     except (AttributeError, LookupError, ValueError):
         made = "*"
-    if any(mark in made for mark in "*> \t\r\n"):
+    if not made or any(mark in made for mark in "*>#+ \t\r\n"):
         raise ImproperlyConfigured(
-            f"{where}['SUBJECT'] is {subject!r}: expected a subject without * and >, such as 'events.{{type}}'."
+            f"{where}['SUBJECT'] is {subject!r}: expected a subject such as 'events.{{type}}', without wildcards."
         )

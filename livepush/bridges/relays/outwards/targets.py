@@ -11,6 +11,14 @@ from django.utils.module_loading import import_string
 from livepush.bridges.relays.config import OutwardRelay
 from livepush.bridges.relays.outwards.reading import Outbound
 
+TARGETS = {
+    "redis": "redis_streams.RedisStream",
+    "nats": "jetstream.JetStream",
+    "rabbit": "rabbitmq.Exchange",
+    "mqtt": "mqtt.Topics",
+    "webhook": "webhooks.Webhook",
+}
+
 
 class Rejected(Exception):
     """The target will never take a message. It has taken those before it."""
@@ -48,11 +56,10 @@ class Target(Protocol):
 
 def target_of(relay: OutwardRelay) -> Target:
     """Return what takes a relay's events. Raises ImproperlyConfigured: the client that it needs is not installed."""
-    path = {"redis": "redis_streams.RedisStream", "nats": "jetstream.JetStream", "webhook": "webhooks.Webhook"}
     try:
-        found: Target = import_string(f"livepush.bridges.relays.outwards.{path[relay.kind]}")(relay)
+        found: Target = import_string(f"livepush.bridges.relays.outwards.{TARGETS[relay.kind]}")(relay)
         return found
     except ModuleNotFoundError as error:
-        package = {"redis": "redis", "nats": "nats-py"}[relay.kind]
+        package = {"redis": "redis", "nats": "nats-py", "rabbit": "aio-pika", "mqtt": "zmqtt"}[relay.kind]
         what = f"The relay {relay.name!r} needs a client: pip install {package} ({error})."
         raise ImproperlyConfigured(what) from error

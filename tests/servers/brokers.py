@@ -41,9 +41,12 @@ class Valkey:
 
     async def taken(self, stream: str) -> list[tuple[str, dict[str, object]]]:
         """Return what a relay has sent to a stream: the ids and the events."""
+        found, start = [], "-"
         async with Redis.from_url(self.url, decode_responses=True) as client:
-            entries = await client.xrange(stream)
-        return [(fields["id"], json.loads(fields["event"])) for _, fields in entries]
+            while entries := await client.xrange(stream, min=start, count=1_000):
+                found += [(fields["id"], json.loads(fields["event"])) for _, fields in entries]
+                start = f"({entries[-1][0]}"
+        return found
 
     async def remove(self, stream: str) -> None:
         """Remove a stream with its messages."""

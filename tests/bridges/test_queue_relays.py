@@ -16,7 +16,7 @@ from livepush.bridges.relays.models import DeadLetter, RelayReceipt
 from livepush.bridges.relays.taking import forget_old, take
 from tests.bridges.test_relays import configured, numbers, relaying
 from tests.conftest import Thread, events_of
-from tests.patience import eventually
+from tests.patience import PATIENCE, eventually
 from tests.scale import some
 from tests.servers import processes
 from tests.servers.queues import queue_broker
@@ -192,6 +192,28 @@ async def test_relays_that_are_killed_lose_nothing_and_repeat_nothing(databases,
 async def test_relays_that_are_killed_twenty_times_lose_nothing_and_repeat_nothing(databases, kind):
     found = await relay_with_kills(databases, kind, 50_000, 20)
     assert sorted(found) == list(range(50_000))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_relay_that_dies_between_its_commit_and_its_confirmation_repeats_nothing(databases, kind):
+    with (
+        databases.fresh("postgresql") as database,
+        queue_broker(kind) as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()
+        await broker.make("orders")
+        with relaying(database, broker, **KEYED):
+            await ready(database, broker, elsewhere)
+        await broker.publish("orders", *({"id": 1, "n": str(n)} for n in range(100)))
+        with relaying(database, broker, die=["taken", "1"], **KEYED) as process:
+            await asyncio.to_thread(process.wait, PATIENCE)
+        assert 0 < len(relayed(elsewhere)) <= 100
+        await broker.publish("orders", {"id": 1, "n": "100"})
+        with relaying(database, broker, **KEYED):
+            await eventually(lambda: 100 in relayed(elsewhere))
+        assert relayed(elsewhere) == list(range(101))
 
 
 @pytest.mark.long

@@ -189,11 +189,12 @@ def test_the_admin_tries_dead_letters_again(admin_client, settings):
 
 
 @contextlib.contextmanager
-def relaying(database, broker, may_fail=False, **changed):
+def relaying(database, broker, may_fail=False, die=(), **changed):
     """Run the command in a process of its own; it logs no traceback, unless it ``may_fail``."""
     given = {"URL": broker.url, "STREAM": "orders", "GROUP": "order:{id}", "TYPE": "message", **changed}
     env = processes.settings_env(database, {"RELAYS": {"orders": given}})
-    words = [sys.executable, "-m", "django", "livepush_relay", "orders", "-v", "2"]
+    words = ["tests.servers.dying_relay", *die, "orders"] if die else ["django", "livepush_relay", "orders", "-v", "2"]
+    words = [sys.executable, "-m", *words]
     process = subprocess.Popen(words, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         yield process

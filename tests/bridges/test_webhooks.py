@@ -217,6 +217,7 @@ def test_a_certificate_is_checked(tmp_path, settings, monkeypatch):
         assert numbers(target) == [1]
 
 
+@pytest.mark.long
 async def test_a_target_that_is_down_delays_only_itself(databases, target):
     with databases.fresh("postgresql") as database, processes.publisher(database) as elsewhere:
         good = {"DIRECTION": "out", "URL": target.url, "SECRET": SECRET, "ALLOW_HTTP": True, "LEASE": LEASE}

@@ -18,10 +18,12 @@ django.setup()
 
 from django.core.management import call_command
 
+from livepush.bridges.relays import running as inwards
 from livepush.bridges.relays.outwards import cursor, jetstream, mqtt, rabbitmq, redis_streams, running, webhooks
 
 TARGETS = (jetstream.JetStream, redis_streams.RedisStream, rabbitmq.Exchange, mqtt.Topics, webhooks.Webhook)
 POINTS: dict[str, list[tuple[Any, str]]] = {
+    "taken": [(inwards, "take")],
     "held": [(cursor.Cursor, "take")],
     "read": [(running, "next_page")],
     "sent": [(target, "send") for target in TARGETS],

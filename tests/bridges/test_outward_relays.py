@@ -451,12 +451,12 @@ async def relay_with_kills(databases, kind, count, kills):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
-async def test_two_relays_that_are_killed_twenty_times_lose_nothing_and_keep_the_order(databases, kind, figures):
-    numbers = await relay_with_kills(databases, kind, 50_000, 20)
+@pytest.mark.parametrize(("kind", "count"), [("nats", 50_000), ("redis", 50_000), ("rabbit", 5_000), ("mqtt", 5_000)])
+async def test_two_relays_that_are_killed_twenty_times_lose_nothing_and_keep_the_order(databases, kind, count, figures):
+    numbers = await relay_with_kills(databases, kind, count, 20)
     assert is_in_order(numbers)
-    assert numbers[-1] == 50_000
-    repeated = len(numbers) - 50_000
+    assert numbers[-1] == count
+    repeated = len(numbers) - count
     figures(kind=kind, repeated=repeated)
     assert repeated == 0 if kind == "nats" else repeated <= 20 * 200  # a batch for each kill
 

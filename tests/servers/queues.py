@@ -110,9 +110,11 @@ class Rabbit(Broker):
         """Take what a relay has sent to a queue; return the ids and the events."""
         found = []
         async with await aio_pika.connect(self.url) as connection:
-            queue = await (await connection.channel()).get_queue(stream)
-            while (message := await queue.get(no_ack=True, fail=False)) is not None:
-                found.append((message.message_id, json.loads(message.body)))
+            queue = await (await connection.channel()).declare_queue(stream, passive=True)
+            async with queue.iterator(no_ack=True) as messages:
+                while len(found) < queue.declaration_result.message_count:
+                    message = await anext(messages)
+                    found.append((message.message_id, json.loads(message.body)))
         return found
 
     async def remove(self, stream: str) -> None:
@@ -138,7 +140,7 @@ class Mosquitto(Broker):
         config = self.folder / "mosquitto.conf"
         config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
-            f"persistence_location {self.folder}/\nautosave_on_changes true\nautosave_interval 1\n"
+            f"persistence_location {self.folder}/\n"
             "max_queued_messages 0\nuser root\n"
         )
         program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"

@@ -18,8 +18,6 @@ from livepush.bridges.relays.raw import BATCH, Fail, Handle, Source, as_it_is, n
 
 PAUSE = 0.1
 """How long (seconds) a batch is collected."""
-
-
 SHRUNK = (
     "The stream {stream!r} ends at {last}, before the relay's offset {offset}: it was made anew, or restored. "
     "Run livepush_relay {name} --reset to begin with its first message."

@@ -18,8 +18,6 @@ from livepush.bridges.relays.raw import BATCH, Fail, Handle, Source, as_it_is, n
 
 SESSION = 7 * 86_400
 """How long (seconds) an MQTT broker keeps messages for a relay that is away."""
-
-
 MAX_UNCONFIRMED = 65_535
 """How many messages an MQTT broker may have sent that were not confirmed: as many as there are packet ids."""
 

@@ -13,8 +13,8 @@ from django.utils.translation import ngettext
 
 from livepush.bridges.publishing.admin import ApiKeyAdmin
 from livepush.bridges.publishing.models import ApiKey
-from livepush.bridges.relays.admin import DeadLetterAdmin
-from livepush.bridges.relays.models import DeadLetter
+from livepush.bridges.relays.admin import DeadLetterAdmin, RelayCursorAdmin
+from livepush.bridges.relays.models import DeadLetter, RelayCursor
 from livepush.inbox.admin.lists import ReadOnlyAdmin
 from livepush.inbox.admin.pages import MembershipAdmin, NotificationAdmin
 from livepush.inbox.models import Membership, Notification
@@ -30,6 +30,7 @@ admin.site.register(Notification, NotificationAdmin)
 admin.site.register(Membership, MembershipAdmin)
 admin.site.register(ApiKey, ApiKeyAdmin)
 admin.site.register(DeadLetter, DeadLetterAdmin)
+admin.site.register(RelayCursor, RelayCursorAdmin)
 admin.site.register(Presence, PresenceAdmin)
 
 

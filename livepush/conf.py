@@ -69,7 +69,7 @@ class Settings:
     PUBLISHED_PER_SECOND: float = 1000.0
     """How many events one API key may publish over HTTP with one server process, on average over five seconds."""
     RELAYS: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Message brokers whose messages become events: by name, what ``livepush_relay`` needs to know."""
+    """Message brokers and webhooks that events come from or go to: by name, what ``livepush_relay`` needs to know."""
     PUSHER: Mapping[str, str] = field(default_factory=dict)
     """The app that Pusher's client libraries connect to: ``APP_ID``, ``KEY`` and ``SECRET``."""
     TRUSTED_PROXIES: tuple[str, ...] = ()

@@ -12,7 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-FILES = [*sorted(map(str, Path("tests/integration").glob("test_faults_*.py"))), "tests/test_stateful.py"]
+FILES = [
+    *sorted(map(str, Path("tests/integration").glob("test_faults_*.py"))),
+    *sorted(map(str, Path("tests/bridges").glob("test_*relays.py"))),
+    "tests/test_stateful.py",
+]
 SOAK = {"LIVEPUSH_SOAK_SECONDS": "600", "LIVEPUSH_SOAK_CLIENTS": "1000"}
 
 with tempfile.TemporaryDirectory() as folder:

@@ -19,13 +19,19 @@ NEEDED = {
     "chromium-headless-shell": "chromium-headless-shell",
     "haproxy": "haproxy",
     "mariadbd": "mariadb-server",
+    "mosquitto": "mosquitto",
     "msgfmt": "gettext",
     "nginx": "nginx-light",
     "pgbouncer": "pgbouncer",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
 }
-NEEDED_BY_LONG_TESTS = {"caddy": "caddy", "firefox-esr": "firefox-esr", "varnishd": "varnish"}
+NEEDED_BY_LONG_TESTS = {
+    "caddy": "caddy",
+    "firefox-esr": "firefox-esr",
+    "rabbitmq-server": "rabbitmq-server",
+    "varnishd": "varnish",
+}
 POLICY = Path("/usr/sbin/policy-rc.d")
 """What Debian's packages ask before they start a service."""
 

@@ -114,11 +114,21 @@ def spread(message):
 
 
 def test_a_function_makes_any_number_of_events_and_what_it_wrote_is_undone_if_it_raises(using, settings):
-    mapped = configured(settings, using, GROUP=None, TYPE=None, MAP=f"{__name__}.spread", SUBJECT=using)
+    mapped = configured(settings, using, URL="nats://x", GROUP=None, TYPE=None, MAP=f"{__name__}.spread", SUBJECT=using)
     assert take([message(1), message(2), message(3)], mapped) == 3
     assert [(event.groups, event.type) for event in events_of(using)] == [(("a", "b"), "first"), (("c",), "second")]
     assert DeadLetter.objects.using(using).get().reason == "ValueError: no"
     assert not RelayOffset.objects.using(using).filter(pk="never").exists()
+
+
+def hostile(message):
+    raise ValueError("a NUL: \0, half a character: \ud800")
+
+
+def test_an_exception_with_a_hostile_text_holds_up_nothing(using, settings):
+    mapped = configured(settings, using, GROUP=None, TYPE=None, MAP=f"{__name__}.hostile")
+    assert take([message(1)], mapped) == 1
+    assert DeadLetter.objects.using(using).get().reason == "ValueError: a NUL: \ufffd, half a character: ?"
 
 
 def test_of_two_that_take_the_same_each_message_is_taken_once(concurrent, settings):
@@ -137,7 +147,7 @@ def test_offsets_are_in_the_order_of_numbers():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"URL": None}, "URL and STREAM"),
+        ({"URL": None}, "a dict with URL"),
         ({"URL": "kafka://x"}, "begins with 'kafka'"),
         ({"GROUP": None}, "either GROUP"),
         ({"MAP": f"{__name__}.spread"}, "either GROUP"),
@@ -151,6 +161,10 @@ def test_settings_that_can_not_work_are_named_by_the_checks(settings, changed, w
         configured(settings, "default", **changed)
     (error,) = checks.check_settings(None)
     assert (error.id, words in error.msg) == ("livepush.E021", True)
+
+
+def test_an_address_of_valkey_is_one_that_the_client_knows(settings):
+    assert configured(settings, "default", URL="valkey://h:1/0").url == "redis://h:1/0"
 
 
 def test_the_command_says_which_relays_there_are(settings):
@@ -175,11 +189,12 @@ def test_the_admin_tries_dead_letters_again(admin_client, settings):
 
 
 @contextlib.contextmanager
-def relaying(database, broker, may_fail=False, **changed):
+def relaying(database, broker, may_fail=False, die=(), **changed):
     """Run the command in a process of its own; it logs no traceback, unless it ``may_fail``."""
     given = {"URL": broker.url, "STREAM": "orders", "GROUP": "order:{id}", "TYPE": "message", **changed}
     env = processes.settings_env(database, {"RELAYS": {"orders": given}})
-    words = [sys.executable, "-m", "django", "livepush_relay", "orders", "-v", "2"]
+    words = ["tests.servers.dying_relay", *die, "orders"] if die else ["django", "livepush_relay", "orders", "-v", "2"]
+    words = [sys.executable, "-m", *words]
     process = subprocess.Popen(words, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         yield process

@@ -39,6 +39,15 @@ class Valkey:
                 batch.xadd(stream, fields)
             await batch.execute()
 
+    async def taken(self, stream: str) -> list[tuple[str, dict[str, object]]]:
+        """Return what a relay has sent to a stream: the ids and the events."""
+        found, start = [], "-"
+        async with Redis.from_url(self.url, decode_responses=True) as client:
+            while entries := await client.xrange(stream, min=start, count=1_000):
+                found += [(fields["id"], json.loads(fields["event"])) for _, fields in entries]
+                start = f"({entries[-1][0]}"
+        return found
+
     async def remove(self, stream: str) -> None:
         """Remove a stream with its messages."""
         async with Redis.from_url(self.url) as client:
@@ -83,6 +92,21 @@ class Nats:
             for start in range(0, len(bodies), 500):
                 part = bodies[start : start + 500]
                 await asyncio.gather(*(found.publish(f"{stream}.a", json.dumps(body).encode()) for body in part))
+
+    async def taken(self, stream: str) -> list[tuple[str, dict[str, object]]]:
+        """Return what a relay has sent to a stream: the ids and the events."""
+        found = []
+        async with await self._connected() as client:
+            stored = client.jetstream()
+            count = (await stored.stream_info(stream)).state.messages
+            if not count:
+                return []
+            reader = await stored.subscribe("", stream=stream, ordered_consumer=True)
+            async for message in reader.messages:
+                found.append((message.headers["Nats-Msg-Id"], json.loads(message.data)))
+                if len(found) == count:
+                    return found
+        return found
 
     async def remove(self, stream: str) -> None:
         """Remove a stream with its messages."""

@@ -17,7 +17,8 @@ from django.utils import timezone
 from livepush import tenants
 from livepush.access.limits import BURST, Bucket, too_many
 from livepush.access.tokens import refusal
-from livepush.bridges.publishing import keys, patterns
+from livepush.bridges import patterns
+from livepush.bridges.publishing import keys
 from livepush.bridges.publishing.models import ApiKey
 from livepush.conf import get_settings
 from livepush.wire import INBOX_PREFIX, OWN_GROUPS, WireError

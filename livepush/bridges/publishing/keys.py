@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from livepush import tenants
-from livepush.bridges.publishing import patterns
+from livepush.bridges import patterns
 from livepush.bridges.publishing.models import ApiKey
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidApiKey

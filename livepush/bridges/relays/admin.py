@@ -1,4 +1,4 @@
-"""The admin's pages for relays: how far each has come, and the messages that could not become events."""
+"""The admin's pages for relays: how far each has come, and the messages that could not be relayed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from django.http import HttpRequest
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
-from livepush.bridges.relays.models import DeadLetter
+from livepush import log
+from livepush.bridges.relays.models import DeadLetter, RelayCursor
 from livepush.conf import get_settings
 
 
@@ -41,13 +42,38 @@ class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description=_("Try the selected dead letters again"), permissions=["retry"])
     def try_again(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-        """Make events of the letters that can become some by now, in their order."""
-        relay = import_string("livepush.bridges.relays.config.relay")
-        retry = import_string("livepush.bridges.relays.taking.retry")
-        unmappable = import_string("livepush.bridges.relays.mapping.Unmappable")
+        """Relay those letters that can be relayed by now, in their order."""
+        try_again = import_string("livepush.bridges.relays.retrying.try_again")
+        still_dead = import_string("livepush.bridges.relays.retrying.StillDead")
         for letter in queryset.order_by("pk"):
             try:
-                retry(letter, relay(letter.relay))
-            except (unmappable, ImproperlyConfigured) as error:
+                try_again(letter)
+            except (still_dead, ImproperlyConfigured) as error:
                 self.message_user(request, f"{letter}: {error}", messages.ERROR)
-        self.message_user(request, _("Letters that could become events have done so."), messages.SUCCESS)
+        self.message_user(request, _("Letters that could be relayed are gone from this list."), messages.SUCCESS)
+
+
+class RelayCursorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Outward relays: how far each has come, and why it does not get on."""
+
+    list_display = ("relay", "position", "behind", "sent", "failing_since", "error", "pruned")
+    ordering = ("relay",)
+    fields = list_display
+    readonly_fields = fields
+
+    @admin.display(description=_("behind"))
+    def behind(self, cursor: RelayCursor) -> int:
+        """Return how many positions the log has after the relay's."""
+        return max(0, log.state(get_settings().DATABASE).position.number - cursor.position)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).using(get_settings().DATABASE)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,39 +1,23 @@
-"""Receives messages through FastStream, from an offset on: Redis Streams and NATS JetStream.
+"""Receives messages through FastStream. ``queues`` has the brokers without offsets.
 
-The broker keeps no offset of ours, and is told of no message that it was taken: livepush's database alone knows.
+Redis Streams and NATS JetStream keep no offset of ours, and are told of no message that it was taken: livepush's
+database alone knows.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from faststream import AckPolicy, StreamMessage
+from faststream import AckPolicy
 
-from livepush.bridges.relays.config import Relay
+from livepush.bridges.relays import queues
+from livepush.bridges.relays.config import OFFSETS, Relay
 from livepush.bridges.relays.mapping import Message, decoded
+from livepush.bridges.relays.raw import BATCH, Fail, Handle, Source, as_it_is, nothing, quiet, raw
 
-Handle = Callable[[Sequence[Message]], Awaitable[None]]
-Fail = Callable[[Exception], None]
-BATCH = 200
-"""How many messages are taken in one transaction at most."""
 PAUSE = 0.1
 """How long (seconds) a batch is collected."""
-
-
-def _shortened(record: logging.LogRecord) -> bool:
-    """Have a line say what failed, in place of a traceback: brokers go away, and FastStream tries again."""
-    if record.exc_info and record.exc_info[1] is not None:
-        error = record.exc_info[1]
-        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {type(error).__name__}: {error}", (), None
-    return True
-
-
-quiet = logging.getLogger("livepush.faststream")
-quiet.setLevel(logging.WARNING)  # it says at INFO that each message came
-quiet.addFilter(_shortened)
 SHRUNK = (
     "The stream {stream!r} ends at {last}, before the relay's offset {offset}: it was made anew, or restored. "
     "Run livepush_relay {name} --reset to begin with its first message."
@@ -44,28 +28,21 @@ class Gap(Exception):
     """A message was lost on its way, so the relay has to begin again from its offset."""
 
 
-def broker_for(relay: Relay, offset: str, handle: Handle, fail: Fail) -> Any:
-    """Return FastStream's broker with a subscriber that hands batches to ``handle``, in order, one after another.
+def broker_for(relay: Relay, offset: str, handle: Handle, fail: Fail) -> Source:
+    """Return a source that hands batches to ``handle``, in order, one after another.
 
     ``fail`` is told why the relay has to begin again.
 
     Raises ImproperlyConfigured: the client of such a broker is not installed.
     """
-    make = {"redis": _redis, "nats": _nats}[relay.kind]
     try:
-        return make(relay, offset, handle, fail)
+        if relay.kind in OFFSETS:
+            broker = {"redis": _redis, "nats": _nats}[relay.kind](relay, offset, handle, fail)
+            return Source(broker, broker.stop, nothing)
+        return queues.receiving(relay, handle, fail)
     except ImportError as error:
         what = f'The relay {relay.name!r} needs a client: pip install "faststream[{relay.kind}]" ({error}).'
         raise ImproperlyConfigured(what) from error
-
-
-async def _as_it_is(message: Any) -> Any:
-    """Parse nothing: FastStream would drop what it can't parse."""
-    return StreamMessage(raw_message=message, body=message)
-
-
-async def _raw(message: Any) -> Any:
-    return message.raw_message
 
 
 # Redis Streams
@@ -79,9 +56,9 @@ def _redis(relay: Relay, offset: str, handle: Handle, fail: Fail) -> Any:
         relay.stream, batch=True, max_records=BATCH, last_id=offset or "0-0", polling_interval=round(1000 * PAUSE)
     )
 
-    @broker.subscriber(stream=stream, parser=_as_it_is, decoder=_raw)
-    async def receive(raw: Any) -> None:
-        entries = zip(raw["message_ids"], raw["data"], strict=True)
+    @broker.subscriber(stream=stream, parser=as_it_is, decoder=raw)
+    async def receive(batch: Any) -> None:
+        entries = zip(batch["message_ids"], batch["data"], strict=True)
         await handle([_entry(id.decode(), fields, relay.stream) for id, fields in entries])
 
     return broker
@@ -114,17 +91,17 @@ def _nats(relay: Relay, offset: str, handle: Handle, fail: Fail) -> Any:
     delivered = 0
 
     @broker.subscriber(
-        relay.subject, stream=JStream(relay.stream, declare=False), config=config, parser=_as_it_is, decoder=_raw,
+        relay.subject, stream=JStream(relay.stream, declare=False), config=config, parser=as_it_is, decoder=raw,
         pull_sub=PullSub(batch_size=BATCH, batch=True, timeout=PAUSE), ack_policy=AckPolicy.MANUAL,
     )  # fmt: skip
-    async def receive(raw: list[Any]) -> None:
+    async def receive(batch: list[Any]) -> None:
         nonlocal delivered
-        for each in raw:
+        for each in batch:
             delivered += 1
             if each.metadata.sequence.consumer != delivered:
                 fail(Gap(f"The message {delivered} of {relay.stream!r} was lost on its way."))
                 return
-        await handle([_message(each) for each in raw])
+        await handle([_message(each) for each in batch])
 
     return broker
 

@@ -1,32 +1,61 @@
-"""``LIVEPUSH["RELAYS"]``: which messages become which events."""
+"""``LIVEPUSH["RELAYS"]``: which messages become which events, and which events are sent where."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from livepush import tenants
+from livepush.bridges import patterns
+from livepush.bridges.relays import signing
 from livepush.bridges.relays.models import MAX_NAME_LENGTH
 from livepush.conf import get_settings, load
 
 KINDS = {"redis": "redis", "rediss": "redis", "valkey": "redis", "unix": "redis", "nats": "nats", "tls": "nats"}
 """The kind of broker by its address's scheme."""
-FIELDS = {"URL", "STREAM", "SUBJECT", "GROUP", "TYPE", "MAP", "START", "TENANT"}
+INWARD_KINDS = {**KINDS, "amqp": "rabbit", "amqps": "rabbit", "mqtt": "mqtt", "mqtts": "mqtt"}
+OFFSETS = ("redis", "nats")
+"""The kinds of brokers whose messages have offsets. Those of the others are known by their keys."""
+OUTWARD_KINDS = {**INWARD_KINDS, "https": "webhook", "http": "webhook"}
+COMMON = {"DIRECTION", "URL", "TENANT"}
+FIELDS = COMMON | {"STREAM", "GROUP", "TYPE", "MAP"}
+FIELDS_OF = {"redis": {"START"}, "nats": {"START", "SUBJECT"}, "rabbit": {"KEY"}, "mqtt": {"KEY"}}
+OUTWARD_FIELDS = COMMON | {"START", "GROUPS", "TYPES", "LEASE"}
+OUTWARD_FIELDS_OF = {
+    "redis": {"STREAM", "MAXLEN"},
+    "nats": {"STREAM", "SUBJECT"},
+    "rabbit": {"STREAM", "SUBJECT"},
+    "mqtt": {"SUBJECT"},
+    "webhook": {"SECRET", "TIMEOUT", "GIVE_UP", "ALLOW_HTTP"},
+}
+NEEDED_OUTWARDS = {
+    "redis": {"STREAM"},
+    "nats": {"STREAM", "SUBJECT"},
+    "rabbit": {"SUBJECT"},
+    "mqtt": {"SUBJECT"},
+    "webhook": {"SECRET"},
+}
 STARTS = ("first", "new")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relay:
-    """One of the project's relays."""
+    """A relay whose messages become events."""
 
     name: str
     kind: str
     url: str
     stream: str
+    """The stream, RabbitMQ's queue, or a filter of MQTT topics."""
     subject: str = ">"
     """Which of a NATS stream's subjects are relayed."""
+    key: str = ""
+    """RabbitMQ and MQTT: a template by which a message that comes twice is known, such as ``{id}``."""
     group: str = ""
     """A template of the group, such as ``order:{id}``."""
     type: str = "message"
@@ -38,13 +67,52 @@ class Relay:
     tenant: str | None = None
 
 
-def relay(name: str) -> Relay:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutwardRelay:
+    """A relay that sends events outwards."""
+
+    name: str
+    kind: str
+    url: str
+    groups: tuple[str, ...] = ("*",)
+    """Patterns of the groups whose events are sent."""
+    types: tuple[str, ...] = ("*",)
+    """Patterns of their types."""
+    stream: str = ""
+    """The stream, or RabbitMQ's exchange."""
+    subject: str = ""
+    """A template of NATS's subject, RabbitMQ's routing key, or the MQTT topic, such as ``events.{type}``."""
+    maxlen: int = 0
+    """Redis: about how many entries the stream keeps; all of them if it is 0."""
+    secret: tuple[bytes, ...] = field(default=(), repr=False)
+    """Webhooks: the keys with which requests are signed."""
+    timeout: float = 15.0
+    """Webhooks: how long (seconds) an answer may take."""
+    give_up: float = 3 * 86_400.0
+    """Webhooks: the age (seconds) at which an event becomes a dead letter if it is not taken."""
+    lease: float = 10.0
+    """How long (seconds) a process that was killed holds up the one that takes its place."""
+    start: str = "first"
+    tenant: str | None = None
+
+
+def relay(name: str) -> Relay | OutwardRelay:
     """Return a relay by its name. Raises ImproperlyConfigured: there is none, or its settings are malformed."""
     known = get_settings().RELAYS
     if name not in known:
         listed = ", ".join(map(repr, known)) or "none"
         raise ImproperlyConfigured(f"LIVEPUSH['RELAYS'] has no {name!r}: it has {listed}.")
-    return _relay(name, known[name])
+    where, given = f"LIVEPUSH['RELAYS'][{name!r}]", known[name]
+    if not isinstance(given, Mapping) or not isinstance(given.get("URL"), str):
+        raise ImproperlyConfigured(f"{where}: expected a dict with URL, a text.")
+    if given.get("START", "first") not in STARTS or len(name) > MAX_NAME_LENGTH:
+        raise ImproperlyConfigured(
+            f"{where}: expected START to be one of {STARTS}, and a name of {MAX_NAME_LENGTH} characters at most."
+        )
+    direction = given.get("DIRECTION", "in")
+    if direction not in ("in", "out"):
+        raise ImproperlyConfigured(f"{where}['DIRECTION'] is {direction!r}: expected 'in' or 'out'.")
+    return _inward(name, where, given) if direction == "in" else _outward(name, where, given)
 
 
 def check_all() -> None:
@@ -53,23 +121,97 @@ def check_all() -> None:
         relay(name)
 
 
-def _relay(name: str, given: Any) -> Relay:
-    where = f"LIVEPUSH['RELAYS'][{name!r}]"
-    if not isinstance(given, Mapping) or not all(isinstance(given.get(each), str) for each in ("URL", "STREAM")):
-        raise ImproperlyConfigured(f"{where} is {given!r}: expected a dict with URL and STREAM, both texts.")
-    unknown = sorted(set(given) - FIELDS)
-    if unknown:
-        raise ImproperlyConfigured(f"{where} has {unknown[0]!r}, which nothing reads: expected {sorted(FIELDS)}.")
-    scheme = given["URL"].partition(":")[0]
-    if scheme not in KINDS:
-        raise ImproperlyConfigured(f"{where}['URL'] begins with {scheme!r}: expected one of {sorted(KINDS)}.")
+def _inward(name: str, where: str, given: Mapping[str, Any]) -> Relay:
+    kind = _kind(where, given, INWARD_KINDS)
+    _check_fields(where, given, FIELDS | FIELDS_OF[kind], {"STREAM"})
     if ("MAP" in given) == ("GROUP" in given):
         raise ImproperlyConfigured(
             f"{where} needs either GROUP, a template such as 'order:{{id}}', or MAP, a function."
         )
-    if given.get("START", "first") not in STARTS or len(name) > MAX_NAME_LENGTH:
+    plain = {each.lower(): given[each] for each in given if each not in ("MAP", "DIRECTION")}
+    plain["url"] = _url(given)
+    return Relay(name=name, kind=kind, map=load("RELAYS", given["MAP"]) if "MAP" in given else None, **plain)
+
+
+def _outward(name: str, where: str, given: Mapping[str, Any]) -> OutwardRelay:
+    kind = _kind(where, given, OUTWARD_KINDS)
+    needed = NEEDED_OUTWARDS[kind]
+    _check_fields(where, given, OUTWARD_FIELDS | OUTWARD_FIELDS_OF[kind], needed)
+    if tenants.hook() is not None and not given.get("TENANT"):
+        raise ImproperlyConfigured(f"{where} needs TENANT: a relay sends the events of one tenant.")
+    plain = {each.lower(): given[each] for each in given if each not in ("DIRECTION", "ALLOW_HTTP")}
+    for each in {"GROUPS", "TYPES"} & given.keys():
+        plain[each.lower()] = _patterns(f"{where}[{each!r}]", given[each])
+    for each in {"LEASE", "TIMEOUT", "GIVE_UP", "MAXLEN"} & given.keys():
+        if type(given[each]) not in (int, float) or given[each] <= 0:
+            raise ImproperlyConfigured(f"{where}[{each!r}] is {given[each]!r}: expected a number above 0.")
+    if "SUBJECT" in given:
+        _check_subject(where, given["SUBJECT"])
+    if kind == "webhook":
+        plain["secret"] = _keys(where, given["SECRET"])
+        _check_address(where, given["URL"])
+        if not given["URL"].startswith("https:") and not (given.get("ALLOW_HTTP") is True or settings.DEBUG):
+            raise ImproperlyConfigured(
+                f"{where}['URL'] is {given['URL']!r}: expected https, so that nobody on the way can read the events. "
+                "In a network of your own, set ALLOW_HTTP to True."
+            )
+    plain["url"] = _url(given)
+    return OutwardRelay(name=name, kind=kind, **plain)
+
+
+def _url(given: Mapping[str, Any]) -> str:
+    """Return the address as the client of Redis wants it, which serves Valkey too."""
+    url: str = given["URL"]
+    return f"redis://{url.removeprefix('valkey://')}" if url.startswith("valkey://") else url
+
+
+def _kind(where: str, given: Mapping[str, Any], kinds: dict[str, str]) -> str:
+    scheme = given["URL"].partition(":")[0]
+    if scheme not in kinds:
+        raise ImproperlyConfigured(f"{where}['URL'] begins with {scheme!r}: expected one of {sorted(kinds)}.")
+    return kinds[scheme]
+
+
+def _check_fields(where: str, given: Mapping[str, Any], known: set[str], needed: set[str]) -> None:
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ImproperlyConfigured(f"{where} has {unknown[0]!r}, which nothing reads: expected {sorted(known)}.")
+    missing = sorted(each for each in needed if not given.get(each))
+    if missing or not isinstance(given.get("STREAM", ""), str):
+        raise ImproperlyConfigured(f"{where} needs URL and {' and '.join(sorted(needed))}, all of them texts.")
+
+
+def _patterns(where: str, given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list | tuple) or not given or not all(isinstance(each, str) for each in given):
+        raise ImproperlyConfigured(f"{where} is {given!r}: expected a list of patterns such as 'order:*'.")
+    if problem := patterns.problem(given):
+        raise ImproperlyConfigured(f"{where}: {problem}.")
+    return tuple(given)
+
+
+def _keys(where: str, given: Any) -> tuple[bytes, ...]:
+    try:
+        return tuple(map(signing.key, [given] if isinstance(given, str) else given))
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(f"{where}['SECRET']: {error}") from error
+
+
+def _check_address(where: str, url: str) -> None:
+    try:
+        found = urlsplit(url)
+        is_good = bool(found.hostname) and found.port != 0 and found.username is None and url.isascii()
+    except ValueError:
+        is_good = False
+    if not is_good or any(mark <= " " for mark in url):
+        raise ImproperlyConfigured(f"{where}['URL'] is malformed: expected https://host/path, without a password.")
+
+
+def _check_subject(where: str, subject: Any) -> None:
+    try:
+        made = subject.format(group="g", type="t")
+    except (AttributeError, LookupError, ValueError):
+        made = "*"
+    if not made or any(mark in made for mark in "*>#+ \t\r\n"):
         raise ImproperlyConfigured(
-            f"{where}: expected START to be one of {STARTS}, and a name of 100 characters at most."
+            f"{where}['SUBJECT'] is {subject!r}: expected a subject such as 'events.{{type}}', without wildcards."
         )
-    plain = {field.lower(): given[field] for field in FIELDS - {"MAP"} if field in given}
-    return Relay(name=name, kind=KINDS[scheme], map=load("RELAYS", given["MAP"]) if "MAP" in given else None, **plain)

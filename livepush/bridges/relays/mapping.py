@@ -19,11 +19,11 @@ class Message:
     """A broker's message, as a project's function gets it."""
 
     offset: str
-    """Its place in the stream: a Redis entry's id, a NATS sequence."""
+    """Its place in the stream: a Redis entry's id, a NATS sequence. With RabbitMQ and MQTT its key, or nothing."""
     body: Any
     """JSON as what it says, other text as a text; of a Redis entry with several fields a dict of these."""
     subject: str
-    """The NATS subject, or the name of the Redis stream."""
+    """The NATS subject, the name of the Redis stream, RabbitMQ's routing key, or the MQTT topic."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -68,7 +68,18 @@ def decoded(content: bytes) -> Any:
         return text
 
 
+def key_of(body: Any, subject: str, relay: Relay) -> str:
+    """Return the key that a message's fields make by the template ``KEY``; nothing if it lacks one of them."""
+    try:
+        return relay.key.format_map(_fields(body, subject))
+    except Exception:
+        return ""
+
+
+def _fields(body: Any, subject: str) -> dict[str, Any]:
+    return {"subject": subject, **(body if isinstance(body, dict) else {})}
+
+
 def _by_template(message: Message, relay: Relay) -> Outgoing:
-    fields = message.body if isinstance(message.body, dict) else {}
-    known = {"subject": message.subject, **fields}
+    known = _fields(message.body, message.subject)
     return Outgoing(relay.group.format_map(known), relay.type.format_map(known), message.body)

@@ -1,4 +1,4 @@
-"""The tables of relays: how far each has come, and the messages that could not become events."""
+"""The tables of relays: how far each has come, and the messages that could not be relayed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from django.utils.translation import gettext_lazy as _
 from livepush.fields import ExactCharField, ExactTextField
 
 MAX_NAME_LENGTH = 100
+KEY_LENGTH = 64
+"""Keys are stored as SHA-256 in hexadecimal digits."""
 
 
 class RelayOffset(models.Model):
@@ -22,8 +24,43 @@ class RelayOffset(models.Model):
         return f"{self.relay}: {self.offset}"
 
 
+class RelayReceipt(models.Model):
+    """A message that was taken from a broker without offsets, known by its key."""
+
+    relay = ExactCharField(max_length=MAX_NAME_LENGTH)
+    key = ExactCharField(max_length=KEY_LENGTH)
+    taken = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["relay", "key"], name="livepush_relayed_once")]
+        indexes = [models.Index(fields=["relay", "taken"], name="livepush_relayed_taken")]
+
+    def __str__(self) -> str:
+        return f"{self.relay}: {self.key}"
+
+
+class RelayCursor(models.Model):
+    """The position up to which a relay has sent the log's events outwards, and the process that sends them."""
+
+    relay = ExactCharField(_("relay"), max_length=MAX_NAME_LENGTH, primary_key=True)
+    position = models.BigIntegerField(_("position"))
+    sent = models.DateTimeField(_("last sent"), null=True)
+    pruned = models.BigIntegerField(_("pruned before they were sent"), default=0)
+    error = models.TextField(_("error"), blank=True)
+    failing_since = models.DateTimeField(_("failing since"), null=True)
+    holder = models.CharField(max_length=32, blank=True, editable=False)
+    beats = models.BigIntegerField(default=0, editable=False)
+
+    class Meta:
+        verbose_name = _("outward relay")
+        verbose_name_plural = _("outward relays")
+
+    def __str__(self) -> str:
+        return f"{self.relay}: {self.position}"
+
+
 class DeadLetter(models.Model):
-    """A message that could not become events."""
+    """A message that could not become events, or an event that its target did not take."""
 
     relay = ExactCharField(_("relay"), max_length=MAX_NAME_LENGTH)
     offset = models.CharField(_("offset"), max_length=100)

@@ -1,81 +1,56 @@
-"""Runs a relay until it is told to stop, and begins again from the stored offset after any failure."""
+"""Receives a broker's messages, and begins again from the stored offset after any failure."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 
 from livepush.bridges.relays.brokers import broker_for, check_stream, newest
-from livepush.bridges.relays.config import Relay
+from livepush.bridges.relays.config import OFFSETS, Relay
+from livepush.bridges.relays.looping import LONGEST, SHORTEST, Loop
 from livepush.bridges.relays.mapping import Message
-from livepush.bridges.relays.taking import begin_at, offset_of, take
-from livepush.notes import Rarely
+from livepush.bridges.relays.taking import begin_at, forget_old, offset_of, take
 
-logger = logging.getLogger("livepush")
-T = TypeVar("T")
+FORGET_EVERY = 600.0
 LOOK = 1.0
 """How often (seconds) a relay looks whether its subscriber still works."""
-SHORTEST, LONGEST = 0.1, 5.0
-"""How long (seconds) a relay waits before it tries again."""
 
 
-class Runner:
-    """Runs one relay. Its database work is done in one thread, on one connection."""
+class Runner(Loop):
+    """Relays a broker's messages into the log."""
 
     def __init__(self, relay: Relay, told: Callable[[int], None] = lambda count: None) -> None:
+        super().__init__(relay.name, told)
         self._relay = relay
-        self._told = told
-        self._stopping = asyncio.Event()
         self._broken: BaseException | None = None
-        self._thread = ThreadPoolExecutor(1, "livepush-relay")
-        self._failures = Rarely(every=10.0)
-
-    def stop(self) -> None:
-        """Stop after the batch that is being taken."""
-        self._stopping.set()
-
-    async def run(self) -> None:
-        """Relay messages until ``stop`` is called.
-
-        Raises ImproperlyConfigured: the broker's client is missing, or the stream is another one than before.
-        """
-        pause = SHORTEST
-        try:
-            while not self._stopping.is_set():
-                try:
-                    await self._run_once()
-                    pause = SHORTEST
-                except ImproperlyConfigured:
-                    raise
-                except Exception as error:
-                    self._warn(error)
-                    pause = min(2 * pause, LONGEST)
-                await self._wait(pause)
-        finally:
-            await self._in_thread(connections.close_all)
-            self._thread.shutdown()
+        self._forget_at = 0.0
 
     async def _run_once(self) -> None:
         """Receive from the stored offset on until something fails, or the relay stops."""
         self._broken = None
-        broker = broker_for(self._relay, await self._offset(), self._take, self._fail)
+        source = broker_for(self._relay, await self._offset(), self._take, self._fail)
         try:
-            await broker.start()
-            while not self._stopping.is_set() and self._works(broker):
+            await source.broker.start()
+            while not self._stopping.is_set() and self._works(source.broker):
+                await self._forget_old()
                 await self._wait(LOOK)
+                await source.check()
         finally:
             with suppress(Exception):
-                await broker.stop()
+                await source.stop()
         if self._broken is not None:
             raise self._broken
+
+    async def _forget_old(self) -> None:
+        """Delete old receipts once in a while."""
+        if self._relay.kind not in OFFSETS and time.monotonic() >= self._forget_at:
+            count = await self._in_thread(partial(forget_old, self._relay))
+            self._forget_at = time.monotonic() + (0.0 if count else FORGET_EVERY)
 
     async def _offset(self) -> str:
         """Return where to begin, and note it if that is the end that a stream has now."""
@@ -89,13 +64,13 @@ class Runner:
     def _fail(self, error: Exception) -> None:
         self._broken = error
 
-    async def _take(self, messages: Sequence[Message]) -> None:
-        """Take a batch. If that fails, take it again until it works: a batch that is left out would be lost."""
+    async def _take(self, messages: Sequence[Message]) -> bool:
+        """Take a batch; return whether that was done. If it fails, try again until the relay stops or begins again."""
         pause = SHORTEST
         while self._broken is None and not self._stopping.is_set():
             try:
                 self._told(await self._in_thread(partial(take, messages, self._relay)))
-                return
+                return True
             except Error as error:
                 self._warn(error)
                 await self._in_thread(connections.close_all)
@@ -103,24 +78,12 @@ class Runner:
                 pause = min(2 * pause, LONGEST)
             except Exception as error:
                 self._broken = error
+        return False
 
     def _works(self, broker: Any) -> bool:
         """Return whether the subscriber goes on, and nothing failed that it did not notice."""
-        ended = [task for each in broker.subscribers for task in each.tasks if task.done()]
+        ended = [task for each in broker.subscribers for task in getattr(each, "tasks", ()) if task.done()]
         for task in ended:
             if not task.cancelled() and task.exception() is not None:
                 self._broken = task.exception()
         return not ended and self._broken is None
-
-    async def _wait(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _warn(self, error: BaseException) -> None:
-        if times := self._failures.times():
-            name = f"{type(error).__name__}: {error}"
-            logger.warning("The relay %r failed %d times and goes on. The last time: %s", self._relay.name, times, name)

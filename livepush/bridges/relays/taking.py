@@ -1,4 +1,4 @@
-"""Takes messages: their events and the offset of the last one are written in one transaction.
+"""Takes messages: their events and the offset of the last one, or their keys, are written in one transaction.
 
 So a message takes effect exactly once, whatever is killed between any two steps, and with several processes that run
 the same relay: whoever comes later finds the offset moved, and leaves out what was taken.
@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from datetime import timedelta
+from hashlib import sha256
 
 from django.db import transaction
 from django.utils import timezone
 
 from livepush import publish, tenants
-from livepush.bridges.relays.config import Relay
+from livepush.bridges.relays.config import OFFSETS, Relay
 from livepush.bridges.relays.mapping import Message, Unmappable, decoded, events_of
-from livepush.bridges.relays.models import DeadLetter, RelayOffset
+from livepush.bridges.relays.models import DeadLetter, RelayOffset, RelayReceipt
 from livepush.conf import get_settings
 
+FORGOTTEN_AT_ONCE = 5_000
 NOTHING = ""
 """The offset of a relay that has taken nothing yet."""
 
@@ -46,13 +49,21 @@ def take(messages: Sequence[Message], relay: Relay) -> int:
         rows.bulk_create([RelayOffset(relay=relay.name, offset=NOTHING)], ignore_conflicts=True)
     with tenants.active(relay.tenant), transaction.atomic(using=using):
         rows.filter(pk=relay.name).update(taken=timezone.now())  # locks the row, on every database
-        known = order(offset_of(relay))
-        fresh = [message for message in messages if order(message.offset) > known]
+        fresh = _after_offset(messages, relay) if relay.kind in OFFSETS else _without_receipt(messages, relay)
         for message in fresh:
             _take(message, relay, using)
-        if fresh:
+        if fresh and relay.kind in OFFSETS:
             rows.filter(pk=relay.name).update(offset=fresh[-1].offset)
     return len(fresh)
+
+
+def forget_old(relay: Relay) -> int:
+    """Delete the receipts of messages that were taken longer ago than events are kept; return how many."""
+    using = get_settings().DATABASE
+    before = timezone.now() - timedelta(seconds=get_settings().RETENTION)
+    rows = RelayReceipt.objects.using(using)
+    old = rows.filter(relay=relay.name, taken__lt=before).values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE]
+    return rows.filter(pk__in=list(old)).delete()[0]
 
 
 def retry(letter: DeadLetter, relay: Relay) -> None:
@@ -64,6 +75,28 @@ def retry(letter: DeadLetter, relay: Relay) -> None:
         if DeadLetter.objects.using(using).filter(pk=letter.pk).delete()[0]:
             for sent in events_of(message, relay):
                 publish.send_checked(sent, using)
+
+
+def _after_offset(messages: Sequence[Message], relay: Relay) -> list[Message]:
+    known = order(offset_of(relay))
+    return [message for message in messages if order(message.offset) > known]
+
+
+def _without_receipt(messages: Sequence[Message], relay: Relay) -> list[Message]:
+    """Return the messages whose keys were not taken before, and note their keys. One without a key is always taken."""
+    rows = RelayReceipt.objects.using(get_settings().DATABASE)
+    digests = [_digest(message.offset) for message in messages]
+    known = set(rows.filter(relay=relay.name, key__in=set(digests)).values_list("key", flat=True))
+    fresh, noted = [], []
+    for message, digest in zip(messages, digests, strict=True):
+        if digest in known:
+            continue
+        fresh.append(message)
+        if digest:
+            known.add(digest)
+            noted.append(RelayReceipt(relay=relay.name, key=digest))
+    rows.bulk_create(noted)
+    return fresh
 
 
 def order(offset: str) -> tuple[int, ...]:
@@ -80,6 +113,18 @@ def _take(message: Message, relay: Relay, using: str) -> None:
     except Unmappable as error:
         content = {"body": message.body, "subject": message.subject, "headers": dict(message.headers)}
         letter = DeadLetter(
-            relay=relay.name, offset=message.offset, content=json.dumps(content), reason=str(error)[:1000]
+            relay=relay.name,
+            offset=_storable(message.offset)[:100],
+            content=json.dumps(content),
+            reason=_storable(str(error))[:1000],
         )
         letter.save(using=using, force_insert=True)
+
+
+def _digest(key: str) -> str:
+    return sha256(key.encode(errors="surrogatepass")).hexdigest() if key else ""
+
+
+def _storable(text: str) -> str:
+    """Return a text with a mark in place of what some databases don't store."""
+    return text.encode(errors="replace").decode().replace("\0", "\ufffd")

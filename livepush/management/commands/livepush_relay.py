@@ -2,50 +2,77 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from livepush import hints
-from livepush.bridges.relays.config import relay
-from livepush.bridges.relays.models import RelayOffset
+from livepush.bridges.relays.config import OutwardRelay, Relay, relay
+from livepush.bridges.relays.models import RelayCursor, RelayOffset
 from livepush.conf import get_settings
 
 
 class Command(BaseCommand):
-    help = "Make events of a message broker's messages, exactly once, until it is interrupted."
+    help = "Make events of a message broker's messages, or send the log's events outwards, until it is interrupted."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="the relay's name in LIVEPUSH['RELAYS']")
+        parser.add_argument("names", metavar="name", nargs="+", help="names of relays in LIVEPUSH['RELAYS']")
         parser.add_argument(
-            "--reset", action="store_true", help="forget the offset first, and begin where START says; repeats events"
+            "--reset",
+            action="store_true",
+            help="forget first how far the relays have come, and begin where START says; repeats events",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            found = relay(options["name"])
-            from livepush.bridges.relays.running import Runner
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
-        except ModuleNotFoundError as error:
-            raise CommandError('Relays need FastStream: pip install "django-livepush[relays]".') from error
-        if options["reset"]:
-            RelayOffset.objects.using(get_settings().DATABASE).filter(pk=found.name).delete()
-        try:
-            asyncio.run(self._run(Runner, found, options["verbosity"]))
+            found = [relay(name) for name in dict.fromkeys(options["names"])]
+            if options["reset"]:
+                for each in found:
+                    _forget(each)
+            loops = [self._loop(each, options["verbosity"]) for each in found]
+            asyncio.run(self._run(loops))
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         hints.flush()
 
-    async def _run(self, runner: Any, found: Any, verbosity: int) -> None:
-        running = runner(found, self._tell if verbosity > 1 else lambda count: None)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, running.stop)
+    def _loop(self, found: Relay | OutwardRelay, verbosity: int) -> Any:
+        told = partial(self._tell, found) if verbosity > 1 else lambda count: None
         if verbosity > 0:
-            self.stdout.write(f"Relaying {found.stream} as {found.name}.")
-        await running.run()
+            what = "events" if isinstance(found, OutwardRelay) else found.stream
+            self.stdout.write(f"Relaying {what} as {found.name}.")
+        if isinstance(found, OutwardRelay):
+            from livepush.bridges.relays.outwards.running import Sender
 
-    def _tell(self, count: int) -> None:
-        self.stdout.write(f"Took {count} messages.")
+            return Sender(found, told)
+        try:
+            from livepush.bridges.relays.running import Runner
+        except ModuleNotFoundError as error:
+            raise CommandError('Relays need FastStream: pip install "django-livepush[relays]".') from error
+        return Runner(found, told)
+
+    async def _run(self, loops: list[Any]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            for each in loops:
+                each.stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        tasks = [asyncio.create_task(each.run()) for each in loops]
+        for task in tasks:
+            task.add_done_callback(lambda task: stop())
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
+
+    def _tell(self, found: Relay | OutwardRelay, count: int) -> None:
+        verb = "Sent" if isinstance(found, OutwardRelay) else "Took"
+        self.stdout.write(f"{verb} {count} messages.")
+
+
+def _forget(found: Relay | OutwardRelay) -> None:
+    model: Any = RelayCursor if isinstance(found, OutwardRelay) else RelayOffset
+    model.objects.using(get_settings().DATABASE).filter(pk=found.name).delete()

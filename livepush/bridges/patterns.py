@@ -1,4 +1,4 @@
-"""Patterns of names: what a key may publish. ``*`` stands for any characters, or none."""
+"""Patterns of names: what a key may publish, and what a relay sends. ``*`` stands for any characters, or none."""
 
 from __future__ import annotations
 

@@ -1,0 +1,72 @@
+"""What all relays have in common: they run until they are told to stop, and go on after any failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error, connections
+
+from livepush.notes import Rarely
+
+logger = logging.getLogger("livepush")
+T = TypeVar("T")
+SHORTEST, LONGEST = 0.1, 5.0
+"""How long (seconds) a relay waits before it tries again."""
+
+
+class Loop:
+    """Runs one relay. Its database work is done in one thread, on one connection."""
+
+    def __init__(self, name: str, told: Callable[[int], None] = lambda count: None) -> None:
+        self.name = name
+        self._told = told
+        self._stopping = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "livepush-relay")
+        self._failures = Rarely(every=10.0)
+
+    def stop(self) -> None:
+        """Stop after the batch that is being relayed."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Relay until ``stop`` is called. Raises ImproperlyConfigured: it can't work without another configuration."""
+        pause = SHORTEST
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await self._run_once()
+                    pause = SHORTEST
+                except ImproperlyConfigured:
+                    raise
+                except Exception as error:
+                    self._warn(error)
+                    if isinstance(error, Error):
+                        await self._in_thread(connections.close_all)
+                    pause = min(2 * pause, LONGEST)
+                await self._wait(pause)
+        finally:
+            await self._in_thread(connections.close_all)
+            self._thread.shutdown()
+
+    async def _run_once(self) -> None:
+        """Relay until something fails, or ``stop`` is called."""
+        raise NotImplementedError
+
+    async def _wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _warn(self, error: BaseException) -> None:
+        if times := self._failures.times():
+            what = f"{type(error).__name__}: {error}"
+            logger.warning("The relay %r failed %d times and goes on. The last time: %s", self.name, times, what)

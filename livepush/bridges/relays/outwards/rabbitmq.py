@@ -1,0 +1,47 @@
+"""Sends events to RabbitMQ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aio_pika
+
+from livepush.bridges.relays.config import OutwardRelay
+from livepush.bridges.relays.outwards.reading import Outbound
+
+TIMEOUT = 10.0
+
+
+class Exchange:
+    """Publishes persistent messages with the event as JSON and its position as ``message_id``."""
+
+    at_once = 200
+    longest_pause = 5.0
+
+    def __init__(self, relay: OutwardRelay) -> None:
+        self._relay = relay
+
+    async def open(self) -> None:
+        self._connection = await aio_pika.connect(self._relay.url, timeout=TIMEOUT)
+        channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+        known = self._relay.stream
+        self._exchange = await channel.get_exchange(known) if known else channel.default_exchange
+
+    async def send(self, messages: Sequence[Outbound]) -> None:
+        """Send messages, each after RabbitMQ has confirmed the one before it.
+
+        Raises DeliveryError: no queue is bound for a message, so that it would be dropped.
+        """
+        for message in messages:
+            made = aio_pika.Message(
+                message.body.encode(),
+                message_id=message.id,
+                type=message.type,
+                content_type="application/json",
+                delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            )
+            key = self._relay.subject.format(group=message.group, type=message.type)
+            await self._exchange.publish(made, key, mandatory=True, timeout=TIMEOUT)
+
+    async def close(self) -> None:
+        await self._connection.close()

@@ -1,0 +1,137 @@
+"""Sends the log's events outwards: in order, each until it is taken, from one process at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from django.db import Error, connections
+
+from livepush.bridges.relays.config import OutwardRelay
+from livepush.bridges.relays.looping import SHORTEST, Loop
+from livepush.bridges.relays.outwards.cursor import Cursor, Superseded
+from livepush.bridges.relays.outwards.reading import Page, next_page
+from livepush.bridges.relays.outwards.targets import Later, Rejected, Target, target_of
+
+logger = logging.getLogger("livepush")
+INTERVAL = 0.25
+"""How often (seconds) the log is read while it has nothing new."""
+BEATS = 4
+"""How many beats a lease has."""
+
+
+class Sender(Loop):
+    """Sends one relay's events."""
+
+    def __init__(self, relay: OutwardRelay, told: Callable[[int], None] = lambda count: None) -> None:
+        super().__init__(relay.name, told)
+        self._relay = relay
+        self._cursor = Cursor(relay)
+        self._target = target_of(relay)
+        self._position = 0
+        self._pause = SHORTEST
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            await asyncio.to_thread(self._let_go)
+
+    async def _run_once(self) -> None:
+        """Send while this process holds the cursor."""
+        position = await self._in_thread(self._cursor.take)
+        if position is None:
+            await self._wait(self._relay.lease / BEATS)
+            return
+        self._position = position
+        tasks = [asyncio.create_task(work) for work in (self._beat(), self._send_all())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for each in ended:
+            if isinstance(each, Exception):
+                raise each
+
+    async def _beat(self) -> None:
+        while True:  # also while the relay stops: what it sends then may take longer than a lease
+            await self._in_thread(self._cursor.beat)
+            await asyncio.sleep(self._relay.lease / BEATS)
+
+    async def _send_all(self) -> None:
+        """Send until the relay stops, over as many connections as it takes. Raises Superseded and database's errors."""
+        while not self._stopping.is_set():
+            try:
+                await self._target.open()
+                try:
+                    await self._send_on()
+                finally:
+                    with suppress(Exception):
+                        await self._target.close()
+            except (Superseded, Error):
+                raise
+            except Exception as error:
+                self._warn(error)
+                what, least = f"{type(error).__name__}: {error}", 0.0
+                if isinstance(error, Later):
+                    what, least = str(error), error.seconds
+                await self._in_thread(partial(self._cursor.note, what))
+                await self._wait(max(self._pause, min(least, self._target.longest_pause)))
+                self._pause = min(2 * self._pause, self._target.longest_pause)
+
+    async def _send_on(self) -> None:
+        while not self._stopping.is_set():
+            page = await self._in_thread(partial(next_page, self._relay, self._position))
+            if page.pruned or page.anew:
+                await self._skip(page)
+            elif page.messages:
+                await self._send_page(page, self._target)
+            elif page.upto > self._position:
+                await self._move(page.upto, sent=False)
+            else:
+                await self._wait(INTERVAL)
+
+    async def _send_page(self, page: Page, target: Target) -> None:
+        """Send a page in parts, and move the cursor past each part that was taken."""
+        for start in range(0, len(page.messages), target.at_once):
+            part = page.messages[start : start + target.at_once]
+            try:
+                await target.send(part)
+            except Rejected as error:
+                await self._in_thread(partial(self._cursor.bury, error.message, str(error)))
+                self._position = error.message.number
+                logger.error("The relay %r did not send %s: %s", self.name, error.message.id, error)
+                return
+            is_last = start + target.at_once >= len(page.messages)
+            await self._move(page.upto if is_last else part[-1].number, sent=True)
+            self._pause = SHORTEST
+            self._told(len(part))
+            if self._stopping.is_set():
+                return
+
+    async def _move(self, position: int, sent: bool) -> None:
+        await self._in_thread(partial(self._cursor.move, position, sent))
+        self._position = position
+
+    async def _skip(self, page: Page) -> None:
+        """Go on after what can't be read any more, and say so."""
+        await self._in_thread(partial(self._cursor.skip, page.upto, page.pruned))
+        self._position = page.upto
+        if page.anew:
+            logger.error("The log was made anew: the relay %r begins with its first event.", self.name)
+        else:
+            what = "%d positions of the log were pruned before the relay %r could send them; they are lost to it."
+            logger.error(what, page.pruned, self.name)
+
+    def _let_go(self) -> None:
+        try:
+            self._cursor.release()
+        except Error:
+            logger.info("The cursor of the relay %r could not be released; its lease ends by itself.", self.name)
+        finally:
+            connections.close_all()

@@ -6,6 +6,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Protocol
 
 from livepush.hub import Share
@@ -20,6 +21,11 @@ logger = logging.getLogger("livepush")
 
 WINDOW = 65_536
 """How many of a stream's newest characters a hub keeps for its readers. Slower readers read the database."""
+NEWEST = 8
+"""How many of its newest portions are kept as they came, so that readers that are a little late share their bytes."""
+BLOCK = 4_096
+"""Older portions are joined to blocks of about so many characters. One object for each token of each stream would cost
+far more memory than the text, and long stops of Python's garbage collector."""
 
 
 class Portion:
@@ -86,7 +92,9 @@ class Feed:
         self.ending: Ending | None = None
         self.listeners: dict[Listener, None] = {}
         self.heard_at = 0.0
+        self._blocks: deque[Portion] = deque()
         self._window: deque[Portion] = deque()
+        """What follows the blocks."""
         self._size = 0
         self.follows_text = follows_text
         """Whether text comes last, as far as it is known to exist."""
@@ -152,21 +160,34 @@ class Feed:
         self.about = formats.about(row)
         if self.end != row.length:
             self.end = row.length or 0
+            self._blocks.clear()
             self._window.clear()
         for listener in list(self.listeners):
             listener.wake()
 
     def portion(self, after: int) -> Portion | None:
         """Return what follows an offset, if the window has it."""
-        if not self._window or after < self._window[0].passage.start:
+        oldest = next(chain(self._blocks, self._window), None)
+        if oldest is None or after < oldest.passage.start:
             return None
-        return next((each.after(after) for each in self._window if each.passage.end > after), None)
+        return next((each.after(after) for each in chain(self._blocks, self._window) if each.passage.end > after), None)
 
     def _keep(self, portion: Portion) -> None:
         self._window.append(portion)
         self._size += portion.passage.end - portion.passage.start
         self.end = portion.passage.end
         self.follows_text = portion.follows_text
-        while self._size > WINDOW and len(self._window) > 1:
-            oldest = self._window.popleft().passage
+        if len(self._window) > NEWEST:
+            self._into_block(self._window.popleft())
+        while self._size > WINDOW and (self._blocks or len(self._window) > 1):
+            oldest = (self._blocks or self._window).popleft().passage
             self._size -= oldest.end - oldest.start
+
+    def _into_block(self, portion: Portion) -> None:
+        last = self._blocks[-1] if self._blocks else None
+        if last is None or last.passage.end - last.passage.start >= BLOCK:
+            self._blocks.append(portion)
+            return
+        start, before, _ = last.passage
+        joined = pieces.join([*before, *portion.passage.pieces])
+        self._blocks[-1] = Portion(Passage(start, joined, portion.passage.end), last.after_text)

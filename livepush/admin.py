@@ -22,6 +22,8 @@ from livepush.models import ChannelGroup, Event
 from livepush.publish import send
 from livepush.roster.admin import PresenceAdmin
 from livepush.roster.models import Presence
+from livepush.streams.admin import StreamAdmin
+from livepush.streams.models import Stream
 from livepush.wire import public_name
 
 TEST_TYPE = "test"
@@ -32,6 +34,7 @@ admin.site.register(ApiKey, ApiKeyAdmin)
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(RelayCursor, RelayCursorAdmin)
 admin.site.register(Presence, PresenceAdmin)
+admin.site.register(Stream, StreamAdmin)
 
 
 @admin.register(Event)

@@ -31,7 +31,7 @@ class LivepushConfig(AppConfig):
         from livepush.rights import announcing
         from livepush.roster import forgetting as forgetting_presence
         from livepush.roster import keeper
-        from livepush.streams import connecting
+        from livepush.streams import connecting, deleting
 
         positions.connect()
         filing.connect()
@@ -43,6 +43,7 @@ class LivepushConfig(AppConfig):
         connecting.connect()
         keeper.connect()
         forgetting.kept.append(forgetting.Kept("presence", forgetting_presence.rows_about, forgetting_presence.forget))
+        forgetting.kept.append(forgetting.Kept("streams", deleting.rows_about, deleting.forget, deleting.exported))
         routing.registered.append(_doctor)
         routing.registered.append(lazily.endpoints)
         lazily.connect()

@@ -19,6 +19,8 @@ from livepush.conf import Settings, get_settings
 DAPHNE = (4, 2, 2)
 """The first daphne that limits what a WebSocket may send."""
 LONGEST_RECHECK = 600.0
+LONGEST_DRAIN = 25.0
+"""Kubernetes kills a server 30 s after SIGTERM, if it is told nothing else."""
 SHORTEST_TOKEN = 16
 LOCAL = ("localhost", "localhost.localdomain", "")
 ENCRYPTED = ("rediss", "valkeys", "tls", "wss", "unix")
@@ -146,6 +148,17 @@ def _recheck(found: Settings) -> Iterator[Warning]:
         )
 
 
+def _drain(found: Settings) -> Iterator[Warning]:
+    if found.DRAIN_STREAMS > LONGEST_DRAIN:
+        yield Warning(
+            f"LIVEPUSH['DRAIN_STREAMS'] is {found.DRAIN_STREAMS:g} seconds. Many supervisors kill a server that takes "
+            "over 30 to end: its streams are then interrupted some seconds later, without their last text.",
+            hint=f"Set it to {LONGEST_DRAIN:g} or less, or give the server more time (Kubernetes: "
+            "terminationGracePeriodSeconds; systemd: TimeoutStopSec) and silence this check.",
+            id="livepush.W019",
+        )
+
+
 def _sessions(found: Settings) -> Iterator[Warning]:
     if settings.SESSION_ENGINE == "django.contrib.sessions.backends.signed_cookies":
         yield Warning(
@@ -166,5 +179,5 @@ def _metrics(found: Settings) -> Iterator[Warning]:
 
 
 CHECKS: Iterable[Callable[[Settings], Iterator[Warning]]] = (
-    _debug, _layer, _origins, _hosts, _proxies, _daphne, _recheck, _sessions, _metrics,
+    _debug, _layer, _origins, _hosts, _proxies, _daphne, _recheck, _drain, _sessions, _metrics,
 )  # fmt: skip

@@ -42,6 +42,10 @@ def test_a_project_that_is_set_up_well_hears_nothing():
         ({"LIVEPUSH": {"RETENTOIN": 1}}, "livepush.W001", "nothing reads: 'RETENTOIN'", "Did you mean 'RETENTION'?"),
         ({"LIVEPUSH": {"RETENTION": "1"}}, "livepush.E001", r"LIVEPUSH\['RETENTION'\] is '1'", "docs/settings.md"),
         ({"LIVEPUSH": {"HEARTBEAT": 0}}, "livepush.E001", "is 0: expected something like 15.0", "docs"),
+        ({"LIVEPUSH": {"STREAM_RETENTION": 0}}, "livepush.E001", "is 0: expected something like 604800.0", "docs"),
+        ({"LIVEPUSH": {"STREAM_RETENTION": "7 days"}}, "livepush.E001", "is '7 days': expected", "docs"),
+        ({"LIVEPUSH": {"DRAIN_STREAMS": -1}}, "livepush.E001", "is -1: expected something like 10.0", "docs"),
+        ({"LIVEPUSH": {"STREAMS_RETENTION": 60}}, "livepush.W001", "nothing reads", "Did you mean 'STREAM_RETENTION'?"),
         (
             {"LIVEPUSH": {"MODEL_EVENT_ERRORS": "hide"}},
             "livepush.E001",
@@ -192,6 +196,7 @@ def test_a_deployment_that_is_set_up_well_hears_nothing():
             "the proxies' addresses",
         ),
         ({"LIVEPUSH": {"RECHECK": 3600}}, "W016", "is 3600 seconds", "600 or less"),
+        ({"LIVEPUSH": {"DRAIN_STREAMS": 60}}, "W019", "is 60 seconds", "TimeoutStopSec"),
         (
             {"SESSION_ENGINE": "django.contrib.sessions.backends.signed_cookies"},
             "W017",

@@ -52,8 +52,8 @@ ARROWS: dict[str, set[str]] = {
         "exceptions",
     },
     "streams": {
-        "process", "rights", "consumers", "access", "publish", "log", "hub", "hints", "tenants", "routing", "fields",
-        "wire",
+        "process", "rights", "consumers", "access", "publish", "log", "hub", "hints", "inbox", "tenants", "routing",
+        "fields", "wire",
         "conf", "exceptions", "notes",
     },
     "roster": {
@@ -77,7 +77,7 @@ ARROWS: dict[str, set[str]] = {
     "hint_checks": {"hints", "conf"},
     "deploy_checks": {"conf"},
     "model_checks": {"access", "publish", "models", "wire", "conf"},
-    "admin": {"bridges", "inbox", "roster", "models", "publish", "wire"},
+    "admin": {"bridges", "inbox", "roster", "streams", "models", "publish", "wire"},
     "templatetags": {"access", "inbox", "page", "roster", "streams", "publish", "tenants", "wire", "conf"},
     "management": {
         "bridges", "rights", "doctor", "inbox", "roster", "streams", "log", "hints", "publish", "tenants", "wire",

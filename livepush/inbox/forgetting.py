@@ -1,7 +1,7 @@
 """Deletes or exports the data that livepush keeps about a user.
 
-These are the events of the user's own group, the notifications to the user, the memberships, and the state of the
-inbox. The notifications of other users stay, even if they name the user.
+These are the events of the user's own group, the notifications to the user, the memberships, the state of the inbox,
+and what other rooms keep. The notifications of other users stay, even if they name the user.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Kept(NamedTuple):
     """Returns the rows of a user, given by the names in the tables, in a database."""
     delete: Callable[[QuerySet[Any]], int]
     """Deletes such rows, and returns how many there were."""
+    exported: Callable[[Any], dict[str, Any]] | None = None
+    """Returns what an export has of a row; without it, an export has the row's fields."""
 
 
 kept: list[Kept] = []
@@ -85,7 +87,8 @@ def export(user: Any) -> dict[str, list[dict[str, Any]]]:
     """Return what is kept about a user, who may be gone already: the rows of each kind, with their fields.
 
     The kinds are ``events``, ``channel groups``, ``notifications``, ``memberships``, ``states of notifications``,
-    ``states of the inbox`` and ``presence``. What was sent to everyone, to auth groups or to members is not in it.
+    ``states of the inbox``, ``presence`` and ``streams`` with their text. What was sent to everyone, to auth groups or
+    to members is not in it.
 
     Raises InvalidGroup: there is no such user, or each tenant has its own users and none is active.
     """
@@ -94,7 +97,7 @@ def export(user: Any) -> dict[str, list[dict[str, Any]]]:
         found[KINDS[rows.model]] += [_fields(row) for row in rows]
     for each in kept:
         using = get_settings().DATABASE
-        found[each.name] = [_fields(row) for row in each.rows(readers_of(user, using), using)]
+        found[each.name] = [(each.exported or _fields)(row) for row in each.rows(readers_of(user, using), using)]
     return found
 
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from livepush import log, process, routing
 from livepush.conf import get_settings
 from livepush.process import drain
-from livepush.streams import endpoint, here, leases, store
+from livepush.streams import deleting, endpoint, here, leases, store
 
 
 def connect() -> None:
@@ -21,5 +21,6 @@ def connect() -> None:
 
 
 def prune(using: str) -> int:
-    """Delete some streams that are past their retention; return how many rows were deleted."""
-    return store.prune(using, timezone.now() - timedelta(seconds=get_settings().STREAM_RETENTION))
+    """Delete some streams that are past their retention, and text without a stream; return how many rows that were."""
+    before = timezone.now() - timedelta(seconds=get_settings().STREAM_RETENTION)
+    return store.prune(using, before) + deleting.delete_late_text(using)

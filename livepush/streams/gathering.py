@@ -10,6 +10,7 @@ import logging
 import secrets
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -197,13 +198,17 @@ class Gatherer:
         """Give up the streams that others have ended, since they took this process for dead."""
         if self._buffers:
             logger.warning("Another process took this one for dead, and ended its %d streams.", len(self._buffers))
-        with self._lock:
-            lost, self._buffers, ending, self._ending = self._buffers, {}, self._ending, {}
-            self.name = secrets.token_hex(8)
-        for buffer in lost.values():
-            buffer.lose()
-        for _, done in ending.values():
-            done.set_result(None)
+        self._lose(list(self._buffers))
+        self.name = secrets.token_hex(8)
+
+    def _lose(self, ids: Iterable[str]) -> None:
+        """Give up streams that others have ended or deleted; their producers are stopped."""
+        for id in ids:
+            self._buffers[id].lose()  # before its ending is taken, so that none comes after
+            with self._lock:
+                _, ending = self._buffers.pop(id), self._ending.pop(id, None)
+            if ending is not None:
+                ending[1].set_result(None)
 
     def _begin_new(self) -> None:
         with self._lock:
@@ -262,7 +267,9 @@ class Gatherer:
         if not done:
             return
         endings = {buffer.id: (buffer.ending or Ending(State.FINISHED), buffer.end) for buffer, _ in done}
-        store.end(self._using, self.name, endings)
+        deleted = store.end(self._using, self.name, endings)
+        self._lose(deleted)
+        done = [each for each in done if each[0].id not in deleted]
         with self._lock:
             for buffer, _ in done:
                 del self._ending[buffer.id], self._buffers[buffer.id]
@@ -280,6 +287,9 @@ class Gatherer:
         if now < self._looks_from:
             return
         self._looks_from = now + LOOK
-        for id in store.to_stop(self._using, self.name) if self._buffers else ():
-            if id in self._buffers:
-                self._buffers[id].stop_requested = True
+        if not self._buffers:
+            return
+        known = store.running(self._using, self.name)
+        self._lose([id for id in self._buffers if id not in known])
+        for id, buffer in self._buffers.items():
+            buffer.stop_requested |= known[id]

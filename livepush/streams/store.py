@@ -70,8 +70,11 @@ def begin(using: str, rows: Sequence[Stream]) -> None:
     Stream.objects.using(using).bulk_create(rows, ignore_conflicts=True)
 
 
-def end(using: str, producer: str, endings: Mapping[str, tuple[Ending, int]]) -> None:
-    """Mark streams as ended, each with its length, if their producer still has them."""
+def end(using: str, producer: str, endings: Mapping[str, tuple[Ending, int]]) -> set[str]:
+    """Mark streams as ended, each with its length, if their producer still has them; return those that are not there.
+
+    Somebody has deleted them.
+    """
     cases = {
         "state": [(id, Value(ending.state.value)) for id, (ending, _) in endings.items()],
         "error": [(id, Value(ending.error)) for id, (ending, _) in endings.items()],
@@ -89,9 +92,10 @@ def end(using: str, producer: str, endings: Mapping[str, tuple[Ending, int]]) ->
         for name, found in cases.items()
         if found
     }
-    Stream.objects.using(using).filter(id__in=endings, state=State.RUNNING, producer=producer).update(
-        ended=timezone.now(), **values
-    )
+    rows = Stream.objects.using(using).filter(id__in=endings)
+    if rows.filter(state=State.RUNNING, producer=producer).update(ended=timezone.now(), **values) == len(endings):
+        return set()
+    return set(endings) - set(rows.values_list("id", flat=True))
 
 
 def read(using: str, stream: str, after: int, upto: int | None = None) -> Passage:
@@ -129,10 +133,10 @@ def stop(using: str, id: str) -> bool:
     return bool(Stream.objects.using(using).filter(id=id, state=State.RUNNING).update(stopping=True))
 
 
-def to_stop(using: str, producer: str) -> set[str]:
-    """Return a producer's streams that somebody asked to stop."""
-    found = Stream.objects.using(using).filter(state=State.RUNNING, producer=producer, stopping=True)
-    return set(found.values_list("id", flat=True))
+def running(using: str, producer: str) -> dict[str, bool]:
+    """Return a producer's running streams, and whether somebody asked each to stop."""
+    rows = Stream.objects.using(using).filter(state=State.RUNNING, producer=producer)
+    return dict(rows.values_list("id", "stopping"))
 
 
 def compact(using: str, stream: str) -> None:

@@ -23,6 +23,7 @@ from livepush.inbox.models import InboxState, Membership, Notification, Notifica
 from livepush.models import ChannelGroup, Event, LogHead
 from livepush.publish import deliver, pipeline
 from livepush.roster.models import Presence
+from livepush.streams.models import Stream, StreamChunk
 from livepush.tenants import active
 from livepush.wire import FORGOTTEN
 from tests.conftest import ALIASES, Thread, kind
@@ -41,6 +42,10 @@ def kept(using, ann, ben):
         livepush.notify(user, f"to {user.username}", using=using)
         livepush.notify(user, f"again {user.username}", using=using)
         Presence.objects.using(using).create(group="lobby:a", member=user.pk, process="p", info="{}", since=0)
+        Stream.objects.using(using).create(
+            id=user.username, group=f"user:{user.pk}", format="text", created=timezone.now()
+        )
+        StreamChunk.objects.using(using).create(stream=user.username, start=0, end=1, body='["a"]')
         deliver(using)
         mark(user, Action("read"), [Reader(user).number(f"to {user.username}")])
     livepush.send([f"user:{ann.pk}", "board"], "both", 1, using=using)
@@ -61,6 +66,7 @@ def about(user, using):
         "states of notifications": NotificationState.objects.using(using).filter(reader=pk).count(),
         "states of the inbox": InboxState.objects.using(using).filter(reader=pk).count(),
         "presence": Presence.objects.using(using).filter(member=pk).count(),
+        "streams": Stream.objects.using(using).filter(group=own).count(),
     }
 
 

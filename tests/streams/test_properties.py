@@ -139,7 +139,7 @@ def test_a_stream_is_a_string(using, monkeypatch, crowded):
                 model.stopping = store.stop(using, model.buffer.id)
             else:
                 getattr(model, name)(argument)
-        assert store.to_stop(using, model.gatherer.name) == ({model.buffer.id} if model.stopping else set())
+        assert store.running(using, model.gatherer.name) == {model.buffer.id: model.stopping}
         model.end(ending)
         row = Stream.objects.using(using).get(id=model.buffer.id)
         assert row.state == ("finished" if ending == "finish" else "interrupted")

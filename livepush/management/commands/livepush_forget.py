@@ -12,7 +12,7 @@ from livepush.management.users import UserCommand
 
 
 class Command(UserCommand):
-    help = "Delete what is kept about a user: events, notifications, memberships and what the user did with the inbox."
+    help = "Delete what is kept about a user: events, notifications, memberships, the inbox, streams."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

@@ -7,17 +7,18 @@ import random
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.patience import PATIENCE, eventually
-from tests.scale import FULL
+from tests.scale import FULL, some
 from tests.servers import faults, processes
-from tests.servers.fresh import Database
+from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Server
-from tests.streams.readers import Follower, begin, poll, reading
+from tests.streams.readers import Follower, begin, poll, reading, stop
 from tests.streams.site import BULK, words
 
 SETTINGS = {"DRAIN": 0.2, "RETRY": 0.2}
@@ -73,15 +74,55 @@ async def test_a_producer_that_does_not_finish_in_time_is_interrupted_at_once(da
     assert words(100_000).startswith(found.text)
 
 
+WAYS = [
+    "postgresql notify", "mariadb pubsub", "sqlite none", "postgresql none", "postgresql pubsub", "mariadb none",
+    "sqlite pubsub",
+]  # fmt: skip
+"""Databases, and how processes tell each other: a layer, NOTIFY or neither."""
+
+
+class Site:
+    """Servers on one database, which tell each other in one way."""
+
+    def __init__(self, database: Database, hint: str, redis: str) -> None:
+        self._database = database
+        self._env = {"LIVEPUSH_TEST_LAYER": "pubsub", "LIVEPUSH_TEST_REDIS": redis} if redis else {}
+        self._settings = {**SETTINGS, "HINT": "channels" if redis else hint}
+
+    def server(self, **settings: Any) -> AbstractContextManager[Server]:
+        """Run a server."""
+        found = {**self._settings, **settings}
+        return processes.server("uvicorn", self._database, found, env=self._env, may_fail=True)
+
+    def may_stop(self) -> dict[str, str]:
+        """Return the headers of a user who may stop streams."""
+        with processes.publisher(self._database) as elsewhere:
+            cookie = elsewhere.session("ann")
+        return {"Cookie": f"{cookie}; csrftoken={'x' * 32}", "X-CSRFToken": "x" * 32}
+
+
+@pytest.fixture
+def site(way: str, databases: Databases) -> Iterator[Site]:
+    kind, hint = way.split()
+    with ExitStack() as stack:
+        redis = stack.enter_context(processes.valkey()) if hint == "pubsub" else ""
+        yield Site(stack.enter_context(databases.fresh(kind)), hint, redis)
+
+
+def audit(follower: Follower, state: str, text: str) -> None:
+    """Check that a reader got a text exactly, and each part of it at its offset."""
+    assert (follower.state, follower.wrong) == (state, [])
+    assert follower.text == text
+    assert follower.offset == len(text)
+
+
 @pytest.mark.parametrize("seed", [1] if not FULL else [1, 2, 3])
-async def test_nothing_is_lost_or_repeated_over_cuts_restarts_and_changes_of_process(database, figures, seed):
+@pytest.mark.parametrize("way", some(WAYS))
+async def test_nothing_is_lost_or_repeated_over_cuts_restarts_and_changes_of_process(site, figures, way, seed):
     """The producer's server stays; its readers are cut, change process, and their server is killed."""
     count, cuts, pause = (10_000, 50, 0.004) if FULL else (700, 6, 0.004)
     chance = random.Random(seed)
-    with (
-        processes.server("uvicorn", database, SETTINGS) as producing,
-        processes.server("uvicorn", database, SETTINGS, may_fail=True) as second,
-    ):
+    with site.server() as producing, site.server() as second:
         id = await begin(producing.url, words=count, pause=pause)
         followers = [Follower([producing.url, second.url], id) for _ in range(3)]
         running = [asyncio.create_task(each.run()) for each in followers]
@@ -96,7 +137,45 @@ async def test_nothing_is_lost_or_repeated_over_cuts_restarts_and_changes_of_pro
             follower.cut()
         await asyncio.wait_for(asyncio.gather(*running), 4 * PATIENCE)
     figures(tokens=count, cuts=cuts, connections=[each.connections for each in followers])
-    assert [(each.state, each.text == words(count)) for each in followers] == [("finished", True)] * 3
+    for each in followers:
+        audit(each, "finished", words(count))
+
+
+@pytest.mark.parametrize("way", some(WAYS[1:], 0))
+async def test_what_a_killed_producer_had_stored_is_what_late_readers_get_everywhere(site, way):
+    with site.server() as other, site.server() as doomed, site.server() as third:
+        id = await begin(doomed.url, words=100_000, pause=0.005)
+        live = Follower([other.url], id)
+        running = asyncio.create_task(live.run())
+        await eventually(lambda: "word50 " in live.text)
+        doomed.kill()
+        await asyncio.wait_for(running, PATIENCE)
+        late = [Follower([each.url], id) for each in (other, third)]
+        await asyncio.wait_for(asyncio.gather(*(each.run() for each in late)), PATIENCE)
+    stored = late[0].text
+    assert words(100_000).startswith(stored)
+    for each in late:
+        audit(each, "interrupted", stored)
+    assert (live.state, live.text[: len(stored)]) == ("interrupted", stored)
+
+
+@pytest.mark.parametrize("way", some(WAYS[2:]))
+async def test_a_server_s_end_and_a_stop_keep_all_that_was_written(site, way):
+    """One producer is interrupted by the end of its server, and one is stopped by a reader elsewhere."""
+    with site.server() as other, site.server(DRAIN_STREAMS=0.3) as ending:
+        doomed, stopped = [await begin(url, words=100_000, pause=0.005) for url in (ending.url, other.url)]
+        cut, told = Follower([ending.url, other.url], doomed), Follower([other.url], stopped)
+        running = [asyncio.create_task(each.run()) for each in (cut, told)]
+        await eventually(lambda: all("word50 " in each.text for each in (cut, told)))
+        await asyncio.to_thread(ending.stop)
+        assert (await stop(other.url, stopped, await asyncio.to_thread(site.may_stop))).status_code == 204
+        await asyncio.wait_for(asyncio.gather(*running), PATIENCE)
+        late = [Follower([other.url], id) for id in (doomed, stopped)]
+        await asyncio.wait_for(asyncio.gather(*(each.run() for each in late)), PATIENCE)
+    for live, again, state in zip((cut, told), late, ("interrupted", "stopped"), strict=True):
+        assert words(100_000).startswith(again.text)
+        audit(live, state, again.text)
+        audit(again, state, again.text)
 
 
 async def test_a_client_that_does_not_read_holds_up_nobody_and_costs_little(servers):

@@ -104,6 +104,8 @@ class Follower:
         self.offset = 0
         self.state = ""
         self.connections = 0
+        self.wrong: list[tuple[int, dict[str, Any]]] = []
+        """The messages whose offset is not the last one plus the length of what they bring."""
         self.at = 0
         """Which of the addresses it asks next."""
 
@@ -138,6 +140,8 @@ class Follower:
                     self._take(json.loads(line[6:]))
 
     def _take(self, found: dict[str, Any]) -> None:
+        if found["offset"] != self.offset + sum(len(part) for part in found["parts"]):
+            self.wrong.append((self.offset, found))
         self.parts += found["parts"]
         self.offset = found["offset"]
         self.state = found.get("state", "")

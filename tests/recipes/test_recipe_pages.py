@@ -135,6 +135,44 @@ def test_a_page_shows_how_far_a_django_task_is(person: NewPerson, project: Proje
         assert page.evaluate("document.querySelector('#bar').max") == 50
 
 
+def test_an_answer_goes_on_after_a_reload_and_on_a_second_device_and_is_stopped(
+    person: NewPerson, project: Project
+) -> None:
+    ann = person("ann")
+    page, other = ann.open("/answers/"), ann.open("/answers/")
+    page.fill("[name=question]", "Where?")
+    page.click("text=Ask")
+    for each in (page, other):
+        expect(each.locator("livepush-stream")).to_contain_text("You asked: Where? Let")
+    page.reload()
+    expect(page.locator("livepush-stream")).to_contain_text("Let me")
+    page.click("text=Stop")
+    for each in (page, other):
+        expect(each.locator("livepush-stream[state=stopped]")).to_contain_text("You asked: Where? Let me")
+    page.fill("[name=question]", "And <b>now</b>?")
+    page.click("text=Ask")
+    for each in (page, other):
+        said = each.locator("livepush-stream[state=finished]")
+        expect(said).to_have_text("You asked: And <b>now</b>? Let me think. It is on its way. ")
+    page.reload()
+    expect(page.locator("livepush-stream[state=finished]")).to_contain_text("on its way. ")
+
+
+@pytest.mark.long
+def test_a_page_follows_a_job_from_its_first_line(person: NewPerson, project: Project) -> None:
+    page = person("ann").open("/imports/")
+    page.fill("[name=names]", " ".join(f"product{number}" for number in range(1, 101)))
+    page.click("text=Import")
+    with project.process("manage.py", "db_worker"):
+        said = page.locator("livepush-stream[state=finished]")
+        expect(said).to_contain_text("Imported product100")
+    for _ in range(2):
+        assert said.inner_text().split("\n")[:100] == [f"Imported product{number}" for number in range(1, 101)]
+        page.wait_for_function("document.querySelector('#bar').value === 1")
+        page.reload()
+    assert person("ben").context.request.get(page.url).status == 404
+
+
 @pytest.mark.long
 def test_a_dashboard_shows_a_figure_each_second(person: NewPerson, project: Project) -> None:
     page = person("staff").open("/dashboard/")

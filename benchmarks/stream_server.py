@@ -1,4 +1,5 @@
-"""The server of ``benchmarks.streams``: the same tokens from livepush's streams, and from a bare ASGI response.
+"""The server of ``benchmarks.streams`` and ``benchmarks.stream_readers``: the same tokens from livepush's streams, as
+ephemeral events, and from a bare ASGI response.
 
 ``/start/?count=…`` starts streams in livepush and answers with their ids; ``/bare/`` is a response that holds its
 request. Each token is the time at which it was made. ``/cost/`` tells what the process has used.
@@ -16,11 +17,13 @@ from urllib.parse import parse_qs
 
 from tests.servers.probe import application as project, queries  # isort: skip (it sets Django up, which livepush needs)
 
+import livepush
 from livepush import streams
 from livepush.consumers.base import answer
 
 HEADERS = [(b"content-type", b"text/event-stream")]
 BEGUN = asyncio.Event()
+SENDING: set[asyncio.Task[None]] = set()
 
 
 async def tokens(count: int, pause: float) -> AsyncIterator[str]:
@@ -33,12 +36,18 @@ async def tokens(count: int, pause: float) -> AsyncIterator[str]:
         yield f"{time.time():.6f} "
 
 
+async def events(count: int, pause: float) -> None:
+    """Send the tokens as ephemeral events."""
+    async for token in tokens(count, pause):
+        await livepush.asend("room:bench", "token", token, ephemeral=True)
+
+
 async def application(scope: Any, receive: Any, send: Any) -> None:
     path = scope.get("path", "")
     asked = {
         key: float(value[0])
         for key, value in parse_qs(scope.get("query_string", b"").decode()).items()
-        if key != "format"
+        if key not in ("format", "group")
     }
     if path == "/begin/":
         BEGUN.set()
@@ -55,6 +64,10 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         async for token in tokens(int(asked["tokens"]), asked["pause"]):
             await send({"type": "http.response.body", "body": f'data: ["{token}"]\n\n'.encode(), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+    elif path == "/events/":
+        task = asyncio.create_task(events(int(asked["tokens"]), asked["pause"]))
+        SENDING.add(task)
+        await answer(scope, send, b"{}")
     elif path == "/cost/":
         used = os.times()
         body = {"cpu": used.user + used.system, "statements": sum(queries.values())}

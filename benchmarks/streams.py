@@ -1,33 +1,57 @@
-"""Streams beside a bare ASGI response that holds its request: delay of tokens, CPU of the server, statements.
+"""Streams beside a bare ASGI response that holds its request, and beside npm's ``resumable-stream`` on Node: delay of
+tokens, CPU of the server, statements.
 
 ``python -m benchmarks.streams [STREAMS] [TOKENS A SECOND] [SECONDS] [TURNS]``; one reader for each stream, uvicorn,
-PostgreSQL. Turns alternate. The server has one core, the readers the other.
+PostgreSQL, Valkey. Turns alternate. The server has one core, the readers the other. ``resumable-stream`` is measured
+twice: ``first`` answers the request that makes the stream, and ``resumed`` answers another one, over Valkey, as after a
+reload.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import math
 import os
 import re
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tests.servers import databases, processes, warm
+from tests.patience import wait_until
+from tests.servers import databases, npm, processes, warm
 from tests.servers.fresh import Database, Databases
 
+PEER = Path(__file__).parent / "peers" / "node"
 EDGE = 1.0
 """How long (seconds) after the streams begin, and before they end, the server's costs are not counted."""
+WHOLE = {"bare": "/bare/", "resumable-stream, first": "/first/"}
+"""The paths whose response makes the stream itself."""
+RESUMED = {"livepush": "/livepush/streams/{id}/?format=livepush", "resumable-stream, resumed": "/resume/{id}/"}
 TOKEN = re.compile(rb"(\d{10}\.\d{6}) ")
 
 
-async def read(port: int, path: str, delays: list[float], ready: asyncio.Semaphore) -> int:
-    """Read one stream to its end; note each token's delay; return how many there were."""
+class Node(NamedTuple):
+    """The process of the peer on Node."""
+
+    pid: int
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+async def read(port: int, path: str, delays: list[float], ready: asyncio.Semaphore, limit: float = math.inf) -> int:
+    """Read one stream to its end, or so many tokens; note each token's delay; return how many there were."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     count, rest, begun = 0, b"", False
@@ -41,21 +65,23 @@ async def read(port: int, path: str, delays: list[float], ready: asyncio.Semapho
             delays.append(now - float(found))
             count += 1
         rest = rest if not TOKEN.search(rest) else rest[rest.rfind(b" ") + 1 :]
-        if data.endswith(b"0\r\n\r\n"):
+        if count >= limit or data.endswith(b"0\r\n\r\n"):
             break
     writer.close()
     return count
 
 
-async def measure(server: processes.Server, kind: str, streams: int, rate: float, seconds: float) -> dict[str, Any]:
+async def measure(
+    server: processes.Server | Node, kind: str, streams: int, rate: float, seconds: float
+) -> dict[str, Any]:
     """Read so many streams at once."""
     tokens, pause = int(rate * seconds), 1 / rate
     query = f"tokens={tokens}&pause={pause}"
-    if kind == "bare":
-        paths = [f"/bare/?{query}"] * streams
+    if kind in WHOLE:
+        paths = [f"{WHOLE[kind]}?{query}"] * streams
     else:
         ids = await asyncio.to_thread(get, server, f"/start/?count={streams}&{query}")
-        paths = [f"/livepush/streams/{id}/?format=livepush" for id in ids]
+        paths = [RESUMED[kind].format(id=id) for id in ids]
     delays: list[float] = []
     ready = asyncio.Semaphore(0)
     reading = [asyncio.create_task(read(server.port, path, delays, ready)) for path in paths]
@@ -78,12 +104,39 @@ async def measure(server: processes.Server, kind: str, streams: int, rate: float
     }
 
 
-def get(server: processes.Server, path: str) -> Any:
+def get(server: processes.Server | Node, path: str) -> Any:
     with urllib.request.urlopen(f"{server.url}{path}", timeout=60) as response:
         return json.load(response)
 
 
-def turn(database: Database, kind: str, *load: float) -> dict[str, Any]:
+@contextlib.contextmanager
+def node(redis: str) -> Iterator[Node]:
+    """Run the peer on Node."""
+    port = processes.free_port()
+    env = {**os.environ, "BENCH_PORT": str(port), "BENCH_REDIS": redis}
+    folder = npm.installed(PEER / "package.json", "bench-node")
+    for script in ("resumable.mjs", "broker.mjs"):
+        shutil.copy(PEER / script, folder)
+    with subprocess.Popen(["node", "resumable.mjs"], cwd=folder, env=env) as process:
+        try:
+            found = Node(process.pid, port)
+            wait_until(lambda: answers(found))
+            yield found
+        finally:
+            process.kill()
+
+
+def answers(server: Node) -> bool:
+    with contextlib.suppress(OSError):
+        return get(server, "/") is not None
+    return False
+
+
+def turn(database: Database, redis: str, kind: str, *load: float) -> dict[str, Any]:
+    if kind.startswith("resumable"):
+        with node(redis) as peer:
+            os.sched_setaffinity(peer.pid, {0})
+            return asyncio.run(measure(peer, kind, int(load[0]), *load[1:]))
     with processes.server(
         "uvicorn", database, application="benchmarks.stream_server:application", options=["--no-access-log"]
     ) as server:
@@ -95,15 +148,15 @@ def main() -> None:
     streams, rate, seconds, turns = (
         float(each) for each in (sys.argv[1:] + ["200", "50", "8", "3"][len(sys.argv) - 1 :])
     )
-    with databases.running(("postgresql",)) as found, warm.helper():
+    with databases.running(("postgresql",)) as found, warm.helper(), processes.valkey() as redis:
         os.environ[databases.ENV] = json.dumps(found)
         made = Databases(Path(tempfile.mkdtemp()))
         os.sched_setaffinity(0, {1})
-        results: dict[str, list[dict[str, Any]]] = {"bare": [], "livepush": []}
+        results: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (*WHOLE, *RESUMED)}
         for _ in range(int(turns)):
             for kind, rows in results.items():
                 with made.fresh("postgresql") as database:
-                    rows.append(turn(database, kind, streams, rate, seconds))
+                    rows.append(turn(database, redis, kind, streams, rate, seconds))
                     print(rows[-1], flush=True)
         for name in ("cpu", "p50", "p99", "statements a second"):
             print(name, {kind: statistics.median(row[name] for row in rows) for kind, rows in results.items()})

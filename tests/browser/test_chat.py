@@ -14,8 +14,9 @@ from playwright.sync_api import Browser, Page
 from tests.browser.site import Site
 from tests.patience import PATIENCE_MS
 from tests.servers.fresh import ROOT
-from tests.streams.nodes import HERE
+from tests.streams.nodes import PACKAGE
 from tests.streams.site import words
+from tests.streams.test_clients import PARTS
 
 MAY_FAIL = True
 
@@ -24,7 +25,7 @@ MAY_FAIL = True
 def chat(node_clients: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The chat's program, bundled as a project would."""
     folder = tmp_path_factory.mktemp("chat")
-    (folder / "chat.jsx").write_text((HERE / "chat.jsx").read_text())
+    (folder / "chat.jsx").write_text(PACKAGE.with_name("chat.jsx").read_text())
     (folder / "node_modules").symlink_to(node_clients / "node_modules")
     command = [
         ROOT / "node_modules" / ".bin" / "esbuild", folder / "chat.jsx", "--bundle", f"--outfile={folder / 'chat.js'}",
@@ -91,3 +92,15 @@ def test_use_chat_shows_that_an_answer_failed(page, site):
     ask(page, site, "fail", words=10, fail=4)
     page.wait_for_function("() => window.chatStatus === 'error'")
     assert (text(page), page.evaluate("chatError")) == (words(4), "The stream failed.")
+
+
+def test_use_chat_shows_reasoning_and_a_tool_also_after_a_reload(page, site):
+    ask(page, site, "tool", words=40, pause=0.05, parts=PARTS)
+    for _ in range(2):
+        page.wait_for_function("() => document.querySelector('main').textContent.includes('word9 ')")
+        kinds = page.evaluate("parts.map(({ type, text, state, output }) => [type, text ?? output, state])")
+        assert kinds[:2] == [["reasoning", "Where is it?", "done"], ["tool-track", "on its way", "output-available"]]
+        assert (kinds[2][0], kinds[2][2], len(kinds)) == ("text", "streaming", 3)
+        page.reload()
+    page.wait_for_function("() => document.querySelector('main').textContent.includes('word39 ')")
+    assert text(page) == words(40)

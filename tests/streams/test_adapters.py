@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 
 from livepush.streams import adapters
@@ -32,6 +37,50 @@ RECORDED = json.loads((Path(__file__).parent / "recorded.json").read_text())
 async def test_an_sdk_s_events_become_text_and_parts(name):
     adapter = adapters.anthropic if name.startswith("anthropic") else adapters.openai
     assert await adapted(adapter, RECORDED[name]["events"]) == RECORDED[name]["pieces"]
+
+
+@asynccontextmanager
+async def service(events: list[Any]) -> AsyncIterator[str]:
+    """Serve events as the models' services do; yield the address."""
+    lines = [f"event: {each['type']}\n" if "type" in each else "" for each in events]
+    body = "".join(f"{line}data: {json.dumps(each)}\n\n" for line, each in zip(lines, events, strict=True))
+    done = "" if any(lines) else "data: [DONE]\n\n"
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"{head}{body}{done}".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def asked(name: str, url: str) -> AsyncIterator[Any]:
+    """Yield the events as an SDK's client gets them."""
+    said: Any = [{"role": "user", "content": "?"}]
+    if name.startswith("anthropic"):
+        async with anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0) as client:
+            async for event in await client.messages.create(model="m", max_tokens=9, messages=said, stream=True):
+                yield event
+        return
+    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        given = (
+            client.chat.completions.create(model="m", messages=said, stream=True)
+            if "completions" in name
+            else client.responses.create(model="m", input="?", stream=True)
+        )
+        async for event in await given:
+            yield event
+
+
+@pytest.mark.parametrize("name", list(RECORDED))
+async def test_what_the_sdks_clients_give_becomes_text_and_parts(name):
+    adapter = adapters.anthropic if name.startswith("anthropic") else adapters.openai
+    async with service(RECORDED[name]["events"]) as url:
+        assert [piece async for piece in adapter(asked(name, url))] == RECORDED[name]["pieces"]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,15 @@ They look at the events' attributes and import neither SDK. Events that they do 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
+from livepush.streams import pieces
+
 Part = dict[str, Any]
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""NUL as JSON escapes it, after any backslashes that are escaped themselves."""
 
 
 async def openai(events: AsyncIterable[Any]) -> AsyncIterator[str | Part]:
@@ -23,12 +28,12 @@ async def openai(events: AsyncIterable[Any]) -> AsyncIterator[str | Part]:
     async for event in events:
         if hasattr(event, "choices"):
             for piece in _of_completion(event, parts):
-                yield piece
+                yield _storable(piece)
         else:
             for piece in _of_response(event, parts):
-                yield piece
+                yield _storable(piece)
     for piece in parts.close():
-        yield piece
+        yield _storable(piece)
 
 
 async def anthropic(events: AsyncIterable[Any]) -> AsyncIterator[str | Part]:
@@ -40,9 +45,22 @@ async def anthropic(events: AsyncIterable[Any]) -> AsyncIterator[str | Part]:
     parts = _Parts()
     async for event in events:
         for piece in _of_message(event, parts):
-            yield piece
+            yield _storable(piece)
     for piece in parts.close():
-        yield piece
+        yield _storable(piece)
+
+
+def _storable(piece: str | Part) -> str | Part:
+    """Return a piece that databases can store: a part with NUL or half a surrogate pair has U+FFFD in their place.
+
+    A model may write either into the input of a tool, and an answer must not fail for that. In text, ``write`` does it.
+    """
+    if isinstance(piece, str):
+        return piece
+    given = json.dumps(piece, ensure_ascii=False)
+    found = _NUL.sub(rf"\1{pieces.REPLACEMENT}", pieces.text(given))
+    part: Part = piece if found == given else json.loads(found)
+    return part
 
 
 class _Parts:

@@ -27,6 +27,7 @@ class Data(NamedTuple):
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once: it costs more than its work
 Piece = str | Data
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 Pieces = list[Piece]
 
 
@@ -40,6 +41,18 @@ def text(given: object) -> str:
     if given.isascii():
         return str(given)
     return given.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def whole_characters(half: str, given: object) -> tuple[str, str]:
+    """Return a text as ``text`` does, after half a surrogate pair or nothing, and the half with which it ends, if any.
+
+    Raises InvalidData: it is no text.
+    """
+    if half and isinstance(given, str) and given:
+        given, half = half + given, ""
+    if isinstance(given, str) and given and "\ud800" <= given[-1] <= "\udbff":
+        given, half = given[:-1], given[-1]
+    return text(given), half
 
 
 def data(value: object, max_bytes: int) -> Data:

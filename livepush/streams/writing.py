@@ -52,6 +52,8 @@ class _Producer:
         self._metadata = dict(metadata or {})
         self._limit = get_settings().MAX_EVENT_BYTES
         self._stripper = Stripper() if ansi == "strip" else None
+        self._half = ""
+        """Half of a character: a model's service may cut its text there."""
         self._progress: float | None = None
         self._buffer = Buffer(self.id, stored, format, pieces.data(self._metadata, self._limit).json)
 
@@ -84,10 +86,13 @@ class _Producer:
             raise StreamEnded(f"The stream {self.id} has ended: nothing can be written to it any more.")
         if self._buffer.stop_requested:
             raise StreamStopped(f"A reader asked the stream {self.id} to stop.")
-        text = pieces.text(text)
+        text, half = pieces.whole_characters(self._half, text)
         parts = [] if data is _NOTHING else [pieces.data(data, self._limit)]
         if progress is not None and self._is_news(progress):
             parts.append(pieces.data({"progress": self._progress}, self._limit))
+        if half and parts:
+            text, half = text + pieces.REPLACEMENT, ""
+        self._half = half
         if self._stripper is not None:
             text = self._stripper.feed(text)
         for piece in ([text] if text else []) + parts:
@@ -109,6 +114,9 @@ class _Producer:
     def _end(self, state: State, error: str = "", metadata: Mapping[str, Any] | None = None) -> Future[None]:
         if self._buffer.lost:
             state = State.INTERRUPTED
+        if self._half and self._buffer.ending is None:
+            self._half = ""
+            self._buffer.write(pieces.REPLACEMENT)
         self._metadata |= metadata or {}
         told = pieces.data(self._metadata, self._limit).json if metadata else None
         return gatherer().end(self._buffer, Ending(state, error, told))

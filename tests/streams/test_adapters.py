@@ -14,7 +14,7 @@ import anthropic
 import openai
 import pytest
 
-from livepush.streams import adapters
+from livepush.streams import adapters, pieces
 
 
 def shape(value: Any) -> Any:
@@ -94,3 +94,14 @@ async def test_what_the_sdks_clients_give_becomes_text_and_parts(name):
 async def test_an_error_of_the_service_fails_the_stream(adapter, event):
     with pytest.raises(RuntimeError, match="The model's service failed: overloaded"):
         await adapted(adapter, [event])
+
+
+async def test_what_no_database_can_store_costs_a_character_and_not_the_answer():
+    arguments = '{"a": "\\u0000b\\ud83d", "c": "\\\\u0000"}'
+    call = {"index": 0, "id": "t", "function": {"name": "track", "arguments": arguments}}
+    event = {"choices": [{"index": 0, "delta": {"reasoning": "\ud83d", "tool_calls": [call]}, "finish_reason": "stop"}]}
+    found = await adapted(adapters.openai, [event])
+    assert found[1]["delta"] == "\ufffd"
+    assert found[-1]["input"] == {"a": "\ufffdb\ufffd", "c": "\\u0000"}
+    for part in found:
+        pieces.data(part, 1000)

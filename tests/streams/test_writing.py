@@ -18,6 +18,7 @@ from livepush.models import Event
 from livepush.streams import store
 from livepush.streams.finding import read_all
 from livepush.streams.models import State, Stream, StreamChunk, StreamProducer
+from livepush.streams.pieces import Data
 from tests.patience import PATIENCE, eventually, wait_until
 
 pytestmark = [pytest.mark.usefixtures("streams_end"), pytest.mark.django_db(transaction=True)]
@@ -134,6 +135,22 @@ def test_what_cannot_be_written_says_why_and_loses_nothing():
             stream.write(data="x" * 65_536)
         stream.write("\ud83d, half a pair")
     assert text(stream.id) == "kept\ufffd, half a pair"
+
+
+@pytest.mark.parametrize("cut", [("\ud83d", "\udc26!"), ("a\ud83d", "", "\udc26!"), ("\ud83d\udc26!",)])
+def test_a_character_that_is_cut_in_two_arrives_whole(cut):
+    with streams.open("room:1") as stream:
+        for text in cut:
+            stream.write(text)
+    assert streams.get(stream.id).text().endswith("🐦!")
+
+
+def test_half_a_character_that_nothing_follows_is_replaced():
+    with streams.open("room:1") as stream:
+        stream.write("a\ud83d", data=1)
+        stream.write("\udc26b\ud83d")
+        stream.write("c\ud83d")
+    assert read_all(stream.id) == ["a\ufffd", Data("1"), "\ufffdb\ufffdc\ufffd"]
 
 
 def test_a_request_to_stop_raises_in_write_and_ends_the_block_quietly():

@@ -25,11 +25,11 @@ PREVIEW = 20_000
 class StreamAdmin(ReadOnlyAdmin):
     """Streams, to look at. Users who may change streams may stop them; users who may delete streams may delete them."""
 
-    list_display = ("id", "in_group", "state", "format", "size", "created", "ended")
+    list_display = ("in_group", "state", "size", "created", "ended", "format", "id")
     list_filter = ("state", "created")
     search_fields = ("=id", "group")
     search_help_text = _("Id or group")
-    ordering = ("-created", "id")
+    ordering = ("-created",)
     paginator = NewestPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

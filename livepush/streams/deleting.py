@@ -48,14 +48,16 @@ def _tell(ids: Iterable[str]) -> None:
         announcing.end_hint(id)
 
 
-def delete_late_text(using: str, limit: int = AT_ONCE) -> int:
-    """Delete some text of streams that are not there any more; return how many chunks.
+def delete_late_text(using: str, ids: Collection[str] | None = None, limit: int = AT_ONCE) -> int:
+    """Delete some text of streams that are not there any more, of any or of those named; return how many chunks.
 
     A producer may store text until it learns that its stream was deleted.
     """
-    known = Stream.objects.using(using).filter(id=OuterRef("stream"))
-    late = StreamChunk.objects.using(using).filter(~Exists(known)).values_list("pk", flat=True)[:limit]
-    return _delete_chunks(StreamChunk.objects.using(using).filter(pk__in=list(late)))
+    chunks = StreamChunk.objects.using(using)
+    late = chunks.filter(~Exists(Stream.objects.using(using).filter(id=OuterRef("stream"))))
+    if ids is not None:
+        late = late.filter(stream__in=ids)
+    return _delete_chunks(chunks.filter(pk__in=list(late.values_list("pk", flat=True)[:limit])))
 
 
 # A user's streams

@@ -185,5 +185,6 @@ async def _held(reader: Reader, seconds: float) -> bytes:
         await reader.wait(max(0.0, until - loop.time()))
     feed = reader.feed
     passage = Passage(reader.cursor, [], reader.cursor) if portion is None else portion.passage
-    ending = feed.ending if reader.is_at_end and feed.ending is not None else Ending(State.RUNNING)
-    return formats.answer(passage, ending, feed.about.metadata).encode()
+    if feed.ending is None or not reader.is_at_end:
+        return formats.answer(passage, Ending(State.RUNNING), feed.about.metadata).encode()
+    return formats.answer(passage._replace(end=feed.end), feed.ending, feed.about.metadata).encode()

@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -20,7 +20,7 @@ from django.db import Error, connections
 from livepush import log
 from livepush.notes import Rarely
 from livepush.process.connections import STREAM_THREAD, close_connections, cut_connections, give_back
-from livepush.streams import announcing, store
+from livepush.streams import announcing, deleting, store
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.models import State, Stream
 
@@ -201,7 +201,7 @@ class Gatherer:
         self._lose(list(self._buffers))
         self.name = secrets.token_hex(8)
 
-    def _lose(self, ids: Iterable[str]) -> None:
+    def _lose(self, ids: Collection[str]) -> None:
         """Give up streams that others have ended or deleted; their producers are stopped."""
         for id in ids:
             self._buffers[id].lose()  # before its ending is taken, so that none comes after
@@ -209,6 +209,8 @@ class Gatherer:
                 _, ending = self._buffers.pop(id), self._ending.pop(id, None)
             if ending is not None:
                 ending[1].set_result(None)
+        if ids:
+            deleting.delete_late_text(self._using, ids)
 
     def _begin_new(self) -> None:
         with self._lock:

@@ -81,8 +81,9 @@ def _refusal(admission: identity.Admission, right: rules.Right) -> WireError:
 def _poll(row: Stream, asked: Asked) -> str:
     passage = store.read(get_settings().DATABASE, row.id, asked.after, row.length)
     is_done = not row.is_running and passage.end >= (row.length or 0)
-    ending = Ending(State(row.state), row.error) if is_done else Ending(State.RUNNING)
-    return formats.answer(passage, ending, row.details)
+    if not is_done:
+        return formats.answer(passage, Ending(State.RUNNING), row.details)
+    return formats.answer(passage._replace(end=row.length or 0), Ending(State(row.state), row.error), row.details)
 
 
 def _whole(row: Stream, asked: Asked) -> HttpResponse:

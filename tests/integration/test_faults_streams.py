@@ -18,7 +18,7 @@ from tests.scale import FULL, some
 from tests.servers import faults, processes
 from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Server
-from tests.streams.readers import Follower, begin, poll, reading, stop
+from tests.streams.readers import Follower, begin, get, poll, reading, stop
 from tests.streams.site import BULK, words
 
 SETTINGS = {"DRAIN": 0.2, "RETRY": 0.2}
@@ -242,3 +242,21 @@ async def test_a_deleted_stream_ends_its_readers(servers, database):
         assert await found.to_end() == "cut"
     with pytest.raises((AssertionError, httpx.HTTPError)):
         await poll(servers[1].url, id, wait=0)
+
+
+async def test_what_a_forgotten_user_was_reading_ends_everywhere_and_leaves_nothing(servers, database):
+    """The producer is in one process, the reader in another, and the user is forgotten in a third."""
+    producing, other = servers
+    with processes.publisher(database, SETTINGS) as elsewhere:
+        cookie = {"Cookie": elsewhere.session("ann")}
+        ((pk,),) = database.query("SELECT id FROM auth_user WHERE username = 'ann'")
+        id = await begin(producing.url, words=100_000, pause=0.01, group=f"user:{pk}")
+        async with reading(other.url, id, headers=cookie) as found:
+            await found.until("word20 ")
+            assert elsewhere.do("forget", username="ann")["streams"] == 1
+            assert await found.to_end() == "cut"
+        again = await get(other.url, id, headers=cookie, wait=0)
+        assert (again.status_code, again.json()["code"]) == (404, "unknown_stream")
+        await eventually(lambda: not database.query("SELECT 1 FROM livepush_streamproducer"))  # it has ended
+        assert database.query("SELECT 1 FROM livepush_streamchunk") == []
+        assert database.query("SELECT 1 FROM livepush_stream") == []

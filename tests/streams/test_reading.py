@@ -162,6 +162,28 @@ async def test_a_long_poll_waits_for_text_and_for_the_end(server, elsewhere):
     assert (await held)["state"] == "finished"
 
 
+async def test_an_offset_past_the_end_gets_the_end_whatever_the_transport(server, elsewhere):
+    """A client may have seen what a killed producer did not store any more."""
+    id = elsewhere.do("open_stream", group="room:1")
+    elsewhere.do("write", stream=id, text="text")
+    elsewhere.do("finish", stream=id)
+    for after in (5, 2**63 - 1):
+        for wait in (0, 5):
+            found = await poll(server.url, id, after, wait)
+            assert (found["offset"], found["parts"], found["state"]) == (4, [], "finished")
+        async with reading(server.url, id, after) as stream:
+            assert (await stream.to_end(), stream.text, stream.offset) == ("finished", "", 4)
+
+
+async def test_an_offset_that_is_still_to_come_is_waited_for(server, elsewhere):
+    id = elsewhere.do("open_stream", group="room:1")
+    elsewhere.do("write", stream=id, text="abc")
+    async with reading(server.url, id, 5) as found:
+        elsewhere.do("write", stream=id, text="defg")
+        elsewhere.do("finish", stream=id)
+        assert (await found.to_end(), found.text, found.offset) == ("finished", "fg", 7)
+
+
 async def test_a_malformed_request_says_what_is_wrong(server):
     for query, code in (
         ({"after": "x"}, "bad_offset"),

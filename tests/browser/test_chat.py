@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from tests.browser.site import Site
 from tests.patience import PATIENCE_MS
 from tests.servers.fresh import ROOT
-from tests.streams.nodes import PACKAGE
+from tests.streams.nodes import HERE
 from tests.streams.site import words
 from tests.streams.test_clients import PARTS
 
@@ -25,7 +25,7 @@ MAY_FAIL = True
 def chat(node_clients: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The chat's program, bundled as a project would."""
     folder = tmp_path_factory.mktemp("chat")
-    (folder / "chat.jsx").write_text(PACKAGE.with_name("chat.jsx").read_text())
+    (folder / "chat.jsx").write_text((HERE / "chat.jsx").read_text())
     (folder / "node_modules").symlink_to(node_clients / "node_modules")
     command = [
         ROOT / "node_modules" / ".bin" / "esbuild", folder / "chat.jsx", "--bundle", f"--outfile={folder / 'chat.js'}",

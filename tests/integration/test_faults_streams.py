@@ -244,6 +244,7 @@ async def test_a_deleted_stream_ends_its_readers(servers, database):
         await poll(servers[1].url, id, wait=0)
 
 
+@pytest.mark.long
 async def test_what_a_forgotten_user_was_reading_ends_everywhere_and_leaves_nothing(servers, database):
     """The producer is in one process, the reader in another, and the user is forgotten in a third."""
     producing, other = servers

@@ -52,6 +52,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         *_unusable(_metrics, "See docs/monitoring.md.", id="livepush.E020"),
         *_unusable(_relays, "See docs/relays.md.", id="livepush.E021"),
         *_unusable(_pusher, "See docs/pusher.md.", id="livepush.E022"),
+        *_unusable(_grip, "See docs/grip.md.", id="livepush.E023"),
         *_unusable(tenants.hook, "Give the path of a subclass of livepush.tenants.Tenants.", id="livepush.E013"),
     ]
 
@@ -63,6 +64,12 @@ def _metrics() -> None:
         load("METRICS_ALLOWED", found.METRICS_ALLOWED)
     if (found.METRICS_TOKEN or found.METRICS_ALLOWED) and find_spec("prometheus_client") is None:
         raise ImproperlyConfigured('The metrics need prometheus_client: pip install "django-livepush[metrics]".')
+
+
+def _grip() -> None:
+    """Raise ImproperlyConfigured if the proxies at the edge can't be used."""
+    if get_settings().GRIP:
+        import_string("livepush.bridges.grip.config.check_edge")()
 
 
 def _relays() -> None:

@@ -53,6 +53,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         *_unusable(_relays, "See docs/relays.md.", id="livepush.E021"),
         *_unusable(_pusher, "See docs/pusher.md.", id="livepush.E022"),
         *_unusable(_grip, "See docs/grip.md.", id="livepush.E023"),
+        *_unusable(_tracing, "See docs/monitoring.md.", id="livepush.E024"),
         *_unusable(tenants.hook, "Give the path of a subclass of livepush.tenants.Tenants.", id="livepush.E013"),
     ]
 
@@ -70,6 +71,12 @@ def _grip() -> None:
     """Raise ImproperlyConfigured if the proxies at the edge can't be used."""
     if get_settings().GRIP:
         import_string("livepush.bridges.grip.config.check_edge")()
+
+
+def _tracing() -> None:
+    """Raise ImproperlyConfigured if events are to be traced and can't be."""
+    if get_settings().TRACING and find_spec("opentelemetry") is None:
+        raise ImproperlyConfigured('TRACING needs OpenTelemetry: pip install "django-livepush[tracing]".')
 
 
 def _relays() -> None:

@@ -82,6 +82,8 @@ class Settings:
     """Who else may read ``metrics/``: the dotted path of a function that returns ``True`` for such a request."""
     METRICS_INTERVAL: float = 10.0
     """How often each process writes down its metrics for the others, if one of the two is set."""
+    TRACING: bool = False
+    """Whether OpenTelemetry gets spans of each event's send, settle and delivery."""
     RETENTION: float = 7 * 86_400.0
     """How long events stay in the log, and so how long a client can be away and still resume."""
     INBOX_RETENTION: float = 90 * 86_400.0

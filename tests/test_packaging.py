@@ -105,6 +105,7 @@ def test_an_extra_brings_only_what_it_is_named_for(metadata):
         "prometheus-client=; extra == 'metrics'",
         "channels-redis=; extra == 'redis'",
         "faststream=; extra == 'relays'",
+        "opentelemetry-api=; extra == 'tracing'",
     ]
 
 

@@ -6,6 +6,7 @@ What no one uses costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any
 
@@ -85,10 +86,11 @@ def _pusher() -> dict[tuple[str, str], Endpoint]:
 
 
 def connect() -> None:
-    """Have each hub that starts be measured, if somebody may read the metrics by then, and GRIP proxies be told."""
+    """Have events traced, hubs measured and GRIP proxies told, where the settings ask for it by then."""
     if _measure not in process.on_start:
         process.on_start.append(_measure)
-        publish.on_settled.append(_tell_proxies)
+        publish.on_settled += [_tell_proxies, _trace_settled]
+        publish.tracers.append(_trace_send)
 
 
 def _tell_proxies(using: str, batch: Batch) -> None:
@@ -96,7 +98,21 @@ def _tell_proxies(using: str, batch: Batch) -> None:
         import_string("livepush.bridges.grip.sending.follow")(using, batch)
 
 
+def _trace_send(sent: publish.Sent) -> AbstractContextManager[str | None]:
+    if not get_settings().TRACING:
+        return publish.UNTRACED
+    span: AbstractContextManager[str | None] = import_string("livepush.bridges.tracing.spans.sending")(sent)
+    return span
+
+
+def _trace_settled(using: str, batch: Batch) -> None:
+    if get_settings().TRACING:
+        import_string("livepush.bridges.tracing.spans.settled")(using, batch)
+
+
 def _measure(hub: Hub) -> None:
     settings = get_settings()
     if settings.METRICS_TOKEN or settings.METRICS_ALLOWED:
         import_string("livepush.bridges.metrics.sharing.follow")(hub)
+    if settings.TRACING:
+        import_string("livepush.bridges.tracing.spans.follow")(hub)

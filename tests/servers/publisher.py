@@ -99,6 +99,11 @@ def rollback() -> None:
     blocks.pop().__exit__(None, None, None)
 
 
+def modules() -> list[str]:
+    """Return what this process has imported."""
+    return sorted(sys.modules)
+
+
 def session(username: str, **more: Any) -> str:
     user, _ = User.objects.get_or_create(username=username, defaults=more)
     store = import_module(settings.SESSION_ENGINE).SessionStore()
@@ -266,7 +271,7 @@ COMMANDS = {
     for command in (
         send, send_many, send_each, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback,
         session, position, rows, prune, change, end_session, expire_session, revoke, recheck, token,
-        nonsense, key, open_stream, write, stop_requested, finish, members, is_present, forget, rename,
+        nonsense, key, open_stream, write, stop_requested, finish, members, modules, is_present, forget, rename,
     )
 }  # fmt: skip
 

@@ -124,7 +124,7 @@ def check_tenants(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 @register("livepush")
 def check_asgi(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Check that there is an ASGI application. Without one, clients can only poll."""
-    if getattr(settings, "ASGI_APPLICATION", None):
+    if getattr(settings, "ASGI_APPLICATION", None) or _is_held_at_edge():
         return []
     return [
         Warning(
@@ -134,6 +134,14 @@ def check_asgi(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             id="livepush.W002",
         )
     ]
+
+
+def _is_held_at_edge() -> bool:
+    """Return whether a proxy holds the clients of a WSGI site."""
+    try:
+        return bool(get_settings().GRIP)
+    except ImproperlyConfigured:  # another check says so
+        return False
 
 
 @register("livepush")

@@ -14,7 +14,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
-from livepush import log
+from livepush import checks, log
 from livepush.bridges.grip.config import edge
 from livepush.bridges.grip.items import items_of
 from livepush.wire import Batch, Event
@@ -201,6 +201,7 @@ async def test_two_processes_that_send_at_once_bring_one_order(site):
         assert await types(stream, 61) == await types(wide, 61) == expected
 
 
+@pytest.mark.long
 async def test_clients_lose_nothing_when_the_proxy_is_killed(databases):
     with running(databases) as site:
         async with clients.sse(site.url, "board") as stream:
@@ -216,6 +217,48 @@ async def test_clients_lose_nothing_when_the_proxy_is_killed(databases):
         site.shop.send("board", "after")
         async with clients.sse(site.url, "board", headers={"Last-Event-ID": last}) as stream:
             assert await types(stream, 2) == ["while-it-was-away", "after"]
+
+
+@pytest.mark.long
+async def test_nothing_is_lost_repeated_or_out_of_order_when_the_proxy_is_killed_again_and_again(databases):
+    count, kills = 200, 5
+
+    async def follow(site: Site, groups: list[str], last: str) -> list[str]:
+        got: list[str] = []
+        while "end" not in got:
+            with contextlib.suppress(httpx.HTTPError, StopAsyncIteration):
+                async with clients.sse(site.url, groups, headers={"Last-Event-ID": last}) as stream:
+                    while stream.response.status_code == 200 and "end" not in got:
+                        block = (await stream.block()).decode()
+                        fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
+                        last = fields.get("id", last)
+                        if not fields.get("event", "livepush.").startswith("livepush."):
+                            got.append(fields["event"])
+            await asyncio.sleep(0)
+        return got
+
+    async def send(site: Site) -> None:
+        for number in range(count):
+            sender = site.silent if number % 10 == 3 else site.shop
+            groups = ["board", "order:1"] if number % 3 else "board"
+            await asyncio.to_thread(sender.send, groups, f"n{number}")
+        await asyncio.to_thread(site.shop.send, "board", "end")
+
+    async def kill(site: Site) -> None:
+        for _ in range(kills):
+            await asyncio.to_thread(wait_until, lambda: holds(site.pushpin))
+            site.pushpin.kill()
+            await asyncio.to_thread(site.pushpin.start)
+
+    with running(databases, CHECK=1) as site:
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+            start = site.shop.position()
+            groups = (["board"], ["board", "order:1"])
+            following = [tasks.create_task(follow(site, each, start)) for each in groups for _ in range(5)]
+            tasks.create_task(kill(site))
+            tasks.create_task(send(site))
+    expected = [*(f"n{number}" for number in range(count)), "end"]
+    assert [task.result() for task in following] == [expected] * len(following)
 
 
 async def test_a_lost_history_is_told(site):
@@ -279,10 +322,13 @@ async def test_rights_that_end_close_the_stream_and_the_client_is_refused(site, 
     assert answer.status_code == 403
 
 
-async def test_a_client_comes_back_when_its_rules_are_due(databases):
-    with running(databases, recheck=1.0, CHECK=1) as site:
+@pytest.mark.long
+async def test_the_proxy_asks_now_and_then_and_sends_the_client_back_when_its_rules_are_due(databases):
+    with running(databases, recheck=5.0, CHECK=1) as site:
         async with clients.sse(site.url, "board") as stream:
             await stream.block()
+            site.silent.send("board", "silent")
+            assert await types(stream, 1) == ["silent"]
             said = (await stream.rest()).decode()
     assert 'event: livepush.bye\ndata: {"type":"livepush.bye","retry":' in said
     assert '"reason":"recheck"' in said
@@ -357,6 +403,13 @@ def test_a_setting_that_makes_no_sense_says_what_was_expected(settings, given, s
     settings.LIVEPUSH = {"GRIP": given}
     with pytest.raises(ImproperlyConfigured, match=says):
         edge()
+
+
+def test_the_checks_say_what_is_wrong_and_a_site_with_a_proxy_needs_no_asgi(settings):
+    settings.LIVEPUSH, settings.ASGI_APPLICATION = {"GRIP": {**HERE, "KEY": ""}}, None
+    (problem,) = checks.check_settings(None)
+    assert (problem.id, "sig_key" in problem.msg) == ("livepush.E022", True)
+    assert checks.check_asgi(None) == []
 
 
 # Items

@@ -99,6 +99,8 @@ def look(since: Position | None, groups: tuple[str, ...], floors: Floors) -> Fou
         return Found((), head)
     if reason := _lost(since, before):
         return Found((), head, reason)
+    if since == head:
+        return Found((), head)
     page = log.read(using, groups, since.number, head.number)
     if reason := _lost(since, page.state):
         return Found((), page.state.position, reason)

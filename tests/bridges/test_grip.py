@@ -379,6 +379,15 @@ def test_a_link_that_the_site_did_not_make_is_refused(here, token):
     assert (answer.status_code, answer.json()["code"]) == (403, "bad_link")
 
 
+def test_to_ask_for_what_was_missed_takes_two_queries_if_nothing_was(here, django_assert_num_queries):
+    signed = {"Grip-Sig": jwt.encode(claims(), KEY)}
+    answer = here.get("/livepush/sse/?group=board", headers=signed)
+    link = answer["Grip-Link"].partition(">")[0].removeprefix("<")
+    with django_assert_num_queries(2):
+        again = here.get(f"/livepush/sse/{link}", headers=signed)
+    assert (again.content, again["Grip-Hold"], again["Grip-Link"]) == (b"", "stream", answer["Grip-Link"])
+
+
 def test_more_groups_than_the_proxy_can_follow_are_refused(here):
     groups = "&".join(f"group=order:{number}" for number in range(20))
     answer = here.get(f"/livepush/sse/?{groups}", headers={"Grip-Sig": jwt.encode(claims(), KEY)})

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
-import urllib.request
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
 from tests.docs_blocks import ROOT, blocks
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, wait_until
 from tests.servers.nginx import wait_for_port
 from tests.servers.processes import free_port
 
@@ -86,6 +85,7 @@ class Pushpin:
                 os.kill(pid, signal.SIGKILL)
             self._process.wait(PATIENCE)
             self._process = None
+            wait_until(lambda: not any(map(_is_taken, (self.port, self.control))))
 
     def stop(self) -> None:
         """End it, and forget its files."""
@@ -94,12 +94,6 @@ class Pushpin:
             self._process.wait(PATIENCE)
             self._process = None
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def publish(self, *items: dict[str, Any]) -> None:
-        """Publish items, as a site does."""
-        body = json.dumps({"items": items}).encode()
-        with urllib.request.urlopen(f"{self.control_uri}/publish/", body, PATIENCE) as response:
-            assert response.status == 200
 
     def log(self) -> str:
         """Return what it has written."""
@@ -111,3 +105,12 @@ class Pushpin:
 def _children(pid: int) -> list[int]:
     """Return the processes that a process has started."""
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _is_taken(port: int) -> bool:
+    """Return whether anything still listens on a port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except OSError:
+        return False
+    return True

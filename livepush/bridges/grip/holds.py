@@ -55,6 +55,10 @@ class Hold:
         name = self.content_channel(edge.prefix)
         return (name and channels.last_id(header, name)) or ""
 
+    def asks_after(self, check: float) -> int:
+        """Return after how many seconds the proxy is to ask: when the client must come back, at the latest."""
+        return max(1, round(min(check, self.until - time.time())))
+
     @property
     def is_over(self) -> bool:
         """Whether the client must come back."""
@@ -79,7 +83,7 @@ def in_stream(
     ``last`` has the number of each group's last event up to there; if it is ``None``, the proxy is to go on at once.
     """
     query = urlencode({TOKEN: hold.token(), "since": str(at)})
-    response["Grip-Link"] = f"<?{query}>; rel=next; timeout={round(edge.check)}"
+    response["Grip-Link"] = f"<?{query}>; rel=next; timeout={hold.asks_after(edge.check)}"
     if last is not None:
         response["Grip-Hold"] = "stream"
         response["Grip-Channel"] = _channels(hold, edge, at.epoch, last, hold.content_channel(edge.prefix))

@@ -427,7 +427,7 @@ def test_a_setting_that_makes_no_sense_says_what_was_expected(settings, given, s
 def test_the_checks_say_what_is_wrong_and_a_site_with_a_proxy_needs_no_asgi(settings):
     settings.LIVEPUSH, settings.ASGI_APPLICATION = {"GRIP": {**HERE, "KEY": ""}}, None
     (problem,) = checks.check_settings(None)
-    assert (problem.id, "sig_key" in problem.msg) == ("livepush.E022", True)
+    assert (problem.id, "sig_key" in problem.msg) == ("livepush.E023", True)
     assert checks.check_asgi(None) == []
 
 

@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from livepush.bridges.metrics.admin import ProcessFiguresAdmin
+from livepush.bridges.metrics.models import ProcessFigures
 from livepush.bridges.publishing.admin import ApiKeyAdmin
 from livepush.bridges.publishing.models import ApiKey
 from livepush.bridges.relays.admin import DeadLetterAdmin, RelayCursorAdmin
@@ -35,6 +37,7 @@ admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(RelayCursor, RelayCursorAdmin)
 admin.site.register(Presence, PresenceAdmin)
 admin.site.register(Stream, StreamAdmin)
+admin.site.register(ProcessFigures, ProcessFiguresAdmin)
 
 
 @admin.register(Event)

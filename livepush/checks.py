@@ -52,6 +52,8 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         *_unusable(_metrics, "See docs/monitoring.md.", id="livepush.E020"),
         *_unusable(_relays, "See docs/relays.md.", id="livepush.E021"),
         *_unusable(_pusher, "See docs/pusher.md.", id="livepush.E022"),
+        *_unusable(_grip, "See docs/grip.md.", id="livepush.E023"),
+        *_unusable(_tracing, "See docs/monitoring.md.", id="livepush.E024"),
         *_unusable(tenants.hook, "Give the path of a subclass of livepush.tenants.Tenants.", id="livepush.E013"),
     ]
 
@@ -63,6 +65,18 @@ def _metrics() -> None:
         load("METRICS_ALLOWED", found.METRICS_ALLOWED)
     if (found.METRICS_TOKEN or found.METRICS_ALLOWED) and find_spec("prometheus_client") is None:
         raise ImproperlyConfigured('The metrics need prometheus_client: pip install "django-livepush[metrics]".')
+
+
+def _grip() -> None:
+    """Raise ImproperlyConfigured if the proxies at the edge can't be used."""
+    if get_settings().GRIP:
+        import_string("livepush.bridges.grip.config.check_edge")()
+
+
+def _tracing() -> None:
+    """Raise ImproperlyConfigured if events are to be traced and can't be."""
+    if get_settings().TRACING and find_spec("opentelemetry") is None:
+        raise ImproperlyConfigured('TRACING needs OpenTelemetry: pip install "django-livepush[tracing]".')
 
 
 def _relays() -> None:
@@ -110,7 +124,7 @@ def check_tenants(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 @register("livepush")
 def check_asgi(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Check that there is an ASGI application. Without one, clients can only poll."""
-    if getattr(settings, "ASGI_APPLICATION", None):
+    if getattr(settings, "ASGI_APPLICATION", None) or _is_held_at_edge():
         return []
     return [
         Warning(
@@ -120,6 +134,14 @@ def check_asgi(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             id="livepush.W002",
         )
     ]
+
+
+def _is_held_at_edge() -> bool:
+    """Return whether a proxy holds the clients of a WSGI site."""
+    try:
+        return bool(get_settings().GRIP)
+    except ImproperlyConfigured:  # another check says so
+        return False
 
 
 @register("livepush")

@@ -72,6 +72,8 @@ class Settings:
     """Message brokers and webhooks that events come from or go to: by name, what ``livepush_relay`` needs to know."""
     PUSHER: Mapping[str, str] = field(default_factory=dict)
     """The app that Pusher's client libraries connect to: ``APP_ID``, ``KEY`` and ``SECRET``."""
+    GRIP: Mapping[str, Any] = field(default_factory=dict)
+    """The Pushpin proxies that hold the clients of a WSGI site: ``CONTROL_URI``, ``KEY``, ``PREFIX`` and ``CHECK``."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
     """The addresses and networks whose ``X-Forwarded-For`` is believed, or ``unix``. Without, no address is limited."""
     METRICS_TOKEN: str = ""
@@ -80,6 +82,8 @@ class Settings:
     """Who else may read ``metrics/``: the dotted path of a function that returns ``True`` for such a request."""
     METRICS_INTERVAL: float = 10.0
     """How often each process writes down its metrics for the others, if one of the two is set."""
+    TRACING: bool = False
+    """Whether OpenTelemetry gets spans of each event's send, settle and delivery."""
     RETENTION: float = 7 * 86_400.0
     """How long events stay in the log, and so how long a client can be away and still resume."""
     INBOX_RETENTION: float = 90 * 86_400.0
@@ -140,6 +144,7 @@ EXAMPLES: Mapping[str, Any] = {
     "HANDSHAKE": ["mysite.live.check_address"],
     "RELAYS": {"orders": {"URL": "redis://127.0.0.1:6379", "STREAM": "orders", "GROUP": "order:{id}"}},
     "PUSHER": {"APP_ID": "1", "KEY": "mysite", "SECRET": "…"},
+    "GRIP": {"CONTROL_URI": "http://127.0.0.1:5561", "KEY": "the sig_key of Pushpin"},
     "METRICS_ALLOWED": "mysite.live.may_read_metrics",
     "TENANT": "livepush.tenants.DjangoTenants",
     "NOTIFY_DATABASE": "direct",
@@ -179,7 +184,7 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     default = getattr(Settings(), name)
-    if name in ("RELAYS", "PUSHER"):
+    if name in ("RELAYS", "PUSHER", "GRIP"):
         if isinstance(value, Mapping) and all(isinstance(each, str) for each in value):
             return value
     elif isinstance(default, dict):

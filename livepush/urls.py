@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from livepush.bridges.lazily import lazily
+from livepush.bridges.lazily import at_edge, lazily
 from livepush.consumers import send, token, views
 from livepush.inbox import views as inbox
 from livepush.roster import views as roster
@@ -13,8 +13,8 @@ from livepush.streams import views as streams
 app_name = "livepush"
 
 urlpatterns = [
-    path("poll/", views.poll, name="poll"),
-    path("sse/", views.needs_asgi, name="sse"),
+    path("poll/", at_edge("livepush.bridges.grip.views.poll", views.poll), name="poll"),
+    path("sse/", at_edge("livepush.bridges.grip.views.sse", views.needs_asgi), name="sse"),
     path("ws/", views.needs_asgi, name="ws"),
     path("send/", send.send, name="send"),
     path("token/", token.token, name="token"),

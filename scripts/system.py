@@ -24,6 +24,7 @@ NEEDED = {
     "nginx": "nginx-light",
     "pgbouncer": "pgbouncer",
     "promtool": "prometheus",
+    "pushpin": "pushpin",
     "systemd-analyze": "systemd",
 }
 NEEDED_BY_LONG_TESTS = {

@@ -45,6 +45,7 @@ from livepush.streams import formats, pieces
 from livepush.streams.buffer import Ending, Passage
 from livepush.streams.models import State
 from tests.docs_blocks import PAGES, RECIPES, ROOT, Block, apply_diff, blocks
+from tests.servers import pushpin
 from tests.shop import live as shop_live
 from tests.shop import models as shop_models
 
@@ -442,6 +443,19 @@ def check_log(block: Block) -> None:
     assert said == [block.text.strip()]
 
 
+def check_conf(block: Block) -> None:
+    """See that Debian's configuration has each option of the manual; ``tests/servers/pushpin.py`` runs with them."""
+    found, debians = ConfigParser(interpolation=None), ConfigParser(interpolation=None)
+    found.read_string(block.text)
+    debians.read(pushpin.DEBIANS)
+    assert not [name for part in found.sections() for name in found[part] if name not in debians[part]]
+
+
+def check_routes(block: Block) -> None:
+    """See that ``tests/servers/pushpin.py`` runs with it."""
+    assert block.text == pushpin.ROUTES
+
+
 CHECKS: dict[str, Callable[[Block], None]] = {
     "apache": check_proxy,
     "bash": check_bash,
@@ -454,11 +468,13 @@ CHECKS: dict[str, Callable[[Block], None]] = {
     "html": check_html,
     "ini": check_unit,
     "javascript": check_javascript,
+    "conf": check_conf,
     "json": check_json,
     "jsx": check_modules,
     "log": check_log,
     "mjs": check_modules,
     "nginx": check_nginx,
+    "routes": check_routes,
     "vcl": check_proxy,
     "yaml": check_proxy,
 }

@@ -61,8 +61,8 @@ ARROWS: dict[str, set[str]] = {
         "conf", "notes", "exceptions",
     },
     "bridges": {
-        "audit", "access", "consumers", "process", "publish", "log", "hub", "hints", "inbox", "receiving", "rights",
-        "roster", "tenants", "fields", "wire", "conf", "exceptions", "notes", "tallies",
+        "models", "audit", "access", "consumers", "process", "publish", "log", "hub", "hints", "inbox", "receiving",
+        "rights", "roster", "tenants", "fields", "wire", "conf", "exceptions", "notes", "tallies",
     },
     "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},
     # What Django and Channels look for

@@ -101,9 +101,11 @@ def test_an_extra_brings_only_what_it_is_named_for(metadata):
         "daphne=; extra == 'demo'",
         "markdown-it-py=; extra == 'demo'",
         "segno=; extra == 'demo'",
+        "pyjwt=; extra == 'grip'",
         "prometheus-client=; extra == 'metrics'",
         "channels-redis=; extra == 'redis'",
         "faststream=; extra == 'relays'",
+        "opentelemetry-api=; extra == 'tracing'",
     ]
 
 

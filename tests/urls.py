@@ -80,8 +80,8 @@ def both(request: HttpRequest) -> HttpResponse:
 
 
 def static_file(request: HttpRequest, name: str) -> HttpResponse:
-    """One of the app's static files, which a plain ASGI server does not serve."""
-    path = finders.find(f"livepush/{name}")
+    """One of the apps' static files, which a plain ASGI server does not serve."""
+    path = finders.find(name)
     assert path is not None
     return HttpResponse(Path(path).read_bytes(), content_type=mimetypes.guess_type(name)[0])
 
@@ -128,7 +128,7 @@ urlpatterns = [
     path("lobby/", lobby),
     path("live/", live),
     path("bell/", bell),
-    path("static/livepush/<str:name>", static_file),
+    path("static/<path:name>", static_file),
     path("worker.js", worker),
     path("send-async/", send_async),
     path("send-fail/", send_twice_and_fail),

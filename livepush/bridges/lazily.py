@@ -6,6 +6,8 @@ What no one uses costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
@@ -14,11 +16,12 @@ from django.urls import NoReverseMatch, get_script_prefix, reverse, set_script_p
 from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 
-from livepush import process
+from livepush import process, publish
 from livepush.conf import get_settings
 from livepush.consumers.answering import outside_transactions
 from livepush.consumers.base import Endpoint, Receive, Scope, Send
 from livepush.hub import Hub
+from livepush.wire import Batch
 
 
 def lazily(path: str) -> Callable[..., HttpResponse]:
@@ -32,6 +35,18 @@ def lazily(path: str) -> Callable[..., HttpResponse]:
     @outside_transactions
     def view(request: HttpRequest, **kwargs: Any) -> HttpResponse:
         response: HttpResponse = import_string(path)(request, **kwargs)
+        return response
+
+    return view
+
+
+def at_edge(path: str, plain: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Return a view that answers a GRIP proxy with the one at a dotted path, and everybody else with a plain one."""
+
+    @wraps(plain)
+    def view(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        comes_from_proxy = "HTTP_GRIP_SIG" in request.META and bool(get_settings().GRIP)
+        response: HttpResponse = (import_string(path) if comes_from_proxy else plain)(request, **kwargs)
         return response
 
     return view
@@ -71,12 +86,33 @@ def _pusher() -> dict[tuple[str, str], Endpoint]:
 
 
 def connect() -> None:
-    """Have each hub that starts be measured, if somebody may read the metrics by then."""
+    """Have events traced, hubs measured and GRIP proxies told, where the settings ask for it by then."""
     if _measure not in process.on_start:
         process.on_start.append(_measure)
+        publish.on_settled += [_tell_proxies, _trace_settled]
+        publish.tracers.append(_trace_send)
+
+
+def _tell_proxies(using: str, batch: Batch) -> None:
+    if get_settings().GRIP:
+        import_string("livepush.bridges.grip.sending.follow")(using, batch)
+
+
+def _trace_send(sent: publish.Sent) -> AbstractContextManager[str | None]:
+    if not get_settings().TRACING:
+        return publish.UNTRACED
+    span: AbstractContextManager[str | None] = import_string("livepush.bridges.tracing.spans.sending")(sent)
+    return span
+
+
+def _trace_settled(using: str, batch: Batch) -> None:
+    if get_settings().TRACING:
+        import_string("livepush.bridges.tracing.spans.settled")(using, batch)
 
 
 def _measure(hub: Hub) -> None:
     settings = get_settings()
     if settings.METRICS_TOKEN or settings.METRICS_ALLOWED:
         import_string("livepush.bridges.metrics.sharing.follow")(hub)
+    if settings.TRACING:
+        import_string("livepush.bridges.tracing.spans.follow")(hub)

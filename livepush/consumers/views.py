@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -12,7 +14,30 @@ from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
 from livepush.consumers.answering import admit_here, answers, as_json, outside_transactions
 from livepush.consumers.auditing import Client
-from livepush.wire import LogState, Position, Query, WireError, above, check_get, parse_query, poll_answer
+from livepush.wire import (
+    Event,
+    Floors,
+    LogState,
+    Position,
+    Query,
+    WireError,
+    above,
+    check_get,
+    parse_query,
+    poll_answer,
+)
+
+
+class Found(NamedTuple):
+    """What the log has after a client's position."""
+
+    events: tuple[Event, ...]
+    position: Position
+    """Up to where the client has everything with them."""
+    lost: str | None = None
+    """Why its history is lost; ``None`` if it is not."""
+    has_more: bool = False
+    """Whether the log has more, for the next answer."""
 
 
 @answers("poll", "GET")
@@ -21,13 +46,10 @@ def poll(request: HttpRequest, client: Client) -> HttpResponse:
 
     Settles first, since there may be no hub that does.
     """
-    check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", get_settings().MAX_EVENT_BYTES)
-    query = parse_query(
-        request.META.get("QUERY_STRING", "").encode("latin-1"),
-        request.headers.get("Last-Event-ID", ""),
-        get_settings().MAX_GROUPS,
-    )
-    return as_json(_answer(query, admitted(request, query, client)))
+    query = query_of(request)
+    admission = admitted(request, query, client)
+    found = look(query.since, admission.stored, admission.floors)
+    return as_json(poll_answer(found.events, found.position, found.lost is not None, admission.refused))
 
 
 @login_not_required
@@ -44,6 +66,16 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
     return as_json(error.body(), error.status)
 
 
+def query_of(request: HttpRequest) -> Query:
+    """Return what a request asks for. Raises WireError: its query is malformed, or it has a large body."""
+    check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", get_settings().MAX_EVENT_BYTES)
+    return parse_query(
+        request.META.get("QUERY_STRING", "").encode("latin-1"),
+        request.headers.get("Last-Event-ID", ""),
+        get_settings().MAX_GROUPS,
+    )
+
+
 def admitted(request: HttpRequest, query: Query, client: Client) -> identity.Admission:
     """Return who makes a request, and which of the groups may be read. Raises WireError: none of them."""
 
@@ -55,25 +87,30 @@ def admitted(request: HttpRequest, query: Query, client: Client) -> identity.Adm
     return admission
 
 
-def _answer(query: Query, admission: identity.Admission) -> bytes:
+def look(since: Position | None, groups: tuple[str, ...], floors: Floors) -> Found:
+    """Return what some groups have after a position, as the log names them; nothing if there is no position."""
     using = get_settings().DATABASE
     before = log.state(using)
     if before.waiting:
         publish.deliver(using)
         before = log.state(using)
-    since, head = query.since, before.position
+    head = before.position
     if since is None:
-        return poll_answer((), head, False, admission.refused)
-    if _lost(since, before):
-        return poll_answer((), head, True, admission.refused)
-    page = log.read(using, admission.stored, since.number, head.number)
-    if _lost(since, page.state):
-        return poll_answer((), page.state.position, True, admission.refused)
-    return poll_answer(
-        tuple(above(page.events, admission.floors)), Position(head.epoch, page.upto), False, admission.refused
-    )
+        return Found((), head)
+    if reason := _lost(since, before):
+        return Found((), head, reason)
+    if since == head:
+        return Found((), head)
+    page = log.read(using, groups, since.number, head.number)
+    if reason := _lost(since, page.state):
+        return Found((), page.state.position, reason)
+    return Found(tuple(above(page.events, floors)), Position(head.epoch, page.upto), None, page.upto < head.number)
 
 
-def _lost(since: Position, state: LogState) -> bool:
-    """Return whether the log no longer holds what follows a client's position."""
-    return since.epoch != state.position.epoch or not state.floor <= since.number <= state.position.number
+def _lost(since: Position, state: LogState) -> str | None:
+    """Return why the log no longer holds what follows a client's position; ``None`` if it does."""
+    if since.epoch != state.position.epoch:
+        return "epoch"
+    if since.number > state.position.number:
+        return "ahead"
+    return "pruned" if since.number < state.floor else None

@@ -10,7 +10,7 @@ from livepush.log.groups import delete_all_forgotten, make_groups
 from livepush.log.notices import register as register_notices
 from livepush.log.planning import NEW_KEYS, Appended, Content
 from livepush.log.pruning import guards, jobs, prune
-from livepush.log.reading import has_events, last, read
+from livepush.log.reading import has_events, last, last_numbers, read
 from livepush.log.settling import settle
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "has_events",
     "jobs",
     "last",
+    "last_numbers",
     "make_groups",
     "make_head",
     "new_epoch",

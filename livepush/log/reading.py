@@ -7,10 +7,11 @@ from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 
 from livepush.log import epochs
 from livepush.log.dialects import dialect
+from livepush.models import ChannelGroup
 from livepush.models import Event as Row
 from livepush.wire import Event, LogPage, timestamp
 
@@ -57,6 +58,14 @@ def last(using: str, group: str, upto: int, besides: Sequence[str] = ()) -> Even
         rows = rows.exclude(type__startswith=prefix)
     values: list[_Values] = list(rows.values_list("position", "group", "type", "data", "sender", "created")[:1])  # type: ignore[arg-type]
     return next(_events(values), None)
+
+
+def last_numbers(using: str, groups: Iterable[str], upto: int) -> dict[str, int]:
+    """Return the number of each group's last event up to a number, for the groups that have one."""
+    of_group = Row.objects.using(using).filter(group=OuterRef("name"), position__lte=upto).order_by("-position")
+    known = ChannelGroup.objects.using(using).filter(name__in=set(groups))
+    rows = known.annotate(last=Subquery(of_group.values("position")[:1])).values_list("name", "last")
+    return {name: number for name, number in rows if number is not None}
 
 
 def _of_groups(using: str, groups: Sequence[str], after: int, upto: int, limit: int) -> tuple[list[Event], int | None]:

@@ -103,6 +103,10 @@ class Migration(migrations.Migration):
                 ('figures', livepush.fields.ExactTextField()),
                 ('written', models.DateTimeField()),
             ],
+            options={
+                'verbose_name': 'live figures',
+                'verbose_name_plural': 'live figures',
+            },
         ),
         migrations.CreateModel(
             name='Receipt',

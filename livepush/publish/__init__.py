@@ -8,6 +8,7 @@ from livepush.publish.names import Group, group_name, is_user, key_of, root_mode
 from livepush.publish.pipeline import announce, deliver, on_settled, settle
 from livepush.publish.senders import stamp
 from livepush.publish.sending import (
+    UNTRACED,
     Delivery,
     Sent,
     after_commit,
@@ -20,11 +21,13 @@ from livepush.publish.sending import (
     send_as,
     send_checked,
     send_own,
+    tracers,
     watchers,
 )
 from livepush.publish.twins import has_async_twin
 
 __all__ = [
+    "UNTRACED",
     "Delivery",
     "Group",
     "Sent",
@@ -52,6 +55,7 @@ __all__ = [
     "send_own",
     "settle",
     "stamp",
+    "tracers",
     "user_group",
     "watchers",
 ]

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -140,12 +141,12 @@ def own_key_of(key: str) -> str:
 
 
 def _send(sent: Sent, using: str, own_key: str | None = None) -> log.Appended | None:
-    appended = None
-    if not sent.ephemeral:
-        appended = log.append_settled(
-            log.Content(sent.stored, sent.type, sent.data, sent.sender), own_key or sent.key, using
-        )
-    after_commit(Delivery(sent, using, appended))
+    with tracers[0](sent) if tracers else UNTRACED as traced:
+        appended = None
+        if not sent.ephemeral:
+            content = log.Content(sent.stored, sent.type, sent.data, sent.sender)
+            appended = log.append_settled(content, own_key or sent.key or traced, using)
+        after_commit(Delivery(sent, using, appended))
     return appended
 
 
@@ -208,6 +209,9 @@ class Delivery:
         pipeline.announce(wire.Batch("", (wire.Event(None, sent.stored, sent.type, sent.data, time, sent.sender),)))
 
 
+UNTRACED: AbstractContextManager[str | None] = nullcontext()
+tracers: list[Callable[[Sent], AbstractContextManager[str | None]]] = []
+"""The first one is entered around each send; it yields the key of an event that has no other, or ``None``."""
 watchers: list[Callable[[Delivery, BaseDatabaseWrapper], None]] = []
 """Called with each delivery that waits for a commit, and its connection; for ``livepush.testing``."""
 

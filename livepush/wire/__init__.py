@@ -120,6 +120,7 @@ from livepush.wire.positions import (
     POSITION,
     Position,
     parse_position,
+    position_of_header,
 )
 from livepush.wire.records import (
     Batch,
@@ -213,6 +214,7 @@ __all__ = [
     "parse_query",
     "parse_wait",
     "poll_answer",
+    "position_of_header",
     "public_name",
     "readable",
     "seal",

@@ -78,6 +78,12 @@ def send_many(groups: list[str] | str, type: str, count: int) -> None:
             livepush.send(groups, type, number)
 
 
+def send_each(groups: list[str] | str, type: str, count: int) -> None:
+    """Send the numbers from 0 on, each by itself."""
+    for number in range(count):
+        livepush.send(groups, type, number)
+
+
 def begin() -> None:
     block = transaction.atomic()
     block.__enter__()
@@ -91,6 +97,11 @@ def commit() -> None:
 def rollback() -> None:
     transaction.set_rollback(True)
     blocks.pop().__exit__(None, None, None)
+
+
+def modules() -> list[str]:
+    """Return what this process has imported."""
+    return sorted(sys.modules)
 
 
 def session(username: str, **more: Any) -> str:
@@ -258,9 +269,9 @@ def finish(stream: str) -> None:
 COMMANDS = {
     command.__name__: command
     for command in (
-        send, send_many, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback, session,
-        position, rows, prune, change, end_session, expire_session, revoke, recheck, token,
-        nonsense, key, open_stream, write, stop_requested, finish, members, is_present, forget, rename,
+        send, send_many, send_each, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback,
+        session, position, rows, prune, change, end_session, expire_session, revoke, recheck, token,
+        nonsense, key, open_stream, write, stop_requested, finish, members, modules, is_present, forget, rename,
     )
 }  # fmt: skip
 

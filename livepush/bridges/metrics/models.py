@@ -16,5 +16,8 @@ class ProcessFigures(models.Model):
     figures = ExactTextField()
     written = models.DateTimeField()
 
+    class Meta:
+        verbose_name = verbose_name_plural = "live figures"
+
     def __str__(self) -> str:
         return str(self.process)

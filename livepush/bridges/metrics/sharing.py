@@ -46,11 +46,20 @@ def write() -> None:
 
 def others() -> dict[str, list[Figure]]:
     """Return the figures of the other processes that run, by their names."""
-    since = timezone.now() - timedelta(seconds=STALE * get_settings().METRICS_INTERVAL)
+    return {name: figures for name, (_, figures) in written().items() if name != process_name()}
+
+
+def written() -> dict[str, tuple[float, list[Figure]]]:
+    """Return what each process that runs has written down, by its name, and how old that is (seconds)."""
+    now = timezone.now()
+    since = now - timedelta(seconds=STALE * get_settings().METRICS_INTERVAL)
     rows = ProcessFigures.objects.using(get_settings().DATABASE).filter(written__gt=since)
-    found = rows.exclude(pk=process_name()).values_list("process", "figures")
     return {
-        name: [(metric, tuple(labels), value) for metric, labels, value in json.loads(text)] for name, text in found
+        name: (
+            max(0.0, (now - at).total_seconds()),
+            [(metric, tuple(labels), value) for metric, labels, value in json.loads(text)],
+        )
+        for name, at, text in rows.values_list("process", "written", "figures")
     }
 
 

@@ -1,0 +1,152 @@
+"""The streams and polls of clients that come through a proxy, and the proxy's own requests for what it has missed."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from django.http import HttpRequest, HttpResponse
+
+from livepush import log
+from livepush.access import identity
+from livepush.bridges.grip import holds
+from livepush.bridges.grip.config import edge
+from livepush.bridges.grip.holds import SHORTEST_HOLD, TOKEN, Hold
+from livepush.bridges.grip.items import is_large
+from livepush.bridges.grip.signature import check_signature
+from livepush.conf import get_settings
+from livepush.consumers.answering import answers, as_json
+from livepush.consumers.auditing import Client
+from livepush.consumers.base import COME_BACK, passing
+from livepush.consumers.entering import ASK_AGAIN
+from livepush.consumers.views import Found, admitted, look, query_of
+from livepush.rights.grants import session_of
+from livepush.wire import (
+    Format,
+    Position,
+    Query,
+    WireError,
+    encode,
+    hello,
+    join,
+    parse_position,
+    poll_answer,
+    position_of_header,
+    system_frames,
+)
+
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+BACK_WITHIN = 1.0
+"""Clients whose rules are to be asked again come back spread over this time (seconds)."""
+
+
+@answers("sse", "GET")
+def sse(request: HttpRequest, client: Client) -> HttpResponse:
+    """Begin a stream that the proxy holds, or go on with one."""
+    check_signature(request, edge().key)
+    if TOKEN in request.GET:
+        return _go_on(request, holds.hold_of(request.GET[TOKEN]))
+    query = query_of(request)
+    try:
+        return _begin(request, client, query)
+    except WireError as error:
+        if error.status not in COME_BACK or error.code == "throttled":
+            raise
+        client.refuse(error)  # an EventSource never reconnects after an error status
+        return _stream(_bye(query.format, error.retry or get_settings().RETRY, passing(error)))
+
+
+@answers("poll", "GET")
+def poll(request: HttpRequest, client: Client) -> HttpResponse:
+    """Answer a poll, or have the proxy hold it until there are events. Then the proxy asks again."""
+    check_signature(request, edge().key)
+    query = query_of(request)
+    admission = admitted(request, query, client)
+    found = look(query.since, admission.stored, admission.floors)
+    answer = as_json(poll_answer(found.events, found.position, found.lost is not None, admission.refused))
+    wait = min(query.wait, get_settings().MAX_WAIT)
+    if query.since is None or found.lost or found.events or found.has_more or wait < SHORTEST_HOLD:
+        return answer
+    hold = _hold(request, query, admission)
+    return holds.in_poll(answer, hold, edge(), found.position, _last(hold, found.position), wait)
+
+
+def _begin(request: HttpRequest, client: Client, query: Query) -> HttpResponse:
+    admission = admitted(request, query, client)
+    found = look(query.since, admission.stored, admission.floors)
+    settings, hold = get_settings(), _hold(request, query, admission)
+    begins_at = found.position if query.since is None or found.lost else query.since
+    frames = hello(
+        begins_at,
+        query.format,
+        heartbeat=settings.HEARTBEAT,
+        retry=round(settings.RETRY * 1000),
+        groups=admission.granted,
+        refused=admission.refused,
+    )
+    return _held(_text(frames), hold, found)
+
+
+def _go_on(request: HttpRequest, hold: Hold) -> HttpResponse:
+    """Answer the proxy what its client has not got yet, or tell the client to come back."""
+    if hold.is_over:
+        return _stream(_bye(hold.format, random.uniform(0, BACK_WITHIN), "recheck"))
+    linked = parse_position(request.GET.get("since", ""))
+    found = _after_items(hold, linked, request.headers.get("Grip-Last", ""))
+    moved = found.position != linked and not found.events and not found.lost
+    keeping = system_frames("position", hold.format, position=found.position) if moved else ()
+    return _held(_text(keeping), hold, found)
+
+
+def _after_items(hold: Hold, linked: Position, last: str) -> Found:
+    """Return what comes after a link's position, and after the items that the client has got since.
+
+    If the last one of them is large, the client has got a hint in its place, and so not the event.
+    """
+    reached = position_of_header(hold.last_item(last, edge()))
+    if reached.epoch != linked.epoch or reached.number <= linked.number:
+        return look(linked, hold.groups, hold.floors)
+    found = look(Position(reached.epoch, reached.number - 1), hold.groups, hold.floors)
+    missing = (event for event in found.events if event.number != reached.number or is_large(event))
+    return found._replace(events=tuple(missing))
+
+
+def _held(begun: bytes, hold: Hold, found: Found) -> HttpResponse:
+    """Return a part of a stream, which the proxy holds once the client has all there is."""
+    body = begun
+    if found.lost is not None:
+        body += _text(system_frames("reset", hold.format, position=found.position, reason=found.lost))
+    if found.events:
+        epoch = found.position.epoch
+        body += _text(join([encode(event, epoch, hold.format) for event in found.events], hold.format))
+    last = None if found.has_more else _last(hold, found.position)
+    return holds.in_stream(_stream(body), hold, edge(), found.position, last)
+
+
+def _hold(request: HttpRequest, query: Query, admission: identity.Admission) -> Hold:
+    stays = min(get_settings().RECHECK, ASK_AGAIN) if admission.failed else get_settings().RECHECK
+    return Hold(
+        groups=admission.stored,
+        format=query.format,
+        user=admission.identity.name,
+        session=session_of(admission.identity, identity.handshake(request)),
+        until=time.time() + stays * random.uniform(0.9, 1.0),
+        floors=admission.floors,
+    )
+
+
+def _last(hold: Hold, position: Position) -> dict[str, int]:
+    """Return the number of each group's last event up to a position."""
+    return log.last_numbers(get_settings().DATABASE, hold.groups, position.number)
+
+
+def _bye(format: Format, retry: float, reason: str) -> bytes:
+    return _text(system_frames("bye", format, retry=round(retry * 1000), reason=reason))
+
+
+def _text(frames: tuple[bytes | str, ...]) -> bytes:
+    return b"".join(each if isinstance(each, bytes) else each.encode() for each in frames)
+
+
+def _stream(body: bytes) -> HttpResponse:
+    return HttpResponse(body, content_type=EVENT_STREAM)

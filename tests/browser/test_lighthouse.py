@@ -6,15 +6,13 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
 
 from tests.browser.chromium import FLAGS, PROGRAM
-from tests.browser.demo import Demo, log_in
-from tests.browser.test_demo_showcase import PAGES, opened
+from tests.browser.demo import Demo
+from tests.browser.test_demo_showcase import PAGES
 from tests.patience import PATIENCE, wait_until
 from tests.servers import npm
 
@@ -42,11 +40,11 @@ def auditing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
         wait_until(lambda: noted.exists() and len(noted.read_text().splitlines()) == 2)
         port = noted.read_text().splitlines()[0]
 
-        def audit(cookie: str, *urls: str) -> list[dict]:
+        def audit(*urls: str) -> list[dict]:
             node = shutil.which("node")
             assert node is not None, "node is not installed: on Debian, apt-get install nodejs."
             done = subprocess.run(
-                [node, "audit.js", port, cookie, *urls], cwd=folder, capture_output=True, text=True,
+                [node, "audit.js", port, *urls], cwd=folder, capture_output=True, text=True,
                 timeout=SECONDS_FOR_A_PAGE * len(urls),
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
@@ -59,31 +57,13 @@ def auditing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
 
 
 def test_lighthouse_finds_nothing_wanting_in_the_front_page(demo: Demo, auditing: Callable[..., list[dict]]) -> None:
-    assert auditing("", demo.url + EVERY_DAY) == [perfect(demo.url + EVERY_DAY)]
+    assert auditing(demo.url + EVERY_DAY) == [perfect(demo.url + EVERY_DAY)]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("who", ["", "demo", "admin"])
-def test_lighthouse_finds_nothing_wanting_in_any_page(
-    who: str, demo: Demo, browser: Browser, auditing: Callable[..., list[dict]]
-) -> None:
-    for path, found in zip(
-        AUDITED, auditing(cookies(demo, browser, who), *(demo.url + path for path in AUDITED)), strict=True
-    ):
+def test_lighthouse_finds_nothing_wanting_in_any_page(demo: Demo, auditing: Callable[..., list[dict]]) -> None:
+    for path, found in zip(AUDITED, auditing(*(demo.url + path for path in AUDITED)), strict=True):
         assert found == perfect(found["shown"]), path
-
-
-def cookies(demo: Demo, browser: Browser, who: str) -> str:
-    """Return the ``Cookie`` header of somebody who has logged in."""
-    if not who:
-        return ""
-    with closing(browser.new_context()) as context:
-
-        def visit(path: str) -> Page:
-            return opened(context.new_page(), demo.url + path)
-
-        log_in(visit, who)
-        return "; ".join(f"{each['name']}={each['value']}" for each in context.cookies())
 
 
 def perfect(url: str) -> dict:

@@ -1,16 +1,15 @@
-/** `node audit.js PORT COOKIE URL…`: print, as a line of JSON a page, what Lighthouse finds wanting in it. */
+/** `node audit.js PORT URL…`: print, as a line of JSON a page, what Lighthouse finds wanting in it. */
 
 import lighthouse from "lighthouse";
 
 const CATEGORIES = ["accessibility", "best-practices", "seo"];
-const [port, cookie, ...urls] = process.argv.slice(2);
+const [port, ...urls] = process.argv.slice(2);
 const flags = {
   port: Number(port),
   onlyCategories: CATEGORIES,
   disableStorageReset: true,
   maxWaitForLoad: 3000, // a live page's network is never idle
   logLevel: "silent",
-  ...(cookie && { extraHeaders: { Cookie: cookie } }),
 };
 for (const url of urls) {
   const { lhr } = await lighthouse(url, flags);

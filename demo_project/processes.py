@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +26,17 @@ def free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def follow(parent: int) -> None:
+    """End this process soon after its parent, whose number is given: also where the parent was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Processes:

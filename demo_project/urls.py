@@ -6,7 +6,7 @@ from django.urls import include, path
 from django.views.i18n import set_language
 
 from demo_project.parcels import talk_views, views
-from demo_project.showcase import chaos
+from demo_project.showcase import chaos, people, publishing
 from demo_project.showcase import views as showcase
 
 urlpatterns = [
@@ -18,10 +18,14 @@ urlpatterns = [
     path("checks/", showcase.checks, name="checks"),
     path("fragments/", showcase.fragments, name="fragments"),
     path("bell/", showcase.bell, name="bell"),
+    path("online/", people.online, name="online"),
+    path("online/guest/", people.guest, name="guest"),
+    path("publish/", publishing.publish, name="publish"),
     path("terminal/", showcase.terminal, name="terminal"),
     path("phone/", showcase.phone_page, name="phone"),
     path("manual/", showcase.manual_home, name="manual-home"),
-    path("manual/<slug:page>/", showcase.manual_page, name="manual"),
+    path("manual/pictures/<path:name>", showcase.manual_picture, name="manual-picture"),
+    path("manual/<path:page>/", showcase.manual_page, name="manual"),
     path("chaos/", chaos.chaos, name="chaos"),
     path("chaos/faults/", chaos.faults, name="faults"),
     path("chaos/kill/", chaos.kill, name="kill"),

@@ -57,7 +57,7 @@ def test_a_file_without_a_mark_and_a_range_without_an_end_are_named() -> None:
 @pytest.mark.parametrize("name", sorted(manual.names()))
 def test_the_manuals_links_within_the_demo_lead_to_headings(name: str) -> None:
     _title, html = manual.page(name)
-    for page, anchor in re.findall(r'href="(?:\.\./([\w-]+)/)?#([\w-]+)"', html):
+    for page, anchor in re.findall(r'href="(?:/manual/([\w/-]+)/)?#([\w-]+)"', html):
         assert f'id="{anchor}"' in manual.page(page or name)[1], f"{name}: {page}#{anchor}"
 
 

@@ -151,6 +151,7 @@ export const control = (session) => {
     start() {
       if (session.inUse && session.stateName !== "denied") return;
       session.hedged = false;
+      session.isStarted = true;
       if (wanted.size) peers.takePart();
       else reconnect(session);
     },

@@ -41,6 +41,7 @@ const disconnect = (session) => {
 export const leave = (session, state) => {
   disconnect(session);
   session.peers.leave();
+  if (state !== "idle") session.isStarted = false;
   enter(session, state);
 };
 
@@ -80,7 +81,8 @@ export const extend = (session) => {
   if (!length) return reconnect(session);
   if (!missing(session).length && session.covered.size <= length) return;
   if (session.stateName === "open" && !session.peers.follows()) return replace(session, session.ladder.name());
-  if (session.stateName === "denied") reconnect(session);
+  if (session.stateName === "idle" && session.isStarted) session.peers.takePart();
+  else if (session.stateName === "denied") reconnect(session);
   else hasten(session);
 };
 

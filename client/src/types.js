@@ -90,6 +90,7 @@
  * @property {number} notBefore  when the server allows the next attempt, in milliseconds since 1970
  * @property {number} probes  how often a better transport was tried
  * @property {boolean} [hedged]  whether a poll was made since the client was started
+ * @property {boolean} [isStarted]  whether the client was started, and has not been stopped or paused since
  * @property {any} [timer]  of the next step: a hedge while connecting, a probe while open, a retry while waiting
  * @property {any} [gathering]  the timer for collecting followers' requests for groups
  *

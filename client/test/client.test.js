@@ -15,8 +15,29 @@ test("a client is idle until started, and idle without a group", () => {
   empty.client.start();
   assert.equal(empty.client.state, "idle");
   empty.client.add(["board"]);
-  empty.client.start();
   assert.deepEqual(empty.last().groups, ["board"]);
+  empty.client.start();
+  assert.equal(empty.attempts.length, 1);
+});
+
+test("a client whose last group was removed goes on with the next one, unless it was stopped", () => {
+  const { client, clock, last, attempts } = play();
+  client.start();
+  last().hello();
+  client.remove(["board"]);
+  clock.advance(100);
+  assert.equal(client.state, "idle");
+  client.add(["news"]);
+  assert.equal(client.state, "connecting");
+  assert.deepEqual(last().groups, ["news"]);
+  client.stop();
+  client.remove(["news"]);
+  clock.advance(100);
+  client.add(["board"]);
+  clock.advance(100);
+  assert.equal(attempts.length, 2);
+  client.start();
+  assert.deepEqual(last().groups, ["board"]);
 });
 
 test("it is open when the hello comes, and says what was granted and from where", () => {

@@ -28,6 +28,29 @@ class CheckLive(livepush.ModelEvents):
 # scene: end
 
 
+# scene: publish
+@livepush.can_read("scans:<int:pk>")
+def own_scans(user: Any, pk: int) -> bool:
+    return bool(user.pk == pk)
+
+
+# scene: end
+
+
+# scene: online
+@livepush.can_read("online")
+def anyone_may_look(user: Any) -> bool:
+    return True
+
+
+@livepush.presence("online")
+def who_is_there(user: Any) -> dict[str, str]:
+    return {"name": user.get_full_name() if user.is_authenticated else "Visitor"}
+
+
+# scene: end
+
+
 @livepush.can_read("metrics")
 def anyone_reads_metrics(user: Any) -> bool:
     """Let everyone see the dashboard."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from functools import cache
 from itertools import pairwise
@@ -11,6 +12,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+ADDRESS = "/manual/"
+"""Where the demo shows the manual."""
+PICTURES = {".png": "image/png", ".svg": "image/svg+xml"}
+"""The kinds of the manual's pictures."""
 HOME = "https://github.com/livepush/django-livepush/blob/main/"
 """The address of files that are no page of the manual."""
 
@@ -30,7 +35,7 @@ def page(name: str) -> tuple[str, str]:
     for opening, content in pairwise(tokens):
         if opening.type == "heading_open":
             opening.attrSet("id", anchor(content.content, taken))
-        follow(content)
+        follow(content, posixpath.dirname(name))
     title = next(token.content for token in tokens if token.type == "inline")
     html = parser.renderer.render(tokens, parser.options, {})
     return title, html.replace("<pre>", '<pre tabindex="0">')  # it scrolls, and so the keyboard has to reach it
@@ -38,8 +43,14 @@ def page(name: str) -> tuple[str, str]:
 
 @cache
 def names() -> frozenset[str]:
-    """Return the names of the manual's pages."""
-    return frozenset(path.stem for path in DOCS.glob("*.md"))
+    """Return the names of the manual's pages, such as ``rules`` and ``recipes/chat``."""
+    return frozenset(path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md"))
+
+
+@cache
+def pictures() -> frozenset[str]:
+    """Return the names of the manual's pictures, such as ``images/inbox-wide.png``."""
+    return frozenset(path.relative_to(DOCS).as_posix() for kind in PICTURES for path in DOCS.rglob(f"*{kind}"))
 
 
 def anchor(heading: str, taken: dict[str, int]) -> str:
@@ -49,18 +60,22 @@ def anchor(heading: str, taken: dict[str, int]) -> str:
     return f"{name}-{taken[name]}" if taken[name] else name
 
 
-def follow(token: Token) -> None:
-    """Lead a line's links to the demo's own copy of the manual, and its pictures to the files' home."""
+def follow(token: Token, folder: str) -> None:
+    """Lead a line's links and pictures to the demo's own copy of the manual."""
     for child in token.children or ():
         for attribute in ("href", "src"):
             target = str(child.attrs.get(attribute, ""))
             if target and not re.match(r"[a-z]+:|#", target):
-                child.attrSet(attribute, address(target))
+                child.attrSet(attribute, address(target, folder))
 
 
-def address(target: str) -> str:
-    """Return where a link of one page of the manual leads."""
+def address(target: str, folder: str) -> str:
+    """Return where a link leads that stands on a page of a folder of the manual."""
     path, _, part = target.partition("#")
-    if path.removesuffix(".md") in names():
-        return f"../{path.removesuffix('.md')}/" + (f"#{part}" if part else "")
-    return HOME + (target.removeprefix("../") if target.startswith("../") else f"docs/{target}")
+    whole = posixpath.normpath(posixpath.join(folder, path))
+    anchored = f"#{part}" if part else ""
+    if whole.removesuffix(".md") in names():
+        return f"{ADDRESS}{whole.removesuffix('.md')}/{anchored}"
+    if whole in pictures():
+        return f"{ADDRESS}pictures/{whole}"
+    return HOME + posixpath.normpath(posixpath.join("docs", whole)) + anchored

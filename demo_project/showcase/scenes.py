@@ -67,6 +67,14 @@ SCENES = (
         manual="messages#chat",
     ),
     Scene(
+        slug="online",
+        title="Who is online",
+        line="People come, look away and go. Two tabs of one person are one member.",
+        url="online",
+        files=("demo_project/showcase/live.py", "templates/showcase/online.html", "demo_project/static/demo/online.js"),
+        manual="presence#show-who-is-there",
+    ),
+    Scene(
         slug="cursors",
         title="Cursors",
         line="Everyone sees everyone move, logged in or not.",
@@ -133,6 +141,18 @@ SCENES = (
         url="terminal",
         files=("demo_project/showcase/views.py",),
         manual="security#tokens",
+    ),
+    Scene(
+        slug="publish",
+        title="From another program",
+        line="A scanner, a cron job or a service in any language publishes with one HTTP request.",
+        url="publish",
+        files=(
+            "demo_project/showcase/live.py",
+            "demo_project/showcase/publishing.py",
+            "demo_project/static/demo/publish.js",
+        ),
+        manual="publishing#publish-events",
     ),
 )
 """In the order of the tiles."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST
@@ -113,7 +113,18 @@ def manual_page(request: HttpRequest, page: str) -> HttpResponse:
         title, html = manual.page(page)
     except KeyError:
         raise Http404(f"The manual has no page {page!r}.") from None
-    return render(request, "showcase/manual.html", {"title": title, "html": html, "pages": sorted(manual.names())})
+    pages = sorted(name for name in manual.names() if "/" not in name)
+    recipes = sorted(name for name in manual.names() if name.startswith("recipes/") and name != "recipes/index")
+    context = {"title": title, "html": html, "pages": pages, "recipes": recipes}
+    return render(request, "showcase/manual.html", context)
+
+
+def manual_picture(request: HttpRequest, name: str) -> FileResponse:
+    """Send a picture of the manual."""
+    if name not in manual.pictures():
+        raise Http404(f"The manual has no picture {name!r}.")
+    path = manual.DOCS / name
+    return FileResponse(path.open("rb"), content_type=manual.PICTURES[path.suffix])
 
 
 def manual_home(request: HttpRequest) -> HttpResponse:

@@ -84,6 +84,7 @@ class Demo:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
         self._reader.join(PATIENCE)
+        assert not self._reader.is_alive(), "a process of the killed demo goes on"
 
     def _read(self) -> None:
         with self._process.stdout as lines:

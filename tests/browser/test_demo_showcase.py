@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 import shlex
@@ -14,9 +16,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from demo_project.processes import free
 from demo_project.showcase.scenes import SCENES
 from demo_project.showcase.snippets import snippets
-from tests.browser.demo import Demo, Visit, log_in
+from tests.browser.demo import Demo, Visit, log_in, origin, running
 from tests.browser.site import is_open
 from tests.browser.test_inbox import audit
 from tests.docs_blocks import ROOT
@@ -26,7 +29,8 @@ from tests.servers.processes import free_port
 QUIET = True
 PAGES = (
     "/", "/board/", "/orders/", "/messages/", "/together/", "/ask/", "/jobs/", "/metrics/", "/checks/", "/fragments/",
-    "/bell/", "/terminal/", "/chaos/", "/phone/", "/manual/client/", "/login/", "/stage/customer/", "/stage/warehouse/",
+    "/bell/", "/terminal/", "/chaos/", "/phone/", "/online/", "/publish/", "/manual/client/", "/manual/recipes/chat/",
+    "/login/", "/stage/customer/", "/stage/warehouse/",
 )  # fmt: skip
 ANONYMOUS = ("/", "/bell/", "/chaos/", "/stage/customer/")
 """Those that are looked at without a login in the short tests."""
@@ -212,6 +216,55 @@ def test_the_lines_for_a_terminal_work(visitor: Callable[[], Visit]) -> None:
     page.click("text=Run it here")
     expect(page.locator("#screen")).to_contain_text("livepush.hello")
     page.click("text=Stop")
+
+
+@pytest.mark.long
+def test_members_come_and_go_with_their_streams(visitor: Callable[[], Visit]) -> None:
+    page = visitor()("/online/")
+    people = page.locator("#people b")
+    expect(people).to_have_text(["Visitor"])
+    page.click("#guests .main")
+    expect(people).to_have_count(2)
+    page.click("#send-away")
+    expect(people).to_have_text(["Visitor"])
+
+
+def test_the_line_for_another_program_publishes_to_its_visitor(visitor: Callable[[], Visit]) -> None:
+    visit = visitor()
+    log_in(visit, "demo")
+    page = visit("/publish/")
+    page.click("text=Make a key")
+    line = shlex.split(page.locator("[data-curl]").inner_text())
+    is_open(page)
+    sent = subprocess.run([*line, "--silent", "--fail"], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(sent.stdout)["accepted"] == 1
+    expect(page.locator("#scans li")).to_have_text(["LP-2047 was scanned in Ghent"])
+    page.click("#scan")
+    expect(page.locator("#scans li")).to_have_count(2)
+
+
+@pytest.mark.long
+def test_no_link_of_the_demo_leads_nowhere(visitor: Callable[[], Visit]) -> None:
+    visit = visitor()
+    page = log_in(visit, "demo")
+    seen, left = set(), ["/"]
+    while left:
+        path = left.pop()
+        answer = page.request.get(origin(page) + path)
+        assert answer.status == 200, path
+        if "text/html" in answer.headers["content-type"]:
+            linked = re.findall(r'<(?:a|img|link|script|iframe)\b[^>]*?\b(?:href|src)="(/[^"#]*)', answer.text())
+            new = {html.unescape(each) for each in linked if "/CODE/" not in each} - seen  # of templates
+            seen |= new
+            left += sorted(new)
+    assert "/manual/recipes/chat/" in seen
+
+
+@pytest.mark.long
+def test_nothing_of_a_killed_demo_goes_on(tmp_path: Path) -> None:
+    with running(tmp_path, quiet=True) as demo:
+        demo.kill()
+    assert free("127.0.0.1", demo.port)
 
 
 @pytest.mark.long

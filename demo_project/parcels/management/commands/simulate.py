@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -12,6 +11,7 @@ from django.core.management.base import BaseCommand
 from django.db import OperationalError
 
 from demo_project.parcels import errands, simulation
+from demo_project.processes import follow
 from demo_project.showcase.worker import work
 
 
@@ -27,12 +27,14 @@ class Command(BaseCommand):
                             help="stop when the parent process, whose number this is, is gone")  # fmt: skip
 
     def handle(self, *args: Any, **options: Any) -> None:
-        parent, ended = options["follow_parent"], threading.Event()
+        if options["follow_parent"]:
+            follow(options["follow_parent"])
+        ended = threading.Event()
         workers = [threading.Thread(target=each, args=(ended,), daemon=True) for each in (errands.work, work)]
         for worker in workers:
             worker.start()
         try:
-            while not parent or os.getppid() == parent:
+            while True:
                 self.tick()
                 time.sleep(options["interval"] * random.uniform(0.3, 1.7))
         except KeyboardInterrupt:

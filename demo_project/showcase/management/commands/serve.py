@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from argparse import ArgumentParser
 from typing import Any
 
@@ -10,7 +8,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-LOOK = 0.5
+from demo_project.processes import follow
 
 
 class Command(BaseCommand):
@@ -23,15 +21,8 @@ class Command(BaseCommand):
         parser.add_argument("--follow-parent", type=int, required=True, metavar="PID", help="the parent's number")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        threading.Thread(target=follow, args=(options["follow_parent"],), daemon=True).start()
+        follow(options["follow_parent"])
         with open(os.devnull, "w") as nowhere:
             call_command(
                 "runserver", options["address"], use_reloader=False, insecure_serving=not settings.DEBUG, stdout=nowhere
             )
-
-
-def follow(parent: int) -> None:
-    """End with the parent process, also where that was killed."""
-    while os.getppid() == parent:
-        time.sleep(LOOK)
-    os._exit(1)

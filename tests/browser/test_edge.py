@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Browser
 
 from tests.bridges.test_grip import running
@@ -15,6 +16,7 @@ document.addEventListener("livepush:event", ({ detail }) => window.got.push(deta
 """
 
 
+@pytest.mark.long
 def test_a_page_gets_everything_over_sse_also_while_the_proxy_restarts(databases: Databases, browser: Browser) -> None:
     with running(databases) as site:
         context = browser.new_context(bypass_csp=True)

@@ -18,7 +18,6 @@ from tests.servers import npm
 
 QUIET = True
 HERE = Path(__file__).resolve().parent / "lighthouse"
-EVERY_DAY = "/"
 AUDITED = [path for path in PAGES if not path.startswith("/stage/")]
 """All but the front page's two frames, which ask search engines to leave them out."""
 SECONDS_FOR_A_PAGE = 60
@@ -54,10 +53,6 @@ def auditing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     finally:
         browser.terminate()
         browser.wait(PATIENCE)
-
-
-def test_lighthouse_finds_nothing_wanting_in_the_front_page(demo: Demo, auditing: Callable[..., list[dict]]) -> None:
-    assert auditing(demo.url + EVERY_DAY) == [perfect(demo.url + EVERY_DAY)]
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
 from livepush.hub.pages import Log, Pages, note_outcome
 from livepush.hub.router import Router
@@ -141,11 +142,16 @@ class Tail:
 
     async def _read_from(self, number: int, known: Event | None) -> LogPage:
         """Return the events behind a number, and that event itself, to compare it with the known one."""
-        page = await self.pages.read_on(None, max(0, number - 1), LARGEST_NUMBER, len(known.data) if known else 0)
+        page = await self._read_with(number, known)
+        if known is not None and page.state.floor < number <= page.state.position.number and not _has(page, number):
+            page = await self._read_with(number, known)  # the log came to the number between the page and its state
         if page.upto == number:  # that event filled the page
             rest = await self.pages.read_on(None, number, LARGEST_NUMBER)
             page = rest._replace(events=page.events + rest.events)
         return page
+
+    def _read_with(self, number: int, known: Event | None) -> Awaitable[LogPage]:
+        return self.pages.read_on(None, max(0, number - 1), LARGEST_NUMBER, len(known.data) if known else 0)
 
     def _has_diverged(self, page: LogPage, number: int, known: Event | None) -> bool:
         """Return whether the log is not the one that this hub has followed, as after a failover.
@@ -154,8 +160,7 @@ class Tail:
         the page was read may lack some of its groups, and so says nothing.
         """
         router = self._router
-        there = page.events and page.events[0].number == number and page.state.floor < number
-        last = page.events[0] if there else None
+        last = page.events[0] if _has(page, number) and page.state.floor < number else None
         if known is None and router.number == number:
             router.last = last
         return page.state.position.number < number or (
@@ -184,3 +189,8 @@ class Tail:
                 self.wake.set()
                 return
         self.adopt(state, reset=not lost)
+
+
+def _has(page: LogPage, number: int) -> bool:
+    """Return whether a page begins with the event of a number."""
+    return bool(page.events) and page.events[0].number == number

@@ -8,7 +8,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from livepush.bridges.metrics.overview import context_of, overview
 from livepush.conf import get_settings
 from livepush.inbox.admin.lists import ReadOnlyAdmin
 
@@ -27,6 +26,8 @@ class ProcessFiguresAdmin(ReadOnlyAdmin):
         """Show the figures."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        from livepush.bridges.metrics.overview import context_of, overview  # none of it before it is looked at
+
         settings = get_settings()
         context = {
             **self.admin_site.each_context(request),

@@ -1,7 +1,7 @@
 """The limits of one process: for all its clients together, and for each user and address.
 
-They are checked before work is done. A client over a limit gets 429, or 4429, and is told when to try again. No other
-client is affected.
+They are checked before work is done. A client over a limit gets 429, or 4429, and is told when to try again. A limit of
+a user or address refuses nobody else; one of the process refuses everybody who comes while it is reached.
 """
 
 from __future__ import annotations

@@ -244,6 +244,7 @@ def test_a_redis_that_does_not_answer(transactional_db, redis, monkeypatch, back
     assert ids(*found.values()) == ["D011"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", some([PUBSUB, CORE], 1))
 def test_a_layer_that_answers_late_is_not_one_that_does_not_answer(transactional_db, redis, monkeypatch, backend):
     with faults.line(redis.port) as line, layered(monkeypatch, backend, line.url.replace("http", "redis")):

@@ -60,6 +60,7 @@ def text(page: Page) -> str:
     return page.text_content("main") or ""
 
 
+@pytest.mark.long
 def test_use_chat_goes_on_after_a_reload_in_mid_answer_and_on_a_second_device(page, site):
     ask(page, site, "reload", words=60, pause=0.05)
     page.wait_for_function("() => document.querySelector('main').textContent.includes('word10 ')")

@@ -59,6 +59,7 @@ def test_two_users_three_tabs_and_two_browsers_agree(visitor: Callable[[], Visit
     expect(shows(away, "Snow in the north")).to_have_count(1)
 
 
+@pytest.mark.long
 def test_a_parcel_that_moves_tells_its_customer_in_one_entry(visitor: Callable[[], Visit]) -> None:
     orders, board = log_in(visitor(), "demo"), log_in(visitor(), "admin")
     orders.click("text=Order something")

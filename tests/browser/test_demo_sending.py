@@ -208,6 +208,7 @@ def is_at(page: Page, x: float, y: float) -> None:
     )
 
 
+@pytest.mark.long
 def test_strangers_and_users_see_each_other_move_by_mouse_and_by_keys(
     visitor: Callable[..., Visit], logins: dict[str, Any]
 ) -> None:

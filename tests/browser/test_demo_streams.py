@@ -60,6 +60,7 @@ def test_an_answer_stops_when_asked(visitor: Callable[[], Visit]) -> None:
     expect(page.locator("#streams [data-slot=state]").first).to_have_text("Stopped.")
 
 
+@pytest.mark.long
 def test_the_staff_follows_an_import_and_others_see_none(visitor: Callable[[], Visit]) -> None:
     office, home = visitor(), visitor()
     log_in(office, "admin")

@@ -37,6 +37,7 @@ def tile(page: Page, name: str) -> object:
     return expect(page.locator(".livepush-tiles div", has_text=name).locator("dd"))
 
 
+@pytest.mark.long
 def test_the_page_follows_the_figures_of_all_processes(site: Site, admin: Page, browser: Browser) -> None:
     tile(admin, "Clients").to_have_text("0")
     reader = browser.new_context()

@@ -211,6 +211,7 @@ def stall(line: faults.Line) -> None:
     line.abandon()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [cut, refuse, stall])
 def test_on_a_line_that_fails(
     site: Site, context: BrowserContext, group: str, fault: Callable[[faults.Line], None]

@@ -140,6 +140,7 @@ def own_frame(settings):
     settings.TEMPLATES = [{**templates, "APP_DIRS": False, "OPTIONS": options}]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("category", some(["", ODD]), ids=["every category", "one"])
 @pytest.mark.parametrize("tab", Tab)
 def test_every_link_leads_on_and_every_button_works_and_is_undone(ann, mine, tab, category):

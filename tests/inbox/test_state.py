@@ -19,6 +19,8 @@ from tests.conftest import Thread
 from tests.inbox.conftest import fill
 from tests.scale import EXAMPLES, some
 
+pytestmark = pytest.mark.long_on("sqlite")
+
 
 @pytest.fixture
 def mine(using, ann, reader):

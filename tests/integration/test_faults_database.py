@@ -278,6 +278,7 @@ async def test_connections_that_the_server_closes_while_they_are_idle_are_replac
     assert not counts["failed, but committed"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", some([*CONNECTIONS]))
 async def test_the_connections_to_the_database_are_few_however_many_clients_there_are(
     place: Place, kept: str, scale: Scale, figures: Figures

@@ -55,7 +55,7 @@ async def stuck(server: Server, number: int) -> None:
     await eventually(found)
 
 
-@pytest.mark.parametrize("kind", some(SERVERS, 2))
+@pytest.mark.parametrize("kind", some(SERVERS))
 async def test_a_deploy_with_open_streams(
     kind: str, database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -115,7 +115,7 @@ async def test_a_deploy_with_open_streams(
         assert ended < FAREWELL + 20
 
 
-@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("kind", some(SERVERS))
 async def test_a_second_signal_is_the_servers_own(kind: str, database: Database, elsewhere: Publisher) -> None:
     with processes.server(kind, database, may_fail=True) as server:
         follower = Follower(server.url, ["board", "room:large"], elsewhere.position(), "sse", small=True)

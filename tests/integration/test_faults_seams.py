@@ -320,7 +320,7 @@ def scribes(database: Database, groups: Sequence[str], count: int, rate: float, 
             process.communicate(timeout=60)
 
 
-@pytest.mark.parametrize("layer", ["none", "pubsub"])
+@pytest.mark.parametrize("layer", some(["none", "pubsub"]))
 async def test_the_first_clients_of_a_server_miss_nothing_while_events_flow(
     layer: str, database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
 ) -> None:

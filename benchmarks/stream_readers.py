@@ -12,11 +12,10 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.streams import EDGE, get, read
+from benchmarks.streams import get, measured, read
 from tests.servers import databases, processes, warm
 from tests.servers.fresh import Database, Databases
 
@@ -43,20 +42,7 @@ async def measure(server: processes.Server, kind: str, readers: int, rate: float
         reading += [asyncio.create_task(read(server.port, path, delays, ready, tokens)) for _ in some]
         for _ in some:
             await ready.acquire()
-    await asyncio.to_thread(get, server, "/begin/")
-    await asyncio.sleep(EDGE)
-    before, begun = await asyncio.to_thread(get, server, "/cost/"), time.monotonic()
-    await asyncio.sleep(seconds - 2 * EDGE)
-    after, took = await asyncio.to_thread(get, server, "/cost/"), time.monotonic() - begun
-    counts = await asyncio.gather(*reading)
-    delays.sort()
-    return {
-        "kind": kind,
-        "cpu": round((after["cpu"] - before["cpu"]) / took, 3),
-        "p50": round(1000 * delays[len(delays) // 2], 2),
-        "p99": round(1000 * delays[len(delays) * 99 // 100], 2),
-        "missing": readers * tokens - sum(counts),
-    }
+    return {"kind": kind, **await measured(server, reading, delays, seconds, tokens)}
 
 
 def turn(database: Database, kind: str, readers: int, *load: float) -> dict[str, Any]:

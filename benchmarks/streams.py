@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +71,30 @@ async def read(port: int, path: str, delays: list[float], ready: asyncio.Semapho
     return count
 
 
+async def measured(
+    server: processes.Server | Node,
+    reading: Sequence[asyncio.Task[int]],
+    delays: list[float],
+    seconds: float,
+    tokens: int,
+) -> dict[str, Any]:
+    """Have the tokens sent; return what they cost the server, and after how many milliseconds readers have them."""
+    await asyncio.to_thread(get, server, "/begin/")
+    await asyncio.sleep(EDGE)
+    before, begun = await asyncio.to_thread(get, server, "/cost/"), time.monotonic()
+    await asyncio.sleep(seconds - 2 * EDGE)
+    after, took = await asyncio.to_thread(get, server, "/cost/"), time.monotonic() - begun
+    counts = await asyncio.gather(*reading)
+    delays.sort()
+    return {
+        "cpu": round((after["cpu"] - before["cpu"]) / took, 3),
+        "p50": round(1000 * delays[len(delays) // 2], 2),
+        "p99": round(1000 * delays[len(delays) * 99 // 100], 2),
+        "missing": len(reading) * tokens - sum(counts),
+        "statements a second": round((after["statements"] - before["statements"]) / took, 1),
+    }
+
+
 async def measure(
     server: processes.Server | Node, kind: str, streams: int, rate: float, seconds: float
 ) -> dict[str, Any]:
@@ -87,21 +111,7 @@ async def measure(
     reading = [asyncio.create_task(read(server.port, path, delays, ready)) for path in paths]
     for _ in reading:
         await ready.acquire()
-    await asyncio.to_thread(get, server, "/begin/")
-    await asyncio.sleep(EDGE)
-    before, begun = await asyncio.to_thread(get, server, "/cost/"), time.monotonic()
-    await asyncio.sleep(seconds - 2 * EDGE)
-    after, took = await asyncio.to_thread(get, server, "/cost/"), time.monotonic() - begun
-    counts = await asyncio.gather(*reading)
-    delays.sort()
-    return {
-        "kind": kind,
-        "cpu": round((after["cpu"] - before["cpu"]) / took, 3),
-        "p50": round(1000 * delays[len(delays) // 2], 2),
-        "p99": round(1000 * delays[len(delays) * 99 // 100], 2),
-        "missing": streams * tokens - sum(counts),
-        "statements a second": round((after["statements"] - before["statements"]) / took, 1),
-    }
+    return {"kind": kind, **await measured(server, reading, delays, seconds, tokens)}
 
 
 def get(server: processes.Server | Node, path: str) -> Any:

@@ -9,8 +9,6 @@ import logging
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from datetime import timedelta
@@ -37,7 +35,7 @@ from tests.scale import some
 from tests.servers import processes
 from tests.servers.brokers import BROKERS
 from tests.servers.queues import queue_broker
-from tests.servers.warm import ROOT
+from tests.servers.relays import relaying
 
 KINDS = ["nats", "redis", "rabbit", "mqtt"]
 LEASE = 0.4
@@ -349,22 +347,6 @@ def broker_of(kind):
     return BROKERS[kind]() if kind in BROKERS else queue_broker(kind)
 
 
-@contextlib.contextmanager
-def relaying(database, relays, *, die=(), may_fail=False):
-    """Run the command in a process of its own; it logs no traceback, unless it ``may_fail``."""
-    env = processes.settings_env(database, {"RELAYS": relays})
-    words = ["tests.servers.dying_relay", *die] if die else ["django", "livepush_relay"]
-    words = [sys.executable, "-m", *words, *relays]
-    process = subprocess.Popen(words, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        told = process.communicate(timeout=PATIENCE)[1]
-        assert may_fail or "Traceback" not in told, told
-
-
 async def numbers_in(broker):
     return [int(id.partition("-")[2]) for id, _ in await broker.taken("outbox")]
 
@@ -546,9 +528,6 @@ def test_the_command_runs_several_relays_and_stops_them_together(databases):
         relays = {name: {**PLAIN, "STREAM": name} for name in ("one", "two")}
         with relaying(database, relays) as process:
             rows = "SELECT count(*) FROM livepush_relaycursor WHERE holder <> ''"
-            end = time.monotonic() + PATIENCE
-            while database.query(rows) != [(2,)]:
-                assert time.monotonic() < end
-                time.sleep(0.05)
+            wait_until(lambda: database.query(rows) == [(2,)])
         assert process.returncode == 0
         assert database.query(rows) == [(0,)]

@@ -114,9 +114,12 @@ KEYED = {"KEY": "{n}"}
 
 async def ready(database, broker, elsewhere):
     """Wait until a relay has subscribed: an MQTT broker keeps messages for those alone that it knows."""
-    while not database.query("SELECT 1 FROM livepush_relayoffset"):
+
+    async def has_begun():
         await broker.publish("orders", {"id": 1, "n": "first"})
-        await asyncio.sleep(0.1)
+        return database.query("SELECT 1 FROM livepush_relayoffset")
+
+    await eventually(has_begun)
     await eventually(lambda: "first" in numbers(elsewhere))
 
 

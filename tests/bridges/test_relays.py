@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from io import StringIO
 
 import pytest
@@ -24,9 +21,8 @@ from livepush.bridges.relays.models import DeadLetter, RelayOffset
 from livepush.bridges.relays.taking import offset_of, order, retry, take
 from tests.conftest import Thread, events_of
 from tests.patience import PATIENCE, eventually
-from tests.servers import processes
+from tests.servers import processes, relays
 from tests.servers.brokers import BROKERS
-from tests.servers.warm import ROOT
 
 KINDS = list(BROKERS)
 PLAIN = {"URL": "redis://127.0.0.1:1", "STREAM": "orders", "GROUP": "order:{id}", "TYPE": "{kind}"}
@@ -188,21 +184,10 @@ def test_the_admin_tries_dead_letters_again(admin_client, settings):
 # Running, with real brokers
 
 
-@contextlib.contextmanager
 def relaying(database, broker, may_fail=False, die=(), **changed):
-    """Run the command in a process of its own; it logs no traceback, unless it ``may_fail``."""
+    """Relay the orders of a broker in a process of its own."""
     given = {"URL": broker.url, "STREAM": "orders", "GROUP": "order:{id}", "TYPE": "message", **changed}
-    env = processes.settings_env(database, {"RELAYS": {"orders": given}})
-    words = ["tests.servers.dying_relay", *die, "orders"] if die else ["django", "livepush_relay", "orders", "-v", "2"]
-    words = [sys.executable, "-m", *words]
-    process = subprocess.Popen(words, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        told = process.communicate(timeout=PATIENCE)[1]
-        assert may_fail or "Traceback" not in told, told
+    return relays.relaying(database, {"orders": given}, die=die, may_fail=may_fail)
 
 
 def numbers(elsewhere):

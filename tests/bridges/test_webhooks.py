@@ -23,10 +23,11 @@ from livepush.bridges.relays.config import relay
 from livepush.bridges.relays.models import DeadLetter, RelayCursor
 from livepush.bridges.relays.outwards.running import Sender
 from livepush.models import Event
-from tests.bridges.test_outward_relays import LEASE, is_in_order, relaying, run_until
+from tests.bridges.test_outward_relays import LEASE, is_in_order, run_until
 from tests.patience import PATIENCE, eventually
 from tests.servers import processes
 from tests.servers.receivers import receiver
+from tests.servers.relays import relaying
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"

@@ -16,16 +16,8 @@ from livepush.bridges.relays.models import DeadLetter, RelayCursor
 from livepush.conf import get_settings
 
 
-class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Dead letters, to look at, try again and delete."""
-
-    list_display = ("relay", "offset", "created", "reason")
-    list_filter = ("relay", "created")
-    search_fields = ("relay", "reason", "content")
-    ordering = ("-id",)
-    fields = ("relay", "offset", "created", "reason", "content")
-    readonly_fields = fields
-    actions = ("try_again",)
+class RelayAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows of relays to look at, in the database that ``LIVEPUSH["DATABASE"]`` names. They belong to no tenant."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).using(get_settings().DATABASE)
@@ -35,6 +27,18 @@ class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class DeadLetterAdmin(RelayAdmin):
+    """Dead letters, to look at, try again and delete."""
+
+    list_display = ("relay", "offset", "created", "reason")
+    list_filter = ("relay", "created")
+    search_fields = ("relay", "reason", "content")
+    ordering = ("-id",)
+    fields = ("relay", "offset", "created", "reason", "content")
+    readonly_fields = fields
+    actions = ("try_again",)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may make events: users who may add events may."""
@@ -53,7 +57,7 @@ class DeadLetterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self.message_user(request, _("Letters that could be relayed are gone from this list."), messages.SUCCESS)
 
 
-class RelayCursorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class RelayCursorAdmin(RelayAdmin):
     """Outward relays: how far each has come, and why it does not get on."""
 
     list_display = ("relay", "position", "behind", "sent", "failing_since", "error", "pruned")
@@ -65,15 +69,6 @@ class RelayCursorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def behind(self, cursor: RelayCursor) -> int:
         """Return how many positions the log has after the relay's."""
         return max(0, log.state(get_settings().DATABASE).position.number - cursor.position)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).using(get_settings().DATABASE)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

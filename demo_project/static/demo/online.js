@@ -1,4 +1,4 @@
-/** Who has this page open, and guests who read its group with tokens of their own. */
+/** Shows the visitors of this page, and lets in guests who read its group with tokens of their own. */
 
 import "./copy.js";
 import { byId, fieldsOf, say } from "./dom.js";

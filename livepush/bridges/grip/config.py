@@ -30,7 +30,7 @@ class Edge:
     key: bytes
     """The key with which the proxies sign their requests."""
     prefix: str = "livepush-"
-    """What all channels' names begin with."""
+    """The beginning of all channels' names."""
     check: float = 30.0
     """After how long (seconds) a proxy asks for what it may have missed, for each stream."""
     subscriptions: int = 20

@@ -1,4 +1,4 @@
-"""What the proxy holds: whom it may serve, and the headers that tell it how."""
+"""Requests that the proxy may hold: which clients it may serve, and the headers that tell it how."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published to the proxy: the items of a settled batch, by pure functions."""
+"""Makes the items that are published to the proxy out of a settled batch, by pure functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from livepush.wire import Batch, Event, Position, encode
 
 Item = dict[str, Any]
 LARGEST = 262_144
-"""The largest data (bytes) of an item: Pushpin takes a megabyte at once. What is larger becomes a hint."""
+"""The largest data (bytes) of an item: Pushpin takes a megabyte at once. Larger data become a hint."""
 HINT = {"http-stream": {"action": "hint"}, "http-response": {"action": "hint"}}
 CLOSE = {"http-stream": {"action": "close"}, "http-response": {"action": "hint"}}
 

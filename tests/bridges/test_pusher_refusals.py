@@ -265,9 +265,9 @@ async def test_an_auth_is_good_for_nothing_after_the_logout(site):
 
 async def test_a_login_that_ends_ends_what_it_has_opened(site):
     site.elsewhere.session("ann")
-    token = site.elsewhere.do("token", username="ann", ttl=1)
     async with raw(site) as socket:
         id = await connected(socket)
+        token = site.elsewhere.do("token", username="ann", ttl=5)
         answer = await auth(site, "", id, "private-help;a", Authorization=f"Bearer {token}")
         await socket.say("pusher:subscribe", {"channel": "private-help;a", **answer.json()})
         assert (await socket.next())["event"].endswith("succeeded")

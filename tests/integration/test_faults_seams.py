@@ -260,7 +260,7 @@ async def test_groups_come_and_go_while_events_flow(
 ) -> None:
     """Four writers; where the buffer holds two events, most transactions make the connection a reader of the log."""
     rooms = [f"room:{name}" for name in "abcd"]
-    settings = {"BUFFER_BYTES": 300} if buffer == "holds two events" else {}
+    settings = {"COMMANDS_PER_SECOND": 1000, **({"BUFFER_BYTES": 300} if buffer == "holds two events" else {})}
     choose, done = random.Random(20_26), asyncio.Event()
     with processes.server("uvicorn", database, settings) as server, contextlib.ExitStack() as stack:
         writers = [stack.enter_context(processes.publisher(database)) for _ in range(4)]

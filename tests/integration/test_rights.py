@@ -418,7 +418,7 @@ async def test_a_bearer_reads_until_something_ends_the_token(
 
 async def test_a_token_ends_in_time(shop: Site, name: str) -> None:
     await shop.do("session", username=name)
-    group, token = await user_group(shop, name), await shop.do("token", username=name, ttl=2)
+    group, token = await user_group(shop, name), await shop.do("token", username=name, ttl=5)
     async with reading("sse", shop.server, [group, "board"], token=token) as stream:
         await stream.until(lambda: stream.revoked)
         assert [(each["groups"], each["reason"]) for each in stream.revoked] == [([group], "token")]
@@ -430,7 +430,7 @@ async def test_a_socket_takes_a_token_as_a_subprotocol_and_another_one_in_place(
     await shop.do("session", username=name)
     await shop.do("session", username=f"{name}-other")
     group = await user_group(shop, name)
-    short, long = [await shop.do("token", username=name, ttl=ttl) for ttl in (3, 300)]
+    short, long = [await shop.do("token", username=name, ttl=ttl) for ttl in (5, 300)]
     others = await shop.do("token", username=f"{name}-other")
     async with clients.websocket(shop.server.url, [group], subprotocols=[f"livepush.token.{short}"]) as socket:
         assert (await clients.frame(socket))["groups"] == [group]
@@ -441,7 +441,7 @@ async def test_a_socket_takes_a_token_as_a_subprotocol_and_another_one_in_place(
             frame = await clients.frame(socket)
             replies[frame["ref"]] = frame.get("code", frame["ok"])
         assert replies == {0: "other_user", 1: "bad_token", 2: "bad_token", 3: True}
-        ends = asyncio.get_running_loop().time() + 3.5
+        ends = asyncio.get_running_loop().time() + 5.5
         while (left := ends - asyncio.get_running_loop().time()) > 0:
             with contextlib.suppress(TimeoutError):
                 frame = json.loads(await asyncio.wait_for(socket.recv(), left))

@@ -154,6 +154,7 @@ def test_what_is_written_offline_outlives_a_reload_and_goes_out_once_in_order(ta
     assert texts(page) == ["first", "second", "third"]
 
 
+@pytest.mark.long
 def test_over_polling_messages_come_and_typing_does_not(talk) -> None:
     customer, staff = talk
     customer.click(".transports label:has(input[value='poll'])")
@@ -250,6 +251,7 @@ def test_a_finger_moves_a_dot_on_a_phone(demo: Demo, browser: Browser, visitor: 
     context.close()
 
 
+@pytest.mark.long
 def test_over_polling_the_page_has_no_cursors_and_says_so(visitor: Callable[[], Visit]) -> None:
     page, other = visitor()("/together/"), visitor()("/together/")
     expect(others(page)).to_have_count(1)

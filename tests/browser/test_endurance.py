@@ -73,6 +73,7 @@ class Month:
         return measure(self.page)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("events", "visits", "first"),
     [(720, 24, 12), pytest.param(100_000, 1_000, 200, marks=[pytest.mark.long, pytest.mark.timeout(3600)])],

@@ -60,6 +60,7 @@ def figures(client) -> str:
     return answer.text
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 def test_where_nobody_may_read_metrics_the_page_says_how_to_switch_them_on(admin_client, settings) -> None:
     assert "METRICS_TOKEN" in figures(admin_client)

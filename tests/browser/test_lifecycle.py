@@ -12,6 +12,7 @@ import pytest
 
 from tests.browser.devtools import Devtools, Tab, devtools
 from tests.browser.site import Site
+from tests.scale import some
 
 NOTE = """
     Object.assign(window, { got: [], resets: [], shown: [] });
@@ -71,6 +72,7 @@ def leads(tab: Tab) -> None:
     tab.until("livepush.role === 'leader' && livepush.state === 'open'")
 
 
+@pytest.mark.long
 def test_a_leader_that_is_frozen_is_replaced_and_gets_what_it_missed_when_thawed(
     site: Site, tabs: Open, group: str
 ) -> None:
@@ -132,7 +134,7 @@ def test_the_only_tab_is_restored_from_the_cache_with_what_it_missed(site: Site,
     assert roles(pages) == ["leader"]
 
 
-@pytest.mark.parametrize("way", ["crash", "close"])
+@pytest.mark.parametrize("way", some(["crash", "close"]))
 def test_hidden_tabs_go_on_where_the_leader_went(site: Site, tabs: Open, group: str, way: str) -> None:
     pages = tabs(TABS, group)
     send(site, group, 0, 5)

@@ -212,7 +212,7 @@ def stall(line: faults.Line) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("fault", [cut, refuse, stall])
+@pytest.mark.parametrize("fault", some([stall, cut, refuse]))
 def test_on_a_line_that_fails(
     site: Site, context: BrowserContext, group: str, fault: Callable[[faults.Line], None]
 ) -> None:

@@ -71,6 +71,7 @@ def send(site: Site, group: str, start: int, end: int) -> None:
         site.elsewhere.send(group, "count", number)
 
 
+@pytest.mark.long
 def test_eight_tabs_have_one_connection_and_each_event_once(site: Site, context: BrowserContext, group: str) -> None:
     streams = requests_of(context, "/sse/")
     pages = [tab(context, site.server.url, group) for _ in range(TABS)]

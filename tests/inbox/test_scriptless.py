@@ -147,6 +147,7 @@ def test_every_link_leads_on_and_every_button_works_and_is_undone(ann, mine, tab
     walk(ann, mine, tab, category)
 
 
+@pytest.mark.long
 def test_the_same_in_the_frame_of_the_site(ann, mine, own_frame):
     walk(ann, mine, Tab.UNREAD, ODD)
 

@@ -184,6 +184,7 @@ def test_a_change_before_the_last_is_not_undone(mine):
     assert mine.titles("unread") == ["d", "c"]
 
 
+@pytest.mark.long_on("mariadb")
 def test_counts_stop_at_a_hundred(using, ann, reader):
     for number in range(120):
         livepush.notify(ann, str(number))
@@ -291,6 +292,7 @@ def test_a_mark_that_makes_no_sense_is_refused(using, ann, action, more, message
     assert not InboxState.objects.using(using).exists()
 
 
+@pytest.mark.long_on("mariadb")
 @pytest.mark.parametrize("number", some([2_200, 11_000]))
 def test_thousands_of_entries_of_a_category_are_marked_in_one_step(using, ann, reader, number):
     mine = reader(ann)
@@ -308,6 +310,7 @@ def test_thousands_of_entries_of_a_category_are_marked_in_one_step(using, ann, r
     assert took < 20, "seconds; under one, undisturbed"
 
 
+@pytest.mark.long_on("mariadb")
 def test_many_read_one_by_one_become_a_mark(using, ann, reader, monkeypatch):
     monkeypatch.setattr(marking, "FEW", 5)
     mine = reader(ann)
@@ -325,6 +328,7 @@ def test_many_read_one_by_one_become_a_mark(using, ann, reader, monkeypatch):
     assert mine.titles("unread") == ["11", "3"]
 
 
+@pytest.mark.long_on("mariadb")
 def test_however_many_were_read_at_once_become_a_mark(using, ann, reader, monkeypatch):
     monkeypatch.setattr(marking, "FEW", 5)
     monkeypatch.setattr(marking, "MANY", 10)
@@ -353,6 +357,7 @@ def test_marks_of_two_tabs_at_once_are_both_there_and_told_in_order(using, ann, 
     assert mine.counts() == (0, 0)
 
 
+@pytest.mark.long_on("mariadb")
 def test_many_readers_mark_at_once_and_none_waits_for_another_for_ever(using, reader):
     users = [User.objects.create(username=f"user{number}") for number in range(6)]
     for _ in range(4):

@@ -177,6 +177,7 @@ async def test_no_client_waits_for_receivers_that_are_slow(database: Database, t
             wait_until(lambda: audit.names().count("connected") == 20)
 
 
+@pytest.mark.long
 async def test_a_storm_of_clients_is_told_whole_and_nobody_waits(
     database: Database, tmp_path: Path, scale: Scale, figures: Figures
 ) -> None:

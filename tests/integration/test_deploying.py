@@ -78,7 +78,7 @@ def here(words: list[str], port: int) -> list[str]:
     return [sys.executable, "-m", name, *rest]
 
 
-@pytest.mark.parametrize("words", some(commands(), 3), ids=shlex.join)
+@pytest.mark.parametrize("words", some(commands()), ids=shlex.join)
 async def test_a_documented_command_serves_and_takes_leave(words: list[str], database: Database, elsewhere: Publisher):
     port = free_port()
     prefix = "/shop" if "/shop" in words else ""

@@ -419,7 +419,7 @@ LIMITS: dict[str, tuple[dict[str, int], list[str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", some(list(LIMITS), 2))
+@pytest.mark.parametrize("kind", some(list(LIMITS)))
 def test_a_limit_of_the_server_that_is_lower_than_livepushs(kind: str, own: Database) -> None:
     settings, options, wanted = LIMITS[kind]
     with processes.server(kind.partition(" ")[0], own, settings, options=options, may_fail=True) as server:

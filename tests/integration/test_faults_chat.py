@@ -147,7 +147,7 @@ async def counted(
             ("daphne", "mariadb"),
             ("uvicorn", "sqlite"),
         ],
-        2,
+        1,
     ),
 )
 async def test_clients_chat_through_servers_that_are_killed(
@@ -168,6 +168,7 @@ async def test_clients_chat_through_servers_that_are_killed(
     figures(server=server, database=kind, clients=len(chatters), **found)
 
 
+@pytest.mark.long
 async def test_clients_chat_through_a_redis_that_dies(databases: Databases, scale: Scale, figures: Figures) -> None:
     each = scale(20, 200)
     with databases.fresh("postgresql") as database, faults.redis() as redis:

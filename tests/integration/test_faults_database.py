@@ -151,6 +151,7 @@ async def test_a_restart_of_the_database_delays_events_and_loses_none(
     assert counts["sent"]
 
 
+@pytest.mark.long
 async def test_a_database_that_refuses_connections_for_a_while_is_found_again(
     place: Place, scale: Scale, figures: Figures
 ) -> None:
@@ -254,6 +255,7 @@ async def test_statements_that_time_out_fail_alone(place: Place, scale: Scale, f
     assert not counts["failed, but committed"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", some([*CONNECTIONS]))
 async def test_connections_that_the_server_closes_while_they_are_idle_are_replaced(
     place: Place, kept: str, scale: Scale, figures: Figures

@@ -168,6 +168,7 @@ async def test_a_reload_in_development_with_open_streams(
         assert all(len(each.connects) > 1 for each in followers)
 
 
+@pytest.mark.long
 async def test_a_command_while_the_database_is_away_is_refused_and_the_connection_stays(
     own_postgresql: tuple[faults.PostgreSQL, Databases],
 ) -> None:

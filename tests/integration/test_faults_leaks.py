@@ -15,6 +15,7 @@ from tests.integration import clients
 from tests.integration.conftest import Figures, Scale
 from tests.integration.test_recycling import LIMIT, many_requests, serves
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import faults, processes
 from tests.servers.fresh import Database
 
@@ -31,7 +32,7 @@ def sessions(database: Database) -> int:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("way", "short", "full", "allowed"), [("loops", 40, 1000, 8), ("widths", 60, 2000, 24)])
+@pytest.mark.parametrize(("way", "short", "full", "allowed"), some([("widths", 60, 2000, 24), ("loops", 40, 1000, 8)]))
 async def test_a_process_that_uses_livepush_very_often_holds_no_more_than_before(
     way: str, short: int, full: int, allowed: int, database: Database, scale: Scale, figures: Figures
 ) -> None:
@@ -47,6 +48,7 @@ async def test_a_process_that_uses_livepush_very_often_holds_no_more_than_before
     await eventually(lambda: sessions(database) == 0)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_a_server_that_lets_very_many_in_holds_no_more_than_before(
     database: Database, scale: Scale, figures: Figures
@@ -108,6 +110,7 @@ async def holdings(server: processes.Server, database: Database) -> dict[str, in
     }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 async def test_workers_that_are_replaced_very_often_leave_nothing(
     database: Database, scale: Scale, figures: Figures

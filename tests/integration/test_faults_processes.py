@@ -230,6 +230,7 @@ DAY = 86_400
 CLOCKS = {"right": 0, "8 days ahead": 8 * DAY, "11 years behind": -4000 * DAY, "11 years ahead": 4000 * DAY}
 
 
+@pytest.mark.long
 @on("postgresql", long=("mariadb",))
 async def test_hosts_with_the_wrong_time_neither_lose_events_nor_misdate_them(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures

@@ -101,11 +101,13 @@ def clean(rows: Sequence[Row], followers: Iterable[Follower], figures: Figures, 
 
 @pytest.mark.parametrize(
     ("renderer", "reader"),
-    [
-        ("a process whose hub is behind", "a hub that runs"),
-        ("a process without a hub", "a hub that starts"),
-        ("WSGI", "a hub that runs"),
-    ],
+    some(
+        [
+            ("a process whose hub is behind", "a hub that runs"),
+            ("a process without a hub", "a hub that starts"),
+            ("WSGI", "a hub that runs"),
+        ]
+    ),
 )
 async def test_a_page_and_its_stream_from_two_processes_leave_no_gap(
     renderer: str, reader: str, database: Database, elsewhere: Publisher, figures: Figures
@@ -249,7 +251,7 @@ async def write(elsewhere: Publisher, groups: Sequence[str], seed: int, done: as
 
 
 @pytest.mark.parametrize("subprotocols", some([["livepush.v1"], None]))
-@pytest.mark.parametrize("buffer", ["is large", "holds two events"])
+@pytest.mark.parametrize("buffer", some(["holds two events", "is large"]))
 async def test_groups_come_and_go_while_events_flow(
     buffer: str,
     subprotocols: list[str] | None,
@@ -320,6 +322,7 @@ def scribes(database: Database, groups: Sequence[str], count: int, rate: float, 
             process.communicate(timeout=60)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layer", some(["none", "pubsub"]))
 async def test_the_first_clients_of_a_server_miss_nothing_while_events_flow(
     layer: str, database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
@@ -381,7 +384,7 @@ def lose_tail(database: Database, last: int) -> None:
     database.query(f"DELETE FROM livepush_event WHERE position > {last}; UPDATE livepush_loghead SET position = {last}")
 
 
-@pytest.mark.parametrize("servers_are", ["running", "down"])
+@pytest.mark.parametrize("servers_are", some(["running", "down"]))
 async def test_a_database_that_is_restored_resets_every_client(
     servers_are: str, database: Database, elsewhere: Publisher, figures: Figures
 ) -> None:
@@ -411,7 +414,7 @@ async def test_a_database_that_is_restored_resets_every_client(
     assert found.resets == len(followers)
 
 
-@pytest.mark.parametrize("head", ["before the hub's position", "behind it already"])
+@pytest.mark.parametrize("head", some(["before the hub's position", "behind it already"]))
 async def test_a_failover_that_lost_the_tail_resets_every_client(
     head: str, database: Database, elsewhere: Publisher, figures: Figures
 ) -> None:
@@ -433,6 +436,7 @@ async def test_a_failover_that_lost_the_tail_resets_every_client(
     assert found.resets == len(followers)
 
 
+@pytest.mark.long
 async def test_a_failover_that_lost_the_tail_is_noticed_in_what_is_announced(
     database: Database, elsewhere: Publisher, figures: Figures
 ) -> None:
@@ -454,6 +458,7 @@ async def test_a_failover_that_lost_the_tail_is_noticed_in_what_is_announced(
     assert without_holes(before, followers)
 
 
+@pytest.mark.long
 async def test_two_sites_on_one_redis_hear_nothing_of_each_other(databases: Databases, figures: Figures) -> None:
     """Their groups have the same names, and their events the same numbers."""
     groups = ["board", "room:a"]
@@ -521,6 +526,7 @@ async def fill(elsewhere: Publisher, count: int) -> tuple[str, int]:
     return start, _number(await asyncio.to_thread(elsewhere.position))
 
 
+@pytest.mark.long
 async def test_a_log_that_is_pruned_under_a_stopped_replay_ends_it_with_a_reset(
     database: Database, elsewhere: Publisher, figures: Figures
 ) -> None:
@@ -573,7 +579,7 @@ async def test_a_log_that_is_pruned_while_it_is_replayed_is_served_whole_or_rese
 # A process that is behind
 
 
-@pytest.mark.parametrize("other_is", ["behind", "stopped"])
+@pytest.mark.parametrize("other_is", some(["behind", "stopped"]))
 async def test_clients_that_move_to_a_process_that_knows_less_miss_nothing(
     other_is: str, database: Database, elsewhere: Publisher, figures: Figures
 ) -> None:

@@ -175,6 +175,7 @@ async def test_a_crowd_costs_no_more_reads_than_a_part_of_it(
     assert whole["statements"]["sessions"] == 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("server", some(["behind", "cold", "warm", "warm with a small window"]))
 async def test_a_crowd_that_meets_a_pruned_log_is_reset_at_no_cost(

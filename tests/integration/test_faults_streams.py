@@ -159,6 +159,7 @@ async def test_what_a_killed_producer_had_stored_is_what_late_readers_get_everyw
     assert (live.state, live.text[: len(stored)]) == ("interrupted", stored)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", some(WAYS[2:]))
 async def test_a_server_s_end_and_a_stop_keep_all_that_was_written(site, way):
     """One producer is interrupted by the end of its server, and one is stopped by a reader elsewhere."""
@@ -178,6 +179,7 @@ async def test_a_server_s_end_and_a_stop_keep_all_that_was_written(site, way):
         audit(again, state, again.text)
 
 
+@pytest.mark.long
 async def test_a_client_that_does_not_read_holds_up_nobody_and_costs_little(servers):
     """It goes on from the database, from where it is."""
     server, _ = servers

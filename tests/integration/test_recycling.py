@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration import clients
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database
 
@@ -123,7 +124,7 @@ WORKERS = {
 }
 
 
-@pytest.mark.parametrize("kind", WORKERS)
+@pytest.mark.parametrize("kind", some(list(WORKERS)))
 async def test_a_worker_that_is_replaced_after_so_many_requests_says_bye(kind: str, database: Database) -> None:
     with processes.server(kind, database, FRESH, options=WORKERS[kind]) as server:
         assert_bye(await streams_until(server, lambda: many_requests(server.url)), kind)

@@ -76,6 +76,10 @@ bench: $(VENV)/.installed ## measure beside the peers, for hours; PARTS=fanout S
 bench-quick: $(VENV)/.installed ## measure livepush and three peers with 1,000 clients, in five minutes
 	@$(RUN) scripts/bench.py fanout --systems quick --clients 1000 --turns 1
 
+.PHONY: bench-rooms
+bench-rooms: $(VENV)/.installed system ## measure messages and cursors from client to client beside Socket.IO, in five minutes
+	@$(RUN) -m benchmarks.rooms
+
 .PHONY: bench-client
 bench-client: $(VENV)/.installed system ## measure the client in Chromium: hello, events to eight tabs, a new leader
 	@$(RUN) -m benchmarks.client

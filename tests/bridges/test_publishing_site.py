@@ -131,7 +131,7 @@ import tests.asgi, tests.urls, livepush.urls
 found = {name for name in sys.modules if name.startswith("livepush.bridges")}
 models = {f"livepush.bridges{name}" for name in ("", ".lazily", ".patterns", ".publishing")}
 models |= {f"livepush.bridges.metrics{name}" for name in ("", ".models", ".admin")}
-models |= {f"livepush.bridges.relays{name}" for name in ("", ".models", ".admin")}
+models |= {f"livepush.bridges.relays{name}" for name in ("", ".models", ".admin", ".forgetting")}
 admin = {f"livepush.bridges.publishing.{name}" for name in ("models", "admin", "keys")}
 assert found == models | admin, sorted(found)
 assert not {"cloudevents", "prometheus_client", "django_eventstream", "faststream"} & set(sys.modules)

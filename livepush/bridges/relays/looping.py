@@ -12,7 +12,7 @@ from typing import TypeVar
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 
 logger = logging.getLogger("livepush")
 T = TypeVar("T")
@@ -68,5 +68,5 @@ class Loop:
 
     def _warn(self, error: BaseException) -> None:
         if times := self._failures.times():
-            what = f"{type(error).__name__}: {error}"
-            logger.warning("The relay %r failed %d times and goes on. The last time: %s", self.name, times, what)
+            what = "The relay %r failed %d times and goes on. The last time: %s"
+            logger.warning(what, self.name, times, one_line(error))

@@ -56,7 +56,8 @@ class Visitor(NamedTuple):
         scope, known = self.scope, self.grant.identity
         if known.session is None:  # what a token or a middleware says is watched; a session is read again
             scope = {**scope, "livepush.identity": known}
-        elif scope.get("user") is not None:  # a middleware's, who remembers what was true at the handshake
+        elif scope.get("user") is not None or known.session != self.grant.view.session_key:
+            # A middleware's user remembers what was true at the handshake, and another request's session is not its.
             scope = {**scope, "livepush.identity": await process.in_thread(self._of_session)}
         request = identity.request_of(scope)
         origins.check_origin(request)  # a foreign page's cookies have to be ignored again

@@ -6,12 +6,14 @@ import logging
 import re
 from typing import Any
 
-_TOKEN = re.compile(r"([?&](?:token|grip|auth_signature)=)[^&\s\"'#]+|(livepush\.token\.|\b(?=livepush_))[A-Za-z0-9_.%-]+")
+_TOKEN = re.compile(
+    r"([?&](?:token|grip|auth_signature)=)[^&\s\"'#]+|(livepush\.token\.|\b(?=livepush_))[A-Za-z0-9_.%-]+"
+)
 SHOWN = r"\1\2***"
 
 
 class HideTokens(logging.Filter):
-    """Replaces tokens, and the signatures of bridges, in the log records that pass: in the message and its arguments. It lets every record pass."""
+    """Replaces tokens, and the signatures of bridges, in log records: in the message and its arguments. All may pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = _hidden(record.msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from urllib.parse import urlencode
 
@@ -16,8 +17,11 @@ from livepush import tenants
 from livepush.bridges import patterns
 from livepush.bridges.grip import signature
 from livepush.bridges.grip.config import edge
+from livepush.bridges.publishing.keys import create_key
 from livepush.bridges.pusher import config, hiding, signing
 from livepush.bridges.pusher.config import App
+from livepush.log import NEW_KEYS
+from livepush.logs import HideTokens
 from livepush.models import Event
 from livepush.notes import Rarely
 from livepush.rights import watch
@@ -133,6 +137,41 @@ def test_what_is_hidden_is_shown_with_the_secret_key_alone():
     assert hiding.shown(text) == b"a session's key" * 10
     with override_settings(SECRET_KEY="another"), pytest.raises(ValueError, match="another key"):
         hiding.shown(text)
+
+
+def test_signatures_that_are_good_for_a_while_are_hidden_in_logs():
+    for name in ("auth_signature", "grip"):
+        record = logging.LogRecord("x", logging.INFO, "", 1, "GET %s", (f"/x?a=1&{name}=5e:c_-r.et&b=2",), None)
+        assert HideTokens().filter(record)
+        assert record.getMessage() == f"GET /x?a=1&{name}=***&b=2"
+
+
+# Publishing
+
+
+def publish(key, body, address="publish/"):
+    headers = {"authorization": f"Bearer {key}"}
+    return Client().post(f"/livepush/{address}", json.dumps(body), "application/json", headers=headers)
+
+
+@pytest.mark.parametrize("key", ["new:a", "new:trace:00-a-b-01", "message:a", "livepush:a", "own:new:a"])
+def test_no_key_of_a_notification_is_taken_for_one_of_livepushs(settings, key):
+    shop = create_key("shop", recipients=["*"])
+    answers = [publish(shop, {"recipients": ["user:7"], "title": "t", "key": key}, "publish/notify/") for _ in range(2)]
+    assert answers[0].json() == answers[1].json()
+    assert Event.objects.filter(group="user:7").count() == 1
+    assert not Event.objects.filter(key__startswith=NEW_KEYS).exists()
+
+
+def test_an_idempotency_key_is_the_api_keys_own(settings):
+    for number in range(2):
+        shop = create_key("shop", groups=["board"])
+        answer = Client().post(
+            "/livepush/publish/", json.dumps({"group": "board", "type": "t", "data": number}), "application/json",
+            headers={"authorization": f"Bearer {shop}", "idempotency-key": "a"},
+        )  # fmt: skip
+        assert (answer.status_code, answer.headers.get("Idempotent-Replayed")) == (200, None)
+    assert Event.objects.filter(group="board").count() == 2
 
 
 # A proxy at the edge

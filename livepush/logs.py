@@ -13,7 +13,7 @@ SHOWN = r"\1\2***"
 
 
 class HideTokens(logging.Filter):
-    """Replaces tokens, and the signatures of bridges, in log records: in the message and its arguments. All may pass."""
+    """Replaces tokens, and signatures of bridges, in log records: in the message and its arguments. All may pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = _hidden(record.msg)

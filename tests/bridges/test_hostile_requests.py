@@ -18,7 +18,7 @@ from livepush.bridges import patterns
 from livepush.bridges.grip import signature
 from livepush.bridges.grip.config import edge
 from livepush.bridges.publishing.keys import create_key
-from livepush.bridges.pusher import config, hiding, signing
+from livepush.bridges.pusher import api, config, hiding, signing
 from livepush.bridges.pusher.config import App
 from livepush.log import NEW_KEYS
 from livepush.logs import HideTokens
@@ -112,6 +112,26 @@ def test_a_query_of_too_many_fields_is_refused_in_order(pusher, caplog):
     assert not [record for record in caplog.records if record.exc_info]
 
 
+def test_a_page_of_another_site_can_not_read_what_is_signed_for_its_user(pusher, django_user_model):
+    pusher.force_login(django_user_model.objects.create_user("ann"))
+    form = {"socket_id": "1.1", "channel_name": "private-board"}
+    for address in "/pusher/auth", "/pusher/user-auth":
+        answer = pusher.post(address, form, headers={"origin": "https://evil.example"})
+        assert answer.status_code == 200
+        assert not [name for name in answer.headers if name.startswith("Access-Control")]
+
+
+def test_over_its_rate_a_server_is_throttled(pusher, settings, monkeypatch):
+    monkeypatch.setattr(api, "_spent", {})
+    settings.LIVEPUSH = {"PUSHER": APP, "PUBLISHED_PER_SECOND": 1.0}
+    event = {"name": "n", "data": "{}", "channel": "board"}
+    body = json.dumps({"batch": [event] * 10}).encode()
+    answers = [call(pusher, "POST", "/apps/1/batch_events", body) for _ in range(11)]
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+    assert int(answers[-1]["Retry-After"]) >= 1
+    assert Event.objects.filter(group="board").count() == 100
+
+
 def test_no_user_to_be_shown_out_stands_for_everybody(pusher):
     assert call(pusher, "POST", "/apps/1/users/7/terminate_connections", b"{}").status_code == 200
     answer = call(pusher, "POST", f"/apps/1/users/{livepush.everyone}/terminate_connections", b"{}")
@@ -161,17 +181,6 @@ def test_no_key_of_a_notification_is_taken_for_one_of_livepushs(settings, key):
     assert answers[0].json() == answers[1].json()
     assert Event.objects.filter(group="user:7").count() == 1
     assert not Event.objects.filter(key__startswith=NEW_KEYS).exists()
-
-
-def test_an_idempotency_key_is_the_api_keys_own(settings):
-    for number in range(2):
-        shop = create_key("shop", groups=["board"])
-        answer = Client().post(
-            "/livepush/publish/", json.dumps({"group": "board", "type": "t", "data": number}), "application/json",
-            headers={"authorization": f"Bearer {shop}", "idempotency-key": "a"},
-        )  # fmt: skip
-        assert (answer.status_code, answer.headers.get("Idempotent-Replayed")) == (200, None)
-    assert Event.objects.filter(group="board").count() == 2
 
 
 # A proxy at the edge

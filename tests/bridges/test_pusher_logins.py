@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -86,6 +87,22 @@ async def test_a_token_that_works_once_is_good_for_the_connection_for_which_it_w
         assert (await auth(site, "", id, "private-help;b", **token)).status_code == 401
 
 
+async def test_a_newcomer_gets_nothing_older_by_a_cache_channel_or_by_resuming(site):
+    before = f"{site.elsewhere.position().partition('-')[0]}-0"
+    site.elsewhere.send("inbox:all", "older")
+    cookie = site.elsewhere.session("newcomer")
+    async with raw(site) as fresh, raw(site) as resuming:
+        first, second = await connected(fresh), await connected(resuming)
+        channel = "private-cache-inbox;all"
+        assert (await subscribe(site, fresh, first, channel, cookie))["event"].endswith("succeeded")
+        assert (await fresh.next("pusher:ping"))["event"] == "pusher:cache_miss"
+        await resuming.say("livepush:resume", {"position": before})
+        assert (await subscribe(site, resuming, second, channel, cookie))["event"].endswith("succeeded")
+        site.elsewhere.send("inbox:all", "later")
+        for socket in fresh, resuming:
+            assert (await socket.next("pusher:ping"))["event"] == "later"
+
+
 async def test_half_a_character_in_a_channels_name_ends_no_connection_and_writes_no_traceback(site):
     async with raw(site) as socket:
         await connected(socket)
@@ -113,6 +130,17 @@ async def test_the_session_stands_nowhere_in_what_a_page_gets(site):
     assert said[1] == "1"
     assert key not in json.dumps([answer, said])
     assert key.encode() not in b64_decode(said[-1].encode())
+
+
+@pytest.mark.django_db
+def test_what_is_signed_for_a_connection_is_good_for_a_minute(django_user_model, monkeypatch):
+    request = RequestFactory().post("/pusher/auth")
+    answer = proving.auth_of(OWN, "1.1:private-a", Identity(django_user_model.objects.create_user("ann")), request, "a")
+    proof = proving.check_auth(OWN, "1.1:private-a", answer)
+    later = time.time() + proving.TTL + 1
+    monkeypatch.setattr("django.core.signing.time.time", lambda: later)
+    with pytest.raises(WireError, match="too old"):
+        proving.proved("1.1:private-a", proof)
 
 
 @pytest.mark.django_db

@@ -7,6 +7,7 @@ import socketserver
 import threading
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.urls import reverse
@@ -139,6 +140,20 @@ def test_the_dead_letters_of_a_forgotten_user_are_deleted(settings, target, djan
     assert [json.loads(row["content"])["type"] for row in livepush.export(ann)["dead letters"]] == ["private"]
     assert livepush.forget(ann)["dead letters"] == 1
     assert [json.loads(letter.content)["type"] for letter in DeadLetter.objects.order_by("pk")] == ["shared", "public"]
+
+
+def test_who_may_only_look_at_letters_can_not_send_them(settings, target, client, django_user_model):
+    livepush.send("board", "status")
+    target.answer = lambda request: 410
+    run(hooked(settings, target), lambda: DeadLetter.objects.exists())
+    watcher = django_user_model.objects.create_user("watcher", is_staff=True)
+    watcher.user_permissions.add(Permission.objects.get(codename="view_deadletter"))
+    client.force_login(watcher)
+    address, seen = reverse("admin:livepush_deadletter_changelist"), len(target.requests)
+    data = {"action": "try_again", "_selected_action": [DeadLetter.objects.get().pk]}
+    assert client.get(address).status_code == 200
+    client.post(address, data, follow=True)
+    assert len(target.requests) == seen
 
 
 # Tenants

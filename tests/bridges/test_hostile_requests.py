@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 import jwt
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client, RequestFactory, override_settings
-from django.urls import include, path
+from django.urls import include, path, reverse
 
 import livepush
 from livepush import tenants
@@ -216,3 +217,13 @@ def test_a_host_that_is_not_allowed_leaves_no_trace_however_often_it_comes(setti
             with pytest.raises(WireError, match="no site at this address"):
                 tenants.of_request(RequestFactory().get("/", headers={"host": host}))
         assert len([record for record in caplog.records if record.exc_info]) <= count
+
+
+@pytest.mark.parametrize(("superuser", "status"), [(True, 200), (False, 403)])
+def test_the_figures_of_all_tenants_are_for_superusers(settings, client, django_user_model, superuser, status):
+    settings.LIVEPUSH = {"TENANT": "tests.shop.subdomains.Subdomains"}
+    user = django_user_model.objects.create_user("ann", is_staff=True, is_superuser=superuser)
+    user.user_permissions.add(Permission.objects.get(codename="view_processfigures"))
+    client.force_login(user)
+    with tenants.active("acme"):
+        assert client.get(reverse("admin:livepush_processfigures_changelist")).status_code == status

@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.core.signing import b64_decode
 from django.test import RequestFactory
 
+from livepush.access import authenticating
 from livepush.access.authenticating import Identity
 from livepush.bridges.pusher import config, proving
 from livepush.wire import WireError
@@ -130,6 +132,32 @@ async def test_the_session_stands_nowhere_in_what_a_page_gets(site):
     assert said[1] == "1"
     assert key not in json.dumps([answer, said])
     assert key.encode() not in b64_decode(said[-1].encode())
+
+
+@pytest.mark.django_db
+def test_a_proof_is_of_one_connection_and_channel(django_user_model):
+    known = Identity(django_user_model.objects.create_user("ann"))
+    answer = proving.auth_of(OWN, "1.1:private-a", known, RequestFactory().post("/pusher/auth"), "a")
+    proof = answer.split(":", 2)[2]
+    assert proving.proved("1.1:private-a", proof).identity.name == known.name
+    for other in "1.2:private-a", "1.1:private-b", "1.1::user::{}":
+        with pytest.raises(WireError, match="not of this connection"):
+            proving.proved(other, proof)
+
+
+@pytest.mark.django_db
+def test_a_session_that_has_become_anothers_names_nobody(client, django_user_model):
+    ann, ben = (django_user_model.objects.create_user(name) for name in ("ann", "ben"))
+    client.force_login(ann)
+    known = authenticating.of_session(client.session.session_key)
+    answer = proving.auth_of(OWN, "1.1:private-a", known, RequestFactory().post("/pusher/auth"), "a")
+    proof = answer.split(":", 2)[2]
+    assert proving.proved("1.1:private-a", proof).identity.name == str(ann.pk)
+    session = client.session
+    session.update({SESSION_KEY: str(ben.pk), HASH_SESSION_KEY: ben.get_session_auth_hash()})
+    session.save()
+    with pytest.raises(WireError, match="has ended"):
+        proving.proved("1.1:private-a", proof)
 
 
 @pytest.mark.django_db

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
+import time
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -17,8 +18,11 @@ from livepush import tenants
 from livepush.bridges.relays.config import relay
 from livepush.bridges.relays.mapping import Message
 from livepush.bridges.relays.models import DeadLetter, RelayCursor
+from livepush.bridges.relays.outwards.running import Sender
+from livepush.bridges.relays.running import Runner
 from livepush.bridges.relays.taking import offset_of, take
 from livepush.models import Event
+from tests.bridges.test_outward_relays import run_until
 from tests.bridges.test_relays import configured, message, numbers, relaying
 from tests.bridges.test_webhooks import SECRET, run
 from tests.bridges.test_webhooks import configured as hooked
@@ -75,6 +79,25 @@ async def test_an_entry_that_only_looks_like_faststreams_holds_up_no_other(datab
         with relaying(database, broker):
             await eventually(lambda: "2" in numbers(elsewhere))
         assert numbers(elsewhere) == ["1", [1], "x", None, "2"]
+
+
+@pytest.mark.parametrize("kind", ["in", "out"])
+def test_a_relay_stops_though_its_broker_is_away_and_its_client_goes_on_trying(settings, kind):
+    url, begun = f"nats://127.0.0.1:{processes.free_port()}", time.monotonic()
+    if kind == "in":
+        made = Runner(configured(settings, "default", URL=url, TYPE="t"))
+    else:
+        settings.LIVEPUSH = {"RELAYS": {"out": {"DIRECTION": "out", "URL": url, "STREAM": "s", "SUBJECT": "s.{type}"}}}
+        made = Sender(relay("out"))
+    run_until(made, lambda: time.monotonic() - begun > 0.5)
+    assert time.monotonic() - begun < 30  # NATS's client would try for two minutes
+
+
+def test_a_broker_that_never_answers_is_told_of(settings, monkeypatch):
+    monkeypatch.setattr("livepush.bridges.relays.looping.PATIENCE", 0.1)
+    url = f"nats://127.0.0.1:{processes.free_port()}"
+    settings.LIVEPUSH = {"RELAYS": {"out": {"DIRECTION": "out", "URL": url, "STREAM": "s", "SUBJECT": "s.{type}"}}}
+    run_until(Sender(relay("out")), lambda: RelayCursor.objects.filter(error__startswith="TimeoutError").exists())
 
 
 def test_nothing_shows_what_a_relay_logs_in_with(settings):

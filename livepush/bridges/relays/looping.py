@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
@@ -16,6 +16,8 @@ from livepush.notes import Rarely, one_line
 
 logger = logging.getLogger("livepush")
 T = TypeVar("T")
+PATIENCE = 20.0
+"""How long (seconds) a relay waits for its broker to let it in."""
 SHORTEST, LONGEST = 0.1, 5.0
 """How long (seconds) a relay waits before it tries again."""
 
@@ -62,6 +64,23 @@ class Loop:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, object]) -> None:
+        """Do what may wait for a peer; give it up if the relay is to stop.
+
+        Raises what the work raises, and TimeoutError: some clients try for minutes, and say nothing meanwhile.
+        """
+        doing, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({doing, stopping}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                await doing
+            elif not stopping.done():
+                raise TimeoutError(f"There was no answer within {PATIENCE:g} s.")
+        finally:
+            doing.cancel()
+            stopping.cancel()
+            await asyncio.gather(doing, stopping, return_exceptions=True)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -71,8 +71,8 @@ class Sender(Loop):
         """Send until the relay stops, over as many connections as it takes. Raises Superseded and database's errors."""
         while not self._stopping.is_set():
             try:
-                await self._target.open()
                 try:
+                    await self._unless_stopped(self._target.open())
                     await self._send_on()
                 finally:
                     with suppress(Exception):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
 from django.core.signing import b64_decode
 from django.test import RequestFactory
 
@@ -147,6 +148,27 @@ def test_a_proof_is_of_one_connection_and_channel(django_user_model):
     for other in "1.2:private-a", "1.1:private-b", "1.1::user::{}":
         with pytest.raises(WireError, match="not of this connection"):
             proving.proved(other, proof)
+
+
+def limited(request):
+    """An authenticator: a header names a user, who may do less here."""
+    user = User.objects.get(username=request.headers["X-Key"])
+    user.scopes = ["a"]
+    return user
+
+
+@pytest.mark.django_db
+def test_cookies_that_did_not_count_are_not_carried_on(client, settings, django_user_model, rf):
+    settings.LIVEPUSH = {"AUTHENTICATORS": [AUTHENTICATORS[0], f"{__name__}.limited"]}
+    client.force_login(django_user_model.objects.create_user("ann"))
+    cookie = f"{settings.SESSION_COOKIE_NAME}={client.session.session_key}"
+    request = rf.post("/pusher/auth", headers={"X-Key": "ann", "Cookie": cookie})
+    assert request.headers["Cookie"]
+    setattr(request, authenticating.IGNORED, True)
+    known = limited(request)
+    answer = proving.auth_of(OWN, "1.1:private-a", Identity(known, again=lambda: known), request, "a")
+    found = proving.proved("1.1:private-a", answer.split(":", 2)[2]).identity
+    assert (found.session, found.user.scopes) == (None, ["a"])
 
 
 @pytest.mark.django_db

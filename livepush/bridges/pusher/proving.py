@@ -93,7 +93,9 @@ def _known_by(known: Identity, request: HttpRequest, group: str) -> tuple[str, A
     if known.session is not None:
         return SESSION, known.session
     if known.again is not None:
-        return HEADERS, [request.META.get("REMOTE_ADDR", ""), list(request.headers.items())]
+        ignored = "cookie" if hasattr(request, authenticating.IGNORED) else ""
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() != ignored]
+        return HEADERS, [request.META.get("REMOTE_ADDR", ""), headers]
     if session is not None and session.session_key and str(session.get(SESSION_KEY)) == known.name:
         return SESSION, session.session_key
     try:

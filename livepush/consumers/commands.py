@@ -14,7 +14,7 @@ from livepush.consumers.entering import Entry, admit, ask_again_later
 from livepush.consumers.incoming import Incoming
 from livepush.consumers.messages import Outgoing
 from livepush.hub import Connection
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.receiving import Message
 from livepush.rights import Grant, confirm
 from livepush.wire import (
@@ -163,7 +163,7 @@ async def carry_out(visitor: Visitor, command: Command) -> dict[str, Any]:
         raise
     except Exception as error:
         if times := failures.times():
-            logger.warning("%d commands of clients failed. The last one: %s: %s", times, type(error).__name__, error)
+            logger.warning("%d commands of clients failed. The last one: %s", times, one_line(error))
         return {**reply, "ok": False, "code": "unavailable", "message": unavailable().message}
     return reply
 

@@ -15,7 +15,7 @@ from livepush.consumers.base import COME_BACK
 from livepush.consumers.commands import COMMAND_BYTES, MOST_REFUSALS, Visitor
 from livepush.consumers.incoming import Incoming
 from livepush.hub import State
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.wire import SURROGATE, WireError, unavailable
 
 logger = logging.getLogger("livepush")
@@ -98,7 +98,7 @@ async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Sai
         _refuse(connection, said, error)
     except Exception as error:
         if times := failures.times():
-            logger.warning("%d messages of clients failed. The last: %s: %s", times, type(error).__name__, error)
+            logger.warning("%d messages of clients failed. The last: %s", times, one_line(error))
         _refuse(connection, said, unavailable())
 
 

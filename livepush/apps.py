@@ -25,6 +25,7 @@ class LivepushConfig(AppConfig):
     def ready(self) -> None:
         from livepush import checks, deploy_checks, hint_checks, routing  # noqa: F401 (registers the checks)
         from livepush.bridges import lazily
+        from livepush.bridges.relays import forgetting as forgetting_letters
         from livepush.inbox import filing, forgetting, loading, recipients
         from livepush.page import positions
         from livepush.receiving import checking, once  # noqa: F401 (so does checking)
@@ -44,6 +45,8 @@ class LivepushConfig(AppConfig):
         keeper.connect()
         forgetting.kept.append(forgetting.Kept("presence", forgetting_presence.rows_about, forgetting_presence.forget))
         forgetting.kept.append(forgetting.Kept("streams", deleting.rows_about, deleting.forget, deleting.exported))
+        letters = forgetting.Kept("dead letters", forgetting_letters.rows_about, forgetting_letters.forget)
+        forgetting.kept.append(letters)
         routing.registered.append(_doctor)
         routing.registered.append(lazily.endpoints)
         lazily.connect()

@@ -1,4 +1,4 @@
-"""Keeps tokens out of logs."""
+"""Keeps tokens and signatures out of logs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import logging
 import re
 from typing import Any
 
-_TOKEN = re.compile(r"([?&]token=)[^&\s\"'#]+|(livepush\.token\.|\b(?=livepush_))[A-Za-z0-9_.%-]+")
+_TOKEN = re.compile(
+    r"([?&](?:token|grip|auth_signature)=)[^&\s\"'#]+|(livepush\.token\.|\b(?=livepush_))[A-Za-z0-9_.%-]+"
+)
 SHOWN = r"\1\2***"
 
 
 class HideTokens(logging.Filter):
-    """Replaces tokens in the log records that pass: in the message and its arguments. It lets every record pass."""
+    """Replaces tokens, and signatures of bridges, in log records: in the message and its arguments. All may pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = _hidden(record.msg)

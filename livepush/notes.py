@@ -60,3 +60,15 @@ def note_once(message: str, *args: object, level: int = logging.INFO) -> None:
     if message not in _noted:
         _noted.add(message)
         logger.log(level, message, *args)
+
+
+MAX_LINE = 500
+
+
+def one_line(error: object) -> str:
+    """Return an error's name and text for a log or a table, in one line of printable characters that is not long.
+
+    The text may hold what a stranger has sent, who could otherwise write lines of a log.
+    """
+    text = str(error) if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    return "".join(each if each.isprintable() else "\ufffd" for each in text[:MAX_LINE])

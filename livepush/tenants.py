@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import DisallowedHost, ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest
@@ -24,9 +24,11 @@ from django.http import HttpRequest
 from livepush import wire
 from livepush.conf import get_settings, load
 from livepush.exceptions import InvalidGroup
+from livepush.notes import Rarely
 from livepush.wire import Close, WireError
 
 logger = logging.getLogger("livepush")
+_failures = Rarely(every=1.0)
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}", re.ASCII)
 _active: ContextVar[str | None] = ContextVar("livepush.tenant", default=None)
@@ -137,8 +139,11 @@ def of_request(request: HttpRequest) -> str | None:
             return _checked(name)
     except (OperationalError, InterfaceError):
         raise
+    except DisallowedHost:  # anybody can send any host, again and again
+        pass
     except Exception:
-        logger.exception("The tenant of a request could not be found out, so its client is refused.")
+        if times := _failures.times():
+            logger.exception("The tenants of %d requests could not be found out, so their clients are refused.", times)
     raise WireError("no_tenant", "There is no site at this address.", 403, Close.FORBIDDEN)
 
 

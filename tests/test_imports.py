@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "models": {"wire", "fields"},
     "log": {"wire", "models"},
     "hub": {"wire"},
-    "tenants": {"wire", "conf", "exceptions"},
+    "tenants": {"wire", "conf", "exceptions", "notes"},
     "hints": {"wire", "conf", "notes"},
     "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies"},
     "audit": {"signals", "tenants", "notes"},

@@ -8,8 +8,10 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.db import connections, transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
@@ -22,6 +24,9 @@ from livepush.wire import WireError, dumps, unavailable
 
 logger = logging.getLogger("livepush")
 failures = Rarely(every=1.0)
+
+MALFORMED = (SuspiciousOperation, BadRequest, MultiPartParserError, UnreadablePostError)
+"""What Django raises for a request that it does not read: it is too large, has too many fields, or makes no sense."""
 
 View = TypeVar("View", bound=Callable[..., HttpResponse])
 Answering = Callable[..., HttpResponse]
@@ -50,6 +55,13 @@ def for_origins(view: View) -> View:
         return response
 
     return cast(View, answered)
+
+
+def bad_request(error: Exception) -> WireError:
+    """Return the refusal of a request that Django does not read."""
+    if isinstance(error, RequestDataTooBig):
+        return WireError("too_large", "The body is over DATA_UPLOAD_MAX_MEMORY_SIZE.", 413)
+    return WireError("bad_request", f"The request is malformed, or has too many fields ({type(error).__name__}).")
 
 
 def as_json(body: bytes, status: int = 200) -> HttpResponse:
@@ -87,9 +99,11 @@ def answers(
                 response = view(request, client, **kwargs)
             except WireError as error:
                 response = refused(error, client)
+            except MALFORMED as error:
+                response = refused(bad_request(error), client)
             except Exception:
                 if times := failures.times():
-                    logger.warning("%d requests failed. The last one, to %s:", times, request.path, exc_info=True)
+                    logger.warning("%d requests failed. The last one, to %r:", times, request.path, exc_info=True)
                 response = refused(unavailable(), client)
             patch_vary_headers(kept_as_it_is(response), ["Cookie", "Authorization"])
             CSRF.process_response(request, response)

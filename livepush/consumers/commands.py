@@ -14,7 +14,7 @@ from livepush.consumers.entering import Entry, admit, ask_again_later
 from livepush.consumers.incoming import Incoming
 from livepush.consumers.messages import Outgoing
 from livepush.hub import Connection
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.receiving import Message
 from livepush.rights import Grant, confirm
 from livepush.wire import (
@@ -56,7 +56,8 @@ class Visitor(NamedTuple):
         scope, known = self.scope, self.grant.identity
         if known.session is None:  # what a token or a middleware says is watched; a session is read again
             scope = {**scope, "livepush.identity": known}
-        elif scope.get("user") is not None:  # a middleware's, who remembers what was true at the handshake
+        elif scope.get("user") is not None or known.session != self.grant.view.session_key:
+            # A middleware's user remembers what was true at the handshake, and another request's session is not its.
             scope = {**scope, "livepush.identity": await process.in_thread(self._of_session)}
         request = identity.request_of(scope)
         origins.check_origin(request)  # a foreign page's cookies have to be ignored again
@@ -162,7 +163,7 @@ async def carry_out(visitor: Visitor, command: Command) -> dict[str, Any]:
         raise
     except Exception as error:
         if times := failures.times():
-            logger.warning("%d commands of clients failed. The last one: %s: %s", times, type(error).__name__, error)
+            logger.warning("%d commands of clients failed. The last one: %s", times, one_line(error))
         return {**reply, "ok": False, "code": "unavailable", "message": unavailable().message}
     return reply
 

@@ -17,7 +17,7 @@ from livepush.access.authenticating import Identity, identify_async
 from livepush.conf import get_settings
 from livepush.consumers.auditing import Client
 from livepush.hub import Connection, Hub, Waiter
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.process.servers import Scope
 from livepush.rights import Grant, Rights, ask_left, confirm, rights_of
 from livepush.wire import Position, Query, WireError, parse_query, unavailable
@@ -105,8 +105,7 @@ async def _enter(scope: Scope, client: Client, needs_group: bool) -> Entry:
             raise
         except Exception as error:
             if times := not_let_in.times():
-                name = type(error).__name__
-                logger.warning("%d clients could not be let in. The last one: %s: %s", times, name, error)
+                logger.warning("%d clients could not be let in. The last one: %s", times, one_line(error))
             raise unavailable() from error
         if hub.draining:
             raise unavailable()

@@ -131,7 +131,12 @@ def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str, 
     Its keys are separate from those of ``send``: if the keys are equal, both events are delivered.
     """
     sent = _checked(groups, type, data, key, False)
-    _send(sent, using, None if key is None else own_key_of(key))
+    _send(sent, using, None if key is None else key_of_own(key))
+
+
+def key_of_own(key: str) -> str:
+    """Return the form in which the log stores a key that was given to ``send_own``, which no other own key has."""
+    return own_key_of(f"own:{key}")
 
 
 def own_key_of(key: str) -> str:

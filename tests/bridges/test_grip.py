@@ -330,6 +330,32 @@ async def test_rights_that_end_close_the_stream_and_the_client_is_refused(site, 
     assert answer.status_code == 403
 
 
+async def test_a_newcomer_gets_nothing_older_that_a_long_transaction_brings_late(site):
+    site.shop.do("begin")
+    site.shop.send("inbox:all", "older")
+    headers = {"Cookie": site.silent.session("newcomer")}
+    async with clients.sse(site.url, "inbox:all", headers=headers) as stream:
+        await stream.block()
+        site.shop.do("commit")
+        site.shop.send("inbox:all", "later")
+        assert await types(stream, 1) == ["later"]
+
+
+async def test_a_user_who_is_forgotten_and_deleted_is_shown_out_and_nothing_more_comes(site):
+    headers = {"Cookie": site.shop.session("leaver")}
+    name = f"user:{site.shop.do('pk', username='leaver')}"
+    async with clients.sse(site.url, name, headers=headers) as stream:
+        await stream.block()
+        site.shop.send(name, "seen")
+        assert await types(stream, 1) == ["seen"]
+        site.shop.do("forget", username="leaver")
+        site.shop.do("change", username="leaver", what="deleted")
+        assert b"event: seen" not in await stream.rest()
+    async with clients.http() as client:
+        answer = await client.get(clients.address(site.url, "sse", name, since="a-1"), headers=headers)
+    assert answer.status_code == 403
+
+
 @pytest.mark.long
 async def test_the_proxy_asks_now_and_then_and_sends_the_client_back_when_its_rules_are_due(databases):
     with running(databases, recheck=5.0, CHECK=1) as site:

@@ -19,6 +19,7 @@ from livepush.bridges.publishing import authorizing, keys
 from livepush.bridges.publishing.models import ApiKey
 from tests.conftest import ALIASES, events_of
 from tests.integration import clients
+from tests.patience import PATIENCE
 from tests.servers import processes
 from tests.servers.warm import ROOT
 
@@ -131,12 +132,23 @@ import tests.asgi, tests.urls, livepush.urls
 found = {name for name in sys.modules if name.startswith("livepush.bridges")}
 models = {f"livepush.bridges{name}" for name in ("", ".lazily", ".patterns", ".publishing")}
 models |= {f"livepush.bridges.metrics{name}" for name in ("", ".models", ".admin")}
-models |= {f"livepush.bridges.relays{name}" for name in ("", ".models", ".admin")}
+models |= {f"livepush.bridges.relays{name}" for name in ("", ".models", ".admin", ".forgetting")}
 admin = {f"livepush.bridges.publishing.{name}" for name in ("models", "admin", "keys")}
 assert found == models | admin, sorted(found)
 assert not {"cloudevents", "prometheus_client", "django_eventstream", "faststream"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=100)
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 1000000", b"Transfer-Encoding: chunked"])
+async def test_a_large_body_is_read_of_nobody_without_a_key(databases, length):
+    with databases.fresh("sqlite") as database, processes.server("uvicorn", database) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = f"POST /livepush/publish/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer lpk_{'a' * 10}_{'b' * 43}\r\n"
+        writer.write(head.encode() + length + b"\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 401")  # though nothing of the body has come
+        writer.close()
 
 
 # Tenants

@@ -41,7 +41,7 @@ def site(databases: Databases) -> Iterator[Site]:
 async def connected(socket: pushers.Raw) -> str:
     """Return the id of a connection."""
     found = await socket.next()
-    assert found["event"] == "pusher:connection_established"
+    assert found["event"] == "pusher:connection_established", found
     assert found["data"]["activity_timeout"] == 120
     return str(found["data"]["socket_id"])
 

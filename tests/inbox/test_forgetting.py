@@ -17,6 +17,7 @@ from django.utils import timezone
 
 import livepush
 from livepush import exceptions, log
+from livepush.bridges.relays.models import DeadLetter
 from livepush.inbox import filing
 from livepush.inbox.marking import Action, mark
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
@@ -29,6 +30,12 @@ from livepush.wire import FORGOTTEN
 from tests.conftest import ALIASES, Thread, kind
 from tests.inbox.conftest import Reader
 from tests.patience import PATIENCE
+
+
+def letter(user):
+    """Return what is kept of an event to a user that a target has not taken."""
+    return json.dumps({"number": 1, "group": f"user:{user.pk}", "body": json.dumps({"group": f"user:{user.pk}"})})
+
 
 MODELS = (Event, ChannelGroup, Notification, NotificationState, InboxState, Membership)
 
@@ -46,6 +53,7 @@ def kept(using, ann, ben):
             id=user.username, group=f"user:{user.pk}", format="text", created=timezone.now()
         )
         StreamChunk.objects.using(using).create(stream=user.username, start=0, end=1, body='["a"]')
+        DeadLetter.objects.using(using).create(relay="hook", offset="e-1", content=letter(user), reason="no")
         deliver(using)
         mark(user, Action("read"), [Reader(user).number(f"to {user.username}")])
     livepush.send([f"user:{ann.pk}", "board"], "both", 1, using=using)
@@ -67,6 +75,7 @@ def about(user, using):
         "states of the inbox": InboxState.objects.using(using).filter(reader=pk).count(),
         "presence": Presence.objects.using(using).filter(member=pk).count(),
         "streams": Stream.objects.using(using).filter(group=own).count(),
+        "dead letters": DeadLetter.objects.using(using).filter(content__contains=own).count(),
     }
 
 

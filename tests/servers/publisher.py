@@ -114,6 +114,10 @@ def session(username: str, **more: Any) -> str:
     return f"{settings.SESSION_COOKIE_NAME}={store.session_key}"
 
 
+def pk(username: str) -> str:
+    return str(User.objects.get(username=username).pk)
+
+
 def key(**given: Any) -> str:
     """Make an API key."""
     from livepush.bridges.publishing.keys import create_key
@@ -271,7 +275,7 @@ COMMANDS = {
     for command in (
         send, send_many, send_each, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback,
         session, position, rows, prune, change, end_session, expire_session, revoke, recheck, token,
-        nonsense, key, open_stream, write, stop_requested, finish, members, modules, is_present, forget, rename,
+        nonsense, pk, key, open_stream, write, stop_requested, finish, members, modules, is_present, forget, rename,
     )
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 from tests.asgi import application  # isort: skip (it sets Django up, which livepush's modules need)
 
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import OperationalError
 from django.urls import include, path
@@ -25,6 +26,20 @@ def member(user, name):
 @livepush.can_read("help:<slug:name>")
 def helped(user, name):
     return user.is_authenticated
+
+
+def by_scopes(request):
+    """An authenticator: a header names a user, and for what the user has made this key."""
+    name, *scopes = request.headers.get("X-Key", "-").split()
+    user = User.objects.filter(username=name).exclude(first_name="locked").first()
+    if user is not None:
+        user.scopes = scopes
+    return user
+
+
+@livepush.can_read("scoped:<slug:name>")
+def scoped(user, name):
+    return user.is_authenticated and name in getattr(user, "scopes", [name])
 
 
 @livepush.can_read("down:<slug:name>")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ class Edge:
 
     control_uris: tuple[str, ...]
     """Where each proxy takes what is published."""
-    key: bytes
+    key: bytes = field(repr=False)
     """The key with which the proxies sign their requests."""
     prefix: str = "livepush-"
     """The beginning of all channels' names."""

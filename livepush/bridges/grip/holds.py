@@ -14,7 +14,7 @@ from django.http import HttpResponse
 from livepush.bridges.grip import channels
 from livepush.bridges.grip.config import Edge
 from livepush.conf import get_settings
-from livepush.wire import Floor, Floors, Format, Position, WireError
+from livepush.wire import EVERYTHING, Floor, Floors, Format, Position, WireError
 
 SALT = "livepush.grip"
 TOKEN = "grip"  # noqa: S105
@@ -47,8 +47,14 @@ class Hold:
         return found
 
     def content_channel(self, prefix: str) -> str | None:
-        """Return the channel that brings a stream's events; ``None`` if hints tell of them."""
-        return channels.of_content(prefix, self.groups[0], self.format) if len(self.groups) == 1 else None
+        """Return the channel that brings a stream's events; ``None`` if hints tell of them.
+
+        It brings the same to all, and so nothing to a client that may not read what was sent before some time: an
+        event of a long transaction may be older than that.
+        """
+        if len(self.groups) > 1 or self.floors.get(self.groups[0], EVERYTHING).time:
+            return None
+        return channels.of_content(prefix, self.groups[0], self.format)
 
     def last_item(self, header: str, edge: Edge) -> str:
         """Return the id of the last item whose event the client has got; empty if there is none."""

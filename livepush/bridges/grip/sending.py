@@ -19,7 +19,7 @@ from livepush import log
 from livepush.bridges.grip.config import edge
 from livepush.bridges.grip.items import Item, items_of
 from livepush.conf import get_settings
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.wire import Batch
 
 logger = logging.getLogger("livepush")
@@ -66,8 +66,8 @@ class Proxy:
             except (OSError, HTTPException, ValueError) as error:
                 self._close()
                 if times := self._failures.times():
-                    name = f"{type(error).__name__}: {error}"
-                    logger.warning("Publishing to %s failed %d times. The last time: %s", self._uri.netloc, times, name)
+                    what = "Publishing to %s failed %d times. The last time: %s"
+                    logger.warning(what, self._uri.netloc, times, one_line(error))
 
     def _part(self) -> list[bytes]:
         """Take what fits into one request."""

@@ -25,6 +25,6 @@ def check_signature(request: HttpRequest, key: bytes) -> None:
         if times := _failures.times():
             logger.warning(
                 "%d requests had no valid Grip-Sig (%s): LIVEPUSH['GRIP']['KEY'] must be Pushpin's sig_key.",
-                times, error,
+                times, type(error).__name__,
             )  # fmt: skip
         raise WireError("bad_signature", "The Grip-Sig is not valid: proxy and site need one key.", 403) from None

@@ -21,7 +21,7 @@ from livepush.bridges import patterns
 from livepush.bridges.publishing import keys
 from livepush.bridges.publishing.models import ApiKey
 from livepush.conf import get_settings
-from livepush.wire import INBOX_PREFIX, OWN_GROUPS, WireError
+from livepush.wire import WireError
 
 FRESH = 1.0
 """How long (seconds) a process believes what it knows of a key, and so how long a revoked one may go on."""
@@ -31,7 +31,6 @@ MAX_KNOWN = 1000
 """How many keys a process knows at once."""
 MISSING = "An API key is expected here: send Authorization: Bearer lpk_…, which livepush_key create has printed."
 UNKNOWN = "The API key is not one of this site's, was revoked, or has ended: create another one with livepush_key."
-INBOX_GROUPS = INBOX_PREFIX.replace(".", ":")
 
 
 class Publisher(NamedTuple):
@@ -45,7 +44,7 @@ class Publisher(NamedTuple):
     def check_event(self, groups: tuple[str, ...], type: str) -> None:
         """Refuse an event that the key does not allow. Raises WireError."""
         for group in groups:
-            if group.startswith((OWN_GROUPS, INBOX_GROUPS)) or not patterns.matches(self.groups, group):
+            if group.startswith(patterns.CLOSED) or not patterns.matches(self.groups, group):
                 raise WireError("forbidden", f"The API key does not allow the group {group!r}.", 403)
         if not patterns.matches(self.types, type):
             raise WireError("forbidden", f"The API key does not allow the type {type!r}.", 403)

@@ -91,7 +91,7 @@ def _event(item: dict[str, Any], where: str) -> Draft:
     groups = _names(item["groups"] if "groups" in item else [item["group"]], "groups", where)
     ephemeral = item.get("ephemeral", False)
     if not isinstance(ephemeral, bool):
-        raise WireError("bad_event", f"{where}: ephemeral is {ephemeral!r}: expected true or false.")
+        raise WireError("bad_event", f"{where}: ephemeral is {ephemeral!r}: expected true or false."[:300])
     return Draft(groups, _text(item, "type", where), item.get("data"), _key(item, where), ephemeral)
 
 
@@ -109,7 +109,8 @@ def _note(item: dict[str, Any], where: str) -> Note:
 def _check_fields(item: dict[str, Any], known: tuple[str, ...], where: str) -> None:
     unknown = sorted(set(item) - set(known))
     if unknown:
-        raise WireError("bad_event", f"{where} has {unknown[0]!r}, which nothing reads: expected {', '.join(known)}.")
+        shown = f"{unknown[0][:100]!r}, which nothing reads: expected {', '.join(known)}."
+        raise WireError("bad_event", f"{where} has {shown}")
 
 
 def _names(found: Any, field: str, where: str) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from io import BytesIO
+from typing import TypeVar
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
@@ -21,6 +21,9 @@ logger = logging.getLogger("livepush")
 failures = Rarely()
 THREAD = "livepush-publish"
 View = Callable[[HttpRequest], HttpResponse]
+T = TypeVar("T")
+SMALL = 65_536
+"""How many bytes are read of a client that may have no key. A larger body is read only of one that has."""
 
 
 async def publish(scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,11 +38,13 @@ async def notify(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def _serve(view: View, scope: Scope, receive: Receive, send: Send) -> None:
     with process.serving(scope, send):
-        body = await _body(receive)
-        if body is None:
-            return
         try:
-            response = await process.in_thread(partial(_respond, view, scope, body), name=THREAD)
+            response = None if _is_small(scope) else await _in_thread(views.refusal, scope)
+            if response is None:
+                body = await _body(receive)
+                if body is None:
+                    return
+                response = await _in_thread(view, scope, body)
         except Exception as error:
             if times := failures.times():
                 logger.warning("%d publishing requests failed.", times, exc_info=error)
@@ -52,8 +57,14 @@ async def _serve(view: View, scope: Scope, receive: Receive, send: Send) -> None
         await send({"type": "http.response.body", "body": response.content})
 
 
-def _respond(view: View, scope: Scope, body: bytes) -> HttpResponse:
-    return view(ASGIRequest(scope, BytesIO(body)))
+async def _in_thread(view: Callable[[HttpRequest], T], scope: Scope, body: bytes = b"") -> T:
+    return await process.in_thread(lambda: view(ASGIRequest(scope, BytesIO(body))), name=THREAD)
+
+
+def _is_small(scope: Scope) -> bool:
+    """Return whether a request says that its body is so small that it may be read of anybody."""
+    length = next((value for name, value in scope.get("headers", ()) if name == b"content-length"), b"")
+    return length.isdigit() and int(length[:10]) <= SMALL
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -160,7 +160,7 @@ def _recipients(note: Note) -> list[str]:
 
 def _notice(note: Note, groups: tuple[str, ...], marker: str) -> Parcel:
     key = note.texts.get("key", marker)
-    return Parcel(partial(_notify, note, key), publish.own_key_of(key), groups)
+    return Parcel(partial(_notify, note, key), publish.key_of_own(key), groups)
 
 
 def _notify(note: Note, key: str) -> None:

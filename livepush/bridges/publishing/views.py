@@ -45,15 +45,33 @@ def notify(request: HttpRequest) -> HttpResponse:
     return _respond(request, reading.notifications)
 
 
+def refusal(request: HttpRequest) -> HttpResponse | None:
+    """Return the answer to a request that shows no valid key; ``None`` if it shows one. The body is not read."""
+    client = client_of("publish", request)
+    try:
+        client.tenant = tenants.of_request(request)
+        with tenants.active(client.tenant):
+            authorizing.publisher_of(request)
+    except WireError as error:
+        return _refused(error, client)
+    return None
+
+
 def _respond(request: HttpRequest, read: Read) -> HttpResponse:
     client = client_of("publish", request)
     try:
-        response = _answer(_outcome(request, read, client), reading.wants_no_positions(request))
+        return _kept(_answer(_outcome(request, read, client), reading.wants_no_positions(request)))
     except WireError as error:
-        client.refuse(error)
-        response = HttpResponse(
-            error.body(), status=error.status, content_type="application/json", headers=error.answer_headers("POST")
-        )
+        return _refused(error, client)
+
+
+def _refused(error: WireError, client: Client) -> HttpResponse:
+    client.refuse(error)
+    headers = error.answer_headers("POST")
+    return _kept(HttpResponse(error.body(), status=error.status, content_type="application/json", headers=headers))
+
+
+def _kept(response: HttpResponse) -> HttpResponse:
     response["Cache-Control"] = "no-store"
     response["X-Content-Type-Options"] = "nosniff"
     return response

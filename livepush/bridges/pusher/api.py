@@ -21,7 +21,7 @@ from livepush.bridges.pusher import drafts, occupancy, signing
 from livepush.bridges.pusher.channels import channel_of
 from livepush.bridges.pusher.config import app
 from livepush.conf import get_settings
-from livepush.consumers.answering import kept_as_it_is, outside_transactions, said
+from livepush.consumers.answering import MALFORMED, bad_request, kept_as_it_is, outside_transactions, said
 from livepush.consumers.auditing import client_of
 from livepush.consumers.views import needs_asgi
 from livepush.exceptions import InvalidGroup
@@ -53,6 +53,8 @@ def signed(method: str) -> Callable[[Answer], Callable[..., HttpResponse]]:
             except WireError as error:
                 client_of("pusher", request).refuse(error)
                 response = _refused(error, method)
+            except MALFORMED as error:
+                response = _refused(bad_request(error), method)
             except Error:
                 if failures.times():
                     settling.logger.warning("A request of Pusher's API failed.", exc_info=True)
@@ -123,6 +125,8 @@ def users(request: HttpRequest, channel: str) -> dict[str, Any]:
 @signed("POST")
 def terminate(request: HttpRequest, user_id: str) -> dict[str, Any]:
     """End a user's connections in all processes, those of livepush's own clients among them."""
+    if user_id == announcing.EVERYONE:
+        raise WireError("bad_user", f"{user_id!r} is no user's primary key.")
     try:
         announcing.revoke(user_id)
     except InvalidGroup as error:

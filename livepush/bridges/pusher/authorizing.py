@@ -15,7 +15,6 @@ from livepush.bridges.pusher.config import app
 from livepush.consumers.answering import admit_here, answers, said
 from livepush.consumers.auditing import Client
 from livepush.consumers.identified import identity_of
-from livepush.rights.grants import session_of
 from livepush.roster import rules as roster
 from livepush.wire import WireError, dumps, unavailable
 
@@ -53,12 +52,8 @@ def user_auth(request: HttpRequest, client: Client) -> HttpResponse:
 
 
 def _auth(request: HttpRequest, text: str, admission: Admission, group: str) -> str:
-    known, session = admission.identity, getattr(request, "session", None)
-    if known.ends is None and known.token is None and getattr(session, "session_key", None):
-        known = known._replace(ends=session.get_expiry_date().timestamp())  # type: ignore[union-attr]
-    proof = proving.Proof(known, session_of(known, identity.handshake(request)))
     with tenants.active(admission.tenant):
-        return proving.auth_of(app(), text, proof, group)
+        return proving.auth_of(app(), text, admission.identity, request, group)
 
 
 def _member(request: HttpRequest, admission: Admission, channel: Channel) -> str:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from livepush.wire import INBOX_PREFIX, OWN_GROUPS, WireError, check_group
+from livepush.wire import WireError, check_group
 
 MAX_LENGTH = 200
 SERVER_TO_USER = "#server-to-user-"
 ENCRYPTED = "private-encrypted-"
 PREFIXES = ("private-cache-", "presence-cache-", "private-", "presence-", "cache-")
 """The longer ones first."""
-CLOSED = (OWN_GROUPS, INBOX_PREFIX.replace(".", ":"))
-"""The prefixes of groups that only livepush sends to."""
 _NAME = re.compile(rf"[A-Za-z0-9_=@,.;-]{{1,{MAX_LENGTH}}}", re.ASCII)
 _TO_GROUP = str.maketrans(";,", ":/")
 _TO_CHANNEL = str.maketrans(":/", ";,")

@@ -23,6 +23,10 @@ class App(NamedTuple):
     """Public: it is part of the address to which clients connect."""
     secret: str
 
+    def __repr__(self) -> str:
+        """Return it without the secret: traces of errors show what functions were given."""
+        return f"App(id={self.id!r}, key={self.key!r})"
+
 
 def app() -> App:
     """Return the app.

@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from livepush import log, publish
+from livepush.bridges.patterns import CLOSED
 from livepush.bridges.pusher import frames, signing
-from livepush.bridges.pusher.channels import CLOSED, channel_of
+from livepush.bridges.pusher.channels import channel_of
 from livepush.bridges.settling import Parcel
 from livepush.conf import get_settings
 from livepush.exceptions import EventTooLarge, InvalidEvent

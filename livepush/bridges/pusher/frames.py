@@ -16,7 +16,7 @@ BEGINNING = '{"event":'
 """Each of these messages begins with it, and no envelope of livepush's does."""
 WRAPPED = "pusher.event"
 """The type of events whose name is no type: their data are ``{"name": …, "data": …}``."""
-PROTECTED = ("pusher:", "pusher_internal:")
+PROTECTED = ("pusher:", "pusher_internal:", "livepush:")
 MAX_NAME = 200
 
 

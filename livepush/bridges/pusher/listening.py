@@ -15,8 +15,8 @@ from livepush.consumers.base import COME_BACK
 from livepush.consumers.commands import COMMAND_BYTES, MOST_REFUSALS, Visitor
 from livepush.consumers.incoming import Incoming
 from livepush.hub import State
-from livepush.notes import Rarely
-from livepush.wire import WireError, unavailable
+from livepush.notes import Rarely, one_line
+from livepush.wire import SURROGATE, WireError, unavailable
 
 logger = logging.getLogger("livepush")
 failures = Rarely(every=1.0)
@@ -84,9 +84,9 @@ def _parsed(visitor: Visitor, text: str) -> Said:
 
 
 def _asked(said: Said) -> str | None:
-    """Return the channel to which a message asks to subscribe."""
+    """Return the channel to which a message asks to subscribe, if an answer can name it."""
     channel = said["data"].get("channel") if said["event"] == "pusher:subscribe" else None
-    return channel if isinstance(channel, str) else None
+    return channel if isinstance(channel, str) and not SURROGATE.search(channel) else None
 
 
 async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
@@ -98,7 +98,7 @@ async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Sai
         _refuse(connection, said, error)
     except Exception as error:
         if times := failures.times():
-            logger.warning("%d messages of clients failed. The last: %s: %s", times, type(error).__name__, error)
+            logger.warning("%d messages of clients failed. The last: %s", times, one_line(error))
         _refuse(connection, said, unavailable())
 
 

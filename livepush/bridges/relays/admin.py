@@ -11,16 +11,27 @@ from django.http import HttpRequest
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
-from livepush import log
+from livepush import log, tenants
+from livepush.bridges.relays.forgetting import relays_of
 from livepush.bridges.relays.models import DeadLetter, RelayCursor
 from livepush.conf import get_settings
+from livepush.exceptions import InvalidGroup
 
 
 class RelayAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows of relays to look at, in the database that ``LIVEPUSH["DATABASE"]`` names. They belong to no tenant."""
+    """Rows of relays to look at, in the database that ``LIVEPUSH["DATABASE"]`` names.
+
+    In a project with tenants these are the rows of the active tenant's relays.
+    """
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).using(get_settings().DATABASE)
+        rows = super().get_queryset(request).using(get_settings().DATABASE)
+        if tenants.hook() is None:
+            return rows
+        try:
+            return rows.filter(relay__in=relays_of(tenants.current()))
+        except InvalidGroup:  # no tenant is active
+            return rows.none()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

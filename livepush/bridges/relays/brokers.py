@@ -69,7 +69,8 @@ def _entry(id: str, fields: dict[bytes, bytes], stream: str) -> Message:
 
     if b"__data__" in fields:  # FastStream itself has sent it
         content, headers = BinaryMessageFormatV1.parse(fields[b"__data__"])
-        return Message(id, decoded(content), stream, {name: str(value) for name, value in headers.items()})
+        known = headers if isinstance(headers, dict) else {}  # anybody can write something that looks like it
+        return Message(id, decoded(content), stream, {str(name): str(value) for name, value in known.items()})
     named = {name.decode(errors="replace"): value for name, value in fields.items()}
     if len(named) == 1:
         return Message(id, decoded(*named.values()), stream)

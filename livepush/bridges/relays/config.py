@@ -49,7 +49,8 @@ class Relay:
 
     name: str
     kind: str
-    url: str
+    url: str = field(repr=False)
+    """The address, which may have a password in it."""
     stream: str
     """The stream, RabbitMQ's queue, or a filter of MQTT topics."""
     subject: str = ">"
@@ -73,7 +74,8 @@ class OutwardRelay:
 
     name: str
     kind: str
-    url: str
+    url: str = field(repr=False)
+    """The address, which may have a password in it."""
     groups: tuple[str, ...] = ("*",)
     """Patterns of the groups whose events are sent."""
     types: tuple[str, ...] = ("*",)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 
 logger = logging.getLogger("livepush")
 T = TypeVar("T")
+PATIENCE = 20.0
+"""How long (seconds) a relay waits for its broker to let it in."""
 SHORTEST, LONGEST = 0.1, 5.0
 """How long (seconds) a relay waits before it tries again."""
 
@@ -63,10 +65,27 @@ class Loop:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
+    async def _unless_stopped(self, work: Coroutine[Any, Any, object]) -> None:
+        """Do what may wait for a peer; give it up if the relay is to stop.
+
+        Raises what the work raises, and TimeoutError: some clients try for minutes, and say nothing meanwhile.
+        """
+        doing, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({doing, stopping}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                await doing
+            elif not stopping.done():
+                raise TimeoutError(f"There was no answer within {PATIENCE:g} s.")
+        finally:
+            doing.cancel()
+            stopping.cancel()
+            await asyncio.gather(doing, stopping, return_exceptions=True)
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _warn(self, error: BaseException) -> None:
         if times := self._failures.times():
-            what = f"{type(error).__name__}: {error}"
-            logger.warning("The relay %r failed %d times and goes on. The last time: %s", self.name, times, what)
+            what = "The relay %r failed %d times and goes on. The last time: %s"
+            logger.warning(what, self.name, times, one_line(error))

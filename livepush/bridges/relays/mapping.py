@@ -10,6 +10,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 
 from livepush import publish
+from livepush.bridges import patterns
 from livepush.bridges.relays.config import Relay
 from livepush.exceptions import InvalidEvent
 
@@ -50,13 +51,20 @@ def events_of(message: Message, relay: Relay) -> list[publish.Sent]:
     try:
         found = relay.map(message) if relay.map is not None else _by_template(message, relay)
         listed = [found] if isinstance(found, Outgoing) else list(found or ())
-        return [publish.checked(each.groups, each.type, each.data, each.key) for each in listed]
-    except (OperationalError, InterfaceError):
+        return [_checked(each) for each in listed]
+    except (OperationalError, InterfaceError, Unmappable):
         raise
     except InvalidEvent as error:
         raise Unmappable(str(error)) from error
     except Exception as error:
         raise Unmappable(f"{type(error).__name__}: {error}") from error
+
+
+def _checked(outgoing: Outgoing) -> publish.Sent:
+    sent = publish.checked(outgoing.groups, outgoing.type, outgoing.data, outgoing.key)
+    if closed := [group for group in sent.groups if group.startswith(patterns.CLOSED)]:
+        raise Unmappable(f"Only livepush itself sends to {closed[0]!r}.")
+    return sent
 
 
 def decoded(content: bytes) -> Any:
@@ -77,7 +85,8 @@ def key_of(body: Any, subject: str, relay: Relay) -> str:
 
 
 def _fields(body: Any, subject: str) -> dict[str, Any]:
-    return {"subject": subject, **(body if isinstance(body, dict) else {})}
+    """Return what templates may name. The subject is the broker's, whose rights may be about it, and no field's."""
+    return {**(body if isinstance(body, dict) else {}), "subject": subject}
 
 
 def _by_template(message: Message, relay: Relay) -> Outgoing:

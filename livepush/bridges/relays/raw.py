@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from faststream import StreamMessage
 
 from livepush.bridges.relays.mapping import Message
+from livepush.notes import one_line
 
 Handle = Callable[[Sequence[Message]], Awaitable[bool]]
 """Takes messages; returns whether it did."""
@@ -21,8 +22,7 @@ BATCH = 200
 def _shortened(record: logging.LogRecord) -> bool:
     """Have a line say what failed, in place of a traceback: brokers go away, and FastStream tries again."""
     if record.exc_info and record.exc_info[1] is not None:
-        error = record.exc_info[1]
-        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {type(error).__name__}: {error}", (), None
+        record.msg, record.args, record.exc_info = "%s: %s", (record.getMessage(), one_line(record.exc_info[1])), None
     return True
 
 

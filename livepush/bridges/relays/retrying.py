@@ -14,6 +14,7 @@ from livepush.bridges.relays.outwards.reading import Outbound
 from livepush.bridges.relays.outwards.targets import Target, target_of
 from livepush.bridges.relays.taking import retry
 from livepush.conf import get_settings
+from livepush.notes import one_line
 
 
 class StillDead(Exception):
@@ -41,7 +42,7 @@ async def _send(target: Target, message: Outbound) -> None:
         await target.open()
         await target.send([message])
     except Exception as error:
-        raise StillDead(f"{type(error).__name__}: {error}") from error
+        raise StillDead(one_line(error)) from error
     finally:
         with suppress(Exception):
             await target.close()

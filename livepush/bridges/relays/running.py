@@ -35,7 +35,7 @@ class Runner(Loop):
         self._broken = None
         source = broker_for(self._relay, await self._offset(), self._take, self._fail)
         try:
-            await source.broker.start()
+            await self._unless_stopped(source.broker.start())
             while not self._stopping.is_set() and self._works(source.broker):
                 await self._forget_old()
                 await self._wait(LOOK)

@@ -111,14 +111,22 @@ def _take(message: Message, relay: Relay, using: str) -> None:
             for sent in events_of(message, relay):
                 publish.send_checked(sent, using)
     except Unmappable as error:
-        content = {"body": message.body, "subject": message.subject, "headers": dict(message.headers)}
         letter = DeadLetter(
             relay=relay.name,
             offset=_storable(message.offset)[:100],
-            content=json.dumps(content),
+            content=_content_of(message),
             reason=_storable(str(error))[:1000],
         )
         letter.save(using=using, force_insert=True)
+
+
+def _content_of(message: Message) -> str:
+    """Return what a dead letter keeps. What can't be JSON, since it is nested too deeply, is left out of it."""
+    content = {"body": message.body, "subject": message.subject, "headers": dict(message.headers)}
+    try:
+        return json.dumps(content)
+    except RecursionError:
+        return json.dumps({**content, "body": None})
 
 
 def _digest(key: str) -> str:

@@ -10,10 +10,7 @@ from livepush import log, publish, tenants
 from livepush.bridges import patterns
 from livepush.bridges.relays.config import OutwardRelay
 from livepush.conf import get_settings
-from livepush.wire import INBOX_PREFIX, OWN_GROUPS, RESERVED_PREFIX, Event, Position, envelope, public_name
-
-NOT_SENT = (OWN_GROUPS, INBOX_PREFIX.replace(".", ":"))
-"""How the groups begin whose events are livepush's own, or are in users' inboxes."""
+from livepush.wire import RESERVED_PREFIX, Event, Position, envelope, public_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +81,6 @@ def _outbound(event: Event, epoch: str, relay: OutwardRelay) -> Outbound | None:
 
 def _is_wanted(stored: str, relay: OutwardRelay) -> bool:
     group = public_name(stored)
-    if tenants.of_stored(stored) != relay.tenant or group.startswith(NOT_SENT):
+    if tenants.of_stored(stored) != relay.tenant or group.startswith(patterns.CLOSED):
         return False
     return patterns.matches(relay.groups, group)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -15,10 +16,13 @@ from livepush.bridges.relays.looping import SHORTEST, Loop
 from livepush.bridges.relays.outwards.cursor import Cursor, Superseded
 from livepush.bridges.relays.outwards.reading import Page, next_page
 from livepush.bridges.relays.outwards.targets import Later, Rejected, Target, target_of
+from livepush.notes import one_line
 
 logger = logging.getLogger("livepush")
 INTERVAL = 0.25
 """How often (seconds) the log is read while it has nothing new."""
+FRESH = 1.0
+"""How old (seconds) what was read from the log may be when it is sent."""
 BEATS = 4
 """How many beats a lease has."""
 
@@ -67,8 +71,8 @@ class Sender(Loop):
         """Send until the relay stops, over as many connections as it takes. Raises Superseded and database's errors."""
         while not self._stopping.is_set():
             try:
-                await self._target.open()
                 try:
+                    await self._unless_stopped(self._target.open())
                     await self._send_on()
                 finally:
                     with suppress(Exception):
@@ -77,9 +81,9 @@ class Sender(Loop):
                 raise
             except Exception as error:
                 self._warn(error)
-                what, least = f"{type(error).__name__}: {error}", 0.0
+                what, least = one_line(error), 0.0
                 if isinstance(error, Later):
-                    what, least = str(error), error.seconds
+                    what, least = one_line(str(error)), error.seconds
                 await self._in_thread(partial(self._cursor.note, what))
                 await self._wait(max(self._pause, min(least, self._target.longest_pause)))
                 self._pause = min(2 * self._pause, self._target.longest_pause)
@@ -97,21 +101,26 @@ class Sender(Loop):
                 await self._wait(INTERVAL)
 
     async def _send_page(self, page: Page, target: Target) -> None:
-        """Send a page in parts, and move the cursor past each part that was taken."""
+        """Send a page in parts, and move the cursor past each part that was taken.
+
+        After a second the rest is read again: it may have been deleted meanwhile, as when a user is forgotten.
+        """
+        read_at = time.monotonic()
         for start in range(0, len(page.messages), target.at_once):
             part = page.messages[start : start + target.at_once]
             try:
                 await target.send(part)
             except Rejected as error:
-                await self._in_thread(partial(self._cursor.bury, error.message, str(error)))
+                reason = one_line(str(error))
+                await self._in_thread(partial(self._cursor.bury, error.message, reason))
                 self._position = error.message.number
-                logger.error("The relay %r did not send %s: %s", self.name, error.message.id, error)
+                logger.error("The relay %r did not send %s: %s", self.name, error.message.id, reason)
                 return
             is_last = start + target.at_once >= len(page.messages)
             await self._move(page.upto if is_last else part[-1].number, sent=True)
             self._pause = SHORTEST
             self._told(len(part))
-            if self._stopping.is_set():
+            if self._stopping.is_set() or time.monotonic() - read_at > FRESH:
                 return
 
     async def _move(self, position: int, sent: bool) -> None:

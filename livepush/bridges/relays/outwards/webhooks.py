@@ -20,6 +20,7 @@ from livepush.bridges.relays import signing
 from livepush.bridges.relays.config import OutwardRelay
 from livepush.bridges.relays.outwards.reading import Outbound
 from livepush.bridges.relays.outwards.targets import Later, Rejected
+from livepush.notes import one_line
 
 MAX_ANSWER = 65_536
 """How many bytes of an answer are read; with a longer one the connection is closed."""
@@ -59,7 +60,7 @@ class Webhook:
             await self.close()
             if kept and not isinstance(error, TimeoutError):  # the server may have closed it since the last request
                 return await self._send(message)
-            return self._not_taken(message, f"{type(error).__name__}: {error}")
+            return self._not_taken(message, one_line(error))
         if 200 <= status < 300:
             return None
         if status == HTTPStatus.GONE:

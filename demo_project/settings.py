@@ -82,6 +82,29 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [PROJECT / "static"]
 
+PORT = os.environ.get("DEMO_PORT", "8000")
+PARTNER_SECRET = "whsec_bGFya3Bvc3QncyBwYXJ0bmVyLCBmb3IgdGhlIGRlbW8="
+EVENTSTREAM_CHANNELMANAGER_CLASS = "demo_project.showcase.bridged.Channels"
+LIVEPUSH = {
+    # scene: pusher
+    "PUSHER": {"APP_ID": "1", "KEY": "larkpost", "SECRET": "demo-only: choose your own"},
+    # scene: figures
+    "METRICS_ALLOWED": "demo_project.showcase.bridged.anyone",
+    # scene: end
+    "METRICS_INTERVAL": 2,
+    "RELAYS": {
+        # scene: webhooks
+        "partner": {
+            "DIRECTION": "out",
+            "URL": f"http://127.0.0.1:{PORT}/webhooks/receive/",
+            "SECRET": PARTNER_SECRET,
+            "GROUPS": ["partner"],
+            # scene: end
+            "ALLOW_HTTP": True,
+        },
+    },
+}
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

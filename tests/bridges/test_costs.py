@@ -21,7 +21,7 @@ NAMES = {
     "Metrics": "metrics",
     "Traces": "tracing",
 }
-TABLES = {"publishing", "metrics", "relays"}
+TABLES = {"publishing", "metrics", "pusher", "relays"}
 """The bridges that have tables, which Django always imports."""
 COSTS = rows("bridges.md", "HTTP publishing")
 

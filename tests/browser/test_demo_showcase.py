@@ -266,6 +266,7 @@ def test_an_event_source_hears_the_desk(visitor: Callable[[], Visit]) -> None:
     expect(other.locator("#said-at-desk li small")).to_have_text(re.compile(r"^\w+-\d+$"))
 
 
+@pytest.mark.long
 def test_a_partner_who_is_away_gets_the_event_later_with_the_same_id(visitor: Callable[[], Visit]) -> None:
     page = visitor()("/webhooks/")
     is_open(page)

@@ -34,7 +34,7 @@ def main() -> None:
     try:
         port = choose_port([each for each in arguments if each != "--lan"])
         address = lan_address() if lan else ""
-        os.environ["DEMO_LAN_ADDRESS"] = address
+        os.environ |= {"DEMO_LAN_ADDRESS": address, "DEMO_PORT": str(port)}
         prepare()
         with Processes("0.0.0.0" if lan else HOST, port, second_port(port)) as processes:  # noqa: S104 (asked for)
             wait_for(port)

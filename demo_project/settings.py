@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parent
 
@@ -81,6 +83,47 @@ USE_TZ = True
 
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [PROJECT / "static"]
+
+PORT = os.environ.get("DEMO_PORT", "8000")
+PARTNER_SECRET = "whsec_bGFya3Bvc3QncyBwYXJ0bmVyLCBmb3IgdGhlIGRlbW8="
+EVENTSTREAM_CHANNELMANAGER_CLASS = "demo_project.showcase.bridged.Channels"
+LIVEPUSH: dict[str, Any] = {
+    # scene: pusher
+    "PUSHER": {"APP_ID": "1", "KEY": "larkpost", "SECRET": "demo-only: choose your own"},
+    # scene: figures
+    "METRICS_ALLOWED": "demo_project.showcase.bridged.anyone",
+    # scene: end
+    "METRICS_INTERVAL": 2,
+    "RELAYS": {
+        # scene: webhooks
+        "partner": {
+            "DIRECTION": "out",
+            "URL": f"http://127.0.0.1:{PORT}/webhooks/receive/",
+            "SECRET": PARTNER_SECRET,
+            "GROUPS": ["partner"],
+            # scene: end
+            "ALLOW_HTTP": True,
+        },
+    },
+}
+
+if "DEMO_GRIP" in os.environ:  # demo_project.edge sets it
+    LIVEPUSH["GRIP"] = json.loads(os.environ["DEMO_GRIP"])
+if "DEMO_BROKER" in os.environ:  # demo_project.broker sets it
+    LIVEPUSH["RELAYS"] = {
+        "parcels": {
+            "DIRECTION": "out",
+            "URL": os.environ["DEMO_BROKER"],
+            "STREAM": "larkpost.parcels",
+            "GROUPS": ["board"],
+            "MAXLEN": 10_000,
+        },
+        "calls": {
+            "URL": os.environ["DEMO_BROKER"],
+            "STREAM": "larkpost.calls",
+            "GROUP": "eventstream:desk",
+        },
+    }
 
 LOGGING = {
     "version": 1,

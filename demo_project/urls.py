@@ -6,8 +6,9 @@ from django.urls import include, path
 from django.views.i18n import set_language
 
 from demo_project.parcels import talk_views, views
-from demo_project.showcase import chaos, people, publishing
+from demo_project.showcase import bridged, chaos, partner, people, publishing
 from demo_project.showcase import views as showcase
+from livepush.bridges import eventstream
 
 urlpatterns = [
     path("", showcase.home, name="home"),
@@ -21,6 +22,11 @@ urlpatterns = [
     path("online/", people.online, name="online"),
     path("online/guest/", people.guest, name="guest"),
     path("publish/", publishing.publish, name="publish"),
+    path("pusher/", bridged.pusher, name="pusher"),
+    path("eventstream/", bridged.desk, name="eventstream"),
+    path("webhooks/", partner.webhooks, name="webhooks"),
+    path("webhooks/receive/", partner.receive, name="webhooks-receive"),
+    path("figures/", bridged.figures, name="figures"),
     path("terminal/", showcase.terminal, name="terminal"),
     path("phone/", showcase.phone_page, name="phone"),
     path("manual/", showcase.manual_home, name="manual-home"),
@@ -50,4 +56,8 @@ urlpatterns = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
     path("livepush/", include("livepush.urls")),
+    # scene: eventstream
+    path("events/", include(eventstream.urls), {"channels": ["desk"]}),
+    # scene: end
+    path("", include("livepush.bridges.pusher.urls")),
 ]

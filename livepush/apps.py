@@ -19,7 +19,7 @@ class LivepushConfig(AppConfig):
         super().import_models()
         for room in ("receiving", "inbox", "roster", "streams"):
             import_module(f"livepush.{room}.models")  # rooms of their own, which the log's models do not know
-        for bridge in ("publishing", "metrics", "relays"):
+        for bridge in ("publishing", "metrics", "pusher", "relays"):
             import_module(f"livepush.bridges.{bridge}.models")
 
     def ready(self) -> None:

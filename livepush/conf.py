@@ -70,8 +70,8 @@ class Settings:
     """How many events one API key may publish over HTTP with one server process, on average over five seconds."""
     RELAYS: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Message brokers and webhooks that events come from or go to: by name, what ``livepush_relay`` needs to know."""
-    PUSHER: Mapping[str, str] = field(default_factory=dict)
-    """The app that Pusher's client libraries connect to: ``APP_ID``, ``KEY`` and ``SECRET``."""
+    PUSHER: Mapping[str, Any] = field(default_factory=dict)
+    """The app that Pusher's client libraries connect to: ``APP_ID``, ``KEY``, ``SECRET`` and ``WEBHOOK``."""
     GRIP: Mapping[str, Any] = field(default_factory=dict)
     """The Pushpin proxies that hold the clients of a WSGI site: ``CONTROL_URI``, ``KEY``, ``PREFIX`` and ``CHECK``."""
     TRUSTED_PROXIES: tuple[str, ...] = ()

@@ -51,6 +51,12 @@ def who_is_there(user: Any) -> dict[str, str]:
 # scene: end
 
 
+@livepush.can_read("webhooks")
+def anyone_reads_webhooks(user: Any) -> bool:
+    """Let everyone see what the partner gets."""
+    return True
+
+
 @livepush.can_read("metrics")
 def anyone_reads_metrics(user: Any) -> bool:
     """Let everyone see the dashboard."""

@@ -154,6 +154,38 @@ SCENES = (
         ),
         manual="publishing#publish-events",
     ),
+    Scene(
+        slug="pusher",
+        title="Pusher's own library",
+        line="pusher-js follows the board, as it is, without an account with Pusher.",
+        url="pusher",
+        files=("demo_project/settings.py", "demo_project/static/demo/pusher.js"),
+        manual="pusher#connect",
+    ),
+    Scene(
+        slug="eventstream",
+        title="A plain EventSource",
+        line="Code and pages written for django-eventstream go on, and lose nothing.",
+        url="eventstream",
+        files=("demo_project/urls.py", "demo_project/showcase/bridged.py", "demo_project/static/demo/eventstream.js"),
+        manual="eventstream",
+    ),
+    Scene(
+        slug="webhooks",
+        title="Signed webhooks",
+        line="A partner gets each event as a signed request, again and again until it says yes.",
+        url="webhooks",
+        files=("demo_project/settings.py", "demo_project/showcase/partner.py"),
+        manual="outwards#webhooks",
+    ),
+    Scene(
+        slug="figures",
+        title="What the server does",
+        line="Clients, deliveries and bytes of all processes, as Prometheus reads them.",
+        url="figures",
+        files=("demo_project/settings.py", "demo_project/static/demo/figures.js"),
+        manual="monitoring",
+    ),
 )
 """In the order of the tiles."""
 

@@ -86,7 +86,7 @@ def _pusher() -> dict[tuple[str, str], Endpoint]:
 
 
 def connect() -> None:
-    """Have events traced, hubs measured and GRIP proxies told, where the settings ask for it by then."""
+    """Have events traced, hubs measured, GRIP proxies and webhooks told, where the settings ask for it by then."""
     if _measure not in process.on_start:
         process.on_start.append(_measure)
         publish.on_settled += [_tell_proxies, _trace_settled]
@@ -116,3 +116,5 @@ def _measure(hub: Hub) -> None:
         import_string("livepush.bridges.metrics.sharing.follow")(hub)
     if settings.TRACING:
         import_string("livepush.bridges.tracing.spans.follow")(hub)
+    if settings.PUSHER.get("WEBHOOK"):
+        import_string("livepush.bridges.pusher.posting.follow")(hub)

@@ -109,6 +109,15 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='PusherCursor',
+            fields=[
+                ('app', livepush.fields.ExactCharField(max_length=100, primary_key=True, serialize=False)),
+                ('position', models.BigIntegerField()),
+                ('holder', models.CharField(blank=True, max_length=32)),
+                ('beats', models.BigIntegerField(default=0)),
+            ],
+        ),
+        migrations.CreateModel(
             name='Receipt',
             fields=[
                 ('key', livepush.fields.ExactCharField(max_length=64, primary_key=True, serialize=False)),

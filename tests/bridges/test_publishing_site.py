@@ -132,6 +132,7 @@ import tests.asgi, tests.urls, livepush.urls
 found = {name for name in sys.modules if name.startswith("livepush.bridges")}
 models = {f"livepush.bridges{name}" for name in ("", ".lazily", ".patterns", ".publishing")}
 models |= {f"livepush.bridges.metrics{name}" for name in ("", ".models", ".admin")}
+models |= {"livepush.bridges.pusher", "livepush.bridges.pusher.models"}
 models |= {f"livepush.bridges.relays{name}" for name in ("", ".models", ".admin", ".forgetting")}
 admin = {f"livepush.bridges.publishing.{name}" for name in ("models", "admin", "keys")}
 assert found == models | admin, sorted(found)

@@ -1,15 +1,15 @@
 /** Shows what another program publishes, and publishes the same from here: with the key, and without the cookies. */
 
 import "./copy.js";
-import { byId, glow } from "./dom.js";
+import { arrive } from "./arrivals.js";
+import { byId } from "./dom.js";
 
-const MOST = 8;
 const button = byId("scan");
 const list = byId("scans");
 
 // scene: publish
 globalThis.livepush?.on("scan", ({ code, place }) => {
-  add(`${code} was scanned in ${place}`);
+  arrive(list, `${code} was scanned in ${place}`);
 });
 // scene: end
 if (button) {
@@ -17,19 +17,10 @@ if (button) {
   button.addEventListener("click", send);
 }
 
-function add(text) {
-  list.querySelector(".empty")?.remove();
-  const row = document.createElement("li");
-  row.textContent = text;
-  list.prepend(row);
-  while (list.children.length > MOST) list.lastElementChild.remove();
-  glow(row);
-}
-
 async function send() {
   const { url, key, group } = button.dataset;
   const headers = { Authorization: `Bearer ${key}`, "Content-Type": "application/json" };
   const body = JSON.stringify({ group, type: "scan", data: { code: "LP-2047", place: "Ghent" } });
   const answer = await fetch(url, { method: "POST", headers, body, credentials: "omit" });
-  if (!answer.ok) add(`The key was refused (${answer.status}). Make a new one.`);
+  if (!answer.ok) arrive(list, `The key was refused (${answer.status}). Make a new one.`);
 }

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 from livepush.conf import get_settings
 
 NAMES = ("APP_ID", "KEY", "SECRET")
+HOOKS = ("WEBHOOK", "WEBHOOK_EVENTS")
+EVENTS = ("channel_occupied", "channel_vacated", "member_added", "member_removed")
+"""What webhooks tell by default."""
+MORE_EVENTS = ("client_event", "cache_miss", "subscription_count")
+"""What they tell beside, if the project asks for it."""
+LOCAL = ("127.0.0.1", "localhost", "::1")
 MIN_SECRET = 16
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,100}")
 EXAMPLE = '{"APP_ID": "1", "KEY": "mysite", "SECRET": os.environ["PUSHER_SECRET"]}'
@@ -22,6 +30,10 @@ class App(NamedTuple):
     key: str
     """Public: it is part of the address to which clients connect."""
     secret: str
+    webhook: str = ""
+    """Where webhooks are sent; empty for nowhere."""
+    events: tuple[str, ...] = EVENTS
+    """What they tell."""
 
     def __repr__(self) -> str:
         """Return it without the secret: traces of errors show what functions were given."""
@@ -34,7 +46,7 @@ def app() -> App:
     Raises ImproperlyConfigured: a value is missing, is none, or there is one that nothing reads.
     """
     given = get_settings().PUSHER
-    unknown = sorted(set(given) - set(NAMES))
+    unknown = sorted(set(given) - {*NAMES, *HOOKS})
     if unknown:
         raise ImproperlyConfigured(f"LIVEPUSH['PUSHER'] has {unknown[0]!r}, which nothing reads: expected {EXAMPLE}.")
     for name in NAMES:
@@ -48,4 +60,28 @@ def app() -> App:
             f"LIVEPUSH['PUSHER']['SECRET'] has fewer than {MIN_SECRET} characters, so it can be guessed: "
             'take python -c "import secrets; print(secrets.token_hex(20))".'
         )
-    return App(given["APP_ID"], given["KEY"], given["SECRET"])
+    return App(given["APP_ID"], given["KEY"], given["SECRET"], *_hook(given))
+
+
+def _hook(given: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Return where webhooks are sent, and what they tell."""
+    url, events = given.get("WEBHOOK", ""), given.get("WEBHOOK_EVENTS", EVENTS)
+    where = "LIVEPUSH['PUSHER']['WEBHOOK']"
+    if not isinstance(url, str) or (url and not _is_address(url)):
+        raise ImproperlyConfigured(f"{where} is {url!r}: expected https://host/path, or http:// on this machine.")
+    if url and get_settings().TENANT:
+        raise ImproperlyConfigured(f"{where} can't be used with tenants: its channels would not say whose they are.")
+    known = (*EVENTS, *MORE_EVENTS)
+    if not isinstance(events, list | tuple) or not set(events) <= set(known):
+        raise ImproperlyConfigured(f"LIVEPUSH['PUSHER']['WEBHOOK_EVENTS'] is {events!r}: expected some of {known}.")
+    return url, tuple(events)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        found = urlsplit(url)
+        is_good = bool(found.hostname) and found.port != 0 and found.username is None and url.isascii()
+    except ValueError:
+        return False
+    is_safe = found.scheme == "https" or (found.scheme == "http" and found.hostname in LOCAL)
+    return is_good and is_safe and not any(mark <= " " for mark in url)

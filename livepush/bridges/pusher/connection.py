@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from livepush.bridges.pusher import frames
@@ -40,6 +40,8 @@ class PusherConnection(Connection):
         """The member that its client is, by channel: the id and the info."""
         self._expected: dict[str, set[str]] = {}
         """Members whose clients have subscribed, and who are not written down yet."""
+        self.on_channel: Callable[[str, int], None] = lambda channel, by: None
+        """Is told of each channel that the client comes to (1) or leaves (-1)."""
         self.user: str | None = None
         """Who has signed in."""
         self._resumed: tuple[Position, float] | None = None
@@ -68,6 +70,7 @@ class PusherConnection(Connection):
     def enter(self, channel: Channel) -> None:
         """Note that it is subscribed to a channel."""
         self.channels[channel.name] = channel
+        self.on_channel(channel.name, 1)
 
     def meet(self, channel: Channel, members: dict[str, Any], expected: set[str]) -> None:
         """Note which members the client knows. Those who are only expected are forgotten if they do not come soon."""
@@ -86,6 +89,8 @@ class PusherConnection(Connection):
         channel = self.channels.pop(name, None)
         for known in (self.members, self.own, self._expected):
             known.pop(name, None)
+        if channel is not None:
+            self.on_channel(name, -1)
         if channel is None or any(each.group == channel.group for each in self.channels.values()):
             return None
         return channel.group

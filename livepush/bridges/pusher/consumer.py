@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from livepush import process
 from livepush.access import limits
-from livepush.bridges.pusher import frames
+from livepush.bridges.pusher import frames, occupying
 from livepush.bridges.pusher.config import app
 from livepush.bridges.pusher.connection import RECONNECT, UNAUTHORIZED, PusherConnection
 from livepush.bridges.pusher.listening import listen
@@ -78,6 +78,8 @@ async def _serve(scope: Scope, receive: Incoming, send: Send, entry: Entry) -> N
 
     hub = entry.hub
     connection = PusherConnection(hub, (), entry.cursor, Format.TEXT, write, hub.options.limits)
+    if (channels := occupying.of(hub)) is not None:
+        connection.on_channel = channels.note
     ask_again_later(connection, entry.admission)
     told = {"socket_id": connection.socket, "activity_timeout": ACTIVITY_TIMEOUT}
     greeting = frames.message("pusher:connection_established", json.dumps(told))
@@ -90,4 +92,8 @@ async def _serve(scope: Scope, receive: Incoming, send: Send, entry: Entry) -> N
 
     with entry.watched(connection) as grant, entry.client.connected(entry.admission, connection):
         visitor = Visitor(scope, entry, connection, grant, limits.Budget(), Outgoing())
-        await run_until_closed(hub, connection, (greeting,), listen(visitor, connection, receive), end)
+        try:
+            await run_until_closed(hub, connection, (greeting,), listen(visitor, connection, receive), end)
+        finally:
+            for name in list(connection.channels):
+                connection.forget(name)

@@ -9,7 +9,7 @@ from livepush.bridges.pusher.channels import channel_of, name_of
 from livepush.bridges.pusher.connection import PusherConnection
 from livepush.hub import Hub, hubs
 from livepush.roster import reading
-from livepush.wire import WireError
+from livepush.wire import OWN_GROUPS, WireError
 
 
 def counts() -> Counter[str]:
@@ -26,7 +26,8 @@ def counts() -> Counter[str]:
 
 def occupied() -> list[str]:
     """Return the channels that have subscribers, as far as this process knows, and all those that have members."""
-    with_members = (name_of(group, "presence-") for group in reading.groups_with_members())
+    groups = (group for group in reading.groups_with_members() if not group.startswith(OWN_GROUPS))
+    with_members = (name_of(group, "presence-") for group in groups)
     return sorted({*counts(), *filter(_is_name, with_members)})
 
 

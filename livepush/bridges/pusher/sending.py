@@ -47,7 +47,7 @@ async def send(visitor: Visitor, connection: PusherConnection, said: dict[str, A
 def _pass_on(channel: Channel, type: str, data: Any, admission: Admission, socket: str, key: str) -> None:
     """Send an event in its user's name. ``key`` keeps it from being sent twice if the first attempt fails late."""
     with tenants.active(admission.tenant):
-        told = {**json.loads(publish.stamp(admission.identity.user)), "socket": socket}
+        told = {**json.loads(publish.stamp(admission.identity.user)), "socket": socket, "channel": channel.name}
         if channel.has_members:
             told["member"] = admission.identity.name
         try:

@@ -10,7 +10,7 @@ from typing import Any
 from livepush import process, tenants
 from livepush.access import limits
 from livepush.access.identity import Admission
-from livepush.bridges.pusher import frames, proving, signing, snapshots
+from livepush.bridges.pusher import frames, posting, proving, signing, snapshots
 from livepush.bridges.pusher.channels import Channel, channel_of
 from livepush.bridges.pusher.config import app
 from livepush.bridges.pusher.connection import PusherConnection
@@ -61,6 +61,8 @@ async def subscribe(visitor: Visitor, connection: PusherConnection, said: Said) 
     entry.hub.subscribe(connection, admission.stored, None if is_held and extra.since is None else since)
     entry.rights.tell(visitor.grant)
     entry.rights.check(visitor.grant, heard)
+    if extra.last == "":
+        await posting.note_cache_miss(channel.name)
 
 
 async def unsubscribe(visitor: Visitor, connection: PusherConnection, said: Said) -> None:

@@ -12,6 +12,7 @@ from django.db import OperationalError
 
 from demo_project.parcels import errands, simulation
 from demo_project.processes import follow
+from demo_project.showcase import partner
 from demo_project.showcase.worker import work
 
 
@@ -30,7 +31,8 @@ class Command(BaseCommand):
         if options["follow_parent"]:
             follow(options["follow_parent"])
         ended = threading.Event()
-        workers = [threading.Thread(target=each, args=(ended,), daemon=True) for each in (errands.work, work)]
+        works = (errands.work, work, partner.work)
+        workers = [threading.Thread(target=each, args=(ended,), daemon=True) for each in works]
         for worker in workers:
             worker.start()
         try:

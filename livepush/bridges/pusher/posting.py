@@ -1,0 +1,216 @@
+"""Posts the webhooks: from one process at a time, in the log's order, each until it is answered with 2xx."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from django.db.models import QuerySet
+
+from livepush import log, process, publish
+from livepush.bridges.holding import Hold, Superseded
+from livepush.bridges.pusher import hooks, occupying
+from livepush.bridges.pusher.config import App, app
+from livepush.bridges.pusher.hooks import Said
+from livepush.bridges.pusher.models import PusherCursor
+from livepush.conf import get_settings
+from livepush.hub import Hub
+from livepush.notes import Rarely
+from livepush.wire import Position, dumps
+
+logger = logging.getLogger("livepush")
+failures = Rarely(every=10.0)
+
+BEATS = 4
+"""How many beats a lease has."""
+LOOK = 0.1
+"""How often (seconds) the hub's position is looked at."""
+AT_ONCE = 100
+"""About how many events one request has."""
+TIMEOUT = 10.0
+"""How long (seconds) an answer may take."""
+SHORTEST, LONGEST = 0.2, 60.0
+"""How long (seconds) to wait after a request that was not taken."""
+LEVEL = 1
+
+
+MAX_MISSED = 1000
+_missed: dict[str, float] = {}
+"""When a channel was last found without an event."""
+
+
+class Refused(Exception):
+    """A webhook was not answered with 2xx."""
+
+
+class Part(NamedTuple):
+    """A part of the log."""
+
+    said: list[Said]
+    upto: int
+    """The position up to which it was read."""
+
+
+class Place(Hold):
+    """This process's hold on the cursor of the app's webhooks."""
+
+    def __init__(self, known: App) -> None:
+        super().__init__("sends the webhooks", get_settings().PRESENCE_LEASE)
+        self._app = known
+
+    def rows(self) -> QuerySet[PusherCursor]:
+        return PusherCursor.objects.using(get_settings().DATABASE).filter(pk=self._app.id)
+
+    def begin(self) -> PusherCursor:
+        using = get_settings().DATABASE
+        row = PusherCursor(app=self._app.id, position=log.state(using).position.number)
+        PusherCursor.objects.using(using).bulk_create([row], ignore_conflicts=True)
+        return self.rows().get()
+
+
+class Poster:
+    """Posts while it holds the cursor. Everything but ``_part`` runs in the hub's loop."""
+
+    def __init__(self, hub: Hub, known: App) -> None:
+        self._hub = hub
+        self._app = known
+        self._place = Place(known)
+        self._beat = get_settings().PRESENCE_LEASE / BEATS
+        self._position = 0
+
+    async def run(self) -> None:
+        """Post for as long as the hub lives."""
+        while not self._hub.draining:
+            try:
+                position = await process.in_thread(self._place.take, LEVEL)
+                if position is not None:
+                    self._position = position
+                    await self._post_while_held()
+            except Superseded:
+                logger.info("Another process sends the webhooks of Pusher's app now.")
+            except Exception as error:
+                _complain(error)
+            await asyncio.sleep(self._beat * random.uniform(0.8, 1.0))
+
+    async def _post_while_held(self) -> None:
+        posting = [asyncio.create_task(each) for each in (self._post_on(), self._beat_on())]
+        try:
+            await asyncio.wait(posting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in posting:
+                each.cancel()
+            ended = await asyncio.gather(*posting, return_exceptions=True)
+        if self._hub.draining:
+            await process.in_thread(partial(self._place.write, position=self._position), LEVEL)
+            await process.in_thread(self._place.release, LEVEL)
+        for found in ended:
+            if isinstance(found, Exception):
+                raise found
+
+    async def _beat_on(self) -> None:
+        while True:
+            await asyncio.sleep(self._beat)
+            begun_at = await process.in_thread(partial(_beginning, self._position), LEVEL)
+            if begun_at is not None:
+                self._position = begun_at
+            await process.in_thread(partial(self._place.write, position=self._position), LEVEL)
+
+    async def _post_on(self) -> None:
+        pause = SHORTEST
+        while not self._hub.draining:
+            if self._hub.position.number <= self._position:
+                await asyncio.sleep(LOOK)
+                continue
+            part = await process.in_thread(partial(_part, self._app, self._position, self._hub.position), LEVEL)
+            try:
+                if part.said:
+                    await asyncio.to_thread(_post, self._app, part.said)
+                    await process.in_thread(partial(self._place.write, position=part.upto), LEVEL)
+                self._position, pause = part.upto, SHORTEST
+            except (Refused, OSError, HTTPException) as error:
+                _complain(error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST)
+
+
+def follow(hub: Hub) -> None:
+    """Post webhooks for as long as a hub lives, whenever no other process does."""
+    occupying.of(hub)
+    hub.keep(Poster(hub, app()).run())
+
+
+async def note_cache_miss(channel: str) -> None:
+    """Have a webhook tell that a channel had no last event, if it is to: once a second at most."""
+    known = app()
+    if not known.webhook or "cache_miss" not in known.events or time.monotonic() - _missed.get(channel, 0.0) < 1.0:
+        return
+    if len(_missed) >= MAX_MISSED:
+        _missed.clear()
+    _missed[channel] = time.monotonic()
+    try:
+        await process.in_thread(partial(_append_miss, channel), LEVEL)
+    except Exception as error:  # the client is subscribed all the same
+        _complain(error)
+
+
+def _append_miss(channel: str) -> None:
+    using = get_settings().DATABASE
+    log.append(log.Content((occupying.GROUP,), hooks.CACHE_MISS, dumps({"channel": channel})), None, using)
+    publish.deliver(using)
+
+
+def _beginning(after: int) -> int | None:
+    """Return where a log that was made anew begins; ``None`` if it goes on after a position."""
+    state = log.state(get_settings().DATABASE)
+    if state.position.number >= after:
+        return None
+    logger.error("The log was made anew: the webhooks of Pusher's app begin with its first event.")
+    return state.floor
+
+
+def _part(known: App, after: int, upto: Position) -> Part:
+    """Return what webhooks are to say of the events after a position, about as many as one request has."""
+    using = get_settings().DATABASE
+    page = log.read(using, None, after, upto.number, AT_ONCE)
+    if page.state.floor > after:
+        what = "%d positions of the log were pruned before Pusher's webhooks could tell of them; they are lost to it."
+        logger.error(what, page.state.floor - after)
+        return Part([], page.state.floor)
+    if page.state.position.epoch != upto.epoch:
+        return Part([], after)  # the hub hears of it soon
+    return Part([said for event in page.events for said in hooks.said_of(event, known.events)], page.upto)
+
+
+def _post(known: App, said: list[Said]) -> None:
+    """Make one request. Raises Refused, OSError and HTTPException: it was not taken."""
+    body, headers = hooks.request(known, said, round(1000 * time.time()))
+    url = urlsplit(known.webhook)
+    connection = _connection(url.scheme, url.hostname or "", url.port)
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    try:
+        connection.request("POST", path, body, headers)
+        answer = connection.getresponse()
+        answer.read(65_536)
+    finally:
+        connection.close()
+    if not 200 <= answer.status < 300:
+        raise Refused(f"the answer was {answer.status}")
+
+
+def _connection(scheme: str, host: str, port: int | None) -> HTTPConnection:
+    if scheme == "http":
+        return HTTPConnection(host, port, timeout=TIMEOUT)
+    return HTTPSConnection(host, port, timeout=TIMEOUT, context=ssl.create_default_context())
+
+
+def _complain(error: BaseException) -> None:
+    if times := failures.times():
+        what = f"{type(error).__name__}: {error}"
+        logger.warning("Pusher's webhooks failed %d times and go on. The last time: %s", times, what)

@@ -1,0 +1,216 @@
+"""Pusher's webhooks: signed as Pusher's library checks it, one for all processes, in order, and none lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pusher
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from livepush.bridges.pusher import config, hooks
+from livepush.bridges.pusher.occupying import GROUP
+from livepush.wire import Event
+from tests.bridges.pushers import APP, APPLICATION, SETTINGS, Site, raw
+from tests.integration import clients
+from tests.patience import eventually
+from tests.servers import processes
+
+ALL = [*config.EVENTS, *config.MORE_EVENTS]
+
+
+class Receiver:
+    """A site that takes webhooks, and checks them with Pusher's library."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, object]] = []
+        self.refuses = 0
+        """How many requests it refuses from now on."""
+        self.refused = 0
+        self.library = pusher.Pusher(APP["APP_ID"], APP["KEY"], APP["SECRET"], host="127.0.0.1")
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                named = (self.headers["X-Pusher-Key"], self.headers["X-Pusher-Signature"])
+                found = receiver.library.validate_webhook(*named, body)
+                assert receiver.library.validate_webhook(*named, body.replace("time_ms", "time_mS")) is None
+                self.send_response(receiver.take(found))
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hooks?of=shop"
+
+    def take(self, found: dict[str, list[dict[str, object]]] | None) -> int:
+        """Return the status of the answer."""
+        if found is None:
+            return 401
+        if self.refuses:
+            self.refuses, self.refused = self.refuses - 1, self.refused + 1
+            return 503
+        self.events += found["events"]
+        return 200
+
+    def of(self, name: str) -> list[dict[str, object]]:
+        """Return the events of a name that it got, without the name."""
+        return [{key: value for key, value in each.items() if key != "name"}
+                for each in list(self.events) if each["name"] == name]  # fmt: skip
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Receiver]:
+        """Serve for a while."""
+        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            self._server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver().serving() as found:
+        yield found
+
+
+@contextlib.contextmanager
+def site_of(databases, tmp_path, receiver, servers=1, **more):
+    """Yield a site for each of some servers on one database."""
+    app = {**APP, "WEBHOOK": receiver.url, "WEBHOOK_EVENTS": ALL}
+    settings = {**SETTINGS, "PUSHER": app, **more}
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(databases.fresh("postgresql"))
+        elsewhere = stack.enter_context(processes.publisher(database))
+        found = [
+            stack.enter_context(
+                processes.server("uvicorn", database, settings=settings, application=APPLICATION, may_fail=True)
+            )
+            for _ in range(servers)
+        ]
+        yield [Site(server, elsewhere, tmp_path, database) for server in found]
+
+
+async def subscribed(client, channel, **more):
+    """Subscribe; wait for the answer."""
+    await client.say("pusher:subscribe", {"channel": channel, **more})
+    while (await client.next())["event"] != "pusher_internal:subscription_succeeded":
+        pass
+
+
+@pytest.mark.long
+async def test_a_channel_is_occupied_and_vacated_once_whatever_number_of_processes_has_its_subscribers(
+    databases, tmp_path, receiver
+):
+    with site_of(databases, tmp_path, receiver, servers=2) as (one, other):
+        async with raw(one) as first:
+            await subscribed(first, "board")
+            await eventually(lambda: receiver.of("channel_occupied") == [{"channel": "board"}])
+            async with raw(other) as second, raw(other) as third:
+                await subscribed(second, "board")
+                await subscribed(third, "board")
+                await eventually(lambda: receiver.of("subscription_count")[-1]["subscription_count"] == 3)
+            await eventually(lambda: receiver.of("subscription_count")[-1]["subscription_count"] == 1)
+            assert receiver.of("channel_vacated") == []
+        await eventually(lambda: receiver.of("channel_vacated") == [{"channel": "board"}])
+        assert receiver.of("channel_occupied") == [{"channel": "board"}]
+
+
+@pytest.mark.long
+async def test_what_a_killed_process_had_is_vacated_and_the_other_goes_on_sending(databases, tmp_path, receiver):
+    with site_of(databases, tmp_path, receiver, servers=2, PRESENCE_LEASE=1.0) as (one, other):
+        async with raw(one) as first:
+            await subscribed(first, "board")
+            await eventually(lambda: receiver.of("channel_occupied") == [{"channel": "board"}])
+            async with raw(other) as second:
+                await subscribed(second, "cache-room;news")
+                await eventually(lambda: receiver.of("cache_miss") == [{"channel": "cache-room;news"}])
+                one.server.kill()
+                await eventually(lambda: receiver.of("channel_vacated") == [{"channel": "board"}])
+        assert receiver.of("channel_occupied") == [{"channel": "board"}, {"channel": "cache-room;news"}]
+
+
+async def test_a_webhook_that_is_refused_is_sent_again_in_order(databases, tmp_path, receiver):
+    receiver.refuses = 3
+    with site_of(databases, tmp_path, receiver) as (site,):
+        async with raw(site) as client:
+            for name in ("board", "room;a", "room;b"):
+                await subscribed(client, name)
+            await eventually(lambda: len(receiver.of("channel_occupied")) == 3)
+        assert receiver.refused == 3
+        await eventually(lambda: len(receiver.of("channel_vacated")) == 3)
+
+
+@pytest.mark.long
+async def test_members_and_what_clients_say_are_told(databases, tmp_path, receiver):
+    with site_of(databases, tmp_path, receiver) as (site,):
+        cookie = {"Cookie": site.elsewhere.session("ann")}
+        async with raw(site, **cookie) as client:
+            greeting = await client.next()
+            socket = greeting["data"]["socket_id"]
+            told = await authorized(site, cookie, socket, "presence-lobby;a")
+            await subscribed(client, "presence-lobby;a", **told)
+            await eventually(lambda: receiver.of("member_added") == [{"channel": "presence-lobby;a", "user_id": "1"}])
+            await client.say("client-typing", {"at": 3}, channel="presence-lobby;a")
+            await eventually(lambda: receiver.of("client_event") == [{
+                "channel": "presence-lobby;a", "event": "client-typing", "data": '{"at":3}', "socket_id": socket,
+                "user_id": "1",
+            }])  # fmt: skip
+        await eventually(lambda: receiver.of("member_removed") == [{"channel": "presence-lobby;a", "user_id": "1"}])
+        assert all(each["channel"] != "presence-lobby;a" for each in receiver.of("subscription_count"))
+
+
+async def authorized(site, cookie, socket, channel):
+    """Return what the auth endpoint answers."""
+    async with clients.http() as http:
+        form = {"socket_id": socket, "channel_name": channel}
+        answer = await http.post(f"{site.server.url}/pusher/auth", data=form, headers=cookie)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+# What is told
+
+
+def test_an_event_of_livepushs_own_client_and_a_visitor_are_no_news_for_pusher():
+    typed = Event(1, ("room:a",), "client-typing", "1", "2026-01-01T00:00:00.000000Z", '{"id": "1", "name": "Ann"}')
+    came = typed._replace(type="presence.join", data='{"members": [{"id": "~ab"}, {"id": "7"}]}', sender=None)
+    assert hooks.said_of(typed, ALL) == []
+    assert hooks.said_of(came, ALL) == [{"name": "member_added", "channel": "presence-room;a", "user_id": "7"}]
+    assert hooks.said_of(came._replace(groups=("a+b",)), ALL) == []
+    missed = came._replace(groups=(GROUP,), type="cache_miss", data='{"channel": "cache-a"}')
+    assert hooks.said_of(missed, ALL) == [{"name": "cache_miss", "channel": "cache-a"}]
+    assert hooks.said_of(missed, config.EVENTS) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"WEBHOOK": "http://example.com/"}, "expected https"),
+        ({"WEBHOOK": 7}, "expected https"),
+        ({"WEBHOOK": "https://a:b@example.com/"}, "expected https"),
+        ({"WEBHOOK_EVENTS": ["channel_ocupied"]}, "expected some of"),
+        ({"WEBHOOK_EVENTS": "channel_occupied"}, "expected some of"),
+        ({"WEBHOOKS": []}, "which nothing reads"),
+    ],
+)
+def test_a_malformed_setting_is_named(given, message):
+    with override_settings(LIVEPUSH={"PUSHER": {**APP, **given}}), pytest.raises(ImproperlyConfigured, match=message):
+        config.app()
+
+
+def test_a_request_is_one_that_pushers_library_takes_for_the_apps_own():
+    with override_settings(LIVEPUSH={"PUSHER": APP}):
+        body, headers = hooks.request(config.app(), [{"name": "channel_occupied", "channel": "ä"}], 1)
+    assert json.loads(body) == {"time_ms": 1, "events": [{"name": "channel_occupied", "channel": "ä"}]}
+    assert headers["X-Pusher-Key"] == "shop"
+    assert len(headers["X-Pusher-Signature"]) == 64

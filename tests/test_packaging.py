@@ -102,6 +102,7 @@ def test_an_extra_brings_only_what_it_is_named_for(metadata):
         "markdown-it-py=; extra == 'demo'",
         "segno=; extra == 'demo'",
         "pyjwt=; extra == 'grip'",
+        "confluent-kafka=; extra == 'kafka'",
         "prometheus-client=; extra == 'metrics'",
         "channels-redis=; extra == 'redis'",
         "faststream=; extra == 'relays'",

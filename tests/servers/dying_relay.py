@@ -18,11 +18,19 @@ django.setup()
 
 from django.core.management import call_command
 
+from livepush.bridges.relays import kafka
 from livepush.bridges.relays import running as inwards
 from livepush.bridges.relays.outwards import cursor, jetstream, mqtt, rabbitmq, redis_streams, running, webhooks
+from livepush.bridges.relays.outwards import kafka as kafka_outwards
 
-TARGETS = (jetstream.JetStream, redis_streams.RedisStream, rabbitmq.Exchange, mqtt.Topics, webhooks.Webhook)
+TARGETS = (
+    jetstream.JetStream, redis_streams.RedisStream, rabbitmq.Exchange, mqtt.Topics, kafka_outwards.Topic,
+    webhooks.Webhook,
+)  # fmt: skip
 POINTS: dict[str, list[tuple[Any, str]]] = {
+    "assigned": [(kafka.Receiver, "_assign")],
+    "received": [(kafka.Receiver, "_receive")],
+    "told": [(kafka.Receiver, "_tell_kafka")],
     "taken": [(inwards, "take")],
     "held": [(cursor.Cursor, "take")],
     "read": [(running, "next_page")],

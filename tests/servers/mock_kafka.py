@@ -39,6 +39,14 @@ def main(brokers: int) -> None:
     print(library.rd_kafka_mock_cluster_bootstraps(cluster).decode(), flush=True)
     for line in sys.stdin:
         name, *words = line.split()
+        if name == "refuse":  # the key of a request, the error, and how many times
+            request, error, count = map(int, words)
+            errors = (ctypes.c_int * count)(*[error] * count)
+            library.rd_kafka_mock_push_request_errors_array(
+                cluster, ctypes.c_int16(request), ctypes.c_size_t(count), errors
+            )
+            print(0, flush=True)
+            continue
         found = [ctypes.c_int64(int(word)) if word.isdecimal() else word.encode() for word in words]
         result = getattr(library, COMMANDS[name])(cluster, *found)
         print(result, flush=True)

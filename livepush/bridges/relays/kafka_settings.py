@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,9 @@ OWN_PROPERTIES = {
 }  # fmt: skip
 """Those that livepush's promises hang on."""
 CRITICAL = 2
-"""The level of what the client logs itself. Its errors are told to ``error_cb`` too."""
+"""The level of what the client logs itself. What fails is told to ``error_cb``, and by exceptions."""
+silent = logging.getLogger("livepush.kafka")
+silent.setLevel(logging.CRITICAL + 1)
 
 
 def problem(given: Mapping[str, Any]) -> str | None:
@@ -44,4 +47,10 @@ def _problem_of_key(key: Any) -> str | None:
 
 def properties(url: str, options: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the client's properties: livepush's ``own``, and those of the relay's options, which come first."""
-    return {"bootstrap.servers": url.removeprefix(SCHEME), "log_level": CRITICAL, **(own or {}), **options}
+    return {
+        "bootstrap.servers": url.removeprefix(SCHEME),
+        "log_level": CRITICAL,
+        "logger": silent,
+        **(own or {}),
+        **options,
+    }

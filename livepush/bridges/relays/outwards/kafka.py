@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,13 @@ PROPERTIES = {
     "message.timeout.ms": 0,  # no message is given up by itself, but all at once
     "partitioner": "murmur2_random",  # as that of Kafka's Java client
 }
+
+
+PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+"""Errors of messages that were not sent because one before them failed."""
+
+Report = tuple[Outbound, KafkaError | None]
+"""What became of a message."""
 
 
 class Topic:
@@ -83,22 +91,32 @@ class Topic:
         producer = self._producer
         if producer is None:
             raise Later("The connection was closed.")
-        failures: list[tuple[Outbound, KafkaError]] = []
-        is_large = None
+        reports: list[Report] = []
+        sent, refused = 0, None
         for message in messages:
+            report = partial(_note_report, reports, message)
             try:
-                producer.produce(
-                    self._relay.stream, on_delivery=partial(_report, failures, message), **self._made(message)
-                )
+                producer.produce(self._relay.stream, on_delivery=report, **self._made(message))
             except KafkaException as error:
-                is_large = (message, error.args[0])
+                refused = error.args[0]
                 break
-        if producer.flush(TIMEOUT):
-            raise Later(f"Kafka did not confirm messages within {TIMEOUT:g} s. {self._told}")
+            sent += 1
+        self._flush(producer)
+        failures = [(message, error) for message, error in reports if error is not None and error.code() not in PURGED]
         if failures:
             self._refuse(*min(failures, key=lambda each: each[0].number), is_alone=len(messages) == 1)
-        elif is_large:
-            self._refuse(*is_large, is_alone=True)
+        if sum(error is None for _, error in reports) < sent:
+            raise Later(f"Kafka did not confirm messages within {TIMEOUT:g} s. {self._told}")
+        if refused is not None:
+            self._refuse(messages[sent], refused, is_alone=True)
+
+    def _flush(self, producer: Producer) -> None:
+        """Wait until all messages have a report, for as long as Kafka may take."""
+        try:
+            producer.flush(TIMEOUT)
+        except (KafkaException, SystemError):  # nothing is sent after a message that failed; the reports say why
+            with suppress(KafkaException, SystemError):
+                producer.flush(TIMEOUT)
 
     def _made(self, message: Outbound) -> dict[str, Any]:
         key = self._relay.key.format(group=message.group, type=message.type)
@@ -118,8 +136,6 @@ class Topic:
         self._told = error.str()
 
 
-def _report(
-    failures: list[tuple[Outbound, KafkaError]], message: Outbound, error: KafkaError | None, _: object
-) -> None:
-    if error is not None:
-        failures.append((message, error))
+def _note_report(reports: list[Report], message: Outbound, error: KafkaError | None, _: object) -> None:
+    # The client may call this while an exception is set: then Python fails it at the first call that it makes itself.
+    reports.append((message, error))

@@ -84,6 +84,8 @@ class Receiver:
         self._closed = True
         if self._working is not None:
             await asyncio.wait([self._working])
+            if isinstance(error := self._working.exception(), Exception):
+                self._taker.fail(error)
         await self._taker.in_thread(self._consumer.close)
 
     def tasks(self) -> Iterable[asyncio.Task[None]]:
@@ -91,14 +93,22 @@ class Receiver:
         return [self._working] if self._working is not None else []
 
     async def check(self) -> None:
-        """Look once in a while whether the topic is the same one, and where its partitions end."""
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + LOOK
+        """Look once in a while whether the topic is the same one, and where its partitions end.
+
+        Raises ImproperlyConfigured: it was made anew. Raises the database's errors.
+        """
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + LOOK
+        try:
             topic_id, _ = await asyncio.to_thread(self._described)
             assigned = await asyncio.to_thread(self._consumer.assignment)
             bounds = await asyncio.to_thread(self._bounds, [each.partition for each in assigned])
-            await self._taker.in_thread(partial(partitions.check_topic, self._relay, topic_id))
-            await self._taker.in_thread(partial(partitions.note_ends, self._relay, bounds))
+        except KafkaFailed as error:
+            self._taker.warn(error)
+            return
+        await self._taker.in_thread(partial(partitions.check_topic, self._relay, topic_id))
+        await self._taker.in_thread(partial(partitions.note_ends, self._relay, bounds))
 
     async def _work(self) -> None:
         while not self._closed:
@@ -170,7 +180,7 @@ class Receiver:
 
 def _result(future: Any) -> Any:
     try:
-        return future.result(TIMEOUT)
+        return future.result(2 * TIMEOUT)  # the request ends by itself before
     except KafkaException as error:
         raise KafkaFailed(error.args[0]) from error
 

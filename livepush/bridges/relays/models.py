@@ -34,8 +34,9 @@ class RelayPartition(models.Model):
     partition = models.IntegerField(_("partition"))
     topic_id = ExactCharField(max_length=32, blank=True, editable=False)
     """Kafka's own id of the topic: another one of the same name has another. Brokers before Kafka 2.8 tell none."""
-    offset = models.BigIntegerField(_("next offset"))
-    end = models.BigIntegerField(_("end"), default=0)
+    offset = models.BigIntegerField(_("offset"))
+    """That of the next message."""
+    end = models.BigIntegerField(default=0)
     """Where the partition ended when the relay last knew."""
     taken = models.DateTimeField(_("taken"), default=timezone.now)
     missed = models.BigIntegerField(_("deleted before they were taken"), default=0)

@@ -188,11 +188,18 @@ def _result(future: Any) -> Any:
 def _message(raw: Any) -> Message:
     """Return a message of Kafka's as one of ours. One without a value, a tombstone, has the body ``None``."""
     value, key = raw.value(), raw.key()
-    headers = {name: (content or b"").decode(errors="replace") for name, content in raw.headers() or ()}
     return Message(
         partitions.named(raw.partition(), raw.offset()),
         None if value is None else decoded(value),
         raw.topic(),
-        headers,
+        _headers(raw),
         (key or b"").decode(errors="replace"),
     )
+
+
+def _headers(raw: Any) -> dict[str, str]:
+    """Return a message's headers; none if the name of one is not UTF-8, which the client can't say."""
+    try:
+        return {name: (content or b"").decode(errors="replace") for name, content in raw.headers() or ()}
+    except (SystemError, UnicodeDecodeError):
+        return {}

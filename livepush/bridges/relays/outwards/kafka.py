@@ -58,11 +58,11 @@ class Topic:
 
     async def close(self) -> None:
         """Give up what was not confirmed, and disconnect."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.purge()
+        if self._producer is not None:
+            self._producer.purge()
         if self._working is not None:
             await asyncio.wait([self._working])
+        await asyncio.to_thread(self._disconnect)
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
         self._working = asyncio.ensure_future(asyncio.to_thread(work))
@@ -85,6 +85,9 @@ class Topic:
         if found is not None:
             raise Later(f"Kafka does not give the topic {topic!r}: {found.str()}.")
         self._producer = producer
+
+    def _disconnect(self) -> None:
+        self._producer = None  # it ends here, and waits for threads of its own
 
     def _send(self, messages: Sequence[Outbound]) -> None:
         """Send messages at once. Raises Rejected and Later."""

@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -20,11 +22,13 @@ from livepush.bridges.relays.models import DeadLetter, RelayPartition
 from livepush.bridges.relays.outwards.reading import Outbound
 from livepush.bridges.relays.outwards.targets import Later, Rejected, target_of
 from livepush.bridges.relays.partitions import Bounds, Forgotten, begin_at, note_ends, places
+from livepush.bridges.relays.retrying import try_again
 from livepush.bridges.relays.taking import retry, take
 from tests.conftest import ALIASES, Thread, events_of
 from tests.patience import PATIENCE, eventually
 from tests.scale import some
 from tests.servers import processes, relays
+from tests.servers.fresh import ROOT
 from tests.servers.kafka import QUICK, kafka_broker
 
 PLAIN = {"URL": "kafka://127.0.0.1:1", "STREAM": "orders", "GROUP": "order:{key}"}
@@ -193,6 +197,35 @@ def test_an_option_that_the_client_does_not_know_stops_the_command(settings, giv
     configured(settings, "default", given, OPTIONS={"sasl.passwort": "secret"})
     with pytest.raises(CommandError, match=r'No such configuration property: "sasl\.passwort"'):
         call_command("livepush_relay", "orders", verbosity=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "module", "words"),
+    [
+        (PLAIN, "kafka", r'pip install "django-livepush\[kafka\]"'),
+        (OUTBOX, "outwards.kafka", "pip install confluent-kafka"),
+    ],
+)
+@pytest.mark.django_db(transaction=True)
+def test_a_client_that_is_not_installed_is_named(settings, monkeypatch, given, module, words):
+    configured(settings, "default", given)
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    monkeypatch.delitem(sys.modules, f"livepush.bridges.relays.{module}", raising=False)
+    with pytest.raises(CommandError, match=words):
+        call_command("livepush_relay", "orders", verbosity=0)
+
+
+def test_kafka_needs_no_faststream_and_nothing_needs_kafka_before_a_relay_of_it_runs():
+    code = """
+import sys
+sys.modules["faststream"] = None
+import django
+django.setup()
+import livepush.management.commands.livepush_relay
+assert "confluent_kafka" not in sys.modules
+import livepush.bridges.relays.kafka
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -478,7 +511,7 @@ async def test_a_database_that_is_away_for_a_while_loses_a_relay_nothing(own_pos
     server, databases = own_postgresql
     with databases.fresh("own") as database, kafka_broker() as broker:
         await broker.make("orders", 3)
-        with relaying(database, broker, may_fail=True):
+        with relaying(database, broker, may_fail=True, OPTIONS={**QUICK, "max.poll.interval.ms": 1_500}):
             await broker.publish("orders", *bodies(100))
             await eventually(lambda: arrived(database) == 100)
             server.stop()
@@ -535,6 +568,16 @@ async def test_a_message_that_is_too_large_is_rejected_after_those_before_it_wer
         await target.send([outbound(1), outbound(2, 5_000), outbound(3)])
     await target.close()
     assert (error.value.message.number, await ids(broker)) == (2, ["epoch-1"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_that_was_refused_can_be_sent_again(broker, settings):
+    configured(settings, "default", OUTBOX, URL=broker.url)
+    broker.do("create", "outbox", 1, 1)
+    letter = DeadLetter.objects.create(relay="orders", offset="epoch-1", content=outbound(1).as_text(), reason="")
+    try_again(letter)
+    assert asyncio.run(ids(broker)) == ["epoch-1"]
+    assert not DeadLetter.objects.exists()
 
 
 PRODUCE, TOO_LARGE = 0, 10

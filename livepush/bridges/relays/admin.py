@@ -78,7 +78,7 @@ class RelayPartitionAdmin(RelayAdmin):
     """Kafka's partitions: how far the relays have taken each."""
 
     list_display = ("relay", "topic", "partition", "offset", "behind", "taken", "missed")
-    list_filter = ("relay",)
+    search_fields = ("relay", "topic")
     ordering = ("relay", "topic", "partition")
     fields = list_display
     readonly_fields = fields

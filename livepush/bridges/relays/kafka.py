@@ -115,7 +115,8 @@ class Receiver:
             batch = await self._taker.in_thread(self._receive)
             if batch and not await self._taker.take(batch):
                 return
-            self._tell_kafka(batch)
+            if batch:
+                self._tell_kafka(batch)
 
     # In the thread that has the connection to the database
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -215,6 +216,7 @@ def test_a_client_that_is_not_installed_is_named(settings, monkeypatch, given, m
         call_command("livepush_relay", "orders", verbosity=0)
 
 
+@pytest.mark.long
 def test_kafka_needs_no_faststream_and_nothing_needs_kafka_before_a_relay_of_it_runs():
     code = """
 import sys
@@ -238,6 +240,38 @@ def test_the_admin_shows_how_far_partitions_have_come(admin_client, settings):
 
 
 # Running inwards
+
+
+PRODUCE, FETCH, COORDINATOR, JOIN, HEARTBEAT, SYNC, PRODUCER_ID = 0, 1, 10, 11, 12, 14, 22
+"""Kinds of requests by their keys."""
+ERRORS = {
+    PRODUCE: (
+        6,
+        7,
+        14,
+        19,
+        20,
+    ),  # no leader, timed out, coordinator loads, too few replicas, before and after appending
+    FETCH: (5, 6, 9, 74),  # no leader, another leader, no replica, an old epoch
+    COORDINATOR: (15, 16),
+    JOIN: (14, 16, 25, 27),
+    HEARTBEAT: (16, 22, 25, 27),  # another coordinator, another generation, unknown, a rebalance goes on
+    SYNC: (22, 25, 27),
+    PRODUCER_ID: (14, 15),
+}
+"""Errors that Kafka answers to requests while leaders and coordinators change."""
+
+
+async def trouble(broker, topic, partitions, kinds):
+    """Have requests fail and leaders change for some seconds, from a fixed seed."""
+    chance = random.Random(2026)
+    for _ in range(100):
+        kind = chance.choice(kinds)
+        broker.do("refuse", kind, chance.choice(ERRORS[kind]), 1)
+        broker.do("lead", topic, chance.randrange(partitions), chance.choice(broker.brokers))
+        await asyncio.sleep(0.1)
+    for kind in kinds:
+        broker.do("allow", kind)
 
 
 def relaying(database, broker, may_fail=False, die=(), **changed):
@@ -425,6 +459,25 @@ async def test_brokers_that_are_away_for_a_while_lose_a_relay_nothing(databases,
 
 
 @pytest.mark.long
+async def test_requests_that_fail_and_leaders_that_change_lose_nothing_and_repeat_nothing(databases):
+    with (
+        databases.fresh("postgresql") as database,
+        kafka_broker(3) as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()
+        await broker.make("orders", 4)
+        await broker.publish("orders", *bodies(10_000))
+        troubling = asyncio.create_task(trouble(broker, "orders", 4, (FETCH, COORDINATOR, JOIN, HEARTBEAT, SYNC)))
+        with relaying(database, broker), relaying(database, broker):
+            await eventually(lambda: arrived(database) >= 5_000)
+            await broker.publish("orders", *bodies(10_000, 12_000))
+            await troubling
+            await eventually(lambda: arrived(database) >= 12_000)
+        assert_exactly_once(elsewhere, 12_000)
+
+
+@pytest.mark.long
 async def test_a_topic_that_was_made_anew_stops_the_relay_with_a_word_about_it_until_it_is_reset(databases):
     with (
         databases.fresh("postgresql") as database,
@@ -532,6 +585,17 @@ def outbound(number, size=10):
     )
 
 
+def is_in_order(found, count):
+    """Return whether nothing is left out, and nothing comes before its turn."""
+    highest = 0
+    for id in found:
+        number = int(id.partition("-")[2])
+        if number > highest + 1:
+            return False
+        highest = max(highest, number)
+    return highest == count
+
+
 async def ids(broker):
     return [dict(each.headers())["id"].decode() for each in await broker.messages("outbox")]
 
@@ -580,7 +644,7 @@ def test_an_event_that_was_refused_can_be_sent_again(broker, settings):
     assert not DeadLetter.objects.exists()
 
 
-PRODUCE, TOO_LARGE = 0, 10
+TOO_LARGE = 10
 
 
 async def test_messages_that_are_too_large_together_are_sent_one_by_one(broker, settings):
@@ -605,7 +669,7 @@ async def test_messages_that_are_too_large_together_are_sent_one_by_one(broker, 
 
 
 async def test_a_topic_that_is_not_there_and_a_broker_that_is_away_are_told(broker, settings, monkeypatch):
-    monkeypatch.setattr("livepush.bridges.relays.outwards.kafka.TIMEOUT", 1.0)
+    monkeypatch.setattr("livepush.bridges.relays.outwards.kafka.TIMEOUT", 0.5)
     target = target_of(configured(settings, "default", OUTBOX, URL=broker.url))
     broker.do("error", "outbox", 3)
     with pytest.raises(Later, match=r"does not give the topic 'outbox': .*Unknown topic"):
@@ -614,7 +678,7 @@ async def test_a_topic_that_is_not_there_and_a_broker_that_is_away_are_told(brok
     broker.do("error", "outbox", 0)
     await target.open()
     broker.down()
-    with pytest.raises(Later, match="did not confirm messages within 1 s"):
+    with pytest.raises(Later, match=r"did not confirm messages within 0\.5 s"):
         await target.send([outbound(1)])
     await target.close()
     with pytest.raises(Later, match="transport failure"):
@@ -645,8 +709,23 @@ async def test_brokers_that_are_away_hold_up_a_relay_and_lose_nothing(databases,
                 await asyncio.sleep(1)
                 broker.up()
             await eventually(lambda: database.query("SELECT 1 FROM livepush_relaycursor WHERE position = 3000"))
-        found, highest = [int(each.partition("-")[2]) for each in await ids(broker)], 0
-        for number in found:
-            assert number <= highest + 1
-            highest = max(highest, number)
-        assert highest == 3_000
+        assert is_in_order(await ids(broker), 3_000)
+
+
+@pytest.mark.long
+async def test_requests_that_fail_and_leaders_that_change_keep_the_order_and_lose_nothing(databases, figures):
+    with (
+        databases.fresh("postgresql") as database,
+        kafka_broker(3) as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        await broker.make("outbox")
+        troubling = asyncio.create_task(trouble(broker, "outbox", 1, (PRODUCE, PRODUCE, PRODUCER_ID)))
+        with relays.relaying(database, {"outbox": {**OUTBOX, "URL": broker.url, "LEASE": 1}}):
+            for _ in range(20):
+                await asyncio.to_thread(elsewhere.do, "send_many", groups=["a"], type="t", count=500)
+            await troubling
+            await eventually(lambda: database.query("SELECT 1 FROM livepush_relaycursor WHERE position = 10000"))
+        found = await ids(broker)
+        figures(repeated=len(found) - 10_000)
+        assert is_in_order(found, 10_000)

@@ -25,7 +25,7 @@ class Kafka:
         words = [sys.executable, "-m", "tests.servers.mock_kafka", str(brokers)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(words, cwd=ROOT, text=True, **pipes)
-        self._brokers = range(1, brokers + 1)
+        self.brokers = range(1, brokers + 1)
         self.address = self._process.stdout.readline().strip()
         self.url = f"kafka://{self.address}"
 
@@ -37,12 +37,12 @@ class Kafka:
 
     def down(self) -> None:
         """Have no broker take connections."""
-        for each in self._brokers:
+        for each in self.brokers:
             self.do("down", each)
 
     def up(self) -> None:
         """Have all brokers take connections again, with what they have kept."""
-        for each in self._brokers:
+        for each in self.brokers:
             self.do("up", each)
 
     def kill(self) -> None:
@@ -52,7 +52,7 @@ class Kafka:
 
     async def make(self, stream: str, partitions: int = 1) -> None:
         """Make a topic."""
-        self.do("create", stream, partitions, len(self._brokers))
+        self.do("create", stream, partitions, len(self.brokers))
 
     async def remove(self, stream: str) -> None:
         """Remove a topic with its messages."""

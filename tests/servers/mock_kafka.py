@@ -23,6 +23,8 @@ COMMANDS = {
     "delete_records": "rd_kafka_mock_partition_delete_records",  # topic, partition, the offset to begin at
     "down": "rd_kafka_mock_broker_set_down",  # broker
     "up": "rd_kafka_mock_broker_set_up",  # broker
+    "lead": "rd_kafka_mock_partition_set_leader",  # topic, partition, broker
+    "allow": "rd_kafka_mock_clear_request_errors",  # the key of a request
     "error": "rd_kafka_mock_topic_set_error",  # topic, error
 }
 
@@ -49,7 +51,9 @@ class Cluster:
             return self._refuse(*map(int, words))
         if name == "publish_strangely":
             return self._publish_strangely(*given)
-        return int(getattr(self._library, COMMANDS[name])(self._cluster, *given))
+        function = getattr(self._library, COMMANDS[name])
+        function.restype = None if name == "allow" else ctypes.c_int
+        return int(function(self._cluster, *given) or 0)
 
     def _refuse(self, request: int, error: int, count: int) -> int:
         """Answer the next requests of a kind with an error."""

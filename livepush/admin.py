@@ -15,8 +15,8 @@ from livepush.bridges.metrics.admin import ProcessFiguresAdmin
 from livepush.bridges.metrics.models import ProcessFigures
 from livepush.bridges.publishing.admin import ApiKeyAdmin
 from livepush.bridges.publishing.models import ApiKey
-from livepush.bridges.relays.admin import DeadLetterAdmin, RelayCursorAdmin
-from livepush.bridges.relays.models import DeadLetter, RelayCursor
+from livepush.bridges.relays.admin import DeadLetterAdmin, RelayCursorAdmin, RelayPartitionAdmin
+from livepush.bridges.relays.models import DeadLetter, RelayCursor, RelayPartition
 from livepush.inbox.admin.lists import ReadOnlyAdmin
 from livepush.inbox.admin.pages import MembershipAdmin, NotificationAdmin
 from livepush.inbox.models import Membership, Notification
@@ -35,6 +35,7 @@ admin.site.register(Membership, MembershipAdmin)
 admin.site.register(ApiKey, ApiKeyAdmin)
 admin.site.register(DeadLetter, DeadLetterAdmin)
 admin.site.register(RelayCursor, RelayCursorAdmin)
+admin.site.register(RelayPartition, RelayPartitionAdmin)
 admin.site.register(Presence, PresenceAdmin)
 admin.site.register(Stream, StreamAdmin)
 admin.site.register(ProcessFigures, ProcessFiguresAdmin)

@@ -103,6 +103,7 @@ def test_an_extra_brings_only_what_it_is_named_for(metadata):
         "prometheus-client=; extra == 'demo'",
         "segno=; extra == 'demo'",
         "pyjwt=; extra == 'grip'",
+        "confluent-kafka=; extra == 'kafka'",
         "prometheus-client=; extra == 'metrics'",
         "channels-redis=; extra == 'redis'",
         "faststream=; extra == 'relays'",

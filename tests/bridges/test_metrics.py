@@ -24,6 +24,7 @@ from livepush.bridges.metrics import gathering, sharing
 from livepush.bridges.metrics.catalog import METRICS, SHARED
 from livepush.bridges.metrics.exposition import LivepushCollector, figures_of
 from livepush.bridges.metrics.models import ProcessFigures
+from livepush.bridges.relays.models import RelayCursor, RelayPartition
 from livepush.hub import Connection
 from livepush.hub.figures import Meter, held_by
 from tests.integration import clients
@@ -149,7 +150,9 @@ def test_every_metric_is_told_and_promtool_finds_no_fault(transactional_db, sett
     tallies.note("refused", "sse", "forbidden")
     tallies.note("revoked", "sse", "logout")
     tallies.note("published", "event")
-    settings.LIVEPUSH = SETTINGS
+    settings.LIVEPUSH = {**SETTINGS, "RELAYS": {"a": {}}}
+    RelayCursor.objects.create(relay="a", position=0)
+    RelayPartition.objects.create(relay="a", topic="a", partition=0, offset=0)
 
     async def with_hub():
         hub = await hub_with(5)
@@ -162,6 +165,22 @@ def test_every_metric_is_told_and_promtool_finds_no_fault(transactional_db, sett
     assert told == set(METRICS)
     checked = subprocess.run(["promtool", "check", "metrics"], input=answer.content, capture_output=True)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_each_relay_tells_how_far_it_is_behind(transactional_db, settings):
+    given = {"STREAM": "a", "GROUP": "a", "URL": "kafka://h:1"}
+    settings.LIVEPUSH = {**SETTINGS, "RELAYS": {"orders": given, "lake": given, "idle": given}}
+    for _ in range(7):
+        livepush.send("a", "t")
+    RelayCursor.objects.create(relay="lake", position=5)
+    RelayCursor.objects.create(relay="that is no more", position=5)
+    for partition, end in ((0, 12), (1, 10), (2, 0)):
+        RelayPartition.objects.create(relay="orders", topic="a", partition=partition, offset=10, end=end)
+    found = samples(with_token("s3cret").text)
+    assert {key: value for key, value in found.items() if key[0].startswith("livepush_relay")} == {
+        ("livepush_relay_lag_events", "lake"): 2,
+        ("livepush_relay_lag_messages", "orders"): 2,
+    }
 
 
 def test_figures_of_a_process_that_has_ended_are_told_no_more(transactional_db, settings):

@@ -144,7 +144,7 @@ def test_offsets_are_in_the_order_of_numbers():
     ("changed", "words"),
     [
         ({"URL": None}, "a dict with URL"),
-        ({"URL": "kafka://x"}, "begins with 'kafka'"),
+        ({"URL": "pulsar://x"}, "begins with 'pulsar'"),
         ({"GROUP": None}, "either GROUP"),
         ({"MAP": f"{__name__}.spread"}, "either GROUP"),
         ({"GROUP": None, "MAP": "nowhere.f"}, "can't be imported"),

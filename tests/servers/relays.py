@@ -16,14 +16,23 @@ from tests.servers.fresh import ROOT, Database
 
 @contextlib.contextmanager
 def relaying(
-    database: Database, relays: Mapping[str, Mapping[str, Any]], *, die: Sequence[str] = (), may_fail: bool = False
+    database: Database,
+    relays: Mapping[str, Mapping[str, Any]],
+    *,
+    die: Sequence[str] = (),
+    may_fail: bool = False,
+    more: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[str]]:
     """Run some relays until the block ends. The process logs no traceback, unless it ``may_fail``.
+
+    ``more`` are further arguments of the command.
 
     ``die`` names the step at which it kills itself, as ``tests.servers.dying_relay`` takes it.
     """
     env = processes.settings_env(database, {"RELAYS": relays})
-    words = ["tests.servers.dying_relay", *die, *relays] if die else ["django", "livepush_relay", *relays, "-v", "2"]
+    words = (
+        ["tests.servers.dying_relay", *die, *relays] if die else ["django", "livepush_relay", *relays, *more, "-v", "2"]
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", *words], env=env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

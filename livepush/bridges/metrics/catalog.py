@@ -39,6 +39,11 @@ METRICS = {
     "livepush_log_floor": Metric(GAUGE, (), "The number up to which events were pruned"),
     "livepush_log_unsettled": Metric(GAUGE, (), "Whether committed events wait for their positions"),
     "livepush_inbox_lag_events": Metric(GAUGE, (), "Settled events that were not filed into the inbox yet"),
+    "livepush_relay_lag_events": Metric(GAUGE, ("relay",), "Settled events that an outward relay has not sent yet"),
+    "livepush_relay_lag_messages": Metric(GAUGE, ("relay",), "Messages of a Kafka topic that were not relayed yet"),
 }
-SHARED = ("livepush_log_position", "livepush_log_floor", "livepush_log_unsettled", "livepush_inbox_lag_events")
+SHARED = (
+    "livepush_log_position", "livepush_log_floor", "livepush_log_unsettled", "livepush_inbox_lag_events",
+    "livepush_relay_lag_events", "livepush_relay_lag_messages",
+)  # fmt: skip
 """Those that are the same for all processes, and have no label ``process``."""

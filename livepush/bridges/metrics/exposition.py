@@ -37,7 +37,7 @@ class LivepushCollector:
                 if name in METRICS:  # a process of another version may have others
                     samples.setdefault(name, []).append(([*labels, process], value))
         for name, labels, value in gathering.log_figures():
-            samples[name] = [([*labels], value)]
+            samples.setdefault(name, []).append(([*labels], value))
         yield from (_family(name, found) for name, found in sorted(samples.items()))
 
 

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from django.utils.module_loading import import_string
+
 from livepush import audit, hints, log, tallies
 from livepush.access import limits
 from livepush.bridges.metrics.models import MAX_PROCESS_LENGTH
@@ -39,7 +41,7 @@ def own_figures() -> list[Figure]:
 
 
 def log_figures() -> list[Figure]:
-    """Return how the log and the inbox stand, with two queries."""
+    """Return how the log, the inbox and the relays stand, with two queries, and three more if there are relays."""
     using = get_settings().DATABASE
     state = log.state(using)
     filed = InboxHead.objects.using(using).filter(pk=1).values_list("position", flat=True).first()
@@ -48,6 +50,7 @@ def log_figures() -> list[Figure]:
         ("livepush_log_floor", (), state.floor),
         ("livepush_log_unsettled", (), int(state.waiting)),
         ("livepush_inbox_lag_events", (), max(0, state.position.number - (filed or 0))),
+        *(import_string("livepush.bridges.relays.lagging.lags")() if get_settings().RELAYS else ()),
     ]
 
 

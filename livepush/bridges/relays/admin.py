@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from livepush import log, tenants
 from livepush.bridges.relays.forgetting import relays_of
-from livepush.bridges.relays.models import DeadLetter, RelayCursor
+from livepush.bridges.relays.models import DeadLetter, RelayCursor, RelayPartition
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 
@@ -80,6 +80,24 @@ class RelayCursorAdmin(RelayAdmin):
     def behind(self, cursor: RelayCursor) -> int:
         """Return how many positions the log has after the relay's."""
         return max(0, log.state(get_settings().DATABASE).position.number - cursor.position)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class RelayPartitionAdmin(RelayAdmin):
+    """Kafka's partitions: how far the relays have taken each."""
+
+    list_display = ("relay", "topic", "partition", "offset", "behind", "taken", "missed")
+    search_fields = ("relay", "topic")
+    ordering = ("relay", "topic", "partition")
+    fields = list_display
+    readonly_fields = fields
+
+    @admin.display(description=_("behind"))
+    def behind(self, partition: RelayPartition) -> int:
+        """Return how many messages the partition had after the relay's, when a relay last looked."""
+        return max(0, partition.end - partition.offset)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

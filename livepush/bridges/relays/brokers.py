@@ -6,6 +6,7 @@ database alone knows.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -14,7 +15,9 @@ from faststream import AckPolicy
 from livepush.bridges.relays import queues
 from livepush.bridges.relays.config import OFFSETS, Relay
 from livepush.bridges.relays.mapping import Message, decoded
-from livepush.bridges.relays.raw import BATCH, Fail, Handle, Source, as_it_is, nothing, quiet, raw
+from livepush.bridges.relays.raw import as_it_is, quiet, raw, source
+from livepush.bridges.relays.sources import BATCH, Fail, Handle, Source, Taker
+from livepush.bridges.relays.taking import begin_at, offset_of
 
 PAUSE = 0.1
 """How long (seconds) a batch is collected."""
@@ -28,21 +31,30 @@ class Gap(Exception):
     """A message was lost on its way, so the relay has to begin again from its offset."""
 
 
-def broker_for(relay: Relay, offset: str, handle: Handle, fail: Fail) -> Source:
-    """Return a source that hands batches to ``handle``, in order, one after another.
+async def receiving(relay: Relay, taker: Taker) -> Source:
+    """Return a source that begins after the relay's offset.
 
-    ``fail`` is told why the relay has to begin again.
-
-    Raises ImproperlyConfigured: the client of such a broker is not installed.
+    Raises ImproperlyConfigured: the client of such a broker is not installed, or the relay has to be reset.
     """
     try:
         if relay.kind in OFFSETS:
-            broker = {"redis": _redis, "nats": _nats}[relay.kind](relay, offset, handle, fail)
-            return Source(broker, broker.stop, nothing)
-        return queues.receiving(relay, handle, fail)
+            offset = await _offset(relay, taker)
+            broker = {"redis": _redis, "nats": _nats}[relay.kind](relay, offset, taker.take, taker.fail)
+            return source(broker, broker.stop)
+        return queues.receiving(relay, taker.take, taker.fail)
     except ImportError as error:
         what = f'The relay {relay.name!r} needs a client: pip install "faststream[{relay.kind}]" ({error}).'
         raise ImproperlyConfigured(what) from error
+
+
+async def _offset(relay: Relay, taker: Taker) -> str:
+    """Return where to begin, and note it if that is the end that a stream has now."""
+    offset: str = await taker.in_thread(partial(offset_of, relay))
+    await check_stream(relay, offset)
+    if not offset and relay.start == "new":
+        offset = await newest(relay)
+        await taker.in_thread(partial(begin_at, relay, offset))
+    return offset
 
 
 # Redis Streams

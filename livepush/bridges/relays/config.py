@@ -12,25 +12,29 @@ from django.core.exceptions import ImproperlyConfigured
 
 from livepush import tenants
 from livepush.bridges import patterns
-from livepush.bridges.relays import signing
+from livepush.bridges.relays import kafka_settings, signing
 from livepush.bridges.relays.models import MAX_NAME_LENGTH
 from livepush.conf import get_settings, load
 
 KINDS = {"redis": "redis", "rediss": "redis", "valkey": "redis", "unix": "redis", "nats": "nats", "tls": "nats"}
 """The kind of broker by its address's scheme."""
-INWARD_KINDS = {**KINDS, "amqp": "rabbit", "amqps": "rabbit", "mqtt": "mqtt", "mqtts": "mqtt"}
+INWARD_KINDS = {**KINDS, "amqp": "rabbit", "amqps": "rabbit", "mqtt": "mqtt", "mqtts": "mqtt", "kafka": "kafka"}
 OFFSETS = ("redis", "nats")
-"""The kinds of brokers whose messages have offsets. Those of the others are known by their keys."""
+"""The kinds of brokers whose streams have one offset. Kafka's topics have one for each partition."""
+KEYED = ("rabbit", "mqtt")
+"""The kinds of brokers without offsets, whose messages are known by their keys."""
 OUTWARD_KINDS = {**INWARD_KINDS, "https": "webhook", "http": "webhook"}
 COMMON = {"DIRECTION", "URL", "TENANT"}
 FIELDS = COMMON | {"STREAM", "GROUP", "TYPE", "MAP"}
 FIELDS_OF = {"redis": {"START"}, "nats": {"START", "SUBJECT"}, "rabbit": {"KEY"}, "mqtt": {"KEY"}}
+FIELDS_OF["kafka"] = {"START", "OPTIONS"}
 OUTWARD_FIELDS = COMMON | {"START", "GROUPS", "TYPES", "LEASE"}
 OUTWARD_FIELDS_OF = {
     "redis": {"STREAM", "MAXLEN"},
     "nats": {"STREAM", "SUBJECT"},
     "rabbit": {"STREAM", "SUBJECT"},
     "mqtt": {"SUBJECT"},
+    "kafka": {"STREAM", "KEY", "OPTIONS"},
     "webhook": {"SECRET", "TIMEOUT", "GIVE_UP", "ALLOW_HTTP"},
 }
 NEEDED_OUTWARDS = {
@@ -38,6 +42,7 @@ NEEDED_OUTWARDS = {
     "nats": {"STREAM", "SUBJECT"},
     "rabbit": {"SUBJECT"},
     "mqtt": {"SUBJECT"},
+    "kafka": {"STREAM"},
     "webhook": {"SECRET"},
 }
 STARTS = ("first", "new")
@@ -52,7 +57,7 @@ class Relay:
     url: str = field(repr=False)
     """The address, which may have a password in it."""
     stream: str
-    """The stream, RabbitMQ's queue, or a filter of MQTT topics."""
+    """The stream, Kafka's topic, RabbitMQ's queue, or a filter of MQTT topics."""
     subject: str = ">"
     """Which of a NATS stream's subjects are relayed."""
     key: str = ""
@@ -65,6 +70,8 @@ class Relay:
     """The project's function, in place of the templates."""
     start: str = "first"
     """Whether the first run begins with the first message that the broker has, or with the next one."""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Kafka: properties of the client."""
     tenant: str | None = None
 
 
@@ -81,9 +88,13 @@ class OutwardRelay:
     types: tuple[str, ...] = ("*",)
     """Patterns of their types."""
     stream: str = ""
-    """The stream, or RabbitMQ's exchange."""
+    """The stream, Kafka's topic, or RabbitMQ's exchange."""
     subject: str = ""
     """A template of NATS's subject, RabbitMQ's routing key, or the MQTT topic, such as ``events.{type}``."""
+    key: str = "{group}"
+    """Kafka: a template of the messages' keys."""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Kafka: properties of the client."""
     maxlen: int = 0
     """Redis: about how many entries the stream keeps; all of them if it is 0."""
     secret: tuple[bytes, ...] = field(default=(), repr=False)
@@ -126,6 +137,7 @@ def check_all() -> None:
 def _inward(name: str, where: str, given: Mapping[str, Any]) -> Relay:
     kind = _kind(where, given, INWARD_KINDS)
     _check_fields(where, given, FIELDS | FIELDS_OF[kind], {"STREAM"})
+    _check_kafka(where, kind, given)
     if ("MAP" in given) == ("GROUP" in given):
         raise ImproperlyConfigured(
             f"{where} needs either GROUP, a template such as 'order:{{id}}', or MAP, a function."
@@ -149,6 +161,7 @@ def _outward(name: str, where: str, given: Mapping[str, Any]) -> OutwardRelay:
             raise ImproperlyConfigured(f"{where}[{each!r}] is {given[each]!r}: expected a number above 0.")
     if "SUBJECT" in given:
         _check_subject(where, given["SUBJECT"])
+    _check_kafka(where, kind, given)
     if kind == "webhook":
         plain["secret"] = _keys(where, given["SECRET"])
         _check_address(where, given["URL"])
@@ -181,6 +194,11 @@ def _check_fields(where: str, given: Mapping[str, Any], known: set[str], needed:
     missing = sorted(each for each in needed if not given.get(each))
     if missing or not isinstance(given.get("STREAM", ""), str):
         raise ImproperlyConfigured(f"{where} needs URL and {' and '.join(sorted(needed))}, all of them texts.")
+
+
+def _check_kafka(where: str, kind: str, given: Mapping[str, Any]) -> None:
+    if kind == "kafka" and (problem := kafka_settings.problem(given)):
+        raise ImproperlyConfigured(f"{where}{problem}")
 
 
 def _patterns(where: str, given: Any) -> tuple[str, ...]:

@@ -20,12 +20,15 @@ class Message:
     """A broker's message, as a project's function gets it."""
 
     offset: str
-    """Its place in the stream: a Redis entry's id, a NATS sequence. With RabbitMQ and MQTT its key, or nothing."""
+    """Its place in the stream: a Redis entry's id, a NATS sequence, or Kafka's partition and offset (``3-1042``).
+    With RabbitMQ and MQTT its key, or nothing."""
     body: Any
     """JSON as what it says, other text as a text; of a Redis entry with several fields a dict of these."""
     subject: str
-    """The NATS subject, the name of the Redis stream, RabbitMQ's routing key, or the MQTT topic."""
+    """The NATS subject, the name of the Redis stream or Kafka topic, RabbitMQ's routing key, or the MQTT topic."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    """The Kafka message's key; ``{key}`` in templates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +93,5 @@ def _fields(body: Any, subject: str) -> dict[str, Any]:
 
 
 def _by_template(message: Message, relay: Relay) -> Outgoing:
-    known = _fields(message.body, message.subject)
+    known = ({"key": message.key} if message.key else {}) | _fields(message.body, message.subject)
     return Outgoing(relay.group.format_map(known), relay.type.format_map(known), message.body)

@@ -9,6 +9,8 @@ from django.utils.translation import gettext_lazy as _
 from livepush.fields import ExactCharField, ExactTextField
 
 MAX_NAME_LENGTH = 100
+MAX_TOPIC_LENGTH = 249
+"""Kafka's own limit."""
 KEY_LENGTH = 64
 """Keys are stored as SHA-256 in hexadecimal digits."""
 
@@ -22,6 +24,30 @@ class RelayOffset(models.Model):
 
     def __str__(self) -> str:
         return f"{self.relay}: {self.offset}"
+
+
+class RelayPartition(models.Model):
+    """How far a relay has taken a partition of a Kafka topic, written in the transaction that took its messages."""
+
+    relay = ExactCharField(_("relay"), max_length=MAX_NAME_LENGTH)
+    topic = ExactCharField(_("topic"), max_length=MAX_TOPIC_LENGTH)
+    partition = models.IntegerField(_("partition"))
+    topic_id = ExactCharField(max_length=32, blank=True, editable=False)
+    """Kafka's own id of the topic: another one of the same name has another. Brokers before Kafka 2.8 tell none."""
+    offset = models.BigIntegerField(_("offset"))
+    """That of the next message."""
+    end = models.BigIntegerField(default=0)
+    """Where the partition ended when the relay last knew."""
+    taken = models.DateTimeField(_("taken"), default=timezone.now)
+    missed = models.BigIntegerField(_("deleted before they were taken"), default=0)
+
+    class Meta:
+        verbose_name = _("Kafka partition")
+        verbose_name_plural = _("Kafka partitions")
+        constraints = [models.UniqueConstraint(fields=["relay", "topic", "partition"], name="livepush_relay_partition")]
+
+    def __str__(self) -> str:
+        return f"{self.relay}: {self.topic} {self.partition}"
 
 
 class RelayReceipt(models.Model):

@@ -14,7 +14,8 @@ from faststream import AckPolicy
 
 from livepush.bridges.relays.config import Relay
 from livepush.bridges.relays.mapping import Message, decoded, key_of
-from livepush.bridges.relays.raw import BATCH, Fail, Handle, Source, as_it_is, nothing, quiet, raw
+from livepush.bridges.relays.raw import as_it_is, quiet, raw, source
+from livepush.bridges.relays.sources import BATCH, Fail, Handle, Source, nothing
 
 SESSION = 7 * 86_400
 """How long (seconds) an MQTT broker keeps messages for a relay that is away."""
@@ -81,7 +82,7 @@ def receiving(relay: Relay, handle: Handle, fail: Fail) -> Source:
             if not queue.declaration_result.consumer_count:
                 raise Forgotten(f"RabbitMQ sends nothing of the queue {relay.stream!r}: it was deleted, and made anew.")
 
-    return Source(broker, stop, check if relay.kind == "rabbit" else nothing)
+    return source(broker, stop, check if relay.kind == "rabbit" else nothing)
 
 
 def _rabbit(relay: Relay, gathering: Gathering) -> Any:

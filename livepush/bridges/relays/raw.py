@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from faststream import StreamMessage
 
-from livepush.bridges.relays.mapping import Message
+from livepush.bridges.relays.sources import Source, nothing
 from livepush.notes import one_line
-
-Handle = Callable[[Sequence[Message]], Awaitable[bool]]
-"""Takes messages; returns whether it did."""
-Fail = Callable[[Exception], None]
-"""Is told why the relay has to begin again."""
-BATCH = 200
-"""How many messages are taken in one transaction at most."""
 
 
 def _shortened(record: logging.LogRecord) -> bool:
@@ -31,18 +24,11 @@ quiet.setLevel(logging.WARNING)  # it says at INFO that each message came
 quiet.addFilter(_shortened)
 
 
-class Source(NamedTuple):
-    """What messages come from."""
-
-    broker: Any
-    """FastStream's broker, with one subscriber."""
-    stop: Callable[[], Awaitable[None]]
-    check: Callable[[], Awaitable[None]]
-    """Raises if the broker sends nothing any more, which the subscriber has not noticed."""
-
-
-async def nothing() -> None:
-    """Do nothing."""
+def source(broker: Any, stop: Callable[[], Awaitable[None]], check: Callable[[], Awaitable[None]] = nothing) -> Source:
+    """Return the source that one of FastStream's brokers is, with its one subscriber."""
+    return Source(
+        broker.start, stop, check, lambda: [task for each in broker.subscribers for task in getattr(each, "tasks", ())]
+    )
 
 
 async def as_it_is(message: Any) -> Any:

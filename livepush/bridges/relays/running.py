@@ -6,15 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from django.db import Error, connections
 
-from livepush.bridges.relays.brokers import broker_for, check_stream, newest
-from livepush.bridges.relays.config import OFFSETS, Relay
+from livepush.bridges.relays.config import KEYED, Relay
 from livepush.bridges.relays.looping import LONGEST, SHORTEST, Loop
 from livepush.bridges.relays.mapping import Message
-from livepush.bridges.relays.taking import begin_at, forget_old, offset_of, take
+from livepush.bridges.relays.sources import Source, Taker, source_for
+from livepush.bridges.relays.taking import forget_old, take
 
 FORGET_EVERY = 600.0
 LOOK = 1.0
@@ -33,10 +32,10 @@ class Runner(Loop):
     async def _run_once(self) -> None:
         """Receive from the stored offset on until something fails, or the relay stops."""
         self._broken = None
-        source = broker_for(self._relay, await self._offset(), self._take, self._fail)
+        source = await source_for(self._relay, Taker(self._take, self._fail, self._warn, self._in_thread))
         try:
-            await self._unless_stopped(source.broker.start())
-            while not self._stopping.is_set() and self._works(source.broker):
+            await self._unless_stopped(source.start())
+            while not self._stopping.is_set() and self._works(source):
                 await self._forget_old()
                 await self._wait(LOOK)
                 await source.check()
@@ -48,18 +47,9 @@ class Runner(Loop):
 
     async def _forget_old(self) -> None:
         """Delete old receipts once in a while."""
-        if self._relay.kind not in OFFSETS and time.monotonic() >= self._forget_at:
+        if self._relay.kind in KEYED and time.monotonic() >= self._forget_at:
             count = await self._in_thread(partial(forget_old, self._relay))
             self._forget_at = time.monotonic() + (0.0 if count else FORGET_EVERY)
-
-    async def _offset(self) -> str:
-        """Return where to begin, and note it if that is the end that a stream has now."""
-        offset = await self._in_thread(partial(offset_of, self._relay))
-        await check_stream(self._relay, offset)
-        if not offset and self._relay.start == "new":
-            offset = await newest(self._relay)
-            await self._in_thread(partial(begin_at, self._relay, offset))
-        return offset
 
     def _fail(self, error: Exception) -> None:
         self._broken = error
@@ -80,9 +70,9 @@ class Runner(Loop):
                 self._broken = error
         return False
 
-    def _works(self, broker: Any) -> bool:
+    def _works(self, source: Source) -> bool:
         """Return whether the subscriber goes on, and nothing failed that it did not notice."""
-        ended = [task for each in broker.subscribers for task in getattr(each, "tasks", ()) if task.done()]
+        ended = [task for task in source.tasks() if task.done()]
         for task in ended:
             if not task.cancelled() and task.exception() is not None:
                 self._broken = task.exception()

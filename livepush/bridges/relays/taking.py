@@ -16,7 +16,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from livepush import publish, tenants
-from livepush.bridges.relays.config import OFFSETS, Relay
+from livepush.bridges.relays import partitions
+from livepush.bridges.relays.config import KEYED, Relay
 from livepush.bridges.relays.mapping import Message, Unmappable, decoded, events_of
 from livepush.bridges.relays.models import DeadLetter, RelayOffset, RelayReceipt
 from livepush.conf import get_settings
@@ -44,16 +45,12 @@ def take(messages: Sequence[Message], relay: Relay) -> int:
     What can't become events becomes a dead letter.
     """
     using = get_settings().DATABASE
-    rows = RelayOffset.objects.using(using)
-    if not rows.filter(pk=relay.name).exists():
-        rows.bulk_create([RelayOffset(relay=relay.name, offset=NOTHING)], ignore_conflicts=True)
+    if relay.kind != "kafka":
+        _make_row(relay)
     with tenants.active(relay.tenant), transaction.atomic(using=using):
-        rows.filter(pk=relay.name).update(taken=timezone.now())  # locks the row, on every database
-        fresh = _after_offset(messages, relay) if relay.kind in OFFSETS else _without_receipt(messages, relay)
+        fresh = partitions.fresh(messages, relay) if relay.kind == "kafka" else _fresh(messages, relay)
         for message in fresh:
             _take(message, relay, using)
-        if fresh and relay.kind in OFFSETS:
-            rows.filter(pk=relay.name).update(offset=fresh[-1].offset)
     return len(fresh)
 
 
@@ -70,11 +67,30 @@ def retry(letter: DeadLetter, relay: Relay) -> None:
     """Make events of a dead letter after all, and delete it. Raises Unmappable: it still can't become any."""
     using = get_settings().DATABASE
     found = decoded(letter.content.encode())
-    message = Message(letter.offset, found["body"], found["subject"], found["headers"])
+    message = Message(letter.offset, found["body"], found["subject"], found["headers"], found.get("key", ""))
     with tenants.active(relay.tenant), transaction.atomic(using=using):
         if DeadLetter.objects.using(using).filter(pk=letter.pk).delete()[0]:
             for sent in events_of(message, relay):
                 publish.send_checked(sent, using)
+
+
+def _make_row(relay: Relay) -> None:
+    """Make the row that is locked while a batch is taken."""
+    rows = RelayOffset.objects.using(get_settings().DATABASE)
+    if not rows.filter(pk=relay.name).exists():
+        rows.bulk_create([RelayOffset(relay=relay.name, offset=NOTHING)], ignore_conflicts=True)
+
+
+def _fresh(messages: Sequence[Message], relay: Relay) -> list[Message]:
+    """Return the messages that were not taken yet, and note them as taken, in the caller's transaction."""
+    rows = RelayOffset.objects.using(get_settings().DATABASE).filter(pk=relay.name)
+    rows.update(taken=timezone.now())  # locks the row, on every database
+    if relay.kind in KEYED:
+        return _without_receipt(messages, relay)
+    found = _after_offset(messages, relay)
+    if found:
+        rows.update(offset=found[-1].offset)
+    return found
 
 
 def _after_offset(messages: Sequence[Message], relay: Relay) -> list[Message]:
@@ -123,6 +139,7 @@ def _take(message: Message, relay: Relay, using: str) -> None:
 def _content_of(message: Message) -> str:
     """Return what a dead letter keeps. What can't be JSON, since it is nested too deeply, is left out of it."""
     content = {"body": message.body, "subject": message.subject, "headers": dict(message.headers)}
+    content |= {"key": message.key} if message.key else {}
     try:
         return json.dumps(content)
     except RecursionError:

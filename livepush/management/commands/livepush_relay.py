@@ -10,7 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from livepush import hints
 from livepush.bridges.relays.config import OutwardRelay, Relay, relay
-from livepush.bridges.relays.models import RelayCursor, RelayOffset
+from livepush.bridges.relays.models import RelayCursor, RelayOffset, RelayPartition
+from livepush.bridges.relays.running import Runner
 from livepush.conf import get_settings
 
 
@@ -46,10 +47,6 @@ class Command(BaseCommand):
             from livepush.bridges.relays.outwards.running import Sender
 
             return Sender(found, told)
-        try:
-            from livepush.bridges.relays.running import Runner
-        except ModuleNotFoundError as error:
-            raise CommandError('Relays need FastStream: pip install "django-livepush[relays]".') from error
         return Runner(found, told)
 
     async def _run(self, loops: list[Any]) -> None:
@@ -74,5 +71,6 @@ class Command(BaseCommand):
 
 
 def _forget(found: Relay | OutwardRelay) -> None:
-    model: Any = RelayCursor if isinstance(found, OutwardRelay) else RelayOffset
-    model.objects.using(get_settings().DATABASE).filter(pk=found.name).delete()
+    models: list[Any] = [RelayCursor] if isinstance(found, OutwardRelay) else [RelayOffset, RelayPartition]
+    for model in models:
+        model.objects.using(get_settings().DATABASE).filter(relay=found.name).delete()

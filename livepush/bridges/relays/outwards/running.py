@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 
 from livepush.bridges.relays.config import OutwardRelay
@@ -77,7 +78,7 @@ class Sender(Loop):
                 finally:
                     with suppress(Exception):
                         await self._target.close()
-            except (Superseded, Error):
+            except (Superseded, Error, ImproperlyConfigured):
                 raise
             except Exception as error:
                 self._warn(error)

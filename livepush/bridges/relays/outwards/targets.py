@@ -16,6 +16,7 @@ TARGETS = {
     "nats": "jetstream.JetStream",
     "rabbit": "rabbitmq.Exchange",
     "mqtt": "mqtt.Topics",
+    "kafka": "kafka.Topic",
     "webhook": "webhooks.Webhook",
 }
 
@@ -60,6 +61,13 @@ def target_of(relay: OutwardRelay) -> Target:
         found: Target = import_string(f"livepush.bridges.relays.outwards.{TARGETS[relay.kind]}")(relay)
         return found
     except ModuleNotFoundError as error:
-        package = {"redis": "redis", "nats": "nats-py", "rabbit": "aio-pika", "mqtt": "zmqtt"}[relay.kind]
+        packages = {
+            "redis": "redis",
+            "nats": "nats-py",
+            "rabbit": "aio-pika",
+            "mqtt": "zmqtt",
+            "kafka": "confluent-kafka",
+        }
+        package = packages[relay.kind]
         what = f"The relay {relay.name!r} needs a client: pip install {package} ({error})."
         raise ImproperlyConfigured(what) from error

@@ -51,7 +51,7 @@ def events_of(message: Message, relay: Relay) -> list[publish.Sent]:
         found = relay.map(message) if relay.map is not None else _by_template(message, relay)
         listed = [found] if isinstance(found, Outgoing) else list(found or ())
         return [publish.checked(each.groups, each.type, each.data, each.key) for each in listed]
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError, Unmappable):
         raise
     except InvalidEvent as error:
         raise Unmappable(str(error)) from error
@@ -82,4 +82,8 @@ def _fields(body: Any, subject: str) -> dict[str, Any]:
 
 def _by_template(message: Message, relay: Relay) -> Outgoing:
     known = _fields(message.body, message.subject)
-    return Outgoing(relay.group.format_map(known), relay.type.format_map(known), message.body)
+    try:
+        return Outgoing(relay.group.format_map(known), relay.type.format_map(known), message.body)
+    except KeyError as error:
+        has = ", ".join(map(repr, known))
+        raise Unmappable(f"The message has no field {error}, which GROUP or TYPE names: it has {has}.") from error

@@ -61,4 +61,9 @@ def test_the_manuals_links_within_the_demo_lead_to_headings(name: str) -> None:
         assert f'id="{anchor}"' in manual.page(page or name)[1], f"{name}: {page}#{anchor}"
 
 
+def test_the_list_of_the_manuals_pages_has_each_page_once() -> None:
+    listed = [name for _part, pages in manual.parts() for name, _title in pages]
+    assert sorted(listed) == sorted(manual.names() - {"index"})
+
+
 # scene: endless

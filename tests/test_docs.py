@@ -342,13 +342,14 @@ def command(name: str) -> BaseCommand:
 
 
 def check_curl(words: list[str]) -> None:
-    """See whether the address is there; the quickstart's test asks it."""
+    """See whether the address is there, and whether JSON says that it is JSON; the quickstart's test asks it."""
     address = next(urlsplit(word) for word in words if word.startswith("http"))
     try:
         resolve(address.path)
     except Resolver404:
         pytest.fail(f"{address.path} is nowhere")
     wire.parse_query(address.query.encode())
+    assert not any(word.endswith(".json") for word in words) or "Content-Type: application/json" in words
 
 
 def check_server(words: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
@@ -19,6 +19,7 @@ import livepush
 from demo_project.parcels.models import Errand, Movement, Parcel, Status
 from demo_project.parcels.shop import STAGE, STAGE_CUSTOMER, place_order
 from demo_project.showcase.models import Receipt
+from demo_project.showcase.scenes import SCENES
 from livepush.exceptions import InvalidNotification
 
 BLANK = {"code": "CODE"}
@@ -190,7 +191,12 @@ def done(request: HttpRequest, status: int = 204) -> HttpResponse:
 
 
 class Login(LoginView):
-    """Send customers to their orders and the staff to the board."""
+    """Send customers to their orders and the staff to the board; who comes from a scene sees what it is about."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Return what the page shows, with the scene that sent the visitor here, if one did."""
+        sent_by = [scene for scene in SCENES if reverse(scene.url) == self.get_redirect_url()]
+        return super().get_context_data(**kwargs) | {"scene": sent_by[0] if sent_by else None}
 
     def get_default_redirect_url(self) -> str:
         """Return where somebody who came from nowhere goes."""

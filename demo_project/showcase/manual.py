@@ -48,6 +48,28 @@ def names() -> frozenset[str]:
 
 
 @cache
+def parts() -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the manual's parts: each one's name, and the names and titles of its pages.
+
+    They are those of the manual's first page, and then those of the recipes' first page.
+    """
+    return [*_parts("index"), *((f"Recipes: {part.lower()}", pages) for part, pages in _parts("recipes/index"))]
+
+
+def _parts(index: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return what a first page lists of its own folder."""
+    folder = posixpath.dirname(index)
+    found: list[tuple[str, list[tuple[str, str]]]] = []
+    for line in (DOCS / f"{index}.md").read_text("utf-8").splitlines():
+        if part := re.match(r"\*\*(.+)\.\*\*", line):
+            found.append((part[1], []))
+        elif found and line.startswith("- "):
+            linked = re.findall(r"\[([^\]]+)\]\((\w[\w/-]*)\.md\)", line)
+            found[-1][1].extend((posixpath.join(folder, name), title) for title, name in linked)
+    return found
+
+
+@cache
 def pictures() -> frozenset[str]:
     """Return the names of the manual's pictures, such as ``images/inbox-wide.png``."""
     return frozenset(path.relative_to(DOCS).as_posix() for kind in PICTURES for path in DOCS.rglob(f"*{kind}"))

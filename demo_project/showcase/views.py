@@ -113,9 +113,7 @@ def manual_page(request: HttpRequest, page: str) -> HttpResponse:
         title, html = manual.page(page)
     except KeyError:
         raise Http404(f"The manual has no page {page!r}.") from None
-    pages = sorted(name for name in manual.names() if "/" not in name)
-    recipes = sorted(name for name in manual.names() if name.startswith("recipes/") and name != "recipes/index")
-    context = {"title": title, "html": html, "pages": pages, "recipes": recipes}
+    context = {"title": title, "html": html, "parts": manual.parts()}
     return render(request, "showcase/manual.html", context)
 
 

@@ -100,7 +100,8 @@ class Problem(Enum):
     )  # fmt: skip
     UNREACHABLE = (
         "D041", Level.ERROR, "nothing answers at the URL", "an HTTP answer",
-        "see that the proxy and the server run, and that name, port and certificate are right",
+        "see that the proxy and the server run, and that name, port and certificate are right; if this host does not "
+        "trust your own certificate, set `SSL_CERT_FILE` to its path",
     )  # fmt: skip
     NOT_LIVEPUSH = (
         "D042", Level.ERROR, "livepush does not answer at the URL", "livepush's own answer from `sse/`",

@@ -89,6 +89,26 @@ def test_a_customer_and_the_staff_write_and_see_who_types_and_what_was_read(talk
     expect(staff.locator(".talks-unread")).to_have_text("Unread: 1")
 
 
+def test_a_customers_other_parcels_change_no_page_of_this_one(
+    visitor: Callable[..., Visit], logins: dict[str, Any], codes: Iterator[str]
+) -> None:
+    here, there = next(codes), next(codes)
+    customer, staff = visitor(logins["demo"]), visitor(logins["admin"])
+    parcel, conversation = customer(f"/parcels/{here}/"), customer(f"/parcels/{here}/messages/")
+    for page in (parcel, conversation):
+        is_open(page)
+    for code in (there, here):
+        page = staff(f"/parcels/{code}/")
+        page.click("text=Advance")
+        expect(page.locator("#movements li")).to_have_count(2)
+        page.goto(page.url + "messages/")
+        is_open(page)
+        write(page, f"About {code}")
+        expect(page.locator(".message")).to_have_count(1)
+    expect(conversation.locator(".message [data-slot=text]")).to_have_text([f"About {here}"])
+    expect(parcel.locator("#movements li")).to_have_count(2)
+
+
 def test_what_is_refused_says_why_and_can_be_edited_or_discarded(talk) -> None:
     customer, staff = talk
     write(customer, "   ")

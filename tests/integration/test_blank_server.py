@@ -10,7 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from configparser import ConfigParser
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -35,9 +38,9 @@ def steps() -> list[Block]:
     return [block for block in blocks(PAGE) if first <= block.line <= last]
 
 
-def shown(language: str) -> str:
-    """Return the first block in a language of the rest of the page."""
-    return next(block.text for block in blocks(PAGE) if block.language == language)
+def shown(language: str) -> list[str]:
+    """Return the blocks in a language of the page."""
+    return [block.text for block in blocks(PAGE) if block.language == language]
 
 
 class Server:
@@ -45,7 +48,7 @@ class Server:
 
     def __init__(self, folder: Path, database: Database, redis: str, env: dict[str, str]) -> None:
         self.folder, self.env = folder, env
-        self.port, self.secure_port = free_port(), free_port()
+        self.port, self.plain_port, self.secure_port = free_port(), free_port(), free_port()
         options = options_of(database.kind)
         self.places = {
             "/srv/mysite": str(folder),
@@ -89,12 +92,14 @@ class Server:
     def unit(self) -> list[str]:
         """Return the command of the unit that the page shows."""
         found = ConfigParser(interpolation=None)
-        found.read_string(shown("ini"))
+        found.read_string(shown("ini")[0])
         return shlex.split(self.here(found["Service"]["ExecStart"]).replace("8000", str(self.port)))
 
     def proxy(self, certificate: str) -> str:
-        """Return the configuration of nginx that the page shows."""
-        text = self.here(shown("nginx")).replace("127.0.0.1:8000", f"127.0.0.1:{self.port}")
+        """Return the two configurations of nginx that the page shows."""
+        secure, plain, *_ = shown("nginx")
+        text = self.here(f"{secure}{plain}").replace("127.0.0.1:8000", f"127.0.0.1:{self.port}")
+        text = text.replace("listen 80;", f"listen 127.0.0.1:{self.plain_port};")
         text = re.sub(r"ssl_certificate(_key)? /etc/.*;", "", text)
         return text.replace("listen 443 ssl http2;", f"listen 127.0.0.1:{self.secure_port} ssl http2; {certificate}")
 
@@ -119,7 +124,8 @@ def test_the_steps_make_a_live_site(server: Server, certificate: str, tmp_path: 
         running = subprocess.Popen(server.unit(), cwd=server.folder, env=server.env, stdout=said, stderr=said)
         try:
             wait_until(lambda: "Application startup complete" in processes.whole(said), lambda: processes.whole(said))
-            with nginx(tmp_path, server.proxy(certificate), [server.secure_port]):
+            with nginx(tmp_path, server.proxy(certificate), [server.secure_port, server.plain_port]):
+                assert redirected(f"http://127.0.0.1:{server.plain_port}/admin/?q=1") == "https://127.0.0.1/admin/?q=1"
                 server.env["SSL_CERT_FILE"] = os.environ["SSL_CERT_FILE"]
                 result = server.follow(examine)
         finally:
@@ -130,3 +136,13 @@ def test_the_steps_make_a_live_site(server: Server, certificate: str, tmp_path: 
     lines = [line for line in result.splitlines() if line]
     assert lines
     assert [line for line in lines if not line.startswith("ok ")] == []
+
+
+def redirected(url: str) -> str:
+    """Return where a permanent redirect leads."""
+    parts = urlsplit(url)
+    with closing(HTTPConnection(parts.netloc, timeout=PATIENCE)) as connection:
+        connection.request("GET", f"{parts.path}?{parts.query}")
+        answer = connection.getresponse()
+        assert answer.status == 301
+        return str(answer.getheader("Location"))

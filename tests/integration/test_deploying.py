@@ -197,7 +197,7 @@ def test_caddy(uvicorn: processes.Server, certificate: str, tmp_path: Path) -> N
 
 
 def test_nginx_under_a_sub_path(own: Database, tmp_path: Path) -> None:
-    main, location = (block.text for block in written("nginx"))
+    main, _, location = (block.text for block in written("nginx"))
     port = free_port()
     with processes.server("uvicorn", own, env={**GRACE, "UVICORN_ROOT_PATH": "/shop"}) as there:
         where = edited(location, **{"127.0.0.1:8000": f"127.0.0.1:{there.port}"})

@@ -23,8 +23,6 @@ CROWNS = (
 )
 HAIRS = ("#2b1d16", "#5b3a22", "#a5692b", "#3d3d46", "#8f3b2a")
 
-CAPITALS = {"api": "API", "openapi": "OpenAPI"}
-
 AVATAR = (
     '<svg class="avatar" viewBox="0 0 32 32" width="{0}" height="{0}" aria-hidden="true">'
     '<circle cx="16" cy="16" r="16" fill="{1}" opacity=".22"/>'
@@ -64,13 +62,6 @@ def icon(name: str) -> SafeString:
 def full_name(user: Any) -> str:
     """Return what a user is called."""
     return str(user.get_full_name() or user.get_username())
-
-
-@register.filter
-def page_name(page: str) -> str:
-    """Return how the list of the manual's pages calls one of them: ``recipes/chat`` is Chat."""
-    name = page.rpartition("/")[2].replace("-", " ")
-    return CAPITALS.get(name) or name[:1].upper() + name[1:]
 
 
 @register.simple_tag

@@ -1,7 +1,7 @@
 /** The page Chaos: makes faults, and keeps a log of how each ended. */
 
 import { byId, fieldsOf } from "./dom.js";
-import { onCheck, onVerdict, outage, pause } from "./panel.js";
+import { onCheck, onCount, onVerdict, outage, pause } from "./panel.js";
 
 const SLEEP_SECONDS = 30;
 const LOOKS = 60;
@@ -10,10 +10,12 @@ const button = (fault) => document.querySelector(`[data-fault="${fault}"] button
 /** The faults that are on now, for the log. */
 let broken = "";
 
-onCheck(({ received, repeated, missed, proof }) => {
+onCount(({ received, repeated }) => {
   tally("received", received.toLocaleString("en-GB"));
-  tally("missed", String(missed));
   tally("repeated", String(repeated));
+});
+onCheck(({ repeated, missed, proof }) => {
+  tally("missed", String(missed));
   tally("proof", proof);
   byId("tally").classList.toggle("bad", missed > 0 || repeated > 0);
 });

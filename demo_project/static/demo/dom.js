@@ -9,6 +9,9 @@ export const label = (status) => LABELS[STATUSES.indexOf(status)];
 /** Return an element by its id. */
 export const byId = (id) => document.getElementById(id);
 
+/** Tell whether an event came through a group. A page with the bell also gets the events of its user's own group. */
+export const isOf = ({ group, groups = [group] }, wanted) => groups.includes(wanted);
+
 /** Return a form's fields, with the CSRF token of now: a login in another tab has changed that of the page. */
 export function fieldsOf(form) {
   const fields = new FormData(form);

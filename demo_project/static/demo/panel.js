@@ -30,9 +30,10 @@ const tape = new Tape(byId("tape"));
 const delays = [];
 /** The last movement before the line was cut; `null` while nobody waits for a verdict. */
 let cutAfter = null;
-/** The functions that other scripts want called: after each comparison, and at the end of an outage. */
-const listeners = { check: [], verdict: [] };
+/** The functions that other scripts want called: after each event, after each comparison, at the end of an outage. */
+const listeners = { count: [], check: [], verdict: [] };
 
+export const onCount = (listener) => listeners.count.push(listener);
 export const onCheck = (listener) => listeners.check.push(listener);
 export const onVerdict = (listener) => listeners.verdict.push(listener);
 
@@ -41,7 +42,7 @@ export function outage() {
   cutAfter = book.upto;
 }
 
-document.addEventListener("livepush:event", ({ detail }) => detail.type.startsWith("parcel.") && receive(detail));
+document.addEventListener("livepush:event", ({ detail }) => isCounted(detail) && receive(detail));
 document.addEventListener("livepush:state", ({ detail }) => enter(detail));
 document.addEventListener("livepush:reset", () => location.reload());
 byId("cut").addEventListener("click", () => cut());
@@ -50,8 +51,14 @@ panel.querySelector(".panel-bar").addEventListener("click", toggle);
 panel.querySelector(".transports").addEventListener("change", ({ target }) => livepush.use(target.value || null));
 setInterval(() => livepush.state === "open" && check(), CHECK_EVERY);
 
+/** Return whether an event is one of the movements that this page is about. */
+function isCounted({ type, data }) {
+  return type.startsWith("parcel.") && (!panel.dataset.code || data.code === panel.dataset.code);
+}
+
 function receive(envelope) {
   book.add(envelope);
+  for (const listener of listeners.count) listener(book);
   const late = tape.tick(envelope.time, envelope.type === "parcel.created");
   if (!late) delays.push(Math.max(0, Date.now() - Date.parse(envelope.time)));
   if (delays.length > 9) delays.shift();

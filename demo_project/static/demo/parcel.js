@@ -7,11 +7,12 @@ import "./panel.js";
 const page = byId("parcel");
 
 livepush.on("parcel.updated", update);
-livepush.on("parcel.deleted", () => notice("This parcel was delivered a while ago, and Larkpost has deleted it."));
-livepush.on("parcel.removed", () => notice("This parcel belongs to somebody else now."));
+livepush.on("parcel.deleted", (parcel) => notice(parcel, "This parcel was delivered a while ago, and Larkpost has deleted it."));
+livepush.on("parcel.removed", (parcel) => notice(parcel, "This parcel belongs to somebody else now."));
 localTimes(page);
 
 function update(parcel, envelope) {
+  if (parcel.code !== page.dataset.code) return; // another one of this user's, through the bell's group
   if (Number(page.dataset.movement) > parcel.movement) return; // the page was rendered after it
   fill(page, parcel);
   fillTrack(page, parcel.status);
@@ -32,7 +33,8 @@ function record(parcel, time) {
   say(label(parcel.status));
 }
 
-function notice(text) {
+function notice(parcel, text) {
+  if (parcel.code !== page.dataset.code) return;
   byId("notice").textContent = text;
   byId("notice").hidden = false;
 }

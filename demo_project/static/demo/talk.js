@@ -2,7 +2,7 @@
 
 import { Bubbles } from "./bubbles.js";
 import { closeComposer, compose, rewrite } from "./composer.js";
-import { byId, label } from "./dom.js";
+import { byId, isOf, label } from "./dom.js";
 import "./panel.js";
 import { noteTyping, restTyping, stopTyping, tellTyping } from "./typing.js";
 
@@ -26,13 +26,16 @@ compose(talk.dataset, { onText: write, onType: () => tellTyping(group) });
 // scene: chat
 livepush.on("chat.message", receive);
 // scene: end
-livepush.on("chat.read", ({ upto, staff }) => staff !== "staff" in talk.dataset && bubbles.read(upto));
+livepush.on("chat.read", ({ upto, staff }, event) => {
+  if (isOf(event, group) && staff !== "staff" in talk.dataset) bubbles.read(upto);
+});
 livepush.on("typing", (data, { from }) => from.id !== user && noteTyping(from));
-livepush.on("parcel.updated", ({ status }) => {
+livepush.on("parcel.updated", ({ status }, event) => {
+  if (!isOf(event, group)) return;
   talk.dataset.status = status;
   byId("status").textContent = label(status);
 });
-livepush.on("parcel.deleted", close);
+livepush.on("parcel.deleted", (parcel, event) => isOf(event, group) && close());
 document.addEventListener("livepush:state", showLine);
 for (const change of ["online", "offline"]) window.addEventListener(change, showLine);
 document.addEventListener("livepush:pending", showPending);
@@ -76,7 +79,9 @@ function show(data) {
   byId("empty").hidden = true;
 }
 
-function receive(message, { from }) {
+function receive(message, event) {
+  if (!isOf(event, group)) return;
+  const { from } = event;
   stopTyping(from.id);
   byId("empty").hidden = true;
   const fresh = bubbles.store(message, from);

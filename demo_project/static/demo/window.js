@@ -51,14 +51,17 @@ function show(item, status) {
   item.querySelectorAll(".item-way i").forEach((dot, number) => dot.classList.toggle("done", number <= here));
 }
 
-/** Add a movement's number to those that arrived. */
-function note({ movement }, late) {
+/** Add a movement to those that arrived. */
+function note({ item, status }, late) {
   const line = document.createElement("li");
-  line.textContent = `#${movement}`;
+  line.textContent = item;
+  line.title = label(status);
+  line.dataset.status = status;
   if (late) line.className = "late";
   const ticker = byId("ticker");
   ticker.append(line);
-  while (ticker.children.length > REMEMBERED) ticker.firstElementChild.remove();
+  const isFull = () => ticker.children.length > REMEMBERED || ticker.scrollHeight > ticker.clientHeight;
+  while (isFull()) ticker.firstElementChild.remove();
 }
 
 function watchLine() {

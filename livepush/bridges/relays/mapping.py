@@ -94,4 +94,8 @@ def _fields(body: Any, subject: str) -> dict[str, Any]:
 
 def _by_template(message: Message, relay: Relay) -> Outgoing:
     known = ({"key": message.key} if message.key else {}) | _fields(message.body, message.subject)
-    return Outgoing(relay.group.format_map(known), relay.type.format_map(known), message.body)
+    try:
+        return Outgoing(relay.group.format_map(known), relay.type.format_map(known), message.body)
+    except KeyError as error:
+        has = ", ".join(map(repr, known))
+        raise Unmappable(f"The message has no field {error}, which GROUP or TYPE names: it has {has}.") from error

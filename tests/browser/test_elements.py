@@ -30,6 +30,7 @@ def show(site: Site, browser: Browser, group: str) -> Iterator[Show]:
         head = "".join(f'<script defer src="/modules/{script}"></script>' for script in scripts)
         tag = (
             '<script defer src="/static/livepush/livepush.js" data-livepush data-url="/livepush/" '
+            'data-refresh="/static/livepush/livepush-refresh.js" '
             """data-groups='["%s"]' data-position="%s"></script>"""
         )
 

@@ -19,9 +19,11 @@ const INTERNAL = (
   "grants grown heard hedged heed hiding inUse isVisible ladder leave lookOver notBefore patient peers probes " +
   "rank ready received refusals shown silence stateName takePart tell timer told upcoming usurp via wanted " +
   "welcome whenEnded worked link load sender speak " +
+  "isStarted " +
   // of the inbox's elements
-  "again begun change doAgain extra fail follow gather inherit isListing isOpen isPartial isRestored isStart lose " +
-  "focused isOwn keepFocus observer paint prepare raise released shownUrl started starting toStart upto why"
+  "inherit isOld isOpen isRestored lose panel place prepare raise seconds stay turn work " +
+  // of a list
+  "begun born extra isOwn isStart observer released shownUrl started starting upto"
 ).split(" ");
 
 /** @type {Record<string, string>} */
@@ -30,7 +32,9 @@ for (const [name, entry, format] of /** @type {const} */ ([
   ["livepush.js", "main.js", "iife"],
   ["livepush.mjs", "index.js", "esm"],
   ["livepush-send.js", "sending/main.js", "esm"],
+  ["livepush-refresh.js", "refresh.js", "esm"],
   ["inbox.js", "inbox/main.js", "iife"],
+  ["livepush-list.js", "list/main.js", "esm"],
   ["livepush-streams.js", "streams/main.js", "iife"],
   ["livepush-presence.js", "presence/main.js", "iife"],
   ["livepush-presence.mjs", "presence/index.js", "esm"],

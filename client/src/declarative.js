@@ -2,52 +2,39 @@
 
 import { announce } from "./events.js";
 
-/** How long to wait for further events before a region is fetched, and the longest random addition, in milliseconds. */
-const GATHER = 100;
-const SPREAD = 400;
+/** The elements whose content is fetched anew. */
+const REGIONS = "[data-livepush-refresh]";
 
 /**
  * Serve the elements that name types of events, as a list with spaces between, `*` for all:
  *
  * - `data-livepush-on`: the event is dispatched to the element too.
- * - `data-livepush-refresh`: the element's content is fetched anew, from its `data-livepush-url` or the page's own
- *   address, if that is an address of the page's own host. The new content is that of the element with the same id there, else of the whole body.
+ * - `data-livepush-refresh`: the element's content is fetched anew. A module of its own does it. A page that has such
+ *   elements loads it at once; another page, with the first event for one that has come later.
  *
  * @param {Document} document
  * @param {{on: (type: string, listener: (data: unknown, envelope: Envelope) => void) => unknown}} client
+ * @param {() => Promise<typeof import("./refresh.js")>} load
  */
-export const declare = (document, client) => {
-  /** The elements that wait to be fetched. @type {Set<HTMLElement>} */
-  const stale = new Set();
+export const declare = (document, client, load) => {
+  /** @type {ReturnType<typeof load> | undefined} */
+  let loading;
+
+  /** Return the module if there are such elements. @param {string} selector */
+  const prepare = (selector) => {
+    if (document.querySelectorAll(selector)[0]) loading ??= load();
+    return loading;
+  };
 
   /** @param {string} selector */
-  const refresh = (selector) => {
-    for (const region of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(selector))) {
-      if (!stale.has(region)) wait(region);
-    }
-  };
-
-  /** @param {HTMLElement} region */
-  const wait = (region) => {
-    stale.add(region);
-    setTimeout(
-      () => {
-        if (document.hidden) {
-          document.addEventListener("visibilitychange", () => wait(region), { once: true }); // until somebody looks
-          return;
-        }
-        stale.delete(region);
-        if (region.isConnected) reload(region);
-      },
-      GATHER + SPREAD * Math.random(),
-    );
-  };
+  const refresh = async (selector) => (await prepare(selector))?.refresh(selector);
 
   client.on("*", (_data, envelope) => {
     for (const element of document.querySelectorAll(naming("on", envelope))) announce(element, envelope);
     refresh(naming("refresh", envelope));
   });
-  document.addEventListener("livepush:reset", () => refresh("[data-livepush-refresh]"));
+  document.addEventListener("livepush:reset", () => refresh(REGIONS));
+  prepare(REGIONS);
 };
 
 /**
@@ -59,30 +46,4 @@ export const declare = (document, client) => {
 const naming = (attribute, { type }) => {
   const name = `data-livepush-${attribute}`;
   return `[${name}~="*"],[${name}~="${CSS.escape(type)}"]`;
-};
-
-/**
- * Fetch a region's content: through htmx if the element has `hx-get`, else as a document. Unlike text, a document
- * needs no permission from Trusted Types, and it runs no script.
- *
- * @param {HTMLElement} region
- */
-const reload = (region) => {
-  const { htmx } = /** @type {{htmx?: {trigger: (element: Element, event: string) => void}}} */ (
-    /** @type {unknown} */ (window)
-  );
-  if (htmx && region.matches("[hx-get]")) return htmx.trigger(region, "livepush:refresh");
-  const request = new XMLHttpRequest();
-  request.open("GET", region.dataset.livepushUrl ?? location.href);
-  request.setRequestHeader("X-Livepush-Refresh", region.id);
-  request.responseType = "document";
-  request.onload = () => {
-    const isOwn = request.responseURL.startsWith(`${location.origin}/`); // a user may have written the attribute
-    const found = request.status === 200 && isOwn && request.response;
-    const source = found && (found.getElementById(region.id) ?? found.body);
-    if (!source) return;
-    region.replaceChildren(...source.childNodes);
-    region.dispatchEvent(new CustomEvent("livepush:refreshed", { bubbles: true }));
-  };
-  request.send();
 };

@@ -1,5 +1,6 @@
 import { control, createSession, sending } from "./client.js";
 import { declare } from "./declarative.js";
+import { awaitModule } from "./modules.js";
 import { isAfter } from "./position.js";
 
 /**
@@ -20,16 +21,13 @@ export const openPage = (window) => {
   const find = () => document.querySelectorAll("script[data-livepush]");
 
   const given = { ...find()[0]?.dataset };
-  /**
-   * Load the module that sends, over and over: a browser may remember that an address failed.
-   *
-   * @returns {Promise<any>}
-   */
-  const load = (tries = 0) =>
-    import(`${given.send}#${tries}`).catch(
-      () => new Promise((done) => setTimeout(() => done(load(tries + 1)), 1000)),
-    );
-  const session = createSession({ url: "/livepush/", ...given, groups: [], target: document, load });
+  const session = createSession({
+    url: "/livepush/",
+    ...given,
+    groups: [],
+    target: document,
+    load: () => awaitModule(given.send),
+  });
   const client = /** @type {PageClient} */ (control(session));
   /** The tags that were read, each with its groups and its text then. @type {Map<HTMLElement, [string[], string]>} */
   const tags = new Map();
@@ -92,7 +90,7 @@ export const openPage = (window) => {
   document.addEventListener("livepush:state", () => {
     document.documentElement.dataset.livepushState = client.state;
   });
-  declare(document, client);
+  declare(document, client, () => awaitModule(given.refresh));
   client.scan();
   try {
     if (localStorage.livepush) sending(session); // messages that an earlier page has left

@@ -220,6 +220,7 @@ def _scripts(context: template.Context, request: Any, inbox: Inbox, counts: Coun
         "state": json.dumps(views.state(inbox, counts)),
         "csrf": get_token(request),
         "icon": icon or static("livepush/bell-new.svg"),
+        "list": static("livepush/livepush-list.js"),
     }
     return _client(context, request, names, inbox.position, "livepush/inbox.js", more)
 
@@ -240,6 +241,7 @@ def _client(
         "tabs": _tabs(request),
         "most": str(get_settings().MAX_GROUPS),
         "send": static("livepush/livepush-send.js"),
+        "refresh": static("livepush/livepush-refresh.js"),
         **(more or {}),
     }
     nonce = nonce_of(request, context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -30,6 +31,7 @@ def show(site: Site, browser: Browser, group: str) -> Iterator[Show]:
         head = "".join(f'<script defer src="/modules/{script}"></script>' for script in scripts)
         tag = (
             '<script defer src="/static/livepush/livepush.js" data-livepush data-url="/livepush/" '
+            'data-refresh="/static/livepush/livepush-refresh.js" '
             """data-groups='["%s"]' data-position="%s"></script>"""
         )
 
@@ -113,6 +115,46 @@ def test_a_region_is_fetched_under_a_strict_policy_from_an_address_of_its_own(
     site.elsewhere.send(group, "moved")
     page.wait_for_function("() => window.refreshed === 'UL'")
     assert page.inner_html("ul") == "<li>first</li><li>second</li>"
+
+
+def test_the_script_that_fetches_regions_comes_with_the_first_of_them(site: Site, show: Show, group: str) -> None:
+    asked: list[str] = []
+    page = show(one=lambda: "TAG<main></main>", rows=lambda: "<li>new</li>")
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("livepush.on('moved', () => { window.heard = true; }) && 0")
+    site.elsewhere.send(group, "moved")
+    page.wait_for_function("() => window.heard")
+    page.evaluate(
+        """() => {
+            const list = document.createElement("ul");
+            list.dataset.livepushRefresh = "*";
+            list.dataset.livepushUrl = "/rows/";
+            document.querySelector("main").append(list);
+        }"""
+    )
+    assert not any("livepush-refresh" in url for url in asked)
+    site.elsewhere.send(group, "moved")
+    page.wait_for_function("() => document.querySelector('ul').textContent === 'new'")
+
+
+def test_a_region_is_fetched_when_its_script_comes_at_last(site: Site, show: Show, group: str) -> None:
+    page = show(one=lambda: "TAG<main></main>", rows=lambda: "<li>new</li>")
+    broken = iter([True, True])
+    page.route(
+        re.compile("/livepush-refresh.js"),
+        lambda route: (
+            route.fulfill(body="throw 0", content_type="text/javascript") if next(broken, None) else route.continue_()
+        ),
+    )
+    page.evaluate(
+        """() => {
+            document.querySelector("main").dataset.livepushRefresh = "*";
+            document.querySelector("main").dataset.livepushUrl = "/rows/";
+        }"""
+    )
+    site.elsewhere.send(group, "moved")
+    page.wait_for_function("() => document.querySelector('main').textContent === 'new'")
+    assert next(broken, None) is None
 
 
 def test_a_region_shows_nothing_of_another_host_whatever_a_user_has_written(site: Site, show: Show, group: str) -> None:

@@ -1,5 +1,11 @@
 import { each, Part } from "./elements.js";
 
+/**
+ * After how long a page is one that stays, in milliseconds. It loads what the list does while that is there: a later
+ * release of the site may have other files.
+ */
+const STAYS = 30_000;
+
 /** A button with a badge, and the panel that it opens. */
 export class Bell extends Part {
   isOpen = false;
@@ -7,6 +13,8 @@ export class Bell extends Part {
   begin() {
     this.panel = this.find("#panel");
     this.button = this.find("button");
+    const soon = () => this.prepare(); // the panel is about to open
+    for (const type of ["pointerenter", "focus"]) this.button.addEventListener(type, soon);
     new ResizeObserver(() => this.place()).observe(this.panel); // when it opens, and as its list grows
     if (this.panel.showPopover) {
       this.panel.hidden = false; // it is closed
@@ -19,6 +27,8 @@ export class Bell extends Part {
   /** @param {AbortSignal} signal */
   enter(signal) {
     this.isOpen = false;
+    const timer = setTimeout(() => this.prepare(), STAYS);
+    signal.onabort = () => clearTimeout(timer);
     const place = () => this.place();
     addEventListener("resize", place, { signal });
     addEventListener("scroll", place, { signal, capture: true, passive: true });
@@ -28,6 +38,11 @@ export class Bell extends Part {
       if (this.isOpen && (key ? key === "Escape" : !event.composedPath().includes(this))) this.toggle(false);
     };
     for (const type of ["pointerdown", "keydown"]) document.addEventListener(type, leave, { signal });
+  }
+
+  /** Load what the list does. */
+  prepare() {
+    this.find("livepush-list").prepare();
   }
 
   /** Show or hide the panel where the browser can't. @param {boolean} isOpen */
@@ -42,7 +57,7 @@ export class Bell extends Part {
     this.isOpen = isOpen;
     const list = this.find("livepush-list");
     if (isOpen) {
-      list.start(list.dataset.url);
+      list.start();
       each((part) => part.raise?.());
     } else {
       if (this.panel.contains(this.root.activeElement)) this.button.focus(); // Chromium does not do it in a shadow tree

@@ -2,13 +2,14 @@
 
 import { dispatch } from "../events.js";
 import "../main.js";
+import { LATER, soon } from "../soon.js";
 import { Badge } from "./badge.js";
 import { Bell } from "./bell.js";
 import { each, tellAll } from "./elements.js";
 import { List } from "./list.js";
 import { belong, here, request, whyLost } from "./request.js";
-import { soon } from "./soon.js";
-import { add, begin, count, isAhead, keyOf, LATER, take } from "./store.js";
+import { add, begin, count, isAhead, keyOf, take } from "./store.js";
+import { findTag } from "./tag.js";
 import { Toasts } from "./toasts.js";
 
 /** The span over which many readers of one notification spread their fetches, in milliseconds. */
@@ -26,8 +27,6 @@ const FRESH = 60_000;
 const TITLES = 100;
 
 const { livepush } = /** @type {any} */ (window);
-/** @returns {any} */
-const findTag = () => [...document.querySelectorAll("script[data-inbox]")].pop();
 /** The tag whose state was read. */
 let tag = findTag();
 const { inbox: url } = tag.dataset;

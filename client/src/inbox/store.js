@@ -9,9 +9,6 @@ import { compare } from "../position.js";
 /** The highest count; it is shown as 99+. */
 const MOST = 100;
 
-/** How long to wait before asking again for an answer that lacks a new notification, in milliseconds. */
-export const LATER = 500;
-
 /** @type {State} */
 let state;
 /** The position at which the page was made. @type {string} */

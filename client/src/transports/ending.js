@@ -8,10 +8,11 @@ const LONGEST = 300_000;
  *
  * @param {unknown} reason
  * @param {number} [retry]  what the server asks for, in milliseconds
+ * @param {import("../types.js").Kind} [kind]
  * @returns {Ending}
  */
-export const lost = (reason, retry = 0) => {
-  return { kind: "lost", reason: `${reason}`, retry: retry > 0 ? Math.min(retry, LONGEST) : 0 };
+export const lost = (reason, retry = 0, kind = "lost") => {
+  return { kind, reason: `${reason}`, retry: retry > 0 ? Math.min(retry, LONGEST) : 0 };
 };
 
 /**
@@ -21,7 +22,7 @@ export const lost = (reason, retry = 0) => {
  * @returns {Ending}
  */
 export const blocked = (reason) => {
-  return { ...lost(reason), kind: "next" };
+  return lost(reason, 0, "next");
 };
 
 /**
@@ -31,7 +32,7 @@ export const blocked = (reason) => {
  * @returns {Ending}
  */
 export const denied = (reason) => {
-  return { ...lost(reason), kind: "denied" };
+  return lost(reason, 0, "denied");
 };
 
 /**

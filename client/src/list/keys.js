@@ -1,12 +1,11 @@
+import { focusOn } from "./focus.js";
+
 /** @type {Record<string, number>} */
 const STEPS = { arrowdown: 1, j: 1, arrowup: -1, k: -1 };
 /** @type {Record<string, number>} */
 const SIDES = { arrowright: 1, arrowleft: -1 };
 /** @type {Record<string, string>} */
 const CONTROLS = { e: "archive", u: "read" };
-
-/** @param {any} entry */
-export const focusOn = (entry) => entry?.querySelector("[data-f=title]").focus();
 
 /**
  * Do what a key of the list means; return whether it means anything.

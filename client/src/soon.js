@@ -1,3 +1,6 @@
+/** How long to wait before asking again for an answer that lacks a new notification, in milliseconds. */
+export const LATER = 500;
+
 /**
  * Make a function that has some work done soon. Work that waits already serves whoever asks meanwhile, if it comes in time.
  *

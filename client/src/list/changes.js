@@ -1,0 +1,126 @@
+import { compare } from "../position.js";
+import { paint } from "./entries.js";
+import { focusedIn, focusOn, keepFocus } from "./focus.js";
+import { load } from "./loading.js";
+import { entriesOf } from "./state.js";
+
+/** @typedef {import("./state.js").State} State */
+
+/**
+ * Do what a button of the list's form does.
+ *
+ * @param {State} list
+ * @param {any} button
+ */
+export const submit = async (list, button) => {
+  const { element } = list;
+  const { name, value, formAction, dataset } = button;
+  const one = button.closest("li");
+  if (!one && name !== "version" && list.url !== list.shownUrl) {
+    await list.starting; // the button acts on the list that is on its way
+    if (list.url === list.shownUrl) element.find(`[data-f=${dataset.f}]:not([hidden])`)?.click();
+    return;
+  }
+  const body = new FormData(element.form, button);
+  const upto = (/** @type {any} */ entry) => compare(entry.dataset.id, value) <= 0;
+  const entries = name === "upto" ? entriesOf(list).filter(upto) : one ? [one] : [];
+  change(list, { url: formAction, body, entries, offer: dataset.then });
+};
+
+/**
+ * @typedef {object} Change
+ * @property {string} url
+ * @property {FormData} body
+ * @property {any[]} entries  that it changes
+ * @property {string | undefined} offer  the query's name under which the page offers to undo it
+ */
+
+/**
+ * Change some entries: here at once, and on the server as soon as the changes before it are made. Take it back here if
+ * the server does not take it.
+ *
+ * @param {State} list
+ * @param {Change} change
+ */
+const change = (list, { url, body, entries, offer }) => {
+  const { element, inbox } = list;
+  const turn = {};
+  const before = entries.map((entry) => [entry, "unread" in entry.dataset]);
+  for (const entry of entries) entry.turn = turn;
+  showChange(list, url.split("/").at(-2) ?? "", body, entries);
+  list.pending += 1;
+  element.form.setAttribute("aria-busy", "true");
+  list.changed = list.changed.then(async () => {
+    const token = "csrfmiddlewaretoken"; // a login in another tab makes a new one
+    body.set(token, `${new FormData(element.form).get(token)}`);
+    const said = await inbox.request(url, body);
+    list.pending -= 1;
+    list.shown = ++list.begun; // a load that began before this change does not know it
+    if (said) {
+      inbox.take(said);
+      if (offer && said.changed) list.extra = `&${offer}=${said.version}`;
+    } else {
+      for (const [entry, isUnread] of before) {
+        if (entry.turn !== turn) continue; // a later change of it is on its way
+        entry.hidden = false;
+        paint(entry, isUnread);
+      }
+      element.again = async () => {
+        await load(list); // with a new token, if that was why
+        change(list, { url, body, entries, offer });
+      };
+      element.fail("mark");
+    }
+    if (!list.pending) {
+      element.form.removeAttribute("aria-busy");
+      list.isOwn = true;
+      load(list);
+    }
+  });
+};
+
+/**
+ * Show some entries as they will be after a change, and nothing of the change before it.
+ *
+ * @param {State} list
+ * @param {string} action
+ * @param {FormData} body
+ * @param {any[]} entries
+ */
+const showChange = (list, action, body, entries) => {
+  const { root } = list;
+  const isGone = action.endsWith("archive") || (action === "read" && body.get("tab") === "unread");
+  const all = entriesOf(list);
+  const focused = all.find((entry) => entry.contains(focusedIn(root)));
+  keepFocus(root, () => {
+    for (const entry of entries) {
+      entry.hidden = isGone;
+      paint(entry, action === "unread");
+    }
+    if (focused?.hidden) {
+      const place = all.indexOf(focused);
+      focusOn([...all.slice(place), ...all.slice(0, place).reverse()].find(({ hidden }) => !hidden));
+    }
+    forgetUndo(list);
+    list.element.fail("");
+  });
+};
+
+/** No longer offer to undo a change. @param {State} list */
+export const forgetUndo = (list) => {
+  list.extra = "";
+  list.element.find("[part=undo]")?.remove();
+};
+
+/**
+ * Mark an entry as read because its link is followed. The page may go, so nothing waits for the answer.
+ *
+ * @param {State} list
+ * @param {any} entry
+ */
+export const follow = (list, entry) => {
+  const button = entry.querySelector("[data-unread] [data-f=read]");
+  if (!button) return;
+  navigator.sendBeacon(list.inbox.here(button.formAction), new FormData(list.element.form, button));
+  paint(entry, false);
+};

@@ -1,0 +1,110 @@
+/** What a list does. Its forms and links work without scripts; with scripts, they work without leaving the page. */
+
+import { follow, forgetUndo, submit } from "./changes.js";
+import { prepare, watchPictures } from "./entries.js";
+import { press } from "./keys.js";
+import { load, more, ready, see, start } from "./loading.js";
+import { createState, entriesOf, isPartial, isVisible } from "./state.js";
+import { showTimes } from "./times.js";
+
+/**
+ * Have a list's element do what a list does; return what the page's inbox and the bell tell it.
+ *
+ * @param {any} element
+ * @param {import("./state.js").Inbox} inbox
+ */
+export const createList = (element, inbox) => {
+  const { root } = element;
+  const list = createState(element, inbox);
+  const heed = createListeners(list, () => {
+    if (element.find("[data-f=news]:not([hidden]),li[inert]")) element.refresh(0);
+  });
+  for (const type in heed) {
+    const target = type === "pointerleave" ? element : root; // it does not bubble: a shadow tree's root never gets it
+    target.addEventListener(type, heed[type]);
+  }
+  watchPictures(root);
+  if (element.form) {
+    prepare(root);
+    ready(list);
+  }
+
+  return {
+    /** Fetch the list anew, if it is visible. */
+    renew: () => isVisible(list) && load(list),
+
+    start: (/** @type {string} */ url) => start(list, url),
+
+    /** Return whether new notifications show in this list. */
+    isListing: () => isVisible(list) && element.form && !isPartial(list),
+
+    age() {
+      if (element.form) showTimes(root, element.form.dataset.lang);
+    },
+
+    /** The panel has closed. */
+    close() {
+      forgetUndo(list);
+      if (element.why === "mark") element.fail("");
+      if (element.form) see(list);
+    },
+  };
+};
+
+/**
+ * Return the listeners of a list's element, by type.
+ *
+ * @param {import("./state.js").State} list
+ * @param {() => void} release  called when nothing holds the entries in their places any more
+ * @returns {Record<string, (event: any) => void>}
+ */
+const createListeners = (list, release) => ({
+  click(event) {
+    const { target, detail, ctrlKey, metaKey } = event;
+    const control = target.closest("a,button");
+    const name = control?.dataset.f;
+    if (name === "title" && control.href) return follow(list, control.closest("li"));
+    if (!control || ctrlKey || metaKey) return;
+    if (detail > 1 && control.type === "submit") return event.preventDefault(); // a double click is one
+    if (name === "news") return start(list, list.url);
+    if (name === "older") more(list);
+    else if (control.closest("nav")) start(list, control.getAttribute("href"));
+    else return;
+    event.preventDefault();
+  },
+
+  /** A middle click follows a link too. */
+  auxclick({ target, button }) {
+    const link = button === 1 && target.closest("a[data-f=title]");
+    if (link) follow(list, link.closest("li"));
+  },
+
+  submit(event) {
+    event.preventDefault();
+    submit(list, event.submitter);
+  },
+
+  keydown(event) {
+    if (press(event, entriesOf(list), list.element.find("[part=keys]"))) event.preventDefault();
+  },
+
+  /** Replace nothing while a pointer is down: a button that is removed between press and release gets no click. */
+  pointerdown({ button }) {
+    if (button) return; // a menu may swallow the release
+    const over = new AbortController();
+    list.released = new Promise((done) => {
+      const up = () => {
+        over.abort();
+        setTimeout(done); // the click comes first
+      };
+      for (const type of ["pointerup", "pointercancel"])
+        addEventListener(type, up, { capture: true, signal: over.signal });
+    });
+  },
+
+  pointerleave: release,
+
+  focusout({ relatedTarget }) {
+    if (!list.root.contains(relatedTarget)) release();
+  },
+});

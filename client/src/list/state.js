@@ -1,0 +1,65 @@
+/**
+ * What a list uses of the page's inbox: see `inbox/request.js` and `inbox/store.js`.
+ *
+ * @typedef {object} Inbox
+ * @property {typeof import("../inbox/request.js").here} here
+ * @property {typeof import("../inbox/request.js").request} request
+ * @property {typeof import("../inbox/store.js").take} take
+ * @property {typeof import("../inbox/store.js").count} count
+ * @property {typeof import("../inbox/store.js").isAhead} isAhead
+ * @property {typeof import("../inbox/store.js").isUncounted} isUncounted
+ *
+ * @typedef {object} State
+ * @property {any} element
+ * @property {Inbox} inbox
+ * @property {any} root  the element's tree
+ * @property {string} url  of the page that is to be listed
+ * @property {string} shownUrl  of the page that is listed
+ * @property {string} extra  the query's further part: the change that the page offers to undo
+ * @property {any} [upto]  the position after which an entry is new
+ * @property {number} begun  how many loads have begun
+ * @property {number} shown  which load is shown: answers may come in another order
+ * @property {boolean} [isStart]  whether the list is to begin anew, with all that is new
+ * @property {Promise<void>} [starting]  done when it has begun anew, or could not be fetched
+ * @property {() => void} [started]
+ * @property {number} pending  how many changes are on their way
+ * @property {Promise<void>} changed  done when these changes are made: each waits for the one before it
+ * @property {boolean} [isOwn]  whether the reader's own change has just been made
+ * @property {Promise<void>} [released]  done when no pointer is down
+ * @property {IntersectionObserver} [observer]  sees when the reader comes to the end of the list
+ */
+
+/**
+ * Return the state of a list that shows what its element has.
+ *
+ * @param {any} element
+ * @param {Inbox} inbox
+ * @returns {State}
+ */
+export const createState = (element, inbox) => {
+  const { url } = (element.form ?? element).dataset;
+  return {
+    element,
+    inbox,
+    root: element.root,
+    url,
+    shownUrl: url,
+    extra: "",
+    begun: 0,
+    shown: 0,
+    pending: 0,
+    changed: Promise.resolve(),
+  };
+};
+
+/** Return the entries that show, the newest first. @param {State} list @returns {any[]} */
+export const entriesOf = ({ root }) => [...root.querySelectorAll("li:not([hidden])")];
+
+/** @param {State} list */
+export const isVisible = ({ element }) => !document.hidden && !!element.getClientRects()[0];
+
+/** Return whether the list leaves out new notifications: it shows one category, or the archive. @param {State} list */
+export const isPartial = ({ element }) => {
+  const fields = new FormData(element.form);
+  return !!fields.get("category") || fields.get("tab") === "archived";
+};

@@ -1,0 +1,60 @@
+/** How long to wait for further events before a region is fetched, and the longest random addition, in milliseconds. */
+const GATHER = 100;
+const SPREAD = 400;
+
+/** The elements that wait to be fetched. @type {Set<HTMLElement>} */
+const stale = new Set();
+
+/**
+ * Fetch the content of some elements anew, soon: from their `data-livepush-url` or the page's own address, if that is an
+ * address of the page's own host. The new content is that of the element with the same id there, else of the whole body.
+ *
+ * @param {string} selector
+ */
+export const refresh = (selector) => {
+  for (const region of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(selector))) {
+    if (!stale.has(region)) wait(region);
+  }
+};
+
+/** @param {HTMLElement} region */
+const wait = (region) => {
+  stale.add(region);
+  setTimeout(
+    () => {
+      if (document.hidden) {
+        document.addEventListener("visibilitychange", () => wait(region), { once: true }); // until somebody looks
+        return;
+      }
+      stale.delete(region);
+      if (region.isConnected) reload(region);
+    },
+    GATHER + SPREAD * Math.random(),
+  );
+};
+
+/**
+ * Fetch a region's content: through htmx if the element has `hx-get`, else as a document. Unlike text, a document
+ * needs no permission from Trusted Types, and it runs no script.
+ *
+ * @param {HTMLElement} region
+ */
+const reload = (region) => {
+  const { htmx } = /** @type {{htmx?: {trigger: (element: Element, event: string) => void}}} */ (
+    /** @type {unknown} */ (window)
+  );
+  if (htmx && region.matches("[hx-get]")) return htmx.trigger(region, "livepush:refresh");
+  const request = new XMLHttpRequest();
+  request.open("GET", region.dataset.livepushUrl ?? location.href);
+  request.setRequestHeader("X-Livepush-Refresh", region.id);
+  request.responseType = "document";
+  request.onload = () => {
+    const isOwn = request.responseURL.startsWith(`${location.origin}/`); // a user may have written the attribute
+    const found = request.status === 200 && isOwn && request.response;
+    const source = found && (found.getElementById(region.id) ?? found.body);
+    if (!source) return;
+    region.replaceChildren(...source.childNodes);
+    region.dispatchEvent(new CustomEvent("livepush:refreshed", { bubbles: true }));
+  };
+  request.send();
+};

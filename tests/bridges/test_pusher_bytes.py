@@ -116,7 +116,7 @@ def test_a_bad_setting_is_found_by_the_check_and_the_secret_is_not_shown(setting
 def test_a_good_setting_is_no_finding(settings):
     settings.LIVEPUSH = {"PUSHER": APP}
     assert checks.check_settings(None) == []
-    assert config.app() == tuple(APP.values())
+    assert config.app()[: len(APP)] == tuple(APP.values())
 
 
 urlpatterns = [path("push/", include("livepush.bridges.pusher.urls"))]

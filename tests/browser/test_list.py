@@ -197,6 +197,26 @@ def test_a_button_that_is_pressed_while_a_tab_loads_does_it_to_that_tab(reader: 
     titles(page, "b")
 
 
+def test_the_inboxs_own_page_shows_what_was_chosen_after_a_reload_and_after_back(reader: Reader) -> None:
+    reader.notify("a", category="orders")
+    reader.notify("b", category="news", url="/bell/")
+    page = reader.open("/livepush/inbox/")
+    press(page, "c-news", within="livepush-list")
+    titles(page, "b", within="livepush-list")
+    page.reload()
+    titles(page, "b", within="livepush-list")
+    entries(page, "livepush-list").get_by_role("link").first.click()
+    expect(page).to_have_url(re.compile("/bell/$"))
+    page.go_back()
+    titles(page, "b", within="livepush-list")
+    page.goto(page.url.replace("/livepush/inbox/", "/bell/"))
+    open_panel(page)
+    before = page.url
+    press(page, "archived")
+    expect(page.locator("livepush-bell .empty")).to_be_visible()
+    assert page.url == before
+
+
 # Changes that wait, and that fail
 
 

@@ -51,6 +51,13 @@ export const createList = (element, inbox) => {
   };
 };
 
+/** Show a tab or a category. The address of the inbox's own page follows, so that a reload and Back show it again. */
+const choose = (/** @type {import("./state.js").State} */ list, /** @type {any} */ link) => {
+  const isPages = list.element.getRootNode() === document && link.pathname === location.pathname;
+  if (isPages) history.replaceState(history.state, "", link.href);
+  start(list, link.getAttribute("href"));
+};
+
 /**
  * Return the listeners of a list's element, by type.
  *
@@ -68,7 +75,7 @@ const createListeners = (list, release) => ({
     if (detail > 1 && control.type === "submit") return event.preventDefault(); // a double click is one
     if (name === "news") return start(list, list.url);
     if (name === "older") more(list);
-    else if (control.closest("nav")) start(list, control.getAttribute("href"));
+    else if (control.closest("nav")) choose(list, control);
     else return;
     event.preventDefault();
   },

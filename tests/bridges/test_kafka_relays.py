@@ -94,7 +94,7 @@ def test_nothing_is_taken_of_a_partition_whose_relay_was_reset_meanwhile(using, 
 def test_a_message_without_a_key_is_dead_and_goes_out_again_with_what_it_has(using, orders, settings):
     assert take([Message("0-0", "poison", "orders"), message(0, 1)], orders) == 2
     letter = DeadLetter.objects.using(using).get()
-    assert (letter.offset, letter.reason) == ("0-0", "KeyError: 'key'")
+    assert (letter.offset, letter.reason[:31]) == ("0-0", "The message has no field 'key',")
     retry(letter, configured(settings, using, GROUP="all"))
     assert [event.groups[0] for event in events_of(using)] == ["order:7", "all"]
 

@@ -20,7 +20,7 @@ from livepush.bridges.relays.mapping import Message
 from livepush.bridges.relays.models import DeadLetter, RelayCursor
 from livepush.bridges.relays.outwards.running import Sender
 from livepush.bridges.relays.running import Runner
-from livepush.bridges.relays.taking import offset_of, take
+from livepush.bridges.relays.taking import begin_at, offset_of, take
 from livepush.models import Event
 from tests.bridges.test_outward_relays import run_until
 from tests.bridges.test_relays import configured, message, numbers, relaying
@@ -81,11 +81,13 @@ async def test_an_entry_that_only_looks_like_faststreams_holds_up_no_other(datab
         assert numbers(elsewhere) == ["1", [1], "x", None, "2"]
 
 
-@pytest.mark.parametrize("kind", ["in", "out"])
+@pytest.mark.parametrize("kind", ["in", "in again", "out"])
 def test_a_relay_stops_though_its_broker_is_away_and_its_client_goes_on_trying(settings, kind):
     url, begun = f"nats://127.0.0.1:{processes.free_port()}", time.monotonic()
-    if kind == "in":
+    if kind.startswith("in"):
         made = Runner(configured(settings, "default", URL=url, TYPE="t"))
+        if kind == "in again":
+            begin_at(relay("orders"), "5")
     else:
         settings.LIVEPUSH = {"RELAYS": {"out": {"DIRECTION": "out", "URL": url, "STREAM": "s", "SUBJECT": "s.{type}"}}}
         made = Sender(relay("out"))

@@ -107,6 +107,11 @@ def test_nothing_shows_what_a_relay_logs_in_with(settings):
     given = {"DIRECTION": "out", "URL": "redis://u:s3cret@h", "STREAM": "s"}
     settings.LIVEPUSH = {"RELAYS": {"out": given}}
     assert "s3cret" not in repr(relay("out"))
+    kafka = {"URL": "kafka://h:9092", "STREAM": "t", "OPTIONS": {"sasl.password": "s3cret"}}
+    settings.LIVEPUSH = {"RELAYS": {"in": {**kafka, "GROUP": "a"}, "out": {**kafka, "DIRECTION": "out"}}}
+    for name in ("in", "out"):
+        assert relay(name).options
+        assert "s3cret" not in repr(relay(name))
     settings.LIVEPUSH = {"RELAYS": {"out": {**given, "URL": "https://h/?token=s3cret", "SECRET": SECRET, "STREAM": 5}}}
     with pytest.raises(ImproperlyConfigured) as raised:
         relay("out")

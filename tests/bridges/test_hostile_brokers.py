@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socketserver
 import threading
@@ -27,7 +28,7 @@ from tests.bridges.test_relays import configured, message, numbers, relaying
 from tests.bridges.test_webhooks import SECRET, run
 from tests.bridges.test_webhooks import configured as hooked
 from tests.conftest import events_of
-from tests.patience import eventually
+from tests.patience import PATIENCE, eventually
 from tests.servers import processes
 from tests.servers.brokers import BROKERS
 from tests.servers.receivers import receiver
@@ -142,6 +143,25 @@ def test_what_a_target_answers_writes_no_lines_and_stops_nothing(settings, targe
     told = [RelayCursor.objects.get().error, *(record.getMessage() for record in caplog.records)]
     assert any("forged" in text for text in told[1:])
     assert all(text.isprintable() for text in told)
+
+
+def test_an_answer_that_comes_a_byte_at_a_time_is_none_in_time(settings, target):
+    end = time.monotonic() + PATIENCE
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            with contextlib.suppress(OSError):
+                while time.monotonic() < end:
+                    self.request.sendall(b"H")
+                    time.sleep(0.05)
+
+    livepush.send("order:1", "status")
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        target.url = f"http://127.0.0.1:{server.server_address[1]}/"
+        rows = RelayCursor.objects.filter(error__contains="no whole answer within")
+        run(hooked(settings, target, TIMEOUT=0.3), rows.exists)
+        server.shutdown()
 
 
 def test_what_is_deleted_while_a_slow_target_takes_a_page_does_not_go_out(settings, target, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socketserver
 import threading
@@ -20,14 +21,14 @@ from livepush.bridges.relays.mapping import Message
 from livepush.bridges.relays.models import DeadLetter, RelayCursor
 from livepush.bridges.relays.outwards.running import Sender
 from livepush.bridges.relays.running import Runner
-from livepush.bridges.relays.taking import offset_of, take
+from livepush.bridges.relays.taking import begin_at, offset_of, take
 from livepush.models import Event
 from tests.bridges.test_outward_relays import run_until
 from tests.bridges.test_relays import configured, message, numbers, relaying
 from tests.bridges.test_webhooks import SECRET, run
 from tests.bridges.test_webhooks import configured as hooked
 from tests.conftest import events_of
-from tests.patience import eventually
+from tests.patience import PATIENCE, eventually
 from tests.servers import processes
 from tests.servers.brokers import BROKERS
 from tests.servers.receivers import receiver
@@ -81,11 +82,13 @@ async def test_an_entry_that_only_looks_like_faststreams_holds_up_no_other(datab
         assert numbers(elsewhere) == ["1", [1], "x", None, "2"]
 
 
-@pytest.mark.parametrize("kind", ["in", "out"])
+@pytest.mark.parametrize("kind", ["in", "in again", "out"])
 def test_a_relay_stops_though_its_broker_is_away_and_its_client_goes_on_trying(settings, kind):
     url, begun = f"nats://127.0.0.1:{processes.free_port()}", time.monotonic()
-    if kind == "in":
+    if kind.startswith("in"):
         made = Runner(configured(settings, "default", URL=url, TYPE="t"))
+        if kind == "in again":
+            begin_at(relay("orders"), "5")
     else:
         settings.LIVEPUSH = {"RELAYS": {"out": {"DIRECTION": "out", "URL": url, "STREAM": "s", "SUBJECT": "s.{type}"}}}
         made = Sender(relay("out"))
@@ -105,6 +108,11 @@ def test_nothing_shows_what_a_relay_logs_in_with(settings):
     given = {"DIRECTION": "out", "URL": "redis://u:s3cret@h", "STREAM": "s"}
     settings.LIVEPUSH = {"RELAYS": {"out": given}}
     assert "s3cret" not in repr(relay("out"))
+    kafka = {"URL": "kafka://h:9092", "STREAM": "t", "OPTIONS": {"sasl.password": "s3cret"}}
+    settings.LIVEPUSH = {"RELAYS": {"in": {**kafka, "GROUP": "a"}, "out": {**kafka, "DIRECTION": "out"}}}
+    for name in ("in", "out"):
+        assert relay(name).options
+        assert "s3cret" not in repr(relay(name))
     settings.LIVEPUSH = {"RELAYS": {"out": {**given, "URL": "https://h/?token=s3cret", "SECRET": SECRET, "STREAM": 5}}}
     with pytest.raises(ImproperlyConfigured) as raised:
         relay("out")
@@ -135,6 +143,25 @@ def test_what_a_target_answers_writes_no_lines_and_stops_nothing(settings, targe
     told = [RelayCursor.objects.get().error, *(record.getMessage() for record in caplog.records)]
     assert any("forged" in text for text in told[1:])
     assert all(text.isprintable() for text in told)
+
+
+def test_an_answer_that_comes_a_byte_at_a_time_is_none_in_time(settings, target):
+    end = time.monotonic() + PATIENCE
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            with contextlib.suppress(OSError):
+                while time.monotonic() < end:
+                    self.request.sendall(b"H")
+                    time.sleep(0.05)
+
+    livepush.send("order:1", "status")
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        target.url = f"http://127.0.0.1:{server.server_address[1]}/"
+        rows = RelayCursor.objects.filter(error__contains="no whole answer within")
+        run(hooked(settings, target, TIMEOUT=0.3), rows.exists)
+        server.shutdown()
 
 
 def test_what_is_deleted_while_a_slow_target_takes_a_page_does_not_go_out(settings, target, monkeypatch):

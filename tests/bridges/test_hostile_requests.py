@@ -219,6 +219,15 @@ def test_a_host_that_is_not_allowed_leaves_no_trace_however_often_it_comes(setti
         assert len([record for record in caplog.records if record.exc_info]) <= count
 
 
+def says_no(request):
+    return "no"
+
+
+def test_metrics_are_for_whom_the_project_says_true_and_nothing_else(settings):
+    settings.LIVEPUSH = {"METRICS_ALLOWED": f"{__name__}.says_no"}
+    assert Client().get("/livepush/metrics/").status_code == 401
+
+
 @pytest.mark.parametrize(("superuser", "status"), [(True, 200), (False, 403)])
 def test_the_figures_of_all_tenants_are_for_superusers(settings, client, django_user_model, superuser, status):
     settings.LIVEPUSH = {"TENANT": "tests.shop.subdomains.Subdomains"}

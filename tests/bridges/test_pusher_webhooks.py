@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socketserver
 import threading
+import time
 from collections.abc import Iterator
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pusher
@@ -13,12 +16,13 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from livepush.bridges.pusher import config, hooks
+from livepush.bridges.pusher import config, hooks, posting
 from livepush.bridges.pusher.occupying import GROUP
+from livepush.notes import Rarely
 from livepush.wire import Event
 from tests.bridges.pushers import APP, APPLICATION, SETTINGS, Site, raw
 from tests.integration import clients
-from tests.patience import eventually
+from tests.patience import PATIENCE, eventually
 from tests.servers import processes
 
 ALL = [*config.EVENTS, *config.MORE_EVENTS]
@@ -214,3 +218,25 @@ def test_a_request_is_one_that_pushers_library_takes_for_the_apps_own():
     assert json.loads(body) == {"time_ms": 1, "events": [{"name": "channel_occupied", "channel": "ä"}]}
     assert headers["X-Pusher-Key"] == "shop"
     assert len(headers["X-Pusher-Signature"]) == 64
+
+
+def test_an_answer_that_comes_a_byte_at_a_time_holds_up_nobody(settings, monkeypatch, caplog):
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            with contextlib.suppress(OSError):
+                while time.monotonic() - begun < PATIENCE:
+                    self.request.sendall(b"H")
+                    time.sleep(0.05)
+
+    monkeypatch.setattr(posting, "TIMEOUT", 0.3)
+    monkeypatch.setattr(posting, "failures", Rarely(0.0))
+    begun = time.monotonic()
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        settings.LIVEPUSH = {"PUSHER": {**APP, "WEBHOOK": f"http://127.0.0.1:{server.server_address[1]}/"}}
+        with pytest.raises((OSError, HTTPException)) as raised:
+            posting._post(config.app(), [{"name": "channel_occupied", "channel": "a"}])
+        server.shutdown()
+    assert time.monotonic() - begun < PATIENCE
+    posting._complain(raised.value)
+    assert caplog.records[-1].getMessage().isprintable()

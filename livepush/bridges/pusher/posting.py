@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 import ssl
+import threading
 import time
+from contextlib import suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import NamedTuple
@@ -22,7 +25,7 @@ from livepush.bridges.pusher.hooks import Said
 from livepush.bridges.pusher.models import PusherCursor
 from livepush.conf import get_settings
 from livepush.hub import Hub
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.wire import Position, dumps
 
 logger = logging.getLogger("livepush")
@@ -194,14 +197,24 @@ def _post(known: App, said: list[Said]) -> None:
     url = urlsplit(known.webhook)
     connection = _connection(url.scheme, url.hostname or "", url.port)
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    in_time = threading.Timer(TIMEOUT, _hang_up, [connection])
+    in_time.start()
     try:
         connection.request("POST", path, body, headers)
         answer = connection.getresponse()
         answer.read(65_536)
     finally:
+        in_time.cancel()
         connection.close()
     if not 200 <= answer.status < 300:
         raise Refused(f"the answer was {answer.status}")
+
+
+def _hang_up(connection: HTTPConnection) -> None:
+    """Have whoever reads from a connection fail: an answer may come a byte at a time, each of them soon enough."""
+    if connection.sock is not None:
+        with suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _connection(scheme: str, host: str, port: int | None) -> HTTPConnection:
@@ -212,5 +225,4 @@ def _connection(scheme: str, host: str, port: int | None) -> HTTPConnection:
 
 def _complain(error: BaseException) -> None:
     if times := failures.times():
-        what = f"{type(error).__name__}: {error}"
-        logger.warning("Pusher's webhooks failed %d times and go on. The last time: %s", times, what)
+        logger.warning("Pusher's webhooks failed %d times and go on. The last time: %s", times, one_line(error))

@@ -65,8 +65,8 @@ class Loop:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, object]) -> None:
-        """Do what may wait for a peer; give it up if the relay is to stop.
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Do what may wait for a peer, and return its result. If the relay is to stop, give it up and return ``None``.
 
         Raises what the work raises, and TimeoutError: some clients try for minutes, and say nothing meanwhile.
         """
@@ -74,9 +74,10 @@ class Loop:
         try:
             await asyncio.wait({doing, stopping}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
             if doing.done():
-                await doing
-            elif not stopping.done():
+                return await doing
+            if not stopping.done():
                 raise TimeoutError(f"There was no answer within {PATIENCE:g} s.")
+            return None
         finally:
             doing.cancel()
             stopping.cancel()

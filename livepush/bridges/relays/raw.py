@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from faststream import StreamMessage
@@ -24,7 +24,9 @@ quiet.setLevel(logging.WARNING)  # it says at INFO that each message came
 quiet.addFilter(_shortened)
 
 
-def source(broker: Any, stop: Callable[[], Awaitable[None]], check: Callable[[], Awaitable[None]] = nothing) -> Source:
+def source(
+    broker: Any, stop: Callable[[], Awaitable[None]], check: Callable[[], Coroutine[Any, Any, None]] = nothing
+) -> Source:
     """Return the source that one of FastStream's brokers is, with its one subscriber."""
     return Source(
         broker.start, stop, check, lambda: [task for each in broker.subscribers for task in getattr(each, "tasks", ())]

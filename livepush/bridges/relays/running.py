@@ -32,13 +32,16 @@ class Runner(Loop):
     async def _run_once(self) -> None:
         """Receive from the stored offset on until something fails, or the relay stops."""
         self._broken = None
-        source = await source_for(self._relay, Taker(self._take, self._fail, self._warn, self._in_thread))
+        taker = Taker(self._take, self._fail, self._warn, self._in_thread)
+        source = await self._unless_stopped(source_for(self._relay, taker))
+        if source is None:
+            return
         try:
             await self._unless_stopped(source.start())
             while not self._stopping.is_set() and self._works(source):
                 await self._forget_old()
                 await self._wait(LOOK)
-                await source.check()
+                await self._unless_stopped(source.check())
         finally:
             with suppress(Exception):
                 await source.stop()

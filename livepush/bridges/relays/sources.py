@@ -25,7 +25,7 @@ class Source(NamedTuple):
 
     start: Callable[[], Coroutine[Any, Any, None]]
     stop: Callable[[], Awaitable[None]]
-    check: Callable[[], Awaitable[None]]
+    check: Callable[[], Coroutine[Any, Any, None]]
     """Raises if the broker sends nothing any more, which the subscriber has not noticed."""
     tasks: Callable[[], Iterable[asyncio.Task[None]]]
     """Those that receive messages. None of them ends while the source works."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import os
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -24,6 +29,7 @@ from tests.bridges.pushers import APP, APPLICATION, SETTINGS, Site, raw
 from tests.integration import clients
 from tests.patience import PATIENCE, eventually
 from tests.servers import processes
+from tests.servers.warm import ROOT
 
 ALL = [*config.EVENTS, *config.MORE_EVENTS]
 
@@ -119,6 +125,9 @@ async def test_a_channel_is_occupied_and_vacated_once_whatever_number_of_process
         async with raw(one) as first:
             await subscribed(first, "board")
             await eventually(lambda: receiver.of("channel_occupied") == [{"channel": "board"}])
+            asked = partial(other.http.channel_info, "board", ["subscription_count"])
+            assert await asyncio.to_thread(asked) == {"occupied": True, "subscription_count": 1}
+            assert await asyncio.to_thread(other.http.channels_info) == {"channels": {"board": {}}}
             async with raw(other) as second, raw(other) as third:
                 await subscribed(second, "board")
                 await subscribed(third, "board")
@@ -240,3 +249,40 @@ def test_an_answer_that_comes_a_byte_at_a_time_holds_up_nobody(settings, monkeyp
     assert time.monotonic() - begun < PATIENCE
     posting._complain(raised.value)
     assert caplog.records[-1].getMessage().isprintable()
+
+
+# Faults
+
+PUBLISH = """
+import json, time, django
+django.setup()
+from livepush import log, publish
+sender = json.dumps({"id": "1", "name": "Ann", "socket": "1.1", "channel": "private-board"})
+for number in range(300):
+    log.append(log.Content(("board",), "client-said", str(number), sender), None, "default")
+    publish.deliver("default")
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.long
+async def test_processes_that_are_killed_in_turn_lose_no_webhook_and_keep_the_order(databases, tmp_path, receiver):
+    with site_of(databases, tmp_path, receiver, servers=2, PRESENCE_LEASE=0.6) as sites:
+        async with contextlib.AsyncExitStack() as stack:
+            for site in sites:
+                await subscribed(await stack.enter_async_context(raw(site)), "board")
+            await eventually(lambda: receiver.of("channel_occupied") == [{"channel": "board"}])
+            env = {**os.environ, **sites[0].database.env}
+            with subprocess.Popen([sys.executable, "-c", PUBLISH], cwd=ROOT, env=env) as publishing:
+                for turn in range(6):
+                    told = len(receiver.of("client_event"))
+                    await eventually(lambda told=told: len(receiver.of("client_event")) >= min(told + 20, 300))
+                    server = sites[turn % 2].server
+                    server.kill()
+                    await asyncio.to_thread(server.start)
+                    await subscribed(await stack.enter_async_context(raw(sites[turn % 2])), "board")
+                assert await asyncio.to_thread(publishing.wait, 60) == 0
+            await eventually(lambda: receiver.of("client_event")[-1]["data"] == "299")
+        numbers = [int(str(each["data"])) for each in receiver.of("client_event")]
+        assert list(dict.fromkeys(numbers)) == list(range(300))
+        assert len(numbers) - 300 <= 6 * 100  # what was on its way when a process was killed comes again

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.urls import reverse
+from django.utils import translation
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.chromium import complaints
@@ -78,3 +79,17 @@ def test_who_may_not_look_sees_nothing(client, settings) -> None:
     assert client.get(url).status_code == 200
     settings.LIVEPUSH = {"TENANT": "tests.shop.subdomains.Subdomains"}
     assert client.get(url).status_code == 403  # the figures are those of all tenants
+
+
+@pytest.mark.parametrize(
+    ("language", "title", "clients"),
+    [("de", "Live-Zahlen", "Clients"), ("fr", "Chiffres en direct", "Clients"), ("es", "Cifras en directo", "Clientes"),
+     ("ja", "ライブ統計", "クライアント"), ("ar", "أرقام مباشرة", "العملاء")],
+)  # fmt: skip
+def test_the_page_speaks_its_readers_language(admin_client, language: str, title: str, clients: str) -> None:
+    with translation.override(language):
+        page = figures(admin_client)
+    assert f"<h1>{title}</h1>" in page
+    assert f"<dt>{clients}</dt>" in page
+    for word in ("Deliveries", "Log position", "Processes write", "could not be fetched"):
+        assert word not in page

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext
 
 from livepush.conf import get_settings
 from livepush.inbox.admin.lists import ReadOnlyAdmin
@@ -31,7 +32,7 @@ class ProcessFiguresAdmin(ReadOnlyAdmin):
         settings = get_settings()
         context = {
             **self.admin_site.each_context(request),
-            "title": "Live figures",
+            "title": gettext("Live figures"),
             "opts": self.opts,
             "every": EVERY,
             "interval": settings.METRICS_INTERVAL,

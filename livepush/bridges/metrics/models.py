@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from livepush.fields import ExactCharField, ExactTextField
 
@@ -17,7 +18,7 @@ class ProcessFigures(models.Model):
     written = models.DateTimeField()
 
     class Meta:
-        verbose_name = verbose_name_plural = "live figures"
+        verbose_name = verbose_name_plural = _("live figures")
 
     def __str__(self) -> str:
         return str(self.process)

@@ -6,18 +6,26 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext, gettext_noop
+
 from livepush.bridges.metrics import gathering, sharing
 from livepush.bridges.metrics.gathering import Figure
 from livepush.hub import hubs
 
-TRANSPORTS = {"sse": "SSE", "websocket": "WebSocket", "long_poll": "Long poll", "eventstream": "Eventstream"}
+TRANSPORTS = {
+    "sse": "SSE",
+    "websocket": "WebSocket",
+    "long_poll": gettext_noop("Long poll"),
+    "eventstream": "Eventstream",
+    "pusher": "Pusher",
+}
 HAPPENED = {
-    "livepush_connects": "Connected",
-    "livepush_disconnects": "Disconnected",
-    "livepush_refusals": "Refused",
-    "livepush_revocations": "Rights ended",
-    "livepush_resets": "History lost",
-    "livepush_published": "Published over HTTP",
+    "livepush_connects": gettext_noop("Connected"),
+    "livepush_disconnects": gettext_noop("Disconnected"),
+    "livepush_refusals": gettext_noop("Refused"),
+    "livepush_revocations": gettext_noop("Rights ended"),
+    "livepush_resets": gettext_noop("History lost"),
+    "livepush_published": gettext_noop("Published over HTTP"),
 }
 
 
@@ -107,16 +115,20 @@ def context_of(found: Overview) -> Mapping[str, Any]:
     """Return what the template needs."""
     return {
         "tiles": [
-            ("Clients", sum(each.clients for each in found.processes)),
-            ("Processes", len(found.processes)),
-            ("Deliveries", int(found.total("deliveries"))),
-            ("Log position", int(found.log["log_position"])),
-            ("Events behind", int(found.largest("tail_lag_events"))),
+            (gettext("Clients"), sum(each.clients for each in found.processes)),
+            (gettext("Processes"), len(found.processes)),
+            (gettext("Deliveries"), int(found.total("deliveries"))),
+            (gettext("Log position"), int(found.log["log_position"])),
+            (gettext("Events behind"), int(found.largest("tail_lag_events"))),
         ],
-        "transports": [TRANSPORTS.get(name, name.replace("_", " ")) for name in found.transports],
+        "transports": [_shown(name) for name in found.transports],
         "rows": [_row(each, found.transports) for each in found.processes],
-        "happened": found.happened,
+        "happened": [(gettext(what), kind, count) for what, kind, count in found.happened],
     }
+
+
+def _shown(transport: str) -> str:
+    return gettext(TRANSPORTS[transport]) if transport in TRANSPORTS else transport.replace("_", " ")
 
 
 def _row(process: Process, transports: Iterable[str]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def channel(request: HttpRequest, channel: str) -> dict[str, Any]:
     if "user_count" in info and not channel_of(channel).has_members:
         raise WireError("bad_info", "user_count is for channels that begin with 'presence-'.")
     found = channel_of(channel)
-    here = found.name in occupancy.counts() or (found.has_members and bool(reading.members(found.group)))
+    here = occupancy.is_occupied(found.name) or (found.has_members and bool(reading.members(found.group)))
     return {"occupied": here, **_attributes(channel, info)}
 
 
@@ -194,5 +194,5 @@ def _attributes(name: str, info: Sequence[str]) -> dict[str, int]:
     if "user_count" in info and channel.has_members:
         found["user_count"] = len(reading.members(channel.group))
     if "subscription_count" in info:
-        found["subscription_count"] = occupancy.counts().get(name, 0)
+        found["subscription_count"] = occupancy.counts_everywhere().get(name, 0)
     return found

@@ -1,11 +1,16 @@
-"""Which channels have subscribers: those with members in any process, the others in this one."""
+"""Which channels have subscribers: those with members in any process, the others in this one.
+
+With webhooks, all processes write down all of their channels.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from livepush import tenants
+from livepush.bridges.pusher import occupying
 from livepush.bridges.pusher.channels import channel_of, name_of
+from livepush.bridges.pusher.config import app
 from livepush.bridges.pusher.connection import PusherConnection
 from livepush.hub import Hub, hubs
 from livepush.roster import reading
@@ -24,11 +29,21 @@ def counts() -> Counter[str]:
     return found
 
 
+def counts_everywhere() -> Counter[str]:
+    """Return how many subscribers each channel has in all processes, if these write that down; else in this one."""
+    return occupying.written() if "subscription_count" in app().events and app().webhook else counts()
+
+
+def is_occupied(name: str) -> bool:
+    """Return whether a channel has subscribers, as far as this process knows."""
+    return name in counts() or name in occupying.written()
+
+
 def occupied() -> list[str]:
     """Return the channels that have subscribers, as far as this process knows, and all those that have members."""
     groups = (group for group in reading.groups_with_members() if not group.startswith(OWN_GROUPS))
     with_members = (name_of(group, "presence-") for group in groups)
-    return sorted({*counts(), *filter(_is_name, with_members)})
+    return sorted({*counts(), *occupying.written(), *filter(_is_name, with_members)})
 
 
 def _is_name(name: str) -> bool:

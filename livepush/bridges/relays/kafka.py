@@ -29,6 +29,9 @@ from livepush.bridges.relays.sources import BATCH, Source, Taker
 PAUSE = 0.1
 """How long (seconds) a process waits for a message at once."""
 TIMEOUT = 10.0
+"""How long (seconds) Kafka's answer is waited for."""
+LOOK_TIMEOUT = 2.0
+"""The same for an answer that nothing waits for but a relay that is to stop."""
 LOOK = 10.0
 """How often (seconds) a relay looks for new partitions, and whether the topic is still the same one."""
 NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
@@ -101,9 +104,9 @@ class Receiver:
             return
         self._look_at = time.monotonic() + LOOK
         try:
-            topic_id, _ = await asyncio.to_thread(self._described)
+            topic_id, _ = await asyncio.to_thread(self._described, LOOK_TIMEOUT)
             assigned = await asyncio.to_thread(self._consumer.assignment)
-            bounds = await asyncio.to_thread(self._bounds, [each.partition for each in assigned])
+            bounds = await asyncio.to_thread(self._bounds, [each.partition for each in assigned], LOOK_TIMEOUT)
         except KafkaFailed as error:
             self._taker.warn(error)
             return
@@ -156,23 +159,23 @@ class Receiver:
 
     # What Kafka tells
 
-    def _described(self) -> tuple[str, list[int]]:
+    def _described(self, timeout: float = TIMEOUT) -> tuple[str, list[int]]:
         """Return the topic's id, if it has one, and the numbers of its partitions. Raises KafkaFailed."""
         wanted = TopicCollection([self._relay.stream])
-        found = _result(self._admin.describe_topics(wanted, request_timeout=TIMEOUT)[self._relay.stream])
+        found = _result(self._admin.describe_topics(wanted, request_timeout=timeout)[self._relay.stream])
         id = str(found.topic_id)
         return "" if id == NO_ID else id, [each.id for each in found.partitions]
 
-    def _bounds(self, numbers: Sequence[int]) -> dict[int, Bounds]:
+    def _bounds(self, numbers: Sequence[int], timeout: float = TIMEOUT) -> dict[int, Bounds]:
         """Return what there is of some partitions. Raises KafkaFailed."""
-        firsts, ends = (self._offsets(numbers, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
+        firsts, ends = (self._offsets(numbers, spec, timeout) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
         return {number: Bounds(firsts[number], ends[number]) for number in numbers}
 
-    def _offsets(self, numbers: Sequence[int], spec: OffsetSpec) -> Mapping[int, int]:
+    def _offsets(self, numbers: Sequence[int], spec: OffsetSpec, timeout: float) -> Mapping[int, int]:
         if not numbers:
             return {}
         wanted = {TopicPartition(self._relay.stream, number): spec for number in numbers}
-        found = self._admin.list_offsets(wanted, request_timeout=TIMEOUT)
+        found = self._admin.list_offsets(wanted, request_timeout=timeout)
         return {each.partition: _result(future).offset for each, future in found.items()}
 
     def _warn(self, error: KafkaError) -> None:

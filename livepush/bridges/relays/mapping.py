@@ -93,7 +93,10 @@ def _fields(body: Any, subject: str) -> dict[str, Any]:
 
 
 def _by_template(message: Message, relay: Relay) -> Outgoing:
-    known = ({"key": message.key} if message.key else {}) | _fields(message.body, message.subject)
+    known = _fields(message.body, message.subject)
+    if relay.kind == "kafka":  # the key is Kafka's, and no field's
+        known = {name: value for name, value in known.items() if name != "key"}
+        known |= {"key": message.key} if message.key else {}
     try:
         return Outgoing(relay.group.format_map(known), relay.type.format_map(known), message.body)
     except KeyError as error:

@@ -66,6 +66,9 @@ class Topic:
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
         self._working = asyncio.ensure_future(asyncio.to_thread(work))
+        self._working.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # nobody may be left to see it
         await asyncio.shield(self._working)  # the thread goes on when this is cancelled; ``close`` waits for it
 
     # In threads

@@ -175,6 +175,13 @@ def publish(key, body, address="publish/"):
     return Client().post(f"/livepush/{address}", json.dumps(body), "application/json", headers=headers)
 
 
+def test_a_key_with_another_secret_is_refused():
+    shop = create_key("shop", groups=["board"])
+    event = {"group": "board", "type": "t"}
+    assert publish(f"{shop[:-43]}{'A' * 43}", event).status_code == 401
+    assert publish(shop, event).status_code == 200
+
+
 @pytest.mark.parametrize("key", ["new:a", "new:trace:00-a-b-01", "message:a", "livepush:a", "own:new:a"])
 def test_no_key_of_a_notification_is_taken_for_one_of_livepushs(settings, key):
     shop = create_key("shop", recipients=["*"])

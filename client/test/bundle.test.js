@@ -26,7 +26,7 @@ const SIZES = {
   "livepush-refresh.js": [575, "client.md"],
   "livepush-send.js": [1920, "messages.md"],
   "inbox.js": [9970, "inbox.md"],
-  "livepush-list.js": [4000, "inbox.md"],
+  "livepush-list.js": [4030, "inbox.md"],
   "livepush-streams.js": [1500, "streams.md"],
 };
 

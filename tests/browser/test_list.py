@@ -562,3 +562,20 @@ def test_a_stylesheet_that_comes_late_holds_nothing_back(reader: Reader) -> None
     expect(badge(page)).to_be_hidden()
     held.let_go()
     expect(page.locator("livepush-bell button[part=button]")).to_be_visible()
+
+
+def test_an_entry_that_came_while_the_server_read_the_list_is_seen(reader: Reader) -> None:
+    page = reader.open()
+    open_panel(page)
+    before = page.locator("livepush-bell form").get_attribute("data-position")
+
+    def made_earlier(route: Route) -> None:
+        response = route.fetch()
+        body = re.sub(r'(?<=data-position=")[^"]+', str(before), response.text())
+        route.fulfill(response=response, body=body)
+
+    page.route("**/livepush/inbox/?*limit=*", made_earlier)
+    reader.notify("One")
+    titles(page, "One")
+    has_badge(page, "")
+    page.unroute_all(behavior="ignoreErrors")

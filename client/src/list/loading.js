@@ -71,7 +71,7 @@ export const load = async (list) => {
 const show = (list, form, isHeld) => {
   const { element } = list;
   const news = isHeld ? hold(form, entriesOf(list), list.upto, !!list.isOwn) : 0;
-  if (!news) list.upto = form.dataset.position;
+  if (!news) list.upto = endOf(form);
   const pill = form.querySelector("[data-f=news]");
   if (news && pill) {
     pill.hidden = false;
@@ -81,6 +81,13 @@ const show = (list, form, isHeld) => {
     if (element.form) morph(element.form, form);
     else element.find(".empty").replaceWith(form);
   });
+};
+
+/** Return the position up to which a form holds everything: it may list what came while the server read it. @param {any} form */
+const endOf = (form) => {
+  const { position } = form.dataset;
+  const newest = form.querySelector("li")?.dataset.id ?? position;
+  return compare(newest, position) > 0 ? newest : position;
 };
 
 /** Scroll to where the list begins. @param {any} element */
@@ -167,7 +174,7 @@ const watchEnd = (list) => {
 
 /** Set up the current form. If its entries are visible, they are seen. @param {State} list */
 export const ready = (list) => {
-  list.upto ??= list.element.form.dataset.position;
+  list.upto ??= endOf(list.element.form);
   watchEnd(list);
   if (isVisible(list)) see(list);
 };

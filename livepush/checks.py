@@ -88,7 +88,7 @@ def _relays() -> None:
 def _pusher() -> None:
     """Raise ImproperlyConfigured if the settings of the app for Pusher's clients are malformed."""
     if get_settings().PUSHER:
-        import_string("livepush.bridges.pusher.config.app")()
+        import_string("livepush.bridges.pusher.config.check_app")()
 
 
 def _unusable(use: Callable[[], object], hint: str, id: str) -> list[CheckMessage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -61,6 +62,13 @@ def app() -> App:
             'take python -c "import secrets; print(secrets.token_hex(20))".'
         )
     return App(given["APP_ID"], given["KEY"], given["SECRET"], *_hook(given))
+
+
+def check_app() -> None:
+    """Raise ImproperlyConfigured if the app can't be used."""
+    app()
+    if find_spec("cryptography") is None:
+        raise ImproperlyConfigured('Pusher\'s protocol needs cryptography: pip install "django-livepush[pusher]".')
 
 
 def _hook(given: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -1,5 +1,6 @@
-/** How long to wait before a module is asked for again, in milliseconds. */
+/** How long to wait at first before a module is asked for again, and from when on no longer, in milliseconds. */
 const PAUSE = 1000;
+const LONG = 30_000;
 
 /** How many modules were asked for. */
 let count = 0;
@@ -13,10 +14,14 @@ let count = 0;
 export const fetchModule = (address) => import(`${address}#${count++}`);
 
 /**
- * Load a module, over and over until it comes.
+ * Load a module, over and over until it comes. A release may have removed it.
  *
  * @param {string | undefined} address
+ * @param {number} [pause]
  * @returns {Promise<any>}
  */
-export const awaitModule = (address) =>
-  fetchModule(address).catch(() => new Promise((done) => setTimeout(() => done(awaitModule(address)), PAUSE)));
+export const awaitModule = (address, pause = PAUSE) =>
+  fetchModule(address).catch(
+    () =>
+      new Promise((done) => setTimeout(() => done(awaitModule(address, pause < LONG ? 2 * pause : pause)), pause)),
+  );

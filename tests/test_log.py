@@ -135,6 +135,7 @@ def test_data_is_read_back_as_it_was_encoded(using):
     assert settle(using)[0].data == data == events_of(using)[0].data
 
 
+@pytest.mark.long_on("mariadb", "sqlite")
 def test_a_send_to_very_many_groups_is_settled_without_its_data_for_each(using):
     """It is in the database for each group; a process that settles holds it once, and no more than a batch of rows."""
     count, data = 4 * planning.BATCH, f'"{"x" * 20_000}"'

@@ -17,7 +17,6 @@ from livepush.bridges.relays.taking import forget_old, take
 from tests.bridges.test_relays import configured, numbers, relaying
 from tests.conftest import Thread, events_of
 from tests.patience import PATIENCE, eventually
-from tests.scale import some
 from tests.servers import processes
 from tests.servers.queues import queue_broker
 
@@ -127,7 +126,8 @@ def relayed(elsewhere):
     return [int(each) for each in numbers(elsewhere) if each != "first"]
 
 
-@pytest.mark.parametrize("kind", some(KINDS))
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
 async def test_messages_are_relayed_in_order_also_those_that_came_while_the_relay_was_away(databases, kind):
     with (
         databases.fresh("postgresql") as database,

@@ -61,6 +61,7 @@ def text(page: Page) -> str:
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_use_chat_goes_on_after_a_reload_in_mid_answer_and_on_a_second_device(page, site):
     ask(page, site, "reload", words=60, pause=0.05)
     page.wait_for_function("() => document.querySelector('main').textContent.includes('word10 ')")
@@ -80,6 +81,7 @@ def test_use_chat_goes_on_after_a_reload_in_mid_answer_and_on_a_second_device(pa
     assert page.get_attribute("main", "data-answers") == "0"  # nothing runs any more: the project shows what it kept
 
 
+@pytest.mark.long
 def test_use_chat_stops_an_answer_on_the_server(page, site):
     ask(page, site, "stop", words=10_000, pause=0.02)
     page.wait_for_function("() => document.querySelector('main').textContent.includes('word10 ')")
@@ -89,12 +91,14 @@ def test_use_chat_stops_an_answer_on_the_server(page, site):
     assert kept == words(kept.count("word"))
 
 
+@pytest.mark.long
 def test_use_chat_shows_that_an_answer_failed(page, site):
     ask(page, site, "fail", words=10, fail=4)
     page.wait_for_function("() => window.chatStatus === 'error'")
     assert (text(page), page.evaluate("chatError")) == (words(4), "The stream failed.")
 
 
+@pytest.mark.long
 def test_use_chat_shows_reasoning_and_a_tool_also_after_a_reload(page, site):
     ask(page, site, "tool", words=40, pause=0.05, parts=PARTS)
     for _ in range(2):

@@ -163,6 +163,7 @@ def test_the_panel_says_which_tab_has_the_connection(visitor: Callable[[], Visit
         nothing_missed(page)
 
 
+@pytest.mark.long
 def test_an_admins_change_reaches_the_customer(visitor: Callable[[], Visit]) -> None:
     customer, staff = visitor(), visitor()
     orders = log_in(customer, "demo")

@@ -75,6 +75,7 @@ def test_a_parcel_that_moves_tells_its_customer_in_one_entry(visitor: Callable[[
     orders.wait_for_url(f"**/parcels/{code}/")
 
 
+@pytest.mark.long
 def test_the_bell_speaks_the_visitors_language_and_right_to_left(visitor: Callable[[], Visit]) -> None:
     visit = visitor()
     log_in(visit, "demo")
@@ -90,6 +91,7 @@ def test_the_bell_speaks_the_visitors_language_and_right_to_left(visitor: Callab
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.long
 def test_axe_finds_nothing_in_the_demo(visitor: Callable[[], Visit]) -> None:
     staff, customer = visitor(), visitor()
     board, orders = log_in(staff, "admin"), log_in(customer, "demo")

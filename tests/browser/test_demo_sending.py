@@ -300,6 +300,7 @@ def test_what_a_hostile_visitor_sends_shows_nothing(visitor: Callable[[], Visit]
     assert "admin" not in page.locator("#field").inner_text()
 
 
+@pytest.mark.long
 def test_axe_finds_nothing(talk, visitor: Callable[[], Visit]) -> None:
     customer, staff = talk
     write(customer, "x" * 2001)

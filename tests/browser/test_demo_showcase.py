@@ -354,6 +354,7 @@ def test_a_dashboard_has_no_hole_after_a_cut(visitor: Callable[[], Visit]) -> No
     expect(page.locator("#verdict")).to_have_text(re.compile(r"^[1-9]\d* readings since the cut, without a hole\.$"))
 
 
+@pytest.mark.long
 def test_links_in_the_bell_never_die(demo: Demo, visitor: Callable[[], Visit]) -> None:
     customer, staff = visitor(), visitor()
     orders = log_in(customer, "demo")

@@ -45,6 +45,7 @@ def test_an_answer_goes_on_over_a_reload_and_shows_on_another_device(visitor: Ca
     assert answer(page).text_content() == answer(other).text_content()
 
 
+@pytest.mark.long
 def test_an_answer_stops_when_asked(visitor: Callable[[], Visit]) -> None:
     home = visitor()
     page = home(a_parcel(log_in(home, "demo")))

@@ -204,9 +204,10 @@ def test_older_entries_come_as_the_end_is_reached_and_stay_when_something_new_co
     page = reader.open()
     open_panel(page)
     expect(entries(page)).to_have_count(20)
-    for count in (40, 45):
+    for before in (20, 40):
         page.locator("livepush-bell #panel").evaluate("(panel) => panel.scrollTo(0, panel.scrollHeight)")
-        expect(entries(page)).to_have_count(count)
+        expect(entries(page)).not_to_have_count(before)  # a busy browser may tell twice of the end, so two pages come
+    expect(entries(page)).to_have_count(45)
     expect(page.locator("livepush-bell [rel=next]")).to_have_count(0)
     reader.notify("new")
     news(page).click()

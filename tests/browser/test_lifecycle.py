@@ -93,6 +93,7 @@ def test_a_leader_that_is_frozen_is_replaced_and_gets_what_it_missed_when_thawed
     assert roles(pages).count("leader") == 1
 
 
+@pytest.mark.long
 def test_tabs_that_are_frozen_at_once_starve_no_other(site: Site, tabs: Open, group: str) -> None:
     """The second may be frozen while the browser hands it the lock, which it then can't let go of: it is replaced."""
     pages = tabs(3, group)

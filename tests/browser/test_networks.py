@@ -152,6 +152,7 @@ def test_where_streams_are_held_back_and_the_upgrade_is_stripped_it_polls(
         assert transports(page) == ["longpoll"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("swallow", "expected"), some([((SSE,), "websocket"), ((SSE, WS), "longpoll")]))
 def test_a_stream_that_is_held_back_and_a_socket_that_stays_silent_are_noticed(
     site: Site, context: BrowserContext, group: str, swallow: tuple[bytes, ...], expected: str

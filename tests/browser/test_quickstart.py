@@ -167,6 +167,7 @@ def reader(tmp_path: Path, python: Path, wheel: Path) -> Iterator[Reader]:
     found.stop()
 
 
+@pytest.mark.long
 def test_the_quickstart_works_to_the_letter(reader: Reader) -> None:
     *before, send = quickstart()
     for block in before:

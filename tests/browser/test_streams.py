@@ -127,6 +127,7 @@ def test_a_reader_goes_on_when_its_server_restarts(browser, site):
         assert ends(page, "finished") == "before meanwhile after"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["a proxy that holds streams back", "WSGI"])
 def test_without_streaming_the_text_comes_by_polls(page, site, way):
     id = site.elsewhere.do("open_stream", group="room:1")

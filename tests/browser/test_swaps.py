@@ -21,7 +21,7 @@ LIBRARIES = {
 """Each library's scripts, and what its pages say in the body's tag."""
 
 
-@pytest.fixture(params=some(["turbo", "htmx4", "htmx2", "htmx4-cache"], 2))
+@pytest.fixture(params=some(["turbo", "htmx4", "htmx2", "htmx4-cache"]))
 def page(request: pytest.FixtureRequest, reader: Reader) -> Page:
     """A page with a list, a bell and toasts, and links to itself and to a page without the list."""
     scripts, attribute = LIBRARIES[request.param]

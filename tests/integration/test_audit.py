@@ -47,7 +47,7 @@ async def test_followers_of_every_transport_come_back_and_miss_nothing(
                 await eventually(lambda: all(each.open for each in followers if each.transport != "poll"))
                 await asyncio.to_thread(line.cut)
         head = database.head()
-        await asyncio.gather(*(each.until(head - 1) for each in followers))
+        await asyncio.gather(*(each.until(head) for each in followers))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

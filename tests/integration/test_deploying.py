@@ -161,6 +161,7 @@ def test_apache_that_upgrades_the_websockets_address_alone(uvicorn: processes.Se
         assert ids(look(f"http://127.0.0.1:{port}/")) == []
 
 
+@pytest.mark.long
 def test_haproxy(uvicorn: processes.Server, certificate: str, tmp_path: Path) -> None:
     (block,), port, paths = written("haproxy"), free_port(), pem(tmp_path, certificate)
     text = edited(

@@ -151,7 +151,7 @@ def behind(tmp_path: Path) -> Iterator[Behind]:
         yield start
 
 
-@pytest.fixture(params=["uvicorn", "daphne"])
+@pytest.fixture(params=some(["uvicorn", "daphne"]))
 def server(request: pytest.FixtureRequest) -> processes.Server:
     found: processes.Server = request.getfixturevalue(request.param)
     return found
@@ -447,6 +447,7 @@ def test_a_server_with_another_database(own: Database, uvicorn: processes.Server
     assert (found.code, found.ids) == (1, ["D075"])
 
 
+@pytest.mark.long
 def test_a_server_whose_hub_stands_still(own: Database) -> None:
     with faults.line(socket_of(own)) as line:
         through = own.through(HOST="127.0.0.1", PORT=line.port)

@@ -18,6 +18,7 @@ from playwright.async_api import async_playwright
 from tests.browser.chromium import FLAGS
 from tests.integration import clients
 from tests.patience import PATIENCE, eventually
+from tests.scale import some
 from tests.servers import npm, processes
 from tests.servers.fresh import Databases
 from tests.servers.processes import Publisher
@@ -134,7 +135,7 @@ async def in_chromium(url: str) -> AsyncIterator[Reader]:
             await browser.close()
 
 
-@pytest.fixture(params=["chromium", "eventsource", "fetch"])
+@pytest.fixture(params=some(["chromium", "eventsource", "fetch"], 2))
 def reading(request: pytest.FixtureRequest) -> Any:
     """Each EventSource in turn: a function that opens one on an address."""
     if request.param == "chromium":

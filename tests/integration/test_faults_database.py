@@ -225,6 +225,7 @@ async def test_a_database_host_that_vanishes_is_given_up_and_its_successor_found
     assert set(counts) <= {"sent", "undone"}
 
 
+@pytest.mark.long
 async def test_statements_that_time_out_fail_alone(place: Place, scale: Scale, figures: Figures) -> None:
     """Somebody holds the head's row, then the whole table, for longer than a statement may take."""
     limit = {"options": "-c statement_timeout=300"}

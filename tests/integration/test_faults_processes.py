@@ -27,7 +27,6 @@ from tests.servers.processes import Publisher, settings_env
 from tests.servers.senders import senders
 
 GROUPS = ["board", "room:a", "room:b", "room:c"]
-ALL = ("postgresql", "mariadb", "sqlite")
 
 
 @pytest.fixture
@@ -92,7 +91,7 @@ def start_dying(database: Database, type: str, point: str, name: str = "SIGKILL"
 # Publishers
 
 
-@on(*ALL)
+@on("postgresql", long=("mariadb", "sqlite"))
 async def test_a_publisher_that_dies_at_any_point_of_a_send_leaves_all_of_it_or_nothing(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
 ) -> None:

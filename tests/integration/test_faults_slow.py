@@ -152,6 +152,7 @@ def held(pid: int, database: Database) -> int:
     return faults.descriptors(pid) - connected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", SERVERS if Scale.full else some(SERVERS))
 async def test_clients_that_read_nothing_are_closed_and_forgotten(
     kind: str, database: Database, elsewhere: Publisher, scale: Scale, figures: Figures

@@ -161,6 +161,7 @@ async def two_storms(databases: Databases, server: Any, settings: dict[str, Any]
     return found
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("server", some([cold, warm]))
 async def test_a_crowd_costs_no_more_reads_than_a_part_of_it(

@@ -90,7 +90,7 @@ bench-inbox: $(VENV)/.installed ## measure the inbox of 100,000 among a million 
 
 .PHONY: reliability
 reliability: $(VENV)/.installed system ## inject every fault at full size, for hours; ONLY=storm runs one scenario
-	@$(RUN) scripts/reliability.py $(if $(ONLY),-k $(ONLY))
+	@$(RUN) scripts/reliability.py $(if $(ONLY),-k "$(ONLY)")
 
 .PHONY: lower-bounds
 lower-bounds: $(VENV)/.installed system ## run the tests with the lowest versions that the package allows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ COMMAND_BYTES = 1024
 """How many bytes a command may have besides its data."""
 MOST_REFUSALS = 100.0
 """How many commands may be over a limit at once, and one more each second, before the connection is closed."""
+PAUSE = 0.02
+"""How long (seconds) nothing more is read from a client that was over a limit: a flood delays others less."""
 
 
 class Visitor(NamedTuple):
@@ -90,8 +93,10 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
         except WireError as error:
             visitor.entry.client.refuse(error, ())
             say_reply(visitor, refused(error))
-            if error.code == "throttled" and refusals.take():
-                return Close.TOO_MANY
+            if error.code == "throttled":
+                if refusals.take():
+                    return Close.TOO_MANY
+                await asyncio.sleep(PAUSE)
             continue
         work = reply_to(visitor, command)
         asks = command.name in ("subscribe", "auth")  # a send is made although its client has left

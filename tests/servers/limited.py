@@ -26,6 +26,11 @@ def chat(user: Any) -> bool:
     return True
 
 
+@livepush.can_read("raises:<slug:name>")
+def raises(user: Any, name: str) -> bool:
+    raise LookupError(name)
+
+
 @livepush.can_read("asks:<slug:name>")
 def asks(user: Any, name: str) -> bool:
     if connection.vendor == "postgresql":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from livepush.bridges.pusher import frames, sending, subscribing
 from livepush.bridges.pusher.connection import UNAUTHORIZED, PusherConnection
 from livepush.conf import get_settings
 from livepush.consumers.base import COME_BACK
-from livepush.consumers.commands import COMMAND_BYTES, MOST_REFUSALS, Visitor
+from livepush.consumers.commands import COMMAND_BYTES, MOST_REFUSALS, PAUSE, Visitor
 from livepush.consumers.incoming import Incoming
 from livepush.hub import State
 from livepush.notes import Rarely, one_line
@@ -44,6 +45,8 @@ async def listen(visitor: Visitor, connection: PusherConnection, receive: Incomi
             said = _parsed(visitor, text)
         except WireError as error:
             visitor.entry.client.refuse(error, ())
+            if error.code == "throttled":
+                await asyncio.sleep(PAUSE)
             if refusals.take():
                 connection.end(OVER_CAPACITY, error.message)
             elif isinstance(error.ref, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -29,6 +30,10 @@ ASK_AGAIN = 30.0
 """After how long (seconds) a client comes back to whom a group was refused because its rule could not be asked."""
 AT_ONCE = 10
 """How many groups' rules are asked in one go."""
+PAUSE = (0.0, 0.1)
+"""How long (seconds) a refusal waits if there are many, so that a flood delays others less and comes in no bursts."""
+_refusals = limits.Bucket(100.0, 100.0)
+"""The refusals of this process that need not wait."""
 
 
 class Entry(NamedTuple):
@@ -74,6 +79,8 @@ async def enter(scope: Scope, transport: str, needs_group: bool = True) -> Entry
         return await _enter(scope, client, needs_group)
     except WireError as error:
         client.refuse(error)
+        if _refusals.take():
+            await asyncio.sleep(random.uniform(*PAUSE))
         raise
 
 

@@ -117,6 +117,7 @@ def test_nothing_piles_up_as_the_reader_goes_back_and_forth(reader: Reader, page
     assert grown(*measures) == {}, measures
 
 
+@pytest.mark.long
 def test_a_toast_outlives_the_body_that_it_came_to(reader: Reader, page: Page) -> None:
     follow(page, "without")
     reader.notify("Goes")

@@ -67,7 +67,7 @@ async def test_a_good_client_hardly_notices_a_flood(
     kind: str, database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
 ) -> None:
     headers, others = {"Cookie": elsewhere.session("ann")}, elsewhere.session("flooding")
-    count, site = scale(40, 500), "tests.servers.limited:application"
+    count, site = scale(40, 1500 if kind == "bad" else 500), "tests.servers.limited:application"
     with processes.server("uvicorn", database, application=site, may_fail=kind == "raise") as server:
         await polls(server, headers, 20)
         quiet = await polls(server, headers, count)

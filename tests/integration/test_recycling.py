@@ -69,7 +69,7 @@ async def many_requests(url: str) -> None:
             return
 
 
-@pytest.mark.parametrize("kind", ["uvicorn", "uvicorn-cancelled", "hypercorn", "granian", "daphne"])
+@pytest.mark.parametrize("kind", some(["uvicorn", "granian", "uvicorn-cancelled", "hypercorn", "daphne"], 2))
 async def test_a_server_that_its_program_ends_says_bye(kind: str, database: Database) -> None:
     logs = kind == "uvicorn-cancelled"  # uvicorn logs each request that is cancelled
     with processes.server(f"embedded {kind}", database, FRESH, may_fail=logs) as server:
@@ -106,7 +106,7 @@ RECYCLED = {
 }
 
 
-@pytest.mark.parametrize("kind", RECYCLED)
+@pytest.mark.parametrize("kind", some(list(RECYCLED)))
 async def test_a_server_that_ends_after_so_many_requests_says_bye(kind: str, database: Database) -> None:
     with processes.server(kind, database, FRESH, options=RECYCLED[kind]) as server:
 

@@ -234,7 +234,7 @@ def test_whatever_happens_rows_events_and_snapshots_agree():
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=12 * EXAMPLES, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=8 * EXAMPLES, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

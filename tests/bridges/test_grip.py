@@ -147,6 +147,7 @@ async def test_an_event_that_the_proxy_never_heard_of_comes_before_the_next_one(
         assert await types(stream, 2) == await types(wide, 2) == ["silent", "told-again"]
 
 
+@pytest.mark.long
 async def test_clients_that_come_while_events_are_sent_miss_none(site):
     """The proxy is asked for nothing in between: it notices by the ids that something came before it held a stream."""
     followed: list[list[str]] = []

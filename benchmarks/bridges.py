@@ -75,7 +75,7 @@ queries: Counter[str] = Counter()
 
 
 class Cost(NamedTuple):
-    """What an event costs."""
+    """The cost of an event."""
 
     send: float
     """Queries of the thread that sends."""

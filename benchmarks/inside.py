@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 MARK = "a mark"
-"""What the data of each event have."""
+"""A text in the data of each event."""
 
 
 class Way(NamedTuple):
@@ -18,7 +18,7 @@ class Way(NamedTuple):
     path: str = "/livepush/sse/"
     query: bytes = b"group=board"
     says: tuple[str, ...] = ()
-    """What a client over WebSocket says first."""
+    """The first messages of a client over WebSocket."""
 
 
 class Reader:

@@ -17,21 +17,17 @@ import itertools
 import json
 import os
 import re
-import shutil
 import statistics
 import struct
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
-from benchmarks.streams import PEER, Node, answers
-from tests.patience import wait_until
-from tests.servers import databases, npm, processes, warm
+from benchmarks.streams import node
+from tests.servers import databases, processes, warm
 from tests.servers.fresh import Database, Databases
 
 TIME = re.compile(rb'"t":\s?(\d+\.\d+)')
@@ -47,9 +43,9 @@ class Side(NamedTuple):
     path: str
     subprotocol: str
     greeting: bytes
-    """What a client answers when the connection is open; empty if nothing."""
+    """The first message of a client; empty for none."""
     ready: bytes
-    """What says that the client is in the room."""
+    """The text by which a client knows that it is in the room."""
     says: str
     """A message, with the fields ``type``, ``t`` and ``more``."""
 
@@ -183,27 +179,10 @@ async def cursors(port: int, pid: int, side: Side) -> dict[str, float]:
     }
 
 
-@contextlib.contextmanager
-def node(redis: str) -> Iterator[Node]:
-    """Run the peer."""
-    port = processes.free_port()
-    folder = npm.installed(PEER / "package.json", "bench-node")
-    for script in ("rooms.mjs", "broker.mjs"):
-        shutil.copy(PEER / script, folder)
-    env = {**os.environ, "BENCH_PORT": str(port), "BENCH_REDIS": redis}
-    with subprocess.Popen(["node", "rooms.mjs"], cwd=folder, env=env) as process:
-        try:
-            found = Node(process.pid, port)
-            wait_until(lambda: answers(found))
-            yield found
-        finally:
-            process.kill()
-
-
 def running(way: str, database: Database, redis: str) -> Any:
     """Return a context: a server of this way."""
     if way == "Socket.IO":
-        return node(redis)
+        return node(redis, "rooms.mjs")
     hint = {"HINT": "notify"} if "NOTIFY" in way else {}
     env = {} if hint else {"LIVEPUSH_TEST_LAYER": "pubsub", "LIVEPUSH_TEST_REDIS": redis}
     site, options = "benchmarks.rooms_site:application", ["--no-access-log"]

@@ -120,14 +120,14 @@ def get(server: processes.Server | Node, path: str) -> Any:
 
 
 @contextlib.contextmanager
-def node(redis: str) -> Iterator[Node]:
-    """Run the peer on Node."""
+def node(redis: str, script: str = "resumable.mjs") -> Iterator[Node]:
+    """Run a peer on Node."""
     port = processes.free_port()
     env = {**os.environ, "BENCH_PORT": str(port), "BENCH_REDIS": redis}
     folder = npm.installed(PEER / "package.json", "bench-node")
-    for script in ("resumable.mjs", "broker.mjs"):
-        shutil.copy(PEER / script, folder)
-    with subprocess.Popen(["node", "resumable.mjs"], cwd=folder, env=env) as process:
+    for name in (script, "broker.mjs"):
+        shutil.copy(PEER / name, folder)
+    with subprocess.Popen(["node", script], cwd=folder, env=env) as process:
         try:
             found = Node(process.pid, port)
             wait_until(lambda: answers(found))

@@ -7,8 +7,10 @@ place any more.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 from django.db.models import F, QuerySet
@@ -58,3 +60,17 @@ class Hold:
     def release(self) -> None:
         """Let the next process go on at once."""
         self.rows().filter(holder=self._token).update(holder=NOBODY)
+
+
+async def until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
+    """Do some works at once until the first of them ends, and cancel the others. Raises what they raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for found in ended:
+        if isinstance(found, Exception):
+            raise found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -34,6 +35,18 @@ from tests.servers.kafka import QUICK, kafka_broker
 
 PLAIN = {"URL": "kafka://127.0.0.1:1", "STREAM": "orders", "GROUP": "order:{key}"}
 OUTBOX = {"DIRECTION": "out", "URL": "kafka://127.0.0.1:1", "STREAM": "outbox"}
+
+
+@contextlib.contextmanager
+def stage(databases):
+    """Yield a fresh database, a broker, and another process that reads and writes the log."""
+    with (
+        databases.fresh("postgresql") as database,
+        kafka_broker() as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()
+        yield database, broker, elsewhere
 
 
 def configured(settings, using, given=PLAIN, **changed):
@@ -326,12 +339,7 @@ async def test_messages_are_relayed_in_order_as_they_come(databases):
 
 @pytest.mark.long
 async def test_strange_messages_hold_up_nothing(databases):
-    with (
-        databases.fresh("postgresql") as database,
-        kafka_broker() as broker,
-        processes.publisher(database) as elsewhere,
-    ):
-        elsewhere.position()
+    with stage(databases) as (database, broker, elsewhere):
         await broker.make("orders")
         broker.do("publish_strangely", "orders")
         await broker.publish("orders", "no object", None, {"id": "x" * 300, "n": "1"}, {"id": 1, "n": "2"})
@@ -362,12 +370,7 @@ async def test_who_starts_with_new_messages_gets_no_older_ones_and_misses_none(d
 @pytest.mark.long
 @pytest.mark.parametrize("point", ["assigned", "received", "taken", "told"])
 async def test_a_relay_that_dies_between_any_two_steps_loses_nothing_and_repeats_nothing(databases, point):
-    with (
-        databases.fresh("postgresql") as database,
-        kafka_broker() as broker,
-        processes.publisher(database) as elsewhere,
-    ):
-        elsewhere.position()
+    with stage(databases) as (database, broker, elsewhere):
         await broker.make("orders", 3)
         await broker.publish("orders", *bodies(1_000))
         with relaying(database, broker, die=[point, "1" if point == "assigned" else "2"]) as process:
@@ -380,12 +383,7 @@ async def test_a_relay_that_dies_between_any_two_steps_loses_nothing_and_repeats
 
 async def relay_with_kills(databases, count, kills):
     """Relay four partitions while two relays are killed again and again."""
-    with (
-        databases.fresh("postgresql") as database,
-        kafka_broker() as broker,
-        processes.publisher(database) as elsewhere,
-    ):
-        elsewhere.position()
+    with stage(databases) as (database, broker, elsewhere):
         await broker.make("orders", 4)
         producing = asyncio.create_task(broker.publish("orders", *bodies(count)))
         for number in range(kills):
@@ -408,12 +406,7 @@ async def test_two_relays_of_a_group_that_are_killed_lose_nothing_and_repeat_not
 
 @pytest.mark.long
 async def test_relays_that_come_and_go_share_the_partitions_and_repeat_nothing(databases):
-    with (
-        databases.fresh("postgresql") as database,
-        kafka_broker() as broker,
-        processes.publisher(database) as elsewhere,
-    ):
-        elsewhere.position()
+    with stage(databases) as (database, broker, elsewhere):
         await broker.make("orders", 4)
         producing = asyncio.create_task(broker.publish("orders", *bodies(20_000)))
         with relaying(database, broker):
@@ -428,12 +421,7 @@ async def test_relays_that_come_and_go_share_the_partitions_and_repeat_nothing(d
 
 @pytest.mark.long
 async def test_a_relay_whose_partitions_were_given_away_while_it_slept_repeats_nothing(databases):
-    with (
-        databases.fresh("postgresql") as database,
-        kafka_broker() as broker,
-        processes.publisher(database) as elsewhere,
-    ):
-        elsewhere.position()
+    with stage(databases) as (database, broker, elsewhere):
         await broker.make("orders", 2)
         await broker.publish("orders", *bodies(5_000))
         with relaying(database, broker, die=["received", "3:STOP"]) as one:  # it has a batch in its hands
@@ -491,12 +479,7 @@ async def test_requests_that_fail_and_leaders_that_change_lose_nothing_and_repea
 
 @pytest.mark.long
 async def test_a_topic_that_was_made_anew_stops_the_relay_with_a_word_about_it_until_it_is_reset(databases):
-    with (
-        databases.fresh("postgresql") as database,
-        kafka_broker() as broker,
-        processes.publisher(database) as elsewhere,
-    ):
-        elsewhere.position()
+    with stage(databases) as (database, broker, elsewhere):
         await broker.make("orders")
         await broker.publish("orders", *bodies(10))
         with relaying(database, broker):
@@ -516,12 +499,7 @@ async def test_a_topic_that_was_made_anew_stops_the_relay_with_a_word_about_it_u
 
 @pytest.mark.long
 async def test_a_topic_that_is_made_anew_while_it_is_relayed_stops_the_relay_with_a_word_about_it(databases):
-    with (
-        databases.fresh("postgresql") as database,
-        kafka_broker() as broker,
-        processes.publisher(database) as elsewhere,
-    ):
-        elsewhere.position()
+    with stage(databases) as (database, broker, elsewhere):
         await broker.make("orders")
         await broker.publish("orders", *bodies(10))
         with relaying(database, broker) as process:
@@ -534,12 +512,7 @@ async def test_a_topic_that_is_made_anew_while_it_is_relayed_stops_the_relay_wit
 
 @pytest.mark.long
 async def test_messages_that_kafka_deletes_before_they_are_relayed_are_counted(databases):
-    with (
-        databases.fresh("postgresql") as database,
-        kafka_broker() as broker,
-        processes.publisher(database) as elsewhere,
-    ):
-        elsewhere.position()
+    with stage(databases) as (database, broker, elsewhere):
         await broker.make("orders")
         await broker.publish("orders", *bodies(100))
         with relaying(database, broker):
@@ -558,12 +531,7 @@ async def test_messages_that_kafka_deletes_before_they_are_relayed_are_counted(d
 @pytest.mark.long
 @pytest.mark.parametrize("given", [{**PLAIN, "OPTIONS": QUICK}, {**OUTBOX, "STREAM": "orders"}])
 async def test_a_relay_stops_while_its_brokers_are_away(databases, given):
-    with (
-        databases.fresh("postgresql") as database,
-        kafka_broker() as broker,
-        processes.publisher(database) as elsewhere,
-    ):
-        elsewhere.position()
+    with stage(databases) as (database, broker, elsewhere):
         await broker.make("orders")
         with relays.relaying(database, {"orders": {**given, "URL": broker.url}}) as process:
             begun = "SELECT 1 FROM livepush_relaypartition UNION SELECT 1 FROM livepush_relaycursor"
@@ -576,18 +544,12 @@ async def test_a_relay_stops_while_its_brokers_are_away(databases, given):
 
 @pytest.mark.long
 async def test_a_relay_waits_for_a_topic_that_is_not_there_yet(databases):
-    with (
-        databases.fresh("postgresql") as database,
-        kafka_broker() as broker,
-        processes.publisher(database) as elsewhere,
-    ):
-        elsewhere.position()
-        with relaying(database, broker) as process:
-            line = await asyncio.to_thread(process.stderr.readline)
-            assert "Unknown topic" in line
-            await broker.make("orders")
-            await broker.publish("orders", *bodies(10))
-            await eventually(lambda: len(numbers(elsewhere)) == 10)
+    with stage(databases) as (database, broker, elsewhere), relaying(database, broker) as process:
+        line = await asyncio.to_thread(process.stderr.readline)
+        assert "Unknown topic" in line
+        await broker.make("orders")
+        await broker.publish("orders", *bodies(10))
+        await eventually(lambda: len(numbers(elsewhere)) == 10)
 
 
 @pytest.mark.long

@@ -1,7 +1,7 @@
 import { each, Part } from "./elements.js";
 
 /**
- * After how long a page is one that stays, in milliseconds. It loads what the list does while that is there: a later
+ * After how long a page is one that stays, in milliseconds. It loads the list's code while that is there: a later
  * release of the site may have other files.
  */
 const STAYS = 30_000;
@@ -40,7 +40,7 @@ export class Bell extends Part {
     for (const type of ["pointerdown", "keydown"]) document.addEventListener(type, leave, { signal });
   }
 
-  /** Load what the list does. */
+  /** Load the list's code. */
   prepare() {
     this.find("livepush-list").prepare();
   }

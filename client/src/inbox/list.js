@@ -21,11 +21,11 @@ const load = async () => {
 };
 
 /**
- * The list. What it does comes with its first use: at once where entries show, in a bell when the panel is about to open.
+ * The list. Its code comes with its first use: at once where entries show, in a bell when the panel is about to open.
  * Until then, its links and forms work as they do without scripts.
  */
 export class List extends Part {
-  /** What it does. @type {ReturnType<typeof import("../list/main.js").createList> | undefined} */
+  /** The list's code. @type {ReturnType<typeof import("../list/main.js").createList> | undefined} */
   work;
   /** Whether the entries of its first form may be old. */
   isOld = false;
@@ -49,7 +49,7 @@ export class List extends Part {
     return this.find("form");
   }
 
-  /** Load what the list does, unless it is there. */
+  /** Load the list's code, unless it is there. */
   async prepare() {
     const module = await load();
     if (!module || this.work) return;

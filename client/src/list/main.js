@@ -1,4 +1,4 @@
-/** What a list does. Its forms and links work without scripts; with scripts, they work without leaving the page. */
+/** The code of a list. Its forms and links work without scripts; with scripts, they work without leaving the page. */
 
 import { follow, forgetUndo, submit } from "./changes.js";
 import { prepare, watchPictures } from "./entries.js";

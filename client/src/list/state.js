@@ -1,5 +1,5 @@
 /**
- * What a list uses of the page's inbox: see `inbox/request.js` and `inbox/store.js`.
+ * The part of the page's inbox that a list uses: see `inbox/request.js` and `inbox/store.js`.
  *
  * @typedef {object} Inbox
  * @property {typeof import("../inbox/request.js").here} here

@@ -61,6 +61,15 @@ def channel_of(name: object) -> Channel:
     return Channel(text, _group(text.removeprefix(prefix)), prefix)
 
 
+def is_name(name: str) -> bool:
+    """Return whether a channel may have this name. Groups have characters that channels have not."""
+    try:
+        channel_of(name)
+    except WireError:
+        return False
+    return True
+
+
 def name_of(group: str, prefix: str = "") -> str:
     """Return the name of the channel with which a client asks for a group."""
     return prefix + group.translate(_TO_CHANNEL)

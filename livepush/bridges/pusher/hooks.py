@@ -6,12 +6,12 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from livepush.bridges.pusher.channels import channel_of, name_of
+from livepush.bridges.pusher.channels import channel_of, is_name, name_of
 from livepush.bridges.pusher.config import App
 from livepush.bridges.pusher.occupying import GROUP, SIGN
 from livepush.bridges.pusher.signing import sign
 from livepush.roster.changes import Kind
-from livepush.wire import OWN_GROUPS, Event, WireError, dumps
+from livepush.wire import OWN_GROUPS, Event, dumps
 
 CACHE_MISS = "cache_miss"
 """The type of the event in ``GROUP`` that tells of one."""
@@ -62,7 +62,7 @@ def _of_members(event: Event) -> Iterator[Said]:
     name = "member_added" if event.type == Kind.JOIN else "member_removed"
     for group in event.groups:
         channel = name_of(group, "presence-")
-        for member in json.loads(event.data)["members"] if _is_name(channel) else ():
+        for member in json.loads(event.data)["members"] if is_name(channel) else ():
             if not str(member["id"]).startswith(VISITOR):
                 yield {"name": name, "channel": channel, "user_id": str(member["id"])}
 
@@ -80,11 +80,3 @@ def _of_client(event: Event) -> Iterator[Said]:
         "socket_id": sender["socket"],
     }
     yield {**found, "user_id": sender["member"]} if "member" in sender else found
-
-
-def _is_name(name: str) -> bool:
-    try:
-        channel_of(name)
-    except WireError:  # the group has a character that no channel may have
-        return False
-    return True

@@ -9,12 +9,12 @@ from collections import Counter
 
 from livepush import tenants
 from livepush.bridges.pusher import occupying
-from livepush.bridges.pusher.channels import channel_of, name_of
+from livepush.bridges.pusher.channels import is_name, name_of
 from livepush.bridges.pusher.config import app
 from livepush.bridges.pusher.connection import PusherConnection
 from livepush.hub import Hub, hubs
 from livepush.roster import reading
-from livepush.wire import OWN_GROUPS, WireError
+from livepush.wire import OWN_GROUPS
 
 
 def counts() -> Counter[str]:
@@ -43,12 +43,4 @@ def occupied() -> list[str]:
     """Return the channels that have subscribers, as far as this process knows, and all those that have members."""
     groups = (group for group in reading.groups_with_members() if not group.startswith(OWN_GROUPS))
     with_members = (name_of(group, "presence-") for group in groups)
-    return sorted({*counts(), *occupying.written(), *filter(_is_name, with_members)})
-
-
-def _is_name(name: str) -> bool:
-    try:
-        channel_of(name)
-    except WireError:  # the group has a character that no channel may have
-        return False
-    return True
+    return sorted({*counts(), *occupying.written(), *filter(is_name, with_members)})

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from django.db.models import QuerySet
 
 from livepush import log, process, publish
-from livepush.bridges.holding import Hold, Superseded
+from livepush.bridges.holding import Hold, Superseded, until_one_ends
 from livepush.bridges.pusher import hooks, occupying
 from livepush.bridges.pusher.config import App, app
 from livepush.bridges.pusher.hooks import Said
@@ -103,19 +103,12 @@ class Poster:
             await asyncio.sleep(self._beat * random.uniform(0.8, 1.0))
 
     async def _post_while_held(self) -> None:
-        posting = [asyncio.create_task(each) for each in (self._post_on(), self._beat_on())]
         try:
-            await asyncio.wait(posting, return_when=asyncio.FIRST_COMPLETED)
+            await until_one_ends(self._post_on(), self._beat_on())
         finally:
-            for each in posting:
-                each.cancel()
-            ended = await asyncio.gather(*posting, return_exceptions=True)
-        if self._hub.draining:
-            await process.in_thread(partial(self._place.write, position=self._position), LEVEL)
-            await process.in_thread(self._place.release, LEVEL)
-        for found in ended:
-            if isinstance(found, Exception):
-                raise found
+            if self._hub.draining:
+                await process.in_thread(partial(self._place.write, position=self._position), LEVEL)
+                await process.in_thread(self._place.release, LEVEL)
 
     async def _beat_on(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from functools import partial
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 
+from livepush.bridges.holding import until_one_ends
 from livepush.bridges.relays.config import OutwardRelay
 from livepush.bridges.relays.looping import SHORTEST, Loop
 from livepush.bridges.relays.outwards.cursor import Cursor, Superseded
@@ -52,16 +53,7 @@ class Sender(Loop):
             await self._wait(self._relay.lease / BEATS)
             return
         self._position = position
-        tasks = [asyncio.create_task(work) for work in (self._beat(), self._send_all())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-        for each in ended:
-            if isinstance(each, Exception):
-                raise each
+        await until_one_ends(self._beat(), self._send_all())
 
     async def _beat(self) -> None:
         while True:  # also while the relay stops: what it sends then may take longer than a lease

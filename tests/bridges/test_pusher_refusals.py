@@ -344,7 +344,7 @@ async def test_a_subscription_over_the_limit_is_told_by_its_channel(site):
             await socket.say("pusher:subscribe", {"channel": f"order;{number + 1000}"})
         found = [await socket.next() for _ in range(130)]
         assert [refusal(each)[0] for each in found] == [f"order;{number + 1000}" for number in range(130)]
-        assert found[-1]["data"]["status"] == 429
+        assert 429 in {each["data"]["status"] for each in found}
 
 
 async def test_a_client_comes_back_if_a_rule_could_not_be_asked(site):

@@ -8,7 +8,18 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.browser.readers import Reader, badge, entries, has_badge, news, open_panel, press, titles, toasts
+from tests.browser.readers import (
+    Reader,
+    badge,
+    entries,
+    has_badge,
+    is_not_complained_of,
+    news,
+    open_panel,
+    press,
+    titles,
+    toasts,
+)
 from tests.browser.site import is_open
 from tests.patience import wait_until
 
@@ -41,12 +52,6 @@ class Held:
         self.is_over = True
         for route in self.routes:
             route.continue_()
-
-
-def is_not_complained_of(reader: Reader, *words: str) -> None:
-    """The console may say what the test itself has caused, also from now on."""
-    said = [line for lines in reader.said for line in lines if not any(word in line for word in words)]
-    reader.said[:] = [said]
 
 
 def is_in_view(page: Page, selector: str) -> bool:

@@ -8,8 +8,18 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser import libraries
-from tests.browser.readers import Reader, entries, has_badge, news, open_panel, press, titles, toasts
-from tests.browser.test_list import ERROR, PANEL, Held, fill, is_not_complained_of
+from tests.browser.readers import (
+    Reader,
+    entries,
+    has_badge,
+    is_not_complained_of,
+    news,
+    open_panel,
+    press,
+    titles,
+    toasts,
+)
+from tests.browser.test_list import ERROR, PANEL, Held, fill
 from tests.patience import wait_until
 
 BELL = "livepush-bell"

@@ -6,6 +6,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 import livepush
+from livepush.conf import get_settings
 from livepush.inbox.marking import Action, mark
 from livepush.inbox.models import InboxHead, Notification
 from livepush.inbox.reading import Inbox, Tab
@@ -57,11 +58,7 @@ class Reader:
         return [entry.notification.title for entry in self.inbox.page(Tab(tab), **more).entries]
 
     def number(self, title):
-        (entry,) = [
-            entry for tab in ("all", "archived") for entry in self.inbox.page(Tab(tab), limit=100).entries
-            if entry.notification.title == title
-        ]  # fmt: skip
-        return entry.number
+        return Notification.objects.using(get_settings().DATABASE).get(title=title).position
 
     def counts(self):
         return tuple(self.inbox.counts())

@@ -58,12 +58,15 @@ def catch_up(using: str) -> Position:
 
 
 def file(using: str) -> None:
-    """File the notifications that wait. Stops if another process is filing, or after some passes."""
+    """File the notifications that wait. Stops if another process is filing, or after some passes.
+
+    That process files what comes meanwhile: after it has let go of the lock, it looks whether there is more.
+    """
     for _ in range(PASSES):
-        filed, more = _file_batch(using)
+        filed, upto = _file_batch(using)
         for notification in filed:
             _tell(notification, using)
-        if not more:
+        if upto is None or not _events(using, upto).exists():
             return
 
 
@@ -147,38 +150,53 @@ def _unfiled(using: str, head: int, writes: bool = True) -> int | None:
     return None
 
 
-def _file_batch(using: str) -> tuple[list[Notification], bool]:
-    """File one batch; return its entries and whether more may wait. Files none if another process is filing."""
+def _file_batch(using: str) -> tuple[list[Notification], int | None]:
+    """File one batch; return its entries, and up to where all is filed: ``None`` if there was nothing to do.
+
+    Does nothing if another process is filing.
+    """
     with log.dialect(using).transaction():
         filed = _lock_head(using)
-        if filed is None:
-            return [], False
-        waiting = _events(using, filed).order_by("position", "id")
-        there = list(waiting[:BATCH])
-        if not there:
-            return [], False
-        events = list(takewhile(lambda event: event.type == TYPE, there))
-        last = events[-1] if events else there[0]
-        if len(events) == BATCH:  # and the rest of the last send
-            events += waiting.filter(position=last.position, id__gt=last.pk)
-        found = _entries(using, events) if events else []
-        if not events:
-            delete_up_to(last, using)
-        InboxHead.objects.using(using).filter(pk=1).update(position=last.position)
-    return found, len(events) >= BATCH or len(events) < len(there)
+        if filed is not None:
+            return _file_after(using, filed)
+    return [], _make_head(using)
+
+
+def _file_after(using: str, filed: int) -> tuple[list[Notification], int | None]:
+    waiting = _events(using, filed).order_by("position", "id")
+    there = list(waiting[:BATCH])
+    if not there:
+        return [], None
+    events = list(takewhile(lambda event: event.type == TYPE, there))
+    last = events[-1] if events else there[0]
+    if len(events) == BATCH:  # and the rest of the last send
+        events += waiting.filter(position=last.position, id__gt=last.pk)
+    found = _entries(using, events) if events else []
+    if not events:
+        delete_up_to(last, using)
+    InboxHead.objects.using(using).filter(pk=1).update(position=last.position)
+    return found, last.position
 
 
 def _lock_head(using: str) -> int | None:
+    """Return the filed position under a lock; ``None`` if another process has the lock, or if the row is missing."""
     heads = InboxHead.objects.using(using).filter(pk=1)
-    locked = heads
     if connections[using].features.has_select_for_update_skip_locked:
-        locked = heads.select_for_update(skip_locked=True)
-    found = locked.values_list("position", flat=True).first()
-    if found is None and not heads.exists():
-        last = Notification.objects.using(using).aggregate(last=Max("position"))["last"] or 0
-        InboxHead.objects.using(using).bulk_create([InboxHead(pk=1, position=last)], ignore_conflicts=True)
-        return locked.values_list("position", flat=True).first()
-    return found
+        heads = heads.select_for_update(skip_locked=True)
+    return heads.values_list("position", flat=True).first()
+
+
+def _make_head(using: str) -> int | None:
+    """Make the row that is locked if it is missing, and return its position.
+
+    Call it outside of the transaction: two of those would wait for each other.
+    """
+    heads = InboxHead.objects.using(using)
+    if heads.filter(pk=1).exists():
+        return None
+    last = Notification.objects.using(using).aggregate(last=Max("position"))["last"] or 0
+    heads.bulk_create([InboxHead(pk=1, position=last)], ignore_conflicts=True)
+    return last
 
 
 def _entries(using: str, events: list[Event]) -> list[Notification]:

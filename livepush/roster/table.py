@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple, TypeVar
 
 from django.db import connections
@@ -48,11 +48,13 @@ def now(using: str) -> int:
 @contextmanager
 def alone(using: str) -> Iterator[None]:
     """Open a transaction that runs beside no other one of presence's."""
-    with log.dialect(using).transaction():
-        locks = PresenceLock.objects.using(using).filter(pk=1)
-        if not locks.update(turn=F("turn") + 1):
-            PresenceLock.objects.using(using).bulk_create([PresenceLock(pk=1)], ignore_conflicts=True)
-            locks.update(turn=F("turn") + 1)
+    locks = PresenceLock.objects.using(using)
+    with ExitStack() as opened:
+        opened.enter_context(log.dialect(using).transaction())
+        while not locks.filter(pk=1).update(turn=F("turn") + 1):
+            opened.close()  # two transactions that made the row would wait for each other
+            locks.bulk_create([PresenceLock(pk=1)], ignore_conflicts=True)
+            opened.enter_context(log.dialect(using).transaction())
         yield
 
 

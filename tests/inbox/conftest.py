@@ -58,7 +58,7 @@ class Reader:
         return [entry.notification.title for entry in self.inbox.page(Tab(tab), **more).entries]
 
     def number(self, title):
-        return Notification.objects.using(get_settings().DATABASE).get(title=title).position
+        return Notification.objects.using(get_settings().DATABASE).filter(title=title).latest("position").position
 
     def counts(self):
         return tuple(self.inbox.counts())

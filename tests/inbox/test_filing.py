@@ -320,12 +320,37 @@ def test_two_at_once_file_each_once(using, ann, nobody_files, monkeypatch):
     with heard(notified) as told:
         for thread in [Thread(work), Thread(work)]:
             thread.join()
-        filing.file(using)  # what was left by one who found the lock taken
     assert [count for _, count, _ in rows(using)] == [6 if title == "25" else 1 for title, _, _ in rows(using)]
     assert sum(count for _, count, _ in rows(using)) == 30
     assert len(rows(using)) == 25
     positions = [each["notification"].position for each in told]
     assert len(positions) == len(set(positions))
+
+
+@servers
+def test_what_is_sent_while_another_process_files_is_filed_by_that_process(using, ann, monkeypatch):
+    entries = filing._entries
+
+    def slow(*given):
+        if not Notification.objects.using(using).exists():
+            Thread(livepush.notify, ann, "Sent meanwhile").join()
+        return entries(*given)
+
+    monkeypatch.setattr(filing, "_entries", slow)
+    with heard(notified) as told:
+        livepush.notify(ann, "One")
+    assert [title for title, *_ in rows(using)] == ["Sent meanwhile", "One"]
+    assert [each["notification"].title for each in told] == ["One", "Sent meanwhile"]
+
+
+@servers
+def test_of_processes_that_file_the_first_notifications_none_leaves_one(using, ann, ben):
+    for turn in range(1, 4):
+        InboxHead.objects.using(using).all().delete()
+        Notification.objects.using(using).all().delete()  # so all are filed again
+        for thread in [Thread(livepush.notify, user, "First") for user in (ann, ben, ann, ben)]:
+            thread.join()
+        assert len(rows(using)) == 4 * turn
 
 
 def test_what_was_filed_is_not_filed_again_when_the_head_is_gone(using, ann, reader):

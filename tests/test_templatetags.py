@@ -18,6 +18,7 @@ from django.test import RequestFactory, override_settings
 
 import livepush
 from livepush import exceptions, log
+from livepush.access import rules
 from livepush.page import positions
 from tests.conftest import append
 from tests.shop.models import Clerk, ExpressOrder, Order
@@ -40,6 +41,14 @@ def test_the_tag_is_one_deferred_script_without_code_in_the_page():
         f'data-groups="[&quot;board&quot;]" data-position="{epoch}-0" data-tabs="" data-most="100" '
         'data-send="/static/livepush/livepush-send.js" data-refresh="/static/livepush/livepush-refresh.js"></script>'
     )
+
+
+def test_the_tag_says_whether_clients_may_send_to_one_of_its_groups(monkeypatch):
+    monkeypatch.setattr(rules, "rules", [])
+    livepush.can_read("board")(lambda user: True)
+    livepush.can_send("room:<slug:name>", types=("chat",))(lambda user, name: False)
+    assert 'data-sends=""' not in render("{% livepush 'board' %}")
+    assert 'data-sends=""' in render("{% livepush 'board' 'room:lobby' %}")
 
 
 def test_the_tabs_of_a_session_and_no_others_share_a_connection(client):

@@ -45,6 +45,7 @@ export const openPage = (window) => {
       console.error("livepush: data-groups is no list", tag, error);
     }
     tags.set(tag, [groups, textOf(tag)]);
+    if (tag.dataset.sends === "") sending(session); // so that the first message does not need the network
     return groups;
   };
 

@@ -22,10 +22,10 @@ test("the committed bundle is what the sources make", () => {
 
 /** The most bytes, gzipped, that a script may have, and the page of the manual that tells how many it has. */
 const SIZES = {
-  "livepush.js": [6290, "client.md"],
+  "livepush.js": [6300, "client.md"],
   "livepush-refresh.js": [575, "client.md"],
   "livepush-send.js": [1920, "messages.md"],
-  "inbox.js": [9980, "inbox.md"],
+  "inbox.js": [9990, "inbox.md"],
   "livepush-list.js": [4030, "inbox.md"],
   "livepush-streams.js": [1500, "streams.md"],
 };

@@ -269,12 +269,12 @@ export function hurry(times) {
 
 /**
  * Use a transport against a server; collect what it reports until it ends or `until` says so, and the waits that it
- * asked for, which pass a hundred times faster.
+ * asked for, which pass ten times faster.
  */
 export function collect(transport, { base, since = null, groups = ["board"] }, until = () => false) {
   return new Promise((resolve) => {
     const said = [];
-    const waits = hurry(100);
+    const waits = hurry(10);
     let beats = 0;
     let shut = () => {};
     const done = (ending) => {

@@ -250,6 +250,6 @@ test("poll: an answer that never comes is a loss", async () => {
 test("poll: closing ends the request and asks no more", async () => {
   const { base, asked } = await pollServer(answer([], "a-5"), answer([], "a-5"), answer([], "a-5"));
   await collect(poll, { base }, (said) => said.length === 2);
-  await new Promise((resolve) => setTimeout(resolve, 60));
+  await new Promise((resolve) => setTimeout(resolve, 400));
   assert.equal(asked.length, 1);
 });

@@ -119,6 +119,11 @@ def _register(pattern: str, right: str, types: tuple[str, ...]) -> Callable[[Rul
     return register
 
 
+def has_senders(group: str) -> bool:
+    """Return whether there is a rule that says who may send to a group."""
+    return any(rule.right == SEND.name and rule.match(group) is not None for rule in rules)
+
+
 handles: list[Callable[[str, str], bool]] = []
 """Functions that tell whether a handler takes the messages of a type that clients send to a group."""
 

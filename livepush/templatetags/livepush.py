@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 
 from livepush import tenants
 from livepush.access.logins import login_name
+from livepush.access.rules import has_senders
 from livepush.conf import get_settings
 from livepush.inbox import views
 from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
@@ -242,6 +243,7 @@ def _client(
         "most": str(get_settings().MAX_GROUPS),
         "send": static("livepush/livepush-send.js"),
         "refresh": static("livepush/livepush-refresh.js"),
+        **({"sends": ""} if any(map(has_senders, names)) else {}),
         **(more or {}),
     }
     nonce = nonce_of(request, context)

@@ -113,13 +113,33 @@ def test_messages_wait_offline_and_go_out_in_order_once(site, login, group):
 
 
 def test_the_first_message_waits_while_even_its_module_can_not_be_loaded(site, login, group):
-    context = login()
+    context, refused = login(), []
+
+    def refuse(route: Route) -> None:
+        refused.append(route)
+        route.abort()
+
+    context.route("**/livepush-send.js*", refuse)
     page = enter(context, site, group)
-    context.set_offline(True)
     begin(page, group, "first")
     page.wait_for_timeout(300)  # lets the import fail
-    context.set_offline(False)
+    assert refused
+    context.unroute("**/livepush-send.js*")
     page.wait_for_function("() => window.answers?.length === 1")
+    assert stored(site, group) == ["first"]
+
+
+def test_the_first_message_of_a_page_needs_no_network_to_be_kept(site, login, group):
+    context = login()
+    with context.expect_event("response", lambda response: "livepush-send" in response.url):
+        page = enter(context, site, group)
+    context.set_offline(True)
+    begin(page, group, "first", persist=True)
+    page.wait_for_function("() => localStorage.livepush === '1'")
+    page.close()
+    context.set_offline(False)
+    page = enter(context, site, group)
+    page.wait_for_function("() => !localStorage.livepush")
     assert stored(site, group) == ["first"]
 
 

@@ -32,7 +32,7 @@ def check_sent(admission: Admission) -> None:
         return
     if admission.failed:
         raise unavailable()
-    raise WireError("forbidden", "No rule lets this client send messages of this type to this group.", 403)
+    raise WireError("forbidden", "You may not send messages of this type to this group.", 403)
 
 
 class Outgoing:

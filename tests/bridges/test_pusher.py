@@ -120,7 +120,7 @@ async def test_client_events_go_to_the_others_and_say_who_sent_them(site):
         ben.do("trigger", channel="private-room;b", name="client-shout", data={})
         found = await ben.until("error")
         assert found["code"] is None
-        assert "No rule lets this client send" in found["message"]
+        assert "You may not send messages of this type" in found["message"]
 
 
 async def test_a_handler_takes_client_events(site):

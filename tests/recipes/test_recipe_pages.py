@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.patience import PATIENCE, wait_until
 from tests.recipes.conftest import Person
@@ -80,6 +80,43 @@ def test_a_chat_has_a_history_and_keeps_what_is_written_offline(person: NewPerso
     ann.context.set_offline(False)
     expect(other.locator("#messages li")).to_have_text(["ann: Hello", "ann: Still there?"])
     expect(ben.open("/chat/lobby/").locator("#messages li")).to_have_text(["ann: Hello", "ann: Still there?"])
+
+
+def test_what_a_chats_page_was_rendered_with_is_not_shown_twice(person: NewPerson) -> None:
+    page = person("ann").open("/chat/twice/")
+    before = page.locator("script[data-livepush]").get_attribute("data-position")
+    page.fill("[name=text]", "Once")
+    page.press("[name=text]", "Enter")
+    expect(page.locator("#messages li")).to_have_text(["ann: Once"])
+
+    def serve(route: Route) -> None:
+        """Serve the page as if the message had been stored between its first and its second query."""
+        answer = route.fetch()
+        route.fulfill(response=answer, body=re.sub('data-position="[^"]*"', f'data-position="{before}"', answer.text()))
+
+    page.route("**/chat/twice/", serve)
+    page.reload()
+    page.fill("[name=text]", "Twice")
+    page.press("[name=text]", "Enter")
+    expect(page.locator("#messages li")).to_have_text(["ann: Once", "ann: Twice"])
+
+
+def test_who_is_no_member_any_more_loses_the_page(person: NewPerson, project: Project) -> None:
+    ann, ben = person("ann"), person("ben")
+    club = project.run(
+        "from clubs.models import Club\nclub = Club.objects.create()\nclub.members.add(*members)\nresult = club.pk",
+        members=[ann.id, ben.id],
+    )
+    send = "from clubs.models import Club\nimport livepush\nlivepush.send(Club.objects.get(pk=club), 'news', news)"
+    page, other = ann.open(f"/clubs/{club}/"), ben.open(f"/clubs/{club}/")
+    assert person("carl").context.request.get(page.url).status == 404
+    project.run(send, club=club, news="At eight.")
+    expect(other.locator("#news")).to_have_text("At eight.")
+    project.run("from clubs.models import Club\nClub.objects.get(pk=club).members.remove(user)", club=club, user=ben.id)
+    expect(other.locator("#news")).to_have_text("You are no member any more.")
+    project.run(send, club=club, news="At nine.")
+    expect(page.locator("#news")).to_have_text("At nine.")
+    expect(other.locator("#news")).to_have_text("You are no member any more.")
 
 
 def test_others_see_who_types_and_where_they_point(person: NewPerson) -> None:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from channels import layers
-from django.apps import AppConfig, apps
+from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
@@ -119,40 +119,6 @@ def check_tenants(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         hint = "Set LIVEPUSH['TENANT'] to 'livepush.tenants.DjangoTenants', or to a class of your own."
         messages.append(Error(what, hint=hint, id="livepush.E015"))
     return messages
-
-
-@register("livepush")
-def check_asgi(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Check that there is an ASGI application. Without one, clients can only poll."""
-    if getattr(settings, "ASGI_APPLICATION", None) or _is_held_at_edge():
-        return []
-    return [
-        Warning(
-            "ASGI_APPLICATION is not set, so browsers can poll and nothing more.",
-            hint="Set ASGI_APPLICATION = '<project>.asgi.application' and, in asgi.py, take get_asgi_application "
-            "from livepush.asgi instead of django.core.asgi.",
-            id="livepush.W002",
-        )
-    ]
-
-
-def _is_held_at_edge() -> bool:
-    """Return whether a proxy holds the clients of a WSGI site."""
-    try:
-        return bool(get_settings().GRIP)
-    except ImproperlyConfigured:  # another check says so
-        return False
-
-
-@register("livepush")
-def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Check that ``runserver`` speaks ASGI, which needs daphne. daphne itself checks that it is listed early enough."""
-    if not settings.DEBUG or apps.is_installed("daphne"):
-        return []
-    hint = "pip install daphne and put 'daphne' first in INSTALLED_APPS; or run another ASGI server."
-    return [
-        Warning("runserver speaks WSGI here, so browsers can poll and nothing more.", hint=hint, id="livepush.W003")
-    ]
 
 
 @register("livepush")

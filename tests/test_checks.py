@@ -120,6 +120,34 @@ def test_what_is_missing_or_risky_is_said_with_its_remedy(override, id, message,
     assert hint in warning.hint
 
 
+STOCK = "import os\nfrom django.core.asgi import get_asgi_application\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "is_warned_of"),
+    [
+        (STOCK, True),
+        ("from django.core.asgi import get_asgi_application\nfrom django.urls import path\n", True),
+        ("import os\nfrom livepush.asgi import get_asgi_application\n", False),
+        (f"{STOCK}from mysite import routing\n", False),
+        (f"{STOCK}from .routing import application\n", False),
+        ("from channels.routing import ProtocolTypeRouter\n", False),
+        ("from django.core.asgi import (", False),
+        (None, False),
+    ],
+)
+def test_an_asgi_py_without_livepush_is_warned_of(source, is_warned_of, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    if source is not None:
+        (tmp_path / "their_asgi.py").write_text(source)
+    with override_settings(ASGI_APPLICATION="their_asgi.application"):
+        warning = found().get("livepush.W022")
+    assert (warning is not None) == is_warned_of
+    if warning is not None:
+        assert warning.msg.startswith("their_asgi has nothing but Django's own application")
+        assert "In that file, take get_asgi_application from livepush.asgi" in warning.hint
+
+
 def test_a_runserver_that_speaks_wsgi_is_warned_of_in_development():
     with override_settings(DEBUG=True):
         assert "livepush.W003" in found()

@@ -461,7 +461,7 @@ def test_the_checks_say_what_is_wrong_and_a_site_with_a_proxy_needs_no_asgi(sett
     settings.LIVEPUSH, settings.ASGI_APPLICATION = {"GRIP": {**HERE, "KEY": ""}}, None
     (problem,) = checks.check_settings(None)
     assert (problem.id, "sig_key" in problem.msg) == ("livepush.E023", True)
-    assert checks.check_asgi(None) == []
+    assert server_checks.check_asgi(None) == []
 
 
 # Items

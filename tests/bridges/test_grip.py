@@ -14,7 +14,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
-from livepush import checks, log
+from livepush import checks, log, server_checks
 from livepush.bridges.grip.config import edge
 from livepush.bridges.grip.items import items_of
 from livepush.wire import Batch, Event

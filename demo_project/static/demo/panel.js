@@ -126,7 +126,7 @@ async function check() {
   const { expected, missed } = found;
   show("missed", String(missed));
   panel.querySelector(".figures .good dd").classList.toggle("bad", missed > 0);
-  const proof = `Checked against the shop’s database: ${count(expected)} since this page was loaded, ${expected - missed} arrived.`;
+  const proof = `Compared with the shop’s database a moment ago: ${count(expected)}, ${expected - missed} arrived.`;
   show("proof", proof);
   for (const listener of listeners.check) listener({ received: book.received, repeated: book.repeated, missed, proof });
 }

@@ -278,7 +278,8 @@ async def test_connections_that_the_server_closes_while_they_are_idle_are_replac
     figures(kept=kept, sends=counts, audit=found, troubles=troubles(followers))
     assert found.clean, found
     assert found.resets == 0
-    assert not counts["failed, but committed"]
+    # Whoever loses the connection at the commit can't know how it ended.
+    assert counts["failed, but committed"] <= counts["OperationalError"] / 10
 
 
 @pytest.mark.long
@@ -286,15 +287,16 @@ async def test_connections_that_the_server_closes_while_they_are_idle_are_replac
 async def test_the_connections_to_the_database_are_few_however_many_clients_there_are(
     place: Place, kept: str, scale: Scale, figures: Figures
 ) -> None:
-    """A hundred clients who are logged in; then views want connections too."""
+    """Hundreds of clients who are logged in; then views want connections too."""
     most = 0
+    allowed = {"MAX_HANDSHAKES_PER_CLIENT": 5000, "MAX_CONNECTIONS_PER_USER": 5000}  # all of them are one user
 
     def count() -> None:
         nonlocal most
         most = max(most, place.connections("server"))
 
     with (
-        processes.server("uvicorn", place.named("server", **CONNECTIONS[kept])) as server,
+        processes.server("uvicorn", place.named("server", **CONNECTIONS[kept]), allowed) as server,
         senders(place.database, GROUPS) as sending,
     ):
         async with following(server.url, place, scale(20, 200)) as followers, faults.every(0.3, count):

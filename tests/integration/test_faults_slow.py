@@ -122,6 +122,8 @@ async def test_slow_clients_cost_little_and_delay_nobody(
                     each.reading.set()
                 await asyncio.gather(*(each.until(database.head()) for each in slow))
                 ended = server.stats()
+        if kind == "granian":
+            server.kill()  # after so many answers that nobody took, it may not end by itself
         found = audit(committed(database), [*fast, *slow])
         together = [age for each in fast for age in each.ages]
         behind = sum(max(each.ages) > BEHIND for each in fast)

@@ -65,6 +65,7 @@ def test_what_is_nested_too_deeply_holds_up_no_other_message(settings):
     assert "recursion" in DeadLetter.objects.get().reason
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["redis"])
 async def test_an_entry_that_only_looks_like_faststreams_holds_up_no_other(databases, kind):
     with (

@@ -20,6 +20,7 @@ from livepush.bridges.publishing.models import ApiKey
 from tests.conftest import ALIASES, events_of
 from tests.integration import clients
 from tests.patience import PATIENCE
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.warm import ROOT
 
@@ -33,7 +34,7 @@ async def publish(server, key, body, **headers):
         return await client.post(f"{server.url}/livepush/publish/", json=body, headers=named)
 
 
-@pytest.mark.parametrize("kind", ["uvicorn", "daphne", processes.WSGI])
+@pytest.mark.parametrize("kind", some(["uvicorn", processes.WSGI, "daphne"], 2))
 async def test_what_is_published_reaches_a_client_of_another_process(databases, kind):
     with (
         databases.fresh("postgresql") as database,

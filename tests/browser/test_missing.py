@@ -89,11 +89,11 @@ def test_tabs_share_a_connection_although(site: Site, browser: Browser, group: s
     assert hear(site, browser, group, SHARING[way], "sse") == ["leader", "follower"]
 
 
-@pytest.mark.parametrize("way", ALONE)
+@pytest.mark.parametrize("way", some(list(ALONE), 4))
 def test_each_tab_has_a_connection_if(site: Site, browser: Browser, group: str, way: str) -> None:
     assert hear(site, browser, group, ALONE[way], "sse") == ["alone", "alone"]
 
 
-@pytest.mark.parametrize("way", some(list(TRANSPORTS), 5))
+@pytest.mark.parametrize("way", some(list(TRANSPORTS), 3))
 def test_another_transport_gets_through_if(site: Site, browser: Browser, group: str, way: str) -> None:
     hear(site, browser, group, *TRANSPORTS[way])

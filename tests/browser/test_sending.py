@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 from tests.browser.chromium import complaints
 from tests.browser.site import STORED, Site, is_open
+from tests.scale import some
 
 SETTINGS = {"MESSAGES_PER_SECOND": 200, "COMMANDS_PER_SECOND": 200}
 USE = 'document.addEventListener("DOMContentLoaded", () => livepush.use("{}"));'
@@ -71,7 +72,7 @@ def stored(site: Site, group: str) -> list[object]:
     return [each["data"] for each in site.envelopes(group)]
 
 
-@pytest.mark.parametrize("transport", ["websocket", "sse", "longpoll", "poll"])
+@pytest.mark.parametrize("transport", some(["websocket", "sse", "longpoll", "poll"], 2))
 def test_a_message_reaches_others_in_its_senders_name_over_any_transport(site, login, group, transport):
     other = enter(login("ben"), site, group)
     page = enter(login("ada"), site, group, transport)

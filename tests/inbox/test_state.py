@@ -139,6 +139,7 @@ def everything(mine):
     return {tab: [(e.number, e.seen, e.read, e.archived) for e in mine.inbox.page(Tab(tab)).entries] for tab in Tab}
 
 
+@pytest.mark.long_on("mariadb")
 @pytest.mark.parametrize(
     "change",
     [
@@ -230,6 +231,7 @@ def sorted_mine(using, ann, reader):
     return mine
 
 
+@pytest.mark.long_on("mariadb")
 @pytest.mark.parametrize(
     ("action", "last", "more", "unread", "listed", "archived"),
     [

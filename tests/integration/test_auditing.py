@@ -17,6 +17,7 @@ import pytest
 from tests.integration import clients
 from tests.integration.conftest import Figures, Scale
 from tests.patience import eventually, wait_until
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database
 from tests.servers.processes import Publisher, Server
@@ -64,7 +65,7 @@ def cookie_of(elsewhere: Publisher, name: str) -> dict[str, str]:
     return {"Cookie": elsewhere.session(name)}
 
 
-@pytest.mark.parametrize("receivers", ["", "failing"])
+@pytest.mark.parametrize("receivers", some(["", "failing"]))
 @pytest.mark.parametrize(
     "kind", ["uvicorn", "daphne", *(pytest.param(each, marks=pytest.mark.long) for each in FURTHER)]
 )

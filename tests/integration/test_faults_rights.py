@@ -12,6 +12,7 @@ import pytest
 from tests.integration import clients
 from tests.integration.conftest import Figures, Scale
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database
 from tests.servers.processes import Publisher, Server
@@ -62,7 +63,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("layer", ["pubsub", "none"])
+@pytest.mark.parametrize("layer", some(["pubsub", "none"]))
 async def test_private_events_stop_soon_after_a_logout(
     layer: str, database: Database, scale: Scale, figures: Figures
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration import clients
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Publisher
@@ -209,7 +210,7 @@ async def test_a_logged_in_user_reads_the_own_group_alone(site: Site) -> None:
         assert close == (4403, "" if site.server.kind in ("daphne", "runserver") else "forbidden")
 
 
-@pytest.mark.parametrize("kind", processes.ASGI)
+@pytest.mark.parametrize("kind", some(list(processes.ASGI), 2))
 async def test_the_server_ends_while_streams_are_open(kind: str, database: Database, elsewhere: Publisher) -> None:
     """No deploy hangs on open streams."""
     with processes.server(kind, database, {"DRAIN": 1.0}) as server:

@@ -16,6 +16,7 @@ import websockets
 from livepush.process.servers import uvicorn
 from tests.integration.audit import Follower, audit, committed, running
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database
 from tests.servers.processes import Publisher
@@ -119,7 +120,7 @@ def streaming(server: processes.Server, version: int) -> Iterator[http.client.HT
 
 
 @pytest.mark.parametrize("http", ["httptools", "h11"])
-@pytest.mark.parametrize("version", [10, 11])
+@pytest.mark.parametrize("version", some([11, 10]))
 def test_a_stream_is_whole_in_every_version_of_http(
     http: str, version: int, unusual, database: Database, elsewhere: Publisher
 ) -> None:

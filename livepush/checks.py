@@ -52,6 +52,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         *_unusable(_metrics, "See docs/monitoring.md.", id="livepush.E020"),
         *_unusable(_relays, "See docs/relays.md.", id="livepush.E021"),
         *_unusable(_pusher, "See docs/pusher.md.", id="livepush.E022"),
+        *_unusable(_mercure, "See docs/mercure.md.", id="livepush.E025"),
         *_unusable(_grip, "See docs/grip.md.", id="livepush.E023"),
         *_unusable(_tracing, "See docs/monitoring.md.", id="livepush.E024"),
         *_unusable(tenants.hook, "Give the path of a subclass of livepush.tenants.Tenants.", id="livepush.E013"),
@@ -89,6 +90,14 @@ def _pusher() -> None:
     """Raise ImproperlyConfigured if the settings of the app for Pusher's clients are malformed."""
     if get_settings().PUSHER:
         import_string("livepush.bridges.pusher.config.check_app")()
+
+
+def _mercure() -> None:
+    """Raise ImproperlyConfigured if Mercure's clients can't be served."""
+    if get_settings().MERCURE:
+        if find_spec("jwt") is None:
+            raise ImproperlyConfigured('Mercure needs PyJWT: pip install "django-livepush[mercure]".')
+        import_string("livepush.bridges.mercure.config.check_hub")()
 
 
 def _unusable(use: Callable[[], object], hint: str, id: str) -> list[CheckMessage]:

@@ -72,6 +72,8 @@ class Settings:
     """Message brokers and webhooks that events come from or go to: by name, what ``livepush_relay`` needs to know."""
     PUSHER: Mapping[str, Any] = field(default_factory=dict)
     """The app that Pusher's client libraries connect to: ``APP_ID``, ``KEY``, ``SECRET`` and ``WEBHOOK``."""
+    MERCURE: Mapping[str, Any] = field(default_factory=dict)
+    """The keys of the tokens with which Mercure's publishers and subscribers come: ``KEY``, ``ALGORITHM`` and more."""
     GRIP: Mapping[str, Any] = field(default_factory=dict)
     """The Pushpin proxies that hold the clients of a WSGI site: ``CONTROL_URI``, ``KEY``, ``PREFIX`` and ``CHECK``."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
@@ -144,6 +146,7 @@ EXAMPLES: Mapping[str, Any] = {
     "HANDSHAKE": ["mysite.live.check_address"],
     "RELAYS": {"orders": {"URL": "redis://127.0.0.1:6379", "STREAM": "orders", "GROUP": "order:{id}"}},
     "PUSHER": {"APP_ID": "1", "KEY": "mysite", "SECRET": "…"},
+    "MERCURE": {"KEY": "a secret of 32 bytes or more"},
     "GRIP": {"CONTROL_URI": "http://127.0.0.1:5561", "KEY": "the sig_key of Pushpin"},
     "METRICS_ALLOWED": "mysite.live.may_read_metrics",
     "TENANT": "livepush.tenants.DjangoTenants",
@@ -184,7 +187,7 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     default = getattr(Settings(), name)
-    if name in ("RELAYS", "PUSHER", "GRIP"):
+    if name in ("RELAYS", "PUSHER", "MERCURE", "GRIP"):
         if isinstance(value, Mapping) and all(isinstance(each, str) for each in value):
             return value
     elif isinstance(default, dict):

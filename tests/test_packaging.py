@@ -105,6 +105,8 @@ def test_an_extra_brings_only_what_it_is_named_for(metadata):
         "segno=; extra == 'demo'",
         "pyjwt=; extra == 'grip'",
         "confluent-kafka=; extra == 'kafka'",
+        "cryptography=; extra == 'mercure'",
+        "pyjwt=; extra == 'mercure'",
         "prometheus-client=; extra == 'metrics'",
         "cryptography=; extra == 'pusher'",
         "channels-redis=; extra == 'redis'",

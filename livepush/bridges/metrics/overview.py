@@ -17,6 +17,7 @@ TRANSPORTS = {
     "websocket": "WebSocket",
     "long_poll": gettext_noop("Long poll"),
     "eventstream": "Eventstream",
+    "mercure": "Mercure",
     "pusher": "Pusher",
 }
 HAPPENED = {

@@ -1,0 +1,62 @@
+"""The bytes of a hub's streams, made of livepush's envelopes by pure functions.
+
+Nothing but an update ends with an empty line: some clients hand on whatever does.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from livepush.bridges.mercure.updates import TYPE
+from livepush.wire import HEARTBEAT, RESERVED_PREFIX
+
+
+class Part(NamedTuple):
+    """An update, or a message of livepush's own, as a subscriber gets it."""
+
+    content: bytes
+    topics: tuple[str, ...] = ()
+    """The topics of an update; none of a message that is for everybody."""
+    private: bool = False
+    is_last: bool = False
+    """Whether the stream ends with it."""
+
+
+@lru_cache(maxsize=256)  # many subscribers get the same envelope
+def translated(envelope: str) -> Part:
+    """Return an envelope as a hub says it."""
+    found = json.loads(envelope)
+    if found["type"].startswith(RESERVED_PREFIX):
+        return _system(found)
+    data = found["data"]
+    if found["type"] != TYPE or not isinstance(data, dict):
+        return Part(b"")  # somebody sent an event of another kind to the group
+    return Part(update(data), tuple(data["topics"]), bool(data.get("private")))
+
+
+def update(told: dict[str, Any]) -> bytes:
+    """Return an update with as many ``data`` lines as its data have lines (WHATWG HTML, section 9.2)."""
+    lines = told["data"].replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    fields = [("event", told.get("type")), ("retry", told.get("retry")), ("id", told["id"])]
+    fields += [("data", line) for line in lines]
+    return "".join(f"{name}: {value}\n" for name, value in [*fields] if value is not None).encode() + b"\n"
+
+
+def retry(milliseconds: int) -> bytes:
+    """Return what says after how long a client is to come back."""
+    return f"retry: {milliseconds}\n".encode()
+
+
+def _system(found: dict[str, Any]) -> Part:
+    match found["type"].removeprefix(RESERVED_PREFIX):
+        case "hello":
+            return Part(HEARTBEAT + retry(found["retry"]))
+        case "position":
+            return Part(HEARTBEAT)
+        case "bye":
+            return Part(retry(found["retry"]), is_last=True)
+        case "reset" | "revoked":  # who comes back is told by the response's Last-Event-ID, or by its status
+            return Part(HEARTBEAT, is_last=True)
+    return Part(b"")

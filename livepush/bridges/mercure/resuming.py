@@ -1,0 +1,52 @@
+"""Finds the place in the log that an update's id stands for."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+
+from livepush import log, publish, tenants
+from livepush.bridges.mercure.topics import EARLIEST, EVERY, MAX_LENGTH, group_of_id
+from livepush.bridges.mercure.updates import KEYS
+from livepush.conf import get_settings
+from livepush.wire import NOWHERE, Position, position_of_header
+
+FIELDS = ("lasteventid", "last_event_id", "last-event-id")
+"""The query's fields for an id, in any case: of the protocol's revisions, and of polyfills."""
+MARK = "#"
+"""The beginning of an id that is a position."""
+
+
+def id_of(request: HttpRequest) -> str | None:
+    """Return the last id that a client knows: of the header, else of the query; ``None`` if it names none."""
+    header: str | None = request.META.get("HTTP_LAST_EVENT_ID")
+    if header:
+        return header.encode("latin-1", "replace").decode("utf-8", "replace")  # browsers send UTF-8
+    found = [value for name, values in request.GET.lists() if name.lower() in FIELDS for value in values]
+    return next(filter(None, reversed(found)), None)
+
+
+def position_of(id: str, request: HttpRequest) -> Position | None:
+    """Return the position of an id; ``None`` if the log has no such update. Uses the database."""
+    if id.startswith(MARK):
+        position = position_of_header(id.removeprefix(MARK))
+        return None if position == NOWHERE else position
+    if id == EARLIEST or len(id) > MAX_LENGTH:
+        return None
+    using = get_settings().DATABASE
+    with tenants.active(tenants.of_request(request)) as tenant:
+        found = _find(id, tenant, using)
+        if found is None:  # a publisher may know it before it has its position
+            publish.settle(using)
+            found = _find(id, tenant, using)
+        return found
+
+
+def _find(id: str, tenant: str | None, using: str) -> Position | None:
+    [every, own] = tenants.stored_groups([EVERY, group_of_id(id)], tenant)
+    key = f"{KEYS}{id}"[:200]
+    known = log.positions_of(using, [key], [every])
+    if known is not None and (key, every) in known[1]:
+        return Position(known[0], known[1][key, every])
+    head = log.state(using).position
+    event = log.last(using, own, head.number)
+    return None if event is None or event.number is None else Position(head.epoch, event.number)

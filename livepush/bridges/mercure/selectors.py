@@ -1,0 +1,143 @@
+"""Topic selectors: a topic, ``*`` for all topics, or a URI Template (RFC 6570) that topics are expansions of.
+
+A template is followed from its beginning to its end, with the set of all places in the topic that it may have reached.
+So it takes time in proportion to the template and the topic, whatever a client asks for, as no regular expression would.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+
+ALL = "*"
+MAX_EXPRESSIONS = 20
+"""A template with more expressions stands for nothing but itself."""
+
+Places = set[int]
+Step = Callable[[str, Places], Places]
+"""Takes a topic and the places that were reached in it; returns those that are reached next."""
+
+_EXPRESSION = re.compile(r"\{([^{}]*)\}")
+_VARIABLE = re.compile(r"((?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+(?:\.(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+)*)(\*|:[1-9][0-9]{0,3})?")
+_OPERATORS = {
+    # operator: first, between, whether names are shown, whether reserved characters stand as they are
+    "": ("", ",", False, False),
+    "+": ("", ",", False, True),
+    "#": ("#", ",", False, True),
+    ".": (".", ".", False, False),
+    "/": ("/", "/", False, False),
+    ";": (";", ";", True, False),
+    "?": ("?", "&", True, False),
+    "&": ("&", "&", True, False),
+}
+_UNRESERVED = "A-Za-z0-9._~%-"
+_RESERVED = ":/?#[]@!$&'()*+,;="
+
+
+class Selectors:
+    """Some selectors together."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts = tuple(dict.fromkeys(texts))
+        self.stand_for_all = ALL in self.texts
+        self._exact = frozenset(self.texts)
+        self._templates = [text for text in self.texts if "{" in text]
+
+    @property
+    def are_topics(self) -> bool:
+        """Whether each of them is one topic."""
+        return not (self.stand_for_all or self._templates)
+
+    def match(self, topic: str) -> bool:
+        """Return whether one of them stands for a topic."""
+        if self.stand_for_all or topic in self._exact:
+            return True
+        return any(matches(template, topic) for template in self._templates)
+
+    def match_any(self, topics: Iterable[str]) -> bool:
+        """Return whether one of them stands for one of the topics."""
+        return any(map(self.match, topics))
+
+    def match_all(self, topics: Iterable[str]) -> bool:
+        """Return whether each topic has one of them that stands for it."""
+        return all(map(self.match, topics))
+
+
+@lru_cache(maxsize=8192)  # many subscribers have the same selector
+def matches(template: str, topic: str) -> bool:
+    """Return whether a topic is an expansion of a URI Template. Nothing is one of a malformed template."""
+    places: Places = {0}
+    for step in _steps(template):
+        places = step(topic, places)
+        if not places:
+            return False
+    return len(topic) in places
+
+
+@lru_cache(maxsize=1024)
+def _steps(template: str) -> tuple[Step, ...]:
+    parts = _EXPRESSION.split(template)
+    texts, expressions = parts[::2], parts[1::2]
+    if len(expressions) > MAX_EXPRESSIONS or any("{" in text or "}" in text for text in texts):
+        return (_nowhere,)
+    steps = [_text(texts[0])]
+    for expression, text in zip(expressions, texts[1:], strict=True):
+        steps += [_expression(expression), _text(text)]
+    return tuple(steps)
+
+
+def _nowhere(topic: str, places: Places) -> Places:
+    return set()
+
+
+def _text(text: str) -> Step:
+    return lambda topic, places: {place + len(text) for place in places if topic.startswith(text, place)}
+
+
+def _run(extra: str, most: int | None = None) -> Step:
+    """Return what steps over the characters of a value, as many as there are or less; over ``most`` at most."""
+    value = re.compile(f"[{_UNRESERVED}{re.escape(extra)}]*")
+
+    def step(topic: str, places: Places) -> Places:
+        found: Places = set()
+        end = last = -1
+        for place in sorted(places):
+            if place > end:  # else the value that began before goes as far
+                matched = value.match(topic, place)
+                assert matched is not None
+                end = matched.end()
+            upto = end if most is None else min(end, place + most)
+            found.update(range(max(place, last + 1), upto + 1))
+            last = max(last, upto)
+        return found
+
+    return step
+
+
+def _expression(text: str) -> Step:
+    operator = text[0] if text[:1] in _OPERATORS and text else ""
+    variables = [_VARIABLE.fullmatch(each) for each in text[len(operator) :].split(",")]
+    if not all(variables):
+        return _nowhere
+    first, between, is_named, is_reserved = _OPERATORS[operator]
+    values = []
+    for variable in filter(None, variables):
+        name, modifier = variable[1], variable[2] or ""
+        extra = _RESERVED if is_reserved else ""
+        if modifier == ALL:
+            extra += f"{between}=,"
+        most = int(modifier[1:]) * (1 if is_reserved else 3) if modifier.startswith(":") else None  # %XX is one
+        values.append((_text(name if is_named and modifier != ALL else ""), _run(extra, most)))
+    return lambda topic, places: _optional(topic, places, _text(first), _text(between), values, is_named)
+
+
+def _optional(
+    topic: str, places: Places, first: Step, between: Step, values: list[tuple[Step, Step]], is_named: bool
+) -> Places:
+    """Step over the variables of an expression, each of which may have no value."""
+    ahead, behind = first(topic, places), set[int]()
+    for name, value in values:
+        begun = name(topic, ahead | between(topic, behind))
+        behind |= value(topic, _text("=")(topic, begun)) | begun if is_named else value(topic, begun)
+    return places | behind

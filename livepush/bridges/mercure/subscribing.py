@@ -1,0 +1,124 @@
+"""``GET /.well-known/mercure?topic=…``: the stream of updates. It needs ASGI."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+
+from livepush import process
+from livepush.access import origins
+from livepush.bridges.mercure import encoding, reading, resuming, tokens
+from livepush.bridges.mercure.selectors import ALL, Selectors
+from livepush.bridges.mercure.streaming import Subscription, stream
+from livepush.bridges.mercure.topics import EARLIEST, EVERY, check_text, group_of
+from livepush.conf import get_settings
+from livepush.consumers.auditing import client_of
+from livepush.consumers.base import COME_BACK
+from livepush.consumers.entering import Entry, enter
+from livepush.wire import Position, WireError
+
+STREAM = "text/event-stream"
+EXACT = ("match", "match_exact")
+"""How the protocol's later revision asks for one topic."""
+NEEDS_ASGI = "A stream needs ASGI: take get_asgi_application from livepush.asgi, and run an ASGI server."
+HEADERS = {
+    "Cache-Control": "private, no-store, no-transform",
+    "X-Content-Type-Options": "nosniff",
+    "X-Accel-Buffering": "no",
+    "Content-Encoding": "identity",  # GZipMiddleware skips responses with this header
+}
+
+
+async def subscribe(request: HttpRequest) -> HttpResponseBase:
+    """Stream the updates that a subscriber asks for and may have."""
+    shown = origins.headers(request)  # first, since a foreign page's cookies may have to be ignored
+    try:
+        response = await _respond(request)
+    except WireError as error:
+        response = _refusal(request, error)
+    for name, value in {**HEADERS, **shown}.items():
+        if name != "Vary":
+            response.headers[name] = value
+    if "Access-Control-Allow-Origin" in shown:
+        response.headers["Access-Control-Expose-Headers"] += ", Last-Event-ID"
+    patch_vary_headers(response, ["Cookie", "Authorization", *filter(None, [shown.get("Vary")])])
+    return response
+
+
+async def _respond(request: HttpRequest) -> HttpResponseBase:
+    if not isinstance(request, ASGIRequest):
+        raise WireError("needs_asgi", NEEDS_ASGI, 501)
+    try:
+        claims = tokens.subscriber_of(request)
+        wanted = _selectors(request)
+        last = resuming.id_of(request)
+        place = None if last is None else await process.in_thread(partial(resuming.position_of, last, request))
+    except WireError as error:
+        client_of("mercure", request).refuse(error)
+        raise
+    subscription = Subscription(wanted, claims.subscribe)
+    if request.method == "HEAD":
+        return HttpResponse(content_type=STREAM)
+    entry = await enter(_scope(request, subscription, claims, place), "mercure")
+    is_lost = last is not None and (place is None or entry.lost is not None)
+    if is_lost:
+        entry = _from_the_beginning(entry)
+    response = StreamingHttpResponse(stream(entry, subscription), content_type=STREAM)
+    if last is not None:
+        response.headers["Last-Event-ID"] = EARLIEST if is_lost else last.encode().decode("latin-1")
+    return response
+
+
+def _selectors(request: HttpRequest) -> Selectors:
+    """Return what a subscriber asks for. Raises WireError: nothing, too much, or something malformed."""
+    most = get_settings().MAX_GROUPS
+    try:
+        pairs = parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True, errors="strict")
+    except ValueError as error:
+        raise WireError("bad_query", "The query string is malformed: expected percent-encoded UTF-8.") from error
+    for name, value in pairs:
+        if name.lower().startswith("match") and (name not in EXACT or ("{" in value and value != ALL)):
+            raise WireError("bad_query", f"{name[:100]!r} is not supported: use topic=, with a topic or a URI Template.")
+    found = list(dict.fromkeys(value for name, value in pairs if name in ("topic", *EXACT)))
+    if not found:
+        raise WireError("no_topic", "No topic was asked for: add ?topic=…, once for each.")
+    if len(found) > most:
+        raise WireError("too_many_topics", f"{len(found)} topics were asked for: expected {most} at most.")
+    try:
+        return Selectors(check_text(each, "The topic") for each in found)
+    except WireError as error:
+        raise WireError("bad_query", error.message) from error
+
+
+def _scope(
+    request: ASGIRequest, subscription: Subscription, claims: tokens.Claims, place: Position | None
+) -> dict[str, Any]:
+    """Return the request's scope as one of livepush's own endpoints would have it."""
+    wanted = subscription.wanted
+    groups = list(map(group_of, wanted.texts)) if wanted.are_topics else [EVERY]
+    kept = [each for each in request.scope["headers"] if each[0] != b"last-event-id"]
+    named = [] if place is None else [(b"last-event-id", str(place).encode())]
+    query = urlencode([("group", group) for group in groups]).encode()
+    known = {"livepush.identity": reading.identity_of(claims)}
+    return {**request.scope, **known, "query_string": query, "headers": [*kept, *named]}
+
+
+def _from_the_beginning(entry: Entry) -> Entry:
+    """Return an entry that begins with the first update that the log still has."""
+    return entry._replace(cursor=Position(entry.hub.position.epoch, entry.hub.floor), lost=None)
+
+
+def _refusal(request: HttpRequest, error: WireError) -> HttpResponse:
+    """Return a refusal. An EventSource, which gives up after any error, is told to come back if it will pass."""
+    if error.status in COME_BACK and STREAM in request.headers.get("Accept", ""):
+        return HttpResponse(encoding.retry(round(1000 * (error.retry or get_settings().RETRY))), STREAM)
+    response = HttpResponse(error.body(), "application/json", error.status)
+    for name, value in error.answer_headers("GET, HEAD, POST, OPTIONS").items():
+        response.headers[name] = value
+    return response

@@ -1,0 +1,68 @@
+"""Topics and their groups: the topic ``https://example.com/1`` is the group ``mercure:https://example.com/1``.
+
+A character that no group's name may have stands as ``=`` and the two hexadecimal digits of each of its bytes in UTF-8. A
+digest stands for a name that would be too long. All updates are in the group ``EVERY`` too, where those look who
+subscribe with templates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+from livepush.bridges.mercure.selectors import ALL
+from livepush.wire import WireError
+
+PREFIX = "mercure:"
+IDS = "mercure.id:"
+"""The prefix of groups that no client reads: each finds the update with an id that its publisher chose."""
+MAX_LENGTH = 1000
+"""How many characters a topic, a selector, an id or a type may have."""
+LONGEST = 110
+"""How many characters of a name stand as they are: a tenant's name has to find room too."""
+EARLIEST = "earliest"
+_UNSAFE = re.compile(rb"[^A-Za-z0-9_.:/@+~-]")
+
+
+def group_of(topic: str) -> str:
+    """Return the group that a topic's updates go to."""
+    return PREFIX + _named(topic)
+
+
+def group_of_id(id: str) -> str:
+    """Return the group by which an update with a publisher's own id is found."""
+    return IDS + _named(id)
+
+
+EVERY = f"{PREFIX}=2A"
+"""The group of all updates, which is that of ``*``."""
+
+
+def check_text(text: str, what: str) -> str:
+    """Return a topic, a selector, an id or a type. Raises WireError: it is empty, too long, or has control characters."""
+    if not 0 < len(text) <= MAX_LENGTH:
+        status = 413 if text else 400
+        raise WireError("bad_update", f"{what} has {len(text)} characters: expected 1 to {MAX_LENGTH}.", status)
+    if any(unicodedata.category(each) in ("Cc", "Cs") for each in text):
+        raise WireError("bad_update", f"{what} {text[:100]!r} has a control character, such as a line break.")
+    return text
+
+
+def check_topic(text: str) -> str:
+    """Return a topic. Raises WireError: it is malformed."""
+    if text == ALL:
+        raise WireError("bad_update", "'*' is no topic: it stands for all topics. Publish to a topic of its own.")
+    return check_text(text, "The topic")
+
+
+def check_id(text: str) -> str:
+    """Return an update's id. Raises WireError: it is malformed, or one that only the hub gives."""
+    if text.startswith("#") or text == EARLIEST:
+        raise WireError("bad_update", f"The id {text[:100]!r} is reserved: expected one that does not begin with '#'.")
+    return check_text(text, "The id")
+
+
+def _named(text: str) -> str:
+    escaped = _UNSAFE.sub(lambda match: b"=%02X" % match[0][0], text.encode()).decode()
+    return escaped if len(escaped) <= LONGEST else f"=sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,124 @@
+"""Mercure's clients, and a site that is their hub."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+from httpx_sse import ServerSentEvent, aconnect_sse
+from mercure_publisher import MercureConfig, MercurePublisher
+
+from tests.patience import PATIENCE
+from tests.servers import processes
+
+HERE = Path(__file__).parent / "mercure_clients"
+APPLICATION = "tests.servers.mercure:application"
+KEY = "!ChangeThisMercureHubJWTSecretKey!"
+"""The key of the reference hub's own examples and conformance tests."""
+SETTINGS = {"MERCURE": {"KEY": KEY, "ANONYMOUS": True}, "RETRY": 0.2, "DRAIN": 0.2}
+PATH = "/.well-known/mercure"
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+def token(key: str = KEY, algorithm: str = "HS256", **claims: Any) -> str:
+    """Return a token; ``publish`` and ``subscribe`` are its ``mercure`` claim's."""
+    mercure = {name: claims.pop(name) for name in ("publish", "subscribe") if name in claims}
+    return jwt.encode({"mercure": mercure, **claims}, key, algorithm)
+
+
+def bearer(**claims: Any) -> dict[str, str]:
+    """Return the header with a token."""
+    return {"authorization": f"Bearer {token(**claims)}"}
+
+
+class Site:
+    """A server with a hub, another process on its database, and a publisher's library."""
+
+    def __init__(self, server: processes.Server, elsewhere: processes.Publisher, folder: Path) -> None:
+        self.server = server
+        self.elsewhere = elsewhere
+        self.url = f"{server.url}{PATH}"
+        self._folder = folder
+        self._publisher = MercurePublisher(MercureConfig(self.url, KEY, ["*"], request_timeout=PATIENCE))
+        self.http = httpx.AsyncClient(base_url=server.url, timeout=PATIENCE)
+
+    async def publish(self, topic: str | list[str], data: Any = "", **more: Any) -> str:
+        """Publish by the library ``mercure-publisher``; return what the hub answers."""
+        return await asyncio.to_thread(self._publisher.publish, topic, data, **more)
+
+    def address(self, *topics: str, **more: str) -> str:
+        """Return where to subscribe."""
+        return str(httpx.URL(self.url, params=[*(("topic", each) for each in topics), *more.items()]))
+
+    @contextlib.asynccontextmanager
+    async def client(self, kind: str, *topics: str, **more: Any) -> AsyncIterator[Client]:
+        """Run a subscriber under node."""
+        query = {name: more.pop(name) for name in ("lastEventID",) if name in more}
+        given = {"kind": kind, "url": self.address(*topics, **query), **more}
+        env = {**os.environ, "LIVEPUSH_NODE_CLIENTS": str(self._folder)}
+        words = ("node", str(HERE / "client.mjs"), json.dumps(given))
+        process = await asyncio.create_subprocess_exec(*words, env=env, stdout=asyncio.subprocess.PIPE)
+        try:
+            yield Client(process)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
+
+    @contextlib.asynccontextmanager
+    async def stream(self, *topics: str, headers: dict[str, str] | None = None, **more: str) -> AsyncIterator[Stream]:
+        """Subscribe with httpx."""
+        method = aconnect_sse(self.http, "GET", self.address(*topics, **more), headers=headers or {})
+        async with method as source:
+            yield Stream(source.response, aiter(source.aiter_sse()))
+
+
+class Client:
+    """A subscriber under node."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def next(self, *types: str) -> dict[str, Any]:
+        """Return what it gets next, of some types."""
+        assert self._process.stdout is not None
+        while True:
+            line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE)
+            assert line, "the client has ended"
+            found: dict[str, Any] = json.loads(line)
+            if not types or found["type"] in types:
+                return found
+
+
+class Stream:
+    """A subscriber in this process."""
+
+    def __init__(self, response: httpx.Response, events: AsyncIterator[ServerSentEvent]) -> None:
+        self.response = response
+        self._events = events
+
+    async def next(self) -> ServerSentEvent:
+        """Return the next update."""
+        return await asyncio.wait_for(anext(self._events), PATIENCE)
+
+    async def data(self, count: int) -> list[str]:
+        """Return the data of the next updates."""
+        return [(await self.next()).data for _ in range(count)]
+
+    async def ends(self) -> None:
+        """Wait until the hub ends the stream, without another update."""
+        async with asyncio.timeout(PATIENCE):
+            assert [each async for each in self._events] == []
+
+
+def soon(seconds: float) -> float:
+    """Return a time in some seconds, as tokens have it."""
+    return time.time() + seconds

@@ -10,11 +10,12 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import jwt
 from httpx_sse import ServerSentEvent, aconnect_sse
-from mercure_publisher import MercureConfig, MercurePublisher
+from mercure_publisher import AsyncMercurePublisher, MercureConfig
 
 from tests.patience import PATIENCE
 from tests.servers import processes
@@ -47,12 +48,23 @@ class Site:
         self.elsewhere = elsewhere
         self.url = f"{server.url}{PATH}"
         self._folder = folder
-        self._publisher = MercurePublisher(MercureConfig(self.url, KEY, ["*"], request_timeout=PATIENCE))
-        self.http = httpx.AsyncClient(base_url=server.url, timeout=PATIENCE)
+        self.config = MercureConfig(self.url, KEY, ["*"], request_timeout=PATIENCE)
 
     async def publish(self, topic: str | list[str], data: Any = "", **more: Any) -> str:
         """Publish by the library ``mercure-publisher``; return what the hub answers."""
-        return await asyncio.to_thread(self._publisher.publish, topic, data, **more)
+        async with AsyncMercurePublisher(self.config) as publisher:
+            return await publisher.publish(topic, data, **more)
+
+    async def post(self, fields: Any, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
+        """Post a form by hand."""
+        async with httpx.AsyncClient(timeout=PATIENCE) as http:
+            given = {"content": fields} if isinstance(fields, bytes) else {"content": urlencode(fields).encode()}
+            return await http.post(self.url, **given, headers={**FORM, **(headers or {})}, **more)
+
+    async def ask(self, method: str, address: str, **headers: str) -> httpx.Response:
+        """Make a request whose answer ends."""
+        async with httpx.AsyncClient(timeout=PATIENCE) as http:
+            return await http.request(method, address, headers=headers)
 
     def address(self, *topics: str, **more: str) -> str:
         """Return where to subscribe."""
@@ -76,8 +88,11 @@ class Site:
     @contextlib.asynccontextmanager
     async def stream(self, *topics: str, headers: dict[str, str] | None = None, **more: str) -> AsyncIterator[Stream]:
         """Subscribe with httpx."""
-        method = aconnect_sse(self.http, "GET", self.address(*topics, **more), headers=headers or {})
-        async with method as source:
+        address = self.address(*topics, **more)
+        async with (
+            httpx.AsyncClient(timeout=PATIENCE) as http,
+            aconnect_sse(http, "GET", address, headers=headers or {}) as source,
+        ):
             yield Stream(source.response, aiter(source.aiter_sse()))
 
 

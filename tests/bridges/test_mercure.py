@@ -5,19 +5,16 @@ The cases of ``CONFORMANCE`` observe what the reference hub's conformance tests 
 
 from __future__ import annotations
 
-import asyncio
+import json
 import secrets
 from collections.abc import Iterator
 
 import pytest
 
 from tests.bridges import mercures
-from tests.bridges.mercures import Site, bearer, token
+from tests.bridges.mercures import Site, bearer, soon, token
 from tests.servers import npm, processes
 from tests.servers.fresh import Databases
-
-NEWS = "https://example.com/news"
-
 
 @pytest.fixture(scope="module")
 def site(databases: Databases) -> Iterator[Site]:
@@ -78,3 +75,107 @@ async def test_the_cases_of_the_conformance_tests_are_observed(site):
 
     for _, *given in CONFORMANCE:
         await case(*given)
+
+
+async def test_all_topics_are_one_selector(site, name):
+    async with site.stream("*") as stream:
+        await site.publish(name, "1")
+        while (await stream.next()).data != "1":  # other tests' updates may come before
+            pass
+
+
+async def test_a_private_update_is_for_whose_token_has_a_selector_for_one_of_its_topics(site, name):
+    mine = f"{name}/users/{{?topic}}"
+    named, nobody = bearer(subscribe=[mine]), bearer(subscribe=["another"])
+    async with site.stream(f"{name}/{{id}}", headers=named) as ann, site.stream(f"{name}/{{id}}", headers=nobody) as ben:
+        await site.publish([f"{name}/1", f"{name}/users/?topic=https%3A%2F%2Fexample.com%2F1"], "hers", private=True)
+        await site.publish(f"{name}/2", "nobody's", private=True)
+        await site.publish(f"{name}/3", "everybody's")
+        assert await ann.data(2) == ["hers", "everybody's"]
+        assert await ben.data(1) == ["everybody's"]
+
+
+async def test_unicode_and_long_topics_are_topics_like_others(site, name):
+    topics = [f"{name}/bücher/☕ und mehr", f"{name}?topic=" + "https%3A%2F%2F" * 40]
+    for topic in topics:
+        async with site.stream(topic) as stream:
+            await site.publish(topic, topic)
+            assert await stream.data(1) == [topic]
+
+
+async def test_a_commit_brings_an_update_and_a_rollback_none(site, name):
+    async with site.stream(name) as stream:
+        site.elsewhere.do("begin")
+        site.elsewhere.do("update", topics=[name], data="never")
+        site.elsewhere.do("rollback")
+        site.elsewhere.do("begin")
+        id = site.elsewhere.do("update", topics=name, data={"n": 1})
+        site.elsewhere.do("commit")
+        found = await stream.next()
+        assert (json.loads(found.data), found.id) == ({"n": 1}, id)
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("field", ["Last-Event-ID", "lastEventID", "last_event_id", "lastEventId"])
+@pytest.mark.parametrize("own", ["", "urn:ä:"])
+async def test_a_subscriber_resumes_after_the_update_that_it_knows(site, name, own, field):
+    ids = [await site.publish(name, str(n), id=f"{own}{secrets.token_hex(8)}" if own else None) for n in range(4)]
+    header = {field: ids[1].encode()} if field == "Last-Event-ID" else {}
+    query = {} if header else {field: ids[1]}
+    async with site.stream(name, headers=header, **query) as stream:
+        assert stream.response.headers["Last-Event-ID"] == ids[1]
+        assert [(await stream.next()).id for _ in range(2)] == ids[2:]
+
+
+async def test_an_id_that_was_used_twice_loses_nothing(site, name):
+    id = f"urn:x:{secrets.token_hex(8)}"
+    async with site.stream(name) as stream:
+        for n in range(3):
+            await site.publish(name, str(n), id=id)
+        assert await stream.data(3) == ["0", "1", "2"]
+    await site.publish(name, "3")
+    async with site.stream(name, lastEventID=id) as stream:
+        assert await stream.data(1) == ["3"]
+
+
+@pytest.mark.parametrize("id", ["earliest", "urn:uuid:unknown", "#another-7", "#", "x" * 2000, "\0"])
+async def test_who_knows_nothing_that_the_log_has_gets_all_that_it_has_and_is_told_so(site, name, id):
+    ids = [await site.publish(name, str(n)) for n in range(2)]
+    async with site.stream(name, lastEventID=id) as stream:
+        assert stream.response.headers["Last-Event-ID"] == "earliest"
+        assert [(await stream.next()).id for _ in range(2)] == ids
+
+
+async def test_a_newcomer_gets_nothing_old_and_no_header(site, name):
+    await site.publish(name, "old")
+    async with site.stream(name) as stream:
+        assert "Last-Event-ID" not in stream.response.headers
+        await site.publish(name, "new")
+        assert await stream.data(1) == ["new"]
+
+
+@pytest.mark.parametrize("kind", ["eventsource", "polyfill"])
+async def test_a_librarys_own_reconnecting_misses_nothing(site, name, kind):
+    key = bearer(publish=["*"])
+    async with site.client(kind, name, token=token(subscribe=[name], exp=soon(2))) as client:
+        await client.next("open")
+        ids = [(await site.post({"topic": name, "data": n, "private": "on"}, key)).text for n in range(3)]
+        assert [(await client.next("message"))["id"] for _ in range(3)] == ids
+        found = await client.next("error")  # the hub ends the stream with the token; the library comes back
+        while found["status"] is None:
+            found = await client.next("error", "open")
+        assert found["status"] == 401
+
+
+async def test_a_drained_server_loses_nothing_of_a_subscriber(site, name):
+    async with site.client("eventsource", name) as client:
+        await client.next("open")
+        await site.publish(name, "1", id="urn:ü")
+        assert (await client.next("message"))["data"] == "1"
+        site.server.stop()
+        site.elsewhere.do("update", topics=name, data="2")
+        site.elsewhere.do("update", topics=name, data="3")
+        site.server.start()
+        assert [(await client.next("message"))["data"] for _ in range(2)] == ["2", "3"]

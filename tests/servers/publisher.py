@@ -39,6 +39,12 @@ def send(groups: list[str] | str, type: str, data: Any, key: str | None = None, 
     livepush.send(groups, type, data, key=key, ephemeral=ephemeral)
 
 
+def update(topics: list[str] | str, data: Any = "", **more: Any) -> str:
+    """Send an update to Mercure's subscribers; return its id."""
+    found: str = import_module("livepush.bridges.mercure").send_update(topics, data, **more)
+    return found
+
+
 def notify(to: str, title: str = "", kind: str = "", **more: Any) -> None:
     """Notify a user by name, a group by its own, or everyone."""
     recipient = User.objects.filter(username=to).first() or to
@@ -276,6 +282,7 @@ COMMANDS = {
         send, send_many, send_each, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback,
         session, position, rows, prune, change, end_session, expire_session, revoke, recheck, token,
         nonsense, pk, key, open_stream, write, stop_requested, finish, members, modules, is_present, forget, rename,
+        update,
     )
 }  # fmt: skip
 

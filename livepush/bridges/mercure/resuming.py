@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest
 
 from livepush import log, publish, tenants
-from livepush.bridges.mercure.topics import EARLIEST, EVERY, MAX_LENGTH, group_of_id
+from livepush.bridges.mercure.topics import EARLIEST, EVERY, group_of_id, problem_of
 from livepush.bridges.mercure.updates import KEYS
 from livepush.conf import get_settings
 from livepush.wire import NOWHERE, Position, position_of_header
@@ -20,7 +20,7 @@ def id_of(request: HttpRequest) -> str | None:
     """Return the last id that a client knows: of the header, else of the query; ``None`` if it names none."""
     header: str | None = request.META.get("HTTP_LAST_EVENT_ID")
     if header:
-        return header.encode("latin-1", "replace").decode("utf-8", "replace")  # browsers send UTF-8
+        return _decoded(header)
     found = [value for name, values in request.GET.lists() if name.lower() in FIELDS for value in values]
     return next(filter(None, reversed(found)), None)
 
@@ -30,7 +30,7 @@ def position_of(id: str, request: HttpRequest) -> Position | None:
     if id.startswith(MARK):
         position = position_of_header(id.removeprefix(MARK))
         return None if position == NOWHERE else position
-    if id == EARLIEST or len(id) > MAX_LENGTH:
+    if id == EARLIEST or problem_of(id) is not None:
         return None
     using = get_settings().DATABASE
     with tenants.active(tenants.of_request(request)) as tenant:
@@ -39,6 +39,14 @@ def position_of(id: str, request: HttpRequest) -> Position | None:
             publish.settle(using)
             found = _find(id, tenant, using)
         return found
+
+
+def _decoded(header: str) -> str:
+    """Return a header that Django has read as Latin-1. Browsers send UTF-8 (WHATWG HTML, section 9.2), others do not."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def _find(id: str, tenant: str | None, using: str) -> Position | None:

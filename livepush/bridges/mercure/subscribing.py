@@ -16,7 +16,7 @@ from livepush.access import origins
 from livepush.bridges.mercure import encoding, reading, resuming, tokens
 from livepush.bridges.mercure.selectors import ALL, Selectors
 from livepush.bridges.mercure.streaming import Subscription, stream
-from livepush.bridges.mercure.topics import EARLIEST, EVERY, check_text, group_of
+from livepush.bridges.mercure.topics import EARLIEST, EVERY, group_of, problem_of
 from livepush.conf import get_settings
 from livepush.consumers.auditing import client_of
 from livepush.consumers.base import COME_BACK
@@ -90,10 +90,10 @@ def _selectors(request: HttpRequest) -> Selectors:
         raise WireError("no_topic", "No topic was asked for: add ?topic=…, once for each.")
     if len(found) > most:
         raise WireError("too_many_topics", f"{len(found)} topics were asked for: expected {most} at most.")
-    try:
-        return Selectors(check_text(each, "The topic") for each in found)
-    except WireError as error:
-        raise WireError("bad_query", error.message) from error
+    for each in found:
+        if problem := problem_of(each):
+            raise WireError("bad_query", f"A topic {problem}.")
+    return Selectors(found)
 
 
 def _scope(

@@ -39,13 +39,19 @@ EVERY = f"{PREFIX}=2A"
 """The group of all updates, which is that of ``*``."""
 
 
-def check_text(text: str, what: str) -> str:
-    """Return a topic, a selector, an id or a type. Raises WireError: it is empty, too long, or has control characters."""
+def problem_of(text: str) -> str | None:
+    """Return the problem with a topic, a selector, an id or a type; ``None`` if there is none."""
     if not 0 < len(text) <= MAX_LENGTH:
-        status = 413 if text else 400
-        raise WireError("bad_update", f"{what} has {len(text)} characters: expected 1 to {MAX_LENGTH}.", status)
+        return f"has {len(text)} characters: expected 1 to {MAX_LENGTH}"
     if any(unicodedata.category(each) in ("Cc", "Cs") for each in text):
-        raise WireError("bad_update", f"{what} {text[:100]!r} has a control character, such as a line break.")
+        return f"has a control character, such as a line break: {text[:100]!r}"
+    return None
+
+
+def check_text(text: str, what: str) -> str:
+    """Return a topic, an id or a type. Raises WireError: it is empty, too long, or has control characters."""
+    if problem := problem_of(text):
+        raise WireError("bad_update", f"{what} {problem}.", 413 if len(text) > MAX_LENGTH else 400)
     return text
 
 

@@ -31,6 +31,7 @@ from benchmarks.inside import MARK, Reader, Way
 BEFORE = "none, and no package that one needs"
 NONE, UNHOOKED = "none", "none, and nothing that asks whether one is wanted"
 DATA = {"text": MARK + "x" * 180}
+HUB = "/.well-known/mercure"
 APP = {"APP_ID": "1", "KEY": "shop", "SECRET": "a secret of the benchmark"}
 PROXY = """
 import http.server
@@ -199,7 +200,7 @@ def proxy() -> Iterator[str]:
 def ways(control: str) -> dict[str, Way]:
     """Return each bridge in use, by its name."""
     import livepush
-    from livepush.bridges import eventstream
+    from livepush.bridges import eventstream, mercure
 
     grip = {"CONTROL_URI": control, "KEY": "k" * 32}
     relay = {"DIRECTION": "out", "URL": "https://example.com/", "SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
@@ -209,6 +210,7 @@ def ways(control: str) -> dict[str, Way]:
         "publishing": Way({}, _publish()),
         "pusher": Way({"PUSHER": APP}, plain, "/app/shop", b"protocol=7", (subscribe,)),
         "eventstream": Way({}, _send(eventstream.send_event), "/events/", b""),
+        "mercure": Way({"MERCURE": {"KEY": "k" * 32, "ANONYMOUS": True}}, _update(mercure), HUB, b"topic=board"),
         "grip": Way({"GRIP": grip}, plain),
         "relays": Way({"RELAYS": {"partner": relay}}, plain),
         "metrics": Way({"METRICS_TOKEN": "a token", "METRICS_INTERVAL": 60.0}, plain),
@@ -218,6 +220,10 @@ def ways(control: str) -> dict[str, Way]:
 
 def _send(function: Callable[..., object]) -> Callable[[], object]:
     return lambda: function("board", "status", DATA)
+
+
+def _update(mercure: Any) -> Callable[[], object]:
+    return lambda: mercure.send_update("board", DATA)
 
 
 def _publish() -> Callable[[], object]:
@@ -251,6 +257,7 @@ def _mount() -> None:
 
     bridges_site.urlpatterns += [
         path("", include("livepush.bridges.pusher.urls")),
+        path("", include("livepush.bridges.mercure.urls")),
         path("events/", include(eventstream.urls), {"channels": ["board"]}),
     ]
     clear_url_caches()

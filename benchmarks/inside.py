@@ -68,7 +68,7 @@ class Reader:
 
     async def _send(self, message: dict[str, Any]) -> None:
         text = message.get("text") or message.get("body", b"").decode()
-        if any(word in text for word in ("livepush.hello", "stream-open", "subscription_succeeded")):
+        if any(word in text for word in ("livepush.hello", "stream-open", "subscription_succeeded", "retry: ")):
             self.is_ready.set()
         if MARK in text:
             async with self._changed:

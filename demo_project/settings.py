@@ -90,6 +90,8 @@ EVENTSTREAM_CHANNELMANAGER_CLASS = "demo_project.showcase.bridged.Channels"
 LIVEPUSH: dict[str, Any] = {
     # scene: pusher
     "PUSHER": {"APP_ID": "1", "KEY": "larkpost", "SECRET": "demo-only: choose your own"},
+    # scene: end
+    "MERCURE": {"KEY": "demo-only: a key of thirty-two bytes or more"},
     # scene: figures
     "METRICS_ALLOWED": "demo_project.showcase.bridged.anyone",
     # scene: end

@@ -60,4 +60,5 @@ urlpatterns = [
     path("events/", include(eventstream.urls), {"channels": ["desk"]}),
     # scene: end
     path("", include("livepush.bridges.pusher.urls")),
+    path("", include("livepush.bridges.mercure.urls")),  # demo_project.mercure uses it
 ]

@@ -102,6 +102,7 @@ def test_an_extra_brings_only_what_it_is_named_for(metadata):
         "daphne=; extra == 'demo'",
         "markdown-it-py=; extra == 'demo'",
         "prometheus-client=; extra == 'demo'",
+        "pyjwt=; extra == 'demo'",
         "segno=; extra == 'demo'",
         "pyjwt=; extra == 'grip'",
         "confluent-kafka=; extra == 'kafka'",

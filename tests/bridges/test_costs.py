@@ -15,6 +15,7 @@ NAMES = {
     "HTTP publishing": "publishing",
     "Pusher": "pusher",
     "eventstream": "eventstream",
+    "Mercure": "mercure",
     "GRIP": "grip",
     "Relays in": "relays",
     "Relays out": "relays",

@@ -58,7 +58,7 @@ def test_a_program_of_the_demo_says_what_is_missing(env):
     code, text = said(env, "demo_project.broker", "amqp://127.0.0.1")
     assert code == 2
     assert "expected redis://host:port" in text
-    for program in ("broker", "edge"):
+    for program in ("broker", "edge", "mercure"):
         code, text = said(env, f"demo_project.{program}", "--help")
         assert (code, "Ctrl-C" in text or "Debian" in text) == (0, True)
 

@@ -5,16 +5,22 @@ The cases of ``CONFORMANCE`` observe what the reference hub's conformance tests 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+import sys
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from tests.bridges import mercures
 from tests.bridges.mercures import Site, bearer, soon, token
+from tests.docs_blocks import ROOT
+from tests.patience import PATIENCE
 from tests.servers import npm, processes
 from tests.servers.fresh import Databases
+
 
 @pytest.fixture(scope="module")
 def site(databases: Databases) -> Iterator[Site]:
@@ -87,7 +93,10 @@ async def test_all_topics_are_one_selector(site, name):
 async def test_a_private_update_is_for_whose_token_has_a_selector_for_one_of_its_topics(site, name):
     mine = f"{name}/users/{{?topic}}"
     named, nobody = bearer(subscribe=[mine]), bearer(subscribe=["another"])
-    async with site.stream(f"{name}/{{id}}", headers=named) as ann, site.stream(f"{name}/{{id}}", headers=nobody) as ben:
+    async with (
+        site.stream(f"{name}/{{id}}", headers=named) as ann,
+        site.stream(f"{name}/{{id}}", headers=nobody) as ben,
+    ):
         await site.publish([f"{name}/1", f"{name}/users/?topic=https%3A%2F%2Fexample.com%2F1"], "hers", private=True)
         await site.publish(f"{name}/2", "nobody's", private=True)
         await site.publish(f"{name}/3", "everybody's")
@@ -113,6 +122,22 @@ async def test_a_commit_brings_an_update_and_a_rollback_none(site, name):
         site.elsewhere.do("commit")
         found = await stream.next()
         assert (json.loads(found.data), found.id) == ({"n": 1}, id)
+
+
+async def test_the_demos_program_publishes_and_follows(site):
+    words = (sys.executable, "-m", "demo_project.mercure", "--site", site.server.url, "--key", mercures.KEY)
+    pipe = asyncio.subprocess.PIPE
+    start, id = partial(asyncio.create_subprocess_exec, stdout=pipe, cwd=ROOT), ""
+    for text in ("one", "two"):
+        said = await start(*words, "--say", text)
+        told = (await said.communicate())[0].decode().strip()
+        id = told if text == "one" else id
+    following = await start(*words, "--after", id)
+    found = [(await asyncio.wait_for(following.stdout.readline(), PATIENCE)).decode().strip() for _ in range(5)]
+    following.terminate()
+    await following.communicate()
+    assert found[1:3] == [f"Last-Event-ID: {id}", "retry: 200"]
+    assert (found[3][:13], found[4]) == ("id: urn:uuid:", "data: two")
 
 
 # Resuming

@@ -20,7 +20,12 @@ _IN_ADDRESS = "/:?#[]@!$&'()*+,;=%~{}"
 
 
 def add_link(
-    request: HttpRequest, response: HttpResponseBase, *, topic: str = "", last_event_id: str = "", content_type: str = ""
+    request: HttpRequest,
+    response: HttpResponseBase,
+    *,
+    topic: str = "",
+    last_event_id: str = "",
+    content_type: str = "",
 ) -> None:
     """Add the ``Link`` headers by which a client finds the hub (RFC 8288).
 

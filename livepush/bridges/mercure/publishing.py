@@ -34,7 +34,7 @@ def publish(request: HttpRequest, client: Client) -> HttpResponse:
     except EventTooLarge as error:
         raise WireError("too_large", str(error), 413) from error
     except InvalidEvent as error:
-        raise WireError("bad_update", str(error)) from error
+        raise WireError("bad_event", str(error)) from error
     except Error as error:
         raise unavailable() from error
     tallies.note("published", "events")
@@ -43,18 +43,17 @@ def publish(request: HttpRequest, client: Client) -> HttpResponse:
 
 def _update(request: HttpRequest) -> Update:
     """Return the update in a form. Raises WireError: it is malformed."""
-    if request.content_type != FORM:
-        raise WireError("bad_body", f"The body is {request.content_type[:100]!r}: expected {FORM}.", 415)
+    kind = request.content_type or ""
+    if kind != FORM:
+        raise WireError("bad_body", f"The body is {kind[:100]!r}: expected {FORM}.", 415)
     try:
-        pairs = parse_qsl(
-            request.body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
-        )
+        pairs = parse_qsl(request.body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError as error:
         raise WireError("bad_body", f"The form is malformed, not UTF-8, or has over {MAX_FIELDS} fields.") from error
     given = dict(reversed(pairs))  # the first of each name counts
     retry = given.get("retry", "")
     if retry and not (retry.isascii() and retry.isdigit() and len(retry) <= 10):
-        raise WireError("bad_update", f"retry is {retry[:100]!r}: expected milliseconds.")
+        raise WireError("bad_event", f"retry is {retry[:100]!r}: expected milliseconds.")
     return updates.checked(
         (value for name, value in pairs if name == "topic"),
         given.get("data", ""),

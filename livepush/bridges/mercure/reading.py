@@ -1,4 +1,4 @@
-"""The rule for the groups of topics: whoever comes by the hub reads them, and the hub sends on what the token allows."""
+"""The rule for the groups of topics: whoever comes by the hub reads them, and gets what the token allows."""
 
 from __future__ import annotations
 

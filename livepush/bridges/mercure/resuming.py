@@ -42,7 +42,7 @@ def position_of(id: str, request: HttpRequest) -> Position | None:
 
 
 def _decoded(header: str) -> str:
-    """Return a header that Django has read as Latin-1. Browsers send UTF-8 (WHATWG HTML, section 9.2), others do not."""
+    """Return a header that Django has read as Latin-1. Browsers send UTF-8 (WHATWG HTML, 9.2), others do not."""
     try:
         return header.encode("latin-1").decode()
     except UnicodeError:

@@ -1,7 +1,8 @@
 """Topic selectors: a topic, ``*`` for all topics, or a URI Template (RFC 6570) that topics are expansions of.
 
 A template is followed from its beginning to its end, with the set of all places in the topic that it may have reached.
-So it takes time in proportion to the template and the topic, whatever a client asks for, as no regular expression would.
+So it takes time in proportion to the template and the topic, whatever a client asks for; a regular expression may take
+any time. Prefixes of values, ``{name:3}``, are not supported.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Step = Callable[[str, Places], Places]
 """Takes a topic and the places that were reached in it; returns those that are reached next."""
 
 _EXPRESSION = re.compile(r"\{([^{}]*)\}")
-_VARIABLE = re.compile(r"((?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+(?:\.(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+)*)(\*|:[1-9][0-9]{0,3})?")
+_VARIABLE = re.compile(r"((?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+(?:\.(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+)*)(\*)?")
 _OPERATORS = {
     # operator: first, between, whether names are shown, whether reserved characters stand as they are
     "": ("", ",", False, False),
@@ -31,7 +32,7 @@ _OPERATORS = {
     "?": ("?", "&", True, False),
     "&": ("&", "&", True, False),
 }
-_UNRESERVED = "A-Za-z0-9._~%-"
+_UNRESERVED = r"A-Za-z0-9._~%\-"
 _RESERVED = ":/?#[]@!$&'()*+,;="
 
 
@@ -95,21 +96,19 @@ def _text(text: str) -> Step:
     return lambda topic, places: {place + len(text) for place in places if topic.startswith(text, place)}
 
 
-def _run(extra: str, most: int | None = None) -> Step:
-    """Return what steps over the characters of a value, as many as there are or less; over ``most`` at most."""
+def _run(extra: str) -> Step:
+    """Return what steps over the characters of a value, as many as there are or less."""
     value = re.compile(f"[{_UNRESERVED}{re.escape(extra)}]*")
 
     def step(topic: str, places: Places) -> Places:
         found: Places = set()
-        end = last = -1
+        end = -1
         for place in sorted(places):
             if place > end:  # else the value that began before goes as far
                 matched = value.match(topic, place)
                 assert matched is not None
                 end = matched.end()
-            upto = end if most is None else min(end, place + most)
-            found.update(range(max(place, last + 1), upto + 1))
-            last = max(last, upto)
+                found.update(range(place, end + 1))
         return found
 
     return step
@@ -121,23 +120,29 @@ def _expression(text: str) -> Step:
     if not all(variables):
         return _nowhere
     first, between, is_named, is_reserved = _OPERATORS[operator]
+    extra = _RESERVED if is_reserved else ""
     values = []
     for variable in filter(None, variables):
-        name, modifier = variable[1], variable[2] or ""
-        extra = _RESERVED if is_reserved else ""
-        if modifier == ALL:
-            extra += f"{between}=,"
-        most = int(modifier[1:]) * (1 if is_reserved else 3) if modifier.startswith(":") else None  # %XX is one
-        values.append((_text(name if is_named and modifier != ALL else ""), _run(extra, most)))
-    return lambda topic, places: _optional(topic, places, _text(first), _text(between), values, is_named)
+        if variable[2]:  # each of a list, or of pairs
+            values.append(_run(f"{extra}{between}=,"))
+        else:  # a list has commas
+            values.append(_pair(_text(variable[1]), _run(f"{extra},")) if is_named else _run(f"{extra},"))
+    return lambda topic, places: _optional(topic, places, _text(first), _text(between), values)
 
 
-def _optional(
-    topic: str, places: Places, first: Step, between: Step, values: list[tuple[Step, Step]], is_named: bool
-) -> Places:
+def _pair(name: Step, value: Step) -> Step:
+    """Return what steps over a name and its value, or over the name alone: some show an empty value so."""
+
+    def step(topic: str, places: Places) -> Places:
+        named = name(topic, places)
+        return named | value(topic, _text("=")(topic, named))
+
+    return step
+
+
+def _optional(topic: str, places: Places, first: Step, between: Step, values: list[Step]) -> Places:
     """Step over the variables of an expression, each of which may have no value."""
     ahead, behind = first(topic, places), set[int]()
-    for name, value in values:
-        begun = name(topic, ahead | between(topic, behind))
-        behind |= value(topic, _text("=")(topic, begun)) | begun if is_named else value(topic, begun)
+    for value in values:
+        behind |= value(topic, ahead | between(topic, behind))
     return places | behind

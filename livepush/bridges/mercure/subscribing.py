@@ -84,12 +84,12 @@ def _selectors(request: HttpRequest) -> Selectors:
         raise WireError("bad_query", "The query string is malformed: expected percent-encoded UTF-8.") from error
     for name, value in pairs:
         if name.lower().startswith("match") and (name not in EXACT or ("{" in value and value != ALL)):
-            raise WireError("bad_query", f"{name[:100]!r} is not supported: use topic=, with a topic or a URI Template.")
+            raise WireError("bad_query", f"{name[:100]!r} is not supported: use topic=, or match= with one topic.")
     found = list(dict.fromkeys(value for name, value in pairs if name in ("topic", *EXACT)))
     if not found:
-        raise WireError("no_topic", "No topic was asked for: add ?topic=…, once for each.")
+        raise WireError("no_group", "No topic was asked for: add ?topic=…, once for each.")
     if len(found) > most:
-        raise WireError("too_many_topics", f"{len(found)} topics were asked for: expected {most} at most.")
+        raise WireError("too_many_groups", f"{len(found)} topics were asked for: expected {most} at most.")
     for each in found:
         if problem := problem_of(each):
             raise WireError("bad_query", f"A topic {problem}.")

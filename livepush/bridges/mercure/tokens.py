@@ -19,7 +19,7 @@ from livepush.wire import WireError
 MAX_LENGTH = 16_384
 CLAIMS = ("https://mercure.rocks/", "mercure")
 """The names of the claim. The first is for those who issue tokens and allow no others than addresses."""
-CHECKS = {"verify_aud": False, "verify_iss": False, "verify_iat": False, "verify_sub": False, "verify_jti": False}
+CHECKS: Any = {"verify_aud": False, "verify_iss": False, "verify_iat": False, "verify_sub": False, "verify_jti": False}
 """Which of the other claims are not checked: a hub's tokens are told from others by the key."""
 
 
@@ -42,7 +42,7 @@ NOTHING = Claims(Selectors(()), Selectors(()), "", None)
 def publisher_of(request: HttpRequest) -> Claims:
     """Return what a publisher may do.
 
-    Raises WireError: there is no token, or it is not valid, or a page of another site may have made the browser send it.
+    Raises WireError: there is no valid token, or a page of another site may have made the browser send it.
     """
     known = hub()
     text = _shown(request)
@@ -74,7 +74,7 @@ def claims_of(text: str, key: Key) -> Claims:
         found = jwt.decode(text, key.text, algorithms=[key.algorithm], options=CHECKS)
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise refusal("bad_token", f"The token is not valid ({type(error).__name__}).") from error
-    claim = next((found[name] for name in CLAIMS if name in found), {})
+    claim: Any = next((found[name] for name in CLAIMS if name in found), {})
     ends, subject = found.get("exp"), found.get("sub")
     if not isinstance(claim, Mapping):
         raise refusal("bad_token", 'The token\'s claim "mercure" is malformed: expected {"publish", "subscribe"}.')
@@ -115,7 +115,7 @@ def refusal(code: str, message: str) -> WireError:
 
 def _shown(request: HttpRequest) -> str | None:
     """Return the token of the header or the query; ``None`` if neither has one."""
-    header = request.META.get("HTTP_AUTHORIZATION")
+    header: str | None = request.META.get("HTTP_AUTHORIZATION")
     if header is None:
         return request.GET.get("authorization")
     kind, _, text = header.partition(" ")

@@ -1,8 +1,8 @@
 """Topics and their groups: the topic ``https://example.com/1`` is the group ``mercure:https://example.com/1``.
 
-A character that no group's name may have stands as ``=`` and the two hexadecimal digits of each of its bytes in UTF-8. A
-digest stands for a name that would be too long. All updates are in the group ``EVERY`` too, where those look who
-subscribe with templates.
+A character that no group's name may have stands as ``=`` and the two hexadecimal digits of each of its bytes in UTF-8.
+A digest stands for a name that would be too long. All updates are in the group ``EVERY`` too, for those who subscribe
+with templates.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ def problem_of(text: str) -> str | None:
 def check_text(text: str, what: str) -> str:
     """Return a topic, an id or a type. Raises WireError: it is empty, too long, or has control characters."""
     if problem := problem_of(text):
-        raise WireError("bad_update", f"{what} {problem}.", 413 if len(text) > MAX_LENGTH else 400)
+        raise WireError("bad_event", f"{what} {problem}.", 413 if len(text) > MAX_LENGTH else 400)
     return text
 
 
 def check_topic(text: str) -> str:
     """Return a topic. Raises WireError: it is malformed."""
     if text == ALL:
-        raise WireError("bad_update", "'*' is no topic: it stands for all topics. Publish to a topic of its own.")
+        raise WireError("bad_event", "'*' is no topic: it stands for all topics. Publish to a topic of its own.")
     return check_text(text, "The topic")
 
 
 def check_id(text: str) -> str:
     """Return an update's id. Raises WireError: it is malformed, or one that only the hub gives."""
     if text.startswith("#") or text == EARLIEST:
-        raise WireError("bad_update", f"The id {text[:100]!r} is reserved: expected one that does not begin with '#'.")
+        raise WireError("bad_event", f"The id {text[:100]!r} is reserved: expected one that does not begin with '#'.")
     return check_text(text, "The id")
 
 

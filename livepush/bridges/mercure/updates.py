@@ -57,13 +57,13 @@ def checked(
     """Return an update. Raises WireError: a field is malformed, or there is no topic, or there are too many."""
     found = tuple(map(check_topic, dict.fromkeys(topics)))
     if not found:
-        raise WireError("no_topic", "An update needs a topic: add topic=…, once for each.")
+        raise WireError("no_group", "An update needs a topic: add topic=…, once for each.")
     if len(found) > MAX_TOPICS:
-        raise WireError("too_many_topics", f"An update has {len(found)} topics: expected {MAX_TOPICS} at most.", 413)
+        raise WireError("too_many_groups", f"An update has {len(found)} topics: expected {MAX_TOPICS} at most.", 413)
     if type:
         check_text(type, "The type")
     if retry is not None and not 0 <= retry < 10**10:
-        raise WireError("bad_update", f"retry is {retry}: expected milliseconds, 0 or more.")
+        raise WireError("bad_event", f"retry is {retry}: expected milliseconds, 0 or more.")
     return Update(found, data, private, None if id is None else check_id(id), type, retry)
 
 

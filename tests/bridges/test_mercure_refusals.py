@@ -1,0 +1,275 @@
+"""What Mercure's publishers and subscribers are refused, and what the hub tells them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from urllib.parse import urlencode
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
+from django.test import AsyncRequestFactory, RequestFactory
+from django.urls import include, path
+
+from livepush import process
+from livepush.bridges.mercure import resuming
+from livepush.bridges.mercure.views import hub
+from livepush.consumers import views as polls
+from livepush.testing import capture_events
+from tests.bridges.mercures import FORM, KEY, PATH, bearer, token
+from tests.conftest import events_of
+
+FOREIGN = "https://elsewhere.example"
+PUBLISHER = bearer(publish=["*"])
+COOKIE = {"cookie": f"mercureAuthorization={token(publish=['*'], subscribe=['a'])}"}
+
+
+@pytest.fixture(autouse=True)
+def mounted(settings, transactional_db):
+    class Addresses:
+        urlpatterns = [path("", include("livepush.bridges.mercure.urls"))]
+
+    settings.ROOT_URLCONF = Addresses
+    settings.LIVEPUSH = {"MERCURE": {"KEY": KEY}}
+
+
+def post(fields, headers=None, query="", **more):
+    """Publish as under WSGI; return the answer."""
+    content = fields if isinstance(fields, bytes) else urlencode(fields).encode()
+    given = {"content_type": FORM["content-type"], **more}
+    return ask(RequestFactory().post(PATH + query, content, headers=PUBLISHER if headers is None else headers, **given))
+
+
+def ask(request):
+    async def answered():
+        response = await hub(request)
+        await sync_to_async(connections.close_all)()
+        return response
+
+    return asyncio.run(answered())
+
+
+def get(query="?topic=a", method="GET", **headers):
+    """Subscribe as under ASGI; return the answer, which does not stream."""
+
+    async def answered():
+        request = AsyncRequestFactory().generic(method, PATH + query, headers=headers)
+        response = await hub(request)
+        await process.stop()
+        return response
+
+    return asyncio.run(answered())
+
+
+def said(response):
+    return response.status_code, json.loads(response.content)["code"]
+
+
+# Publishers
+
+
+def test_a_form_is_an_update_under_wsgi_too():
+    with capture_events() as events:
+        response = post([("topic", "a"), ("topic", "b"), ("data", "ü"), ("private", ""), ("later", "field")])
+    assert (response.status_code, response["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    id = response.content.decode()
+    [event] = events
+    assert event.payload == {"topics": ["a", "b"], "data": "ü", "id": id, "private": True}
+
+
+def test_a_form_like_symfonys_is_an_update():
+    """Symfony's ``Hub`` leaves out what is null, and writes a space as a plus sign."""
+    with capture_events() as events:
+        response = post(b"topic=https%3A%2F%2Fexample.com%2F1&data=%7B%22a%22%3A+1%7D&private=on&id=urn%3Ax&retry=5")
+    assert response.content == b"urn:x"
+    told = {"topics": ["https://example.com/1"], "data": '{"a": 1}', "id": "urn:x", "private": True, "retry": 5}
+    assert events[0].payload == told
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"data": "x"}, 400, "no_group"),
+        ({"topic": ""}, 400, "bad_event"),
+        ({"topic": "*"}, 400, "bad_event"),
+        ({"topic": "a\r\nid: 7"}, 400, "bad_event"),
+        ({"topic": "x" * 1001}, 413, "bad_event"),
+        ([("topic", str(n)) for n in range(101)], 413, "too_many_groups"),
+        ([("topic", str(n)) for n in range(5000)], 400, "bad_body"),
+        ({"topic": "a", "id": "1\ndata: forged"}, 400, "bad_event"),
+        ({"topic": "a", "id": "#7"}, 400, "bad_event"),
+        ({"topic": "a", "id": "earliest"}, 400, "bad_event"),
+        ({"topic": "a", "type": "x\rdata: forged"}, 400, "bad_event"),
+        ({"topic": "a", "retry": "-1"}, 400, "bad_event"),
+        ({"topic": "a", "retry": "٣"}, 400, "bad_event"),
+        ({"topic": "a", "retry": "1" * 5000}, 400, "bad_event"),
+        ({"topic": "a", "data": "\0"}, 400, "bad_event"),
+        ({"topic": "a", "data": "x" * 70_000}, 413, "too_large"),
+        ({"topic": "a", "data": "x" * 3_000_000}, 413, "too_large"),
+        (b"topic=%FF", 400, "bad_body"),
+        (b"\xff", 400, "bad_body"),
+        (b"&", 400, "no_group"),
+    ],
+)
+def test_a_malformed_update_is_refused_with_a_sentence_and_nothing_is_written(fields, status, code):
+    response = post(fields)
+    assert said(response) == (status, code)
+    assert len(response.content) < 500
+    assert not events_of("default")
+
+
+def test_another_kind_of_body_is_refused():
+    assert said(post(b'{"topic": "a"}', content_type="application/json")) == (415, "bad_body")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({}, 401, "unauthenticated"),
+        ({"authorization": "Basic YTpi"}, 401, "bad_token"),
+        ({"authorization": "Bearer"}, 401, "bad_token"),
+        ({"authorization": "Bearer a.b.c"}, 401, "bad_token"),
+        (bearer(publish=["*"], exp=1), 401, "bad_token"),
+        (bearer(publish=["*"], key="another key of thirty-two bytes!"), 401, "bad_token"),
+        (bearer(), 403, "forbidden"),
+        (bearer(publish=[]), 403, "forbidden"),
+        (bearer(subscribe=["*"]), 403, "forbidden"),
+        (bearer(publish=["a"]), 403, "forbidden"),
+        (bearer(publish=["{x}/2"]), 403, "forbidden"),
+    ],
+)
+def test_a_publisher_needs_a_token_for_each_topic(headers, status, code):
+    response = post([("topic", "a"), ("topic", "b/2")], headers)
+    assert said(response) == (status, code)
+    assert (response.get("WWW-Authenticate") == "Bearer") is (status == 401)
+    assert not events_of("default")
+
+
+def test_the_header_wins_over_the_query_and_the_query_over_the_cookie():
+    bad, good = "?authorization=a.b.c", f"?authorization={token(publish=['*'])}"
+    for headers, query, status in [
+        (PUBLISHER, bad, 200),
+        ({"authorization": "Bearer a.b.c"}, good, 401),
+        ({}, good, 200),
+        ({**COOKIE, "origin": "http://testserver"}, bad, 401),
+        ({**COOKIE, "origin": "http://testserver"}, "", 200),
+    ]:
+        assert post({"topic": "a"}, headers, query).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("page", "status"),
+    [
+        ({"origin": "http://testserver"}, 200),
+        ({"referer": "http://testserver/page/?q"}, 200),
+        ({"origin": FOREIGN}, 403),
+        ({"referer": f"{FOREIGN}/page/"}, 403),
+        ({"origin": "null"}, 403),
+        ({"referer": "http://["}, 403),
+        ({}, 403),
+    ],
+)
+def test_a_cookie_publishes_for_a_page_of_this_site_alone(page, status):
+    assert post({"topic": "a"}, {**COOKIE, **page}).status_code == status
+
+
+def test_a_page_of_an_origin_that_is_allowed_may_publish_by_cookie(settings):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "ALLOWED_ORIGINS": [FOREIGN]}
+    response = post({"topic": "a"}, {**COOKIE, "origin": FOREIGN})
+    assert (response.status_code, response["Access-Control-Allow-Origin"]) == (200, FOREIGN)
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "ALLOWED_ORIGINS": ["*"]}
+    assert post({"topic": "a"}, {**COOKIE, "origin": FOREIGN}).status_code == 401  # its cookies are ignored
+
+
+# Subscribers
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status", "code"),
+    [
+        ("?topic=a", {}, 401, "unauthenticated"),
+        ("?topic=a", {"authorization": "Bearer a.b.c"}, 401, "bad_token"),
+        ("?topic=a", bearer(subscribe=["*"], exp=1), 401, "bad_token"),
+        ("?topic=a&authorization=a.b.c", {}, 401, "bad_token"),
+        ("?topic=a", {"cookie": "mercureAuthorization=a.b.c"}, 401, "bad_token"),
+        ("", bearer(), 400, "no_group"),
+        ("?topic=", bearer(), 400, "bad_query"),
+        ("?topic=%00", bearer(), 400, "bad_query"),
+        ("?topic=%FF", bearer(), 400, "bad_query"),
+        ("?topic=" + "x" * 1001, bearer(), 400, "bad_query"),
+        ("?" + "&".join(f"topic={n}" for n in range(101)), bearer(), 400, "too_many_groups"),
+        ("?" + "&".join(f"topic={n}" for n in range(5000)), bearer(), 400, "too_many_groups"),
+        ("?match_urlpattern=/:id", bearer(), 400, "bad_query"),
+        ("?match={id}", bearer(), 400, "bad_query"),
+        ("?Match=a", bearer(), 400, "bad_query"),
+    ],
+)
+def test_a_subscriber_is_refused_with_a_sentence(query, headers, status, code):
+    assert said(get(query, **headers)) == (status, code)
+
+
+def test_nobody_in_particular_may_subscribe_if_the_setting_says_so(settings):
+    settings.LIVEPUSH = {"MERCURE": {"KEY": KEY, "ANONYMOUS": True}}
+    response = get(method="HEAD")
+    assert (response.status_code, response["Content-Type"], response.content) == (200, "text/event-stream", b"")
+    assert said(get(authorization="Bearer a.b.c")) == (401, "bad_token")
+
+
+def test_a_stream_needs_asgi():
+    assert said(ask(RequestFactory().get(f"{PATH}?topic=a", headers=bearer()))) == (501, "needs_asgi")
+
+
+def test_a_subscriber_is_told_to_come_back_when_there_are_too_many(settings):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "MAX_CONNECTIONS": 1, "MAX_CONNECTIONS_PER_USER": 1}
+
+    async def answered():
+        factory, found = AsyncRequestFactory(), []
+        for accept in ("text/event-stream", "text/event-stream", "*/*"):
+            request = factory.get(f"{PATH}?topic=a", headers={**bearer(sub="ann"), "accept": accept})
+            found.append(await hub(request))
+        stream = aiter(found[0].streaming_content)
+        first = await anext(stream)
+        await stream.aclose()
+        await process.stop()
+        return first, found
+
+    first, (_, again, refused) = asyncio.run(answered())
+    assert first == b":\nretry: 2000\n"
+    assert (again.status_code, again.content[:7]) == (200, b"retry: ")
+    assert said(refused) == (429, "throttled")
+
+
+def test_livepushs_own_clients_can_not_read_what_may_be_private(admin_user):
+    request = RequestFactory().get("/livepush/poll/?group=mercure:a")
+    request.user = admin_user
+    assert said(polls.poll(request)) == (403, "forbidden")
+
+
+# Other methods, and pages of other origins
+
+
+def test_other_methods_are_refused_and_options_tell_which_there_are():
+    for method, status in (("PUT", 405), ("DELETE", 405), ("OPTIONS", 204)):
+        response = ask(RequestFactory().generic(method, PATH))
+        assert (response.status_code, response["Allow"]) == (status, "GET, HEAD, POST, OPTIONS")
+
+
+def test_a_page_of_another_origin_is_answered_if_the_setting_says_so(settings):
+    assert "Access-Control-Allow-Origin" not in get(origin=FOREIGN)
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "ALLOWED_ORIGINS": [FOREIGN]}
+    response = get(origin=FOREIGN)
+    assert response["Access-Control-Allow-Origin"] == FOREIGN
+    assert response["Access-Control-Allow-Credentials"] == "true"
+    assert response["Access-Control-Expose-Headers"] == "Retry-After, Last-Event-ID"
+    asked = {"origin": FOREIGN, "access-control-request-method": "POST"}
+    preflight = ask(RequestFactory().options(PATH, headers=asked))
+    assert (preflight.status_code, "POST" in preflight["Access-Control-Allow-Methods"]) == (204, True)
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "ALLOWED_ORIGINS": ["*"]}
+    assert said(get(origin=FOREIGN, **COOKIE)) == (401, "unauthenticated")  # its cookies are ignored
+
+
+def test_a_header_with_an_id_is_read_as_browsers_and_others_write_it():
+    for shown in ("urn:ü".encode().decode("latin-1"), "urn:ü"):
+        request = RequestFactory().get(PATH, headers={"Last-Event-ID": shown})
+        assert resuming.id_of(request) == "urn:ü"

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 _TOKEN = re.compile(
-    r"([?&](?:token|grip|auth_signature)=)[^&\s\"'#]+|(livepush\.token\.|\b(?=livepush_))[A-Za-z0-9_.%-]+"
+    r"([?&](?:token|authorization|grip|auth_signature)=)[^&\s\"'#]+|(livepush\.token\.|\b(?=livepush_))[A-Za-z0-9_.%-]+"
 )
 SHOWN = r"\1\2***"
 

@@ -161,7 +161,7 @@ def test_what_is_hidden_is_shown_with_the_secret_key_alone():
 
 
 def test_signatures_that_are_good_for_a_while_are_hidden_in_logs():
-    for name in ("auth_signature", "grip"):
+    for name in ("auth_signature", "authorization", "grip"):
         record = logging.LogRecord("x", logging.INFO, "", 1, "GET %s", (f"/x?a=1&{name}=5e:c_-r.et&b=2",), None)
         assert HideTokens().filter(record)
         assert record.getMessage() == f"GET /x?a=1&{name}=***&b=2"

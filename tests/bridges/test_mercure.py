@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from playwright.async_api import async_playwright
 
 from tests.bridges import mercures
 from tests.bridges.mercures import Site, bearer, soon, token
 from tests.docs_blocks import ROOT
 from tests.patience import PATIENCE
+from tests.scale import some
 from tests.servers import npm, processes
 from tests.servers.fresh import Databases
+
+BOOK = "https://example.com/books/1"
+"""The topic of the page that ``tests.servers.mercure`` has."""
+FLAGS = ["--no-sandbox"]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +151,7 @@ async def test_the_demos_program_publishes_and_follows(site):
 # Resuming
 
 
-@pytest.mark.parametrize("field", ["Last-Event-ID", "lastEventID", "last_event_id", "lastEventId"])
+@pytest.mark.parametrize("field", some(["Last-Event-ID", "lastEventID", "last_event_id", "lastEventId"], 2))
 @pytest.mark.parametrize("own", ["", "urn:ä:"])
 async def test_a_subscriber_resumes_after_the_update_that_it_knows(site, name, own, field):
     ids = [await site.publish(name, str(n), id=f"{own}{secrets.token_hex(8)}" if own else None) for n in range(4)]
@@ -165,12 +173,24 @@ async def test_an_id_that_was_used_twice_loses_nothing(site, name):
         assert await stream.data(1) == ["3"]
 
 
-@pytest.mark.parametrize("id", ["earliest", "urn:uuid:unknown", "#another-7", "#", "x" * 2000, "\0"])
+@pytest.mark.parametrize("id", some(["earliest", "urn:uuid:unknown", "#another-7", "#", "x" * 2000, "\0"], 3))
 async def test_who_knows_nothing_that_the_log_has_gets_all_that_it_has_and_is_told_so(site, name, id):
     ids = [await site.publish(name, str(n)) for n in range(2)]
     async with site.stream(name, lastEventID=id) as stream:
         assert stream.response.headers["Last-Event-ID"] == "earliest"
         assert [(await stream.next()).id for _ in range(2)] == ids
+
+
+async def test_who_knows_what_was_pruned_is_told_so(site, name):
+    id = await site.publish(name, "1")
+    last = f"#{site.elsewhere.position()}"
+    site.elsewhere.do("prune")
+    for known, told in ((id, "earliest"), (last, last)):  # nothing was lost after the last one
+        async with site.stream(name, lastEventID=known) as stream:
+            assert stream.response.headers["Last-Event-ID"] == told
+            await site.publish(name, "2")
+            while (await stream.next()).data != "2":
+                pass
 
 
 async def test_a_newcomer_gets_nothing_old_and_no_header(site, name):
@@ -181,7 +201,7 @@ async def test_a_newcomer_gets_nothing_old_and_no_header(site, name):
         assert await stream.data(1) == ["new"]
 
 
-@pytest.mark.parametrize("kind", ["eventsource", "polyfill"])
+@pytest.mark.parametrize("kind", some(["eventsource", "polyfill"]))
 async def test_a_librarys_own_reconnecting_misses_nothing(site, name, kind):
     key = bearer(publish=["*"])
     async with site.client(kind, name, token=token(subscribe=[name], exp=soon(2))) as client:
@@ -204,3 +224,64 @@ async def test_a_drained_server_loses_nothing_of_a_subscriber(site, name):
         site.elsewhere.do("update", topics=name, data="3")
         site.server.start()
         assert [(await client.next("message"))["data"] for _ in range(2)] == ["2", "3"]
+
+
+# Other servers, and a browser
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["daphne", "hypercorn", "granian"])
+async def test_each_server_streams(databases, tmp_path, name, kind):
+    with (
+        databases.fresh("sqlite") as database,
+        processes.publisher(database, mercures.SETTINGS) as elsewhere,
+        processes.server(kind, database, mercures.SETTINGS, application=mercures.APPLICATION) as server,
+    ):
+        site = Site(server, elsewhere, tmp_path)
+        async with site.stream(name, headers=bearer(subscribe=[name])) as stream:
+            id = await site.publish(name, "by http", private=True)
+            elsewhere.do("update", topics=name, data="by Django")
+            assert [(await stream.next()).data for _ in range(2)] == ["by http", "by Django"]
+        async with site.stream(name, lastEventID=id) as stream:
+            assert await stream.data(1) == ["by Django"]
+
+
+@pytest.mark.long
+async def test_a_page_finds_the_hub_and_reads_what_is_private_by_its_cookie(site):
+    program = shutil.which("chromium")
+    assert program is not None, "Chromium is not installed: on Debian, apt-get install chromium."
+    got: asyncio.Queue[list[str]] = asyncio.Queue()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, args=FLAGS)
+        page = await browser.new_page()
+        await page.expose_function("say", got.put_nowait)
+        answer = await page.goto(f"{site.server.url}/book/")
+        assert answer is not None
+        found = re.findall(
+            r'<([^>]+)>; rel="(\w+)"(?:; last-event-id="([^"]+)")?', await answer.header_value("link") or ""
+        )
+        assert [(address, kind) for address, kind, _ in found] == [(site.url, "mercure"), (BOOK, "self")]
+        await site.publish(BOOK, "before the page subscribes", private=True)
+        await page.evaluate(
+            """([url, topic, last]) => {
+                const address = new URL(url);
+                address.searchParams.append("topic", topic);
+                address.searchParams.append("lastEventID", last);
+                const source = new EventSource(address);
+                source.onmessage = ({ data, lastEventId }) => say([data, lastEventId]);
+            }""",
+            [found[0][0], BOOK, found[0][2]],
+        )
+        assert (await asyncio.wait_for(got.get(), PATIENCE))[0] == "before the page subscribes"
+        status, id = await page.evaluate(
+            """async ([url]) => {
+                const body = new URLSearchParams([["topic", "note/1"], ["data", "by a page"]]);
+                const answer = await fetch(url, { method: "POST", body });
+                return [answer.status, await answer.text()];
+            }""",
+            [found[0][0]],
+        )
+        assert (status, id[:9]) == (200, "urn:uuid:")
+        again = await site.publish(BOOK, "afterwards", private=True)
+        assert await asyncio.wait_for(got.get(), PATIENCE) == ["afterwards", again]
+        await browser.close()

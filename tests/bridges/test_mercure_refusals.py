@@ -8,14 +8,17 @@ from urllib.parse import urlencode
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import connections, transaction
 from django.test import AsyncRequestFactory, RequestFactory
 from django.urls import include, path
 
-from livepush import process
-from livepush.bridges.mercure import resuming
+from livepush import log, process
+from livepush.bridges import mercure
+from livepush.bridges.mercure import publishing, resuming
 from livepush.bridges.mercure.views import hub
 from livepush.consumers import views as polls
+from livepush.models import Event
+from livepush.publish import pipeline
 from livepush.testing import capture_events
 from tests.bridges.mercures import FORM, KEY, PATH, bearer, token
 from tests.conftest import events_of
@@ -26,7 +29,7 @@ COOKIE = {"cookie": f"mercureAuthorization={token(publish=['*'], subscribe=['a']
 
 
 @pytest.fixture(autouse=True)
-def mounted(settings, transactional_db):
+def mounted(settings):
     class Addresses:
         urlpatterns = [path("", include("livepush.bridges.mercure.urls"))]
 
@@ -69,7 +72,7 @@ def said(response):
 # Publishers
 
 
-def test_a_form_is_an_update_under_wsgi_too():
+def test_a_form_is_an_update_under_wsgi_too(transactional_db):
     with capture_events() as events:
         response = post([("topic", "a"), ("topic", "b"), ("data", "ü"), ("private", ""), ("later", "field")])
     assert (response.status_code, response["Content-Type"]) == (200, "text/plain; charset=utf-8")
@@ -78,7 +81,7 @@ def test_a_form_is_an_update_under_wsgi_too():
     assert event.payload == {"topics": ["a", "b"], "data": "ü", "id": id, "private": True}
 
 
-def test_a_form_like_symfonys_is_an_update():
+def test_a_form_like_symfonys_is_an_update(transactional_db):
     """Symfony's ``Hub`` leaves out what is null, and writes a space as a plus sign."""
     with capture_events() as events:
         response = post(b"topic=https%3A%2F%2Fexample.com%2F1&data=%7B%22a%22%3A+1%7D&private=on&id=urn%3Ax&retry=5")
@@ -112,7 +115,7 @@ def test_a_form_like_symfonys_is_an_update():
         (b"&", 400, "no_group"),
     ],
 )
-def test_a_malformed_update_is_refused_with_a_sentence_and_nothing_is_written(fields, status, code):
+def test_a_malformed_update_is_refused_with_a_sentence_and_nothing_is_written(db, fields, status, code):
     response = post(fields)
     assert said(response) == (status, code)
     assert len(response.content) < 500
@@ -139,14 +142,14 @@ def test_another_kind_of_body_is_refused():
         (bearer(publish=["{x}/2"]), 403, "forbidden"),
     ],
 )
-def test_a_publisher_needs_a_token_for_each_topic(headers, status, code):
+def test_a_publisher_needs_a_token_for_each_topic(db, headers, status, code):
     response = post([("topic", "a"), ("topic", "b/2")], headers)
     assert said(response) == (status, code)
     assert (response.get("WWW-Authenticate") == "Bearer") is (status == 401)
     assert not events_of("default")
 
 
-def test_the_header_wins_over_the_query_and_the_query_over_the_cookie():
+def test_the_header_wins_over_the_query_and_the_query_over_the_cookie(transactional_db):
     bad, good = "?authorization=a.b.c", f"?authorization={token(publish=['*'])}"
     for headers, query, status in [
         (PUBLISHER, bad, 200),
@@ -170,16 +173,25 @@ def test_the_header_wins_over_the_query_and_the_query_over_the_cookie():
         ({}, 403),
     ],
 )
-def test_a_cookie_publishes_for_a_page_of_this_site_alone(page, status):
+def test_a_cookie_publishes_for_a_page_of_this_site_alone(transactional_db, page, status):
     assert post({"topic": "a"}, {**COOKIE, **page}).status_code == status
 
 
-def test_a_page_of_an_origin_that_is_allowed_may_publish_by_cookie(settings):
+def test_a_page_of_an_origin_that_is_allowed_may_publish_by_cookie(transactional_db, settings):
     settings.LIVEPUSH = {**settings.LIVEPUSH, "ALLOWED_ORIGINS": [FOREIGN]}
     response = post({"topic": "a"}, {**COOKIE, "origin": FOREIGN})
     assert (response.status_code, response["Access-Control-Allow-Origin"]) == (200, FOREIGN)
     settings.LIVEPUSH = {**settings.LIVEPUSH, "ALLOWED_ORIGINS": ["*"]}
     assert post({"topic": "a"}, {**COOKIE, "origin": FOREIGN}).status_code == 401  # its cookies are ignored
+
+
+def test_publishers_are_limited_together(settings):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "PUBLISHED_PER_SECOND": 0.123}
+    for _ in range(100):
+        publishing.spend()
+    response = post({"topic": "a"})
+    assert said(response) == (429, "throttled")
+    assert int(response["Retry-After"]) >= 1
 
 
 # Subscribers
@@ -200,6 +212,7 @@ def test_a_page_of_an_origin_that_is_allowed_may_publish_by_cookie(settings):
         ("?topic=" + "x" * 1001, bearer(), 400, "bad_query"),
         ("?" + "&".join(f"topic={n}" for n in range(101)), bearer(), 400, "too_many_groups"),
         ("?" + "&".join(f"topic={n}" for n in range(5000)), bearer(), 400, "too_many_groups"),
+        ("?" + "&".join(f"topic={n}" for n in range(5000)), {}, 400, "bad_request"),
         ("?match_urlpattern=/:id", bearer(), 400, "bad_query"),
         ("?match={id}", bearer(), 400, "bad_query"),
         ("?Match=a", bearer(), 400, "bad_query"),
@@ -220,7 +233,7 @@ def test_a_stream_needs_asgi():
     assert said(ask(RequestFactory().get(f"{PATH}?topic=a", headers=bearer()))) == (501, "needs_asgi")
 
 
-def test_a_subscriber_is_told_to_come_back_when_there_are_too_many(settings):
+def test_a_subscriber_is_told_to_come_back_when_there_are_too_many(transactional_db, settings):
     settings.LIVEPUSH = {**settings.LIVEPUSH, "MAX_CONNECTIONS": 1, "MAX_CONNECTIONS_PER_USER": 1}
 
     async def answered():
@@ -273,3 +286,39 @@ def test_a_header_with_an_id_is_read_as_browsers_and_others_write_it():
     for shown in ("urn:ü".encode().decode("latin-1"), "urn:ü"):
         request = RequestFactory().get(PATH, headers={"Last-Event-ID": shown})
         assert resuming.id_of(request) == "urn:ü"
+
+
+# Places in the log
+
+
+def test_ids_stand_for_places_on_every_database(using, settings):
+    settings.LIVEPUSH = {"DATABASE": using, "MERCURE": {"KEY": KEY}}
+    request = RequestFactory().get(PATH)
+    ids = [mercure.send_update("a", str(n), id=id) for n, id in enumerate([None, "ä", None, "x" * 900, "ä"])]
+    numbers = [event.number for event in events_of(using)]
+    found = [resuming.position_of(id, request) for id in ids]
+    assert [place.number for place in found] == [numbers[0], numbers[4], numbers[2], numbers[3], numbers[4]]
+    assert resuming.position_of(mercure.last_event_id(), request) == log.state(using).position
+    for unknown in ("earliest", "b", "A", "Ä", "#", "#x", "a\0"):
+        assert resuming.position_of(unknown, request) is None
+
+
+def test_an_id_that_a_publisher_has_and_the_log_has_not_settled_is_found(transactional_db, monkeypatch):
+    monkeypatch.setattr(pipeline, "deliver", lambda *args: None)  # as if it were killed after the commit
+    with transaction.atomic():
+        ids = [mercure.send_update("a", "1"), mercure.send_update("a", "2", id="mine")]
+    monkeypatch.undo()
+    assert [event.number for event in Event.objects.all() if event.position] == []
+    places = [resuming.position_of(id, RequestFactory().get(PATH)) for id in ids]
+    assert [place.number for place in places] == [event.number for event in events_of("default")]
+
+
+def test_tenants_are_apart(transactional_db, settings):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "TENANT": "tests.shop.subdomains.Subdomains"}
+    id = post({"topic": "x" * 200, "id": "mine"}, {**PUBLISHER, "host": "acme.shop.test"}).content.decode()
+    [event] = events_of("default")
+    assert event.groups[0] == "acme|mercure:=2A"
+    acme, globex = (RequestFactory().get(PATH, headers={"host": f"{name}.shop.test"}) for name in ("acme", "globex"))
+    assert resuming.position_of(id, acme).number == event.number
+    assert resuming.position_of(id, globex) is None
+    assert said(post({"topic": "a"}, {**PUBLISHER, "host": "shop.test"})) == (403, "no_tenant")

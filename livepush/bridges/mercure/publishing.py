@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from urllib.parse import parse_qsl
 
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
 
 from livepush import tallies, tenants
+from livepush.access.limits import Bucket, too_many
 from livepush.bridges.mercure import tokens, updates
 from livepush.bridges.mercure.updates import Update
 from livepush.conf import get_settings
@@ -18,6 +20,11 @@ from livepush.wire import WireError, unavailable
 
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 1000
+BURST = 5.0
+"""For how many seconds' updates at once there is room."""
+_lock = threading.Lock()
+_spent: dict[float, Bucket] = {}
+"""What all publishers together have used up in this process, by ``PUBLISHED_PER_SECOND``."""
 
 
 @answers("mercure", "POST")
@@ -28,6 +35,7 @@ def publish(request: HttpRequest, client: Client) -> HttpResponse:
     update = _update(request)
     if not claims.publish.match_all(update.topics):
         raise WireError("forbidden", 'The token\'s "mercure.publish" does not allow all of these topics.', 403)
+    spend()
     try:
         with tenants.active(client.tenant):
             id = update.send(get_settings().DATABASE)
@@ -39,6 +47,15 @@ def publish(request: HttpRequest, client: Client) -> HttpResponse:
         raise unavailable() from error
     tallies.note("published", "events")
     return HttpResponse(id, content_type="text/plain; charset=utf-8")
+
+
+def spend() -> None:
+    """Count an update. Raises WireError: there are too many for now."""
+    rate = get_settings().PUBLISHED_PER_SECOND
+    with _lock:
+        wait = _spent.setdefault(rate, Bucket(rate, max(rate * BURST, 100.0))).take()
+    if wait:
+        raise too_many("published events", wait)
 
 
 def _update(request: HttpRequest) -> Update:

@@ -32,13 +32,12 @@ def position_of(id: str, request: HttpRequest) -> Position | None:
         return None if position == NOWHERE else position
     if id == EARLIEST or problem_of(id) is not None:
         return None
-    using = get_settings().DATABASE
-    with tenants.active(tenants.of_request(request)) as tenant:
+    using, tenant = get_settings().DATABASE, tenants.of_request(request)
+    found = _find(id, tenant, using)
+    if found is None:  # a publisher may know it before it has its position
+        publish.settle(using)
         found = _find(id, tenant, using)
-        if found is None:  # a publisher may know it before it has its position
-            publish.settle(using)
-            found = _find(id, tenant, using)
-        return found
+    return found
 
 
 def _decoded(header: str) -> str:

@@ -18,6 +18,7 @@ from livepush.bridges.mercure.selectors import ALL, Selectors
 from livepush.bridges.mercure.streaming import Subscription, stream
 from livepush.bridges.mercure.topics import EARLIEST, EVERY, group_of, problem_of
 from livepush.conf import get_settings
+from livepush.consumers.answering import MALFORMED, bad_request
 from livepush.consumers.auditing import client_of
 from livepush.consumers.base import COME_BACK
 from livepush.consumers.entering import Entry, enter
@@ -59,9 +60,10 @@ async def _respond(request: HttpRequest) -> HttpResponseBase:
         wanted = _selectors(request)
         last = resuming.id_of(request)
         place = None if last is None else await process.in_thread(partial(resuming.position_of, last, request))
-    except WireError as error:
-        client_of("mercure", request).refuse(error)
-        raise
+    except (WireError, *MALFORMED) as error:
+        refusal = error if isinstance(error, WireError) else bad_request(error)
+        client_of("mercure", request).refuse(refusal)
+        raise refusal from error
     subscription = Subscription(wanted, claims.subscribe)
     if request.method == "HEAD":
         return HttpResponse(content_type=STREAM)

@@ -75,9 +75,27 @@ class Site:
         """Run a subscriber under node."""
         query = {name: more.pop(name) for name in ("lastEventID",) if name in more}
         given = {"kind": kind, "url": self.address(*topics, **query), **more}
+        async with self._node(str(HERE / "client.mjs"), json.dumps(given)) as client:
+            yield client
+
+    @contextlib.asynccontextmanager
+    async def page(self, script: str, folder: Path) -> AsyncIterator[Client]:
+        """Run the manual's script under node, where there is no EventSource and no address of a page."""
+        (folder / "before.mjs").write_text(
+            f'import {{ createRequire }} from "node:module";\nconst all = createRequire("{self._folder}/");\n'
+            f'globalThis.location = {{ href: "{self.server.url}/" }};\n'
+            'globalThis.EventSource = all("eventsource").EventSource;\n'
+            'const say = (found) => process.stdout.write(JSON.stringify(found) + "\\n");\n'
+            'console.log = (...said) => say({ type: "log", said });\nglobalThis.say = say;\n'
+        )
+        (folder / "page.mjs").write_text(f'{script}\nsource.onopen = () => say({{ type: "open" }});\n')
+        async with self._node("--import", str(folder / "before.mjs"), str(folder / "page.mjs")) as client:
+            yield client
+
+    @contextlib.asynccontextmanager
+    async def _node(self, *words: str) -> AsyncIterator[Client]:
         env = {**os.environ, "LIVEPUSH_NODE_CLIENTS": str(self._folder)}
-        words = ("node", str(HERE / "client.mjs"), json.dumps(given))
-        process = await asyncio.create_subprocess_exec(*words, env=env, stdout=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec("node", *words, env=env, stdout=asyncio.subprocess.PIPE)
         try:
             yield Client(process)
         finally:

@@ -13,13 +13,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from playwright.async_api import async_playwright
 
 from tests.bridges import mercures
 from tests.bridges.mercures import Site, bearer, soon, token
-from tests.docs_blocks import ROOT
+from tests.docs_blocks import ROOT, blocks
 from tests.patience import PATIENCE
 from tests.scale import some
 from tests.servers import npm, processes
@@ -130,6 +131,30 @@ async def test_a_commit_brings_an_update_and_a_rollback_none(site, name):
         site.elsewhere.do("commit")
         found = await stream.next()
         assert (json.loads(found.data), found.id) == ({"n": 1}, id)
+
+
+async def test_the_manuals_publisher_and_page_work(site, tmp_path):
+    shown = list(blocks(ROOT / "docs" / "mercure.md"))
+    [script] = [block.text for block in shown if block.language == "mjs"]
+    [program] = [block.text for block in shown if "mercure_publisher" in block.text and block.language == "python"]
+    for text, own in (
+        ("https://example.com/.well-known/mercure", site.url),
+        ("only for development, at least 32 bytes", mercures.KEY),
+    ):
+        assert program.count(text) == 1
+        program = program.replace(text, own)
+    namespace: dict[str, Any] = {}
+    exec(program, namespace)
+    async with (
+        site.page(script, tmp_path) as page,
+        site.stream(BOOK, headers=bearer(subscribe=[BOOK])) as stream,
+    ):
+        assert (await page.next())["type"] == "open"
+        id = await asyncio.to_thread(namespace["renamed"], 1, "Dune")
+        found = await stream.next()
+        assert (found.data, found.id) == ('{"title": "Dune"}', id)
+        ids = [await site.publish(topic, "for all") for topic in (BOOK, "https://example.com/news")]
+        assert [(await page.next())["said"] for _ in ids] == [[id, "for all"] for id in ids]
 
 
 async def test_the_demos_program_publishes_and_follows(site):

@@ -88,8 +88,7 @@ async def test_the_cases_of_the_conformance_tests_are_observed(site):
                 assert (found.event, found.data, found.id) == ("message", data, id)
             assert (await stream.next()).data == "end"
 
-    for _, *given in CONFORMANCE:
-        await case(*given)
+    await asyncio.gather(*(case(*given) for _, *given in CONFORMANCE))
 
 
 async def test_all_topics_are_one_selector(site, name):
@@ -239,12 +238,13 @@ async def test_a_librarys_own_reconnecting_misses_nothing(site, name, kind):
         assert found["status"] == 401
 
 
-async def test_a_drained_server_loses_nothing_of_a_subscriber(site, name):
+@pytest.mark.parametrize("end", some(["kill", "stop"]))
+async def test_a_server_that_ends_loses_nothing_of_a_subscriber(site, name, end):
     async with site.client("eventsource", name) as client:
         await client.next("open")
         await site.publish(name, "1", id="urn:ü")
         assert (await client.next("message"))["data"] == "1"
-        site.server.stop()
+        getattr(site.server, end)()
         site.elsewhere.do("update", topics=name, data="2")
         site.elsewhere.do("update", topics=name, data="3")
         site.server.start()

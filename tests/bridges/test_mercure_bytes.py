@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import time
 from base64 import urlsafe_b64encode
 
@@ -60,6 +61,13 @@ def test_whatever_a_template_expands_to_is_matched_by_it(expressions, values):
     assert matches(template, topic)
 
 
+@given(st.lists(st.sampled_from(["{x}", "{+x}", "a", "/", "aa"]), max_size=5), st.text("ab/?%", max_size=9))
+def test_a_template_matches_what_a_regular_expression_does(parts, topic):
+    values = {"{x}": "[ab%]*", "{+x}": "[ab/?%]*"}
+    expected = re.fullmatch("".join(values.get(part, part) for part in parts), topic)
+    assert matches("".join(parts), topic) is bool(expected)
+
+
 @pytest.mark.parametrize(
     ("template", "topic", "is_match"),
     [
@@ -97,7 +105,7 @@ def test_no_template_takes_long():
     for template in ("{a}" * MAX_EXPRESSIONS + "!", "{+a,b,c,d,e,f}" * MAX_EXPRESSIONS + "\n", "{?a,b,c}" * 20 + "!"):
         begun = time.process_time()
         assert not matches(template, "a" * topics.MAX_LENGTH)
-        assert time.process_time() - begun < 2
+        assert time.process_time() - begun < 0.5
 
 
 def test_a_subscriber_gets_what_it_wants_and_of_private_updates_what_it_may_have():

@@ -187,9 +187,9 @@ def test_what_can_not_be_sent_is_refused_before_anything_is_written(transactiona
 
 
 def test_the_bytes_of_an_update_are_those_of_the_specification():
-    given = {"topics": ["a"], "id": "7", "data": "one\r\ntwo\rthree\n", "type": "moved", "retry": 0}
-    assert encoding.update(given) == b"event: moved\nretry: 0\nid: 7\ndata: one\ndata: two\ndata: three\ndata: \n\n"
-    assert encoding.update({"id": "7", "data": ""}) == b"id: 7\ndata: \n\n"
+    update = updates.checked(["a"], "one\r\ntwo\rthree\n", id="7", type="moved", retry=0)
+    assert encoding.encoded(update) == b"event: moved\nretry: 0\nid: 7\ndata: one\ndata: two\ndata: three\ndata: \n\n"
+    assert encoding.encoded(updates.checked(["a"], id="7")) == b"id: 7\ndata: \n\n"
 
 
 def test_nothing_but_an_update_ends_with_an_empty_line():
@@ -202,6 +202,32 @@ def test_nothing_but_an_update_ends_with_an_empty_line():
         b":\nretry: 5\n", b":\n", b"retry: 5\n", b":\n", b":\n", b"", b"", b"",
     ]  # fmt: skip
     assert [part.is_last for part in found] == [False, False, True, True, True, False, False, False]
+
+
+UPDATE = {"topics": ["a"], "data": "x", "id": "7"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        "text",
+        [],
+        {},
+        {**UPDATE, "topics": []},
+        {**UPDATE, "topics": 7},
+        {**UPDATE, "topics": ["a", None]},
+        {**UPDATE, "data": {"a": 1}},
+        {**UPDATE, "id": "7\ndata: forged"},
+        {**UPDATE, "id": None, "data": 7},
+        {**UPDATE, "type": "x\n\ndata: forged"},
+        {**UPDATE, "type": 7},
+        {**UPDATE, "retry": "5\n\ndata: forged"},
+    ],
+)
+def test_what_others_send_to_a_topics_group_is_left_out_if_it_is_no_update(data):
+    assert encoding.translated(json.dumps({"type": updates.TYPE, "data": UPDATE})).content == b"id: 7\ndata: x\n\n"
+    assert encoding.translated(json.dumps({"type": updates.TYPE, "data": data})) == encoding.Part(b"")
 
 
 # Who reads

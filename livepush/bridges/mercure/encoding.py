@@ -9,7 +9,8 @@ import json
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from livepush.bridges.mercure.updates import TYPE
+from livepush.bridges.mercure import updates
+from livepush.bridges.mercure.updates import Update
 from livepush.wire import HEARTBEAT, RESERVED_PREFIX
 
 
@@ -30,18 +31,16 @@ def translated(envelope: str) -> Part:
     found = json.loads(envelope)
     if found["type"].startswith(RESERVED_PREFIX):
         return _system(found)
-    data = found["data"]
-    if found["type"] != TYPE or not isinstance(data, dict):
-        return Part(b"")  # somebody sent an event of another kind to the group
-    return Part(update(data), tuple(data["topics"]), bool(data.get("private")))
+    update = updates.of_event(found["data"]) if found["type"] == updates.TYPE else None
+    return Part(b"") if update is None else Part(encoded(update), update.topics, update.private)
 
 
-def update(told: dict[str, Any]) -> bytes:
+def encoded(update: Update) -> bytes:
     """Return an update with as many ``data`` lines as its data have lines (WHATWG HTML, section 9.2)."""
-    lines = told["data"].replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    fields = [("event", told.get("type")), ("retry", told.get("retry")), ("id", told["id"])]
+    lines = update.data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    fields = [("event", update.type or None), ("retry", update.retry), ("id", update.id)]
     fields += [("data", line) for line in lines]
-    return "".join(f"{name}: {value}\n" for name, value in [*fields] if value is not None).encode() + b"\n"
+    return "".join(f"{name}: {value}\n" for name, value in fields if value is not None).encode() + b"\n"
 
 
 def retry(milliseconds: int) -> bytes:

@@ -67,6 +67,17 @@ def checked(
     return Update(found, data, private, None if id is None else check_id(id), type, retry)
 
 
+def of_event(data: Any) -> Update | None:
+    """Return the update in an event's data; ``None`` if there is none: others too may send to a topic's group."""
+    if not isinstance(data, dict) or not isinstance(data.get("data"), str):
+        return None
+    more = {name: data[name] for name in ("private", "type", "retry") if name in data}
+    try:
+        return checked(data["topics"], data["data"], id=data["id"], **more)
+    except (LookupError, TypeError, WireError):
+        return None
+
+
 @publish.has_async_twin
 def send_update(
     topics: str | Iterable[str],

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 from django.test import AsyncRequestFactory, RequestFactory
 from django.urls import include, path
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from livepush import log, process
 from livepush.bridges import mercure
@@ -192,6 +194,22 @@ def test_publishers_are_limited_together(settings):
     response = post({"topic": "a"})
     assert said(response) == (429, "throttled")
     assert int(response["Retry-After"]) >= 1
+
+
+NAMES = st.sampled_from(["topic", "data", "private", "id", "type", "retry", "match", "lastEventID", "authorization"])
+FIELDS = st.lists(
+    st.tuples(NAMES, st.text(max_size=8) | st.sampled_from(["*", "{x}", "#1", "earliest", "7"])), max_size=5
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(FIELDS.map(lambda pairs: urlencode(pairs, errors="replace").encode()) | st.binary(max_size=40))
+def test_whatever_is_asked_is_answered_and_is_no_servers_error(transactional_db, content):
+    response = post(content)
+    assert response.status_code in (200, 400, 413, 415), response.content
+    query = "?" + urlencode({"topic": "a"}) + "&" + quote(content, safe="&=%+")
+    response = get(query, "HEAD", **bearer())
+    assert response.status_code in (200, 400), response.content
 
 
 # Subscribers

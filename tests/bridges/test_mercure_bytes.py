@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import include, path
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from uritemplate import URITemplate
 
@@ -45,6 +45,7 @@ def hub(settings):
 OPERATORS = ["", "+", "#", ".", "/", ";", "?", "&"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(OPERATORS), st.integers(1, 3), st.sampled_from(["", "*"])), max_size=3),
     st.lists(st.none() | VALUES | st.lists(VALUES, min_size=1, max_size=3), min_size=9, max_size=9),
@@ -61,6 +62,7 @@ def test_whatever_a_template_expands_to_is_matched_by_it(expressions, values):
     assert matches(template, topic)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["{x}", "{+x}", "a", "/", "aa"]), max_size=5), st.text("ab/?%", max_size=9))
 def test_a_template_matches_what_a_regular_expression_does(parts, topic):
     values = {"{x}": "[ab%]*", "{+x}": "[ab/?%]*"}
@@ -126,6 +128,7 @@ def test_a_subscriber_gets_what_it_wants_and_of_private_updates_what_it_may_have
 # Topics
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_each_topic_has_a_group_of_its_own(one, other):
     groups = [name(text) for name in (topics.group_of, topics.group_of_id) for text in {one, other}]

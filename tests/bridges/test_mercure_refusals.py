@@ -202,7 +202,7 @@ FIELDS = st.lists(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(FIELDS.map(lambda pairs: urlencode(pairs, errors="replace").encode()) | st.binary(max_size=40))
 def test_whatever_is_asked_is_answered_and_is_no_servers_error(transactional_db, content):
     response = post(content)

@@ -18,7 +18,7 @@ Start the demo (make demo), then this in a second terminal, and say something in
   python -m demo_project.mercure
   python -m demo_project.mercure --say "The van to Ghent leaves"
 
-Interrupt the first, say something, and go on with --after and the last id that it has printed.
+Stop the first with Ctrl-C, say something, and go on with --after and the last id that it has printed.
 """
 KEY = "demo-only: a key of thirty-two bytes or more"
 """The one in ``demo_project.settings``: a publisher elsewhere has a copy of its own."""

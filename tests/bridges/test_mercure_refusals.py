@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.test import AsyncRequestFactory, RequestFactory
 from django.urls import include, path
 from hypothesis import HealthCheck, given, settings
@@ -269,6 +269,18 @@ def test_a_subscriber_is_told_to_come_back_when_there_are_too_many(transactional
     assert first == b":\nretry: 2000\n"
     assert (again.status_code, again.content[:7]) == (200, b"retry: ")
     assert said(refused) == (429, "throttled")
+
+
+def test_a_subscriber_is_told_to_come_back_when_the_database_is_away(monkeypatch, caplog):
+    def away(*args):
+        raise OperationalError("away")
+
+    monkeypatch.setattr(resuming, "position_of", away)
+    query = "?topic=a&lastEventID=urn:x"
+    assert said(get(query, **bearer())) == (503, "unavailable")
+    response = get(query, **bearer(), accept="text/event-stream")
+    assert (response.status_code, response.content) == (200, b"retry: 2000\n")
+    assert "can't be found" in caplog.text
 
 
 def test_livepushs_own_clients_can_not_read_what_may_be_private(admin_user):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -22,7 +23,11 @@ from livepush.consumers.answering import MALFORMED, bad_request
 from livepush.consumers.auditing import client_of
 from livepush.consumers.base import COME_BACK
 from livepush.consumers.entering import Entry, enter
-from livepush.wire import Position, WireError
+from livepush.notes import Rarely, one_line
+from livepush.wire import Position, WireError, unavailable
+
+logger = logging.getLogger("livepush")
+failures = Rarely(every=1.0)
 
 STREAM = "text/event-stream"
 EXACT = ("match", "match_exact")
@@ -59,7 +64,7 @@ async def _respond(request: HttpRequest) -> HttpResponseBase:
         claims = tokens.subscriber_of(request)
         wanted = _selectors(request)
         last = resuming.id_of(request)
-        place = None if last is None else await process.in_thread(partial(resuming.position_of, last, request))
+        place = None if last is None else await _place_of(last, request)
     except (WireError, *MALFORMED) as error:
         refusal = error if isinstance(error, WireError) else bad_request(error)
         client_of("mercure", request).refuse(refusal)
@@ -75,6 +80,18 @@ async def _respond(request: HttpRequest) -> HttpResponseBase:
     if last is not None:
         response.headers["Last-Event-ID"] = EARLIEST if is_lost else last.encode().decode("latin-1")
     return response
+
+
+async def _place_of(last: str, request: HttpRequest) -> Position | None:
+    """Return the position of an id; see ``resuming.position_of``. Raises WireError: it can't be found out now."""
+    try:
+        return await process.in_thread(partial(resuming.position_of, last, request))
+    except WireError:
+        raise
+    except Exception as error:
+        if times := failures.times():
+            logger.warning("The places of %d subscribers can't be found. The last one: %s", times, one_line(error))
+        raise unavailable() from error
 
 
 def _selectors(request: HttpRequest) -> Selectors:

@@ -6,6 +6,7 @@ import hmac
 import json
 import re
 import time
+import tracemalloc
 from base64 import urlsafe_b64encode
 
 import jwt
@@ -23,12 +24,12 @@ from uritemplate import URITemplate
 from livepush import checks, log
 from livepush.access.rules import ask_sync
 from livepush.bridges import mercure
-from livepush.bridges.mercure import config, encoding, reading, tokens, topics, updates
+from livepush.bridges.mercure import config, encoding, reading, selectors, tokens, topics, updates
 from livepush.bridges.mercure.selectors import MAX_EXPRESSIONS, Selectors, matches
 from livepush.bridges.mercure.streaming import Subscription
 from livepush.exceptions import EventTooLarge, InvalidData, InvalidEvent
 from livepush.testing import capture_events
-from livepush.wire import GROUP, WireError
+from livepush.wire import GROUP, Cache, WireError
 from tests.bridges.mercures import KEY
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=40)
@@ -123,6 +124,24 @@ def test_a_subscriber_gets_what_it_wants_and_of_private_updates_what_it_may_have
         ((), False, True),
     ]:
         assert subscription.takes(encoding.Part(b"x", named, private)) is takes
+
+
+def test_what_is_remembered_of_templates_and_updates_has_a_bound_in_bytes(monkeypatch):
+    for module, name in ((selectors, "_matches"), (selectors, "_templates"), (encoding, "_parts")):
+        monkeypatch.setattr(module, name, Cache(200_000))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for n in range(1000):
+            template = "{?" + ",".join(f"a{n}x{each}" for each in range(20)) + "}"
+            assert matches(template, f"?a{n}x0=" + "x" * 900)
+            data = {"topics": [f"{n}:{each}" for each in range(20)], "data": "x" * 1000, "id": str(n)}
+            assert encoding.translated(json.dumps({"type": updates.TYPE, "data": data})).content
+        selectors._places_of.cache_clear()
+        assert tracemalloc.get_traced_memory()[0] - before < 3 * 200_000
+    finally:
+        tracemalloc.stop()
+    assert len(selectors._matches) + len(selectors._templates) + len(encoding._parts) > 3
 
 
 # Topics

@@ -6,12 +6,11 @@ Nothing but an update ends with an empty line: some clients hand on whatever doe
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from livepush.bridges.mercure import updates
 from livepush.bridges.mercure.updates import Update
-from livepush.wire import HEARTBEAT, RESERVED_PREFIX
+from livepush.wire import HEARTBEAT, RESERVED_PREFIX, Cache
 
 
 class Part(NamedTuple):
@@ -25,9 +24,20 @@ class Part(NamedTuple):
     """Whether the stream ends with it."""
 
 
-@lru_cache(maxsize=256)  # many subscribers get the same envelope
+CACHE_BYTES = 4 * 1_048_576
+_parts: Cache[Part] = Cache(CACHE_BYTES)  # many subscribers get the same envelope
+
+
 def translated(envelope: str) -> Part:
     """Return an envelope as a hub says it."""
+    part = _parts.get(envelope)
+    if part is None:
+        part = _translate(envelope)
+        _parts.put(envelope, part, 1000 + 4 * len(envelope) + 2 * len(part.content) + 200 * len(part.topics))
+    return part
+
+
+def _translate(envelope: str) -> Part:
     found = json.loads(envelope)
     if found["type"].startswith(RESERVED_PREFIX):
         return _system(found)

@@ -12,6 +12,8 @@ import string
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
+from livepush.wire import Cache
+
 ALL = "*"
 MAX_EXPRESSIONS = 20
 """A template with more expressions stands for nothing but itself."""
@@ -36,6 +38,11 @@ _OPERATORS = {
 }
 _UNRESERVED = f"{string.ascii_letters}{string.digits}-._~%"
 _RESERVED = ":/?#[]@!$&'()*+,;="
+
+
+CACHE_BYTES = 2 * 1_048_576
+_matches: Cache[bool] = Cache(CACHE_BYTES)  # many subscribers have the same selector
+_templates: Cache[tuple[Step, ...]] = Cache(CACHE_BYTES)
 
 
 class Selectors:
@@ -67,9 +74,16 @@ class Selectors:
         return all(map(self.match, topics))
 
 
-@lru_cache(maxsize=8192)  # many subscribers have the same selector
 def matches(template: str, topic: str) -> bool:
     """Return whether a topic is an expansion of a URI Template. Nothing is one of a malformed template."""
+    found = _matches.get((template, topic))
+    if found is None:
+        found = _follow(template, topic)
+        _matches.put((template, topic), found, 300 + 4 * (len(template) + len(topic)))
+    return found
+
+
+def _follow(template: str, topic: str) -> bool:
     places = 1
     for step in _steps(template):
         places = step(topic, places)
@@ -78,8 +92,15 @@ def matches(template: str, topic: str) -> bool:
     return bool(places >> len(topic) & 1)
 
 
-@lru_cache(maxsize=1024)
 def _steps(template: str) -> tuple[Step, ...]:
+    found = _templates.get(template)
+    if found is None:
+        found = _parse(template)
+        _templates.put(template, found, 1000 + 4 * len(template) + 1000 * (template.count("{") + template.count(",")))
+    return found
+
+
+def _parse(template: str) -> tuple[Step, ...]:
     parts = _EXPRESSION.split(template)
     texts, expressions = parts[::2], parts[1::2]
     if len(expressions) > MAX_EXPRESSIONS or any("{" in text or "}" in text for text in texts):
@@ -105,6 +126,7 @@ def _text(text: str) -> Step:
     return step
 
 
+@lru_cache(maxsize=64)  # there are two for each operator
 def _run(extra: str) -> Step:
     """Return what steps over the characters of a value, as many as there are or less."""
     characters = frozenset(_UNRESERVED + extra)

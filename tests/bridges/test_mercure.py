@@ -112,6 +112,23 @@ async def test_a_private_update_is_for_whose_token_has_a_selector_for_one_of_its
         assert await ben.data(1) == ["everybody's"]
 
 
+async def test_an_update_of_several_of_a_subscribers_topics_comes_once(site, name):
+    for topics in ([name, f"{name}/2"], [f"{name}/2", "{+any}", name]):
+        async with site.stream(*topics) as stream:
+            await site.publish([f"{name}/2", name, "another"], "once")
+            await site.publish(name, "then")
+            found = [data for data in await stream.data(2) if data in ("once", "then")]
+            assert found == ["once", "then"]
+
+
+@pytest.mark.long
+async def test_a_subscriber_that_does_not_read_for_a_while_loses_nothing(site, name):
+    async with site.stream(name) as stream:
+        for n in range(200):
+            site.elsewhere.do("update", topics=name, data=f"{n} " + "x" * 50_000)
+        assert [data.partition(" ")[0] for data in await stream.data(200)] == [str(n) for n in range(200)]
+
+
 async def test_unicode_and_long_topics_are_topics_like_others(site, name):
     topics = [f"{name}/bücher/☕ und mehr", f"{name}?topic=" + "https%3A%2F%2F" * 40]
     for topic in topics:

@@ -126,6 +126,7 @@ def test_a_subscriber_gets_what_it_wants_and_of_private_updates_what_it_may_have
         assert subscription.takes(encoding.Part(b"x", named, private)) is takes
 
 
+@pytest.mark.long
 def test_what_is_remembered_of_templates_and_updates_has_a_bound_in_bytes(monkeypatch):
     for module, name in ((selectors, "_matches"), (selectors, "_templates"), (encoding, "_parts")):
         monkeypatch.setattr(module, name, Cache(200_000))

@@ -31,12 +31,14 @@ far more memory than the text, and long stops of Python's garbage collector."""
 class Portion:
     """A passage, encoded once for each format."""
 
-    __slots__ = ("_frames", "_raw", "after_text", "passage")
+    __slots__ = ("_frames", "_raw", "after_text", "follows_text", "passage")
 
     def __init__(self, passage: Passage, after_text: bool) -> None:
         self.passage = passage
         self.after_text = after_text
         """Whether text came before it."""
+        self.follows_text = formats.after_text(passage.pieces, after_text)
+        """Whether what comes after it comes after text."""
         self._frames: dict[str, bytes] = {}
         self._raw: dict[str, bytes] = {}
 
@@ -49,10 +51,11 @@ class Portion:
         return found
 
     def raw(self, about: About, format: str) -> bytes:
-        """Return it in a format as bytes on the wire."""
+        """Return it in a format as bytes on the wire; none if it is nothing in that format."""
         found = self._raw.get(format)
         if found is None:
-            found = self._raw[format] = on_the_wire((self.frames(about, format),))
+            frames = self.frames(about, format)
+            found = self._raw[format] = on_the_wire((frames,)) if frames else b""
         return found
 
     def after(self, offset: int) -> Portion:
@@ -63,11 +66,6 @@ class Portion:
         before = pieces.head(whole, offset - start)
         rest = Passage(offset, pieces.skip(whole, offset - start), end)
         return Portion(rest, formats.after_text(before, self.after_text))
-
-    @property
-    def follows_text(self) -> bool:
-        """Whether what comes after it comes after text."""
-        return formats.after_text(self.passage.pieces, self.after_text)
 
 
 class Listener(Protocol):

@@ -66,12 +66,12 @@ class Reader:
 
     def offer(self, portion: Portion) -> None:
         """Take what is new, if the client has everything before it and waits."""
-        if self._waiting is None or self._waiting.done():
+        waiting, write_now = self._waiting, self._write_now
+        if waiting is None or waiting.done():
             return
-        keeps_up = self._write_now is not None and self._has_begun and portion.passage.start == self.cursor
-        if keeps_up and self._write_now is not None:
+        if write_now is not None and self._has_begun and portion.passage.start == self.cursor:
             raw = portion.raw(self.feed.about, self._name)
-            if not portion.frames(self.feed.about, self._name) or self._write_now(raw):
+            if not raw or write_now(raw):
                 self._moved(portion)
                 return
         self.wake()

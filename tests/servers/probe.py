@@ -57,14 +57,16 @@ def counts() -> dict[str, list[int]]:
 
 
 queries: Counter[str] = Counter()
-"""The statements of this process, by what they are about: ``log``, ``sessions`` or ``other``."""
+"""The statements of this process, by what they are about: ``log``, ``streams``, ``sessions`` or ``other``."""
 closed: Counter[str] = Counter()
 """Why connections were closed, by reason."""
 
 
+ABOUT = {"livepush_stream": "streams", "livepush_": "log", "session": "sessions", "auth_user": "sessions"}
+
+
 def _count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-    about = "log" if "livepush_" in sql else "sessions" if "session" in sql or "auth_user" in sql else "other"
-    queries[about] += 1
+    queries[next((about for word, about in ABOUT.items() if word in sql), "other")] += 1
     return execute(sql, params, many, context)
 
 

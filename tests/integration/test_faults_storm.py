@@ -26,7 +26,7 @@ from tests.servers.storm import allow_descriptors, crowd
 
 TRANSPORTS = ("sse", "websocket livepush.v1", "long poll", "websocket")
 ROOMS = 10
-SILENT = {"TAIL_INTERVAL": 3600, "TAIL_INTERVAL_WITH_LAYER": 3600, "PRUNE_INTERVAL": 0}
+SILENT = {"TAIL_INTERVAL": 3600, "TAIL_INTERVAL_WITH_LAYER": 3600, "PRUNE_INTERVAL": 0, "HINT": "none"}
 """Settings of a server that looks at the log only when a client makes it: what it asks then is the clients' doing."""
 A_FEW = 30
 """The most statements about the log that a crowd may cost, however many come."""

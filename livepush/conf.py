@@ -71,7 +71,7 @@ class Settings:
     RELAYS: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Message brokers and webhooks that events come from or go to: by name, what ``livepush_relay`` needs to know."""
     PUSHER: Mapping[str, Any] = field(default_factory=dict)
-    """The app that Pusher's client libraries connect to: ``APP_ID``, ``KEY``, ``SECRET`` and ``WEBHOOK``."""
+    """The app of Pusher's client libraries: ``APP_ID``, ``KEY``, ``SECRET``, ``WEBHOOK`` and ``SUBSCRIPTION_COUNT``."""
     MERCURE: Mapping[str, Any] = field(default_factory=dict)
     """The keys of the tokens with which Mercure's publishers and subscribers come: ``KEY``, ``ALGORITHM`` and more."""
     GRIP: Mapping[str, Any] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from livepush.hub.connection import Connection
 from livepush.hub.fanout import Round, Share
 from livepush.hub.hub import Hub
 from livepush.hub.routes import Subscriber
+from livepush.hub.waiter import Waiter
 from livepush.wire import TEXTS
 
 
@@ -30,17 +31,17 @@ class Held(NamedTuple):
 
 def held_by(hub: Hub) -> Held:
     """Return what a hub holds."""
-    subscribers = list(hub.subscribers)
-    buffered = sum(each._flow._buffered for each in subscribers if isinstance(each, Connection))
+    clients = [each for each in list(hub.subscribers) if isinstance(each, Connection | Waiter)]
+    buffered = sum(each._flow._buffered for each in clients if isinstance(each, Connection))
     router = hub.router
-    return Held(Counter(map(_kind, subscribers)), buffered, router._queued, len(router._early), len(router.routes))
+    return Held(Counter(map(_kind, clients)), buffered, router._queued, len(router._early), len(router.routes))
 
 
-def _kind(subscriber: Subscriber) -> tuple[str, str]:
-    if not isinstance(subscriber, Connection):
+def _kind(client: Connection | Waiter) -> tuple[str, str]:
+    if isinstance(client, Waiter):
         return "long_poll", "waiting"
-    usual = "websocket" if subscriber.format in TEXTS else "sse"
-    return getattr(subscriber, "transport", usual), subscriber.state.value
+    usual = "websocket" if client.format in TEXTS else "sse"
+    return getattr(client, "transport", usual), client.state.value
 
 
 class Meter:

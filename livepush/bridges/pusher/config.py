@@ -14,6 +14,7 @@ from livepush.conf import get_settings
 
 NAMES = ("APP_ID", "KEY", "SECRET")
 HOOKS = ("WEBHOOK", "WEBHOOK_EVENTS")
+COUNTS = "SUBSCRIPTION_COUNT"
 EVENTS = ("channel_occupied", "channel_vacated", "member_added", "member_removed")
 """What webhooks tell by default."""
 MORE_EVENTS = ("client_event", "cache_miss", "subscription_count")
@@ -35,6 +36,18 @@ class App(NamedTuple):
     """Where webhooks are sent; empty for nowhere."""
     events: tuple[str, ...] = EVENTS
     """What they tell."""
+    tells_counts: bool = False
+    """Whether subscribers are told how many they are."""
+
+    @property
+    def writes_channels(self) -> bool:
+        """Whether each process writes down which channels have subscribers."""
+        return bool(self.webhook) or self.tells_counts
+
+    @property
+    def writes_counts(self) -> bool:
+        """Whether it writes down how many, too."""
+        return self.tells_counts or bool(self.webhook and "subscription_count" in self.events)
 
     def __repr__(self) -> str:
         """Return it without the secret: traces of errors show what functions were given."""
@@ -47,7 +60,7 @@ def app() -> App:
     Raises ImproperlyConfigured: a value is missing, is none, or there is one that nothing reads.
     """
     given = get_settings().PUSHER
-    unknown = sorted(set(given) - {*NAMES, *HOOKS})
+    unknown = sorted(set(given) - {*NAMES, *HOOKS, COUNTS})
     if unknown:
         raise ImproperlyConfigured(f"LIVEPUSH['PUSHER'] has {unknown[0]!r}, which nothing reads: expected {EXAMPLE}.")
     for name in NAMES:
@@ -61,7 +74,7 @@ def app() -> App:
             f"LIVEPUSH['PUSHER']['SECRET'] has fewer than {MIN_SECRET} characters, so it can be guessed: "
             'take python -c "import secrets; print(secrets.token_hex(20))".'
         )
-    return App(given["APP_ID"], given["KEY"], given["SECRET"], *_hook(given))
+    return App(given["APP_ID"], given["KEY"], given["SECRET"], *_hook(given), _tells_counts(given))
 
 
 def check_app() -> None:
@@ -83,6 +96,15 @@ def _hook(given: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     if not isinstance(events, list | tuple) or not set(events) <= set(known):
         raise ImproperlyConfigured(f"LIVEPUSH['PUSHER']['WEBHOOK_EVENTS'] is {events!r}: expected some of {known}.")
     return url, tuple(events)
+
+
+def _tells_counts(given: Mapping[str, Any]) -> bool:
+    found, where = given.get(COUNTS, False), f"LIVEPUSH['PUSHER'][{COUNTS!r}]"
+    if not isinstance(found, bool):
+        raise ImproperlyConfigured(f"{where} is {found!r}: expected True or False.")
+    if found and get_settings().TENANT:
+        raise ImproperlyConfigured(f"{where} can't be used with tenants: its channels would not say whose they are.")
+    return found
 
 
 def _is_address(url: str) -> bool:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from livepush import process
 from livepush.access import limits
-from livepush.bridges.pusher import frames, occupying
+from livepush.bridges.pusher import counting, frames, occupying
 from livepush.bridges.pusher.config import app
 from livepush.bridges.pusher.connection import RECONNECT, UNAUTHORIZED, PusherConnection
 from livepush.bridges.pusher.listening import listen
@@ -80,6 +80,7 @@ async def _serve(scope: Scope, receive: Incoming, send: Send, entry: Entry) -> N
     connection = PusherConnection(hub, (), entry.cursor, Format.TEXT, write, hub.options.limits)
     if (channels := occupying.of(hub)) is not None:
         connection.on_channel = channels.note
+        counting.follow(hub, channels)
     ask_again_later(connection, entry.admission)
     told = {"socket_id": connection.socket, "activity_timeout": ACTIVITY_TIMEOUT}
     greeting = frames.message("pusher:connection_established", json.dumps(told))

@@ -1,6 +1,6 @@
 """Which channels have subscribers: those with members in any process, the others in this one.
 
-With webhooks, all processes write down all of their channels.
+With webhooks or counts, all processes write down all of their channels.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def counts() -> Counter[str]:
 
 def counts_everywhere() -> Counter[str]:
     """Return how many subscribers each channel has in all processes, if these write that down; else in this one."""
-    return occupying.written() if "subscription_count" in app().events and app().webhook else counts()
+    return occupying.written() if app().writes_counts else counts()
 
 
 def is_occupied(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Writes down which channels have subscribers, in the tables of presence, for the webhooks.
+"""Writes down which channels have subscribers, in the tables of presence, for webhooks and counts.
 
 An occupied channel is a member of a group of livepush's own. So a channel that is occupied in several processes joins
 once, and leaves with its last subscriber anywhere. A process that dies takes its channels with it when its lease ends.
@@ -11,6 +11,7 @@ import logging
 import random
 import secrets
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 from livepush import process
@@ -46,6 +47,8 @@ class Occupying:
     def __init__(self, hub: Hub, counts_matter: bool) -> None:
         self._hub = hub
         self._counts_matter = counts_matter
+        self.on_same: Callable[[str], None] = lambda channel: None
+        """Is told of a channel that has the same count as before, although subscribers have come and gone."""
         self._counts: Counter[str] = Counter()
         self._changed: set[str] = set()
         self._written: dict[str, int] = {}
@@ -88,7 +91,7 @@ class Occupying:
                 if not self._hub.draining:  # its clients come back to another process
                     await self._write()
             except Exception as error:
-                self._complain(error)
+                complain(error)
                 await asyncio.sleep(PAUSE)
                 self._stirred.set()
         if self._has_lease:
@@ -116,6 +119,8 @@ class Occupying:
         for channel, count in wanted.items():
             self._changed.discard(channel)
             if count > 0:
+                if self._written.get(channel) == count:
+                    self.on_same(channel)
                 self._written[channel] = count
             else:
                 self._written.pop(channel, None)
@@ -146,40 +151,42 @@ class Occupying:
                     self._lose()
                 await process.in_thread(partial(_clear, using, self._name), LEVEL)
             except Exception as error:
-                self._complain(error)
+                complain(error)
 
     def _lose(self) -> None:
         """Begin anew: another process has cleared this one's channels away, since its lease was not renewed in time."""
         self._begin()
         self._stirred.set()
 
-    def _complain(self, error: BaseException) -> None:
-        if times := failures.times():
-            what = f"{type(error).__name__}: {error}"
-            logger.warning("Writing down Pusher's channels failed %d times. The last time: %s", times, what)
-
 
 def of(hub: Hub) -> Occupying | None:
-    """Return what writes down a hub's channels; ``None`` if there are no webhooks."""
+    """Return what writes down a hub's channels; ``None`` if nobody wants to know."""
     found = hub.attached.get("pusher")
-    if not isinstance(found, Occupying) and app().webhook:
-        found = hub.attached["pusher"] = Occupying(hub, "subscription_count" in app().events)
+    if not isinstance(found, Occupying) and app().writes_channels:
+        found = hub.attached["pusher"] = Occupying(hub, app().writes_counts)
     return found if isinstance(found, Occupying) else None
 
 
 def written() -> Counter[str]:
-    """Return how many subscribers each channel has by what all processes have written down; nothing without webhooks.
+    """Return how many subscribers each channel has by what all processes have written down; nothing if they don't.
 
     The numbers are right only where counts matter; that a channel is there always is.
     """
     found: Counter[str] = Counter()
-    if app().webhook:
+    if app().writes_channels:
         using = get_settings().DATABASE
         living = PresenceLease.objects.using(using).filter(ends__gt=table.now(using)).values("process")
         rows = Presence.objects.using(using).filter(group=GROUP, process__in=living)
         for member, count in rows.values_list("member", "connections"):
             found[member.removeprefix(SIGN)] += count
     return found
+
+
+def complain(error: BaseException) -> None:
+    """Log, now and then, that the database failed."""
+    if times := failures.times():
+        what = f"{type(error).__name__}: {error}"
+        logger.warning("Writing down Pusher's channels failed %d times. The last time: %s", times, what)
 
 
 def _key(channel: str) -> Key:

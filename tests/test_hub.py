@@ -1022,6 +1022,21 @@ async def test_a_reply_outlives_the_buffer(make_hub):
     assert [message["ref"] for message in reader.messages if message["type"] == "livepush.reply"] == [1]
 
 
+@pytest.mark.parametrize("held", [False, True], ids=["idle", "blocked"])
+async def test_a_reply_larger_than_the_buffer_is_sent_if_it_is_alone(make_hub, held):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    if held:
+        reader.open.clear()
+        await routed(hub, "a")
+    answer = "x" * (2 * hub.options.buffer_bytes)
+    reader.connection.say(system_frames("reply", Format.TEXT, ref=1, ok=True, data=answer))
+    await routed(hub, "a")
+    reader.open.set()
+    await reader.until_numbers(*range(1, 2 + held))
+    assert [message["data"] for message in reader.messages if message["type"] == "livepush.reply"] == [answer]
+
+
 async def test_one_write_is_bounded_however_much_comes_at_once(make_hub):
     hub = await make_hub(silent)
     reader = Reader(hub, ["a"])

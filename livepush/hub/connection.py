@@ -135,7 +135,7 @@ class Connection:
     def say(self, frames: Frames) -> None:
         """Write frames of livepush's own after the earlier events."""
         if self.state is State.LIVE and self._task is None:
-            self._offer(Joined(frames, self._loop.time(), self._source.position.number))
+            self._offer(Joined(frames, self._loop.time(), self._source.position.number), any_size=True)
         elif self.state is not State.CLOSED:
             if self._flow.say(frames):
                 self.close(Reason.SLOW)
@@ -190,8 +190,8 @@ class Connection:
 
     # Writing
 
-    def _offer(self, joined: Joined) -> None:
-        if self._flow.offer(joined, self._task is None):
+    def _offer(self, joined: Joined, any_size: bool = False) -> None:
+        if self._flow.offer(joined, self._task is None, any_size):
             if self._write_now is not None and self._write_now(joined.raw):
                 self._last_write = joined.time
             else:

@@ -111,9 +111,12 @@ class Flow:
 
     # What comes in
 
-    def offer(self, joined: Joined, idle: bool) -> bool:
-        """Take live frames; return whether to write them now. Otherwise they wait, or are read from the log later."""
-        if idle and joined.size <= self.limit:
+    def offer(self, joined: Joined, idle: bool, any_size: bool = False) -> bool:
+        """Take live frames; return whether to write them now. Otherwise they wait, or are read from the log later.
+
+        Frames of ``any_size`` are livepush's own: they are not in the log, so nothing would bring them later.
+        """
+        if idle and (any_size or joined.size <= self.limit):
             self.cursor = joined.upto
             return True
         self._buffer += joined.frames
@@ -124,10 +127,14 @@ class Flow:
         return False
 
     def say(self, frames: Frames) -> bool:
-        """Take frames of livepush's own, to go after the earlier events; return whether the client is too slow."""
+        """Take frames of livepush's own, to go after the earlier events; return whether the client is too slow.
+
+        What waits alone may have any size.
+        """
+        is_alone = not self._system
         self._system += frames  # apart from the buffer, which may be dropped
         self.fall_behind()
-        return sum(map(len, self._system)) > self.limit
+        return not is_alone and sum(map(len, self._system)) > self.limit
 
     def is_stuck(self, now: float) -> bool:
         """Return whether the write that is going on takes too long: the client does not read."""

@@ -10,12 +10,14 @@ from livepush.bridges.relays.config import OutwardRelay
 from livepush.bridges.relays.outwards.reading import Outbound
 
 TIMEOUT = 10.0
+AT_ONCE = 10
+"""Few, since each waits for the one before: what is deleted meanwhile is to go out no more."""
 
 
 class Exchange:
     """Publishes persistent messages with the event as JSON and its position as ``message_id``."""
 
-    at_once = 200
+    at_once = AT_ONCE
     longest_pause = 5.0
 
     def __init__(self, relay: OutwardRelay) -> None:

@@ -47,6 +47,7 @@ class LivepushConfig(AppConfig):
         forgetting.kept.append(forgetting.Kept("streams", deleting.rows_about, deleting.forget, deleting.exported))
         letters = forgetting.Kept("dead letters", forgetting_letters.rows_about, forgetting_letters.forget)
         forgetting.kept.append(letters)
+        forgetting_letters.connect()
         routing.registered.append(_doctor)
         routing.registered.append(lazily.endpoints)
         lazily.connect()

@@ -90,6 +90,8 @@ class Settings:
     """How long events stay in the log, and so how long a client can be away and still resume."""
     INBOX_RETENTION: float = 90 * 86_400.0
     """How long notifications stay in the inbox."""
+    DEAD_LETTER_RETENTION: float = 30 * 86_400.0
+    """How long messages and events that a relay could not relay stay in the admin."""
     STREAM_RETENTION: float = 7 * 86_400.0
     """How long the text of a stream stays after the stream has ended."""
     PRUNE_INTERVAL: float = 300.0

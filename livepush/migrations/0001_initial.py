@@ -148,6 +148,7 @@ class Migration(migrations.Migration):
                 ('relay', livepush.fields.ExactCharField(max_length=100, primary_key=True, serialize=False, verbose_name='relay')),
                 ('offset', models.CharField(max_length=100, verbose_name='offset')),
                 ('taken', models.DateTimeField(default=django.utils.timezone.now, verbose_name='taken')),
+                ('waiting', models.BigIntegerField(null=True)),
             ],
         ),
         migrations.CreateModel(

@@ -24,7 +24,7 @@ from livepush.bridges.metrics import gathering, sharing
 from livepush.bridges.metrics.catalog import METRICS, SHARED
 from livepush.bridges.metrics.exposition import LivepushCollector, figures_of
 from livepush.bridges.metrics.models import ProcessFigures
-from livepush.bridges.relays.models import RelayCursor, RelayPartition
+from livepush.bridges.relays.models import DeadLetter, RelayCursor, RelayOffset, RelayPartition
 from livepush.hub import Connection
 from livepush.hub.figures import Meter, held_by
 from tests.integration import clients
@@ -153,6 +153,7 @@ def test_every_metric_is_told_and_promtool_finds_no_fault(transactional_db, sett
     settings.LIVEPUSH = {**SETTINGS, "RELAYS": {"a": {}}}
     RelayCursor.objects.create(relay="a", position=0)
     RelayPartition.objects.create(relay="a", topic="a", partition=0, offset=0)
+    DeadLetter.objects.create(relay="a", offset="1", content="{}", reason="no")
 
     async def with_hub():
         hub = await hub_with(5)
@@ -169,17 +170,23 @@ def test_every_metric_is_told_and_promtool_finds_no_fault(transactional_db, sett
 
 def test_each_relay_tells_how_far_it_is_behind(transactional_db, settings):
     given = {"STREAM": "a", "GROUP": "a", "URL": "kafka://h:1"}
-    settings.LIVEPUSH = {**SETTINGS, "RELAYS": {"orders": given, "lake": given, "idle": given}}
+    settings.LIVEPUSH = {**SETTINGS, "RELAYS": {"orders": given, "lake": given, "idle": given, "stock": given}}
     for _ in range(7):
         livepush.send("a", "t")
     RelayCursor.objects.create(relay="lake", position=5)
     RelayCursor.objects.create(relay="that is no more", position=5)
+    RelayOffset.objects.create(relay="stock", offset="7", waiting=3)
+    RelayOffset.objects.create(relay="idle", offset="1700000000000-3")
     for partition, end in ((0, 12), (1, 10), (2, 0)):
         RelayPartition.objects.create(relay="orders", topic="a", partition=partition, offset=10, end=end)
+    for relay in ("idle", "idle", "that is no more"):
+        DeadLetter.objects.create(relay=relay, offset="1", content="{}", reason="no")
     found = samples(with_token("s3cret").text)
     assert {key: value for key, value in found.items() if key[0].startswith("livepush_relay")} == {
         ("livepush_relay_lag_events", "lake"): 2,
         ("livepush_relay_lag_messages", "orders"): 2,
+        ("livepush_relay_lag_messages", "stock"): 3,
+        ("livepush_relay_dead_letters", "idle"): 2,
     }
 
 

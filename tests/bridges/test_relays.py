@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -13,8 +14,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 from django.urls import reverse
+from django.utils import timezone
 
-from livepush import checks
+from livepush import checks, log
+from livepush.bridges.relays import forgetting
 from livepush.bridges.relays.config import relay
 from livepush.bridges.relays.mapping import Message, Outgoing
 from livepush.bridges.relays.models import DeadLetter, RelayOffset
@@ -91,6 +94,24 @@ def test_what_can_not_become_an_event_becomes_a_dead_letter_and_holds_up_no_othe
     letter = DeadLetter.objects.using(using).get()
     assert (letter.relay, letter.offset, json.loads(letter.content)["body"]) == ("orders", "1-2", bad.body)
     assert reason in letter.reason
+
+
+def test_a_dead_letter_is_kept_for_its_retention_and_the_log_says_that_it_went(using, settings, caplog):
+    settings.LIVEPUSH = {"DATABASE": using, "DEAD_LETTER_RETENTION": 60}
+    now = timezone.now()
+    for relay_name, age in (("orders", 59), ("orders", 61), ("orders", 62), ("that is no more", 99)):
+        DeadLetter.objects.using(using).create(
+            relay=relay_name, offset="1", content="{}", reason="no", created=now - timedelta(seconds=age)
+        )
+    assert forgetting.prune in log.jobs
+    assert (forgetting.prune(using), forgetting.prune(using)) == (3, 0)
+    assert [(row.relay, row.created) for row in DeadLetter.objects.using(using).all()] == [
+        ("orders", now - timedelta(seconds=59))
+    ]
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.partition(" were")[0] for text in sorted(told)] == [
+        "1 dead letters of the relay 'that is no more'", "2 dead letters of the relay 'orders'",
+    ]  # fmt: skip
 
 
 def test_a_dead_letter_can_be_tried_again(using, settings, orders):
@@ -254,6 +275,25 @@ async def relay_with_kills(databases, kind, count, kills, kill_broker=False):
         with relaying(database, broker):
             await eventually(lambda: arrived() >= count)
         return [int(each) for each in numbers(elsewhere)]
+
+
+@pytest.mark.long
+async def test_a_relay_of_nats_notes_how_many_messages_wait(databases):
+    with databases.fresh("postgresql") as database, BROKERS["nats"]() as broker:
+        await broker.make("orders")
+        await broker.publish("orders", *({"id": 1, "n": str(n)} for n in range(1_000)))
+        with relaying(database, broker, die=["taken", "1"]) as process:
+            await asyncio.to_thread(process.wait, PATIENCE)
+
+        def offset():
+            found = database.query('SELECT "offset", waiting FROM livepush_relayoffset')
+            return [(int(offset), waiting) for offset, waiting in found]
+
+        ((taken, waiting),) = offset()
+        assert 0 < taken < 1_000
+        assert taken + waiting == 1_000
+        with relaying(database, broker):
+            await eventually(lambda: offset() == [(1_000, 0)])
 
 
 @pytest.mark.long

@@ -40,10 +40,15 @@ METRICS = {
     "livepush_log_unsettled": Metric(GAUGE, (), "Whether committed events wait for their positions"),
     "livepush_inbox_lag_events": Metric(GAUGE, (), "Settled events that were not filed into the inbox yet"),
     "livepush_relay_lag_events": Metric(GAUGE, ("relay",), "Settled events that an outward relay has not sent yet"),
-    "livepush_relay_lag_messages": Metric(GAUGE, ("relay",), "Messages of a Kafka topic that were not relayed yet"),
+    "livepush_relay_lag_messages": Metric(
+        GAUGE, ("relay",), "Messages of a Kafka topic or a NATS stream that were not relayed yet"
+    ),
+    "livepush_relay_dead_letters": Metric(
+        GAUGE, ("relay",), "Messages and events that a relay could not relay, until they are deleted"
+    ),
 }
 SHARED = (
     "livepush_log_position", "livepush_log_floor", "livepush_log_unsettled", "livepush_inbox_lag_events",
-    "livepush_relay_lag_events", "livepush_relay_lag_messages",
+    "livepush_relay_lag_events", "livepush_relay_lag_messages", "livepush_relay_dead_letters",
 )  # fmt: skip
 """Those that are the same for all processes, and have no label ``process``."""

@@ -41,7 +41,7 @@ def own_figures() -> list[Figure]:
 
 
 def log_figures() -> list[Figure]:
-    """Return how the log, the inbox and the relays stand, with two queries, and three more if there are relays."""
+    """Return how the log, the inbox and the relays stand, with two queries, and five more if there are relays."""
     using = get_settings().DATABASE
     state = log.state(using)
     filed = InboxHead.objects.using(using).filter(pk=1).values_list("position", flat=True).first()

@@ -120,7 +120,9 @@ def _nats(relay: Relay, offset: str, handle: Handle, fail: Fail) -> Any:
 
 
 def _message(raw: Any) -> Message:
-    return Message(str(raw.metadata.sequence.stream), decoded(raw.data), raw.subject, dict(raw.headers or {}))
+    place = raw.metadata
+    headers = dict(raw.headers or {})
+    return Message(str(place.sequence.stream), decoded(raw.data), raw.subject, headers, waiting=place.num_pending)
 
 
 async def newest(relay: Relay) -> str:

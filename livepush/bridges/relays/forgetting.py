@@ -1,18 +1,25 @@
-"""Dead letters about a user: events that went to nobody but the user, and whose target did not take them."""
+"""Dead letters that are deleted: about a user who is forgotten, and those that are too old."""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections import defaultdict
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
-from livepush import tenants
+from livepush import log, tenants
 from livepush.bridges.relays.models import DeadLetter
 from livepush.conf import get_settings
 from livepush.publish import user_group
 from livepush.wire import public_name
+
+logger = logging.getLogger("livepush")
+DELETED_AT_ONCE = 1_000
 
 
 def rows_about(readers: Iterable[str], using: str) -> QuerySet[DeadLetter]:
@@ -33,6 +40,29 @@ def rows_about(readers: Iterable[str], using: str) -> QuerySet[DeadLetter]:
 def forget(rows: QuerySet[DeadLetter]) -> int:
     """Delete such letters, in the caller's transaction; return how many there were."""
     return rows.delete()[0]
+
+
+def connect() -> None:
+    """Have hubs delete old dead letters when they prune."""
+    log.jobs.append(prune)
+
+
+def prune(using: str) -> int:
+    """Delete dead letters that are older than their retention, and log how many; return their number.
+
+    About a thousand go at once. Two processes that do this together delete and log each letter once.
+    """
+    before = timezone.now() - timedelta(seconds=get_settings().DEAD_LETTER_RETENTION)
+    rows, old = DeadLetter.objects.using(using), defaultdict(list)
+    for pk, relay in rows.filter(created__lt=before).values_list("pk", "relay")[:DELETED_AT_ONCE]:
+        old[relay].append(pk)
+    deleted = 0
+    for relay, pks in old.items():
+        if count := rows.filter(pk__in=pks).delete()[0]:
+            what = "%d dead letters of the relay %r were deleted, since they were older than DEAD_LETTER_RETENTION."
+            logger.warning(what, count, relay)
+            deleted += count
+    return deleted
 
 
 def relays_of(tenant: str | None) -> list[str]:

@@ -29,6 +29,8 @@ class Message:
     headers: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
     """The Kafka message's key; ``{key}`` in templates."""
+    waiting: int | None = field(default=None, compare=False)
+    """NATS: how many messages came after it when the broker sent it."""
 
 
 @dataclass(frozen=True, slots=True)

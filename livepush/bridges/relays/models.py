@@ -21,6 +21,8 @@ class RelayOffset(models.Model):
     relay = ExactCharField(_("relay"), max_length=MAX_NAME_LENGTH, primary_key=True)
     offset = models.CharField(_("offset"), max_length=100)
     taken = models.DateTimeField(_("taken"), default=timezone.now)
+    waiting = models.BigIntegerField(null=True)
+    """How many messages came after it when it was taken, if the broker tells."""
 
     def __str__(self) -> str:
         return f"{self.relay}: {self.offset}"

@@ -89,7 +89,7 @@ def _fresh(messages: Sequence[Message], relay: Relay) -> list[Message]:
         return _without_receipt(messages, relay)
     found = _after_offset(messages, relay)
     if found:
-        rows.update(offset=found[-1].offset)
+        rows.update(offset=found[-1].offset, waiting=found[-1].waiting)
     return found
 
 

@@ -8,13 +8,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from livepush import log
+from livepush.bridges.relays import forgetting
 from livepush.conf import get_settings
 from livepush.inbox import filing
 from livepush.streams import store
 
 
 class Command(BaseCommand):
-    help = "Delete events, notifications and streams past their retention, safe while serving. The hubs do it too."
+    help = "Delete events, notifications, streams and dead letters past their retention, as the hubs do."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--seconds", type=float, help="keep this much instead of LIVEPUSH['RETENTION']")
@@ -33,9 +34,11 @@ class Command(BaseCommand):
         notifications = _all(lambda: filing.prune(using, old, options["batch"]))
         ended = timezone.now() - timedelta(seconds=settings.STREAM_RETENTION)
         streams = _all(lambda: store.prune(using, ended))
+        letters = _all(lambda: forgetting.prune(using))
         log.delete_all_forgotten(using)
         if options["verbosity"] > 0:
-            self.stdout.write(f"Deleted {events} events, {notifications} notifications and {streams} rows of streams.")
+            found = f"{events} events, {notifications} notifications, {streams} rows of streams"
+            self.stdout.write(f"Deleted {found} and {letters} dead letters.")
 
 
 def _all(prune: Callable[[], int]) -> int:

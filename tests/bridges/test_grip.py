@@ -20,6 +20,7 @@ from livepush.bridges.grip.items import items_of
 from livepush.wire import Batch, Event
 from tests.integration import clients
 from tests.patience import PATIENCE, eventually, wait_until
+from tests.scale import FULL
 from tests.servers import processes
 from tests.servers.fresh import Databases
 from tests.servers.processes import Publisher, Server
@@ -227,8 +228,8 @@ async def test_clients_lose_nothing_when_the_proxy_is_killed(databases):
 
 
 @pytest.mark.long
-async def test_nothing_is_lost_repeated_or_out_of_order_when_the_proxy_is_killed_again_and_again(databases):
-    count, kills = 200, 5
+async def test_nothing_is_lost_repeated_or_out_of_order_when_the_proxy_is_killed_again_and_again(databases, figures):
+    count, kills = (600, 15) if FULL else (200, 5)
 
     async def follow(site: Site, groups: list[str], last: str) -> list[str]:
         got: list[str] = []
@@ -262,14 +263,18 @@ async def test_nothing_is_lost_repeated_or_out_of_order_when_the_proxy_is_killed
             await asyncio.to_thread(site.pushpin.start)
 
     with running(databases, CHECK=1) as site:
-        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(3 * PATIENCE), asyncio.TaskGroup() as tasks:
             start = site.shop.position()
             groups = (["board"], ["board", "order:1"])
             following = [tasks.create_task(follow(site, each, start)) for each in groups for _ in range(5)]
             tasks.create_task(kill(site))
             tasks.create_task(send(site))
     expected = [*(f"n{number}" for number in range(count)), "end"]
-    assert [task.result() for task in following] == [expected] * len(following)
+    got = [task.result() for task in following]
+    lost = sum(len(set(expected) - set(each)) for each in got)
+    repeated = sum(len(each) - len(set(each)) for each in got)
+    figures(kills=kills, clients=len(got), events=len(expected), lost=lost, repeated=repeated)
+    assert got == [expected] * len(following)
 
 
 async def test_a_lost_history_is_told(site):

@@ -6,7 +6,9 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections import Counter
 from io import StringIO
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -20,7 +22,7 @@ from livepush.bridges.publishing.models import ApiKey
 from tests.conftest import ALIASES, events_of
 from tests.integration import clients
 from tests.patience import PATIENCE
-from tests.scale import some
+from tests.scale import FULL, some
 from tests.servers import processes
 from tests.servers.warm import ROOT
 
@@ -70,7 +72,8 @@ async def test_a_request_that_two_processes_get_at_once_takes_effect_once(databa
         assert len(elsewhere.rows(["board"])) == 60
 
 
-async def test_a_publisher_that_tries_again_when_its_server_was_killed_loses_and_repeats_nothing(databases):
+async def test_a_publisher_that_tries_again_when_its_server_was_killed_loses_and_repeats_nothing(databases, figures):
+    kills, count = (15, 500) if FULL else (3, 100)
     with (
         databases.fresh("postgresql") as database,
         processes.publisher(database) as elsewhere,
@@ -90,8 +93,8 @@ async def test_a_publisher_that_tries_again_when_its_server_was_killed_loses_and
                     await killed.wait()
 
         async def kill():
-            for _ in range(3):
-                while len(positions) < 20 * (_ + 1):
+            for number in range(kills):
+                while len(positions) < count * (number + 1) // (kills + 2):
                     await asyncio.sleep(0.01)
                 killed.clear()
                 server.kill()
@@ -101,12 +104,19 @@ async def test_a_publisher_that_tries_again_when_its_server_was_killed_loses_and
         positions = {}
 
         async def write(first):
-            for number in range(first, 100, 4):
+            for number in range(first, count, 4):
                 positions[number] = await post(number)
 
         await asyncio.gather(kill(), *(write(first) for first in range(4)))
         rows = elsewhere.rows(["board"])
-        assert sorted(row["data"] for row in rows) == [[number, part] for number in range(100) for part in range(3)]
+        stored = [(number, part) for number, part in (row["data"] for row in rows)]
+        found = Counter(stored)
+        expected = {(number, part) for number in range(count) for part in range(3)}
+        lost, repeated = len(expected - found.keys()), found.total() - len(found)
+        of_each = [[event for event in stored if event[0] % 4 == first] for first in range(4)]
+        out_of_order = sum(after < before for events in of_each for before, after in pairwise(events))
+        figures(kills=kills, requests=count, lost=lost, repeated=repeated, out_of_order=out_of_order)
+        assert (lost, repeated, out_of_order, found.keys()) == (0, 0, 0, expected)
         assert {row["id"]: row["data"][0] for row in rows} == {
             position: number for number, found in positions.items() for position in found
         }

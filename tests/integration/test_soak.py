@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration import clients
 from tests.integration.audit import TRANSPORTS, Follower, Row, audit
 from tests.integration.conftest import Figures
 from tests.patience import eventually
@@ -255,6 +256,8 @@ async def test_whatever_fails_every_client_gets_exactly_its_groups_events(
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 16_384)), hard))
     async with running(own_postgresql, SEED) as soak:
+        async with clients.sse(soak.steady.url, GROUPS[0]) as first:
+            await first.block()  # its hub runs from now on, with all that a hub holds
         before = await holdings(soak)
         start = (await asyncio.to_thread(soak.steady.stats))["position"] or [""]
         position = start[0] or await begin(soak)

@@ -83,9 +83,15 @@ async def test_an_entry_that_only_looks_like_faststreams_holds_up_no_other(datab
         assert numbers(elsewhere) == ["1", [1], "x", None, "2"]
 
 
+@pytest.fixture
+def nobodys_port():
+    with processes.closed_port() as port:
+        yield port
+
+
 @pytest.mark.parametrize("kind", ["in", "in again", "out"])
-def test_a_relay_stops_though_its_broker_is_away_and_its_client_goes_on_trying(settings, kind):
-    url, begun = f"nats://127.0.0.1:{processes.free_port()}", time.monotonic()
+def test_a_relay_stops_though_its_broker_is_away_and_its_client_goes_on_trying(settings, kind, nobodys_port):
+    url, begun = f"nats://127.0.0.1:{nobodys_port}", time.monotonic()
     if kind.startswith("in"):
         made = Runner(configured(settings, "default", URL=url, TYPE="t"))
         if kind == "in again":
@@ -97,9 +103,9 @@ def test_a_relay_stops_though_its_broker_is_away_and_its_client_goes_on_trying(s
     assert time.monotonic() - begun < 30  # NATS's client would try for two minutes
 
 
-def test_a_broker_that_never_answers_is_told_of(settings, monkeypatch):
+def test_a_broker_that_never_answers_is_told_of(settings, monkeypatch, nobodys_port):
     monkeypatch.setattr("livepush.bridges.relays.looping.PATIENCE", 0.1)
-    url = f"nats://127.0.0.1:{processes.free_port()}"
+    url = f"nats://127.0.0.1:{nobodys_port}"
     settings.LIVEPUSH = {"RELAYS": {"out": {"DIRECTION": "out", "URL": url, "STREAM": "s", "SUBJECT": "s.{type}"}}}
     run_until(Sender(relay("out")), lambda: RelayCursor.objects.filter(error__startswith="TimeoutError").exists())
 

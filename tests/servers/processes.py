@@ -58,6 +58,14 @@ def settings_env(database: Database, settings: dict[str, Any] | None = None, **e
     return {**database.env, "LIVEPUSH_TEST_SETTINGS": json.dumps(settings or {}), **env}
 
 
+@contextlib.contextmanager
+def closed_port() -> Iterator[int]:
+    """Yield a port at which nobody listens, and which nobody else gets meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
 def whole(file: IO[Any]) -> str:
     """Return what a process has written to a file so far, and leave alone the place at which it writes on."""
     return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")

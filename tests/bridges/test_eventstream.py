@@ -23,7 +23,7 @@ from livepush.bridges.eventstream.channelmanager import manager
 from livepush.bridges.eventstream.reading import may_read
 from livepush.exceptions import InvalidGroup, InvalidType
 from livepush.testing import capture_events
-from livepush.wire import GROUP
+from livepush.wire import GROUP, Cache, dumps
 from tests.bridges.test_eventstream_page import Stream
 from tests.conftest import events_of
 from tests.integration import clients
@@ -127,6 +127,15 @@ def test_a_channel_manager_that_is_not_there_is_named(settings, path):
 
 
 urlpatterns = [path("rooms/", include([path("events/", include(eventstream.urls))]))]
+
+
+def test_what_is_remembered_of_events_has_a_bound_in_bytes(monkeypatch):
+    monkeypatch.setattr(encoding, "_parts", Cache(100_000))
+    for number in range(200):
+        envelope = dumps({"type": "message", "data": f"{number}" + "x" * 1000})
+        assert encoding.translated(envelope) is encoding.translated(envelope)
+        assert encoding._parts.size <= 100_000
+    assert len(encoding._parts) < 200
 
 
 def test_a_site_whose_channels_anybody_may_read_is_warned(settings):

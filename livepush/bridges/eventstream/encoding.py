@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from livepush.bridges.eventstream.channels import channel_of
-from livepush.wire import RESERVED_PREFIX, dumps
+from livepush.wire import RESERVED_PREFIX, Cache, dumps
 
 WRAPPED = "eventstream.text:"
 PADDING = b":" + b" " * 2048 + b"\n\n"
@@ -33,9 +32,20 @@ class Part(NamedTuple):
     """The position from which the client goes on, if its history is lost."""
 
 
-@lru_cache(maxsize=256)  # all readers of a group get the same envelope
+CACHE_BYTES = 4 * 1_048_576
+_parts: Cache[Part] = Cache(CACHE_BYTES)  # all readers of a group get the same envelope
+
+
 def translated(envelope: str) -> Part:
     """Return an envelope, or a message of livepush's own, as django-eventstream says it."""
+    part = _parts.get(envelope)
+    if part is None:
+        part = _translate(envelope)
+        _parts.put(envelope, part, 1000 + 4 * len(envelope) + 2 * len(part.content) + 200 * len(part.skip))
+    return part
+
+
+def _translate(envelope: str) -> Part:
     found = json.loads(envelope)
     if found["type"].startswith(RESERVED_PREFIX):
         return _system(found)

@@ -94,7 +94,7 @@ def _pusher() -> None:
 
 def _mercure() -> None:
     """Raise ImproperlyConfigured if Mercure's clients can't be served."""
-    if get_settings().MERCURE:
+    if get_settings().MERCURE or _is_mounted("livepush.bridges.mercure.views"):
         if find_spec("jwt") is None:
             raise ImproperlyConfigured('Mercure needs PyJWT: pip install "django-livepush[mercure]".')
         import_string("livepush.bridges.mercure.config.check_hub")()
@@ -205,10 +205,8 @@ def check_urls(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 @register("livepush")
 def check_eventstream(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Check that a site with the URLs of django-eventstream says who may read its channels."""
-    own = "livepush.bridges.eventstream.views"
-    if own not in sys.modules or getattr(settings, "EVENTSTREAM_CHANNELMANAGER_CLASS", None):
-        return []
-    if not any(getattr(view, "__module__", "") == own for view in _views(get_resolver().url_patterns)):
+    named = getattr(settings, "EVENTSTREAM_CHANNELMANAGER_CLASS", None)
+    if named or not _is_mounted("livepush.bridges.eventstream.views"):
         return []
     return [
         Warning(
@@ -234,6 +232,13 @@ def check_middleware(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             id="livepush.W006",
         )
     ]
+
+
+def _is_mounted(module: str) -> bool:
+    """Return whether the site's URLs lead to a view of a module. A module that nothing has imported is not imported."""
+    if module not in sys.modules or not getattr(settings, "ROOT_URLCONF", None):
+        return False
+    return any(getattr(view, "__module__", "") == module for view in _views(get_resolver().url_patterns))
 
 
 def _views(patterns: Iterable[Any]) -> Iterator[Any]:

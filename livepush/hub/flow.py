@@ -129,7 +129,7 @@ class Flow:
     def say(self, frames: Frames) -> bool:
         """Take frames of livepush's own, to go after the earlier events; return whether the client is too slow.
 
-        What waits alone may have any size.
+        A message that waits alone may have any size.
         """
         is_alone = not self._system
         self._system += frames  # apart from the buffer, which may be dropped

@@ -26,7 +26,7 @@ EXAMPLE = '{"KEY": os.environ["MERCURE_JWT_SECRET"]}'
 
 
 class Key(NamedTuple):
-    """What checks a token's signature."""
+    """A key that checks the signatures of tokens."""
 
     text: str
     algorithm: str

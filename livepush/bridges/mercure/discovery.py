@@ -1,4 +1,4 @@
-"""What a view adds to its response, so that the page finds the hub, misses nothing, and may read."""
+"""The headers and the cookie of a view's response, by which its page finds the hub, misses nothing, and may read."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ BURST = 5.0
 """For how many seconds' updates at once there is room."""
 _lock = threading.Lock()
 _spent: dict[float, Bucket] = {}
-"""What all publishers together have used up in this process, by ``PUBLISHED_PER_SECOND``."""
+"""The updates that all publishers together have used up in this process, by ``PUBLISHED_PER_SECOND``."""
 
 
 @answers("mercure", "POST")

@@ -16,13 +16,14 @@ from livepush.wire import Cache
 
 ALL = "*"
 MAX_EXPRESSIONS = 20
-"""A template with more expressions stands for nothing but itself."""
+"""How many expressions a template may have."""
 
 Places = int
 """A set of places in a topic: bit 0 is the place before the first character."""
 Step = Callable[[str, Places], Places]
 """Takes a topic and the places that were reached in it; returns those that are reached next."""
 
+_PREFIX = re.compile(r"\{[^{}]*:\d+[^{}]*\}")
 _EXPRESSION = re.compile(r"\{([^{}]*)\}")
 _VARIABLE = re.compile(r"((?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+(?:\.(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+)*)(\*)?")
 _OPERATORS = {
@@ -72,6 +73,15 @@ class Selectors:
     def match_all(self, topics: Iterable[str]) -> bool:
         """Return whether each topic has one of them that stands for it."""
         return all(map(self.match, topics))
+
+
+def unsupported(text: str) -> str | None:
+    """Return why a selector can't be followed; ``None`` if it can be. A malformed template stands for itself alone."""
+    if _PREFIX.search(text):
+        return f"has the prefix of a value, such as {{id:3}}, which is not supported: {text[:100]!r}"
+    if text.count("{") > MAX_EXPRESSIONS:
+        return f"has {text.count('{')} expressions: expected {MAX_EXPRESSIONS} at most"
+    return None
 
 
 def matches(template: str, topic: str) -> bool:

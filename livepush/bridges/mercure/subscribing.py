@@ -15,7 +15,7 @@ from django.utils.cache import patch_vary_headers
 from livepush import process
 from livepush.access import origins
 from livepush.bridges.mercure import encoding, reading, resuming, tokens
-from livepush.bridges.mercure.selectors import ALL, Selectors
+from livepush.bridges.mercure.selectors import ALL, Selectors, unsupported
 from livepush.bridges.mercure.streaming import Subscription, stream
 from livepush.bridges.mercure.topics import EARLIEST, EVERY, group_of, problem_of
 from livepush.conf import get_settings
@@ -110,7 +110,7 @@ def _selectors(request: HttpRequest) -> Selectors:
     if len(found) > most:
         raise WireError("too_many_groups", f"{len(found)} topics were asked for: expected {most} at most.")
     for each in found:
-        if problem := problem_of(each):
+        if problem := problem_of(each) or unsupported(each):
             raise WireError("bad_query", f"A topic {problem}.")
     return Selectors(found)
 

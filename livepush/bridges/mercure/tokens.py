@@ -1,4 +1,4 @@
-"""JSON Web Tokens (RFC 7519): what a client shows, and what its ``mercure`` claim lets it do."""
+"""JSON Web Tokens (RFC 7519), by whose ``mercure`` claim clients publish and subscribe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from livepush.access import origins
 from livepush.bridges.mercure.config import SECRET, WHERE, Key, hub
-from livepush.bridges.mercure.selectors import Selectors
+from livepush.bridges.mercure.selectors import Selectors, unsupported
 from livepush.wire import WireError
 
 MAX_LENGTH = 16_384
@@ -24,13 +24,13 @@ CHECKS: Any = {"verify_aud": False, "verify_iss": False, "verify_iat": False, "v
 
 
 class Claims(NamedTuple):
-    """What a client may do."""
+    """The topics that a client may publish to, and those that it may subscribe to."""
 
     publish: Selectors
     subscribe: Selectors
     """The topics whose private updates it gets."""
     subject: str
-    """Whose token it is; empty if the token does not say."""
+    """The name of the token's owner; empty if the token does not say."""
     ends: float | None
     """When the token ends (Unix time)."""
 
@@ -129,6 +129,8 @@ def _selectors(claim: Mapping[str, Any], name: str) -> Selectors:
     listed = [] if given is None else given
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
         raise refusal("bad_token", f'The token\'s claim "mercure.{name}" is malformed: expected a list of selectors.')
+    if problem := next(filter(None, map(unsupported, listed)), None):
+        raise refusal("bad_token", f'A selector of the token\'s claim "mercure.{name}" {problem}.')
     return Selectors(listed)
 
 

@@ -22,6 +22,7 @@ from livepush.consumers import views as polls
 from livepush.models import Event
 from livepush.publish import pipeline
 from livepush.testing import capture_events
+from livepush.wire import Position
 from tests.bridges.mercures import FORM, KEY, PATH, bearer, token
 from tests.conftest import events_of
 
@@ -280,7 +281,7 @@ def test_a_subscriber_is_told_to_come_back_when_the_database_is_away(monkeypatch
     def away(*args):
         raise OperationalError("away")
 
-    monkeypatch.setattr(resuming, "position_of", away)
+    monkeypatch.setattr(resuming, "place_of", away)
     query = "?topic=a&lastEventID=urn:x"
     assert said(get(query, **bearer())) == (503, "unavailable")
     response = get(query, **bearer(), accept="text/event-stream")
@@ -331,11 +332,12 @@ def test_ids_stand_for_places_on_every_database(using, settings):
     request = RequestFactory().get(PATH)
     ids = [mercure.send_update("a", str(n), id=id) for n, id in enumerate([None, "ä", None, "x" * 900, "ä"])]
     numbers = [event.number for event in events_of(using)]
-    found = [resuming.position_of(id, request) for id in ids]
+    found = [resuming.place_of(id, request).position for id in ids]
     assert [place.number for place in found] == [numbers[0], numbers[4], numbers[2], numbers[3], numbers[4]]
-    assert resuming.position_of(mercure.last_event_id(), request) == log.state(using).position
+    assert resuming.place_of(mercure.last_event_id(), request) == (log.state(using).position, False)
     for unknown in ("earliest", "b", "A", "Ä", "#", "#x", "a\0"):
-        assert resuming.position_of(unknown, request) is None
+        state = log.state(using)
+        assert resuming.place_of(unknown, request) == (Position(state.position.epoch, state.floor), True)
 
 
 def test_an_id_that_a_publisher_has_and_the_log_has_not_settled_is_found(transactional_db, monkeypatch):
@@ -344,7 +346,7 @@ def test_an_id_that_a_publisher_has_and_the_log_has_not_settled_is_found(transac
         ids = [mercure.send_update("a", "1"), mercure.send_update("a", "2", id="mine")]
     monkeypatch.undo()
     assert [event.number for event in Event.objects.all() if event.position] == []
-    places = [resuming.position_of(id, RequestFactory().get(PATH)) for id in ids]
+    places = [resuming.place_of(id, RequestFactory().get(PATH)).position for id in ids]
     assert [place.number for place in places] == [event.number for event in events_of("default")]
 
 
@@ -354,6 +356,6 @@ def test_tenants_are_apart(transactional_db, settings):
     [event] = events_of("default")
     assert event.groups[0] == "acme|mercure:=2A"
     acme, globex = (RequestFactory().get(PATH, headers={"host": f"{name}.shop.test"}) for name in ("acme", "globex"))
-    assert resuming.position_of(id, acme).number == event.number
-    assert resuming.position_of(id, globex) is None
+    assert resuming.place_of(id, acme).position.number == event.number
+    assert resuming.place_of(id, globex).is_lost
     assert said(post({"topic": "a"}, {**PUBLISHER, "host": "shop.test"})) == (403, "no_tenant")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from django.http import HttpRequest
 
 from livepush import log, publish, tenants
@@ -16,6 +18,14 @@ MARK = "#"
 """The beginning of an id that is a position."""
 
 
+class Place(NamedTuple):
+    """A place from which a subscriber reads."""
+
+    position: Position
+    is_lost: bool
+    """Whether the log has no update with the subscriber's id, so that it reads all that there is."""
+
+
 def id_of(request: HttpRequest) -> str | None:
     """Return the last id that a client knows: of the header, else of the query; ``None`` if it names none."""
     header: str | None = request.META.get("HTTP_LAST_EVENT_ID")
@@ -25,8 +35,16 @@ def id_of(request: HttpRequest) -> str | None:
     return next(filter(None, reversed(found)), None)
 
 
-def position_of(id: str, request: HttpRequest) -> Position | None:
-    """Return the position of an id; ``None`` if the log has no such update. Uses the database."""
+def place_of(id: str, request: HttpRequest) -> Place:
+    """Return the place of an id; where the log begins now, if it has no such update. Uses the database."""
+    found = _position_of(id, request)
+    if found is not None:
+        return Place(found, is_lost=False)
+    state = log.state(get_settings().DATABASE)
+    return Place(Position(state.position.epoch, state.floor), is_lost=True)
+
+
+def _position_of(id: str, request: HttpRequest) -> Position | None:
     if id.startswith(MARK):
         position = position_of_header(id.removeprefix(MARK))
         return None if position == NOWHERE else position

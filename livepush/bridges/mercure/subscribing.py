@@ -15,6 +15,7 @@ from django.utils.cache import patch_vary_headers
 from livepush import process
 from livepush.access import origins
 from livepush.bridges.mercure import encoding, reading, resuming, tokens
+from livepush.bridges.mercure.resuming import Place
 from livepush.bridges.mercure.selectors import ALL, Selectors, unsupported
 from livepush.bridges.mercure.streaming import Subscription, stream
 from livepush.bridges.mercure.topics import EARLIEST, EVERY, group_of, problem_of
@@ -72,20 +73,21 @@ async def _respond(request: HttpRequest) -> HttpResponseBase:
     subscription = Subscription(wanted, claims.subscribe)
     if request.method == "HEAD":
         return HttpResponse(content_type=STREAM)
+    is_lost = place is not None and place.is_lost
     entry = await enter(_scope(request, subscription, claims, place), "mercure")
-    is_lost = last is not None and (place is None or entry.lost is not None)
-    if is_lost:
+    if entry.lost is not None:
         entry = _from_the_beginning(entry)
+        is_lost = True
     response = StreamingHttpResponse(stream(entry, subscription), content_type=STREAM)
     if last is not None:
         response.headers["Last-Event-ID"] = EARLIEST if is_lost else last.encode().decode("latin-1")
     return response
 
 
-async def _place_of(last: str, request: HttpRequest) -> Position | None:
-    """Return the position of an id; see ``resuming.position_of``. Raises WireError: it can't be found out now."""
+async def _place_of(last: str, request: HttpRequest) -> Place:
+    """Return the place of an id; see ``resuming.place_of``. Raises WireError: it can't be found out now."""
     try:
-        return await process.in_thread(partial(resuming.position_of, last, request))
+        return await process.in_thread(partial(resuming.place_of, last, request))
     except WireError:
         raise
     except Exception as error:
@@ -116,13 +118,13 @@ def _selectors(request: HttpRequest) -> Selectors:
 
 
 def _scope(
-    request: ASGIRequest, subscription: Subscription, claims: tokens.Claims, place: Position | None
+    request: ASGIRequest, subscription: Subscription, claims: tokens.Claims, place: Place | None
 ) -> dict[str, Any]:
     """Return the request's scope as one of livepush's own endpoints would have it."""
     wanted = subscription.wanted
     groups = list(map(group_of, wanted.texts)) if wanted.are_topics else [EVERY]
     kept = [each for each in request.scope["headers"] if each[0] != b"last-event-id"]
-    named = [] if place is None else [(b"last-event-id", str(place).encode())]
+    named = [] if place is None else [(b"last-event-id", str(place.position).encode())]
     query = urlencode([("group", group) for group in groups]).encode()
     known = {"livepush.identity": reading.identity_of(claims)}
     return {**request.scope, **known, "query_string": query, "headers": [*kept, *named]}

@@ -678,6 +678,7 @@ async def test_a_topic_that_is_not_there_and_a_broker_that_is_away_are_told(brok
         await target.open()
     await target.close()
     broker.up()
+    monkeypatch.setattr("livepush.bridges.relays.outwards.kafka.TIMEOUT", PATIENCE)
     await target.open()
     await target.send([outbound(1)])
     await target.close()

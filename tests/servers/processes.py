@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,6 +24,8 @@ ASGI = ("daphne", "uvicorn", "hypercorn", "granian", "runserver")
 WSGI = "wsgiref"
 FORKED = ("daphne", "uvicorn", "hypercorn", WSGI)
 """The others start processes of their own, with their own words."""
+GIVEN_TO_NOBODY = (12_000, 32_000)
+"""Ports below those that Linux gives out itself (``ip_local_port_range``), and above those that browsers refuse."""
 
 
 def command(kind: str, port: int, application: str) -> list[str]:
@@ -47,10 +50,13 @@ def command(kind: str, port: int, application: str) -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port on which nothing listens, and which the system gives to no connection meanwhile."""
+    dice = random.SystemRandom()  # the seeded one gives every worker the same ports
+    while True:
+        port = dice.randrange(*GIVEN_TO_NOBODY)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def settings_env(database: Database, settings: dict[str, Any] | None = None, **env: str) -> dict[str, str]:

@@ -75,7 +75,7 @@ class Settings:
     MERCURE: Mapping[str, Any] = field(default_factory=dict)
     """The keys of the tokens with which Mercure's publishers and subscribers come: ``KEY``, ``ALGORITHM`` and more."""
     GRIP: Mapping[str, Any] = field(default_factory=dict)
-    """The Pushpin proxies that hold the clients of a WSGI site: ``CONTROL_URI``, ``KEY``, ``PREFIX`` and ``CHECK``."""
+    """The Pushpins before a WSGI site: ``CONTROL_URI``, ``KEY``, ``SUBSCRIPTIONS``, ``PREFIX`` and ``CHECK``."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
     """The addresses and networks whose ``X-Forwarded-For`` is believed, or ``unix``. Without, no address is limited."""
     METRICS_TOKEN: str = ""

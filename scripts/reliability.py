@@ -18,7 +18,10 @@ ALONE = ["tests/integration/test_faults_floods.py", "tests/integration/test_faul
 TOGETHER = [
     *sorted({*map(str, Path("tests/integration").glob("test_faults_*.py"))} - {*ALONE}),
     *sorted(map(str, Path("tests/bridges").glob("test_*relays.py"))),
-    *(f"tests/bridges/test_{name}.py" for name in ("publishing_site", "grip", "pusher_webhooks_audit")),
+    *(
+        f"tests/bridges/test_{name}.py"
+        for name in ("publishing_site", "grip", "grip_websocket", "pusher_webhooks_audit")
+    ),
     "tests/test_stateful.py",
     "tests/integration/test_soak.py",
 ]

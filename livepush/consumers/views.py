@@ -69,6 +69,11 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
 def query_of(request: HttpRequest) -> Query:
     """Return what a request asks for. Raises WireError: its query is malformed, or it has a large body."""
     check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", get_settings().MAX_EVENT_BYTES)
+    return query_alone(request)
+
+
+def query_alone(request: HttpRequest) -> Query:
+    """Return what a request of any method asks for, whatever its body is. Raises WireError: the query is malformed."""
     return parse_query(
         request.META.get("QUERY_STRING", "").encode("latin-1"),
         request.headers.get("Last-Event-ID", ""),

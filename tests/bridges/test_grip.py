@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import httpx
 import jwt
@@ -18,64 +17,15 @@ from livepush import checks, log, server_checks
 from livepush.bridges.grip.config import edge
 from livepush.bridges.grip.items import items_of
 from livepush.wire import Batch, Event
+from tests.bridges.edge import Site, holds, running
 from tests.integration import clients
 from tests.patience import PATIENCE, eventually, wait_until
 from tests.scale import FULL
-from tests.servers import processes
 from tests.servers.fresh import Databases
-from tests.servers.processes import Publisher, Server
-from tests.servers.pushpin import KEY, Pushpin
+from tests.servers.pushpin import KEY
 
 HERE = {"CONTROL_URI": "http://127.0.0.1:9", "KEY": KEY}
 TIME = "2026-01-01T00:00:00Z"
-
-
-@dataclass
-class Site:
-    """A WSGI site behind Pushpin."""
-
-    server: Server
-    pushpin: Pushpin
-    shop: Publisher
-    """Sends, and tells Pushpin."""
-    silent: Publisher
-    """Sends, and tells nobody: as a process that is killed before it could."""
-
-    @property
-    def url(self) -> str:
-        return self.pushpin.url
-
-
-@contextlib.contextmanager
-def running(databases: Databases, recheck: float = 3600.0, **grip: object) -> Iterator[Site]:
-    port = processes.free_port()
-    pushpin = Pushpin(port)
-    settings = {"GRIP": {**pushpin.settings, **grip}, "RECHECK": recheck, "MAX_EVENT_BYTES": 1_000_000}
-    try:
-        pushpin.start()
-        with (
-            databases.fresh("postgresql") as database,
-            processes.server(processes.WSGI, database, settings, port=port) as server,
-            processes.publisher(database, settings) as shop,
-            processes.publisher(database) as silent,
-        ):
-            wait_until(lambda: holds(pushpin), pushpin.log)
-            yield Site(server, pushpin, shop, silent)
-    except BaseException:
-        print(pushpin.log()[-20_000:])
-        raise
-    finally:
-        pushpin.stop()
-
-
-def holds(pushpin: Pushpin) -> bool:
-    """Return whether a proxy that has just started holds streams already, and does not answer 500."""
-    url = clients.address(pushpin.url, "sse", "board")
-    try:
-        with httpx.stream("GET", url, timeout=PATIENCE, trust_env=False) as found:
-            return found.status_code == 200
-    except httpx.ConnectError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +316,7 @@ async def test_a_user_who_is_forgotten_and_deleted_is_shown_out_and_nothing_more
 
 @pytest.mark.long
 async def test_the_proxy_asks_now_and_then_and_sends_the_client_back_when_its_rules_are_due(databases):
-    with running(databases, recheck=5.0, CHECK=1) as site:
+    with running(databases, {"RECHECK": 5.0}, CHECK=1) as site:
         async with clients.sse(site.url, "board") as stream:
             await stream.block()
             site.silent.send("board", "silent")
@@ -478,7 +428,8 @@ def test_each_item_names_the_one_before_it():
     assert found == [
         {"channel": "p-sse:a", "formats": {"http-stream": {"content": "id: e-5\nevent: t\ndata: 1\n\n"}},
          "id": "e-5", "prev-id": "e-3"},
-        {"channel": "p-hint:b", "formats": {"http-stream": {"action": "hint"}, "http-response": {"action": "hint"}},
+        {"channel": "p-hint:b", "formats": {"http-stream": {"action": "hint"}, "http-response": {"action": "hint"},
+                                            "ws-message": {"type": "ping", "content": ""}},
          "id": "e-5", "prev-id": "e-0"},
         {"channel": "p-sse:a", "formats": {"http-stream": {"content": "id: e-6\nevent: t\ndata: 2\n\n"}},
          "id": "e-6", "prev-id": "e-5"},

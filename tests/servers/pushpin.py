@@ -18,6 +18,7 @@ from tests.servers.nginx import wait_for_port
 from tests.servers.processes import free_port
 
 KEY = "a-key-of-the-tests-with-32-bytes-or-more"
+BY_MANUALS_KEY = "the-same-secret-as-the-sig_key-of-Pushpin"
 DEBIANS = Path("/usr/share/pushpin/pushpin.conf.condure")
 """What Debian's package has as ``/etc/pushpin/pushpin.conf`` at first."""
 BY_MANUAL, ROUTES = (block.text for block in blocks(ROOT / "docs" / "grip.md") if block.language in ("conf", "routes"))
@@ -50,7 +51,8 @@ class Pushpin:
         assert shutil.which("pushpin"), "Pushpin is not installed: on Debian, apt-get install pushpin"
         with (self._folder / "pushpin.conf").open("w") as file:
             self._configuration().write(file)
-        (self._folder / "routes").write_text(ROUTES.replace("127.0.0.1:8000", f"127.0.0.1:{self._origin}"))
+        routes = ROUTES.replace("127.0.0.1:8000", f"127.0.0.1:{self._origin}").replace(BY_MANUALS_KEY, KEY)
+        (self._folder / "routes").write_text(routes)
         with (self._folder / "printed").open("ab") as printed:
             self._process = subprocess.Popen(
                 ["pushpin", f"--config={self._folder}/pushpin.conf"],

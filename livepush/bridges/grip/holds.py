@@ -107,20 +107,36 @@ def in_poll(
     return response
 
 
+def subscriptions(hold: Hold, edge: Edge) -> list[str]:
+    """Return the channels that tell of a hold's rights and, by hints, of its groups. Raises WireError: too many."""
+    found = [*_of_rights(hold, edge), *(channels.of_hints(edge.prefix, group) for group in hold.groups)]
+    _check_count(len(found), hold, edge)
+    return found
+
+
 def _channels(hold: Hold, edge: Edge, epoch: str, last: Mapping[str, int], content: str | None) -> str:
     """Return the header with a hold's channels. Raises WireError: they are too many."""
+    found = _of_rights(hold, edge)
+    for group in hold.groups:
+        name = content or channels.of_hints(edge.prefix, group)
+        found.append(channels.header(name, str(Position(epoch, last.get(group, 0)))))
+    _check_count(len(found), hold, edge)
+    return ", ".join(found)
+
+
+def _of_rights(hold: Hold, edge: Edge) -> list[str]:
     found = [channels.of_everybody(edge.prefix)]
     if hold.user is not None:
         found.append(channels.of_user(edge.prefix, hold.user))
     if hold.session:
         found.append(channels.of_session(edge.prefix, hold.session))
-    for group in hold.groups:
-        name = content or channels.of_hints(edge.prefix, group)
-        found.append(channels.header(name, str(Position(epoch, last.get(group, 0)))))
-    if len(found) > edge.subscriptions:
+    return found
+
+
+def _check_count(count: int, hold: Hold, edge: Edge) -> None:
+    if count > edge.subscriptions:
         raise WireError(
             "too_many_groups",
             f"{len(hold.groups)} groups are too many for the proxy: raise its connection_subscription_max and "
             "LIVEPUSH['GRIP']['SUBSCRIPTIONS'].",
         )
-    return ", ".join(found)

@@ -8,13 +8,21 @@ from typing import Any
 from livepush.bridges.grip import channels
 from livepush.rights.changes import Change, parse_change
 from livepush.rights.watch import TYPE
-from livepush.wire import Batch, Event, Position, encode
+from livepush.wire import Batch, Close, Event, Position, encode
 
 Item = dict[str, Any]
 LARGEST = 262_144
 """The largest data (bytes) of an item: Pushpin takes a megabyte at once. Larger data become a hint."""
-HINT = {"http-stream": {"action": "hint"}, "http-response": {"action": "hint"}}
-CLOSE = {"http-stream": {"action": "close"}, "http-response": {"action": "hint"}}
+HINT = {
+    "http-stream": {"action": "hint"},
+    "http-response": {"action": "hint"},
+    "ws-message": {"type": "ping", "content": ""},  # every client answers it, and the proxy tells the site that it did
+}
+CLOSE = {
+    "http-stream": {"action": "close"},
+    "http-response": {"action": "hint"},
+    "ws-message": {"action": "close", "code": int(Close.GOING_AWAY)},
+}
 
 
 def items_of(batch: Batch, previous: MutableMapping[str, int], prefix: str) -> list[Item]:

@@ -67,14 +67,14 @@ def poll(request: HttpRequest, client: Client) -> HttpResponse:
     wait = min(query.wait, get_settings().MAX_WAIT)
     if query.since is None or found.lost or found.events or found.has_more or wait < SHORTEST_HOLD:
         return answer
-    hold = _hold(request, query, admission)
+    hold = hold_for(request, query.format, admission)
     return holds.in_poll(answer, hold, edge(), found.position, _last(hold, found.position), wait)
 
 
 def _begin(request: HttpRequest, client: Client, query: Query) -> HttpResponse:
     admission = admitted(request, query, client)
     found = look(query.since, admission.stored, admission.floors)
-    settings, hold = get_settings(), _hold(request, query, admission)
+    settings, hold = get_settings(), hold_for(request, query.format, admission)
     begins_at = found.position if query.since is None or found.lost else query.since
     frames = hello(
         begins_at,
@@ -123,11 +123,12 @@ def _held(begun: bytes, hold: Hold, found: Found) -> HttpResponse:
     return holds.in_stream(_stream(body), hold, edge(), found.position, last)
 
 
-def _hold(request: HttpRequest, query: Query, admission: identity.Admission) -> Hold:
+def hold_for(request: HttpRequest, format: Format, admission: identity.Admission) -> Hold:
+    """Return the hold of a client that was let in."""
     stays = min(get_settings().RECHECK, ASK_AGAIN) if admission.failed else get_settings().RECHECK
     return Hold(
         groups=admission.stored,
-        format=query.format,
+        format=format,
         user=admission.identity.name,
         session=session_of(admission.identity, identity.handshake(request)),
         until=time.time() + stays * random.uniform(0.9, 1.0),

@@ -1,0 +1,168 @@
+"""The commands of clients whose WebSockets the proxy holds; see ``livepush.wire.commands``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+from livepush import tenants
+from livepush.access import identity, limits, logins
+from livepush.access.addresses import nearest_address
+from livepush.access.authenticating import Identity
+from livepush.bridges.grip import frames
+from livepush.bridges.grip.frames import Frame
+from livepush.bridges.grip.telling import Told
+from livepush.conf import get_settings
+from livepush.consumers.answering import admit_here
+from livepush.consumers.auditing import Client, scope_of
+from livepush.consumers.commands import COMMAND_BYTES, refused
+from livepush.consumers.messages import check_sent, right_to_send
+from livepush.consumers.views import look
+from livepush.notes import Rarely, one_line
+from livepush.receiving import Message, take
+from livepush.wire import Close, Command, Floor, Position, WireError, parse_command, system_frames, unavailable
+
+logger = logging.getLogger("livepush")
+failures = Rarely(every=1.0)
+
+
+@dataclass(slots=True)
+class Spoken:
+    """One request for a WebSocket whose client has said something."""
+
+    request: HttpRequest
+    client: Client
+    told: Told
+    at: Position
+    """Up to where the client has everything. Groups that it has got already may be further: then they have floors."""
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant of the address."""
+        return tenants.of_request(self.request)
+
+    def budget(self) -> limits.Budget:
+        """Return what the client may say: all of a user's clients, or of an address's, share that."""
+        key = limits.user_key(self.tenant, self.told.hold.user)
+        return limits.budget_of(key or ("sender", nearest_address(scope_of(self.request))))
+
+
+def carry_out(spoken: Spoken, frame: Frame) -> Close | None:
+    """Carry out a command and say its reply; return the code to close with if the client must go."""
+    if frame.kind == frames.BINARY:
+        return Close.BAD_REQUEST
+    if len(frame.content) > get_settings().MAX_EVENT_BYTES + COMMAND_BYTES:
+        return Close.TOO_BIG
+    answer: dict[str, Any] = {"ok": True}
+    command = None
+    try:
+        command = _parsed(spoken, frame.content)
+        answer |= {"ref": command.ref, **_carried_out(spoken, command)}
+    except WireError as error:
+        error.ref = error.ref if command is None else command.ref
+        spoken.client.refuse(error, () if command is None else command.groups)
+        answer = refused(error)
+    except Exception as error:
+        if times := failures.times():
+            logger.warning("%d commands of clients failed. The last one: %s", times, one_line(error))
+        answer = refused(unavailable()) | {"ref": None if command is None else command.ref}
+    is_cursor = command is not None and command.sending is not None and command.sending.ephemeral
+    if not (is_cursor and answer["ok"] and answer["ref"] is None):
+        spoken.told.say(system_frames("reply", spoken.told.hold.format, **answer))
+    return None
+
+
+def _parsed(spoken: Spoken, content: bytes) -> Command:
+    """Return a client's command. Raises WireError: it is malformed, or the client is over a limit."""
+    budget = spoken.budget()
+    try:
+        command = parse_command(content.decode(errors="replace"), get_settings().MAX_GROUPS)
+    except WireError:
+        budget.command()
+        raise
+    try:
+        if command.sending is not None and command.sending.ephemeral:
+            budget.ephemeral(len(content))
+        else:
+            budget.command()
+            if command.sending is not None:
+                budget.message(len(content))
+    except WireError as error:
+        error.ref = command.ref
+        raise
+    return command
+
+
+def _carried_out(spoken: Spoken, command: Command) -> dict[str, Any]:
+    """Carry out a command; return what its reply says. Raises WireError."""
+    if command.name == "subscribe":
+        return _subscribe(spoken, command)
+    if command.name == "unsubscribe":
+        left = tenants.stored_groups(command.groups, spoken.tenant)
+        spoken.told.limit(groups=tuple(each for each in spoken.told.hold.groups if each not in left))
+    elif command.name == "send":
+        return {"reply": _send(spoken, command)}
+    elif command.name == "auth":
+        raise WireError("unsupported", "Connect again with the new token: a proxy holds this WebSocket.", 501)
+    return {}
+
+
+def _subscribe(spoken: Spoken, command: Command) -> dict[str, Any]:
+    """Add the groups that the client may read, from a position or from now on.
+
+    The client's place goes back to that position, and the groups that it has been following get floors at the place
+    where they are.
+    """
+    hold, most = spoken.told.hold, get_settings().MAX_GROUPS
+    groups = tuple(dict.fromkeys((*hold.groups, *tenants.stored_groups(command.groups, spoken.tenant))))
+    if len(groups) > most:
+        raise WireError("too_many_groups", f"At most {most} groups a connection.")
+    admission = admit_here(
+        spoken.request,
+        spoken.client,
+        command.groups,
+        check=lambda known, tenant: limits.check_groups(known.name is not None, len(groups)),
+    )
+    if not admission.granted:
+        raise unavailable() if admission.failed else WireError("forbidden", "None of the groups may be read.", 403)
+    found = look(command.since, admission.stored, admission.floors)
+    since = found.position if command.since is None or found.lost else command.since
+    floors = dict(hold.floors)
+    if since.epoch == spoken.at.epoch:
+        for group in hold.groups:
+            floors[group] = _raised(floors.get(group), spoken.at)
+        at = min(since, spoken.at, key=lambda each: each.number)
+    else:
+        at = spoken.at
+    for group in admission.stored:
+        floors[group] = _raised(admission.floors.get(group), since)
+    granted = (each for each in admission.stored if each not in hold.groups)
+    # those that lie below the client's place hide nothing any more
+    floors = {group: floor for group, floor in floors.items() if floor.time or floor.number > at.number}
+    spoken.told.limit(groups=(*hold.groups, *granted), floors=floors)
+    spoken.at = at
+    reply = {"position": str(since), "groups": list(admission.granted), "refused": list(admission.refused)}
+    return reply if found.lost is None else {**reply, "reset": True, "reason": found.lost}
+
+
+def _raised(floor: Floor | None, at: Position) -> Floor:
+    """Return a floor that lies at a position at least."""
+    return Floor(at.number) if floor is None else Floor(max(floor.number, at.number), floor.time)
+
+
+def _send(spoken: Spoken, command: Command) -> Any:
+    """Send a message for a client that may; return the handler's answer. Raises WireError."""
+    sending, request = command.sending, spoken.request
+    assert sending is not None
+    message = Message(sending.group, sending.type, sending.data, sending.key, sending.ephemeral)
+
+    def check(known: Identity, tenant: str | None) -> None:
+        logins.check_login(sending.login, request.COOKIES.get(settings.SESSION_COOKIE_NAME), tenant)
+
+    admission = admit_here(request, spoken.client, (message.group,), right_to_send(message), check)
+    check_sent(admission)
+    return take(message, admission, identity.handshake(request))

@@ -81,7 +81,7 @@ ARROWS: dict[str, set[str]] = {
     "admin": {"bridges", "inbox", "roster", "streams", "models", "publish", "wire"},
     "templatetags": {"access", "inbox", "page", "roster", "streams", "publish", "tenants", "wire", "conf"},
     "management": {
-        "bridges", "rights", "doctor", "inbox", "roster", "streams", "log", "hints", "publish", "tenants", "wire",
+        "bridges", "rights", "access", "doctor", "inbox", "roster", "streams", "log", "hints", "publish", "tenants", "wire",
         "conf", "exceptions",
     },
     "testing": {"receiving", "inbox", "process", "publish", "models", "wire", "conf", "exceptions"},

@@ -69,7 +69,7 @@ SCENES = (
     Scene(
         slug="online",
         title="Who is online",
-        line="People come, look away and go. Two tabs of one person are one member.",
+        line="People come, look away and go. Whoever has two tabs open is shown once.",
         url="online",
         files=("demo_project/showcase/live.py", "templates/showcase/online.html", "demo_project/static/demo/online.js"),
         manual="presence#show-who-is-there",

@@ -124,6 +124,11 @@ def has_senders(group: str) -> bool:
     return any(rule.right == SEND.name and rule.match(group) is not None for rule in rules)
 
 
+def has_readers(group: str) -> bool:
+    """Return whether there is a rule that says who may read a group."""
+    return any(rule.right == READ.name and rule.match(group) is not None for rule in rules)
+
+
 handles: list[Callable[[str, str], bool]] = []
 """Functions that tell whether a handler takes the messages of a type that clients send to a group."""
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from livepush import hints, publish
+from livepush.access.rules import has_readers
 from livepush.exceptions import InvalidEvent
 
 
@@ -36,9 +37,10 @@ class Command(BaseCommand):
             raise CommandError(
                 f'The data is not JSON ({error}). Quote it for the shell: \'{{"status": "shipped"}}\'.'
             ) from error
+        groups = options["group"].split(",")
         try:
             publish.send(
-                options["group"].split(","),
+                groups,
                 options["type"],
                 data,
                 key=options["key"],
@@ -47,6 +49,10 @@ class Command(BaseCommand):
             )
         except InvalidEvent as error:
             raise CommandError(str(error)) from error
+        if closed := [group for group in groups if not has_readers(group)]:
+            self.stderr.write(
+                f"Nobody may read {', '.join(closed)}: no rule of can_read has a pattern for it. See docs/rules.md."
+            )
         if hints.left_out():
             raise CommandError("The data is too large for NOTIFY, which takes 8,000 bytes: nobody got the event.")
         if not hints.flush():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,16 @@ LONGEST_RECHECK = 600.0
 LONGEST_DRAIN = 25.0
 """Kubernetes kills a server 30 s after SIGTERM, if it is told nothing else."""
 SHORTEST_TOKEN = 16
+SAMPLES = frozenset(
+    {
+        "a long random text",
+        "only for development",
+        "only for development, at least 32 bytes",
+        "the-same-secret-as-the-sig_key-of-Pushpin",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    }
+)
+"""The secrets in the manual's examples."""
 LOCAL = ("localhost", "localhost.localdomain", "")
 ENCRYPTED = ("rediss", "valkeys", "tls", "wss", "unix")
 BROKERS = ("channels_redis", "channels_valkey", "channels_nats")
@@ -178,6 +189,29 @@ def _metrics(found: Settings) -> Iterator[Warning]:
         )
 
 
+def _samples(found: Settings) -> Iterator[Warning]:
+    if names := list(_of_manual({field.name: getattr(found, field.name) for field in fields(found)})):
+        yield Warning(
+            f"{' and '.join(f'LIVEPUSH{name}' for name in names)}: this secret stands in livepush's manual, so anybody "
+            "can use it.",
+            hint="Take a random one, and keep it out of the code: in an environment variable, for example.",
+            id="livepush.W023",
+        )
+
+
+def _of_manual(value: Any, name: str = "") -> Iterator[str]:
+    """Yield where in a setting there is a secret of the manual."""
+    if isinstance(value, str):
+        if value in SAMPLES:
+            yield name
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _of_manual(part, f"{name}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _of_manual(part, name)
+
+
 CHECKS: Iterable[Callable[[Settings], Iterator[Warning]]] = (
-    _debug, _layer, _origins, _hosts, _proxies, _daphne, _recheck, _drain, _sessions, _metrics,
+    _debug, _layer, _origins, _hosts, _proxies, _daphne, _recheck, _drain, _sessions, _metrics, _samples,
 )  # fmt: skip

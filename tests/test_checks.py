@@ -18,6 +18,7 @@ from livepush.conf import Settings, get_settings
 from livepush.publish import model_events
 from livepush.receiving import checking, handlers
 from tests.archive import models as archive
+from tests.docs_blocks import PAGES, blocks
 from tests.shop.models import Team
 
 
@@ -239,6 +240,22 @@ def test_what_is_risky_in_production_is_said_with_its_remedy_and_only_there(over
     assert hint in warning.hint
     with override_settings(**override):
         assert f"livepush.{id}" not in found()
+
+
+SECRET = re.compile(r'"(?:SECRET|KEY|METRICS_TOKEN)": (?:os\.environ\.get\("\w+", )?"([^"{]{16,})"')
+
+
+def test_a_secret_that_stands_in_the_manual_is_warned_of():
+    secrets = {secret for page in PAGES for block in blocks(page) for secret in SECRET.findall(block.text)}
+    assert len(secrets) >= 5
+    for secret in secrets:
+        for given, name in (
+            ({"METRICS_TOKEN": secret}, "['METRICS_TOKEN']"),
+            ({"RELAYS": {"shop": {"SECRET": ["another", secret]}}}, "['RELAYS']['shop']['SECRET']"),
+            ({"GRIP": {"KEY": secret}}, "['GRIP']['KEY']"),
+        ):
+            assert deployed(LIVEPUSH=given)["livepush.W023"].msg.startswith(f"LIVEPUSH{name}: ")
+    assert "livepush.W023" not in deployed(LIVEPUSH={"METRICS_TOKEN": "a text that nobody has written down"})
 
 
 @pytest.mark.parametrize(("version", "is_old"), [("4.2.1", True), ("3.0", True), ("4.2.2", False), ("4.10.0", False)])

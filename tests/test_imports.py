@@ -81,8 +81,8 @@ ARROWS: dict[str, set[str]] = {
     "admin": {"bridges", "inbox", "roster", "streams", "models", "publish", "wire"},
     "templatetags": {"access", "inbox", "page", "roster", "streams", "publish", "tenants", "wire", "conf"},
     "management": {
-        "bridges", "rights", "access", "doctor", "inbox", "roster", "streams", "log", "hints", "publish", "tenants", "wire",
-        "conf", "exceptions",
+        "bridges", "rights", "access", "doctor", "inbox", "roster", "streams", "log", "hints", "publish", "tenants",
+        "wire", "conf", "exceptions",
     },
     "testing": {"receiving", "inbox", "process", "publish", "models", "wire", "conf", "exceptions"},
     "pytest_plugin": {"testing"},

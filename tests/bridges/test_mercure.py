@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import secrets
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +60,34 @@ async def test_a_subscribers_library_gets_what_a_publishers_library_sends(site, 
         given = f"urn:x:{secrets.token_hex(8)}"
         assert await site.publish(["other", name], "one\ntwo\n", id=given, type="moved", retry=300) == given
         assert await client.next() == {"type": "moved", "data": "one\ntwo\n", "id": given}
+
+
+def test_the_manuals_commands_subscribe_and_publish(databases):
+    subscribe, publish = (
+        block.text for block in blocks(ROOT / "docs" / "mercure.md") if block.text.startswith("TOKEN=")
+    )
+    settings = {"MERCURE": {"KEY": "only for development, at least 32 bytes"}}
+    with (
+        databases.fresh("sqlite") as database,
+        processes.server("uvicorn", database, settings, application=mercures.APPLICATION) as server,
+    ):
+        run = partial(
+            subprocess.Popen,
+            shell=True,
+            text=True,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        )
+        here = [text.replace("http://127.0.0.1:8000", server.url) for text in (subscribe, publish)]
+        with run(here[0].replace("curl", f"exec curl --silent --max-time {PATIENCE}")) as subscriber:
+            assert subscriber.stdout is not None
+            assert subscriber.stdout.readline().startswith(":")
+            with run(here[1].replace("curl", "exec curl --silent")) as publisher:
+                id = publisher.communicate(timeout=PATIENCE)[0]
+            assert publisher.returncode == 0
+            lines = [*iter(subscriber.stdout.readline, "data: Hello\n")]
+            assert f"id: {id}\n" in lines
+            subscriber.kill()
 
 
 CONFORMANCE = [

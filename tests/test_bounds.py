@@ -68,6 +68,17 @@ def test_a_window_holds_no_more_bytes_than_it_may(shape):
     assert 0.2 * MIB < found.bytes < 1.2 * MIB
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_page_has_no_more_bytes_on_its_way_to_a_client_than_it_may(shape):
+    sent = [SHAPES[shape](number) for number in range(1, 501)]
+    window = Window(len(sent), 100 * MIB)
+    window.extend(sent)
+    found, is_cut = window.after({group: None for each in sent for group in each.groups}, 0, 50_000)
+    *sizes, _ = (len(wire.envelope(each, "epoch").encode()) for each in found)
+    assert is_cut
+    assert 20_000 < sum(sizes) < 60_000
+
+
 @pytest.mark.parametrize("shape", some(list(SHAPES)))
 def test_encoded_events_for_replays_hold_no_more_bytes_than_they_may(shape):
     with growth() as found:

@@ -29,7 +29,7 @@ class Log(Protocol):
 class Pages:
     """Reads pages for connections. Connections that ask for the same page at the same time share one read.
 
-    A page holds about ``max_bytes`` of data at most. ``refresh`` brings the hub up to date with the log.
+    A page has about ``max_bytes`` at most on its way to a client. ``refresh`` brings the hub up to date with the log.
     """
 
     def __init__(self, log: Log, router: Router, max_bytes: int, refresh: Callable[[], Awaitable[None]]) -> None:

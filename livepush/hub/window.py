@@ -9,7 +9,7 @@ from heapq import merge
 from itertools import groupby
 from operator import itemgetter
 
-from livepush.wire import Event, memory_of, without
+from livepush.wire import Event, memory_of, wire_size, without
 
 MOST_FORGOTTEN = 10_000
 """Of how many groups it is remembered that their events were deleted; a read does not take so long."""
@@ -98,8 +98,8 @@ class Window:
     def after(self, groups: Collection[str], number: int, max_bytes: int) -> tuple[list[Event], bool] | None:
         """Return the events of some groups after ``number``, in order, each with those of the groups that it went to.
 
-        They end with the event that takes their data over ``max_bytes``. Also returns whether there are more. Returns
-        ``None`` if the window does not reach back to ``number``.
+        They end with the event that takes them over ``max_bytes`` on the wire. Also returns whether there are more.
+        Returns ``None`` if the window does not reach back to ``number``.
         """
         if number < self.start:
             return None
@@ -109,7 +109,7 @@ class Window:
             if size > max_bytes:
                 return found, True
             found.append(event)
-            size += len(event.data)
+            size += wire_size(event)
         return found, False
 
     def _left(self, events: Sequence[Event]) -> Sequence[Event]:

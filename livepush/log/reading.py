@@ -13,7 +13,7 @@ from livepush.log import epochs
 from livepush.log.dialects import dialect
 from livepush.models import ChannelGroup
 from livepush.models import Event as Row
-from livepush.wire import Event, LogPage, timestamp
+from livepush.wire import Event, LogPage, timestamp, wire_size
 
 _Values = tuple[int, str, str, str, str | None, datetime]
 """A row's number, group, type, data, sender and time."""
@@ -29,9 +29,10 @@ def read(
 ) -> LogPage:
     """Return the events of some groups (``None``: of all) with numbers in ``(after, upto]``, in order.
 
-    A page has about ``limit`` rows at most, and ends with the event that takes its data over ``max_bytes``. ``upto``
-    must not be greater than the log's position when the caller last read it. The page is read before its state: if the
-    state's floor is above ``after``, or its epoch is another, events may be missing and the page must not be served.
+    A page has about ``limit`` rows at most, and ends with the event that takes it over ``max_bytes`` on the wire.
+    ``upto`` must not be greater than the log's position when the caller last read it. The page is read before its
+    state: if the state's floor is above ``after``, or its epoch is another, events may be missing and the page must
+    not be served.
     """
     events, end = (
         _of_all(using, after, upto, limit) if groups is None else _of_groups(using, groups, after, upto, limit)
@@ -114,12 +115,12 @@ def _events(rows: Iterable[_Values]) -> Iterator[Event]:
 
 
 def _up_to_bytes(events: Iterable[Event], max_bytes: int) -> tuple[list[Event], bool]:
-    """Return the events up to the one that takes their data over ``max_bytes``, and whether there are more."""
+    """Return the events up to the one that takes them over ``max_bytes`` on the wire, and whether there are more."""
     found: list[Event] = []
     size = 0
     for event in events:
         if size > max_bytes:
             return found, True
         found.append(event)
-        size += len(event.data)
+        size += wire_size(event)
     return found, False

@@ -128,6 +128,7 @@ from livepush.wire.records import (
     LogState,
     memory_of,
     size_of,
+    wire_size,
 )
 from livepush.wire.requests import (
     Query,
@@ -228,5 +229,6 @@ __all__ = [
     "type_problem",
     "unavailable",
     "unseal",
+    "wire_size",
     "without",
 ]

@@ -47,6 +47,17 @@ def memory_of(event: Event) -> int:
     )
 
 
+ENVELOPE, QUOTES = 110, 3
+"""Roughly how many bytes an event's envelope has besides its data, its groups and its sender, and at each group."""
+
+
+def wire_size(event: Event) -> int:
+    """Return about how many bytes an event takes on its way to a client, its data as UTF-8."""
+    data = event.data
+    length = len(data) if data.isascii() else len(data.encode())
+    return length + len(event.sender or "") + ENVELOPE + QUOTES * len(event.groups) + sum(map(len, event.groups))
+
+
 def size_of(event: Event) -> int:
     """Return an event's approximate size in characters: its data and its groups."""
     return len(event.data) + len(event.sender or "") + sum(map(len, event.groups))

@@ -23,7 +23,7 @@ Pushpin has to run already. On Debian:
 In /etc/pushpin/pushpin.conf, set sig_key=KEY, x_forwarded_for=truncate:0,append, connection_subscription_max=103 and
 message_wait=500 (docs/grip.md says where). In /etc/pushpin/routes write these two lines, and start it again:
 
-  *,proto=ws,sig_key=KEY,sig_iss=livepush-websocket 127.0.0.1:8100,over_http
+  *,path_beg=/livepush/ws/,proto=ws,sig_key=KEY,sig_iss=livepush-websocket 127.0.0.1:8100,over_http
   * 127.0.0.1:8100
 
 Then open the board through Pushpin, for example http://127.0.0.1:7999/board/.

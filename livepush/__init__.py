@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from livepush.process import stop
     from livepush.publish import asend, group_name, send, user_group
     from livepush.publish.model_events import ModelEvents, asend_for, register, send_for
+    from livepush.publish.senders import public_user
     from livepush.receiving.handlers import receive
     from livepush.rights.announcing import arecheck, arevoke, recheck, revoke
     from livepush.rights.issuing import atoken, token
@@ -58,6 +59,7 @@ __all__ = [
     "notified",
     "notify",
     "presence",
+    "public_user",
     "receive",
     "recheck",
     "register",
@@ -100,6 +102,7 @@ _HOMES = {
     "notified": "signals",
     "notify": "inbox.notifying",
     "presence": "roster.rules",
+    "public_user": "publish.senders",
     "receive": "receiving.handlers",
     "recheck": "rights.announcing",
     "register": "publish.model_events",

@@ -30,7 +30,7 @@ class Settings:
     """The other origins whose pages may connect, such as ``https://app.example.com``."""
     HANDSHAKE: Sequence[str | Callable[..., Any]] = ()
     """Checks and middleware classes that run before a client is let in: functions, or dotted paths to them."""
-    PUBLIC_USER: str = "livepush.publish.senders.public_user"
+    PUBLIC_USER: str = "livepush.publish.senders.id_and_name"
     """The function that returns what others may see of a user who sends or is present, by its dotted path."""
     TENANT: str = ""
     """The class that tells to which tenant a request or the running code belongs, by its dotted path."""
@@ -59,7 +59,7 @@ class Settings:
     MAX_STREAM_AGE: float = 86_400.0
     """How long a stream stays open before its client is told to come back; with 0, there is no limit."""
     COMMANDS_PER_SECOND: float = 20.0
-    """How many commands a WebSocket may send, on average over five seconds; a user's WebSockets share them."""
+    """How many commands a user's WebSockets to one server process may send together, on average over five seconds."""
     MESSAGES_PER_SECOND: float = 10.0
     """How many of these commands may be messages to groups."""
     EPHEMERAL_PER_SECOND: float = 100.0

@@ -77,7 +77,7 @@ def _imported(tree: ast.AST) -> Iterator[str]:
 @register("livepush")
 def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Check that ``runserver`` speaks ASGI, which needs daphne. daphne itself checks that it is listed early enough."""
-    if not settings.DEBUG or apps.is_installed("daphne"):
+    if not settings.DEBUG or apps.is_installed("daphne") or _is_held_at_edge():
         return []
     hint = "pip install daphne and put 'daphne' first in INSTALLED_APPS; or run another ASGI server."
     return [

@@ -314,6 +314,8 @@ def check_nginx(block: Block) -> None:
 
 def check_bash(block: Block) -> None:
     """See whether each command exists and takes these arguments."""
+    if block.text.startswith("TOKEN="):
+        return  # tests/bridges/test_mercure.py runs it
     for line in block.text.strip().split("\n"):
         words = shlex.split(line)
         assert words[0] in COMMANDS, f"{block}: the test does not know {words[0]!r}"

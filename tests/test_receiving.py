@@ -10,8 +10,9 @@ from typing import Literal
 import pytest
 from asgiref.sync import sync_to_async
 from django import forms
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.template import Context, Template
 from django.test import Client
 
 import livepush
@@ -147,9 +148,25 @@ def test_a_wrong_public_user_is_the_projects_error(client, settings, caplog):
     assert sent() == []
 
 
+def with_an_avatar(user):
+    return {"id": str(user.pk), "name": "<b>", "avatar": "/a.png"}
+
+
 @pytest.mark.parametrize(("username", "name"), [("ben", "ben"), ("ben@example.com", "ben")])
 def test_a_name_without_a_full_name_is_the_usernames_without_its_domain(username, name):
-    assert senders.public_user(User(pk=3, username=username)) == {"id": "3", "name": name}
+    user = User(pk=3, username=username)
+    assert livepush.public_user(user) == {"id": "3", "name": name}
+    template = Template("{% load livepush %}{{ user|livepush_name }}")
+    assert template.render(Context({"user": user})) == name
+
+
+def test_a_page_shows_the_name_that_events_have(settings):
+    alice = User(pk=3, username="alice")
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "PUBLIC_USER": "tests.test_receiving.with_an_avatar"}
+    template = Template("{% load livepush %}{{ user|livepush_name }}")
+    assert template.render(Context({"user": alice})) == "&lt;b&gt;"
+    assert livepush.public_user(alice)["avatar"] == "/a.png"
+    assert livepush.public_user(AnonymousUser()) == {"id": None, "name": ""}
 
 
 # Once

@@ -276,7 +276,7 @@ def test_commands_are_read():
         ("[]", "bad_command", None),
         ("[" * 100_000, "bad_command", None),
         ('{"command":["ping"]}', "bad_command", None),
-        ('{"command":"fly","ref":1}', "bad_command", None),
+        ('{"command":"fly","ref":1}', "bad_command", 1),
         ('{"command":"ping","ref":{}}', "bad_command", None),
         ('{"command":"ping","ref":true}', "bad_command", None),
         ('{"command":"subscribe","groups":[],"ref":1}', "bad_command", 1),

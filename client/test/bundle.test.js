@@ -24,7 +24,7 @@ test("the committed bundle is what the sources make", () => {
 const SIZES = {
   "livepush.js": [6300, "client.md"],
   "livepush-refresh.js": [575, "client.md"],
-  "livepush-send.js": [1920, "messages.md"],
+  "livepush-send.js": [2030, "messages.md"],
   "inbox.js": [9990, "inbox.md"],
   "livepush-list.js": [4030, "inbox.md"],
   "livepush-streams.js": [1500, "streams.md"],

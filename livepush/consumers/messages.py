@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from livepush import process, publish, tenants
@@ -47,6 +47,7 @@ class Outgoing:
             return await self._pass_on(message, admit)
         admission = await admit((message.group,), right_to_send(message))
         check_sent(admission)
+        gatherer().let_go(self._sender(admission), tenants.stored(message.group, admission.tenant))
         return await take_async(message, admission, request, lambda work: process.in_thread(work, LATER), language)
 
     async def _pass_on(self, message: Message, admit: Callable[..., Any]) -> None:
@@ -56,7 +57,11 @@ class Outgoing:
                 event = publish.ephemeral(stamp, message.group, message.type, message.data)
         except InvalidEvent as error:
             raise WireError("bad_event", str(error)) from error
-        gatherer().offer(admission.identity.name or id(self), event)
+        gatherer().offer(self._sender(admission), event)
+
+    def _sender(self, admission: Admission) -> Hashable:
+        """Return whose ephemeral messages take each other's place: a user's, or those of this connection."""
+        return admission.identity.name or id(self)
 
     async def _allowed(self, message: Message, admit: Callable[..., Any]) -> tuple[Admission, str]:
         key, now = (message.group, message.type), time.monotonic()

@@ -60,7 +60,7 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
     error = WireError(
         "needs_asgi",
         "This endpoint streams, so it needs ASGI: take get_asgi_application from livepush.asgi in your asgi.py "
-        "and run an ASGI server. Polling works as it is.",
+        "and run an ASGI server. Or have Pushpin hold the clients, see docs/grip.md. Polling works as it is.",
         501,
     )
     return as_json(error.body(), error.status)

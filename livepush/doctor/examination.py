@@ -55,6 +55,9 @@ def examine_site(site: Site, using: str | None, limit: float, idle: bool = False
     if not site.serves:
         yield from _unchecked(names, "see the findings of the site")
         return
+    if get_settings().GRIP:
+        yield from _unchecked(names, "LIVEPUSH['GRIP'] is set, so Pushpin holds this site's clients")
+        return
     head = None if using is None else _head(using, limit)
     server = run("server", partial(check_server, site=site, head=head, patience=limit / 2), limit)
     yield server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,15 @@ MAX_STAMP_LENGTH = 2000
 
 
 def public_user(user: Any) -> dict[str, Any]:
+    """Return what others may see of a user: the ``from`` of an event that the user sends.
+
+    Raises ImproperlyConfigured: ``LIVEPUSH["PUBLIC_USER"]`` returns what can't be sent.
+    """
+    found: dict[str, Any] = json.loads(stamp(user))
+    return found
+
+
+def id_and_name(user: Any) -> dict[str, Any]:
     """Return what others may see of a user by default: ``{"id": "7", "name": "Ada Lovelace"}``.
 
     The name is the full name; without one the username, of which the part after an ``@`` stays private.

@@ -23,19 +23,27 @@ class Gatherer:
     def __init__(self, loop: asyncio.AbstractEventLoop, announce: Callable[[Batch], object]) -> None:
         self._loop = loop
         self._announce = announce
-        self._pending: dict[Hashable, Event] = {}
+        self._pending: dict[tuple[Hashable, tuple[str, ...], str], Event] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._next = 0.0
         """When the next messages may go out, by the loop's clock."""
 
     def offer(self, sender: Hashable, event: Event) -> None:
         """Send an event soon. It takes the place of one with the same sender, groups and type that still waits."""
         if not self._pending:
-            self._loop.call_at(max(self._next, self._loop.time()), self._flush)
+            self._timer = self._loop.call_at(max(self._next, self._loop.time()), self._flush)
         key = (sender, event.groups, event.type)
         self._pending.pop(key, None)  # the newest goes out last
         self._pending[key] = event
 
+    def let_go(self, sender: Hashable, group: str) -> None:
+        """Send what waits at once if it has an event of a sender to a group: a message that follows comes after it."""
+        if any(key[0] == sender and group in key[1] for key in self._pending):
+            self._flush()
+
     def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._next = self._loop.time() + 1 / RATE
         events, self._pending = tuple(self._pending.values()), {}
         self._announce(Batch("", events))

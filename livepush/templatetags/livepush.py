@@ -24,6 +24,7 @@ from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
 from livepush.page import positions
 from livepush.page.nonce import nonce_of
 from livepush.publish import Group, group_name
+from livepush.publish.senders import public_user
 from livepush.roster import page as roster
 from livepush.streams import showing
 from livepush.wire import Position, public_name
@@ -162,6 +163,12 @@ def livepush_presence(context: template.Context, group: Group, max: int = 8) -> 
         '<script defer src="{}"{}></script>', static("livepush/livepush-presence.js"), livepush_nonce(context)
     )
     return SafeString(render_to_string("livepush/presence.html", told, request)) + client + own
+
+
+@register.filter
+def livepush_name(user: Any) -> str:
+    """Return the name that others see of a user: ``{{ message.author|livepush_name }}``."""
+    return str(public_user(user)["name"])
 
 
 @register.simple_tag(takes_context=True)

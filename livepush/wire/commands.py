@@ -41,9 +41,8 @@ def parse_command(text: str, max_groups: int = 100) -> Command:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise WireError("bad_command", "The command is malformed: expected a JSON object.") from error
-    if not isinstance(value, dict) or value.get("command") not in COMMANDS:
-        expected = ", ".join(f'"{name}"' for name in COMMANDS[:-1])
-        raise WireError("bad_command", f'The command is unknown: expected {expected} or "{COMMANDS[-1]}".')
+    if not isinstance(value, dict):
+        raise WireError("bad_command", "The command is malformed: expected a JSON object.")
     ref = value.get("ref")
     if ref is not None and not _is_ref(ref):
         raise WireError("bad_command", "ref is malformed: expected a string or a whole number.")
@@ -62,7 +61,10 @@ def _is_ref(value: object) -> bool:
 
 
 def _command(value: dict[str, Any], ref: str | int | None, max_groups: int) -> Command:
-    name = value["command"]
+    name = value.get("command")
+    if name not in COMMANDS:
+        expected = ", ".join(f'"{known}"' for known in COMMANDS[:-1])
+        raise WireError("bad_command", f'The command is unknown: expected {expected} or "{COMMANDS[-1]}".')
     if name == "ping":
         return Command(name, ref)
     if name == "auth":

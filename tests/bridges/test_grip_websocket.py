@@ -13,8 +13,14 @@ import pytest
 from django.test import Client
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from livepush.bridges.grip.config import edge
 from livepush.bridges.grip.frames import Frame, parse
-from livepush.wire import WireError
+from livepush.bridges.grip.telling import Told
+from livepush.doctor.examination import examine_site
+from livepush.doctor.problems import Level
+from livepush.doctor.site import Site as DoctorsSite
+from livepush.doctor.web import parse_root
+from livepush.wire import Close, WireError
 from tests.bridges.edge import Site, holds, running
 from tests.integration import clients
 from tests.patience import PATIENCE, wait_until
@@ -231,6 +237,7 @@ async def test_malformed_commands_are_refused_and_the_websocket_goes_on(site):
         await clients.frame(socket)
         await socket.send("nonsense")
         assert (await clients.frame(socket))["code"] == "bad_command"
+        assert (await ask(socket, command="nothing", ref=0))["code"] == "bad_command"
         assert (await ask(socket, command="subscribe", groups=["role:staff"], ref=1))["code"] == "forbidden"
         assert (await ask(socket, command="send", group="board", type="t", data=1, ref=2))["code"] == "forbidden"
         assert (await ask(socket, command="auth", token="a", ref=3))["code"] == "unsupported"
@@ -255,7 +262,8 @@ async def test_a_flood_of_commands_is_throttled(databases):
 async def test_what_may_not_be_read_is_refused_by_a_code_that_browsers_show(site):
     for headers, code in (({}, 4401), ({"Cookie": site.shop.session("nobody-special")}, 4403)):
         async with clients.websocket(site.url, "role:staff", headers=headers) as socket:
-            assert await closed_with(socket) == code
+            _, closed = await clients.until_closed(socket)
+            assert closed == (code, "forbidden")
 
 
 async def test_a_page_of_another_site_is_refused(site):
@@ -299,6 +307,14 @@ async def test_a_request_that_a_client_makes_up_is_refused(site):
     assert not [name for name in answer.headers if "meta" in name.lower()]
 
 
+async def test_the_doctor_says_what_it_does_not_check_behind_a_proxy(site, settings):
+    settings.LIVEPUSH = {"GRIP": HERE}
+    place = DoctorsSite(parse_root(site.url), PATIENCE)
+    checks = await asyncio.to_thread(lambda: [*examine_site(place, None, PATIENCE)])
+    assert [finding for check in checks for finding in check.findings if finding.level is Level.ERROR] == []
+    assert [check.name for check in checks if check.unchecked] == ["server", "stream", "websocket"]
+
+
 # Without a proxy
 
 
@@ -335,6 +351,22 @@ def test_a_malformed_body_is_refused(here, body):
 def test_a_hold_that_the_site_did_not_make_is_refused(here):
     headers = signed() | {"Meta-Livepush-Hold": "nonsense", "Meta-Livepush-At": "a-1"}
     assert posted(here, b"PONG\r\n", headers).json()["code"] == "bad_link"
+
+
+@pytest.mark.parametrize("body", [b"CLOSE 2\r\n\x11\x33\r\n", b"DISCONNECT\r\n"])
+def test_the_end_of_a_websocket_that_was_refused_is_no_refusal(here, body):
+    answer = posted(here, body, signed())
+    assert (answer.status_code, answer.content) == (200, body)
+
+
+def test_a_client_that_is_over_a_limit_is_told_when_to_come_back(here):
+    error = WireError("throttled", "Too many.", 429, Close.TOO_MANY)
+    error.retry = 2.0
+    told = Told(None, edge())
+    told.refuse(error)
+    bye, close = parse(told.body())
+    assert json.loads(bye.content) == {"type": "livepush.bye", "retry": 2000, "reason": "throttled"}
+    assert close.content == (4429).to_bytes(2, "big") + b"throttled"
 
 
 def test_a_pong_takes_one_query_if_there_is_nothing_new(here, django_assert_num_queries):

@@ -233,6 +233,39 @@ def test_cursors_are_gathered_and_the_newest_wins(site, login, group):
     assert send(page, group, "other", 1, ephemeral=True)["code"] == "forbidden"
 
 
+SLOW_CURSORS = """
+const quick = window.fetch;
+window.fetch = async (url, options) => {
+    if (options?.body?.includes('"ephemeral":true')) await new Promise((done) => setTimeout(done, 100));
+    return quick(url, options);
+};
+"""
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_typing_does_not_arrive_after_the_message_that_was_typed(site, login, group, transport):
+    other = enter(login("ben"), site, group, "websocket")
+    page = enter(login("ada"), site, group, transport)
+    page.evaluate(SLOW_CURSORS)
+    page.evaluate(
+        """async group => {
+            for (let n = 0; n < 10; n++) {
+                for (let key = 0; key < 3; key++) {
+                    livepush.send(group, "typing", n, { ephemeral: true });
+                    await new Promise((done) => setTimeout(done, 5));
+                }
+                await livepush.send(group, "chat", n);
+            }
+        }""",
+        group,
+    )
+    other.wait_for_function("() => got.some(({ type, data }) => type === 'chat' && data === 9)")
+    said = [(event["type"], event["data"]) for event in other.evaluate("got")]
+    assert {data for type, data in said if type == "typing"} == set(range(10))
+    for place, (type, data) in enumerate(said):
+        assert type == "chat" or ("chat", data) in said[place:]
+
+
 def test_a_page_under_a_strict_policy_sends(site, browser, login, group):
     context = login()
     page = context.new_page()

@@ -82,6 +82,25 @@ def test_a_chat_has_a_history_and_keeps_what_is_written_offline(person: NewPerso
     expect(ben.open("/chat/lobby/").locator("#messages li")).to_have_text(["ann: Hello", "ann: Still there?"])
 
 
+def test_a_chat_puts_back_what_is_refused_and_fetches_what_the_log_lost(person: NewPerson, project: Project) -> None:
+    ann, ben = person("ann"), person("ben")
+    page, other = ann.open("/chat/refused/"), ben.open("/chat/refused/")
+    said: list[str] = []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.accept()))
+    page.fill("[name=text]", "   ")
+    page.press("[name=text]", "Enter")
+    expect(page.locator("[name=text]")).to_have_value("   ")
+    assert len(said) == 1
+    page.evaluate("livepush.stop()")
+    for text in ("One", "Two"):
+        other.fill("[name=text]", text)
+        other.press("[name=text]", "Enter")
+        expect(other.locator("#messages li").last).to_have_text(f"ben: {text}")
+        project.command("-m", "django", "livepush_prune", "--seconds", "0")
+    page.evaluate("livepush.start()")
+    expect(page.locator("#messages li")).to_have_text(["ben: One", "ben: Two"])
+
+
 def test_what_a_chats_page_was_rendered_with_is_not_shown_twice(person: NewPerson) -> None:
     page = person("ann").open("/chat/twice/")
     before = page.locator("script[data-livepush]").get_attribute("data-position")

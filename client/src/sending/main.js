@@ -9,6 +9,8 @@ import { post, sentence, speak } from "./ways.js";
 /** The longest random waits between attempts, in milliseconds: at first, and at most. */
 const FIRST_PAUSE = 1000;
 const LONGEST_PAUSE = 30_000;
+/** How long a message waits for ephemeral ones that were sent before it, such as the typing of it, in milliseconds. */
+const OVERTAKE = 1000;
 
 /**
  * Return what sends a page's messages. Each goes out until it is answered, in the order of its group, and takes effect
@@ -26,6 +28,8 @@ export const createSender = (link) => {
   /** @param {Message} message */
   const deliver = async (message) => (await talk(message)) ?? (await post(link, message));
   const move = createMovement(talk, (message) => post(link, message));
+  /** The ends of the newest ephemeral messages, by group and type. @type {Map<string, Promise<void>>} */
+  const moving = new Map();
 
   const pending = () =>
     [...lines.values()].flat().map(({ group, type, data, key }) => ({ group, type, data, key }));
@@ -40,6 +44,7 @@ export const createSender = (link) => {
   const work = async (group, line) => {
     for (let tries = 0; line[0]; ) {
       const [message] = line;
+      await message.after;
       const outcome = await deliver(message);
       if (!outcome || /^(unavailable|throttled)$/.test(outcome.code ?? "")) {
         await pause(tries++, outcome?.retry);
@@ -105,9 +110,18 @@ export const createSender = (link) => {
      */
     send: (group, type, data, { key = newKey(), ephemeral, persist } = {}) =>
       new Promise((resolve, reject) => {
+        /** @type {Message} */
         const message = { group, type, data, key, ephemeral, persist, resolve, reject };
-        if (ephemeral) move(message);
-        else {
+        if (ephemeral) {
+          const ended = new Promise((/** @type {(value: void) => void} */ end) => {
+            message.resolve = (reply) => end(resolve(reply));
+            message.reject = (error) => end(reject(error));
+          });
+          moving.set(`${group} ${type}`, ended);
+          move(message);
+        } else {
+          const first = [...moving].map(([name, ended]) => name.startsWith(`${group} `) && ended);
+          message.after = Promise.race([Promise.all(first), new Promise((done) => setTimeout(done, OVERTAKE))]);
           if (persist) keep(link, message);
           enqueue(message);
         }

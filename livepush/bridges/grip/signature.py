@@ -14,8 +14,8 @@ from livepush.wire import WireError
 logger = logging.getLogger("livepush")
 _failures = Rarely(every=10.0)
 ISSUER = (
-    "Pushpin's route for WebSockets needs sig_iss=%s and a sig_key: without them, a request could not be told from one "
-    "that a client has made up. See docs/grip.md."
+    "A request for a WebSocket was not signed in the name of %s. Either a client has made it up, or Pushpin's route "
+    "for WebSockets lacks sig_iss and sig_key, see docs/grip.md."
 )
 
 

@@ -10,8 +10,9 @@ from livepush.bridges.grip import frames, holds
 from livepush.bridges.grip.config import Edge
 from livepush.bridges.grip.frames import Frame
 from livepush.bridges.grip.holds import Hold
+from livepush.consumers.base import COME_BACK
 from livepush.consumers.views import Found
-from livepush.wire import Close, Frames, Position, encode, join, system_frames
+from livepush.wire import Close, Format, Frames, Position, WireError, encode, join, system_frames
 
 CONTROL = "c:"
 """How a text begins that is for the proxy and not for its client."""
@@ -78,9 +79,17 @@ class Told:
         """Have the proxy ask again once the client has all this: it answers a ping."""
         self.add(Frame(frames.PING))
 
-    def close(self, code: Close) -> None:
+    def close(self, code: Close, reason: str = "") -> None:
         """Close the client's WebSocket after all this."""
-        self.add(Frame(frames.CLOSE, int(code).to_bytes(2, "big") + code.reason.encode()))
+        self.add(Frame(frames.CLOSE, int(code).to_bytes(2, "big") + (reason or code.reason).encode()))
+
+    def refuse(self, error: WireError) -> None:
+        """Close a WebSocket whose client is not let in, with the error's code as the reason."""
+        code = Close.GOING_AWAY if error.status in COME_BACK else error.close
+        if error.code == "throttled":
+            code = error.close
+            self.say(system_frames("bye", Format.TEXT, retry=round((error.retry or 0) * 1000), reason=error.code))
+        self.close(code, error.code)
 
     def follow(self, hold: Hold) -> None:
         """Listen to the channels of a hold, and to no others of the one before. Raises WireError: they are too many."""

@@ -21,7 +21,6 @@ from livepush.bridges.grip.views import BACK_WITHIN, hold_for
 from livepush.conf import get_settings
 from livepush.consumers.answering import answers
 from livepush.consumers.auditing import Client
-from livepush.consumers.base import COME_BACK
 from livepush.consumers.views import Found, admitted, look, query_alone
 from livepush.wire import (
     SUBPROTOCOL,
@@ -55,6 +54,8 @@ def websocket(request: HttpRequest, client: Client) -> HttpResponse:
     happened = frames.parse(request.body)
     if happened and happened[0].kind == frames.OPEN:
         return _open(request, client)
+    if f"Meta-{HOLD}" not in request.headers and happened and happened[0].kind in (frames.CLOSE, frames.DISCONNECT):
+        return HttpResponse(b"".join(each.encoded() for each in happened), content_type=frames.TYPE)  # it was refused
     told = Told(holds.hold_of(request.headers.get(f"Meta-{HOLD}", "")), edge())
     at = parse_position(request.headers.get(f"Meta-{AT}", ""))
     return _answer(told, _go_on(request, client, told, at, happened))
@@ -72,7 +73,7 @@ def _open(request: HttpRequest, client: Client) -> HttpResponse:
         client.refuse(error)
         told = Told(None, edge())
         told.add(Frame(frames.OPEN))
-        told.close(Close.GOING_AWAY if error.status in COME_BACK else error.close)
+        told.refuse(error)
         at = None
     response = _answer(told, at)
     chosen = SUBPROTOCOL if format is Format.ARRAY else next((each for each in offered if each.startswith(TOKENS)), "")

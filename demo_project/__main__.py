@@ -60,8 +60,9 @@ def choose_port(arguments: list[str]) -> int:
 
 
 def second_port(port: int) -> int:
-    """Return the port of the second server, if a visitor asks for one."""
-    return next((each for each in range(port + 1, min(port + 20, 65_536)) if free(HOST, each)), 0) or any_port()
+    """Return the port of the second server, if a visitor asks for one: none that another demo would take first."""
+    first = max(port, *USUAL_PORTS) + 1
+    return next((each for each in range(first, min(first + 20, 65_536)) if free(HOST, each)), 0) or any_port()
 
 
 def any_port() -> int:

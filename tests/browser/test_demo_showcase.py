@@ -12,10 +12,12 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from demo_project.__main__ import USUAL_PORTS, second_port
 from demo_project.processes import free
 from demo_project.showcase.scenes import SCENES
 from demo_project.showcase.snippets import snippets
@@ -306,6 +308,10 @@ def test_no_link_of_the_demo_leads_nowhere(visitor: Callable[[], Visit]) -> None
     assert "/manual/recipes/chat/" in seen
 
 
+def test_the_second_servers_port_is_none_that_another_demo_takes_first() -> None:
+    assert [port for port in (8000, 8007, 9000) if second_port(port) in (port, *USUAL_PORTS)] == []
+
+
 @pytest.mark.long
 def test_nothing_of_a_killed_demo_goes_on(tmp_path: Path) -> None:
     with running(tmp_path, quiet=True) as demo:
@@ -314,14 +320,25 @@ def test_nothing_of_a_killed_demo_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_killed_server_costs_no_event(visitor: Callable[[], Visit]) -> None:
+def test_a_killed_server_costs_no_event_and_its_page_is_back_as_soon_as_the_next_one_answers(
+    visitor: Callable[[], Visit],
+) -> None:
     page, warehouse = visitor()("/chaos/"), visitor()("/stage/warehouse/")
+    page.set_viewport_size({"width": 1280, "height": 800})
     is_open(page)
+    page.evaluate("Math.random = () => 1e5")  # the client's own timer would come after hours
+    result = page.locator("[data-fault=kill] [data-result]")
     page.click("text=Kill it")
-    expect(page.locator("#outages li").first).to_contain_text("was killed. Resumed over SSE")
+    expect(page.locator("#outages li").first).to_contain_text("was killed.")
+    expect(page.locator("#no-outages")).to_be_hidden()
+    expect(result).to_have_text(re.compile(r"^No server for [\d.]+ s\. Parcels go on moving\.$"))
+    expect(result).to_have_text(re.compile(r"^Back after [\d.]+ s\. Nothing happened while the server was dead\.$"))
+    expect(result).to_be_in_viewport()
+    expect(page.locator("#outages li")).to_have_count(1)
+    expect(page.locator("#outages li")).to_contain_text("was killed. Resumed over SSE")
     is_open(page)
     warehouse.click("text=Move the next parcel")
-    expect(page.locator("[data-tally=received]")).not_to_have_text("0")
+    expect(page.locator("[data-tally=received]")).to_have_text("1")
     expect(page.locator("[data-tally=missed]")).to_have_text("0")
     expect(page.locator("[data-tally=repeated]")).to_have_text("0")
     forget_faults(page, visitor)
@@ -336,8 +353,12 @@ def test_blocked_transports_a_slow_line_and_a_second_server_cost_no_event(visito
         page.click(f"[data-fault={fault}] button")
         expect(page.locator("#outages li.good").first).to_contain_text(f"{NAMES[fault]}: on. Resumed")
         is_open(page, transport)
+    state = page.locator("[data-fault=second] [data-result]")
+    expect(state).to_have_text("It is not running.")
     page.click("[data-fault=second] button")
     expect(page.locator("#second")).to_be_visible()
+    expect(page.locator("[data-fault=second] button")).to_be_hidden()
+    expect(state).to_have_text(f"It runs on port {urlsplit(str(page.locator('#second').get_attribute('href'))).port}.")
     other = visit("/manual/index/")
     other.goto(f"{page.locator('#second').get_attribute('href')}stage/warehouse/")
     other.click("text=Move the next parcel")

@@ -3,7 +3,6 @@
 const FURTHEST_BACK = 1500;
 
 export class Book {
-  received = 0;
   repeated = 0;
   #ids = new Set();
   #numbers = new Set();
@@ -18,12 +17,16 @@ export class Book {
     this.upto = this.#start = latest;
   }
 
+  /** Return how many movements came. A parcel that is edited or cleared away does not move. */
+  get received() {
+    return this.#numbers.size;
+  }
+
   /** Note an event. */
   add({ id, data }) {
-    this.received += 1;
     if (this.#ids.has(id)) this.repeated += 1;
     this.#ids.add(id);
-    this.#numbers.add(data.movement);
+    if (data.movement > this.#start) this.#numbers.add(data.movement);
     this.upto = Math.max(this.upto, data.movement);
   }
 

@@ -21,6 +21,7 @@ const TABS = {
   alone: "This tab has its own connection",
 };
 const CHECK_EVERY = 3000;
+const HURRY_EVERY = 100;
 const PATIENCE = 12_000;
 const CUT_SECONDS = 5;
 
@@ -30,21 +31,35 @@ const tape = new Tape(byId("tape"));
 const delays = [];
 /** The last movement before the line was cut; `null` while nobody waits for a verdict. */
 let cutAfter = null;
-/** The functions that other scripts want called: after each event, after each comparison, at the end of an outage. */
-const listeners = { count: [], check: [], verdict: [] };
+/** The functions that other scripts want called: after each event and comparison, when an outage begins and ends. */
+const listeners = { count: [], check: [], outage: [], verdict: [] };
+/** On which pages tell each other that a killed server is back: one of them may hold the connection for all. */
+const serverIsBack = new BroadcastChannel("larkpost server is back");
 
 export const onCount = (listener) => listeners.count.push(listener);
 export const onCheck = (listener) => listeners.check.push(listener);
+export const onOutage = (listener) => listeners.outage.push(listener);
 export const onVerdict = (listener) => listeners.verdict.push(listener);
 
 /** Note that the line is about to break: when it is whole again, the page says what it caught up. */
 export function outage() {
   cutAfter = book.upto;
+  for (const listener of listeners.outage) listener();
+}
+
+/** Reconnect in every tab without waiting longer, because the server answers again. */
+export async function hurry() {
+  serverIsBack.postMessage("");
+  while (["connecting", "waiting", "offline"].includes(livepush.state)) {
+    livepush.wake();
+    await pause(HURRY_EVERY);
+  }
 }
 
 document.addEventListener("livepush:event", ({ detail }) => isCounted(detail) && receive(detail));
 document.addEventListener("livepush:state", ({ detail }) => enter(detail));
 document.addEventListener("livepush:reset", () => location.reload());
+serverIsBack.addEventListener("message", () => livepush.wake());
 byId("cut").addEventListener("click", () => cut());
 byId("cut-long").addEventListener("click", () => cutLong());
 panel.querySelector(".panel-bar").addEventListener("click", toggle);
@@ -76,7 +91,9 @@ function enter({ state, transport, position }) {
   show("tab", TABS[livepush.role]);
   panel.querySelector(".transports").disabled = livepush.role === "follower";
   if (position) show("position", position);
-  if (state === "open" && cutAfter !== null) judge();
+  if (cutAfter === null) return;
+  if (state === "open") judge();
+  else cutAfter = Math.max(cutAfter, book.upto); // some may have come between the press of the button and the outage
 }
 
 function cut() {
@@ -113,7 +130,8 @@ async function judge() {
     const caught = due.length ? `${count(due.length)} caught up` : "nothing had moved meanwhile";
     show("resumed", `${due.length ? count(due.length) : "Nothing new"}, over ${name}`);
     verdict(`Resumed over ${name}: ${caught}, ${missed} missed.`, missed ? "bad" : "good");
-    for (const listener of listeners.verdict) listener(byId("verdict").textContent, missed ? "bad" : "good");
+    const found = { text: byId("verdict").textContent, due: due.length, missed, mood: missed ? "bad" : "good" };
+    for (const listener of listeners.verdict) listener(found);
   } catch (error) {
     verdict(`Resumed, but the comparison with the database failed: ${error.message}.`);
   }
@@ -123,10 +141,11 @@ async function judge() {
 async function check() {
   const found = await book.check().catch(() => null);
   if (!found) return;
-  const { expected, missed } = found;
+  const { missed } = found;
   show("missed", String(missed));
   panel.querySelector(".figures .good dd").classList.toggle("bad", missed > 0);
-  const proof = `Compared with the shop’s database a moment ago: ${count(expected)}, ${expected - missed} arrived.`;
+  const now = new Date().toLocaleTimeString("en-GB");
+  const proof = `Compared with the shop’s database at ${now}: ${missed ? `${count(missed)} missing` : "nothing is missing"}.`;
   show("proof", proof);
   for (const listener of listeners.check) listener({ received: book.received, repeated: book.repeated, missed, proof });
 }

@@ -88,11 +88,44 @@ def test_what_happened_while_the_cable_was_out_arrives_in_order(visitor: Callabl
     before = customer.locator("#items").inner_text()
     page.click("text=Plug it in again")
     expect(page.locator("#count")).to_have_text(
-        re.compile(r"^\s*(\d+) happened while you were away\.\s+\1 arrived\.\s+In order\.\s*$")
+        re.compile(r"^\s*(\d+) happened while you were away\.\s+\1 arrived\.\s+In order: 1 to \1\.\s*$")
     )
     expect(page.locator("#stage")).to_have_attribute("data-verdict", "good")
     assert customer.locator("#items").inner_text() != before
     expect(customer.locator("#line")).to_have_text("Live")
+
+
+def test_the_movements_beside_the_cable_are_numbered_in_both_windows_and_none_is_left_out(
+    visitor: Callable[[], Visit],
+) -> None:
+    page = visitor()("/")
+    customer, warehouse = page.frame_locator("#customer"), page.frame_locator("#warehouse")
+    expect(customer.locator("#line")).to_have_text("Live")
+    page.click("text=Pull the cable")
+    expect(customer.locator("#ticker li")).to_have_count(0)
+    expect(warehouse.locator("#ticker li b", has_text="11")).to_be_visible()
+    warehouse.locator("#auto").uncheck()
+    page.click("text=Plug it in again")
+    expect(page.locator("#stage")).to_have_attribute("data-verdict", "good")
+    happened = int(page.locator("#count b").first.inner_text())
+    for window in (customer, warehouse):
+        expect(window.locator("#ticker li b").last).to_have_text(re.compile(rf"^\s*{happened}\s*$"))
+        numbers = [int(text) for text in window.locator("#ticker li b").all_text_contents()]
+        earlier = window.locator("#ticker .earlier")
+        left_out = int(earlier.inner_text().removeprefix("+").removesuffix(" earlier")) if earlier.count() else 0
+        assert numbers == list(range(left_out + 1, happened + 1))
+    assert customer.locator("#ticker .late").count() == customer.locator("#ticker li b").count()
+
+
+def test_on_a_phone_the_cable_and_both_windows_are_seen_at_once(demo: Demo, browser: Browser) -> None:
+    with closing(browser.new_context(viewport={"width": 390, "height": 844})) as context:
+        page = opened(context.new_page(), demo.url)
+        expect(page.frame_locator("#customer").locator("#line")).to_have_text("Live")
+        page.click("text=Pull the cable")
+        expect(page.locator("#count")).to_have_text(re.compile(r"^\s*2 happened while you were away\.\s*$"))
+        page.locator("#warehouse").scroll_into_view_if_needed()
+        for part in ("#customer", "#cable", ".cable-wire", "#count", "#warehouse"):
+            expect(page.locator(part)).to_be_in_viewport(ratio=0.95)
 
 
 @pytest.mark.parametrize("who", ["", *(pytest.param(who, marks=pytest.mark.long) for who in ("demo", "admin"))])

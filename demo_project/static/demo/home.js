@@ -15,11 +15,16 @@ let arrived = [];
 /** The last movement that the customer's page knew when the cable was pulled. */
 let lastKnown = 0;
 let happened = 0;
+/** The numbers of the movements since the cable was pulled, in the book's order: the windows count them from 1. */
+let order = [];
+/** Those of them that happened while it was out, as the database says. */
+let late = [];
 
 addEventListener("message", ({ data, origin, source }) => {
   if (origin !== location.origin) return;
   if (source === customer) hearCustomer(data);
   if (source === warehouse && data.moved) hearWarehouse();
+  if (data.moved) arrange([data.moved]);
 });
 button.addEventListener("click", () => (isIn() ? pull() : plugIn()));
 tell({ hello: true });
@@ -28,6 +33,12 @@ function hearCustomer({ moved, latest }) {
   if (latest) lastKnown = Math.max(lastKnown, latest);
   if (moved) arrived.push(moved);
   button.disabled = false;
+}
+
+/** Tell the windows in which order movements happened. */
+function arrange(movements) {
+  order = [...new Set([...order, ...movements])].sort((one, other) => one - other);
+  tell({ order, late });
 }
 
 function hearWarehouse() {
@@ -40,6 +51,8 @@ function pull() {
   lastKnown = Math.max(lastKnown, ...arrived);
   arrived = [];
   happened = 0;
+  order = [];
+  late = [];
   set("out", "Plug it in again");
   count(["The customer’s page hears nothing now. The warehouse goes on."]);
 }
@@ -50,6 +63,8 @@ async function plugIn() {
   count(["Catching up…"]);
   try {
     const due = await book.expected(lastKnown);
+    late = due;
+    arrange(due);
     await all(due);
     verdict(due, arrived.slice(0, due.length));
   } catch (error) {
@@ -71,9 +86,12 @@ function verdict(due, came) {
   count(
     [due.length, " happened while you were away."],
     [came.length, " arrived."],
-    [inOrder ? "In order." : "Not in order."],
+    [inOrder ? `In order: ${place(due[0])} to ${place(due.at(-1))}.` : "Not in order."],
   );
 }
+
+/** Return the number that the windows show for a movement. */
+const place = (movement) => order.indexOf(movement) + 1;
 
 function set(cable, text) {
   stage.dataset.cable = cable;

@@ -3,15 +3,21 @@
 import { byId, copy, fieldsOf, fill, glow, label, STATUSES } from "./dom.js";
 
 const SHOWN = 3;
-const REMEMBERED = 12;
 const MOVES_AT_MOST = 400;
 const PACE = { in: 1900, out: 650 };
 const LINES = { open: "Live", stopped: "No connection", denied: "Refused", offline: "No connection" };
 
 const isCustomer = document.body.dataset.side === "customer";
 const items = byId("items");
+const ticker = byId("ticker");
 let cable = "in";
 let moves = 0;
+/** The numbers of the movements since the cable was pulled, in the book's order: the front page knows them. */
+let order = [];
+/** Those of them that happened while it was out. */
+let late = [];
+/** How many movements the ticker had no room for. */
+let earlier = 0;
 
 livepush.on("parcel.created", place);
 livepush.on("parcel.updated", place);
@@ -23,9 +29,9 @@ if (isCustomer) watchLine();
 else workByItself();
 report();
 
-function place(parcel, { time }) {
+function place(parcel) {
   tell({ moved: parcel.movement });
-  if (isCustomer) note(parcel, Date.now() - Date.parse(time) > 1500);
+  note(parcel);
   const item = find(parcel.code) ?? copy("item", parcel.code);
   if (Number(item.dataset.movement) > parcel.movement) return;
   if (!item.isConnected) add(item, parcel.code);
@@ -52,16 +58,43 @@ function show(item, status) {
 }
 
 /** Add a movement to those that arrived. */
-function note({ item, status }, late) {
+function note({ item, status, movement }) {
   const line = document.createElement("li");
-  line.textContent = item;
+  line.append(document.createElement("b"), item);
   line.title = label(status);
   line.dataset.status = status;
-  if (late) line.className = "late";
-  const ticker = byId("ticker");
+  line.dataset.movement = movement;
   ticker.append(line);
-  const isFull = () => ticker.children.length > REMEMBERED || ticker.scrollHeight > ticker.clientHeight;
-  while (isFull()) ticker.firstElementChild.remove();
+  number();
+}
+
+/** Number the movements as they happened, and drop the first ones if there is no room for all. */
+function number() {
+  const lines = [...ticker.querySelectorAll("[data-movement]")];
+  for (const line of lines) {
+    const movement = Number(line.dataset.movement);
+    const place = order.indexOf(movement) + 1;
+    line.firstElementChild.textContent = place ? `${place} ` : "";
+    line.classList.toggle("late", isCustomer && late.includes(movement));
+  }
+  while (lines.length > 1 && ticker.scrollHeight > ticker.clientHeight) {
+    lines.shift().remove();
+    earlier += 1;
+    ticker.querySelector(".earlier")?.remove();
+    ticker.prepend(earlierLine());
+  }
+}
+
+function earlierLine() {
+  const line = document.createElement("li");
+  line.className = "earlier";
+  line.textContent = `+${earlier} earlier`;
+  return line;
+}
+
+function empty() {
+  ticker.replaceChildren();
+  earlier = 0;
 }
 
 function watchLine() {
@@ -76,8 +109,13 @@ function watchLine() {
 
 function obey(message) {
   if (message.hello) report();
+  if (message.order) {
+    ({ order, late } = message);
+    number();
+  }
   if (!message.cable) return;
   cable = message.cable;
+  if (cable === "out") empty();
   if (!isCustomer) return;
   if (cable === "out") livepush.stop();
   else livepush.start();

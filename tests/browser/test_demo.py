@@ -116,6 +116,18 @@ def test_the_board_moves_by_itself(visitor: Callable[[], Visit]) -> None:
     is_up_to_date(page)
 
 
+def test_the_board_shows_the_whole_name_of_each_city(visitor: Callable[[], Visit]) -> None:
+    page = visitor()("/board/")
+    for width in (390, 820, 1024, 1280, 1440):
+        page.set_viewport_size({"width": width, "height": 800})
+        cut_off = page.evaluate("""() => {
+            for (const city of document.querySelectorAll(".card-city")) city.textContent = "Ljubljana";
+            return [...document.querySelectorAll(".card *")].filter(
+                (each) => !each.closest(".sr") && each.scrollWidth > each.clientWidth && each.clientWidth).length;
+        }""")
+        assert cut_off == 0, f"{cut_off} at a width of {width}"
+
+
 @pytest.mark.long
 def test_every_transport_delivers_and_comes_back_with_nothing_missed(visitor: Callable[[], Visit]) -> None:
     pages = {transport: visitor()("/board/") for transport in NAMES}

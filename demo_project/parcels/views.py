@@ -104,9 +104,10 @@ def ask(request: HttpRequest, code: str) -> HttpResponse:
     return done(request)
 
 
-@login_required
 def assistant(request: HttpRequest) -> HttpResponse:
-    """Lead to the assistant of the visitor's latest parcel; the staff's is anybody's."""
+    """Lead to the assistant of the visitor's latest parcel; the staff's is anybody's. Offer strangers a login."""
+    if not request.user.is_authenticated:
+        return render(request, "parcels/ask.html")
     own = Parcel.objects.all() if request.user.is_staff else Parcel.objects.filter(customer_id=request.user.pk)
     latest = own.exclude(status=Status.DELIVERED).first() or own.first()
     return redirect(f"{latest.get_absolute_url()}#ask" if latest else "orders")

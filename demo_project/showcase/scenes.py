@@ -85,7 +85,7 @@ SCENES = (
     Scene(
         slug="answer",
         title="AI answer",
-        line="It is written word by word, and survives a reload half-way.",
+        line="It is written word by word, and survives a reload half-way. The text is prepared: no AI model is called.",
         url="assistant",
         files=("demo_project/parcels/errands.py", "templates/parcels/_stream.html"),
         manual="streams",

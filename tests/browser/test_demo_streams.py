@@ -45,6 +45,18 @@ def test_an_answer_goes_on_over_a_reload_and_shows_on_another_device(visitor: Ca
     assert answer(page).text_content() == answer(other).text_content()
 
 
+def test_a_stranger_is_one_click_away_from_an_answer_and_reads_that_it_is_prepared(
+    visitor: Callable[[], Visit],
+) -> None:
+    page = visitor()("/ask/")
+    expect(page.locator(".hero")).to_contain_text("The text is prepared: no AI model is called.")
+    page.get_by_role("button", name="Ask as Ada").click()
+    page.wait_for_url(re.compile(r"/parcels/[\w-]+/#ask$"))
+    expect(page.locator(".ask")).to_contain_text("The text is prepared: no AI model is called.")
+    page.click("text=Ask >> nth=-1")
+    expect(answer(page)).to_have_attribute("state", re.compile("running|finished"))
+
+
 @pytest.mark.long
 def test_an_answer_stops_when_asked(visitor: Callable[[], Visit]) -> None:
     home = visitor()

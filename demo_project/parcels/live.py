@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 import livepush
+from demo_project.parcels import pace
 from demo_project.parcels.models import Movement, Parcel, Status
 from demo_project.parcels.shop import STAGE, STAGE_CUSTOMER
 from demo_project.parcels.talking import DESK, MessageForm, ReadForm, mark_read, public, write
@@ -76,9 +77,11 @@ class ParcelDelivered(ParcelMoved):
 
 @receiver(post_save, sender=Movement)
 def tell_the_customer(sender: Any, instance: Movement, created: bool, raw: bool, **kwargs: Any) -> None:
-    """Notify a parcel's customer of each step, in the transaction that takes it; one entry for each parcel."""
+    """Notify a parcel's customer of a step, in the transaction that takes it; one entry for each parcel."""
     parcel = instance.parcel
     if raw or not created or parcel is None or instance.status == Status.ORDERED:
+        return
+    if not pace.may_notify(parcel.customer_id):
         return
     livepush.notify(
         parcel.customer,

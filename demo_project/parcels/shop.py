@@ -6,6 +6,7 @@ import random
 
 from django.contrib.auth.models import User
 
+from demo_project.parcels import pace
 from demo_project.parcels.models import Parcel, Status
 
 CUSTOMERS = ("ines", "jonas", "maud", "piotr", "sanne", "tariq")
@@ -65,6 +66,7 @@ def seed() -> None:
             place_order(User.objects.get(username=STAGE_CUSTOMER), status)
     if not Parcel.objects.exclude(customer__username=STAGE_CUSTOMER).exists():
         buyers = [demo_customer(), None, None, None]
-        for status in Status:
-            for buyer in buyers:
-                place_order(buyer, status)
+        with pace.simulated():
+            for status in Status:
+                for buyer in buyers:
+                    place_order(buyer, status)

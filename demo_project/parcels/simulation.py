@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from demo_project.parcels import pace
 from demo_project.parcels.models import Message, Movement, Parcel, Status
 from demo_project.parcels.shop import STAGE_CUSTOMER, place_order
 
@@ -30,7 +31,8 @@ def tick() -> None:
     happening = random.choices((advance_one, order_one, unload_van), weights=(75, 22, 3))[0]
     if on_the_way().count() < FEWEST:
         happening = order_one
-    happening()
+    with pace.simulated():
+        happening()
     tidy()
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.demo import Visit, log_in, origin
+from tests.browser.demo import Demo, Visit, log_in, origin
 from tests.browser.site import is_open
 from tests.browser.test_inbox import audit
+from tests.docs_blocks import ROOT
 
 QUIET = True
 SAME = """async (name) => {
@@ -73,6 +76,37 @@ def test_a_parcel_that_moves_tells_its_customer_in_one_entry(visitor: Callable[[
     expect(shows(orders, code)).to_have_attribute("data-level", "success")
     shows(orders, code).locator("[data-f=title]").click()
     orders.wait_for_url(f"**/parcels/{code}/")
+
+
+def test_toasts_cover_no_button_of_the_panel(visitor: Callable[[], Visit]) -> None:
+    page = log_in(visitor(), "demo")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    is_open(page)
+    token = page.locator("[name=csrfmiddlewaretoken]").first.input_value()
+    for title in ("One", "Two", "Three"):
+        form = {"csrfmiddlewaretoken": token, "title": title, "language": "en", "level": "info", "audience": "me"}
+        assert page.request.post(f"{origin(page)}/bell/", form={**form, "delay": "0"}).status == 200
+    toasts = page.locator("livepush-toasts [part=toast]")
+    expect(toasts).to_have_count(3)
+    top = min(box["y"] for box in (toast.bounding_box() for toast in toasts.all()) if box)
+    controls = page.locator(".panel-body button, .panel-body label").all()
+    assert len(controls) == 7
+    assert all(box["y"] + box["height"] <= top for box in (control.bounding_box() for control in controls) if box)
+
+
+@pytest.mark.long
+def test_a_simulated_day_notifies_its_customer_now_and_then(demo: Demo, visitor: Callable[[], Visit]) -> None:
+    page = log_in(visitor(), "demo")
+    latest = page.locator("#panel[data-latest]").get_attribute("data-latest")
+    lines = (
+        "from demo_project.parcels import pace, simulation\npace.SECONDS = 3600\nfor _ in range(80): simulation.tick()"
+    )
+    subprocess.run([sys.executable, "manage.py", "shell", "-c", lines], cwd=ROOT, env=demo.env, check=True, timeout=60)
+    moved = page.request.get(f"{origin(page)}/movements/mine/?after={latest}").json()["numbers"]
+    told = page.request.get(f"{origin(page)}/livepush/inbox/entries/").json()["entries"]
+    by_simulation = [entry for entry in told if entry["url"].startswith("/parcels/")]
+    assert len(moved) > 5
+    assert len(by_simulation) <= 3  # one of the first orders, one of the worker's, one of these
 
 
 @pytest.mark.long

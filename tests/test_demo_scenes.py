@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
+from demo_project.parcels import pace
 from demo_project.showcase import manual
-from demo_project.showcase.scenes import SCENES, Scene
-from demo_project.showcase.snippets import ROOT, marked, snippets
+from demo_project.showcase.scenes import SCENES, Scene, scene
+from demo_project.showcase.snippets import ROOT, called, marked, snippets
 
 LONGEST = 10
 
@@ -33,6 +35,36 @@ def test_a_scene_shows_ten_lines_at_most_and_no_marks(scene: Scene) -> None:
     code = "\n".join(snippet.code for snippet in snippets(scene))
     assert 0 < len(stripped(code)) <= LONGEST
     assert "scene:" not in code
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=sids)
+def test_a_scene_shows_the_functions_that_its_lines_call(scene: Scene) -> None:
+    functions = {snippet.file: snippet.code for snippet in called(scene)}
+    for snippet in snippets(scene):
+        text = (ROOT / snippet.file).read_text("utf-8")
+        shown = f"{snippet.code}\n{functions.get(snippet.file, '')}"
+        for name in re.findall(r"(?<![.\"\w])[a-zA-Z]\w+", snippet.code):
+            for line in re.findall(rf"^(?:(?:async )?function|def) {name}\(.*$", text, re.MULTILINE):
+                assert line in shown, f"{snippet.file} hides {name}()"
+
+
+def test_the_functions_are_shown_whole_and_without_marks() -> None:
+    board = called(scene("board"))
+    assert [snippet.file for snippet in board] == ["demo_project/static/demo/board.js"]
+    assert board[0].code.startswith("const change = mover(")
+    assert "\n\nfunction place(parcel) {\n" in board[0].code
+    assert board[0].code.endswith("\n  count();\n}")
+    assert "scene:" not in "".join(snippet.code for each in SCENES for snippet in called(each))
+
+
+def test_the_simulated_day_notifies_a_customer_once_in_a_while_and_a_visitor_always(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter((100.0, 101.0, 101.0, 119.0, 120.0))
+    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with pace.simulated():
+        assert [pace.may_notify(customer) for customer in (-1, -1, -2, -1, -1)] == [True, False, True, False, True]
+    assert all(pace.may_notify(-1) for _ in range(3))
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=sids)

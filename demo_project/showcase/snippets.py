@@ -1,4 +1,4 @@
-"""The lines of code that make a scene, read from the files that run."""
+"""The lines of code that make a scene, and the functions that they call, read from the files that run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from demo_project.showcase.scenes import Scene
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = re.compile(r"^\s*(?:#|//|\{#)\s*scene:\s*([\w -]+?)\s*(?:#\})?\s*$")
+NAME = re.compile(r"""(?<![\w."'])[^\W\d]\w*""")
+MARK_LINE = re.compile(r"^[ \t]*(?:#|//)\s*scene:.*\n", re.MULTILINE)
+FUNCTIONS = {
+    ".js": re.compile(r"^(?:async )?function (\w+)\(.*?^\}$|^const (\w+) = [^\n]*=>.*?;$", re.MULTILINE | re.DOTALL),
+    ".py": re.compile(r"^def (\w+)\(.*?(?=\n+^\S|\Z)", re.MULTILINE | re.DOTALL),
+}
+"""What a function outside of others and of classes looks like; a group has its name."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,22 @@ def snippets(scene: Scene) -> tuple[Snippet, ...]:
     Raises ValueError: a file has no line for the scene, or a range has no end.
     """
     return tuple(Snippet(file, marked(file, scene.slug)) for file in scene.files)
+
+
+@cache
+def called(scene: Scene) -> tuple[Snippet, ...]:
+    """Return the functions of a scene's files that its lines name and don't show, in the files' order."""
+    return tuple(Snippet(each.file, code) for each in snippets(scene) if (code := functions_of(each)))
+
+
+def functions_of(snippet: Snippet) -> str:
+    """Return the functions that a snippet's file defines and the snippet names without showing them."""
+    names = set(NAME.findall(snippet.code))
+    pattern = FUNCTIONS.get(Path(snippet.file).suffix)
+    found = pattern.finditer((ROOT / snippet.file).read_text("utf-8")) if pattern else ()
+    functions = {match[match.lastindex or 1]: MARK_LINE.sub("", match[0]).strip("\n") for match in found}
+    named = [code for name, code in functions.items() if name in names]
+    return "\n\n".join(code for code in named if code.splitlines()[0] not in snippet.code)
 
 
 def marked(file: str, slug: str) -> str:

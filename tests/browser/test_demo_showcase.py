@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect
 from demo_project.__main__ import USUAL_PORTS, second_port
 from demo_project.processes import free
 from demo_project.showcase.scenes import SCENES
-from demo_project.showcase.snippets import snippets
+from demo_project.showcase.snippets import called, snippets
 from tests.browser.demo import Demo, Visit, log_in, origin, running
 from tests.browser.site import is_open
 from tests.browser.test_inbox import audit
@@ -168,7 +168,7 @@ def test_each_tile_leads_to_a_scene_that_shows_its_code(visitor: Callable[[], Vi
     for address, scene in zip(tiles, SCENES, strict=True):
         page = visit(address)
         shown = page.locator(".code pre code").all_text_contents()
-        assert shown == [snippet.code for snippet in snippets(scene)]
+        assert shown == [snippet.code for snippet in (*snippets(scene), *called(scene))]
         link = page.locator(".code-manual").get_attribute("href")
         answer = page.request.get(page.url.split(address)[0] + str(link))
         assert answer.status == 200

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from demo_project.showcase.icons import ICONS
 from demo_project.showcase.scenes import scene
-from demo_project.showcase.snippets import snippets
+from demo_project.showcase.snippets import called, snippets
 
 register = template.Library()
 
@@ -37,7 +37,8 @@ def scene_code(slug: str) -> dict[str, Any]:
     """Show the lines that make a scene, with a link to its part of the manual."""
     found = scene(slug)
     page, _, anchor = found.manual.partition("#")
-    return {"scene": found, "snippets": snippets(found), "page": page, "anchor": anchor}
+    parts = {"snippets": snippets(found), "called": called(found)}
+    return {"scene": found, **parts, "page": page, "anchor": anchor}
 
 
 @register.simple_tag

@@ -79,7 +79,7 @@ async def test_slow_clients_cost_little_and_delay_nobody(
     kind: str, transport: str, database: Database, scale: Scale, figures: Figures
 ) -> None:
     quick, stopped, trickling = scale(10, 92), scale(4, 5), scale(2, 3)
-    count, size, seconds = scale(900, 50_000), scale(8000, 200), scale(2, 60)
+    count, size, seconds = scale(900, 20_000), scale(8000, 200), scale(2, 60)
     rate = 100  # for each of the three senders, in transactions of ten
     with contextlib.ExitStack() as stack:
         senders = [stack.enter_context(processes.publisher(database)) for _ in range(3)]

@@ -26,6 +26,8 @@ TOGETHER = [
     "tests/integration/test_soak.py",
 ]
 SOAK = {"LIVEPUSH_SOAK_SECONDS": "600", "LIVEPUSH_SOAK_CLIENTS": "1000"}
+LONGEST = 3600
+"""How long (seconds) a scenario may take, on a slow machine too."""
 PASSED, FOUND_NONE = 0, 5
 """Exit codes of pytest."""
 
@@ -34,6 +36,7 @@ def run(files: list[str], workers: int, figures: Path) -> int:
     """Run the scenarios of some files in this many processes; return pytest's exit code."""
     environment = {**SOAK, **os.environ, "LIVEPUSH_TEST_SCALE": "full", "LIVEPUSH_TEST_FIGURES": str(figures)}
     command = [sys.executable, "-m", "pytest", "-q", "--durations=0", "--durations-min=30", "-n", str(workers)]
+    command += [f"--timeout={LONGEST}"]
     return subprocess.run([*command, "--dist", "worksteal", *files, *sys.argv[1:]], env=environment).returncode
 
 

@@ -138,7 +138,7 @@ def livepush_stream(context: template.Context, id: str | None) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def livepush_presence(context: template.Context, group: Group, max: int = 8) -> SafeString:
+def livepush_presence(context: template.Context, group: Group, max: int = 8, names: bool = False) -> SafeString:
     """Put who is there in a group into a page: ``max`` avatars at most, and how many there are.
 
     It puts nothing if the page's user may not read the group. Without scripts it is a list as of now; with them it
@@ -153,6 +153,7 @@ def livepush_presence(context: template.Context, group: Group, max: int = 8) -> 
     told = {
         "group": name,
         "max": max,
+        "names": names,
         "faces": roster.faces(found.members[:max]),
         "count": len(found.members),
         "more": len(found.members) - max if len(found.members) > max else 0,

@@ -190,10 +190,10 @@ def test_without_rules_a_client_costs_nothing(registry, transactional_db):
 # The tag
 
 
-def render(user, group="lobby:a"):
+def render(user, group="lobby:a", more="1"):
     request = RequestFactory().get("/")
     request.user = user
-    template = engines["django"].from_string("{% load livepush %}{% livepush_presence group 1 %}")
+    template = engines["django"].from_string("{% load livepush %}{% livepush_presence group " + more + " %}")
     return template.render({"group": group}, request)
 
 
@@ -207,3 +207,5 @@ def test_the_tag_lists_who_is_there_to_those_who_may_read(ann):
     assert html.count("<script defer") == 2
     assert render(ann, "club:staff") == ""
     assert "livepush-presence" in render(AnonymousUser())
+    assert " data-names>" not in html
+    assert '<livepush-presence data-group="lobby:a" data-max="8" data-names>' in render(ann, more="names=True")

@@ -98,6 +98,7 @@ async def test_an_event_that_the_proxy_never_heard_of_comes_with_the_next_one(si
         assert await types(socket, 2) == ["silent", "told"]
 
 
+@pytest.mark.long  # Pushpin asks every 20 seconds at most
 async def test_a_quiet_websocket_hears_heartbeats_and_the_proxy_asks_now_and_then(databases):
     with running(databases, {"HEARTBEAT": 1}, CHECK=1) as site:
         async with clients.websocket(site.url, "board") as socket:
@@ -290,6 +291,7 @@ async def test_rights_that_end_close_the_websocket_and_the_client_is_refused(sit
         assert await closed_with(socket) in (4401, 4403)
 
 
+@pytest.mark.long  # Pushpin asks every 20 seconds at most
 async def test_the_client_is_sent_back_when_its_rules_are_due(databases):
     with running(databases, {"RECHECK": 2.0}) as site:
         async with clients.websocket(site.url, "board") as socket:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from contextlib import contextmanager
 
 import pytest
@@ -161,3 +163,19 @@ async def test_work_for_a_client_ends_with_its_caller_and_raises_what_it_raises(
         with pytest.raises(asyncio.CancelledError):
             await task
     assert cancelled.is_set()
+
+
+async def test_what_watched_a_request_is_freed_without_the_garbage_collector():
+    messages = asyncio.Queue()
+    gc.collect()
+    gc.disable()
+    try:
+        with watched(messages.get) as incoming:
+            await incoming.unless_gone(asyncio.sleep(0))
+        freed = weakref.ref(incoming)
+        del incoming
+        for _ in range(3):
+            await asyncio.sleep(0)  # the task that waited for a message ends
+        assert freed() is None
+    finally:
+        gc.enable()

@@ -31,7 +31,7 @@ class Incoming:
 
     async def __call__(self) -> Message:
         """Return the next message."""
-        if self._next is None or self._next.cancelled():
+        if self._next is None:
             return await self._receive()
         await asyncio.wait({self._next})  # whoever cancels this wait is heard at once, and no message is lost
         message = self._next.result()
@@ -63,8 +63,9 @@ class Incoming:
 
     def stop(self) -> None:
         """Stop watching."""
-        if self._next is not None and not self._next.cancel() and not self._next.cancelled():
-            self._next.exception()  # retrieved, so that asyncio does not report it
+        ended, self._next = self._next, None  # what is cancelled holds its frames, and they this object
+        if ended is not None and not ended.cancel() and not ended.cancelled():
+            ended.exception()  # retrieved, so that asyncio does not report it
 
     async def _read(self) -> Message:
         """Return the next message that matters: the body of a request does not."""

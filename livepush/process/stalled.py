@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
+from contextvars import Context
+from dataclasses import dataclass
 
 from livepush.conf import get_settings
 from livepush.process.requests import requests_of, spawn
 from livepush.process.servers import Scope, Send
-from livepush.process.servers.client import client_of
+from livepush.process.servers.client import Client, client_of
 
 LOOKS = 5
 """How many times more a client is looked at that takes nothing of what waits for it, while the server does not wait."""
+NOTHING = Context()
+"""What the timers run in: a copy of each request's context would keep what is in it."""
 
 
 def expect_progress(scope: Scope, send: Send) -> None:
@@ -18,28 +23,48 @@ def expect_progress(scope: Scope, send: Send) -> None:
 
     Without this the server would wait for ever. When the server ends, such a client has until the end of the drain.
     """
-    client, patience = client_of(scope, send), get_settings().WRITE_TIMEOUT
-    loop = asyncio.get_running_loop()
-    answered = requests_of(loop).answered
+    client = client_of(scope, send).lightly()
     key = client.connection()
-
-    async def look(before: int, again: int) -> None:
-        now = await client.progress()
-        if now is not None and now.taken != before:
-            look_later(now.taken)
-            return
-        if now is not None and now.waiting and not now.buffer_full and again:
-            look_later(before, again - 1)  # a busy server may not have filled the buffer yet
-            return
-        try:
-            if now is not None and now.buffer_full:
-                await client.hang_up()
-        finally:
-            answered.pop(key, None)  # the loop may have ended what livepush runs for it
-
-    def look_later(before: int, again: int = LOOKS) -> None:
-        loop.call_later(patience, lambda: spawn(loop, look(before, again)))
-
+    answered = requests_of(asyncio.get_running_loop()).answered
     if key not in answered:
         answered[key] = client
-        look_later(-1)
+        _look_later(_Watched(client, key, get_settings().WRITE_TIMEOUT))
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A client that was sent a large answer. There may be many, so it holds little."""
+
+    client: Client
+    key: Hashable
+    patience: float
+    taken: int = -1
+    """How much it had received when it was last looked at."""
+    again: int = LOOKS
+
+
+def _look_later(watched: _Watched) -> None:
+    loop = asyncio.get_running_loop()
+    loop.call_later(watched.patience, _begin_to_look, watched, context=NOTHING)
+
+
+def _begin_to_look(watched: _Watched) -> None:
+    spawn(asyncio.get_running_loop(), _look(watched))
+
+
+async def _look(watched: _Watched) -> None:
+    answered = requests_of(asyncio.get_running_loop()).answered
+    now = await watched.client.progress()
+    if now is not None and now.taken != watched.taken:
+        watched.taken, watched.again = now.taken, LOOKS
+        _look_later(watched)
+        return
+    if now is not None and now.waiting and not now.buffer_full and watched.again:
+        watched.again -= 1  # a busy server may not have filled the buffer yet
+        _look_later(watched)
+        return
+    try:
+        if now is not None and now.buffer_full:
+            await watched.client.hang_up()
+    finally:
+        answered.pop(watched.key, None)  # the loop may have ended what livepush runs for it

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import weakref
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from livepush.notes import note_once
 from livepush.process.servers import Scope, Send, daphne, hypercorn, lookup, tcp, uvicorn
@@ -21,13 +22,24 @@ AGAIN = 1.0
 """After how long (seconds) a connection is dropped that its server has not closed since it was hung up on."""
 KEPT = ("type", "http_version", "server", "client")
 """The parts of a scope that are needed to find its connection."""
+GONE = object()
+"""In place of a transport: it has ended, and nothing keeps it."""
 
 
 class Client(NamedTuple):
     """The client of a request."""
 
     scope: Scope
-    send: Send
+    find: Callable[[], Any]
+    """Returns the server's transport, ``GONE`` if it has ended, or ``None`` if livepush can't find it."""
+
+    def lightly(self) -> Client:
+        """Return the client without its request, which would stay in memory for as long as somebody has the client."""
+        found = self.find()
+        if found is None:
+            return self._replace(find=_unknown)
+        kept = _weakly(found)
+        return self._replace(find=partial(_kept, kept)) if isinstance(kept, weakref.ref) else self
 
     async def hang_up(self, *, unless_writable: bool = False) -> bool:
         """Reset the connection, so that the server forgets it and its unsent bytes; return whether it was reset.
@@ -37,7 +49,7 @@ class Client(NamedTuple):
         """
         shared = str(self.scope.get("http_version")).startswith("2")
         done = bool(await self._on_socket(partial(tcp.hang_up, unless_writable=unless_writable or shared)))
-        if done and _transport(self.send) is None:  # granian, when busy, may miss that once
+        if done and self.find() is None:  # granian, when busy, may miss that once
             loop = asyncio.get_running_loop()
             loop.call_later(AGAIN, loop.run_in_executor, None, self._on_socket_by_address, tcp.drop)
         return done
@@ -47,15 +59,17 @@ class Client(NamedTuple):
         return await self._on_socket(tcp.progress)
 
     def connection(self) -> Hashable:
-        """Return a value that all requests of one connection share."""
-        found: Hashable = _transport(self.send) or str([self.scope.get(name) for name in KEPT])
-        return found
+        """Return a value that all requests of one connection share, and that does not keep the connection."""
+        found = self.find()
+        return str([self.scope.get(name) for name in KEPT]) if found is None else _weakly(found)
 
     async def _on_socket(self, work: Callable[[socket.socket], T]) -> T | None:
         """Call ``work`` with the connection's socket; return ``None`` if there is none, or it has ended."""
-        transport = _transport(self.send)
+        transport = self.find()
         if transport is None:
             return await asyncio.to_thread(self._on_socket_by_address, work)
+        if transport is GONE:
+            return None
         try:
             found = socket.socket(fileno=socket.dup(_descriptor(transport)))
         except OSError:  # the connection has ended
@@ -73,7 +87,24 @@ class Client(NamedTuple):
 
 def client_of(scope: Scope, send: Send) -> Client:
     """Return the client of a request. It keeps only the parts of the scope that it needs."""
-    return Client({name: scope.get(name) for name in KEPT}, send)
+    return Client({name: scope.get(name) for name in KEPT}, partial(_transport, send))
+
+
+def _unknown() -> None:
+    """Stand for a transport that livepush can't find."""
+
+
+def _weakly(transport: Any) -> Hashable:
+    """Return a weak reference to a transport, or a transport that can't have one."""
+    try:
+        return weakref.ref(transport)
+    except TypeError:
+        return cast("Hashable", transport)
+
+
+def _kept(reference: weakref.ref[Any]) -> Any:
+    found = reference()
+    return GONE if found is None else found
 
 
 def _transport(send: Send) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -17,6 +17,7 @@ import livepush
 from livepush import process
 from livepush.access import rules
 from livepush.consumers.incoming import watched
+from livepush.wire import WireError
 from tests.asgi import application
 from tests.patience import PATIENCE, eventually
 
@@ -165,13 +166,18 @@ async def test_work_for_a_client_ends_with_its_caller_and_raises_what_it_raises(
     assert cancelled.is_set()
 
 
-async def test_what_watched_a_request_is_freed_without_the_garbage_collector():
+async def refuse():
+    raise WireError("forbidden", "No.", 403)
+
+
+@pytest.mark.parametrize("work", [lambda: asyncio.sleep(0), refuse])
+async def test_what_watched_a_request_is_freed_without_the_garbage_collector(work):
     messages = asyncio.Queue()
     gc.collect()
     gc.disable()
     try:
-        with watched(messages.get) as incoming:
-            await incoming.unless_gone(asyncio.sleep(0))
+        with suppress(WireError), watched(messages.get) as incoming:
+            await incoming.unless_gone(work())
         freed = weakref.ref(incoming)
         del incoming
         for _ in range(3):

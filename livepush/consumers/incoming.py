@@ -60,6 +60,7 @@ class Incoming:
                 doing.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await doing
+            del doing  # what it has raised holds this frame
 
     def stop(self) -> None:
         """Stop watching."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import select
 import socket
 import sys
 import threading
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -22,7 +24,7 @@ from livepush import notes
 from livepush.consumers.poll import LARGE, reply
 from livepush.process import requests
 from livepush.process.servers import daphne, hypercorn, lookup, tcp, uvicorn
-from livepush.process.servers.client import Client
+from livepush.process.servers.client import GONE, Client, client_of
 from tests.patience import PATIENCE
 
 
@@ -95,7 +97,7 @@ def by_address(scope: dict[str, Any]) -> Client:
 
     async def send(message: Any) -> None: ...
 
-    return Client(scope, send)
+    return client_of(scope, send)
 
 
 # By addresses
@@ -254,13 +256,17 @@ class Served:
 
     def client_of(self, module: str, name: str = "transport") -> Client:
         """Return the client behind an object of a module, which has the transport under a name."""
+        return client_of({"server": None, "client": None}, self.send_of(module, name))
+
+    def send_of(self, module: str, name: str = "transport") -> Any:
+        """Return a method of an object of a module, which has the transport under a name."""
 
         async def send(self: Any, message: Any) -> None: ...
 
         cls = type("Cycle", (), {"send": send, "__module__": module})
         owner = cls()
         setattr(owner, name, self.transport)
-        return Client({"server": None, "client": None}, owner.send)
+        return owner.send
 
 
 @pytest.mark.parametrize("path", [None, "socket"])
@@ -270,7 +276,7 @@ async def test_under_a_server_that_is_known_no_descriptor_is_looked_for(
     monkeypatch.setattr(lookup, "find", None)
     async with Served().open(path and str(tmp_path / path)) as served:
         client = served.client_of("uvicorn.protocols.http.new_impl")
-        assert client.connection() is served.transport
+        assert client.connection() == weakref.ref(served.transport)
         served.transport.write(b"x" * 10_000_000)
         assert not tcp.can_write_now(served.transport.get_extra_info("socket"))
         served.transport.close()  # what is unsent keeps it open
@@ -280,6 +286,24 @@ async def test_under_a_server_that_is_known_no_descriptor_is_looked_for(
                 await asyncio.sleep(0.01)
         assert not await client.hang_up()
         assert await client.progress() is None
+
+
+async def test_a_client_that_is_kept_lightly_keeps_no_connection() -> None:
+    async with Served().open() as served:
+        client = served.client_of("uvicorn.protocols.http.new_impl")
+        light = client.lightly()
+        assert light.connection() == client.connection()
+        assert await light.progress()
+        transport = weakref.ref(served.transport)
+        del client
+    del served
+    for _ in range(3):
+        await asyncio.sleep(0)  # the loop tells its protocol that it has ended
+    gc.collect()
+    assert transport() is None
+    assert light.find() is GONE
+    assert await light.progress() is None
+    assert not await light.hang_up()
 
 
 async def test_a_hypercorn_transport_is_found_some_hops_away() -> None:
@@ -301,12 +325,12 @@ async def test_a_server_that_has_changed_is_looked_up_by_address_and_that_is_not
     caplog.set_level("INFO", "livepush")
     async with Served().open() as served:
         changed = served.client_of("uvicorn.protocols.http.h11_impl", "renamed")
-        assert uvicorn.transport(changed.send) is None
+        assert changed.find() is None
         client = changed._replace(scope=pair.scope())
         assert await client.progress()
         assert await client.hang_up()
     assert [record.message for record in caplog.records] == [
-        "livepush does not know the server's send (Served.client_of.<locals>.send): it finds connections by their "
+        "livepush does not know the server's send (Served.send_of.<locals>.send): it finds connections by their "
         "addresses, which costs time where there are many."
     ]
 
@@ -325,7 +349,7 @@ async def test_a_uvicorn_that_has_changed_has_no_direct_transport_and_that_is_no
     for _ in range(2):
         assert uvicorn.direct_transport(RequestResponseCycle().send) is None  # it has no scope
     async with Served().open() as served:  # a class that is not known
-        assert uvicorn.direct_transport(served.client_of("uvicorn.protocols.http.new_impl").send) is None
+        assert uvicorn.direct_transport(served.send_of("uvicorn.protocols.http.new_impl")) is None
     assert len(caplog.records) == 1
     assert "does not know this version or option of uvicorn" in caplog.records[0].message
 

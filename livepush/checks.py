@@ -133,7 +133,7 @@ def check_tenants(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 @register("livepush")
 def check_rules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Check that the project has a rule. Without one, users can read only ``user:<pk>`` and the inbox."""
-    if any(map(is_of_the_project, rules)):
+    if any(map(is_of_the_project, rules)) or _has_other_readers():
         return []
     return [
         Warning(
@@ -142,6 +142,16 @@ def check_rules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             id="livepush.W007",
         )
     ]
+
+
+def _has_other_readers() -> bool:
+    """Return whether a bridge lets clients read without rules: Mercure's tokens, or django-eventstream's manager."""
+    if getattr(settings, "EVENTSTREAM_CHANNELMANAGER_CLASS", None):
+        return True
+    try:
+        return bool(get_settings().MERCURE)
+    except ImproperlyConfigured:  # another check says so
+        return False
 
 
 @register("livepush")

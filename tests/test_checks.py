@@ -161,6 +161,10 @@ def test_a_runserver_that_speaks_wsgi_is_warned_of_in_development():
 def test_a_project_without_rules_is_warned_of(monkeypatch):
     monkeypatch.setattr(livepush_checks, "rules", rules.rules[:1])
     assert "No rule admits anyone" in found()["livepush.W007"].msg
+    with override_settings(LIVEPUSH={"MERCURE": {"KEY": "k" * 32}}):
+        assert "livepush.W007" not in found()
+    with override_settings(EVENTSTREAM_CHANNELMANAGER_CLASS="livepush.bridges.eventstream.DefaultChannelManager"):
+        assert "livepush.W007" not in found()
 
 
 @pytest.mark.parametrize(

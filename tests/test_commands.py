@@ -34,6 +34,12 @@ def test_send_takes_several_groups_and_a_key():
     assert [event.groups for event in events_of("default")] == [("a", "b")]
 
 
+def test_send_does_not_speak_of_readers_where_a_relay_may_be_one(settings, capsys):
+    settings.LIVEPUSH = {"RELAYS": {"shop": {"DIRECTION": "out", "URL": "https://example.com/"}}}
+    run("livepush_send", "nosuch", "status")
+    assert capsys.readouterr().err == ""
+
+
 def test_send_says_that_no_rule_lets_anybody_read_a_group(capsys):
     run("livepush_send", "board,user:7,nosuch,nor:this", "status")
     said = "Nobody may read nosuch, nor:this: no rule of can_read has a pattern for it. See docs/rules.md.\n"

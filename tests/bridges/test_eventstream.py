@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.test import RequestFactory
 from django.urls import include, path
+from django_eventstream.storage import EventDoesNotExist
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from livepush.bridges import eventstream
 from livepush.bridges.eventstream import channels, encoding, views
 from livepush.bridges.eventstream.channelmanager import manager
 from livepush.bridges.eventstream.reading import may_read
+from livepush.bridges.eventstream.storage import LivepushStorage
 from livepush.exceptions import InvalidGroup, InvalidType
 from livepush.testing import capture_events
 from livepush.wire import GROUP, Cache, dumps
@@ -166,6 +168,43 @@ def test_what_livepush_says_besides_is_left_out(name):
 def test_under_wsgi_a_stream_is_refused():
     response = async_to_sync(views.events)(RequestFactory().get("/events/"))
     assert (response.status_code, b"needs ASGI" in response.content) == (501, True)
+
+
+# The storage class, and a stream: what django-eventstream's own tests observe (test_storage, test_stream)
+
+
+def test_a_channel_without_events_has_none(transactional_db):
+    storage = LivepushStorage()
+    at = storage.get_current_id("empty")
+    assert storage.get_events("empty", at) == []
+    with pytest.raises(EventDoesNotExist) as caught:
+        storage.get_events("empty", at + 1)
+    assert caught.value.current_id == at
+
+
+def test_what_is_appended_is_there_once_and_in_its_channel_alone(transactional_db):
+    storage = LivepushStorage()
+    at = storage.get_current_id("channel")
+    event = storage.append_event("channel", "message", {"a": "b"})
+    assert (event.id, event.channel, event.type, event.data) == (at + 1, "channel", "message", {"a": "b"})
+    assert storage.get_current_id("channel") == at + 1
+    assert [(each.id, each.data) for each in storage.get_events("channel", at)] == [(at + 1, {"a": "b"})]
+    assert storage.get_events("channel", at + 1) == storage.get_events("other", at) == []
+    with pytest.raises(EventDoesNotExist) as caught:
+        storage.get_events("channel", at + 2)
+    assert caught.value.current_id == at + 1
+
+
+async def test_a_replay_of_more_events_than_a_page_brings_each_once_and_then_goes_on(site):
+    server, elsewhere = site
+    async with stream(server, "a") as found:
+        await found.next()
+        opened = found.last
+    await asyncio.to_thread(elsewhere.do, "send_many", groups="eventstream:a", type="n", count=1002)
+    async with stream(server, "a", **{"Last-Event-ID": opened}) as found:
+        assert [(await found.next("stream-open", "keep-alive"))[1] for _ in range(1002)] == list(range(1002))
+        elsewhere.send("eventstream:a", "n", "live")
+        assert await found.next("keep-alive") == ("n", "live")
 
 
 # Streams

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 import httpx
 
 from tests.integration import clients
+from tests.integration.conftest import Figures
 from tests.patience import PATIENCE, wait_until
+from tests.scale import FULL
 from tests.servers import processes
 from tests.servers.fresh import Databases
 from tests.servers.processes import Publisher, Server
@@ -59,7 +62,43 @@ def holds(pushpin: Pushpin) -> bool:
     """Return whether a proxy that has just started holds streams already, and does not answer 500."""
     url = clients.address(pushpin.url, "sse", "board")
     try:
-        with httpx.stream("GET", url, timeout=PATIENCE, trust_env=False) as found:
+        with httpx.stream("GET", url, timeout=4, trust_env=False) as found:
             return found.status_code == 200
-    except httpx.ConnectError:
+    except httpx.TransportError:  # a starting proxy may drop a request that it has taken, or never answer it
         return False
+
+
+Follow = Callable[[Site, list[str], str], Awaitable[list[str]]]
+"""Reads the types of some groups' events after a position, until ``end``, also while the proxy is killed."""
+
+
+async def audit_kills(databases: Databases, figures: Figures, follow: Follow) -> None:
+    """Kill the proxy again and again while ten clients read; hold what each got against what was sent."""
+    count, kills = (600, 15) if FULL else (200, 5)
+
+    async def send(site: Site) -> None:
+        for number in range(count):
+            sender = site.silent if number % 10 == 3 else site.shop
+            groups = ["board", "order:1"] if number % 3 else "board"
+            await asyncio.to_thread(sender.send, groups, f"n{number}")
+        await asyncio.to_thread(site.shop.send, "board", "end")
+
+    async def kill(site: Site) -> None:
+        for _ in range(kills):
+            await asyncio.to_thread(wait_until, lambda: holds(site.pushpin))
+            site.pushpin.kill()
+            await asyncio.to_thread(site.pushpin.start)
+
+    with running(databases, CHECK=1) as site:
+        async with asyncio.timeout(3 * PATIENCE), asyncio.TaskGroup() as tasks:
+            start = site.shop.position()
+            groups = (["board"], ["board", "order:1"])
+            following = [asyncio.ensure_future(follow(site, each, start)) for each in groups for _ in range(5)]
+            tasks.create_task(kill(site))
+            tasks.create_task(send(site))
+            got = await asyncio.gather(*following)
+    expected = [*(f"n{number}" for number in range(count)), "end"]
+    lost = sum(len(set(expected) - set(each)) for each in got)
+    repeated = sum(len(each) - len(set(each)) for each in got)
+    figures(kills=kills, clients=len(got), events=len(expected), lost=lost, repeated=repeated)
+    assert got == [expected] * len(got)

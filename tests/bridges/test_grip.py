@@ -17,10 +17,9 @@ from livepush import checks, log, server_checks
 from livepush.bridges.grip.config import edge
 from livepush.bridges.grip.items import items_of
 from livepush.wire import Batch, Event
-from tests.bridges.edge import Site, holds, running
+from tests.bridges.edge import Site, audit_kills, holds, running
 from tests.integration import clients
 from tests.patience import PATIENCE, eventually, wait_until
-from tests.scale import FULL
 from tests.servers.fresh import Databases
 from tests.servers.pushpin import KEY
 
@@ -179,8 +178,6 @@ async def test_clients_lose_nothing_when_the_proxy_is_killed(databases):
 
 @pytest.mark.long
 async def test_nothing_is_lost_repeated_or_out_of_order_when_the_proxy_is_killed_again_and_again(databases, figures):
-    count, kills = (600, 15) if FULL else (200, 5)
-
     async def follow(site: Site, groups: list[str], last: str) -> list[str]:
         got: list[str] = []
         while "end" not in got:
@@ -199,32 +196,7 @@ async def test_nothing_is_lost_repeated_or_out_of_order_when_the_proxy_is_killed
             await asyncio.sleep(0)
         return got
 
-    async def send(site: Site) -> None:
-        for number in range(count):
-            sender = site.silent if number % 10 == 3 else site.shop
-            groups = ["board", "order:1"] if number % 3 else "board"
-            await asyncio.to_thread(sender.send, groups, f"n{number}")
-        await asyncio.to_thread(site.shop.send, "board", "end")
-
-    async def kill(site: Site) -> None:
-        for _ in range(kills):
-            await asyncio.to_thread(wait_until, lambda: holds(site.pushpin))
-            site.pushpin.kill()
-            await asyncio.to_thread(site.pushpin.start)
-
-    with running(databases, CHECK=1) as site:
-        async with asyncio.timeout(3 * PATIENCE), asyncio.TaskGroup() as tasks:
-            start = site.shop.position()
-            groups = (["board"], ["board", "order:1"])
-            following = [tasks.create_task(follow(site, each, start)) for each in groups for _ in range(5)]
-            tasks.create_task(kill(site))
-            tasks.create_task(send(site))
-    expected = [*(f"n{number}" for number in range(count)), "end"]
-    got = [task.result() for task in following]
-    lost = sum(len(set(expected) - set(each)) for each in got)
-    repeated = sum(len(each) - len(set(each)) for each in got)
-    figures(kills=kills, clients=len(got), events=len(expected), lost=lost, repeated=repeated)
-    assert got == [expected] * len(following)
+    await audit_kills(databases, figures, follow)
 
 
 async def test_a_lost_history_is_told(site):

@@ -21,10 +21,9 @@ from livepush.doctor.problems import Level
 from livepush.doctor.site import Site as DoctorsSite
 from livepush.doctor.web import parse_root
 from livepush.wire import Close, WireError
-from tests.bridges.edge import Site, holds, running
+from tests.bridges.edge import Site, audit_kills, running
 from tests.integration import clients
-from tests.patience import PATIENCE, wait_until
-from tests.scale import FULL
+from tests.patience import PATIENCE
 from tests.servers.fresh import Databases
 from tests.servers.pushpin import KEY
 
@@ -132,8 +131,6 @@ async def test_a_lost_history_is_told(site):
 
 @pytest.mark.long
 async def test_nothing_is_lost_repeated_or_out_of_order_when_the_proxy_is_killed_again_and_again(databases, figures):
-    count, kills = (600, 15) if FULL else (200, 5)
-
     async def follow(site: Site, groups: list[str], since: str) -> list[str]:
         got: list[str] = []
         while "end" not in got:
@@ -151,31 +148,7 @@ async def test_nothing_is_lost_repeated_or_out_of_order_when_the_proxy_is_killed
             await asyncio.sleep(0)
         return got
 
-    async def send(site: Site) -> None:
-        for number in range(count):
-            sender = site.silent if number % 10 == 3 else site.shop
-            await asyncio.to_thread(sender.send, ["board", "order:1"] if number % 3 else "board", f"n{number}")
-        await asyncio.to_thread(site.shop.send, "board", "end")
-
-    async def kill(site: Site) -> None:
-        for _ in range(kills):
-            await asyncio.to_thread(wait_until, lambda: holds(site.pushpin))
-            site.pushpin.kill()
-            await asyncio.to_thread(site.pushpin.start)
-
-    with running(databases, CHECK=1) as site:
-        async with asyncio.timeout(3 * PATIENCE), asyncio.TaskGroup() as tasks:
-            start = site.shop.position()
-            groups = (["board"], ["board", "order:1"])
-            following = [tasks.create_task(follow(site, each, start)) for each in groups for _ in range(5)]
-            tasks.create_task(kill(site))
-            tasks.create_task(send(site))
-    expected = [*(f"n{number}" for number in range(count)), "end"]
-    got = [task.result() for task in following]
-    lost = sum(len(set(expected) - set(each)) for each in got)
-    repeated = sum(len(each) - len(set(each)) for each in got)
-    figures(kills=kills, clients=len(got), events=len(expected), lost=lost, repeated=repeated)
-    assert got == [expected] * len(following)
+    await audit_kills(databases, figures, follow)
 
 
 # Commands

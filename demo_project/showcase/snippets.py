@@ -18,7 +18,7 @@ FUNCTIONS = {
     ".js": re.compile(r"^(?:async )?function (\w+)\(.*?^\}$|^const (\w+) = [^\n]*=>.*?;$", re.MULTILINE | re.DOTALL),
     ".py": re.compile(r"^def (\w+)\(.*?(?=\n+^\S|\Z)", re.MULTILINE | re.DOTALL),
 }
-"""What a function outside of others and of classes looks like; a group has its name."""
+"""Matches the functions at the top level of a file; a group has the name."""
 
 
 @dataclass(frozen=True)

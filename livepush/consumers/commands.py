@@ -89,7 +89,7 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
         if len(text.encode(errors="replace")) > settings.MAX_EVENT_BYTES + COMMAND_BYTES:
             return Close.TOO_BIG
         try:
-            command = take_command(visitor, text)
+            command = take_command(text, visitor.budget())
         except WireError as error:
             visitor.entry.client.refuse(error, ())
             say_reply(visitor, refused(error))
@@ -104,9 +104,8 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
             return None
 
 
-def take_command(visitor: Visitor, text: str) -> Command:
+def take_command(text: str, budget: limits.Budget) -> Command:
     """Return the command in a client's text. Raises WireError: it is malformed, or the client is over a limit."""
-    budget = visitor.budget()
     try:
         command = parse_command(text, get_settings().MAX_GROUPS)
     except WireError:

@@ -15,7 +15,7 @@ from livepush.process.servers.client import Client, client_of
 LOOKS = 5
 """How many times more a client is looked at that takes nothing of what waits for it, while the server does not wait."""
 NOTHING = Context()
-"""What the timers run in: a copy of each request's context would keep what is in it."""
+"""The timers run in this empty context: a copy of each request's own would keep what is in it."""
 
 
 def expect_progress(scope: Scope, send: Send) -> None:

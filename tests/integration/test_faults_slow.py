@@ -31,7 +31,7 @@ SETTINGS = {"BUFFER_BYTES": MIB // 8, "WINDOW_BYTES": MIB, "WINDOW_EVENTS": 1000
 SLACK = 4 * MIB
 """What the interpreter and its allocator take on top, in fragments and in what is on its way to the fast clients."""
 POLLS = 16 * MIB
-"""What polls take on top: answers to fast clients, and hypercorn's ended connections until Python collects them."""
+"""Polls take this on top: answers to fast clients, and hypercorn's ended connections until Python collects them."""
 
 
 def bound(slow: int) -> int:

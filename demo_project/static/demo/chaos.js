@@ -10,7 +10,7 @@ const ANSWER = 2000;
 const PATIENCE = 60_000;
 
 const button = (fault) => document.querySelector(`[data-fault="${fault}"] button`);
-/** What a visitor breaks now: the button's form or box, what the log calls it, and a sentence about the result. */
+/** The fault that a visitor makes now: the button's form or box, its name in the log, and a sentence about the result. */
 let broken = null;
 /** The log's line of the outage that has not ended yet. */
 let line = null;

@@ -19,12 +19,12 @@ from livepush.bridges.grip.telling import Told
 from livepush.conf import get_settings
 from livepush.consumers.answering import admit_here
 from livepush.consumers.auditing import Client, scope_of
-from livepush.consumers.commands import COMMAND_BYTES, refused
+from livepush.consumers.commands import COMMAND_BYTES, refused, take_command
 from livepush.consumers.messages import check_sent, right_to_send
 from livepush.consumers.views import look
 from livepush.notes import Rarely, one_line
 from livepush.receiving import Message, take
-from livepush.wire import Close, Command, Floor, Position, WireError, parse_command, system_frames, unavailable
+from livepush.wire import Close, Command, Floor, Position, WireError, system_frames, unavailable
 
 logger = logging.getLogger("livepush")
 failures = Rarely(every=1.0)
@@ -60,7 +60,7 @@ def carry_out(spoken: Spoken, frame: Frame) -> Close | None:
     answer: dict[str, Any] = {"ok": True}
     command = None
     try:
-        command = _parsed(spoken, frame.content)
+        command = take_command(frame.content.decode(errors="replace"), spoken.budget())
         answer |= {"ref": command.ref, **_carried_out(spoken, command)}
     except WireError as error:
         error.ref = error.ref if command is None else command.ref
@@ -74,27 +74,6 @@ def carry_out(spoken: Spoken, frame: Frame) -> Close | None:
     if not (is_cursor and answer["ok"] and answer["ref"] is None):
         spoken.told.say(system_frames("reply", spoken.told.hold.format, **answer))
     return None
-
-
-def _parsed(spoken: Spoken, content: bytes) -> Command:
-    """Return a client's command. Raises WireError: it is malformed, or the client is over a limit."""
-    budget = spoken.budget()
-    try:
-        command = parse_command(content.decode(errors="replace"), get_settings().MAX_GROUPS)
-    except WireError:
-        budget.command()
-        raise
-    try:
-        if command.sending is not None and command.sending.ephemeral:
-            budget.ephemeral(len(content))
-        else:
-            budget.command()
-            if command.sending is not None:
-                budget.message(len(content))
-    except WireError as error:
-        error.ref = command.ref
-        raise
-    return command
 
 
 def _carried_out(spoken: Spoken, command: Command) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the proxy is told of a WebSocket: what to say to its client, and to which channels to listen."""
+"""Answers to the proxy about a WebSocket: messages for its client, and the channels to listen to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Told:
 
     @property
     def hold(self) -> Hold:
-        """Who the client is and what it may read."""
+        """The client, with what it may read."""
         assert self._hold is not None, "the client was not let in"
         return self._hold
 

@@ -34,11 +34,11 @@ from livepush.wire import (
 )
 
 ISSUER = "livepush-websocket"
-"""In whose name the proxy signs what it asks for WebSockets, and nothing else that a client may send it."""
+"""The proxy signs its own requests for WebSockets in this name, and no request that a client sends it."""
 HOLD, AT = "Livepush-Hold", "Livepush-At"
-"""What the proxy keeps for each WebSocket, and tells with each request: the client's hold and place."""
+"""The proxy keeps these for each WebSocket, and sends them with each request: the client's hold and place."""
 TOKENS = "livepush.token."
-"""How a subprotocol begins that brings a token."""
+"""A subprotocol that brings a token begins so."""
 
 
 @answers("ws", "GET", "POST")

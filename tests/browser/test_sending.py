@@ -211,6 +211,30 @@ def test_what_one_user_left_does_not_go_out_in_the_next_ones_name(site, login, g
     assert stored(site, group) == ["before"]
 
 
+def test_a_page_that_was_closed_while_it_noted_that_nothing_is_left_costs_the_next_ones_nothing(site, login, group):
+    context = login()
+    page = enter(context, site, group)
+    page.evaluate("localStorage.livepush = 1")  # so it would be left
+    page.reload()
+    page.wait_for_function("() => !localStorage.livepush")
+    assert page.evaluate("livepush.pending") == []
+
+
+def test_a_note_that_messages_are_left_is_true_whichever_page_comes_last(site, login, group):
+    context = login()
+    pages = [enter(context, site, group) for _ in range(3)]
+    for _ in range(5):
+        for page in pages[:2]:  # each stores, and takes away what was answered, while the other one does
+            begin(page, group, *range(5), persist=True)
+        context.set_offline(True)
+        begin(pages[2], group, "last", persist=True)
+        pages[2].wait_for_function("() => localStorage.livepush === '1'")
+        context.set_offline(False)
+        for page in pages:
+            page.wait_for_function("() => !livepush.pending.length")
+        pages[2].wait_for_function("() => !localStorage.livepush")
+
+
 def test_cursors_are_gathered_and_the_newest_wins(site, login, group):
     other = enter(login("ben"), site, group, "websocket")
     for transport in ("websocket", "sse"):

@@ -1,11 +1,13 @@
 /** @typedef {import("../types.js").Link} Link */
 /** @typedef {import("../types.js").Message} Message */
 
-/** In local storage: whether a message may be stored, so that the next page looks. */
-export const FLAG = "livepush";
+/** In local storage: whether a message is stored, so that the next page looks. */
+const FLAG = "livepush";
 
 /**
- * Do something with the stored messages. Without a database (a private window, blocked site data) nothing is stored.
+ * Do something with the stored messages, and note whether there are any. The note is made inside of the transaction,
+ * because transactions of several pages go one after another, and a page may be closed after any of its own. Without a
+ * database (a private window, blocked site data) nothing is stored.
  *
  * @param {(messages: IDBObjectStore) => IDBRequest} work
  * @returns {Promise<any>}
@@ -18,7 +20,13 @@ const use = (work) =>
     opening.onsuccess = () => {
       const database = opening.result;
       const transaction = database.transaction("messages", "readwrite");
-      const asked = work(transaction.objectStore("messages"));
+      const messages = transaction.objectStore("messages");
+      const asked = work(messages);
+      const counted = messages.count();
+      counted.onsuccess = () => {
+        if (counted.result) localStorage[FLAG] = 1;
+        else delete localStorage[FLAG];
+      };
       transaction.oncomplete = () => {
         database.close();
         done(asked.result);
@@ -33,7 +41,6 @@ export const keep = async ({ url, tabs = "" }, { group, type, data, key }) => {
     await use((messages) =>
       messages.put({ key, group, type, data, url, tabs, at: performance.timeOrigin + performance.now() }),
     );
-    localStorage[FLAG] = 1;
   } catch {}
 };
 
@@ -41,7 +48,6 @@ export const keep = async ({ url, tabs = "" }, { group, type, data, key }) => {
 export const forget = async ({ key }) => {
   try {
     await use((messages) => messages.delete(key));
-    if (!(await use((messages) => messages.count()))) delete localStorage[FLAG];
   } catch {}
 };
 

@@ -28,11 +28,14 @@ const INTERNAL = (
 
 /** @type {Record<string, string>} */
 const outputs = {};
+/** The short names: the same in every script, because one hands objects to another. */
+let mangleCache = {};
 for (const [name, entry, format] of /** @type {const} */ ([
   ["livepush.js", "main.js", "iife"],
   ["livepush.mjs", "index.js", "esm"],
   ["livepush-send.js", "sending/main.js", "esm"],
-  ["livepush-refresh.js", "refresh.js", "esm"],
+  ["livepush-attributes.js", "attributes.js", "esm"],
+  ["livepush-fallback.js", "fallback.js", "esm"],
   ["inbox.js", "inbox/main.js", "iife"],
   ["livepush-list.js", "list/main.js", "esm"],
   ["livepush-streams.js", "streams/main.js", "iife"],
@@ -40,14 +43,14 @@ for (const [name, entry, format] of /** @type {const} */ ([
   ["livepush-presence.mjs", "presence/index.js", "esm"],
 ])) {
   const bundle = `${STATIC}${name}`;
-  const { outputFiles } = await build({
+  const built = await build({
     absWorkingDir: root,
     banner: { js: `/*! livepush ${version} | ${license} */` },
     bundle: true,
     entryPoints: [`client/src/${entry}`],
     format,
     legalComments: "none",
-    ...(name.includes("presence") ? {} : { mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`) }),
+    ...(name.includes("presence") ? {} : { mangleCache, mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`) }),
     minify: true,
     outfile: bundle,
     sourcemap: "external",
@@ -55,7 +58,8 @@ for (const [name, entry, format] of /** @type {const} */ ([
     tsconfigRaw: {},
     write: false,
   });
-  const [map, script] = outputFiles.map(({ text }) => text);
+  mangleCache = built.mangleCache ?? mangleCache;
+  const [map, script] = built.outputFiles.map(({ text }) => text);
   const smaller = await minify(
     { [`${root}${bundle}`]: /** @type {string} */ (script) },
     {

@@ -39,7 +39,8 @@ def test_the_tag_is_one_deferred_script_without_code_in_the_page():
     assert render("{% livepush 'board' %}") == (
         '<script defer src="/static/livepush/livepush.js" data-livepush data-url="/livepush/" '
         f'data-groups="[&quot;board&quot;]" data-position="{epoch}-0" data-tabs="" data-most="100" '
-        'data-send="/static/livepush/livepush-send.js" data-refresh="/static/livepush/livepush-refresh.js"></script>'
+        'data-send="/static/livepush/livepush-send.js" data-fallback="/static/livepush/livepush-fallback.js" '
+        'data-attributes="/static/livepush/livepush-attributes.js"></script>'
     )
 
 

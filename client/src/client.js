@@ -4,7 +4,7 @@ import { extend, gather, hasten, leave, receive, reconnect, recover, STEADY, tak
 import { isActive, transportOf } from "./status.js";
 import { createTabs } from "./tabs.js";
 import { lost } from "./transports/ending.js";
-import { TRANSPORTS } from "./transports/index.js";
+import { createTransports } from "./transports/index.js";
 import { peek } from "./upgrade.js";
 
 /** @typedef {ReturnType<typeof control>} Client */
@@ -21,8 +21,8 @@ export const createSession = ({
   target = document,
   tabs,
   most = 100,
-  transports = TRANSPORTS,
   load,
+  transports = createTransports(/** @type {any} */ (load)),
 }) => {
   /** @type {import("./types.js").Session} */
   const session = {
@@ -46,6 +46,7 @@ export const createSession = ({
       tabs,
       () => reconnect(session),
       (wish) => takeIn(session, wish),
+      /** @type {any} */ (load),
     ),
     ladder: createLadder(Object.keys(transports)),
     received: receive,
@@ -75,7 +76,7 @@ export const createClient = (options) => control(createSession(options));
  */
 export const sending = (session) => {
   const { link } = session;
-  link.sender ??= session.load().then(({ createSender }) => createSender(link));
+  link.sender ??= session.load("send").then(({ createSender }) => createSender(link));
   return link.sender;
 };
 

@@ -1,8 +1,10 @@
 /** The entry point for bundlers. */
 
 import { createClient } from "./client.js";
+import * as fallback from "./fallback.js";
 import { createSender } from "./sending/main.js";
 import { tokenOptions } from "./token.js";
+import { createTransports } from "./transports/index.js";
 
 export { State } from "./types.js";
 
@@ -15,13 +17,18 @@ export const LivepushClient = /** @type {any} */ (
   class {
     /** @param {import("./types.js").Options} options */
     constructor(options) {
+      const { getToken } = options;
+      /** @type {Record<string, any>} */
+      const modules = {
+        fallback,
+        send: {
+          createSender: (/** @type {any} */ link) => createSender(Object.assign(link, { getToken })),
+        },
+      };
+      /** @type {import("./types.js").Load} */
+      const load = async (name) => modules[name];
       // biome-ignore lint/correctness/noConstructorReturn: the client is a plain object
-      return createClient({
-        ...tokenOptions(options),
-        load: async () => ({
-          createSender: (link) => createSender(Object.assign(link, { getToken: options.getToken })),
-        }),
-      });
+      return createClient({ ...tokenOptions({ transports: createTransports(load), ...options }), load });
     }
   }
 );

@@ -21,12 +21,16 @@ export const openPage = (window) => {
   const find = () => document.querySelectorAll("script[data-livepush]");
 
   const given = { ...find()[0]?.dataset };
+  /** @type {Record<string, Promise<any>>} */
+  const loading = {};
+  /** @type {import("./types.js").Load} */
+  const load = (name) => (loading[name] ??= awaitModule(given[name]));
   const session = createSession({
     url: "/livepush/",
     ...given,
     groups: [],
     target: document,
-    load: () => awaitModule(given.send),
+    load,
   });
   const client = /** @type {PageClient} */ (control(session));
   /** The tags that were read, each with its groups and its text then. @type {Map<HTMLElement, [string[], string]>} */
@@ -91,7 +95,7 @@ export const openPage = (window) => {
   document.addEventListener("livepush:state", () => {
     document.documentElement.dataset.livepushState = client.state;
   });
-  declare(document, client, () => awaitModule(given.refresh));
+  declare(document, load);
   client.scan();
   try {
     if (localStorage.livepush) sending(session); // messages that an earlier page has left

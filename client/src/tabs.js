@@ -1,8 +1,8 @@
 /** @typedef {import("./types.js").Role} Role */
 /** @typedef {import("./types.js").Welcome} Welcome */
 
-import { byLease, byLock } from "./election.js";
-import { listen } from "./follower.js";
+import { byLock } from "./election.js";
+import { later } from "./transports/later.js";
 
 /** @typedef {ReturnType<typeof createTabs>} Tabs */
 
@@ -10,6 +10,8 @@ import { listen } from "./follower.js";
 const SILENCE = 5000;
 /** The longest random addition, so that not all tabs ask at once, in milliseconds. */
 const SPREAD = 1000;
+/** How long an election may take before a tab takes it that another one leads, in milliseconds. */
+const ELECTED_WITHIN = 50;
 /** How long a tab waits for a leader's first answer before it connects by itself, in milliseconds. */
 const ANSWER_WITHIN = 800;
 /** How long a silent tab counts as open, in milliseconds: in hidden tabs, timers run once a minute. */
@@ -25,8 +27,9 @@ const FORGET = 150_000;
  * @param {string | undefined} shared  identifies the tabs that share; a tab without it is alone
  * @param {() => void} rejoin  called to connect anew: to the server if this tab leads or is alone, else to the leader
  * @param {(wish: import("./types.js").Request) => unknown} isFull  called when a follower wants groups from there
+ * @param {import("./types.js").Load} load
  */
-export const createTabs = (url, shared, rejoin, isFull) => {
+export const createTabs = (url, shared, rejoin, isFull, load) => {
   const name = `livepush:${url}:${shared}`;
   /** @type {number | undefined} */
   let id;
@@ -38,8 +41,14 @@ export const createTabs = (url, shared, rejoin, isFull) => {
   let channel;
   /** @type {import("./election.js").Candidate | undefined} */
   let standing;
-  /** Turns the leader's messages into envelopes, for a follower. @type {ReturnType<typeof listen> | undefined} */
+  /**
+   * Turns the leader's messages into envelopes, for a follower.
+   *
+   * @type {ReturnType<typeof import("./follower.js").listen> | undefined}
+   */
   let listener;
+  /** Whether this tab has what it needs to follow. */
+  let isReady = false;
   /** When the leader last said something, 0 before it has answered; and when it was last asked whether it is alive. */
   let heard = 0;
   let asked = 0;
@@ -53,16 +62,20 @@ export const createTabs = (url, shared, rejoin, isFull) => {
    */
   const say = (kind, what, to) => channel?.postMessage([kind, what, id, to]);
 
+  /** Ask the leader, where there is a new one or this tab had none. */
+  const adopt = () => {
+    role = "follower";
+    rejoin();
+  };
+
   /** @param {MessageEvent} message */
   const take = ({ data }) => {
     const [kind, what, from, to = id] = data;
     if (role !== "leader") {
-      if (/ask|ping|gone/.test(kind)) return; // other followers' messages say nothing about the leader
+      if (!isReady || /ask|ping|gone/.test(kind)) return; // other followers' messages say nothing about the leader
       heard = Date.now();
-      if (kind === "lead" || role === "orphan") {
-        role = "follower";
-        rejoin();
-      } else if (to === id) {
+      if (kind === "lead" || role === "orphan") adopt();
+      else if (to === id) {
         if (kind === "alone") part();
         else listener?.heed(kind, what);
       }
@@ -104,6 +117,16 @@ export const createTabs = (url, shared, rejoin, isFull) => {
     rejoin();
   };
 
+  /** Elect a leader where there are no locks. @param {BroadcastChannel} joined */
+  const lease = async (joined) => {
+    const { byLease } = await load("fallback");
+    try {
+      if (channel === joined) standing = byLease(name, turn, part);
+    } catch {
+      part(); // no storage
+    }
+  };
+
   /**
    * Ask a silent leader whether it is alive, and replace it if it does not answer. If this tab slept meanwhile, ask
    * again.
@@ -125,16 +148,35 @@ export const createTabs = (url, shared, rejoin, isFull) => {
     timer = setTimeout(look, SILENCE + SPREAD * Math.random());
   };
 
+  /** Asks the leader for events. */
+  const ask = later(async () => {
+    const { listen } = await load("fallback");
+    isReady = true;
+    if (role === "orphan") adopt();
+    return (request, hand, end) => {
+      listener = listen(request, hand, end);
+      say("ask", request);
+      return () => {
+        listener?.silence();
+        listener = undefined;
+      };
+    };
+  });
+
   /** How to follow the leader. @type {import("./types.js").Transport} */
-  const follow = (request, hand, end) => {
-    listener = listen(request, hand, end);
+  const follow = (...how) => {
+    /** @type {import("./types.js").Shut | undefined} */
+    let shut;
+    const begin = () => {
+      timer = setTimeout(look, ANSWER_WITHIN);
+      shut = ask(...how);
+    };
     heard = asked = 0;
-    say("ask", request);
-    timer = setTimeout(look, ANSWER_WITHIN);
+    if (isReady) begin();
+    else timer = setTimeout(begin, ELECTED_WITHIN);
     return () => {
-      listener?.silence();
       clearTimeout(timer);
-      listener = undefined;
+      shut?.();
       heard = 0;
     };
   };
@@ -164,7 +206,8 @@ export const createTabs = (url, shared, rejoin, isFull) => {
           joined.postMessage(["gone", 0, id]); // to see that it can be done; no leader knows this tab yet
           joined.onmessage = take;
           channel = joined;
-          standing = (navigator.locks ? byLock : byLease)(name, turn, part);
+          if (navigator.locks) standing = byLock(name, turn, part);
+          else lease(joined);
         }
       } catch {
         return part(); // no BroadcastChannel here, or no way to elect a leader

@@ -1,5 +1,5 @@
 import { lost } from "./transports/ending.js";
-import { TRANSPORTS } from "./transports/index.js";
+import { later } from "./transports/later.js";
 import { SUBPROTOCOL } from "./wire.js";
 
 /** @typedef {import("./types.js").Transport} Transport */
@@ -12,42 +12,27 @@ import { SUBPROTOCOL } from "./wire.js";
  * @param {() => string | Promise<string>} getToken
  * @returns {Transport}
  */
-const withToken = (transport, getToken) => {
-  return (request, receive, end, heard) => {
-    let isClosed = false;
-    /** @type {import("./types.js").Shut | undefined} */
-    let shut;
+const withToken = (transport, getToken) =>
+  later(async () => {
+    const token = await getToken();
+    const headers = { authorization: `Bearer ${token}` };
+    const protocols = [SUBPROTOCOL, `livepush.token.${token}`];
 
-    /** @type {import("./types.js").End} */
-    const endOrRenew = (ending) =>
-      end(/^4?401$/.test(ending.reason) ? { ...ending, kind: "lost", reason: `token ${ending.reason}` } : ending);
+    return (request, receive, end, heard) => {
+      /** @type {import("./types.js").End} */
+      const endOrRenew = (ending) =>
+        end(/^4?401$/.test(ending.reason) ? { ...ending, kind: "lost", reason: `token ${ending.reason}` } : ending);
 
-    /** @type {import("./types.js").Receive} */
-    const receiveOrRenew = (envelopes) => {
-      const place = envelopes.findIndex(({ type, reason }) => type === "livepush.revoked" && reason === "token");
-      receive(place < 0 ? envelopes : envelopes.slice(0, place));
-      if (place >= 0) end(lost("token"));
-    };
+      /** @type {import("./types.js").Receive} */
+      const receiveOrRenew = (envelopes) => {
+        const place = envelopes.findIndex(({ type, reason }) => type === "livepush.revoked" && reason === "token");
+        receive(place < 0 ? envelopes : envelopes.slice(0, place));
+        if (place >= 0) end(lost("token"));
+      };
 
-    const begin = async () => {
-      try {
-        const token = await getToken();
-        const headers = { authorization: `Bearer ${token}` };
-        const protocols = [SUBPROTOCOL, `livepush.token.${token}`];
-        if (!isClosed) shut = transport({ ...request, headers, protocols }, receiveOrRenew, endOrRenew, heard);
-      } catch (error) {
-        end(lost(error));
-      }
+      return transport({ ...request, headers, protocols }, receiveOrRenew, endOrRenew, heard);
     };
-    begin();
-    const close = () => {
-      isClosed = true;
-      shut?.();
-    };
-    close.speak = (/** @type {string} */ text) => shut?.speak?.(text);
-    return close;
-  };
-};
+  });
 
 /**
  * Return options with which a client brings a token. It shares its connection with no other tab, whose user may be another.
@@ -56,8 +41,8 @@ const withToken = (transport, getToken) => {
  * @returns {import("./types.js").Options}
  */
 export const tokenOptions = (options) => {
-  const { getToken, transports = TRANSPORTS } = options;
-  if (!getToken) return options;
+  const { getToken, transports } = options;
+  if (!getToken || !transports) return options;
   const names = Object.entries(transports).map(([name, transport]) => [name, withToken(transport, getToken)]);
   return { ...options, tabs: undefined, transports: Object.fromEntries(names) };
 };

@@ -66,6 +66,9 @@
  *
  * @typedef {{send: (...what: any[]) => Promise<any>}} Sender
  *
+ * @typedef {(name: "attributes" | "fallback" | "send") => Promise<any>} Load
+ * Loads a module of the client's own, once.
+ *
  * @typedef {import("./cursor.js").Cursor & SessionFields} Session
  *
  * @typedef {object} SessionFields
@@ -73,7 +76,7 @@
  * `ended`, because the modules below `session.js` do not import it.
  * @property {string} url
  * @property {Link} link
- * @property {() => Promise<{createSender: (link: Link) => Sender}>} load  loads the module that sends
+ * @property {Load} load
  * @property {Record<string, Transport>} transports  in order of preference
  * @property {EventTarget} target  where events are dispatched
  * @property {number} most  the most groups that a connection may have
@@ -103,7 +106,7 @@
  * @property {string | undefined} [tabs]  tabs with the same text share a connection: it identifies who is logged in
  * @property {number | string | undefined} [most]  the most groups that a connection may have
  * @property {Record<string, Transport>} [transports]  in order of preference
- * @property {SessionFields["load"]} [load]  loads the module that sends
+ * @property {Load} [load]
  * @property {() => string | Promise<string>} [getToken]  returns a token, before each connection; only with
  *   `LivepushClient`
  */

@@ -1,36 +1,11 @@
 /** @typedef {import("./types.js").Session} Session */
 
-import { GRACE } from "./connection.js";
 import { replace } from "./handover.js";
-import { lost } from "./transports/ending.js";
 
 /** The delays before a better transport is tried, in milliseconds: the first, the first if blocked, and the longest. */
 const SOON = 3000;
 const LATER = 30_000;
 const LATEST = 600_000;
-
-/** Fetch, with one poll, the events that a slow or silent connection may owe. @param {Session} session */
-export const peek = (session) => {
-  const slow = session.inUse;
-  const since = session.position;
-  const { poll } = session.transports;
-  if (!poll || !slow || !since || session.peers.follows() || Date.now() < session.notBefore) return;
-  session.hedged = true;
-  const close = poll(
-    { ...slow.asks, since },
-    (envelopes) => {
-      close();
-      if (slow !== session.inUse || envelopes[1]?.type === "livepush.reset") return;
-      const before = session.position;
-      session.received(session, envelopes.slice(1, -1), slow); // no hello, no position: only events raise doubt
-      if (session.position === before || session.stateName !== "open") return;
-      setTimeout(() => slow.silence() >= GRACE && slow.conclude(lost("stalled")), GRACE);
-    },
-    ({ retry }) => {
-      session.notBefore = Date.now() + retry;
-    },
-  );
-};
 
 /** Try a better transport now and then. @param {Session} session */
 export const seek = (session) => {
@@ -45,3 +20,6 @@ export const seek = (session) => {
     Math.min((session.ladder.blocked() ? LATER : SOON) * 2 ** session.probes, LATEST),
   );
 };
+
+/** Fetch, with one poll, the events that a slow or silent connection may owe. @param {Session} session */
+export const peek = async (session) => (await session.load("fallback")).peek(session);

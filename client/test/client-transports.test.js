@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { setTimeout } from "node:timers";
 import { WebSocketServer } from "ws";
 import { createClient } from "../src/client.js";
-import { event, fake, hurry, serve } from "./helpers.js";
+import { event, fake, hurry, load, serve } from "./helpers.js";
 
 const LAST = 60;
 
@@ -68,7 +68,7 @@ async function receive(t, { base, close }, steer = () => {}) {
   const target = new EventTarget();
   hurry(10);
   fake(Math, { random: () => 0 });
-  const client = createClient({ url: `${base}livepush/`, groups: ["board"], position: "a-0", target });
+  const client = createClient({ url: `${base}livepush/`, groups: ["board"], position: "a-0", target, load });
   t.after(close);
   t.after(() => client.stop());
   target.addEventListener("livepush:state", ({ detail }) => {

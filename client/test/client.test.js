@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Clock, event, fake, play } from "./helpers.js";
+import { Clock, event, fake, play, told } from "./helpers.js";
 
 const states = (log) => log.filter(([name]) => name === "state").map(([, { state }]) => state);
 /** Let the wait pass that the client has just begun. */
@@ -362,15 +362,17 @@ test("waking and adding groups wait for as long as the server asked for, and no 
   assert.equal(attempts.length, 3);
 });
 
-test("when a poll that checks a connection is refused for a time, waking does not poll in that time", () => {
+test("when a poll that checks a connection is refused for a time, waking does not poll in that time", async () => {
   const { client, clock, attempts, last } = play({ names: ["first", "poll"], position: "a-5" });
   client.start();
   last().hello();
   clock.advance(6000);
   client.wake();
+  await told();
   assert.equal(last().name, "poll");
   last().end({ kind: "lost", reason: "429", retry: 60_000 });
   for (let time = 0; time < 10; time++) client.wake(true);
+  await told();
   assert.equal(attempts.length, 2);
   clock.advance(20_000);
   attempts[0].heard();
@@ -378,6 +380,7 @@ test("when a poll that checks a connection is refused for a time, waking does no
   attempts[0].heard();
   clock.advance(20_000);
   client.wake(true);
+  await told();
   assert.equal(attempts.length, 3);
 });
 

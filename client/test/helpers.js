@@ -6,6 +6,7 @@ import { after, afterEach } from "node:test";
 import { clearTimeout as realClearTimeout, setTimeout as realSetTimeout } from "node:timers";
 import { WebSocket } from "ws";
 import { createClient } from "../src/client.js";
+import * as fallback from "../src/fallback.js";
 
 /** What was in the place of each fake. */
 const originals = [];
@@ -82,6 +83,9 @@ export class Clock {
     this.time = end;
   }
 }
+
+/** Load what few pages need, as a client's own. */
+export const load = async () => fallback;
 
 /** Transports whose every connection waits in `attempts` for the test to play the server. */
 export function stage(names = ["first", "second", "third"]) {
@@ -221,7 +225,7 @@ export function play({ names, random, clock = new Clock(random), online = true, 
   tab?.enter();
   fake(navigator, { onLine: online });
   fake(globalThis, { reportError: (error) => reported.push(error) });
-  const client = createClient({ url: "/livepush/", groups: ["board"], target, transports, ...options });
+  const client = createClient({ url: "/livepush/", groups: ["board"], target, transports, load, ...options });
   return { client, clock, attempts, last, log, target, reported };
 }
 

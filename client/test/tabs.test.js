@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Clock, event, Profile, play, told } from "./helpers.js";
+import { Clock, event, fake, load, Profile, play, told } from "./helpers.js";
 
 /** A clock by which no two numbers drawn at random are the same. */
 function variedClock() {
@@ -30,6 +30,8 @@ async function join(profile, clock, options) {
   const played = play({ clock, tabs: "me", position: "a-0", tab, ...options });
   played.tab = tab;
   played.client.start();
+  await told();
+  clock.advance(50); // by then it is elected, or follows
   await told();
   return played;
 }
@@ -168,6 +170,7 @@ test("when the leader is stopped, crashes or is put aside, another goes on where
 
 test("a leader that says nothing is asked, and replaced where it does not answer", async () => {
   const { tabs, clock } = await open(3);
+  fake(globalThis, { fetch: () => new Promise(() => {}) }); // a tab that comes back polls for what it missed
   const pass = async (seconds) => {
     for (let second = 0; second < seconds; second++) {
       clock.advance(1000);
@@ -402,6 +405,45 @@ test("what comes with the leader's hello comes to the followers that wait for it
   assert.deepEqual(tabs.map(got), [
     ["a-1", "a-2", "a-3"],
     ["a-1", "a-2", "a-3"],
+  ]);
+});
+
+test("a tab loads what it needs to follow once another one leads, and not before", async () => {
+  const asked = [];
+  const { tabs } = await open(3, (number) => ({
+    load: async (name) => {
+      asked.push([number, name]);
+      return load();
+    },
+  }));
+  assert.deepEqual(roles(tabs), ["leader", "follower", "follower"]);
+  assert.deepEqual(asked, [
+    [1, "fallback"],
+    [2, "fallback"],
+  ]);
+});
+
+test("a tab that can't load what it needs to follow connects by itself, and follows once it can", async () => {
+  let come;
+  const loaded = new Promise((resolve) => {
+    come = resolve;
+  });
+  const { tabs, clock } = await open(2, (number) => ({ load: number ? () => loaded : load }));
+  clock.advance(1000);
+  await told();
+  assert.deepEqual(roles(tabs), ["leader", "alone"]);
+  tabs[1].last().hello();
+  for (const tab of tabs) tab.last().says(event("a-1"));
+  await told();
+  assert.deepEqual(states(tabs), ["open", "open"], "what the leader says is not for a tab that can't follow");
+  come(await load());
+  await told();
+  assert.deepEqual(roles(tabs), ["leader", "follower"]);
+  tabs[0].last().says(event("a-2"));
+  await told();
+  assert.deepEqual(tabs.map(got), [
+    ["a-1", "a-2"],
+    ["a-1", "a-2"],
   ]);
 });
 

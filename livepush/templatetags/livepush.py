@@ -250,7 +250,8 @@ def _client(
         "tabs": _tabs(request),
         "most": str(get_settings().MAX_GROUPS),
         "send": static("livepush/livepush-send.js"),
-        "refresh": static("livepush/livepush-refresh.js"),
+        "fallback": static("livepush/livepush-fallback.js"),
+        "attributes": static("livepush/livepush-attributes.js"),
         **({"sends": ""} if any(map(has_senders, names)) else {}),
         **(more or {}),
     }

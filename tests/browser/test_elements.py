@@ -31,7 +31,7 @@ def show(site: Site, browser: Browser, group: str) -> Iterator[Show]:
         head = "".join(f'<script defer src="/modules/{script}"></script>' for script in scripts)
         tag = (
             '<script defer src="/static/livepush/livepush.js" data-livepush data-url="/livepush/" '
-            'data-refresh="/static/livepush/livepush-refresh.js" '
+            'data-attributes="/static/livepush/livepush-attributes.js" '
             """data-groups='["%s"]' data-position="%s"></script>"""
         )
 
@@ -132,7 +132,7 @@ def test_the_script_that_fetches_regions_comes_with_the_first_of_them(site: Site
             document.querySelector("main").append(list);
         }"""
     )
-    assert not any("livepush-refresh" in url for url in asked)
+    assert not any("livepush-attributes" in url for url in asked)
     site.elsewhere.send(group, "moved")
     page.wait_for_function("() => document.querySelector('ul').textContent === 'new'")
 
@@ -141,7 +141,7 @@ def test_a_region_is_fetched_when_its_script_comes_at_last(site: Site, show: Sho
     page = show(one=lambda: "TAG<main></main>", rows=lambda: "<li>new</li>")
     broken = iter([True, True])
     page.route(
-        re.compile("/livepush-refresh.js"),
+        re.compile("/livepush-attributes.js"),
         lambda route: (
             route.fulfill(body="throw 0", content_type="text/javascript") if next(broken, None) else route.continue_()
         ),

@@ -30,8 +30,6 @@ MIB = 1_048_576
 SETTINGS = {"BUFFER_BYTES": MIB // 8, "WINDOW_BYTES": MIB, "WINDOW_EVENTS": 1000}
 SLACK = 4 * MIB
 """What the interpreter and its allocator take on top, in fragments and in what is on its way to the fast clients."""
-POLLS = 16 * MIB
-"""Polls take this on top: answers to fast clients, and hypercorn's ended connections until Python collects them."""
 
 
 def bound(slow: int) -> int:
@@ -42,6 +40,14 @@ def bound(slow: int) -> int:
     """
     window = SETTINGS["WINDOW_BYTES"] + SETTINGS["WINDOW_EVENTS"] * 1024
     return window + slow * 4 * (SETTINGS["BUFFER_BYTES"] + 65_536) + SLACK
+
+
+def answers(polls: int) -> int:
+    """Return by how much more it may grow for so many polls whose clients are quick.
+
+    Each answer of at most ``BUFFER_BYTES`` is there as a page, as bytes, and as what the server has taken.
+    """
+    return polls * 3 * SETTINGS["BUFFER_BYTES"]
 
 
 BEHIND = 1.0
@@ -130,7 +136,7 @@ async def test_slow_clients_cost_little_and_delay_nobody(
         found = audit(committed(database), [*fast, *slow])
         together = [age for each in fast for age in each.ages]
         behind = sum(max(each.ages) > BEHIND for each in fast)
-        most = bound(len(slow) + behind) + (POLLS if transport == "long poll" else 0)
+        most = bound(len(slow) + behind) + (answers(quick) if transport == "long poll" else 0)
         figures(
             server=kind, transport=transport, audit=str(found), events=count, bytes=size, fast=quick, slow=len(slow),
             behind=behind, p99_ms_without=p99(alone), p99_ms_with=p99(together), sent_in=round(took, 1),

@@ -1,3 +1,7 @@
+/** @typedef {import("./types.js").Envelope} Envelope */
+
+import { announce } from "./events.js";
+
 /** How long to wait for further events before a region is fetched, and the longest random addition, in milliseconds. */
 const GATHER = 100;
 const SPREAD = 400;
@@ -6,12 +10,34 @@ const SPREAD = 400;
 const stale = new Set();
 
 /**
+ * Serve the elements that name an event's type; after a reset, which has no type, all that show what may be old.
+ *
+ * @param {Envelope} event
+ */
+export const serve = (event) => {
+  if (!event.type) return refresh("[data-livepush-refresh]");
+  for (const element of document.querySelectorAll(naming("on", event))) announce(element, event);
+  refresh(naming("refresh", event));
+};
+
+/**
+ * Return a selector of the elements that name an event's type.
+ *
+ * @param {string} attribute
+ * @param {Envelope} event
+ */
+const naming = (attribute, { type }) => {
+  const name = `data-livepush-${attribute}`;
+  return `[${name}~="*"],[${name}~="${CSS.escape(type)}"]`;
+};
+
+/**
  * Fetch the content of some elements anew, soon: from their `data-livepush-url` or the page's own address, if that is an
  * address of the page's own host. The new content is that of the element with the same id there, else of the whole body.
  *
  * @param {string} selector
  */
-export const refresh = (selector) => {
+const refresh = (selector) => {
   for (const region of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(selector))) {
     if (!stale.has(region)) wait(region);
   }

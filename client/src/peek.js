@@ -1,0 +1,27 @@
+/** @typedef {import("./types.js").Session} Session */
+
+import { GRACE } from "./connection.js";
+import { lost } from "./transports/ending.js";
+
+/** Fetch, with one poll, the events that a slow or silent connection may owe. @param {Session} session */
+export const peek = (session) => {
+  const slow = session.inUse;
+  const since = session.position;
+  const { poll } = session.transports;
+  if (!poll || !slow || !since || session.peers.follows() || Date.now() < session.notBefore) return;
+  session.hedged = true;
+  const close = poll(
+    { ...slow.asks, since },
+    (envelopes) => {
+      close();
+      if (slow !== session.inUse || envelopes[1]?.type === "livepush.reset") return;
+      const before = session.position;
+      session.received(session, envelopes.slice(1, -1), slow); // no hello, no position: only events raise doubt
+      if (session.position === before || session.stateName !== "open") return;
+      setTimeout(() => slow.silence() >= GRACE && slow.conclude(lost("stalled")), GRACE);
+    },
+    ({ retry }) => {
+      session.notBefore = Date.now() + retry;
+    },
+  );
+};

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ _stack = contextlib.ExitStack()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
+    gc.disable()
     keep_bytecode()
     if databases.ENV in os.environ:
         return
@@ -28,6 +30,12 @@ def pytest_load_initial_conftests() -> None:
     except databases.Missing as error:
         raise pytest.UsageError(str(error)) from None
     os.environ[databases.ENV] = json.dumps(found)
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector look at what tests make, and never again at the thousands of tests."""
+    gc.freeze()
+    gc.enable()
 
 
 def keep_bytecode() -> None:

@@ -95,6 +95,7 @@ def test_what_happened_while_the_cable_was_out_arrives_in_order(visitor: Callabl
     expect(customer.locator("#line")).to_have_text("Live")
 
 
+@pytest.mark.long
 def test_the_movements_beside_the_cable_are_numbered_in_both_windows_and_none_is_left_out(
     visitor: Callable[[], Visit],
 ) -> None:

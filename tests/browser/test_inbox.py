@@ -682,7 +682,7 @@ def audit(page: Page, where: str) -> list[str]:
     return [f"{where}: {each['id']} {[node['target'] for node in each['nodes']]}" for each in found]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", some(["light", "dark"]))
 def test_axe_finds_nothing(new_reader, scheme: str) -> None:
     reader = new_reader()
     page = reader.context(color_scheme=scheme, reduced_motion="reduce").new_page()  # else it looks mid-fade

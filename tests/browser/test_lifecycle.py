@@ -135,6 +135,7 @@ def test_the_only_tab_is_restored_from_the_cache_with_what_it_missed(site: Site,
     assert roles(pages) == ["leader"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", some(["crash", "close"]))
 def test_hidden_tabs_go_on_where_the_leader_went(site: Site, tabs: Open, group: str, way: str) -> None:
     pages = tabs(TABS, group)

@@ -21,6 +21,7 @@ from tests.browser.readers import (
 )
 from tests.browser.test_list import ERROR, PANEL, Held, fill
 from tests.patience import wait_until
+from tests.scale import some
 
 BELL = "livepush-bell"
 ALONE = "main livepush-list"
@@ -370,7 +371,7 @@ def elsewhere(page: Page, reader: Reader) -> None:
     titles(page, "c", "a")
 
 
-@pytest.mark.parametrize("do", [take_the_last, read_all, undo, show_news, try_again, elsewhere])
+@pytest.mark.parametrize("do", some([take_the_last, read_all, undo, show_news, try_again, elsewhere], 2))
 def test_the_focus_stays_in_the_list(reader: Reader, do: Callable[[Page, Reader], None]) -> None:
     for title in ("a", "b", "c"):
         reader.notify(title)

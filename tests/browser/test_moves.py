@@ -20,6 +20,7 @@ LIST = "main livepush-list"
 REVEALED = "addEventListener('pagereveal', ({ viewTransition }) => { window.revealed = !!viewTransition; });"
 
 
+@pytest.mark.long
 def test_the_elements_work_where_pages_change_by_view_transitions(reader: Reader) -> None:
     context = reader.context(bypass_csp=True)
     context.add_init_script(REVEALED)
@@ -215,6 +216,7 @@ def test_elements_that_are_moved_work_as_before_and_gather_nothing(reader: Reade
     work(page, reader)
 
 
+@pytest.mark.long
 def test_elements_that_are_put_back_show_what_came_while_they_were_away(reader: Reader) -> None:
     page = show_parts(reader)
     heard = "document.addEventListener('livepush:inbox', ({ detail }) => { window.unseen = detail.unseen; })"
@@ -259,6 +261,7 @@ def test_copies_of_elements_work_in_their_place(reader: Reader, copy: str) -> No
     work(page, reader)
 
 
+@pytest.mark.long
 def test_a_copy_beside_its_original_shows_the_same(reader: Reader) -> None:
     page = show_parts(reader)
     page.evaluate("main.append(...[0, 2].map((each) => parts[each].cloneNode(true)))")

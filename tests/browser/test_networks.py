@@ -180,6 +180,7 @@ def test_what_there_is_shows_while_a_stream_is_held_back(site: Site, context: Br
         assert page.evaluate("got") == [0]
 
 
+@pytest.mark.long
 def test_a_better_transport_is_taken_without_a_gap_once_it_gets_through(
     site: Site, context: BrowserContext, group: str
 ) -> None:

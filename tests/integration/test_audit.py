@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.integration.audit import TRANSPORTS, Audit, Follower, Row, audit, committed, offered
 from tests.patience import eventually
 from tests.servers import faults, processes
@@ -34,6 +36,7 @@ def test_the_audit_counts_what_is_wrong() -> None:
     assert not audit(ROWS, [had(1)]).clean
 
 
+@pytest.mark.long
 async def test_followers_of_every_transport_come_back_and_miss_nothing(
     database: Database, elsewhere: Publisher
 ) -> None:

@@ -66,9 +66,7 @@ def cookie_of(elsewhere: Publisher, name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("receivers", some(["", "failing"]))
-@pytest.mark.parametrize(
-    "kind", ["uvicorn", "daphne", *(pytest.param(each, marks=pytest.mark.long) for each in FURTHER)]
-)
+@pytest.mark.parametrize("kind", some(["uvicorn", "daphne", *FURTHER]))
 async def test_it_hears_of_each_transport(
     kind: str, receivers: str, database: Database, elsewhere: Publisher, tmp_path: Path
 ) -> None:

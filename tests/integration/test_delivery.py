@@ -292,6 +292,7 @@ async def test_a_poll_under_wsgi_settles_what_a_dead_process_left(database: Data
 # Slow readers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "transport"),
     some(

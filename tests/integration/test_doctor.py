@@ -157,6 +157,7 @@ def server(request: pytest.FixtureRequest) -> processes.Server:
     return found
 
 
+@pytest.mark.long
 def test_a_stock_proxy_strips_the_upgrade_and_changes_the_host(server: processes.Server, behind: Behind) -> None:
     found = look(behind(stock(server.port)))
     assert ids(found) == ["D046", "D061"]
@@ -175,6 +176,7 @@ def test_a_proxy_that_passes_half_of_the_upgrade(server: processes.Server, behin
     assert ids(found) == ["D061"]
 
 
+@pytest.mark.long
 def test_a_proxy_that_does_not_heed_x_accel_buffering(server: processes.Server, behind: Behind) -> None:
     """nginx holds back what it gets over HTTP/1.0, its default; what comes in chunks, over 1.1, it passes on."""
     found = look(behind(stock(server.port, f"{HOST} proxy_ignore_headers X-Accel-Buffering;")))
@@ -334,6 +336,7 @@ def test_a_url_that_leads_elsewhere(uvicorn: processes.Server, behind: Behind) -
     assert seen(found, "D042") == "/livepush/sse/ answers 301 and leads to https://example.com/livepush/sse/"
 
 
+@pytest.mark.long
 def test_a_server_with_another_secret_key(own: Database, uvicorn: processes.Server, tmp_path: Path) -> None:
     env = settings_module(tmp_path, SECRET_KEY="another")
     found = doctor(own, "--url", uvicorn.url, env=env)
@@ -394,6 +397,7 @@ class mute:  # noqa: N801
 # The process behind
 
 
+@pytest.mark.long
 def test_a_server_with_debug_without_websockets_and_without_a_limit(own: Database, tmp_path: Path) -> None:
     env = {"UVICORN_WS": "none", **settings_module(tmp_path, DEBUG=True)}
     with processes.server("uvicorn", own, env=env, may_fail=True) as server:
@@ -419,6 +423,7 @@ LIMITS: dict[str, tuple[dict[str, int], list[str], list[str]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", some(list(LIMITS)))
 def test_a_limit_of_the_server_that_is_lower_than_livepushs(kind: str, own: Database) -> None:
     settings, options, wanted = LIMITS[kind]
@@ -427,6 +432,7 @@ def test_a_limit_of_the_server_that_is_lower_than_livepushs(kind: str, own: Data
         assert [each for each in ids(found) if each in ("D064", "D079")] == wanted
 
 
+@pytest.mark.long
 def test_a_server_that_compresses_websockets_because_something_wraps_its_channels(own: Database) -> None:
     with processes.server("uvicorn", own, application="tests.servers.wrapped:both") as server:
         assert "D065" in ids(look(server.url))
@@ -568,6 +574,7 @@ def test_a_database_far_away(own: Database) -> None:
     assert (found.code, found.ids) == (0, ["D005"])
 
 
+@pytest.mark.long
 def test_sqlite_with_its_defaults_and_not_migrated(tmp_path: Path) -> None:
     found = doctor(Database("sqlite", str(tmp_path / "empty.sqlite3")).through(OPTIONS={}))
     assert (found.code, found.ids) == (1, ["D007", "D002"])

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.integration import clients
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database, Databases
 
@@ -143,7 +144,7 @@ def asgi(log: Log) -> Iterator[processes.Server]:
         yield found
 
 
-@pytest.fixture(scope="module", params=["daphne", "hypercorn", "granian"])
+@pytest.fixture(scope="module", params=some(["daphne", "hypercorn", "granian"]))
 def other(request: pytest.FixtureRequest, log: Log) -> Iterator[processes.Server]:
     """Each of the other ASGI servers in turn."""
     with processes.server(request.param, log.database) as found:

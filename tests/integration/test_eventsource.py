@@ -135,7 +135,7 @@ async def in_chromium(url: str) -> AsyncIterator[Reader]:
             await browser.close()
 
 
-@pytest.fixture(params=some(["chromium", "eventsource", "fetch"], 2))
+@pytest.fixture(params=some(["chromium", "eventsource", "fetch"]))
 def reading(request: pytest.FixtureRequest) -> Any:
     """Each EventSource in turn: a function that opens one on an address."""
     if request.param == "chromium":

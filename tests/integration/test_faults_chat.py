@@ -136,6 +136,7 @@ async def counted(
     return {"messages": len(rows), "attempts": sent, "lost": 0, "repeated": 0, "audit": found}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("server", "kind"),
     some(

@@ -192,6 +192,7 @@ async def test_a_database_that_refuses_connections_for_a_while_is_found_again(
     assert counts["OperationalError"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", some([*CONNECTIONS]))
 async def test_a_database_host_that_vanishes_is_given_up_and_its_successor_found(
     place: Place, kept: str, scale: Scale, figures: Figures

@@ -55,6 +55,7 @@ async def stuck(server: Server, number: int) -> None:
     await eventually(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", some(SERVERS))
 async def test_a_deploy_with_open_streams(
     kind: str, database: Database, elsewhere: Publisher, scale: Scale, figures: Figures

@@ -61,6 +61,7 @@ def is_over(server: Server) -> bool:
 SHARES = {"p50": 0.5, "p99": 0.99}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", some(["leave", "bad", "stay", "raise", "write", "post"]))
 async def test_a_good_client_hardly_notices_a_flood(

@@ -31,6 +31,7 @@ def sessions(database: Database) -> int:
     return int(found[0][0])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("way", "short", "full", "allowed"), some([("widths", 60, 2000, 24), ("loops", 40, 1000, 8)]))
 async def test_a_process_that_uses_livepush_very_often_holds_no_more_than_before(

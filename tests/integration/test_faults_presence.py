@@ -90,6 +90,7 @@ async def test_a_killed_process_takes_its_members_with_it_when_its_lease_ends(si
         assert took < LEASE + 1 + PATIENCE / 10
 
 
+@pytest.mark.long
 @on("postgresql uvicorn", "sqlite daphne", "mariadb uvicorn")
 async def test_a_deploy_is_no_leave_for_those_who_come_back(sites: Sites) -> None:
     group, one, other = "lobby:a", sites.one.server, sites.other.server

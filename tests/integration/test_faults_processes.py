@@ -113,6 +113,7 @@ async def test_a_publisher_that_dies_at_any_point_of_a_send_leaves_all_of_it_or_
     assert found.resets == 0
 
 
+@pytest.mark.long
 @on("postgresql", long=("mariadb", "sqlite"))
 async def test_publishers_killed_at_random_times_lose_nothing_that_was_committed(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures
@@ -161,6 +162,7 @@ async def test_settles_that_race_give_each_event_one_position(
 # Servers
 
 
+@pytest.mark.long
 async def test_servers_killed_while_they_stream_lose_nothing(
     database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
 ) -> None:
@@ -341,6 +343,7 @@ async def test_on_sqlite_sends_fail_while_a_stopped_process_holds_the_lock_and_a
     assert counts == {"OperationalError": 4}
 
 
+@pytest.mark.long
 @on("postgresql", long=("mariadb", "sqlite"))
 async def test_a_head_that_is_deleted_while_everything_runs_is_made_again_and_everybody_told(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures

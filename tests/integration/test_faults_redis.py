@@ -270,6 +270,7 @@ def ends_after(process: subprocess.Popen[str]) -> float:
             process.kill()
 
 
+@pytest.mark.long
 def test_a_process_that_sends_and_ends_is_not_held_up_by_a_dead_redis(database: Database, figures: Figures) -> None:
     with faults.redis() as redis:
         redis.freeze()

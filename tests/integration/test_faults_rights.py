@@ -117,6 +117,7 @@ async def send_secrets(sender: Publisher, groups: list[str], over: asyncio.Event
             await asyncio.to_thread(sender.send, group, "secret")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_asking_about_everybody_takes_few_queries(
     database: Database, elsewhere: Publisher, scale: Scale, figures: Figures

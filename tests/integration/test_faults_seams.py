@@ -141,6 +141,7 @@ async def test_a_page_and_its_stream_from_two_processes_leave_no_gap(
     assert found.resets == 0
 
 
+@pytest.mark.long
 async def test_a_cached_page_is_brought_up_to_date_or_told_that_it_is_too_old(
     database: Database, elsewhere: Publisher, figures: Figures
 ) -> None:
@@ -250,6 +251,7 @@ async def write(elsewhere: Publisher, groups: Sequence[str], seed: int, done: as
         await asyncio.to_thread(once)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("subprotocols", some([["livepush.v1"], None]))
 @pytest.mark.parametrize("buffer", some(["holds two events", "is large"]))
 async def test_groups_come_and_go_while_events_flow(
@@ -552,6 +554,7 @@ async def test_a_log_that_is_pruned_under_a_stopped_replay_ends_it_with_a_reset(
     assert found.resets == len(followers)
 
 
+@pytest.mark.long
 async def test_a_log_that_is_pruned_while_it_is_replayed_is_served_whole_or_reset(
     database: Database, elsewhere: Publisher, scale: Scale, figures: Figures
 ) -> None:

@@ -82,6 +82,7 @@ def p99(ages: Sequence[float]) -> float:
     return round(1000 * statistics.quantiles(ages, n=100)[98], 1)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("kind", "transport"), CASES)
 async def test_slow_clients_cost_little_and_delay_nobody(
@@ -212,6 +213,7 @@ async def test_clients_that_read_nothing_are_closed_and_forgotten(
         assert len(reader.connects) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", some([each for each in SERVERS if each != "hypercorn"], 1))
 async def test_a_large_answer_keeps_no_request_in_memory_while_its_client_is_watched(
     kind: str, database: Database, elsewhere: Publisher

@@ -31,6 +31,7 @@ def servers(database: Database) -> Iterator[list[Server]]:
         yield [stack.enter_context(processes.server("uvicorn", database, SETTINGS, may_fail=True)) for _ in range(2)]
 
 
+@pytest.mark.long
 async def test_a_producer_that_is_killed_ends_its_stream_as_interrupted_with_what_it_had(servers):
     other, doomed = servers
     id = await begin(doomed.url, words=100_000, pause=0.01)

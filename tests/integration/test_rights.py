@@ -152,7 +152,7 @@ def site(
         yield Site(server, elsewhere, settings, database)
 
 
-@pytest.fixture(scope="module", params=["uvicorn", "daphne"])
+@pytest.fixture(scope="module", params=some(["uvicorn", "daphne"]))
 def shop(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Site]:
     with site(databases, request.param) as found:
         yield found

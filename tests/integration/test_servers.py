@@ -76,7 +76,7 @@ class Site:
         return position
 
 
-@pytest.fixture(scope="module", params=processes.ASGI)
+@pytest.fixture(scope="module", params=some(list(processes.ASGI), 2))
 def site(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Site]:
     """Each server in turn; its tests share it and keep to groups of their own."""
     with (

@@ -47,7 +47,7 @@ async def test_under_uvicorn_live_events_take_the_short_way(
         assert found == len(TRANSPORTS)
 
 
-@pytest.mark.parametrize("kind", ["daphne", "hypercorn", "granian"])
+@pytest.mark.parametrize("kind", some(["daphne", "hypercorn", "granian"]))
 async def test_under_other_servers_there_is_none_and_events_come_all_the_same(
     kind: str, database: Database, elsewhere: Publisher
 ) -> None:

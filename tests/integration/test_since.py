@@ -33,7 +33,7 @@ def site(request: pytest.FixtureRequest, databases: Any) -> Iterator[tuple[Serve
         yield server, elsewhere, database
 
 
-@pytest.fixture(params=test_rights.READERS)
+@pytest.fixture(params=some(list(test_rights.READERS), 2))
 def reader(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -138,12 +138,18 @@ def _query(kind: str, name: str, sql: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(**address, autocommit=True) as connection:
             cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else []
-    connection = pymysql.connect(
-        unix_socket=options["HOST"], user=options["USER"], database=name or None, charset="utf8mb4", autocommit=True
-    )
-    with contextlib.closing(connection), connection.cursor() as cursor:
+    with _mariadb(name) as cursor:
         cursor.execute(sql)
         return list(cursor.fetchall())
+
+
+@contextlib.contextmanager
+def _mariadb(name: str) -> Iterator[Any]:
+    options = options_of("mariadb")
+    address = {"unix_socket": options["HOST"], "user": options["USER"], "database": name or None}
+    connection = pymysql.connect(**address, **options["OPTIONS"], autocommit=True)
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        yield cursor
 
 
 def _copy(template: Database, database: Database) -> None:
@@ -152,10 +158,12 @@ def _copy(template: Database, database: Database) -> None:
     elif _engine(database.kind) == "postgresql":
         _query(database.kind, "postgres", f"CREATE DATABASE {database.name} TEMPLATE {template.name}")
     else:
-        _query("mariadb", "", f"CREATE DATABASE {database.name} CHARACTER SET utf8mb4")
-        for (table,) in template.query("SHOW TABLES"):
-            database.query(f"CREATE TABLE `{table}` LIKE {template.name}.`{table}`")
-            database.query(f"INSERT INTO `{table}` SELECT * FROM {template.name}.`{table}`")
+        with _mariadb(template.name) as cursor:
+            cursor.execute(f"CREATE DATABASE {database.name} CHARACTER SET utf8mb4")
+            cursor.execute("SHOW TABLES")
+            for (table,) in cursor.fetchall():
+                cursor.execute(f"CREATE TABLE {database.name}.`{table}` LIKE `{table}`")
+                cursor.execute(f"INSERT INTO {database.name}.`{table}` SELECT * FROM `{table}`")
 
 
 def _drop(database: Database) -> None:

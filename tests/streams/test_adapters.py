@@ -10,8 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import anthropic
-import openai
 import pytest
 
 from livepush.streams import adapters, pieces
@@ -62,10 +60,14 @@ async def asked(name: str, url: str) -> AsyncIterator[Any]:
     """Yield the events as an SDK's client gets them."""
     said: Any = [{"role": "user", "content": "?"}]
     if name.startswith("anthropic"):
+        import anthropic  # it takes seconds, which each worker would spend as it collects the tests
+
         async with anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0) as client:
             async for event in await client.messages.create(model="m", max_tokens=9, messages=said, stream=True):
                 yield event
         return
+    import openai
+
     async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
         given = (
             client.chat.completions.create(model="m", messages=said, stream=True)

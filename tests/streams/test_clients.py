@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
 from livepush.streams import adapters
@@ -52,11 +51,13 @@ async def under_node(folder: Path, client: str, url: str, **asked: Any) -> Any:
     return json.loads(out)
 
 
-def client(server: Server) -> openai.AsyncOpenAI:
+def client(server: Server) -> Any:
+    import openai  # it takes seconds, which each worker would spend as it collects the tests
+
     return openai.AsyncOpenAI(base_url=f"{server.url}/streams/v1", api_key="none", max_retries=0)
 
 
-async def chunks(client: openai.AsyncOpenAI, **asked: Any) -> list[Any]:
+async def chunks(client: Any, **asked: Any) -> list[Any]:
     """Return what OpenAI's client for Python gets."""
     given: Any = [{"role": "user", "content": json.dumps(asked)}]
     async with client:
@@ -74,6 +75,8 @@ async def test_openai_s_client_for_python_reads_chunks_to_the_end(server):
 
 
 async def test_openai_s_client_for_python_raises_what_failed(server):
+    import openai
+
     with pytest.raises(openai.APIError, match="The stream failed"):
         await chunks(client(server), words=20, fail=3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 from livepush.streams import pieces
@@ -40,6 +41,7 @@ class Buffer:
         self.format = format
         self.metadata = metadata
         self.stop_requested = False
+        self._on_stop: Callable[[], object] | None = None
         self.ending: Ending | None = None
         """How it ends once all is stored; ``None`` while the producer may write."""
         self.lost = False
@@ -93,9 +95,26 @@ class Buffer:
     def lose(self) -> None:
         """Drop what is not stored: others took this process for dead, and ended the stream."""
         with self._changed:
-            self.lost = self.stop_requested = True
+            self.lost = True
             self._waiting, self._size, self._stored = [], 0, self._end
             self._changed.notify_all()
+        self.stop()
+
+    def stop(self) -> None:
+        """Have the producer stop: somebody asked for it, or the stream was lost."""
+        with self._lock:
+            call = None if self.stop_requested else self._on_stop
+            self.stop_requested = True
+        if call is not None:
+            call()
+
+    def on_stop(self, call: Callable[[], object]) -> None:
+        """Have something called once the producer is to stop, in any thread."""
+        with self._lock:
+            self._on_stop = call
+            is_late = self.stop_requested
+        if is_late:
+            call()
 
     def untold(self) -> Passage:
         """Return what no reader was told yet; it counts as told from now on."""

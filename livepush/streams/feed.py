@@ -22,7 +22,8 @@ logger = logging.getLogger("livepush")
 WINDOW = 65_536
 """How many of a stream's newest characters a hub keeps for its readers. Slower readers read the database."""
 NEWEST = 8
-"""How many of its newest portions are kept as they came, so that readers that are a little late share their bytes."""
+"""How many of its newest portions at least are kept as they came, so that readers that are a little late share their
+bytes. As many again are joined at once."""
 BLOCK = 4_096
 """Older portions are joined to blocks of about so many characters. One object for each token of each stream would cost
 far more memory than the text, and long stops of Python's garbage collector."""
@@ -175,17 +176,17 @@ class Feed:
         self._size += portion.passage.end - portion.passage.start
         self.end = portion.passage.end
         self.follows_text = portion.follows_text
-        if len(self._window) > NEWEST:
-            self._into_block(self._window.popleft())
+        if len(self._window) > 2 * NEWEST:
+            self._into_block([self._window.popleft() for _ in range(NEWEST)])
         while self._size > WINDOW and (self._blocks or len(self._window) > 1):
             oldest = (self._blocks or self._window).popleft().passage
             self._size -= oldest.end - oldest.start
 
-    def _into_block(self, portion: Portion) -> None:
+    def _into_block(self, portions: list[Portion]) -> None:
         last = self._blocks[-1] if self._blocks else None
-        if last is None or last.passage.end - last.passage.start >= BLOCK:
-            self._blocks.append(portion)
-            return
-        start, before, _ = last.passage
-        joined = pieces.join([*before, *portion.passage.pieces])
-        self._blocks[-1] = Portion(Passage(start, joined, portion.passage.end), last.after_text)
+        if last is not None and last.passage.end - last.passage.start < BLOCK:
+            portions = [self._blocks.pop(), *portions]
+        first = portions[0]
+        joined = pieces.join(piece for each in portions for piece in each.passage.pieces)
+        passage = Passage(first.passage.start, joined, portions[-1].passage.end)
+        self._blocks.append(Portion(passage, first.after_text))

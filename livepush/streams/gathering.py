@@ -294,4 +294,5 @@ class Gatherer:
         known = store.running(self._using, self.name)
         self._lose([id for id in self._buffers if id not in known])
         for id, buffer in self._buffers.items():
-            buffer.stop_requested |= known[id]
+            if known[id]:
+                buffer.stop()

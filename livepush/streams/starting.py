@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -21,8 +21,6 @@ from livepush.streams.writing import FAILED, AsyncStream, SyncStream
 
 logger = logging.getLogger("livepush")
 
-STOP_LOOK = 0.1
-"""How often (seconds) a silent iterator's stream is asked whether it was told to stop."""
 _running: set[asyncio.Task[None]] = set()
 """The tasks, kept here so that Python does not collect them."""
 
@@ -104,13 +102,16 @@ async def _run(stream: AsyncStream, iterator: AsyncIterator[Any]) -> None:
 
 
 async def _write_all(stream: AsyncStream, iterator: AsyncIterator[Any]) -> None:
+    loop = asyncio.get_running_loop()
     pulling = asyncio.ensure_future(_pull(stream, iterator))
+
+    def cancel() -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(pulling.cancel)
+
+    stream._buffer.on_stop(cancel)
     try:
-        while not pulling.done():
-            await asyncio.wait({pulling}, timeout=STOP_LOOK)
-            if stream.stop_requested and not pulling.done():
-                pulling.cancel()
-                await asyncio.wait({pulling})
+        await asyncio.wait({pulling})
         if not pulling.cancelled():
             pulling.result()
     finally:

@@ -46,7 +46,7 @@ def stop(request: HttpRequest, client: Client, stream: str) -> HttpResponse:
     store.stop(get_settings().DATABASE, row.id)
     buffer = local(row.id)
     if buffer is not None:
-        buffer.stop_requested = True
+        buffer.stop()
     return HttpResponse(status=204)
 
 

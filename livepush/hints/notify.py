@@ -19,7 +19,7 @@ from livepush.hints import signing
 from livepush.hints.layer import describe, origin
 from livepush.hints.link import Link
 from livepush.hints.payloads import ephemeral
-from livepush.hints.session import SEND, session
+from livepush.hints.session import sending, session
 from livepush.notes import Rarely
 from livepush.wire import Announcement, Batch, Position
 
@@ -158,7 +158,7 @@ def _send(payloads: Sequence[str]) -> None:
         return
     try:
         with connection.cursor() as cursor:
-            cursor.execute(SEND, [channel, list(payloads)])
+            cursor.execute(*sending(channel, payloads))
     except Exception:
         if not connection.is_usable():
             connection.close()

@@ -84,10 +84,9 @@ def _hint(id: str, text: str) -> Event:
     return Event(None, (channel(id),), TYPE, text, timestamp(timezone.now()))
 
 
-def hint_of(id: str, passage: Passage) -> Event:
-    """Return what other processes are told of a passage: its text, or only where it ends if that is too much."""
+def hint_of(id: str, passage: Passage, limit: int) -> Event:
+    """Return what other processes are told of a passage: its text, or only where it ends if that is over a limit."""
     body = pieces.dumps(pieces.join(passage.pieces))
-    limit = MAX_NOTIFY if hints.chosen() is hints.Hint.NOTIFY else MAX_HINT
     known = f'"parts":{body},' if len(body.encode()) <= limit else ""
     return _hint(id, f'{{"start":{passage.start},{known}"end":{passage.end}}}')
 
@@ -108,6 +107,8 @@ class Live:
     def __init__(self) -> None:
         self._fresh: dict[str, Buffer] = {}
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
+        """Keeps passages in their order. Only who tells them waits for it: a producer is not to wait for a thread."""
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._due_until = 0.0
@@ -143,14 +144,16 @@ class Live:
 
     def flush(self) -> None:
         """Tell readers now."""
-        with self._lock:
-            fresh, self._fresh = self._fresh, {}
+        with self._telling:
+            with self._lock:
+                fresh, self._fresh = self._fresh, {}
             told = [(buffer.id, buffer.untold()) for buffer in fresh.values()]
             for listen in list(listeners):
                 listen(told)
             if hints.chosen() is hints.Hint.NONE:
                 return
-            self._hints = [*self._hints, *(each for each in told if each[1].pieces)][-MAX_HINTS:]
+            self._hints.extend(each for each in told if each[1].pieces)
+            del self._hints[:-MAX_HINTS]
         self.start_thread()
         self._wake.set()
 
@@ -168,7 +171,7 @@ class Live:
                 self._wake.clear()
                 time.sleep(NOTIFY_TICK if hints.chosen() is hints.Hint.NOTIFY else TICK)
                 try:
-                    if self._fresh:
+                    if self._fresh and time.monotonic() >= self._due_until:  # else an event loop is about to
                         self.flush()
                     self._send_hints()
                 except Exception:
@@ -184,7 +187,7 @@ class Live:
 
     def _send_hints(self) -> None:
         """Tell other processes. NOTIFY may take a database connection, so no event loop does it."""
-        with self._lock:
+        with self._telling:
             waiting, self._hints = self._hints, []
         joined: dict[str, Passage] = {}
         for id, passage in waiting:
@@ -192,7 +195,8 @@ class Live:
             follows = known is not None and known.end == passage.start
             joined[id] = Passage(known.start, known.pieces + passage.pieces, passage.end) if follows else passage  # type: ignore[union-attr]
         if joined:
-            _announce([hint_of(id, passage) for id, passage in joined.items()])
+            limit = MAX_NOTIFY if hints.chosen() is hints.Hint.NOTIFY else MAX_HINT
+            _announce([hint_of(id, passage, limit) for id, passage in joined.items()])
             if hasattr(mail, "outbox"):  # the test may be over soon, and its database with it
                 close_connections()
 

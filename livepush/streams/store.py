@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, cast
@@ -24,6 +25,9 @@ PAGE = 262_144
 """The most rows, and about the most characters, of one page."""
 AT_ONCE = 200
 """The most streams or rows that one statement names."""
+
+
+_FROM_JSON = "SELECT row->>0, (row->>1)::bigint, (row->>2)::bigint, row->>3 FROM json_array_elements(%s::json) AS row"
 
 
 class Written(NamedTuple):
@@ -51,12 +55,14 @@ def append(using: str, rows: Sequence[Written]) -> None:
     """Store chunks in one statement."""
     quote = connections[using].ops.quote_name
     columns = ", ".join(map(quote, ("stream", "start", "end", "body")))
-    values = ", ".join(["(%s, %s, %s, %s)"] * len(rows))
+    params: list[str | int]
+    if connections[using].vendor == "postgresql":  # whose driver takes long for many parameters
+        values, params = _FROM_JSON, [json.dumps(rows, ensure_ascii=False)]
+    else:
+        values = f"VALUES {', '.join(['(%s, %s, %s, %s)'] * len(rows))}"
+        params = [value for row in rows for value in row]
     with connections[using].cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {quote(StreamChunk._meta.db_table)} ({columns}) VALUES {values}",  # noqa: S608 (own names)
-            [value for row in rows for value in row],
-        )
+        cursor.execute(f"INSERT INTO {quote(StreamChunk._meta.db_table)} ({columns}) {values}", params)
 
 
 def ends(using: str, streams: Collection[str]) -> dict[str, int]:

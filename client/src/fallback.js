@@ -1,4 +1,4 @@
-/** What few pages need: the transports after the first, and how to follow another tab. */
+/** The parts of the client that few pages need: the transports after the first, and the ways to follow another tab. */
 
 export { listen } from "./follower.js";
 export { byLease } from "./lease.js";

@@ -10,7 +10,7 @@ import { later } from "./transports/later.js";
 const SILENCE = 5000;
 /** The longest random addition, so that not all tabs ask at once, in milliseconds. */
 const SPREAD = 1000;
-/** How long an election may take before a tab takes it that another one leads, in milliseconds. */
+/** A tab that is not elected within this time, in milliseconds, assumes that another tab leads. */
 const ELECTED_WITHIN = 50;
 /** How long a tab waits for a leader's first answer before it connects by itself, in milliseconds. */
 const ANSWER_WITHIN = 800;

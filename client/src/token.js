@@ -37,12 +37,12 @@ const withToken = (transport, getToken) =>
 /**
  * Return options with which a client brings a token. It shares its connection with no other tab, whose user may be another.
  *
- * @param {import("./types.js").Options} options
+ * @param {import("./types.js").Options & Required<Pick<import("./types.js").Options, "transports">>} options
  * @returns {import("./types.js").Options}
  */
 export const tokenOptions = (options) => {
   const { getToken, transports } = options;
-  if (!getToken || !transports) return options;
+  if (!getToken) return options;
   const names = Object.entries(transports).map(([name, transport]) => [name, withToken(transport, getToken)]);
   return { ...options, tabs: undefined, transports: Object.fromEntries(names) };
 };

@@ -84,7 +84,7 @@ export class Clock {
   }
 }
 
-/** Load what few pages need, as a client's own. */
+/** Load the parts that few pages need, as a page's client loads them. */
 export const load = async () => fallback;
 
 /** Transports whose every connection waits in `attempts` for the test to play the server. */

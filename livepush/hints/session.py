@@ -21,9 +21,9 @@ _SEND = "SELECT pg_notify(%s, payload) FROM json_array_elements_text(%s::json) A
 def sending(channel: str, payloads: Sequence[str]) -> tuple[str, list[str]]:
     """Return the statement, and its parameters, that sends notifications to a channel.
 
-    They are one text, as JSON: a driver takes several times as long to write an array of texts.
+    The payloads are one text, as JSON: a driver takes several times as long to write an array of texts.
     """
-    return _SEND, [channel, json.dumps(payloads)]
+    return _SEND, [channel, json.dumps(payloads, ensure_ascii=False)]
 
 
 class Session:

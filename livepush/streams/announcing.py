@@ -108,7 +108,7 @@ class Live:
         self._fresh: dict[str, Buffer] = {}
         self._lock = threading.Lock()
         self._telling = threading.Lock()
-        """Keeps passages in their order. Only who tells them waits for it: a producer is not to wait for a thread."""
+        """Keeps passages in their order. Producers do not take it, so none waits for a thread that tells readers."""
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._due_until = 0.0
@@ -127,8 +127,9 @@ class Live:
             self.start_thread()
             self._wake.set()
             return
-        if loop.time() >= self._due_until:  # a tick may be lost with its loop
-            self._due_until = loop.time() + LOST
+        now = time.monotonic()  # which threads compare with, so no loop's own clock
+        if now >= self._due_until:  # a tick may be lost with its loop
+            self._due_until = now + LOST
             loop.call_later(TICK, self._tick)
 
     def _tick(self) -> None:

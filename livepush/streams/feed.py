@@ -22,8 +22,8 @@ logger = logging.getLogger("livepush")
 WINDOW = 65_536
 """How many of a stream's newest characters a hub keeps for its readers. Slower readers read the database."""
 NEWEST = 8
-"""How many of its newest portions at least are kept as they came, so that readers that are a little late share their
-bytes. As many again are joined at once."""
+"""At least so many of its newest portions are kept as they came: readers that are a little late share their bytes. At
+twice as many, the older half is joined."""
 BLOCK = 4_096
 """Older portions are joined to blocks of about so many characters. One object for each token of each stream would cost
 far more memory than the text, and long stops of Python's garbage collector."""

@@ -168,8 +168,7 @@ def check_format(name: str) -> str:
 
 def answer(passage: Passage, ending: Ending | None = None, metadata: dict[str, Any] | None = None) -> str:
     """Return a passage as JSON, with how the stream ended if it has."""
-    whole = passage.pieces if len(passage.pieces) == 1 else join(passage.pieces)
-    parts = f'{{"offset":{passage.end},"parts":{dumps(whole)}'
+    parts = f'{{"offset":{passage.end},"parts":{dumps(join(passage.pieces))}'
     if ending is None:
         return f"{parts}}}"
     told = {"state": ending.state.value, "error": ending.error, "metadata": metadata or {}}

@@ -25,8 +25,6 @@ PAGE = 262_144
 """The most rows, and about the most characters, of one page."""
 AT_ONCE = 200
 """The most streams or rows that one statement names."""
-
-
 _FROM_JSON = "SELECT row->>0, (row->>1)::bigint, (row->>2)::bigint, row->>3 FROM json_array_elements(%s::json) AS row"
 
 

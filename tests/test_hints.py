@@ -16,6 +16,7 @@ from django.test import override_settings
 from redis.exceptions import NoPermissionError
 
 from livepush import notes
+from livepush.cancelling import end
 from livepush.hints import announce, flush, layer, listener, outbox, sender, signing
 from livepush.hints.listener import listen
 from livepush.wire import Announcement, Batch, Event, parse_announcement, seal
@@ -481,7 +482,7 @@ async def test_what_a_layer_cancels_in_itself_ends_no_listening(cancelling, monk
     await eventually(lambda: len(layers) > 3 or task.done())  # each attempt has a new one, which does the same
     assert not task.done()
     assert set(hub.works) == {False}
-    await layer.end(task)
+    await end(task)
 
 
 async def test_a_hub_stops_at_whatever_moment_it_is_told_to(kind, monkeypatch):

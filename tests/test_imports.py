@@ -24,6 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "conf": set(),
     "fields": set(),
     "notes": set(),
+    "cancelling": set(),
     "signals": set(),
     "logs": set(),
     "tallies": set(),
@@ -32,7 +33,7 @@ ARROWS: dict[str, set[str]] = {
     "log": {"wire", "models"},
     "hub": {"wire"},
     "tenants": {"wire", "conf", "exceptions", "notes"},
-    "hints": {"wire", "conf", "notes"},
+    "hints": {"wire", "conf", "notes", "cancelling"},
     "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies"},
     "audit": {"signals", "tenants", "notes"},
     "access": {"tenants", "wire", "conf", "notes", "exceptions"},
@@ -62,9 +63,12 @@ ARROWS: dict[str, set[str]] = {
     },
     "bridges": {
         "models", "audit", "access", "consumers", "process", "publish", "log", "hub", "hints", "inbox", "receiving",
-        "rights", "roster", "tenants", "fields", "wire", "conf", "exceptions", "notes", "tallies",
+        "rights", "roster", "tenants", "fields", "wire", "conf", "exceptions", "notes", "tallies", "cancelling",
     },
-    "doctor": {"process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf"},
+    "doctor": {
+        "process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf",
+        "cancelling",
+    },
     # What Django and Channels look for
     "routing": {"consumers", "process", "wire"},
     "asgi": {"routing"},

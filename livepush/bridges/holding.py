@@ -15,6 +15,8 @@ from typing import Any
 
 from django.db.models import F, QuerySet
 
+from livepush.cancelling import end
+
 NOBODY = ""
 
 
@@ -68,9 +70,7 @@ async def until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for found in ended:
-        if isinstance(found, Exception):
-            raise found
+        await end(*tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()

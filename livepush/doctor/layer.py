@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from livepush import hints
+from livepush.cancelling import end
 from livepush.conf import get_settings
 from livepush.doctor.check import Check, describe_error
 from livepush.doctor.notify import check_notify
@@ -132,4 +133,4 @@ async def _listening(layer: Any, channels: Sequence[str]) -> AsyncIterator[async
         yield heard
     finally:
         for task in tasks:
-            await hints.end(task)
+            await end(task)

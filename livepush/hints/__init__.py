@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from livepush.hints import listener, notify, payloads, sender
 from livepush.hints.choosing import Hint, chosen
-from livepush.hints.layer import configured, end
+from livepush.hints.layer import configured
 from livepush.hints.notify import alias, end_all
 from livepush.hints.payloads import SettledNotices
 from livepush.hints.session import Session, session
@@ -26,7 +26,6 @@ __all__ = [
     "announce",
     "chosen",
     "configured",
-    "end",
     "end_all",
     "flush",
     "left_out",

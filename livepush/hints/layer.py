@@ -19,9 +19,6 @@ from livepush.notes import note_once
 CALL_TIMEOUT = 5.0
 """How long (seconds) one call of the layer may take: a Redis that does not answer must not hold up what comes after."""
 
-CANCEL_AGAIN = 0.5
-"""How long (seconds) a task may go on after it was cancelled before it is cancelled again."""
-
 BUILD_AGAIN = 300.0
 """After how long (seconds) a layer that could not be built is tried again."""
 WITHOUT = "events arrive through the log meanwhile, and ephemeral ones reach this process only."
@@ -96,15 +93,6 @@ def heed_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-async def end(task: asyncio.Task[None] | None) -> None:
-    """Cancel a task that calls the layer, until it has ended: a cancellation may be lost."""
-    while task is not None and not task.done():
-        task.cancel()
-        await asyncio.wait((task,), timeout=CANCEL_AGAIN)
-    if task is not None and not task.cancelled():
-        task.exception()  # asked for: else asyncio logs that nobody did
 
 
 def closer(layer: Any) -> Callable[[], Awaitable[None]] | None:

@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Callable
 
+from livepush.cancelling import end
 from livepush.hints import layer, signing
 from livepush.wire import Batch
 
@@ -84,15 +85,15 @@ class Listener:
             for task in done:
                 task.result()
         except asyncio.CancelledError:
-            await layer.end(beating)  # first: a beat joins the group
+            await end(beating)  # first: a beat joins the group
             await self._leave()
             raise
         finally:
             try:
-                await layer.end(beating)
+                await end(beating)
                 await self._close()
             finally:  # it may be told to stop meanwhile
-                await layer.end(receiving)  # last: on an open connection the pub/sub layer would first unsubscribe
+                await end(receiving)  # last: on an open connection the pub/sub layer would first unsubscribe
 
     async def _receive_all(self) -> None:
         """Pass on what comes. Never timed: the pub/sub layer forgets a channel whose receiver is cancelled."""

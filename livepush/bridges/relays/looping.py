@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 
+from livepush.cancelling import end
 from livepush.notes import Rarely, one_line
 
 logger = logging.getLogger("livepush")
@@ -79,9 +80,7 @@ class Loop:
                 raise TimeoutError(f"There was no answer within {PATIENCE:g} s.")
             return None
         finally:
-            doing.cancel()
-            stopping.cancel()
-            await asyncio.gather(doing, stopping, return_exceptions=True)
+            await end(doing, stopping)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -1,0 +1,25 @@
+"""Ends tasks whose work may lose a cancellation.
+
+``asyncio.wait_for`` of Python 3.11 loses one that comes as what it waits for ends, and clients of brokers and of Redis
+take one for a failure of their connection, and try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+AGAIN = 1.0
+"""How long (seconds) a task may go on after it was cancelled before it is cancelled again."""
+
+
+async def end(*given: asyncio.Task[Any] | None) -> None:
+    """Cancel tasks, those that were begun, until all of them have ended. What they raise is left to those who ask."""
+    tasks = [task for task in given if task is not None]
+    while going := [task for task in tasks if not task.done()]:
+        for task in going:
+            task.cancel()
+        await asyncio.wait(going, timeout=AGAIN)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # asked for: else asyncio logs that nobody did

@@ -10,6 +10,15 @@ const root = fileURLToPath(new URL("../", import.meta.url));
 const STATIC = "livepush/static/livepush/";
 const { version, license } = JSON.parse(readFileSync(`${root}package.json`, "utf8"));
 
+/** Return what a file of the project holds. @param {string} name */
+function current(name) {
+  try {
+    return readFileSync(`${root}${name}`, "utf8");
+  } catch {
+    return "";
+  }
+}
+
 /**
  * Properties of the client's own objects that get short names: neither pages nor servers nor other tabs know them, and
  * none is a word of the DOM.
@@ -28,8 +37,12 @@ const INTERNAL = (
 
 /** @type {Record<string, string>} */
 const outputs = {};
-/** The short names: the same in every script, because one hands objects to another. */
-let mangleCache = {};
+/**
+ * The short names: the same in every script, because one hands objects to another, and in every release, because a page
+ * that is open over one loads its scripts of the next where their addresses do not tell versions apart.
+ */
+const NAMES = "client/short-names.json";
+let mangleCache = JSON.parse(current(NAMES) || "{}");
 for (const [name, entry, format] of /** @type {const} */ ([
   ["livepush.js", "main.js", "iife"],
   ["livepush.mjs", "index.js", "esm"],
@@ -80,22 +93,13 @@ for (const [name, entry, format] of /** @type {const} */ ([
   outputs[bundle] = `${smaller.code}\n`;
   outputs[`${bundle}.map`] = `${smaller.map}\n`;
 }
-
-/** @param {string} path */
-const current = (path) => {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
-};
+outputs[NAMES] = `${JSON.stringify(mangleCache, null, 2)}\n`;
 
 for (const [name, contents] of Object.entries(outputs)) {
-  const path = `${root}${name}`;
   if (!process.argv.includes("--verify")) {
-    writeFileSync(path, contents);
+    writeFileSync(`${root}${name}`, contents);
     console.log(`${name}: ${contents.length} bytes, ${gzipSync(contents, { level: 9 }).length} gzipped`);
-  } else if (current(path) !== contents) {
+  } else if (current(name) !== contents) {
     console.error(`${name} is not what client/src makes: run npm run build and commit the result.`);
     process.exitCode = 1;
   }

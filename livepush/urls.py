@@ -7,6 +7,7 @@ from django.urls import path
 from livepush.bridges.lazily import at_edge, lazily
 from livepush.consumers import send, token, views
 from livepush.inbox import views as inbox
+from livepush.page import scripts
 from livepush.roster import views as roster
 from livepush.streams import views as streams
 
@@ -22,6 +23,7 @@ urlpatterns = [
     path("publish/notify/", lazily("livepush.bridges.publishing.views.notify"), name="publish_notify"),
     path("metrics/", lazily("livepush.bridges.metrics.views.metrics"), name="metrics"),
     path("presence/", roster.presence, name="presence"),
+    path("scripts/<str:file>", scripts.script, name="script"),
     path("inbox/", inbox.index, name="inbox"),
     path("inbox/entries/", inbox.entries, name="inbox_entries"),
     path("inbox/counts/", inbox.counts, name="inbox_counts"),

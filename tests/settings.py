@@ -53,7 +53,7 @@ if any(database["ENGINE"].endswith("mysql") for database in DATABASES.values()):
 ROOT_URLCONF = "tests.urls"
 ASGI_APPLICATION = "tests.asgi.application"
 WSGI_APPLICATION = "tests.wsgi.application"
-STATIC_URL = "/static/"
+STATIC_URL = os.environ.get("LIVEPUSH_TEST_STATIC", "/static/")
 FORCE_SCRIPT_NAME = os.environ.get("LIVEPUSH_TEST_SCRIPT_NAME")
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

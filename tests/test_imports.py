@@ -72,7 +72,7 @@ ARROWS: dict[str, set[str]] = {
     # What Django and Channels look for
     "routing": {"consumers", "process", "wire"},
     "asgi": {"routing"},
-    "urls": {"bridges", "consumers", "inbox", "roster", "streams"},
+    "urls": {"bridges", "consumers", "inbox", "page", "roster", "streams"},
     "apps": {
         "bridges", "checks", "deploy_checks", "hint_checks", "server_checks", "routing", "page", "receiving", "inbox",
         "rights", "roster", "streams", "doctor",

@@ -79,6 +79,17 @@ def both(request: HttpRequest) -> HttpResponse:
     return HttpResponse(template.render({}, request))
 
 
+def guarded(request: HttpRequest) -> HttpResponse:
+    """A page with a tag and a bell, whose policy lets no script in but by the page's nonce."""
+    template = engines["django"].from_string(
+        '<!doctype html><html lang="en"><head><title>guarded</title></head><body>'
+        "{% load livepush %}{% livepush group %}{% livepush_bell %}</body></html>"
+    )
+    policy = "default-src 'none'; script-src 'nonce-a1'; style-src *; img-src *; connect-src 'self'"
+    html = template.render({"group": request.GET["group"], "csp_nonce": "a1"}, request)
+    return HttpResponse(html, headers={"Content-Security-Policy": policy})
+
+
 def static_file(request: HttpRequest, name: str) -> HttpResponse:
     """One of the apps' static files, which a plain ASGI server does not serve."""
     path = finders.find(name)
@@ -125,6 +136,7 @@ urlpatterns = [
     path("livepush/", include("livepush.urls")),
     path("page/", page),
     path("both/", both),
+    path("guarded/", guarded),
     path("lobby/", lobby),
     path("live/", live),
     path("bell/", bell),

@@ -21,7 +21,7 @@ from livepush.access.rules import has_senders
 from livepush.conf import get_settings
 from livepush.inbox import views
 from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
-from livepush.page import positions
+from livepush.page import positions, scripts
 from livepush.page.nonce import nonce_of
 from livepush.publish import Group, group_name
 from livepush.publish.senders import public_user
@@ -229,7 +229,7 @@ def _scripts(context: template.Context, request: Any, inbox: Inbox, counts: Coun
         "state": json.dumps(views.state(inbox, counts)),
         "csrf": get_token(request),
         "icon": icon or static("livepush/bell-new.svg"),
-        "list": static("livepush/livepush-list.js"),
+        "list": scripts.address("list", request),
     }
     return _client(context, request, names, inbox.position, "livepush/inbox.js", more)
 
@@ -249,9 +249,7 @@ def _client(
         "position": str(position),
         "tabs": _tabs(request),
         "most": str(get_settings().MAX_GROUPS),
-        "send": static("livepush/livepush-send.js"),
-        "fallback": static("livepush/livepush-fallback.js"),
-        "attributes": static("livepush/livepush-attributes.js"),
+        **{name: scripts.address(name, request) for name in ("send", "fallback", "attributes")},
         **({"sends": ""} if any(map(has_senders, names)) else {}),
         **(more or {}),
     }

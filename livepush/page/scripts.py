@@ -1,0 +1,52 @@
+"""The scripts that the client imports when a page needs them.
+
+A browser imports a script of another host only if that host sends ``Access-Control-Allow-Origin``, and many that serve
+static files send none. Where ``STATIC_URL`` names another host, the page's own host serves these scripts too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.templatetags.static import static
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+
+FOLDER = Path(__file__).resolve().parent.parent / "static" / "livepush"
+LATER = ("attributes", "fallback", "list", "send")
+"""The scripts that the client imports, without ``livepush-`` and ``.js``."""
+
+
+def address(name: str, request: Any) -> str:
+    """Return where the page of a request finds a script of ``LATER``."""
+    file = f"livepush-{name}.js"
+    given = static(f"livepush/{file}")
+    if request is None or urlsplit(given).netloc in ("", request.get_host()):
+        return given
+    # Whole, because a browser takes the rest from the script that imports, which is the other host's.
+    found: str = request.build_absolute_uri(f"{reverse('livepush:script', args=[file])}?v={_read(name)[1]}")
+    return found
+
+
+@login_not_required
+@require_safe
+def script(request: HttpRequest, file: str) -> HttpResponse:
+    """Serve a script of ``LATER``: browsers may keep it for ever, as its address changes with it."""
+    name = file.removeprefix("livepush-").removesuffix(".js")
+    if name not in LATER or file != f"livepush-{name}.js":
+        raise Http404
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(_read(name)[0], content_type="text/javascript; charset=utf-8", headers=headers)
+
+
+@cache
+def _read(name: str) -> tuple[bytes, str]:
+    """Return a script, and a text that another one would not have."""
+    content = (FOLDER / f"livepush-{name}.js").read_bytes()
+    return content, hashlib.sha256(content).hexdigest()[:12]

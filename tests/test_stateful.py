@@ -340,8 +340,7 @@ class Stream:
 
     def check_complete(self, upto: int) -> None:
         """Check that nothing is missing up to a number."""
-        waiting = self._not_begun()
-        due = [term for term in self.terms if term.end is None and term not in waiting]
+        due = [term for term in self._begun() if term.end is None]
         for event in self.events[self.checked : upto]:
             missed = [term.group for term in due if term.lacks(event)]
             assert not missed, f"missed {event} of {missed}"
@@ -362,8 +361,13 @@ class Stream:
         if not self.connection._flow._since:
             self.written_returns = len(self.returns)
 
-    def _not_begun(self) -> list[Term]:
-        return [term for term, _, is_new in self.returns[self.taken_returns :] if is_new]
+    def _begun(self) -> list[Term]:
+        """Return the terms whose events come by now, also those that have ended.
+
+        A term may begin in a later epoch than the client has come to: the hub knows it already.
+        """
+        waiting = [term for term, _, is_new in self.returns[self.taken_returns :] if is_new]
+        return [term for term in self.terms if term.start.epoch == self.cursor.epoch and term not in waiting]
 
     def _go_back(self, returns: int) -> None:
         """Go back in the log, from where everything comes in order again: for the terms, not for the others."""
@@ -405,8 +409,7 @@ class Stream:
         assert position.number > self.cursor.number, f"{message} after {self.cursor}"
         event = self.events[position.number - 1]
         assert (event.number, json.loads(event.data)) == (position.number, message["data"])
-        waiting = self._not_begun()
-        terms = [term for term in self.terms if term.lacks(event) and term not in waiting]
+        terms = [term for term in self._begun() if term.lacks(event)]
         groups = groups_of(message)
         served = [term for term in terms if term.group in groups]
         names = [term.group for term in served]

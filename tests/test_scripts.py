@@ -61,4 +61,6 @@ def test_they_need_no_login(client, settings):
 
 def test_the_addresses_follow_the_site_s_prefix(settings):
     settings.STATIC_URL, settings.ROOT_URLCONF = ELSEWHERE, "tests.elsewhere"
-    assert addresses(RequestFactory().get("/"))["send"].startswith("http://testserver/api/live/scripts/livepush-send.js")
+    assert addresses(RequestFactory().get("/"))["send"].startswith(
+        "http://testserver/api/live/scripts/livepush-send.js"
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -106,8 +107,14 @@ def modules(path: Path) -> list[Path]:
 
 def imports(path: Path) -> set[str]:
     """Return the modules that a file imports when it runs."""
+    return set(imported(path, path.read_text()))
+
+
+@cache
+def imported(path: Path, text: str) -> frozenset[str]:
+    """Return the modules that a file imports that holds this text."""
     found = set()
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(text)
     typing_only = [
         node for block in ast.walk(tree) if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
         for node in ast.walk(block)
@@ -121,7 +128,7 @@ def imports(path: Path) -> set[str]:
             assert node.level == 0, f"{path} imports relatively"
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= names if node.module == "livepush" else {node.module or ""}
-    return found
+    return frozenset(found)
 
 
 def room_of(path: Path) -> str:

@@ -223,5 +223,8 @@ async def send_message(visitor: Visitor, command: Command) -> Any:
     assert sending is not None
     logins.check_login(sending.login, visitor.entry.view.session_key, grant.tenant)
     message = Message(sending.group, sending.type, sending.data, sending.key, sending.ephemeral)
-    language = language_of(identity.request_of(visitor.scope))
+
+    def language() -> str:
+        return language_of(identity.request_of(visitor.scope))
+
     return await visitor.outgoing.send(message, visitor.admit, visitor.entry.view, language)

@@ -41,14 +41,18 @@ class Outgoing:
     def __init__(self) -> None:
         self._remembered: dict[tuple[str, str], tuple[float, Admission, str]] = {}
 
-    async def send(self, message: Message, admit: Callable[..., Any], request: Any, language: str) -> Any:
-        """Send a message; return the answer. ``admit`` asks the rules. Raises WireError."""
+    async def send(self, message: Message, admit: Callable[..., Any], request: Any, language: Callable[[], str]) -> Any:
+        """Send a message; return the answer. ``admit`` asks the rules. Raises WireError.
+
+        ``language`` is that of a handler's sentences. It is asked for where there is a handler: thousands of cursors
+        have none.
+        """
         if message.ephemeral and handler_of(message.group, message.type) is None:
             return await self._pass_on(message, admit)
         admission = await admit((message.group,), right_to_send(message))
         check_sent(admission)
         gatherer().let_go(self._sender(admission), tenants.stored(message.group, admission.tenant))
-        return await take_async(message, admission, request, lambda work: process.in_thread(work, LATER), language)
+        return await take_async(message, admission, request, lambda work: process.in_thread(work, LATER), language())
 
     async def _pass_on(self, message: Message, admit: Callable[..., Any]) -> None:
         admission, stamp = await self._allowed(message, admit)

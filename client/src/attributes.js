@@ -12,12 +12,15 @@ const stale = new Set();
 /**
  * Serve the elements that name an event's type; after a reset, which has no type, all that show what may be old.
  *
- * @param {Envelope} event
+ * @param {Iterable<HTMLElement>} elements  those that the page had when the event came: it may have another body by now
+ * @param {Envelope} [event]  none if the page has such elements, and nothing has come yet
  */
-export const serve = (event) => {
-  if (!event.type) return refresh("[data-livepush-refresh]");
-  for (const element of document.querySelectorAll(naming("on", event))) announce(element, event);
-  refresh(naming("refresh", event));
+export const serve = (elements, event) => {
+  if (!event) return;
+  const there = [...elements].filter((element) => element.isConnected);
+  if (!event.type) return refresh(there, "[data-livepush-refresh]");
+  for (const element of there) if (element.matches(naming("on", event))) announce(element, event);
+  refresh(there, naming("refresh", event));
 };
 
 /**
@@ -32,15 +35,15 @@ const naming = (attribute, { type }) => {
 };
 
 /**
- * Fetch the content of some elements anew, soon: from their `data-livepush-url` or the page's own address, if that is an
- * address of the page's own host. The new content is that of the element with the same id there, else of the whole body.
+ * Fetch the content of those elements anew that match, soon: from their `data-livepush-url` or the page's own address, if
+ * that is an address of the page's own host. The new content is that of the element with the same id there, else of the
+ * whole body.
  *
+ * @param {HTMLElement[]} there
  * @param {string} selector
  */
-const refresh = (selector) => {
-  for (const region of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(selector))) {
-    if (!stale.has(region)) wait(region);
-  }
+const refresh = (there, selector) => {
+  for (const region of there) if (region.matches(selector) && !stale.has(region)) wait(region);
 };
 
 /** @param {HTMLElement} region */

@@ -190,7 +190,7 @@ export const control = (session) => {
       const names = Object.keys(transports);
       const chosen = names.filter((each) => name === null || each === name);
       if (!chosen.length) {
-        throw new TypeError(`There is no transport "${name}": expected ${names.join(", ")} or null.`);
+        throw new TypeError(`No transport "${name}": expected ${names.join(", ")} or null.`);
       }
       session.ladder = createLadder(chosen);
       session.attempt = 0;

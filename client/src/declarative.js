@@ -10,9 +10,11 @@ const ELEMENTS = "[data-livepush-on],[data-livepush-refresh]";
  * @param {import("./types.js").Load} load
  */
 export const declare = (document, load) => {
-  const prepare = async () => document.querySelectorAll(ELEMENTS)[0] && load("attributes");
-  const serve = async (/** @type {any} */ { detail }) => (await prepare())?.serve(detail);
+  const serve = async (/** @type {any} */ { detail }) => {
+    const found = document.querySelectorAll(ELEMENTS); // before the module comes, the page may get another body
+    if (found[0]) (await load("attributes")).serve(found, detail);
+  };
   document.addEventListener("livepush:event", serve);
   document.addEventListener("livepush:reset", serve);
-  prepare();
+  serve({});
 };

@@ -8,15 +8,17 @@ let count = 0;
 /**
  * Load a module. The address is another one each time, because a browser may remember that an address failed.
  *
- * @param {string | undefined} address
+ * @param {() => string | undefined} address  asked for each time: a new body of the page may name another one
  * @returns {Promise<any>}
  */
-export const fetchModule = (address) => import(`${address}#${count++}`);
+export const fetchModule = (address) =>
+  // biome-ignore lint/style/useTemplate: gzip makes less of it
+  import(/** @type {any} */ (new URL(address() + "#" + count++, location.href)));
 
 /**
  * Load a module, over and over until it comes. A release may have removed it.
  *
- * @param {string | undefined} address
+ * @param {() => string | undefined} address
  * @param {number} [pause]
  * @returns {Promise<any>}
  */

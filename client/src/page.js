@@ -20,14 +20,13 @@ export const openPage = (window) => {
   /** @returns {Iterable<HTMLElement> & ArrayLike<HTMLElement>} */
   const find = () => document.querySelectorAll("script[data-livepush]");
 
-  const given = { ...find()[0]?.dataset };
   /** @type {Record<string, Promise<any>>} */
   const loading = {};
   /** @type {import("./types.js").Load} */
-  const load = (name) => (loading[name] ??= awaitModule(given[name]));
+  const load = (name) => (loading[name] ??= awaitModule(() => [...find()].pop()?.dataset[name]));
   const session = createSession({
     url: "/livepush/",
-    ...given,
+    ...find()[0]?.dataset,
     groups: [],
     target: document,
     load,
@@ -46,7 +45,7 @@ export const openPage = (window) => {
     try {
       groups = [...JSON.parse(tag.dataset.groups ?? "[]")];
     } catch (error) {
-      console.error("livepush: data-groups is no list", tag, error);
+      console.error("livepush: data-groups", tag, error);
     }
     tags.set(tag, [groups, textOf(tag)]);
     if (tag.dataset.sends === "") sending(session); // so that the first message does not need the network

@@ -3,12 +3,24 @@
 import { GRACE } from "./connection.js";
 import { lost } from "./transports/ending.js";
 
+/** How long one poll does for all who want it, in milliseconds: many may have waited for this script. */
+const AT_ONCE = 100;
+
+/** When a poll was made. */
+let polled = 0;
+
+/** The request of the connection that it was made for. @type {unknown} */
+let owing;
+
 /** Fetch, with one poll, the events that a slow or silent connection may owe. @param {Session} session */
 export const peek = (session) => {
   const slow = session.inUse;
   const since = session.position;
   const { poll } = session.transports;
   if (!poll || !slow || !since || session.peers.follows() || Date.now() < session.notBefore) return;
+  if (owing === slow.asks && Date.now() - polled < AT_ONCE) return;
+  polled = Date.now();
+  owing = slow.asks;
   session.hedged = true;
   const close = poll(
     { ...slow.asks, since },

@@ -63,8 +63,8 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
   const say = (kind, what, to) => channel?.postMessage([kind, what, id, to]);
 
   /** Ask the leader, where there is a new one or this tab had none. */
-  const adopt = () => {
-    role = "follower";
+  const adopt = (as = /** @type {Role | "orphan"} */ ("follower")) => {
+    role = as;
     rejoin();
   };
 
@@ -113,8 +113,7 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
 
   const part = () => {
     leave();
-    role = "alone";
-    rejoin();
+    adopt("alone");
   };
 
   /** Elect a leader where there are no locks. @param {BroadcastChannel} joined */
@@ -133,19 +132,17 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
    */
   const look = () => {
     clearTimeout(timer);
-    if (!heard) {
-      role = "orphan";
-      return rejoin();
-    }
+    timer = setTimeout(look, SILENCE + SPREAD * Math.random());
     const now = Date.now();
-    if (heard >= asked || now - asked > 3 * SILENCE) {
+    if (!heard) {
+      if (isReady || !document.hidden) adopt("orphan"); // else a host may have six connections in all (HTTP/1.1)
+    } else if (heard >= asked || now - asked > 3 * SILENCE) {
       asked = now;
       say("ping");
     } else if (now - asked >= SILENCE) {
       asked = 0;
       standing?.usurp();
     }
-    timer = setTimeout(look, SILENCE + SPREAD * Math.random());
   };
 
   /** Asks the leader for events. */

@@ -439,7 +439,7 @@ test("a forced transport is used alone until the choice is free again", () => {
   assert.equal(last().name, "first");
   assert.throws(() => client.use("carrier pigeon"), {
     name: "TypeError",
-    message: 'There is no transport "carrier pigeon": expected first, second, third or null.',
+    message: 'No transport "carrier pigeon": expected first, second, third or null.',
   });
 });
 

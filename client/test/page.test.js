@@ -132,8 +132,8 @@ test("a tag whose groups are no list in JSON is named in the console, and the ot
   assert.deepEqual(
     told.map(([message, tag, error]) => [message, tag, error.name]),
     [
-      ["livepush: data-groups is no list", page.tags[1], "SyntaxError"],
-      ["livepush: data-groups is no list", page.tags[2], "TypeError"],
+      ["livepush: data-groups", page.tags[1], "SyntaxError"],
+      ["livepush: data-groups", page.tags[2], "TypeError"],
     ],
   );
 });

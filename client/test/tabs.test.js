@@ -25,8 +25,9 @@ async function open(count, options = {}) {
   return { tabs, clock, profile };
 }
 
-async function join(profile, clock, options) {
+async function join(profile, clock, { hidden = false, ...options } = {}) {
   const tab = profile.tab();
+  fake(globalThis, { document: { hidden } });
   const played = play({ clock, tabs: "me", position: "a-0", tab, ...options });
   played.tab = tab;
   played.client.start();
@@ -445,6 +446,33 @@ test("a tab that can't load what it needs to follow connects by itself, and foll
     ["a-1", "a-2"],
     ["a-1", "a-2"],
   ]);
+});
+
+test("a hidden tab that can't load what it needs to follow takes no connection before somebody looks at it", async () => {
+  const { tabs, clock } = await open(2, (number) => ({
+    load: number ? () => new Promise(() => {}) : load,
+    hidden: true,
+  }));
+  clock.advance(20_000);
+  await told();
+  assert.deepEqual(
+    [roles(tabs), states(tabs)],
+    [
+      ["leader", "follower"],
+      ["open", "connecting"],
+    ],
+  );
+  document.hidden = false;
+  clock.advance(6000);
+  await told();
+  tabs[1].last().hello();
+  assert.deepEqual(
+    [roles(tabs), states(tabs)],
+    [
+      ["leader", "alone"],
+      ["open", "open"],
+    ],
+  );
 });
 
 test("a tab that a slow leader answers late follows it, and misses nothing", async () => {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from django.contrib.auth.decorators import login_not_required
@@ -23,26 +22,27 @@ LATER = ("attributes", "fallback", "list", "send")
 """The scripts that the client imports, without ``livepush-`` and ``.js``."""
 
 
-def address(name: str, request: Any) -> str:
-    """Return where the page of a request finds a script of ``LATER``."""
+def address(name: str) -> str:
+    """Return where a page finds a script of ``LATER``; a path is one on the page's own host."""
     file = f"livepush-{name}.js"
     given = static(f"livepush/{file}")
-    if request is None or urlsplit(given).netloc in ("", request.get_host()):
+    if not urlsplit(given).netloc:
         return given
-    # Whole, because a browser takes the rest from the script that imports, which is the other host's.
-    found: str = request.build_absolute_uri(f"{reverse('livepush:script', args=[file])}?v={_read(name)[1]}")
-    return found
+    return f"{reverse('livepush:script', args=[file])}?v={_read(name)[1]}"
 
 
 @login_not_required
 @require_safe
 def script(request: HttpRequest, file: str) -> HttpResponse:
-    """Serve a script of ``LATER``: browsers may keep it for ever, as its address changes with it."""
+    """Serve a script of ``LATER``. Browsers may keep it for ever, as its address changes with it."""
     name = file.removeprefix("livepush-").removesuffix(".js")
     if name not in LATER or file != f"livepush-{name}.js":
         raise Http404
-    headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-    return HttpResponse(_read(name)[0], content_type="text/javascript; charset=utf-8", headers=headers)
+    content, version = _read(name)
+    # A page of the next release may ask a server that has still the one before.
+    lifetime = "public, max-age=31536000, immutable" if request.GET.get("v") == version else "no-cache"
+    headers = {"Cache-Control": lifetime, "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(content, content_type="text/javascript; charset=utf-8", headers=headers)
 
 
 @cache

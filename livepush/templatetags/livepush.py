@@ -229,7 +229,7 @@ def _scripts(context: template.Context, request: Any, inbox: Inbox, counts: Coun
         "state": json.dumps(views.state(inbox, counts)),
         "csrf": get_token(request),
         "icon": icon or static("livepush/bell-new.svg"),
-        "list": scripts.address("list", request),
+        "list": scripts.address("list"),
     }
     return _client(context, request, names, inbox.position, "livepush/inbox.js", more)
 
@@ -249,7 +249,7 @@ def _client(
         "position": str(position),
         "tabs": _tabs(request),
         "most": str(get_settings().MAX_GROUPS),
-        **{name: scripts.address(name, request) for name in ("send", "fallback", "attributes")},
+        **{name: scripts.address(name) for name in ("send", "fallback", "attributes")},
         **({"sends": ""} if any(map(has_senders, names)) else {}),
         **(more or {}),
     }

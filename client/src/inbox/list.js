@@ -13,7 +13,7 @@ let module;
 /** Return the module, or nothing if it did not come: then the next call tries again. */
 const load = async () => {
   try {
-    module ??= fetchModule(findTag().dataset.list);
+    module ??= fetchModule(() => findTag().dataset.list);
     return await module;
   } catch {
     module = undefined;

@@ -1,11 +1,13 @@
 """Messages from client to client in one room, beside Socket.IO with its Redis adapter.
 
-    python -m benchmarks.rooms [messages|cursors] [--turns 5]
+    python -m benchmarks.rooms [messages|cursors|first] [--turns 5]
 
 ``messages``: one client of each of two server processes; how many milliseconds after one says something the other has
 it, with the pub/sub layer and with PostgreSQL's NOTIFY. ``cursors``: 100 clients of one process, each of which moves 20
 times a second; the process's CPU, and how old a move is when it arrives. The clients are the same for both sides: they
-write whole frames and look for marks in what they read. Turns alternate; a ratio is the median of the turns' ratios.
+write whole frames and look for marks in what they read. ``first``: how many milliseconds later a client has the first
+event of a process that has just started, and is connected to its database, than the events after it. Turns alternate; a
+ratio is the median of the turns' ratios.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from tests.servers import databases, processes, warm
 from tests.servers.fresh import Database, Databases
 
 TIME = re.compile(rb'"t":\s?(\d+\.\d+)')
-WARM_UP, MESSAGES, PAUSE = 20, 150, 0.05
+WARM_UP, MESSAGES, PAUSE, AFTERWARDS = 20, 150, 0.05, 20
 CURSORS, RATE, SECONDS, EDGE = 100, 20, 8.0, 1.0
 """How many clients, moves a second of each, seconds, and how many of those at each end are not measured."""
 LIMITS = {"MESSAGES_PER_SECOND": 1e6, "COMMANDS_PER_SECOND": 1e6, "EPHEMERAL_PER_SECOND": 1e6}
@@ -179,12 +181,33 @@ async def cursors(port: int, pid: int, side: Side) -> dict[str, float]:
     }
 
 
+async def first(port: int, elsewhere: processes.Publisher) -> dict[str, float]:
+    """Return how old the first event of a process is when a client gets it, and those after it."""
+    ages: list[float] = []
+    reader = await joined(port, LIVEPUSH, ages)
+    elsewhere.position()  # which needs a connection to the database
+    for known in range(1 + AFTERWARDS):
+        reader.got.clear()
+        await asyncio.to_thread(elsewhere.send, "pitch:a", "said", {"t": time.time()})
+        while len(ages) <= known:
+            await told(reader.got)
+        await asyncio.sleep(PAUSE)
+    warm = 1000 * statistics.median(ages[1:])
+    return {"first": 1000 * ages[0], "warm": warm, "later": 1000 * ages[0] - warm}
+
+
+def hint_of(way: str, redis: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the settings and the environment of a process that tells others of its events in this way."""
+    if "NOTIFY" in way:
+        return {"HINT": "notify"}, {}
+    return {}, {"LIVEPUSH_TEST_LAYER": "pubsub", "LIVEPUSH_TEST_REDIS": redis}
+
+
 def running(way: str, database: Database, redis: str) -> Any:
     """Return a context: a server of this way."""
     if way == "Socket.IO":
         return node(redis, "rooms.mjs")
-    hint = {"HINT": "notify"} if "NOTIFY" in way else {}
-    env = {} if hint else {"LIVEPUSH_TEST_LAYER": "pubsub", "LIVEPUSH_TEST_REDIS": redis}
+    hint, env = hint_of(way, redis)
     site, options = "benchmarks.rooms_site:application", ["--no-access-log"]
     return processes.server("uvicorn", database, {**LIMITS, **hint}, application=site, options=options, env=env)
 
@@ -193,13 +216,16 @@ def turn(part: str, way: str, made: Databases, redis: str) -> dict[str, float]:
     side = SOCKETIO if way == "Socket.IO" else LIVEPUSH
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(made.fresh("postgresql"))
-        first = stack.enter_context(running(way, database, redis))
+        server = stack.enter_context(running(way, database, redis))
         if part == "cursors":
-            os.sched_setaffinity(first.pid, {0})
-            return asyncio.run(cursors(first.port, first.pid, side))
+            os.sched_setaffinity(server.pid, {0})
+            return asyncio.run(cursors(server.port, server.pid, side))
+        if part == "first":
+            hint, env = hint_of(way, redis)
+            return asyncio.run(first(server.port, stack.enter_context(processes.publisher(database, hint, **env))))
         second = stack.enter_context(running(way, database, redis))
         more = "" if side is SOCKETIO else (',"ephemeral":true' if "ephemeral" in way else ',"key":"k-N"')
-        return asyncio.run(messages([first.port, second.port], side, more))
+        return asyncio.run(messages([server.port, second.port], side, more))
 
 
 WAYS = {
@@ -211,7 +237,22 @@ WAYS = {
         "livepush, NOTIFY, stored",
     ),
     "cursors": ("Socket.IO", "livepush"),
+    "first": ("livepush", "livepush, NOTIFY"),
 }
+
+
+def show(part: str, turns: list[dict[str, dict[str, float]]]) -> None:
+    """Print the medians of each way, and of its ratios to the first one."""
+    reference, *_ = WAYS[part]
+    for way in WAYS[part]:
+        figures = {name: statistics.median(each[way][name] for each in turns) for name in turns[0][way]}
+        ratios = {
+            name: statistics.median(each[way][name] / each[reference][name] for each in turns)
+            for name in figures.keys() & {"cpu", "p50", "p99"}
+        }
+        shown = "  ".join(f"{name} {value:.2f}" for name, value in figures.items())
+        told = ", ".join(f"{name} {value:.2f}" for name, value in sorted(ratios.items()))
+        print(f"{part:9} {way:28} {shown}   {told and f'ratios {told}'}")
 
 
 def main() -> None:
@@ -219,26 +260,14 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--turns", type=int, default=5)
     given = parser.parse_args()
-    with databases.running(("postgresql",)) as found, warm.helper(), processes.valkey() as redis:
+    with databases.running(("postgresql",)) as found, processes.valkey() as redis:
         os.environ[databases.ENV] = json.dumps(found)
         made = Databases(Path(tempfile.mkdtemp()))
         os.sched_setaffinity(0, {1} if given.parts == ["cursors"] else {0, 1})
         for part in given.parts:
-            rows: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS[part]}
-            for _ in range(given.turns):
-                for way, turns in rows.items():
-                    turns.append(turn(part, way, made, redis))
-            for way, turns in rows.items():
-                medians = {name: statistics.median(each[name] for each in turns) for name in turns[0]}
-                ratios = {
-                    name: statistics.median(
-                        own[name] / peer[name] for own, peer in zip(turns, rows["Socket.IO"], strict=True)
-                    )
-                    for name in ("cpu", "p50", "p99")
-                    if name in medians
-                }
-                shown = "  ".join(f"{name} {value:.2f}" for name, value in medians.items())
-                print(f"{part:9} {way:28} {shown}   ratios {', '.join(f'{k} {v:.2f}' for k, v in ratios.items())}")
+            with contextlib.nullcontext() if part == "first" else warm.helper():  # what starts is to import by itself
+                turns = [{way: turn(part, way, made, redis) for way in WAYS[part]} for _ in range(given.turns)]
+            show(part, turns)
         made.close()
 
 

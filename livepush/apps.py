@@ -23,7 +23,7 @@ class LivepushConfig(AppConfig):
             import_module(f"livepush.bridges.{bridge}.models")
 
     def ready(self) -> None:
-        from livepush import checks, deploy_checks, hint_checks, routing, server_checks  # noqa: F401 (registers the checks)
+        from livepush import checks, deploy_checks, hint_checks, hints, routing, server_checks  # noqa: F401 (registers the checks)
         from livepush.bridges import lazily
         from livepush.bridges.relays import forgetting as forgetting_letters
         from livepush.inbox import filing, forgetting, loading, recipients
@@ -52,6 +52,7 @@ class LivepushConfig(AppConfig):
         routing.registered.append(lazily.endpoints)
         lazily.connect()
         autodiscover_modules("live")
+        hints.prepare()
 
 
 def _doctor(base: str) -> dict[tuple[str, str], Any]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import random
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -626,3 +627,34 @@ def test_the_layer_is_left_out_where_threads_are_greenlets(module, function, red
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert f"Under {module.partition('.')[0]} livepush does not use the channel layer" in record.message
+
+
+# A process that starts
+
+
+@pytest.mark.parametrize(
+    ("hint", "backend", "imported"),
+    [
+        ("auto", BACKENDS["pubsub"], True),
+        ("channels", BACKENDS["core"], True),
+        ("notify", BACKENDS["pubsub"], False),
+        ("auto", "channels.layers.InMemoryChannelLayer", False),
+        ("auto", "no.such.Layer", False),
+        ("auto", None, False),
+    ],
+)
+def test_a_process_imports_its_layer_before_it_sends(hint, backend, imported):
+    layers = {"default": {"BACKEND": backend, "CONFIG": {"hosts": []}}} if backend else {}
+    code = f"""
+import sys, django
+from django.conf import settings
+settings.configure(
+    DATABASES={{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}},
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "livepush"],
+    SECRET_KEY="x", LIVEPUSH={{"HINT": {hint!r}}}, CHANNEL_LAYERS={layers!r},
+)
+django.setup()
+print(any(name.startswith("channels_redis") for name in sys.modules))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (found.stdout.strip(), found.stderr) == (str(imported), "")

@@ -76,7 +76,7 @@ ARROWS: dict[str, set[str]] = {
     "urls": {"bridges", "consumers", "inbox", "page", "roster", "streams"},
     "apps": {
         "bridges", "checks", "deploy_checks", "hint_checks", "server_checks", "routing", "page", "receiving", "inbox",
-        "rights", "roster", "streams", "doctor",
+        "rights", "roster", "streams", "doctor", "hints",
     },
     "checks": {"model_checks", "access", "hints", "tenants", "conf"},
     "hint_checks": {"hints", "conf"},

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from livepush.hints import listener, notify, payloads, sender
 from livepush.hints.choosing import Hint, chosen
-from livepush.hints.layer import configured
+from livepush.hints.layer import configured, prepare
 from livepush.hints.notify import alias, end_all
 from livepush.hints.payloads import SettledNotices
 from livepush.hints.session import Session, session
@@ -30,6 +30,7 @@ __all__ = [
     "flush",
     "left_out",
     "listen",
+    "prepare",
     "session",
     "waiting_bytes",
 ]

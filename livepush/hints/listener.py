@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from livepush.cancelling import end
 from livepush.hints import layer, signing
-from livepush.hints.sender import sending_through
 from livepush.wire import Batch
 
 logger = logging.getLogger("livepush")
@@ -82,8 +81,7 @@ class Listener:
                 self._channel = await layer.call(self._layer.new_channel("livepush"))
             receiving = asyncio.create_task(self._receive_all())  # first: the pub/sub layer joins channels it knows
             beating = asyncio.create_task(self._beat())
-            with sending_through(self._layer):
-                done, _ = await asyncio.wait((receiving, beating), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((receiving, beating), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         except asyncio.CancelledError:

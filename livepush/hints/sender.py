@@ -1,9 +1,7 @@
 """Announces through the Channels layer what was sent.
 
-Callers never wait for the layer: a daemon thread with an event loop of its own sends for the process. A loop whose hub
-listens sends what is small itself, if nothing else waits: through the thread, a cursor's way to another process takes a
-quarter longer (``benchmarks.rooms``). What could not be sent within ``FRESH`` is dropped, since by then every hub has
-read it from the log.
+Callers never wait for the layer: a daemon thread with an event loop of its own sends for the process. What could not be
+sent within ``FRESH`` is dropped, since by then every hub has read it from the log.
 """
 
 from __future__ import annotations
@@ -14,13 +12,9 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import Context
-from typing import Any
 
 from livepush.hints import layer, signing
-from livepush.hints.outbox import Outbox, Waiting
+from livepush.hints.outbox import Outbox
 from livepush.notes import Rarely, note_once
 from livepush.wire import Batch, split_batch
 
@@ -28,43 +22,17 @@ logger = logging.getLogger("livepush")
 
 MAX_MESSAGE_BYTES = 262_144
 """The most bytes of data in one message, unless a single send has more."""
-SMALL_BYTES = 65_536
-"""The most bytes that a hub's loop sends itself: to sign more would hold up its clients."""
 FLUSH_TIMEOUT = 2.0
 """How long (seconds) ``flush`` waits by default."""
 
 
 def announce(batch: Batch) -> None:
-    """Send a batch soon, from the running loop or from the sending thread; return at once and raise nothing."""
+    """Hand a batch to the sending thread; return at once and raise nothing."""
     try:
         if layer.configured() is not None and not _has_green_threads():
-            sender, loop = _sender(), _running_loop() if _layers else None
-            if loop is None or loop not in _layers or not sender.send_in(loop, batch):
-                sender.put(batch)
+            _sender().put(batch)
     except Exception:
         logger.warning("Could not announce through the channel layer.", exc_info=True)
-
-
-_layers: dict[asyncio.AbstractEventLoop, Any] = {}
-"""The layers that hubs listen with, by their loops."""
-
-
-@contextmanager
-def sending_through(found: Any) -> Iterator[None]:
-    """Have the running loop send through a layer what it announces."""
-    loop = asyncio.get_running_loop()
-    _layers[loop] = found
-    try:
-        yield
-    finally:
-        _layers.pop(loop, None)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:  # the thread has none
-        return None
 
 
 def flush(timeout: float = FLUSH_TIMEOUT) -> bool:
@@ -104,38 +72,11 @@ class Sender(Outbox):
         self.loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()
         self._failures = Rarely()
-        self._under_way: set[asyncio.Task[None]] = set()
-        """What hubs' loops send, since asyncio keeps no task alive."""
         threading.Thread(target=self._run, name="livepush-layer", daemon=True).start()
 
     def put(self, batch: Batch) -> None:
         """Take a batch; drop the oldest ones where too much waits."""
         super().put(batch)
-        self._go_on()
-
-    def send_in(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> bool:
-        """Send a batch in the running loop, which has a layer; return False if the batch has to wait for its turn."""
-        lent = self.lend(batch, SMALL_BYTES)
-        if lent is None:
-            return False
-        task = loop.create_task(self._send_lent(_layers[loop], lent), context=Context())
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return True
-
-    async def _send_lent(self, found: Any, lent: Waiting) -> None:
-        is_left = False
-        try:
-            await layer.call(found.group_send(signing.groups()[0], signing.sign(lent.batch)))
-        except (Exception, asyncio.CancelledError) as error:  # the layer may cancel a task of its own
-            is_left = isinstance(error, Exception) and not layer.is_timeout(error)  # else it may have gone out
-            if not is_left:
-                self._warn(error)
-        finally:
-            if self.give_back(lent, is_left):
-                self._go_on()
-
-    def _go_on(self) -> None:
         self.loop.call_soon_threadsafe(self._wake.set)
 
     def _run(self) -> None:
@@ -191,7 +132,6 @@ def _after_fork() -> None:
     """Begin anew in a child: the thread and its loop stayed with the parent."""
     global _current, _lock
     _current, _lock = None, threading.Lock()
-    _layers.clear()
 
 
 if hasattr(os, "register_at_fork"):  # Windows does not fork

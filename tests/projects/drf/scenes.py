@@ -41,7 +41,7 @@ def a_tag_of_a_parent_is_not_told_for_a_child_that_is_not_there() -> None:
     assert events.types() == ["article.updated"], events.types()
 
 
-def a_child_is_told_once_by_its_own_name() -> None:
+def a_child_is_told_once_by_the_name_of_the_model_that_is_registered() -> None:
     bob = User.objects.create(username="bob")
     with serving() as server, server.stream("articles", **log_in(bob)) as told:
         assert server.ask("POST", "/api/reviews/", {"title": "Good", "stars": 5}, **token(bob))[0] == 201
@@ -49,7 +49,7 @@ def a_child_is_told_once_by_its_own_name() -> None:
         livepush.send("articles", "end")
         while kinds[-1] != "end":
             kinds.append(told()[0])
-        assert kinds.count("review.created") == 1, kinds
+        assert kinds.count("article.created") == 1, kinds
 
 
 def others_may_not_read() -> None:

@@ -50,7 +50,7 @@ def three_models_called_line_have_groups_of_their_own() -> None:
         other.quantity = 3
         other.save()
     assert [(sent.type, sent.groups) for sent in events] == [
-        ("line.updated", (f"order-line:{line.pk}", f"order:{order.pk}"))
+        ("order-line.updated", (f"order-line:{line.pk}", f"order:{order.pk}"))
     ]
 
 

@@ -1,8 +1,8 @@
 import livepush
-from articles.models import Article, Review
+from articles.models import Article
 
 
-@livepush.register(Article, Review)
+@livepush.register(Article)
 class ArticleLive(livepush.ModelEvents):
     fields = ("title",)
     m2m = ("tags",)

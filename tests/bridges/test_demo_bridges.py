@@ -12,6 +12,7 @@ import sys
 import pytest
 from redis import Redis
 
+from tests.browser.demo import heed_ctrl_c
 from tests.docs_blocks import ROOT
 from tests.integration import clients
 from tests.patience import eventually, wait_until
@@ -32,7 +33,9 @@ def env(tmp_path):
 @contextlib.contextmanager
 def running(env, *words):
     """Run a program; interrupt it in the end, as Ctrl-C does."""
-    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, *words], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    )
     try:
         yield process
     finally:

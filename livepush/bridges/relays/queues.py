@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from faststream import AckPolicy
@@ -82,7 +83,18 @@ def receiving(relay: Relay, handle: Handle, fail: Fail) -> Source:
             if not queue.declaration_result.consumer_count:
                 raise Forgotten(f"RabbitMQ sends nothing of the queue {relay.stream!r}: it was deleted, and made anew.")
 
-    return source(broker, stop, check if relay.kind == "rabbit" else nothing)
+    made = source(broker, stop, check if relay.kind == "rabbit" else nothing)
+    return made if relay.kind == "rabbit" else made._replace(start=partial(_start_mqtt, broker))
+
+
+async def _start_mqtt(broker: Any) -> None:
+    """Start with room for all that the broker may send again before it answers to the subscription.
+
+    zmqtt reads nothing more while its buffer of 1,000 messages is full; FastStream takes none out before the answer.
+    """
+    client = await broker.connect()
+    client.subscribe = partial(client.subscribe, receive_buffer_size=MAX_UNCONFIRMED)
+    await broker.start()
 
 
 def _rabbit(relay: Relay, gathering: Gathering) -> Any:

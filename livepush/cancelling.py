@@ -14,7 +14,7 @@ AGAIN = 1.0
 
 
 async def end(*given: asyncio.Task[Any] | None) -> None:
-    """Cancel tasks, those that were begun, until all of them have ended. What they raise is left to those who ask."""
+    """Cancel tasks until all of them have ended; ``None`` is a task that was not begun. Raises none of their errors."""
     tasks = [task for task in given if task is not None]
     while going := [task for task in tasks if not task.done()]:
         for task in going:

@@ -46,10 +46,24 @@ def test_a_page_of_another_release_keeps_no_script_of_this_one(client, query):
 
 
 @pytest.mark.parametrize(
-    "file", ["livepush.js", "livepush-streams.js", "livepush-send.js.map", "send", "livepush-%2e%2e%2finbox.js", "x"]
+    "file",
+    [
+        "livepush.js",
+        "livepush-streams.js",
+        "livepush-send.js.map",
+        "send",
+        "livepush-%2e%2e%2finbox.js",
+        "livepush-.js",
+        "x",
+    ],
 )
 def test_no_other_file_is_served(client, file):
     assert client.get(f"/livepush/scripts/{file}").status_code == 404
+
+
+def test_they_need_no_query(client, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert client.get("/livepush/scripts/livepush-send.js").status_code == 200
 
 
 def test_they_need_no_login(client, settings):

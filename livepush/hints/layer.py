@@ -51,8 +51,8 @@ def configured() -> Any | None:
 
 
 def prepare() -> None:
-    """Import the configured layer, which takes a fifth of a second: else the first send of a process waits for that."""
-    with suppress(Exception):  # whoever uses it is told
+    """Import the configured layer when the process starts, so that its first send need not wait a fifth of a second."""
+    with suppress(Exception):  # an error is logged when the layer is used
         if get_settings().HINT in ("auto", "channels"):
             import_string(channel_layers.configs[get_settings().CHANNEL_LAYER]["BACKEND"])
 

@@ -24,22 +24,20 @@ LATER = ("attributes", "fallback", "list", "send")
 
 def address(name: str) -> str:
     """Return where a page finds a script of ``LATER``; a path is one on the page's own host."""
-    file = f"livepush-{name}.js"
-    given = static(f"livepush/{file}")
+    given = static(f"livepush/livepush-{name}.js")
     if not urlsplit(given).netloc:
         return given
-    return f"{reverse('livepush:script', args=[file])}?v={_read(name)[1]}"
+    return f"{reverse('livepush:script', args=[name])}?v={_read(name)[1]}"
 
 
 @login_not_required
 @require_safe
-def script(request: HttpRequest, file: str) -> HttpResponse:
+def script(request: HttpRequest, name: str) -> HttpResponse:
     """Serve a script of ``LATER``. Browsers may keep it for ever, as its address changes with it."""
-    name = file.removeprefix("livepush-").removesuffix(".js")
-    if name not in LATER or file != f"livepush-{name}.js":
+    if name not in LATER:
         raise Http404
     content, version = _read(name)
-    # A page of the next release may ask a server that has still the one before.
+    # During a rolling release, a page of the new release may ask a server of the old one.
     lifetime = "public, max-age=31536000, immutable" if request.GET.get("v") == version else "no-cache"
     headers = {"Cache-Control": lifetime, "X-Content-Type-Options": "nosniff"}
     return HttpResponse(content, content_type="text/javascript; charset=utf-8", headers=headers)

@@ -190,6 +190,21 @@ async def start_of_a_request(client, path):
     return ref(response.asgi_request.scope[positions.KEY])
 
 
+def test_a_block_that_wraps_queries_takes_its_own_wrapper_away_though_it_connects():
+    """A middleware's block may be where a thread connects; Django takes the last wrapper for the block's as it ends."""
+
+    def counting(execute, *args):
+        return execute(*args)
+
+    connection.close()
+    connection.execute_wrappers.remove(positions.before_query)  # as it is before the thread's first connection
+    for _ in range(3):
+        with connection.execute_wrapper(counting):
+            User.objects.count()
+        assert connection.execute_wrappers == [positions.before_query]
+        connection.close()
+
+
 def test_requests_that_ask_no_database_need_none(client, caplog):
     with (
         mock.patch.object(connection, "connection", None),

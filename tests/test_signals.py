@@ -26,7 +26,7 @@ from livepush import exceptions, log
 from livepush.publish import model_events, model_signals
 from livepush.testing import capture_events, silenced
 from tests.shop.live import OrderLive
-from tests.shop.models import Driver, ExpressOrder, OpenOrder, Order, Tag
+from tests.shop.models import Array, Driver, ExpressOrder, OpenOrder, Order, Person, Picture, Row, Shelf, Tag
 
 pytestmark = pytest.mark.django_db
 
@@ -653,6 +653,101 @@ def registered():
     yield register
     for model in found:
         model_signals.connect(model_events.registry.pop(model), connect=False)
+
+
+# Fields and keys of other kinds
+
+
+@pytest.mark.parametrize("fields", [("total",), ("quantity", "total"), ()])
+@pytest.mark.parametrize("update_fields", [None, ["quantity"]])
+def test_a_field_that_the_database_computes_is_told_as_it_is_after_the_save(registered, fields, update_fields):
+    registered(Row, fields=fields, data=lambda self, row, action: {"total": row.total})
+    row = Row.objects.create(quantity=2, price=10)
+    row.quantity = 3
+    with capture_events() as events:
+        row.save(update_fields=update_fields)
+    assert [(sent.type, sent.payload["total"]) for sent in events] == [("row.updated", 30)]
+    assert set(events[0].payload["changed"]) == {"quantity", "total"} & set(fields or ("quantity", "total"))
+
+
+def test_a_computed_field_that_stays_the_same_sends_nothing(registered):
+    registered(Row, fields=("total",))
+    row = Row.objects.create(quantity=2, price=10)
+    row.quantity, row.price = 4, 5
+    with capture_events() as events:
+        row.save()
+    assert events == []
+
+
+def test_what_the_project_has_put_on_an_instance_is_there_beside_a_computed_field(registered):
+    registered(Row, fields=("total",), data=lambda self, row, action: {"by": row.by, "total": row.total})
+    row = Row(quantity=1, price=1)
+    row.by = "ann"
+    row.save()
+    row.price = 7
+    with capture_events() as events:
+        row.save()
+    assert events[0].payload == {"changed": ["total"], "by": "ann", "total": 7}
+
+
+@pytest.mark.parametrize(("vector", "changed"), [([1.0, 2.0], ["title"]), ([1.0, 3.0], ["vector", "title"])])
+def test_values_that_compare_their_elements_are_compared(registered, vector, changed):
+    registered(Picture)
+    picture = Picture.objects.create(vector=Array([1.0, 2.0]))
+    picture.vector, picture.title = Array(vector), "x"
+    with capture_events() as events:
+        picture.save()
+    assert [sent.payload["changed"] for sent in events] == [changed]
+
+
+def test_a_model_whose_key_has_several_fields_needs_groups_of_its_own(registered):
+    with pytest.raises(
+        exceptions.InvalidRule, match=r"Shelf has a key of several fields .*: give ShelfLive groups\(\)"
+    ):
+        registered(Shelf)
+    with pytest.raises(exceptions.InvalidGroup, match="name the group, such as 'shelf:7:42'"):
+        livepush.send(Shelf(hall=1, number=2), "t")
+
+
+def test_a_model_whose_key_has_several_fields_is_told(registered):
+    registered(Shelf, groups=lambda self, shelf: [f"shelf:{shelf.hall}:{shelf.number}"])
+    with capture_events() as events:
+        shelf = Shelf.objects.create(hall=1, number=2)
+        shelf.label = "x"
+        shelf.save()
+        shelf.delete()
+    assert summary(events) == [(f"shelf.{action}", ("shelf:1:2",)) for action in ("created", "updated", "deleted")]
+    assert [sent.payload["id"] for sent in events] == [[1, 2]] * 3
+
+
+@pytest.mark.parametrize("field", ["friends", "follows"])
+def test_both_sides_of_a_symmetrical_relation_are_told_once(registered, field):
+    registered(Person, m2m=(field,))
+    ann, bob, cleo = (Person.objects.create() for _ in range(3))
+    changes = [
+        lambda: getattr(ann, field).add(bob, cleo),
+        lambda: getattr(ann, field).remove(bob),
+        lambda: getattr(ann, field).set([bob]),
+        lambda: getattr(ann, field).clear(),
+    ]
+    told = []
+    for change in changes:
+        with capture_events() as events:
+            change()
+        told.append(sorted(name for sent in events for name in sent.groups))
+    a, b, c = (f"person:{each.pk}" for each in (ann, bob, cleo))
+    if field == "friends":  # set() removes Cleo, then adds Bob
+        assert told == [[a, b, c], [a, b], sorted([a, a, b, c]), [a, b]]
+    else:
+        assert told == [[a], [a], [a, a], [a]]
+
+
+def test_a_relation_to_oneself_is_told_once(registered):
+    registered(Person, m2m=("friends",))
+    ann = Person.objects.create()
+    with capture_events() as events:
+        ann.friends.add(ann)
+    assert summary(events) == [("person.updated", (f"person:{ann.pk}",))]
 
 
 # Fixtures

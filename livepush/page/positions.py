@@ -126,7 +126,8 @@ def connect() -> None:
 
 def _watch(sender: object, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     if before_query not in connection.execute_wrappers:  # it may have been connected before
-        connection.execute_wrappers.append(before_query)
+        # First: where a block of the project's connects, Django takes the last wrapper for that block's as it ends.
+        connection.execute_wrappers.insert(0, before_query)
 
 
 def _place(scope: object, environ: object) -> MutableMapping[str, Any] | None:

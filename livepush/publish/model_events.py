@@ -7,15 +7,16 @@ from copy import copy
 from typing import Any, NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field, Model
 from django.db.models.signals import class_prepared
 
 from livepush.exceptions import InvalidRule
 from livepush.publish import model_signals
+from livepush.publish.comparing import differ, generated, is_expression
 from livepush.publish.databases import routed
 from livepush.publish.model_signals import Memory
-from livepush.publish.names import Group, group_name, type_word
+from livepush.publish.names import Group, group_name, root_model, type_word
 from livepush.publish.sending import on_good_connections, send
 from livepush.publish.twins import has_async_twin
 
@@ -87,14 +88,14 @@ class ModelEvents:
         """Remember the stored row and its groups."""
         key, adding = self._key(instance), instance._state.adding
         before = None
-        if not (key is None or _is_expression(key) or (adding and self.model._meta.pk.has_default())):
+        if not (key is None or is_expression(key) or (adding and self.model._meta.pk.has_default())):
             before = self._before(instance, using, update_fields)
         self._rows.remember(instance, before)
 
     def after_save(self, instance: Model, using: str, created: bool, update_fields: frozenset[str] | None) -> None:
         """Send the events of a save."""
         before = self._rows.recall(instance)
-        now = self._as_stored(instance, using)
+        now = self._as_stored(instance, using, created)
         if created and before is None:  # a child may be created for a parent that is there already
             self.send(now, Action(CREATED), self.groups(now), using)
             return
@@ -125,14 +126,16 @@ class ModelEvents:
     # Comparing
 
     def _changed(self, before: Model | None, now: Model, update_fields: frozenset[str] | None) -> list[str]:
-        names = self.fields or [field.name for field in self.model._meta.concrete_fields]
-        if update_fields is not None:
-            names = self._within(names, update_fields)
-        fields = [self._field(name) for name in names]
-        return [field.name for field in fields if before is None or _value(field, before) != _value(field, now)]
+        fields = self._within(update_fields)
+        return [field.name for field in fields if before is None or differ(field, before, now)]
 
-    def _within(self, names: Iterable[str], update_fields: frozenset[str]) -> list[str]:
-        return [name for name in names if update_fields & {name, self._field(name).attname}]
+    def _within(self, update_fields: frozenset[str] | None) -> list[Field[Any, Any]]:
+        """Return which of the fields that are compared a save may change: the database generates some anew."""
+        return [
+            field
+            for field in self._fields()
+            if update_fields is None or generated(field) or update_fields & {field.name, field.attname}
+        ]
 
     def _field(self, name: str) -> Field[Any, Any]:
         field = self.model._meta.get_field(name)
@@ -144,13 +147,14 @@ class ModelEvents:
 
     def _key(self, instance: Model) -> Any:
         """Return the primary key as this model has it; a multi-table child may have another one."""
-        return getattr(instance, self.model._meta.pk.attname)
+        key = getattr(instance, self.model._meta.pk.attname)
+        return None if isinstance(key, tuple) and None in key else key
 
     def _stored(self, instance: Model, using: str) -> Model | None:
         return self.model._base_manager.using(using).filter(pk=self._key(instance)).first()
 
     def _before(self, instance: Model, using: str, update_fields: frozenset[str] | None) -> _Before | None:
-        if update_fields is None or not self.fields or self._within(self.fields, update_fields):
+        if update_fields is None or not self.fields or self._within(update_fields):
             row = self._stored(instance, using)
             return None if row is None else _Before(row, self._names(row))
         row = self._lazily_stored(instance, using, update_fields)
@@ -175,10 +179,19 @@ class ModelEvents:
                 row._state.fields_cache.pop(field.name, None)
         return row
 
-    def _as_stored(self, instance: Model, using: str) -> Model:
-        """Return the instance, or its stored row if an expression such as ``F("count") + 1`` was saved."""
-        expressions = any(_is_expression(value) for name, value in vars(instance).items() if name[0] != "_")
-        return (self._stored(instance, using) if expressions else None) or instance
+    def _as_stored(self, instance: Model, using: str, created: bool) -> Model:
+        """Return the instance, or what tells the stored values where the instance does not.
+
+        That is the stored row, if an expression such as ``F("count") + 1`` was saved. Where the database generates
+        fields, an update may leave their old values on the instance: a copy of it reads them.
+        """
+        if any(is_expression(value) for name, value in vars(instance).items() if name[0] != "_"):
+            return self._stored(instance, using) or instance
+        names = frozenset(field.attname for field in self._fields() if generated(field))
+        return self._lazily_stored(instance, using, names) if names and not created else instance
+
+    def _fields(self) -> Iterable[Field[Any, Any]]:
+        return [self._field(name) for name in self.fields] or self.model._meta.concrete_fields
 
 
 Handler = TypeVar("Handler", bound=type[ModelEvents])
@@ -261,6 +274,8 @@ def _check_model(model: type[Model], handler: type[ModelEvents]) -> None:
         raise InvalidRule(f"{name} is swapped for {model._meta.swapped!r}: register that one.")
     if model._meta.auto_created:
         raise InvalidRule(f"{name} is made by Django for a many-to-many field, which fires other signals: use m2m.")
+    if root_model(model)._meta.is_composite_pk and handler.groups is ModelEvents.groups:
+        raise InvalidRule(f"{name} has a key of several fields and names no group: give {handler.__name__} groups().")
     for other, known in registry.items():
         if other is not model and _name(type(known)) == _name(handler):
             child, parent = (model, other) if issubclass(model, other) else (other, model)
@@ -273,19 +288,6 @@ def _check_model(model: type[Model], handler: type[ModelEvents]) -> None:
 
 def _name(handler: type) -> tuple[str, str]:
     return handler.__module__, handler.__qualname__
-
-
-def _value(field: Field[Any, Any], instance: Model) -> Any:
-    """Return a field's value as the database would give it back: ``"5"`` in an integer field is 5."""
-    value = getattr(instance, field.attname)
-    try:
-        return field.to_python(value)
-    except ValidationError:
-        return value
-
-
-def _is_expression(value: Any) -> bool:
-    return hasattr(value, "resolve_expression")
 
 
 def _follow(sender: type[Model], **kwargs: Any) -> None:

@@ -138,23 +138,27 @@ def _post_delete(events: Events) -> Callable[..., None]:
 
 def _m2m_receiver(events: Events, name: str) -> Callable[..., None]:
     cleared = Memory()
+    field: Any = events.model._meta.get_field(name)
+    both_ways: bool = field.remote_field.symmetrical
+    """Whether what one instance gets, the other one gets too, of which Django tells nothing."""
 
     def m2m_changed_(instance: Model, using: str, kwargs: dict[str, Any]) -> None:
         action, pks = kwargs.get("action"), kwargs.get("pk_set")
-        others = events.model._base_manager.using(using)
         if kwargs.get("raw") or in_fixture():
             return
-        if not kwargs.get("reverse", not isinstance(instance, events.model)):
-            told = pks or "pk_set" not in kwargs
-            changed = action == "post_clear" or (action in ("post_add", "post_remove") and told)
-            if changed and isinstance(instance, events.model):  # not a parent of it
-                events.after_m2m(name, [instance], using)
-        elif action == "pre_clear":
+        others = events.model._base_manager.using(using)
+        forward = not kwargs.get("reverse", not isinstance(instance, events.model))
+        changed = action in ("post_add", "post_remove") and (pks or "pk_set" not in kwargs)
+        if forward and (changed or action == "post_clear") and isinstance(instance, events.model):  # not a parent of it
+            events.after_m2m(name, [instance], using)
+        if forward and not both_ways:
+            return
+        if action == "pre_clear":
             cleared.remember(instance, list(others.filter(**{name: instance.pk})))  # afterwards they are unknown
         elif action == "post_clear":
             events.after_m2m(name, cleared.recall(instance) or (), using)
-        elif action in ("post_add", "post_remove") and pks:
-            events.after_m2m(name, others.filter(pk__in=pks), using)
+        elif changed and pks:
+            events.after_m2m(name, others.filter(pk__in=set(pks) - ({instance.pk} if forward else set())), using)
 
     return _guarded(events, m2m_changed_, either_side=True)
 

@@ -98,7 +98,13 @@ def key_of(instance: Model) -> Any:
 
 
 def _key(instance: Model) -> Any:
-    return getattr(instance, root_model(instance)._meta.pk.attname)
+    root = root_model(instance)
+    if root._meta.is_composite_pk:
+        raise InvalidGroup(
+            f"{instance!r} has a key of several fields, so it has no group of its own: name the group, such as "
+            f"'{root._meta.model_name}:7:42'."
+        )
+    return getattr(instance, root._meta.pk.attname)
 
 
 def is_user(thing: Model | type[Model]) -> bool:

@@ -127,7 +127,8 @@ def follow_saved(
     **kwargs: Any,
 ) -> None:
     """A user was saved: the password, ``is_active`` or whatever rules look at may have changed."""
-    if not created and not (update_fields is not None and UNIMPORTANT.issuperset(update_fields)):
+    of_child = instance._meta.concrete_model is not publish.root_model(instance)  # one may be made of a known user
+    if (of_child or not created) and not (update_fields is not None and UNIMPORTANT.issuperset(update_fields)):
         _soon(using, user=_name_of(instance), reason="user", ask=True)
 
 
@@ -184,8 +185,9 @@ def connect() -> None:
     users: Any = get_user_model()
     user_logged_out.connect(follow_logout, dispatch_uid="livepush.rights")
     for model in apps.get_models():
-        if model._meta.concrete_model is users._meta.concrete_model:  # a proxy sends signals of its own
+        if publish.is_user(model):  # a proxy or a child sends signals of its own
             post_save.connect(follow_saved, sender=model, dispatch_uid="livepush.rights")
+        if model._meta.concrete_model is users._meta.concrete_model:  # a child is deleted with its parents
             post_delete.connect(follow_deleted, sender=model, dispatch_uid="livepush.rights")
     for name in ("groups", "user_permissions"):
         if hasattr(getattr(users, name, None), "through"):
@@ -201,7 +203,7 @@ def _follow_flushes() -> None:
     from importlib import import_module
 
     store = import_module(settings.SESSION_ENGINE).SessionStore
-    flush = store.flush
+    flush, aflush = store.flush, store.aflush
     if getattr(flush, "livepush", False):
         return
 
@@ -211,5 +213,11 @@ def _follow_flushes() -> None:
         if key:
             announce_end(key)
 
+    async def aflushed(self: Any) -> None:  # Django's calls no flush(); where an engine's does, both say the same
+        key = self.session_key
+        await aflush(self)
+        if key:
+            await sync_to_async(announce_end)(key)
+
     flushed.livepush = True  # type: ignore[attr-defined]
-    store.flush = flushed
+    store.flush, store.aflush = flushed, aflushed

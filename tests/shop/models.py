@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import models
@@ -42,3 +44,61 @@ class Driver(User):
 class Team(Group):
     class Meta:
         proxy = True
+
+
+class Row(models.Model):
+    """Its total is computed by the database."""
+
+    quantity = models.IntegerField()
+    price = models.IntegerField()
+    total = models.GeneratedField(
+        expression=models.F("quantity") * models.F("price"), output_field=models.IntegerField(), db_persist=True
+    )
+
+
+class Shelf(models.Model):
+    """Its key has two fields."""
+
+    pk = models.CompositePrimaryKey("hall", "number")
+    hall = models.IntegerField()
+    number = models.IntegerField()
+    label = models.CharField(max_length=50, default="")
+
+
+class Person(models.Model):
+    friends = models.ManyToManyField("self")
+    follows = models.ManyToManyField("self", symmetrical=False)
+
+
+class Array(list[float]):
+    """Compares its elements, as numpy's arrays do."""
+
+    def __eq__(self, other: object) -> Array:  # type: ignore[override]
+        return Array(one == two for one, two in zip(self, other, strict=True))  # type: ignore[call-overload]
+
+    def __ne__(self, other: object) -> Array:  # type: ignore[override]
+        return Array(one != two for one, two in zip(self, other, strict=True))  # type: ignore[call-overload]
+
+    def __bool__(self) -> bool:
+        raise ValueError("The truth of an array is ambiguous.")
+
+
+class ArrayField(models.TextField):
+    """Keeps an array, as pgvector's field does."""
+
+    def from_db_value(self, value, expression, connection):
+        return Array(json.loads(value))
+
+    def get_prep_value(self, value):
+        return json.dumps(list(value))
+
+    def value_to_string(self, obj):
+        return self.get_prep_value(self.value_from_object(obj))
+
+    def to_python(self, value):
+        return value
+
+
+class Picture(models.Model):
+    vector = ArrayField()
+    title = models.CharField(max_length=50, default="")

@@ -14,7 +14,7 @@ from typing import Any
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils import timezone
 
-from livepush import publish, tenants
+from livepush import publish
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidData, StreamEnded, StreamNotStored, StreamStopped
 from livepush.publish import Group
@@ -45,7 +45,7 @@ class _Producer:
         if ansi not in ("keep", "strip"):
             raise InvalidData(f"ansi is {ansi!r}: expected 'keep' or 'strip'.")
         name = publish.group_name(group)
-        stored = tenants.stored(name, tenants.current())
+        (stored,) = publish.stored_names((name,))
         self.id = secrets.token_urlsafe(16)
         self.group = name
         self.format = check_format(format)
@@ -79,7 +79,12 @@ class _Producer:
         return gatherer().begin(row, buffer)
 
     def _put(self, text: str, data: Any, progress: float | None) -> None:
-        """Take what is written. Raises StreamStopped, StreamEnded, InvalidData, EventTooLarge; then nothing is."""
+        """Take what is written.
+
+        Raises StreamStopped, StreamEnded, StreamNotStored, InvalidData, EventTooLarge; then nothing is.
+        """
+        if self._buffer.refused is not None:
+            raise self._buffer.refused
         if self._buffer.ending is not None and self._buffer.ending.state is State.INTERRUPTED:
             raise StreamStopped(f"The stream {self.id} was interrupted, since its process ends.")
         if self._buffer.ending is not None:
@@ -162,8 +167,8 @@ class SyncStream(_Producer):
         self._wait(self._end(State.FINISHED, metadata=metadata))
 
     def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """End it as failed. Readers are told the message. Raises StreamNotStored."""
-        self._wait(self._end(State.FAILED, pieces.text(message), metadata))
+        """End it as failed. Readers are told the message; a very long one is cut. Raises StreamNotStored."""
+        self._wait(self._end(State.FAILED, pieces.message(message), metadata))
 
     def _wait(self, done: Future[None]) -> None:
         try:
@@ -190,8 +195,8 @@ class AsyncStream(_Producer):
         await self._wait(self._end(State.FINISHED, metadata=metadata))
 
     async def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """End it as failed. Readers are told the message. Raises StreamNotStored."""
-        await self._wait(self._end(State.FAILED, pieces.text(message), metadata))
+        """End it as failed. Readers are told the message; a very long one is cut. Raises StreamNotStored."""
+        await self._wait(self._end(State.FAILED, pieces.message(message), metadata))
 
     async def _room(self) -> None:
         until = time.monotonic() + PATIENCE

@@ -23,6 +23,7 @@ from livepush.notes import Rarely
 from livepush.process.connections import STREAM_THREAD, close_connections, cut_connections, give_back
 from livepush.streams import announcing, deleting, store, storing
 from livepush.streams.buffer import Buffer, Ending
+from livepush.streams.compacting import Compactor
 from livepush.streams.models import State, Stream
 
 logger = logging.getLogger("livepush")
@@ -56,6 +57,7 @@ class Gatherer:
         self._beats_from = self._looks_from = 0.0
         self._entered = self._stopped = False
         self._busy_since: float | None = None
+        self._compactor = Compactor(using)
         self._failures = Rarely(every=10.0)
 
     # What producers ask for
@@ -93,7 +95,7 @@ class Gatherer:
 
     def is_idle(self) -> bool:
         """Return whether no stream is left."""
-        return not (self._new or self._buffers)
+        return not (self._new or self._buffers) and self._compactor.is_idle()
 
     def hurry(self) -> None:
         """Store what waits at once: a producer waits for it."""
@@ -169,6 +171,7 @@ class Gatherer:
             self._store_all()
             self._end_all()
             self._look()
+            self._compactor.try_again()
         except Exception as error:
             self._failed(error)
         finally:
@@ -210,7 +213,7 @@ class Gatherer:
             with self._lock:
                 _, ending = self._buffers.pop(id), self._ending.pop(id, None)
             if ending is not None:
-                ending[1].set_result(None)
+                ending[0].settle(ending[1])
         if ids:
             deleting.delete_late_text(self._using, ids)
 
@@ -229,15 +232,10 @@ class Gatherer:
                 self._new = new + self._new
             raise
         for _, buffer, done in new:
-            if buffer.id not in refused:
-                self._buffers[buffer.id] = buffer
-                done.set_result(None)
-                continue
-            with self._lock:
-                buffer.refuse(refused[buffer.id])
-                _, ended = self._ending.pop(buffer.id, (buffer, done))
-            for each in {done, ended}:
-                buffer.settle(each)
+            self._buffers[buffer.id] = buffer
+            if buffer.id in refused:
+                self._refuse(buffer, refused[buffer.id])
+            buffer.settle(done)
         for row, _, _ in new:
             if row.id not in refused:
                 announcing.started(row, self._using)
@@ -275,14 +273,16 @@ class Gatherer:
         with self._lock:
             for buffer, _ in done:
                 del self._ending[buffer.id], self._buffers[buffer.id]
-        for buffer, _ in done:
-            announcing.ended(buffer, *endings[buffer.id], self._using)
-        for buffer, _ in done:
-            store.compact(self._using, buffer.id)
-        if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
-            self._rest()
-        for buffer, future in done:
-            buffer.settle(future)
+        try:
+            for buffer, _ in done:
+                announcing.ended(buffer, *endings[buffer.id], self._using)
+            for buffer, _ in done:
+                self._compactor.compact(buffer.id)
+            if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
+                self._rest()
+        finally:
+            for buffer, future in done:
+                buffer.settle(future)
 
     def _look(self) -> None:
         now = time.monotonic()

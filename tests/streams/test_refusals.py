@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from livepush import streams
 from livepush.exceptions import InvalidGroup, StreamNotStored
-from livepush.streams import pieces, store, writing
+from livepush.streams import announcing, compacting, gathering, leases, pieces, store, writing
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.finding import read_all
 from livepush.streams.gathering import Gatherer
-from livepush.streams.models import State, Stream
+from livepush.streams.models import State, Stream, StreamChunk
 from livepush.tenants import active
 
 pytestmark = pytest.mark.usefixtures("streams_end")
@@ -142,3 +143,71 @@ def test_a_statement_takes_so_many_characters_and_rows():
     assert store.in_statements(few) == [["a"], ["b", "c"], ["d"]]
     assert [len(each) for each in store.in_statements([(n, 1) for n in range(450)])] == [200, 200, 50]
     assert store.in_statements([]) == []
+
+
+def failing(monkeypatch, times):
+    """Have compacting fail so many times."""
+    compact, left = store.compact, iter([True] * times)
+
+    def fail(using, id):
+        if next(left, False):
+            raise OperationalError("deadlock detected")
+        compact(using, id)
+
+    monkeypatch.setattr(store, "compact", fail)
+
+
+def test_a_compaction_that_fails_keeps_no_producer_waiting_and_is_tried_again(producer, monkeypatch):
+    failing(monkeypatch, 1)
+    first, _ = producer.begin("first")
+    second, _ = producer.begin("second")
+    for text in "ab":
+        first.write(text)
+        second.write(text)
+        producer.turn()
+    ends = [producer.gatherer.end(buffer, Ending(State.FINISHED)) for buffer in (first, second)]
+    producer.turn()
+    assert [each.result(0) for each in ends] == [None, None]
+    chunks = StreamChunk.objects.using(producer.using)
+    assert (chunks.count(), producer.gatherer.is_idle()) == (4, False)
+    monkeypatch.setattr(producer.gatherer._compactor, "_tries_from", 0.0)
+    producer.turn()
+    assert (chunks.count(), producer.gatherer.is_idle()) == (2, True)
+    assert store.read(producer.using, "first", 0).pieces == ["ab"]
+
+
+def test_a_compaction_that_always_fails_is_given_up(producer, monkeypatch, caplog):
+    failing(monkeypatch, 1000)
+    monkeypatch.setattr(compacting, "AGAIN", 0.0)
+    buffer, _ = producer.begin("one")
+    producer.turn()
+    producer.gatherer.end(buffer, Ending(State.FINISHED))
+    for _ in range(compacting.TRIES):
+        producer.turn()
+    assert producer.gatherer.is_idle()
+    assert caplog.text.count("stays in many chunks") == compacting.TRIES
+
+
+def test_the_streams_of_a_dead_process_all_end_though_one_cannot_be_compacted(producer, monkeypatch):
+    failing(monkeypatch, 1)
+    for id in ("first", "second"):
+        producer.begin(id)
+    producer.turn()
+    ended = []
+    monkeypatch.setattr(announcing, "end_hint", ended.append)
+    leases.end_streams(producer.using, producer.gatherer.name)
+    assert sorted(ended) == ["first", "second"]
+
+
+def test_a_producer_of_an_announcement_that_fails_does_not_wait(producer, monkeypatch):
+    buffer, _ = producer.begin("one")
+    producer.turn()
+
+    def fail(*args):
+        raise OSError("the layer is away")
+
+    monkeypatch.setattr(announcing, "ended", fail)
+    monkeypatch.setattr(gathering, "PAUSE", 0.0)
+    ended = producer.gatherer.end(buffer, Ending(State.FINISHED))
+    producer.turn()
+    assert ended.result(0) is None

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -77,6 +78,15 @@ class _Producer:
             id=self.id, group=buffer.group, format=self.format, metadata=buffer.metadata, created=timezone.now()
         )
         return gatherer().begin(row, buffer)
+
+    @contextmanager
+    def _interrupted_by_errors(self) -> Iterator[None]:
+        """End the stream if its producer does not get as far as writing: nobody else would."""
+        try:
+            yield
+        except BaseException:
+            self._end(State.INTERRUPTED)
+            raise
 
     def _put(self, text: str, data: Any, progress: float | None) -> None:
         """Take what is written.
@@ -224,7 +234,8 @@ class Opening:
     def __enter__(self) -> SyncStream:
         _refuse_async()
         stream = self._sync = SyncStream(*self._given)
-        stream._wait(stream._begin())
+        with stream._interrupted_by_errors():
+            stream._wait(stream._begin())
         return stream
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> bool:
@@ -234,7 +245,8 @@ class Opening:
 
     async def __aenter__(self) -> AsyncStream:
         stream = self._async = AsyncStream(*self._given)
-        await stream._wait(stream._begin())
+        with stream._interrupted_by_errors():
+            await stream._wait(stream._begin())
         return stream
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> bool:

@@ -1,4 +1,4 @@
-"""A stream that the database refuses, or that can't go on, holds up no other."""
+"""A stream that the database refuses, or that can't be compacted, holds up no other."""
 
 from __future__ import annotations
 

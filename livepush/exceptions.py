@@ -105,7 +105,7 @@ class StreamEnded(StreamError):
 
 
 class StreamNotStored(StreamError):
-    """The stream could not be stored for a long time; livepush goes on trying."""
+    """The stream could not be stored for a long time, and livepush goes on trying; or the database refused it."""
 
 
 class InvalidApiKey(LivepushError, ValueError):

@@ -11,12 +11,13 @@ import weakref
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import OperationalError, connection
 
 import livepush
 from livepush import process
-from livepush.hub.registry import hubs
+from livepush.hub import registry
 from livepush.process import connections as own
+from livepush.process import hubs
 from livepush.testing import stop_all
 from tests.patience import PATIENCE
 
@@ -71,7 +72,7 @@ def test_threads_and_connections_have_ended_when_their_loop_has(run):
         run()
         assert own_threads() == []
     eventually(lambda: sessions() <= before)
-    assert not hubs
+    assert not registry.hubs
 
 
 def test_a_loop_that_is_just_closed_takes_its_threads_along():
@@ -137,3 +138,68 @@ def test_the_fixture_ends_all_of_it(pytestconfig, request):
     loop = asyncio.new_event_loop()
     loop.run_until_complete(use())
     request.addfinalizer(loop.close)
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """The hubs with which each of two functions of ``on_start`` was called."""
+    first, second = [], []
+    monkeypatch.setattr(hubs, "on_start", [first.append, second.append])
+    return first, second
+
+
+async def test_a_hub_whose_first_client_leaves_meanwhile_is_begun_all_the_same(monkeypatch, begun):
+    sweep, may_sweep = hubs.DatabaseLog.sweep, asyncio.Event()
+
+    async def slow(self):
+        await may_sweep.wait()
+        return await sweep(self)
+
+    monkeypatch.setattr(hubs.DatabaseLog, "sweep", slow)
+    leaving = asyncio.create_task(process.get_hub())
+    await asyncio.sleep(0)  # it waits for the sweep
+    leaving.cancel()
+    await asyncio.wait({leaving})
+    assert begun == ([], [])
+    may_sweep.set()
+    hub = await process.get_hub()
+    assert await process.get_hub() is hub
+    assert begun == ([hub], [hub])
+    await livepush.stop()
+
+
+async def test_a_hub_that_could_not_start_is_not_begun_but_the_next_one_is(monkeypatch, begun):
+    sweep = hubs.DatabaseLog.sweep
+
+    async def fail(self):
+        raise OperationalError("no such host")
+
+    monkeypatch.setattr(hubs.DatabaseLog, "sweep", fail)
+    with pytest.raises(OperationalError):
+        await process.get_hub()
+    assert begun == ([], [])
+    monkeypatch.setattr(hubs.DatabaseLog, "sweep", sweep)
+    hub = await process.get_hub()
+    assert begun == ([hub], [hub])
+    await livepush.stop()
+
+
+async def test_a_failed_start_that_nobody_waited_for_is_no_later_clients_error(monkeypatch, begun):
+    sweep, may_sweep = hubs.DatabaseLog.sweep, asyncio.Event()
+
+    async def fail(self):
+        await may_sweep.wait()
+        raise OperationalError("no such host")
+
+    monkeypatch.setattr(hubs.DatabaseLog, "sweep", fail)
+    leaving = asyncio.create_task(process.get_hub())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait({leaving})
+    failed = hubs._hubs[asyncio.get_running_loop()]
+    may_sweep.set()
+    await asyncio.wait({failed.ready})
+    monkeypatch.setattr(hubs.DatabaseLog, "sweep", sweep)
+    hub = await process.get_hub()
+    assert begun == ([hub], [hub])
+    await livepush.stop()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection
+from contextvars import Context
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
@@ -99,12 +100,12 @@ async def get_hub() -> Hub:
     """
     loop = asyncio.get_running_loop()
     hub = _hubs.get(loop)
-    if hub is not None and hub.draining_since is not None and loop.time() - hub.draining_since > SERVES_ON:
+    if hub is not None and (_has_failed(hub.ready) or _has_drained(hub)):
         spawn(loop, hub.stop())
         hub = None
-    is_new = hub is None
     if hub is None:
         hub = _hubs[loop] = _make_hub()
+        hub.ready.add_done_callback(partial(_begun, hub), context=Context())  # whoever still waits for it
         drain_on_signals(_hubs)
         drain_before_end(loop, _hubs)
         await _begin(loop)
@@ -115,9 +116,24 @@ async def get_hub() -> Hub:
             del _hubs[loop]
             await hub.stop()
         raise
-    for begin in on_start if is_new else ():
-        begin(hub)
     return hub
+
+
+def _has_failed(start: asyncio.Task[None]) -> bool:
+    """Return whether a hub's start failed, as when nobody waited for it any more."""
+    return start.done() and not start.cancelled() and start.exception() is not None
+
+
+def _has_drained(hub: Hub) -> bool:
+    return hub.draining_since is not None and hub.loop.time() - hub.draining_since > SERVES_ON
+
+
+def _begun(hub: Hub, start: asyncio.Task[None]) -> None:
+    """Tell other rooms of a hub that has started."""
+    if start.cancelled() or _has_failed(start):
+        return
+    for begin in on_start:
+        begin(hub)
 
 
 async def in_thread(work: Callable[[], T], level: int = 0, name: str = AUTH_THREAD) -> T:

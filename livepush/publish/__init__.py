@@ -22,6 +22,7 @@ from livepush.publish.sending import (
     send_as,
     send_checked,
     send_own,
+    stored_names,
     tracers,
     watchers,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "send_own",
     "settle",
     "stamp",
+    "stored_names",
     "tracers",
     "user_group",
     "watchers",

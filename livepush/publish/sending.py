@@ -246,10 +246,10 @@ def _checked(groups: Group | Iterable[Group], type: object, data: Any, key: obje
     if not names:
         raise InvalidGroup("There is no group to send to: expected one name or a list with at least one.")
     key = plain(key) if isinstance(key, str) else None
-    return Sent(names, plain(type), encode(data), key, ephemeral, _stored(names))
+    return Sent(names, plain(type), encode(data), key, ephemeral, stored_names(names))
 
 
-def _stored(names: tuple[str, ...]) -> tuple[str, ...]:
+def stored_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the groups as the log has them. Raises InvalidGroup: no tenant is active, or a name becomes too long."""
     if tenants.hook() is None or all(name.startswith(wire.OWN_GROUPS) for name in names):
         return names

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import NamedTuple
 
+from livepush.exceptions import StreamNotStored
 from livepush.streams import pieces
 from livepush.streams.models import State
 from livepush.streams.pieces import Piece, Pieces
+
+logger = logging.getLogger("livepush")
 
 MAX_WAITING = 262_144
 """How many characters of one stream may wait to be stored, before its producer has to wait."""
@@ -45,7 +50,9 @@ class Buffer:
         self.ending: Ending | None = None
         """How it ends once all is stored; ``None`` while the producer may write."""
         self.lost = False
-        """Whether others took the producer for dead and ended the stream."""
+        """Whether others took the producer for dead and ended the stream, or the database refused it."""
+        self.refused: StreamNotStored | None = None
+        """What its producer is told if the database refused it."""
         self.doubtful = False
         """Whether the last attempt to store failed, so that some of it may be stored all the same."""
         self._lock = threading.Lock()
@@ -66,9 +73,11 @@ class Buffer:
         return self._end
 
     def write(self, piece: Piece) -> None:
-        """Add a piece."""
+        """Add a piece. Nothing is added to a stream that was lost."""
         size = len(piece) if isinstance(piece, str) else 1
         with self._lock:
+            if self.lost:
+                return
             self._waiting.append(piece)
             self._unheard.append(piece)
             self._size += size if isinstance(piece, str) else len(piece.json)
@@ -99,6 +108,23 @@ class Buffer:
             self._waiting, self._size, self._stored = [], 0, self._end
             self._changed.notify_all()
         self.stop()
+
+    def refuse(self, error: Exception) -> None:
+        """Drop what is not stored: the database refuses it. The stream is to end with what is stored."""
+        logger.error("The database refused the stream %s in %r, which ends: %s", self.id, self.group, error)
+        with self._changed:
+            self.lost, self.refused = True, StreamNotStored(f"The database refused the stream {self.id}: {error}")
+            self._waiting, self._unheard, self._size = [], [], 0
+            self._told = self._end = self._stored
+            self._changed.notify_all()
+        self.stop()
+
+    def settle(self, done: Future[None]) -> None:
+        """Tell a producer that waits that the stream has begun or ended, or that the database refused it."""
+        if self.refused is None:
+            done.set_result(None)
+        else:
+            done.set_exception(self.refused)
 
     def stop(self) -> None:
         """Have the producer stop: somebody asked for it, or the stream was lost."""

@@ -18,10 +18,12 @@ from django.core import mail
 from django.db import Error, connections
 
 from livepush import log
+from livepush.exceptions import StreamNotStored
 from livepush.notes import Rarely
 from livepush.process.connections import STREAM_THREAD, close_connections, cut_connections, give_back
-from livepush.streams import announcing, deleting, store
+from livepush.streams import announcing, deleting, store, storing
 from livepush.streams.buffer import Buffer, Ending
+from livepush.streams.compacting import Compactor
 from livepush.streams.models import State, Stream
 
 logger = logging.getLogger("livepush")
@@ -55,6 +57,7 @@ class Gatherer:
         self._beats_from = self._looks_from = 0.0
         self._entered = self._stopped = False
         self._busy_since: float | None = None
+        self._compactor = Compactor(using)
         self._failures = Rarely(every=10.0)
 
     # What producers ask for
@@ -75,7 +78,7 @@ class Gatherer:
                 return self._ending[buffer.id][1]
             done: Future[None] = Future()
             if buffer.lost or buffer.ending is not None:
-                done.set_result(None)
+                buffer.settle(done)
                 return done
             buffer.ending = ending
             self._ending[buffer.id] = (buffer, done)
@@ -92,7 +95,7 @@ class Gatherer:
 
     def is_idle(self) -> bool:
         """Return whether no stream is left."""
-        return not (self._new or self._buffers)
+        return not (self._new or self._buffers) and self._compactor.is_idle()
 
     def hurry(self) -> None:
         """Store what waits at once: a producer waits for it."""
@@ -139,7 +142,8 @@ class Gatherer:
     def stop(self) -> None:
         """End the thread, and wait until it has ended; streams that run are interrupted."""
         for buffer in self.running():
-            self.end(buffer, Ending(State.INTERRUPTED)).result(FAREWELL)
+            with suppress(StreamNotStored):
+                self.end(buffer, Ending(State.INTERRUPTED)).result(FAREWELL)
         self._stopped = True
         self._wake.set()
         if self._thread is not None:
@@ -167,6 +171,7 @@ class Gatherer:
             self._store_all()
             self._end_all()
             self._look()
+            self._compactor.try_again()
         except Exception as error:
             self._failed(error)
         finally:
@@ -208,7 +213,7 @@ class Gatherer:
             with self._lock:
                 _, ending = self._buffers.pop(id), self._ending.pop(id, None)
             if ending is not None:
-                ending[1].set_result(None)
+                ending[0].settle(ending[1])
         if ids:
             deleting.delete_late_text(self._using, ids)
 
@@ -221,44 +226,35 @@ class Gatherer:
             position = log.state(self._using).position.number
             for row, _, _ in new:
                 row.producer, row.position = self.name, position
-            store.begin(self._using, [row for row, _, _ in new])
+            refused = storing.begin(self._using, [row for row, _, _ in new])
         except BaseException:
             with self._lock:
                 self._new = new + self._new
             raise
         for _, buffer, done in new:
             self._buffers[buffer.id] = buffer
-            done.set_result(None)
+            if buffer.id in refused:
+                self._refuse(buffer, refused[buffer.id])
+            buffer.settle(done)
         for row, _, _ in new:
-            announcing.started(row, self._using)
+            if row.id not in refused:
+                announcing.started(row, self._using)
 
     def _store_all(self) -> None:
-        self._settle_doubts()
-        rows: list[store.Written] = []
-        stored: list[tuple[Buffer, int]] = []
-        size = 0
-        for buffer in list(self._buffers.values()):
-            found = store.chunks(buffer.id, buffer.unstored())
-            if found:
-                rows += found
-                stored.append((buffer, found[-1].end))
-                size += sum(len(row.body) for row in found)
-            if size > store.STATEMENT:
-                self._wake.set()  # for the rest
-                break
-        if rows:
-            store.append(self._using, rows)
-            for buffer, end in stored:
-                buffer.is_stored(end)
+        buffers = list(self._buffers.values())
+        storing.settle_doubts(self._using, buffers)
+        has_more, refused = storing.store_text(self._using, buffers)
+        if has_more:
+            self._wake.set()
+        for id, error in refused.items():
+            self._refuse(self._buffers[id], error)
 
-    def _settle_doubts(self) -> None:
-        """Find out what the last attempt has stored before it failed."""
-        doubtful = [buffer for buffer in self._buffers.values() if buffer.doubtful]
-        if doubtful:
-            known = store.ends(self._using, [buffer.id for buffer in doubtful])
-            for buffer in doubtful:
-                buffer.is_stored(known.get(buffer.id, 0))
-                buffer.doubtful = False
+    def _refuse(self, buffer: Buffer, error: Exception) -> None:
+        """Have a stream end with what is stored of it."""
+        with self._lock:
+            buffer.refuse(error)
+            buffer.ending = Ending(State.INTERRUPTED)
+            self._ending.setdefault(buffer.id, (buffer, Future()))
 
     def _end_all(self) -> None:
         done = [
@@ -269,20 +265,24 @@ class Gatherer:
         if not done:
             return
         endings = {buffer.id: (buffer.ending or Ending(State.FINISHED), buffer.end) for buffer, _ in done}
-        deleted = store.end(self._using, self.name, endings)
+        deleted, refused = storing.end(self._using, self.name, endings)
         self._lose(deleted)
-        done = [each for each in done if each[0].id not in deleted]
+        for id, error in refused.items():
+            self._refuse(self._buffers[id], error)
+        done = [each for each in done if each[0].id not in deleted | refused.keys()]
         with self._lock:
             for buffer, _ in done:
                 del self._ending[buffer.id], self._buffers[buffer.id]
-        for buffer, _ in done:
-            announcing.ended(buffer, *endings[buffer.id], self._using)
-        for buffer, _ in done:
-            store.compact(self._using, buffer.id)
-        if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
-            self._rest()
-        for _, future in done:
-            future.set_result(None)
+        try:
+            for buffer, _ in done:
+                announcing.ended(buffer, *endings[buffer.id], self._using)
+            for buffer, _ in done:
+                self._compactor.compact(buffer.id)
+            if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
+                self._rest()
+        finally:
+            for buffer, future in done:
+                buffer.settle(future)
 
     def _look(self) -> None:
         now = time.monotonic()

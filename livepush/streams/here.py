@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 
 from livepush.conf import get_settings
+from livepush.exceptions import StreamNotStored
 from livepush.streams import announcing
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.gathering import FAREWELL, Gatherer
@@ -44,7 +45,7 @@ def interrupt_all(seconds: float = FAREWELL) -> None:
     until = time.monotonic() + seconds
     for buffer in _gatherer.running():
         done = _gatherer.end(buffer, Ending(State.INTERRUPTED))
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, StreamNotStored):
             done.result(max(0.0, until - time.monotonic()))
 
 

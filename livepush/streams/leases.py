@@ -17,7 +17,7 @@ from functools import partial
 from livepush import process
 from livepush.conf import get_settings
 from livepush.hub import Hub
-from livepush.streams import announcing, store
+from livepush.streams import announcing, compacting, store
 
 logger = logging.getLogger("livepush")
 
@@ -69,7 +69,7 @@ def end_streams(using: str, producer: str) -> None:
         logger.warning("The producer of the stream %s died; the stream ends as interrupted.", row.id)
         announcing.end_hint(row.id)
         announcing.told_to_group(row.id, row.group, row.state, json.loads(row.metadata), using)
-        store.compact(using, row.id)
+        compacting.compact(using, row.id)
 
 
 def watch_from(hub: Hub) -> None:

@@ -27,6 +27,8 @@ class Data(NamedTuple):
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once: it costs more than its work
 Piece = str | Data
+MAX_MESSAGE = 10_000
+"""The most characters of the message with which a stream fails."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 Pieces = list[Piece]
 
@@ -41,6 +43,15 @@ def text(given: object) -> str:
     if given.isascii():
         return str(given)
     return given.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def message(given: object) -> str:
+    """Return a message that every database can store in a column: as ``text`` does, without NUL, and cut if it is long.
+
+    Raises InvalidData: it is no text.
+    """
+    found = text(given).replace("\0", REPLACEMENT)
+    return found if len(found) <= MAX_MESSAGE else f"{found[: MAX_MESSAGE - 1]}…"
 
 
 def whole_characters(half: str, given: object) -> tuple[str, str]:

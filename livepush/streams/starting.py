@@ -44,10 +44,12 @@ async def start(
     if not isinstance(iterator, AsyncIterable):
         raise InvalidData(f"{iterator!r} is no async iterator: call start_in_thread with an iterable.")
     stream = AsyncStream(group, format, metadata, ansi)
-    await stream._wait(stream._begin())
-    task = asyncio.get_running_loop().create_task(_run(stream, aiter(iterator)), context=_context())
+    with stream._interrupted_by_errors():
+        await stream._wait(stream._begin())
+        task = asyncio.get_running_loop().create_task(_run(stream, iterator), context=_context())
     _running.add(task)
     task.add_done_callback(_running.discard)
+    task.add_done_callback(lambda task: stream._end(State.INTERRUPTED))  # if it was cancelled, perhaps before it ran
     return stream
 
 
@@ -64,9 +66,11 @@ def start_in_thread(
     When a reader asks to stop, the iterable is closed after what it yields next.
     """
     stream = SyncStream(group, format, metadata, ansi)
-    stream._wait(stream._begin())
-    run = copy_context().run if tenants.hook() else Context().run
-    threading.Thread(target=run, args=(_run_in_thread, stream, iterable), name="livepush-stream", daemon=True).start()
+    args = (_run_in_thread, stream, iterable)
+    thread = threading.Thread(target=_context().run, args=args, name="livepush-stream", daemon=True)
+    with stream._interrupted_by_errors():
+        stream._wait(stream._begin())
+        thread.start()
     return stream
 
 
@@ -86,22 +90,19 @@ async def _own_thread() -> AsyncIterator[None]:
                 await sync_to_async(connections.close_all)()
 
 
-async def _run(stream: AsyncStream, iterator: AsyncIterator[Any]) -> None:
+async def _run(stream: AsyncStream, iterator: AsyncIterable[Any]) -> None:
     try:
         async with _own_thread():
             await _write_all(stream, iterator)
         await stream._wait(stream._end(State.STOPPED if stream.stop_requested else State.FINISHED))
     except StreamStopped:
         await stream._wait(stream._end(State.STOPPED))
-    except asyncio.CancelledError:
-        stream._end(State.INTERRUPTED)
-        raise
     except Exception:
         logger.exception("The iterator of the stream %s in %r failed.", stream.id, stream.group)
         await stream._wait(stream._end(State.FAILED, FAILED))
 
 
-async def _write_all(stream: AsyncStream, iterator: AsyncIterator[Any]) -> None:
+async def _write_all(stream: AsyncStream, iterator: AsyncIterable[Any]) -> None:
     loop = asyncio.get_running_loop()
     pulling = asyncio.ensure_future(_pull(stream, iterator))
 
@@ -119,7 +120,8 @@ async def _write_all(stream: AsyncStream, iterator: AsyncIterator[Any]) -> None:
         await asyncio.wait({pulling})
 
 
-async def _pull(stream: AsyncStream, iterator: AsyncIterator[Any]) -> None:
+async def _pull(stream: AsyncStream, iterable: AsyncIterable[Any]) -> None:
+    iterator = aiter(iterable)
     try:
         async for value in iterator:
             await (stream.write(value) if isinstance(value, str) else stream.write(data=value))
@@ -130,8 +132,8 @@ async def _pull(stream: AsyncStream, iterator: AsyncIterator[Any]) -> None:
 
 
 def _run_in_thread(stream: SyncStream, iterable: Iterable[Any]) -> None:
-    iterator = iter(iterable)
     try:
+        iterator = iter(iterable)
         try:
             for value in iterator:
                 stream.write(value) if isinstance(value, str) else stream.write(data=value)
@@ -144,4 +146,5 @@ def _run_in_thread(stream: SyncStream, iterable: Iterable[Any]) -> None:
         logger.exception("The iterator of the stream %s in %r failed.", stream.id, stream.group)
         stream._wait(stream._end(State.FAILED, FAILED))
     finally:
+        stream._end(State.INTERRUPTED)  # if nothing above has ended it, as at SystemExit
         connections.close_all()

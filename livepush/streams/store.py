@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 from django.db import connections, transaction
 from django.db.models import Case, F, Field, Max, Q, Value, When
@@ -16,6 +16,7 @@ from livepush.streams import pieces
 from livepush.streams.buffer import Ending, Passage
 from livepush.streams.models import State, Stream, StreamChunk, StreamProducer
 
+T = TypeVar("T")
 CHUNK = 65_536
 """The most characters in one chunk, unless a single part has more."""
 STATEMENT = 1_048_576
@@ -47,6 +48,19 @@ def chunks(stream: str, passage: Passage, most: int = STATEMENT) -> list[Written
         if size > most:
             break
     return found
+
+
+def in_statements(sized: Iterable[tuple[T, int]]) -> list[list[T]]:
+    """Return things in runs that fit into one statement each; each comes with about how many characters it has."""
+    runs: list[list[T]] = []
+    room = -1
+    for thing, size in sized:
+        if size > room or len(runs[-1]) == AT_ONCE:
+            runs.append([])
+            room = STATEMENT
+        runs[-1].append(thing)
+        room -= size
+    return runs
 
 
 def append(using: str, rows: Sequence[Written]) -> None:

@@ -6,15 +6,16 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils import timezone
 
-from livepush import publish, tenants
+from livepush import publish
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidData, StreamEnded, StreamNotStored, StreamStopped
 from livepush.publish import Group
@@ -45,7 +46,7 @@ class _Producer:
         if ansi not in ("keep", "strip"):
             raise InvalidData(f"ansi is {ansi!r}: expected 'keep' or 'strip'.")
         name = publish.group_name(group)
-        stored = tenants.stored(name, tenants.current())
+        (stored,) = publish.stored_names((name,))
         self.id = secrets.token_urlsafe(16)
         self.group = name
         self.format = check_format(format)
@@ -78,8 +79,22 @@ class _Producer:
         )
         return gatherer().begin(row, buffer)
 
+    @contextmanager
+    def _interrupted_by_errors(self) -> Iterator[None]:
+        """End the stream if its producer does not get as far as writing: nobody else would."""
+        try:
+            yield
+        except BaseException:
+            self._end(State.INTERRUPTED)
+            raise
+
     def _put(self, text: str, data: Any, progress: float | None) -> None:
-        """Take what is written. Raises StreamStopped, StreamEnded, InvalidData, EventTooLarge; then nothing is."""
+        """Take what is written.
+
+        Raises StreamStopped, StreamEnded, StreamNotStored, InvalidData, EventTooLarge; then nothing is.
+        """
+        if self._buffer.refused is not None:
+            raise self._buffer.refused
         if self._buffer.ending is not None and self._buffer.ending.state is State.INTERRUPTED:
             raise StreamStopped(f"The stream {self.id} was interrupted, since its process ends.")
         if self._buffer.ending is not None:
@@ -162,8 +177,8 @@ class SyncStream(_Producer):
         self._wait(self._end(State.FINISHED, metadata=metadata))
 
     def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """End it as failed. Readers are told the message. Raises StreamNotStored."""
-        self._wait(self._end(State.FAILED, pieces.text(message), metadata))
+        """End it as failed. Readers are told the message; a very long one is cut. Raises StreamNotStored."""
+        self._wait(self._end(State.FAILED, pieces.message(message), metadata))
 
     def _wait(self, done: Future[None]) -> None:
         try:
@@ -190,8 +205,8 @@ class AsyncStream(_Producer):
         await self._wait(self._end(State.FINISHED, metadata=metadata))
 
     async def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """End it as failed. Readers are told the message. Raises StreamNotStored."""
-        await self._wait(self._end(State.FAILED, pieces.text(message), metadata))
+        """End it as failed. Readers are told the message; a very long one is cut. Raises StreamNotStored."""
+        await self._wait(self._end(State.FAILED, pieces.message(message), metadata))
 
     async def _room(self) -> None:
         until = time.monotonic() + PATIENCE
@@ -219,7 +234,8 @@ class Opening:
     def __enter__(self) -> SyncStream:
         _refuse_async()
         stream = self._sync = SyncStream(*self._given)
-        stream._wait(stream._begin())
+        with stream._interrupted_by_errors():
+            stream._wait(stream._begin())
         return stream
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> bool:
@@ -229,7 +245,8 @@ class Opening:
 
     async def __aenter__(self) -> AsyncStream:
         stream = self._async = AsyncStream(*self._given)
-        await stream._wait(stream._begin())
+        with stream._interrupted_by_errors():
+            await stream._wait(stream._begin())
         return stream
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> bool:

@@ -1,0 +1,92 @@
+"""Stores what streams have: all together, or each alone if the database refuses one, so that it holds up no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from django.db import DataError
+
+from livepush.streams import store
+from livepush.streams.buffer import Buffer, Ending
+from livepush.streams.models import Stream
+
+T = TypeVar("T")
+Refused = dict[str, Exception]
+"""The streams that the database refused, and its errors."""
+
+
+def begin(using: str, rows: Iterable[Stream]) -> Refused:
+    """Store new streams; return the refused."""
+    return _in_statements(rows, lambda row: row.id, lambda row: len(row.metadata), partial(store.begin, using))
+
+
+def store_text(using: str, buffers: Iterable[Buffer]) -> tuple[bool, Refused]:
+    """Store what is not stored yet, one statement of it; return whether more is left, and the refused."""
+    texts: list[tuple[Buffer, list[store.Written]]] = []
+    size = 0
+    for buffer in buffers:
+        if size > store.STATEMENT:
+            break
+        if rows := store.chunks(buffer.id, buffer.unstored()):
+            texts.append((buffer, rows))
+            size += sum(len(row.body) for row in rows)
+
+    def append(some: Sequence[tuple[Buffer, list[store.Written]]]) -> None:
+        store.append(using, [row for _, rows in some for row in rows])
+        for buffer, rows in some:
+            buffer.is_stored(rows[-1].end)
+
+    return size > store.STATEMENT, _each_alone_if_refused(texts, lambda text: text[0].id, append)
+
+
+def settle_doubts(using: str, buffers: Iterable[Buffer]) -> None:
+    """Find out what the last attempt has stored before it failed."""
+    doubtful = [buffer for buffer in buffers if buffer.doubtful]
+    if doubtful:
+        known = store.ends(using, [buffer.id for buffer in doubtful])
+        for buffer in doubtful:
+            buffer.is_stored(known.get(buffer.id, 0))
+            buffer.doubtful = False
+
+
+def end(using: str, producer: str, endings: Mapping[str, tuple[Ending, int]]) -> tuple[set[str], Refused]:
+    """Mark streams as ended, as ``store.end`` does; return those that are not there, and the refused."""
+    deleted: set[str] = set()
+
+    def size(id: str) -> int:
+        ending, _ = endings[id]
+        return len(ending.error) + len(ending.metadata or "")
+
+    def mark(ids: Sequence[str]) -> None:
+        deleted.update(store.end(using, producer, {id: endings[id] for id in ids}))
+
+    return deleted, _in_statements(endings, str, size, mark)
+
+
+def _in_statements(
+    things: Iterable[T], id_of: Callable[[T], str], size_of: Callable[[T], int], work: Callable[[Sequence[T]], object]
+) -> Refused:
+    refused: Refused = {}
+    for some in store.in_statements((thing, size_of(thing)) for thing in things):
+        refused |= _each_alone_if_refused(some, id_of, work)
+    return refused
+
+
+def _each_alone_if_refused(
+    things: Sequence[T], id_of: Callable[[T], str], work: Callable[[Sequence[T]], object]
+) -> Refused:
+    """Do work for all things at once, or for each alone if the database refuses one; return the refused.
+
+    Drivers raise ValueError for text that they can't encode. Other errors are the database's own, and pass on.
+    """
+    if not things:
+        return {}
+    try:
+        work(things)
+    except (DataError, ValueError) as error:
+        if len(things) == 1:
+            return {id_of(things[0]): error}
+        return {id: why for one in things for id, why in _each_alone_if_refused([one], id_of, work).items()}
+    return {}

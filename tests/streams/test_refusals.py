@@ -1,0 +1,213 @@
+"""A stream that the database refuses, or that can't be compacted, holds up no other."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from livepush import streams
+from livepush.exceptions import InvalidGroup, StreamNotStored
+from livepush.streams import announcing, compacting, gathering, leases, pieces, store, writing
+from livepush.streams.buffer import Buffer, Ending
+from livepush.streams.finding import read_all
+from livepush.streams.gathering import Gatherer
+from livepush.streams.models import State, Stream, StreamChunk
+from livepush.tenants import active
+
+pytestmark = pytest.mark.usefixtures("streams_end")
+
+UNSTORABLE = "\ud800"
+"""Half a surrogate pair, which no driver encodes."""
+
+
+def row(id):
+    return Stream.objects.get(id=id)
+
+
+class Producer:
+    """A gatherer without a thread: each turn is a step."""
+
+    def __init__(self, using):
+        self.using = using
+        self.gatherer = Gatherer(using)
+        self.gatherer._work = lambda: None
+        self.turn = self.gatherer._turn
+
+    def begin(self, id, group="room:1"):
+        buffer = Buffer(id, group, "text", "{}")
+        given = Stream(id=id, group=group, format="text", created=timezone.now())
+        return buffer, self.gatherer.begin(given, buffer)
+
+    def row(self, id):
+        return Stream.objects.using(self.using).get(id=id)
+
+
+@pytest.fixture
+def producer(using):
+    return Producer(using)
+
+
+def test_a_message_that_quotes_nul_fails_its_stream_and_holds_up_no_other(monkeypatch):
+    monkeypatch.setattr(writing, "PATIENCE", 10.0)
+    with streams.open("room:1") as stream:
+        stream.fail("no such file: 'a\0b\ud800'")
+    with streams.open("room:1") as other:
+        other.write("on")
+    assert (row(stream.id).state, row(stream.id).error) == ("failed", "no such file: 'a\ufffdb\ufffd'")
+    assert row(other.id).state == "finished"
+
+
+def test_a_long_message_is_cut():
+    with streams.open("room:1") as stream:
+        stream.fail("x" * 100_000)
+    assert row(stream.id).error == "x" * (pieces.MAX_MESSAGE - 1) + "…"
+
+
+def test_a_group_that_becomes_too_long_with_its_tenant_is_refused_at_once(settings, monkeypatch):
+    monkeypatch.setattr(writing, "PATIENCE", 10.0)
+    settings.LIVEPUSH = {"TENANT": "tests.shop.subdomains.Subdomains"}
+    with active("acme"):
+        with pytest.raises(InvalidGroup, match="expected 195 characters at most"):
+            streams.open("x" * 196).__enter__()
+        with streams.open("x" * 195) as stream:
+            stream.write("on")
+    assert row(stream.id).state == "finished"
+
+
+def test_an_ending_that_the_database_refuses_interrupts_its_stream_alone(producer, caplog):
+    refused, _ = producer.begin("refused")
+    other, _ = producer.begin("other")
+    producer.turn()
+    refused.write("this far")
+    ends = [producer.gatherer.end(refused, Ending(State.FAILED, UNSTORABLE))]
+    ends.append(producer.gatherer.end(other, Ending(State.FINISHED)))
+    producer.turn()
+    assert ends[1].result(0) is None
+    producer.turn()
+    with pytest.raises(StreamNotStored, match="refused"):
+        ends[0].result(0)
+    found = producer.row("refused")
+    assert (found.state, found.error, found.length) == ("interrupted", "", 8)
+    assert producer.row("other").state == "finished"
+    assert producer.gatherer.is_idle()
+    assert "The database refused the stream refused" in caplog.text
+
+
+def test_text_that_the_database_refuses_interrupts_its_stream_alone(producer):
+    refused, _ = producer.begin("refused")
+    other, _ = producer.begin("other")
+    refused.write("this far")
+    producer.turn()
+    refused.write(UNSTORABLE)
+    other.write("on")
+    producer.turn()
+    assert store.ends(producer.using, ["refused", "other"]) == {"refused": 8, "other": 2}
+    assert (refused.stop_requested, other.stop_requested) == (True, False)
+    refused.write("too late")
+    producer.turn()
+    found = producer.row("refused")
+    assert (found.state, found.length) == ("interrupted", 8)
+    assert store.read(producer.using, "refused", 0).pieces == ["this far"]
+    assert producer.row("other").state == "running"
+    with pytest.raises(StreamNotStored):
+        producer.gatherer.end(refused, Ending(State.FINISHED)).result(0)
+
+
+def test_a_beginning_that_the_database_refuses_is_its_producers_to_hear_alone(producer):
+    refused, begun = producer.begin("refused", UNSTORABLE)
+    _, others = producer.begin("other")
+    ended = producer.gatherer.end(refused, Ending(State.INTERRUPTED))
+    producer.turn()
+    assert others.result(0) is None
+    for each in (begun, ended, producer.gatherer.end(refused, Ending(State.FINISHED))):
+        with pytest.raises(StreamNotStored, match="refused"):
+            each.result(0)
+    assert producer.gatherer.running() == [producer.gatherer.buffer("other")]
+
+
+def test_a_producer_whose_text_is_refused_hears_of_it():
+    with pytest.raises(StreamNotStored, match="refused"), streams.open("room:1") as stream:
+        stream.write("this far")
+        stream._buffer.write(UNSTORABLE)
+        stream.write("more")
+    assert row(stream.id).state == "interrupted"
+    with streams.open("room:1") as other:
+        other.write("on")
+    assert row(other.id).state == "finished"
+    assert read_all(other.id) == ["on"]
+
+
+def test_a_statement_takes_so_many_characters_and_rows():
+    few = [("a", store.STATEMENT), ("b", 1), ("c", 1), ("d", store.STATEMENT)]
+    assert store.in_statements(few) == [["a"], ["b", "c"], ["d"]]
+    assert [len(each) for each in store.in_statements([(n, 1) for n in range(450)])] == [200, 200, 50]
+    assert store.in_statements([]) == []
+
+
+def failing(monkeypatch, times):
+    """Have compacting fail so many times."""
+    compact, left = store.compact, iter([True] * times)
+
+    def fail(using, id):
+        if next(left, False):
+            raise OperationalError("deadlock detected")
+        compact(using, id)
+
+    monkeypatch.setattr(store, "compact", fail)
+
+
+def test_a_compaction_that_fails_keeps_no_producer_waiting_and_is_tried_again(producer, monkeypatch):
+    failing(monkeypatch, 1)
+    first, _ = producer.begin("first")
+    second, _ = producer.begin("second")
+    for text in "ab":
+        first.write(text)
+        second.write(text)
+        producer.turn()
+    ends = [producer.gatherer.end(buffer, Ending(State.FINISHED)) for buffer in (first, second)]
+    producer.turn()
+    assert [each.result(0) for each in ends] == [None, None]
+    chunks = StreamChunk.objects.using(producer.using)
+    assert (chunks.count(), producer.gatherer.is_idle()) == (4, False)
+    monkeypatch.setattr(producer.gatherer._compactor, "_tries_from", 0.0)
+    producer.turn()
+    assert (chunks.count(), producer.gatherer.is_idle()) == (2, True)
+    assert store.read(producer.using, "first", 0).pieces == ["ab"]
+
+
+def test_a_compaction_that_always_fails_is_given_up(producer, monkeypatch, caplog):
+    failing(monkeypatch, 1000)
+    monkeypatch.setattr(compacting, "AGAIN", 0.0)
+    buffer, _ = producer.begin("one")
+    producer.turn()
+    producer.gatherer.end(buffer, Ending(State.FINISHED))
+    for _ in range(compacting.TRIES):
+        producer.turn()
+    assert producer.gatherer.is_idle()
+    assert caplog.text.count("stays in many chunks") == compacting.TRIES
+
+
+def test_the_streams_of_a_dead_process_all_end_though_one_cannot_be_compacted(producer, monkeypatch):
+    failing(monkeypatch, 1)
+    for id in ("first", "second"):
+        producer.begin(id)
+    producer.turn()
+    ended = []
+    monkeypatch.setattr(announcing, "end_hint", ended.append)
+    leases.end_streams(producer.using, producer.gatherer.name)
+    assert sorted(ended) == ["first", "second"]
+
+
+def test_a_producer_of_an_announcement_that_fails_does_not_wait(producer, monkeypatch):
+    buffer, _ = producer.begin("one")
+    producer.turn()
+
+    def fail(*args):
+        raise OSError("the layer is away")
+
+    monkeypatch.setattr(announcing, "ended", fail)
+    monkeypatch.setattr(gathering, "PAUSE", 0.0)
+    ended = producer.gatherer.end(buffer, Ending(State.FINISHED))
+    producer.turn()
+    assert ended.result(0) is None

@@ -9,6 +9,8 @@ import secrets
 from collections.abc import Sequence
 from functools import partial
 
+from django.db import DataError
+
 from livepush import process
 from livepush.conf import get_settings
 from livepush.hub import Hub, Waiter
@@ -16,7 +18,7 @@ from livepush.notes import Rarely
 from livepush.rights import Grant, on_change, rights_of
 from livepush.roster import rules, table
 from livepush.roster.book import Book, Entry
-from livepush.roster.changes import Key
+from livepush.roster.changes import Key, Seat
 from livepush.roster.who import keys_of
 from livepush.wire import FORGOTTEN, Event, parse_forgotten, public_name
 
@@ -153,24 +155,41 @@ class Keeper:
             self._book.mark(keys)
             raise
         seats, gone = self._book.due(keys)
-        if seats or gone:
-            self._turn += 1
-            me = table.Process(self._name, self._turn, self._has_lease)
-            try:
-                done = await process.in_thread(partial(table.write, self._using, me, seats, gone), LEVEL)
-            except BaseException:
-                self._book.doubt([*(seat.key for seat in seats), *gone])
-                raise
-            if not done:
-                self._lose()
-                return
-            self._has_lease = True
-            self._book.note(seats, gone)
+        try:
+            done = await self._put(seats, gone)
+        except BaseException:
+            self._book.doubt([*(seat.key for seat in seats), *gone])
+            raise
+        if not done:
+            self._lose()
+            return
         self._book.forget_absent(keys)
         if not self._book.entries:
             self._occupied.clear()
         if self._book.is_changed:
             self._wake.set()
+
+    async def _put(self, seats: list[Seat], gone: list[Key]) -> bool:
+        """Write; return whether the process still has its lease. A seat that the database refuses holds up no other."""
+        if not seats and not gone:
+            return True
+        self._turn += 1
+        me = table.Process(self._name, self._turn, self._has_lease)
+        try:
+            done = await process.in_thread(partial(table.write, self._using, me, seats, gone), LEVEL)
+        except DataError as error:
+            if len(seats) + len(gone) > 1:
+                half = len(seats) // 2
+                return await self._put(seats[:half], gone) and await self._put(seats[half:], [])
+            if not seats:
+                raise
+            self._complain(error)
+            self._again(seats[0].key, AGAIN)
+            return True
+        if done:
+            self._has_lease = True
+            self._book.note(seats, gone)
+        return done
 
     def _lose(self) -> None:
         """Begin anew: somebody has cleared this process's members away, since it did not renew its lease in time."""

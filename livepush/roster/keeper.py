@@ -16,7 +16,7 @@ from livepush.conf import get_settings
 from livepush.hub import Hub, Waiter
 from livepush.notes import Rarely
 from livepush.rights import Grant, on_change, rights_of
-from livepush.roster import rules, table
+from livepush.roster import leases, rules, table
 from livepush.roster.book import Book, Entry
 from livepush.roster.changes import Key, Seat
 from livepush.roster.who import keys_of
@@ -48,6 +48,7 @@ class Keeper:
         self._name = secrets.token_hex(8)
         self._turn = 0
         self._has_lease = False
+        self._sight = leases.Sight()
         self._book = Book()
         self._ghosts: dict[Grant, tuple[Key, asyncio.TimerHandle]] = {}
         self._wake, self._hurry, self._occupied = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -244,14 +245,11 @@ class Keeper:
 
     async def _watch(self) -> None:
         """Renew this process's lease, and clear away those of others that have ended."""
-        seen = self._hub.loop.time()
         while not self._hub.draining:
             lease = get_settings().PRESENCE_LEASE
             wait = lease / 3 * random.uniform(0.9, 1.0)
             try:
-                is_fresh = self._hub.loop.time() - seen < lease
-                held, soonest = await process.in_thread(partial(self._look, is_fresh), LEVEL)
-                seen = self._hub.loop.time()
+                held, soonest = await process.in_thread(self._look, LEVEL)
                 if not held:
                     self._lose()
                 if soonest is not None:
@@ -262,19 +260,10 @@ class Keeper:
             await asyncio.sleep(max(0.05, wait))
             await self._occupied.wait()
 
-    def _look(self, is_fresh: bool) -> tuple[bool, float | None]:
-        """Return whether this process still has its lease, and in how many seconds another one ends.
-
-        If this process has not reached the database for long, others may not have either: they get time to renew.
-        """
+    def _look(self) -> tuple[bool, float | None]:
+        """Return whether this process still has its lease, and in how many seconds to look at those of others."""
         held = not self._has_lease or table.renew(self._using, self._name)
-        soonest = table.next_end(self._using, self._name)
-        if soonest is not None and soonest <= 0:
-            if not is_fresh:
-                return held, None
-            table.clear(self._using)
-            soonest = table.next_end(self._using, self._name)
-        return held, soonest
+        return held, leases.clear_ended(self._using, self._name, self._sight)
 
     def _complain(self, error: BaseException) -> None:
         if times := failures.times():

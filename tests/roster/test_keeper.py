@@ -12,14 +12,16 @@ import livepush
 from livepush import access, process
 from livepush.access.authenticating import Identity, nobody
 from livepush.access.identity import Handshake
+from livepush.bridges.pusher import occupying
 from livepush.hub import Waiter
 from livepush.rights import Grant, Rights
 from livepush.rights.changes import Change
-from livepush.roster import rules
+from livepush.roster import leases, reading, rules, table
+from livepush.roster.changes import Seat
 from livepush.roster.keeper import Keeper
 from livepush.roster.models import Presence
 from livepush.roster.who import keys_of
-from tests.conftest import Thread
+from tests.conftest import Thread, events_of
 
 
 @pytest.fixture
@@ -142,3 +144,105 @@ async def test_a_member_of_whom_the_rules_can_not_be_asked_stays(rights, transac
     rights.replace(grant, grant.identity._replace())  # with another token
     await asked_again(rights)
     assert keys_of(grant) == {("lobby:a", "7")}
+
+
+# Leases
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """This process's clock, which stands still, and those of the databases, which follow it."""
+    found = SimpleNamespace(seconds=1_000_000.0)
+    monkeypatch.setattr(leases, "monotonic", lambda: found.seconds)
+    monkeypatch.setattr(table, "now", lambda using: round(1000 * found.seconds))
+    return found
+
+
+def put(using="default", process="p"):
+    assert table.write(using, table.Process(process, 1, False), [Seat("lobby:a", "7", '{"name":"Ann"}', 1)], [])
+
+
+def kinds(using="default"):
+    return [event.type.removeprefix("presence.") for event in events_of(using)]
+
+
+LEASE = 15.0
+DIED, LIVES = ["join", "leave"], ["join"]
+
+
+def test_a_process_that_starts_after_an_outage_lets_others_renew(transactional_db, keeper, clock):
+    put()
+    clock.seconds += 100  # the database was away
+    assert keeper._look() == (True, LEASE)
+    clock.seconds += 11  # a query of the other process hung
+    assert table.renew("default", "p")
+    for _ in range(10):
+        clock.seconds += LEASE / 3
+        keeper._look()
+        assert table.renew("default", "p")
+    assert kinds() == LIVES
+
+
+def test_a_process_that_lives_through_an_outage_lets_others_renew(transactional_db, keeper, clock):
+    put()
+    for _ in range(6):
+        assert table.renew("default", "p")
+        clock.seconds += LEASE / 3 - 1
+        keeper._look()
+    clock.seconds += LEASE - 3  # the other one's lease has ended, and this one's look is less than a lease ago
+    assert keeper._look() == (True, LEASE)
+    assert table.renew("default", "p")
+    assert kinds() == LIVES
+
+
+def test_a_process_that_has_died_is_cleared_away_when_its_lease_ends(transactional_db, keeper, clock):
+    for _ in range(3):
+        keeper._look()
+        clock.seconds += LEASE / 3
+    put()
+    for _ in range(3):
+        _, wait = keeper._look()
+        assert kinds() == LIVES
+        clock.seconds += min(wait, LEASE / 3)
+    assert keeper._look() == (True, None)
+    assert kinds() == DIED
+
+
+def test_a_process_that_starts_clears_away_the_dead_after_one_lease(transactional_db, keeper, clock):
+    put()
+    clock.seconds += 100
+    for _ in range(3):
+        assert keeper._look()[1] > 0
+        assert kinds() == LIVES
+        clock.seconds += LEASE / 3
+    assert keeper._look() == (True, None)
+    assert kinds() == DIED
+
+
+async def test_a_process_that_writes_down_channels_lets_others_renew_too(transactional_db, hub, clock, monkeypatch):
+    async def sleep(seconds):
+        clock.seconds += 100
+        hub.draining = True  # it is the last look
+
+    monkeypatch.setattr(occupying.asyncio, "sleep", sleep)
+    Thread(put).join()
+    await occupying.Occupying(hub, False)._renew_on()
+    assert Thread(kinds).join() == LIVES
+
+
+def test_who_asks_after_an_outage_lets_others_renew(transactional_db, clock, monkeypatch):
+    monkeypatch.setattr(reading, "known_ended", leases.Ended())
+    put()
+    clock.seconds += 100
+    assert len(reading.snapshot("lobby:a").members) == 1
+    clock.seconds += 11
+    assert table.renew("default", "p")
+    for _ in range(4):
+        clock.seconds += LEASE / 3
+        assert len(reading.snapshot("lobby:a").members) == 1
+        assert table.renew("default", "p")
+    assert kinds() == LIVES
+    clock.seconds += 100  # the database was away again
+    assert len(reading.snapshot("lobby:a").members) == 1
+    assert table.renew("default", "p")
+    assert kinds() == LIVES

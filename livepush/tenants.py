@@ -184,6 +184,24 @@ def stored(name: str, tenant: str | None) -> str:
     return name if tenant is None or name.startswith(wire.OWN_GROUPS) else f"{tenant}{wire.MARK}{name}"
 
 
+def stored_checked(name: str, tenant: str | None) -> str:
+    """Return the name under which a tenant's group is stored, to write it.
+
+    Raises InvalidGroup: with the tenant's name before it, it is too long.
+    """
+    found = stored(name, tenant)
+    if (extra := len(found) - wire.MAX_GROUP_LENGTH) > 0:
+        most = len(name) - extra
+        raise InvalidGroup(f"{name!r} is too long for a group of {tenant!r}: expected {most} characters at most.")
+    return found
+
+
+def can_store(name: str) -> bool:
+    """Return whether a group's name is short enough for the active tenant, if there are tenants."""
+    known = hook()
+    return known is None or len(stored(name, known.current())) <= wire.MAX_GROUP_LENGTH
+
+
 def stored_groups(names: Iterable[str], tenant: str | None) -> tuple[str, ...]:
     """Return the names under which a tenant's groups are stored."""
     return tuple(names) if tenant is None else tuple(stored(name, tenant) for name in names)

@@ -132,6 +132,28 @@ def test_the_groups_name_and_the_tenants_have_to_fit_together(using):
             livepush.send(["board", "x" * 196], "t")
 
 
+def test_no_client_reads_a_group_that_is_too_long_with_its_tenant(acme, ann):
+    fits, too_long = f"room:{'x' * 190}", f"room:{'x' * 191}"
+    answer = acme.poll(fits, too_long)
+    assert (answer.status_code, answer.json()["refused"]) == (200, [too_long])
+    assert (acme.poll(too_long).status_code, acme.poll(too_long).json()["code"]) == (403, "forbidden")
+    asked = acme.client.post("/livepush/token/", {"groups": [fits, too_long]}, "application/json")
+    assert asked.json()["groups"] == [fits]
+    with active("acme"):
+        testing.assert_may_not_send(ann, too_long, "chat")
+        testing.assert_may_read(ann, fits)
+
+
+def test_neither_a_stream_nor_a_membership_has_a_group_that_is_too_long_with_its_tenant(using, ann):
+    with active("acme"):
+        with pytest.raises(InvalidGroup, match="expected 195 characters at most"):
+            livepush.streams.open("x" * 196).__enter__()
+        with pytest.raises(InvalidGroup, match="expected 195 characters at most"):
+            livepush.join(ann, "x" * 187)
+        livepush.join(ann, "x" * 186)
+    assert [len(row.group) for row in Membership.objects.using(using).all()] == [200]
+
+
 def test_tenants_may_use_the_same_key(acme, globex):
     since = acme.position()
     for tenant in ("acme", "globex", "acme"):

@@ -152,11 +152,12 @@ def ask_sync(
 
     Sync rules may use the database, so call this in a thread. A rule that raises denies, and is logged. The rules of
     the groups in ``failing`` are not asked: they count as failed. ``note`` is called with each group before its rules.
+    If there are tenants, one is active; a name that is too long for it is denied.
     """
     answers, questions = Answers({}, set(failing)), Questions()
     for name in groups:
-        if name in answers.failed or name.startswith(wire.OWN_GROUPS):
-            continue  # no pattern of a project's, however wide, opens livepush's own groups
+        if name in answers.failed or name.startswith(wire.OWN_GROUPS) or not tenants.can_store(name):
+            continue  # no pattern of a project's, however wide, opens livepush's own groups, or one that can't be
         note(name)
         handled = partial(_is_handled, name, right.type)
         matches = [

@@ -154,13 +154,13 @@ def join(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     This happens in the caller's transaction. Open pages notice it. For a user who is a member already, nothing changes.
     ``using`` is the database alias to write to, ``LIVEPUSH["DATABASE"]`` by default, which the inbox reads.
 
-    Raises InvalidGroup: there is no such user, or the group is malformed. Raises NotAtomic as ``send`` does.
+    Raises InvalidGroup: there is no such user, or the group is malformed or too long. Raises NotAtomic as ``send``.
     """
     using = publish.log_of(using)
     audience, reader = audience_of_members(group), reader_of(user)
     since = log.state(using).position
     with transaction.atomic(using=using):
-        _add_members(using, stored(audience), [reader], since.number)
+        _add_members(using, tenants.stored_checked(audience, tenants.current()), [reader], since.number)
         publish.send_own(group_of_reader(reader), TYPE, {"group": audience, "since": str(since)}, using)
 
 

@@ -22,7 +22,6 @@ from livepush.publish.sending import (
     send_as,
     send_checked,
     send_own,
-    stored_names,
     tracers,
     watchers,
 )
@@ -58,7 +57,6 @@ __all__ = [
     "send_own",
     "settle",
     "stamp",
-    "stored_names",
     "tracers",
     "user_group",
     "watchers",

@@ -246,15 +246,12 @@ def _checked(groups: Group | Iterable[Group], type: object, data: Any, key: obje
     if not names:
         raise InvalidGroup("There is no group to send to: expected one name or a list with at least one.")
     key = plain(key) if isinstance(key, str) else None
-    return Sent(names, plain(type), encode(data), key, ephemeral, stored_names(names))
+    return Sent(names, plain(type), encode(data), key, ephemeral, _stored(names))
 
 
-def stored_names(names: tuple[str, ...]) -> tuple[str, ...]:
+def _stored(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the groups as the log has them. Raises InvalidGroup: no tenant is active, or a name becomes too long."""
     if tenants.hook() is None or all(name.startswith(wire.OWN_GROUPS) for name in names):
         return names
-    tenant, longest = tenants.current() or "", max(names, key=len)
-    limit = wire.MAX_GROUP_LENGTH - len(tenant) - 1
-    if len(longest) > limit:
-        raise InvalidGroup(f"{longest!r} is too long for a group of {tenant!r}: expected {limit} characters at most.")
-    return tenants.stored_groups(names, tenant)
+    tenant = tenants.current()
+    return tuple(tenants.stored_checked(name, tenant) for name in names)

@@ -19,7 +19,7 @@ Revoke = Callable[[Collection[str], str], object]
 class Grant:
     """Who reads a stream, and how to take groups away from it."""
 
-    __slots__ = ("_subscriber", "identity", "revoke", "session", "tenant", "timer", "view")
+    __slots__ = ("_subscriber", "identity", "is_settled", "revoke", "session", "tenant", "timer", "view")
 
     def __init__(
         self,
@@ -36,6 +36,8 @@ class Grant:
         self.revoke = revoke
         self.tenant = tenant
         """The tenant whose groups these are; ``None`` in a project without tenants."""
+        self.is_settled = True
+        """Whether the rules were asked what it may read as who it is now. If not, it is to be shown to nobody."""
         self.session = session_of(identity, view)
         """By which the end of its session is known; empty without a session."""
         self.timer: Any = None
@@ -67,9 +69,14 @@ class Grant:
         else:
             self._subscriber.leave(0)
 
+    def become(self, identity: Identity, is_settled: bool = False) -> None:
+        """Note who it is now. ``is_settled`` says whether the rules were asked what somebody new may read."""
+        self.is_settled = is_settled or (self.is_settled and identity.name == self.identity.name)
+        self.identity = identity
+
     def log_out(self) -> None:
         """Forget who it is, since the session has ended."""
-        self.identity = Identity(nobody())
+        self.become(Identity(nobody()))
         self.view = replace(self.view, session_key=None)
 
 

@@ -36,8 +36,8 @@ PAUSE = 1.0
 _late = Rarely(every=10.0)
 _failing = Rarely(every=1.0)
 
-Settle = Callable[[Grant, Answer], object]
-"""Notes who a client is now."""
+Settle = Callable[[Grant, Answer, bool], object]
+"""Notes who a client is now, and whether all rules have answered."""
 Tell = Callable[[Grant], object]
 """Tells other rooms that a client has other groups now."""
 
@@ -198,7 +198,7 @@ class Rechecks:
             if grant.identity is not question.identity:
                 queue.put([grant], reason)  # it has been logged out meanwhile
                 return
-            self._settle(grant, answer)
+            self._settle(grant, answer, not said.failed)
             grant.limit_to(said.granted)
             kept = said.granted.keys() | said.failed
             grant.take([group for group in question.groups if group not in kept], reason)

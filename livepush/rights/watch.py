@@ -81,7 +81,8 @@ class Rights:
         ``session`` is that of another request by which it has proved that, if there was one; see ``Grant.session``.
         """
         self._forget(grant)
-        grant.identity, grant.session = identity, session or grant.session
+        grant.become(identity)
+        grant.session = session or grant.session
         self._index(grant)
         self._expect_end(grant)
         self.tell(grant)
@@ -179,9 +180,9 @@ class Rights:
         self.tell(grant)
         self._rechecks.soon.put([grant], reason)
 
-    def _settle(self, grant: Grant, answer: Answer) -> None:
+    def _settle(self, grant: Grant, answer: Answer, is_whole: bool) -> None:
         self._forget(grant)
-        grant.identity = answer.identity
+        grant.become(answer.identity, is_whole)
         self._index(grant)
         self._expect_end(grant)
 

@@ -9,14 +9,16 @@ import secrets
 from collections.abc import Sequence
 from functools import partial
 
+from django.db import DataError
+
 from livepush import process
 from livepush.conf import get_settings
 from livepush.hub import Hub, Waiter
 from livepush.notes import Rarely
 from livepush.rights import Grant, on_change, rights_of
-from livepush.roster import rules, table
+from livepush.roster import leases, rules, table
 from livepush.roster.book import Book, Entry
-from livepush.roster.changes import Key
+from livepush.roster.changes import Key, Seat
 from livepush.roster.who import keys_of
 from livepush.wire import FORGOTTEN, Event, parse_forgotten, public_name
 
@@ -46,6 +48,7 @@ class Keeper:
         self._name = secrets.token_hex(8)
         self._turn = 0
         self._has_lease = False
+        self._sight = leases.Sight()
         self._book = Book()
         self._ghosts: dict[Grant, tuple[Key, asyncio.TimerHandle]] = {}
         self._wake, self._hurry, self._occupied = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -153,24 +156,41 @@ class Keeper:
             self._book.mark(keys)
             raise
         seats, gone = self._book.due(keys)
-        if seats or gone:
-            self._turn += 1
-            me = table.Process(self._name, self._turn, self._has_lease)
-            try:
-                done = await process.in_thread(partial(table.write, self._using, me, seats, gone), LEVEL)
-            except BaseException:
-                self._book.doubt([*(seat.key for seat in seats), *gone])
-                raise
-            if not done:
-                self._lose()
-                return
-            self._has_lease = True
-            self._book.note(seats, gone)
+        try:
+            done = await self._put(seats, gone)
+        except BaseException:
+            self._book.doubt([*(seat.key for seat in seats), *gone])
+            raise
+        if not done:
+            self._lose()
+            return
         self._book.forget_absent(keys)
         if not self._book.entries:
             self._occupied.clear()
         if self._book.is_changed:
             self._wake.set()
+
+    async def _put(self, seats: list[Seat], gone: list[Key]) -> bool:
+        """Write; return whether the process still has its lease. A seat that the database refuses holds up no other."""
+        if not seats and not gone:
+            return True
+        self._turn += 1
+        me = table.Process(self._name, self._turn, self._has_lease)
+        try:
+            done = await process.in_thread(partial(table.write, self._using, me, seats, gone), LEVEL)
+        except DataError as error:
+            if len(seats) + len(gone) > 1:
+                half = len(seats) // 2
+                return await self._put(seats[:half], gone) and await self._put(seats[half:], [])
+            if not seats:
+                raise
+            self._complain(error)
+            self._again(seats[0].key, AGAIN)
+            return True
+        if done:
+            self._has_lease = True
+            self._book.note(seats, gone)
+        return done
 
     def _lose(self) -> None:
         """Begin anew: somebody has cleared this process's members away, since it did not renew its lease in time."""
@@ -225,14 +245,11 @@ class Keeper:
 
     async def _watch(self) -> None:
         """Renew this process's lease, and clear away those of others that have ended."""
-        seen = self._hub.loop.time()
         while not self._hub.draining:
             lease = get_settings().PRESENCE_LEASE
             wait = lease / 3 * random.uniform(0.9, 1.0)
             try:
-                is_fresh = self._hub.loop.time() - seen < lease
-                held, soonest = await process.in_thread(partial(self._look, is_fresh), LEVEL)
-                seen = self._hub.loop.time()
+                held, soonest = await process.in_thread(self._look, LEVEL)
                 if not held:
                     self._lose()
                 if soonest is not None:
@@ -243,19 +260,10 @@ class Keeper:
             await asyncio.sleep(max(0.05, wait))
             await self._occupied.wait()
 
-    def _look(self, is_fresh: bool) -> tuple[bool, float | None]:
-        """Return whether this process still has its lease, and in how many seconds another one ends.
-
-        If this process has not reached the database for long, others may not have either: they get time to renew.
-        """
+    def _look(self) -> tuple[bool, float | None]:
+        """Return whether this process still has its lease, and in how many seconds to look at those of others."""
         held = not self._has_lease or table.renew(self._using, self._name)
-        soonest = table.next_end(self._using, self._name)
-        if soonest is not None and soonest <= 0:
-            if not is_fresh:
-                return held, None
-            table.clear(self._using)
-            soonest = table.next_end(self._using, self._name)
-        return held, soonest
+        return held, leases.clear_ended(self._using, self._name, self._sight)
 
     def _complain(self, error: BaseException) -> None:
         if times := failures.times():

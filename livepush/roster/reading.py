@@ -10,10 +10,12 @@ from asgiref.sync import sync_to_async
 
 from livepush import log, publish, tenants
 from livepush.conf import get_settings
-from livepush.roster import changes, table
+from livepush.roster import changes, leases, table
 from livepush.roster.changes import Row
 from livepush.roster.models import Presence, PresenceLease
 from livepush.wire import Position, public_name
+
+known_ended = leases.Ended()
 
 
 class Member(NamedTuple):
@@ -78,14 +80,13 @@ def snapshot(group: publish.Group) -> Snapshot:
 
     The position is read first. So what the rows have beyond it comes again as events, which change nothing then. It
     tells what the events tell: members of a process that has died are there until they are cleared away. If nobody
-    has done that for long, this does.
+    does that while this process knows of it for a whole lease, this does.
     """
     using, stored = get_settings().DATABASE, _stored(group)
     position = log.state(using).position
     rows = _rows(using, stored)
-    long_ago = table.now(using) - round(1000 * get_settings().PRESENCE_LEASE) if rows else 0
-    if {row.process for row in rows} - _living(using, long_ago) and not publish.in_real_transaction(using):
-        table.clear(using)
+    if rows and (dead := _dead(using, rows)) and not publish.in_real_transaction(using):
+        table.clear(using, dead)
         rows = _rows(using, stored)
     return Snapshot(position, _members(rows))
 
@@ -110,6 +111,15 @@ def _rows(using: str, group: str) -> list[Row]:
 def _members(rows: Iterable[Row]) -> list[Member]:
     found = [Member(**json.loads(changes.shown(each))) for each in changes.by_key(rows).values()]
     return sorted(found, key=lambda member: (member.since, member.id))
+
+
+def _dead(using: str, rows: Iterable[Row]) -> set[str]:
+    """Return the processes of some rows that have died, as far as this process knows."""
+    processes, now = {row.process for row in rows}, table.now(using)
+    ends = dict(PresenceLease.objects.using(using).values_list("process", "ends"))
+    gone = {**dict.fromkeys(processes, 0), **ends}
+    ended = {process: end for process, end in gone.items() if end <= now}
+    return known_ended.for_long(ended, get_settings().PRESENCE_LEASE) & processes
 
 
 def _living(using: str, now: int) -> set[str]:

@@ -99,14 +99,16 @@ def next_end(using: str, besides: str = "") -> float | None:
     return None if first is None else max(0.0, (first - now(using)) / 1000)
 
 
-def clear(using: str) -> int:
+def clear(using: str, only: Collection[str] | None = None) -> int:
     """Take away the members of processes whose leases have ended, and tell of it; return how many rows there were.
 
-    If two processes clear at the same time, one of them finds nothing.
+    ``only`` are the processes to look at; ``None`` for all. If two processes clear at the same time, one of them finds
+    nothing.
     """
     with alone(using):
         leases = PresenceLease.objects.using(using)
-        leases.filter(ends__lte=now(using)).delete()
+        ended = leases.filter(ends__lte=now(using))
+        (ended if only is None else ended.filter(process__in=only)).delete()
         living = list(leases.values_list("process", flat=True))
         doomed = Presence.objects.using(using).exclude(process__in=living)
         dead = [Row(*values) for values in doomed.values_list(*COLUMNS)]

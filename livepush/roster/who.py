@@ -41,7 +41,12 @@ def member_of_request(request: HttpRequest, identity: Identity, tenant: str | No
 
 
 def keys_of(grant: Grant) -> frozenset[Key]:
-    """Return in which groups, as the log has them, a client makes which member present."""
+    """Return in which groups, as the log has them, a client makes which member present.
+
+    A client that is somebody else now, or nobody, is no member before the rules have said which groups it keeps.
+    """
+    if not grant.is_settled:
+        return frozenset()
     groups = [group for group in grant.stored if has_members(public_name(group))]
     if not groups:
         return frozenset()

@@ -46,7 +46,7 @@ class _Producer:
         if ansi not in ("keep", "strip"):
             raise InvalidData(f"ansi is {ansi!r}: expected 'keep' or 'strip'.")
         name = publish.group_name(group)
-        (stored,) = publish.stored_names((name,))
+        stored = tenants.stored_checked(name, tenants.current())
         self.id = secrets.token_urlsafe(16)
         self.group = name
         self.format = check_format(format)

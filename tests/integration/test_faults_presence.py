@@ -160,11 +160,12 @@ async def test_presence_catches_up_after_the_database_was_away(own_postgresql: A
     with (
         databases.fresh("own") as database,
         processes.server("uvicorn", database, SETTINGS, may_fail=True) as one,
+        processes.server("uvicorn", database, SETTINGS, may_fail=True) as other,
     ):
         with processes.publisher(database, SETTINGS) as elsewhere:
             site = Site(one, elsewhere, SETTINGS, database)
             ann, bob, ghost = [await site.do("session", username=user) for user in ("ann", "bob", "ghost")]
-        async with reading(one.url, group, ghost) as watching, reading(one.url, group, ann):
+        async with reading(one.url, group, ghost) as watching, reading(other.url, group, ann):
             async with reading(one.url, group, bob):
                 await watching.until(lambda: sum(len(who) for _, who in told(watching)) == 2)
                 server.stop()
@@ -173,6 +174,8 @@ async def test_presence_catches_up_after_the_database_was_away(own_postgresql: A
             server.start()
             await watching.until(lambda: told(watching)[-1][0] == "leave")
             assert await names(one.url, group) == ["ann"]
+            await asyncio.sleep(2 * LEASE)  # nothing is what must come
+            assert [kind for kind, _ in told(watching)].count("leave") == 1
 
 
 @pytest.mark.long

@@ -393,6 +393,39 @@ async def test_whose_right_ends_leaves_at_once(patient: Site, name: str, ending:
         assert not await patient.do("members", group=group)
 
 
+async def test_a_logout_is_a_leave_and_shows_nobody_instead(patient: Site, name: str) -> None:
+    group, url = "club:staff", patient.server.url
+    users = [name, f"ghost-{name}", f"ghost-off-{name}", f"last-{name}"]
+    cookies = [
+        await patient.do("session", username=each) + f"; csrftoken={'c' * 31}{n}" for n, each in enumerate(users)
+    ]
+    for each in users:
+        await patient.do("change", username=each, what="role given", role="staff")
+    pks = [await pk_of(patient, each) for each in users]
+    async with reading(url, group, cookies[1]) as watching:
+        async with reading(url, group, cookies[0]) as own, reading(url, group, cookies[2]) as unseen:
+            await watching.until(lambda: told(watching))
+            await unseen.until(lambda: unseen.types)
+            for cookie, stream in ((cookies[2], unseen), (cookies[0], own)):
+                await patient.do("end_session", cookie=cookie.partition(";")[0], how="logout")
+                await stream.until(lambda stream=stream: stream.end)
+        async with reading(url, group, cookies[3]):
+            await watching.until(lambda: ("join", [f"last-{name}"]) in told(watching))
+        assert told(watching) == [("join", [name]), ("leave", [pks[0]]), ("join", [f"last-{name}"])]
+
+
+async def test_who_logs_out_of_a_group_for_everybody_stays_as_a_visitor(patient: Site, name: str) -> None:
+    group, url = f"lobby:{name}", patient.server.url
+    cookie = await patient.do("session", username=name)
+    ghost = await patient.do("session", username=f"ghost-{name}")
+    async with reading(url, group, ghost) as watching, reading(url, group, f"{cookie}; csrftoken={'c' * 32}"):
+        await watching.until(lambda: told(watching))
+        await patient.do("end_session", cookie=cookie, how="logout")
+        await watching.until(lambda: len(told(watching)) == 3)
+        assert told(watching)[0] == ("join", [name])
+        assert sorted(told(watching)[1:]) == [("join", ["Visitor"]), ("leave", [await pk_of(patient, name)])]
+
+
 async def test_a_forgotten_user_leaves_and_comes_back_if_still_there(patient: Site, name: str) -> None:
     group, url = f"lobby:{name}", patient.server.url
     cookie = await patient.do("session", username=name)

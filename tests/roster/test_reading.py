@@ -19,7 +19,7 @@ from livepush import tenants, wire
 from livepush.access.authenticating import Identity
 from livepush.access.identity import Admission, Handshake
 from livepush.exceptions import InvalidGroup, InvalidRule, InvalidType
-from livepush.roster import keeper, reading, rules, table, views
+from livepush.roster import keeper, leases, reading, rules, table, views
 from livepush.roster.changes import Seat
 from livepush.roster.models import Presence, PresenceLease
 from livepush.roster.who import member_of
@@ -90,12 +90,16 @@ def test_a_newcomer_learns_nothing_from_before_the_membership(transactional_db):
             views._visible(members, admitted(floor), 1)
 
 
-def test_a_dead_processes_members_are_not_there_and_an_old_one_is_cleared_by_whoever_asks(transactional_db):
+def test_a_dead_processes_members_are_not_there_and_whoever_asks_clears_them_away_after_a_lease(
+    transactional_db, monkeypatch
+):
     put("lobby:a")
     PresenceLease.objects.update(ends=table.now("default") - 1)
     assert livepush.members("lobby:a") == []
-    assert len(reading.snapshot("lobby:a").members) == 1  # nobody was told of its leave
-    PresenceLease.objects.update(ends=0)
+    for seconds in (1000.0, 1014.9):
+        monkeypatch.setattr(leases, "monotonic", lambda: seconds)
+        assert len(reading.snapshot("lobby:a").members) == 1  # nobody was told of its leave
+    monkeypatch.setattr(leases, "monotonic", lambda: 1015.0)
     assert reading.snapshot("lobby:a").members == []
     assert [event.type for event in events_of("default")] == ["presence.join", "presence.leave"]
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import livepush
 from livepush import log
 from livepush.models import Event
-from livepush.roster import reading, table
+from livepush.roster import leases, reading, table
 from livepush.roster.changes import Seat
 from livepush.roster.models import Presence, PresenceLease, PresenceLock
 from tests.conftest import Thread, events_of, kind
@@ -63,11 +63,17 @@ class Machine(RuleBasedStateMachine):
         self.ends = {}
         self.states = {}
         self.snapshots = []
-        self.patch = patch.object(table, "now", lambda using: self.now)
-        self.patch.start()
+        self.patches = [
+            patch.object(table, "now", lambda using: self.now),
+            patch.object(leases, "monotonic", lambda: self.now / 1000),
+            patch.object(reading, "known_ended", leases.Ended()),
+        ]
+        for each in self.patches:
+            each.start()
 
     def teardown(self):
-        self.patch.stop()
+        for each in self.patches:
+            each.stop()
 
     @initialize()
     def empty(self):

@@ -19,7 +19,7 @@ from livepush.bridges.pusher.config import app
 from livepush.conf import get_settings
 from livepush.hub import Hub
 from livepush.notes import Rarely
-from livepush.roster import table
+from livepush.roster import leases, table
 from livepush.roster.changes import Key, Seat
 from livepush.roster.models import MAX_MEMBER_LENGTH, Presence, PresenceLease
 from livepush.wire import OWN_GROUPS, dumps
@@ -53,6 +53,7 @@ class Occupying:
         self._changed: set[str] = set()
         self._written: dict[str, int] = {}
         self._stirred = asyncio.Event()
+        self._sight = leases.Sight()
         self._begin()
         hub.keep(self._write_on())
         hub.keep(self._renew_on())
@@ -149,7 +150,7 @@ class Occupying:
             try:
                 if self._has_lease and not await process.in_thread(partial(table.renew, using, self._name), LEVEL):
                     self._lose()
-                await process.in_thread(partial(_clear, using, self._name), LEVEL)
+                await process.in_thread(partial(leases.clear_ended, using, self._name, self._sight), LEVEL)
             except Exception as error:
                 complain(error)
 
@@ -191,9 +192,3 @@ def complain(error: BaseException) -> None:
 
 def _key(channel: str) -> Key:
     return GROUP, f"{SIGN}{channel}"
-
-
-def _clear(using: str, name: str) -> None:
-    soonest = table.next_end(using, name)
-    if soonest is not None and soonest <= 0:
-        table.clear(using)

@@ -15,7 +15,7 @@ from typing import Any
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils import timezone
 
-from livepush import publish
+from livepush import publish, tenants
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidData, StreamEnded, StreamNotStored, StreamStopped
 from livepush.publish import Group

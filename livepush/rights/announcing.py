@@ -60,7 +60,7 @@ def recheck(user: Any, reason: str = "permission") -> None:
 
     Livepush does this by itself when the user, the password, the permissions or the auth groups change. Call it when
     something else changes that your rules look at. ``livepush.everyone`` stands for all clients, of the active tenant
-    if there are tenants.
+    if there are tenants. ``reason`` is what clients are told that lose groups.
 
     Raises InvalidGroup: there is no such user, or there are tenants and none is active.
     """

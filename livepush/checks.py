@@ -46,6 +46,15 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="livepush.E002",
             )
         )
+    elif settings.DATABASES[found.DATABASE].get("AUTOCOMMIT") is False:
+        messages.append(
+            Warning(
+                f"DATABASES[{found.DATABASE!r}]['AUTOCOMMIT'] is False, so Django notices no commit: events go out "
+                "when a hub next reads the log, and what livepush writes in a request is lost unless you commit it.",
+                hint="Leave AUTOCOMMIT on and use transaction.atomic or ATOMIC_REQUESTS; see docs/sending.md.",
+                id="livepush.W024",
+            )
+        )
     return [
         *messages,
         *_unusable(handshakes.checks, "Give functions and middleware classes, or paths to them.", id="livepush.E010"),

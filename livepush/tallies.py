@@ -7,7 +7,8 @@ from bisect import bisect_left
 from collections import Counter
 
 counts: Counter[tuple[str, ...]] = Counter()
-"""How often each thing happened since the process began: its name, and what tells one kind from another."""
+"""How often each thing happened since the process began: its name, and what tells one kind from another. None is ever
+dropped, so a kind is one of livepush's own words, and no text of a client's or of the project's."""
 _lock = threading.Lock()
 
 

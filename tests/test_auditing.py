@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections import Counter
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,7 +13,8 @@ from django.db import connection
 from django.test import Client, override_settings
 
 import livepush
-from livepush import audit, notes, signals, tenants
+from livepush import audit, notes, signals, tallies, tenants
+from livepush.consumers import auditing
 from tests.patience import PATIENCE, wait_until
 
 NOBODY = {"user": None, "tenant": None, "transport": "sse", "address": "203.0.113.7"}
@@ -60,6 +62,21 @@ def tell(number, name="connected", **more):
 
 def numbers(told):
     return [fields["number"] for _, fields in told]
+
+
+def test_the_reasons_of_a_projects_own_are_counted_together_and_told_as_they_are(told, monkeypatch):
+    monkeypatch.setattr(tallies, "counts", Counter())
+    given = []
+    client = auditing.Client("sse", {"client": None, "headers": []})
+    revoke = client.revoking(lambda groups, reason: given.append(reason))
+    own = ["logout", "session", "token", "user", "permission", "revoked"]
+    reasons = [*own, "order 1 was closed", "order 2 was closed"]
+    for reason in reasons:
+        revoke(["board"], reason)
+    assert tallies.counts == {**{("revoked", "sse", reason): 1 for reason in own}, ("revoked", "sse", "other"): 2}
+    assert given == reasons
+    until(told, len(reasons))
+    assert [fields["reason"] for _, fields in told] == reasons
 
 
 # Receivers

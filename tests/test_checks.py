@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.conf import settings
 from django.contrib.auth import models as auth
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
@@ -156,6 +157,13 @@ def test_a_runserver_that_speaks_wsgi_is_warned_of_in_development():
             assert "livepush.W003" not in found()  # Pushpin holds the clients
     with override_settings(DEBUG=False):
         assert "livepush.W003" not in found()
+
+
+def test_a_log_in_a_database_with_autocommit_off_is_warned_of(monkeypatch):
+    monkeypatch.setitem(settings.DATABASES["default"], "AUTOCOMMIT", False)
+    warning = found()["livepush.W024"]
+    assert "DATABASES['default']['AUTOCOMMIT'] is False" in warning.msg
+    assert "transaction.atomic" in warning.hint
 
 
 def test_a_project_without_rules_is_warned_of(monkeypatch):

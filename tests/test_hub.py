@@ -717,6 +717,69 @@ async def test_a_lost_event_that_the_database_had_given_to_this_process_begins_a
     assert hub.position.epoch != before.epoch
 
 
+@pytest.mark.parametrize("end", [2, 5])
+async def test_a_lost_event_that_the_database_had_announced_begins_a_new_epoch_though_the_hub_had_not_read_it(
+    make_hub, end
+):
+    await settled("a", count=2)
+    hub = await make_hub(silent)
+    before, reader = hub.position, Reader(hub, ["a"])
+    await settled("a", count=end - 2)
+    hub.tail.hear_of(Position(before.epoch, 10), carried=False)  # the standby has no more than the end
+    await hub.tail.refresh()
+    await reader.until(lambda: "livepush.reset" in [message["type"] for message in reader.messages])
+    assert hub.position.epoch != before.epoch
+    assert hub.position.number == end
+    assert await hub.admit(Position(before.epoch, 10)) == (hub.position, "epoch")
+
+
+async def test_an_announced_number_that_the_log_has_begins_no_epoch(make_hub):
+    hub = await make_hub(silent)
+    before, reader = hub.position, Reader(hub, ["a"])
+    await settled("a", count=3)
+    hub.tail.hear_of(Position(before.epoch, 3), carried=False)
+    hub.tail.hear_of(Position("another", 9), carried=False)
+    await reader.until_numbers(1, 2, 3)
+    await hub.tail.refresh()
+    assert hub.position == Position(before.epoch, 3)
+
+
+async def test_a_number_that_is_announced_while_the_log_is_read_begins_no_epoch(make_hub, monkeypatch):
+    hub = await make_hub(silent)
+    before, read = hub.position, log.read
+
+    def read_before_the_commit(*args, **more):
+        page = read(*args, **more)
+        list(log.settle("default"))
+        hub.loop.call_soon_threadsafe(hub.tail.hear_of, Position(before.epoch, 1), False)
+        return page
+
+    reader = Reader(hub, ["a"])
+    with monkeypatch.context() as patch:
+        patch.setattr(DatabaseLog, "sweep", DatabaseLog.state)  # which leaves the event to another process
+        patch.setattr(log, "read", read_before_the_commit)
+        await in_database(send, "a")
+        hub.router.doubtful = True  # else nothing is read, since the log stands still
+        await hub.tail.refresh()
+    await reader.until_numbers(1)
+    assert hub.position == Position(before.epoch, 1)
+
+
+async def test_a_database_that_answers_late_begins_no_epoch(make_hub, monkeypatch):
+    """Behind a pooler that reads from standbys, a read may come before the commit that was announced."""
+    hub = await make_hub(silent)
+    before, reader = hub.position, Reader(hub, ["a"])
+    old = await in_database(log.read, "default", None, 0, 0)
+    await settled("a", count=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "read", lambda *args, **more: old)
+        hub.tail.hear_of(Position(before.epoch, 2), carried=False)
+        await hub.tail.refresh()
+    await hub.tail.refresh()
+    await reader.until_numbers(1, 2)
+    assert hub.position == Position(before.epoch, 2)
+
+
 async def test_a_flushed_log_resets_everyone(make_hub):
     await settled("a", count=5)
     hub = await make_hub()

@@ -17,6 +17,8 @@ from livepush.hub import Connection, Reason
 from livepush.wire import Close, WireError, public_name
 
 Check = Callable[[Identity, str | None], object]
+REASONS = frozenset({"logout", "session", "token", "user", "permission", "revoked"})
+"""Livepush's own reasons to take groups away. A project gives ``recheck`` any: these are counted together."""
 
 
 class Client:
@@ -59,7 +61,7 @@ class Client:
         """Return what takes groups away, and tells so."""
 
         def revoked(groups: Collection[str], reason: str) -> object:
-            tallies.note("revoked", self._transport, reason)
+            tallies.note("revoked", self._transport, reason if reason in REASONS else "other")
             self._tell("revoked", map(public_name, groups), reason=reason)
             return revoke(groups, reason)
 

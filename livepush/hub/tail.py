@@ -110,7 +110,8 @@ class Tail:
         router = self._router
         state = await self._log.sweep()
         now = self._loop.time()
-        if state.position == router.position and now < self._compare_from and not router.doubtful:
+        is_known = state.position == router.position and router.confirmed <= router.number
+        if is_known and now < self._compare_from and not router.doubtful:
             router.confirm(state.position.number)
             router.floor = state.floor
             return
@@ -121,6 +122,9 @@ class Tail:
             known = router.last if router.last is not None and router.last.number == number else None
             page = await self._read_from(number, known)
             state = page.state
+            if await self._has_lost(state, confirmed):
+                self.adopt(await self._log.state())
+                return
             if state.position.epoch == router.epoch and self._has_diverged(page, number, known):
                 await self._go_back(state, number, known, confirmed)
                 return
@@ -152,6 +156,18 @@ class Tail:
 
     def _read_with(self, number: int, known: Event | None) -> Awaitable[LogPage]:
         return self.pages.read_on(None, max(0, number - 1), LARGEST_NUMBER, len(known.data) if known else 0)
+
+    async def _has_lost(self, state: LogState, confirmed: int) -> bool:
+        """Begin a new epoch if the log ends before a number that the database had given before this state was read.
+
+        The log itself says so, where it is written: a pooler may read from a standby that is a moment behind.
+        """
+        epoch, end = state.position
+        return (
+            epoch == self._router.epoch
+            and end < confirmed
+            and await self._log.new_epoch(Position(epoch, confirmed), False)
+        )
 
     def _has_diverged(self, page: LogPage, number: int, known: Event | None) -> bool:
         """Return whether the log is not the one that this hub has followed, as after a failover.

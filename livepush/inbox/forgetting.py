@@ -156,7 +156,7 @@ def follow_deleted(sender: Any = None, instance: Any = None, using: str | None =
     if using in (None, get_settings().DATABASE):
         _forget_quietly(instance.pk)
     else:
-        transaction.on_commit(partial(_forget_quietly, instance.pk), using=using, robust=True)
+        publish.on_commit(partial(_forget_quietly, instance.pk), using)
 
 
 def _forget_quietly(pk: Any) -> None:

@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
-from django.db import transaction
 
 from livepush import log, publish
 from livepush.exceptions import InvalidMark
@@ -161,7 +160,7 @@ def _tell(inbox: Inbox, action: Action, numbers: list[int] | None, upto: int | N
         "tab": tab.value,
         "using": inbox.using,
     }
-    transaction.on_commit(lambda: marked.send_robust(InboxState, **told), using=inbox.using)
+    publish.on_commit(lambda: marked.send_robust(InboxState, **told), inbox.using)
 
 
 def _make_row(inbox: Inbox) -> None:

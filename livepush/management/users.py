@@ -6,13 +6,14 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from livepush import tenants
 from livepush.exceptions import InvalidGroup
+from livepush.management.committing import CommittingCommand
 
 
-class UserCommand(BaseCommand):
+class UserCommand(CommittingCommand):
     """A command about one user, by name, or by primary key: then the user may be gone already."""
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from livepush.publish.autocommit import committing, is_unnoticed, on_commit
 from livepush.publish.data import as_json, encode
 from livepush.publish.databases import in_real_transaction, log_of
 from livepush.publish.names import Group, group_name, is_user, key_of, root_model, user_group
@@ -37,16 +38,19 @@ __all__ = [
     "as_json",
     "asend",
     "checked",
+    "committing",
     "deliver",
     "encode",
     "ephemeral",
     "group_name",
     "has_async_twin",
     "in_real_transaction",
+    "is_unnoticed",
     "is_user",
     "key_of",
     "key_of_own",
     "log_of",
+    "on_commit",
     "on_good_connections",
     "on_settled",
     "own_key_of",

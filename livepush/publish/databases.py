@@ -8,6 +8,7 @@ from django.db.models import Model
 from livepush.conf import get_settings
 from livepush.exceptions import NotAtomic
 from livepush.notes import note_once
+from livepush.publish.autocommit import is_unnoticed
 
 
 def log_of(using: str | None) -> str:
@@ -18,9 +19,9 @@ def log_of(using: str | None) -> str:
     if using is not None:
         return using
     alias = get_settings().DATABASE
-    if len(connections.settings) > 1 and not in_real_transaction(alias):
+    if len(connections.settings) > 1 and not _in_block(alias):
         for connection in connections.all(initialized_only=True):
-            if in_real_transaction(connection.alias):
+            if _in_block(connection.alias):
                 raise NotAtomic(
                     f"A transaction of the database {connection.alias!r} is open, and the event would go to the log of "
                     f"{alias!r}, even if that transaction is rolled back: send it in a transaction of {alias!r}, or "
@@ -30,7 +31,14 @@ def log_of(using: str | None) -> str:
 
 
 def in_real_transaction(using: str) -> bool:
-    """Return whether a transaction is open that is not a ``TestCase``'s; any is one where Django does not tell."""
+    """Return whether a transaction is open that is not a ``TestCase``'s; any is one where Django does not tell.
+
+    With autocommit off one is always open, or is about to be.
+    """
+    return is_unnoticed(using) or _in_block(using)
+
+
+def _in_block(using: str) -> bool:
     connection = connections[using]
     if not connection.in_atomic_block:
         return False

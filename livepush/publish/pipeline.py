@@ -9,6 +9,7 @@ from collections.abc import Callable
 from livepush import hints, log, tallies
 from livepush.hub.registry import hubs
 from livepush.log import Appended
+from livepush.publish.autocommit import beside_transactions
 from livepush.wire import Batch
 
 logger = logging.getLogger("livepush")
@@ -19,6 +20,7 @@ on_settled: list[Follower] = [log.make_groups]
 log.register_notices(hints.SettledNotices())
 
 
+@beside_transactions
 def settle(using: str) -> None:
     """Give committed events their positions, and pass them on. Raises the database's errors."""
     begun = time.perf_counter()

@@ -25,6 +25,7 @@ from livepush.exceptions import (
     InvalidType,
 )
 from livepush.publish import pipeline
+from livepush.publish.autocommit import is_unnoticed
 from livepush.publish.data import encode
 from livepush.publish.databases import log_of
 from livepush.publish.names import Group, group_name, plain
@@ -203,13 +204,14 @@ class Delivery:
         if connections[self.using].in_atomic_block and not log.dialect(self.using).in_testcase:
             return  # a test runs the callbacks before the commit, which will run them again
         if self.sent.ephemeral:
-            self._announce_ephemeral()
+            self.announce_ephemeral()
         elif self.number > self._delivered.get(connections[self.using], 0):
             # Everything that this connection sent so far is committed by now, or rolled back.
             self._delivered[connections[self.using]] = next(self._numbers)
             pipeline.deliver(self.using, self.appended)
 
-    def _announce_ephemeral(self) -> None:
+    def announce_ephemeral(self) -> None:
+        """Announce an ephemeral event, whatever becomes of the transaction."""
         sent, time = self.sent, wire.timestamp(timezone.now())
         pipeline.announce(wire.Batch("", (wire.Event(None, sent.stored, sent.type, sent.data, time, sent.sender),)))
 
@@ -224,14 +226,15 @@ watchers: list[Callable[[Delivery, BaseDatabaseWrapper], None]] = []
 def after_commit(delivery: Delivery) -> None:
     """Run a delivery when the transaction commits; at once if there is no transaction.
 
-    With autocommit off and no ``atomic`` block Django does not notice the commit. Then the next settle or sweep
-    delivers the event.
+    With autocommit off Django does not notice the commit. Then the next settle or sweep delivers the event; one that is
+    ephemeral goes out at once.
     """
-    connection = connections[delivery.using]
-    if connection.in_atomic_block or connection.get_autocommit():
+    if not is_unnoticed(delivery.using):
         for watch in watchers:
-            watch(delivery, connection)
+            watch(delivery, connections[delivery.using])
         transaction.on_commit(delivery, using=delivery.using)
+    elif delivery.sent.ephemeral:
+        delivery.announce_ephemeral()
 
 
 def _checked(groups: Group | Iterable[Group], type: object, data: Any, key: object, ephemeral: bool) -> Sent:

@@ -10,7 +10,6 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Model
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
@@ -60,7 +59,7 @@ def recheck(user: Any, reason: str = "permission") -> None:
 
     Livepush does this by itself when the user, the password, the permissions or the auth groups change. Call it when
     something else changes that your rules look at. ``livepush.everyone`` stands for all clients, of the active tenant
-    if there are tenants.
+    if there are tenants. ``reason`` is what clients are told that lose groups.
 
     Raises InvalidGroup: there is no such user, or there are tenants and none is active.
     """
@@ -101,7 +100,7 @@ def _soon(using: str | None, **change: Any) -> None:
         tenant = tenants.of_users()
     except InvalidGroup:  # no tenant is active: it may be a user, or a session, of any
         tenant = None
-    transaction.on_commit(partial(announce, tenant, **change), using=using, robust=True)
+    publish.on_commit(partial(announce, tenant, **change), using)
 
 
 def _quietly(receive: Callable[..., None]) -> Callable[..., None]:

@@ -47,9 +47,9 @@ class Dialect:
         """Open a READ COMMITTED transaction with time limits, whatever the project's defaults are.
 
         If a process is stopped while it holds the lock, the limits let the server take the lock away. Inside the
-        caller's transaction, which only a ``TestCase`` has here, this is a savepoint.
+        caller's transaction, as a ``TestCase`` has it, or a project with autocommit off, this is a savepoint.
         """
-        own = not self.connection.in_atomic_block
+        own = not self.connection.in_atomic_block and self.connection.get_autocommit()
         limits = self.session_limits() if own else nullcontext()
         with limits, transaction.atomic(using=self.using, durable=durable and not self.in_testcase):
             if own:
@@ -68,6 +68,10 @@ class Dialect:
 
     def set_up_transaction(self) -> None:
         """Run the first statements of a transaction."""
+
+    def has_written(self) -> bool:
+        """Return whether the open transaction has written or locked anything, as far as the database tells."""
+        return False
 
     # Time
 

@@ -122,6 +122,11 @@ class PostgreSQL(Dialect):
         with self.connection.cursor() as cursor:
             cursor.execute("; ".join([_READ_COMMITTED, *limits()]))
 
+    def has_written(self) -> bool:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT txid_current_if_assigned() IS NOT NULL")
+            return bool(cursor.fetchone() == (True,))
+
     # Appending
 
     def append(self, content: Content, key: str | None, send: int | None) -> None:

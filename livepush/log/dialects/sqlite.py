@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.utils import timezone
 
@@ -16,6 +17,10 @@ class SQLite(Dialect):
     def set_up_transaction(self) -> None:
         # Write first: a transaction that reads and then writes fails if another one has written in between.
         LogHead.objects.using(self.using).filter(pk=0).update(position=0)
+
+    def has_written(self) -> bool:
+        driver: Any = self.connection.connection
+        return driver is not None and bool(driver.in_transaction)  # it is begun by the first statement that writes
 
     def time_of_sending(self) -> datetime:
         return timezone.now()

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from livepush import log
 from livepush.conf import get_settings
+from livepush.management.committing import CommittingCommand
 
 
-class Command(BaseCommand):
+class Command(CommittingCommand):
     help = "Print where the log stands; with --new begin a new epoch, as after a database was restored by hand."
 
     def add_arguments(self, parser: CommandParser) -> None:

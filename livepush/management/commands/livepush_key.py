@@ -4,18 +4,19 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from livepush import tenants
 from livepush.bridges.publishing import keys
 from livepush.bridges.publishing.models import ApiKey
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidApiKey, InvalidGroup
+from livepush.management.committing import CommittingCommand
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class Command(BaseCommand):
+class Command(CommittingCommand):
     help = "Make, list, rotate and revoke the API keys with which programs publish over HTTP."
 
     def add_arguments(self, parser: CommandParser) -> None:

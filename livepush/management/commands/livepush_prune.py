@@ -4,17 +4,18 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from livepush import log
 from livepush.bridges.relays import forgetting
 from livepush.conf import get_settings
 from livepush.inbox import filing
+from livepush.management.committing import CommittingCommand
 from livepush.streams import store
 
 
-class Command(BaseCommand):
+class Command(CommittingCommand):
     help = "Delete events, notifications, streams and dead letters past their retention, as the hubs do."
 
     def add_arguments(self, parser: CommandParser) -> None:

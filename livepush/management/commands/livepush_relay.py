@@ -6,16 +6,17 @@ from functools import partial
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from livepush import hints
 from livepush.bridges.relays.config import OutwardRelay, Relay, relay
 from livepush.bridges.relays.models import RelayCursor, RelayOffset, RelayPartition
 from livepush.bridges.relays.running import Runner
 from livepush.conf import get_settings
+from livepush.management.committing import CommittingCommand
 
 
-class Command(BaseCommand):
+class Command(CommittingCommand):
     help = "Make events of a message broker's messages, or send the log's events outwards, until it is interrupted."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -3,15 +3,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from livepush import hints, tenants
 from livepush.exceptions import InvalidGroup
 from livepush.inbox.recipients import everyone
+from livepush.management.committing import CommittingCommand
 from livepush.rights.announcing import revoke
 
 
-class Command(BaseCommand):
+class Command(CommittingCommand):
     help = "Take groups, or all, away from a user's open streams, in every process."
 
     def add_arguments(self, parser: CommandParser) -> None:

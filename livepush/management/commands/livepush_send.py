@@ -3,15 +3,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from livepush import hints, publish
 from livepush.access.rules import has_readers
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidEvent
+from livepush.management.committing import CommittingCommand
 
 
-class Command(BaseCommand):
+class Command(CommittingCommand):
     help = "Send an event to a group, from any process and with or without Redis."
 
     def add_arguments(self, parser: CommandParser) -> None:

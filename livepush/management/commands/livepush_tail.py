@@ -3,15 +3,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from livepush import log, publish, tenants
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
+from livepush.management.committing import CommittingCommand
 from livepush.wire import MARK, Event, Position, WireError, check_group, envelope, parse_position, public_name
 
 
-class Command(BaseCommand):
+class Command(CommittingCommand):
     help = "Print events as they come: those of some groups, or all."
 
     def add_arguments(self, parser: CommandParser) -> None:

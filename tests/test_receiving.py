@@ -14,6 +14,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.template import Context, Template
 from django.test import Client
+from django.utils.crypto import get_random_string
 
 import livepush
 from livepush import exceptions, receiving, testing
@@ -201,6 +202,42 @@ def test_nobody_uses_up_anothers_key(client):
     send(client, data="of ada", key="k")
     livepush.send("room:lobby", "chat", "of the server", key="k")
     assert [data for _, _, data in sent()] == ['"of ben"', '"of ada"', '"of the server"']
+
+
+def visitor(known_by=""):
+    """Return a browser without a login."""
+    found = Client(enforce_csrf_checks=True)
+    if known_by == "csrftoken":
+        found.cookies["csrftoken"] = get_random_string(32)
+    elif known_by == "sessionid":
+        session = found.session  # has a cookie now
+        session["basket"] = [1]
+        session.save()
+    return found
+
+
+@pytest.mark.parametrize("known_by", ["csrftoken", "sessionid"])
+def test_visitors_who_are_not_logged_in_have_keys_of_their_own(known_by):
+    livepush.can_send("wall", types=("note",))(lambda user: True)
+    handler(type="vote")(lambda user, data, name: f"receipt of {data}")
+    first, second = visitor(known_by), visitor(known_by)
+    for browser, data in ((first, "first"), (second, "second"), (first, "repeated")):
+        told = "first" if data == "repeated" else data
+        assert send(browser, "desk:poll", "vote", data, key="vote")["reply"] == f"receipt of {told}"
+        send(browser, "wall", "note", data, key="note")
+    assert [data for _, _, data in sent()] == ['"first"', '"second"']
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_the_keys_of_visitors_who_can_not_be_told_apart_count_for_nothing(atomic):
+    livepush.can_send("wall", types=("note",))(lambda user: True)
+    handler(type="vote", atomic=atomic)(lambda user, data, name: data)
+    for data in ("first", "second"):
+        assert send(visitor(), "desk:poll", "vote", data, key="vote")["reply"] == data
+        assert testing.client().send("desk:poll", "vote", data, key="vote") == data
+        send(visitor(), "wall", "note", data, key="note")
+    assert Receipt.objects.count() == 0
+    assert [data for _, _, data in sent()] == ['"first"', '"second"']
 
 
 def test_a_handler_that_fails_has_done_nothing_and_may_be_asked_again(client, caplog):

@@ -18,6 +18,7 @@ from django.utils import translation
 from livepush import publish, tenants
 from livepush.access.identity import Admission
 from livepush.access.rules import DATABASE_ERRORS
+from livepush.access.visitors import cookies_of, secret_of
 from livepush.exceptions import InvalidEvent
 from livepush.receiving import once
 from livepush.receiving.handlers import Found, Handler, handler_of
@@ -36,7 +37,7 @@ class Message(NamedTuple):
     type: str
     data: Any = None
     key: str | None = None
-    """Made by the client: a message that it repeats takes effect once."""
+    """Made by the client: a message that it repeats takes effect once, if the server knows the client again."""
     ephemeral: bool = False
 
 
@@ -50,13 +51,13 @@ def take(message: Message, sender: Admission, request: Any) -> Any:
     with tenants.active(sender.tenant):
         found = handler_of(message.group, message.type)
         if found is None:
-            return pass_on(message, sender)
+            return pass_on(message, sender, request)
         _check(message)
         if not found.handler.is_atomic:
             return async_to_sync(_take_outside)(found, message, sender, request, _at_once)
         try:
             work = partial(_call, found, message, sender, request)
-            return _decoded(once.in_transaction(_receipt(message, sender), work))
+            return _decoded(once.in_transaction(_receipt(message, sender, request), work))
         except Exception as error:
             raise _refusal(error, found.handler) from error
 
@@ -82,9 +83,11 @@ def _check(message: Message) -> None:
         raise WireError("bad_event", str(error)) from error
 
 
-def pass_on(message: Message, sender: Admission) -> None:
+def pass_on(message: Message, sender: Admission, request: Any) -> None:
     """Send a message to its group as it is, in its user's name. Raises WireError: it can't be sent."""
-    key = None if message.ephemeral else (_receipt(message, sender) or secrets.token_hex(16))  # for a second attempt
+    key = None
+    if not message.ephemeral:
+        key = _receipt(message, sender, request) or secrets.token_hex(16)  # for a second attempt
     try:
         publish.send_as(
             publish.stamp(sender.identity.user),
@@ -100,7 +103,7 @@ def pass_on(message: Message, sender: Admission) -> None:
 
 async def _take_outside(found: Found, message: Message, sender: Admission, request: Any, in_thread: InThread) -> Any:
     """Give a message to a handler that runs outside of a transaction."""
-    key = _receipt(message, sender)
+    key = _receipt(message, sender, request)
     try:
         is_new, reply = await in_thread(partial(once.begin, key))
         if is_new:
@@ -136,11 +139,18 @@ def _plain(data: Any) -> Any:
         raise ValidationError("The bytes are no base64.", code="invalid") from error
 
 
-def _receipt(message: Message, sender: Admission) -> str | None:
-    """Return the key of a message among those of its sender: nobody can use up another's key."""
+def _receipt(message: Message, sender: Admission, request: Any) -> str | None:
+    """Return the key of a message among those of its sender: nobody can use up another's key.
+
+    A visitor who is not logged in is known by a cookie. Without one the message has no key: nobody knows whose it is.
+    """
     if message.key is None:
         return None
-    return once.receipt_key(sender.tenant, sender.identity.name, message.group, message.type, message.key)
+    parts = (sender.tenant, sender.identity.name, message.group, message.type, message.key)
+    if sender.identity.name is not None:
+        return once.receipt_key(*parts)
+    secret = None if request is None else secret_of(cookies_of(request), request.session_key)
+    return None if secret is None else once.receipt_key(*parts, secret)
 
 
 def _decoded(reply: str | None) -> Any:

@@ -8,7 +8,7 @@ import logging
 from typing import Literal
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django import forms
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -21,9 +21,10 @@ from livepush import exceptions, receiving, testing
 from livepush.access import rules
 from livepush.conf import get_settings
 from livepush.publish import senders
-from livepush.receiving import handlers, once
+from livepush.receiving import handlers, once, trying
 from livepush.receiving.models import Receipt
 from livepush.receiving.schemas import check_of
+from livepush.wire import WireError
 from tests.conftest import Thread, events_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -373,17 +374,39 @@ def test_a_schema_that_can_not_be_checked_is_refused():
         (ValidationError({"text": "No."}), 422, {"code": "invalid", "errors": {"text": ["No."]}}),
         (PermissionDenied("Not yours."), 403, {"code": "forbidden", "message": "Not yours."}),
         (KeyError("secret"), 500, {"code": "failed"}),
+        (TimeoutError("secret"), 500, {"code": "failed"}),
+        (ConnectionError("secret"), 500, {"code": "failed"}),
         (exceptions.InvalidGroup("secret"), 500, {"code": "failed"}),
     ],
 )
-def test_what_a_handler_raises_is_the_senders_to_hear(client, raised, status, expected):
-    @handler()
+@pytest.mark.parametrize("kind", ["atomic", "outside", "async"])
+def test_what_a_handler_raises_is_the_senders_to_hear(client, raised, status, expected, kind, caplog):
     def take(user, data, name):
         raise raised
 
+    async def atake(user, data, name):
+        raise raised
+
+    handler(atomic=kind == "atomic")(atake if kind == "async" else take)
     answer = send(client, "desk:a", status=status)
     assert answer.items() >= expected.items()
     assert "secret" not in json.dumps(answer)
+    assert ("secret" in caplog.text) == (status == 500)
+
+
+def test_the_database_that_does_not_answer_in_time_is_no_fault_of_an_async_handler(caplog, ada):
+    @handler()
+    async def take(user, data, name):
+        return "done"
+
+    async def too_late(work):
+        raise TimeoutError("The database did not answer within 10 s.")
+
+    admission = trying._admission(ada, "desk:a", rules.Right("send", "chat"))
+    with pytest.raises(WireError) as caught:
+        async_to_sync(receiving.take_async)(receiving.Message("desk:a", "chat"), admission, None, too_late, "en")
+    assert (caught.value.code, caught.value.status) == ("unavailable", 503)
+    assert "The database did not answer within 10 s." in caplog.text
 
 
 def test_an_answer_that_is_no_json_undoes_the_message(client):

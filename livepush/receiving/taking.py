@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
-from django.db import close_old_connections
+from django.db import OperationalError, close_old_connections
 from django.utils import translation
 
 from livepush import publish, tenants
@@ -105,18 +105,26 @@ async def _take_outside(found: Found, message: Message, sender: Admission, reque
     """Give a message to a handler that runs outside of a transaction."""
     key = _receipt(message, sender, request)
     try:
-        is_new, reply = await in_thread(partial(once.begin, key))
+        is_new, reply = await _noted(in_thread, partial(once.begin, key))
         if is_new:
             try:
                 work = partial(_call, found, message, sender, request)
                 reply = once.encode(await work() if found.handler.is_async else await in_thread(work))
             except BaseException:
-                await in_thread(partial(once.undo, key))
+                await _noted(in_thread, partial(once.undo, key))
                 raise
-            await in_thread(partial(once.end, key, reply))
+            await _noted(in_thread, partial(once.end, key, reply))
         return _decoded(reply)
     except Exception as error:
         raise _refusal(error, found.handler) from error
+
+
+async def _noted(in_thread: InThread, work: Callable[[], Any]) -> Any:
+    """Do what ``once`` does. Raises OperationalError: there was no thread for it, or it took too long."""
+    try:
+        return await in_thread(work)
+    except (TimeoutError, RuntimeError) as error:
+        raise OperationalError(str(error)) from error
 
 
 async def _at_once(work: Callable[[], Any]) -> Any:
@@ -171,8 +179,6 @@ def _refusal(error: Exception, handler: Handler) -> WireError:
         close_old_connections()
         name = type(error).__name__
         logger.warning("The handler for %r could not use its database: %s: %s", handler.pattern, name, error)
-        return unavailable()
-    if isinstance(error, TimeoutError):
         return unavailable()
     handler.log_exception("The handler for %r raised, so the client hears that it failed.")
     return WireError("failed", "The server could not handle the message.", 500)

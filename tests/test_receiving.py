@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
@@ -17,7 +19,7 @@ from django.test import Client
 from django.utils.crypto import get_random_string
 
 import livepush
-from livepush import exceptions, receiving, testing
+from livepush import exceptions, process, receiving, testing
 from livepush.access import rules
 from livepush.conf import get_settings
 from livepush.publish import senders
@@ -26,6 +28,7 @@ from livepush.receiving.models import Receipt
 from livepush.receiving.schemas import check_of
 from livepush.wire import WireError
 from tests.conftest import Thread, events_of
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SEND = "/livepush/send/"
@@ -294,6 +297,105 @@ def test_a_handler_outside_of_a_transaction_takes_a_message_once(client, is_asyn
     for _ in range(2):
         assert send(client, "desk:a", data="good", key="k")["reply"] == ["good"]
     assert calls == ["bad", "good"]
+
+
+def take_in_loop(message, user):
+    """Take a message as a WebSocket's does."""
+    admission = trying._admission(user, message.group, rules.Right("send", message.type))
+    return receiving.take_async(message, admission, None, lambda work: process.in_thread(work, 1), "en")
+
+
+@pytest.fixture
+async def stopped():
+    yield
+    await process.stop()
+
+
+async def answered(message, user):
+    """Send a message again and again, as a client does; return the answer."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with contextlib.suppress(WireError):
+                return await take_in_loop(message, user)
+            await asyncio.sleep(0.01)
+
+
+async def test_an_async_handler_whose_connection_closes_goes_on_and_is_not_called_again(stopped, ada):
+    charged, begun, go = [], asyncio.Event(), asyncio.Event()
+
+    @handler()
+    async def pay(user, data, name):
+        charged.append(data)
+        begun.set()
+        await go.wait()
+        return "paid"
+
+    message = receiving.Message("desk:a", "chat", 7, "k")
+    first = asyncio.create_task(take_in_loop(message, ada))
+    await begun.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(WireError, match="is being handled"):
+            await take_in_loop(message, ada)
+    go.set()
+    assert await answered(message, ada) == "paid"
+    assert charged == [7]
+
+
+async def test_a_server_ends_after_its_async_handlers(stopped, ada):
+    begun, done = asyncio.Event(), []
+
+    @handler()
+    async def pay(user, data, name):
+        begun.set()
+        await asyncio.sleep(0.3)
+        done.append(data)
+
+    message = receiving.Message("desk:a", "chat", 7, "k")
+    first = asyncio.create_task(take_in_loop(message, ada))
+    await begun.wait()
+    first.cancel()
+    await process.stop()
+    assert done == [7]
+
+
+def careless(limits):
+    """Return a handler that hangs, and that loses a cancellation first, as asyncio.wait_for of Python 3.11 may."""
+
+    async def take(user, data, name):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE)
+        limits.append(data)
+        await asyncio.sleep(PATIENCE)
+
+    return take
+
+
+@pytest.fixture
+def half_a_second(settings):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "DATABASE_TIMEOUT": 0.5}
+
+
+async def test_an_async_handler_that_hangs_is_refused_in_time_and_may_be_asked_again(
+    stopped, ada, half_a_second, caplog
+):
+    reached = []
+    handler()(careless(reached))
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(2):
+            with pytest.raises(WireError) as caught:
+                await take_in_loop(receiving.Message("desk:a", "chat", 7, "k"), ada)
+            assert caught.value.code == "failed"
+    assert reached == [7, 7]
+    assert "did not end within 0.4 s" in caplog.text
+
+
+def test_an_async_handler_that_hangs_holds_no_request(client, half_a_second, caplog):
+    handler()(careless([]))
+    assert send(client, "desk:a", status=500)["code"] == "failed"
+    assert "did not end within 0.4 s" in caplog.text
 
 
 def test_while_a_message_is_handled_its_copy_is_told_to_come_back(client):

@@ -69,9 +69,8 @@ async def test_a_timeout_of_the_projects_own_is_not_taken_for_the_databases():
         raise TimeoutError("the mail server is slow")
 
     try:
-        with process.queries_in_threads():
-            with pytest.raises(TimeoutError, match="the mail server is slow"):
-                await sync_to_async(read)()
+        with process.queries_in_threads(), pytest.raises(TimeoutError, match="the mail server is slow"):
+            await sync_to_async(read)()
     finally:
         await process.stop()
 

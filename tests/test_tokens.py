@@ -313,7 +313,7 @@ def test_an_authenticator_that_can_not_ask_now_is_asked_again_later(ann, error):
     view = identity.handshake(RequestFactory().get("/"))
     with pytest.raises(OSError, match="the directory is down") as caught:
         ask_again([Question(Identity(ann, again=again), view, (own(ann),), None)])
-    assert not isinstance(caught.value, TimeoutError)  # as if livepush's own limit were over: the client would have to go
+    assert not isinstance(caught.value, TimeoutError)  # which would send the client away
 
 
 def test_an_authenticator_that_raises_when_asked_again_logs_its_client_out_and_no_other(ann, caplog, monkeypatch):

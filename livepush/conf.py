@@ -123,7 +123,7 @@ class Settings:
     DRAIN: float = 5.0
     """When a server shuts down, its clients reconnect spread over this time."""
     DRAIN_STREAMS: float = 10.0
-    """When a server shuts down, producers of streams have this time to finish; then their streams are interrupted."""
+    """When a server shuts down, producers of streams and async handlers have this time; then they are interrupted."""
     DATABASE_THREADS: int = 4
     """How many threads, each with a database connection, a server process uses for sessions and rules."""
     DATABASE_TIMEOUT: float = 10.0

@@ -46,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
         "receiving", "audit", "rights", "process", "access", "tenants", "hub", "publish", "log", "wire", "conf",
         "exceptions", "notes", "tallies",
     },
-    "receiving": {"publish", "access", "log", "tenants", "fields", "wire", "conf", "exceptions"},
+    "receiving": {"publish", "access", "log", "tenants", "fields", "wire", "conf", "exceptions", "cancelling"},
     "page": {"publish", "log", "hub", "wire", "conf"},
     # What stands on it
     "inbox": {

@@ -10,14 +10,16 @@ import weakref
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import OperationalError, connection
 
 import livepush
-from livepush import process
+from livepush import process, publish
 from livepush.hub import registry
 from livepush.process import connections as own
 from livepush.process import hubs
+from livepush.publish import ephemeral, stamp
+from livepush.receiving.gathering import gatherer
 from livepush.testing import stop_all
 from tests.patience import PATIENCE
 
@@ -96,6 +98,29 @@ def test_nothing_keeps_a_loop_that_has_ended(caplog):
     eventually(lambda: own_threads() == [])
     eventually(lambda: gc.collect() is not None and [loop() for loop in seen] == [None] * 6)
     assert caplog.text == ""
+
+
+def test_a_loop_that_has_gathered_ephemeral_messages_is_freed(monkeypatch):
+    announced = []
+    monkeypatch.setattr(publish, "announce", announced.append)
+    event = ephemeral(stamp(AnonymousUser()), "room:lobby", "cursor", None)
+    seen = []
+
+    async def gather(leave_pending=False):
+        seen.append(weakref.ref(asyncio.get_running_loop()))
+        gatherer().offer("ann", event)
+        gatherer().offer("ben", event)
+        gatherer().let_go("ann", "room:lobby")
+        gatherer().offer("ann", event)
+        async with asyncio.timeout(PATIENCE):
+            while not leave_pending and len(announced) < 2:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(gather())
+    asyncio.run(gather(leave_pending=True))
+    close_without_a_word(gather(leave_pending=True))
+    eventually(lambda: gc.collect() is not None and [loop() for loop in seen] == [None] * 3)
+    assert [len(batch.events) for batch in announced] == [2, 1, 2, 2]
 
 
 async def test_stop_ends_what_a_loop_has_and_the_next_use_begins_anew():

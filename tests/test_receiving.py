@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
 from typing import Literal
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django import forms
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.template import Context, Template
 from django.test import Client
+from django.utils.crypto import get_random_string
 
 import livepush
-from livepush import exceptions, receiving, testing
+from livepush import exceptions, process, receiving, testing
 from livepush.access import rules
 from livepush.conf import get_settings
 from livepush.publish import senders
-from livepush.receiving import handlers, once
+from livepush.receiving import handlers, once, trying
 from livepush.receiving.models import Receipt
 from livepush.receiving.schemas import check_of
+from livepush.wire import WireError
 from tests.conftest import Thread, events_of
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SEND = "/livepush/send/"
@@ -203,6 +208,42 @@ def test_nobody_uses_up_anothers_key(client):
     assert [data for _, _, data in sent()] == ['"of ben"', '"of ada"', '"of the server"']
 
 
+def visitor(known_by=""):
+    """Return a browser without a login."""
+    found = Client(enforce_csrf_checks=True)
+    if known_by == "csrftoken":
+        found.cookies["csrftoken"] = get_random_string(32)
+    elif known_by == "sessionid":
+        session = found.session  # has a cookie now
+        session["basket"] = [1]
+        session.save()
+    return found
+
+
+@pytest.mark.parametrize("known_by", ["csrftoken", "sessionid"])
+def test_visitors_who_are_not_logged_in_have_keys_of_their_own(known_by):
+    livepush.can_send("wall", types=("note",))(lambda user: True)
+    handler(type="vote")(lambda user, data, name: f"receipt of {data}")
+    first, second = visitor(known_by), visitor(known_by)
+    for browser, data in ((first, "first"), (second, "second"), (first, "repeated")):
+        told = "first" if data == "repeated" else data
+        assert send(browser, "desk:poll", "vote", data, key="vote")["reply"] == f"receipt of {told}"
+        send(browser, "wall", "note", data, key="note")
+    assert [data for _, _, data in sent()] == ['"first"', '"second"']
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_the_keys_of_visitors_who_can_not_be_told_apart_count_for_nothing(atomic):
+    livepush.can_send("wall", types=("note",))(lambda user: True)
+    handler(type="vote", atomic=atomic)(lambda user, data, name: data)
+    for data in ("first", "second"):
+        assert send(visitor(), "desk:poll", "vote", data, key="vote")["reply"] == data
+        assert testing.client().send("desk:poll", "vote", data, key="vote") == data
+        send(visitor(), "wall", "note", data, key="note")
+    assert Receipt.objects.count() == 0
+    assert [data for _, _, data in sent()] == ['"first"', '"second"']
+
+
 def test_a_handler_that_fails_has_done_nothing_and_may_be_asked_again(client, caplog):
     @handler()
     def take(user, data, name):
@@ -256,6 +297,105 @@ def test_a_handler_outside_of_a_transaction_takes_a_message_once(client, is_asyn
     for _ in range(2):
         assert send(client, "desk:a", data="good", key="k")["reply"] == ["good"]
     assert calls == ["bad", "good"]
+
+
+def take_in_loop(message, user):
+    """Take a message as a WebSocket's does."""
+    admission = trying._admission(user, message.group, rules.Right("send", message.type))
+    return receiving.take_async(message, admission, None, lambda work: process.in_thread(work, 1), "en")
+
+
+@pytest.fixture
+async def stopped():
+    yield
+    await process.stop()
+
+
+async def answered(message, user):
+    """Send a message again and again, as a client does; return the answer."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with contextlib.suppress(WireError):
+                return await take_in_loop(message, user)
+            await asyncio.sleep(0.01)
+
+
+async def test_an_async_handler_whose_connection_closes_goes_on_and_is_not_called_again(stopped, ada):
+    charged, begun, go = [], asyncio.Event(), asyncio.Event()
+
+    @handler()
+    async def pay(user, data, name):
+        charged.append(data)
+        begun.set()
+        await go.wait()
+        return "paid"
+
+    message = receiving.Message("desk:a", "chat", 7, "k")
+    first = asyncio.create_task(take_in_loop(message, ada))
+    await begun.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(WireError, match="is being handled"):
+            await take_in_loop(message, ada)
+    go.set()
+    assert await answered(message, ada) == "paid"
+    assert charged == [7]
+
+
+async def test_a_server_ends_after_its_async_handlers(stopped, ada):
+    begun, done = asyncio.Event(), []
+
+    @handler()
+    async def pay(user, data, name):
+        begun.set()
+        await asyncio.sleep(0.3)
+        done.append(data)
+
+    message = receiving.Message("desk:a", "chat", 7, "k")
+    first = asyncio.create_task(take_in_loop(message, ada))
+    await begun.wait()
+    first.cancel()
+    await process.stop()
+    assert done == [7]
+
+
+def careless(limits):
+    """Return a handler that hangs, and that loses a cancellation first, as asyncio.wait_for of Python 3.11 may."""
+
+    async def take(user, data, name):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE)
+        limits.append(data)
+        await asyncio.sleep(PATIENCE)
+
+    return take
+
+
+@pytest.fixture
+def half_a_second(settings):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "DATABASE_TIMEOUT": 0.5}
+
+
+async def test_an_async_handler_that_hangs_is_refused_in_time_and_may_be_asked_again(
+    stopped, ada, half_a_second, caplog
+):
+    reached = []
+    handler()(careless(reached))
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(2):
+            with pytest.raises(WireError) as caught:
+                await take_in_loop(receiving.Message("desk:a", "chat", 7, "k"), ada)
+            assert caught.value.code == "failed"
+    assert reached == [7, 7]
+    assert "did not end within 0.4 s" in caplog.text
+
+
+def test_an_async_handler_that_hangs_holds_no_request(client, half_a_second, caplog):
+    handler()(careless([]))
+    assert send(client, "desk:a", status=500)["code"] == "failed"
+    assert "did not end within 0.4 s" in caplog.text
 
 
 def test_while_a_message_is_handled_its_copy_is_told_to_come_back(client):
@@ -336,17 +476,39 @@ def test_a_schema_that_can_not_be_checked_is_refused():
         (ValidationError({"text": "No."}), 422, {"code": "invalid", "errors": {"text": ["No."]}}),
         (PermissionDenied("Not yours."), 403, {"code": "forbidden", "message": "Not yours."}),
         (KeyError("secret"), 500, {"code": "failed"}),
+        (TimeoutError("secret"), 500, {"code": "failed"}),
+        (ConnectionError("secret"), 500, {"code": "failed"}),
         (exceptions.InvalidGroup("secret"), 500, {"code": "failed"}),
     ],
 )
-def test_what_a_handler_raises_is_the_senders_to_hear(client, raised, status, expected):
-    @handler()
+@pytest.mark.parametrize("kind", ["atomic", "outside", "async"])
+def test_what_a_handler_raises_is_the_senders_to_hear(client, raised, status, expected, kind, caplog):
     def take(user, data, name):
         raise raised
 
+    async def atake(user, data, name):
+        raise raised
+
+    handler(atomic=kind == "atomic")(atake if kind == "async" else take)
     answer = send(client, "desk:a", status=status)
     assert answer.items() >= expected.items()
     assert "secret" not in json.dumps(answer)
+    assert ("secret" in caplog.text) == (status == 500)
+
+
+def test_the_database_that_does_not_answer_in_time_is_no_fault_of_an_async_handler(caplog, ada):
+    @handler()
+    async def take(user, data, name):
+        return "done"
+
+    async def too_late(work):
+        raise TimeoutError("The database did not answer within 10 s.")
+
+    admission = trying._admission(ada, "desk:a", rules.Right("send", "chat"))
+    with pytest.raises(WireError) as caught:
+        async_to_sync(receiving.take_async)(receiving.Message("desk:a", "chat"), admission, None, too_late, "en")
+    assert (caught.value.code, caught.value.status) == ("unavailable", 503)
+    assert "The database did not answer within 10 s." in caplog.text
 
 
 def test_an_answer_that_is_no_json_undoes_the_message(client):

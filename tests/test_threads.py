@@ -7,7 +7,9 @@ import threading
 import time
 
 import pytest
+from asgiref.sync import sync_to_async
 
+from livepush import process
 from livepush.process import threads
 from livepush.process.threads import Threads
 from tests.patience import PATIENCE
@@ -51,7 +53,7 @@ async def test_work_that_hangs_is_left_behind_and_others_go_on(make):
     hung = threading.Event()
     hanging = asyncio.create_task(pool.run(lambda: hung.wait(PATIENCE)))
     waiting = asyncio.create_task(pool.run(threading.get_ident))
-    with pytest.raises(TimeoutError, match=r"did not answer within 0\.1 s"):
+    with pytest.raises(threads.Overdue, match=r"did not answer within 0\.1 s"):
         await hanging
     other = await waiting
     hung.set()
@@ -62,6 +64,17 @@ async def test_work_that_hangs_is_left_behind_and_others_go_on(make):
     assert await pool.run(threading.get_ident) == other
 
 
+async def test_a_timeout_of_the_projects_own_is_not_taken_for_the_databases():
+    def read():
+        raise TimeoutError("the mail server is slow")
+
+    try:
+        with process.queries_in_threads(), pytest.raises(TimeoutError, match="the mail server is slow"):
+            await sync_to_async(read)()
+    finally:
+        await process.stop()
+
+
 async def test_all_of_the_threads_may_hang_and_be_replaced_again_and_again(make):
     pool = make(max_threads=2, limit=0.1)
     hung = threading.Event()
@@ -69,7 +82,7 @@ async def test_all_of_the_threads_may_hang_and_be_replaced_again_and_again(make)
         results = await asyncio.gather(
             *(pool.run(lambda: hung.wait(PATIENCE)) for _ in range(4)), return_exceptions=True
         )
-        assert [type(each) for each in results] == [TimeoutError] * 4
+        assert [type(each) for each in results] == [threads.Overdue] * 4
     assert await pool.run(lambda: 1) == 1
     hung.set()
 

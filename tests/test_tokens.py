@@ -305,13 +305,15 @@ def test_an_authenticator_that_raises_when_asked_again_takes_its_own_client_alon
     assert [set(each.answers.granted) for each in answers] == [set(), {own(ann)}]
 
 
-def test_an_authenticator_that_can_not_ask_now_is_asked_again_later(ann):
+@pytest.mark.parametrize("error", [ConnectionError, TimeoutError])
+def test_an_authenticator_that_can_not_ask_now_is_asked_again_later(ann, error):
     def again():
-        raise ConnectionError("the directory is down")
+        raise error("the directory is down")
 
     view = identity.handshake(RequestFactory().get("/"))
-    with pytest.raises(ConnectionError):
+    with pytest.raises(OSError, match="the directory is down") as caught:
         ask_again([Question(Identity(ann, again=again), view, (own(ann),), None)])
+    assert not isinstance(caught.value, TimeoutError)  # which would send the client away
 
 
 def test_an_authenticator_that_raises_when_asked_again_logs_its_client_out_and_no_other(ann, caplog, monkeypatch):

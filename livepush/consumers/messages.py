@@ -10,7 +10,8 @@ from livepush import process, publish, tenants
 from livepush.access import rules
 from livepush.access.identity import Admission
 from livepush.exceptions import InvalidEvent
-from livepush.receiving import Message, handler_of, take_async
+from livepush.process import drain
+from livepush.receiving import Message, handler_of, running, take_async
 from livepush.receiving.gathering import gatherer
 from livepush.wire import WireError, unavailable
 
@@ -19,6 +20,7 @@ REMEMBERED = 1.0
 MOST_REMEMBERED = 100
 LATER = 1
 """The level of a message's work: handshakes go first, and half of the threads stay free for them."""
+drain.producers.append(drain.Producers(running, lambda: None))  # what is left then ends with its loop
 
 
 def right_to_send(message: Message) -> rules.Right:

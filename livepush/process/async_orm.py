@@ -19,7 +19,7 @@ from django.db import OperationalError
 from livepush.notes import note_once
 from livepush.process.connections import give_back
 from livepush.process.hubs import threads
-from livepush.process.threads import Lease
+from livepush.process.threads import Lease, Overdue
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class _OneThread(Executor):
     async def _run(self, work: Callable[[], T]) -> T:
         try:
             return await self.lease.run(work)
-        except TimeoutError as error:
+        except Overdue as error:
             raise OperationalError(str(error)) from error
 
 

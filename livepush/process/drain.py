@@ -27,7 +27,7 @@ that does not read."""
 
 
 class Producers(NamedTuple):
-    """Something that may go on for a while when the server ends, as a stream's producer does."""
+    """Something that may go on for a while when the server ends, as a stream's producer or an async handler does."""
 
     running: Callable[[], int]
     """Return how many have not finished."""

@@ -28,6 +28,10 @@ FAREWELL = 2.0
 """How long (seconds) ``stop`` waits for running jobs."""
 
 
+class Overdue(TimeoutError):
+    """A job has taken too long. A TimeoutError that the job itself raises, as of a mail server, is none of these."""
+
+
 class Threads:
     """At most ``max_threads`` threads that belong to one event loop, started when they are needed.
 
@@ -57,7 +61,7 @@ class Threads:
     async def run(self, work: Callable[[], T], level: int = 0) -> T:
         """Run ``work`` in one of the threads; return its result. Work of lower levels goes first.
 
-        Raises what ``work`` raises, TimeoutError if it takes longer than the limit, and RuntimeError if no thread
+        Raises what ``work`` raises, Overdue if it takes longer than the limit, and RuntimeError if no thread
         can be started or all were stopped. If the caller is cancelled, the work still goes on.
         """
         return await self._do(await self._take(level), work, is_last=True)
@@ -139,7 +143,7 @@ class Threads:
         """Return the error for a thread that is not there any more."""
         if self._stopped:
             return RuntimeError("livepush's threads have been stopped, as at the server's end.")
-        return TimeoutError(f"The database did not answer within {self.limit:g} s.")
+        return Overdue(f"The database did not answer within {self.limit:g} s.")
 
 
 class Slots:

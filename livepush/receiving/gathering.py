@@ -18,20 +18,21 @@ RATE = 30.0
 
 
 class Gatherer:
-    """Gathers the ephemeral messages of one event loop's clients."""
+    """Gathers the ephemeral messages of one event loop's clients. It refers neither to the loop nor to its timers."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, announce: Callable[[Batch], object]) -> None:
-        self._loop = loop
+    def __init__(self, announce: Callable[[Batch], object]) -> None:
         self._announce = announce
         self._pending: dict[tuple[Hashable, tuple[str, ...], str], Event] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._round = 0
+        """How many times messages have gone out."""
         self._next = 0.0
         """When the next messages may go out, by the loop's clock."""
 
     def offer(self, sender: Hashable, event: Event) -> None:
         """Send an event soon. It takes the place of one with the same sender, groups and type that still waits."""
         if not self._pending:
-            self._timer = self._loop.call_at(max(self._next, self._loop.time()), self._flush)
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(self._next, loop.time()), self._flush_round, self._round)
         key = (sender, event.groups, event.type)
         self._pending.pop(key, None)  # the newest goes out last
         self._pending[key] = event
@@ -41,10 +42,14 @@ class Gatherer:
         if any(key[0] == sender and group in key[1] for key in self._pending):
             self._flush()
 
+    def _flush_round(self, number: int) -> None:
+        """Send what waits, unless it went out before its time."""
+        if number == self._round:
+            self._flush()
+
     def _flush(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._next = self._loop.time() + 1 / RATE
+        self._round += 1
+        self._next = asyncio.get_running_loop().time() + 1 / RATE
         events, self._pending = tuple(self._pending.values()), {}
         self._announce(Batch("", events))
 
@@ -57,5 +62,5 @@ def gatherer() -> Gatherer:
     loop = asyncio.get_running_loop()
     found = _gatherers.get(loop)
     if found is None:
-        found = _gatherers[loop] = Gatherer(loop, publish.announce)
+        found = _gatherers[loop] = Gatherer(publish.announce)
     return found

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
-from django.db import close_old_connections
+from django.db import OperationalError, close_old_connections
 from django.utils import translation
 
-from livepush import publish, tenants
+from livepush import cancelling, publish, tenants
 from livepush.access.identity import Admission
 from livepush.access.rules import DATABASE_ERRORS
+from livepush.access.visitors import cookies_of, secret_of
+from livepush.conf import get_settings
 from livepush.exceptions import InvalidEvent
 from livepush.receiving import once
 from livepush.receiving.handlers import Found, Handler, handler_of
@@ -25,6 +29,8 @@ from livepush.wire import WireError, unavailable
 
 logger = logging.getLogger("livepush")
 
+SHARE = 0.8
+"""How much of ``DATABASE_TIMEOUT`` an async handler has. After all of it, a tenant's thread would be given up."""
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs work that uses the database in a thread."""
 
@@ -36,7 +42,7 @@ class Message(NamedTuple):
     type: str
     data: Any = None
     key: str | None = None
-    """Made by the client: a message that it repeats takes effect once."""
+    """Made by the client: a message that it repeats takes effect once, if the server knows the client again."""
     ephemeral: bool = False
 
 
@@ -50,13 +56,13 @@ def take(message: Message, sender: Admission, request: Any) -> Any:
     with tenants.active(sender.tenant):
         found = handler_of(message.group, message.type)
         if found is None:
-            return pass_on(message, sender)
+            return pass_on(message, sender, request)
         _check(message)
         if not found.handler.is_atomic:
-            return async_to_sync(_take_outside)(found, message, sender, request, _at_once)
+            return async_to_sync(_outside_here)(found, message, sender, request)
         try:
             work = partial(_call, found, message, sender, request)
-            return _decoded(once.in_transaction(_receipt(message, sender), work))
+            return _decoded(once.in_transaction(_receipt(message, sender, request), work))
         except Exception as error:
             raise _refusal(error, found.handler) from error
 
@@ -70,7 +76,9 @@ async def take_async(message: Message, sender: Admission, request: Any, in_threa
     if found is not None and found.handler.is_async and sender.tenant is None:
         _check(message)
         with translation.override(language):
-            return await _take_outside(found, message, sender, request, in_thread)
+            task = _outside(found, message, sender, request, in_thread)
+            await asyncio.wait({task})  # whoever cancels this wait does not cancel the handler
+            return task.result()
     return await in_thread(translation.override(language)(partial(take, message, sender, request)))
 
 
@@ -82,9 +90,11 @@ def _check(message: Message) -> None:
         raise WireError("bad_event", str(error)) from error
 
 
-def pass_on(message: Message, sender: Admission) -> None:
+def pass_on(message: Message, sender: Admission, request: Any) -> None:
     """Send a message to its group as it is, in its user's name. Raises WireError: it can't be sent."""
-    key = None if message.ephemeral else (_receipt(message, sender) or secrets.token_hex(16))  # for a second attempt
+    key = None
+    if not message.ephemeral:
+        key = _receipt(message, sender, request) or secrets.token_hex(16)  # for a second attempt
     try:
         publish.send_as(
             publish.stamp(sender.identity.user),
@@ -98,22 +108,78 @@ def pass_on(message: Message, sender: Admission) -> None:
         raise WireError("bad_event", str(error)) from error
 
 
-async def _take_outside(found: Found, message: Message, sender: Admission, request: Any, in_thread: InThread) -> Any:
-    """Give a message to a handler that runs outside of a transaction."""
-    key = _receipt(message, sender)
+_running: set[asyncio.Task[Any]] = set()
+"""The handlers outside of a transaction that run now, kept here so that Python does not collect their tasks."""
+
+
+def running() -> int:
+    """Return how many handlers outside of a transaction run now: a server waits for them before it ends."""
+    return sum(task.get_loop().is_running() for task in list(_running))
+
+
+def _outside(found: Found, message: Message, sender: Admission, request: Any, in_thread: InThread) -> asyncio.Task[Any]:
+    """Give a message to a handler outside of a transaction, in a task of its own: it goes on if its client leaves."""
+    key, work = _receipt(message, sender, request), partial(_call, found, message, sender, request)
+    task = asyncio.get_running_loop().create_task(_once(found.handler, key, work, in_thread))
+    _running.difference_update([each for each in _running if each.get_loop().is_closed()])
+    _running.add(task)
+    task.add_done_callback(_ended)
+    return task
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # retrieved, since its client may have gone
+
+
+async def _outside_here(found: Found, message: Message, sender: Admission, request: Any) -> Any:
+    """Return the answer of a handler that runs outside of a transaction, even if this is cancelled meanwhile.
+
+    The thread that waits for the answer does the handler's queries, so it must not go first.
+    """
+    task = _outside(found, message, sender, request, _at_once)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+    return task.result()
+
+
+async def _once(handler: Handler, key: str | None, work: Callable[[], Any], in_thread: InThread) -> Any:
+    """Have a message handled unless it was; return the answer. Raises WireError."""
     try:
-        is_new, reply = await in_thread(partial(once.begin, key))
+        is_new, reply = await _noted(in_thread, partial(once.begin, key))
         if is_new:
             try:
-                work = partial(_call, found, message, sender, request)
-                reply = once.encode(await work() if found.handler.is_async else await in_thread(work))
+                reply = once.encode(await (_within_limit(work()) if handler.is_async else in_thread(work)))
             except BaseException:
-                await in_thread(partial(once.undo, key))
+                await _noted(in_thread, partial(once.undo, key))
                 raise
-            await in_thread(partial(once.end, key, reply))
+            await _noted(in_thread, partial(once.end, key, reply))
         return _decoded(reply)
     except Exception as error:
-        raise _refusal(error, found.handler) from error
+        raise _refusal(error, handler) from error
+
+
+async def _within_limit(work: Awaitable[Any]) -> Any:
+    """Return the result of an async handler. Raises TimeoutError: it took too long, so it was cancelled."""
+    limit = SHARE * get_settings().DATABASE_TIMEOUT
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({doing}, timeout=limit)
+    finally:
+        await cancelling.end(doing)
+    if doing.cancelled():
+        raise TimeoutError(f"It did not end within {limit:g} s, so it was cancelled.")
+    return doing.result()
+
+
+async def _noted(in_thread: InThread, work: Callable[[], Any]) -> Any:
+    """Do what ``once`` does. Raises OperationalError: there was no thread for it, or it took too long."""
+    try:
+        return await in_thread(work)
+    except (TimeoutError, RuntimeError) as error:
+        raise OperationalError(str(error)) from error
 
 
 async def _at_once(work: Callable[[], Any]) -> Any:
@@ -136,11 +202,18 @@ def _plain(data: Any) -> Any:
         raise ValidationError("The bytes are no base64.", code="invalid") from error
 
 
-def _receipt(message: Message, sender: Admission) -> str | None:
-    """Return the key of a message among those of its sender: nobody can use up another's key."""
+def _receipt(message: Message, sender: Admission, request: Any) -> str | None:
+    """Return the key of a message among those of its sender: nobody can use up another's key.
+
+    A visitor who is not logged in is known by a cookie. Without one the message has no key: nobody knows whose it is.
+    """
     if message.key is None:
         return None
-    return once.receipt_key(sender.tenant, sender.identity.name, message.group, message.type, message.key)
+    parts = (sender.tenant, sender.identity.name, message.group, message.type, message.key)
+    if sender.identity.name is not None:
+        return once.receipt_key(*parts)
+    secret = None if request is None else secret_of(cookies_of(request), request.session_key)
+    return None if secret is None else once.receipt_key(*parts, secret)
 
 
 def _decoded(reply: str | None) -> Any:
@@ -161,8 +234,6 @@ def _refusal(error: Exception, handler: Handler) -> WireError:
         close_old_connections()
         name = type(error).__name__
         logger.warning("The handler for %r could not use its database: %s: %s", handler.pattern, name, error)
-        return unavailable()
-    if isinstance(error, TimeoutError):
         return unavailable()
     handler.log_exception("The handler for %r raised, so the client hears that it failed.")
     return WireError("failed", "The server could not handle the message.", 500)

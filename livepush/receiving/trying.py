@@ -52,7 +52,7 @@ class Sender:
 
 
 def client(user: Any = None) -> Sender:
-    """Return what sends messages as the user's browser would; without a user, as nobody who is logged in."""
+    """Return what sends messages as the user's browser would; without a user, as a visitor without cookies or keys."""
     return Sender(user)
 
 

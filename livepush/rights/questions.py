@@ -137,6 +137,8 @@ def _asked_again(known: Identity) -> Any:
     except (WireError, OSError, *rules.DATABASE_ERRORS) as error:
         if isinstance(error, WireError) and error.status not in (429, 503):
             return None
+        if isinstance(error, TimeoutError):  # its own: livepush's would send the client away
+            raise OSError(f"{type(error).__name__}: {error}") from error
         raise
     except Exception as error:
         if times := _raising.times():

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from django.conf import settings
-from django.http import HttpRequest, parse_cookie
+from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
 from livepush.access.authenticating import Identity
+from livepush.access.visitors import cookies_of, secret_of
 from livepush.rights import Grant
 from livepush.roster.changes import Key
 from livepush.roster.models import MAX_MEMBER_LENGTH
@@ -27,8 +28,8 @@ def member_of(identity: Identity, cookies: Mapping[str, str], session: str | Non
     """
     name = identity.name
     if name is None:
-        secret = cookies.get(settings.CSRF_COOKIE_NAME) or session
-        if not secret:
+        secret = secret_of(cookies, session)
+        if secret is None:
             return None
         text = f"{tenant or ''}|{secret}"
         name = VISITOR + salted_hmac("livepush.presence", text, algorithm="sha256").hexdigest()[:20]
@@ -50,6 +51,6 @@ def keys_of(grant: Grant) -> frozenset[Key]:
     groups = [group for group in grant.stored if has_members(public_name(group))]
     if not groups:
         return frozenset()
-    cookies = parse_cookie(grant.view.headers.get("Cookie", "")) if grant.identity.name is None else {}
+    cookies = cookies_of(grant.view) if grant.identity.name is None else {}
     member = member_of(grant.identity, cookies, grant.view.session_key, grant.tenant)
     return frozenset() if member is None else frozenset((group, member) for group in groups)

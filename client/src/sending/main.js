@@ -4,7 +4,7 @@
 
 import { createMovement } from "./movement.js";
 import { forget, keep, restore } from "./store.js";
-import { post, sentence, speak } from "./ways.js";
+import { encode, post, sentence, speak } from "./ways.js";
 
 /** The longest random waits between attempts, in milliseconds: at first, and at most. */
 const FIRST_PAUSE = 1000;
@@ -96,7 +96,10 @@ export const createSender = (link) => {
 
   restore(link, (found) => {
     const known = new Set(pending().map(({ key }) => key));
-    for (const message of found) if (!known.has(message.key)) enqueue(message);
+    for (const message of found) {
+      if (!encode(link, message)) forget(message);
+      else if (!known.has(message.key)) enqueue(message);
+    }
   });
 
   return {
@@ -111,7 +114,8 @@ export const createSender = (link) => {
     send: (group, type, data, { key = newKey(), ephemeral, persist } = {}) =>
       new Promise((resolve, reject) => {
         /** @type {Message} */
-        const message = { group, type, data, key, ephemeral, persist, resolve, reject };
+        const message = { group, type, data, key, ephemeral, persist, resolve, reject, text: "" };
+        if (!encode(link, message)) return;
         if (ephemeral) {
           const ended = new Promise((/** @type {(value: void) => void} */ end) => {
             message.resolve = (reply) => end(resolve(reply));

@@ -29,7 +29,8 @@ export const speak = (link) => {
     talk: (message, isUnanswered) =>
       new Promise((done) => {
         const ref = isUnanswered ? undefined : message.key;
-        if (!link.say(JSON.stringify({ command: "send", ref, ...body(link, message) }))) return done(undefined);
+        const command = JSON.stringify({ command: "send", ref });
+        if (!link.say(`${command.slice(0, -1)},${message.text.slice(1)}`)) return done(undefined);
         if (isUnanswered) return done({ ok: true });
         /** @param {any} [outcome] */
         const end = (outcome) => {
@@ -55,7 +56,7 @@ export const speak = (link) => {
  */
 export const post = async (link, message) => {
   try {
-    const text = JSON.stringify(body(link, message));
+    const { text } = message;
     const token = await link.getToken?.();
     const response = await fetch(new URL(`${link.url}send/`, location.href), {
       method: "POST",
@@ -80,12 +81,29 @@ export const post = async (link, message) => {
  */
 export const sentence = ({ code, message, errors }) => Object.assign(new Error(message), { code, errors });
 
-/** @param {Link} link @param {Message} message */
-const body = ({ tabs }, { group, type, data, key, ephemeral }) => ({
-  group,
-  type,
-  data: data instanceof Uint8Array ? { $bytes: btoa(String.fromCharCode(...data)) } : data,
-  key: ephemeral ? undefined : key,
-  ephemeral,
-  login: tabs,
-});
+/**
+ * Encode a message, once; return whether that can be done. If not, reject it.
+ *
+ * @param {Link} link
+ * @param {Message} message
+ */
+export const encode = ({ tabs }, message) => {
+  const { group, type, data, key, ephemeral } = message;
+  try {
+    message.text = JSON.stringify({
+      group,
+      type,
+      data: data instanceof Uint8Array ? { $bytes: btoa(Array.from(data, character).join("")) } : data,
+      key: ephemeral ? undefined : key,
+      ephemeral,
+      login: tabs,
+    });
+    return true;
+  } catch (error) {
+    message.reject(sentence({ ok: false, code: "bad_event", message: `The message can't be JSON: ${error}` }));
+    return false;
+  }
+};
+
+/** @param {number} byte */
+const character = (byte) => String.fromCharCode(byte);

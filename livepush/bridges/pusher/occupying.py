@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import secrets
 from collections import Counter
@@ -52,7 +53,11 @@ class Occupying:
         self._counts: Counter[str] = Counter()
         self._changed: set[str] = set()
         self._written: dict[str, int] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        """Of the channels whose last subscriber has left, and counts for a while yet."""
         self._stirred = asyncio.Event()
+        self._seen = -math.inf
+        """When the database was last reached, by the loop's clock."""
         self._begin()
         hub.keep(self._write_on())
         hub.keep(self._renew_on())
@@ -142,16 +147,27 @@ class Occupying:
         return Seat(*_key(channel), dumps(info), count)
 
     async def _renew_on(self) -> None:
-        """Renew this process's lease, and clear away those of others that have ended."""
-        using = get_settings().DATABASE
+        longest = math.inf
         while not self._hub.draining:
-            await asyncio.sleep(get_settings().PRESENCE_LEASE / 3 * random.uniform(0.9, 1.0))
+            await asyncio.sleep(min(longest, get_settings().PRESENCE_LEASE / 3 * random.uniform(0.9, 1.0)))
             try:
-                if self._has_lease and not await process.in_thread(partial(table.renew, using, self._name), LEVEL):
-                    self._lose()
-                await process.in_thread(partial(_clear, using, self._name), LEVEL)
+                await self._renew()
+                longest = math.inf
             except Exception as error:
                 complain(error)
+                longest = PAUSE
+
+    async def _renew(self) -> None:
+        """Renew this process's lease, and clear away those of others that have ended.
+
+        If this process has not reached the database for long, others may not have either: they get time to renew.
+        """
+        using = get_settings().DATABASE
+        is_fresh = self._hub.loop.time() - self._seen < get_settings().PRESENCE_LEASE
+        if self._has_lease and not await process.in_thread(partial(table.renew, using, self._name), LEVEL):
+            self._lose()
+        await process.in_thread(partial(_look, using, self._name, is_fresh), LEVEL)
+        self._seen = self._hub.loop.time()
 
     def _lose(self) -> None:
         """Begin anew: another process has cleared this one's channels away, since its lease was not renewed in time."""
@@ -193,7 +209,8 @@ def _key(channel: str) -> Key:
     return GROUP, f"{SIGN}{channel}"
 
 
-def _clear(using: str, name: str) -> None:
+def _look(using: str, name: str, may_clear: bool) -> None:
+    """Clear away other processes' leases that have ended, if that may be."""
     soonest = table.next_end(using, name)
-    if soonest is not None and soonest <= 0:
+    if may_clear and soonest is not None and soonest <= 0:
         table.clear(using)

@@ -72,10 +72,20 @@ class Occupying:
         if self._hub.draining:
             self._stirred.set()
         self._counts[channel] += by
+        if timer := self._timers.pop(channel, None):
+            timer.cancel()
         if self._counts[channel] > 0:
             self._mark(channel)
         else:
-            self._hub.loop.call_later(get_settings().PRESENCE_GRACE, self._mark, channel)
+            self._timers[channel] = self._hub.loop.call_later(get_settings().PRESENCE_GRACE, self._leave, channel)
+
+    def _leave(self, channel: str) -> None:
+        del self._timers[channel]
+        self._mark(channel)
+
+    def _count(self, channel: str) -> int:
+        """Return how many subscribers a channel has, the last one included while it counts yet."""
+        return 1 if channel in self._timers else self._counts[channel]
 
     def _mark(self, channel: str) -> None:
         self._changed.add(channel)
@@ -105,10 +115,11 @@ class Occupying:
             await process.in_thread(partial(table.let_end, settings.DATABASE, self._name, seconds), LEVEL)
 
     async def _write(self) -> None:
-        wanted = {channel: self._counts[channel] for channel in self._changed}
+        wanted = {channel: self._count(channel) for channel in self._changed}
         self._turn += 1
         gone = {name for name, count in wanted.items() if count <= 0 and name in self._written}
-        seats = [self._seat(name, max(0, count)) for name, count in wanted.items() if self._is_news(name, name in gone)]
+        news = {name: count for name, count in wanted.items() if self._is_news(name, count, name in gone)}
+        seats = [self._seat(name, max(0, count)) for name, count in news.items()]
         if seats or gone:
             me = table.Process(self._name, self._turn, self._has_lease)
             work = partial(table.write, get_settings().DATABASE, me, seats, [_key(name) for name in gone])
@@ -131,12 +142,12 @@ class Occupying:
                 self._written.pop(channel, None)
                 if not self._counts[channel]:
                     del self._counts[channel]
-            if self._counts[channel] != count:
+            if self._count(channel) != count:
                 self._mark(channel)
 
-    def _is_news(self, channel: str, is_gone: bool) -> bool:
+    def _is_news(self, channel: str, count: int, is_gone: bool) -> bool:
         """Return whether a channel's row is to be written: where counts matter also before it goes, to tell of it."""
-        written, count = self._written.get(channel, UNKNOWN), self._counts[channel]
+        written = self._written.get(channel, UNKNOWN)
         if self._counts_matter:
             return written != count and (count > 0 or is_gone)
         return written == UNKNOWN and count > 0

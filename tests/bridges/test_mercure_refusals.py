@@ -15,12 +15,13 @@ from django.urls import include, path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livepush import log, process, tenants
+from livepush import log, process, tallies, tenants
 from livepush.bridges import mercure
-from livepush.bridges.mercure import publishing, resuming
+from livepush.bridges.mercure import publishing, resuming, subscribing
 from livepush.bridges.mercure.views import hub
 from livepush.consumers import views as polls
 from livepush.models import Event
+from livepush.notes import Rarely
 from livepush.publish import pipeline
 from livepush.testing import capture_events
 from livepush.wire import Position
@@ -78,8 +79,10 @@ def said(response):
 
 
 def test_a_form_is_an_update_under_wsgi_too(transactional_db):
+    before = tallies.counts["published", "event"]
     with capture_events() as events:
         response = post([("topic", "a"), ("topic", "b"), ("data", "ü"), ("private", ""), ("later", "field")])
+    assert tallies.counts["published", "event"] == before + 1
     assert (response.status_code, response["Content-Type"]) == (200, "text/plain; charset=utf-8")
     id = response.content.decode()
     [event] = events
@@ -416,4 +419,5 @@ def test_a_subscriber_comes_back_when_its_tenant_can_not_be_found_out(of_acme, m
         raise OperationalError("the database is away")
 
     monkeypatch.setattr(tenants, "of_request", gone)
+    monkeypatch.setattr(subscribing, "failures", Rarely(every=1.0))  # another test waits for its line in the log
     assert said(get(host="acme.shop.test", **of_acme)) == (503, "unavailable")

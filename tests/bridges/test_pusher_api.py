@@ -9,7 +9,7 @@ from django.db import connections
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
-from livepush import tenants
+from livepush import tallies, tenants
 from livepush.bridges.pusher import api, occupancy, signing
 from livepush.bridges.pusher.occupying import GROUP
 from livepush.roster import table
@@ -74,6 +74,15 @@ def test_what_is_asked_for_wrongly_is_refused_before_anything_is_sent(using):
     for view, body in ((api.events, event), (api.batch_events, {"batch": [event]})):
         assert view(RequestFactory().post("/", json.dumps(body), "application/json")).status_code == 400
     assert not events_of(using)
+
+
+def test_the_metrics_count_what_is_published_as_they_do_with_api_keys(using):
+    before = tallies.counts["published", "event"]
+    event = {"name": "n", "channel": "board", "data": "1"}
+    ask(api.events, body=event)
+    ask(api.batch_events, body={"batch": [event, event]})
+    assert tallies.counts["published", "event"] == before + 3
+    assert ("published", "events") not in tallies.counts
 
 
 def test_members_are_counted_once_whatever_number_of_processes_has_them(using):

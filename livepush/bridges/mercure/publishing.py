@@ -45,7 +45,7 @@ def publish(request: HttpRequest, client: Client) -> HttpResponse:
         raise WireError("bad_event", str(error)) from error
     except Error as error:
         raise unavailable() from error
-    tallies.note("published", "events")
+    tallies.note("published", "event")
     return HttpResponse(id, content_type="text/plain; charset=utf-8")
 
 

@@ -177,7 +177,7 @@ def _publish(found: Sequence[drafts.Draft]) -> None:
     if wait:
         raise too_many("published events", wait)
     settling.carry_out(parcels, using, None)
-    tallies.note("published", "events", by=len(parcels))
+    tallies.note("published", "event", by=len(parcels))
 
 
 def _info(given: str) -> tuple[str, ...]:

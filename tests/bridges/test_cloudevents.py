@@ -139,3 +139,18 @@ def test_a_binary_event_with_malformed_data_is_refused(using, post):
     assert post("{", {**headers, "content-type": "application/json"}).json()["code"] == "bad_event"
     assert post("", {**headers, "ce-type": "%C3%A4", "content-type": ""}).json()["code"] == "bad_event"
     assert not events_of(using)
+
+
+OPTIONAL = ("subject", "livepushgroups", "data", "data_base64", "datacontenttype", "dataschema", "time")
+
+
+@pytest.mark.parametrize("named", [{"subject": "order:7"}, {"livepushgroups": "order:7"}])
+@pytest.mark.parametrize("data", [{}, {"data": 1}, {"data_base64": "MQ==", "datacontenttype": "application/json"}])
+def test_null_says_that_an_attribute_is_not_there(using, post, named, data):
+    """The JSON format 1.0.2, section 2.2."""
+    given = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", **dict.fromkeys(OPTIONAL), **named, **data}
+    for body in (given, [given | {"id": "2"}]):
+        kind = BATCH if isinstance(body, list) else "application/cloudevents+json"
+        assert post(json.dumps(body), {"content-type": kind}).status_code == 200
+    found = events_of(using)
+    assert [(each.groups, json.loads(each.data)) for each in found] == [(("order:7",), 1 if data else None)] * 2

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import httpx
 import jwt
@@ -13,10 +15,13 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
+import livepush
 from livepush import checks, log, server_checks
 from livepush.bridges.grip.config import edge
+from livepush.bridges.grip.holds import Hold
 from livepush.bridges.grip.items import items_of
-from livepush.wire import Batch, Event
+from livepush.models import LogHead
+from livepush.wire import Batch, Event, Floor, Format
 from tests.bridges.edge import Site, audit_kills, holds, running
 from tests.integration import clients
 from tests.patience import PATIENCE, eventually, wait_until
@@ -350,6 +355,19 @@ def test_to_ask_for_what_was_missed_takes_two_queries_if_nothing_was(here, djang
     with django_assert_num_queries(2):
         again = here.get(f"/livepush/sse/{link}", headers=signed)
     assert (again.content, again["Grip-Hold"], again["Grip-Link"]) == (b"", "stream", answer["Grip-Link"])
+
+
+def test_after_a_lost_history_no_floor_of_the_old_one_hides_an_event(here):
+    signed = {"Grip-Sig": jwt.encode(claims(), KEY)}
+    livepush.send("board", "first")
+    floors = {"board": Floor(1000)}
+    hold = Hold(groups=("board",), format=Format.SSE, user=None, session="", until=time.time() + 100, floors=floors)
+    LogHead.objects.update(position=900, epoch="anew")
+    reset = here.get(f"/livepush/sse/?{urlencode({'grip': hold.token(), 'since': 'old-1000'})}", headers=signed)
+    assert b"livepush.reset" in reset.content
+    livepush.send("board", "later")
+    link = reset["Grip-Link"].partition(">")[0].removeprefix("<")
+    assert here.get(f"/livepush/sse/{link}", headers=signed).content.startswith(b"id: anew-901\nevent: later\n")
 
 
 def test_the_proxy_asks_when_the_rules_are_due_if_that_is_sooner(here, settings):

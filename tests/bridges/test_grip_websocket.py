@@ -13,6 +13,8 @@ import pytest
 from django.test import Client
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+import livepush
+from livepush import log
 from livepush.bridges.grip.config import edge
 from livepush.bridges.grip.frames import Frame, parse
 from livepush.bridges.grip.telling import Told
@@ -20,6 +22,7 @@ from livepush.doctor.examination import examine_site
 from livepush.doctor.problems import Level
 from livepush.doctor.site import Site as DoctorsSite
 from livepush.doctor.web import parse_root
+from livepush.models import LogHead
 from livepush.wire import Close, WireError
 from tests.bridges.edge import Site, audit_kills, running
 from tests.integration import clients
@@ -351,6 +354,32 @@ def test_a_pong_takes_one_query_if_there_is_nothing_new(here, django_assert_num_
         again = posted(here, b"PONG\r\n", signed() | kept)
     assert again.content == b""
     assert 0 < int(again["Keep-Alive-Interval"]) <= 30
+
+
+def test_after_a_lost_history_no_floor_of_the_old_one_hides_an_event(here):
+    def go_on(body):
+        kept = {f"Meta-{name}": answers[-1][f"Set-Meta-{name}"] for name in ("Livepush-Hold", "Livepush-At")}
+        answers.append(posted(here, body, signed() | kept))
+        said = [
+            json.loads(frame.content)
+            for frame in parse(answers[-1].content)
+            if frame.kind == "TEXT" and not frame.content.startswith(b"c:")
+        ]
+        return [frame for frame in said if frame["type"] != "livepush.position"]
+
+    log.make_head("default")
+    LogHead.objects.update(position=1000)
+    answers = [posted(here, b"OPEN\r\n", signed())]
+    epoch = LogHead.objects.get().epoch
+    command = json.dumps({"command": "subscribe", "groups": ["order:1"], "since": f"{epoch}-500"}).encode()
+    [reply] = go_on(Frame("TEXT", command).encoded())
+    assert (reply["ok"], reply["groups"]) == (True, ["order:1"])
+    LogHead.objects.update(position=900, epoch="anew")
+    [reset] = go_on(b"PONG\r\n")
+    assert (reset["type"], reset["reason"], reset["position"]) == ("livepush.reset", "epoch", "anew-900")
+    livepush.send("board", "later")
+    [event] = go_on(b"PONG\r\n")
+    assert (event["type"], event["id"]) == ("later", "anew-901")
 
 
 def test_a_body_is_what_it_was_made_of():

@@ -9,17 +9,19 @@ from urllib.parse import quote, urlencode
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections, transaction
+from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 from django.urls import include, path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livepush import log, process
+from livepush import log, process, tallies, tenants
 from livepush.bridges import mercure
-from livepush.bridges.mercure import publishing, resuming
+from livepush.bridges.mercure import publishing, resuming, subscribing
 from livepush.bridges.mercure.views import hub
 from livepush.consumers import views as polls
 from livepush.models import Event
+from livepush.notes import Rarely
 from livepush.publish import pipeline
 from livepush.testing import capture_events
 from livepush.wire import Position
@@ -56,11 +58,12 @@ def ask(request):
     return asyncio.run(answered())
 
 
-def get(query="?topic=a", method="GET", **headers):
+def get(query="?topic=a", method="GET", host="testserver", **headers):
     """Subscribe as under ASGI; return the answer, which does not stream."""
 
     async def answered():
         request = AsyncRequestFactory().generic(method, PATH + query, headers=headers)
+        request.META["HTTP_HOST"] = host
         response = await hub(request)
         await process.stop()
         return response
@@ -76,8 +79,10 @@ def said(response):
 
 
 def test_a_form_is_an_update_under_wsgi_too(transactional_db):
+    before = tallies.counts["published", "event"]
     with capture_events() as events:
         response = post([("topic", "a"), ("topic", "b"), ("data", "ü"), ("private", ""), ("later", "field")])
+    assert tallies.counts["published", "event"] == before + 1
     assert (response.status_code, response["Content-Type"]) == (200, "text/plain; charset=utf-8")
     id = response.content.decode()
     [event] = events
@@ -352,10 +357,67 @@ def test_an_id_that_a_publisher_has_and_the_log_has_not_settled_is_found(transac
 
 def test_tenants_are_apart(transactional_db, settings):
     settings.LIVEPUSH = {**settings.LIVEPUSH, "TENANT": "tests.shop.subdomains.Subdomains"}
-    id = post({"topic": "x" * 200, "id": "mine"}, {**PUBLISHER, "host": "acme.shop.test"}).content.decode()
+    publisher = bearer(publish=["*"], **{"livepush.tenant": "acme"})
+    id = post({"topic": "x" * 200, "id": "mine"}, {**publisher, "host": "acme.shop.test"}).content.decode()
     [event] = events_of("default")
     assert event.groups[0] == "acme|mercure:=2A"
     acme, globex = (RequestFactory().get(PATH, headers={"host": f"{name}.shop.test"}) for name in ("acme", "globex"))
     assert resuming.place_of(id, acme).position.number == event.number
     assert resuming.place_of(id, globex).is_lost
     assert said(post({"topic": "a"}, {**PUBLISHER, "host": "shop.test"})) == (403, "no_tenant")
+
+
+# Tenants
+
+
+@pytest.fixture
+def of_acme(settings, transactional_db):
+    """A token made for one of a site's tenants."""
+    settings.LIVEPUSH = {"MERCURE": {"KEY": KEY}, "TENANT": "tests.shop.subdomains.Subdomains"}
+    with tenants.active("acme"):
+        return {"authorization": f"Bearer {mercure.make_token(subscribe=['*'], publish=['*'])}"}
+
+
+def test_a_token_is_good_for_the_tenant_that_was_active_when_it_was_made(of_acme):
+    assert get(method="HEAD", host="acme.shop.test", **of_acme).status_code == 200
+    assert post({"topic": "a"}, of_acme, HTTP_HOST="acme.shop.test").status_code == 200
+    assert [set(event.groups) for event in events_of("default")] == [{"acme|mercure:a", "acme|mercure:=2A"}]
+    for method in ("GET", "HEAD"):
+        assert get(method=method, host="globex.shop.test", **of_acme).status_code == 401
+    assert said(get(host="globex.shop.test", **of_acme)) == (401, "bad_token")
+    assert said(post({"topic": "a"}, of_acme, HTTP_HOST="globex.shop.test")) == (401, "bad_token")
+    assert said(get(host="nobody.shop.test", **of_acme)) == (403, "no_tenant")
+    assert len(events_of("default")) == 1
+
+
+def test_a_cookie_is_good_for_the_tenant_whose_view_set_it(of_acme):
+    request, response = RequestFactory().get("/", headers={"host": "acme.shop.test"}), HttpResponse()
+    with tenants.active("acme"):
+        mercure.set_cookie(request, response, subscribe=["*"], domain="shop.test")
+    shown = {"authorization": f"Bearer {response.cookies['mercureAuthorization'].value}"}
+    assert get(method="HEAD", host="acme.shop.test", **shown).status_code == 200
+    assert said(get(host="globex.shop.test", **shown)) == (401, "bad_token")
+
+
+def test_a_token_of_another_issuer_names_its_tenant(of_acme):
+    named = bearer(publish=["*"], subscribe=["*"], **{"livepush.tenant": "globex"})
+    assert get(method="HEAD", host="globex.shop.test", **named).status_code == 200
+    assert post({"topic": "a"}, named, HTTP_HOST="globex.shop.test").status_code == 200
+    for headers in (bearer(publish=["*"], subscribe=["*"]), named):
+        assert said(get(host="acme.shop.test", **headers)) == (401, "bad_token")
+        assert said(post({"topic": "a"}, headers, HTTP_HOST="acme.shop.test")) == (401, "bad_token")
+
+
+def test_without_tenants_a_token_of_a_tenant_is_refused(transactional_db):
+    named = bearer(publish=["*"], subscribe=["*"], **{"livepush.tenant": "acme"})
+    assert said(get(**named)) == (401, "bad_token")
+    assert said(post({"topic": "a"}, named)) == (401, "bad_token")
+
+
+def test_a_subscriber_comes_back_when_its_tenant_can_not_be_found_out(of_acme, monkeypatch):
+    def gone(request):
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(tenants, "of_request", gone)
+    monkeypatch.setattr(subscribing, "failures", Rarely(every=1.0))  # another test waits for its line in the log
+    assert said(get(host="acme.shop.test", **of_acme)) == (503, "unavailable")

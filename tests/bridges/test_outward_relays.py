@@ -304,6 +304,8 @@ def test_pruned_positions_are_counted_and_logged_as_errors(using, outbox, caplog
         ({"URL": "nats://x", "SUBJECT": "a.>"}, "without wildcards"),
         ({"URL": "nats://x", "SUBJECT": "a.{name}"}, "without wildcards"),
         ({"URL": "mqtt://x", "STREAM": None, "SUBJECT": "a/#"}, "without wildcards"),
+        ({"URL": "mqtt://x", "STREAM": None, "SUBJECT": "a\0"}, "without wildcards"),
+        ({"URL": "nats://x", "SUBJECT": "{group}" * 11}, "2200 bytes long with the longest names"),
         ({"URL": "mqtt://x", "SUBJECT": "a"}, "'STREAM', which nothing reads"),
         ({"URL": "amqp://x"}, "needs URL and SUBJECT"),
         ({"URL": "https://x", "STREAM": None}, "needs URL and SECRET"),
@@ -380,6 +382,38 @@ async def test_events_reach_a_broker_in_their_order_with_their_positions_as_ids(
         assert [event for _, event in taken] == elsewhere.rows()
         assert [id for id, _ in taken] == [event["id"] for _, event in taken]
         assert database.query("SELECT holder FROM livepush_relaycursor") == [("",)]
+
+
+LARGE = {"text": "x" * 20_000}
+NEVER_TAKEN = {
+    # what the broker is like, the relay's place, the stream, and the event that the broker will never take
+    "a routing key of over 255 bytes": ("rabbit", "", "{group}{type}", "outbox", ("g" * 180, "t" * 76, 1)),
+    "a message of over max_message_size": ("rabbit", "max_message_size = 10000", "outbox", "outbox", ("a", "t", LARGE)),
+    "a message of over max_msg_size": ("nats", 10_000, "outbox.{type}", "outbox", ("a", "t", LARGE)),
+    "a packet of over max_packet_size": ("mqtt", "max_packet_size 10000", "a/{group}", "#", ("a", "t", LARGE)),
+    "a message of over message_size_limit": ("mqtt", "message_size_limit 10000", "a/{group}", "#", ("a", "t", LARGE)),
+    "a topic of over 200 levels": ("mqtt", "", "a/{group}", "#", ("/" * 200, "t", 1)),
+}
+
+
+@pytest.mark.parametrize("what", some(list(NEVER_TAKEN), 3))
+async def test_what_a_broker_will_never_take_becomes_a_dead_letter(databases, what):
+    kind, limit, subject, stream, refused = NEVER_TAKEN[what]
+    with (
+        databases.fresh("postgresql") as database,
+        BROKERS["nats"]() if kind == "nats" else queue_broker(kind, limit) as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        await (broker.make(stream, max_msg_size=limit) if kind == "nats" else broker.make(stream))
+        elsewhere.send("out", "box", 1)
+        elsewhere.send(*refused)
+        elsewhere.send("out", "box", 2)
+        place = {name: value for name, value in PLACES[broker.url.partition(":")[0]].items() if name == "STREAM"}
+        with relaying(database, {"outbox": {**settings_for(broker), **place, "SUBJECT": subject}}):
+            await eventually(lambda: database.query("SELECT 1 FROM livepush_relaycursor WHERE position = 3"))
+        assert [event["data"] for _, event in await broker.taken(stream)] == [1, 2]
+        [(offset, reason)] = database.query('SELECT "offset", reason FROM livepush_deadletter')
+        assert (offset.partition("-")[2], "bytes" in reason or "size" in reason or "levels" in reason) == ("2", True)
 
 
 POINTS = ["sent", "held", "read", "moved"]

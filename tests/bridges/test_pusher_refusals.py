@@ -518,6 +518,62 @@ async def test_a_deploy_loses_nothing_for_a_client_that_resumes(site):
         assert (found["event"], found["data"]["reason"]) == ("livepush:reset", "epoch")
 
 
+ASIDE = ("livepush:position", "pusher_internal:subscription_succeeded", "pusher:cache_miss")
+
+
+async def missed(site: Site, group: str) -> str:
+    """Send three events after a position; return the position."""
+    before = site.elsewhere.position()
+    await asyncio.to_thread(site.elsewhere.do, "send_many", groups=group, type="n", count=3)
+    return before
+
+
+async def test_each_channel_of_a_group_goes_on_from_the_position_once(site):
+    position = await missed(site, "room:twice")
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("livepush:resume", {"position": position})
+        for channel in ("room;twice", "cache-room;twice"):
+            await socket.say("pusher:subscribe", {"channel": channel})
+            found = [await socket.next(*ASIDE) for _ in range(3)]
+            assert [(each["channel"], each["data"]) for each in found] == [(channel, n) for n in range(3)]
+        site.elsewhere.send("room:twice", "later", 1)
+        found = [await socket.next(*ASIDE) for _ in range(2)]
+        assert [(each["channel"], each["event"]) for each in found] == [
+            ("room;twice", "later"), ("cache-room;twice", "later"),
+        ]  # fmt: skip
+
+
+async def test_a_channel_that_is_left_and_entered_again_does_not_go_on_a_second_time(site):
+    position = await missed(site, "room:again")
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("livepush:resume", {"position": position})
+        await socket.say("pusher:subscribe", {"channel": "room;again"})
+        assert [(await socket.next(*ASIDE))["data"] for _ in range(3)] == [0, 1, 2]
+        await socket.say("pusher:unsubscribe", {"channel": "room;again"})
+        await socket.say("pusher:subscribe", {"channel": "room;again"})
+        assert (await socket.next("livepush:position"))["event"].endswith("succeeded")
+        site.elsewhere.send("room:again", "later", 3)
+        assert (await socket.next(*ASIDE))["data"] == 3
+
+
+async def test_who_resumes_after_the_subscription_gets_the_events_again_on_its_channels_once(site):
+    position = await missed(site, "room:late")
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("pusher:subscribe", {"channel": "room;late"})
+        await socket.next()
+        for _ in range(2):
+            await socket.say("livepush:resume", {"position": position})
+            assert [(await socket.next(*ASIDE))["data"] for _ in range(3)] == [0, 1, 2]
+        await socket.say("pusher:unsubscribe", {"channel": "room;late"})
+        await socket.say("pusher:subscribe", {"channel": "room;late"})
+        assert (await socket.next("livepush:position"))["event"].endswith("succeeded")
+        site.elsewhere.send("room:late", "later", 3)
+        assert (await socket.next(*ASIDE))["data"] == 3
+
+
 @pytest.mark.long
 async def test_a_client_that_answers_no_pings_is_given_up(databases: Databases):
     settings = {**SETTINGS, "HEARTBEAT": 0.1}

@@ -80,10 +80,10 @@ class Nats:
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
 
-    async def make(self, stream: str) -> None:
+    async def make(self, stream: str, **limits: int) -> None:
         """Make a stream with the subjects below its name."""
         async with await self._connected() as client:
-            await client.jetstream().add_stream(name=stream, subjects=[f"{stream}.>"])
+            await client.jetstream().add_stream(name=stream, subjects=[f"{stream}.>"], **limits)
 
     async def publish(self, stream: str, *bodies: object) -> None:
         """Append messages."""

@@ -26,8 +26,9 @@ QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 class Broker:
     """A broker that can be killed and started again, with what it has stored."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, limit: str = "") -> None:
         self.folder, self.port = Path(folder), free_port()
+        self.limit = limit
 
     def words(self) -> list[str]:
         """Return the command that runs it."""
@@ -58,8 +59,8 @@ class Broker:
 class Rabbit(Broker):
     """A RabbitMQ server."""
 
-    def __init__(self, folder: str) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: str, limit: str = "") -> None:
+        super().__init__(folder, limit)
         self.url = f"amqp://127.0.0.1:{self.port}"
         self.epmd = free_port()
         self.distribution = free_port()
@@ -69,6 +70,7 @@ class Rabbit(Broker):
 
     def env(self) -> dict[str, str]:
         (self.folder / "enabled_plugins").write_text("[].")
+        (self.folder / "rabbitmq.conf").write_text(f"{self.limit}\n")
         return {
             "HOME": str(self.folder),
             "ERL_EPMD_PORT": str(self.epmd),
@@ -80,6 +82,7 @@ class Rabbit(Broker):
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none.conf"),
         }
 
@@ -132,8 +135,8 @@ class Rabbit(Broker):
 class Mosquitto(Broker):
     """A Mosquitto server, which keeps messages for those that are away."""
 
-    def __init__(self, folder: str) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: str, limit: str = "") -> None:
+        super().__init__(folder, limit)
         self.url = f"mqtt://127.0.0.1:{self.port}"
 
     def words(self) -> list[str]:
@@ -141,7 +144,7 @@ class Mosquitto(Broker):
         config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
             f"persistence_location {self.folder}/\n"
-            "max_queued_messages 0\nuser root\n"
+            f"max_queued_messages 0\nuser root\n{self.limit}\n"
         )
         program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
         return [program, "-c", str(config)]
@@ -187,10 +190,10 @@ class Mosquitto(Broker):
 
 
 @contextlib.contextmanager
-def queue_broker(kind: str) -> Iterator[Broker]:
-    """Run a broker."""
+def queue_broker(kind: str, limit: str = "") -> Iterator[Broker]:
+    """Run a broker, with a line of its configuration that limits messages."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        found = {"rabbit": Rabbit, "mqtt": Mosquitto}[kind](folder)
+        found = {"rabbit": Rabbit, "mqtt": Mosquitto}[kind](folder, limit)
         try:
             found.start()
             yield found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -60,6 +60,10 @@ class Hold:
         """Return the id of the last item whose event the client has got; empty if there is none."""
         name = self.content_channel(edge.prefix)
         return (name and channels.last_id(header, name)) or ""
+
+    def reset(self, position: Position) -> Hold:
+        """Return the hold of a client that goes on from a position, since the history before it is lost."""
+        return replace(self, floors={group: Floor(position.number, each.time) for group, each in self.floors.items()})
 
     def asks_after(self, check: float) -> int:
         """Return after how many seconds the proxy is to ask: when the client must come back, at the latest."""

@@ -115,6 +115,7 @@ def _held(begun: bytes, hold: Hold, found: Found) -> HttpResponse:
     """Return a part of a stream, which the proxy holds once the client has all there is."""
     body = begun
     if found.lost is not None:
+        hold = hold.reset(found.position)
         body += _text(system_frames("reset", hold.format, position=found.position, reason=found.lost))
     if found.events:
         epoch = found.position.epoch

@@ -132,6 +132,7 @@ def _go_on(request: HttpRequest, client: Client, told: Told, at: Position, happe
 def _tell(told: Told, found: Found, since: Position) -> Position:
     """Say what was found after a client's place; return the place up to where it has everything then."""
     if found.lost is not None:
+        told.follow(told.hold.reset(found.position))
         told.say(system_frames("reset", told.hold.format, position=found.position, reason=found.lost))
         return found.position
     if found.events:

@@ -31,7 +31,7 @@ _spent: dict[float, Bucket] = {}
 def publish(request: HttpRequest, client: Client) -> HttpResponse:
     """Send an update, and answer its id. It is committed by then."""
     client.tenant = tenants.of_request(request)
-    claims = tokens.publisher_of(request)
+    claims = tokens.publisher_of(request, client.tenant)
     update = _update(request)
     if not claims.publish.match_all(update.topics):
         raise WireError("forbidden", 'The token\'s "mercure.publish" does not allow all of these topics.', 403)
@@ -45,7 +45,7 @@ def publish(request: HttpRequest, client: Client) -> HttpResponse:
         raise WireError("bad_event", str(error)) from error
     except Error as error:
         raise unavailable() from error
-    tallies.note("published", "events")
+    tallies.note("published", "event")
     return HttpResponse(id, content_type="text/plain; charset=utf-8")
 
 

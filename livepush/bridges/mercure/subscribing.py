@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from django.core.handlers.asgi import ASGIRequest
@@ -12,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from livepush import process
+from livepush import process, tenants
 from livepush.access import origins
 from livepush.bridges.mercure import encoding, reading, resuming, tokens
 from livepush.bridges.mercure.resuming import Place
@@ -29,6 +30,7 @@ from livepush.wire import Position, WireError, unavailable
 
 logger = logging.getLogger("livepush")
 failures = Rarely(every=1.0)
+T = TypeVar("T")
 
 STREAM = "text/event-stream"
 EXACT = ("match", "match_exact")
@@ -62,10 +64,11 @@ async def _respond(request: HttpRequest) -> HttpResponseBase:
     if not isinstance(request, ASGIRequest):
         raise WireError("needs_asgi", NEEDS_ASGI, 501)
     try:
-        claims = tokens.subscriber_of(request)
+        tenant = None if tenants.hook() is None else await _in_thread(partial(tenants.of_request, request))
+        claims = tokens.subscriber_of(request, tenant)
         wanted = _selectors(request)
         last = resuming.id_of(request)
-        place = None if last is None else await _place_of(last, request)
+        place = None if last is None else await _in_thread(partial(resuming.place_of, last, request))
     except (WireError, *MALFORMED) as error:
         refusal = error if isinstance(error, WireError) else bad_request(error)
         client_of("mercure", request).refuse(refusal)
@@ -84,15 +87,16 @@ async def _respond(request: HttpRequest) -> HttpResponseBase:
     return response
 
 
-async def _place_of(last: str, request: HttpRequest) -> Place:
-    """Return the place of an id; see ``resuming.place_of``. Raises WireError: it can't be found out now."""
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Return what the database says of a subscriber. Raises WireError: it can't be found out now."""
     try:
-        return await process.in_thread(partial(resuming.place_of, last, request))
+        return await process.in_thread(work)
     except WireError:
         raise
     except Exception as error:
         if times := failures.times():
-            logger.warning("The places of %d subscribers can't be found. The last one: %s", times, one_line(error))
+            told = "The places or tenants of %d subscribers can't be found. The last one: %s"
+            logger.warning(told, times, one_line(error))
         raise unavailable() from error
 
 

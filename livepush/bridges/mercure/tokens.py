@@ -11,6 +11,7 @@ import jwt
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
+from livepush import tenants
 from livepush.access import origins
 from livepush.bridges.mercure.config import SECRET, WHERE, Key, hub
 from livepush.bridges.mercure.selectors import Selectors, unsupported
@@ -19,6 +20,8 @@ from livepush.wire import WireError
 MAX_LENGTH = 16_384
 CLAIMS = ("https://mercure.rocks/", "mercure")
 """The names of the claim. The first is for those who issue tokens and allow no others than addresses."""
+TENANT = "livepush.tenant"
+"""The claim that names the tenant for whose site a token is."""
 CHECKS: Any = {"verify_aud": False, "verify_iss": False, "verify_iat": False, "verify_sub": False, "verify_jti": False}
 """Which of the other claims are not checked: a hub's tokens are told from others by the key."""
 
@@ -39,10 +42,11 @@ NOTHING = Claims(Selectors(()), Selectors(()), "", None)
 """The claims of a client without a token."""
 
 
-def publisher_of(request: HttpRequest) -> Claims:
-    """Return what a publisher may do.
+def publisher_of(request: HttpRequest, tenant: str | None) -> Claims:
+    """Return what a publisher may do on a tenant's site.
 
-    Raises WireError: there is no valid token, or a page of another site may have made the browser send it.
+    Raises WireError: there is no valid token, it is another tenant's, or a page of another site may have made the
+    browser send it.
     """
     known = hub()
     text = _shown(request)
@@ -51,29 +55,34 @@ def publisher_of(request: HttpRequest) -> Claims:
         text = request.COOKIES.get(known.cookie)
     if text is None:
         raise refusal("unauthenticated", "A publisher needs a token: send it as Authorization: Bearer ….")
-    return claims_of(text, known.publishers)
+    return claims_of(text, known.publishers, tenant)
 
 
-def subscriber_of(request: HttpRequest) -> Claims:
-    """Return what a subscriber may do. Raises WireError: the token is not valid, or there is none and it is needed."""
+def subscriber_of(request: HttpRequest, tenant: str | None) -> Claims:
+    """Return what a subscriber may do on a tenant's site.
+
+    Raises WireError: the token is not valid or another tenant's, or there is none and it is needed.
+    """
     known = hub()
     text = _shown(request)
     text = request.COOKIES.get(known.cookie) if text is None else text
     if text is not None:
-        return claims_of(text, known.subscribers)
+        return claims_of(text, known.subscribers, tenant)
     if not known.anonymous:
         raise refusal("unauthenticated", "A subscriber needs a token: send it as Authorization: Bearer …, or a cookie.")
     return NOTHING
 
 
-def claims_of(text: str, key: Key) -> Claims:
-    """Return what a token says. Raises WireError: it is not valid, or not any more."""
+def claims_of(text: str, key: Key, tenant: str | None = None) -> Claims:
+    """Return what a token says. Raises WireError: it is not valid, or not any more, or not for this tenant's site."""
     if len(text) > MAX_LENGTH:
         raise refusal("bad_token", f"The token has {len(text)} characters: expected {MAX_LENGTH} at most.")
     try:
         found = jwt.decode(text, key.text, algorithms=[key.algorithm], options=CHECKS)
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise refusal("bad_token", f"The token is not valid ({type(error).__name__}).") from error
+    if found.get(TENANT) != tenant:
+        raise refusal("bad_token", f'The token is not for this site: its claim "{TENANT}" is missing, or another.')
     claim: Any = next((found[name] for name in CLAIMS if name in found), {})
     ends, subject = found.get("exp"), found.get("sub")
     if not isinstance(claim, Mapping):
@@ -89,12 +98,13 @@ def claims_of(text: str, key: Key) -> Claims:
 def make_token(
     *, subscribe: Iterable[str] = (), publish: Iterable[str] = (), seconds: float = 3600, subject: str = ""
 ) -> str:
-    """Return a token that ends in some seconds, with selectors of what it allows.
+    """Return a token that ends in some seconds, with selectors of what it allows, for the site of the active tenant.
 
     ``subject`` says whose it is: a user has a limited number of connections. One token can't be for both, publishing
     and subscribing, if their keys differ.
 
-    Raises ImproperlyConfigured: ``LIVEPUSH["MERCURE"]`` has a public key, which can't sign.
+    Raises ImproperlyConfigured: ``LIVEPUSH["MERCURE"]`` has a public key, which can't sign. Raises InvalidGroup: there
+    are tenants, and none is active.
     """
     known = hub()
     claim = {name: list(texts) for name, texts in (("publish", publish), ("subscribe", subscribe)) if texts}
@@ -104,8 +114,12 @@ def make_token(
             f"{WHERE} has the public key of {key.algorithm}, which can't sign: make tokens with jwt.encode and your "
             "private key."
         )
-    whose = {"sub": subject} if subject else {}
-    return jwt.encode({"mercure": claim, "exp": time.time() + seconds, **whose}, key.text, key.algorithm)
+    payload: dict[str, Any] = {"mercure": claim, "exp": time.time() + seconds}
+    if subject:
+        payload["sub"] = subject
+    if (tenant := tenants.current()) is not None:
+        payload[TENANT] = tenant
+    return jwt.encode(payload, key.text, key.algorithm)
 
 
 def refusal(code: str, message: str) -> WireError:

@@ -60,6 +60,7 @@ def attributes(headers: Mapping[str, str]) -> str:
 def _event(item: Any, where: str) -> Draft:
     if not isinstance(item, dict):
         raise WireError("bad_body", f"{where} is no JSON object: expected a CloudEvent.")
+    item = {name: value for name, value in item.items() if value is not None}  # null is unset (JSON format, 2.2)
     if item.get("specversion") != "1.0":
         raise WireError("bad_event", f"{where}: specversion is {item.get('specversion')!r}: expected '1.0'."[:300])
     for name in REQUIRED:

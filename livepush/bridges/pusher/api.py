@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from typing import Any
 
@@ -75,8 +75,9 @@ def needs_websocket(request: HttpRequest, key: str) -> HttpResponse:
 def events(request: HttpRequest) -> dict[str, Any]:
     """Publish ``{"name", "data", "channels" or "channel", "socket_id"}``."""
     draft = drafts.draft_of(_body(request))
+    info = _info(draft.info)
     _publish([draft])
-    return _told(draft.channels, _info(draft.info))
+    return {"channels": _attributes(draft.channels, info)} if info else {}
 
 
 @signed("POST")
@@ -86,10 +87,13 @@ def batch_events(request: HttpRequest) -> dict[str, Any]:
     if not isinstance(batch, list) or not 0 < len(batch) <= MAX_BATCH:
         raise WireError("bad_body", f"batch is malformed: expected a list of 1 to {MAX_BATCH} events.")
     found = [drafts.draft_of(each) for each in batch]
+    infos = [_info(draft.info) for draft in found]
     _publish(found)
-    if not any(draft.info for draft in found):
+    if not any(infos):
         return {}
-    return {"batch": [_attributes(draft.channels[0], _info(draft.info)) for draft in found]}
+    named = _attributes([draft.channels[0] for draft in found], {each for info in infos for each in info})
+    told = [(named[draft.channels[0]], info) for draft, info in zip(found, infos, strict=True)]
+    return {"batch": [{each: known[each] for each in info if each in known} for known, info in told]}
 
 
 @signed("GET")
@@ -99,7 +103,7 @@ def channels(request: HttpRequest) -> dict[str, Any]:
     if "user_count" in info and not prefix.startswith("presence-"):
         raise WireError("bad_info", "user_count needs filter_by_prefix=presence-.")
     names = [name for name in occupancy.occupied() if name.startswith(prefix) and not name.startswith("#")]
-    return {"channels": {name: _attributes(name, info) for name in names}}
+    return {"channels": _attributes(names, info)}
 
 
 @signed("GET")
@@ -110,7 +114,7 @@ def channel(request: HttpRequest, channel: str) -> dict[str, Any]:
         raise WireError("bad_info", "user_count is for channels that begin with 'presence-'.")
     found = channel_of(channel)
     here = occupancy.is_occupied(found.name) or (found.has_members and bool(reading.members(found.group)))
-    return {"occupied": here, **_attributes(channel, info)}
+    return {"occupied": here, **_attributes([channel], info)[channel]}
 
 
 @signed("GET")
@@ -173,11 +177,7 @@ def _publish(found: Sequence[drafts.Draft]) -> None:
     if wait:
         raise too_many("published events", wait)
     settling.carry_out(parcels, using, None)
-    tallies.note("published", "events", by=len(parcels))
-
-
-def _told(names: Sequence[str], info: Sequence[str]) -> dict[str, Any]:
-    return {"channels": {name: _attributes(name, info) for name in names}} if info else {}
+    tallies.note("published", "event", by=len(parcels))
 
 
 def _info(given: str) -> tuple[str, ...]:
@@ -188,11 +188,15 @@ def _info(given: str) -> tuple[str, ...]:
     return found
 
 
-def _attributes(name: str, info: Sequence[str]) -> dict[str, int]:
-    """Return the attributes of a channel that are asked for, as far as it has them."""
-    found, channel = {}, channel_of(name)
-    if "user_count" in info and channel.has_members:
-        found["user_count"] = len(reading.members(channel.group))
-    if "subscription_count" in info:
-        found["subscription_count"] = occupancy.counts_everywhere().get(name, 0)
+def _attributes(names: Sequence[str], info: Collection[str]) -> dict[str, dict[str, int]]:
+    """Return the attributes of some channels that are asked for, as far as they have them."""
+    groups = {name: channel.group for name in names if (channel := channel_of(name)).has_members}
+    members = occupancy.member_counts(set(groups.values())) if "user_count" in info else {}
+    counts = occupancy.counts_everywhere() if "subscription_count" in info else {}
+    found: dict[str, dict[str, int]] = {name: {} for name in names}
+    for name in names:
+        if "user_count" in info and name in groups:
+            found[name]["user_count"] = members.get(groups[name], 0)
+        if "subscription_count" in info:
+            found[name]["subscription_count"] = counts.get(name, 0)
     return found

@@ -10,7 +10,7 @@ from livepush.bridges.pusher import frames
 from livepush.bridges.pusher.channels import Channel
 from livepush.bridges.pusher.frames import Told
 from livepush.hub import Connection, Reason
-from livepush.wire import PRESENCE_PREFIX, Position, public_name
+from livepush.wire import PRESENCE_PREFIX, Position, position_of_header, public_name
 
 MAX_PINGS = 4
 """How many of the server's pings may stay unanswered."""
@@ -45,6 +45,10 @@ class PusherConnection(Connection):
         self.user: str | None = None
         """Who has signed in."""
         self._resumed: tuple[Position, float] | None = None
+        self._gone_on: set[str] = set()
+        """The channels that have gone on from where the client resumed: each does so once."""
+        self._reached: dict[str, int] = {}
+        """The number of each channel's last event. What is read again for another channel of its group is not above."""
         self.tells_position = False
         """Whether the client wants to know up to where it has everything."""
         self.code: int | None = None
@@ -54,22 +58,24 @@ class PusherConnection(Connection):
 
     # Resuming
 
-    @property
-    def since(self) -> Position | None:
-        """From where a subscription goes on, if the client has resumed a moment ago."""
-        if self._resumed is None or self._loop.time() > self._resumed[1]:
+    def since_of(self, channel: str) -> Position | None:
+        """Return from where a subscription to a channel goes on, if the client has resumed a moment ago."""
+        if self._resumed is None or self._loop.time() > self._resumed[1] or channel in self._gone_on:
             return None
         return self._resumed[0]
 
     def resume(self, position: Position) -> None:
-        """Have the subscriptions that follow soon go on from a position."""
+        """Have the channels go on from a position: those that there are, and those that it subscribes to soon."""
         self._resumed = position, self._loop.time() + RESUMES
+        self._gone_on = set(self.channels)
+        self._reached.clear()
 
     # Its channels
 
     def enter(self, channel: Channel) -> None:
         """Note that it is subscribed to a channel."""
         self.channels[channel.name] = channel
+        self._gone_on.add(channel.name)
         self.on_channel(channel.name, 1)
 
     def meet(self, channel: Channel, members: dict[str, Any], expected: set[str]) -> None:
@@ -87,7 +93,7 @@ class PusherConnection(Connection):
     def forget(self, name: str) -> str | None:
         """Forget a channel; return its group if no other channel of this connection stands for it."""
         channel = self.channels.pop(name, None)
-        for known in (self.members, self.own, self._expected):
+        for known in (self.members, self.own, self._expected, self._reached):
             known.pop(name, None)
         if channel is not None:
             self.on_channel(name, -1)
@@ -138,12 +144,21 @@ class PusherConnection(Connection):
     def _of_event(self, frame: str, found: Told) -> Iterator[str]:
         if found.socket == self.socket:
             return
+        number = position_of_header(found.id).number if found.id else 0
         for channel in list(self.channels.values()):
-            if channel.group in found.groups:
+            if channel.group in found.groups and self._is_new(channel.name, number):
                 if found.name.startswith(PRESENCE_PREFIX):
                     yield from self._of_members(channel, found)
                 elif text := frames.event(frame, channel.name, channel.has_members):
                     yield text
+
+    def _is_new(self, channel: str, number: int) -> bool:
+        """Return whether a channel has not had an event yet. An ephemeral one has no number, which is 0, and is new."""
+        if 0 < number <= self._reached.get(channel, 0):
+            return False
+        if number:
+            self._reached[channel] = number
+        return True
 
     def _of_members(self, channel: Channel, found: Told) -> Iterator[str]:
         """Yield who has come and gone. A client that knows so already is not told again."""
@@ -169,6 +184,7 @@ class PusherConnection(Connection):
                 self._loop.call_soon(self._give_up_on_silence)
             yield frames.message("pusher:ping")
         elif found.name == "reset":
+            self._reached.clear()
             yield frames.message("livepush:reset", {"position": found.id, "reason": found.data["reason"]})
         elif found.name == "bye":
             yield frames.error(RECONNECT, "The server asks you to connect again.")

@@ -6,15 +6,23 @@ With webhooks or counts, all processes write down all of their channels.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
+
+from django.db.models import Count
 
 from livepush import tenants
 from livepush.bridges.pusher import occupying
 from livepush.bridges.pusher.channels import is_name, name_of
 from livepush.bridges.pusher.config import app
 from livepush.bridges.pusher.connection import PusherConnection
+from livepush.conf import get_settings
 from livepush.hub import Hub, hubs
-from livepush.roster import reading
-from livepush.wire import OWN_GROUPS
+from livepush.roster import reading, table
+from livepush.roster.models import Presence, PresenceLease
+from livepush.wire import OWN_GROUPS, public_name
+
+AT_ONCE = 500
+"""How many groups one query counts."""
 
 
 def counts() -> Counter[str]:
@@ -32,6 +40,18 @@ def counts() -> Counter[str]:
 def counts_everywhere() -> Counter[str]:
     """Return how many subscribers each channel has in all processes, if these write that down; else in this one."""
     return occupying.written() if app().writes_counts else counts()
+
+
+def member_counts(groups: Collection[str]) -> dict[str, int]:
+    """Return how many members some groups have, in all processes; groups without any are left out."""
+    using, tenant = get_settings().DATABASE, tenants.current()
+    names = tenants.stored_groups(sorted(groups), tenant)
+    living = PresenceLease.objects.using(using).filter(ends__gt=table.now(using)).values("process")
+    found: dict[str, int] = {}
+    for start in range(0, len(names), AT_ONCE):
+        rows = Presence.objects.using(using).filter(group__in=names[start : start + AT_ONCE], process__in=living)
+        found |= rows.values_list("group").annotate(Count("member", distinct=True))
+    return {public_name(name): count for name, count in found.items()}
 
 
 def is_occupied(name: str) -> bool:

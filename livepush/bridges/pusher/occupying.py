@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import secrets
 from collections import Counter
@@ -52,6 +53,8 @@ class Occupying:
         self._counts: Counter[str] = Counter()
         self._changed: set[str] = set()
         self._written: dict[str, int] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        """Of the channels whose last subscriber has left, and counts for a while yet."""
         self._stirred = asyncio.Event()
         self._sight = leases.Sight()
         self._begin()
@@ -68,10 +71,20 @@ class Occupying:
         if self._hub.draining:
             self._stirred.set()
         self._counts[channel] += by
+        if timer := self._timers.pop(channel, None):
+            timer.cancel()
         if self._counts[channel] > 0:
             self._mark(channel)
         else:
-            self._hub.loop.call_later(get_settings().PRESENCE_GRACE, self._mark, channel)
+            self._timers[channel] = self._hub.loop.call_later(get_settings().PRESENCE_GRACE, self._leave, channel)
+
+    def _leave(self, channel: str) -> None:
+        del self._timers[channel]
+        self._mark(channel)
+
+    def _count(self, channel: str) -> int:
+        """Return how many subscribers a channel has, the last one included while it counts yet."""
+        return 1 if channel in self._timers else self._counts[channel]
 
     def _mark(self, channel: str) -> None:
         self._changed.add(channel)
@@ -101,10 +114,11 @@ class Occupying:
             await process.in_thread(partial(table.let_end, settings.DATABASE, self._name, seconds), LEVEL)
 
     async def _write(self) -> None:
-        wanted = {channel: self._counts[channel] for channel in self._changed}
+        wanted = {channel: self._count(channel) for channel in self._changed}
         self._turn += 1
         gone = {name for name, count in wanted.items() if count <= 0 and name in self._written}
-        seats = [self._seat(name, max(0, count)) for name, count in wanted.items() if self._is_news(name, name in gone)]
+        news = {name: count for name, count in wanted.items() if self._is_news(name, count, name in gone)}
+        seats = [self._seat(name, max(0, count)) for name, count in news.items()]
         if seats or gone:
             me = table.Process(self._name, self._turn, self._has_lease)
             work = partial(table.write, get_settings().DATABASE, me, seats, [_key(name) for name in gone])
@@ -127,12 +141,12 @@ class Occupying:
                 self._written.pop(channel, None)
                 if not self._counts[channel]:
                     del self._counts[channel]
-            if self._counts[channel] != count:
+            if self._count(channel) != count:
                 self._mark(channel)
 
-    def _is_news(self, channel: str, is_gone: bool) -> bool:
+    def _is_news(self, channel: str, count: int, is_gone: bool) -> bool:
         """Return whether a channel's row is to be written: where counts matter also before it goes, to tell of it."""
-        written, count = self._written.get(channel, UNKNOWN), self._counts[channel]
+        written = self._written.get(channel, UNKNOWN)
         if self._counts_matter:
             return written != count and (count > 0 or is_gone)
         return written == UNKNOWN and count > 0
@@ -143,16 +157,22 @@ class Occupying:
         return Seat(*_key(channel), dumps(info), count)
 
     async def _renew_on(self) -> None:
-        """Renew this process's lease, and clear away those of others that have ended."""
-        using = get_settings().DATABASE
+        longest = math.inf
         while not self._hub.draining:
-            await asyncio.sleep(get_settings().PRESENCE_LEASE / 3 * random.uniform(0.9, 1.0))
+            await asyncio.sleep(min(longest, get_settings().PRESENCE_LEASE / 3 * random.uniform(0.9, 1.0)))
             try:
-                if self._has_lease and not await process.in_thread(partial(table.renew, using, self._name), LEVEL):
-                    self._lose()
-                await process.in_thread(partial(leases.clear_ended, using, self._name, self._sight), LEVEL)
+                await self._renew()
+                longest = math.inf
             except Exception as error:
                 complain(error)
+                longest = PAUSE
+
+    async def _renew(self) -> None:
+        """Renew this process's lease, and clear away those of others that have ended."""
+        using = get_settings().DATABASE
+        if self._has_lease and not await process.in_thread(partial(table.renew, using, self._name), LEVEL):
+            self._lose()
+        await process.in_thread(partial(leases.clear_ended, using, self._name, self._sight), LEVEL)
 
     def _lose(self) -> None:
         """Begin anew: another process has cleared this one's channels away, since its lease was not renewed in time."""

@@ -37,7 +37,7 @@ async def subscribe(visitor: Visitor, connection: PusherConnection, said: Said) 
     elif channel.is_of_user and channel.group != f"user:{connection.user}":
         raise WireError("unauthenticated", "Sign in as this user first.", 401)
     admission = await _admitted(visitor, channel.group)
-    extra = await snapshots.of(channel, admission, entry.hub.position, connection.since)
+    extra = await snapshots.of(channel, admission, entry.hub.position, connection.since_of(channel.name))
     since, lost = await entry.hub.admit(extra.since)
     admission, heard = await confirm(entry.rights, admission, visitor.grant.view, heard)
     ask_again_later(connection, admission)

@@ -15,6 +15,7 @@ from livepush.bridges import patterns
 from livepush.bridges.relays import kafka_settings, signing
 from livepush.bridges.relays.models import MAX_NAME_LENGTH
 from livepush.conf import get_settings, load
+from livepush.wire import MAX_GROUP_LENGTH, MAX_TYPE_LENGTH
 
 KINDS = {"redis": "redis", "rediss": "redis", "valkey": "redis", "unix": "redis", "nats": "nats", "tls": "nats"}
 """The kind of broker by its address's scheme."""
@@ -46,6 +47,8 @@ NEEDED_OUTWARDS = {
     "webhook": {"SECRET"},
 }
 STARTS = ("first", "new")
+MAX_SUBJECT_BYTES = 2000
+"""How long a subject may become: NATS closes the connection of whoever sends lines of over 4096 bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,9 +232,15 @@ def _check_address(where: str, url: str) -> None:
 def _check_subject(where: str, subject: Any) -> None:
     try:
         made = subject.format(group="g", type="t")
+        longest = len(subject.format(group="g" * MAX_GROUP_LENGTH, type="t" * MAX_TYPE_LENGTH).encode())
     except (AttributeError, LookupError, ValueError):
-        made = "*"
-    if not made or any(mark in made for mark in "*>#+ \t\r\n"):
+        made, longest = "*", 0
+    if not made or any(mark in made for mark in "*>#+ \t\r\n\0"):
         raise ImproperlyConfigured(
             f"{where}['SUBJECT'] is {subject!r}: expected a subject such as 'events.{{type}}', without wildcards."
+        )
+    if longest > MAX_SUBJECT_BYTES:
+        raise ImproperlyConfigured(
+            f"{where}['SUBJECT'] becomes {longest} bytes long with the longest names: expected {MAX_SUBJECT_BYTES} at "
+            "most."
         )

@@ -17,6 +17,8 @@ from livepush.bridges.relays.outwards.targets import Rejected
 TIMEOUT = 5.0
 OTHER_LAST_MESSAGE = 10070
 """NATS's error code: the stream's last message is another one than was expected."""
+TOO_LARGE = 10054
+"""NATS's error code: the message is over the stream's own limit, ``max_msg_size``."""
 
 
 class JetStream:
@@ -65,7 +67,12 @@ class JetStream:
             headers[Header.EXPECTED_LAST_MSG_ID] = after
         subject = self._relay.subject.format(group=message.group, type=message.type)
         subject = ".".join(part or "_" for part in subject.split("."))
-        await self._stream.publish(subject, body, stream=self._relay.stream, headers=headers)
+        try:
+            await self._stream.publish(subject, body, stream=self._relay.stream, headers=headers)
+        except APIError as error:
+            if error.err_code == TOO_LARGE:
+                raise Rejected(message, f"It has {len(body)} bytes: {error.description}.") from error
+            raise
 
 
 async def _ignore(error: Exception) -> None:

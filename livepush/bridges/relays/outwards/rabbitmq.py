@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import aio_pika
+from aio_pika.exceptions import ChannelPreconditionFailed
 
 from livepush.bridges.relays.config import OutwardRelay
 from livepush.bridges.relays.outwards.reading import Outbound
+from livepush.bridges.relays.outwards.targets import Rejected
 
 TIMEOUT = 10.0
+LONGEST_KEY = 255
+"""How many bytes a routing key may have (AMQP 0-9-1, ``shortstr``)."""
 AT_ONCE = 10
 """Few, since each waits for the one before: what is deleted meanwhile is to go out no more."""
 
@@ -25,9 +29,7 @@ class Exchange:
 
     async def open(self) -> None:
         self._connection = await aio_pika.connect(self._relay.url, timeout=TIMEOUT)
-        channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-        known = self._relay.stream
-        self._exchange = await channel.get_exchange(known) if known else channel.default_exchange
+        await self._open_channel()
 
     async def send(self, messages: Sequence[Outbound]) -> None:
         """Send messages, each after RabbitMQ has confirmed the one before it.
@@ -43,7 +45,18 @@ class Exchange:
                 delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             )
             key = self._relay.subject.format(group=message.group, type=message.type)
-            await self._exchange.publish(made, key, mandatory=True, timeout=TIMEOUT)
+            if (length := len(key.encode())) > LONGEST_KEY:
+                raise Rejected(message, f"Its routing key has {length} bytes, and RabbitMQ takes {LONGEST_KEY}.")
+            try:
+                await self._exchange.publish(made, key, mandatory=True, timeout=TIMEOUT)
+            except ChannelPreconditionFailed as error:  # it is over max_message_size; RabbitMQ has closed the channel
+                await self._open_channel()
+                raise Rejected(message, f"RabbitMQ does not take its size or form: {error}") from error
 
     async def close(self) -> None:
         await self._connection.close()
+
+    async def _open_channel(self) -> None:
+        channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+        known = self._relay.stream
+        self._exchange = await channel.get_exchange(known) if known else channel.default_exchange

@@ -9,7 +9,6 @@ that forgot the user dies.
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -21,6 +20,7 @@ from django.utils import timezone
 
 from livepush import log, publish, tenants
 from livepush.conf import get_settings
+from livepush.inbox import entries
 from livepush.inbox.forgetting import delete_up_to
 from livepush.inbox.models import InboxHead, Notification, NotificationState
 from livepush.inbox.notifying import TYPE
@@ -35,7 +35,6 @@ BATCH = 500
 PASSES = 20
 BEHIND = 1_000
 """After how many events of other types the filed position moves past them."""
-MAX_ACTORS = 100
 
 
 def catch_up(using: str) -> Position:
@@ -170,8 +169,10 @@ def _file_after(using: str, filed: int) -> tuple[list[Notification], int | None]
     events = list(takewhile(lambda event: event.type == TYPE, there))
     last = events[-1] if events else there[0]
     if len(events) == BATCH:  # and the rest of the last send
-        events += waiting.filter(position=last.position, id__gt=last.pk)
-    found = _entries(using, events) if events else []
+        for event in waiting.filter(position=last.position, id__gt=last.pk).defer("data"):
+            event.data = last.data
+            events.append(event)
+    found = entries.write(using, events) if events else []
     if not events:
         delete_up_to(last, using)
     InboxHead.objects.using(using).filter(pk=1).update(position=last.position)
@@ -197,68 +198,6 @@ def _make_head(using: str) -> int | None:
     last = Notification.objects.using(using).aggregate(last=Max("position"))["last"] or 0
     heads.bulk_create([InboxHead(pk=1, position=last)], ignore_conflicts=True)
     return last
-
-
-def _entries(using: str, events: list[Event]) -> list[Notification]:
-    """Write the entries of events: new ones, and existing ones that events are collapsed into."""
-    contents = [json.loads(event.data) for event in events]
-    known = _collapsed(using, events, contents)
-    moved: dict[int, Notification] = {}
-    fresh: list[Notification] = []
-    for event, content in zip(events, contents, strict=True):
-        collapse = content.get("collapse")
-        entry = known.get((event.group, collapse)) if collapse else None
-        if entry is None:
-            entry = Notification(group=event.group, collapse=collapse, count=0, first=event.created)
-            fresh.append(entry)
-            if collapse:
-                known[event.group, collapse] = entry
-        elif entry.pk:
-            moved[entry.pk] = entry
-        _renew(entry, event, content)
-    rows = Notification.objects.using(using)
-    rows.bulk_create(fresh)
-    rows.bulk_update(moved.values(), _RENEWED)
-    return sorted([*fresh, *moved.values()], key=lambda entry: entry.position)
-
-
-def _collapsed(
-    using: str, events: list[Event], contents: list[dict[str, Any]]
-) -> dict[tuple[str, str | None], Notification]:
-    pairs = {(e.group, c["collapse"]) for e, c in zip(events, contents, strict=True) if c.get("collapse")}
-    if not pairs:
-        return {}
-    rows = Notification.objects.using(using).filter(
-        group__in={group for group, _ in pairs}, collapse__in={collapse for _, collapse in pairs}
-    )
-    return {(row.group, row.collapse): row for row in rows}
-
-
-_RENEWED = (
-    "position", "key", "category", "level", "title", "body", "url", "icon", "count", "actors", "context", "created",
-)  # fmt: skip
-
-
-def _renew(entry: Notification, event: Event, content: dict[str, Any]) -> None:
-    entry.position = event.position or 0
-    entry.created = event.created
-    for name in ("key", "category", "title", "body", "url", "icon"):
-        setattr(entry, name, content.get(name, ""))
-    entry.level = content.get("level", "info")
-    entry.count += 1
-    actor = content.get("actor")
-    if actor:
-        others = [other for other in entry.people if _who(other) != _who(actor)]
-        entry.actors = _dumps([actor, *others][:MAX_ACTORS])
-    entry.context = _dumps({name: content[name] for name in ("data", "target", "lang") if content.get(name)})
-
-
-def _who(actor: dict[str, Any]) -> tuple[Any, ...]:
-    return (actor.get("model"), actor["id"]) if actor.get("id") else (None, actor["name"])
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 __all__ = ["catch_up", "connect", "file", "follow", "prune"]

@@ -51,7 +51,7 @@ ARROWS: dict[str, set[str]] = {
     # What stands on it
     "inbox": {
         "rights", "publish", "log", "access", "consumers", "tenants", "models", "fields", "signals", "wire", "conf",
-        "exceptions",
+        "exceptions", "notes",
     },
     "streams": {
         "process", "rights", "consumers", "access", "publish", "log", "hub", "hints", "inbox", "tenants", "routing",

@@ -84,7 +84,7 @@ def _renew(entry: Notification, event: Event, content: dict[str, Any]) -> None:
 
 
 def _who(actor: dict[str, Any]) -> tuple[Any, ...]:
-    return (actor.get("model"), actor["id"]) if actor.get("id") else (None, actor["name"])
+    return (actor.get("model"), actor["id"]) if actor.get("id") else (None, actor.get("name", ""))
 
 
 def _write(using: str, fresh: Iterable[Notification], moved: Iterable[Notification]) -> None:

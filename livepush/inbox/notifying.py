@@ -134,8 +134,8 @@ def _content(
         "category": check_text("category", category, MAX_CATEGORY),
         "collapse": check_text("collapse", collapse, MAX_COLLAPSE),
         "lang": kinds.language() if kind else "",
-        "actor": who and _filled(asdict(who)),
-        "target": what and _filled(asdict(what)),
+        "actor": who and _stored(who),
+        "target": what and _stored(what),
         "data": dict(data or {}),
     }
     if content["level"] not in Level.values:
@@ -173,6 +173,11 @@ def _snapshot(thing: Any) -> kinds.Snapshot | None:
         root._meta.label_lower,
         safe(url),
     )
+
+
+def _stored(thing: kinds.Snapshot) -> dict[str, Any]:
+    """Return what is stored of an actor or a target: its name, though it is empty, and what else there is."""
+    return {"name": thing.name, **_filled(asdict(thing))}
 
 
 def _filled(fields: dict[str, Any]) -> dict[str, Any]:

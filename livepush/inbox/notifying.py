@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -113,12 +114,12 @@ def _content(
     data: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Check the parts of a notification; return the event's data without empty values."""
-    who, what = _snapshot(actor), _snapshot(target)
+    who, what, given = _snapshot(actor), _snapshot(target), json.loads(publish.as_json(dict(data or {})))
     kind = _kind(title)
     if kind is not None:
         if body or url:
             raise InvalidNotification(f"{kind.key!r} says its text and address itself: drop body= and url=.")
-        context = kinds.Context(who, (who,) if who else (), 1, what, dict(data or {}))
+        context = kinds.Context(who, (who,) if who else (), 1, what, given)
         said = kinds.wording(kind, context)
         title, body, url = said.title, said.body, said.url
         icon, level, category = icon or kind.icon, level or kind.level, category or kind.category
@@ -136,7 +137,7 @@ def _content(
         "lang": kinds.language() if kind else "",
         "actor": who and _stored(who),
         "target": what and _stored(what),
-        "data": dict(data or {}),
+        "data": given,
     }
     if content["level"] not in Level.values:
         raise InvalidNotification(f"level is {level!r}: expected one of {', '.join(Level.values)}.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import date
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import User
@@ -331,3 +333,21 @@ def test_the_admin_shows_an_actor_without_a_name(using, ann, nameless, admin_cli
     for actors in (row.actors, '[{"id":"1"},{"name":"Ann"}]'):
         Notification.objects.using(using).update(actors=actors)
         assert admin_client.get(address).status_code == 200
+
+
+# Data
+
+
+def test_a_kind_gets_the_same_data_when_it_is_sent_as_when_it_is_read(using, ann, reader):
+    seen = Seen()
+    livepush.notify(ann, seen.kind, data={"when": date(2026, 3, 1), 7: ("a", Decimal("1.50"))})
+    sent = seen.contexts[0].data
+    assert sent == {"when": "2026-03-01", "7": ["a", "1.50"]}
+    assert seen.of(only(reader, ann)).data == sent
+
+
+def test_a_kind_that_takes_its_data_for_what_json_does_not_bring_back_is_found_when_it_is_sent(using, ann):
+    due = livepush.notification(kind(title=lambda self, ctx: f"Due {ctx.data['when']:%d %B}"))
+    with pytest.raises(ValueError, match="Invalid format specifier"):
+        livepush.notify(ann, due, data={"when": date(2026, 3, 1)})
+    assert not Event.objects.using(using).exists()

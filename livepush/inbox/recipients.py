@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
+from django.core.exceptions import FieldDoesNotExist
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import ManyToManyField, Model, QuerySet
 from django.db.models.signals import m2m_changed
 from django.utils import timezone
 
@@ -35,6 +36,7 @@ everyone = "inbox:all"
 """The recipient that stands for every user. One row is written for all of them."""
 OWN = "inbox:"
 _AUTH, _OF = "inbox:auth:", "inbox:of:"
+_ROLE = "auth.Group"
 
 Recipient = str | Model
 Recipients = Recipient | Iterable[Recipient]
@@ -86,7 +88,7 @@ def _audience_of(recipient: Any) -> str:
             raise InvalidGroup(f"{recipient!r} is an audience, not a recipient: name the user or the group itself.")
     if isinstance(recipient, ChannelGroup):
         recipient = recipient.name
-    if isinstance(recipient, Model) and publish.root_model(recipient)._meta.label == "auth.Group":
+    if isinstance(recipient, Model) and publish.root_model(recipient)._meta.label == _ROLE:
         return publish.group_name(f"{_AUTH}{publish.key_of(recipient)}")
     name = publish.group_name(recipient)
     return name if name.startswith("user:") else audience_of_members(name)
@@ -109,13 +111,21 @@ def audiences(user: Any, using: str | None = None) -> tuple[Audience, ...]:
     rows = Membership.objects.using(using).filter(reader__in={reader, reader_of_roles(user)}).order_by("-id")
     joined = dict(rows.values_list("group", "joined"))
     found = [Audience(stored(group_of_reader(reader)), 0), Audience(stored(everyone), _before_came(user, using))]
-    roles = getattr(user, "groups", None)
-    for pk in roles.values_list("pk", flat=True) if roles is not None else ():
+    for pk in user.groups.values_list("pk", flat=True) if has_roles(user) else ():
         found.append(Audience(stored(f"{_AUTH}{pk}"), joined.get(role(pk), 0)))
     for group, since in joined.items():
         if public_name(group).startswith(_OF) and tenants.of_stored(group) == tenant:
             found.append(Audience(group, since))
     return tuple(found)
+
+
+def has_roles(user: Any) -> bool:
+    """Return whether a user, or a user model, has auth groups: ``groups`` may also be something else of a project's."""
+    try:
+        field = user._meta.get_field("groups")
+    except (AttributeError, FieldDoesNotExist):
+        return False
+    return isinstance(field, ManyToManyField) and publish.root_model(field.remote_field.model)._meta.label == _ROLE
 
 
 def _came(user: Any) -> datetime | None:
@@ -230,5 +240,5 @@ def connect() -> None:
     from django.contrib.auth import get_user_model
 
     users: Any = get_user_model()
-    if hasattr(users, "groups"):
+    if has_roles(users):
         m2m_changed.connect(follow_roles, sender=users.groups.through, dispatch_uid="livepush.inbox")

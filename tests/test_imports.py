@@ -84,7 +84,9 @@ ARROWS: dict[str, set[str]] = {
     "deploy_checks": {"conf"},
     "model_checks": {"access", "publish", "models", "wire", "conf"},
     "admin": {"bridges", "inbox", "roster", "streams", "models", "publish", "wire"},
-    "templatetags": {"access", "inbox", "page", "roster", "streams", "publish", "tenants", "wire", "conf"},
+    "templatetags": {
+        "access", "inbox", "page", "roster", "streams", "publish", "tenants", "wire", "conf", "exceptions",
+    },
     "management": {
         "bridges", "rights", "access", "doctor", "inbox", "roster", "streams", "log", "hints", "publish", "tenants",
         "wire", "conf", "exceptions",

@@ -441,6 +441,16 @@ def test_where_each_tenant_has_users_of_its_own_a_role_and_a_deletion_are_of_one
     assert list(left) == [f"acme|user:{key}"]
 
 
+def test_a_role_that_is_given_where_no_tenant_is_active_is_given_all_the_same(using, ann, settings, caplog):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "TENANT": "tests.shop.subdomains.OwnUsers"}
+    staff = Group.objects.create(name="staff")
+    ann.groups.add(staff)
+    assert list(ann.groups.all()) == [staff]
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "The change of an auth group's users was not noted: they may see its older notifications."
+    ]
+
+
 def test_receivers_are_told_of_a_notification_for_its_tenant_whoever_files_it(ann, using):
     told = []
 

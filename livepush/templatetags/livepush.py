@@ -22,6 +22,7 @@ from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 from livepush.inbox import views
 from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
+from livepush.inbox.tenancy import has_inbox
 from livepush.page import positions, scripts
 from livepush.page.nonce import nonce_of
 from livepush.publish import Group, group_name
@@ -226,9 +227,9 @@ def _part(context: template.Context, name: str | None, icon: str = "") -> SafeSt
 
 
 def _inbox_of(user: Any) -> Inbox | None:
-    """Return a user's inbox; ``None`` where no tenant is active, as the endpoints serve no inbox there either."""
+    """Return a user's inbox; ``None`` if the user has none, or no tenant is active: the endpoints refuse it then."""
     try:
-        return Inbox(user)
+        return Inbox(user) if has_inbox(user) else None
     except InvalidGroup:
         return None
 

@@ -142,3 +142,54 @@ def test_users_with_auth_groups_are_notified_through_them_whatever_their_model_i
         found["memberships"] = Membership.objects.count()
     """
     assert run(code, user="groups = models.ManyToManyField(AuthGroup)") == {"unseen": 1, "memberships": 1}
+
+
+TEXT_KEY = "code = models.CharField(max_length=150, primary_key=True)\ngroups = models.ManyToManyField(AuthGroup)"
+
+
+def test_a_user_after_whom_no_group_can_be_named_has_no_inbox_and_breaks_nothing(run):
+    code = """
+        staff = Group.objects.create(name="staff")
+        found["pages"], found["answers"], found["groups"] = [], [], []
+        for number, key in enumerate(["zoë", "x" * 129, "zoe"]):
+            user = User.objects.create(code=key, name=str(number))
+            user.groups.add(staff)
+            staff.user_set.remove(user)
+            staff.user_set.add(user)
+            user.groups.clear()
+            user.groups.add(staff)
+            client.force_login(user)
+            for _ in range(2):
+                page = client.get("/bell/")
+                found["pages"].append((page.status_code, page.text.count("<livepush-bell")))
+            found["answers"].append(client.get("/livepush/inbox/counts/").status_code)
+            found["answers"].append(client.get("/livepush/poll/?group=inbox:all").status_code)
+            found["groups"].append(user.groups.count())
+        found["memberships"] = list(Membership.objects.values_list("reader", flat=True))
+        found["lines"] = lines
+        found["checks"] = [each.id for each in run_checks(tags=["livepush"])]
+    """
+    found = run(code, user=TEXT_KEY)
+    assert found["pages"] == [[200, 0]] * 4 + [[200, 1]] * 2
+    assert found["answers"] == [403, 403, 403, 403, 200, 200]
+    assert (found["groups"], found["memberships"]) == ([1, 1, 1], ["zoe"])
+    rights = "livepush could not announce that rights have changed; RECHECK finds out."
+    (line,) = [line for line in found["lines"] if line != rights and not line.startswith("denied")]
+    assert line.startswith("A user has no inbox (see livepush.W025): 'user:zoë' is not a group")
+    assert "livepush.W025" in found["checks"]
+
+
+@pytest.mark.parametrize(
+    ("key", "warned"),
+    [
+        ("models.CharField(max_length=40, primary_key=True)", True),
+        ("models.EmailField(primary_key=True)", True),
+        ("models.SlugField(primary_key=True)", False),
+        ("models.SlugField(max_length=100, primary_key=True)", True),
+        ("models.UUIDField(primary_key=True)", False),
+        ("models.BigAutoField(primary_key=True)", False),
+    ],
+)
+def test_the_check_warns_of_keys_that_may_be_in_no_name(run, key, warned):
+    found = run('found["ids"] = [each.id for each in run_checks(tags=["livepush"])]', user=f"code = {key}")
+    assert ("livepush.W025" in found["ids"]) == warned

@@ -26,6 +26,7 @@ class LivepushConfig(AppConfig):
         from livepush import checks, deploy_checks, hint_checks, hints, routing, server_checks  # noqa: F401 (registers the checks)
         from livepush.bridges import lazily
         from livepush.bridges.relays import forgetting as forgetting_letters
+        from livepush.inbox import checking as inbox_checking  # noqa: F401 (registers a check)
         from livepush.inbox import filing, forgetting, loading, recipients
         from livepush.page import positions
         from livepush.receiving import checking, once  # noqa: F401 (so does checking)

@@ -51,7 +51,7 @@ ARROWS: dict[str, set[str]] = {
     # What stands on it
     "inbox": {
         "rights", "publish", "log", "access", "consumers", "tenants", "models", "fields", "signals", "wire", "conf",
-        "exceptions",
+        "exceptions", "notes",
     },
     "streams": {
         "process", "rights", "consumers", "access", "publish", "log", "hub", "hints", "inbox", "tenants", "routing",
@@ -84,7 +84,9 @@ ARROWS: dict[str, set[str]] = {
     "deploy_checks": {"conf"},
     "model_checks": {"access", "publish", "models", "wire", "conf"},
     "admin": {"bridges", "inbox", "roster", "streams", "models", "publish", "wire"},
-    "templatetags": {"access", "inbox", "page", "roster", "streams", "publish", "tenants", "wire", "conf"},
+    "templatetags": {
+        "access", "inbox", "page", "roster", "streams", "publish", "tenants", "wire", "conf", "exceptions",
+    },
     "management": {
         "bridges", "rights", "access", "doctor", "inbox", "roster", "streams", "log", "hints", "publish", "tenants",
         "wire", "conf", "exceptions",

@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import Client, override_settings
+from django.utils import timezone
 
 import livepush
 from livepush import tenants, testing
@@ -20,6 +21,7 @@ from livepush.inbox.models import InboxState, Membership, Notification, Notifica
 from livepush.inbox.reading import Inbox, Tab
 from livepush.models import ChannelGroup, Event
 from livepush.signals import notified
+from livepush.streams.models import Stream
 from livepush.tenants import active
 from tests.conftest import ALIASES, kind
 from tests.shop.models import Order
@@ -75,6 +77,52 @@ def globex(ann):
 def titles(user, tenant):
     with active(tenant):
         return [entry.notification.title for entry in Inbox(User.objects.get(pk=user.pk)).page(Tab.ALL).entries]
+
+
+# A host of no tenant
+
+
+def inner(page):
+    """Return the text of a page without what differs from one request to the next."""
+    return re.sub(r'name="csrfmiddlewaretoken" value="[^"]*"|data-position="[^"]*"', "", page.content.decode())
+
+
+@pytest.mark.parametrize("path", ["/page/", "/bell/?list=1", "/both/", "/lobby/?group=lobby:a", "/streams/page/s/"])
+def test_where_no_tenant_is_active_a_page_is_the_same_for_whoever_is_logged_in_as_for_others(ann, using, path):
+    Stream(id="s", group="acme|board", format="text", created=timezone.now()).save(using=using)
+    visitor, user = Site("www"), Site("www", ann)
+    pages = [site.get(path) for site in (visitor, user)]
+    assert [page.status_code for page in pages] == [200, 200]
+    assert inner(pages[0]) == inner(pages[1])
+    assert "livepush-bell" not in inner(pages[1])
+
+
+def test_where_no_tenant_is_active_the_endpoints_refuse_what_the_pages_client_asks_for(ann):
+    answer = Site("www", ann).poll("board")
+    assert (answer.status_code, answer.json()["code"]) == (403, "no_tenant")
+
+
+@pytest.mark.parametrize("page", ["notification", "membership", "channelgroup", "event", "presence", "stream"])
+@pytest.mark.parametrize("query", ["", "?q=ann", "?audience=user:", "?audience=inbox:all"])
+def test_where_no_tenant_is_active_the_admin_lists_nothing(ann, page, query):
+    with active("acme"):
+        livepush.notify(ann, "Hello")
+        livepush.join(ann, "room:1")
+    if "audience" in query and page != "notification":
+        return
+    answer = Site("www", ann).get(f"/admin/livepush/{page}/{query}")
+    assert answer.status_code == 200
+    assert answer.context["cl"].result_count == 0
+
+
+@pytest.mark.parametrize("to", [{"to": "everyone"}, {"to": "users", "users": "ann"}, {"to": "group", "group": "a:1"}])
+def test_where_no_tenant_is_active_nothing_can_be_composed(ann, using, to):
+    site = Site("www", ann)
+    answer = site.client.post(
+        "/admin/livepush/notification/add/", {"title": "Hello", "level": "info", "_preview": "1", **to}
+    )
+    assert answer.status_code == 200
+    assert "No tenant is active" in answer.content.decode()
 
 
 # Events
@@ -391,6 +439,16 @@ def test_where_each_tenant_has_users_of_its_own_a_role_and_a_deletion_are_of_one
         key, _ = ann.pk, ann.delete()
     left = Notification.objects.using(using).filter(group__contains="user:").values_list("group", flat=True)
     assert list(left) == [f"acme|user:{key}"]
+
+
+def test_a_role_that_is_given_where_no_tenant_is_active_is_given_all_the_same(using, ann, settings, caplog):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "TENANT": "tests.shop.subdomains.OwnUsers"}
+    staff = Group.objects.create(name="staff")
+    ann.groups.add(staff)
+    assert list(ann.groups.all()) == [staff]
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "The change of an auth group's users was not noted: they may see its older notifications."
+    ]
 
 
 def test_receivers_are_told_of_a_notification_for_its_tenant_whoever_files_it(ann, using):

@@ -9,40 +9,46 @@ that forgot the user dies.
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import DataError, Error, IntegrityError, connections, transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 
 from livepush import log, publish, tenants
 from livepush.conf import get_settings
+from livepush.inbox import entries
 from livepush.inbox.forgetting import delete_up_to
 from livepush.inbox.models import InboxHead, Notification, NotificationState
 from livepush.inbox.notifying import TYPE
 from livepush.models import Event
+from livepush.notes import Rarely
 from livepush.signals import notified
 from livepush.wire import FORGOTTEN, RIGHTS, Batch, Position
 
 logger = logging.getLogger("livepush")
+_failures = Rarely()
 
 BATCH = 500
 """How many notifications one transaction files."""
 PASSES = 20
 BEHIND = 1_000
 """After how many events of other types the filed position moves past them."""
-MAX_ACTORS = 100
+Filed = tuple[list[Notification], int | None]
+"""Entries that were filed, and the position up to which all is filed; ``None`` if there was nothing to do."""
 
 
 def catch_up(using: str) -> Position:
     """File the notifications that wait; return the position up to which the inbox is complete now.
 
     Settles first. Writes nothing in the caller's transaction, which would hold the locks until its end, and could be
-    rolled back. A ``TestCase``'s transaction does not count.
+    rolled back. A ``TestCase``'s transaction does not count. If filing fails, that is logged, and the inbox is as it
+    was filed before.
     """
     writes = not publish.in_real_transaction(using)
     state = log.state(using)
@@ -52,9 +58,20 @@ def catch_up(using: str) -> Position:
     head = state.position
     behind = _unfiled(using, head.number, writes)
     if behind is not None and writes:
-        file(using)
+        with _quietly(using):
+            file(using)
         behind = _unfiled(using, head.number)
     return head if behind is None else Position(head.epoch, behind)
+
+
+@contextmanager
+def _quietly(using: str) -> Iterator[None]:
+    """Log, once in a while, what fails in a block. Pages and pruning go on, up to what was filed before."""
+    try:
+        yield
+    except Exception:
+        if times := _failures.times():
+            logger.exception("Filing failed for %r (%d times): inboxes lack what waits to be filed.", using, times)
 
 
 def file(using: str) -> None:
@@ -81,7 +98,8 @@ def _tell(notification: Notification, using: str) -> None:
 
 def filed_up_to(using: str) -> int:
     """File the notifications that wait; return the position up to which the inbox no longer needs the log's events."""
-    file(using)
+    with _quietly(using):
+        file(using)
     head = log.state(using).position.number
     behind = _unfiled(using, head)
     return head if behind is None else behind
@@ -144,38 +162,109 @@ def _unfiled(using: str, head: int, writes: bool = True) -> int | None:
     if _events(using, filed, head).order_by("position").exists():
         return filed
     if writes and head - filed > BEHIND:
-        heads = InboxHead.objects.using(using)
-        if not heads.filter(pk=1, position=filed).update(position=head):  # without the row, each look reads all the log
-            heads.bulk_create([InboxHead(pk=1, position=head)], ignore_conflicts=True)
+        with _quietly(using):
+            _move_on(using, filed, head)
     return None
 
 
-def _file_batch(using: str) -> tuple[list[Notification], int | None]:
+def _move_on(using: str, filed: int, head: int) -> None:
+    heads = InboxHead.objects.using(using)
+    if not heads.filter(pk=1, position=filed).update(position=head):  # without the row, each look reads all the log
+        heads.bulk_create([InboxHead(pk=1, position=head)], ignore_conflicts=True)
+
+
+def _file_batch(using: str) -> Filed:
     """File one batch; return its entries, and up to where all is filed: ``None`` if there was nothing to do.
 
     Does nothing if another process is filing.
     """
+    try:
+        return _under_lock(using, _file_after)
+    except Exception as error:
+        if not _is_of_an_event(error):
+            raise
+    return _under_lock(using, _file_around)
+
+
+def _under_lock(using: str, work: Callable[[str, int], Filed]) -> Filed:
     with log.dialect(using).transaction():
         filed = _lock_head(using)
         if filed is not None:
-            return _file_after(using, filed)
+            return work(using, filed)
     return [], _make_head(using)
 
 
-def _file_after(using: str, filed: int) -> tuple[list[Notification], int | None]:
+def _file_after(using: str, filed: int) -> Filed:
     waiting = _events(using, filed).order_by("position", "id")
     there = list(waiting[:BATCH])
     if not there:
         return [], None
     events = list(takewhile(lambda event: event.type == TYPE, there))
     last = events[-1] if events else there[0]
-    if len(events) == BATCH:  # and the rest of the last send
-        events += waiting.filter(position=last.position, id__gt=last.pk)
-    found = _entries(using, events) if events else []
+    if len(events) == BATCH:
+        events += _rest_of_send(using, last)
+    found = entries.write(using, events) if events else []
     if not events:
         delete_up_to(last, using)
     InboxHead.objects.using(using).filter(pk=1).update(position=last.position)
     return found, last.position
+
+
+def _rest_of_send(using: str, last: Event) -> list[Event]:
+    """Return the events of a send after one of them. They say the same, which is not read again."""
+    rest = list(Event.objects.using(using).filter(position=last.position, id__gt=last.pk).order_by("id").defer("data"))
+    for event in rest:
+        event.data = last.data
+    return rest
+
+
+def _is_of_an_event(error: Exception) -> bool:
+    """Return whether an error comes from what an event says, so that it comes again whenever the event is filed."""
+    return isinstance(error, DataError | IntegrityError) or not isinstance(error, Error | OSError | MemoryError)
+
+
+def _file_around(using: str, filed: int) -> Filed:
+    """File each send by itself, and leave out those that can't be filed, if a later one can.
+
+    If none can be filed, it may be the code that is wrong: raises what the first one raises, and leaves nothing out.
+    """
+    found: list[Notification] = []
+    failed: list[tuple[Event, Exception]] = []
+    upto = None
+    for first in _firsts_of_sends(using, filed):
+        try:
+            with transaction.atomic(using=using):
+                found += _file_send(using, first)
+        except Exception as error:
+            if not _is_of_an_event(error):
+                raise
+            failed.append((first, error))
+            continue
+        upto = first.position
+        for event, reason in failed:
+            logger.error("What was sent at %s can't be filed, so no inbox has it.", event.position, exc_info=reason)
+        failed.clear()
+    if upto is None and failed:
+        raise failed[0][1]
+    InboxHead.objects.using(using).filter(pk=1).update(position=upto or filed)
+    return found, upto
+
+
+def _firsts_of_sends(using: str, filed: int) -> Iterator[Event]:
+    """Yield the first event of each send that waits, of a batch at most."""
+    for _ in range(BATCH):
+        first = _events(using, filed).order_by("position", "id").first()
+        if first is None:
+            return
+        yield first
+        filed = first.position
+
+
+def _file_send(using: str, first: Event) -> list[Notification]:
+    if first.type == TYPE:
+        return entries.write(using, [first, *_rest_of_send(using, first)])
+    delete_up_to(first, using)
+    return []
 
 
 def _lock_head(using: str) -> int | None:
@@ -197,68 +286,6 @@ def _make_head(using: str) -> int | None:
     last = Notification.objects.using(using).aggregate(last=Max("position"))["last"] or 0
     heads.bulk_create([InboxHead(pk=1, position=last)], ignore_conflicts=True)
     return last
-
-
-def _entries(using: str, events: list[Event]) -> list[Notification]:
-    """Write the entries of events: new ones, and existing ones that events are collapsed into."""
-    contents = [json.loads(event.data) for event in events]
-    known = _collapsed(using, events, contents)
-    moved: dict[int, Notification] = {}
-    fresh: list[Notification] = []
-    for event, content in zip(events, contents, strict=True):
-        collapse = content.get("collapse")
-        entry = known.get((event.group, collapse)) if collapse else None
-        if entry is None:
-            entry = Notification(group=event.group, collapse=collapse, count=0, first=event.created)
-            fresh.append(entry)
-            if collapse:
-                known[event.group, collapse] = entry
-        elif entry.pk:
-            moved[entry.pk] = entry
-        _renew(entry, event, content)
-    rows = Notification.objects.using(using)
-    rows.bulk_create(fresh)
-    rows.bulk_update(moved.values(), _RENEWED)
-    return sorted([*fresh, *moved.values()], key=lambda entry: entry.position)
-
-
-def _collapsed(
-    using: str, events: list[Event], contents: list[dict[str, Any]]
-) -> dict[tuple[str, str | None], Notification]:
-    pairs = {(e.group, c["collapse"]) for e, c in zip(events, contents, strict=True) if c.get("collapse")}
-    if not pairs:
-        return {}
-    rows = Notification.objects.using(using).filter(
-        group__in={group for group, _ in pairs}, collapse__in={collapse for _, collapse in pairs}
-    )
-    return {(row.group, row.collapse): row for row in rows}
-
-
-_RENEWED = (
-    "position", "key", "category", "level", "title", "body", "url", "icon", "count", "actors", "context", "created",
-)  # fmt: skip
-
-
-def _renew(entry: Notification, event: Event, content: dict[str, Any]) -> None:
-    entry.position = event.position or 0
-    entry.created = event.created
-    for name in ("key", "category", "title", "body", "url", "icon"):
-        setattr(entry, name, content.get(name, ""))
-    entry.level = content.get("level", "info")
-    entry.count += 1
-    actor = content.get("actor")
-    if actor:
-        others = [other for other in entry.people if _who(other) != _who(actor)]
-        entry.actors = _dumps([actor, *others][:MAX_ACTORS])
-    entry.context = _dumps({name: content[name] for name in ("data", "target", "lang") if content.get(name)})
-
-
-def _who(actor: dict[str, Any]) -> tuple[Any, ...]:
-    return (actor.get("model"), actor["id"]) if actor.get("id") else (None, actor["name"])
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 __all__ = ["catch_up", "connect", "file", "follow", "prune"]

@@ -16,8 +16,10 @@ from livepush import wire
 from livepush.fields import ExactCharField, ExactTextField
 from livepush.inbox.links import is_safe
 
+MAX_KEY_LENGTH = 64
+"""The length that a user's primary key may have as text."""
 MAX_READER_LENGTH = 128
-"""A tenant's name of 63 characters, the mark, and a primary key of 64."""
+"""A tenant's name of 63 characters, the mark, and a primary key."""
 
 
 class Level(models.TextChoices):
@@ -68,18 +70,18 @@ class Notification(models.Model):
     @property
     def people(self) -> list[dict[str, Any]]:
         """The actors, the last one first: ``{"id", "name"}``, each once, a hundred at most."""
-        return [_with_safe_url(actor) for actor in json.loads(self.actors)]
+        return [_snapshot(actor) for actor in json.loads(self.actors)]
 
     @property
     def details(self) -> dict[str, Any]:
         """What was sent along: ``data``, ``target`` and ``lang``, where there are any."""
         found: dict[str, Any] = json.loads(self.context)
-        return found | {name: _with_safe_url(found[name]) for name in ("target",) if name in found}
+        return found | {name: _snapshot(found[name]) for name in ("target",) if name in found}
 
 
-def _with_safe_url(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored actor or target without an address that would run in the page."""
-    return {name: value for name, value in snapshot.items() if name != "url" or is_safe(value)}
+def _snapshot(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return an actor or a target with a name, and without an address that would run in the page."""
+    return {"name": "", **{name: value for name, value in stored.items() if name != "url" or is_safe(value)}}
 
 
 class NotificationState(models.Model):

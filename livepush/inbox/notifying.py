@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -113,12 +114,12 @@ def _content(
     data: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Check the parts of a notification; return the event's data without empty values."""
-    who, what = _snapshot(actor), _snapshot(target)
+    who, what, given = _snapshot(actor), _snapshot(target), json.loads(publish.as_json(dict(data or {})))
     kind = _kind(title)
     if kind is not None:
         if body or url:
             raise InvalidNotification(f"{kind.key!r} says its text and address itself: drop body= and url=.")
-        context = kinds.Context(who, (who,) if who else (), 1, what, dict(data or {}))
+        context = kinds.Context(who, (who,) if who else (), 1, what, given)
         said = kinds.wording(kind, context)
         title, body, url = said.title, said.body, said.url
         icon, level, category = icon or kind.icon, level or kind.level, category or kind.category
@@ -134,9 +135,9 @@ def _content(
         "category": check_text("category", category, MAX_CATEGORY),
         "collapse": check_text("collapse", collapse, MAX_COLLAPSE),
         "lang": kinds.language() if kind else "",
-        "actor": who and _filled(asdict(who)),
-        "target": what and _filled(asdict(what)),
-        "data": dict(data or {}),
+        "actor": who and _stored(who),
+        "target": what and _stored(what),
+        "data": given,
     }
     if content["level"] not in Level.values:
         raise InvalidNotification(f"level is {level!r}: expected one of {', '.join(Level.values)}.")
@@ -173,6 +174,11 @@ def _snapshot(thing: Any) -> kinds.Snapshot | None:
         root._meta.label_lower,
         safe(url),
     )
+
+
+def _stored(thing: kinds.Snapshot) -> dict[str, Any]:
+    """Return what is stored of an actor or a target: its name, though it is empty, and what else there is."""
+    return {"name": thing.name, **_filled(asdict(thing))}
 
 
 def _filled(fields: dict[str, Any]) -> dict[str, Any]:

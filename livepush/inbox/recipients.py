@@ -10,14 +10,16 @@ An audience is a group of the log, so that notifications travel as all events do
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
-from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.core.exceptions import FieldDoesNotExist
+from django.db import DatabaseError, connections, transaction
+from django.db.models import ManyToManyField, Model, QuerySet
 from django.db.models.signals import m2m_changed
 from django.utils import timezone
 
@@ -26,15 +28,18 @@ from livepush.access import rules
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 from livepush.inbox.models import Membership, Notification
-from livepush.inbox.tenancy import group_of_reader, reader_of, reader_of_roles, role, stored
+from livepush.inbox.tenancy import group_of_reader, has_inbox, reader_of, reader_of_roles, role, stored
 from livepush.models import ChannelGroup
 from livepush.rights.announcing import recheck
 from livepush.wire import Floor, public_name, timestamp
+
+logger = logging.getLogger("livepush")
 
 everyone = "inbox:all"
 """The recipient that stands for every user. One row is written for all of them."""
 OWN = "inbox:"
 _AUTH, _OF = "inbox:auth:", "inbox:of:"
+_ROLE = "auth.Group"
 
 Recipient = str | Model
 Recipients = Recipient | Iterable[Recipient]
@@ -86,7 +91,7 @@ def _audience_of(recipient: Any) -> str:
             raise InvalidGroup(f"{recipient!r} is an audience, not a recipient: name the user or the group itself.")
     if isinstance(recipient, ChannelGroup):
         recipient = recipient.name
-    if isinstance(recipient, Model) and publish.root_model(recipient)._meta.label == "auth.Group":
+    if isinstance(recipient, Model) and publish.root_model(recipient)._meta.label == _ROLE:
         return publish.group_name(f"{_AUTH}{publish.key_of(recipient)}")
     name = publish.group_name(recipient)
     return name if name.startswith("user:") else audience_of_members(name)
@@ -109,13 +114,21 @@ def audiences(user: Any, using: str | None = None) -> tuple[Audience, ...]:
     rows = Membership.objects.using(using).filter(reader__in={reader, reader_of_roles(user)}).order_by("-id")
     joined = dict(rows.values_list("group", "joined"))
     found = [Audience(stored(group_of_reader(reader)), 0), Audience(stored(everyone), _before_came(user, using))]
-    roles = getattr(user, "groups", None)
-    for pk in roles.values_list("pk", flat=True) if roles is not None else ():
+    for pk in user.groups.values_list("pk", flat=True) if has_roles(user) else ():
         found.append(Audience(stored(f"{_AUTH}{pk}"), joined.get(role(pk), 0)))
     for group, since in joined.items():
         if public_name(group).startswith(_OF) and tenants.of_stored(group) == tenant:
             found.append(Audience(group, since))
     return tuple(found)
+
+
+def has_roles(user: Any) -> bool:
+    """Return whether a user, or a user model, has auth groups: ``groups`` may also be something else of a project's."""
+    try:
+        field = user._meta.get_field("groups")
+    except (AttributeError, FieldDoesNotExist):
+        return False
+    return isinstance(field, ManyToManyField) and publish.root_model(field.remote_field.model)._meta.label == _ROLE
 
 
 def _came(user: Any) -> datetime | None:
@@ -136,7 +149,7 @@ def _before_came(user: Any, using: str) -> int:
 @rules.can_read("inbox:<path:name>")
 def inbox(user: Any, name: str) -> Floor | bool:
     """Let a user read the audiences that the user is in, and no others; of each what the inbox shows."""
-    if not getattr(user, "is_authenticated", False):
+    if not getattr(user, "is_authenticated", False) or not has_inbox(user):
         return False
     known: dict[str, Floor] = getattr(user, "_livepush_audiences", {})
     if OWN + name not in known:  # a handshake asks for all audiences: look them up once
@@ -200,8 +213,18 @@ def _add_members(using: str, audience: str, readers: Iterable[str], since: int) 
 def follow_roles(sender: Any = None, instance: Any = None, **kwargs: Any) -> None:
     """Note the position at which a user joins an auth group, so that newcomers see no older notifications.
 
-    Whoever sends the signal may leave out any of its arguments.
+    Whoever sends the signal may leave out any of its arguments. An error is logged and not raised into the code that
+    changes the groups, except an error of the database in an open transaction, which can't go on after it.
     """
+    try:
+        _follow_roles(instance, kwargs)
+    except Exception as error:
+        if isinstance(error, DatabaseError) and connections[get_settings().DATABASE].in_atomic_block:
+            raise
+        logger.exception("The change of an auth group's users was not noted: they may see its older notifications.")
+
+
+def _follow_roles(instance: Any, kwargs: dict[str, Any]) -> None:
     action, pks = kwargs.get("action"), kwargs.get("pk_set") or ()
     if not isinstance(instance, Model) or instance.pk is None or action not in ("post_add", "post_remove", "pre_clear"):
         return
@@ -210,11 +233,13 @@ def follow_roles(sender: Any = None, instance: Any = None, **kwargs: Any) -> Non
         return
     using = get_settings().DATABASE
     rows = Membership.objects.using(using)
-    if action == "pre_clear":
+    if action == "pre_clear" and (reverse or has_inbox(instance)):
         whose = {"group": role(instance.pk)} if reverse else {"reader": reader_of_roles(instance)}
         rows.filter(group__startswith=role(""), **whose).delete()
+    if action == "pre_clear":
         return
     pairs = [(instance.pk, pk) if reverse else (pk, instance) for pk in pks]
+    pairs = [(pk, user) for pk, user in pairs if has_inbox(user)]
     since = log.state(using).position.number if pairs and action == "post_add" else 0
     for pk, user in pairs:
         if action == "post_remove":
@@ -230,5 +255,5 @@ def connect() -> None:
     from django.contrib.auth import get_user_model
 
     users: Any = get_user_model()
-    if hasattr(users, "groups"):
+    if has_roles(users):
         m2m_changed.connect(follow_roles, sender=users.groups.through, dispatch_uid="livepush.inbox")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.db.models import QuerySet, Value
@@ -9,8 +10,9 @@ from django.db.models.functions import Substr
 
 from livepush import publish, tenants
 from livepush.exceptions import InvalidGroup
-from livepush.inbox.models import InboxState, Membership, Notification
+from livepush.inbox.models import MAX_KEY_LENGTH, MAX_READER_LENGTH, InboxState, Membership, Notification
 from livepush.models import ChannelGroup, Event
+from livepush.notes import note_once
 from livepush.wire import MARK, public_name
 
 _AUTH = "inbox:auth:"
@@ -24,9 +26,25 @@ def stored(name: str) -> str:
 def reader_of(user: Any) -> str:
     """Return a user's name in the inbox's tables: the primary key as text, with the tenant, if there are tenants.
 
-    Raises InvalidGroup: nobody, a user that was not saved yet, or no tenant is active.
+    Raises InvalidGroup: nobody, a user that was not saved yet or whose key can be in no name, or no tenant is active.
     """
-    return stored(_key(user))
+    name = stored(_key(user))
+    if len(name) > MAX_READER_LENGTH:
+        raise InvalidGroup(f"{name!r} is too long for a reader: expected a primary key of {MAX_KEY_LENGTH} characters.")
+    return name
+
+
+def has_inbox(user: Any) -> bool:
+    """Return whether a group can be named after a user, or a primary key. The first one for whom it can't is noted."""
+    limit = MAX_READER_LENGTH if tenants.hook() is None else MAX_KEY_LENGTH
+    try:
+        if len(_key(user)) <= limit:
+            return True
+        problem = f"the primary key has over {limit} characters"
+    except InvalidGroup as error:
+        problem = str(error)
+    note_once("A user has no inbox (see livepush.W025): %s", problem, level=logging.WARNING)
+    return False
 
 
 def group_of_reader(reader: str) -> str:

@@ -12,6 +12,7 @@ from livepush.access import identity, rules
 from livepush.conf import get_settings
 from livepush.consumers.identified import identity_of
 from livepush.roster.reading import Snapshot, snapshot
+from livepush.wire import WireError
 
 HUES = 6
 """How many colours there are for members without a picture."""
@@ -28,11 +29,15 @@ class Face(NamedTuple):
 
 
 def found(request: HttpRequest, group: str) -> Snapshot | None:
-    """Return who is there in a group; ``None`` if the user of a page may not read the group.
+    """Return who is there in a group; ``None`` if the user of a page may not read the group, or it is no tenant's page.
 
-    Raises WireError: the request is no tenant's, or brings a token that is not valid.
+    Raises WireError: the request brings a token that is not valid.
     """
-    with tenants.active(tenants.of_request(request)):
+    try:
+        tenant = tenants.of_request(request)
+    except WireError:
+        return None
+    with tenants.active(tenant):
         known = identity_of(request)
         answers, questions = rules.ask_sync(known.user, filter(known.may, [group]), identity.handshake(request))
         if questions:

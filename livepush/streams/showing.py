@@ -11,6 +11,7 @@ from livepush import tenants
 from livepush.access import identity, rules
 from livepush.access.authenticating import Identity, nobody
 from livepush.conf import get_settings
+from livepush.exceptions import InvalidGroup
 from livepush.streams import pieces, store
 from livepush.streams.asking import check_readable
 from livepush.streams.models import Stream
@@ -45,10 +46,14 @@ def shown(id: str, request: HttpRequest) -> Shown:
 
 def _may_read(row: Stream, request: HttpRequest) -> bool:
     name, user = public_name(row.group), getattr(request, "user", None) or nobody()
+    try:
+        tenant = tenants.current()
+    except InvalidGroup:  # no tenant is active
+        return False
     answers, questions = rules.ask_sync(user, [name], identity.handshake(request))
     if questions:
         answers = rules.ask_async_here(questions, answers, get_settings().DATABASE_TIMEOUT)
-    asked = identity.Asked(Identity(user), answers, questions, tenants.current())
+    asked = identity.Asked(Identity(user), answers, questions, tenant)
     try:
         check_readable(row, identity.admission(asked, [name], answers))
     except WireError:

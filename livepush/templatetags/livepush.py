@@ -19,8 +19,10 @@ from livepush import tenants
 from livepush.access.logins import login_name
 from livepush.access.rules import has_senders
 from livepush.conf import get_settings
+from livepush.exceptions import InvalidGroup
 from livepush.inbox import views
 from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
+from livepush.inbox.tenancy import has_inbox
 from livepush.page import positions, scripts
 from livepush.page.nonce import nonce_of
 from livepush.publish import Group, group_name
@@ -141,8 +143,9 @@ def livepush_stream(context: template.Context, id: str | None) -> SafeString:
 def livepush_presence(context: template.Context, group: Group, max: int = 8, names: bool = False) -> SafeString:
     """Put who is there in a group into a page: ``max`` avatars at most, and how many there are.
 
-    It puts nothing if the page's user may not read the group. Without scripts it is a list as of now; with them it
-    goes on live. The page subscribes to the group, so its user is there too if the rule lets others see that.
+    It puts nothing if the page's user may not read the group, or if the request is no tenant's. Without scripts it is a
+    list as of now; with them it goes on live. The page subscribes to the group, so its user is there too if the rule
+    lets others see that.
 
     Raises InvalidGroup: a malformed name, or an instance without a primary key.
     """
@@ -206,7 +209,9 @@ def _part(context: template.Context, name: str | None, icon: str = "") -> SafeSt
         return SafeString("")
     found: tuple[Inbox, Counts] | None = getattr(request, _OPENED, None)
     if found is None:
-        inbox = Inbox(user)
+        inbox = _inbox_of(user)
+        if inbox is None:
+            return SafeString("")
         counts = inbox.counts()
         setattr(request, _OPENED, (inbox, counts))
         scripts = _scripts(context, request, inbox, counts, icon)
@@ -219,6 +224,14 @@ def _part(context: template.Context, name: str | None, icon: str = "") -> SafeSt
     if name == "livepush/list.html":
         told |= views.shown(request, inbox, views.asked_of(request), counts)
     return SafeString(render_to_string(name, told, request)) + scripts
+
+
+def _inbox_of(user: Any) -> Inbox | None:
+    """Return a user's inbox; ``None`` if the user has none, or no tenant is active: the endpoints refuse it then."""
+    try:
+        return Inbox(user) if has_inbox(user) else None
+    except InvalidGroup:
+        return None
 
 
 def _scripts(context: template.Context, request: Any, inbox: Inbox, counts: Counts, icon: str) -> SafeString:
@@ -265,7 +278,8 @@ def _client(
 def _tabs(request: Any) -> str:
     """Return a name that only one session's tabs of one tenant have. Tabs with the same name share a connection.
 
-    It is a hash of the session's cookie, so it needs no query. A page with this name varies by cookie.
+    It is a hash of the session's cookie, so it needs no query. A page with this name varies by cookie. Where no tenant
+    is active there is no such name, as without a session.
     """
     cookie = getattr(request, "COOKIES", {}).get(settings.SESSION_COOKIE_NAME, "")
     if not cookie:
@@ -273,4 +287,7 @@ def _tabs(request: Any) -> str:
     session = getattr(request, "session", None)
     if session is not None:
         session.accessed = True
-    return login_name(cookie, tenants.current())
+    try:
+        return login_name(cookie, tenants.current())
+    except InvalidGroup:
+        return ""

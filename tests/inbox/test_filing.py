@@ -16,7 +16,7 @@ from django.utils import timezone
 
 import livepush
 from livepush import log
-from livepush.inbox import filing
+from livepush.inbox import entries, filing
 from livepush.inbox.marking import Action, mark
 from livepush.inbox.models import InboxHead, InboxState, Notification, NotificationState
 from livepush.inbox.reading import Inbox, Tab
@@ -329,14 +329,14 @@ def test_two_at_once_file_each_once(using, ann, nobody_files, monkeypatch):
 
 @servers
 def test_what_is_sent_while_another_process_files_is_filed_by_that_process(using, ann, monkeypatch):
-    entries = filing._entries
+    write = entries.write
 
     def slow(*given):
         if not Notification.objects.using(using).exists():
             Thread(livepush.notify, ann, "Sent meanwhile").join()
-        return entries(*given)
+        return write(*given)
 
-    monkeypatch.setattr(filing, "_entries", slow)
+    monkeypatch.setattr(entries, "write", slow)
     with heard(notified) as told:
         livepush.notify(ann, "One")
     assert [title for title, *_ in rows(using)] == ["Sent meanwhile", "One"]

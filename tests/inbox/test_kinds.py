@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import date
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import User
@@ -294,3 +296,58 @@ def test_a_safe_address_of_a_kind_is_taken(registry, url):
     row = Notification(key="test.kind", title="Sent", url="/sent/", position=1)
     livepush.notification(kind(url=lambda self, ctx: url))
     assert kinds.read(row).url == url
+
+
+# Names that are empty
+
+
+@pytest.fixture
+def nameless(monkeypatch):
+    """A user and an order whose texts are empty."""
+    monkeypatch.setattr(Order, "__str__", lambda self: "")
+    monkeypatch.setattr(User, "__str__", lambda self: "")
+    return User.objects.create_user("nameless"), Order.objects.create()
+
+
+def test_what_has_an_empty_text_is_an_actor_and_a_target(using, ann, reader, nameless):
+    seen, (user, order) = Seen(), nameless
+    livepush.notify(ann, seen.kind, actor=user, target=order)
+    context = seen.of(only(reader, ann))
+    assert context.actor == Snapshot("", str(user.pk), "auth.user")
+    assert context.target == Snapshot("", str(order.pk), "shop.order")
+    data = json.loads(Event.objects.using(using).get(type="inbox.notification").data)
+    assert (data["actor"]["name"], data["target"]["name"]) == ("", "")
+
+
+def test_what_was_stored_without_a_name_is_read(using, ann, registry, caplog):
+    seen = Seen()
+    row = Notification(key="test.kind", actors='[{"id":"1"}]', context='{"target":{"id":"2"}}')
+    assert seen.of(row) == Context(Snapshot("", "1"), (Snapshot("", "1"),), 1, Snapshot("", "2"))
+    assert caplog.text == ""
+
+
+def test_the_admin_shows_an_actor_without_a_name(using, ann, nameless, admin_client):
+    livepush.notify(ann, "Hello", actor=nameless[0], target=nameless[1], collapse="c")
+    row = Notification.objects.using(using).get()
+    address = f"/admin/livepush/notification/{row.pk}/change/"
+    for actors in (row.actors, '[{"id":"1"},{"name":"Ann"}]'):
+        Notification.objects.using(using).update(actors=actors)
+        assert admin_client.get(address).status_code == 200
+
+
+# Data
+
+
+def test_a_kind_gets_the_same_data_when_it_is_sent_as_when_it_is_read(using, ann, reader):
+    seen = Seen()
+    livepush.notify(ann, seen.kind, data={"when": date(2026, 3, 1), 7: ("a", Decimal("1.50"))})
+    sent = seen.contexts[0].data
+    assert sent == {"when": "2026-03-01", "7": ["a", "1.50"]}
+    assert seen.of(only(reader, ann)).data == sent
+
+
+def test_a_kind_that_takes_its_data_for_what_json_does_not_bring_back_is_found_when_it_is_sent(using, ann):
+    due = livepush.notification(kind(title=lambda self, ctx: f"Due {ctx.data['when']:%d %B}"))
+    with pytest.raises(ValueError, match="Invalid format specifier"):
+        livepush.notify(ann, due, data={"when": date(2026, 3, 1)})
+    assert not Event.objects.using(using).exists()

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from livepush import tenants
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidEvent
 from livepush.inbox import recipients
@@ -110,8 +111,9 @@ class ComposeForm(forms.Form):
         self.recipient = recipients.everyone if to == To.EVERYONE else self.cleaned_data[to]
         try:
             self.audiences = list(recipients.audiences_of(self.recipient))
+            tenants.current()  # where no tenant is active, there is nobody to send to
         except InvalidEvent as error:
-            self.add_error(to, str(error))
+            self.add_error(to if to in self.fields else None, str(error))
         self._notify([])  # nobody: it is checked, and nothing is written
 
     @property

@@ -16,7 +16,7 @@ from livepush.inbox import kinds
 from livepush.inbox.admin.audiences import AUTH, OF, USER, primary_key, recipient_of
 from livepush.inbox.models import MAX_READER_LENGTH, InboxState, Membership, Notification, NotificationState
 from livepush.inbox.reading import MAX_COUNTED, Entry, Inbox
-from livepush.inbox.recipients import everyone
+from livepush.inbox.recipients import everyone, has_roles
 from livepush.inbox.tenancy import own_rows, role, stored
 from livepush.wire import LARGEST_NUMBER, Position, public_name
 
@@ -48,7 +48,7 @@ def _users(audience: str, sent: Notification | None) -> QuerySet[Any]:
     if isinstance(fields.get("is_active"), models.BooleanField):
         users = users.filter(is_active=True)
     if audience.startswith(AUTH):
-        return users.filter(groups=audience.removeprefix(AUTH)) if hasattr(model, "groups") else users.none()
+        return users.filter(groups=audience.removeprefix(AUTH)) if has_roles(model) else users.none()
     if sent and isinstance(fields.get("date_joined"), models.DateTimeField):
         users = users.filter(date_joined__lte=sent.created)
     return users

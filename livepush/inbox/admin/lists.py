@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from livepush.conf import get_settings
+from livepush.exceptions import InvalidGroup
 from livepush.inbox.admin.audiences import AUTH, OF, USER, names_of
 from livepush.inbox.admin.figures import categories
 from livepush.inbox.recipients import everyone
@@ -87,7 +88,12 @@ class InboxAdmin(ReadOnlyAdmin):
         """Find what has the term in it, and what is of a user or a group called so."""
         found, duplicates = super().get_search_results(request, queryset, search_term)
         term = search_term.strip()
-        return found | queryset.filter(self.also_found(term)) if term else found, duplicates
+        if not term:
+            return found, duplicates
+        try:
+            return found | queryset.filter(self.also_found(term)), duplicates
+        except InvalidGroup:  # no tenant is active
+            return queryset.none(), duplicates
 
     @admin.display(description=_("audience"))
     def audience(self, row: Any) -> str:
@@ -116,9 +122,12 @@ class AudienceFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
-        if value == everyone:
-            return queryset.filter(group=stored(value))
-        return queryset.filter(group__startswith=stored(value)) if value else queryset
+        if not value:
+            return queryset
+        try:
+            return queryset.filter(**{"group" if value == everyone else "group__startswith": stored(value)})
+        except InvalidGroup:  # no tenant is active
+            return queryset.none()
 
 
 class CategoryFilter(admin.SimpleListFilter):

@@ -1,0 +1,195 @@
+"""Projects with user models of their own, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent, indent
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODELS = """
+from django.contrib.auth.models import AbstractBaseUser, AbstractUser, BaseUserManager
+from django.contrib.auth.models import Group as AuthGroup
+from django.db import models
+
+{before}
+
+class User(AbstractBaseUser):
+    name = models.CharField(max_length=50, unique=True)
+    USERNAME_FIELD = "name"
+    objects = BaseUserManager()
+{user}
+
+{after}
+"""
+PROJECT = """
+import json, logging, sys
+import django
+from django.conf import settings
+
+settings.configure(
+    SECRET_KEY="tests-only", ALLOWED_HOSTS=["*"], ROOT_URLCONF="people.urls", AUTH_USER_MODEL="people.User",
+    USE_TZ=True, STATIC_URL="/static/", DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    INSTALLED_APPS=[
+        "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.messages",
+        "django.contrib.sessions", "livepush", "people",
+    ],
+    MIDDLEWARE=[
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ],
+    TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True, "OPTIONS": {
+        "context_processors": ["django.template.context_processors.request"]}}],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+)
+django.setup()
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.test import Client
+import livepush
+from livepush.inbox.models import Membership
+
+call_command("migrate", verbosity=0, run_syncdb=True)
+User, client, lines = get_user_model(), Client(), []
+
+
+class Lines(logging.Handler):
+    def emit(self, record):
+        lines.append(record.getMessage())
+
+
+logging.getLogger("livepush").addHandler(Lines())
+"""
+BELL = "{% load livepush %}{% livepush_bell %}{% livepush_badge %}"
+URLS = f"""
+from django.http import HttpResponse
+from django.template import engines
+from django.urls import include, path
+
+def bell(request):
+    return HttpResponse(engines["django"].from_string({BELL!r}).render({{}}, request))
+
+urlpatterns = [path("bell/", bell), path("livepush/", include("livepush.urls"))]
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run code in a project with a user model; return what it leaves in ``found``."""
+
+    def run(code, user="", before="", after=""):
+        people = tmp_path / "people"
+        people.mkdir()
+        (people / "__init__.py").touch()
+        parts = {"user": indent(dedent(user), "    "), "before": dedent(before), "after": dedent(after)}
+        (people / "models.py").write_text(MODELS.format(**parts))
+        (people / "urls.py").write_text(URLS)
+        script = f"{PROJECT}\nfound = {{}}\n{dedent(code)}\nprint(json.dumps(found))"
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        {"after": "class Team(models.Model):\n    of = models.ForeignKey(User, models.CASCADE, related_name='groups')"},
+        {"after": "class Team(models.Model):\n    members = models.ManyToManyField(User, related_name='groups')"},
+        {"before": "class Team(models.Model):\n    pass", "user": "groups = models.ManyToManyField(Team)"},
+        {"user": "groups = models.JSONField(default=list)"},
+        {"user": "@property\ndef groups(self):\n    return ['a']"},
+    ],
+    ids=["none", "foreign-key", "many-to-many-of-another", "many-to-many-to-another", "json", "property"],
+)  # fmt: skip
+def test_a_site_whose_users_have_no_auth_groups_starts_and_shows_the_bell(run, model):
+    code = """
+        ann = User.objects.create(name="ann")
+        if hasattr(getattr(ann, "groups", None), "create"):
+            ann.groups.create()
+        Group.objects.create(pk=1, name="staff")
+        client.force_login(ann)
+        livepush.notify([ann, Group.objects.get()], "Hello")
+        from livepush.inbox.admin.figures import size
+        from livepush.inbox.recipients import audiences
+        found["page"] = client.get("/bell/").text.count("<livepush-bell")
+        found["audiences"] = [audience.group for audience in audiences(ann)]
+        found["size"], found["memberships"] = size("inbox:auth:1"), Membership.objects.count()
+    """
+    found = run(code, **model)
+    assert found == {"page": 1, "audiences": ["user:1", "inbox:all"], "size": 0, "memberships": 0}
+
+
+def test_users_with_auth_groups_are_notified_through_them_whatever_their_model_is(run):
+    code = """
+        ann = User.objects.create(name="ann")
+        ann.groups.add(Group.objects.create(name="staff"))
+        livepush.notify(Group.objects.get(), "Hello")
+        client.force_login(ann)
+        found["unseen"] = client.get("/livepush/inbox/counts/").json()["unseen"]
+        found["memberships"] = Membership.objects.count()
+    """
+    assert run(code, user="groups = models.ManyToManyField(AuthGroup)") == {"unseen": 1, "memberships": 1}
+
+
+TEXT_KEY = "code = models.CharField(max_length=150, primary_key=True)\ngroups = models.ManyToManyField(AuthGroup)"
+
+
+def test_a_user_after_whom_no_group_can_be_named_has_no_inbox_and_breaks_nothing(run):
+    code = """
+        staff = Group.objects.create(name="staff")
+        found["pages"], found["answers"], found["groups"] = [], [], []
+        for number, key in enumerate(["zoë", "x" * 129, "zoe"]):
+            user = User.objects.create(code=key, name=str(number))
+            user.groups.add(staff)
+            staff.user_set.remove(user)
+            staff.user_set.add(user)
+            user.groups.clear()
+            user.groups.add(staff)
+            client.force_login(user)
+            for _ in range(2):
+                page = client.get("/bell/")
+                found["pages"].append((page.status_code, page.text.count("<livepush-bell")))
+            found["answers"].append(client.get("/livepush/inbox/counts/").status_code)
+            found["answers"].append(client.get("/livepush/poll/?group=inbox:all").status_code)
+            found["groups"].append(user.groups.count())
+        found["memberships"] = list(Membership.objects.values_list("reader", flat=True))
+        found["lines"] = lines
+        found["checks"] = [each.id for each in run_checks(tags=["livepush"])]
+    """
+    found = run(code, user=TEXT_KEY)
+    assert found["pages"] == [[200, 0]] * 4 + [[200, 1]] * 2
+    assert found["answers"] == [403, 403, 403, 403, 200, 200]
+    assert (found["groups"], found["memberships"]) == ([1, 1, 1], ["zoe"])
+    rights = "livepush could not announce that rights have changed; RECHECK finds out."
+    (line,) = [line for line in found["lines"] if line != rights and not line.startswith("denied")]
+    assert line.startswith("A user has no inbox (see livepush.W025): 'user:zoë' is not a group")
+    assert "livepush.W025" in found["checks"]
+
+
+@pytest.mark.parametrize(
+    ("key", "warned"),
+    [
+        ("models.CharField(max_length=40, primary_key=True)", True),
+        ("models.EmailField(primary_key=True)", True),
+        ("models.SlugField(primary_key=True)", False),
+        ("models.SlugField(max_length=100, primary_key=True)", True),
+        ("models.UUIDField(primary_key=True)", False),
+        ("models.BigAutoField(primary_key=True)", False),
+    ],
+)
+def test_the_check_warns_of_keys_that_may_be_in_no_name(run, key, warned):
+    found = run('found["ids"] = [each.id for each in run_checks(tags=["livepush"])]', user=f"code = {key}")
+    assert ("livepush.W025" in found["ids"]) == warned

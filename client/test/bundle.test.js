@@ -26,7 +26,7 @@ const SIZES = {
   "livepush-fallback.js": [1800, "client.md"],
   "livepush-attributes.js": [740, "client.md"],
   "livepush-send.js": [2030, "messages.md"],
-  "inbox.js": [9200, "inbox.md"],
+  "inbox.js": [9500, "inbox.md"],
   "livepush-list.js": [4050, "inbox.md"],
   "livepush-streams.js": [1500, "streams.md"],
 };

@@ -482,3 +482,65 @@ def test_what_was_said_goes_when_another_user_is_noticed(new_reader: Callable[[]
     page.evaluate("dispatchEvent(new Event('focus'))")
     has_badge(page, "")
     expect(status).to_have_text("")
+
+
+def with_toast(reader: Reader, context: BrowserContext) -> Page:
+    """Open a page with an entry in its list, and a toast."""
+    reader.notify("in the list")
+    page = reader.open("/bell/?list=1", context)
+    titles(page, "in the list", within=ALONE)
+    page.locator(ALONE).evaluate("(list) => list.style.display = 'none'")  # so that toasts come
+    reader.notify("ann's", level="error")
+    expect(toasts(page)).to_have_count(1)
+    page.locator(ALONE).evaluate("(list) => list.style.display = ''")
+    titles(page, "ann's", "in the list", within=ALONE)
+    return page
+
+
+def detach(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            window.away = [...document.querySelectorAll("main livepush-list, livepush-toasts")];
+            for (const element of away) element.remove();
+        }"""
+    )
+
+
+def attach(page: Page) -> None:
+    page.evaluate("() => document.querySelector('main').append(...away)")
+
+
+def test_what_enters_the_page_while_another_user_is_logged_in_shows_nothing(new_reader: Callable[[], Reader]) -> None:
+    ann, ben = new_reader(), new_reader()
+    context = ann.context()
+    page = with_toast(ann, context)
+    detach(page)
+    become(context, ben)
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    page.click(f"{BELL} button")
+    expect(page.locator(ERROR)).to_contain_text("Somebody else is logged in now.")
+    attach(page)
+    expect(page.locator(f"{ALONE} .error")).to_contain_text("Somebody else is logged in now.")
+    expect(page.locator(f"{ALONE} form")).to_be_hidden()
+    expect(toasts(page)).to_have_count(0)
+    is_not_complained_of(ann, "409", "400", "403")
+
+
+def test_what_comes_back_after_the_page_has_become_another_users_shows_nothing_of_the_first(
+    new_reader: Callable[[], Reader],
+) -> None:
+    ann, ben = new_reader(), new_reader()
+    context = ann.context()
+    page = with_toast(ann, context)
+    detach(page)
+    become(context, ben)
+    page.evaluate("async () => livepush.inbox(await (await fetch('/livepush/inbox/counts/')).json(), '')")
+    ben.notify("ben's", level="error")
+    held = Held(page, "**/livepush/inbox/?tab*")
+    attach(page)
+    is_asked(page, held)
+    expect(page.locator(f"{ALONE} form")).to_be_hidden()
+    expect(toasts(page).filter(has_text="ann's")).to_have_count(0)
+    held.let_go()
+    titles(page, "ben's", within=ALONE)
+    is_not_complained_of(ann, "409", "400", "403")

@@ -140,6 +140,26 @@ def test_a_long_list_stays_at_its_place(reader: Reader, home: str) -> None:
     expect(entries(page, within)).to_have_count(130)
 
 
+def test_an_entrys_own_link_is_not_the_one_to_older_entries(reader: Reader) -> None:
+    fill(reader, 25, url="/bell/?of-an-entry")
+    context = reader.context()
+
+    def marked(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, body=response.text().replace('data-f="title"', 'data-f="title" rel="nofollow"'))
+
+    context.route("**/livepush/inbox/*", marked)
+    page = reader.open("/livepush/inbox/", context)
+    expect(entries(page, "livepush-list")).to_have_count(20)
+    entries(page, "livepush-list").last.scroll_into_view_if_needed()
+    expect(entries(page, "livepush-list")).to_have_count(25)
+    entries(page, "livepush-list").last.hover()
+    reader.notify("new")
+    expect(news(page, "livepush-list")).to_have_text("1 new")
+    expect(entries(page, "livepush-list")).to_have_count(25)
+    context.unroute_all(behavior="ignoreErrors")
+
+
 # What a button does
 
 

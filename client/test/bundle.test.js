@@ -27,7 +27,7 @@ const SIZES = {
   "livepush-attributes.js": [740, "client.md"],
   "livepush-send.js": [2030, "messages.md"],
   "inbox.js": [9500, "inbox.md"],
-  "livepush-list.js": [4210, "inbox.md"],
+  "livepush-list.js": [4220, "inbox.md"],
   "livepush-streams.js": [1500, "streams.md"],
 };
 

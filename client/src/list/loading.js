@@ -24,6 +24,7 @@ export const start = (list, url) => {
   list.url = url;
   list.extra = "";
   list.isStart = true;
+  list.started?.(); // nobody waits for the page before
   list.starting = new Promise((done) => {
     list.started = done;
   });

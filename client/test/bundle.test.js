@@ -25,7 +25,7 @@ const SIZES = {
   "livepush.js": [5500, "client.md"],
   "livepush-fallback.js": [1800, "client.md"],
   "livepush-attributes.js": [850, "client.md"],
-  "livepush-send.js": [2030, "messages.md"],
+  "livepush-send.js": [2110, "messages.md"],
   "inbox.js": [9500, "inbox.md"],
   "livepush-list.js": [4220, "inbox.md"],
   "livepush-streams.js": [1500, "streams.md"],

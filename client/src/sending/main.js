@@ -3,7 +3,7 @@
 /** @typedef {import("../types.js").Outcome} Outcome */
 
 import { createMovement } from "./movement.js";
-import { forget, keep, restore } from "./store.js";
+import { forget, keep, loginOf, restore } from "./store.js";
 import { post, sentence, speak } from "./ways.js";
 
 /** The longest random waits between attempts, in milliseconds: at first, and at most. */
@@ -111,7 +111,7 @@ export const createSender = (link) => {
     send: (group, type, data, { key = newKey(), ephemeral, persist } = {}) =>
       new Promise((resolve, reject) => {
         /** @type {Message} */
-        const message = { group, type, data, key, ephemeral, persist, resolve, reject };
+        const message = { group, type, data, key, ephemeral, persist, resolve, reject, login: loginOf(link) };
         if (ephemeral) {
           const ended = new Promise((/** @type {(value: void) => void} */ end) => {
             message.resolve = (reply) => end(resolve(reply));

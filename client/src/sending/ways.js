@@ -5,8 +5,11 @@
 /** How long an answer may take over a WebSocket and over HTTP, in milliseconds. */
 const ANSWER_WITHIN = 5000;
 const RESPONSE_WITHIN = 20_000;
-/** The most bytes of a request that goes on when the page is closed (WHATWG Fetch, section 4.5: 64 KiB together). */
-const LAST_WORDS = 30_000;
+/**
+ * The most characters of a request that goes on when the page is closed; each is at most three bytes (WHATWG Fetch,
+ * section 4.5: 64 KiB together).
+ */
+const LAST_WORDS = 20_000;
 
 /**
  * Return how to send over this tab's own WebSocket: `talk` answers with nothing where there is none, or no answer came.
@@ -81,11 +84,11 @@ export const post = async (link, message) => {
 export const sentence = ({ code, message, errors }) => Object.assign(new Error(message), { code, errors });
 
 /** @param {Link} link @param {Message} message */
-const body = ({ tabs }, { group, type, data, key, ephemeral }) => ({
+const body = ({ tabs }, { group, type, data, key, ephemeral, login = tabs }) => ({
   group,
   type,
   data: data instanceof Uint8Array ? { $bytes: btoa(String.fromCharCode(...data)) } : data,
   key: ephemeral ? undefined : key,
   ephemeral,
-  login: tabs,
+  login,
 });

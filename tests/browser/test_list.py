@@ -146,7 +146,8 @@ def test_an_entrys_own_link_is_not_the_one_to_older_entries(reader: Reader) -> N
 
     def marked(route: Route) -> None:
         response = route.fetch()
-        route.fulfill(response=response, body=response.text().replace('data-f="title"', 'data-f="title" rel="nofollow"'))
+        body = response.text().replace('data-f="title"', 'data-f="title" rel="nofollow"')
+        route.fulfill(response=response, body=body)
 
     context.route("**/livepush/inbox/*", marked)
     page = reader.open("/livepush/inbox/", context)

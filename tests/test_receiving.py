@@ -576,6 +576,25 @@ def test_a_message_of_another_logins_page_is_refused(client):
     assert len(sent()) == 1
 
 
+def test_a_page_without_a_session_sends_nothing_in_the_name_of_who_logs_in(client, settings):
+    livepush.can_send("square:<slug:name>", types=("chat",))(lambda user, name: True)
+    assert send(client, "square:a", login="", status=409)["code"] == "other_login"
+    send(Client(), "square:a", login="")
+    visitor = Client()
+    visitor.session.save()  # a cart, say: nobody is logged in
+    send(visitor, "square:a", login="")
+    send(client, "square:a")  # a program that does not tell
+    send(client, "square:a", login=None)
+    assert send(client, "square:a", login=1, status=400)["code"] == "bad_message"
+    assert len(sent()) == 4
+
+
+def test_a_token_sends_whatever_the_page_had(ada):
+    token = livepush.token(ada, groups=["room:lobby"])
+    send(Client(), login="", headers={"Authorization": f"Bearer {token}"})
+    assert len(sent()) == 1
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

@@ -72,6 +72,15 @@ def test_a_page_for_nobody_in_particular_does_not_vary(client):
     assert "Vary" not in page
 
 
+def test_a_page_that_sends_varies_with_its_login(client, monkeypatch):
+    monkeypatch.setattr(rules, "rules", [])
+    livepush.can_read("board")(lambda user: True)
+    livepush.can_send("board", types=("chat",))(lambda user: True)
+    page = client.get("/page/")
+    assert attributes(page.text)["data-tabs"] == ""
+    assert page["Vary"] == "Cookie"
+
+
 def test_groups_may_be_instances_and_absent_ones_are_left_out():
     order, user = Order.objects.create(), User.objects.create(username="ann")
     text = render("{% livepush 'board' order user nobody '' %}", order=order, user=user, nobody=AnonymousUser())

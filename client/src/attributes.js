@@ -2,12 +2,19 @@
 
 import { announce } from "./events.js";
 
-/** How long to wait for further events before a region is fetched, and the longest random addition, in milliseconds. */
+/**
+ * How long to wait at least for further events before a region is fetched, and at most after a failure, in milliseconds.
+ * A random wait of up to four times as long is added.
+ */
 const GATHER = 100;
-const SPREAD = 400;
+const LONGEST = 10_000;
+/** How long an answer may take, in milliseconds. */
+const LIMIT = 30_000;
 
-/** The elements that wait to be fetched. @type {Set<HTMLElement>} */
+/** The elements that show what may be old, and those that are waited for or fetched. @type {Set<HTMLElement>} */
 const stale = new Set();
+/** @type {Set<HTMLElement>} */
+const busy = new Set();
 
 /**
  * Serve the elements that name an event's type; after a reset, which has no type, all that show what may be old.
@@ -43,22 +50,27 @@ const naming = (attribute, { type }) => {
  * @param {string} selector
  */
 const refresh = (there, selector) => {
-  for (const region of there) if (region.matches(selector) && !stale.has(region)) wait(region);
+  for (const region of there) {
+    if (!region.matches(selector)) continue;
+    stale.add(region);
+    if (!busy.has(region)) wait(region);
+  }
 };
 
-/** @param {HTMLElement} region */
-const wait = (region) => {
-  stale.add(region);
+/** @param {HTMLElement} region @param {number} [pause] */
+const wait = (region, pause = GATHER) => {
+  busy.add(region);
   setTimeout(
     () => {
       if (document.hidden) {
-        document.addEventListener("visibilitychange", () => wait(region), { once: true }); // until somebody looks
+        document.addEventListener("visibilitychange", () => wait(region, pause), { once: true }); // until somebody looks
         return;
       }
       stale.delete(region);
-      if (region.isConnected) reload(region);
+      if (region.isConnected) reload(region, pause);
+      else busy.delete(region);
     },
-    GATHER + SPREAD * Math.random(),
+    pause * (1 + 4 * Math.random()),
   );
 };
 
@@ -67,19 +79,28 @@ const wait = (region) => {
  * needs no permission from Trusted Types, and it runs no script.
  *
  * @param {HTMLElement} region
+ * @param {number} pause  how long was waited for it
  */
-const reload = (region) => {
+const reload = (region, pause) => {
   const { htmx } = /** @type {{htmx?: {trigger: (element: Element, event: string) => void}}} */ (
     /** @type {unknown} */ (window)
   );
-  if (htmx && region.matches("[hx-get]")) return htmx.trigger(region, "livepush:refresh");
+  const url = new URL(region.dataset.livepushUrl ?? location.href, document.baseURI);
+  url.hash = "";
+  const isHtmx = htmx && region.matches("[hx-get]");
+  if (isHtmx) htmx.trigger(region, "livepush:refresh");
+  if (isHtmx || url.origin !== location.origin) return busy.delete(region); // a user may have written the attribute
   const request = new XMLHttpRequest();
-  request.open("GET", region.dataset.livepushUrl ?? location.href);
+  request.open("GET", url);
   request.setRequestHeader("X-Livepush-Refresh", region.id);
   request.responseType = "document";
-  request.onload = () => {
-    const isOwn = request.responseURL.startsWith(`${location.origin}/`); // a user may have written the attribute
-    const found = request.status === 200 && isOwn && request.response;
+  request.timeout = LIMIT;
+  request.onloadend = () => {
+    const { status, responseURL, response } = request;
+    if (!status || status === 429 || status > 499) return wait(region, Math.min(4 * pause, LONGEST));
+    busy.delete(region);
+    if (stale.has(region)) wait(region);
+    const found = status === 200 && responseURL === url.href && response; // not what it was sent to, such as a login
     const source = found && (found.getElementById(region.id) ?? found.body);
     if (!source) return;
     region.replaceChildren(...source.childNodes);

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createSender } from "../src/sending/main.js";
-import { fake } from "./helpers.js";
+import { fake, told } from "./helpers.js";
 
 /** Return a page that sends, and what it has posted. */
-const page = () => {
+const postingPage = () => {
   const posted = [];
   fake(globalThis, {
     location: { href: "https://shop.example/" },
@@ -25,7 +25,7 @@ for (const [name, data] of [
   ["a circle", circle],
 ]) {
   test(`${name} is refused at once, and the messages after it go out`, async () => {
-    const { sender, link, posted } = page();
+    const { sender, link, posted } = postingPage();
     const options = [{}, { persist: true }, { ephemeral: true }];
     for (const each of options) {
       await assert.rejects(sender.send("room:a", "chat", data, each), {
@@ -43,14 +43,14 @@ for (const [name, data] of [
 }
 
 test("many bytes go out", async () => {
-  const { sender, posted } = page();
+  const { sender, posted } = postingPage();
   const bytes = new Uint8Array(200_000).map((_, place) => place);
   assert.equal(await sender.send("room:a", "drawing", bytes), "taken");
   assert.deepEqual(Buffer.from(posted[0].data.$bytes, "base64"), Buffer.from(bytes));
 });
 
 test("a message is what it was when it was sent", async () => {
-  const { sender, posted } = page();
+  const { sender, posted } = postingPage();
   const data = { text: "Hello" };
   const answer = sender.send("room:a", "chat", data, { key: "k" });
   data.text = 7n;
@@ -60,4 +60,68 @@ test("a message is what it was when it was sent", async () => {
     { group: "room:a", type: "chat", data: { text: "Hello" }, key: "k" },
     { group: "room:a", type: "ping", key: posted[1].key },
   ]);
+});
+
+/** A page whose tags have these logins, and a sender; `posts` has what it sends, and how. */
+function page(tabs, ...logins) {
+  const tags = logins.map((login) => ({ dataset: { tabs: login } }));
+  const target = Object.assign(new EventTarget(), { querySelectorAll: () => tags });
+  const posts = [];
+  fake(globalThis, {
+    fetch: (_url, { body, keepalive }) =>
+      new Promise((answer) => {
+        const reply = () => answer(new Response(JSON.stringify({ ok: true, reply: null })));
+        posts.push({ ...JSON.parse(body), keepalive, reply });
+      }),
+  });
+  const sender = createSender({ url: "/livepush/", target, tabs, say: () => false });
+  return { tags, target, posts, send: sender.send };
+}
+
+test("a message has the login that the page's newest tag had when it was sent", async () => {
+  const { send, tags, posts } = page("ann", "ann");
+  const sent = [send("room:1", "chat", "first"), send("room:1", "chat", "second")];
+  tags.push({ dataset: { tabs: "ben" } }); // a new body of the page
+  sent.push(send("room:1", "chat", "third"));
+  for (let number = 0; number < 3; number++) {
+    while (!posts[number]) await new Promise((done) => setImmediate(done));
+    posts[number].reply();
+    await sent[number];
+  }
+  assert.deepEqual(
+    posts.map(({ data, login }) => [data, login]),
+    [
+      ["first", "ann"],
+      ["second", "ann"],
+      ["third", "ben"],
+    ],
+  );
+});
+
+test("a page without a session says so, and a client without tabs says nothing", async () => {
+  for (const [tabs, ...logins] of [
+    ["", ""],
+    [undefined, "ann"],
+  ]) {
+    const { send, posts } = page(tabs, ...logins);
+    send("room:1", "chat", "Hi").catch(() => {});
+    await told();
+    assert.equal(posts[0].login, tabs);
+    posts[0].reply();
+  }
+});
+
+test("a message outlives its page only if the browser allows it that many bytes", async () => {
+  for (const [text, isKept] of [
+    ["语".repeat(15_000), true],
+    ["语".repeat(21_000), false],
+    ["a".repeat(21_000), false],
+  ]) {
+    const { send, posts } = page("ann", "ann");
+    const sent = send("room:1", "chat", text);
+    await told();
+    assert.deepEqual([text.length, posts[0].keepalive], [text.length, isKept]);
+    posts[0].reply();
+    await sent;
+  }
 });

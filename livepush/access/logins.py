@@ -6,6 +6,7 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from livepush import tenants
+from livepush.access.authenticating import Identity
 from livepush.wire import Close, WireError
 
 CHANGING = "django.contrib.sessions.backends.signed_cookies"
@@ -20,10 +21,16 @@ def login_name(cookie: str | None, tenant: str | None) -> str:
     return salted_hmac("livepush.tabs", name, algorithm="sha256").hexdigest()[:16]
 
 
-def check_login(given: str, cookie: str | None, tenant: str | None) -> None:
+def check_login(given: str | None, cookie: str | None, tenant: str | None, known: Identity) -> None:
     """Refuse a message that a page of another login sends: somebody has logged out since, or in.
+
+    A page that had no session sends an empty name; its messages do not go out in the name of a session's user.
 
     Raises WireError.
     """
-    if given and settings.SESSION_ENGINE != CHANGING and given != login_name(cookie, tenant):
+    if given:
+        is_other = settings.SESSION_ENGINE != CHANGING and given != login_name(cookie, tenant)
+    else:
+        is_other = given is not None and bool(cookie) and known.name is not None and known.token is None
+    if is_other:
         raise WireError("other_login", "The page is another login's: load it again.", 409, Close.FORBIDDEN)

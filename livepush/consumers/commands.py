@@ -221,7 +221,7 @@ async def send_message(visitor: Visitor, command: Command) -> Any:
     """Send a message for a client that may; return the handler's answer."""
     sending, grant = command.sending, visitor.grant
     assert sending is not None
-    logins.check_login(sending.login, visitor.entry.view.session_key, grant.tenant)
+    logins.check_login(sending.login, visitor.entry.view.session_key, grant.tenant, grant.identity)
     message = Message(sending.group, sending.type, sending.data, sending.key, sending.ephemeral)
 
     def language() -> str:

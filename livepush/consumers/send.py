@@ -36,7 +36,7 @@ def send(request: HttpRequest, client: Client) -> HttpResponse:
     def check(known: Identity, tenant: str | None) -> None:
         _check_site(request, known)
         _count(request, known, tenant, sending)
-        logins.check_login(sending.login, request.COOKIES.get(settings.SESSION_COOKIE_NAME), tenant)
+        logins.check_login(sending.login, request.COOKIES.get(settings.SESSION_COOKIE_NAME), tenant, known)
 
     message = Message(sending.group, sending.type, sending.data, sending.key, sending.ephemeral)
     admission = admit_here(request, client, (message.group,), right_to_send(message), check)

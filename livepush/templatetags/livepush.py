@@ -256,14 +256,15 @@ def _client(
     more: Mapping[str, str] | None = None,
 ) -> SafeString:
     """Return a script element with the client's data. It loads no script if the page has the client already."""
+    sends = any(map(has_senders, names))
     data = {
         "url": reverse("livepush:poll").removesuffix("poll/"),
         "groups": json.dumps(names),
         "position": str(position),
-        "tabs": _tabs(request),
+        "tabs": _tabs(request, sends),
         "most": str(get_settings().MAX_GROUPS),
         **{name: scripts.address(name) for name in ("send", "fallback", "attributes")},
-        **({"sends": ""} if any(map(has_senders, names)) else {}),
+        **({"sends": ""} if sends else {}),
         **(more or {}),
     }
     nonce = nonce_of(request, context)
@@ -275,18 +276,19 @@ def _client(
     )
 
 
-def _tabs(request: Any) -> str:
+def _tabs(request: Any, sends: bool) -> str:
     """Return a name that only one session's tabs of one tenant have. Tabs with the same name share a connection.
 
-    It is a hash of the session's cookie, so it needs no query. A page with this name varies by cookie. Where no tenant
-    is active there is no such name, as without a session.
+    It is a hash of the session's cookie, so it needs no query. A page with this name varies by cookie, and so does a
+    page that sends: a page without a session sends nothing in the name of whoever is logged in. Where no tenant is
+    active there is no such name, as without a session.
     """
     cookie = getattr(request, "COOKIES", {}).get(settings.SESSION_COOKIE_NAME, "")
+    session = getattr(request, "session", None)
+    if session is not None and (cookie or sends):
+        session.accessed = True
     if not cookie:
         return ""
-    session = getattr(request, "session", None)
-    if session is not None:
-        session.accessed = True
     try:
         return login_name(cookie, tenants.current())
     except InvalidGroup:

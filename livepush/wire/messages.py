@@ -21,8 +21,8 @@ class Sending(NamedTuple):
     key: str | None
     """Made by the client: a message that is repeated with the same key takes effect once."""
     ephemeral: bool
-    login: str
-    """The ``data-tabs`` of the page that sends it; empty if it does not tell."""
+    login: str | None
+    """The ``data-tabs`` of the page that sends it: empty if the page had no session; ``None`` if it does not tell."""
 
 
 def parse_message(body: bytes) -> Sending:
@@ -39,12 +39,12 @@ def parse_message(body: bytes) -> Sending:
 def sending(value: dict[str, Any]) -> Sending:
     """Return the message in a JSON object. Raises WireError: a field is malformed."""
     group, type, key = value.get("group"), value.get("type"), value.get("key")
-    ephemeral, login = value.get("ephemeral", False), value.get("login") or ""
+    ephemeral, login = value.get("ephemeral", False), value.get("login")
     group = check_group(group if isinstance(group, str) else "")
     if problem := type_problem(type):
         raise WireError("bad_event", f"type is malformed: {problem}.")
     if key is not None and not (isinstance(key, str) and 0 < len(key) <= MAX_KEY_LENGTH and not SURROGATE.search(key)):
         raise WireError("bad_key", f"key is malformed: expected a text of 1 to {MAX_KEY_LENGTH} characters.")
-    if not isinstance(ephemeral, bool) or not isinstance(login, str):
+    if not isinstance(ephemeral, bool) or not isinstance(login, str | None):
         raise WireError("bad_message", "ephemeral must be true or false, and login a text.")
     return Sending(group, str(type), value.get("data"), key, ephemeral, login)

@@ -140,6 +140,74 @@ def test_a_long_list_stays_at_its_place(reader: Reader, home: str) -> None:
     expect(entries(page, within)).to_have_count(130)
 
 
+def test_an_entrys_own_link_is_not_the_one_to_older_entries(reader: Reader) -> None:
+    fill(reader, 25, url="/bell/?of-an-entry")
+    context = reader.context()
+
+    def marked(route: Route) -> None:
+        response = route.fetch()
+        body = response.text().replace('data-f="title"', 'data-f="title" rel="nofollow"')
+        route.fulfill(response=response, body=body)
+
+    context.route("**/livepush/inbox/*", marked)
+    page = reader.open("/livepush/inbox/", context)
+    expect(entries(page, "livepush-list")).to_have_count(20)
+    entries(page, "livepush-list").last.scroll_into_view_if_needed()
+    expect(entries(page, "livepush-list")).to_have_count(25)
+    entries(page, "livepush-list").last.hover()
+    reader.notify("new")
+    expect(news(page, "livepush-list")).to_have_text("1 new")
+    expect(entries(page, "livepush-list")).to_have_count(25)
+    context.unroute_all(behavior="ignoreErrors")
+
+
+# What is hidden for a while
+
+
+@pytest.mark.parametrize("home", ["details", "dialog"])
+def test_a_list_shows_what_came_while_it_was_hidden(reader: Reader, home: str) -> None:
+    reader.notify("before")
+    page = reader.open("/bell/?list=1")
+    titles(page, "before", within="main livepush-list")
+    has_badge(page, "")
+    page.evaluate(
+        """(home) => {
+            window.home = document.createElement(home);
+            const list = document.querySelector("main livepush-list");
+            list.replaceWith(window.home);
+            window.home.append(list);
+        }""",
+        home,
+    )
+    for title in ("first", "second"):
+        expect(page.locator("main livepush-list form")).to_be_hidden()
+        reader.notify(title)
+        expect(toasts(page).filter(has_text=title)).to_have_count(1)
+        has_badge(page, "1")
+        page.evaluate("home.open = true")
+        expect(entries(page, "main livepush-list").first).to_contain_text(title)
+        has_badge(page, "")
+        page.evaluate("home.open = false")
+
+
+def test_what_a_hidden_list_has_is_seen_when_it_is_shown(reader: Reader) -> None:
+    reader.notify("before")
+    context = reader.context()
+
+    def hidden(route: Route) -> None:
+        response = route.fetch()
+        body = response.text().replace("<livepush-list>", "<details><livepush-list>", 1)
+        route.fulfill(response=response, body=body.replace("</main>", "</details></main>"))
+
+    context.route("**/bell/*", hidden)
+    page = reader.open("/bell/?list=1", context)
+    has_badge(page, "1")
+    with page.expect_response("**/livepush/inbox/seen/"):
+        page.locator("main > details").evaluate("(details) => details.open = true")
+    has_badge(page, "")
+    context.unroute_all(behavior="ignoreErrors")
+
+
 # What a button does
 
 

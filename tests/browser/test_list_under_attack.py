@@ -210,6 +210,69 @@ def test_a_template_may_leave_buttons_out(reader: Reader) -> None:
     titles(page, "a", within="livepush-list")
 
 
+def test_a_bulk_press_is_not_lost_if_another_tab_is_pressed_before_its_own_has_come(reader: Reader) -> None:
+    for title in ("a", "b"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    titles(page, "b", "a")
+    has_badge(page, "")
+    held = Held(page, "**/livepush/inbox/?tab=*")
+    press(page, "unread")
+    is_asked(page, held)
+    press(page, "read-all")
+    press(page, "all")
+    held.let_go()
+    expect(page.locator(CURRENT)).to_have_text("All")
+    expect(page.locator(f"{BELL} li[data-unread]")).to_have_count(0)
+    titles(page, "b", "a")
+
+
+def test_a_bulk_press_whose_tab_does_not_come_says_so_and_can_be_tried_again(reader: Reader) -> None:
+    reader.notify("a")
+    page = reader.open()
+    open_panel(page)
+    titles(page, "a")
+    has_badge(page, "")
+    asked: list[Route] = []
+    page.route("**/livepush/inbox/?tab=unread*", lambda route: asked.append(route))
+    press(page, "unread")
+    wait_until(lambda: page.evaluate("1") and asked)
+    press(page, "archive-all")
+    press(page, "all")
+    wait_until(lambda: page.evaluate("1") and len(asked) == 2)
+    for route in asked:
+        route.abort()
+    expect(page.locator(ERROR)).to_contain_text("was not saved")
+    page.unroute("**/livepush/inbox/?tab=unread*")
+    page.locator(f"{ERROR} a").click()
+    expect(page.locator(f"{BELL} .empty")).to_be_visible()
+    expect(page.locator(ERROR)).to_be_hidden()
+    is_not_complained_of(reader, "ERR_FAILED")
+
+
+def test_trying_again_repeats_all_that_has_failed(reader: Reader) -> None:
+    for title in ("a", "b", "c", "d"):
+        reader.notify(title)
+    page = reader.open()
+    open_panel(page)
+    has_badge(page, "")
+    held: list[Route] = []
+    page.route("**/livepush/inbox/archive/", lambda route: held.append(route))
+    for _ in range(3):
+        page.locator(SHOWN).first.locator("[data-f=archive]").click()
+    for number in range(3):
+        wait_until(lambda count=number + 1: page.evaluate("1") and len(held) == count)
+        held[number].abort()
+    expect(page.locator(ERROR)).to_contain_text("taken back")
+    titles(page, "d", "c", "b", "a")
+    page.unroute("**/livepush/inbox/archive/")
+    page.locator(f"{ERROR} a").click()
+    titles(page, "a")
+    expect(page.locator(ERROR)).to_be_hidden()
+    is_not_complained_of(reader, "ERR_FAILED")
+
+
 # Places
 
 
@@ -482,3 +545,65 @@ def test_what_was_said_goes_when_another_user_is_noticed(new_reader: Callable[[]
     page.evaluate("dispatchEvent(new Event('focus'))")
     has_badge(page, "")
     expect(status).to_have_text("")
+
+
+def with_toast(reader: Reader, context: BrowserContext) -> Page:
+    """Open a page with an entry in its list, and a toast."""
+    reader.notify("in the list")
+    page = reader.open("/bell/?list=1", context)
+    titles(page, "in the list", within=ALONE)
+    page.locator(ALONE).evaluate("(list) => list.style.display = 'none'")  # so that toasts come
+    reader.notify("ann's", level="error")
+    expect(toasts(page)).to_have_count(1)
+    page.locator(ALONE).evaluate("(list) => list.style.display = ''")
+    titles(page, "ann's", "in the list", within=ALONE)
+    return page
+
+
+def detach(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            window.away = [...document.querySelectorAll("main livepush-list, livepush-toasts")];
+            for (const element of away) element.remove();
+        }"""
+    )
+
+
+def attach(page: Page) -> None:
+    page.evaluate("() => document.querySelector('main').append(...away)")
+
+
+def test_what_enters_the_page_while_another_user_is_logged_in_shows_nothing(new_reader: Callable[[], Reader]) -> None:
+    ann, ben = new_reader(), new_reader()
+    context = ann.context()
+    page = with_toast(ann, context)
+    detach(page)
+    become(context, ben)
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    page.click(f"{BELL} button")
+    expect(page.locator(ERROR)).to_contain_text("Somebody else is logged in now.")
+    attach(page)
+    expect(page.locator(f"{ALONE} .error")).to_contain_text("Somebody else is logged in now.")
+    expect(page.locator(f"{ALONE} form")).to_be_hidden()
+    expect(toasts(page)).to_have_count(0)
+    is_not_complained_of(ann, "409", "400", "403")
+
+
+def test_what_comes_back_after_the_page_has_become_another_users_shows_nothing_of_the_first(
+    new_reader: Callable[[], Reader],
+) -> None:
+    ann, ben = new_reader(), new_reader()
+    context = ann.context()
+    page = with_toast(ann, context)
+    detach(page)
+    become(context, ben)
+    page.evaluate("async () => livepush.inbox(await (await fetch('/livepush/inbox/counts/')).json(), '')")
+    ben.notify("ben's", level="error")
+    held = Held(page, "**/livepush/inbox/?tab*")
+    attach(page)
+    is_asked(page, held)
+    expect(page.locator(f"{ALONE} form")).to_be_hidden()
+    expect(toasts(page).filter(has_text="ann's")).to_have_count(0)
+    held.let_go()
+    titles(page, "ben's", within=ALONE)
+    is_not_complained_of(ann, "409", "400", "403")

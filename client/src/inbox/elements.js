@@ -13,6 +13,8 @@ const parts = new Set();
 const originals = new Map();
 /** The badge's text. @type {string | undefined} */
 let badge;
+/** Why the elements show nothing: see `request.js`. */
+let why = "";
 
 /** @param {(part: any) => void} work */
 export const each = (work) => {
@@ -23,6 +25,12 @@ export const each = (work) => {
 export const tellAll = (text) => {
   badge = text;
   each((part) => part.tell?.(text));
+};
+
+/** Have every element show nothing for a reason, or show what it has again; also those that come later. @param {string} reason */
+export const loseAll = (reason) => {
+  why = reason;
+  each((part) => part.lose?.(why));
 };
 
 /** An element whose content the server has rendered, in a shadow tree of its own or within another element's. */
@@ -44,7 +52,7 @@ export class Part extends HTMLElement {
       /** @type {any} */ (this).begin?.();
     }
     /** @type {any} */ (this).enter?.(this.stay.signal);
-    if (isBack || this.isRestored) /** @type {any} */ (this).refresh?.(0); // it was not told what came meanwhile
+    if (isBack || this.isRestored || why) /** @type {any} */ (this).lose?.(why); // it was not told what came meanwhile
     if (badge !== undefined) /** @type {any} */ (this).tell?.(badge);
   }
 

@@ -1,7 +1,7 @@
 import { fetchModule } from "../modules.js";
 import { soon } from "../soon.js";
 import { Part } from "./elements.js";
-import { here, request, whyLost } from "./request.js";
+import { here, request, whoReads, whyLost } from "./request.js";
 import { count, isAhead, isUncounted, take } from "./store.js";
 import { findTag } from "./tag.js";
 
@@ -33,6 +33,8 @@ export class List extends Part {
   why = "";
   /** Tries again what has failed. @type {(() => void) | undefined} */
   again;
+  /** Each repeats a change that has failed, as long as an error says so. @type {(() => void)[]} */
+  failed = [];
 
   /** Fetch the entries anew soon. */
   refresh = soon(() => {
@@ -95,18 +97,20 @@ export class List extends Part {
   fail(why) {
     const error = this.find(".error");
     this.why = whyLost() || why;
+    if (!this.why) this.failed = [];
     error.hidden = !this.why;
     for (const part of error.children) part.textContent = part.dataset[this.why];
   }
 
   /**
-   * Hide the entries while another user, or nobody, is logged in. Show them again when there is no reason to hide them.
+   * Hide the entries while another user, or nobody, is logged in. Show the reader's own again when there is no reason to
+   * hide them, and fetch them anew.
    *
    * @param {string} why
    */
   lose(why) {
-    if (this.form) this.form.hidden = !!why;
-    this.fail(why);
+    if (this.form) this.form.hidden = why || this.form.dataset.reader !== whoReads();
+    if (why || /login|reader/.test(this.why)) this.fail(why);
     if (!why) this.refresh(0);
   }
 }

@@ -1,4 +1,4 @@
-import { each } from "./elements.js";
+import { loseAll } from "./elements.js";
 
 /** How long an answer may take, in milliseconds: later changes wait for it. */
 const LIMIT = 30_000;
@@ -12,12 +12,14 @@ let changed;
 
 export const whyLost = () => lost;
 
+export const whoReads = () => reader;
+
 /** @param {string} why */
 const lose = (why) => {
   if (why === lost) return;
   lost = why;
   changed();
-  each((part) => part.lose?.(why));
+  loseAll(why);
 };
 
 /**
@@ -55,11 +57,13 @@ export const here = (url) => {
  */
 export const request = (url, body, type = "json") =>
   new Promise((resolve) => {
+    const asker = reader;
     const request = new XMLHttpRequest();
     request.open(body ? "POST" : "GET", here(url));
     request.responseType = type;
     request.timeout = LIMIT;
     request.onloadend = () => {
+      if (asker !== reader) return resolve(false); // the page has become another user's meanwhile
       const { status } = request;
       const response = [200, 409].includes(status) && request.response; // other pages are not even parsed
       const said = response && (response.forms ? response.forms[0]?.dataset : response);

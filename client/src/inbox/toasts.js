@@ -1,4 +1,5 @@
 import { Part } from "./elements.js";
+import { whoReads } from "./request.js";
 
 /** How many are shown at once, and for how many seconds. */
 const MOST = 3;
@@ -8,6 +9,8 @@ const SECONDS = 8;
 export class Toasts extends Part {
   /** How many are not shown. */
   hiding = 0;
+  /** Whose they are. @type {string | undefined} */
+  reader;
 
   begin() {
     this.list = this.find("ol");
@@ -63,15 +66,17 @@ export class Toasts extends Part {
     if (isByKey) (next?.querySelector("button") ?? this.origin)?.focus();
   }
 
-  /** Show nothing of anybody while somebody else, or nobody, is logged in. */
-  lose() {
+  /** Show nothing of anybody while somebody else, or nobody, is logged in. @param {string} why */
+  lose(why) {
+    if (!why && this.reader === whoReads()) return;
     this.list.replaceChildren();
     this.hide(0);
   }
 
   /** Go on showing what an element showed that has left the page. @param {any} other */
-  inherit({ list, hiding }) {
-    if (!list?.firstChild) return;
+  inherit({ list, hiding, reader }) {
+    if (!list?.firstChild || reader !== whoReads()) return;
+    this.reader = reader;
     this.list.prepend(...list.children);
     this.hide(this.hiding + hiding);
     this.raise();
@@ -98,6 +103,7 @@ export class Toasts extends Part {
    * @param {() => void} read  marks the notification as read
    */
   show({ title, body = "", url, level }, read) {
+    this.reader = whoReads();
     if (this.list.children[MOST - 1]) return this.hide(this.hiding + 1);
     const toast = this.find("template").content.firstChild.cloneNode(true);
     const link = toast.querySelector("a");

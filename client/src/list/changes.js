@@ -13,18 +13,44 @@ import { entriesOf } from "./state.js";
  * @param {any} button
  */
 export const submit = async (list, button) => {
-  const { element } = list;
-  const { name, value, formAction, dataset } = button;
+  const { url } = list;
+  const { name, value, dataset } = button;
   const one = button.closest("li");
-  if (!one && name !== "version" && list.url !== list.shownUrl) {
-    await list.starting; // the button acts on the list that is on its way
-    if (list.url === list.shownUrl) element.find(`[data-f=${dataset.f}]:not([hidden])`)?.click();
-    return;
+  if (!one && name !== "version" && url !== list.shownUrl) {
+    await list.starting;
+    if (url !== list.url || url !== list.shownUrl) return press(list, url, dataset.f);
+    return list.element.find(bulk(dataset.f))?.click();
   }
-  const body = new FormData(element.form, button);
   const upto = (/** @type {any} */ entry) => compare(entry.dataset.id, value) <= 0;
-  const entries = name === "upto" ? entriesOf(list).filter(upto) : one ? [one] : [];
-  change(list, { url: formAction, body, entries, offer: dataset.then });
+  change(list, changeBy(button, name === "upto" ? entriesOf(list).filter(upto) : one ? [one] : []));
+};
+
+/** @param {string} name */
+const bulk = (name) => `[data-f=${name}]:not([hidden])`;
+
+/**
+ * Press a bulk button of a page that is not listed: another tab was pressed before the page had come.
+ *
+ * @param {State} list
+ * @param {string} url
+ * @param {string} name
+ */
+const press = async (list, url, name) => {
+  const page = await list.inbox.request(`${url}&limit=1`, null, "document");
+  const button = page?.querySelector?.(bulk(name));
+  if (button) change(list, changeBy(button, []));
+  else if (!page) fail(list, () => press(list, url, name));
+};
+
+/** Say that a change was not made, and offer to try all such changes again. @param {State} list @param {() => void} retry */
+const fail = (list, retry) => {
+  const { element } = list;
+  element.failed.push(retry);
+  element.again = async () => {
+    await load(list); // with a new token, if that was why
+    for (const again of element.failed.splice(0)) again();
+  };
+  element.fail("mark");
 };
 
 /**
@@ -35,14 +61,21 @@ export const submit = async (list, button) => {
  * @property {string | undefined} offer  the query's name under which the page offers to undo it
  */
 
+/** Return what a button changes. @param {any} button @param {any[]} entries @returns {Change} */
+const changeBy = (button, entries) => {
+  const { form, formAction: url, dataset } = button;
+  return { url, body: new FormData(form, button), entries, offer: dataset.then };
+};
+
 /**
  * Change some entries: here at once, and on the server as soon as the changes before it are made. Take it back here if
  * the server does not take it.
  *
  * @param {State} list
- * @param {Change} change
+ * @param {Change} made
  */
-const change = (list, { url, body, entries, offer }) => {
+const change = (list, made) => {
+  const { url, body, entries, offer } = made;
   const { element, inbox } = list;
   const turn = {};
   const before = entries.map((entry) => [entry, "unread" in entry.dataset]);
@@ -65,11 +98,7 @@ const change = (list, { url, body, entries, offer }) => {
         entry.hidden = false;
         paint(entry, isUnread);
       }
-      element.again = async () => {
-        await load(list); // with a new token, if that was why
-        change(list, { url, body, entries, offer });
-      };
-      element.fail("mark");
+      fail(list, () => change(list, made));
     }
     if (!list.pending) {
       element.form.removeAttribute("aria-busy");

@@ -16,11 +16,15 @@ const MOST = 100;
 /** How many more entries are fetched than are listed, for those that have come since. */
 const SPARE = 5;
 
+/** The link to older entries. */
+const OLDER = "a[data-f=older]";
+
 /** Show a page of the list from its beginning, with all that is new. @param {State} list @param {string} url */
 export const start = (list, url) => {
   list.url = url;
   list.extra = "";
   list.isStart = true;
+  list.started?.(); // nobody waits for the page before
   list.starting = new Promise((done) => {
     list.started = done;
   });
@@ -124,7 +128,7 @@ const ask = async (list, url) => {
  */
 const gather = async (list, url, oldest) => {
   const page = await ask(list, url);
-  const older = page && oldest && page.querySelector("a[rel]");
+  const older = page && oldest && page.querySelector(OLDER);
   if (!older) return page;
   const entries = [...page.querySelectorAll("li")];
   if (compare(entries.at(-1).dataset.id, oldest) > 0) {
@@ -140,7 +144,7 @@ const gather = async (list, url, oldest) => {
 const join = (page, rest) => {
   const has = (/** @type {any} */ entry) => page.querySelector(`[data-key="${entry.dataset.key}"]`);
   for (const entry of rest.querySelectorAll("li")) if (!has(entry)) page.querySelector("ul").append(entry);
-  page.querySelector("a[rel]").replaceWith(rest.querySelector("a[rel]") ?? "");
+  page.querySelector(OLDER).replaceWith(rest.querySelector(OLDER) ?? "");
   return page;
 };
 
@@ -151,7 +155,7 @@ const join = (page, rest) => {
  */
 export const more = async (list) => {
   list.observer?.disconnect();
-  const older = list.element.find("a[rel]");
+  const older = list.element.find(OLDER);
   if (!older) return; // another load has removed it
   const { shown } = list;
   const page = await ask(list, older.href);
@@ -163,7 +167,7 @@ export const more = async (list) => {
 /** Add older entries when the reader comes to the end of the list. @param {State} list */
 const watchEnd = (list) => {
   list.observer?.disconnect();
-  const older = list.element.find("a[rel]");
+  const older = list.element.find(OLDER);
   if (!older) return;
   list.observer = new IntersectionObserver((told) => {
     // a busy browser tells of several moments at once

@@ -24,14 +24,21 @@ export const createList = (element, inbox) => {
     target.addEventListener(type, heed[type]);
   }
   watchPictures(root);
+  let isLate = !isVisible(list); // something may come that it does not show
+  const renew = () => {
+    isLate = !isVisible(list);
+    if (!isLate) load(list);
+  };
+  // the bell starts its own
+  if (!element.closest("[part~=panel]")) new IntersectionObserver(() => isLate && renew()).observe(element);
   if (element.form) {
     prepare(root);
     ready(list);
   }
 
   return {
-    /** Fetch the list anew, if it is visible. */
-    renew: () => isVisible(list) && load(list),
+    /** Fetch the list anew: at once if it is visible, else when it is shown. */
+    renew,
 
     start: (/** @type {string} */ url) => start(list, url),
 

@@ -55,8 +55,9 @@ export const createState = (element, inbox) => {
 /** Return the entries that show, the newest first. @param {State} list @returns {any[]} */
 export const entriesOf = ({ root }) => [...root.querySelectorAll("li:not([hidden])")];
 
-/** @param {State} list */
-export const isVisible = ({ element }) => !document.hidden && !!element.getClientRects()[0];
+/** Return whether the reader can see the list. A closed `<details>` has boxes. @param {State} list @returns {boolean} */
+export const isVisible = ({ element }) =>
+  !document.hidden && (element.checkVisibility?.() ?? true) && !!element.getClientRects()[0];
 
 /** Return whether the list leaves out new notifications: it shows one category, or the archive. @param {State} list */
 export const isPartial = ({ element }) => {

@@ -6,9 +6,7 @@ import { openRoom } from "./room.js";
 const QUIET = 3000;
 
 const { livepush } = /** @type {any} */ (window);
-/** @type {any} */
-const tag = [...document.querySelectorAll("script[data-livepush]")].pop();
-const { url } = tag.dataset;
+const { url } = /** @type {any} */ ([...document.querySelectorAll("script[data-livepush]")].pop()).dataset;
 
 /** @param {string} group */
 const open = (group) =>
@@ -29,11 +27,14 @@ const element = (name, text = "") => {
 /** Return a member's avatar. @param {import("./room.js").Member} member */
 const avatar = ({ id, info: { name = "", avatar }, state: { away } }) => {
   const made = element("li");
-  const initials = [...name.replace(/(\S)\S*\s*/gu, "$1")].slice(0, 2).join("");
-  const face = element(avatar ? "img" : "b", avatar ? "" : initials || "?");
+  const initials = name
+    .match(/(?<!\S)\S/gu)
+    ?.slice(0, 2)
+    .join("");
+  const face = element(avatar ? "img" : "b", avatar ? "" : (initials ?? "?"));
   if (avatar) /** @type {any} */ (face).src = avatar;
   made.title = name;
-  made.dataset.hue = `${id.charCodeAt(id.length - 1) % 6}`;
+  made.dataset.hue = /** @type {any} */ (id.charCodeAt(id.length - 1) % 6);
   if (away) made.dataset.away = "";
   face.ariaHidden = "true";
   made.append(face, element("span", name));

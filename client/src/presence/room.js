@@ -1,5 +1,3 @@
-import { isAfter } from "../position.js";
-
 /**
  * A member who is there, as others see it.
  *
@@ -18,6 +16,9 @@ import { isAfter } from "../position.js";
 const SOON = 300;
 const LATER = 2000;
 
+/** The rooms that the page follows. @type {Set<{group: string}>} */
+const open = new Set();
+
 /**
  * Follow who is there in a group: begin with a snapshot at a position, and go on with the events after it.
  *
@@ -25,21 +26,25 @@ const LATER = 2000;
  * @param {string} group
  * @param {RoomOptions} options
  */
-export const openRoom = (client, group, { url, target = document, headers = () => ({}) }) => {
+export const openRoom = (client, group, { url, target = document, headers }) => {
   /** @type {Map<string, Member>} */
-  const known = new Map();
+  let known = new Map();
   /** @type {Set<(members: Member[]) => void>} */
   const listeners = new Set();
   const ending = new AbortController();
   const { signal } = ending;
-  /** The snapshot's position, and the events that came while it was fetched. @type {any} */
+  /**
+   * The snapshot's position; `null` while it is fetched, empty if the group may not be read. And the events that came
+   * meanwhile. @type {any}
+   */
   let upto;
   /** @type {any[]} */
   let early = [];
-  /** @type {any} */
-  let timer;
+  let loads = 0;
   /** @type {any} */
   let poster;
+  /** Done when all is said that was to be: one thing after the other. */
+  let posted = Promise.resolve();
   /** The state that the page has set for its member, and the member's id. @type {any} */
   let state;
   /** @type {string | undefined} */
@@ -51,7 +56,8 @@ export const openRoom = (client, group, { url, target = document, headers = () =
 
   /** @param {any} event */
   const apply = ({ id, type, data }) => {
-    if (!isAfter(id, upto)) return;
+    // a position ends with its number; another epoch's comes with a reset, which loads anew
+    if (!upto || id.localeCompare(upto, "en", { numeric: true }) <= 0) return;
     for (const member of data.members) {
       if (type.endsWith("leave")) known.delete(member.id);
       else known.set(member.id, member);
@@ -61,57 +67,61 @@ export const openRoom = (client, group, { url, target = document, headers = () =
 
   /** @param {any} event */
   const take = ({ detail }) => {
-    if (!(detail.groups ?? [detail.group]).includes(group)) return;
-    if (!upto) return early.push(detail);
-    apply(detail);
-    tell();
+    if (!detail.type.startsWith("presence.") || !(detail.groups ?? [detail.group]).includes(group)) return;
+    if (upto) {
+      apply(detail);
+      return tell();
+    }
+    early.push(detail);
+    if (upto === "") load(); // it may be read now
   };
 
-  /** @param {string} query @param {RequestInit} [more] */
-  const ask = async (query, more) => {
-    const given = await headers();
-    return fetch(new URL(`${url}presence/${query}`, location.href), {
+  /** Fetch the members, or post something. @param {string} [body] */
+  const ask = async (body) =>
+    fetch(new URL(`${url}presence/?group=${encodeURIComponent(group)}`, location.href), {
       signal,
-      ...more,
-      headers: { ...given, "content-type": "application/json" },
+      headers: /** @type {any} */ (await headers?.()),
+      ...(body && { method: "POST", body }),
     });
-  };
 
   const load = async () => {
-    clearTimeout(timer);
+    const mine = ++loads;
     upto = null;
     try {
-      const response = await ask(`?${new URLSearchParams({ group })}`);
-      const { position, members } = response.status === 403 ? { members: [] } : await response.json();
-      if (!members) throw 0;
+      const response = await ask();
+      const { position, members } = response.status === 403 ? { position: "", members: [] } : await response.json();
+      if (mine !== loads) return;
+      known = new Map(members.map((/** @type {Member} */ member) => [member.id, member])); // throws where there are none
       upto = position;
-      known.clear();
-      for (const member of members) known.set(member.id, member);
       for (const event of early) apply(event);
       early = [];
       tell();
     } catch {
-      if (!signal.aborted) timer = setTimeout(load, LATER * (1 + Math.random()));
+      if (mine === loads) setTimeout(load, LATER * (1 + Math.random()));
     }
   };
 
   const post = async () => {
     try {
-      const body = JSON.stringify({ group, state });
-      const response = await ask("", { method: "POST", body });
+      const response = await ask(JSON.stringify({ group, state }));
+      if (/409|429|5../.test(/** @type {any} */ (response.status))) throw 0; // not joined yet, too much said, or a deploy
       if (response.ok) me = (await response.json()).id;
-      else if ([409, 429].includes(response.status)) throw 0; // it has not joined yet, or said too much
     } catch {
-      if (!signal.aborted) say(LATER);
+      say(LATER);
     }
   };
 
   const say = (wait = SOON) => {
     clearTimeout(poster);
-    if (state) poster = setTimeout(post, wait);
+    if (state)
+      poster = setTimeout(() => {
+        posted = posted.then(post);
+      }, wait);
   };
 
   const room = {
+    group,
+
     /** The members, the first who came first. */
     get members() {
       return [...known.values()];
@@ -135,22 +145,21 @@ export const openRoom = (client, group, { url, target = document, headers = () =
       say();
     },
 
-    /** Follow no longer, and leave the group, unless a tag of the page has it. */
+    /** Follow no longer, and leave the group, unless a tag of the page or another room has it. */
     leave() {
       ending.abort();
-      clearTimeout(timer);
-      clearTimeout(poster);
-      for (const { dataset } of /** @type {any} */ (document.querySelectorAll("script[data-groups]"))) {
-        if (dataset.groups.includes(`"${group}"`)) return;
-      }
-      client.remove([group]);
+      loads = Number.NaN; // none is the newest any more
+      state = null;
+      open.delete(room);
+      for (const each of open) if (each.group === group) return;
+      if (!document.querySelector(`script[data-groups*=${CSS.escape(`"${group}"`)}]`)) client.remove([group]);
     },
   };
 
-  for (const type of ["join", "leave", "update"]) {
-    target.addEventListener(`livepush:event:presence.${type}`, take, { signal });
-  }
-  for (const type of ["reset", "revoked"]) target.addEventListener(`livepush:${type}`, load, { signal });
+  target.addEventListener("livepush:event", take, { signal });
+  target.addEventListener("livepush:reset", load, { signal });
+  target.addEventListener("livepush:revoked", load, { signal });
+  open.add(room);
   client.add([group]);
   if (document.readyState === "complete") client.start(); // else the page's other scripts come first
   load();

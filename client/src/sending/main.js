@@ -3,7 +3,7 @@
 /** @typedef {import("../types.js").Outcome} Outcome */
 
 import { createMovement } from "./movement.js";
-import { forget, keep, restore } from "./store.js";
+import { forget, keep, loginOf, restore } from "./store.js";
 import { encode, post, sentence, speak } from "./ways.js";
 
 /** The longest random waits between attempts, in milliseconds: at first, and at most. */
@@ -97,7 +97,7 @@ export const createSender = (link) => {
   restore(link, (found) => {
     const known = new Set(pending().map(({ key }) => key));
     for (const message of found) {
-      if (!encode(link, message)) forget(message);
+      if (!encode(message)) forget(message);
       else if (!known.has(message.key)) enqueue(message);
     }
   });
@@ -114,8 +114,19 @@ export const createSender = (link) => {
     send: (group, type, data, { key = newKey(), ephemeral, persist } = {}) =>
       new Promise((resolve, reject) => {
         /** @type {Message} */
-        const message = { group, type, data, key, ephemeral, persist, resolve, reject, text: "" };
-        if (!encode(link, message)) return;
+        const message = {
+          group,
+          type,
+          data,
+          key,
+          ephemeral,
+          persist,
+          resolve,
+          reject,
+          text: "",
+          login: loginOf(link),
+        };
+        if (!encode(message)) return;
         if (ephemeral) {
           const ended = new Promise((/** @type {(value: void) => void} */ end) => {
             message.resolve = (reply) => end(resolve(reply));

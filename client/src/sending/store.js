@@ -35,8 +35,21 @@ const use = (work) =>
     };
   });
 
+/**
+ * Return the login of the page's newest tag: a new body of the page may be another one's. A client without `tabs` tells
+ * no login.
+ *
+ * @param {any} link
+ * @returns {string | undefined}
+ */
+export const loginOf = ({ target, tabs }) => {
+  /** @type {HTMLElement[]} */
+  const tags = tabs === undefined ? [] : [...(target.querySelectorAll?.("script[data-livepush]") ?? [])];
+  return tags.pop()?.dataset.tabs ?? tabs;
+};
+
 /** @param {Link} link @param {Message} message */
-export const keep = async ({ url, tabs = "" }, { group, type, data, key }) => {
+export const keep = async ({ url }, { group, type, data, key, login: tabs = "" }) => {
   try {
     await use((messages) =>
       messages.put({ key, group, type, data, url, tabs, at: performance.timeOrigin + performance.now() }),
@@ -57,14 +70,19 @@ export const forget = async ({ key }) => {
  * @param {Link} link
  * @param {(messages: Message[]) => void} hand
  */
-export const restore = async ({ url, tabs = "" }, hand) => {
+export const restore = async (link, hand) => {
   try {
     if (!localStorage[FLAG]) return;
-    const all = (await use((messages) => messages.getAll())).filter((/** @type {any} */ each) => each.url === url);
-    const mine = all.filter((/** @type {any} */ each) => each.tabs === tabs);
+    const all = (await use((messages) => messages.getAll())).filter(
+      (/** @type {any} */ each) => each.url === link.url,
+    );
+    const login = loginOf(link);
+    const mine = all.filter((/** @type {any} */ each) => each.tabs === (login ?? ""));
     for (const each of all) if (!mine.includes(each)) forget(each);
     mine.sort((/** @type {any} */ a, /** @type {any} */ b) => a.at - b.at);
     const nothing = () => {};
-    hand(mine.map((/** @type {any} */ each) => ({ ...each, persist: true, resolve: nothing, reject: nothing })));
+    hand(
+      mine.map((/** @type {any} */ each) => ({ ...each, login, persist: true, resolve: nothing, reject: nothing })),
+    );
   } catch {}
 };

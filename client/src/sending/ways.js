@@ -5,8 +5,11 @@
 /** How long an answer may take over a WebSocket and over HTTP, in milliseconds. */
 const ANSWER_WITHIN = 5000;
 const RESPONSE_WITHIN = 20_000;
-/** The most bytes of a request that goes on when the page is closed (WHATWG Fetch, section 4.5: 64 KiB together). */
-const LAST_WORDS = 30_000;
+/**
+ * The most characters of a request that goes on when the page is closed; each is at most three bytes (WHATWG Fetch,
+ * section 4.5: 64 KiB together).
+ */
+const LAST_WORDS = 20_000;
 
 /**
  * Return how to send over this tab's own WebSocket: `talk` answers with nothing where there is none, or no answer came.
@@ -84,11 +87,10 @@ export const sentence = ({ code, message, errors }) => Object.assign(new Error(m
 /**
  * Encode a message, once; return whether that can be done. If not, reject it.
  *
- * @param {Link} link
  * @param {Message} message
  */
-export const encode = ({ tabs }, message) => {
-  const { group, type, data, key, ephemeral } = message;
+export const encode = (message) => {
+  const { group, type, data, key, ephemeral, login } = message;
   try {
     message.text = JSON.stringify({
       group,
@@ -96,7 +98,7 @@ export const encode = ({ tabs }, message) => {
       data: data instanceof Uint8Array ? { $bytes: btoa(Array.from(data, character).join("")) } : data,
       key: ephemeral ? undefined : key,
       ephemeral,
-      login: tabs,
+      login,
     });
     return true;
   } catch (error) {

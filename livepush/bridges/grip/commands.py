@@ -140,7 +140,7 @@ def _send(spoken: Spoken, command: Command) -> Any:
     message = Message(sending.group, sending.type, sending.data, sending.key, sending.ephemeral)
 
     def check(known: Identity, tenant: str | None) -> None:
-        logins.check_login(sending.login, request.COOKIES.get(settings.SESSION_COOKIE_NAME), tenant)
+        logins.check_login(sending.login, request.COOKIES.get(settings.SESSION_COOKIE_NAME), tenant, known)
 
     admission = admit_here(request, spoken.client, (message.group,), right_to_send(message), check)
     check_sent(admission)

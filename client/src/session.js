@@ -78,11 +78,10 @@ export const hasten = (session) => {
  */
 export const extend = (session) => {
   const { length } = allGroups(session);
-  if (!length) return reconnect(session);
+  if (!length || session.stateName === "denied") return reconnect(session);
   if (!missing(session).length && session.covered.size <= length) return;
   if (session.stateName === "open" && !session.peers.follows()) return replace(session);
   if (session.stateName === "idle" && session.isStarted) session.peers.takePart();
-  else if (session.stateName === "denied") reconnect(session);
   else hasten(session);
 };
 

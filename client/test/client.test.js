@@ -625,6 +625,15 @@ test("a poll that could not ask a group's rule moves a slow connection nowhere",
   assert.equal(last().since, "a-5");
 });
 
+test("a client that was denied asks again when a tag with the same group comes", () => {
+  const { client, last, attempts } = play({ position: "a-0" });
+  client.start();
+  last().end({ kind: "denied", reason: "403", retry: 0 });
+  client.remove(["board"]);
+  client.add(["board"], "a-7");
+  assert.deepEqual([client.state, attempts.length], ["connecting", 2]);
+});
+
 test("a group that is owed events and dropped again is owed none", () => {
   const { client, last, log } = play({ groups: ["board", "order:7"], position: "a-5" });
   client.start();

@@ -497,6 +497,20 @@ test("a tab that a slow leader answers late follows it, and misses nothing", asy
   assert.deepEqual(got(tabs[1]), ["a-1", "a-2", "a-3"]);
 });
 
+test("a tab that opens asks again for the group that its leader was denied", async () => {
+  const clock = variedClock();
+  const profile = new Profile();
+  const a = await join(profile, clock);
+  a.last().end({ kind: "denied", reason: "403", retry: 0 });
+  await told();
+  const b = await join(profile, clock);
+  clock.advance(20);
+  assert.deepEqual([a.attempts.length, a.client.state], [2, "connecting"]);
+  a.last().hello();
+  await told();
+  assert.deepEqual([a.client.state, b.client.state], ["open", "open"]);
+});
+
 /** A hello that grants one group, because the rule of the other one failed. */
 const failing = { groups: ["board"], refused: ["order:7"], failed: ["order:7"] };
 

@@ -511,6 +511,20 @@ test("a tab that opens asks again for the group that its leader was denied", asy
   assert.deepEqual([a.client.state, b.client.state], ["open", "open"]);
 });
 
+test("a leader that wants too many groups has a connection of its own, and another tab leads", async () => {
+  const { tabs, clock } = await open(2, (number) => ({ most: 3, groups: [["a", "b"], ["c"]][number] }));
+  const [a, b] = tabs;
+  clock.advance(20);
+  a.last().hello();
+  await told();
+  a.client.add(["d"], "a-0");
+  await told();
+  clock.advance(100);
+  await told();
+  assert.deepEqual([a.client.role, a.last().groups], ["alone", ["a", "b", "d"]]);
+  assert.deepEqual([b.client.role, b.last().groups], ["leader", ["c"]]);
+});
+
 /** A hello that grants one group, because the rule of the other one failed. */
 const failing = { groups: ["board"], refused: ["order:7"], failed: ["order:7"] };
 

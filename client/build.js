@@ -24,8 +24,8 @@ function current(name) {
  * none is a word of the DOM.
  */
 const INTERNAL = (
-  "abandon asks attempt begin better blocked conclude covered failed follow followersGroups follows gathering " +
-  "grants grown heard hedged heed hiding inUse isVisible ladder leave lookOver notBefore patient peers probes " +
+  "abandon asks attempt begin better blocked conclude covered follow followersGroups follows gathering " +
+  "grants grown heard hedged heed hiding inUse isVisible ladder leave lookOver notBefore owed part patient peers probes " +
   "rank ready received refusals shown silence stateName takePart tell timer told upcoming usurp via wanted " +
   "welcome whenEnded worked link load sender speak " +
   "isStarted " +

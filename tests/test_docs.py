@@ -246,7 +246,7 @@ def check_own(found: dict[str, Any]) -> None:
     assert json.loads(made) == found
     if kind == "hello":
         position = wire.parse_position(fields.pop("position"))
-        named = {name: tuple(fields.pop(name)) for name in ("groups", "refused")}
+        named = {name: tuple(fields.pop(name)) for name in ("groups", "refused", "failed") if name in fields}
         assert fields.pop("protocol") == wire.PROTOCOL
         (greeting,) = wire.hello(position, wire.Format.TEXT, **fields, **named)
         assert json.loads(greeting) == found

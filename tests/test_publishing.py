@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import uuid
 from datetime import UTC, date, datetime
@@ -17,6 +18,8 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import OperationalError, connections, transaction
 from django.test import override_settings
 from django.utils.translation import gettext_lazy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import livepush
 from livepush import exceptions, log, publish
@@ -426,8 +429,23 @@ def test_bytes_are_sent_as_base64(data):
 
 
 @pytest.mark.parametrize(
-    "data", [{"$bytes": "%"}, {"$bytes": 7}, {"$bytes": "AP8=", "a": 1}, {"a": 1, "$bytes": ["AP8="]}]
-)
-def test_data_that_look_like_bytes_must_be_bytes(data):
+    "data",
+    [
+        {"$bytes": "%"}, {"$bytes": 7}, {"$bytes": "AP8=", "a": 1}, {"a": 1, "$bytes": ["AP8="]},
+        {"$bytes": "AAAA="}, {"$bytes": "AAAA===="}, {"$bytes": "AP9="}, {"$bytes": "AP8=="},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("ephemeral", [False, True])
+def test_data_that_look_like_bytes_must_be_bytes(data, ephemeral):
     with pytest.raises(exceptions.InvalidData, match="stand for bytes"):
-        livepush.send("a", "t", data)
+        livepush.send("a", "t", data, ephemeral=ephemeral)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("AB/+=", max_size=9))
+def test_whatever_counts_as_bytes_is_read_by_every_browser(text):
+    try:
+        publish.encode({"$bytes": text})
+    except exceptions.InvalidData:
+        return
+    assert re.fullmatch(r"([A-Z/+]{4})*([A-Z/+]{2}==|[A-Z/+]{3}=)?", text)

@@ -608,6 +608,7 @@ def test_a_token_sends_whatever_the_page_had(ada):
         (b'{"group": "room:lobby", "type": "chat", "key": 7}', "bad_key"),
         (b'{"group": "room:lobby", "type": "chat", "ephemeral": 1}', "bad_message"),
         (b'{"group": "room:lobby", "type": "chat", "data": NaN}', "bad_event"),
+        (b'{"group": "room:lobby", "type": "chat", "data": {"$bytes": "AAAA="}}', "bad_event"),
         (b'{"group": "room:lobby", "type": "chat", "data": "\\u0000"}', "bad_event"),
         (b'{"group": "room:lobby", "type": "chat", "data": "\\ud800"}', "bad_event"),
         (b'{"group": "room:lobby", "type": "chat", "data": "' + b"x" * 66_000 + b'"}', "bad_event"),

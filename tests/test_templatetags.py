@@ -52,6 +52,21 @@ def test_the_tag_says_whether_clients_may_send_to_one_of_its_groups(monkeypatch)
     assert 'data-sends=""' in render("{% livepush 'board' 'room:lobby' %}")
 
 
+def test_the_tag_says_how_many_groups_its_own_user_may_ask_for(client):
+    def most():
+        return attributes(client.get("/page/").text)["data-most"]
+
+    user = User.objects.create_user("ann")
+    with override_settings(LIVEPUSH={"MAX_GROUPS_ANONYMOUS": 10}):
+        assert most() == "10"
+        client.force_login(user)
+        assert most() == "100"
+        assert 'data-most="10"' in render("{% livepush 'board' %}")
+    with override_settings(LIVEPUSH={"MAX_GROUPS": 5, "MAX_GROUPS_ANONYMOUS": 10}):
+        client.logout()
+        assert most() == "5"
+
+
 def test_the_tabs_of_a_session_and_no_others_share_a_connection(client):
     names = []
     for name in ("ann", "ann", "bob"):

@@ -64,6 +64,22 @@ def test_a_rule_whose_database_fails_takes_no_other_group_with_it(client, monkey
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 
 
+def test_what_a_group_gets_while_its_rule_fails_comes_afterwards(client, monkeypatch):
+    monkeypatch.setattr(rules, "rules", [*rules.rules])
+    asked = iter("123456")
+    livepush.can_read("shaky")(lambda user: next(asked) > "2" or gone(user))
+    groups, since = ["board", "shaky"], position(client)
+    livepush.send("shaky", "t", 1)
+    livepush.send("board", "t", 2)
+    answer = client.get(URL, {"group": groups, "since": since})
+    assert numbers(answer) == [2]
+    assert (answer.json()["position"], answer.json()["failed"]) == (since, ["shaky"])
+    answer = client.get(URL, {"group": groups, "since": answer.json()["position"]})
+    assert numbers(answer) == [1, 2]
+    assert "failed" not in answer.json()
+    assert answer.json()["position"].endswith("-2")
+
+
 def test_events_behind_a_position_come_in_order(client):
     since = position(client)
     livepush.send("board", "t", {"a": 1})

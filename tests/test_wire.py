@@ -150,6 +150,28 @@ def test_a_reply_carries_a_position_that_moves_no_cursor():
     )
 
 
+@pytest.mark.parametrize("format", list(Format))
+def test_a_plain_client_that_is_owed_something_hears_no_position_but_where_it_began(format):
+    event = Event(4, ("a",), "t", '"id: ab-9\\nid: ab-9"', "2026-01-31T12:00:00.000000Z")
+    greeting = wire.hello(
+        Position("ab", 3), format, heartbeat=15.0, retry=2000, groups=("a",), refused=("b",), failed=("b",)
+    )
+    assert wire.without_ids(greeting) == greeting
+    if format is Format.ARRAY:  # such a client heeds what hello says
+        return
+    frames = wire.join([wire.encode(event, "ab", format)] * 2, format)
+    frames += wire.system_frames("position", format, position=Position("ab", 5))
+    plain = "".join(each if isinstance(each, str) else each.decode() for each in wire.without_ids(frames))
+    same = wire.join([wire.encode(event._replace(number=None), "ab", format)] * 2, format)
+    expected = "".join(each if isinstance(each, str) else each.decode() for each in same)
+    if format is Format.SSE_ENVELOPE:
+        assert "\nid: " not in f"\n{plain}"
+        return
+    assert plain.startswith(expected)
+    assert "\nid: " not in plain
+    assert plain.endswith('{"type":"livepush.heartbeat"}') is (format is Format.TEXT)
+
+
 def test_hello_comes_with_protocol_cursor_heartbeat_and_groups():
     frames = wire.hello(Position("ab", 3), Format.TEXT, heartbeat=15.0, retry=2000, groups=("a",), refused=("b",))
     assert frames == (

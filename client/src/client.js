@@ -153,8 +153,7 @@ export const control = (session) => {
       if (session.inUse && session.stateName !== "denied") return;
       session.hedged = false;
       session.isStarted = true;
-      if (wanted.size) peers.takePart();
-      else reconnect(session);
+      peers.takePart();
     },
 
     /** Disconnect until `start()`. */

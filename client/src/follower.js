@@ -3,9 +3,12 @@
 /** @typedef {import("./types.js").Welcome} Welcome */
 
 import { compare } from "./position.js";
-import { denied } from "./transports/ending.js";
+import { denied, lost } from "./transports/ending.js";
 import { longpoll } from "./transports/polling.js";
 import { HELLO, LEADER } from "./wire.js";
+
+/** Whether an envelope concerns this tab: the leader itself comes back after a bye. @param {Envelope} envelope */
+const isOurs = ({ type }) => type !== "livepush.bye";
 
 /**
  * Turn a leader's messages into a transport's envelopes: first a hello, then the events between the follower's position
@@ -35,7 +38,7 @@ export const listen = (request, hand, end) => {
     const since = request.since ?? position;
     receive = (envelopes) => early.push(...envelopes);
     hand([{ ...hello, type: HELLO, position: since, groups }]);
-    if (!groups.length) return end(denied("refused"));
+    if (!groups.length) return end(hello.failed ? lost("failed") : denied("refused"));
     if (compare(position, since) <= 0) return flow();
     stop = longpoll(
       { ...request, since },
@@ -57,7 +60,7 @@ export const listen = (request, hand, end) => {
      * @param {any} what
      */
     heed(kind, what) {
-      if (kind === "events") receive?.(what);
+      if (kind === "events") receive?.(what.filter(isOurs));
       else if (kind === "state") {
         if (what.state !== "open" || receive) hand([{ type: LEADER, data: what }]);
       } else if (kind === "hello" && !receive) begin(what);

@@ -16,12 +16,13 @@ export const missing = (session) => allGroups(session).filter((group) => !sessio
  * Prepare a connection that brings all groups what they have not heard.
  *
  * @param {Session} session
- * @param {string} name  of its transport
+ * @param {number} [index]  the transport's place in the ladder
  */
-export const prepare = (session, name) => {
-  const { url, peers, heard, position } = session;
+export const prepare = (session, index) => {
+  const { url, peers, heard, position, owed } = session;
+  const name = session.ladder.name(index);
   const transport = peers.follows() ? peers.follow : session.transports[name];
-  const since = missing(session).reduce((since, group) => lower(since, heard.get(group)), position);
+  const since = missing(session).reduce((since, group) => lower(since, heard.get(group)), lower(position, owed));
   const request = { url, groups: allGroups(session), since };
   return connect(session, name, /** @type {Transport} */ (transport), request);
 };
@@ -41,17 +42,10 @@ export const use = (session, connection) => {
  * Open a second connection, which replaces the one in use without a gap.
  *
  * @param {Session} session
- * @param {string} name  of its transport
+ * @param {number} [index]  its transport's place in the ladder
  */
-export const replace = (session, name) => {
+export const replace = (session, index) => {
   session.upcoming?.abandon();
-  session.upcoming = prepare(session, name);
+  session.upcoming = prepare(session, index);
   session.upcoming.begin();
-};
-
-/** Switch to the upcoming connection, which has opened. @param {Session} session */
-export const takeOver = (session) => {
-  session.inUse?.abandon();
-  use(session, /** @type {Connection} */ (session.upcoming));
-  session.upcoming = null;
 };

@@ -66,7 +66,7 @@ export const createLadder = (names) => {
      * @param {import("./types.js").Kind} kind
      * @param {boolean} excused  whether it had been open, or no transport could have opened
      */
-    failed(kind, excused) {
+    lost(kind, excused) {
       if (kind === "next") {
         blocked ||= !at;
         return step();

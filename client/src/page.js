@@ -62,7 +62,7 @@ export const openPage = (window) => {
       tags.delete(tag);
       gone.push(...groups);
     }
-    const kept = [...tags.values()].flatMap(([groups]) => groups);
+    const kept = [...tags.values()].flat(2); // and the texts, which are no groups
     // A body that was swapped is owed everything behind its own tag's position: its groups begin anew.
     client.remove(gone.filter((group) => !kept.includes(group)));
     for (const tag of found) if (!tags.has(tag)) client.add(read(tag), tag.dataset.position);
@@ -80,7 +80,7 @@ export const openPage = (window) => {
   const keep = (concerns) => {
     const { position } = client;
     for (const [tag, [groups]] of tags) {
-      const hasAll = groups.every((group) => session.covered.has(group));
+      const hasAll = !session.owed && groups.every((group) => session.covered.has(group));
       if (!position || !hasAll || !groups.some(concerns) || !isAfter(position, tag.dataset.position)) continue;
       tag.dataset.position = position;
       read(tag);

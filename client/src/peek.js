@@ -26,7 +26,7 @@ export const peek = (session) => {
     { ...slow.asks, since },
     (envelopes) => {
       close();
-      if (slow !== session.inUse || envelopes[1]?.type === "livepush.reset") return;
+      if (slow !== session.inUse || envelopes[0]?.failed || envelopes[1]?.type === "livepush.reset") return;
       const before = session.position;
       session.received(session, envelopes.slice(1, -1), slow); // no hello, no position: only events raise doubt
       if (session.position === before || session.stateName !== "open") return;

@@ -6,9 +6,9 @@
 
 import { begin, jump, proceed } from "./cursor.js";
 import { dispatch } from "./events.js";
-import { allGroups, missing, prepare, replace, takeOver, use } from "./handover.js";
-import { detailOf, enter, isActive, mirror } from "./status.js";
-import { admit, revoke, take } from "./subscription.js";
+import { allGroups, missing, prepare, replace, use } from "./handover.js";
+import { detailOf, enter, isActive } from "./status.js";
+import { revoke, take } from "./subscription.js";
 import { lost } from "./transports/ending.js";
 import { peek, seek } from "./upgrade.js";
 import { HELLO, LEADER } from "./wire.js";
@@ -58,7 +58,7 @@ const deny = (session, reason) => {
 export const reconnect = (session) => {
   if (!allGroups(session).length) return leave(session, "idle");
   disconnect(session);
-  const fresh = prepare(session, session.ladder.name());
+  const fresh = prepare(session);
   use(session, fresh);
   if (!session.hedged) session.timer = setTimeout(() => peek(session), SLOW);
   enter(session, "connecting");
@@ -78,11 +78,11 @@ export const hasten = (session) => {
  */
 export const extend = (session) => {
   const { length } = allGroups(session);
-  if (!length) return reconnect(session);
+  if (!length || session.stateName === "denied") return reconnect(session);
   if (!missing(session).length && session.covered.size <= length) return;
-  if (session.stateName === "open" && !session.peers.follows()) return replace(session, session.ladder.name());
+  if (length > session.most) return session.peers.part(); // with its own groups alone, if it leads others
+  if (session.stateName === "open" && !session.peers.follows()) return replace(session);
   if (session.stateName === "idle" && session.isStarted) session.peers.takePart();
-  else if (session.stateName === "denied") reconnect(session);
   else hasten(session);
 };
 
@@ -111,7 +111,7 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
   disconnect(session);
   if (age >= STEADY) session.attempt = 0;
   const isOnline = navigator.onLine !== false; // without a network, no failure counts against a transport
-  if (!session.peers.follows() && session.ladder.failed(isOnline ? kind : "lost", age >= 0 || !isOnline)) {
+  if (!session.peers.follows() && session.ladder.lost(isOnline ? kind : "lost", age >= 0 || !isOnline)) {
     return reconnect(session);
   }
   session.notBefore = Date.now() + retry;
@@ -129,18 +129,17 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
  * @param {Connection} from
  */
 export const receive = (session, envelopes, from) => {
-  let rest = envelopes;
   if (envelopes[0]?.type === HELLO) {
-    if (from === session.upcoming) takeOver(session);
+    if (from === session.upcoming) {
+      session.inUse?.abandon();
+      session.upcoming = null;
+      use(session, from);
+    }
     if (from !== session.inUse) return;
-    opened(session, /** @type {Own} */ (envelopes[0])); // before the others: followers that wait hear them after it
-    rest = envelopes.slice(1);
+    opened(session, /** @type {Own} */ (envelopes.shift())); // before the others: followers that wait hear them after it
   }
-  session.peers.tell(
-    "events",
-    rest.filter(({ type }) => type !== "livepush.bye"),
-  );
-  for (const envelope of rest) {
+  session.peers.tell("events", envelopes);
+  for (const envelope of envelopes) {
     if (from !== session.inUse) return;
     if (envelope.type.startsWith("livepush.")) heed[envelope.type]?.(session, /** @type {Own} */ (envelope));
     else take(session, envelope);
@@ -148,13 +147,25 @@ export const receive = (session, envelopes, from) => {
 };
 
 /**
+ * Go on from a position with all groups of the connection.
+ *
+ * @param {Session} session
+ * @param {string} position
+ */
+const restart = (session, position) =>
+  jump(session, /** @type {Connection} */ (session.inUse).asks.groups, position);
+
+/**
  * @param {Session} session
  * @param {Own} hello
  */
 const opened = (session, hello) => {
   const connection = /** @type {Connection} */ (session.inUse);
-  if (!session.position) jump(session, connection.asks.groups, hello.position);
-  const gone = admit(session, hello);
+  if (!session.position) restart(session, hello.position);
+  session.owed = hello.failed && hello.position;
+  const gone = session.grants.filter((group) => hello.refused.includes(group));
+  session.grants = hello.groups;
+  session.refusals = hello.refused;
   gather(session); // what was asked for since the connection was prepared
   if (session.peers.follows()) connection.via = hello.transport;
   else {
@@ -171,15 +182,19 @@ const opened = (session, hello) => {
 const heed = {
   "livepush.position": (session, { position }) => proceed(session, position),
   "livepush.reset"(session, { position, reason }) {
-    jump(session, /** @type {Connection} */ (session.inUse).asks.groups, position);
+    restart(session, position);
     dispatch(session.target, "reset", { position, reason });
   },
   "livepush.revoked"(session, { groups, reason }) {
+    if (reason === "refused") session.owed ||= session.position; // a follower: the leader may ask again for the group
     revoke(session, groups, reason);
     if (!session.grants.length && session.inUse) deny(session, "revoked");
   },
   "livepush.reply": ({ link }, reply) => link.onReply?.(reply),
-  [LEADER]: (session, { data }) => mirror(session, data),
+  [LEADER](session, { data }) {
+    /** @type {Connection} */ (session.inUse).via = data.transport;
+    enter(session, data.state, data);
+  },
   "livepush.bye": (session, { reason, retry }) => session.inUse?.conclude(lost(`bye ${reason}`, retry)),
 };
 
@@ -196,12 +211,17 @@ export const takeIn = (session, { groups, since }) => {
     if (!session.covered.has(group)) begin(session, group, since);
   }
   gather(session);
-  if (session.stateName === "open") return greet(session);
-  session.peers.tell("state", detailOf(session));
+  if (session.stateName === "open") greet(session);
+  else session.peers.tell("state", detailOf(session));
 };
 
 /** Tell the followers whose groups the connection brings. @param {Session} session */
 const greet = (session) => {
-  const hello = { ...detailOf(session), granted: session.grants, refused: session.refusals };
+  const hello = {
+    ...detailOf(session),
+    granted: session.grants,
+    refused: session.refusals,
+    failed: session.owed,
+  };
   session.peers.welcome(session.covered, /** @type {import("./types.js").Welcome} */ (hello));
 };

@@ -31,14 +31,3 @@ export const enter = (session, state, more) => {
   if (text !== session.shown) dispatch(session.target, "state", detail);
   session.shown = text;
 };
-
-/**
- * Show the state of the leader's connection.
- *
- * @param {Session} session
- * @param {import("./types.js").StateDetail} leader
- */
-export const mirror = (session, leader) => {
-  /** @type {import("./connection.js").Connection} */ (session.inUse).via = leader.transport;
-  enter(session, leader.state, leader);
-};

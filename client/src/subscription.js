@@ -1,22 +1,8 @@
 /** @typedef {import("./types.js").Envelope} Envelope */
-/** @typedef {import("./types.js").Own} Own */
 /** @typedef {import("./types.js").Session} Session */
 
 import { news } from "./cursor.js";
 import { announce, dispatch } from "./events.js";
-
-/**
- * Store the groups that a hello grants and refuses; return the groups that it no longer grants.
- *
- * @param {Session} session
- * @param {Own} hello
- */
-export const admit = (session, { groups, refused }) => {
-  const gone = session.grants.filter((group) => refused.includes(group));
-  session.grants = groups;
-  session.refusals = refused;
-  return gone;
-};
 
 /**
  * Note that the server no longer lets this client read some groups.

@@ -213,6 +213,7 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
     },
 
     leave,
+    part,
     follow,
 
     /** Check at once whether the leader is alive. */

@@ -2,7 +2,7 @@
  * Types that the modules share.
  *
  * @typedef {{type: string, id?: string, group?: string, data?: any, time?: string, groups?: string[],
- *   position?: string, heartbeat?: number, refused?: string[], reason?: string, retry?: number,
+ *   position?: string, heartbeat?: number, refused?: string[], failed?: any, reason?: string, retry?: number,
  *   transport?: string | null}} Envelope
  * An event, or one of livepush's own messages, whose types begin with `livepush.`. An event has `groups` if it was sent
  * to several of the requested groups; `group` is the first of them.
@@ -31,10 +31,11 @@
  * Connects, and returns a function that closes the connection. It first hands `livepush.hello` to `receive`, within a
  * few seconds unless it is `patient`. It calls `heard` when any bytes arrive, even a heartbeat.
  *
- * @typedef {{events: Envelope[], position: string, reset: boolean, refused: string[]}} Answer
- * The answer to a poll.
+ * @typedef {{events: Envelope[], position: string, reset: boolean, refused: string[], failed?: string[]}} Answer
+ * The answer to a poll. If the server could not ask some groups' rules, they are `failed`, and the position stays.
  *
- * @typedef {{position: string, transport: string | null, granted: string[], refused: string[]}} Welcome
+ * @typedef {{position: string, transport: string | null, granted: string[], refused: string[],
+ *   failed?: unknown}} Welcome
  * A leader's hello to a follower: the position after which it relays events, and the groups that the server grants.
  *
  * @typedef {"alone" | "leader" | "follower"} Role
@@ -87,6 +88,7 @@
  * @property {import("./connection.js").Ended} whenEnded
  * @property {string[]} grants  the groups that the server lets this client read, also for the tabs that follow
  * @property {string[]} refusals  the groups that the server refused
+ * @property {string | null} [owed]  from where the server still owes events of some of them: it could not ask their rules
  * @property {import("./connection.js").Connection | null} [inUse]
  * @property {import("./connection.js").Connection | null} [upcoming]  replaces `inUse` once it is open
  * @property {StateName} stateName

@@ -16,7 +16,7 @@ export const seek = (session) => {
     return;
   }
   session.timer = setTimeout(
-    () => replace(session, session.ladder.name(session.probes++ % better)),
+    () => replace(session, session.probes++ % better),
     Math.min((session.ladder.blocked() ? LATER : SOON) * 2 ** session.probes, LATEST),
   );
 };

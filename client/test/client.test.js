@@ -562,6 +562,78 @@ test("what was owed before a reset is lost with the rest, and nothing after it",
   assert.deepEqual(ids(log), ["b-2"]);
 });
 
+/** A hello that grants one group, because the rule of the other one failed. */
+const failing = { groups: ["board"], refused: ["order:7"], failed: ["order:7"] };
+
+test("a group whose rule failed gets the events that the connection passed over, and the other group none twice", () => {
+  const { client, clock, last, log } = play({ groups: ["board", "order:7"], position: "a-5" });
+  client.start();
+  for (const id of ["a-7", "a-9"]) {
+    last().hello(failing);
+    last().says(
+      event(id),
+      { type: "livepush.position", position: id },
+      { type: "livepush.bye", retry: 0, reason: "" },
+    );
+    clock.advance(1000);
+    assert.equal(last().since, "a-5");
+  }
+  last().hello();
+  last().says(
+    event("a-6", { groups: ["order:7"] }),
+    event("a-7"),
+    event("a-8", { groups: ["order:7"] }),
+    event("a-9"),
+  );
+  assert.deepEqual(ids(log), ["a-7", "a-9", "a-6", "a-8"]);
+  assert.deepEqual(client.refused, []);
+  last().end({ kind: "lost", reason: "cut", retry: 0 });
+  clock.advance(1000);
+  assert.equal(last().since, "a-9");
+});
+
+test("without a position, a group whose rule failed is owed what comes after the hello", () => {
+  const { client, clock, last, log } = play({ groups: ["board", "order:7"] });
+  client.start();
+  last().hello({ ...failing, position: "a-5" });
+  last().says(event("a-7"));
+  last().end({ kind: "lost", reason: "cut", retry: 0 });
+  clock.advance(1000);
+  assert.equal(last().since, "a-5");
+  last().hello();
+  last().says(event("a-6", { groups: ["order:7"] }), event("a-7"));
+  assert.deepEqual(ids(log), ["a-7", "a-6"]);
+});
+
+test("a poll that could not ask a group's rule moves a slow connection nowhere", async () => {
+  const { client, clock, attempts, last } = play({
+    names: ["sse", "poll"],
+    groups: ["board", "order:7"],
+    position: "a-5",
+  });
+  client.start();
+  clock.advance(600);
+  await null;
+  await null;
+  assert.equal(last().name, "poll");
+  last().says({ type: "livepush.hello", position: "a-5", ...failing }, event("a-7"), {
+    type: "livepush.position",
+    position: "a-5",
+  });
+  attempts[0].end({ kind: "lost", reason: "cut", retry: 0 });
+  clock.advance(1000);
+  assert.equal(last().since, "a-5");
+});
+
+test("a client that was denied asks again when a tag with the same group comes", () => {
+  const { client, last, attempts } = play({ position: "a-0" });
+  client.start();
+  last().end({ kind: "denied", reason: "403", retry: 0 });
+  client.remove(["board"]);
+  client.add(["board"], "a-7");
+  assert.deepEqual([client.state, attempts.length], ["connecting", 2]);
+});
+
 test("a group that is owed events and dropped again is owed none", () => {
   const { client, last, log } = play({ groups: ["board", "order:7"], position: "a-5" });
   client.start();

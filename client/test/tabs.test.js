@@ -496,3 +496,76 @@ test("a tab that a slow leader answers late follows it, and misses nothing", asy
   await told();
   assert.deepEqual(got(tabs[1]), ["a-1", "a-2", "a-3"]);
 });
+
+test("a tab that opens asks again for the group that its leader was denied", async () => {
+  const clock = variedClock();
+  const profile = new Profile();
+  const a = await join(profile, clock);
+  a.last().end({ kind: "denied", reason: "403", retry: 0 });
+  await told();
+  const b = await join(profile, clock);
+  clock.advance(20);
+  assert.deepEqual([a.attempts.length, a.client.state], [2, "connecting"]);
+  a.last().hello();
+  await told();
+  assert.deepEqual([a.client.state, b.client.state], ["open", "open"]);
+});
+
+test("a leader that wants too many groups has a connection of its own, and another tab leads", async () => {
+  const { tabs, clock } = await open(2, (number) => ({ most: 3, groups: [["a", "b"], ["c"]][number] }));
+  const [a, b] = tabs;
+  clock.advance(20);
+  a.last().hello();
+  await told();
+  a.client.add(["d"], "a-0");
+  await told();
+  clock.advance(100);
+  await told();
+  assert.deepEqual([a.client.role, a.last().groups], ["alone", ["a", "b", "d"]]);
+  assert.deepEqual([b.client.role, b.last().groups], ["leader", ["c"]]);
+});
+
+/** A hello that grants one group, because the rule of the other one failed. */
+const failing = { groups: ["board"], refused: ["order:7"], failed: ["order:7"] };
+
+test("when a leader goes whose group's rule failed, the next one asks for what it was not told", async () => {
+  const { tabs, clock } = await open(2, { groups: ["board", "order:7"] });
+  const [a, b] = tabs;
+  a.last().says(event("a-5"));
+  a.last().end({ kind: "lost", reason: "bye", retry: 0 });
+  clock.advance(1000);
+  a.last().hello(failing);
+  a.last().says(event("a-7"));
+  await told();
+  assert.deepEqual(got(b), ["a-5", "a-7"]);
+  a.client.stop();
+  await told();
+  clock.advance(50);
+  await told();
+  assert.deepEqual([b.client.role, b.last().since], ["leader", "a-5"]);
+  b.last().hello();
+  b.last().says(event("a-6", { groups: ["order:7"] }), event("a-7"));
+  assert.deepEqual(got(b), ["a-5", "a-7", "a-6"]);
+});
+
+test("a follower of a leader whose group's rule failed is owed the group's events too, and is not denied", async () => {
+  const clock = variedClock();
+  const profile = new Profile();
+  const a = await join(profile, clock, { groups: ["board", "order:7"], position: "a-5" });
+  a.last().hello(failing);
+  const b = await join(profile, clock, { groups: ["order:7"], position: "a-5" });
+  clock.advance(20); // the leader asks again for a group that was refused
+  await told();
+  a.last().hello(failing);
+  await told();
+  assert.notEqual(b.client.state, "denied");
+  for (let second = 0; second < 5; second++) {
+    clock.advance(1000);
+    await told();
+  }
+  a.last().hello();
+  await told();
+  a.last().says(event("a-6", { groups: ["order:7"] }));
+  await told();
+  assert.deepEqual([b.client.state, got(a), got(b)], ["open", ["a-6"], ["a-6"]]);
+});

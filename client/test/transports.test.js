@@ -177,7 +177,7 @@ test("poll: the first answer is the hello, and each goes on where the last ended
   );
   const { said, ending } = await collect(poll, { base, since: "a-5", groups: ["board", "order:7"] });
   assert.deepEqual(said, [
-    { type: "livepush.hello", position: "a-5", groups: ["board"], refused: ["order:7"] },
+    { type: "livepush.hello", position: "a-5", groups: ["board"], refused: ["order:7"], failed: undefined },
     event("a-6"),
     { type: "livepush.position", position: "a-8" },
     { type: "livepush.position", position: "a-8" },
@@ -194,7 +194,7 @@ test("poll: without a position the first answer gives it", async () => {
   const { base, asked } = await pollServer(answer([], "a-5"));
   const { said } = await collect(poll, { base });
   assert.deepEqual(said, [
-    { type: "livepush.hello", position: "a-5", groups: ["board"], refused: [] },
+    { type: "livepush.hello", position: "a-5", groups: ["board"], refused: [], failed: undefined },
     { type: "livepush.position", position: "a-5" },
   ]);
   assert.deepEqual(asked, ["/livepush/poll/?wait=0&group=board", "/livepush/poll/?wait=0&group=board&since=a-5"]);
@@ -208,13 +208,43 @@ test("poll: a reset and a right that ended are said as a stream says them", asyn
   );
   const { said } = await collect(poll, { base, since: "a-5", groups: ["board", "order:7"] });
   assert.deepEqual(said, [
-    { type: "livepush.hello", position: "a-5", groups: ["board", "order:7"], refused: [] },
+    { type: "livepush.hello", position: "a-5", groups: ["board", "order:7"], refused: [], failed: undefined },
     { type: "livepush.position", position: "a-5" },
     { type: "livepush.revoked", groups: ["order:7"] },
     { type: "livepush.reset", position: "b-2", reason: "poll" },
     { type: "livepush.position", position: "b-2" },
     { type: "livepush.position", position: "b-2" },
   ]);
+});
+
+test("poll: while the rule of a group fails each answer is a hello, and the next comes no sooner", async () => {
+  const fails = { refused: ["order:7"], failed: ["order:7"] };
+  const { base, asked } = await pollServer(
+    answer([], "a-5"),
+    answer([event("a-7")], "a-5", fails),
+    answer([event("a-6", { groups: ["order:7"] }), event("a-7")], "a-7"),
+  );
+  const { said, waits } = await collect(longpoll, { base, since: "a-5", groups: ["board", "order:7"] });
+  const hello = { type: "livepush.hello", position: "a-5" };
+  assert.deepEqual(
+    said.filter(({ type }) => type !== "livepush.position"),
+    [
+      { ...hello, groups: ["board", "order:7"], refused: [], failed: undefined },
+      { ...hello, groups: ["board"], ...fails },
+      event("a-7"),
+      { ...hello, groups: ["board", "order:7"], refused: [], failed: undefined },
+      event("a-6", { groups: ["order:7"] }),
+      event("a-7"),
+    ],
+  );
+  assert.deepEqual(
+    asked.map((each) => /wait=\d+/.exec(each)[0]),
+    ["wait=1", "wait=25", "wait=1", "wait=25"],
+  );
+  assert.deepEqual(
+    waits.filter((each) => each < 10_000),
+    [2000, 2000],
+  );
 });
 
 test("poll: waits between answers, but not when more may be behind a full one", async () => {

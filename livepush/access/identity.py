@@ -49,6 +49,11 @@ class Admission(NamedTuple):
     """Since when the client may read some of the granted groups; the others altogether."""
 
     @property
+    def told_failed(self) -> tuple[str, ...]:
+        """The groups that failed, in the order in which they were requested."""
+        return tuple(group for group in self.refused if group in self.failed)
+
+    @property
     def asked(self) -> tuple[str, ...]:
         """All the groups that the client has asked for."""
         return self.granted + self.refused

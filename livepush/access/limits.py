@@ -127,10 +127,16 @@ def take_seat(scope: Mapping[str, Any], user: Hashable) -> Seat:
     return Seat(keys)
 
 
+def most_groups(is_known: bool) -> int:
+    """Return how many groups one connection may ask for, of a user who is known or of nobody."""
+    settings = get_settings()
+    return min(settings.MAX_GROUPS, (not is_known and settings.MAX_GROUPS_ANONYMOUS) or settings.MAX_GROUPS)
+
+
 def check_groups(is_known: bool, count: int) -> None:
     """Refuse a request of nobody who is known that names many groups. Raises WireError."""
-    limit = get_settings().MAX_GROUPS_ANONYMOUS
-    if not is_known and limit and count > limit:
+    limit = most_groups(is_known)
+    if not is_known and count > limit:
         raise WireError("too_many_groups", f"At most {limit} groups can be asked for by who is not logged in.")
 
 

@@ -83,6 +83,7 @@ def greeting(entry: Entry, format: Format) -> Frames:
         retry=round(settings.RETRY * 1000),
         groups=entry.admission.granted,
         refused=entry.admission.refused,
+        failed=entry.admission.told_failed,
     )
     if entry.lost is None:
         return frames

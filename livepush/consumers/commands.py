@@ -23,6 +23,7 @@ from livepush.wire import (
     Command,
     WireError,
     parse_command,
+    still_owed,
     system_frames,
     unavailable,
 )
@@ -196,7 +197,12 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
     position = hub.subscribe(connection, admission.stored, since)
     entry.rights.tell(visitor.grant)
     entry.rights.check(visitor.grant, heard)
-    reply = {"position": str(position), "groups": list(admission.granted), "refused": list(admission.refused)}
+    reply = {
+        "position": str(position),
+        "groups": list(admission.granted),
+        "refused": list(admission.refused),
+        **still_owed(admission.told_failed),
+    }
     return reply if lost is None else {**reply, "reset": True, "reason": lost}
 
 

@@ -16,6 +16,10 @@ from livepush.wire import LogPage, Position, WireError, above, poll_answer, publ
 LARGE = 16_384
 """The largest answer (bytes) that the system's send buffer holds whole, even if the client reads nothing."""
 
+PACE = 1.0
+"""How long (seconds) a poll is held at least while the rule of one of its groups can't be asked: its position stays, so
+that the same events come again to a client that asks again at once."""
+
 
 @refusing
 async def poll(scope: Scope, receive: Incoming, send: Send) -> None:
@@ -43,7 +47,8 @@ async def answer_nothing(scope: Scope, entry: Entry, send: Send) -> None:
     """Answer that nothing has come, if the client takes the answer."""
     with suppress(Exception):
         async with asyncio.timeout(FAREWELL):
-            await answer(scope, send, poll_answer((), entry.cursor, False, entry.admission.refused))
+            refused, failed = entry.admission.refused, entry.admission.told_failed
+            await answer(scope, send, poll_answer((), entry.cursor, False, refused, failed))
 
 
 async def reply(scope: Scope, send: Send, body: bytes) -> None:
@@ -55,9 +60,11 @@ async def reply(scope: Scope, send: Send, body: bytes) -> None:
 
 async def held(entry: Entry) -> bytes:
     """Return the answer once there is one."""
-    hub = entry.hub
+    hub, failed = entry.hub, entry.admission.told_failed
     if entry.query.since is None or entry.lost is not None:
-        return poll_answer((), hub.position, entry.lost is not None, entry.admission.refused)
+        return poll_answer((), hub.position, entry.lost is not None, entry.admission.refused, failed)
+    if failed:
+        await asyncio.sleep(min(entry.query.wait, PACE))
     waiter = Waiter(entry.admission.stored, entry.admission.floors)
     hub.add(waiter)
     try:
@@ -69,6 +76,7 @@ async def held(entry: Entry) -> bytes:
 
 async def _held(entry: Entry, waiter: Waiter) -> bytes:
     loop, hub, cursor = asyncio.get_running_loop(), entry.hub, entry.cursor
+    failed = entry.admission.told_failed
     end = loop.time() + min(entry.query.wait, get_settings().MAX_WAIT)
     while True:
         waiter.woken = loop.create_future()
@@ -83,11 +91,11 @@ async def _held(entry: Entry, waiter: Waiter) -> bytes:
         left = set(map(public_name, waiter.groups))
         refused = [group for group in entry.query.groups if group not in left]
         if page is None or waiter.lost:
-            return poll_answer((), hub.position, True, refused)
+            return poll_answer((), hub.position, True, refused, failed)
         cursor = Position(cursor.epoch, page.upto)
         events = tuple(above(page.events, waiter.floors))
         if events or waiter.reason or hub.draining or loop.time() >= end:
-            return poll_answer(events, cursor, False, refused)
+            return poll_answer(events, entry.cursor if failed else cursor, False, refused, failed)
         if cursor.number < hub.position.number:
             await asyncio.sleep(0)  # a page held only what is too old for this client: others go on meanwhile
             continue

@@ -24,7 +24,7 @@ from livepush.consumers.incoming import Incoming
 from livepush.hub import Connection, Reason
 from livepush.process.servers import uvicorn
 from livepush.process.servers.daphne import with_backpressure
-from livepush.wire import Format, Frames, WireError, system_frames
+from livepush.wire import Format, Frames, WireError, system_frames, without_ids
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -52,11 +52,12 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
     if entry is None:
         return
     await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *for_origin(scope)]})
-    write_now = uvicorn.short_way(send)
+    stays = bool(entry.admission.failed)  # where it is, so that nothing of a group that failed is passed over
+    write_now = None if stays else uvicorn.short_way(send)
     send = await with_backpressure(scope, send)
 
     async def write(frames: Frames) -> None:
-        for frame in frames:
+        for frame in without_ids(frames) if stays else frames:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
     hub, format = entry.hub, entry.query.format

@@ -48,8 +48,14 @@ def poll(request: HttpRequest, client: Client) -> HttpResponse:
     """
     query = query_of(request)
     admission = admitted(request, query, client)
-    found = look(query.since, admission.stored, admission.floors)
-    return as_json(poll_answer(found.events, found.position, found.lost is not None, admission.refused))
+    return as_json(answer_of(look(query.since, admission.stored, admission.floors), query, admission))
+
+
+def answer_of(found: Found, query: Query, admission: identity.Admission) -> bytes:
+    """Return a poll's answer. Its position stays where the client is if the rule of a group could not be asked."""
+    failed, is_lost = admission.told_failed, found.lost is not None
+    position = found.position if is_lost or not failed else query.since or found.position
+    return poll_answer(found.events, position, is_lost, admission.refused, failed)
 
 
 @login_not_required

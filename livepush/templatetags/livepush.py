@@ -16,6 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from livepush import tenants
+from livepush.access import limits
 from livepush.access.logins import login_name
 from livepush.access.rules import has_senders
 from livepush.conf import get_settings
@@ -262,7 +263,7 @@ def _client(
         "groups": json.dumps(names),
         "position": str(position),
         "tabs": _tabs(request, sends),
-        "most": str(get_settings().MAX_GROUPS),
+        "most": str(_most(request)),
         **{name: scripts.address(name) for name in ("send", "fallback", "attributes")},
         **({"sends": ""} if sends else {}),
         **(more or {}),
@@ -274,6 +275,12 @@ def _client(
         format_html_join("", ' data-{}="{}"', data.items()),
         format_html(' nonce="{}"', nonce) if nonce and script else "",
     )
+
+
+def _most(request: Any) -> int:
+    """Return how many groups the page's user may ask for. It needs the user only if visitors may ask for fewer."""
+    is_limited = limits.most_groups(False) < limits.most_groups(True)
+    return limits.most_groups(not is_limited or getattr(getattr(request, "user", None), "is_authenticated", False))
 
 
 def _tabs(request: Any, sends: bool) -> str:

@@ -20,6 +20,7 @@ many ``data`` lines as it has lines. WebSocket frames are text (RFC 6455). livep
 messages have types that begin with ``livepush.``::
 
     livepush.hello     first: {"protocol", "id", "position", "heartbeat" (seconds), "groups", "refused"}
+                       and "failed" if there are refused groups that are still owed what follows "position"
     livepush.reset     history lost, reload your state: {"id", "position", "reason"}
     livepush.bye       planned close, come back: {"retry" (milliseconds), "reason"}
     livepush.revoked   rights ended: {"groups", "reason"}
@@ -142,7 +143,9 @@ from livepush.wire.system import (
     PROTOCOL,
     SUBPROTOCOL,
     hello,
+    still_owed,
     system_frames,
+    without_ids,
 )
 
 __all__ = [
@@ -223,6 +226,7 @@ __all__ = [
     "split_batch",
     "sse_envelope",
     "sse_event",
+    "still_owed",
     "system_frames",
     "template",
     "timestamp",
@@ -231,4 +235,5 @@ __all__ = [
     "unseal",
     "wire_size",
     "without",
+    "without_ids",
 ]

@@ -13,6 +13,7 @@ from livepush.wire.errors import WireError
 from livepush.wire.events import Event, Format, envelope
 from livepush.wire.names import check_group
 from livepush.wire.positions import Position, parse_position, position_of_header
+from livepush.wire.system import still_owed
 
 OTHER_FIELDS = 900
 """How many fields a query may have besides as many as there may be groups."""
@@ -103,8 +104,17 @@ def parse_wait(text: str) -> float:
     return float(text)
 
 
-def poll_answer(events: Sequence[Event], position: Position, reset: bool = False, refused: Sequence[str] = ()) -> bytes:
-    """Return a poll's answer: ``{"events": […], "position": …, "reset": …, "refused": […]}``."""
+def poll_answer(
+    events: Sequence[Event],
+    position: Position,
+    reset: bool = False,
+    refused: Sequence[str] = (),
+    failed: tuple[str, ...] = (),
+) -> bytes:
+    """Return a poll's answer: ``{"events": […], "position": …, "reset": …, "refused": […]}``.
+
+    It has ``failed`` too if there are refused groups that are still owed what follows the position.
+    """
     bodies = ",".join(envelope(event, position.epoch) for event in events)
-    tail = dumps({"position": str(position), "reset": reset, "refused": list(refused)})
+    tail = dumps({"position": str(position), "reset": reset, "refused": list(refused), **still_owed(failed)})
     return f'{{"events":[{bodies}],{tail[1:]}'.encode()

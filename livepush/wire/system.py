@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from livepush.wire.caching import Cache
@@ -47,9 +48,13 @@ def hello(
     retry: int,
     groups: tuple[str, ...],
     refused: tuple[str, ...],
+    failed: tuple[str, ...] = (),
 ) -> Frames:
-    """Return the first frame of every stream; ``position`` is the cursor that the replay starts from."""
-    key = (position, format, heartbeat, retry, groups, refused)
+    """Return the first frame of every stream; ``position`` is the cursor that the replay starts from.
+
+    ``failed`` are those of the refused groups that the client is to ask for again from there.
+    """
+    key = (position, format, heartbeat, retry, groups, refused, failed)
     frames = _hellos.get(key)
     if frames is None:
         frames = system_frames(
@@ -61,9 +66,32 @@ def hello(
             retry=retry,
             groups=list(groups),
             refused=list(refused),
+            **still_owed(failed),
         )
         _hellos.put(key, frames, 1000 + 2 * sum(map(len, frames)) + 100 * (len(groups) + len(refused)))
     return frames
+
+
+def still_owed(failed: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the field that names the groups whose rules could not be asked; none if there are no such groups."""
+    return {"failed": list(failed)} if failed else {}
+
+
+_ID_LINE = re.compile(rb"^id: [^\n]*\n(?!retry: )", re.MULTILINE)
+_ID = re.compile(r'^\{"id":"[^"]*",')
+_POSITION = f'{{"type":"{RESERVED_PREFIX}position"'
+
+
+def without_ids(frames: Frames) -> Frames:
+    """Return frames after which a plain client does not move on: it comes back from where its hello began.
+
+    This is for a client that does not know what is still owed to it. Hello keeps its id.
+    """
+    return tuple(_ID_LINE.sub(b"", each) if isinstance(each, bytes) else _text_without_id(each) for each in frames)
+
+
+def _text_without_id(text: str) -> str:
+    return dumps({"type": RESERVED_PREFIX + "heartbeat"}) if text.startswith(_POSITION) else _ID.sub("{", text)
 
 
 HEARTBEAT = b":\n"

@@ -411,6 +411,7 @@ async def call(site: Site, method: str, path: str, given: Any = None, host: str 
         ({"name": "a", "data": {}, "channel": "a"}, 400),
         ({"name": "a", "data": "\0", "channel": "a"}, 400),
         ({"name": "a", "data": '{"$bytes": "?"}', "channel": "a"}, 400),
+        ({"name": "a", "data": '{"$bytes": "AAAA="}', "channel": "a"}, 400),
         ({"name": "a", "data": "{}", "channels": []}, 400),
         ({"name": "a", "data": "{}", "channels": ["a"] * 101}, 400),
         ({"name": "a", "data": "{}", "channels": "abc"}, 400),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -17,6 +17,7 @@ from tests.servers.fresh import Database, Databases
 
 APPLICATION = "tests.servers.rules:application"
 POOL = {"min_size": 0, "max_size": 1, "timeout": 2}
+V1 = ["livepush.v1"]
 FAILING = ["fails:a", "afails:a", "hangs:a", "ahangs:a", "qhangs:a"]
 """One group for each way in which a rule fails."""
 
@@ -135,6 +136,7 @@ async def test_a_command_whose_rule_fails_may_be_tried_again(url: str) -> None:
         await socket.send('{"command":"subscribe","groups":["afails:a","orm:a"],"ref":3}')
         reply = await clients.frame(socket)
         assert (reply["ref"], reply["groups"], reply["refused"]) == (3, ["orm:a"], ["afails:a"])
+        assert reply["failed"] == ["afails:a"]
 
 
 async def test_a_rule_that_fails_once_is_asked_again_at_once(url: str) -> None:
@@ -159,6 +161,53 @@ async def test_a_client_that_was_refused_because_a_rule_failed_comes_back(databa
                     assert close[0] == 4503
             answer = await clients.poll(server.url, groups)
             assert answer.json()["refused"] == []
+
+
+async def follow_once(transport: str, url: str, groups: list[str], since: str, sent: Callable[[], None]) -> str:
+    """Follow until the first event, which is sent meanwhile; return where such a client comes back from."""
+    if transport.endswith("poll"):
+        wait = 15 if transport == "long poll" else 0
+        sent()
+        answer = (await clients.poll(url, groups, since=since, wait=wait)).json()
+        assert [each["type"] for each in answer["events"]] == ["other"]
+        assert answer["failed"] == groups[1:]
+        return str(answer["position"])
+    last = since
+    if transport == "sse":
+        async with clients.sse(url, groups, since=since) as stream:
+            fields = await stream.fields()
+            assert json.loads(fields["data"])["failed"] == groups[1:]
+            sent()
+            while fields["event"] != "other":
+                last = fields.get("id", last)
+                fields = await stream.fields()
+            return fields.get("id", last)
+    async with clients.websocket(url, groups, since=since, subprotocols=V1 if "v1" in transport else None) as socket:
+        hello = told = await clients.frame(socket)
+        assert hello["failed"] == groups[1:]
+        sent()
+        while told["type"] != "other":
+            last = told.get("id", last)
+            told = await clients.frame(socket)
+        return str(hello["position"] if "v1" in transport else told.get("id", last))
+
+
+@pytest.mark.parametrize("transport", list(clients.TRANSPORTS))
+async def test_what_a_group_gets_while_its_rule_fails_comes_afterwards(database: Database, transport: str) -> None:
+    with (
+        processes.server("uvicorn", database, {"HEARTBEAT": 0.2}, application=APPLICATION) as server,
+        processes.publisher(database) as elsewhere,
+    ):
+        groups, since = ["board", "once:a"], elsewhere.position()
+
+        def send() -> None:
+            elsewhere.do("send", groups="once:a", type="owed", data=1)
+            elsewhere.do("send", groups="board", type="other", data=2)
+            elsewhere.position()
+
+        since = await follow_once(transport, server.url, groups, since, send)
+        found = await clients.take(clients.TRANSPORTS[transport](server.url, groups, since), "other")
+        assert [each["type"] for each in found] == ["owed", "other"]
 
 
 async def test_pages_of_any_origin_get_nothing_by_a_cookie_when_they_ask_for_more(database: Database) -> None:

@@ -46,7 +46,7 @@ export const denied = (reason) => {
  */
 export const refusal = (code, retry) => {
   const status = code % 4000;
-  if ([204, 400, 401, 403].includes(status)) return denied(code);
+  if ([204, 400, 401, 403].includes(status)) return lost(code, 0, "denied");
   const busy = [408, 425, 429].includes(status) || (status >= 500 && status !== 501);
   return busy ? lost(code, retry) : blocked(code);
 };

@@ -22,7 +22,7 @@ const polling = (wait) => {
   return (request, receive, end) =>
     over(request, end, async (get, controller) => {
       let { since } = request;
-      /** The groups that the last answer refused. @type {string[] | undefined} */
+      /** The groups that the last answer refused, unless rules failed: then the next answer is a hello too. @type {string[] | undefined} */
       let before;
       while (!controller.signal.aborted) {
         const asked = Date.now();
@@ -30,20 +30,20 @@ const polling = (wait) => {
         const timer = setTimeout(() => controller.abort(), held * 1000 + ANSWER_WITHIN);
         const response = await get(address({ ...request, since }, `poll/?wait=${held}`));
         /** @type {import("../types.js").Answer} */
-        const { events, position, reset, refused } = await response.json();
+        const { events, position, reset, refused, failed } = await response.json();
         clearTimeout(timer);
         const revoked = refused.filter((group) => !before?.includes(group));
         /** @type {import("../types.js").Envelope[]} */
         const said = [];
-        if (!before) {
+        if (!before || failed) {
           const groups = request.groups.filter((group) => !refused.includes(group));
-          said.push({ type: HELLO, position: since ?? position, groups, refused });
+          said.push({ type: HELLO, position: since ?? position, groups, refused, failed });
         } else if (revoked.length) said.push({ type: "livepush.revoked", groups: revoked });
         if (reset) said.push({ type: "livepush.reset", position, reason: "poll" });
         receive([...said, ...events, { type: "livepush.position", position }]);
-        const pauses = wait ? !events.length && Date.now() - asked < NOT_HELD : events.length < FULL;
+        const pauses = failed || (wait ? !events.length && Date.now() - asked < NOT_HELD : events.length < FULL);
         if (since && pauses) await new Promise((resolve) => setTimeout(resolve, PAUSE + SPREAD * Math.random()));
-        before = refused;
+        before = failed ? undefined : refused;
         since = position;
       }
     });

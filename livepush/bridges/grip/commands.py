@@ -24,7 +24,7 @@ from livepush.consumers.messages import check_sent, right_to_send
 from livepush.consumers.views import look
 from livepush.notes import Rarely, one_line
 from livepush.receiving import Message, take
-from livepush.wire import Close, Command, Floor, Position, WireError, system_frames, unavailable
+from livepush.wire import Close, Command, Floor, Position, WireError, still_owed, system_frames, unavailable
 
 logger = logging.getLogger("livepush")
 failures = Rarely(every=1.0)
@@ -124,7 +124,12 @@ def _subscribe(spoken: Spoken, command: Command) -> dict[str, Any]:
     floors = {group: floor for group, floor in floors.items() if floor.time or floor.number > at.number}
     spoken.told.limit(groups=(*hold.groups, *granted), floors=floors)
     spoken.at = at
-    reply = {"position": str(since), "groups": list(admission.granted), "refused": list(admission.refused)}
+    reply = {
+        "position": str(since),
+        "groups": list(admission.granted),
+        "refused": list(admission.refused),
+        **still_owed(admission.told_failed),
+    }
     return reply if found.lost is None else {**reply, "reset": True, "reason": found.lost}
 
 

@@ -19,7 +19,7 @@ from livepush.consumers.answering import answers, as_json
 from livepush.consumers.auditing import Client
 from livepush.consumers.base import COME_BACK, passing
 from livepush.consumers.entering import ASK_AGAIN
-from livepush.consumers.views import Found, admitted, look, query_of
+from livepush.consumers.views import Found, admitted, answer_of, look, query_of
 from livepush.rights.grants import session_of
 from livepush.wire import (
     Format,
@@ -30,7 +30,6 @@ from livepush.wire import (
     hello,
     join,
     parse_position,
-    poll_answer,
     position_of_header,
     system_frames,
 )
@@ -63,7 +62,7 @@ def poll(request: HttpRequest, client: Client) -> HttpResponse:
     query = query_of(request)
     admission = admitted(request, query, client)
     found = look(query.since, admission.stored, admission.floors)
-    answer = as_json(poll_answer(found.events, found.position, found.lost is not None, admission.refused))
+    answer = as_json(answer_of(found, query, admission))
     wait = min(query.wait, get_settings().MAX_WAIT)
     if query.since is None or found.lost or found.events or found.has_more or wait < SHORTEST_HOLD:
         return answer
@@ -83,6 +82,7 @@ def _begin(request: HttpRequest, client: Client, query: Query) -> HttpResponse:
         retry=round(settings.RETRY * 1000),
         groups=admission.granted,
         refused=admission.refused,
+        failed=admission.told_failed,
     )
     return _held(_text(frames), hold, found)
 

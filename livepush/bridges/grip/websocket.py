@@ -100,6 +100,7 @@ def _begin(request: HttpRequest, client: Client, told: Told, format: Format) -> 
             retry=round(settings.RETRY * 1000),
             groups=admission.granted,
             refused=admission.refused,
+            failed=admission.told_failed,
         )
     )
     at = _tell(told, found, begins_at)

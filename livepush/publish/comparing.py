@@ -1,10 +1,12 @@
-"""Compares the rows of a model before and after a save."""
+"""Compares the rows of a model before and after a save, and tells their values."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Field, Model
 
 
@@ -23,6 +25,18 @@ def _value(field: Field[Any, Any], instance: Model) -> Any:
         return field.to_python(value)
     except ValidationError:
         return value
+
+
+def as_data(field: Field[Any, Any], instance: Model) -> Any:
+    """Return a field's value as an event carries it: as Django's serializers write it, where it is no JSON."""
+    value = field.value_from_object(instance)
+    try:
+        json.dumps(value, cls=DjangoJSONEncoder)
+    except TypeError:  # for example a file
+        return field.value_to_string(instance)
+    except (ValueError, RecursionError):  # sending says why
+        pass
+    return value
 
 
 def generated(field: Field[Any, Any]) -> bool:

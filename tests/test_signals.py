@@ -731,6 +731,16 @@ def test_a_value_that_is_no_json_is_sent_as_its_fields_text(registered, settings
     ]
 
 
+@pytest.mark.parametrize(("price", "count"), [(Money(1, "EUR"), 0), (Money(1, "USD"), 1), (Money(2, "EUR"), 1)])
+def test_a_part_of_a_value_that_its_field_drops_is_compared_too(registered, price, count):
+    registered(Invoice, fields=("price",))
+    invoice = Invoice.objects.create(price=Money(1, "EUR"))
+    invoice.price = price
+    with capture_events() as events:
+        invoice.save()
+    assert [sent.payload["changed"] for sent in events] == [["price"]] * count
+
+
 def test_a_model_whose_key_has_several_fields_needs_groups_of_its_own(registered):
     with pytest.raises(
         exceptions.InvalidRule, match=r"Shelf has a key of several fields .*: give ShelfLive groups\(\)"

@@ -13,7 +13,7 @@ from django.db.models import Field, Model
 def differ(field: Field[Any, Any], before: Model, now: Model) -> bool:
     """Return whether two instances have different values in a field, as the database would give them back."""
     try:
-        return bool(_value(field, before) != _value(field, now))
+        return bool(_value(field, before) != _value(field, now)) or _differ_raw(field, before, now)
     except Exception:  # arrays, such as those of vectors, compare their elements and have no truth
         return field.value_to_string(before) != field.value_to_string(now)
 
@@ -25,6 +25,12 @@ def _value(field: Field[Any, Any], instance: Model) -> Any:
         return field.to_python(value)
     except ValidationError:
         return value
+
+
+def _differ_raw(field: Field[Any, Any], before: Model, now: Model) -> bool:
+    """Return whether two values differ in what ``to_python`` drops, such as a price's currency."""
+    old, new = getattr(before, field.attname), getattr(now, field.attname)
+    return type(old) is type(new) and type(_value(field, now)) is not type(new) and bool(old != new)
 
 
 def as_data(field: Field[Any, Any], instance: Model) -> Any:

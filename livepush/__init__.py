@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from livepush import streams
     from livepush.access.rules import can_read, can_send
+    from livepush.hints import flush
     from livepush.inbox.forgetting import aforget, export, forget
     from livepush.inbox.kinds import NotificationType, notification
     from livepush.inbox.notifying import anotify, notify
@@ -48,6 +49,7 @@ __all__ = [
     "can_send",
     "everyone",
     "export",
+    "flush",
     "forget",
     "group_name",
     "is_present",
@@ -91,6 +93,7 @@ _HOMES = {
     "can_send": "access.rules",
     "everyone": "inbox.recipients",
     "export": "inbox.forgetting",
+    "flush": "hints",
     "forget": "inbox.forgetting",
     "group_name": "publish",
     "is_present": "roster.reading",

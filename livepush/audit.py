@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from django.db import connections, reset_queries
 from django.dispatch import Signal
 
 from livepush import signals, tenants
+from livepush.ending import AtEnd
 from livepush.notes import AtMost, Rarely
 
 logger = logging.getLogger("livepush.audit")
@@ -151,6 +151,7 @@ class Receivers:
                 return
             self._stuck.add(worker)
         self._busy_since = None
+        _at_end.in_this_process()
         self._worker = threading.Thread(target=self._work, name="livepush-audit", daemon=True)
         try:
             self._worker.start()
@@ -213,10 +214,6 @@ def _begin_anew() -> None:
     _receivers = Receivers()
 
 
-def _say_goodbye() -> None:
-    _receivers.wait(FAREWELL)
-
-
-atexit.register(_say_goodbye)
+_at_end = AtEnd(lambda seconds: _receivers.wait(seconds), FAREWELL, priority=20)
 if hasattr(os, "register_at_fork"):  # Windows does not fork
     os.register_at_fork(after_in_child=_begin_anew)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from livepush.inbox.kinds import NotificationType
 from livepush.models import Event
 from livepush.process import stop_all
 from livepush.publish import Delivery, Sent, model_signals
+from livepush.publish.twins import in_async_code
 from livepush.receiving.trying import (
     SendRefused,
     assert_may_not_read,
@@ -222,11 +222,11 @@ def _pending(connection: Any) -> list[Delivery]:
 
 
 def _not_in_loop(twin: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise SynchronousOnlyOperation(f"An event loop is running here, as in an async test: await {twin}(...) instead.")
+    if in_async_code():
+        raise SynchronousOnlyOperation(
+            f"An event loop is running here, as in an async test: await {twin}(...) instead. If it is Playwright's, "
+            "set DJANGO_ALLOW_ASYNC_UNSAFE."
+        )
 
 
 def _read_by(user: Any, events: QuerySet[Event]) -> QuerySet[Event]:

@@ -26,6 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "fields": set(),
     "notes": set(),
     "cancelling": set(),
+    "ending": set(),
     "signals": set(),
     "logs": set(),
     "tallies": set(),
@@ -34,9 +35,9 @@ ARROWS: dict[str, set[str]] = {
     "log": {"wire", "models"},
     "hub": {"wire"},
     "tenants": {"wire", "conf", "exceptions", "notes"},
-    "hints": {"wire", "conf", "notes", "cancelling"},
+    "hints": {"wire", "conf", "notes", "cancelling", "ending"},
     "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies"},
-    "audit": {"signals", "tenants", "notes"},
+    "audit": {"signals", "tenants", "notes", "ending"},
     "access": {"tenants", "wire", "conf", "notes", "exceptions"},
     "process": {"audit", "hub", "log", "hints", "publish", "wire", "conf", "notes"},
     "rights": {"process", "access", "publish", "log", "hub", "tenants", "wire", "conf", "exceptions",
@@ -56,7 +57,7 @@ ARROWS: dict[str, set[str]] = {
     "streams": {
         "process", "rights", "consumers", "access", "publish", "log", "hub", "hints", "inbox", "tenants", "routing",
         "fields", "wire",
-        "conf", "exceptions", "notes",
+        "conf", "exceptions", "notes", "ending",
     },
     "roster": {
         "rights", "process", "publish", "log", "hub", "access", "consumers", "inbox", "tenants", "fields", "wire",

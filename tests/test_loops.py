@@ -158,6 +158,21 @@ async def test_stop_all_in_a_running_loop_says_what_to_await():
         stop_all()
 
 
+async def test_stop_all_ends_all_in_a_thread_whose_running_loop_is_not_livepushs():
+    """Playwright's sync API leaves its loop running in the thread of the test."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(use(), loop).result(PATIENCE)
+        stop_all()
+        assert own_threads() == []
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(PATIENCE)
+        loop.close()
+
+
 def test_the_fixture_ends_all_of_it(pytestconfig, request):
     request.getfixturevalue("livepush_stop")
     loop = asyncio.new_event_loop()

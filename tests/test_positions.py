@@ -205,6 +205,21 @@ def test_a_block_that_wraps_queries_takes_its_own_wrapper_away_though_it_connect
         connection.close()
 
 
+def test_a_wrapper_that_reads_every_result_spoils_no_position(client):
+    """As django-pghistory's, which a middleware of its puts around each POST."""
+
+    def to_the_end(execute, *args):
+        cursor = execute(*args)
+        while connection.vendor == "postgresql" and cursor is not None and cursor.nextset():
+            pass
+        return cursor
+
+    before = str(log.state("default").position)
+    meanwhile.append(another_sends)
+    with connection.execute_wrapper(to_the_end):
+        assert position_in(client.get("/page/")) == before
+
+
 def test_requests_that_ask_no_database_need_none(client, caplog):
     with (
         mock.patch.object(connection, "connection", None),

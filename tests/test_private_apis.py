@@ -123,7 +123,7 @@ def test_each_private_api_is_in_the_manual():
         "run_on_commit", "atomic_blocks", "_from_testcase", "errors_occurred", "transaction_status",
         "uses_server_side_binding", "TCP_INFO", "close_pools", "producerPaused", "wrappedProtocol", "getWriters",
         "getReaders", "cr_frame", "cr_await", "addSystemEventTrigger", "_shutdown", "worker_serve",
-        "_sock", "__self__", "sys.modules", "connection.connection",
+        "_sock", "__self__", "sys.modules", "Finalize", "connection.connection",
         "context_to_thread_executor", "thread_sensitive_context",
         "_log_destroy_pending", "execute_wrappers", "make_cursor", "create_cursor", "needs_rollback",
     )  # fmt: skip

@@ -14,6 +14,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core import mail, serializers
+from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, connections, models, transaction
 from django.db.models import F
@@ -26,7 +27,20 @@ from livepush import exceptions, log
 from livepush.publish import model_events, model_signals
 from livepush.testing import capture_events, silenced
 from tests.shop.live import OrderLive
-from tests.shop.models import Array, Driver, ExpressOrder, OpenOrder, Order, Person, Picture, Row, Shelf, Tag
+from tests.shop.models import (
+    Array,
+    Driver,
+    ExpressOrder,
+    Invoice,
+    Money,
+    OpenOrder,
+    Order,
+    Person,
+    Picture,
+    Row,
+    Shelf,
+    Tag,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -698,6 +712,33 @@ def test_values_that_compare_their_elements_are_compared(registered, vector, cha
     with capture_events() as events:
         picture.save()
     assert [sent.payload["changed"] for sent in events] == [changed]
+
+
+def test_a_value_that_is_no_json_is_sent_as_its_fields_text(registered, settings):
+    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
+    registered(Invoice, fields=("file",))
+    with capture_events() as events:
+        invoice = Invoice.objects.create(file=ContentFile(b"1", "one.txt"), price=Money(1, "EUR"))
+        invoice.save()
+        invoice.file = ContentFile(b"2", "two.txt")
+        invoice.save()
+        invoice.delete()
+    one, two = {"id": 1, "file": "invoices/one.txt"}, {"id": 1, "file": "invoices/two.txt"}
+    assert [(sent.type, {**sent.payload, "id": 1}) for sent in events] == [
+        ("invoice.created", one),
+        ("invoice.updated", {"changed": ["file"], **two}),
+        ("invoice.deleted", two),
+    ]
+
+
+@pytest.mark.parametrize(("price", "count"), [(Money(1, "EUR"), 0), (Money(1, "USD"), 1), (Money(2, "EUR"), 1)])
+def test_a_part_of_a_value_that_its_field_drops_is_compared_too(registered, price, count):
+    registered(Invoice, fields=("price",))
+    invoice = Invoice.objects.create(price=Money(1, "EUR"))
+    invoice.price = price
+    with capture_events() as events:
+        invoice.save()
+    assert [sent.payload["changed"] for sent in events] == [["price"]] * count
 
 
 def test_a_model_whose_key_has_several_fields_needs_groups_of_its_own(registered):

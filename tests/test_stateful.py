@@ -1049,8 +1049,12 @@ class Delivery(RuleBasedStateMachine):
                 action()
             return call(sql, params, many, context)
 
-        with connections[self.using].execute_wrapper(execute):
-            return work()
+        log.harmless_wrappers.append(execute)
+        try:
+            with connections[self.using].execute_wrapper(execute):
+                return work()
+        finally:
+            log.harmless_wrappers.remove(execute)
 
     def enter(self, client: Client, hub: SteppedHub, since: Position | None, held: bool) -> None:
         client.entering = self.loop.do(lambda: self.loop.create_task(self._enter(client, hub, since, held)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from livepush.testing import (
     assert_nothing_sent,
     assert_notified,
     capture_events,
+    stop_all,
 )
 from tests.conftest import events_of
 from tests.shop.models import Clerk, Driver, ExpressOrder, Order
@@ -275,6 +277,21 @@ class InAnAsyncTestCase(TestCase):
             assert_nothing_sent()
         with self.assertRaisesMessage(SynchronousOnlyOperation, "await aassert_notified"):
             assert_notified(User(pk=1), "Hello")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_assertions_work_where_playwright_has_left_its_loop_running(monkeypatch):
+    sync_api = pytest.importorskip("playwright.sync_api")
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    with sync_api.sync_playwright():
+        asyncio.get_running_loop()
+        assert_nothing_sent()
+        ann = User.objects.create(username="ann")
+        livepush.notify(ann, "Hello")
+        assert [said["title"] for said in assert_notified(ann, "Hello")] == ["Hello"]
+        with pytest.raises(AssertionError, match="Expected that nothing was sent"):
+            assert_nothing_sent(ann)
+        stop_all()
 
 
 class InATestCase(Checks, TestCase):

@@ -42,9 +42,8 @@ def load(keys: Iterable[str]) -> dict[str, Session]:
     if _keeps(engine, "cache"):
         return found
     for key in wanted:
-        store = engine(key)
-        data = store.load()
-        if data or store.session_key:  # an engine forgets the key of a session that it does not have
+        data = _from_store(engine(key))
+        if data is not None:
             found[key] = Session(data, None)
     return found
 
@@ -72,6 +71,22 @@ def _from_database(engine: Any, keys: list[str]) -> dict[str, Session]:
         for row in rows:
             found[row.session_key] = Session(engine().decode(row.session_data), row.expire_date)
     return found
+
+
+def _from_store(store: Any) -> Mapping[str, Any] | None:
+    """Return what a session holds; ``None`` if there is none. Writes nothing, though the engine may.
+
+    Engines forget the key of a session that they do not have, and that of django-user-sessions makes another session.
+    """
+    missing = False
+
+    def create() -> None:
+        nonlocal missing
+        missing = True
+
+    store.create, store.save = create, lambda *args, **options: None
+    data: Mapping[str, Any] = store.load()
+    return data if data or (store.session_key and not missing) else None
 
 
 def users(sessions: Mapping[str, Session]) -> dict[str, Any]:

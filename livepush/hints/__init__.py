@@ -51,7 +51,10 @@ def announce(batch: Batch) -> None:
 
 
 def flush(timeout: float = sender.FLUSH_TIMEOUT) -> bool:
-    """Wait until nothing that was announced waits to be sent; return whether that came within ``timeout`` seconds."""
+    """Wait until other processes were told of all that this one has sent, if they are told; see ``LIVEPUSH["HINT"]``.
+
+    Returns whether that came within ``timeout`` seconds. Call it where a process is about to end by ``os._exit``.
+    """
     return sender.flush(timeout) and notify.flush(timeout)
 
 

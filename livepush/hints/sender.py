@@ -7,12 +7,12 @@ sent within ``FRESH`` is dropped, since by then every hub has read it from the l
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import os
 import sys
 import threading
 
+from livepush.ending import AtEnd
 from livepush.hints import layer, signing
 from livepush.hints.outbox import Outbox
 from livepush.notes import Rarely, note_once
@@ -125,6 +125,7 @@ def _sender() -> Sender:
     with _lock:
         if _current is None:
             _current = Sender()
+            _at_end.in_this_process()
         return _current
 
 
@@ -136,4 +137,4 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):  # Windows does not fork
     os.register_at_fork(after_in_child=_after_fork)
-atexit.register(flush)
+_at_end = AtEnd(flush, FLUSH_TIMEOUT, priority=10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from livepush.log.appending import append, append_settled
 from livepush.log.dialects import dialect
+from livepush.log.dialects.postgresql import harmless_wrappers
 from livepush.log.epochs import begin_epoch, glance, make_head, new_epoch, state
 from livepush.log.finding import positions_of
 from livepush.log.groups import delete_all_forgotten, make_groups
@@ -24,6 +25,7 @@ __all__ = [
     "dialect",
     "glance",
     "guards",
+    "harmless_wrappers",
     "has_events",
     "jobs",
     "last",

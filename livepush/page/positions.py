@@ -104,6 +104,9 @@ def before_query(execute: Callable[..., Any], sql: Any, params: Any, many: bool,
     return execute(sql, params, many, context)
 
 
+log.harmless_wrappers.append(before_query)
+
+
 def _read(starts: list[Start]) -> None:
     """Read the position. If that fails, the tag takes the position when it is rendered."""
     try:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from datetime import timedelta
 from functools import partial
@@ -170,10 +171,15 @@ async def stop() -> None:
 def stop_all() -> None:
     """End what livepush runs for every event loop of this process; for tests, whose database is to be dropped then.
 
-    Raises RuntimeError: this thread is running an event loop. There, await ``livepush.stop()``.
+    Raises RuntimeError: this thread is running one of these loops. There, await ``livepush.stop()``.
     """
-    if _is_in_loop():
+    running = _running_loop()
+    if running in _ends:
         raise RuntimeError("An event loop is running in this thread: await livepush.stop() instead.")
+    if running is not None:  # for example Playwright's, beside which no other can run in this thread
+        with ThreadPoolExecutor(1) as another_thread:
+            another_thread.submit(stop_all).result()
+        return
     for each in producers:
         each.interrupt()
     for loop in list(_ends):
@@ -186,12 +192,11 @@ def stop_all() -> None:
     hints.end_all()
 
 
-def _is_in_loop() -> bool:
+def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
-        asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return None
 
 
 async def _end_with_loop() -> AsyncGenerator[None]:

@@ -13,7 +13,7 @@ from django.db.models.signals import class_prepared
 
 from livepush.exceptions import InvalidRule
 from livepush.publish import model_signals
-from livepush.publish.comparing import differ, generated, is_expression
+from livepush.publish.comparing import as_data, differ, generated, is_expression
 from livepush.publish.databases import routed
 from livepush.publish.model_signals import Memory
 from livepush.publish.names import Group, group_name, root_model, type_word
@@ -64,9 +64,7 @@ class ModelEvents:
 
     def data(self, instance: Any, action: Action) -> Any:
         """Return the event's data; by default the primary key and ``fields``. An update adds ``changed`` to a dict."""
-        return {"id": self._key(instance)} | {
-            name: self._field(name).value_from_object(instance) for name in self.fields
-        }
+        return {"id": self._key(instance)} | {name: as_data(self._field(name), instance) for name in self.fields}
 
     def type(self, instance: Any, action: Action) -> str:
         """Return the event's type."""

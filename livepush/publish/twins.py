@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -27,3 +29,15 @@ def has_async_twin(function: Callable[P, T]) -> Callable[P, T]:
             ) from error
 
     return wrapped
+
+
+def in_async_code() -> bool:
+    """Return whether an event loop runs in this thread, unless ``DJANGO_ALLOW_ASYNC_UNSAFE`` allows sync code there.
+
+    Playwright's sync API leaves its loop running in the thread of a test, which is no async code.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
 from contextlib import suppress
 
 from livepush.conf import get_settings
+from livepush.ending import AtEnd
 from livepush.exceptions import StreamNotStored
 from livepush.streams import announcing
 from livepush.streams.buffer import Buffer, Ending
@@ -25,6 +25,7 @@ def gatherer() -> Gatherer:
     with _lock:
         if _gatherer is None:
             _gatherer = Gatherer(get_settings().DATABASE)
+            _at_end.in_this_process()
         return _gatherer
 
 
@@ -69,6 +70,6 @@ def _begin_anew() -> None:
 
 
 announcing.watchers.append(_cut_if_hung)
-atexit.register(interrupt_all)
+_at_end = AtEnd(interrupt_all, FAREWELL, priority=20)
 if hasattr(os, "register_at_fork"):  # Windows does not fork
     os.register_at_fork(after_in_child=_begin_anew)

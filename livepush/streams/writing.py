@@ -19,6 +19,7 @@ from livepush import publish, tenants
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidData, StreamEnded, StreamNotStored, StreamStopped
 from livepush.publish import Group
+from livepush.publish.twins import in_async_code
 from livepush.streams import pieces
 from livepush.streams.announcing import live
 from livepush.streams.ansi import Stripper
@@ -274,10 +275,8 @@ def open(
 
 
 def _refuse_async() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise SynchronousOnlyOperation(
-        "livepush.streams.open() is entered with a plain with in async code: write async with, and await its methods."
-    )
+    if in_async_code():
+        raise SynchronousOnlyOperation(
+            "livepush.streams.open() is entered with a plain with in async code: write async with, and await its "
+            "methods."
+        )

@@ -226,23 +226,33 @@ import livepush
 livepush.send("board", "moved")
 print("sent", flush=True)
 """
-FORKS = """
+BEFORE_FORKS = """
+import multiprocessing
 import os
 import django
 django.setup()
 import livepush
 from django.db import connections
-from livepush import hints
 livepush.send("board", "parent")
-hints.flush(10)
+assert livepush.flush(10)
 connections.close_all()
+"""
+FORKS = {
+    "os.fork": """
 child = os.fork()
 livepush.send("board", "child" if child == 0 else "parent")
-hints.flush(10)
 if child == 0:
-    os._exit(0)
+    livepush.flush(10)
+    os._exit(0)  # as RQ's processes end after each job
 os.waitpid(child, 0)
-"""
+""",
+    "multiprocessing": """
+child = multiprocessing.get_context("fork").Process(target=livepush.send, args=("board", "child"))
+child.start()
+child.join()
+livepush.send("board", "parent")
+""",
+}
 
 
 def run(code: str, database: Database, layer: str, port: int) -> subprocess.Popen[str]:
@@ -284,7 +294,8 @@ def test_a_process_that_sends_and_ends_is_not_held_up_by_a_dead_redis(database: 
     assert database.head() == len(sending)
 
 
-async def test_what_a_forked_process_sends_goes_through_the_layer_too(database: Database) -> None:
+@pytest.mark.parametrize("forks", FORKS.values(), ids=FORKS)
+async def test_what_a_forked_process_sends_goes_through_the_layer_too(database: Database, forks: str) -> None:
     layer = "pubsub"
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(faults.redis())
@@ -295,7 +306,7 @@ async def test_what_a_forked_process_sends_goes_through_the_layer_too(database: 
         )
         await hubs_listen([server], elsewhere)
         head = int(elsewhere.position().partition("-")[2])
-        with await asyncio.to_thread(run, FORKS, database, layer, redis.port) as process:
+        with await asyncio.to_thread(run, BEFORE_FORKS + forks, database, layer, redis.port) as process:
             assert await asyncio.to_thread(process.wait, 30) == 0
         assert database.head() == head + 3
         await eventually(lambda: asyncio.to_thread(lambda: {head + 1, head + 2, head + 3} <= received(server)))

@@ -22,7 +22,7 @@ django.setup()
 
 from django.db.backends.signals import connection_created
 
-from livepush import process
+from livepush import log, process
 from livepush.access.authenticating import Identity
 from livepush.access.identity import Handshake
 from livepush.hub import Waiter
@@ -40,6 +40,7 @@ def count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
     return execute(sql, params, many, context)
 
 
+log.harmless_wrappers.append(count)
 connection_created.connect(lambda connection, **kwargs: connection.execute_wrappers.append(count), weak=False)
 
 

@@ -24,7 +24,7 @@ from tests.asgi import application as project  # isort: skip (it sets Django up,
 
 from django.db.backends.signals import connection_created
 
-from livepush import hints, wire
+from livepush import hints, log, wire
 from livepush.hub.connection import Connection, State
 from livepush.hub.registry import hubs
 
@@ -75,6 +75,7 @@ def _connected(sender: object, connection: Any, **kwargs: Any) -> None:
         connection.execute_wrappers.append(_count)
 
 
+log.harmless_wrappers.append(_count)
 connection_created.connect(_connected, dispatch_uid="tests.probe")
 _close = Connection.close
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import NamedTuple
 
 from django.conf import settings
 from django.contrib.auth.models import Group, User
@@ -102,3 +103,27 @@ class ArrayField(models.TextField):
 class Picture(models.Model):
     vector = ArrayField()
     title = models.CharField(max_length=50, default="")
+
+
+class Money(NamedTuple):
+    amount: int
+    currency: str
+
+
+class MoneyField(models.CharField):
+    """Keeps an amount and its currency, of which ``to_python`` drops the latter, as django-money's field does."""
+
+    def from_db_value(self, value, expression, connection):
+        amount, currency = value.split()
+        return Money(int(amount), currency)
+
+    def get_prep_value(self, value):
+        return f"{value.amount} {value.currency}"
+
+    def to_python(self, value):
+        return value.amount if isinstance(value, Money) else value
+
+
+class Invoice(models.Model):
+    file = models.FileField(upload_to="invoices")
+    price = MoneyField(max_length=50)

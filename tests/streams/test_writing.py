@@ -116,6 +116,14 @@ async def test_a_plain_with_in_async_code_names_the_right_one():
         pass
 
 
+async def test_a_plain_with_is_taken_where_the_project_allows_sync_code_beside_a_loop(monkeypatch):
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    with streams.open("room:1") as stream:
+        stream.write("Hi")
+    assert text(stream.id) == "Hi"
+    connections.close_all()
+
+
 def test_what_cannot_be_written_says_why_and_loses_nothing():
     with pytest.raises(InvalidGroup):
         streams.open("no such group").__enter__()

@@ -190,6 +190,25 @@ def test_another_site_can_not_have_one_made(ann):
     assert (ask(client).status_code, ask(client).json()["code"]) == (403, "csrf")
 
 
+@pytest.mark.parametrize("sent", ["X-CSRFToken", "X-XSRF-Token"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("token/", {}), ("presence/", {"group": "lobby:x", "state": 1}), ("inbox/read/", {"id": []})],
+)
+def test_livepushs_own_header_counts_whatever_csrf_header_name_is(ann, settings, path, body, sent):
+    settings.CSRF_HEADER_NAME = "HTTP_X_XSRF_TOKEN"
+    client, token = Client(enforce_csrf_checks=True), "t" * 32
+    client.force_login(ann)
+    client.cookies["csrftoken"] = token
+
+    def refused(value):
+        answer = client.post(f"/livepush/{path}", body, content_type="application/json", headers={sent: value})
+        return answer.status_code == 403 and answer.json()["code"] == "csrf"
+
+    assert refused("x" * 32)
+    assert not refused(token)
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

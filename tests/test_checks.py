@@ -70,6 +70,12 @@ def test_a_project_that_is_set_up_well_hears_nothing():
             "which is '/': expected a callable",
             "paths to them",
         ),
+        (
+            {"LIVEPUSH": {"HANDSHAKE": ["django.contrib.auth.middleware.LoginRequiredMiddleware"]}},
+            "livepush.E010",
+            "has LoginRequiredMiddleware, which decides in process_view",
+            "paths to them",
+        ),
         ({"ASGI_APPLICATION": None}, "livepush.W002", "ASGI_APPLICATION is not set", "livepush.asgi"),
         (
             {

@@ -14,11 +14,12 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
-from django.core.exceptions import MiddlewareNotUsed, PermissionDenied
+from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed, PermissionDenied
 from django.core.signals import setting_changed
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 
 from livepush.access import identity
 from livepush.conf import get_settings, load
@@ -46,7 +47,7 @@ _NOT_PASSED_ON = frozenset({"content-type", "content-length", "content-encoding"
 def checks() -> list[Prepared]:
     """Return the project's checks in their order.
 
-    Raises ImproperlyConfigured: one of them can't be imported, or can't be called.
+    Raises ImproperlyConfigured: one of them can't be imported, can't be called, or would let everybody in.
     """
     found = [_prepared(load("HANDSHAKE", each)) for each in get_settings().HANDSHAKE]
     return [each for each in found if each is not None]
@@ -104,6 +105,11 @@ def _prepared(found: Any) -> Prepared | None:
 @lru_cache(64)
 def _of_middleware(found: type) -> Prepared | None:
     """Return a check that asks whether a middleware passes the request on; ``None`` if it is not used."""
+    if hasattr(found, "process_view") and _leaves_it_to_the_view(found):
+        raise ImproperlyConfigured(
+            f"LIVEPUSH['HANDSHAKE'] has {found.__qualname__}, which decides in process_view. A handshake has no view, "
+            "so it would let everybody in: write a function that decides."
+        )
     is_sync = getattr(found, "sync_capable", True)
     try:
         middleware = found(_pass_on if is_sync else _apass_on)
@@ -117,6 +123,11 @@ def _of_middleware(found: type) -> Prepared | None:
         return _outcome(request, await middleware(request))
 
     return Prepared(check, False) if is_sync else Prepared(acheck, True)
+
+
+def _leaves_it_to_the_view(found: type) -> bool:
+    """Return whether a middleware does nothing with a request before its view is known."""
+    return found.__call__ is MiddlewareMixin.__call__ and not hasattr(found, "process_request")
 
 
 def _forget(**kwargs: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 
 from livepush.access.authenticating import Identity, identify
@@ -33,7 +32,7 @@ def check_csrf(request: HttpRequest, known: Identity) -> None:
         raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)
 
 
-def csrf_refusal(request: HttpRequest) -> HttpResponseBase | None:
+def csrf_refusal(request: HttpRequest) -> HttpResponse | None:
     """Return Django's page for a request without the right CSRF token; ``None`` if it is right, or none is needed."""
     if HEADER in request.META:
         request.META.setdefault(settings.CSRF_HEADER_NAME, request.META[HEADER])

@@ -127,7 +127,7 @@ class Settings:
     DATABASE_THREADS: int = 4
     """How many threads, each with a database connection, a server process uses for sessions and rules."""
     DATABASE_TIMEOUT: float = 10.0
-    """How long a query may take before livepush gives up its connection, and how long an async rule may take."""
+    """How long a query may take before livepush gives up its connection, and how long an async function may take."""
     PAGE_POSITIONS: bool = True
     """Whether the log's position is noted before a request's first query, so that ``{% livepush %}`` misses nothing."""
     MODEL_EVENTS: bool = True

@@ -6,14 +6,13 @@ example an allow-list of addresses, a redirect to HTTPS, or a maintenance mode.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from asgiref.sync import async_to_sync, iscoroutinefunction
+from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed, PermissionDenied
 from django.core.signals import setting_changed
 from django.db import InterfaceError, OperationalError
@@ -21,7 +20,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
-from livepush.access import identity
+from livepush.access import awaiting, identity
 from livepush.conf import get_settings, load
 from livepush.wire import Close, WireError
 
@@ -53,15 +52,17 @@ def checks() -> list[Prepared]:
     return [each for each in found if each is not None]
 
 
-async def check_async(request: HttpRequest, in_thread: InThread) -> None:
-    """Ask the checks, the sync ones in a thread. Raises WireError: one of them refuses the client."""
+async def check_async(request: HttpRequest, in_thread: InThread, around: awaiting.Around) -> None:
+    """Ask the checks, the sync ones in a thread, the async ones each inside ``around()``.
+
+    Raises WireError: one of them refuses the client; TimeoutError: an async one takes longer than ``DATABASE_TIMEOUT``.
+    """
     found = checks()
     if found:
         identity.handshake(request)  # so that none of them meets a host that is not allowed
     for check, is_async in found:
         if is_async:
-            async with asyncio.timeout(get_settings().DATABASE_TIMEOUT):
-                await _aask(check, request)
+            await awaiting.within(partial(_aask, check, request), get_settings().DATABASE_TIMEOUT, around)
         else:
             await in_thread(partial(_ask, check, request))
 
@@ -73,7 +74,7 @@ def check_sync(request: HttpRequest) -> None:
         identity.handshake(request)
     for check, is_async in found:
         if is_async:
-            async_to_sync(_aask)(check, request)
+            awaiting.here(partial(_aask, check, request))
         else:
             _ask(check, request)
 
@@ -117,9 +118,11 @@ def _of_middleware(found: type) -> Prepared | None:
         return None
 
     def check(request: HttpRequest) -> Any:
+        request.__dict__.pop(_PASSED, None)  # of an attempt that failed afterwards
         return _outcome(request, middleware(request))
 
     async def acheck(request: HttpRequest) -> Any:
+        request.__dict__.pop(_PASSED, None)
         return _outcome(request, await middleware(request))
 
     return Prepared(check, False) if is_sync else Prepared(acheck, True)

@@ -17,7 +17,8 @@ from django.urls import NoReverseMatch, get_resolver, reverse
 from django.utils.module_loading import import_string
 
 from livepush import tenants
-from livepush.access import handshakes
+from livepush.access import handshakes, origins
+from livepush.access.authenticating import authenticators
 from livepush.access.rules import rules
 from livepush.conf import NAMES, get_settings, load
 from livepush.hints import Hint, chosen
@@ -55,8 +56,19 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 id="livepush.W024",
             )
         )
+    messages += [
+        Warning(
+            f"LIVEPUSH['ALLOWED_ORIGINS'] has {each!r}, which no browser sends as an origin.",
+            hint="Write 'https://app.example.com' or 'http://localhost:3000': without path, wildcard or default port.",
+            id="livepush.W026",
+        )
+        for each in found.ALLOWED_ORIGINS
+        if not origins.is_possible(each)
+    ]
     return [
         *messages,
+        *_unusable(authenticators, "Give paths of functions of the request.", id="livepush.E026"),
+        *_unusable(_public_user, "Give the path of a function of a user.", id="livepush.E027"),
         *_unusable(handshakes.checks, "Give functions and middleware classes, or paths to them.", id="livepush.E010"),
         *_unusable(_metrics, "See docs/monitoring.md.", id="livepush.E020"),
         *_unusable(_relays, "See docs/relays.md.", id="livepush.E021"),
@@ -66,6 +78,11 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         *_unusable(_tracing, "See docs/monitoring.md.", id="livepush.E024"),
         *_unusable(tenants.hook, "Give the path of a subclass of livepush.tenants.Tenants.", id="livepush.E013"),
     ]
+
+
+def _public_user() -> None:
+    """Raise ImproperlyConfigured if what shows users to others can't be used."""
+    load("PUBLIC_USER", get_settings().PUBLIC_USER)
 
 
 def _metrics() -> None:

@@ -127,7 +127,7 @@ class Settings:
     DATABASE_THREADS: int = 4
     """How many threads, each with a database connection, a server process uses for sessions and rules."""
     DATABASE_TIMEOUT: float = 10.0
-    """How long a query may take before livepush gives up its connection, and how long an async rule may take."""
+    """How long a query may take before livepush gives up its connection, and how long an async function may take."""
     PAGE_POSITIONS: bool = True
     """Whether the log's position is noted before a request's first query, so that ``{% livepush %}`` misses nothing."""
     MODEL_EVENTS: bool = True
@@ -155,6 +155,10 @@ EXAMPLES: Mapping[str, Any] = {
     "NOTIFY_DATABASE": "direct",
 }
 """What the error about a bad value shows for settings whose default is empty."""
+CENTURY = 100 * 366 * 86_400
+"""The longest time (seconds) of a setting: dates end, and JSON has no infinity."""
+MOST = 2**53
+"""The largest number of a setting that is no time."""
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
@@ -196,7 +200,7 @@ def _checked(name: str, value: Any) -> Any:
         if isinstance(value, Mapping) and all(map(_is_group_name, value.items())):
             return {label.lower(): word for label, word in value.items()}
     elif isinstance(default, tuple):
-        fits = _is_network if name == "TRUSTED_PROXIES" else _is_name
+        fits = {"TRUSTED_PROXIES": _is_network, "HANDSHAKE": _is_name}.get(name, _is_text)
         if isinstance(value, list | tuple) and all(map(fits, value)):
             return tuple(value)
     elif name in CHOICES:
@@ -207,7 +211,7 @@ def _checked(name: str, value: Any) -> Any:
     elif isinstance(default, bool | str):
         if isinstance(value, type(default)):
             return value
-    elif not isinstance(value, bool) and isinstance(value, int | float) and _in_range(name, value):
+    elif not isinstance(value, bool) and isinstance(value, int | float) and _in_range(name, value, default):
         return type(default)(value)
     example = EXAMPLES.get(name, default)
     raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected something like {example!r}.")
@@ -222,6 +226,10 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) or callable(value)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _is_network(value: Any) -> bool:
     try:
         return isinstance(value, str) and (value == "unix" or bool(ipaddress.ip_network(value, strict=False)))
@@ -229,10 +237,12 @@ def _is_network(value: Any) -> bool:
         return False
 
 
-def _in_range(name: str, value: float) -> bool:
-    return value > 0 or (
-        value == 0 and name in {"PRUNE_INTERVAL", "DRAIN", "DRAIN_STREAMS", "MAX_STREAM_AGE", "MAX_GROUPS_ANONYMOUS"}
-    )
+def _in_range(name: str, value: float, default: float) -> bool:
+    if value == 0:
+        return name in {"PRUNE_INTERVAL", "DRAIN", "DRAIN_STREAMS", "MAX_STREAM_AGE", "MAX_GROUPS_ANONYMOUS"}
+    if isinstance(default, int):
+        return 1 <= value <= MOST
+    return 0 < value <= (MOST if name.endswith("_PER_SECOND") else CENTURY)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

@@ -50,6 +50,8 @@ if any(database["ENGINE"].endswith("mysql") for database in DATABASES.values()):
     import pymysql
 
     pymysql.install_as_MySQLdb()
+if os.environ.get("LIVEPUSH_TEST_BACKEND"):
+    AUTHENTICATION_BACKENDS = [os.environ["LIVEPUSH_TEST_BACKEND"]]
 ROOT_URLCONF = "tests.urls"
 ASGI_APPLICATION = "tests.asgi.application"
 WSGI_APPLICATION = "tests.wsgi.application"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
@@ -68,6 +70,32 @@ def test_a_project_that_is_set_up_well_hears_nothing():
             {"LIVEPUSH": {"HANDSHAKE": ["os.sep"]}},
             "livepush.E010",
             "which is '/': expected a callable",
+            "paths to them",
+        ),
+        (
+            {"LIVEPUSH": {"AUTHENTICATORS": ["tests.nope"]}},
+            "livepush.E026",
+            r"LIVEPUSH\['AUTHENTICATORS'\] names 'tests.nope', which is not there",
+            "functions of the request",
+        ),
+        ({"LIVEPUSH": {"AUTHENTICATORS": [print]}}, "livepush.E001", "AUTHENTICATORS.*expected something like", "docs"),
+        (
+            {"LIVEPUSH": {"PUBLIC_USER": "tests.nope"}},
+            "livepush.E027",
+            "names 'tests.nope', which can't be imported",
+            "function of a user",
+        ),
+        ({"LIVEPUSH": {"ALLOWED_ORIGINS": [print]}}, "livepush.E001", "https://app.example.com", "docs"),
+        (
+            {"LIVEPUSH": {"ALLOWED_ORIGINS": ["https://*.example.com"]}},
+            "livepush.W026",
+            r"has 'https://\*\.example\.com', which no browser sends",
+            "without path, wildcard or default port",
+        ),
+        (
+            {"LIVEPUSH": {"HANDSHAKE": ["django.contrib.auth.middleware.LoginRequiredMiddleware"]}},
+            "livepush.E010",
+            "has LoginRequiredMiddleware, which decides in process_view",
             "paths to them",
         ),
         ({"ASGI_APPLICATION": None}, "livepush.W002", "ASGI_APPLICATION is not set", "livepush.asgi"),
@@ -459,9 +487,51 @@ def test_a_log_apart_from_the_models_is_warned_of():
         assert "'default'" in found()["livepush.W008"].msg
 
 
-def test_settings_have_defaults_and_take_timedeltas():
-    from datetime import timedelta
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("RETENTION", "HEARTBEAT", "RECHECK") for value in (math.inf, 10**12, 10**400)),
+        *((name, value) for name in ("MAX_CONNECTIONS", "MAX_GROUPS_ANONYMOUS") for value in (math.inf, 0.5, 10**400)),
+        ("DATABASE_THREADS", 0.5),
+        ("COMMANDS_PER_SECOND", math.inf),
+        ("MAX_STREAM_AGE", math.nan),
+        ("RETENTION", timedelta.max),
+    ],
+)
+def test_a_number_that_livepush_can_not_count_with_is_an_error(name, value):
+    with override_settings(LIVEPUSH={name: value}):
+        assert f"LIVEPUSH['{name}'] is" in found()["livepush.E001"].msg
 
+
+@pytest.mark.parametrize(
+    ("origin", "is_warned_of"),
+    [
+        ("*", False),
+        ("null", False),
+        ("https://app.example.com", False),
+        ("https://App.example.com/", False),
+        ("http://localhost:3000", False),
+        ("https://[::1]:8443", False),
+        ("capacitor://localhost", False),
+        ("http://a.example:443", False),
+        ("app.example.com", True),
+        ("localhost:3000", True),
+        ("https://a.example:443", True),
+        ("http://a.example:80", True),
+        ("https://a.example/app", True),
+        ("https://a.example?x", True),
+        ("https://ann@a.example", True),
+        ("https://a.example:x", True),
+        ("https://[", True),
+        ("", True),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_warned_of(origin, is_warned_of):
+    with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": [origin]}):
+        assert ("livepush.W026" in found()) == is_warned_of
+
+
+def test_settings_have_defaults_and_take_timedeltas():
     with override_settings(LIVEPUSH={"RETENTION": timedelta(days=1), "MAX_GROUPS": 5}):
         assert get_settings() == Settings(RETENTION=86_400.0, MAX_GROUPS=5)
     assert get_settings().RETENTION == 604_800

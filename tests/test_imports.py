@@ -38,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "hints": {"wire", "conf", "notes", "cancelling", "ending"},
     "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies"},
     "audit": {"signals", "tenants", "notes", "ending"},
-    "access": {"tenants", "wire", "conf", "notes", "exceptions"},
+    "access": {"tenants", "wire", "conf", "notes", "exceptions", "cancelling"},
     "process": {"audit", "hub", "log", "hints", "publish", "wire", "conf", "notes"},
     "rights": {"process", "access", "publish", "log", "hub", "tenants", "wire", "conf", "exceptions",
         "notes",

@@ -140,6 +140,30 @@ async def test_what_a_client_says_before_it_is_let_in_is_answered(one_thread):
         await found.wait(PATIENCE)
 
 
+async def test_a_client_that_speaks_and_leaves_is_missed_and_what_it_said_is_kept():
+    messages = asyncio.Queue()
+    said = [{"type": "websocket.receive", "text": text} for text in ("a", "b")]
+    for each in (*said, {"type": "websocket.disconnect"}):
+        messages.put_nowait(each)
+    with watched(messages.get) as incoming:
+        assert await incoming.unless_gone(asyncio.Event().wait()) is None
+        assert [await incoming() for _ in range(3)] == [*said, {"type": "websocket.disconnect"}]
+
+
+async def test_a_client_that_says_much_while_it_is_watched_waits_with_the_server():
+    messages, done = asyncio.Queue(), asyncio.Event()
+    said = [{"type": "websocket.receive", "text": f"{place}" + "x" * 10_000} for place in range(9)]
+    for each in said:
+        messages.put_nowait(each)
+    with watched(messages.get) as incoming:
+        task = asyncio.create_task(incoming.unless_gone(done.wait()))
+        await eventually(lambda: messages.qsize() < 7)
+        assert messages.qsize() >= 6
+        done.set()
+        assert await task
+        assert [await incoming() for _ in said] == said
+
+
 async def test_work_for_a_client_ends_with_its_caller_and_raises_what_it_raises():
     async def receive():
         await asyncio.Event().wait()

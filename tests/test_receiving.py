@@ -302,7 +302,7 @@ def test_a_handler_outside_of_a_transaction_takes_a_message_once(client, is_asyn
 def take_in_loop(message, user):
     """Take a message as a WebSocket's does."""
     admission = trying._admission(user, message.group, rules.Right("send", message.type))
-    return receiving.take_async(message, admission, None, lambda work: process.in_thread(work, 1), "en")
+    return receiving.take_async(message, admission, None, lambda work: process.in_thread(work, 1), process.tidy, "en")
 
 
 @pytest.fixture
@@ -506,7 +506,9 @@ def test_the_database_that_does_not_answer_in_time_is_no_fault_of_an_async_handl
 
     admission = trying._admission(ada, "desk:a", rules.Right("send", "chat"))
     with pytest.raises(WireError) as caught:
-        async_to_sync(receiving.take_async)(receiving.Message("desk:a", "chat"), admission, None, too_late, "en")
+        async_to_sync(receiving.take_async)(
+            receiving.Message("desk:a", "chat"), admission, None, too_late, process.tidy, "en"
+        )
     assert (caught.value.code, caught.value.status) == ("unavailable", 503)
     assert "The database did not answer within 10 s." in caplog.text
 

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import time
+from contextlib import nullcontext
 
 import pytest
 from django.contrib.auth.models import User
@@ -16,13 +17,14 @@ from django.db import OperationalError
 from django.test import Client, RequestFactory, override_settings
 
 import livepush
-from livepush import exceptions, log
+from livepush import exceptions, log, tenants
 from livepush.access import authenticating, identity, origins, tokens
 from livepush.access.authenticating import Identity
 from livepush.logs import HideTokens
 from livepush.notes import Rarely
 from livepush.rights import questions
-from livepush.rights.questions import Question, ask_again
+from livepush.rights.questions import Question, ask_again, each_again
+from livepush.wire import WireError, unavailable
 from tests.conftest import settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -190,6 +192,25 @@ def test_another_site_can_not_have_one_made(ann):
     assert (ask(client).status_code, ask(client).json()["code"]) == (403, "csrf")
 
 
+@pytest.mark.parametrize("sent", ["X-CSRFToken", "X-XSRF-Token"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("token/", {}), ("presence/", {"group": "lobby:x", "state": 1}), ("inbox/read/", {"id": []})],
+)
+def test_livepushs_own_header_counts_whatever_csrf_header_name_is(ann, settings, path, body, sent):
+    settings.CSRF_HEADER_NAME = "HTTP_X_XSRF_TOKEN"
+    client, token = Client(enforce_csrf_checks=True), "t" * 32
+    client.force_login(ann)
+    client.cookies["csrftoken"] = token
+
+    def refused(value):
+        answer = client.post(f"/livepush/{path}", body, content_type="application/json", headers={sent: value})
+        return answer.status_code == 403 and answer.json()["code"] == "csrf"
+
+    assert refused("x" * 32)
+    assert not refused(token)
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -339,6 +360,55 @@ def test_a_user_that_an_authenticator_has_found_stays_apart_from_others_of_that_
     known = [Identity(ann, again=lambda: ann), Identity(limited, again=lambda: limited)]
     answers = ask_again([Question(each, view, (own(ann),), None) for each in known])
     assert answers[1].identity.user is limited
+
+
+class Branches(tenants.Tenants):
+    def of_request(self, request):
+        return "acme"
+
+
+@pytest.mark.parametrize(
+    ("error", "keeps"),
+    [(ConnectionError, True), (TimeoutError, True), (unavailable, True), (ValueError, False)],
+)
+def test_who_can_not_be_asked_about_takes_no_group_from_others_of_the_tenant(ann, monkeypatch, error, keeps):
+    def fail(*args):
+        raise error()
+
+    monkeypatch.setattr(questions, "_asked_again", lambda known: known.again())
+    ben, view = User.objects.create_user("ben"), identity.handshake(RequestFactory().get("/"))
+    failing, other = Identity(ann, again=fail), Identity(ben, again=lambda: ben)
+    asked = [Question(each, view, ("board",), "acme") for each in (other, failing, other)]
+    answers, begun = [], []
+    with override_settings(LIVEPUSH={"TENANT": "tests.test_tokens.Branches"}):
+        with nullcontext() if not keeps else pytest.raises((OSError, WireError)):
+            answers.extend(each_again(asked, lambda: begun.append(1)))
+        if keeps:  # who asks puts this one aside
+            assert len(begun) == 2
+            answers = ask_again([asked[0], asked[2]])
+    granted = [set(each.answers.granted) for each in answers]
+    assert granted == ([{"board"}, {"board"}] if keeps else [{"board"}, set(), {"board"}])
+
+
+@pytest.mark.parametrize("broken", ["of_sessions", "_of_tokens"])
+def test_what_raises_for_one_client_is_looked_up_for_each_by_itself(ann, client, monkeypatch, broken):
+    ask = getattr(questions, broken)
+
+    def alone(keys):
+        if len(keys) > 1:
+            raise ValueError("one of them is odd")
+        return ask(keys)
+
+    monkeypatch.setattr(questions, broken, alone)
+    view, sessions = identity.handshake(RequestFactory().get("/")), []
+    for _ in range(2):
+        client = Client()
+        client.force_login(ann)
+        sessions.append(client.session.session_key)
+    known = [authenticating.of_session(key) for key in sessions]
+    known += [authenticating.of_token(tokens.parse(livepush.token(ann, ["board", each]))) for each in ("a", "b")]
+    answers = ask_again([Question(each, view, ("board",), None) for each in known])
+    assert [each.identity.name for each in answers] == [str(ann.pk)] * 4
 
 
 def test_a_failing_database_logs_nobody_out(ann):

@@ -6,13 +6,15 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.cache.backends.memcached import BaseMemcachedCache
 from django.db import OperationalError, transaction
 from django.test import override_settings
 from django.utils import timezone
 
 import livepush
 from livepush import log
-from livepush.access import rules
+from livepush.access import authenticating, rules
 from livepush.log import pruning
 from livepush.models import Event
 from tests.conftest import append, settle
@@ -187,6 +189,26 @@ def test_a_users_own_group_needs_the_login(client):
     assert client.get(url).status_code == 200
     client.logout()
     assert client.get(url).status_code == 403
+
+
+class Strict(LocMemCache):
+    """A cache that refuses keys as memcached does."""
+
+    validate_key = BaseMemcachedCache.validate_key
+
+
+@pytest.mark.parametrize("engine", ["cache", "cached_db"])
+@pytest.mark.parametrize("cookie", ["x" * 300, "with a space", "unknown1"])
+def test_a_session_cookie_that_the_cache_refuses_names_nobody(client, settings, engine, cookie):
+    settings.CACHES = {"default": {"BACKEND": "tests.test_views.Strict", "LOCATION": "strict"}}
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    user = User.objects.create_user("ann")
+    client.force_login(user)
+    known = client.session.session_key
+    assert authenticating.of_sessions([cookie, known])[known].name == str(user.pk)
+    client.cookies[settings.SESSION_COOKIE_NAME] = cookie
+    answer = client.get(URL, {"group": ["board", livepush.user_group(user)]})
+    assert answer.json()["refused"] == [livepush.user_group(user)]
 
 
 def test_async_rules_are_asked_too(client):

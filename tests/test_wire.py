@@ -287,7 +287,7 @@ def test_commands_are_read():
         "unsubscribe", None, ("a",)
     )
     assert wire.parse_command('{"command":"send","group":"a","type":"t","data":[1],"ref":"x"}') == Command(
-        "send", "x", ("a",), sending=Sending("a", "t", [1], None, False, "")
+        "send", "x", ("a",), sending=Sending("a", "t", [1], None, False, None)
     )
 
 

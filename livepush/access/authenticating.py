@@ -9,11 +9,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from asgiref.sync import async_to_sync, iscoroutinefunction
+from asgiref.sync import iscoroutinefunction
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
@@ -22,7 +22,7 @@ from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from livepush import tenants
-from livepush.access import sessions, tokens
+from livepush.access import awaiting, sessions, tokens
 from livepush.access.tokens import Token
 from livepush.conf import get_settings
 from livepush.wire import WireError
@@ -163,15 +163,18 @@ class Authenticator(NamedTuple):
 
     def ask(self, request: HttpRequest) -> Any:
         """Ask it in a thread. An async one gets a loop of its own. Raises WireError: it refuses the credentials."""
-        if self.is_async:
-            return async_to_sync(self.aask)(request)
         with _refusals():
+            if self.is_async:
+                return awaiting.here(partial(self.function, request))
             return self.function(request)
 
-    async def aask(self, request: HttpRequest) -> Any:
-        """Ask an async one. Raises WireError: it refuses the credentials."""
+    async def aask(self, request: HttpRequest, around: awaiting.Around) -> Any:
+        """Ask an async one, inside ``around()``.
+
+        Raises WireError: it refuses the credentials; TimeoutError: it takes longer than ``DATABASE_TIMEOUT``.
+        """
         with _refusals():
-            return await self.function(request)
+            return await awaiting.within(partial(self.function, request), get_settings().DATABASE_TIMEOUT, around)
 
     def identity(self, found: Any, request: HttpRequest) -> Identity | None:
         """Return the identity for what it found, if that is a user."""
@@ -230,13 +233,16 @@ def identify(request: HttpRequest, scope: Mapping[str, Any] | None = None) -> Id
     return given or Identity(nobody())
 
 
-async def identify_async(request: HttpRequest, in_thread: Any) -> Identity | None:
-    """Return who makes a request if an async authenticator must be asked, each where it belongs; else ``None``."""
+async def identify_async(request: HttpRequest, in_thread: Any, around: awaiting.Around) -> Identity | None:
+    """Return who makes a request if an async authenticator must be asked; else ``None``.
+
+    Each is asked where it belongs: the sync ones in a thread, the async ones inside ``around()``.
+    """
     known = authenticators()
     if not any(each.is_async for each in known):
         return None
     for each in known:
-        found = await each.aask(request) if each.is_async else await in_thread(lambda each=each: each.ask(request))
+        found = await (each.aask(request, around) if each.is_async else in_thread(partial(each.ask, request)))
         identity = each.identity(found, request)
         if identity is not None:
             return identity

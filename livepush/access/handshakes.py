@@ -6,21 +6,21 @@ example an allow-list of addresses, a redirect to HTTPS, or a maintenance mode.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from asgiref.sync import async_to_sync, iscoroutinefunction
-from django.core.exceptions import MiddlewareNotUsed, PermissionDenied
+from asgiref.sync import iscoroutinefunction
+from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed, PermissionDenied
 from django.core.signals import setting_changed
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 
-from livepush.access import identity
+from livepush.access import awaiting, identity
 from livepush.conf import get_settings, load
 from livepush.wire import Close, WireError
 
@@ -46,21 +46,23 @@ _NOT_PASSED_ON = frozenset({"content-type", "content-length", "content-encoding"
 def checks() -> list[Prepared]:
     """Return the project's checks in their order.
 
-    Raises ImproperlyConfigured: one of them can't be imported, or can't be called.
+    Raises ImproperlyConfigured: one of them can't be imported, can't be called, or would let everybody in.
     """
     found = [_prepared(load("HANDSHAKE", each)) for each in get_settings().HANDSHAKE]
     return [each for each in found if each is not None]
 
 
-async def check_async(request: HttpRequest, in_thread: InThread) -> None:
-    """Ask the checks, the sync ones in a thread. Raises WireError: one of them refuses the client."""
+async def check_async(request: HttpRequest, in_thread: InThread, around: awaiting.Around) -> None:
+    """Ask the checks, the sync ones in a thread, the async ones each inside ``around()``.
+
+    Raises WireError: one of them refuses the client; TimeoutError: an async one takes longer than ``DATABASE_TIMEOUT``.
+    """
     found = checks()
     if found:
         identity.handshake(request)  # so that none of them meets a host that is not allowed
     for check, is_async in found:
         if is_async:
-            async with asyncio.timeout(get_settings().DATABASE_TIMEOUT):
-                await _aask(check, request)
+            await awaiting.within(partial(_aask, check, request), get_settings().DATABASE_TIMEOUT, around)
         else:
             await in_thread(partial(_ask, check, request))
 
@@ -72,7 +74,7 @@ def check_sync(request: HttpRequest) -> None:
         identity.handshake(request)
     for check, is_async in found:
         if is_async:
-            async_to_sync(_aask)(check, request)
+            awaiting.here(partial(_aask, check, request))
         else:
             _ask(check, request)
 
@@ -104,6 +106,11 @@ def _prepared(found: Any) -> Prepared | None:
 @lru_cache(64)
 def _of_middleware(found: type) -> Prepared | None:
     """Return a check that asks whether a middleware passes the request on; ``None`` if it is not used."""
+    if hasattr(found, "process_view") and _leaves_it_to_the_view(found):
+        raise ImproperlyConfigured(
+            f"LIVEPUSH['HANDSHAKE'] has {found.__qualname__}, which decides in process_view. A handshake has no view, "
+            "so it would let everybody in: write a function that decides."
+        )
     is_sync = getattr(found, "sync_capable", True)
     try:
         middleware = found(_pass_on if is_sync else _apass_on)
@@ -111,12 +118,19 @@ def _of_middleware(found: type) -> Prepared | None:
         return None
 
     def check(request: HttpRequest) -> Any:
+        request.__dict__.pop(_PASSED, None)  # of an attempt that failed afterwards
         return _outcome(request, middleware(request))
 
     async def acheck(request: HttpRequest) -> Any:
+        request.__dict__.pop(_PASSED, None)
         return _outcome(request, await middleware(request))
 
     return Prepared(check, False) if is_sync else Prepared(acheck, True)
+
+
+def _leaves_it_to_the_view(found: type) -> bool:
+    """Return whether a middleware does nothing with a request before its view is known."""
+    return found.__call__ is MiddlewareMixin.__call__ and not hasattr(found, "process_request")
 
 
 def _forget(**kwargs: Any) -> None:

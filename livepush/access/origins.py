@@ -81,6 +81,21 @@ def is_preflight(request: HttpRequest) -> bool:
     return asks and bool(get_settings().ALLOWED_ORIGINS)
 
 
+def is_possible(origin: str) -> bool:
+    """Return whether a browser may send this as an origin (RFC 6454, section 6.2): no path, wildcard, default port."""
+    if origin in (ANY, "null"):
+        return True
+    try:
+        parts = urlsplit(origin.lower().rstrip("/"))
+        port = parts.port
+    except ValueError:
+        return False
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    written = f"{parts.scheme}://{host}" if port is None else f"{parts.scheme}://{host}:{port}"
+    is_whole = bool(parts.scheme and host) and written == origin.lower().rstrip("/")
+    return is_whole and "*" not in origin and port != PORTS.get(parts.scheme, 0)
+
+
 def _ignore_cookies(request: HttpRequest) -> None:
     """Forget the cookies, and the user that a middleware has found by them."""
     request.COOKIES.clear()

@@ -9,13 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.db.models import Model
 from django.utils import timezone
 
 from livepush import tenants, wire
+from livepush.access import awaiting
 from livepush.access.answers import Answer, Answers, Said, best, judge
 from livepush.access.patterns import Pattern, origin
 from livepush.exceptions import InvalidRule
@@ -248,11 +249,7 @@ def _ask(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> Said:
 
 async def _ask_async(rule: Rule, user: Any, values: dict[str, Any], request: Any) -> Said:
     try:
-        try:
-            return rule.judge(await rule.ask(user, values, request))
-        except DATABASE_ERRORS:
-            await sync_to_async(close_old_connections)()
-            return rule.judge(await rule.ask(user, values, request))
+        return rule.judge(await awaiting.twice(partial(rule.ask, user, values, request)))
     except Exception as error:
         return _raised(rule, error)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple
 from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
-from django.core.cache import caches
+from django.core.cache import InvalidCacheKey, caches
+from django.core.cache.backends.base import BaseCache
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -59,9 +61,21 @@ def _has(name: str) -> bool:
 
 
 def _from_cache(engine: Any, keys: list[str]) -> dict[str, Session]:
-    names = {engine(key).cache_key: key for key in keys}
-    got = caches[settings.SESSION_CACHE_ALIAS].get_many(list(names))
+    names, cache = {engine(key).cache_key: key for key in keys}, caches[settings.SESSION_CACHE_ALIAS]
+    try:
+        got = cache.get_many(list(names))
+    except InvalidCacheKey:
+        got = _get_valid(cache, names)
     return {names[name]: Session(data, None) for name, data in got.items() if data is not None}
+
+
+def _get_valid(cache: BaseCache, names: Iterable[str]) -> dict[str, Any]:
+    """Return what a cache has under some names, without those that it refuses, as memcached does with long ones."""
+    found = {}
+    for name in names:
+        with suppress(InvalidCacheKey):
+            found[name] = cache.get(name)
+    return found
 
 
 def _from_database(engine: Any, keys: list[str]) -> dict[str, Session]:

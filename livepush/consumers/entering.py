@@ -95,7 +95,7 @@ async def _enter(scope: Scope, client: Client, needs_group: bool) -> Entry:
     client.groups, client.resumes = query.groups, query.since is not None
     with limits.handshake(scope, request) as level:
         try:
-            await handshakes.check_async(request, partial(process.in_thread, level=level))
+            await handshakes.check_async(request, partial(process.in_thread, level=level), process.queries_in_threads)
             hub, failure = await _hub()
             heard = 0 if hub is None else rights_of(hub).heard
             check = client.noted_by(check_limits(len(query.groups)))
@@ -153,7 +153,7 @@ async def admit(
     """
     view = identity.handshake(request)
     if scope.get("user") is None and "livepush.identity" not in scope and tenants.hook() is None:
-        known = await identify_async(request, partial(process.in_thread, level=level))
+        known = await identify_async(request, partial(process.in_thread, level=level), process.queries_in_threads)
         scope = scope if known is None else {**scope, "livepush.identity": known}
     asked = await ask_in_thread(scope, request, view, names, right, level, check)
     answers = await ask_left(asked.questions, asked.answers, asked.tenant)

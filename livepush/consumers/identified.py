@@ -12,6 +12,8 @@ from livepush.wire import WireError
 BY_BROWSERS = ("", "basic", "digest", "negotiate", "ntlm")
 """The kinds of authentication that browsers send by themselves, and none."""
 CSRF = CsrfViewMiddleware(lambda request: HttpResponse())
+HEADER = "HTTP_X_CSRFTOKEN"
+"""The header in which livepush's scripts send the CSRF token, whatever ``CSRF_HEADER_NAME`` is."""
 
 
 def identity_of(request: HttpRequest) -> Identity:
@@ -24,10 +26,17 @@ def identity_of(request: HttpRequest) -> Identity:
 
 def check_csrf(request: HttpRequest, known: Identity) -> None:
     """Refuse a request that a page of another site could have made a browser send. Raises WireError."""
-    if CSRF.process_view(request, lambda request: HttpResponse(), (), {}) is None:
+    if csrf_refusal(request) is None:
         return
     if needs_csrf_token(request, known):
         raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)
+
+
+def csrf_refusal(request: HttpRequest) -> HttpResponse | None:
+    """Return Django's page for a request without the right CSRF token; ``None`` if it is right, or none is needed."""
+    if HEADER in request.META:
+        request.META.setdefault(settings.CSRF_HEADER_NAME, request.META[HEADER])
+    return CSRF.process_view(request, lambda request: HttpResponse(), (), {})
 
 
 def needs_csrf_token(request: HttpRequest, known: Identity) -> bool:

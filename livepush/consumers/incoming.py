@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -10,6 +11,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Message = MutableMapping[str, Any]
 DISCONNECTS = ("http.disconnect", "websocket.disconnect")
+
+
+HELD_BYTES = 16_384
+"""If a client has said more than this while it is watched, nobody notices that it leaves until the work is done."""
 
 
 @contextmanager
@@ -23,14 +28,18 @@ def watched(receive: Callable[[], Awaitable[Message]]) -> Iterator[Incoming]:
 
 
 class Incoming:
-    """An ASGI ``receive`` that can be watched for the client's leaving. It loses no message, and holds at most one."""
+    """An ASGI ``receive`` that can be watched for the client's leaving. It loses no message, and holds only a few."""
 
     def __init__(self, receive: Callable[[], Awaitable[Message]]) -> None:
         self._receive = receive
         self._next: asyncio.Task[Message] | None = None
+        self._held: deque[Message] = deque()
+        """What the client has said while it was watched, before ``_next``."""
 
     async def __call__(self) -> Message:
         """Return the next message."""
+        if self._held:
+            return self._held.popleft()
         if self._next is None:
             return await self._receive()
         await asyncio.wait({self._next})  # whoever cancels this wait is heard at once, and no message is lost
@@ -53,7 +62,10 @@ class Incoming:
                 if self._next.done() and not doing.done():
                     if self._next.result()["type"] in DISCONNECTS:
                         return None
-                    return await doing  # the client says something: it is there, and the message must wait
+                    if sum(map(_size, self._held)) > HELD_BYTES:
+                        break  # the rest must wait with the server
+                    self._held.append(self._next.result())
+                    self._next = None
             return await doing
         finally:
             if not doing.done():
@@ -74,3 +86,8 @@ class Incoming:
             message = await self._receive()
             if message["type"] != "http.request":
                 return message
+
+
+def _size(message: Message) -> int:
+    """Return about how many bytes of memory a message takes."""
+    return 256 + len(message.get("text") or message.get("bytes") or "")

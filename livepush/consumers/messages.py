@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 from livepush import process, publish, tenants
@@ -54,7 +55,8 @@ class Outgoing:
         admission = await admit((message.group,), right_to_send(message))
         check_sent(admission)
         gatherer().let_go(self._sender(admission), tenants.stored(message.group, admission.tenant))
-        return await take_async(message, admission, request, lambda work: process.in_thread(work, LATER), language())
+        in_thread = partial(process.in_thread, level=LATER)
+        return await take_async(message, admission, request, in_thread, process.tidy, language())
 
     async def _pass_on(self, message: Message, admit: Callable[..., Any]) -> None:
         admission, stamp = await self._allowed(message, admit)

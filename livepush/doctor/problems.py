@@ -136,6 +136,15 @@ class Problem(Enum):
         "D048", Level.WARNING, "browsers get HTTP/1.1, and six connections for all tabs of the site", "HTTP/2",
         "nginx: `listen 443 ssl http2;` (from 1.25.1 on: `http2 on;`)",
     )  # fmt: skip
+    REFUSED = (
+        "D049", Level.WARNING, "livepush refuses this command", "an answer as browsers get it",
+        "run the command from where `HANDSHAKE` and the authenticators let clients in, with a `--url` whose host is a "
+        "tenant's; if the code is `throttled`, run it again later",
+    )  # fmt: skip
+    NOBODY_ENTERS = (
+        "D050", Level.ERROR, "the server can't let anybody in now", "livepush's own answer from `sse/`",
+        "see the server's log, and whether a check in `HANDSHAKE` answers 503, as for maintenance",
+    )  # fmt: skip
     BUFFERED = (
         "D051", Level.ERROR, "the proxy holds the stream back", "each frame as soon as it was sent",
         "nginx: `proxy_buffering off;`, and no `proxy_ignore_headers X-Accel-Buffering;`",

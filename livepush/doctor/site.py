@@ -16,6 +16,8 @@ from livepush.routing import prefix
 
 TROUBLES = (OSError, http.client.HTTPException)
 """The exceptions of a failing network."""
+REFUSALS = frozenset({"refused", "bad_credentials", "no_tenant", "throttled"})
+"""The codes with which livepush refuses a client that it would serve elsewhere, or at another time."""
 
 
 class Site:
@@ -56,12 +58,21 @@ def check_site(check: Check, site: Site) -> None:
         check.find(Problem.POLLS_ONLY, "sse/ answers 501 needs_asgi")
     elif code == "bad_host":
         check.find(Problem.HOST_REFUSED, f"sse/ answers {answer.status} bad_host to Host: {site.root.netloc}")
+    elif code in REFUSALS:
+        check.find(Problem.REFUSED, f"{prefix()}sse/ answers {summary_of(answer)} with the code {code}")
+    elif _is_bye(answer):
+        check.find(Problem.NOBODY_ENTERS, f"{prefix()}sse/ says bye")
     elif code != "no_group":
         check.find(Problem.NOT_LIVEPUSH, f"{prefix()}sse/ answers {summary_of(answer)}")
-    site.serves = code == "no_group"
+    site.serves = code == "no_group" or code in REFUSALS or _is_bye(answer)
     if code in ("no_group", "needs_asgi"):
         _check_polls(check, site)
     _check_http2(check, site)
+
+
+def _is_bye(answer: web.Answer) -> bool:
+    """Return whether an answer is a stream that only tells its client to come back."""
+    return answer.headers.get_content_type() == "text/event-stream" and b"livepush.bye" in answer.body
 
 
 def _check_polls(check: Check, site: Site) -> None:

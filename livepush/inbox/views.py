@@ -21,7 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from livepush import tenants
 from livepush.consumers.answering import for_origins, outside_transactions
-from livepush.consumers.identified import CSRF, identity_of, needs_csrf_token
+from livepush.consumers.identified import CSRF, csrf_refusal, identity_of, needs_csrf_token
 from livepush.exceptions import InvalidMark
 from livepush.inbox import asking, kinds, marking, tenancy
 from livepush.inbox.categories import categories
@@ -68,7 +68,7 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
 
 def _answer(view: Respond, method: str, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
     known = identity_of(request)
-    refused = CSRF.process_view(request, view, args, kwargs) if needs_csrf_token(request, known) else None
+    refused = csrf_refusal(request) if needs_csrf_token(request, known) else None
     if refused is not None:
         if wants_page(request):
             return refused

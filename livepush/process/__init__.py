@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from livepush.process.async_orm import queries_in_threads
+from livepush.process.connections import tidy
 from livepush.process.hubs import get_hub, in_thread, on_start, stop, stop_all
 from livepush.process.requests import serving
 from livepush.process.stalled import expect_progress
 
-__all__ = ["expect_progress", "get_hub", "in_thread", "on_start", "queries_in_threads", "serving", "stop", "stop_all"]
+__all__ = [
+    "expect_progress",
+    "get_hub",
+    "in_thread",
+    "on_start",
+    "queries_in_threads",
+    "serving",
+    "stop",
+    "stop_all",
+    "tidy",
+]

@@ -79,6 +79,18 @@ def _fileno_of(driver: Any) -> Callable[[], int] | None:
     return fileno
 
 
+def tidy(is_alone: bool) -> None:
+    """Close this thread's dead connections, in a thread that livepush shares with a project's async code.
+
+    If nobody else uses the thread now, close those that are too old as well, and give back pooled ones.
+    """
+    for connection in connections.all(initialized_only=True):
+        if is_alone or connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
+    if is_alone:
+        give_back()
+
+
 def give_back() -> None:
     """Return pooled connections to their pool, since others wait for them. Without a pool a thread keeps its own.
 

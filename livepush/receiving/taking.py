@@ -33,6 +33,8 @@ SHARE = 0.8
 """How much of ``DATABASE_TIMEOUT`` an async handler has. After all of it, a tenant's thread would be given up."""
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs work that uses the database in a thread."""
+Tidy = Callable[[bool], object]
+"""Closes a thread's dead connections; with ``True`` it also gives back what no other handler may be using."""
 
 
 class Message(NamedTuple):
@@ -67,16 +69,19 @@ def take(message: Message, sender: Admission, request: Any) -> Any:
             raise _refusal(error, found.handler) from error
 
 
-async def take_async(message: Message, sender: Admission, request: Any, in_thread: InThread, language: str) -> Any:
+async def take_async(
+    message: Message, sender: Admission, request: Any, in_thread: InThread, tidy: Tidy, language: str
+) -> Any:
     """Take a message as ``take`` does, in an event loop: an async handler runs there, everything else in a thread.
 
-    The handler's sentences are in ``language``.
+    ``tidy`` is called before and after an async handler, in the thread in which its queries run. The handler's
+    sentences are in ``language``.
     """
     found = handler_of(message.group, message.type)
     if found is not None and found.handler.is_async and sender.tenant is None:
         _check(message)
         with translation.override(language):
-            task = _outside(found, message, sender, request, in_thread)
+            task = _outside(found, message, sender, request, in_thread, tidy)
             await asyncio.wait({task})  # whoever cancels this wait does not cancel the handler
             return task.result()
     return await in_thread(translation.override(language)(partial(take, message, sender, request)))
@@ -110,6 +115,8 @@ def pass_on(message: Message, sender: Admission, request: Any) -> None:
 
 _running: set[asyncio.Task[Any]] = set()
 """The handlers outside of a transaction that run now, kept here so that Python does not collect their tasks."""
+_tidying: set[asyncio.Task[Any]] = set()
+"""What tidies up after them."""
 
 
 def running() -> int:
@@ -117,9 +124,13 @@ def running() -> int:
     return sum(task.get_loop().is_running() for task in list(_running))
 
 
-def _outside(found: Found, message: Message, sender: Admission, request: Any, in_thread: InThread) -> asyncio.Task[Any]:
+def _outside(
+    found: Found, message: Message, sender: Admission, request: Any, in_thread: InThread, tidy: Tidy | None = None
+) -> asyncio.Task[Any]:
     """Give a message to a handler outside of a transaction, in a task of its own: it goes on if its client leaves."""
     key, work = _receipt(message, sender, request), partial(_call, found, message, sender, request)
+    if tidy is not None:
+        work = partial(_tidied, work, tidy)
     task = asyncio.get_running_loop().create_task(_once(found.handler, key, work, in_thread))
     _running.difference_update([each for each in _running if each.get_loop().is_closed()])
     _running.add(task)
@@ -163,15 +174,18 @@ async def _once(handler: Handler, key: str | None, work: Callable[[], Any], in_t
 
 async def _within_limit(work: Awaitable[Any]) -> Any:
     """Return the result of an async handler. Raises TimeoutError: it took too long, so it was cancelled."""
-    limit = SHARE * get_settings().DATABASE_TIMEOUT
-    doing = asyncio.ensure_future(work)
+    return await cancelling.within(SHARE * get_settings().DATABASE_TIMEOUT, work)
+
+
+async def _tidied(work: Callable[[], Awaitable[Any]], tidy: Tidy) -> Any:
+    """Return the result of an async handler, whose queries run in asgiref's own thread; tidy up there around it."""
+    await sync_to_async(tidy)(running() == 1)
     try:
-        await asyncio.wait({doing}, timeout=limit)
-    finally:
-        await cancelling.end(doing)
-    if doing.cancelled():
-        raise TimeoutError(f"It did not end within {limit:g} s, so it was cancelled.")
-    return doing.result()
+        return await work()
+    finally:  # not awaited: a query that hangs may be before it
+        task = asyncio.get_running_loop().create_task(sync_to_async(tidy)(running() == 1))
+        _tidying.add(task)
+        task.add_done_callback(_tidying.discard)
 
 
 async def _noted(in_thread: InThread, work: Callable[[], Any]) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from django.utils.crypto import constant_time_compare
 
@@ -21,6 +21,7 @@ from livepush.wire import WireError
 
 logger = logging.getLogger("livepush")
 
+T = TypeVar("T")
 _raising = Rarely(every=10.0)
 
 
@@ -67,31 +68,53 @@ def _answers(
     tenant: str | None, questions: Sequence[Question], begin: Callable[[], object]
 ) -> Generator[Answer, None, None]:
     """Ask again about clients of one tenant. If the tenant is gone, they may read nothing; others are not affected."""
-    answered = 0
+    answered, is_asking = 0, False
     try:
         with tenants.active(tenant):
+            is_asking = True
             known = _Known([question.identity for question in questions])
             for question in questions:
                 begin()
-                now = known.now(question.identity)
-                answer = rules.ask_sync(now.user, filter(now.may, question.groups), question.view)
+                answer = _answer(known, question)
                 answered += 1
-                yield Answer(now, *answer)
+                yield answer
+            is_asking = False
     except Exception as error:
-        if tenant is None or isinstance(error, rules.DATABASE_ERRORS):
+        if is_asking or tenant is None or isinstance(error, rules.DATABASE_ERRORS):
             raise
         logger.exception("Clients of the tenant %r could not be asked about, so they lose their groups.", tenant)
         for question in questions[answered:]:
-            yield Answer(question.identity, Answers({}, set()), [])
+            yield _nothing(question)
+
+
+def _answer(known: _Known, question: Question) -> Answer:
+    """Ask about one client. Raises what its authenticator or backend does, as while that can't be reached."""
+    try:
+        now = known.now(question.identity)
+        return Answer(now, *rules.ask_sync(now.user, filter(now.may, question.groups), question.view))
+    except TimeoutError as error:  # the project's own: livepush's would send the client away
+        raise OSError(f"{type(error).__name__}: {error}") from error
+    except Exception as error:
+        if question.tenant is None or isinstance(error, (WireError, OSError, *rules.DATABASE_ERRORS)):
+            raise
+        if times := _raising.times():  # the tenant may be gone
+            message = "%d clients could not be asked about, so they lose their groups. The last, of the tenant %r:"
+            logger.warning(message, times, question.tenant, exc_info=True)
+        return _nothing(question)
+
+
+def _nothing(question: Question) -> Answer:
+    return Answer(question.identity, Answers({}, set()), [])
 
 
 class _Known:
     """The database's facts about some clients, looked up for all of them at once."""
 
     def __init__(self, known: Sequence[Identity]) -> None:
-        self._by_session = of_sessions({each.session for each in known if each.session is not None})
-        self._by_token = _of_tokens([each.token for each in known if each.token is not None])
-        self._users = sessions.existing_users([each.user.pk for each in known if _is_given(each)])
+        """Look them up. What raises for one of them is looked up again by ``now``, for each by itself."""
+        self._by_session = _at_once(of_sessions, {each.session for each in known if each.session is not None})
+        self._by_token = _at_once(_of_tokens, [each.token for each in known if each.token is not None])
+        self._users = _at_once(sessions.existing_users, [each.user.pk for each in known if _is_given(each)])
         self._shared: dict[Any, Any] = {}
 
     def now(self, was: Identity) -> Identity:
@@ -105,10 +128,23 @@ class _Known:
 
     def _found(self, was: Identity) -> Identity:
         if was.session is not None:
-            return self._by_session[was.session]
+            return (self._by_session or of_sessions([was.session]))[was.session]
         if was.token is not None:
-            return was._replace(user=self._by_token[was.token])
-        return was._replace(user=_asked_again(was) if was.again else _still_there(was, self._users))
+            return was._replace(user=(self._by_token or _of_tokens([was.token]))[was.token])
+        if was.again is not None:
+            return was._replace(user=_asked_again(was))
+        users = sessions.existing_users([was.user.pk]) if self._users is None and _is_given(was) else self._users
+        return was._replace(user=_still_there(was, users or {}))
+
+
+def _at_once(look_up: Callable[[Any], dict[Any, T]], keys: Collection[Any]) -> dict[Any, T] | None:
+    """Look up what some clients name; return ``None`` if that raises, as a project's backend may for one of them."""
+    try:
+        return look_up(keys)
+    except rules.DATABASE_ERRORS:
+        raise
+    except Exception:
+        return None
 
 
 def _of_tokens(known: Sequence[Token]) -> dict[Token, Any]:
@@ -137,8 +173,6 @@ def _asked_again(known: Identity) -> Any:
     except (WireError, OSError, *rules.DATABASE_ERRORS) as error:
         if isinstance(error, WireError) and error.status not in (429, 503):
             return None
-        if isinstance(error, TimeoutError):  # its own: livepush's would send the client away
-            raise OSError(f"{type(error).__name__}: {error}") from error
         raise
     except Exception as error:
         if times := _raising.times():

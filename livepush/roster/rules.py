@@ -6,12 +6,14 @@ import asyncio
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from asgiref.sync import async_to_sync
 from django.db import close_old_connections
 
 from livepush import publish, tenants
+from livepush.access import awaiting
 from livepush.access.rules import DATABASE_ERRORS, Rule, RuleFunction
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidRule
@@ -133,7 +135,7 @@ async def _aask(question: Question, limit: float) -> Said:
     assert rule is not None
     try:
         async with asyncio.timeout(limit):
-            return _checked(await rule.ask(question.user, values, question.request))
+            return _checked(await awaiting.twice(partial(rule.ask, question.user, values, question.request)))
     except Exception as error:
         return _raised(rule, error)
 

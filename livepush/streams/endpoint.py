@@ -112,7 +112,7 @@ async def _enter(scope: Scope, asked: Asked, client: Client) -> Entry:
     origins.headers(request)
     with limits.handshake(scope, request) as level:
         try:
-            await handshakes.check_async(request, partial(process.in_thread, level=level))
+            await handshakes.check_async(request, partial(process.in_thread, level=level), process.queries_in_threads)
             hub = await process.get_hub()
             rights = rights_of(hub)
             heard = rights.heard

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -294,9 +295,6 @@ def _tabs(request: Any, sends: bool) -> str:
     session = getattr(request, "session", None)
     if session is not None and (cookie or sends):
         session.accessed = True
-    if not cookie:
-        return ""
-    try:
-        return login_name(cookie, tenants.current())
-    except InvalidGroup:
-        return ""
+    with suppress(InvalidGroup):
+        return login_name(cookie, tenants.current()) if cookie else ""
+    return ""

@@ -63,7 +63,8 @@ def test_a_bridge_costs_as_many_queries_and_bytes_as_the_page_says(row, measured
     without = costs["none, and nothing that asks whether one is wanted"]
     for kind, queries, size in (("none", row[2], row[3]), (NAMES[row[0]], row[4], row[5])):
         found = costs[kind]
-        assert found["send"] - without["send"] == int(queries)
-        assert found["delivery"] < 0.5  # now and then a hub looks at the log
+        # Now and then a hub settles an event before its sender does, or looks at the log.
+        assert found["send"] - without["send"] == pytest.approx(int(queries), abs=0.4)
+        assert found["delivery"] < 0.5
         assert found["page"] - without["page"] == int(size)
-    assert costs["none, and no package that one needs"]["send"] == without["send"]
+    assert costs["none, and no package that one needs"]["send"] == pytest.approx(without["send"], abs=0.4)

@@ -330,6 +330,24 @@ def test_a_wrong_url(uvicorn: processes.Server) -> None:
     assert seen(found, "D042") == "/livepush/sse/ answers 404 (text/html)"
 
 
+@pytest.mark.parametrize(
+    ("settings", "id", "said"),
+    [
+        ({"HANDSHAKE": ["tests.shop.gates.office"]}, "D049", "answers 403 (application/json) with the code refused"),
+        ({"HANDSHAKE": ["tests.shop.gates.maintenance"]}, "D050", "says bye"),
+        ({"AUTHENTICATORS": ["tests.nope"]}, "D050", "says bye"),
+    ],
+)
+def test_a_site_that_refuses_this_command_is_looked_into_all_the_same(
+    own: Database, settings: dict[str, Any], id: str, said: str
+) -> None:
+    with processes.server("uvicorn", own, settings, env=GRACE, may_fail=True) as server:
+        found = look(server.url)
+    assert ids(found) == [id]
+    assert seen(found, id) == f"/livepush/sse/ {said}"
+    assert [check for name in ("stream", "websocket") for check in found[name].unchecked] == []
+
+
 @pytest.mark.long
 def test_a_url_that_leads_elsewhere(uvicorn: processes.Server, behind: Behind) -> None:
     found = look(behind("server { listen 127.0.0.1:%(port)s; return 301 https://example.com$request_uri; }"))

@@ -385,6 +385,30 @@ async def test_what_no_signal_tells_is_found_out_in_time(databases: Databases, n
             assert not other.revoked
 
 
+@pytest.mark.parametrize("recheck", [60.0, 1.0], ids=["heard of", "found out"])
+async def test_a_user_about_whom_the_backend_can_not_ask_keeps_nobody_else_reading(
+    databases: Databases, recheck: float
+) -> None:
+    with site(databases, recheck=recheck, LIVEPUSH_TEST_BACKEND="tests.shop.backends.Directory") as shop:
+        cookies = [await shop.do("session", username=name) for name in ("ann", "ben")]
+        for name in ("ann", "ben"):
+            await shop.do("change", username=name, what="role given", role="staff")
+        async with (
+            reading("sse", shop.server, ["role:staff", "board"], cookies[0]) as unreachable,
+            reading("sse", shop.server, ["role:staff", "board"], cookies[1]) as other,
+        ):
+            shop.database.query("UPDATE auth_user SET first_name = 'unreachable' WHERE username = 'ann' RETURNING id")
+            if recheck > 1:
+                await shop.do("change", username="ben", what="role emptied", role="staff")
+            else:
+                shop.database.query("DELETE FROM auth_user_groups RETURNING id")
+            await other.until(lambda: other.revoked)
+            assert [each["groups"] for each in other.revoked] == [["role:staff"]]
+            assert not unreachable.revoked
+            shop.database.query("UPDATE auth_user SET first_name = '' WHERE username = 'ann' RETURNING id")
+            await unreachable.until(lambda: unreachable.revoked)
+
+
 # Tokens
 
 TOKEN_ENDINGS = {

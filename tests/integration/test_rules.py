@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
@@ -53,6 +53,68 @@ async def test_async_rules_get_a_new_connection_for_one_that_was_lost(
         async with clients.sse(server.url, "orm:a") as stream, clients.websocket(server.url, "orm:a") as socket:
             assert "hello" in (await stream.fields())["event"]
             assert (await clients.frame(socket))["groups"] == ["orm:a"]
+
+
+ASKED = {"AUTHENTICATORS": ["tests.servers.rules.by_name"], "HANDSHAKE": ["tests.servers.rules.counted"]}
+
+
+async def authenticated(url: str) -> bool:
+    return (await clients.poll(url, "board", headers={"X-User": "nobody"})).status_code == 200
+
+
+async def let_in(url: str) -> bool:
+    return (await clients.poll(url, "board", headers={"X-Gate": "1"})).status_code == 200
+
+
+async def handled(url: str) -> bool:
+    async with clients.websocket(url, "counter:a") as socket:
+        await clients.frame(socket)
+        await socket.send('{"command":"send","group":"counter:a","type":"count","ref":1}')
+        return bool((await clients.frame(socket))["ok"])
+
+
+@pytest.mark.parametrize("options", [{}, {"pool": POOL}], ids=["persistent", "pool of one"])
+@pytest.mark.parametrize("ask", [authenticated, let_in, handled])
+async def test_other_async_functions_get_a_new_connection_for_one_that_was_lost(
+    options: dict[str, object], ask: Callable[[str], Awaitable[bool]], database: Database
+) -> None:
+    with processes.server("uvicorn", named(database, **options), ASKED, application=APPLICATION) as server:
+        for _ in range(3):
+            assert await ask(server.url)
+            assert await statuses(server.url, "orm:a") == [200]  # nothing keeps the only connection
+            hang_up(database)
+
+
+async def test_an_async_handler_whose_connection_was_lost_fails_once_at_most(database: Database) -> None:
+    lasting = database.through(OPTIONS={"application_name": "server"}, CONN_MAX_AGE=None)
+    with processes.server("uvicorn", lasting, ASKED, application=APPLICATION) as server:
+        for _ in range(2):
+            assert await handled(server.url)
+            hang_up(database)
+            await handled(server.url)
+            assert await handled(server.url)
+
+
+async def test_an_async_authenticator_that_hangs_is_given_up(database: Database) -> None:
+    settings = {**ASKED, "DATABASE_TIMEOUT": 0.5, "MAX_HANDSHAKES": 1}
+    with processes.server("uvicorn", database, settings, application=APPLICATION) as server:
+        answer = await clients.poll(server.url, "board", headers={"X-User": "hangs"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert (await clients.poll(server.url, "board")).status_code == 200
+
+
+async def test_a_websocket_that_speaks_and_leaves_while_its_authenticator_hangs_makes_room(database: Database) -> None:
+    settings = {**ASKED, "DATABASE_TIMEOUT": 3600, "MAX_HANDSHAKES": 1}
+    with processes.server("uvicorn", database, settings, application=APPLICATION) as server:
+        for _ in range(3):
+            async with clients.websocket(server.url, "board", headers={"X-User": "hangs"}) as socket:
+                await socket.send('{"command":"ping"}')
+                await socket.send('{"command":"ping"}')
+
+            async def has_room() -> bool:
+                return await statuses(server.url, "board") == [200]
+
+            await eventually(has_room)
 
 
 async def test_an_async_rule_leaves_the_only_connection_of_a_pool_to_others(database: Database) -> None:

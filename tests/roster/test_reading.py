@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.management import call_command
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.template import engines
 from django.test import RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
@@ -183,6 +183,22 @@ def test_a_rule_that_raises_hides_its_member_alone(registry, caplog):
     questions = [rules.Question(f"lobby:{name}", AnonymousUser(), None, None) for name in ("bad", "good")]
     assert rules.ask(questions) == [None, '{"name":"good"}']
     assert "so its member is invisible" in caplog.text
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_rule_whose_connection_was_lost_is_asked_again_at_once(registry, is_async):
+    lost = [OperationalError("the server closed the connection")]
+
+    def rule(user, name):
+        if lost:
+            raise lost.pop()
+        return {"name": name}
+
+    async def async_rule(user, name):
+        return rule(user, name)
+
+    livepush.presence("lobby:<slug:name>")(async_rule if is_async else rule)
+    assert rules.ask([rules.Question("lobby:a", AnonymousUser(), None, None)]) == ['{"name":"a"}']
 
 
 def test_without_rules_a_client_costs_nothing(registry, transactional_db):

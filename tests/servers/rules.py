@@ -38,6 +38,29 @@ async def orm(user: Any, name: str) -> bool:
     return not await User.objects.filter(username=name).aexists()
 
 
+async def by_name(request: Any) -> Any:
+    """Authenticate by a header, as a project does that asks its directory."""
+    name = request.headers.get("X-User")
+    if name == "hangs":
+        await asyncio.Event().wait()
+    return None if name is None else await User.objects.filter(username=name).afirst()
+
+
+async def counted(request: Any) -> bool:
+    return "X-Gate" not in request.headers or await User.objects.acount() >= 0
+
+
+@livepush.can_read("counter:<slug:name>")
+@livepush.can_send("counter:<slug:name>")
+def counter(user: Any, name: str) -> bool:
+    return True
+
+
+@livepush.receive("counter:<slug:name>", "count")
+async def count(user: Any, data: Any, name: str) -> bool:
+    return await User.objects.acount() >= 0
+
+
 @livepush.can_read("slow:<slug:name>")
 async def slow(user: Any, name: str) -> bool:
     await User.objects.acount()

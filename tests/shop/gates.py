@@ -34,6 +34,14 @@ async def async_gate(request):
     return answer(request.headers.get("X-Async"))
 
 
+def office(request):
+    return answer("denied")
+
+
+def maintenance(request):
+    return answer("away")
+
+
 class Gate(MiddlewareMixin):
     def process_request(self, request):
         found = answer(request.headers.get("X-Middleware"))

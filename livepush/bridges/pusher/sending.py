@@ -41,7 +41,7 @@ async def send(visitor: Visitor, connection: PusherConnection, said: dict[str, A
     else:
         message, language = Message(channel.group, *found), language_of(identity.request_of(visitor.scope))
         in_thread = partial(process.in_thread, level=LATER)
-        await take_async(message, admission, visitor.entry.view, in_thread, language)
+        await take_async(message, admission, visitor.entry.view, in_thread, process.tidy, language)
 
 
 def _pass_on(channel: Channel, type: str, data: Any, admission: Admission, socket: str, key: str) -> None:

@@ -25,8 +25,8 @@ function current(name) {
  */
 const INTERNAL = (
   "abandon asks attempt begin better blocked conclude covered follow followersGroups follows gathering " +
-  "grants grown heard hedged heed hiding inUse isVisible ladder leave lookOver notBefore owed part patient peers probes " +
-  "rank ready received refusals shown silence stateName takePart tell timer told upcoming usurp via wanted " +
+  "grants grown heard hedged heed hiding inUse isVisible ladder leave lookOver notBefore owed patient peers probes " +
+  "rank ready received refusals shown silence separate stateName takePart tell timer told upcoming usurp via wanted " +
   "welcome whenEnded worked link load sender speak " +
   "isStarted " +
   // of the inbox's elements

@@ -72,7 +72,7 @@ def test_an_event_that_waits_is_settled_beside_the_projects_transaction(manual):
 
 
 def test_what_a_project_has_not_committed_stays_so(manual, caplog):
-    """On another connection settle might wait for it, which would wait for settle. MariaDB doesn't tell, and waits not."""
+    """On another connection settle might wait for it, which would wait for settle. MariaDB does not."""
 
     def answer():
         Order.objects.using(manual).create(note="not committed")

@@ -80,7 +80,7 @@ export const extend = (session) => {
   const { length } = allGroups(session);
   if (!length || session.stateName === "denied") return reconnect(session);
   if (!missing(session).length && session.covered.size <= length) return;
-  if (length > session.most) return session.peers.part(); // with its own groups alone, if it leads others
+  if (length > session.most) return session.peers.separate(); // with its own groups alone, if it leads others
   if (session.stateName === "open" && !session.peers.follows()) return replace(session);
   if (session.stateName === "idle" && session.isStarted) session.peers.takePart();
   else hasten(session);

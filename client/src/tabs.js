@@ -76,7 +76,7 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
       heard = Date.now();
       if (kind === "lead" || role === "orphan") adopt();
       else if (to === id) {
-        if (kind === "alone") part();
+        if (kind === "alone") separate();
         else listener?.heed(kind, what);
       }
     } else if (kind === "ask") {
@@ -111,7 +111,7 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
     followers.clear();
   };
 
-  const part = () => {
+  const separate = () => {
     leave();
     adopt("alone");
   };
@@ -120,9 +120,9 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
   const lease = async (joined) => {
     const { byLease } = await load("fallback");
     try {
-      if (channel === joined) standing = byLease(name, turn, part);
+      if (channel === joined) standing = byLease(name, turn, separate);
     } catch {
-      part(); // no storage
+      separate(); // no storage
     }
   };
 
@@ -203,17 +203,17 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
           joined.postMessage(["gone", 0, id]); // to see that it can be done; no leader knows this tab yet
           joined.onmessage = take;
           channel = joined;
-          if (navigator.locks) standing = byLock(name, turn, part);
+          if (navigator.locks) standing = byLock(name, turn, separate);
           else lease(joined);
         }
       } catch {
-        return part(); // no BroadcastChannel here, or no way to elect a leader
+        return separate(); // no BroadcastChannel here, or no way to elect a leader
       }
       rejoin();
     },
 
     leave,
-    part,
+    separate,
     follow,
 
     /** Check at once whether the leader is alive. */

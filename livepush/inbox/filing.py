@@ -220,7 +220,11 @@ def _rest_of_send(using: str, last: Event) -> list[Event]:
 
 def _is_of_an_event(error: Exception) -> bool:
     """Return whether an error comes from what an event says, so that it comes again whenever the event is filed."""
-    return isinstance(error, DataError | IntegrityError) or not isinstance(error, Error | OSError | MemoryError)
+    return (
+        isinstance(error, DataError | IntegrityError)
+        or error.args[:1] == (1366,)  # a text that a column's character set lacks: with mysqlclient OperationalError
+        or not isinstance(error, Error | OSError | MemoryError)
+    )
 
 
 def _file_around(using: str, filed: int) -> Filed:

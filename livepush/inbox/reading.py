@@ -282,7 +282,8 @@ class Inbox:
 # A subquery for each row is one lookup in the reader's index. With a join, a planner may read all of that index.
 _NOT_READ = "NOT COALESCE((SELECT s.{0} {state}), FALSE)"
 _NOT_ARCHIVED = "NOT COALESCE((SELECT s.{1} {state}), FALSE)"
-_ANY = "%s IS NOT NULL"
+# A bare parameter has no type where the server binds it, so that PostgreSQL would refuse it.
+_ANY = "%s <> ''"
 _ARCHIVED = "COALESCE((SELECT s.{1} {state}), TRUE)"
 _UNREAD, _ARCHIVED_ONE = "s.{0} = FALSE", "s.{1} = TRUE"
 # The index holds what is not null. PostgreSQL does not conclude by itself that a false value is not null.

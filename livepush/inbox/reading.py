@@ -275,7 +275,8 @@ class Inbox:
             return f"n.position > (%s::jsonb ->> n.{group})::bigint", [json.dumps(dict(self.audiences))]
         late = [audience for audience in self.audiences if audience.since]
         sql = f"n.{group} IN ({', '.join(['%s'] * len(self.audiences))})"
-        sql += f" AND NOT (n.{group} = %s AND n.position <= %s)" * len(late)
+        if late:  # one flat CASE: SQLite allows an expression 1,000 levels, and many ANDs have one level each
+            sql += f" AND n.position > CASE n.{group}{' WHEN %s THEN %s' * len(late)} ELSE 0 END"
         return sql, [*(name for name, _ in self.audiences), *(value for audience in late for value in audience)]
 
 

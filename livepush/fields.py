@@ -1,4 +1,4 @@
-"""Text columns that compare byte by byte on every database."""
+"""Text columns that hold any Unicode text on every database, whatever character set the database itself has."""
 
 from __future__ import annotations
 
@@ -8,14 +8,28 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-class _ExactMixin:
-    """Compare text byte by byte on MySQL and MariaDB too, whose default collation makes ``a`` equal ``A``."""
+class _UnicodeMixin:
+    """Hold any Unicode text on MySQL and MariaDB too, where the collation gives a column its character set."""
+
+    collation: str
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
         parameters: dict[str, Any] = super().db_parameters(connection)  # type: ignore[misc]
         if connection.vendor == "mysql":
-            parameters["collation"] = "utf8mb4_bin"
+            parameters["collation"] = self.collation
         return parameters
+
+
+class _ExactMixin(_UnicodeMixin):
+    """Compare text byte by byte on MySQL and MariaDB too, whose default collation makes ``a`` equal ``A``."""
+
+    collation = "utf8mb4_bin"
+
+
+class _SearchedMixin(_UnicodeMixin):
+    """Find text in any case."""
+
+    collation = "utf8mb4_unicode_ci"
 
 
 class ExactCharField(_ExactMixin, models.CharField):  # type: ignore[type-arg]
@@ -23,4 +37,12 @@ class ExactCharField(_ExactMixin, models.CharField):  # type: ignore[type-arg]
 
 
 class ExactTextField(_ExactMixin, models.TextField):  # type: ignore[type-arg]
-    """A TextField that holds any Unicode text on every database."""
+    """A TextField that holds any Unicode text on every database, and compares it byte by byte."""
+
+
+class SearchedCharField(_SearchedMixin, models.CharField):  # type: ignore[type-arg]
+    """A CharField that holds any Unicode text on every database, and whose text the admin finds in any case."""
+
+
+class SearchedTextField(_SearchedMixin, models.TextField):  # type: ignore[type-arg]
+    """A TextField that holds any Unicode text on every database, and whose text the admin finds in any case."""

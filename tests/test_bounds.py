@@ -9,6 +9,7 @@ from itertools import count
 from types import SimpleNamespace
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.core.management import call_command
 from django.db import connection, connections
 from django.test import override_settings
@@ -158,6 +159,33 @@ def test_the_command_deletes_rows_of_groups_that_have_no_events(using, monkeypat
     ChannelGroup.objects.using(using).bulk_create([ChannelGroup(name=f"left:{n}") for n in range(10)])
     call_command("livepush_prune", database=using, verbosity=0)
     assert list(ChannelGroup.objects.using(using).values_list("name", flat=True)) == ["kept"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_fails_keeps_no_other_from_pruning(monkeypatch):
+    class Threads:
+        async def run(self, work):
+            return await sync_to_async(work)()
+
+    def fails(said):
+        def job(using):
+            ran.append(said)
+            raise RuntimeError(said)
+
+        return job
+
+    ran = []
+    monkeypatch.setattr(log, "prune", lambda using, before: ran.append("log") or 1)
+    works = [lambda using: ran.append("first") or 1, fails("one"), fails("two"), lambda using: ran.append("last") or 1]
+    monkeypatch.setattr(log, "jobs", works)
+    with pytest.raises(RuntimeError, match="one"):
+        async_to_sync(hubs.DatabaseLog("default", 60.0, Threads()).prune)()
+    assert ran == ["log", "first", "one", "two", "last"]
+    ran.clear()
+    monkeypatch.setattr(log, "prune", lambda using, before: fails("log")(using))
+    with pytest.raises(RuntimeError, match="log"):
+        async_to_sync(hubs.DatabaseLog("default", 60.0, Threads()).prune)()
+    assert ran == ["log", "first", "one", "two", "last"]
 
 
 @pytest.mark.long

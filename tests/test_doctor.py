@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from livepush import log
 from livepush.doctor import clock
+from livepush.doctor import database as database_checks
 from livepush.doctor import layer as layer_checks
 from livepush.doctor import notify as notify_checks
 from livepush.doctor.check import Check, run, run_together
@@ -167,6 +168,35 @@ def test_a_database_without_skip_locked(concurrent, monkeypatch):
         assert ids(*doctor(using=concurrent).values()) == ["D006"]
     else:
         assert ids(*doctor(using=concurrent).values()) == []
+
+
+def test_a_transaction_that_stays_open(concurrent, monkeypatch):
+    connection = connections[concurrent].copy()
+    begin = {
+        "postgresql": ["BEGIN ISOLATION LEVEL REPEATABLE READ"],
+        "mariadb": ["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT"],
+    }[kind(concurrent)]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT " + {"postgresql": "pg_backend_pid()"}.get(kind(concurrent), "CONNECTION_ID()"))
+            (session,) = cursor.fetchone()
+            for statement in [*begin, "SELECT count(*) FROM livepush_event"]:
+                cursor.execute(statement)
+        assert ids(*doctor(using=concurrent).values()) == []
+        monkeypatch.setattr(database_checks, "LONG_TRANSACTION", 0)
+        found = doctor(using=concurrent)
+        assert ids(*found.values()) == ["D008"]
+        assert f"session {session} " in found["database"]["findings"][0]["seen"]
+    finally:
+        connection.close()
+
+
+def test_a_user_who_may_not_see_transactions_hears_so(concurrent, monkeypatch):
+    monkeypatch.setitem(database_checks.TRANSACTIONS, connections[concurrent].vendor, "SELECT 1 FROM not_for_you")
+    check = Check("database")
+    database_checks.check_database(check, concurrent, PATIENCE)
+    assert check.findings == []
+    assert "long transactions can't be seen by this user" in check.says
 
 
 # Layer

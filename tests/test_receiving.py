@@ -415,6 +415,12 @@ def test_receipts_go_with_the_log(client):
     assert Receipt.objects.count() == 1
 
 
+def test_receipts_are_deleted_a_part_at_a_time(monkeypatch):
+    monkeypatch.setattr(once, "PRUNED_AT_ONCE", 2)
+    Receipt.objects.bulk_create([Receipt(key=f"old {n}", created="2020-01-01T00:00Z") for n in range(5)])
+    assert [once.prune("default") for _ in range(4)] == [2, 2, 1, 0]
+
+
 # What a handler wants
 
 

@@ -25,6 +25,18 @@ ROUND_TRIPS = 20
 """The number of round trips that the median is taken from."""
 FAR = 0.020
 """A longer round trip to the database (seconds) is a warning."""
+LONG_TRANSACTION = 600.0
+"""A transaction that is open for longer (seconds) keeps the database from clearing away old versions of rows."""
+TRANSACTIONS = {
+    "postgresql": "SELECT pid, usename, extract(epoch FROM clock_timestamp() - xact_start) FROM pg_stat_activity"
+    " WHERE (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND datname = current_database()"
+    " AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY xact_start LIMIT 1",
+    "mysql": "SELECT t.trx_mysql_thread_id, p.user, TIMESTAMPDIFF(SECOND, t.trx_started,"
+    " CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')) FROM information_schema.innodb_trx t"
+    " JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id"
+    " WHERE t.trx_mysql_thread_id <> CONNECTION_ID() ORDER BY t.trx_started LIMIT 1",
+}
+"""The session whose transaction is the oldest, its user, and the transaction's age (seconds), on each database."""
 LONG_WAIT = 60.0
 """If committed events have waited for longer (seconds), no process settles them."""
 
@@ -48,6 +60,7 @@ def check_database(check: Check, using: str, patience: float) -> None:
         check.find(Problem.NOT_MIGRATED, absent)
         return
     _check_waiting(check, using)
+    _check_transactions(check, connection)
     check.late = Problem.NOT_SETTLED
     _check_settle(check, using, patience)
     check.late = None
@@ -103,6 +116,23 @@ def _check_waiting(check: Check, using: str) -> None:
     check.say(said, waiting=count, oldest_waiting_s=round(age, 3))
     if age > LONG_WAIT:
         check.find(Problem.WAITING, f"{count} events, the oldest for {duration(age)}")
+
+
+def _check_transactions(check: Check, connection: BaseDatabaseWrapper) -> None:
+    """Look for a transaction that stays open, as that of a dump or of a forgotten session."""
+    sql = TRANSACTIONS.get(connection.vendor)
+    if sql is None:
+        return
+    try:
+        oldest = row_of(connection, sql)
+    except DatabaseError:  # on MySQL and MariaDB it takes the privilege PROCESS
+        check.say("long transactions can't be seen by this user")
+        return
+    if oldest is None:
+        return
+    session, user, age = oldest
+    if age is not None and age >= LONG_TRANSACTION:
+        check.find(Problem.LONG_TRANSACTION, f"session {session} of {user}, for {duration(float(age))}")
 
 
 def _check_settle(check: Check, using: str, patience: float) -> None:

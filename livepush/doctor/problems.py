@@ -57,6 +57,12 @@ class Problem(Enum):
         "D007", Level.WARNING, "SQLite's readers and writers hold each other up",
         "`journal_mode` WAL and `transaction_mode` IMMEDIATE", "set `OPTIONS` as docs/deploying.md does",
     )  # fmt: skip
+    LONG_TRANSACTION = (
+        "D008", Level.WARNING, "a transaction has been open for over ten minutes, so sending and reading get slower",
+        "transactions of seconds",
+        "end the session that the finding names; take dumps from a standby, and set "
+        "`idle_in_transaction_session_timeout` on PostgreSQL (docs/deploying.md)",
+    )  # fmt: skip
     LAYER_SILENT = (
         "D011", Level.ERROR, "the channel layer does not answer", "a message back within the time limit",
         "start Redis, or correct `CHANNEL_LAYERS`; events arrive through the log meanwhile, ephemeral ones do not",

@@ -37,6 +37,8 @@ _failures = Rarely()
 BATCH = 500
 """How many notifications one transaction files."""
 PASSES = 20
+STATES_AT_ONCE = 10_000
+"""How many states of pruned notifications are deleted at once: a notification to everyone has one for each reader."""
 BEHIND = 1_000
 """After how many events of other types the filed position moves past them."""
 Filed = tuple[list[Notification], int | None]
@@ -112,28 +114,31 @@ def follow(using: str, batch: Batch) -> None:
 
 
 def prune_old(using: str) -> int:
-    """Delete notifications past their retention; return how many, a batch at most."""
+    """Delete some notifications past their retention, and states of such; return how many rows that were."""
     return prune(using, timezone.now() - timedelta(seconds=get_settings().INBOX_RETENTION))
 
 
 def prune(using: str, before: datetime, batch: int = 1000) -> int:
-    """Delete the notifications that were sent before a time; return how many, at most ``batch``.
+    """Delete notifications that were sent before a time, at most ``batch``; return how many rows were deleted.
 
-    Their readers' states are deleted with them.
+    Their readers' states are deleted after them, at most ``STATES_AT_ONCE`` in a call. Returns 0 when nothing is left.
     """
     before -= log.dialect(using).ahead_of_database(timezone.now())
     old = Notification.objects.using(using).filter(created__lt=before)
     # Look only at the first ones: a search for old ones reads the whole table if there are none.
     first_ones = Notification.objects.using(using).order_by("position").values_list("pk", "created")[:batch]
     doomed = [pk for pk, created in first_ones if created < before]
-    if not doomed:
-        return 0
-    with transaction.atomic(using=using):
-        old.filter(pk__in=doomed).delete()
-        first = Notification.objects.using(using).order_by("position").values_list("position", flat=True).first()
-        end = first or _head(using) + 1
-        NotificationState.objects.using(using).filter(position__lt=end).delete()
-    return len(doomed)
+    old.filter(pk__in=doomed).delete()
+    return len(doomed) + _prune_states(using)
+
+
+def _prune_states(using: str) -> int:
+    """Delete some states of before the first notification; return how many."""
+    head = _head(using)  # before the first one is looked for: a notification that is filed meanwhile comes after it
+    first = Notification.objects.using(using).order_by("position").values_list("position", flat=True).first()
+    end = head + 1 if first is None else first
+    states = NotificationState.objects.using(using).filter(position__lt=end).order_by("position")
+    return log.delete_by_id(using, NotificationState, list(states.values_list("pk", flat=True)[:STATES_AT_ONCE]))
 
 
 def connect() -> None:
@@ -220,7 +225,11 @@ def _rest_of_send(using: str, last: Event) -> list[Event]:
 
 def _is_of_an_event(error: Exception) -> bool:
     """Return whether an error comes from what an event says, so that it comes again whenever the event is filed."""
-    return isinstance(error, DataError | IntegrityError) or not isinstance(error, Error | OSError | MemoryError)
+    return (
+        isinstance(error, DataError | IntegrityError)
+        or error.args[:1] == (1366,)  # a text that a column's character set lacks: with mysqlclient OperationalError
+        or not isinstance(error, Error | OSError | MemoryError)
+    )
 
 
 def _file_around(using: str, filed: int) -> Filed:

@@ -13,7 +13,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from livepush import wire
-from livepush.fields import ExactCharField, ExactTextField
+from livepush.fields import ExactCharField, ExactTextField, SearchedTextField
 from livepush.inbox.links import is_safe
 
 MAX_KEY_LENGTH = 64
@@ -42,11 +42,11 @@ class Notification(models.Model):
     group = ExactCharField(_("audience"), max_length=wire.MAX_GROUP_LENGTH)
     key = ExactCharField(_("kind"), max_length=wire.MAX_TYPE_LENGTH, blank=True)
     category = ExactCharField(_("category"), max_length=50, blank=True)
-    level = models.CharField(_("level"), max_length=10, choices=Level, default=Level.INFO)
-    title = models.TextField(_("title"))
-    body = models.TextField(_("text"), blank=True)
-    url = models.TextField(_("address"), blank=True)
-    icon = models.TextField(_("icon"), blank=True)
+    level = ExactCharField(_("level"), max_length=10, choices=Level, default=Level.INFO)
+    title = SearchedTextField(_("title"))
+    body = SearchedTextField(_("text"), blank=True)
+    url = ExactTextField(_("address"), blank=True)
+    icon = ExactTextField(_("icon"), blank=True)
     collapse = ExactCharField(_("collapse key"), max_length=100, null=True, blank=True)
     count = models.PositiveIntegerField(_("count"), default=1)
     actors = ExactTextField(_("actors"), default="[]")
@@ -65,7 +65,7 @@ class Notification(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.title
+        return str(self.title)
 
     @property
     def people(self) -> list[dict[str, Any]]:

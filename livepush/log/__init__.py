@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from livepush.log.appending import append, append_settled
+from livepush.log.delete_sql import delete_by_id
 from livepush.log.dialects import dialect
 from livepush.log.dialects.postgresql import harmless_wrappers
 from livepush.log.epochs import begin_epoch, glance, make_head, new_epoch, state
@@ -22,6 +23,7 @@ __all__ = [
     "append_settled",
     "begin_epoch",
     "delete_all_forgotten",
+    "delete_by_id",
     "dialect",
     "glance",
     "guards",

@@ -1,4 +1,4 @@
-"""Deletes rows of the log with no signals and no cascade: nothing refers to these rows.
+"""Deletes rows with no signals and no cascade: nothing refers to these rows.
 
 ``QuerySet.delete`` would open a transaction of its own, which a script's transaction can't hold.
 """

@@ -50,10 +50,21 @@ class DatabaseLog:
         return await self._run(lambda: log.read(self._using, wanted, after, upto, limit, max_bytes))
 
     async def prune(self) -> int:
-        """Delete what is past its retention; return the number of deleted rows."""
+        """Delete some of what is past its retention; return the number of deleted rows.
+
+        A job that fails keeps no other from running. Raises its error after them, the first one's if several fail.
+        """
         before = timezone.now() - self._retention
-        count = await self._run(lambda: log.prune(self._using, before))
-        return count + sum([await self._run(partial(job, self._using)) for job in log.jobs])
+        jobs: list[Callable[[str], int]] = [lambda using: log.prune(using, before), *log.jobs]
+        count, errors = 0, []
+        for job in jobs:
+            try:
+                count += await self._run(partial(job, self._using))
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return count
 
     async def new_epoch(self, known: Position, diverged: bool) -> bool:
         return await self._run(lambda: log.new_epoch(self._using, known, diverged))

@@ -21,6 +21,7 @@ from livepush.wire import WireError, dumps
 
 RUNNING = ""
 """The reply of a receipt whose handler runs outside of a transaction."""
+PRUNED_AT_ONCE = 1_000
 TAKEN_OVER = timedelta(seconds=60)
 """After how long a message is handled again whose handler did not end: its process has died."""
 
@@ -102,12 +103,11 @@ def connect() -> None:
 
 
 def prune(using: str) -> int:
-    """Delete the receipts that are older than the log's retention; return their number."""
+    """Delete some receipts that are older than the log's retention; return their number."""
     before = timezone.now() - timedelta(seconds=get_settings().RETENTION)
-    old = Receipt.objects.using(using).filter(created__lt=before).values_list("pk", flat=True)
-    return sum(
-        Receipt.objects.using(using).filter(pk__in=found).delete()[0] for found in iter(lambda: list(old[:1000]), [])
-    )
+    rows = Receipt.objects.using(using)
+    old = rows.filter(created__lt=before).values_list("pk", flat=True)[:PRUNED_AT_ONCE]
+    return rows.filter(pk__in=list(old)).delete()[0]
 
 
 def _note(key: str, reply: str | None, using: str) -> None:

@@ -16,6 +16,11 @@ from livepush.streams.models import Stream, StreamChunk
 from livepush.streams.store import AT_ONCE
 from livepush.wire import MARK, public_name
 
+LOOKED_AT = 2_000
+"""How many chunks one look for late text goes through."""
+_looked: dict[str, int] = {}
+"""The key of the last chunk, for each database, that this process has looked at for late text."""
+
 
 def delete(using: str, ids: Collection[str]) -> int:
     """Delete streams in the caller's transaction; return how many there were.
@@ -51,13 +56,20 @@ def _tell(ids: Iterable[str]) -> None:
 def delete_late_text(using: str, ids: Collection[str] | None = None, limit: int = AT_ONCE) -> int:
     """Delete some text of streams that are not there any more, of any or of those named; return how many chunks.
 
-    A producer may store text until it learns that its stream was deleted.
+    A producer may store text until it learns that its stream was deleted. Without ``ids``, each call looks through the
+    next chunks, whatever ``limit`` is.
     """
     chunks = StreamChunk.objects.using(using)
-    late = chunks.filter(~Exists(Stream.objects.using(using).filter(id=OuterRef("stream"))))
     if ids is not None:
-        late = late.filter(stream__in=ids)
-    return _delete_chunks(chunks.filter(pk__in=list(late.values_list("pk", flat=True)[:limit])))
+        return _delete_chunks(_late(chunks.filter(stream__in=ids))[:limit])
+    after = _looked.get(using, 0)
+    keys = list(chunks.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:LOOKED_AT])
+    _looked[using] = keys[-1] if len(keys) == LOOKED_AT else 0
+    return _delete_chunks(_late(chunks.filter(pk__gte=keys[0], pk__lte=keys[-1]))) if keys else 0
+
+
+def _late(chunks: QuerySet[StreamChunk]) -> QuerySet[StreamChunk]:
+    return chunks.filter(~Exists(Stream.objects.using(chunks.db).filter(id=OuterRef("stream"))))
 
 
 # A user's streams

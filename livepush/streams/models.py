@@ -30,7 +30,7 @@ class Stream(models.Model):
     id = ExactCharField(max_length=MAX_ID_LENGTH, primary_key=True)
     group = ExactCharField(max_length=wire.MAX_GROUP_LENGTH)
     state = models.CharField(max_length=12, choices=State, default=State.RUNNING)
-    format = models.CharField(max_length=MAX_FORMAT_LENGTH)
+    format = ExactCharField(max_length=MAX_FORMAT_LENGTH)
     metadata = ExactTextField(default="{}", help_text="JSON")
     error = ExactTextField(default="", blank=True)
     producer = ExactCharField(max_length=32)

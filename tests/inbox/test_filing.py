@@ -506,9 +506,30 @@ def test_notifications_are_pruned_in_batches_the_oldest_first(using, ann, reader
     before = timezone.now() + SOON
     assert filing.prune(using, before, batch=2) == 2
     assert reader(ann).titles() == ["4", "3", "2"]
-    assert [filing.prune(using, before, batch=2) for _ in range(3)] == [2, 1, 0]
+    assert [filing.prune(using, before, batch=2) for _ in range(3)] == [2, 2, 0], "the state counts too"
     assert reader(ann).titles() == []
     assert not NotificationState.objects.using(using).exists()
+
+
+def test_states_are_pruned_a_part_at_a_time_also_when_their_notifications_are_gone(using, ann, monkeypatch):
+    monkeypatch.setattr(filing, "STATES_AT_ONCE", 4)
+    livepush.notify(ann, "Old")
+    position = Notification.objects.using(using).get().position
+    states = NotificationState.objects.using(using)
+    states.bulk_create(NotificationState(reader=str(number), position=position, read=True) for number in range(12))
+    left = []
+    while filing.prune(using, timezone.now() + SOON):
+        left.append(states.count())
+    assert left == [8, 4, 0]
+    assert not Notification.objects.using(using).exists()
+
+
+def test_states_of_what_is_kept_are_kept_when_nothing_is_old(using, ann, reader):
+    for title in ("a", "b"):
+        livepush.notify(ann, title)
+    reader(ann).do("archive", "a", "b")
+    assert filing.prune(using, timezone.now() - SOON) == 0
+    assert NotificationState.objects.using(using).count() == 2
 
 
 def test_what_was_pruned_is_not_filed_again_and_the_next_is(using, ann, reader):

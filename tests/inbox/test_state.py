@@ -7,15 +7,20 @@ import time
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
+from django.test import override_settings
+from django.utils import timezone
 
 import livepush
 from livepush.exceptions import InvalidMark
 from livepush.inbox import marking
+from livepush.inbox.categories import categories
 from livepush.inbox.marking import Action, mark
-from livepush.inbox.models import InboxState, NotificationState
+from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
 from livepush.inbox.reading import Inbox, Tab
+from livepush.inbox.recipients import audience_of_members
 from livepush.models import Event
-from tests.conftest import Thread
+from tests.conftest import ALIASES, Thread, kind
 from tests.inbox.conftest import fill
 from tests.scale import EXAMPLES, some
 
@@ -452,3 +457,48 @@ def test_any_course_of_changes_comes_to_what_plain_sets_say(using, ann, monkeypa
             for category in ("", "x"):
                 found = [e.number for e in inbox.page(tab, category, limit=100).entries]
                 assert found == sorted(model.listed(tab, category), reverse=True)
+
+
+@pytest.mark.parametrize("alias", [alias for alias in ALIASES if kind(alias) == "postgresql"])
+@pytest.mark.django_db(transaction=True, databases=ALIASES)
+def test_all_can_be_marked_on_connections_that_bind_on_the_server(alias, monkeypatch):
+    def work():
+        connection = connections[alias]
+        options = {**connection.settings_dict["OPTIONS"], "server_side_binding": True}
+        monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+        connection.features.__dict__.pop("uses_server_side_binding", None)
+        ann = User.objects.create_user("ann")
+        for title in ("1", "2", "3"):
+            livepush.notify(ann, title, category="x")
+        for action in (Action.SEEN, Action.READ, Action.ARCHIVE):
+            mark(ann, action, upto=2)
+        inbox = Inbox(ann)
+        for tab in Tab:
+            for category in ("", "x"):
+                inbox.page(tab, category)
+        pages = [len(inbox.page(tab).entries) for tab in (Tab.ALL, Tab.ARCHIVED)]
+        return tuple(inbox.counts()), pages, categories(inbox)
+
+    with override_settings(LIVEPUSH={"DATABASE": alias}):
+        assert Thread(work).join() == ((1, 1), [1, 2], ["x"])
+
+
+def test_a_reader_of_very_many_groups_has_an_inbox(using, ann, reader):
+    livepush.send("a", "t", using=using)
+    audiences = [audience_of_members(f"room:{number}") for number in range(1_500)]
+    Membership.objects.using(using).bulk_create(
+        [Membership(group=audience, reader=str(ann.pk), joined=1) for audience in audiences], batch_size=500
+    )
+    now = timezone.now()
+    old = Notification(position=1, group=audiences[7], title="Before", first=now, created=now)
+    old.save(using=using)
+    livepush.notify("room:7", "One")
+    livepush.notify(ann, "Two")
+    reader(ann).all("read")
+    reader(ann).do("unread", "One")
+    NotificationState.objects.using(using).create(reader=str(ann.pk), position=1, read=False)
+    livepush.notify("room:1499", "Three")
+    mine = reader(ann)
+    assert mine.counts() == (1, 2)
+    assert (mine.titles(), mine.titles("unread")) == (["Three", "Two", "One"], ["Three", "One"])
+    assert categories(mine.inbox) == []

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connections, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import livepush
@@ -126,3 +127,20 @@ def test_text_that_came_after_the_deletion_is_deleted_when_hubs_prune():
     StreamChunk.objects.create(stream="gone", start=0, end=4, body='["late"]')
     assert connecting.prune("default") == 1
     assert left() == ({id}, {id})
+
+
+def test_a_look_for_late_text_reads_few_rows_and_the_next_ones_go_on(monkeypatch):
+    monkeypatch.setattr(deleting, "LOOKED_AT", 2)
+    monkeypatch.setattr(deleting, "_looked", {})
+    kept = {written(f"room:{number}") for number in range(5)}
+    text = StreamChunk.objects.create(stream="gone", start=0, end=4, body='["late"]')
+    with CaptureQueriesContext(connections["default"]) as found:
+        assert deleting.delete_late_text("default") == 0
+    first, last = StreamChunk.objects.order_by("pk").values_list("pk", flat=True)[:2]
+    assert f'"id" >= {first} AND' in found[-1]["sql"]
+    assert f'"id" <= {last} AND' in found[-1]["sql"]
+    assert [deleting.delete_late_text("default") for _ in range(4)] == [0, 1, 0, 0]
+    assert not StreamChunk.objects.filter(pk=text.pk).exists()
+    StreamChunk.objects.create(stream="gone", start=0, end=4, body='["late"]')
+    assert sum(deleting.delete_late_text("default") for _ in range(4)) == 1, "it begins anew at the end"
+    assert left() == (kept, kept)

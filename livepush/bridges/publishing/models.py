@@ -6,7 +6,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from livepush.fields import ExactCharField
+from livepush.fields import ExactCharField, ExactTextField, SearchedCharField
 
 MAX_PREFIX_LENGTH = 16
 MAX_IDEMPOTENCY_KEY = 200
@@ -15,15 +15,15 @@ MAX_IDEMPOTENCY_KEY = 200
 class ApiKey(models.Model):
     """A key with which a program publishes. The key itself is not stored, only digests of its secret."""
 
-    name = models.CharField(_("name"), max_length=100, help_text=_("Who uses the key"))
+    name = SearchedCharField(_("name"), max_length=100, help_text=_("Who uses the key"))
     prefix = ExactCharField(_("prefix"), max_length=MAX_PREFIX_LENGTH, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
     old_digest = models.CharField(max_length=64, blank=True, editable=False)
     old_ends = models.DateTimeField(null=True, editable=False)
     tenant = ExactCharField(_("tenant"), max_length=63, blank=True, editable=False)
-    groups = models.TextField(_("groups"), blank=True, help_text=_("Patterns such as order:*, one on each line"))
-    types = models.TextField(_("types"), blank=True, default="*", help_text=_("Patterns such as order.*"))
-    recipients = models.TextField(
+    groups = ExactTextField(_("groups"), blank=True, help_text=_("Patterns such as order:*, one on each line"))
+    types = ExactTextField(_("types"), blank=True, default="*", help_text=_("Patterns such as order.*"))
+    recipients = ExactTextField(
         _("recipients"), blank=True, help_text=_("Patterns of whom the key may notify: user:*, team:*, everyone")
     )
     created = models.DateTimeField(_("created"), default=timezone.now, editable=False)
@@ -36,7 +36,7 @@ class ApiKey(models.Model):
         verbose_name_plural = _("API keys")
 
     def __str__(self) -> str:
-        return self.name
+        return str(self.name)
 
 
 class PublishReceipt(models.Model):

@@ -6,7 +6,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from livepush.fields import ExactCharField, ExactTextField
+from livepush.fields import ExactCharField, ExactTextField, SearchedTextField
 
 MAX_NAME_LENGTH = 100
 MAX_TOPIC_LENGTH = 249
@@ -19,7 +19,7 @@ class RelayOffset(models.Model):
     """The offset of the last message that a relay has taken, written in the transaction that took it."""
 
     relay = ExactCharField(_("relay"), max_length=MAX_NAME_LENGTH, primary_key=True)
-    offset = models.CharField(_("offset"), max_length=100)
+    offset = ExactCharField(_("offset"), max_length=100)
     taken = models.DateTimeField(_("taken"), default=timezone.now)
     waiting = models.BigIntegerField(null=True)
     """How many messages came after it when it was taken, if the broker tells."""
@@ -74,7 +74,7 @@ class RelayCursor(models.Model):
     position = models.BigIntegerField(_("position"))
     sent = models.DateTimeField(_("last sent"), null=True)
     pruned = models.BigIntegerField(_("pruned before they were sent"), default=0)
-    error = models.TextField(_("error"), blank=True)
+    error = ExactTextField(_("error"), blank=True)
     failing_since = models.DateTimeField(_("failing since"), null=True)
     holder = models.CharField(max_length=32, blank=True, editable=False)
     beats = models.BigIntegerField(default=0, editable=False)
@@ -91,9 +91,9 @@ class DeadLetter(models.Model):
     """A message that could not become events, or an event that its target did not take."""
 
     relay = ExactCharField(_("relay"), max_length=MAX_NAME_LENGTH)
-    offset = models.CharField(_("offset"), max_length=100)
+    offset = ExactCharField(_("offset"), max_length=100)
     content = ExactTextField(_("content"))
-    reason = models.TextField(_("reason"))
+    reason = SearchedTextField(_("reason"))
     created = models.DateTimeField(_("created"), default=timezone.now)
 
     class Meta:

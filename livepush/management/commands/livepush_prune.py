@@ -38,7 +38,7 @@ class Command(CommittingCommand):
         letters = _all(lambda: forgetting.prune(using))
         log.delete_all_forgotten(using)
         if options["verbosity"] > 0:
-            found = f"{events} events, {notifications} notifications, {streams} rows of streams"
+            found = f"{events} events, {notifications} rows of inboxes, {streams} rows of streams"
             self.stdout.write(f"Deleted {found} and {letters} dead letters.")
 
 

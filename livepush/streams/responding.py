@@ -62,7 +62,7 @@ def _read(id: str, format: str, after: int) -> Iterator[bytes]:
     row = store.find(using, id)
     if row is None:
         raise unknown()
-    about, cursor, follows = formats.about(row), after, False
+    about, cursor, follows = formats.about(row), after, store.is_after_text(using, id, after)
     yield chosen.begin(about, cursor).encode()
     while row is not None:
         ended = not row.is_running

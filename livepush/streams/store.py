@@ -131,6 +131,12 @@ def read(using: str, stream: str, after: int, upto: int | None = None) -> Passag
     return _passage(after, bodies, upto)
 
 
+def is_after_text(using: str, stream: str, offset: int) -> bool:
+    """Return whether text comes right before an offset."""
+    found = read(using, stream, offset - 1, offset).pieces if offset else []
+    return bool(found) and isinstance(found[-1], str)
+
+
 def _passage(after: int, bodies: Iterable[tuple[int, str]], upto: int | None) -> Passage:
     found: pieces.Pieces = []
     first = None

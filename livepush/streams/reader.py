@@ -108,7 +108,10 @@ class Reader:
             if self.retry is not None:
                 self.ended = True
                 return self._format.bye(self.cursor, self.retry).encode() or None
-            if (portion := await self.portion()) is not None:
+            portion = await self.portion()
+            if not self.groups:
+                return None
+            if portion is not None:
                 if data := portion.frames(self.feed.about, self._name):
                     return data
             elif self.is_at_end:

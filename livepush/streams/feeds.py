@@ -63,6 +63,11 @@ class Feeds:
         hub.keep(self._run())
         announcing.listeners.append(self._hear_soon)
 
+    @property
+    def draining(self) -> bool:
+        """Whether the server ends."""
+        return self._hub.draining
+
     def open(self, opened: Opened) -> Feed:
         """Return the feed of a stream. Call ``close`` when no reader is left that needs it."""
         id = opened.row.id

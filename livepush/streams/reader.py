@@ -56,6 +56,8 @@ class Reader:
 
     def __enter__(self) -> Reader:
         self.feed.listeners[self] = None
+        if self._feeds.draining and self.feed.ending is None:
+            self.leave(0)
         return self
 
     def __exit__(self, *error: object) -> None:

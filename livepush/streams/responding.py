@@ -64,16 +64,21 @@ def _read(id: str, format: str, after: int) -> Iterator[bytes]:
         raise unknown()
     about, cursor, follows = formats.about(row), after, store.is_after_text(using, id, after)
     yield chosen.begin(about, cursor).encode()
+    last = time.monotonic()
     while row is not None:
         ended = not row.is_running
         passage = store.read(using, id, cursor, row.length)
         if passage.pieces:
             yield chosen.passage(about, passage, follows).encode()
             cursor, follows = passage.end, formats.after_text(passage.pieces, follows)
+            last = time.monotonic()
         elif ended:
             yield chosen.end(formats.about(row), Ending(State(row.state), row.error), cursor, follows).encode()
             return
         else:
             leases.look(using)
             time.sleep(INTERVAL)
+            if chosen.heartbeat and time.monotonic() - last >= get_settings().HEARTBEAT:
+                yield chosen.heartbeat.encode()
+                last = time.monotonic()
         row = store.find(using, id)

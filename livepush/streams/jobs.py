@@ -196,7 +196,7 @@ class Handler(logging.Handler):
         self._stream = stream
         self._is_writing = threading.local()
 
-    def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+    def filter(self, record: logging.LogRecord) -> Any:  # from Python 3.12 on it may be another record
         """Leave out what livepush's own threads log: they store streams and tell of them.
 
         ``logging`` asks this before it takes the handler's lock. A full stream holds that lock until there is room, and

@@ -61,7 +61,7 @@ class StreamResponse(StreamingHttpResponse):
 
     @streaming_content.setter
     def streaming_content(self, value: Any) -> None:
-        self._set_streaming_content(value)
+        StreamingHttpResponse.streaming_content.fset(self, value)  # type: ignore[union-attr]
 
     def __iter__(self) -> Iterator[bytes]:
         return _read(*self._asked) if self._is_set_async is None else super().__iter__()

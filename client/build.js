@@ -63,7 +63,7 @@ for (const [name, entry, format] of /** @type {const} */ ([
     entryPoints: [`client/src/${entry}`],
     format,
     legalComments: "none",
-    ...(name.includes("presence") ? {} : { mangleCache, mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`) }),
+    ...(/presence|streams/.test(name) ? {} : { mangleCache, mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`) }),
     minify: true,
     outfile: bundle,
     sourcemap: "external",

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+from datetime import date
 from typing import Literal
 
 import pytest
@@ -687,6 +688,22 @@ def test_a_projects_test_sends_as_a_browser_would(ada):
     with pytest.raises(testing.SendRefused, match="forbidden: No rule lets AnonymousUser send 'chat' to 'room:lobby'"):
         testing.client().send("room:lobby", "chat")
     assert [json.loads(event.sender)["name"] for event in events_of("default")] == ["Ada Lovelace"]
+
+
+def test_a_projects_test_gives_a_handler_what_a_browser_can_send(ada):
+    handler()(lambda user, data, name: {"got": repr(data)})
+    browser = testing.client(ada)
+    for sent, got in (
+        ({"at": date(2026, 1, 31), "pair": (1, 2), 3: "three"}, {"at": "2026-01-31", "pair": [1, 2], "3": "three"}),
+        (b"\0\xff", b"\0\xff"),
+        (None, None),
+    ):
+        assert browser.send("desk:a", "chat", sent) == {"got": repr(got)}
+    for refused in (float("nan"), {"x": "y" * 100_000}, {"$bytes": "no base64"}, {1, 2}):
+        for group in ("desk:a", "room:lobby"):
+            with pytest.raises(testing.SendRefused) as caught:
+                browser.send(group, "chat", refused)
+            assert caught.value.code == "bad_event"
 
 
 def test_a_projects_test_asks_who_may(ada):

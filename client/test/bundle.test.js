@@ -44,6 +44,11 @@ for (const [name, [limit, page]] of Object.entries(SIZES)) {
   });
 }
 
+test("the events of a stream's element tell of its parts by the names that pages know", () => {
+  const source = readFileSync(new URL("livepush-streams.js", STATIC), "utf8");
+  assert.match(source, /detail:\{stream:\w+,part:\w+\}/);
+});
+
 test("what follows members is small, loaded by itself, and as free of what a strict policy forbids", () => {
   const source = readFileSync(new URL("livepush-presence.js", STATIC), "utf8");
   assert.ok(gzipSync(source, { level: 9 }).length <= 1500);

@@ -93,3 +93,99 @@ test("a reader that is aborted asks no more", async () => {
   }, /enough/);
   assert.deepEqual(parts, ["a"]);
 });
+
+test("a reader that is aborted while it waits asks no more and throws", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const controller = new AbortController();
+  const poll = () => Response.json({ offset: 1, parts: [], state: "running", error: "" });
+  const asked = answering(poll(), poll());
+  const reading = read(new Stream("abc", { signal: controller.signal }));
+  const rejected = assert.rejects(reading, { name: "AbortError" });
+  while (!asked.length) await new Promise(setImmediate);
+  await new Promise(setImmediate);
+  controller.abort();
+  for (let turn = 0; turn < 5; turn++) {
+    t.mock.timers.tick(1000);
+    await new Promise(setImmediate);
+  }
+  await rejected;
+  assert.equal(asked.length, 1);
+});
+
+test("a reader that is aborted gets no more of the parts that have come", async () => {
+  const controller = new AbortController();
+  answering(events({ offset: 2, parts: ["a", [1], "b"] }));
+  const stream = new Stream("abc", { signal: controller.signal });
+  const parts = [];
+  await assert.rejects(async () => {
+    for await (const part of stream) {
+      parts.push(part.text);
+      controller.abort();
+    }
+  });
+  assert.deepEqual([parts, stream.text, stream.offset], [["a"], "a", 1]);
+});
+
+test("an element that is moved goes on with its text, whoever shows it", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  class Page extends EventTarget {
+    dataset = { after: "4" };
+    attributes = { src: "/streams/abc/" };
+    textContent = "one ";
+    getAttribute = (name) => this.attributes[name];
+    setAttribute(name, value) {
+      this.attributes[name] = value;
+    }
+    append(text) {
+      this.textContent += text;
+    }
+    normalize() {}
+  }
+  let StreamElement;
+  const customElements = {
+    get() {},
+    define(_name, found) {
+      StreamElement = found;
+    },
+  };
+  const whole = "one two three four";
+  const asked = [];
+  const fetch = async (url) => {
+    const after = Number(/after=(\d+)/.exec(url)[1]);
+    asked.push(after);
+    const offset = [8, 14, 18].find((end) => end > after) ?? 18;
+    const parts = [...whole.slice(after, offset)];
+    return Response.json({ offset, parts, state: offset === 18 ? "finished" : "running", error: "" });
+  };
+  const document = Object.assign(new EventTarget(), { querySelector: () => null, cookie: "" });
+  fake(globalThis, { HTMLElement: Page, customElements, document, window: {}, fetch });
+  await import("../src/streams/main.js");
+  const turn = async () => {
+    await new Promise(setImmediate);
+    t.mock.timers.tick(2000);
+    await new Promise(setImmediate);
+  };
+  for (const isRendered of [false, true]) {
+    asked.length = 0;
+    const element = new StreamElement();
+    const move = () => {
+      element.disconnectedCallback();
+      element.connectedCallback();
+    };
+    const told = [];
+    element.addEventListener("livepush:part", (event) => {
+      told.push(event.detail.part.text);
+      if (event.detail.part.offset === 6) move(); // a listener sorts the page
+      if (isRendered) event.preventDefault();
+    });
+    element.connectedCallback();
+    while (asked.length < 2) await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    move(); // while it waits
+    while (element.attributes.state === "running") await turn();
+    await turn();
+    assert.equal(told.join(""), "two three four");
+    assert.deepEqual([element.stream.text, element.dataset.after], [whole, "18"]);
+    assert.equal(element.textContent, isRendered ? "one " : whole);
+  }
+});

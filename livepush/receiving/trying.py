@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -11,7 +12,8 @@ from livepush import tenants
 from livepush.access import identity, rules
 from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
-from livepush.publish import Group, group_name
+from livepush.exceptions import InvalidEvent
+from livepush.publish import Group, encode, group_name
 from livepush.receiving.taking import Message, take
 from livepush.wire import WireError, unavailable
 
@@ -34,13 +36,13 @@ class Sender:
     def send(
         self, group: Group, type: str, data: Any = None, *, key: str | None = None, ephemeral: bool = False
     ) -> Any:
-        """Send a message; return the handler's answer. Raises SendRefused."""
-        message = Message(group_name(group), type, data, key, ephemeral)
+        """Send a message; return the handler's answer. The data go through JSON. Raises SendRefused."""
+        name = group_name(group)
         try:
-            admission = _admission(self.user, message.group, rules.Right(rules.SEND.name, type))
+            admission = _admission(self.user, name, rules.Right(rules.SEND.name, type))
             if not admission.granted:
-                raise WireError("forbidden", f"No rule lets {self.user} send {type!r} to {message.group!r}.", 403)
-            return take(message, admission, None)
+                raise WireError("forbidden", f"No rule lets {self.user} send {type!r} to {name!r}.", 403)
+            return take(Message(name, type, _through_json(data), key, ephemeral), admission, None)
         except WireError as error:
             raise SendRefused(error) from error
 
@@ -49,6 +51,14 @@ class Sender:
     ) -> Any:
         """Send a message as ``send`` does, from async code."""
         return await sync_to_async(self.send)(group, type, data, key=key, ephemeral=ephemeral)
+
+
+def _through_json(data: Any) -> Any:
+    """Return data as the server gets them from a browser. Raises WireError: JSON can't carry them."""
+    try:
+        return json.loads(encode(data))
+    except InvalidEvent as error:
+        raise WireError("bad_event", str(error)) from error
 
 
 def client(user: Any = None) -> Sender:

@@ -84,8 +84,12 @@ class _Parts:
         return [{"type": "reasoning-end", "id": f"reasoning-{self._reasoning - 1}"}]
 
     def begin_call(self, key: Any, id: str, name: str) -> list[Part]:
+        """Begin a call. Some services repeat its id with each piece, and some give all their calls the same key."""
+        if key in self._calls and self._calls[key][0] == id:
+            return []
+        ended = self.end_call(key)
         self._calls[key] = (id, name, [])
-        return [*self.end_reasoning(), {"type": "tool-input-start", "toolCallId": id, "toolName": name}]
+        return [*self.end_reasoning(), *ended, {"type": "tool-input-start", "toolCallId": id, "toolName": name}]
 
     def call(self, key: Any, text: str) -> list[Part]:
         if key not in self._calls or not text:

@@ -23,6 +23,7 @@ from livepush.wire import OWN_GROUPS, Batch, Event, public_name, timestamp
 
 logger = logging.getLogger("livepush")
 
+LIVE_THREAD = "livepush-live"
 TICK = 0.005
 """For how long (seconds) live text is gathered before readers are told."""
 LOST = 1.0
@@ -140,7 +141,7 @@ class Live:
         """Start the thread, which also calls the watchers."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="livepush-live", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=LIVE_THREAD, daemon=True)
                 self._thread.start()
 
     def flush(self) -> None:

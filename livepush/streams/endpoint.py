@@ -67,8 +67,6 @@ class Entry(NamedTuple):
         self.rights.add(grant, self.heard)
         try:
             with reader:
-                if self.hub.draining:
-                    reader.leave(0)
                 yield reader
         finally:
             self.rights.remove(grant)

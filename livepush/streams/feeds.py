@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from livepush import process
 from livepush.conf import get_settings
 from livepush.hub import Hub
-from livepush.streams import announcing, formats, store
+from livepush.streams import announcing, store
 from livepush.streams.announcing import Told
 from livepush.streams.buffer import Passage
 from livepush.streams.feed import Feed, Portion
@@ -47,8 +47,7 @@ def look_up(using: str, id: str) -> Opened | None:
     if row is None:
         return None
     end = row.length if row.length is not None else store.ends(using, [id]).get(id, 0)
-    last = store.read(using, id, end - 1).pieces if end else []
-    return Opened(row, end, formats.after_text(last))
+    return Opened(row, end, store.is_after_text(using, id, end))
 
 
 class Feeds:
@@ -63,6 +62,11 @@ class Feeds:
         self._all_from = 0.0
         hub.keep(self._run())
         announcing.listeners.append(self._hear_soon)
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server ends."""
+        return self._hub.draining
 
     def open(self, opened: Opened) -> Feed:
         """Return the feed of a stream. Call ``close`` when no reader is left that needs it."""

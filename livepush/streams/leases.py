@@ -58,7 +58,7 @@ def end_dead(using: str, watch: Watch) -> None:
 
 def end_orphans(using: str) -> int:
     """End running streams whose producer is not even known; return 0, since nothing is deleted."""
-    for name in store.orphans(using, list(store.producers(using))):
+    for name in store.orphans(using):
         end_streams(using, name)
     return 0
 

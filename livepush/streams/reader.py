@@ -56,6 +56,8 @@ class Reader:
 
     def __enter__(self) -> Reader:
         self.feed.listeners[self] = None
+        if self._feeds.draining and self.feed.ending is None:
+            self.leave(0)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -108,7 +110,10 @@ class Reader:
             if self.retry is not None:
                 self.ended = True
                 return self._format.bye(self.cursor, self.retry).encode() or None
-            if (portion := await self.portion()) is not None:
+            portion = await self.portion()
+            if not self.groups:
+                return None
+            if portion is not None:
                 if data := portion.frames(self.feed.about, self._name):
                     return data
             elif self.is_at_end:

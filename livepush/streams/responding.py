@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from asgiref.sync import SyncToAsync
 from django.http import StreamingHttpResponse
 
 from livepush import process
@@ -26,6 +28,9 @@ class StreamResponse(StreamingHttpResponse):
     """A response with a stream in one of its formats, from the beginning or after an offset.
 
     A view decides who may read it. The stream does not end with the response: its client may come back.
+
+    Until something else is set, ``streaming_content`` reads the stream anew each time: async code and what it runs in
+    threads get an async iterator, other code gets a sync one.
     """
 
     def __init__(self, id: str, format: str, after: int = 0, **more: Any) -> None:
@@ -36,12 +41,43 @@ class StreamResponse(StreamingHttpResponse):
         self["X-Accel-Buffering"] = "no"
         self["Content-Encoding"] = "identity"  # GZipMiddleware skips responses with this header
         self._asked = (id, format, after)
+        self._is_set_async: bool | None = None
+
+    @property
+    def is_async(self) -> bool:
+        """Whether ``streaming_content`` is an async iterator, for the calling code."""
+        return _serves_async() if self._is_set_async is None else self._is_set_async
+
+    @is_async.setter
+    def is_async(self, value: bool) -> None:
+        self._is_set_async = value
+
+    @property
+    def streaming_content(self) -> Any:
+        """What is streamed: the stream, or what middleware has set."""
+        if self._is_set_async is not None:
+            return super().streaming_content
+        return _aread(*self._asked) if self.is_async else _read(*self._asked)
+
+    @streaming_content.setter
+    def streaming_content(self, value: Any) -> None:
+        StreamingHttpResponse.streaming_content.fset(self, value)  # type: ignore[union-attr]
 
     def __iter__(self) -> Iterator[bytes]:
-        return _read(*self._asked)
+        return _read(*self._asked) if self._is_set_async is None else super().__iter__()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _aread(*self._asked)
+        return _aread(*self._asked) if self._is_set_async is None else super().__aiter__()
+
+
+def _serves_async() -> bool:
+    """Return whether the calling code is async, or runs in a thread for async code, as sync middleware under ASGI."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        loop = getattr(getattr(SyncToAsync, "threadlocal", None), "main_event_loop", None)
+        return loop is not None and loop.is_running()
+    return True
 
 
 async def _aread(id: str, format: str, after: int) -> AsyncIterator[bytes]:
@@ -62,18 +98,23 @@ def _read(id: str, format: str, after: int) -> Iterator[bytes]:
     row = store.find(using, id)
     if row is None:
         raise unknown()
-    about, cursor, follows = formats.about(row), after, False
+    about, cursor, follows = formats.about(row), after, store.is_after_text(using, id, after)
     yield chosen.begin(about, cursor).encode()
+    last = time.monotonic()
     while row is not None:
         ended = not row.is_running
         passage = store.read(using, id, cursor, row.length)
         if passage.pieces:
             yield chosen.passage(about, passage, follows).encode()
             cursor, follows = passage.end, formats.after_text(passage.pieces, follows)
+            last = time.monotonic()
         elif ended:
             yield chosen.end(formats.about(row), Ending(State(row.state), row.error), cursor, follows).encode()
             return
         else:
             leases.look(using)
             time.sleep(INTERVAL)
+            if chosen.heartbeat and time.monotonic() - last >= get_settings().HEARTBEAT:
+                yield chosen.heartbeat.encode()
+                last = time.monotonic()
         row = store.find(using, id)

@@ -131,6 +131,12 @@ def read(using: str, stream: str, after: int, upto: int | None = None) -> Passag
     return _passage(after, bodies, upto)
 
 
+def is_after_text(using: str, stream: str, offset: int) -> bool:
+    """Return whether text comes right before an offset."""
+    found = read(using, stream, offset - 1, offset).pieces if offset else []
+    return bool(found) and isinstance(found[-1], str)
+
+
 def _passage(after: int, bodies: Iterable[tuple[int, str]], upto: int | None) -> Passage:
     found: pieces.Pieces = []
     first = None
@@ -205,10 +211,11 @@ def producers(using: str) -> dict[str, int]:
     return dict(StreamProducer.objects.using(using).values_list("name", "beats"))
 
 
-def orphans(using: str, living: Collection[str]) -> list[str]:
-    """Return the producers that have running streams and are not among those that live."""
-    rows = Stream.objects.using(using).filter(state=State.RUNNING).exclude(producer__in=living)
-    return sorted(set(rows.values_list("producer", flat=True).order_by().distinct()))
+def orphans(using: str) -> list[str]:
+    """Return the producers that have running streams and are not known."""
+    rows = Stream.objects.using(using).filter(state=State.RUNNING)
+    found = set(rows.values_list("producer", flat=True).order_by().distinct())
+    return sorted(found - producers(using).keys())  # asked for last: a producer is known before its streams run
 
 
 def interrupt(using: str, producer: str) -> list[Stream]:

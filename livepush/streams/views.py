@@ -90,7 +90,7 @@ def _whole(row: Stream, asked: Asked) -> HttpResponse:
     """Return the rest of a stream that has ended, in one response."""
     format, about = FORMATS[asked.format or row.format], formats.about(row)
     using, cursor, length = get_settings().DATABASE, asked.after, row.length or 0
-    found, follows = [format.begin(about, cursor)], False
+    found, follows = [format.begin(about, cursor)], store.is_after_text(using, row.id, cursor)
     while cursor < length and (passage := store.read(using, row.id, cursor, length)).pieces:
         found.append(format.passage(about, passage, follows))
         cursor, follows = passage.end, after_text(passage.pieces, follows)

@@ -98,6 +98,49 @@ async def test_an_error_of_the_service_fails_the_stream(adapter, event):
         await adapted(adapter, [event])
 
 
+def completion(*calls: tuple[int, str | None, str | None, str], finish: str | None = None) -> Any:
+    found = [
+        {"index": index, "id": id, "function": {"name": name, "arguments": arguments}}
+        for index, id, name, arguments in calls
+    ]
+    return {"choices": [{"index": 0, "delta": {"tool_calls": found}, "finish_reason": finish}]}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [completion((0, "a", "track", '{"n":')), completion((0, "a", "track", "7}")), completion(finish="stop")],
+        [completion((0, "a", "track", '{"n":')), completion((0, "a", None, "7}"), finish="stop")],
+    ],
+)
+async def test_a_service_may_repeat_the_id_of_a_tool_call_with_each_piece_of_its_input(events):
+    assert await adapted(adapters.openai, events) == [
+        {"type": "tool-input-start", "toolCallId": "a", "toolName": "track"},
+        {"type": "tool-input-delta", "toolCallId": "a", "inputTextDelta": '{"n":'},
+        {"type": "tool-input-delta", "toolCallId": "a", "inputTextDelta": "7}"},
+        {"type": "tool-input-available", "toolCallId": "a", "toolName": "track", "input": {"n": 7}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [completion((0, "a", "track", '{"n":7}')), completion((0, "b", "track", '{"n":8}')), completion(finish="stop")],
+        [completion((0, "a", "track", '{"n":7}'), (0, "b", "track", '{"n":8}'), finish="stop")],
+    ],
+)
+async def test_a_service_may_give_all_tool_calls_the_same_index(events):
+    found = await adapted(adapters.openai, events)
+    assert [(part["type"], part["toolCallId"], part.get("input")) for part in found] == [
+        ("tool-input-start", "a", None),
+        ("tool-input-delta", "a", None),
+        ("tool-input-available", "a", {"n": 7}),
+        ("tool-input-start", "b", None),
+        ("tool-input-delta", "b", None),
+        ("tool-input-available", "b", {"n": 8}),
+    ]
+
+
 async def test_what_no_database_can_store_costs_a_character_and_not_the_answer():
     arguments = '{"a": "\\u0000b\\ud83d", "c": "\\\\u0000"}'
     call = {"index": 0, "id": "t", "function": {"name": "track", "arguments": arguments}}

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
+import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import OperationalError, connections
 
 from livepush import streams
-from livepush.exceptions import StreamStopped
-from livepush.streams import ansi, store
+from livepush.exceptions import StreamError, StreamStopped
+from livepush.streams import ansi, gathering, here, jobs, store, writing
 from livepush.streams.finding import read_all
-from livepush.streams.models import Stream
-from tests.patience import wait_until
+from livepush.streams.models import Stream, StreamChunk
+from tests.patience import PATIENCE, eventually, wait_until
 
 pytestmark = [pytest.mark.usefixtures("streams_end"), pytest.mark.django_db(transaction=True)]
 
@@ -71,6 +75,101 @@ def test_a_silent_command_is_ended_when_a_reader_asks_to_stop():
     assert (only().state, text(only().id)) == ("stopped", "on\n")
 
 
+def in_thread(command: list[str], **options: Any) -> threading.Thread:
+    """Run a command until something of it is stored."""
+    running = threading.Thread(target=streams.run, args=(command, "job:7"), kwargs=options, daemon=True)
+    running.start()
+    wait_until(lambda: Stream.objects.exists() and store.ends("default", [only().id]))
+    return running
+
+
+needs_shell = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+
+
+@needs_shell
+@pytest.mark.parametrize("options", [{}, {"start_new_session": True}])
+@pytest.mark.parametrize(
+    "pipe",
+    [
+        "echo on; sleep 600 | cat; echo never",
+        "trap '' TERM; echo on; sleep 600 | cat; echo never",
+        "(trap '' TERM; echo on; sleep 600; sleep 600) & wait",
+    ],
+)
+def test_what_a_command_has_started_ends_with_it(monkeypatch, pipe, options):
+    monkeypatch.setattr(jobs, "KILL_AFTER", 0.5)
+    running = in_thread(["sh", "-c", f"echo $$; {pipe}"], **options)
+    wait_until(lambda: text(only().id).endswith("on\n"))
+    group = int(text(only().id).split()[0])
+    store.stop("default", only().id)
+    running.join(PATIENCE)
+    assert not running.is_alive()
+    assert (only().state, text(only().id)) == ("stopped", f"{group}\non\n")
+    wait_until(lambda: not has_members(group))
+
+
+def has_members(group: int) -> bool:
+    """Return whether a process of a group lives; those that only wait to be reaped do not."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    found = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True)
+    return any(line.split()[0] == str(group) and line.split()[1][0] != "Z" for line in found.stdout.splitlines())
+
+
+@needs_shell
+def test_a_command_in_a_group_of_the_caller_s_is_ended_alone():
+    running = in_thread(["sh", "-c", "echo on; exec sleep 600"], process_group=os.getpgrp())
+    store.stop("default", only().id)
+    running.join(PATIENCE)
+    assert only().state == "stopped"
+
+
+@needs_shell
+def test_a_command_that_leaves_a_process_behind_has_ended():
+    begun = time.monotonic()
+    assert streams.run(["sh", "-c", "sleep 600 & echo started; echo $!"], "job:7") == 0
+    assert time.monotonic() - begun < PATIENCE
+    started, left = text(only().id).split()
+    assert (only().state, started) == ("finished", "started")
+    os.kill(int(left), signal.SIGTERM)  # it lives on
+
+
+@needs_shell
+def test_a_process_that_was_left_behind_and_prints_for_ever_does_not_hold_the_command_up():
+    assert streams.run(["sh", "-c", "while echo more; do :; done & echo started"], "job:7") == 0
+    assert "started\n" in text(only().id)
+
+
+@needs_shell
+def test_all_that_was_printed_before_the_end_is_written_even_if_the_database_is_slow(monkeypatch):
+    monkeypatch.setattr(jobs, "AFTER_END", 0.0)
+    monkeypatch.setattr(jobs, "READ", 1000)
+    assert streams.run(["sh", "-c", "sleep 600 & seq 10000; kill $!"], "job:7") == 0
+    assert text(only().id) == "".join(f"{number}\n" for number in range(1, 10001))
+
+
+async def test_a_command_ends_when_the_task_that_waits_for_it_is_cancelled():
+    running = asyncio.create_task(
+        streams.arun(python("import time; print('on', flush=True); time.sleep(600)"), "job:7")
+    )
+    await eventually(StreamChunk.objects.aexists)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await eventually(Stream.objects.filter(state="interrupted").aexists)
+    await sync_to_async(connections.close_all)()
+
+
+def test_a_silent_command_ends_when_its_process_ends():
+    running = in_thread(python("print('on', flush=True); import time; time.sleep(600)"))
+    here.interrupt_all()
+    running.join(PATIENCE)
+    assert not running.is_alive()
+    assert (only().state, text(only().id)) == ("interrupted", "on\n")
+
+
 async def test_async_code_runs_a_command_in_a_thread():
     ticks = 0
 
@@ -97,6 +196,45 @@ def test_a_logger_is_followed_inside_of_the_block():
         log.write(progress=1)
     logger.info("too late")
     assert read_all(only().id)[0] == "INFO one 1\nWARNING two\n"
+
+
+def test_a_full_stream_of_the_root_logger_holds_up_no_other(monkeypatch):
+    """The thread that makes room in it logs too, as when the database is away."""
+    append, given_up, away = store.append, [], threading.Event()
+    monkeypatch.setattr(writing, "PATIENCE", 15.0)
+    monkeypatch.setattr(writing._Producer, "_not_stored", lambda stream: given_up.append(stream.id) or StreamError())
+
+    def append_later(using, rows):
+        if away.is_set():
+            if log._buffer.is_full:
+                away.clear()
+            logging.getLogger("tests.database").warning("away")
+            raise OperationalError("away")
+        append(using, rows)
+
+    monkeypatch.setattr(store, "append", append_later)
+    with streams.open("room:2") as other, streams.follow(logging.getLogger(), "job:7") as log:
+        away.set()
+        for number in range(30):
+            logging.getLogger("tests.shop").warning("%d %s", number, "x" * 10_000)
+        other.write("on")
+    assert given_up == []
+    assert [line.split()[1] for line in text(log.id).splitlines()] == [str(number) for number in range(30)]
+
+
+def test_the_queries_that_store_a_log_are_not_logged_in_it(monkeypatch, settings):
+    settings.DEBUG = True
+    monkeypatch.setattr(gathering, "BEAT", 0.05)
+    logger, beats, beat = logging.getLogger("django.db.backends"), [], store.beat
+    monkeypatch.setattr(store, "beat", lambda *given: beats.append(0) or beat(*given))
+    logger.setLevel(logging.DEBUG)
+    try:
+        with streams.follow(logging.getLogger(), "job:7", level=logging.DEBUG) as log:
+            logging.getLogger("tests.shop").warning("one line")
+            wait_until(lambda: len(beats) > 5)
+    finally:
+        logger.setLevel(logging.NOTSET)
+    assert text(log.id) == "WARNING one line\n"
 
 
 def test_a_log_has_lines_and_progress_and_tells_no_progress_twice():

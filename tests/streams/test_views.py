@@ -111,6 +111,22 @@ def test_a_running_stream_without_a_producer_is_ended_when_hubs_prune():
     assert Stream.objects.get(id=alive.id).state == "finished"
 
 
+def test_a_producer_that_begins_while_hubs_prune_is_left_alone(monkeypatch):
+    producers, opened = store.producers, []
+
+    def then_a_stream_begins(using):
+        found = producers(using)
+        if not opened:
+            opened.append(streams.open("room:1"))
+            opened[0].__enter__().write("a")
+        return found
+
+    monkeypatch.setattr(store, "producers", then_a_stream_begins)
+    leases.end_orphans("default")
+    opened[0].__exit__(None, None, None)
+    assert Stream.objects.get().state == "finished"
+
+
 def test_a_producer_is_dead_when_its_beats_stand_still_and_the_watcher_looked_all_the_time():
     watch = Watch()
     for now in range(int(LEASE) + 1):

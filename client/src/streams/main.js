@@ -11,7 +11,7 @@ class StreamElement extends HTMLElement {
     this.controller = new AbortController();
     const { signal } = this.controller;
     const stream = new Stream(this.getAttribute("src") ?? "", { after: +(this.dataset.after ?? 0), signal });
-    stream.text = this.textContent ?? "";
+    stream.text = this.stream?.text ?? this.textContent ?? "";
     this.stream = stream;
     /** @param {string} state */
     const show = (state) => {
@@ -22,13 +22,13 @@ class StreamElement extends HTMLElement {
     show("running");
     try {
       for await (const part of stream) {
+        this.dataset.after = String(part.offset); // first, since a listener may move the element
         const detail = { stream, part };
         if (this.dispatchEvent(new CustomEvent("livepush:part", { detail, bubbles: true, cancelable: true }))) {
           this.append(part.text ?? "");
           this.normalize();
         }
         if (stream.progress != null) this.setAttribute("progress", String(stream.progress));
-        this.dataset.after = String(part.offset);
       }
       show(stream.state);
     } catch {

@@ -19,9 +19,6 @@
 const PATIENCE = 5000;
 const SILENCE = 40_000;
 
-/** @param {number} time */
-const sleep = (time) => new Promise((resolve) => setTimeout(resolve, time));
-
 /**
  * Yield the lines of a response that have data, or the whole response where it is no stream.
  *
@@ -43,7 +40,7 @@ async function* read(response, heard) {
     heard();
     const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
     rest = /** @type {string} */ (lines.pop());
-    for (const line of lines) if (line.startsWith("data: ")) yield JSON.parse(line.slice(6));
+    for (const line of lines) if (/^data: /.test(line)) yield JSON.parse(line.slice(6));
   }
 }
 
@@ -95,6 +92,7 @@ export class Stream {
       let timer = setTimeout(abort, polls ? SILENCE : PATIENCE);
       let came;
       try {
+        this.signal?.throwIfAborted();
         const response = await fetch(`${this.url}?after=${this.offset}&${polls ? "wait=25" : "format=livepush"}`, {
           cache: "no-store",
           headers: this.headers,
@@ -121,7 +119,7 @@ export class Stream {
         clearTimeout(timer);
         abort();
       }
-      if (this.state === "running") await sleep(wait * (1 + Math.random()));
+      if (this.state === "running") await new Promise((awake) => setTimeout(awake, wait * (1 + Math.random())));
       wait = Math.min(wait * 2 || 500, 5000);
     }
   }
@@ -131,12 +129,12 @@ export class Stream {
     this.error = error;
     this.metadata = metadata ?? this.metadata;
     for (const part of parts) {
+      this.signal?.throwIfAborted();
       const isText = typeof part === "string";
       this.offset += isText ? [...part].length : 1; // characters, not UTF-16's units
       if (isText) this.text += part;
       else this.progress = part[0]?.progress ?? this.progress;
-      const { offset } = this;
-      yield/** @type {Part} */ (isText ? { text: part, offset } : { data: part[0], offset });
+      yield/** @type {Part} */ ({ ...(isText ? { text: part } : { data: part[0] }), offset: this.offset });
     }
     this.state = state ?? this.state;
   }

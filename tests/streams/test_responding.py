@@ -1,0 +1,204 @@
+"""Responses of views, and their readers: they say what there is, in any context, and end when they must."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpRequest, HttpResponse
+from django.middleware.gzip import GZipMiddleware
+from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
+from django.urls import path
+from django.utils import timezone
+from django.utils.deprecation import MiddlewareMixin
+
+import livepush
+from livepush import process, streams
+from livepush.streams import store
+from livepush.streams.feeds import feeds_of, look_up
+from livepush.streams.models import Stream, StreamChunk, StreamProducer
+from livepush.streams.reader import Reader
+from livepush.streams.responding import StreamResponse
+from tests.patience import PATIENCE, eventually, wait_until
+
+pytestmark = [pytest.mark.usefixtures("streams_end"), pytest.mark.django_db(transaction=True)]
+
+
+def answer(request: HttpRequest, id: str) -> StreamResponse:
+    return StreamResponse(id, "text")
+
+
+async def async_answer(request: ASGIRequest, id: str) -> StreamResponse:
+    return StreamResponse(id, "text")
+
+
+urlpatterns = [path("sync/<str:id>/", answer), path("async/<str:id>/", async_answer)]
+
+
+class Louder(MiddlewareMixin):
+    """Wraps what a response streams, as Django's own middleware does: in a thread if the server is async."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        content = response.streaming_content
+        if response.is_async:
+
+            async def louder():
+                async for part in content:
+                    yield part.upper()
+
+            response.streaming_content = louder()
+        else:
+            response.streaming_content = (part.upper() for part in content)
+        return response
+
+
+def written(*texts: str, format: str = "text") -> str:
+    with streams.open("room:1", format=format) as stream:
+        for text in texts:
+            stream.write(text)
+    return stream.id
+
+
+def written_elsewhere() -> str:
+    """Begin a stream of another process."""
+    Stream.objects.create(id="far", group="room:1", format="livepush", producer="far", created=timezone.now())
+    StreamProducer.objects.create(name="far")
+    StreamChunk.objects.create(stream="far", start=0, end=5, body='["hello"]')
+    return "far"
+
+
+def joined(response: HttpResponse) -> str:
+    """Return all that a response streams, read by async code."""
+
+    async def read() -> bytes:
+        try:
+            return b"".join([part async for part in response])
+        finally:
+            await livepush.stop()
+
+    return asyncio.run(read()).decode()
+
+
+def test_a_response_shows_its_content_to_a_project_s_tests():
+    id = written("hello")
+    response = streams.get(id).response()
+    assert b"".join(response.streaming_content) == b"hello"
+    assert response.getvalue() == b"hello"
+    assert b"".join(response) == b"hello"
+    assert joined(response) == "hello"
+
+
+@pytest.mark.urls("tests.streams.test_responding")
+@pytest.mark.parametrize("view", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("middleware", "expected"),
+    [
+        ([], b"hello"),
+        (["tests.streams.test_responding.Louder"], b"HELLO"),
+        (["django.middleware.gzip.GZipMiddleware"], b"hello"),
+    ],
+)
+def test_django_s_clients_get_what_middleware_makes_of_a_response(settings, view, middleware, expected):
+    settings.MIDDLEWARE = middleware
+    address = f"/{view}/{written('hello')}/"
+
+    async def read() -> bytes:
+        try:
+            response = await AsyncClient().get(address, headers={"accept-encoding": "gzip"})
+            return b"".join([part async for part in response.streaming_content])
+        finally:
+            await livepush.stop()
+
+    assert asyncio.run(read()) == expected
+    assert Client().get(address, headers={"accept-encoding": "gzip"}).getvalue() == expected
+
+
+def test_a_compressing_middleware_leaves_a_response_as_it_is():
+    response = streams.get(written("hello " * 100)).response()
+    request = RequestFactory().get("/", headers={"accept-encoding": "gzip"})
+    assert GZipMiddleware(lambda request: response)(request).getvalue() == b"hello " * 100
+
+
+async def test_async_middleware_gets_an_async_iterator():
+    response = StreamResponse("any", "text")
+    louder = Louder(lambda request: response).process_response(AsyncRequestFactory().get("/"), response)
+    assert louder.is_async
+    assert hasattr(louder.streaming_content, "__aiter__")
+
+
+@pytest.mark.parametrize("after", [0, 3, 5, 9])
+def test_sync_and_async_code_continue_a_stream_with_the_same_bytes(client, after):
+    id = written("hello", " you", format="ai-sdk")
+    response = streams.get(id).response(after=after)
+    expected = joined(response)
+    assert ("text-start" in expected) == (after == 0)
+    assert b"".join(response).decode() == expected
+    assert client.get(f"/livepush/streams/{id}/?after={after}&format=ai-sdk").content.decode() == expected
+
+
+def test_a_response_that_begins_while_the_server_ends_is_sent_away():
+    id = written_elsewhere()
+
+    async def read() -> list[bytes]:
+        (await process.get_hub()).drain()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return [part async for part in StreamResponse(id, "livepush")]
+        finally:
+            await livepush.stop()
+
+    begin, bye = asyncio.run(read())
+    assert begin == b":\n"
+    assert bye.startswith(b"retry: ")
+    Stream.objects.update(state="finished", length=5)
+    assert b'"parts":["hello"]' in b"".join(asyncio.run(read()))  # it ends by itself
+
+
+def test_a_quiet_stream_s_response_writes_under_wsgi_so_that_it_notices_that_its_reader_left(settings):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "HEARTBEAT": 0.2}
+    found: list[bytes] = []
+    with streams.open("room:1", format="livepush") as stream:
+        stream.write("a")
+        wait_until(lambda: store.ends("default", [stream.id]))
+
+        def read() -> None:
+            found.extend(stream.response())
+            connections.close_all()
+
+        reading = threading.Thread(target=read, daemon=True)
+        reading.start()
+        wait_until(lambda: found[2:4] == [b":\n", b":\n"])
+    reading.join(PATIENCE)
+    assert found[-1].startswith(b"id: end\n")
+
+
+def test_a_reader_whose_right_ends_while_the_database_is_read_gets_nothing_more(monkeypatch):
+    id = written_elsewhere()
+
+    async def read() -> list[bytes | None]:
+        feeds = feeds_of(await process.get_hub())
+        feed = feeds.open(await process.in_thread(lambda: look_up("default", id)))
+        page, is_asked, goes_on = feeds.page, asyncio.Event(), asyncio.Event()
+
+        async def slow_page(*asked):
+            found = await page(*asked)
+            is_asked.set()
+            await goes_on.wait()
+            return found
+
+        monkeypatch.setattr(feeds, "page", slow_page)
+        try:
+            with Reader(feeds, feed, 0, "livepush") as reader:
+                begin = await reader.next()
+                following = asyncio.create_task(reader.next())
+                await eventually(is_asked.is_set)
+                reader.revoke(["room:1"], "logout")
+                goes_on.set()
+                return [begin, await following, await reader.next()]
+        finally:
+            await livepush.stop()
+
+    assert asyncio.run(read()) == [b":\n", None, None]

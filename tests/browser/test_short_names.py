@@ -13,7 +13,7 @@ HARMLESS = {"link", "load", "sender", "speak"}
 WORDS = """() => {
   const words = new Set(Object.getOwnPropertyNames(globalThis));
   for (const name of [...words]) {
-    const found = globalThis[name];
+    const found = /^[A-Z]/.test(name) && globalThis[name];
     if (typeof found === "function" && found.prototype) {
       for (const word of Object.getOwnPropertyNames(found.prototype)) words.add(word);
     }

@@ -16,7 +16,7 @@ from livepush.models import Event
 from livepush.process.hubs import DatabaseLog, close_connections, cut_connections
 from livepush.process.threads import Threads
 from livepush.wire import RIGHTS
-from tests.conftest import Thread
+from tests.conftest import ALIASES, Thread, kind
 from tests.patience import PATIENCE
 from tests.shop.models import Order
 
@@ -138,9 +138,9 @@ def test_what_a_reader_marks_is_told_though_no_commit_is_noticed(manual):
     assert found == ["seen"]
 
 
+@pytest.mark.parametrize("using", [alias for alias in ALIASES if kind(alias) == "postgresql"], indirect=True)
 def test_a_transaction_of_the_projects_keeps_its_limits(manual):
-    if connections[manual].vendor != "postgresql":
-        pytest.skip("no other database has limits of a transaction")
+    """PostgreSQL alone has such limits."""
 
     def answer():
         with connections[manual].cursor() as cursor:

@@ -20,7 +20,7 @@ from tests.conftest import events_of
 
 
 @pytest.fixture(autouse=True)
-def here(settings, monkeypatch, using):
+def here(using, settings, monkeypatch):
     settings.LIVEPUSH = {"DATABASE": using, "PUSHER": {**APP, "SUBSCRIPTION_COUNT": True}}
     monkeypatch.setattr(signing, "check_request", lambda *args: None)
 

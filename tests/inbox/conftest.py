@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.test import override_settings
 from django.utils import timezone
 
 import livepush
@@ -18,9 +17,9 @@ def inbox_on(*aliases):
     """Return the fixture ``using``: some databases in turn, each as the inbox's."""
 
     @pytest.fixture(params=aliases, ids=kind)
-    def using(request, transactional_db):
-        with override_settings(LIVEPUSH={"DATABASE": request.param}):
-            yield request.param
+    def using(request, transactional_db, settings):
+        settings.LIVEPUSH = {"DATABASE": request.param}
+        return request.param
 
     return using
 

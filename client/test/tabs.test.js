@@ -650,3 +650,35 @@ test("a leader that was refused a group is owed none of its events", async () =>
   clock.advance(1000);
   assert.equal(a.last().since, "a-900");
 });
+
+for (const [how, groups, change] of [
+  ["other", ["order:7"], (client) => client.remove(["board"])],
+  ["more", ["board", "order:7"], () => {}],
+]) {
+  test(`a follower that asks for ${how} groups meanwhile does not take the answer to what it asked before`, async () => {
+    const { tabs, clock } = await open(2);
+    const [a, b] = tabs;
+    b.client.pause(); // it comes back, and is busy when the answer comes
+    b.tab.enter();
+    b.tab.late = [];
+    b.client.start();
+    await told();
+    clock.advance(50);
+    await told();
+    change(b.client);
+    b.client.add(["order:7"], "a-0");
+    await told();
+    const { late } = b.tab;
+    b.tab.late = undefined;
+    for (const hear of late) hear();
+    await told();
+    assert.equal(b.client.state, "connecting");
+    clock.advance(20);
+    await told();
+    a.last().hello();
+    await told();
+    a.last().says(event("a-6", { groups: ["order:7"] }));
+    await told();
+    assert.deepEqual([b.client.state, b.client.groups, got(b)], ["open", groups, ["a-6"]]);
+  });
+}

@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import transaction
+from django.db import connections, transaction
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
 import livepush
@@ -292,6 +292,7 @@ def test_the_assertions_work_where_playwright_has_left_its_loop_running(monkeypa
         with pytest.raises(AssertionError, match="Expected that nothing was sent"):
             assert_nothing_sent(ann)
         stop_all()
+        connections.close_all()  # Django keeps another one where a loop runs
 
 
 class InATestCase(Checks, TestCase):

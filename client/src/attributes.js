@@ -1,6 +1,6 @@
 /** @typedef {import("./types.js").Envelope} Envelope */
 
-import { dispatch } from "./events.js";
+import { announce } from "./events.js";
 
 /**
  * How long to wait at least for further events before a region is fetched, and at most after a failure, in milliseconds.
@@ -26,11 +26,7 @@ export const serve = (elements, event) => {
   if (!event) return;
   const there = [...elements].filter((element) => element.isConnected);
   if (!event.type) return refresh(there, "[data-livepush-refresh]");
-  for (const element of there) {
-    if (!element.matches(naming("on", event))) continue;
-    dispatch(element, `event:${event.type}`, event);
-    dispatch(element, "event", event);
-  }
+  for (const element of there) if (element.matches(naming("on", event))) announce(element, event);
   refresh(there, naming("refresh", event));
 };
 
@@ -97,7 +93,6 @@ const reload = (region, pause) => {
   const request = new XMLHttpRequest();
   request.open("GET", url);
   request.setRequestHeader("X-Livepush-Refresh", region.id);
-  request.setRequestHeader("If-Modified-Since", new Date(0).toUTCString()); // past the browser's cache
   request.responseType = "document";
   request.timeout = LIMIT;
   request.onloadend = () => {

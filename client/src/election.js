@@ -20,13 +20,11 @@ export const byLock = (name, turn, fail) => {
     locks
       .request(name, options, () => {
         held = true;
-        return (
-          signal.aborted ||
-          new Promise((resolve) => {
-            signal.onabort = resolve;
-            turn(true);
-          })
-        );
+        if (signal.aborted) return;
+        return new Promise((resolve) => {
+          signal.onabort = resolve;
+          turn(true);
+        });
       })
       .catch(() => {
         if (signal.aborted) return;

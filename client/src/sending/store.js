@@ -24,10 +24,8 @@ const use = (work) =>
       const asked = work(messages);
       const counted = messages.count();
       counted.onsuccess = () => {
-        try {
-          if (counted.result) localStorage[FLAG] = 1;
-          else delete localStorage[FLAG];
-        } catch {} // it is full
+        if (counted.result) localStorage[FLAG] = 1;
+        else delete localStorage[FLAG];
       };
       transaction.oncomplete = () => {
         database.close();
@@ -74,6 +72,7 @@ export const forget = async ({ key }) => {
  */
 export const restore = async (link, hand) => {
   try {
+    if (!localStorage[FLAG]) return;
     const all = (await use((messages) => messages.getAll())).filter(
       (/** @type {any} */ each) => each.url === link.url,
     );

@@ -27,8 +27,8 @@ const SILENCE = 40_000;
  * @returns {AsyncGenerator<Told>}
  */
 async function* read(response, heard) {
-  if (!response.headers.get("content-type")?.includes("event-stream")) {
-    yield response.json();
+  if (!/event-stream/.test(/** @type {string} */ (response.headers.get("content-type")))) {
+    yield await response.json();
     return;
   }
   const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
@@ -50,6 +50,8 @@ const base = () =>
 
 /** A stream: iterate over it to read it. Its fields say how far that has come. */
 export class Stream {
+  /** The reader's offset. */
+  offset = 0;
   /** The text so far. */
   text = "";
   /** `running`, or how it ended. */
@@ -65,9 +67,8 @@ export class Stream {
    * @param {string} id  its id or its address
    * @param {{after?: number, signal?: AbortSignal, headers?: HeadersInit}} [options]
    */
-  constructor(id, { after = 0, signal, headers } = {}) {
-    this.url = new URL(id.includes("/") ? id : `${base()}streams/${id}/`, location.href);
-    /** The reader's offset. */
+  constructor(id, { after = 0, signal, headers = {} } = {}) {
+    this.url = id.includes("/") ? id : `${base()}streams/${id}/`;
     this.offset = after;
     this.signal = signal;
     this.headers = headers;
@@ -94,7 +95,7 @@ export class Stream {
         this.signal?.throwIfAborted();
         const response = await fetch(`${this.url}?after=${this.offset}&${polls ? "wait=25" : "format=livepush"}`, {
           cache: "no-store",
-          headers: /** @type {any} */ (this.headers),
+          headers: this.headers,
           signal: controller.signal,
         });
         const heard = () => {

@@ -1,4 +1,4 @@
-"""What a process does before it ends, in the children of ``multiprocessing`` too, which run nothing that atexit has."""
+"""Does work before a process ends, also in children of ``multiprocessing``, which run nothing that atexit has."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Incoming:
         self._receive = receive
         self._next: asyncio.Task[Message] | None = None
         self._held: deque[Message] = deque()
-        """What the client has said while it was watched, before ``_next``."""
+        """The messages that the client has sent while it was watched, before ``_next``."""
 
     async def __call__(self) -> Message:
         """Return the next message."""

@@ -1,6 +1,6 @@
 """For projects with autocommit off. Then Django commits nothing by itself, and notices no commit.
 
-What livepush does by itself it commits by itself, in threads and commands of its own. What it does in a transaction of
+Livepush commits its own work, which it does in threads and commands of its own. Work that it does in a transaction of
 the project's stays there, and the project commits it.
 """
 
@@ -26,7 +26,7 @@ OWN_THREADS = (
     "livepush-hub", "livepush-auth", "livepush-streams", "livepush-publish", "livepush-relay", "livepush-doctor",
     BESIDE,
 )  # fmt: skip
-"""What the names of threads begin with whose connections commit by themselves."""
+"""The names of threads whose connections commit by themselves begin with one of these."""
 _commanding: set[threading.Thread] = set()
 """The thread that runs a command of livepush's own, if this process was started for it."""
 

@@ -116,7 +116,7 @@ def pass_on(message: Message, sender: Admission, request: Any) -> None:
 _running: set[asyncio.Task[Any]] = set()
 """The handlers outside of a transaction that run now, kept here so that Python does not collect their tasks."""
 _tidying: set[asyncio.Task[Any]] = set()
-"""What tidies up after them."""
+"""The tasks that tidy up after them."""
 
 
 def running() -> int:

@@ -111,7 +111,7 @@ class _Known:
     """The database's facts about some clients, looked up for all of them at once."""
 
     def __init__(self, known: Sequence[Identity]) -> None:
-        """Look them up. What raises for one of them is looked up again by ``now``, for each by itself."""
+        """Look them up. If that raises for one of them, ``now`` looks each up by itself."""
         self._by_session = _at_once(of_sessions, {each.session for each in known if each.session is not None})
         self._by_token = _at_once(_of_tokens, [each.token for each in known if each.token is not None])
         self._users = _at_once(sessions.existing_users, [each.user.pk for each in known if _is_given(each)])

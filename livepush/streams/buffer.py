@@ -52,7 +52,7 @@ class Buffer:
         self.lost = False
         """Whether others took the producer for dead and ended the stream, or the database refused it."""
         self.refused: StreamNotStored | None = None
-        """What its producer is told if the database refused it."""
+        """The error that its producer gets if the database refused it."""
         self.doubtful = False
         """Whether the last attempt to store failed, so that some of it may be stored all the same."""
         self._lock = threading.Lock()

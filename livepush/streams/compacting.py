@@ -1,4 +1,4 @@
-"""Makes the many chunks of ended streams few. What fails is tried again later, and holds up nothing."""
+"""Makes the many chunks of ended streams few. A stream that fails is tried again later, and holds up nothing."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _copy(process: subprocess.Popen[bytes], log: SyncStream) -> None:
 
 
 def _output(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """Yield what a process prints. What it leaves behind may hold the output open; that is not waited for."""
+    """Yield what a process prints. A process that it leaves behind may hold the output open; that is not waited for."""
     assert process.stdout is not None
     with process.stdout as output:
         if os.name != "posix":  # where pipes can't be waited for
@@ -205,7 +205,7 @@ class Handler(logging.Handler):
         return threading.current_thread().name not in (STREAM_THREAD, LIVE_THREAD) and super().filter(record)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record. What writing it logs itself is left out."""
+        """Write a record. Records that writing it makes are left out."""
         if getattr(self._is_writing, "now", False):
             return
         self._is_writing.now = True

@@ -48,7 +48,7 @@ class PusherConnection(Connection):
         self._gone_on: set[str] = set()
         """The channels that have gone on from where the client resumed: each does so once."""
         self._reached: dict[str, int] = {}
-        """The number of each channel's last event. What is read again for another channel of its group is not above."""
+        """The number of each channel's last event. Those up to it may be read again for another channel."""
         self.tells_position = False
         """Whether the client wants to know up to where it has everything."""
         self.code: int | None = None

@@ -18,19 +18,24 @@ MATRIX = (("3.13", "django>=6.1,<6.2"), ("3.12", "django>=6.1,<6.2"), ("3.11", "
 TESTS = (
     "tests/integration/test_servers.py",  # every server, on this event loop
     "tests/integration/test_shortcut.py",  # the way round uvicorn's protocols
-    "tests/inbox/test_filing.py",
     "tests/inbox/test_admin.py",
     "tests/test_log.py",
-    "tests/test_publishing.py",
     "tests/test_threads.py",
     "tests/test_sockets.py",
     "tests/test_testing.py",
-    "tests/test_signals.py",
     "tests/test_views.py",
     "tests/test_admin.py",
     "tests/test_templatetags.py",
 )
-LONGER = ("tests/inbox/test_views.py", "tests/test_hub.py", "tests/test_notify.py", "tests/test_receiving.py")
+LONGER = (
+    "tests/inbox/test_filing.py",
+    "tests/inbox/test_views.py",
+    "tests/test_hub.py",
+    "tests/test_notify.py",
+    "tests/test_publishing.py",
+    "tests/test_receiving.py",
+    "tests/test_signals.py",
+)
 """What runs too with ``--whole``."""
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -109,6 +109,7 @@ def test_what_waits_for_the_layer_counts_the_names_of_its_groups(monkeypatch):
     assert found.bytes < 1.2 * outbox.MAX_WAITING_BYTES
 
 
+@pytest.mark.long
 def test_parsed_queries_hold_no_more_bytes_than_they_may():
     with growth() as found:
         for number in range(300):
@@ -118,6 +119,7 @@ def test_parsed_queries_hold_no_more_bytes_than_they_may():
     assert found.bytes < 1.5 * requests.CACHE_BYTES
 
 
+@pytest.mark.long
 def test_hellos_hold_no_more_bytes_than_they_may():
     with growth() as found:
         for number in range(300):

@@ -143,6 +143,7 @@ def test_tables_that_are_not_there(using):
     assert found["retention"]["unchecked"] == ["Not checked: see the findings of the database."]
 
 
+@pytest.mark.long
 def test_a_settle_that_is_held_up(concurrent):
     doctor(using=concurrent)
     with transaction.atomic(using=concurrent):
@@ -266,6 +267,7 @@ def test_a_redis_that_is_not_there(transactional_db, monkeypatch, backend):
     assert found["clock"]["status"] == "ok", "the other checks go on"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", some([PUBSUB, CORE]))
 def test_a_redis_that_does_not_answer(transactional_db, redis, monkeypatch, backend):
     redis.freeze()
@@ -287,6 +289,7 @@ def test_a_layer_that_answers_late_is_not_one_that_does_not_answer(transactional
     assert "a round trip of" in found["layer"]["findings"][0]["seen"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", some([PUBSUB, CORE]))
 def test_a_layer_that_is_too_slow_for_a_burst_answers_late(transactional_db, redis, monkeypatch, backend):
     monkeypatch.setattr(layer_checks, "LATE", PATIENCE)  # beside busy neighbours a round trip takes long too

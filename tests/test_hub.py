@@ -377,6 +377,7 @@ async def test_nothing_is_read_for_readers_that_have_gone(make_hub, monkeypatch)
     assert hub.pages._reads == {}
 
 
+@pytest.mark.long
 async def test_a_crowd_from_before_the_hubs_start_is_served_by_a_few_reads(make_hub, monkeypatch):
     groups = [f"user:{number}" for number in range(300)]
     for group in groups:

@@ -131,6 +131,7 @@ def test_where_no_number_of_cells_is_enough_it_says_so() -> None:
 # The simulation
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("used", [0.3, 0.5, 0.7])
 def test_the_mean_wait_is_that_of_pollaczek_and_khinchine(used: float) -> None:
     load, costs = events_alone(rate=used * 1000, work=1e-3)
@@ -147,6 +148,7 @@ def test_bursts_wait_for_themselves() -> None:
     assert found.wait == pytest.approx(model.expected_wait(load, costs, 1), rel=0.1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
 def test_the_core_is_used_as_the_plan_says(load: Load) -> None:
     planned = model.plan(load, COSTS)

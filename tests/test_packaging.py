@@ -49,6 +49,7 @@ def metadata(wheel) -> Message:
     return HeaderParser().parsestr(wheel["INFO/METADATA"].decode())
 
 
+@pytest.mark.long
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     about = {f"INFO/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
     assert wheel.keys() == files("livepush") | about

@@ -26,6 +26,8 @@ from livepush.tenants import active
 from tests.conftest import ALIASES, kind
 from tests.shop.models import Order
 
+pytestmark = pytest.mark.long_on("mariadb")
+
 MIDDLEWARE = "tests.shop.subdomains.middleware"
 POLL = "/livepush/poll/"
 
@@ -102,6 +104,7 @@ def test_where_no_tenant_is_active_the_endpoints_refuse_what_the_pages_client_as
     assert (answer.status_code, answer.json()["code"]) == (403, "no_tenant")
 
 
+@pytest.mark.long_on("sqlite")
 @pytest.mark.parametrize("page", ["notification", "membership", "channelgroup", "event", "presence", "stream"])
 @pytest.mark.parametrize("query", ["", "?q=ann", "?audience=user:", "?audience=inbox:all"])
 def test_where_no_tenant_is_active_the_admin_lists_nothing(ann, page, query):

@@ -394,6 +394,7 @@ def test_the_assertions_work_with_pytests_database(db):
         assert_nothing_sent(user)
 
 
+@pytest.mark.long
 def test_the_plugin_leaves_projects_without_django_alone(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "import sys\n"

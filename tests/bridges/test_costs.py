@@ -47,6 +47,7 @@ def test_the_page_lists_every_bridge_twice():
     assert [row[0].partition("]")[0].strip("[") for row in listed] == [row[0] for row in COSTS] == list(NAMES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("row", COSTS, ids=lambda row: NAMES[row[0]])
 def test_a_bridge_that_is_off_imports_no_package_and_nothing_but_its_tables(row, measured):
     bridge = f"livepush.bridges.{NAMES[row[0]]}"
@@ -57,6 +58,7 @@ def test_a_bridge_that_is_off_imports_no_package_and_nothing_but_its_tables(row,
     assert len(packages) == int(row[1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("row", COSTS, ids=lambda row: NAMES[row[0]])
 def test_a_bridge_costs_as_many_queries_and_bytes_as_the_page_says(row, measured):
     costs = measured["costs"]

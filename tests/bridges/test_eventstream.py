@@ -195,6 +195,7 @@ def test_what_is_appended_is_there_once_and_in_its_channel_alone(transactional_d
     assert caught.value.current_id == at + 1
 
 
+@pytest.mark.long
 async def test_a_replay_of_more_events_than_a_page_brings_each_once_and_then_goes_on(site):
     server, elsewhere = site
     async with stream(server, "a") as found:
@@ -279,6 +280,7 @@ async def test_a_request_for_no_channel_or_too_many_is_an_error_that_ends_the_st
             assert await found.rest() == ""
 
 
+@pytest.mark.long
 async def test_a_slow_client_loses_nothing(site):
     server, elsewhere = site
     async with stream(server, "a") as found:

@@ -83,6 +83,7 @@ async def test_a_stream_goes_on_at_the_last_event_that_its_client_has(site):
         assert await types(stream, 1) == ["live"]
 
 
+@pytest.mark.long
 async def test_a_long_replay_comes_in_several_answers(site):
     start = site.shop.position()
     site.shop.do("send_many", groups="order:8", type="many", count=1200)

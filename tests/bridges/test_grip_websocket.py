@@ -27,6 +27,7 @@ from livepush.wire import Close, WireError
 from tests.bridges.edge import Site, audit_kills, running
 from tests.integration import clients
 from tests.patience import PATIENCE
+from tests.scale import some
 from tests.servers.fresh import Databases
 from tests.servers.pushpin import KEY
 
@@ -69,7 +70,7 @@ async def closed_with(socket: Any) -> int | None:
 # Events
 
 
-@pytest.mark.parametrize("subprotocol", [None, "livepush.v1"])
+@pytest.mark.parametrize("subprotocol", some([None, "livepush.v1"]))
 async def test_a_websocket_gets_everything_once_and_in_order(site, subprotocol):
     offered = [subprotocol] if subprotocol else None
     async with clients.websocket(site.url, ["board", "order:1"], subprotocols=offered) as socket:
@@ -82,6 +83,7 @@ async def test_a_websocket_gets_everything_once_and_in_order(site, subprotocol):
         assert await types(socket, 30) == [f"n{number}" for number in range(30)]
 
 
+@pytest.mark.long
 async def test_a_websocket_goes_on_at_its_position_and_a_long_replay_comes_in_several_answers(site):
     start = site.shop.position()
     site.shop.do("send_many", groups=["order:2"], type="t", count=1500)
@@ -224,6 +226,7 @@ async def test_malformed_commands_are_refused_and_the_websocket_goes_on(site):
         assert await closed_with(socket) == 4400
 
 
+@pytest.mark.long
 async def test_a_flood_of_commands_is_throttled(databases):
     with running(databases, {"COMMANDS_PER_SECOND": 5}) as site:
         async with clients.websocket(site.url, "board") as socket:

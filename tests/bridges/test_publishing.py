@@ -20,6 +20,8 @@ from livepush.bridges.publishing.models import ApiKey, PublishReceipt
 from livepush.inbox.reading import Inbox
 from tests.conftest import Thread, events_of
 
+pytestmark = pytest.mark.long_on("mariadb")
+
 URL, NOTIFY = "/livepush/publish/", "/livepush/publish/notify/"
 
 

@@ -114,6 +114,7 @@ MET = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", [PUBLISH, NOTIFY])
 @pytest.mark.parametrize(("asked", "status"), MET)
 def test_each_status_comes_as_described(key, settings, path, asked, status):

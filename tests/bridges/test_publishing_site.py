@@ -54,6 +54,7 @@ async def test_what_is_published_reaches_a_client_of_another_process(databases, 
         assert [each["data"] for each in found] == ["1", "2"]
 
 
+@pytest.mark.long
 async def test_a_request_that_two_processes_get_at_once_takes_effect_once(databases):
     with (
         databases.fresh("postgresql") as database,

@@ -18,6 +18,8 @@ from livepush.roster.models import PresenceLease
 from tests.bridges.pushers import APP
 from tests.conftest import events_of
 
+pytestmark = pytest.mark.long_on("mariadb")
+
 
 @pytest.fixture(autouse=True)
 def here(using, settings, monkeypatch):

@@ -51,6 +51,7 @@ async def told(client):
     return found["data"]["subscription_count"]
 
 
+@pytest.mark.long
 async def test_subscribers_hear_how_many_they_are_in_all_processes(sites):
     one, other = sites
     async with one.client() as client, raw(other) as first:

@@ -613,6 +613,7 @@ async def test_other_servers_do_the_same(databases: Databases, kind: str):
             assert await socket.closed() == 4009
 
 
+@pytest.mark.long
 def test_nothing_of_it_is_imported_where_it_is_not_mounted():
     script = (
         "import sys, django; django.setup(); import livepush.asgi; from livepush import routing; "

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.chromium import complaints
 from tests.browser.site import Site, is_open
+from tests.scale import some
 from tests.servers import faults
 
 TRANSPORTS = ("sse", "websocket", "longpoll", "poll")
@@ -251,7 +252,7 @@ def test_each_event_arrives_once_and_in_order_however_often_the_line_is_cut(
     assert page.evaluate("resets") == []
 
 
-@pytest.mark.parametrize("transport", [None, "websocket", "poll"])
+@pytest.mark.parametrize("transport", some([None, "websocket", "poll"]))
 def test_it_resumes_when_the_server_has_been_away(site: Site, visit: Visit, group: str, transport: str | None) -> None:
     page = visit(group, transport=transport)
     is_open(page, transport)

@@ -97,6 +97,7 @@ def test_it_prints_where_to_begin(demo: Demo) -> None:
             assert response.status == 200
 
 
+@pytest.mark.long
 def test_the_board_moves_by_itself(visitor: Callable[[], Visit]) -> None:
     page = visitor()("/board/")
     is_live(page)
@@ -226,6 +227,7 @@ def test_a_port_that_can_not_be_had_gives_one_line() -> None:
             assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_it_while_a_page_is_open(tmp_path: Path, browser: Browser) -> None:
     with running(tmp_path) as demo:
         page = browser.new_page()

@@ -78,6 +78,7 @@ def test_a_parcel_that_moves_tells_its_customer_in_one_entry(visitor: Callable[[
     orders.wait_for_url(f"**/parcels/{code}/")
 
 
+@pytest.mark.long
 def test_toasts_cover_no_button_of_the_panel(visitor: Callable[[], Visit]) -> None:
     page = log_in(visitor(), "demo")
     page.set_viewport_size({"width": 1280, "height": 800})

@@ -89,6 +89,7 @@ def test_a_customer_and_the_staff_write_and_see_who_types_and_what_was_read(talk
     expect(staff.locator(".talks-unread")).to_have_text("Unread: 1")
 
 
+@pytest.mark.long
 def test_a_customers_other_parcels_change_no_page_of_this_one(
     visitor: Callable[..., Visit], logins: dict[str, Any], codes: Iterator[str]
 ) -> None:
@@ -128,6 +129,7 @@ def test_what_is_refused_says_why_and_can_be_edited_or_discarded(talk) -> None:
     assert texts(customer) == ["y" * 2000]
 
 
+@pytest.mark.long
 def test_a_refusal_speaks_the_visitors_language_over_a_websocket_too(talk) -> None:
     customer, _ = talk
     speak(customer, "de")
@@ -138,6 +140,7 @@ def test_a_refusal_speaks_the_visitors_language_over_a_websocket_too(talk) -> No
     expect(customer.locator(".refusal p")).to_have_text("Eine Nachricht hat höchstens 2000 Zeichen. Ihre hat 2001.")
 
 
+@pytest.mark.long
 def test_what_is_written_offline_outlives_a_reload_and_goes_out_once_in_order(talk) -> None:
     page, staff = talk
     write(page, "first")
@@ -186,6 +189,7 @@ def test_over_polling_messages_come_and_typing_does_not(talk) -> None:
     expect(customer.locator("#typing")).to_be_hidden()
 
 
+@pytest.mark.long
 def test_it_works_without_scripts(demo: Demo, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -285,6 +289,7 @@ def test_over_polling_the_page_has_no_cursors_and_says_so(visitor: Callable[[], 
     expect(others(page)).to_have_text(name_of(other))
 
 
+@pytest.mark.long
 def test_what_a_hostile_visitor_sends_shows_nothing(visitor: Callable[[], Visit]) -> None:
     page, hostile = visitor()("/together/"), visitor()("/together/")
     expect(others(page)).to_have_count(1)

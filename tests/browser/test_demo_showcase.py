@@ -118,6 +118,7 @@ def test_the_movements_beside_the_cable_are_numbered_in_both_windows_and_none_is
     assert customer.locator("#ticker .late").count() == customer.locator("#ticker li b").count()
 
 
+@pytest.mark.long
 def test_on_a_phone_the_cable_and_both_windows_are_seen_at_once(demo: Demo, browser: Browser) -> None:
     with closing(browser.new_context(viewport={"width": 390, "height": 844})) as context:
         page = opened(context.new_page(), demo.url)
@@ -269,6 +270,7 @@ def test_members_come_and_go_with_their_streams(visitor: Callable[[], Visit]) ->
     expect(people).to_have_text(["Visitor"])
 
 
+@pytest.mark.long
 def test_the_line_for_another_program_publishes_to_its_visitor(visitor: Callable[[], Visit]) -> None:
     visit = visitor()
     log_in(visit, "demo")
@@ -428,6 +430,7 @@ def test_links_in_the_bell_never_die(demo: Demo, visitor: Callable[[], Visit]) -
     assert "/login/" in visitor()(f"/parcels/{code}/").url
 
 
+@pytest.mark.long
 def test_a_customer_can_not_do_what_the_staff_does(demo: Demo, visitor: Callable[[], Visit]) -> None:
     orders = log_in(visitor(), "demo")
     token = orders.locator("[name=csrfmiddlewaretoken]").first.input_value()
@@ -447,6 +450,7 @@ def test_a_customer_can_not_do_what_the_staff_does(demo: Demo, visitor: Callable
     expect(orders.locator(f".order[data-code={code}]")).to_have_attribute("data-status", re.compile("."))
 
 
+@pytest.mark.long
 def test_pages_work_without_scripts_or_say_what_needs_them(demo: Demo, browser: Browser) -> None:
     with closing(browser.new_context(java_script_enabled=False)) as context:
         page = opened(context.new_page(), demo.url)

@@ -22,6 +22,7 @@ AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 # Live, and the same everywhere
 
 
+@pytest.mark.long
 def test_the_badge_of_three_tabs_and_two_browsers_follows_what_comes_and_what_is_done(new_reader) -> None:
     ann, ben = new_reader(), new_reader()
     ann.notify("Before the page")
@@ -198,6 +199,7 @@ def test_categories_filter_the_list(reader: Reader) -> None:
     titles(page, "talk", "news")
 
 
+@pytest.mark.long
 def test_older_entries_come_as_the_end_is_reached_and_stay_when_something_new_comes(reader: Reader) -> None:
     reader.site.elsewhere.do("begin")
     for number in range(45):
@@ -250,7 +252,7 @@ HOMES = {
 """Where a list may be: the page, and the element within which it is."""
 
 
-@pytest.mark.parametrize("home", some(list(HOMES), 2))
+@pytest.mark.parametrize("home", some(list(HOMES)))
 def test_the_list_works_in_each_of_its_homes(reader: Reader, home: str) -> None:
     path, within = HOMES[home]
     reader.site.elsewhere.do("begin")
@@ -367,6 +369,7 @@ def test_times_stay_true(reader: Reader) -> None:
     expect(time).to_have_text("2 minutes ago")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lang", ["en_US", "", "no such language"])
 def test_a_documents_language_that_no_browser_knows_breaks_nothing(reader: Reader, lang: str) -> None:
     reader.notify("There")
@@ -401,6 +404,7 @@ def test_toasts_are_shown_in_the_visible_tab_and_go(reader: Reader) -> None:
     expect(toasts(page)).to_have_count(0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hours", [-2, 2])
 def test_a_clock_that_is_wrong_silences_nothing(reader: Reader, hours: int) -> None:
     page = reader.context().new_page()
@@ -470,6 +474,7 @@ def test_what_comes_is_said_aloud_without_taking_the_focus(reader: Reader) -> No
     expect(page.locator("#field")).to_have_value("typed on")
 
 
+@pytest.mark.long
 def test_where_the_list_is_looked_at_no_toast_covers_it(reader: Reader) -> None:
     page = reader.open()
     open_panel(page)
@@ -555,6 +560,7 @@ def test_a_button_that_is_down_while_news_come_is_pressed(reader: Reader) -> Non
     titles(page, "New")
 
 
+@pytest.mark.long
 def test_a_menu_that_is_opened_over_the_list_does_not_hold_back_news(reader: Reader) -> None:
     """A browser's menu may swallow the release of the button."""
     reader.notify("Old")
@@ -660,6 +666,7 @@ def test_nobody_who_is_not_logged_in_gets_a_bell(site: Site, browser: Browser) -
     page.close()
 
 
+@pytest.mark.long
 def test_the_panel_stays_in_the_page_in_both_directions(reader: Reader) -> None:
     reader.notify("One")
     for query in ("", "?dir=rtl"):
@@ -727,6 +734,7 @@ def test_axe_finds_nothing(new_reader, scheme: str) -> None:
     assert found == []
 
 
+@pytest.mark.long
 def test_a_page_whose_base_is_another_host_sends_it_nothing(reader: Reader) -> None:
     reader.notify("a")
     page = reader.open()

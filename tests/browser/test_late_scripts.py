@@ -113,6 +113,7 @@ def test_many_who_wait_for_the_script_that_polls_poll_once(context: BrowserConte
     assert len(polls) == 1
 
 
+@pytest.mark.long
 def test_tabs_that_can_not_follow_leave_the_site_its_connections(
     site: Site, context: BrowserContext, group: str, address: str
 ) -> None:

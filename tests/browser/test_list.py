@@ -102,6 +102,7 @@ def test_what_is_new_shows_by_itself_once_the_pointer_has_left(reader: Reader, h
     titles(page, "b", "a", within=within)
 
 
+@pytest.mark.long
 def test_what_is_archived_elsewhere_leaves_no_gap_under_the_pointer(reader: Reader) -> None:
     for title in ("a", "b", "c"):
         reader.notify(title)
@@ -117,6 +118,7 @@ def test_what_is_archived_elsewhere_leaves_no_gap_under_the_pointer(reader: Read
     titles(page, "d", "b", "a")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("home", some(["panel", "page"]))
 def test_a_long_list_stays_at_its_place(reader: Reader, home: str) -> None:
     fill(reader, 130)
@@ -140,6 +142,7 @@ def test_a_long_list_stays_at_its_place(reader: Reader, home: str) -> None:
     expect(entries(page, within)).to_have_count(130)
 
 
+@pytest.mark.long
 def test_an_entrys_own_link_is_not_the_one_to_older_entries(reader: Reader) -> None:
     fill(reader, 25, url="/bell/?of-an-entry")
     context = reader.context()
@@ -164,6 +167,7 @@ def test_an_entrys_own_link_is_not_the_one_to_older_entries(reader: Reader) -> N
 # What is hidden for a while
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("home", ["details", "dialog"])
 def test_a_list_shows_what_came_while_it_was_hidden(reader: Reader, home: str) -> None:
     reader.notify("before")
@@ -211,6 +215,7 @@ def test_what_a_hidden_list_has_is_seen_when_it_is_shown(reader: Reader) -> None
 # What a button does
 
 
+@pytest.mark.long
 def test_what_is_filtered_out_stays_new_and_is_not_touched(reader: Reader) -> None:
     reader.notify("talk", category="talk")
     reader.notify("old news", category="news")
@@ -254,6 +259,7 @@ def test_a_category_may_have_any_name(reader: Reader) -> None:
     titles(page, "odd too", "odd")
 
 
+@pytest.mark.long
 def test_a_button_that_is_pressed_while_a_tab_loads_does_it_to_that_tab(reader: Reader) -> None:
     for title in ("a", "b"):
         reader.notify(title)
@@ -271,6 +277,7 @@ def test_a_button_that_is_pressed_while_a_tab_loads_does_it_to_that_tab(reader: 
     titles(page, "b")
 
 
+@pytest.mark.long
 def test_the_inboxs_own_page_shows_what_was_chosen_after_a_reload_and_after_back(reader: Reader) -> None:
     reader.notify("a", category="orders")
     reader.notify("b", category="news", url="/bell/")
@@ -340,6 +347,7 @@ def test_a_change_that_fails_is_taken_back_and_told_in_view(reader: Reader) -> N
     is_not_complained_of(reader, "ERR_FAILED")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("body", ["<h1>Back soon</h1>", "<form><input type=search></form>", ""])
 def test_an_answer_that_is_no_list_changes_nothing(reader: Reader, body: str) -> None:
     reader.notify("a")
@@ -372,6 +380,7 @@ def test_a_login_page_in_place_of_the_list_is_called_what_it_is(reader: Reader) 
     expect(page.locator(ERROR)).to_be_hidden()
 
 
+@pytest.mark.long
 def test_a_change_that_changes_nothing_offers_to_undo_nothing(reader: Reader) -> None:
     for title in ("a", "b"):
         reader.notify(title)
@@ -402,6 +411,7 @@ def test_a_change_that_changes_nothing_offers_to_undo_nothing(reader: Reader) ->
 # Whose inbox
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("has_noticed", [False, True])
 def test_a_page_whose_user_changed_shows_nothing_and_touches_nothing(
     new_reader: Callable[[], Reader], has_noticed: bool
@@ -506,7 +516,7 @@ def test_the_keys_of_the_list(reader: Reader) -> None:
     expect(page.locator("main input")).to_have_value("jke?")
 
 
-@pytest.mark.parametrize("how", ["middle", "ctrl", "toast", "no link"])
+@pytest.mark.parametrize("how", some(["middle", "ctrl", "toast", "no link"]))
 def test_whoever_opens_an_entry_has_read_it(reader: Reader, how: str) -> None:
     page = reader.open()
     if how == "toast":
@@ -578,6 +588,7 @@ def test_the_age_of_an_entry_that_something_is_collapsed_into_begins_anew(reader
 # Toasts and the panel
 
 
+@pytest.mark.long
 def test_sixty_notifications_are_few_requests(reader: Reader) -> None:
     page = reader.open()
     asked: list[str] = []
@@ -589,6 +600,7 @@ def test_sixty_notifications_are_few_requests(reader: Reader) -> None:
     assert len(asked) < 20, len(asked)
 
 
+@pytest.mark.long
 def test_long_errors_leave_the_newest_toast_in_view(reader: Reader) -> None:
     page = reader.open(viewport={"width": 390, "height": 500})
     for number in range(3):
@@ -597,6 +609,7 @@ def test_long_errors_leave_the_newest_toast_in_view(reader: Reader) -> None:
     assert is_in_view(page, "livepush-toasts li:first-child button")
 
 
+@pytest.mark.long
 def test_toasts_are_above_the_open_panel(reader: Reader) -> None:
     reader.notify("a", category="talk")
     page = reader.open(viewport={"width": 390, "height": 500})

@@ -68,6 +68,7 @@ def test_a_tab_that_is_pressed_while_a_change_fails_is_shown(reader: Reader) -> 
     is_not_complained_of(reader, "ERR_FAILED")
 
 
+@pytest.mark.long
 def test_undo_that_is_pressed_while_a_tab_loads_undoes(reader: Reader) -> None:
     for title in ("a", "b"):
         reader.notify(title)
@@ -85,6 +86,7 @@ def test_undo_that_is_pressed_while_a_tab_loads_undoes(reader: Reader) -> None:
     titles(page, "b", "a")
 
 
+@pytest.mark.long
 def test_what_comes_while_the_panel_opens_is_not_archived_with_what_it_shows(reader: Reader) -> None:
     reader.notify("a")
     page = reader.open()
@@ -103,6 +105,7 @@ def test_what_comes_while_the_panel_opens_is_not_archived_with_what_it_shows(rea
     titles(page, "not shown yet")
 
 
+@pytest.mark.long
 def test_a_bulk_button_after_a_tab_and_an_entry_acts_on_the_tab(reader: Reader) -> None:
     for title in ("a", "b", "c"):
         reader.notify(title)
@@ -121,6 +124,7 @@ def test_a_bulk_button_after_a_tab_and_an_entry_acts_on_the_tab(reader: Reader) 
     expect(page.locator(f"{BELL} .empty")).to_be_visible()
 
 
+@pytest.mark.long
 def test_an_entry_whose_reading_fails_stays_away_if_it_is_archived_meanwhile(reader: Reader) -> None:
     for title in ("a", "b"):
         reader.notify(title)
@@ -157,6 +161,7 @@ def test_a_double_click_is_one_press_and_a_key_that_is_held_down_too(reader: Rea
     titles(page, "c", "b", "a")
 
 
+@pytest.mark.long
 def test_older_entries_that_answer_after_a_change_show_it(reader: Reader) -> None:
     fill(reader, 40)
     page = reader.open()
@@ -182,6 +187,7 @@ def test_older_entries_that_answer_after_a_change_show_it(reader: Reader) -> Non
     expect(page.locator(f"{BELL} li[data-unread]")).to_have_count(0)
 
 
+@pytest.mark.long
 def test_trying_again_uses_the_token_of_now(reader: Reader) -> None:
     reader.notify("a")
     context = reader.context()
@@ -199,6 +205,7 @@ def test_trying_again_uses_the_token_of_now(reader: Reader) -> None:
     is_not_complained_of(reader, "403")
 
 
+@pytest.mark.long
 def test_a_template_may_leave_buttons_out(reader: Reader) -> None:
     for title in ("a", "b"):
         reader.notify(title)
@@ -210,6 +217,7 @@ def test_a_template_may_leave_buttons_out(reader: Reader) -> None:
     titles(page, "a", within="livepush-list")
 
 
+@pytest.mark.long
 def test_a_bulk_press_is_not_lost_if_another_tab_is_pressed_before_its_own_has_come(reader: Reader) -> None:
     for title in ("a", "b"):
         reader.notify(title)
@@ -228,6 +236,7 @@ def test_a_bulk_press_is_not_lost_if_another_tab_is_pressed_before_its_own_has_c
     titles(page, "b", "a")
 
 
+@pytest.mark.long
 def test_a_bulk_press_whose_tab_does_not_come_says_so_and_can_be_tried_again(reader: Reader) -> None:
     reader.notify("a")
     page = reader.open()
@@ -276,6 +285,7 @@ def test_trying_again_repeats_all_that_has_failed(reader: Reader) -> None:
 # Places
 
 
+@pytest.mark.long
 def test_what_was_behind_the_button_is_in_view_once_it_is_pressed(reader: Reader) -> None:
     fill(reader, 60)
     page = reader.open()
@@ -289,6 +299,7 @@ def test_what_was_behind_the_button_is_in_view_once_it_is_pressed(reader: Reader
     is_at_its_top(page)
 
 
+@pytest.mark.long
 def test_a_panel_that_is_opened_again_begins_at_its_top(reader: Reader) -> None:
     fill(reader, 40)
     page = reader.open()
@@ -303,6 +314,7 @@ def test_a_panel_that_is_opened_again_begins_at_its_top(reader: Reader) -> None:
     is_at_its_top(page)
 
 
+@pytest.mark.long
 def test_entries_that_are_gone_turn_grey_and_leave_with_the_pointer(reader: Reader) -> None:
     for title in ("a", "b", "c"):
         reader.notify(title)
@@ -316,6 +328,7 @@ def test_entries_that_are_gone_turn_grey_and_leave_with_the_pointer(reader: Read
     expect(page.locator(f"{BELL} .empty")).to_be_visible()
 
 
+@pytest.mark.long
 def test_what_comes_back_elsewhere_waits_like_what_is_new(reader: Reader) -> None:
     for title in ("a", "b", "c"):
         reader.notify(title)
@@ -334,6 +347,7 @@ def test_what_comes_back_elsewhere_waits_like_what_is_new(reader: Reader) -> Non
     titles(page, "c", "b", "a")
 
 
+@pytest.mark.long
 def test_a_pointer_that_leaves_while_the_list_is_on_its_way_holds_nothing(reader: Reader) -> None:
     for title in ("a", "b"):
         reader.notify(title)
@@ -349,6 +363,7 @@ def test_a_pointer_that_leaves_while_the_list_is_on_its_way_holds_nothing(reader
     titles(page, "c", "b", "a")
 
 
+@pytest.mark.long
 def test_without_popovers_the_panel_is_above_what_the_page_positions(reader: Reader) -> None:
     fill(reader, 5)
     context = reader.context(bypass_csp=True)
@@ -369,6 +384,7 @@ def test_without_popovers_the_panel_is_above_what_the_page_positions(reader: Rea
     expect(button).to_have_attribute("aria-expanded", "true")
 
 
+@pytest.mark.long
 def test_a_click_leaves_no_listener_behind(reader: Reader) -> None:
     reader.notify("a")
     page = reader.open()
@@ -449,6 +465,7 @@ def test_the_focus_stays_in_the_list(reader: Reader, do: Callable[[Page, Reader]
     expect(page.locator(f"{BELL} button[part=button]")).to_be_focused()
 
 
+@pytest.mark.long
 def test_the_focus_goes_back_to_where_f8_took_it_from(reader: Reader) -> None:
     page = reader.open()
     page.focus("main input")
@@ -485,6 +502,7 @@ def visit(page: Page, path: str) -> None:
     page.evaluate(f"path => {{ const loaded = {loaded}; Turbo.visit(path); return loaded; }}", path)
 
 
+@pytest.mark.long
 def test_toasts_and_what_was_said_do_not_go_to_the_next_user(new_reader: Callable[[], Reader]) -> None:
     ann, ben = new_reader(), new_reader()
     context, page = with_turbo(ann)
@@ -515,6 +533,7 @@ def test_what_waits_to_be_announced_is_not_told_to_the_next_user(new_reader: Cal
     assert page.evaluate("window.same")
 
 
+@pytest.mark.long
 def test_a_list_that_is_brought_back_is_not_the_last_users(new_reader: Callable[[], Reader]) -> None:
     ann, ben = new_reader(), new_reader()
     ann.notify("ann's secret")
@@ -534,6 +553,7 @@ def test_a_list_that_is_brought_back_is_not_the_last_users(new_reader: Callable[
     assert page.evaluate("window.same")
 
 
+@pytest.mark.long
 def test_what_was_said_goes_when_another_user_is_noticed(new_reader: Callable[[], Reader]) -> None:
     ann, ben = new_reader(), new_reader()
     context = ann.context()
@@ -573,6 +593,7 @@ def attach(page: Page) -> None:
     page.evaluate("() => document.querySelector('main').append(...away)")
 
 
+@pytest.mark.long
 def test_what_enters_the_page_while_another_user_is_logged_in_shows_nothing(new_reader: Callable[[], Reader]) -> None:
     ann, ben = new_reader(), new_reader()
     context = ann.context()
@@ -589,6 +610,7 @@ def test_what_enters_the_page_while_another_user_is_logged_in_shows_nothing(new_
     is_not_complained_of(ann, "409", "400", "403")
 
 
+@pytest.mark.long
 def test_what_comes_back_after_the_page_has_become_another_users_shows_nothing_of_the_first(
     new_reader: Callable[[], Reader],
 ) -> None:

@@ -53,6 +53,7 @@ SWAP = """async (url) => {
 }"""
 
 
+@pytest.mark.long
 def test_the_elements_work_where_a_script_swaps_the_body_in_a_view_transition(reader: Reader) -> None:
     page = reader.open()
     reader.notify("One", level="error")
@@ -101,7 +102,7 @@ def lists(tab: Tab, root: str, *titles: str) -> None:
     tab.until(f"{shown}.join() === '{','.join(titles)}'")
 
 
-@pytest.mark.parametrize("path", ["/bell/", "/bell/?list=1"])
+@pytest.mark.parametrize("path", some(["/bell/", "/bell/?list=1"]))
 def test_a_page_that_comes_out_of_the_back_forward_cache_is_up_to_date_and_goes_on(
     reader: Reader, whole: Devtools, path: str
 ) -> None:
@@ -254,7 +255,7 @@ COPIES = {
 }
 
 
-@pytest.mark.parametrize("copy", some(list(COPIES), 2))
+@pytest.mark.parametrize("copy", some(list(COPIES)))
 def test_copies_of_elements_work_in_their_place(reader: Reader, copy: str) -> None:
     page = show_parts(reader)
     page.evaluate(f"parts.forEach((part) => part.replaceWith(({COPIES[copy]})(part)))")

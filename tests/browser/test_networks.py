@@ -101,6 +101,7 @@ def transports(page: Page) -> list[str]:
     return list(dict.fromkeys(page.evaluate("opened")))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("block", some([STOCK, GZIP]), ids=["stock", "gzip"])
 def test_behind_nginx(site: Site, context: BrowserContext, group: str, tmp_path: Path, block: str) -> None:
     port = free_port()

@@ -58,7 +58,7 @@ def without(context: BrowserContext, lacking: str) -> None:
     context.route(BELLS, answer)
 
 
-@pytest.fixture(params=some(CASES[::-1], 2))
+@pytest.fixture(params=some(CASES[::-1]))
 def page(request: pytest.FixtureRequest, reader: Reader) -> Page:
     """A page in a browser that lacks something; there is one entry."""
     reader.notify("One")

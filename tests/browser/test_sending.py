@@ -220,6 +220,7 @@ def test_a_page_that_was_closed_while_it_noted_that_nothing_is_left_costs_the_ne
     assert page.evaluate("livepush.pending") == []
 
 
+@pytest.mark.long
 def test_a_note_that_messages_are_left_is_true_whichever_page_comes_last(site, login, group):
     context = login()
     pages = [enter(context, site, group) for _ in range(3)]
@@ -266,7 +267,7 @@ window.fetch = async (url, options) => {
 """
 
 
-@pytest.mark.parametrize("transport", ["websocket", "sse"])
+@pytest.mark.parametrize("transport", some(["websocket", "sse"]))
 def test_typing_does_not_arrive_after_the_message_that_was_typed(site, login, group, transport):
     other = enter(login("ben"), site, group, "websocket")
     page = enter(login("ada"), site, group, transport)
@@ -324,6 +325,7 @@ def test_the_client_of_a_bundler_sends_too(site, login, group):
     assert stored(site, group) == ["from a bundle"]
 
 
+@pytest.mark.long
 def test_bytes_arrive_as_bytes_over_any_transport(site, login, group):
     pages = [enter(login("ben"), site, group, each) for each in ("websocket", "sse", "poll")]
     for page in pages:
@@ -348,6 +350,7 @@ def test_a_page_shows_what_is_on_its_way(site, login, group):
     assert page.evaluate("waiting") == [1, 0]
 
 
+@pytest.mark.long
 def test_a_page_hears_what_became_of_the_messages_that_an_earlier_one_has_left(site, login, group):
     desk = group.replace("room", "desk")
     context = login()

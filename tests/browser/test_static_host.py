@@ -51,6 +51,7 @@ def hears(page: Page) -> None:
     page.evaluate("() => { window.got = []; livepush.on('*', (data) => got.push(data)); }")
 
 
+@pytest.mark.long
 def test_a_second_tab_follows_the_first(site: Site, browser: Browser, group: str) -> None:
     with browser.new_context() as context:
         pages = [context.new_page() for _ in range(2)]

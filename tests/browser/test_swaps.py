@@ -82,6 +82,7 @@ def test_what_is_done_elsewhere_shows_in_a_page_that_is_brought_back(reader: Rea
     titles(page, within=LIST)
 
 
+@pytest.mark.long
 def test_the_list_in_the_page_stays_its_own_master(reader: Reader, page: Page) -> None:
     """The library takes over neither its forms nor its links."""
     for title in ("a", "b"):

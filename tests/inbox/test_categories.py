@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
@@ -51,6 +52,7 @@ def test_what_was_sent_before_the_reader_came_does_not_count(using, ann, reader)
     assert of(ann) == ["a", "all a", "all b", "b"]
 
 
+@pytest.mark.long
 def test_there_are_fifty_at_most(using, ann):
     for number in range(MAX_CATEGORIES + 10):
         livepush.notify([ann, livepush.everyone][number % 2], "x", category=f"{number:02}")
@@ -101,6 +103,7 @@ def nodes(plan):
         yield from nodes(below)
 
 
+@pytest.mark.long_on("mariadb")
 def test_finding_them_reads_a_few_rows_of_many(using, ann, reader):
     livepush.notify(livepush.everyone, "x", category="news")
     mine = reader(ann)

@@ -16,6 +16,8 @@ from livepush.notes import Rarely
 from tests.conftest import append
 from tests.inbox.test_filing import SOON, head
 
+pytestmark = pytest.mark.long_on("mariadb")
+
 BROKEN = "[]"
 """What no notification says."""
 

@@ -16,6 +16,8 @@ from livepush.inbox.reading import Inbox
 from livepush.models import ChannelGroup, Event, LogHead
 from tests.conftest import events_of
 
+pytestmark = pytest.mark.long_on("mariadb")
+
 NOT_DUMPED = ["contenttypes", "auth.permission", "sessions", "admin", "archive"]
 
 

@@ -31,6 +31,8 @@ from tests.conftest import ALIASES, Thread, kind
 from tests.inbox.conftest import Reader
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.long_on("mariadb")
+
 
 def letter(user):
     """Return what is kept of an event to a user that a target has not taken."""

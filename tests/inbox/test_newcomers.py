@@ -15,6 +15,8 @@ from livepush.publish import deliver
 from livepush.wire import Floor
 from tests.inbox.conftest import Reader
 
+pytestmark = pytest.mark.long_on("mariadb")
+
 AUDIENCES = {
     "everyone": (livepush.everyone, "inbox:all"),
     "an auth group": ("role", "inbox:auth:{pk}"),

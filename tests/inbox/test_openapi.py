@@ -165,6 +165,7 @@ MET = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("path", "asked", "status"), MET)
 def test_each_status_comes_as_described(login: dict[str, Any], path: str, asked: dict[str, Any], status: int) -> None:
     if asked.get("headers") is LIMITED:

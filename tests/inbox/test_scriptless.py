@@ -184,6 +184,7 @@ def walk(ann, mine, tab, category):
     assert {name for _, name, _ in pressed} >= ({"archive"} if tab == "archived" else {"archive", "upto", "read"})
 
 
+@pytest.mark.long
 def test_a_category_is_left_again(ann, mine):
     browser = Browser(ann)
     page = browser.click(browser.open(INBOX), ODD.capitalize())
@@ -200,6 +201,7 @@ def test_one_change_after_another_leaves_one_to_be_undone_in_the_address(ann, mi
     assert (asked["tab"], len(asked["undo"])) == (["unread"], 1)
 
 
+@pytest.mark.long
 def test_a_list_on_another_page_says_what_was_done_there(ann, mine, settings):
     settings.ROOT_URLCONF = __name__
     browser = Browser(ann)

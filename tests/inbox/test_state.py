@@ -110,6 +110,7 @@ def test_the_entries_of_others_and_those_that_are_gone_are_left_alone(using, ben
     assert mine.counts() == (4, 4)
 
 
+@pytest.mark.long_on("mariadb")
 @pytest.mark.parametrize("action", ["seen", "read", "archive"])
 def test_the_same_again_changes_nothing_and_tells_nobody(using, mine, action):
     first = mine.all(action)
@@ -190,13 +191,14 @@ def test_a_change_before_the_last_is_not_undone(mine):
     assert mine.titles("unread") == ["d", "c"]
 
 
-@pytest.mark.long_on("mariadb")
+@pytest.mark.long
 def test_counts_stop_at_a_hundred(using, ann, reader):
     for number in range(120):
         livepush.notify(ann, str(number))
     assert reader(ann).counts() == (100, 100)
 
 
+@pytest.mark.long_on("mariadb")
 def test_pages_follow_each_other_without_holes_or_repeats(using, ann, reader):
     livepush.join(ann, "order:7")
     for number in range(50):
@@ -299,7 +301,7 @@ def test_a_mark_that_makes_no_sense_is_refused(using, ann, action, more, message
     assert not InboxState.objects.using(using).exists()
 
 
-@pytest.mark.long_on("mariadb")
+@pytest.mark.long
 @pytest.mark.parametrize("number", some([2_200, 11_000]))
 def test_thousands_of_entries_of_a_category_are_marked_in_one_step(using, ann, reader, number):
     mine = reader(ann)
@@ -317,7 +319,7 @@ def test_thousands_of_entries_of_a_category_are_marked_in_one_step(using, ann, r
     assert took < 20, "seconds; under one, undisturbed"
 
 
-@pytest.mark.long_on("mariadb")
+@pytest.mark.long
 def test_many_read_one_by_one_become_a_mark(using, ann, reader, monkeypatch):
     monkeypatch.setattr(marking, "FEW", 5)
     mine = reader(ann)
@@ -483,6 +485,7 @@ def test_all_can_be_marked_on_connections_that_bind_on_the_server(alias, monkeyp
         assert Thread(work).join() == ((1, 1), [1, 2], ["x"])
 
 
+@pytest.mark.long
 def test_a_reader_of_very_many_groups_has_an_inbox(using, ann, reader):
     livepush.send("a", "t", using=using)
     audiences = [audience_of_members(f"room:{number}") for number in range(1_500)]

@@ -11,6 +11,8 @@ from textwrap import dedent, indent
 
 import pytest
 
+from tests.scale import some
+
 ROOT = Path(__file__).parents[2]
 MODELS = """
 from django.contrib.auth.models import AbstractBaseUser, AbstractUser, BaseUserManager
@@ -104,14 +106,14 @@ def run(tmp_path):
 
 @pytest.mark.parametrize(
     "model",
-    [
+    some([
         {},
         {"after": "class Team(models.Model):\n    of = models.ForeignKey(User, models.CASCADE, related_name='groups')"},
         {"after": "class Team(models.Model):\n    members = models.ManyToManyField(User, related_name='groups')"},
         {"before": "class Team(models.Model):\n    pass", "user": "groups = models.ManyToManyField(Team)"},
         {"user": "groups = models.JSONField(default=list)"},
         {"user": "@property\ndef groups(self):\n    return ['a']"},
-    ],
+    ]),
     ids=["none", "foreign-key", "many-to-many-of-another", "many-to-many-to-another", "json", "property"],
 )  # fmt: skip
 def test_a_site_whose_users_have_no_auth_groups_starts_and_shows_the_bell(run, model):
@@ -147,6 +149,7 @@ def test_users_with_auth_groups_are_notified_through_them_whatever_their_model_i
 TEXT_KEY = "code = models.CharField(max_length=150, primary_key=True)\ngroups = models.ManyToManyField(AuthGroup)"
 
 
+@pytest.mark.long
 def test_a_user_after_whom_no_group_can_be_named_has_no_inbox_and_breaks_nothing(run):
     code = """
         staff = Group.objects.create(name="staff")
@@ -181,14 +184,16 @@ def test_a_user_after_whom_no_group_can_be_named_has_no_inbox_and_breaks_nothing
 
 @pytest.mark.parametrize(
     ("key", "warned"),
-    [
-        ("models.CharField(max_length=40, primary_key=True)", True),
-        ("models.EmailField(primary_key=True)", True),
-        ("models.SlugField(primary_key=True)", False),
-        ("models.SlugField(max_length=100, primary_key=True)", True),
-        ("models.UUIDField(primary_key=True)", False),
-        ("models.BigAutoField(primary_key=True)", False),
-    ],
+    some(
+        [
+            ("models.CharField(max_length=40, primary_key=True)", True),
+            ("models.EmailField(primary_key=True)", True),
+            ("models.SlugField(primary_key=True)", False),
+            ("models.SlugField(max_length=100, primary_key=True)", True),
+            ("models.UUIDField(primary_key=True)", False),
+            ("models.BigAutoField(primary_key=True)", False),
+        ]
+    ),
 )
 def test_the_check_warns_of_keys_that_may_be_in_no_name(run, key, warned):
     found = run('found["ids"] = [each.id for each in run_checks(tags=["livepush"])]', user=f"code = {key}")

@@ -244,7 +244,7 @@ def die_after_commit(database: Database, type: str) -> None:
     assert warm.start("tests.servers.dying", "board", type, env=database.env).wait(PATIENCE) == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("layer", ["none", "pubsub"])
+@pytest.mark.parametrize("layer", some(["none", "pubsub"]))
 async def test_connected_clients_get_what_a_dead_process_left(
     layer: str, database: Database, elsewhere: Publisher
 ) -> None:
@@ -375,6 +375,7 @@ async def test_a_request_that_fails_sends_nothing(kind: str, database: Database,
 # One send to several groups
 
 
+@pytest.mark.long
 async def test_a_send_to_two_groups_arrives_once_where_a_page_of_the_log_ends_in_it(
     database: Database, elsewhere: Publisher
 ) -> None:
@@ -397,6 +398,7 @@ async def test_a_send_to_two_groups_arrives_once_where_a_page_of_the_log_ends_in
         assert found == expected, transport
 
 
+@pytest.mark.long
 async def test_a_send_to_two_groups_arrives_once_where_a_message_of_the_layer_ends_in_it(database: Database) -> None:
     groups = ["room:a", "room:b"]
     with processes.valkey() as redis:

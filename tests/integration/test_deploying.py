@@ -136,6 +136,7 @@ def pem(folder: Path, certificate: str) -> dict[str, str]:
     return {"cert": f"{folder}/cert.pem", "key": f"{folder}/key.pem", "both": str(both)}
 
 
+@pytest.mark.long
 def test_apache(uvicorn: processes.Server, certificate: str, tmp_path: Path) -> None:
     (block,), port, paths = written("apache"), free_port(), pem(tmp_path, certificate)
     text = edited(
@@ -151,6 +152,7 @@ def test_apache(uvicorn: processes.Server, certificate: str, tmp_path: Path) -> 
         assert ids(look(f"https://127.0.0.1:{port}/", idle=True)) == []
 
 
+@pytest.mark.long
 def test_apache_that_upgrades_the_websockets_address_alone(uvicorn: processes.Server, tmp_path: Path) -> None:
     port, there = free_port(), f"http://127.0.0.1:{uvicorn.port}"
     text = (

@@ -169,6 +169,7 @@ def test_a_stock_proxy_strips_the_upgrade_and_changes_the_host(server: processes
 HALVES = ["proxy_set_header Upgrade $http_upgrade;", 'proxy_set_header Connection "upgrade";']
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("left_out", some(HALVES))
 def test_a_proxy_that_passes_half_of_the_upgrade(server: processes.Server, behind: Behind, left_out: str) -> None:
     assert left_out in PLAIN
@@ -184,6 +185,7 @@ def test_a_proxy_that_does_not_heed_x_accel_buffering(server: processes.Server, 
     assert seen(found, "D051").startswith("3 frames sent within 2 s came within ")
 
 
+@pytest.mark.long
 def test_a_proxy_that_compresses(uvicorn: processes.Server, behind: Behind) -> None:
     found = look(behind(stock(uvicorn.port, f"{PLAIN} proxy_hide_header Content-Encoding;", GZIP)))
     assert ids(found) == ["D052"]
@@ -332,11 +334,17 @@ def test_a_wrong_url(uvicorn: processes.Server) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "id", "said"),
-    [
-        ({"HANDSHAKE": ["tests.shop.gates.office"]}, "D049", "answers 403 (application/json) with the code refused"),
-        ({"HANDSHAKE": ["tests.shop.gates.maintenance"]}, "D050", "says bye"),
-        ({"AUTHENTICATORS": ["tests.nope"]}, "D050", "says bye"),
-    ],
+    some(
+        [
+            (
+                {"HANDSHAKE": ["tests.shop.gates.office"]},
+                "D049",
+                "answers 403 (application/json) with the code refused",
+            ),
+            ({"HANDSHAKE": ["tests.shop.gates.maintenance"]}, "D050", "says bye"),
+            ({"AUTHENTICATORS": ["tests.nope"]}, "D050", "says bye"),
+        ]
+    ),
 )
 def test_a_site_that_refuses_this_command_is_looked_into_all_the_same(
     own: Database, settings: dict[str, Any], id: str, said: str
@@ -369,6 +377,7 @@ def test_wsgi(own: Database) -> None:
         assert ids(look(server.url)) == ["D044"]
 
 
+@pytest.mark.long
 def test_a_websocket_that_opens_and_says_nothing(uvicorn: processes.Server) -> None:
     with mute(uvicorn.port) as port:
         found = look(f"http://127.0.0.1:{port}", limit=4.0)
@@ -569,6 +578,7 @@ def test_a_proxy_that_passes_on_streams_and_websockets_and_no_more(uvicorn: proc
 # The host's side, as a process of its own
 
 
+@pytest.mark.long
 def test_a_database_that_refuses(own: Database) -> None:
     found = doctor(own.through(HOST="127.0.0.1", PORT=free_port()), "--timeout", "20")
     assert (found.code, found.ids) == (1, ["D001"])
@@ -576,6 +586,7 @@ def test_a_database_that_refuses(own: Database) -> None:
     assert [name for name, check in found.checks.items() if check["unchecked"]] == ["layer", "retention", "clock"]
 
 
+@pytest.mark.long
 def test_a_database_that_does_not_answer(own: Database) -> None:
     with faults.line(socket_of(own)) as line:
         line.stall()

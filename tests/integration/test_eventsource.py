@@ -168,6 +168,7 @@ async def test_it_reads_and_comes_back_where_it_was(site: Site, reading: Any) ->
         assert again["last-event-id"] == row["id"]
 
 
+@pytest.mark.long
 async def test_after_a_reset_it_comes_back_with_the_new_position(site: Site, reading: Any) -> None:
     now = site.elsewhere.position()
     async with (
@@ -188,6 +189,7 @@ async def test_after_a_reset_it_comes_back_with_the_new_position(site: Site, rea
         assert again["last-event-id"] == now
 
 
+@pytest.mark.long
 async def test_it_stays_open_over_a_move_from_another_library(databases: Databases, reading: Any) -> None:
     async def another_library(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = await reader.readuntil(b"\r\n\r\n")
@@ -209,6 +211,7 @@ async def test_it_stays_open_over_a_move_from_another_library(databases: Databas
                 assert (await reader.next("moved"))["data"] == 1
 
 
+@pytest.mark.long
 async def test_it_comes_back_after_a_deploy(site: Site, reading: Any) -> None:
     async with reading(clients.address(site.server.url, "sse", "order:2")) as reader:
         await reader.next("livepush.hello")

@@ -271,6 +271,7 @@ async def test_hosts_with_the_wrong_time_neither_lose_events_nor_misdate_them(
 # Settle's lock
 
 
+@pytest.mark.long
 @on("postgresql", long=("mariadb",))
 async def test_others_settle_where_a_process_dies_or_stops_under_the_lock(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures

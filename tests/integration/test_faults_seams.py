@@ -386,6 +386,7 @@ def lose_tail(database: Database, last: int) -> None:
     database.query(f"DELETE FROM livepush_event WHERE position > {last}; UPDATE livepush_loghead SET position = {last}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("servers_are", some(["running", "down"]))
 async def test_a_database_that_is_restored_resets_every_client(
     servers_are: str, database: Database, elsewhere: Publisher, figures: Figures
@@ -416,6 +417,7 @@ async def test_a_database_that_is_restored_resets_every_client(
     assert found.resets == len(followers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("head", some(["before the hub's position", "behind it already"]))
 async def test_a_failover_that_lost_the_tail_resets_every_client(
     head: str, database: Database, elsewhere: Publisher, figures: Figures

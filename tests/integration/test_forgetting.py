@@ -11,11 +11,12 @@ import pytest
 
 from tests.integration import clients
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database
 
 
-@pytest.mark.parametrize("layer", ["pubsub", "none"])
+@pytest.mark.parametrize("layer", some(["pubsub", "none"]))
 async def test_what_processes_have_in_memory_is_forgotten_too(layer: str, database: Database) -> None:
     """A later user has the same primary key, and asks for everything."""
     env = {"LIVEPUSH_TEST_LAYER": layer}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.integration import clients
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database
 
 LARGE = {"MAX_EVENT_BYTES": 4 * 1_048_576, "MAX_GROUPS": 2000}
 
 
-@pytest.mark.parametrize("subprotocols", [None, ["livepush.v1"]])
+@pytest.mark.parametrize("subprotocols", some([None, ["livepush.v1"]]))
 async def test_an_event_over_daphnes_limit_sends_its_client_to_another_transport(
     subprotocols: list[str] | None, database: Database
 ) -> None:

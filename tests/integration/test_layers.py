@@ -23,6 +23,7 @@ import pytest
 
 from tests.integration import clients
 from tests.patience import PATIENCE
+from tests.scale import some
 from tests.servers import faults, processes, warm
 from tests.servers.databases import ENV
 from tests.servers.fresh import Database, Databases
@@ -103,7 +104,7 @@ HERE = [layer for layer in LAYERS if "LIVEPUSH_TEST_LAYERS" in os.environ or imp
 """Those to test: all of them under ``make layers``, elsewhere those that are installed."""
 
 
-@pytest.fixture(params=HERE, ids=lambda layer: layer.backend)
+@pytest.fixture(params=some(HERE), ids=lambda layer: layer.backend)
 def site(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Site]:
     layer: Layer = request.param
     with databases.fresh(layer.database) as database, layer.config(database) as config:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration import clients
 from tests.patience import PATIENCE, eventually
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database
 from tests.servers.processes import Publisher, Server
@@ -65,7 +66,7 @@ async def is_let_in(server: Server, headers: dict[str, str] | None = None) -> No
         pass
 
 
-@pytest.mark.parametrize("kind", ["uvicorn", "daphne"])
+@pytest.mark.parametrize("kind", some(["uvicorn", "daphne"]))
 async def test_a_user_has_so_many_connections_and_others_theirs(
     kind: str, database: Database, elsewhere: Publisher
 ) -> None:
@@ -105,6 +106,7 @@ async def test_an_address_has_so_many_connections_behind_a_proxy_that_is_trusted
         await lets_in_again(server, {"X-Forwarded-For": "203.0.113.7"})
 
 
+@pytest.mark.long
 async def test_who_logs_in_on_an_open_websocket_counts_for_the_user(database: Database, elsewhere: Publisher) -> None:
     elsewhere.session("ann")
     token = elsewhere.do("token", username="ann")
@@ -185,6 +187,7 @@ async def test_commands_over_the_limit_are_refused_and_who_does_not_stop_is_clos
             assert (await replies(other, 1))[0]["ok"]
 
 
+@pytest.mark.long
 async def test_a_user_stores_so_many_messages_and_bytes_over_all_sockets(
     database: Database, elsewhere: Publisher
 ) -> None:
@@ -206,6 +209,7 @@ async def test_a_user_stores_so_many_messages_and_bytes_over_all_sockets(
             database.query("DELETE FROM livepush_event RETURNING 1")
 
 
+@pytest.mark.long
 async def test_clients_that_leave_while_they_are_let_in_hold_no_place(database: Database) -> None:
     groups = [f"asks:{number}" for number in range(50)]
     settings = {"MAX_CONNECTIONS": 5, "MAX_HANDSHAKES": 30}
@@ -243,6 +247,7 @@ async def hang_up(place: str) -> None:
     writer.transport.abort()
 
 
+@pytest.mark.long
 async def test_a_flood_of_expensive_handshakes_makes_nobody_wait_long(database: Database, elsewhere: Publisher) -> None:
     """100 requests at once, each for 100 groups whose rule asks the database, which hang up or not."""
     groups = [f"asks:{number}" for number in range(100)]

@@ -24,6 +24,7 @@ from tests.integration.conftest import Figures, Scale
 from tests.integration.test_faults_redis import Listener
 from tests.integration.test_layers import ONLY_HINTS
 from tests.patience import PATIENCE, eventually
+from tests.scale import some
 from tests.servers import databases as servers
 from tests.servers import faults, processes
 from tests.servers.fresh import ROOT, Database, Databases
@@ -95,6 +96,7 @@ async def test_what_a_process_sends_right_before_it_ends_is_heard(database: Data
 # Poolers
 
 
+@pytest.mark.long
 async def test_behind_a_transaction_pooler_a_server_says_once_that_it_hears_nothing_and_reads_the_log(
     database: Database, tmp_path: Path
 ) -> None:
@@ -113,6 +115,7 @@ async def test_behind_a_transaction_pooler_a_server_says_once_that_it_hears_noth
         assert server.log().count("as behind a pooler") == 1
 
 
+@pytest.mark.long
 async def test_a_server_that_listens_past_the_pooler_hears_what_is_sent_through_it(
     database: Database, tmp_path: Path
 ) -> None:
@@ -129,7 +132,9 @@ async def test_a_server_that_listens_past_the_pooler_hears_what_is_sent_through_
                 assert (await stream.until(event="durable"))["data"] == str(number)
 
 
-@pytest.mark.parametrize("kept", [{"CONN_MAX_AGE": 60}, {"OPTIONS": {"pool": True}}], ids=["CONN_MAX_AGE", "pool"])
+@pytest.mark.parametrize(
+    "kept", some([{"CONN_MAX_AGE": 60}, {"OPTIONS": {"pool": True}}]), ids=["CONN_MAX_AGE", "pool"]
+)
 async def test_a_server_listens_with_one_connection_of_its_own(
     database: Database, elsewhere: Publisher, kept: dict[str, Any]
 ) -> None:

@@ -102,6 +102,7 @@ async def test_a_reader_is_a_member_until_the_grace_after_its_end(shop: Site, na
         assert not await shop.do("is_present", username=f"ghost-{name}", group=group)
 
 
+@pytest.mark.long
 async def test_tabs_and_devices_are_one_member(shop: Site, name: str) -> None:
     group, url = f"lobby:{name}", shop.server.url
     cookies = [await shop.do("session", username=name) for _ in range(2)]
@@ -288,6 +289,7 @@ async def test_a_state_comes_from_the_sites_own_pages_only(shop: Site, name: str
         assert [member["state"] for member in await shop.do("members", group=group)] == [{"by": "token"}]
 
 
+@pytest.mark.long
 async def test_a_flood_of_states_is_stopped_and_others_are_not(shop: Site, name: str) -> None:
     group, url = f"lobby:{name}", shop.server.url
     cookie = await shop.do("session", username=name)
@@ -426,6 +428,7 @@ async def test_who_logs_out_of_a_group_for_everybody_stays_as_a_visitor(patient:
         assert sorted(told(watching)[1:]) == [("join", ["Visitor"]), ("leave", [await pk_of(patient, name)])]
 
 
+@pytest.mark.long
 async def test_a_forgotten_user_leaves_and_comes_back_if_still_there(patient: Site, name: str) -> None:
     group, url = f"lobby:{name}", patient.server.url
     cookie = await patient.do("session", username=name)

@@ -81,6 +81,7 @@ async def test_a_server_that_its_program_ends_says_bye(kind: str, database: Data
         assert_bye(await streams_until(server, end), server.kind)
 
 
+@pytest.mark.long
 async def test_a_server_that_follows_another_in_its_loop_serves(database: Database) -> None:
     with processes.server("embedded uvicorn-twice", database, FRESH) as server:
 
@@ -106,6 +107,7 @@ RECYCLED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", some(list(RECYCLED)))
 async def test_a_server_that_ends_after_so_many_requests_says_bye(kind: str, database: Database) -> None:
     with processes.server(kind, database, FRESH, options=RECYCLED[kind]) as server:
@@ -131,6 +133,7 @@ async def test_a_worker_that_is_replaced_after_so_many_requests_says_bye(kind: s
         await eventually(lambda: serves(server))
 
 
+@pytest.mark.long
 async def test_granian_replaces_its_workers_and_their_streams_are_told_bye(database: Database) -> None:
     """It does so when a worker is old or large, as on this signal."""
     with processes.server("granian", database, FRESH) as server:
@@ -141,6 +144,7 @@ async def test_granian_replaces_its_workers_and_their_streams_are_told_bye(datab
         assert_bye(await streams_until(server, end), server.kind)
 
 
+@pytest.mark.long
 async def test_hypercorns_workers_end_with_their_parent_and_say_bye(database: Database) -> None:
     with processes.server("hypercorn", database, FRESH, options=["--workers", "1"]) as server:
 

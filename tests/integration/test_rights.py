@@ -299,6 +299,7 @@ async def test_a_logout_ends_one_session_of_several(shop: Site, name: str) -> No
         await second.until(lambda: "after" in second.types)
 
 
+@pytest.mark.long
 async def test_a_session_ends_when_it_expires_unless_it_was_extended(shop: Site, name: str) -> None:
     group, cookies = "", []
     for seconds in (2, 2, 3600):
@@ -359,7 +360,7 @@ async def test_every_session_engine_ends_them(
             await stream.until(lambda: stream.end)
 
 
-@pytest.mark.parametrize("layer", ["core", "pubsub"])
+@pytest.mark.parametrize("layer", some(["core", "pubsub"]))
 async def test_with_a_layer_it_is_heard_of_at_once(databases: Databases, name: str, layer: str) -> None:
     with (
         processes.valkey() as redis,
@@ -385,6 +386,7 @@ async def test_what_no_signal_tells_is_found_out_in_time(databases: Databases, n
             assert not other.revoked
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recheck", [60.0, 1.0], ids=["heard of", "found out"])
 async def test_a_user_about_whom_the_backend_can_not_ask_keeps_nobody_else_reading(
     databases: Databases, recheck: float

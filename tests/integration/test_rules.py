@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration import clients
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import faults, processes
 from tests.servers.databases import ENV
 from tests.servers.fresh import Database, Databases
@@ -79,7 +80,7 @@ async def handled(url: str, tries: int = 2) -> bool:
         return bool(answer["ok"])
 
 
-@pytest.mark.parametrize("options", [{}, {"pool": POOL}], ids=["persistent", "pool of one"])
+@pytest.mark.parametrize("options", some([{}, {"pool": POOL}]), ids=["persistent", "pool of one"])
 @pytest.mark.parametrize("ask", [authenticated, let_in, handled])
 async def test_other_async_functions_get_a_new_connection_for_one_that_was_lost(
     options: dict[str, object], ask: Callable[[str], Awaitable[bool]], database: Database
@@ -123,6 +124,7 @@ async def test_a_websocket_that_speaks_and_leaves_while_its_authenticator_hangs_
             await eventually(has_room)
 
 
+@pytest.mark.long
 async def test_an_async_rule_leaves_the_only_connection_of_a_pool_to_others(database: Database) -> None:
     with processes.server("uvicorn", named(database, pool=POOL), application=APPLICATION) as server:
         for _ in range(3):
@@ -140,6 +142,7 @@ def count(database: Database) -> int:
     return int(found[0][0])
 
 
+@pytest.mark.long
 async def test_async_rules_use_no_more_connections_than_there_are_threads(database: Database) -> None:
     settings = {"DATABASE_THREADS": 2}
     with processes.server("uvicorn", named(database), settings, application=APPLICATION) as server:
@@ -147,6 +150,7 @@ async def test_async_rules_use_no_more_connections_than_there_are_threads(databa
         assert count(database) <= 4  # the hub has one, and one listens to NOTIFY
 
 
+@pytest.mark.long
 async def test_async_rules_find_the_successor_of_a_host_that_vanished(database: Database) -> None:
     options = json.loads(os.environ[ENV])[database.kind]
     with faults.line(f"{options['HOST']}/.s.PGSQL.5432") as line:
@@ -171,7 +175,7 @@ def url(databases: Databases) -> Iterator[str]:
             yield server.url
 
 
-@pytest.mark.parametrize("failing", FAILING)
+@pytest.mark.parametrize("failing", some(FAILING, 2))
 async def test_a_group_whose_rule_fails_does_not_take_others_with_it(url: str, failing: str) -> None:
     groups = [failing, "board", "orm:a"]
     answer = await clients.poll(url, groups)
@@ -183,7 +187,7 @@ async def test_a_group_whose_rule_fails_does_not_take_others_with_it(url: str, f
         assert (hello["groups"], hello["refused"]) == (["board", "orm:a"], [failing])
 
 
-@pytest.mark.parametrize("failing", FAILING)
+@pytest.mark.parametrize("failing", some(FAILING, 2))
 async def test_a_group_whose_rule_fails_is_not_denied_where_it_is_alone(url: str, failing: str) -> None:
     answer = await clients.poll(url, failing)
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
@@ -260,7 +264,7 @@ async def follow_once(transport: str, url: str, groups: list[str], since: str, s
         return str(hello["position"] if "v1" in transport else told.get("id", last))
 
 
-@pytest.mark.parametrize("transport", list(clients.TRANSPORTS))
+@pytest.mark.parametrize("transport", some(list(clients.TRANSPORTS), 2))
 async def test_what_a_group_gets_while_its_rule_fails_comes_afterwards(database: Database, transport: str) -> None:
     with (
         processes.server("uvicorn", database, {"HEARTBEAT": 0.2}, application=APPLICATION) as server,

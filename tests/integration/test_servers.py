@@ -259,6 +259,7 @@ async def test_a_quiet_stream_is_kept_alive(database: Database, elsewhere: Publi
             assert found == told
 
 
+@pytest.mark.long
 async def test_under_wsgi_polls_work_and_streams_say_what_they_need(database: Database, elsewhere: Publisher) -> None:
     with processes.server(processes.WSGI, database) as server:
         start = elsewhere.position()

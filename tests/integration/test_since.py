@@ -61,7 +61,7 @@ async def send_alone(elsewhere: Publisher, count: int) -> str:
     return start
 
 
-@pytest.mark.parametrize("transport", some(list(clients.TRANSPORTS), 3))
+@pytest.mark.parametrize("transport", some(list(clients.TRANSPORTS), 2))
 async def test_each_group_begins_where_its_rule_says(site: Any, transport: str) -> None:
     """The rules of ``after:5`` and ``from:5`` let everybody read from the sixth event on."""
     server, elsewhere, _ = site
@@ -97,6 +97,7 @@ async def test_an_event_source_that_names_an_old_event_gets_no_more(site: Any) -
         assert [(await stream.until(event="alone"))["data"] for _ in range(3)] == ["6", "7", "8"]
 
 
+@pytest.mark.long
 async def test_a_held_poll_is_not_answered_with_nothing(site: Any) -> None:
     server, elsewhere, _ = site
     start = await send_alone(elsewhere, 5)
@@ -147,6 +148,7 @@ async def test_what_is_older_is_hidden_live_too_and_a_recheck_moves_where_a_grou
         assert not stream.revoked
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("site", some(["postgresql", "mariadb"]), indirect=True)  # SQLite has one writer at a time
 async def test_what_a_long_transaction_brings_late_is_hidden_from_newcomers_live_and_later(
     site: Any, reader: str
@@ -171,6 +173,7 @@ async def test_what_a_long_transaction_brings_late_is_hidden_from_newcomers_live
         ]
 
 
+@pytest.mark.long
 async def test_a_held_poll_reads_past_pages_that_hold_only_what_is_too_old(site: Any) -> None:
     server, elsewhere, _ = site
     start = elsewhere.position()
@@ -184,7 +187,7 @@ async def test_a_held_poll_reads_past_pages_that_hold_only_what_is_too_old(site:
     assert answer["position"] == last
 
 
-@pytest.mark.parametrize("transport", some(list(clients.TRANSPORTS), 2))
+@pytest.mark.parametrize("transport", some(list(clients.TRANSPORTS)))
 async def test_a_newcomer_reads_nothing_older_in_any_audience_of_the_inbox(site: Any, transport: str) -> None:
     server, elsewhere, database = site
     cookies = {name: elsewhere.do("session", username=name) for name in ("early", "new")}
@@ -210,6 +213,7 @@ async def test_a_newcomer_reads_nothing_older_in_any_audience_of_the_inbox(site:
         assert [(each["type"], each.get("groups", [each["group"]])) for each in found] == expected[name]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("proof", ["session", "token"])
 async def test_one_who_leaves_and_comes_back_on_one_websocket_gets_nothing_from_in_between(
     site: Any, proof: str

@@ -14,6 +14,7 @@ import pytest
 from tests.integration import clients
 from tests.integration.test_rights import Stream, filled, read_frames, read_long_poll, read_sse
 from tests.patience import PATIENCE
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Database, Databases
 from tests.servers.processes import Publisher
@@ -120,6 +121,7 @@ async def test_a_user_who_reads_the_inbox_of_one_tenant_hears_of_that_one(site: 
         assert json.loads((await stream.fields())["data"])["title"] == "Hello, acme"
 
 
+@pytest.mark.long
 async def test_what_the_layer_brings_is_the_tenants_too(databases: Databases) -> None:
     with processes.valkey() as redis, databases.fresh("postgresql") as database:
         layer = {"LIVEPUSH_TEST_LAYER": "pubsub", "LIVEPUSH_TEST_REDIS": redis}
@@ -194,19 +196,22 @@ async def until_revoked(site: Site, tenant: str, stream: Stream) -> None:
 
 @pytest.mark.parametrize(
     ("transport", "by", "ending"),
-    [
-        *(
-            (transport, by, ending)
-            for transport in ("sse", "websocket")
-            for by, ending in (
-                ("session", "revoke"),
-                ("session", "revoke one"),
-                ("session", "logout"),
-                ("token", "role"),
-            )
-        ),
-        *(("long poll", by, ending) for by, ending in (("token", "revoke"), ("session", "logout"))),
-    ],
+    some(
+        [
+            *(
+                (transport, by, ending)
+                for transport in ("sse", "websocket")
+                for by, ending in (
+                    ("session", "revoke"),
+                    ("session", "revoke one"),
+                    ("session", "logout"),
+                    ("token", "role"),
+                )
+            ),
+            *(("long poll", by, ending) for by, ending in (("token", "revoke"), ("session", "logout"))),
+        ],
+        3,
+    ),
 )
 async def test_what_ends_in_one_tenant_goes_on_in_another(
     apart: Site, transport: str, by: str, ending: str, request: pytest.FixtureRequest

@@ -82,6 +82,7 @@ def test_a_chat_has_a_history_and_keeps_what_is_written_offline(person: NewPerso
     expect(ben.open("/chat/lobby/").locator("#messages li")).to_have_text(["ann: Hello", "ann: Still there?"])
 
 
+@pytest.mark.long
 def test_a_chat_puts_back_what_is_refused_and_fetches_what_the_log_lost(person: NewPerson, project: Project) -> None:
     ann, ben = person("ann"), person("ben")
     page, other = ann.open("/chat/refused/"), ben.open("/chat/refused/")
@@ -192,6 +193,7 @@ def test_a_page_shows_how_far_a_django_task_is(person: NewPerson, project: Proje
         assert page.evaluate("document.querySelector('#bar').max") == 50
 
 
+@pytest.mark.long
 def test_an_answer_goes_on_after_a_reload_and_on_a_second_device_and_is_stopped(
     person: NewPerson, project: Project
 ) -> None:
@@ -238,6 +240,7 @@ def test_a_dashboard_shows_a_figure_each_second(person: NewPerson, project: Proj
     assert re.fullmatch(r"\d+\.\d\d", page.inner_text("#load"))
 
 
+@pytest.mark.long
 def test_others_see_the_progress_of_an_upload(person: NewPerson, project: Project, tmp_path: Path) -> None:
     page, other = person("ann").open("/uploads/"), person("ben").open("/uploads/")
     file = tmp_path / "film.bin"
@@ -252,6 +255,7 @@ def test_others_see_the_progress_of_an_upload(person: NewPerson, project: Projec
 # Your data, live
 
 
+@pytest.mark.long
 def test_a_customer_without_an_account_follows_the_order(browser: Browser, project: Project) -> None:
     code = project.run("from orders.models import Order\nresult = str(Order.objects.create().code)")
     page = browser.new_page()
@@ -272,6 +276,7 @@ def test_a_table_follows_saves_and_bulk_updates(person: NewPerson, project: Proj
     expect(page.locator("#stock td")).to_have_text(["Coffee", "0", "Tea", "13"])
 
 
+@pytest.mark.long
 def test_a_field_is_checked_while_the_form_is_filled_in(person: NewPerson) -> None:
     page = person("ann").open("/signup/")
     page.fill("[name=username]", "ann")
@@ -282,6 +287,7 @@ def test_a_field_is_checked_while_the_form_is_filled_in(person: NewPerson) -> No
     page.wait_for_function("document.querySelector('[name=username]').validity.valid")
 
 
+@pytest.mark.long
 def test_the_state_of_an_api_and_its_events_have_one_shape(person: NewPerson, project: Project) -> None:
     ann = person("ann")
     page = ann.open("/chat/lobby/")  # any page of the site, to ask from
@@ -294,6 +300,7 @@ def test_the_state_of_an_api_and_its_events_have_one_shape(person: NewPerson, pr
     assert {name: event["data"][name] for name in made[0]} == made[0]
 
 
+@pytest.mark.long
 def test_an_unread_notification_goes_out_as_one_email(person: NewPerson, project: Project) -> None:
     ann = person("ann")
     for title in ("Shipped", "Delivered"):

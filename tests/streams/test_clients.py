@@ -90,6 +90,7 @@ async def test_openai_s_client_for_node_reads_chunks_to_the_end_and_raises_what_
     assert (failed["text"], "The stream failed" in failed["error"]) == (words(3), True)
 
 
+@pytest.mark.long
 async def test_the_ai_sdk_reads_text_reasoning_and_tools(server, node_clients):
     found = await under_node(
         node_clients, "ai", f"{server.url}/streams/chat/sdk/", words=5, parts=[*PARTS, {"progress": 0.5}]
@@ -104,6 +105,7 @@ async def test_the_ai_sdk_reads_text_reasoning_and_tools(server, node_clients):
     assert len(found["id"]) == 22
 
 
+@pytest.mark.long
 async def test_the_ai_sdk_is_told_of_a_failure(server, node_clients):
     found = await under_node(node_clients, "ai", f"{server.url}/streams/chat/sdk/", words=5, fail=2)
     assert found["errors"] == ["The stream failed."]

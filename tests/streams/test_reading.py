@@ -147,6 +147,7 @@ async def test_a_stream_is_read_by_whom_its_group_s_rule_lets_in(server, elsewhe
     elsewhere.do("finish", stream=id)
 
 
+@pytest.mark.long
 async def test_a_long_poll_waits_for_text_and_for_the_end(server, elsewhere):
     id = elsewhere.do("open_stream", group="room:1")
     assert await poll(server.url, id, wait=0) == {
@@ -162,6 +163,7 @@ async def test_a_long_poll_waits_for_text_and_for_the_end(server, elsewhere):
     assert (await held)["state"] == "finished"
 
 
+@pytest.mark.long
 async def test_an_offset_past_the_end_gets_the_end_whatever_the_transport(server, elsewhere):
     """A client may have seen what a killed producer did not store any more."""
     id = elsewhere.do("open_stream", group="room:1")
@@ -175,6 +177,7 @@ async def test_an_offset_past_the_end_gets_the_end_whatever_the_transport(server
             assert (await stream.to_end(), stream.text, stream.offset) == ("finished", "", 4)
 
 
+@pytest.mark.long
 async def test_an_offset_that_is_still_to_come_is_waited_for(server, elsewhere):
     id = elsewhere.do("open_stream", group="room:1")
     elsewhere.do("write", stream=id, text="abc")
@@ -218,6 +221,7 @@ async def test_a_failure_is_told_without_its_detail(database):
         assert "the model is gone" in server.log()
 
 
+@pytest.mark.long
 async def test_wsgi_serves_polls_and_streams_that_have_ended(database, elsewhere):
     with processes.server(processes.WSGI, database) as server:
         id = elsewhere.do("open_stream", group="room:1")

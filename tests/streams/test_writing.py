@@ -222,6 +222,7 @@ def test_many_streams_are_stored_in_one_statement(django_assert_max_num_queries)
     assert StreamChunk.objects.count() == 200
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_lines_are_stored_and_compacted():
     lines = [f"line {number}: all is well\n" for number in range(100_000)]
     with streams.open("room:1") as stream:

@@ -93,6 +93,7 @@ const reload = (region, pause) => {
   const request = new XMLHttpRequest();
   request.open("GET", url);
   request.setRequestHeader("X-Livepush-Refresh", region.id);
+  request.setRequestHeader("If-Modified-Since", new Date(0).toUTCString()); // past the browser's cache
   request.responseType = "document";
   request.timeout = LIMIT;
   request.onloadend = () => {

@@ -15,7 +15,10 @@ function page(id = "orders", url = undefined) {
     open(_method, url) {
       this.url = `${new URL(url, PAGE)}`;
     }
-    setRequestHeader() {}
+    headers = {};
+    setRequestHeader(name, value) {
+      this.headers[name] = value;
+    }
     send() {
       asked += 1;
       waiting.push(this);
@@ -45,6 +48,7 @@ function page(id = "orders", url = undefined) {
     region,
     document,
     asked: () => asked,
+    headers: () => waiting[0].headers,
     moved() {
       serve([region], { type: "moved" });
       clock.advance(600);
@@ -141,4 +145,13 @@ test("a region that is marked again while the page is hidden is fetched once it 
   answer("new");
   clock.advance(60_000);
   assert.deepEqual([region.shows, asked()], ["new", 1]);
+});
+
+test("a region is fetched past the browser's cache", () => {
+  const { moved, headers } = page();
+  moved();
+  assert.deepEqual(headers(), {
+    "X-Livepush-Refresh": "orders",
+    "If-Modified-Since": "Thu, 01 Jan 1970 00:00:00 GMT",
+  });
 });

@@ -37,7 +37,7 @@ test("a stream is read to its end; each part has the offset after it, in charact
     { data: { progress: 0.5 }, offset: 4 },
   ]);
   assert.deepEqual([stream.text, stream.state, stream.progress], ["🐦é\n", "finished", 0.5]);
-  assert.deepEqual(asked, ["/livepush/streams/abc/?after=0&format=livepush"]);
+  assert.deepEqual(asked, ["https://shop.example/livepush/streams/abc/?after=0&format=livepush"]);
 });
 
 test("a reader resumes from its offset after a cut, an error, and a server that is busy or ends", async (t) => {
@@ -188,4 +188,18 @@ test("an element that is moved goes on with its text, whoever shows it", async (
     assert.deepEqual([element.stream.text, element.dataset.after], [whole, "18"]);
     assert.equal(element.textContent, isRendered ? "one " : whole);
   }
+});
+
+test("a stream's address is the page's, whatever base address and password the page has", async () => {
+  const end = () => events({ offset: 0, parts: [], state: "finished" });
+  const asked = answering(end(), end(), end());
+  await read(new Stream("abc"));
+  const stream = new Stream("/live/streams/abc/");
+  await read(stream);
+  await stream.stop();
+  assert.deepEqual(asked, [
+    "https://shop.example/livepush/streams/abc/?after=0&format=livepush",
+    "https://shop.example/live/streams/abc/?after=0&format=livepush",
+    "https://shop.example/live/streams/abc/stop/",
+  ]);
 });

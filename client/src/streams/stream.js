@@ -27,8 +27,8 @@ const SILENCE = 40_000;
  * @returns {AsyncGenerator<Told>}
  */
 async function* read(response, heard) {
-  if (!/event-stream/.test(/** @type {string} */ (response.headers.get("content-type")))) {
-    yield await response.json();
+  if (!response.headers.get("content-type")?.includes("event-stream")) {
+    yield response.json();
     return;
   }
   const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
@@ -50,8 +50,6 @@ const base = () =>
 
 /** A stream: iterate over it to read it. Its fields say how far that has come. */
 export class Stream {
-  /** The reader's offset. */
-  offset = 0;
   /** The text so far. */
   text = "";
   /** `running`, or how it ended. */
@@ -67,8 +65,9 @@ export class Stream {
    * @param {string} id  its id or its address
    * @param {{after?: number, signal?: AbortSignal, headers?: HeadersInit}} [options]
    */
-  constructor(id, { after = 0, signal, headers = {} } = {}) {
-    this.url = id.includes("/") ? id : `${base()}streams/${id}/`;
+  constructor(id, { after = 0, signal, headers } = {}) {
+    this.url = new URL(id.includes("/") ? id : `${base()}streams/${id}/`, location.href);
+    /** The reader's offset. */
     this.offset = after;
     this.signal = signal;
     this.headers = headers;
@@ -95,7 +94,7 @@ export class Stream {
         this.signal?.throwIfAborted();
         const response = await fetch(`${this.url}?after=${this.offset}&${polls ? "wait=25" : "format=livepush"}`, {
           cache: "no-store",
-          headers: this.headers,
+          headers: /** @type {any} */ (this.headers),
           signal: controller.signal,
         });
         const heard = () => {

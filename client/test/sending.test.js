@@ -125,3 +125,59 @@ test("a message outlives its page only if the browser allows it that many bytes"
     await sent;
   }
 });
+
+/** Databases as far as the client uses them: what throws while a transaction is made aborts it. */
+const databases = (stored) => ({
+  open() {
+    const opening = {};
+    const transaction = {};
+    const request = (result) => ({ result });
+    let change = () => {};
+    const messages = {
+      getAll: () => request([...stored.values()]),
+      count: () => Object.assign(transaction, { counted: request(stored.size + 1) }).counted,
+      put(message) {
+        change = () => stored.set(message.key, message);
+        return request();
+      },
+      delete(key) {
+        change = () => stored.delete(key);
+        return request();
+      },
+    };
+    transaction.objectStore = () => messages;
+    opening.result = { transaction: () => transaction, close() {} };
+    queueMicrotask(() => {
+      opening.onsuccess();
+      try {
+        transaction.counted.onsuccess();
+      } catch {
+        return transaction.onabort();
+      }
+      change();
+      transaction.oncomplete();
+    });
+    return opening;
+  },
+});
+
+test("a message is kept although local storage is full, and goes out from the next page", async () => {
+  const stored = new Map();
+  const full = new Proxy({}, { set: () => false });
+  fake(globalThis, { indexedDB: databases(stored), localStorage: full });
+  const first = postingPage();
+  fake(globalThis, { fetch: () => new Promise(() => {}) }); // the page is closed before the answer
+  first.sender.send("room:a", "chat", "kept", { persist: true });
+  await told();
+  assert.deepEqual(
+    [...stored.values()].map(({ data }) => data),
+    ["kept"],
+  );
+  const { posted } = postingPage();
+  await told();
+  await new Promise((done) => setTimeout(done));
+  assert.deepEqual(
+    posted.map(({ data }) => data),
+    ["kept"],
+  );
+});

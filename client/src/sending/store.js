@@ -24,8 +24,10 @@ const use = (work) =>
       const asked = work(messages);
       const counted = messages.count();
       counted.onsuccess = () => {
-        if (counted.result) localStorage[FLAG] = 1;
-        else delete localStorage[FLAG];
+        try {
+          if (counted.result) localStorage[FLAG] = 1;
+          else delete localStorage[FLAG];
+        } catch {} // it is full
       };
       transaction.oncomplete = () => {
         database.close();
@@ -72,7 +74,6 @@ export const forget = async ({ key }) => {
  */
 export const restore = async (link, hand) => {
   try {
-    if (!localStorage[FLAG]) return;
     const all = (await use((messages) => messages.getAll())).filter(
       (/** @type {any} */ each) => each.url === link.url,
     );

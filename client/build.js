@@ -64,7 +64,7 @@ for (const [name, entry, format] of /** @type {const} */ ([
     format,
     legalComments: "none",
     ...(/presence|streams/.test(name) ? {} : { mangleCache, mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`) }),
-    minify: true,
+    minifySyntax: true, // and terser names and packs: two rounds of names compress worse
     outfile: bundle,
     sourcemap: "external",
     target: ["chrome112", "firefox113", "safari16.4"],
@@ -79,6 +79,7 @@ for (const [name, entry, format] of /** @type {const} */ ([
       compress: {
         ecma: 2020,
         inline: 1,
+        lhs_constants: false,
         passes: 5,
         pure_getters: true,
         unsafe: true,

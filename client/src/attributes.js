@@ -1,6 +1,6 @@
 /** @typedef {import("./types.js").Envelope} Envelope */
 
-import { announce } from "./events.js";
+import { dispatch } from "./events.js";
 
 /**
  * How long to wait at least for further events before a region is fetched, and at most after a failure, in milliseconds.
@@ -26,7 +26,11 @@ export const serve = (elements, event) => {
   if (!event) return;
   const there = [...elements].filter((element) => element.isConnected);
   if (!event.type) return refresh(there, "[data-livepush-refresh]");
-  for (const element of there) if (element.matches(naming("on", event))) announce(element, event);
+  for (const element of there) {
+    if (!element.matches(naming("on", event))) continue;
+    dispatch(element, `event:${event.type}`, event);
+    dispatch(element, "event", event);
+  }
   refresh(there, naming("refresh", event));
 };
 

@@ -187,7 +187,7 @@ export const control = (session) => {
      */
     use(name) {
       const names = Object.keys(transports);
-      const chosen = names.filter((each) => name === null || each === name);
+      const chosen = names.filter((each) => each === (name ?? each));
       if (!chosen.length) {
         throw new TypeError(`No transport "${name}": expected ${names.join(", ")} or null.`);
       }
@@ -206,8 +206,7 @@ export const control = (session) => {
      */
     add(groups, since) {
       for (const group of groups) {
-        const wasRefused = session.refusals.includes(group);
-        if (wasRefused) session.covered.delete(group);
+        const wasRefused = session.refusals.includes(group) && session.covered.delete(group);
         begin(session, group, since, wasRefused || !wanted.has(group));
         wanted.add(group);
       }

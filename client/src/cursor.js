@@ -53,19 +53,6 @@ export const cover = (cursor, groups, since) => {
 };
 
 /**
- * Forget everything and go on from a position.
- *
- * @param {Cursor} cursor
- * @param {string[]} groups
- * @param {string} position
- */
-export const jump = (cursor, groups, position) => {
-  cursor.position = position;
-  cursor.heard.clear();
-  cover(cursor, groups, position);
-};
-
-/**
  * Have a group begin after a position: a new one there or, without one, at the cursor; one that is not new no later than
  * before. The group needs another connection if the cursor may have passed some of its events.
  *

@@ -20,11 +20,13 @@ export const byLock = (name, turn, fail) => {
     locks
       .request(name, options, () => {
         held = true;
-        if (signal.aborted) return;
-        return new Promise((resolve) => {
-          signal.onabort = resolve;
-          turn(true);
-        });
+        return (
+          signal.aborted ||
+          new Promise((resolve) => {
+            signal.onabort = resolve;
+            turn(true);
+          })
+        );
       })
       .catch(() => {
         if (signal.aborted) return;

@@ -19,34 +19,32 @@ const isOurs = ({ type }) => type !== "livepush.bye";
  * @param {import("./types.js").End} end
  */
 export const listen = (request, hand, end) => {
-  /** The events that the leader relays while older events are fetched. @type {Envelope[]} */
-  const early = [];
   /** Receives relayed events; undefined before the leader's hello. @type {Receive | undefined} */
   let receive;
   /** @type {(() => void) | undefined} */
   let stop;
 
-  const flow = () => {
-    receive = hand;
-    receive(early);
-  };
-
   /** @param {Welcome} hello */
   const begin = (hello) => {
-    const { position } = hello;
-    const groups = request.groups.filter((group) => hello.granted.includes(group));
+    const { position, granted, refused } = hello;
+    const groups = request.groups.filter((group) => granted.includes(group));
+    if (!request.groups.every((group) => granted.includes(group) || refused.includes(group))) return; // it answers an earlier request
     const since = request.since ?? position;
-    receive = (envelopes) => early.push(...envelopes);
+    receive = hand;
     hand([{ ...hello, type: HELLO, position: since, groups }]);
     if (!groups.length) return end(hello.failed ? lost("failed") : denied("refused"));
-    if (compare(position, since) <= 0) return flow();
+    if (compare(position, since) <= 0) return;
+    /** The events that the leader relays while older events are fetched. @type {Envelope[]} */
+    const early = [];
+    receive = (envelopes) => early.push(...envelopes);
     stop = longpoll(
       { ...request, since },
       (envelopes) => {
         hand(envelopes.filter(({ type }) => type !== HELLO));
         if (compare(position, /** @type {string} */ (envelopes.pop()?.position)) > 0) return;
         stop?.();
-        flow();
+        receive = hand;
+        hand(early);
       },
       end,
     );

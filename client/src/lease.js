@@ -16,7 +16,7 @@ export const byLease = (name, turn) => {
     const mine = holder === id;
     const over = until < Date.now();
     if (mine || over) localStorage[name] = JSON.stringify([id, Date.now() + LEASE]);
-    const next = over && !mine ? SETTLE : RENEW; // if several tabs take it now, the last one has it
+    const next = mine || !over ? RENEW : SETTLE; // if several tabs take it now, the last one has it
     timer = setTimeout(look, next * (1 + Math.random()));
     if (mine === leads) return;
     leads = mine;

@@ -17,13 +17,12 @@ export const openPage = (window) => {
   if (window.livepush?.scan) return window.livepush.scan();
   const { document } = window;
 
-  /** @returns {Iterable<HTMLElement> & ArrayLike<HTMLElement>} */
-  const find = () => document.querySelectorAll("script[data-livepush]");
+  const find = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll("script[data-livepush]")]);
 
   /** @type {Record<string, Promise<any>>} */
   const loading = {};
   /** @type {import("./types.js").Load} */
-  const load = (name) => (loading[name] ??= awaitModule(() => [...find()].pop()?.dataset[name]));
+  const load = (name) => (loading[name] ??= awaitModule(() => find().pop()?.dataset[name]));
   const session = createSession({
     url: "/livepush/",
     ...find()[0]?.dataset,
@@ -36,7 +35,7 @@ export const openPage = (window) => {
   const tags = new Map();
 
   /** @param {HTMLElement} tag */
-  const textOf = ({ dataset }) => JSON.stringify(dataset);
+  const textOf = (tag) => JSON.stringify(tag.dataset);
 
   /** @param {HTMLElement} tag */
   const read = (tag) => {
@@ -55,7 +54,7 @@ export const openPage = (window) => {
   const start = () => client.state === "idle" && client.start();
 
   client.scan = () => {
-    const found = [...find()];
+    const found = find();
     const gone = [];
     for (const [tag, [groups, text]] of tags) {
       if (found.includes(tag) && text === textOf(tag)) continue;
@@ -81,9 +80,10 @@ export const openPage = (window) => {
     const { position } = client;
     for (const [tag, [groups]] of tags) {
       const hasAll = !session.owed && groups.every((group) => session.covered.has(group));
-      if (!position || !hasAll || !groups.some(concerns) || !isAfter(position, tag.dataset.position)) continue;
-      tag.dataset.position = position;
-      read(tag);
+      if (position && hasAll && groups.some(concerns) && isAfter(position, tag.dataset.position)) {
+        tag.dataset.position = position;
+        read(tag);
+      }
     }
   };
   document.addEventListener("livepush:event", (/** @type {any} */ { detail: { id, group, groups = [group] } }) => {
@@ -111,7 +111,7 @@ export const openPage = (window) => {
     pageshow: resume,
     resume,
     "turbo:before-cache": () => keep(() => true),
-    "turbo:load": () => client.scan(),
+    "turbo:load": () => client.scan(), // the inbox puts another in its place
   };
   for (const event in heed) window.addEventListener(event, heed[event], true);
 };

@@ -4,11 +4,11 @@
 /** @typedef {import("./types.js").Own} Own */
 /** @typedef {import("./types.js").Session} Session */
 
-import { begin, jump, proceed } from "./cursor.js";
+import { begin, cover, proceed } from "./cursor.js";
 import { dispatch } from "./events.js";
 import { allGroups, missing, prepare, replace, use } from "./handover.js";
 import { detailOf, enter, isActive } from "./status.js";
-import { revoke, take } from "./subscription.js";
+import { take } from "./subscription.js";
 import { lost } from "./transports/ending.js";
 import { peek, seek } from "./upgrade.js";
 import { HELLO, LEADER } from "./wire.js";
@@ -43,15 +43,6 @@ export const leave = (session, state) => {
   session.peers.leave();
   if (state !== "idle") session.isStarted = false;
   enter(session, state);
-};
-
-/**
- * @param {Session} session
- * @param {string} reason
- */
-const deny = (session, reason) => {
-  disconnect(session);
-  enter(session, "denied", { reason });
 };
 
 /** Connect anew, from the client's position. @param {Session} session */
@@ -107,8 +98,8 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
     session.upcoming = null;
     return missing(session).length ? extend(session) : seek(session);
   }
-  if (kind === "denied") return deny(session, reason);
   disconnect(session);
+  if (kind === "denied") return enter(session, "denied", { reason });
   if (age >= STEADY) session.attempt = 0;
   const isOnline = navigator.onLine !== false; // without a network, no failure counts against a transport
   if (!session.peers.follows() && session.ladder.lost(isOnline ? kind : "lost", age >= 0 || !isOnline)) {
@@ -147,13 +138,16 @@ export const receive = (session, envelopes, from) => {
 };
 
 /**
- * Go on from a position with all groups of the connection.
+ * Forget everything, and go on from a position with all groups of the connection.
  *
  * @param {Session} session
  * @param {string} position
  */
-const restart = (session, position) =>
-  jump(session, /** @type {Connection} */ (session.inUse).asks.groups, position);
+const restart = (session, position) => {
+  session.heard.clear();
+  session.position = position;
+  cover(session, /** @type {Connection} */ (session.inUse).asks.groups, position);
+};
 
 /**
  * @param {Session} session
@@ -162,8 +156,9 @@ const restart = (session, position) =>
 const opened = (session, hello) => {
   const connection = /** @type {Connection} */ (session.inUse);
   if (!session.position) restart(session, hello.position);
-  session.owed = hello.failed && hello.position;
   const gone = session.grants.filter((group) => hello.refused.includes(group));
+  const isBack = (session.owed && !hello.failed) || hello.groups.some((group) => session.refusals.includes(group));
+  session.owed = hello.failed && hello.position;
   session.grants = hello.groups;
   session.refusals = hello.refused;
   gather(session); // what was asked for since the connection was prepared
@@ -173,9 +168,15 @@ const opened = (session, hello) => {
     seek(session);
   }
   enter(session, "open");
-  greet(session);
+  if (isBack)
+    session.peers.tell("lead"); // followers ask anew
+  else greet(session);
   if (!gone.length) return;
-  receive(session, [{ type: "livepush.revoked", groups: gone, reason: "refused" }], connection);
+  receive(
+    session,
+    [{ type: "livepush.revoked", groups: gone, reason: "refused", failed: hello.failed }],
+    connection,
+  );
 };
 
 /** Handlers of livepush's own messages. @type {Record<string, (session: Session, own: Own) => void>} */
@@ -185,10 +186,13 @@ const heed = {
     restart(session, position);
     dispatch(session.target, "reset", { position, reason });
   },
-  "livepush.revoked"(session, { groups, reason }) {
-    if (reason === "refused") session.owed ||= session.position; // a follower: the leader may ask again for the group
-    revoke(session, groups, reason);
-    if (!session.grants.length && session.inUse) deny(session, "revoked");
+  "livepush.revoked"(session, { groups, reason, failed }) {
+    if (failed) session.owed ||= session.position; // a follower: the leader may ask again for the group
+    const mine = groups.filter((group) => session.wanted.has(group));
+    session.grants = session.grants.filter((group) => !groups.includes(group));
+    session.refusals = [...new Set([...session.refusals, ...groups])];
+    if (mine.length) dispatch(session.target, "revoked", { groups: mine, reason });
+    if (!session.grants.length) session.inUse?.conclude(lost("revoked", 0, failed ? "lost" : "denied"));
   },
   "livepush.reply": ({ link }, reply) => link.onReply?.(reply),
   [LEADER](session, { data }) {

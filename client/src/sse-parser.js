@@ -21,7 +21,7 @@ export const sseParser = (onData) => {
 
   /** @param {string} line */
   const take = (line) => {
-    if (line === "" && data.length) onData(data.splice(0).join("\n"));
+    if (!line && data.length) onData(data.splice(0).join("\n"));
     const field = /^data(?:: ?|$)(.*)/s.exec(line);
     if (field) data.push(/** @type {string} */ (field[1]));
   };

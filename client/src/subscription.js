@@ -2,21 +2,7 @@
 /** @typedef {import("./types.js").Session} Session */
 
 import { news } from "./cursor.js";
-import { announce, dispatch } from "./events.js";
-
-/**
- * Note that the server no longer lets this client read some groups.
- *
- * @param {Session} session
- * @param {string[]} groups
- * @param {string} [reason]
- */
-export const revoke = (session, groups, reason) => {
-  const mine = groups.filter((group) => session.wanted.has(group));
-  session.grants = session.grants.filter((group) => !groups.includes(group));
-  session.refusals = [...new Set([...session.refusals, ...groups])];
-  if (mine.length) dispatch(session.target, "revoked", { groups: mine, reason });
-};
+import { dispatch } from "./events.js";
 
 /**
  * Pass an event on to the page, with only the groups that this tab wants (followers may want the others) and to which it
@@ -35,5 +21,6 @@ export const take = (session, event) => {
   else delete event.groups;
   const text = event.data?.$bytes;
   if (text?.at) event.data = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  announce(session.target, event);
+  dispatch(session.target, `event:${event.type}`, event);
+  dispatch(session.target, "event", event);
 };

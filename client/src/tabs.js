@@ -81,9 +81,10 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
       }
     } else if (kind === "ask") {
       followers.set(from, { ...what, at: Date.now() });
-      if (!isFull(what)) return;
-      followers.delete(from);
-      say("alone", 0, from);
+      if (isFull(what)) {
+        followers.delete(from);
+        say("alone", 0, from);
+      }
     } else if (kind === "ping") {
       const follower = followers.get(from);
       if (follower) follower.at = Date.now();
@@ -223,10 +224,10 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
     },
 
     /**
-     * Tell the followers the connection's events or its state.
+     * Tell the followers the connection's events or its state, or to ask anew.
      *
-     * @param {"events" | "state"} kind
-     * @param {object} what
+     * @param {"events" | "state" | "lead"} kind  with "lead", they ask anew
+     * @param {object} [what]
      */
     tell(kind, what) {
       if (followers.size) say(kind, what);

@@ -562,6 +562,14 @@ test("what was owed before a reset is lost with the rest, and nothing after it",
   assert.deepEqual(ids(log), ["b-2"]);
 });
 
+test("a reset forgets what groups had", () => {
+  const { client, last, log } = play({ position: "a-9" });
+  client.start();
+  last().hello();
+  last().says({ type: "livepush.reset", position: "a-3", reason: "pruned" }, event("a-4"));
+  assert.deepEqual(ids(log), ["a-4"]);
+});
+
 /** A hello that grants one group, because the rule of the other one failed. */
 const failing = { groups: ["board"], refused: ["order:7"], failed: ["order:7"] };
 

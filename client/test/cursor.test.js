@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { begin, cover, jump, news } from "../src/cursor.js";
+import { begin, cover, news } from "../src/cursor.js";
 import { compare, isAfter, lower } from "../src/position.js";
 
 test("positions compare by number, beyond what a double holds", () => {
@@ -164,11 +164,4 @@ test("a group that comes back while the cursor is behind it hears nothing twice"
     ]),
     [["a-8"], ["a-10", "board"]],
   );
-});
-
-test("a reset forgets what groups had", () => {
-  const cursor = reading(["board"], "a-9");
-  rewind(cursor, "a-5", { "order:7": "a-5" });
-  jump(cursor, ["board"], "a-3");
-  assert.deepEqual(news(cursor, "a-4", ["board"]), ["board"]);
 });

@@ -569,3 +569,116 @@ test("a follower of a leader whose group's rule failed is owed the group's event
   await told();
   assert.deepEqual([b.client.state, got(a), got(b)], ["open", ["a-6"], ["a-6"]]);
 });
+
+/** The leader's connection ends, and the next one begins with a hello. */
+async function reconnectWith({ last }, clock, hello) {
+  last().end({ kind: "lost", reason: "bye", retry: 0 });
+  clock.advance(1000);
+  last().hello(hello);
+  await told();
+}
+
+test("a follower whose only group's rule fails for a while asks again, and misses nothing", async () => {
+  const { tabs, clock } = await open(2, (number) => ({ groups: [["board"], ["order:7"]][number] }));
+  const [a, b] = tabs;
+  clock.advance(20);
+  a.last().hello();
+  await told();
+  a.last().says(event("a-5", { groups: ["order:7"] }));
+  await told();
+  await reconnectWith(a, clock, failing);
+  assert.equal(b.client.state, "waiting");
+  clock.advance(1000); // the follower asks again, and the leader asks for it
+  await told();
+  clock.advance(20);
+  assert.deepEqual([a.last().groups, a.last().since], [["board", "order:7"], "a-5"]);
+  a.last().hello();
+  await told();
+  a.last().says(event("a-6", { groups: ["order:7"] }));
+  await told();
+  assert.deepEqual([b.client.state, got(b)], ["open", ["a-5", "a-6"]]);
+});
+
+for (const [kind, hello] of Object.entries({ failed: failing, refused: { ...failing, failed: undefined } })) {
+  test(`a follower whose group ${kind} asks again once the leader has it back, and is owed nothing more`, async () => {
+    const { tabs, clock } = await open(2, { groups: ["board", "order:7"] });
+    const [a, b] = tabs;
+    a.last().says(event("a-5"));
+    await told();
+    await reconnectWith(a, clock, hello);
+    assert.deepEqual(b.client.refused, ["order:7"]);
+    await reconnectWith(a, clock, {});
+    assert.deepEqual([b.client.groups, b.client.refused], [["board", "order:7"], []]);
+    a.last().says(event("a-900", { groups: ["board", "order:7"] }));
+    await told();
+    assert.deepEqual(got(b), ["a-5", "a-900"]);
+    a.client.stop();
+    await told();
+    clock.advance(50);
+    await told();
+    assert.deepEqual([b.client.role, b.last().since], ["leader", "a-900"]);
+  });
+}
+
+test("tabs whose group failed and was then refused are owed nothing more", async () => {
+  const { tabs, clock } = await open(2, { groups: ["board", "order:7"] });
+  const [a, b] = tabs;
+  await reconnectWith(a, clock, failing);
+  await reconnectWith(a, clock, { ...failing, failed: undefined });
+  clock.advance(20); // the follower has asked again for all its groups
+  a.last().hello({ ...failing, failed: undefined });
+  await told();
+  const connections = a.attempts.length;
+  clock.advance(100);
+  assert.equal(a.attempts.length, connections, "it asks no more");
+  a.last().says(event("a-900"));
+  await told();
+  a.client.stop();
+  await told();
+  clock.advance(50);
+  await told();
+  assert.deepEqual([b.client.role, b.last().since], ["leader", "a-900"]);
+});
+
+test("a leader that was refused a group is owed none of its events", async () => {
+  const { tabs, clock } = await open(1, { groups: ["board", "order:7"] });
+  const [a] = tabs;
+  a.last().says(event("a-5"));
+  await reconnectWith(a, clock, { ...failing, failed: undefined });
+  a.last().says(event("a-900"));
+  a.last().end({ kind: "lost", reason: "bye", retry: 0 });
+  clock.advance(1000);
+  assert.equal(a.last().since, "a-900");
+});
+
+for (const [how, groups, change] of [
+  ["other", ["order:7"], (client) => client.remove(["board"])],
+  ["more", ["board", "order:7"], () => {}],
+]) {
+  test(`a follower that asks for ${how} groups meanwhile does not take the answer to what it asked before`, async () => {
+    const { tabs, clock } = await open(2);
+    const [a, b] = tabs;
+    b.client.pause(); // it comes back, and is busy when the answer comes
+    b.tab.enter();
+    b.tab.late = [];
+    b.client.start();
+    await told();
+    clock.advance(50);
+    await told();
+    change(b.client);
+    b.client.add(["order:7"], "a-0");
+    await told();
+    const { late } = b.tab;
+    b.tab.late = undefined;
+    for (const hear of late) hear();
+    await told();
+    assert.equal(b.client.state, "connecting");
+    clock.advance(20);
+    await told();
+    a.last().hello();
+    await told();
+    a.last().says(event("a-6", { groups: ["order:7"] }));
+    await told();
+    assert.deepEqual([b.client.state, b.client.groups, got(b)], ["open", groups, ["a-6"]]);
+  });
+}

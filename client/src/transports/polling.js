@@ -35,12 +35,12 @@ const polling = (wait) => {
         const revoked = refused.filter((group) => !before?.includes(group));
         /** @type {import("../types.js").Envelope[]} */
         const said = [];
-        if (!before || failed) {
-          const groups = request.groups.filter((group) => !refused.includes(group));
-          said.push({ type: HELLO, position: since ?? position, groups, refused, failed });
-        } else if (revoked.length) said.push({ type: "livepush.revoked", groups: revoked });
+        const groups = request.groups.filter((group) => !refused.includes(group));
+        if (!before || failed) said.push({ type: HELLO, position: since ?? position, groups, refused, failed });
+        else if (revoked.length) said.push({ type: "livepush.revoked", groups: revoked });
         if (reset) said.push({ type: "livepush.reset", position, reason: "poll" });
-        receive([...said, ...events, { type: "livepush.position", position }]);
+        said.push(...events, { type: "livepush.position", position });
+        receive(said);
         const pauses = failed || (wait ? !events.length && Date.now() - asked < NOT_HELD : events.length < FULL);
         if (since && pauses) await new Promise((resolve) => setTimeout(resolve, PAUSE + SPREAD * Math.random()));
         before = failed ? undefined : refused;

@@ -109,6 +109,7 @@ export const openPage = (window) => {
     pagehide: client.pause,
     freeze: client.pause,
     pageshow: resume,
+    prerenderingchange: start,
     resume,
     "turbo:before-cache": () => keep(() => true),
     "turbo:load": () => client.scan(), // the inbox puts another in its place

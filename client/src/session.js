@@ -47,7 +47,8 @@ export const leave = (session, state) => {
 
 /** Connect anew, from the client's position. @param {Session} session */
 export const reconnect = (session) => {
-  if (!allGroups(session).length) return leave(session, "idle");
+  if (!allGroups(session).length || /** @type {any} */ (globalThis.document)?.prerendering)
+    return leave(session, "idle");
   disconnect(session);
   const fresh = prepare(session);
   use(session, fresh);

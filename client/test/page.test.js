@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { LivepushClient } from "../src/index.js";
 import { openPage } from "../src/page.js";
-import { fake } from "./helpers.js";
+import { fake, stage } from "./helpers.js";
 
 /** As much of a window as the client uses. */
 class Page extends EventTarget {
@@ -171,3 +172,31 @@ test("coming online or into view tries at once", (t) => {
   }
   assert.equal(asked.length, 4);
 });
+
+test("a page that the browser loads ahead connects once it is visited", (t) => {
+  const page = new Page().tag(["board"], "a-5");
+  Object.assign(page.document, { readyState: "complete", prerendering: true });
+  fake(globalThis, { document: page.document });
+  const asked = open(page, t);
+  page.livepush.start();
+  page.livepush.add(["order:7"], "a-5");
+  assert.deepEqual([page.livepush.state, asked], ["idle", []]);
+  page.document.prerendering = false;
+  page.fire("prerenderingchange");
+  assert.deepEqual(asked, ["/live/sse/?format=envelope&group=board&group=order%3A7&since=a-5"]);
+});
+
+for (const isStarted of [true, false]) {
+  test(`a bundled client of such a page connects then ${isStarted ? "too" : "only if it was started"}`, (t) => {
+    const document = Object.assign(new EventTarget(), { prerendering: true });
+    fake(globalThis, { document });
+    const { attempts, transports } = stage();
+    const client = new LivepushClient({ url: "/live/", groups: ["board"], target: new EventTarget(), transports });
+    t.after(() => client.stop());
+    if (isStarted) client.start();
+    assert.deepEqual(attempts, []);
+    document.prerendering = false;
+    document.dispatchEvent(new Event("prerenderingchange"));
+    assert.equal(attempts.length, isStarted ? 1 : 0);
+  });
+}

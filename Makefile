@@ -57,7 +57,6 @@ types: $(VENV)/.installed ## check types, strictly
 js: node_modules/.installed ## check, test and rebuild the client
 	@npm run --silent check
 	@npm test --silent
-	@npm run --silent verify
 
 .PHONY: python
 python: $(VENV)/.installed node_modules/.installed system ## run the Python and browser tests; WORKERS=4, CHOSEN= for the long ones too

@@ -1157,7 +1157,7 @@ def test_random_interleavings_deliver_what_the_model_says(log_database: str, ses
     run_state_machine_as_test(
         lambda: Delivery(log_database, sessions[:-1], sessions[-1]),
         settings=settings(
-            max_examples=3000 if FULL else 12 * EXAMPLES,
+            max_examples=3000 if FULL else 8 * EXAMPLES,
             stateful_step_count=60,
             deadline=None,
             database=None,

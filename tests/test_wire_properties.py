@@ -19,7 +19,7 @@ from tests.scale import EXAMPLES, FULL
 set_hypothesis_home_dir(Path(__file__).parents[1] / ".cache" / "hypothesis")
 
 small = settings(
-    max_examples=5000 if FULL else 100 * EXAMPLES, derandomize=not FULL, database=None, deadline=None, print_blob=FULL
+    max_examples=5000 if FULL else 50 * EXAMPLES, derandomize=not FULL, database=None, deadline=None, print_blob=FULL
 )
 positions = st.builds(
     Position,

@@ -51,7 +51,7 @@ def name() -> str:
     return f"https://example.com/{secrets.token_hex(8)}"
 
 
-@pytest.mark.parametrize("kind", ["eventsource", "fetch-event-source", "polyfill"])
+@pytest.mark.parametrize("kind", some(["eventsource", "fetch-event-source", "polyfill"]))
 async def test_a_subscribers_library_gets_what_a_publishers_library_sends(site, name, kind):
     async with site.client(kind, name, types=["moved"]) as client:
         assert (await client.next())["type"] == "open"

@@ -422,6 +422,7 @@ POINTS = ["sent", "held", "read", "moved"]
 DEATHS = [("nats", ["sent"]), *((kind, POINTS) for kind in KINDS)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "points"), some(DEATHS))
 async def test_a_relay_that_dies_between_any_two_steps_loses_nothing_and_keeps_the_order(databases, kind, points):
     chance = random.Random(2026)

@@ -297,6 +297,7 @@ def test_a_group_that_is_refused_ends_the_matter(site: Site, visit: Visit, trans
     assert page.evaluate("livepush.transport") is None
 
 
+@pytest.mark.parametrize("transport", some(TRANSPORTS))
 def test_a_group_that_is_refused_keeps_no_other_from_coming(
     site: Site, visit: Visit, group: str, transport: str
 ) -> None:
@@ -308,6 +309,7 @@ def test_a_group_that_is_refused_keeps_no_other_from_coming(
     assert page.evaluate("got") == site.envelopes(group)
 
 
+@pytest.mark.parametrize("transport", some(TRANSPORTS))
 def test_a_position_of_another_epoch_makes_a_reset(site: Site, visit: Visit, group: str, transport: str) -> None:
     site.elsewhere.send(group, "never")
     now = site.elsewhere.position()
@@ -319,6 +321,7 @@ def test_a_position_of_another_epoch_makes_a_reset(site: Site, visit: Visit, gro
     assert page.evaluate("got") == site.envelopes(group)[1:]
 
 
+@pytest.mark.parametrize("transport", some(TRANSPORTS))
 def test_users_hear_of_their_own_group_by_their_sessions_cookie(site: Site, visit: Visit, transport: str) -> None:
     cookie = site.elsewhere.session("ann")
     own = site.user_group("ann")
@@ -333,6 +336,7 @@ def test_users_hear_of_their_own_group_by_their_sessions_cookie(site: Site, visi
         stranger.wait_for_function("() => window.livepush?.state === 'denied'")
 
 
+@pytest.mark.parametrize("transport", some(TRANSPORTS))
 def test_a_page_whose_address_has_a_password_connects(site: Site, visit: Visit, group: str, transport: str) -> None:
     page = visit(group, transport=transport, url=site.server.url.replace("://", "://ann:secret@"))
     assert page.evaluate("document.baseURI").startswith("http://ann:secret@")

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, Route
 
 from livepush import wire
 from tests.docs_blocks import PAGES, ROOT, blocks
+from tests.scale import some
 
 ADDRESS = "http://livepush.example/"
 STATIC = ROOT / "livepush" / "static" / "livepush"
@@ -73,7 +74,7 @@ def serve(page: Page, elements: set[str], type: str) -> None:
     page.route("**/poll/**", poll)
 
 
-@pytest.mark.parametrize("script", [text for _, text in scripts()], ids=[where for where, _ in scripts()])
+@pytest.mark.parametrize("script", some([text for _, text in scripts()], 8), ids=[where for where, _ in scripts()])
 def test_the_script_runs_and_takes_an_event(browser: Browser, script: str) -> None:
     elements = set(re.findall(r'querySelector\("#(\w+)"\)', script)) | set(re.findall(r"(\w+)\.textContent", script))
     types = re.findall(r"livepush:event:([\w.]+)", script) or re.findall(r'livepush\.on\("(\w+)"', script)

@@ -95,6 +95,7 @@ def test_the_bell_opens_and_closes(page: Page) -> None:
     is_closed(page)
 
 
+@pytest.mark.long
 def test_the_panel_lies_below_its_button_within_the_page(page: Page) -> None:
     open_panel(page)
     panel = page.locator("livepush-bell #panel").bounding_box()
@@ -110,6 +111,7 @@ def test_the_panel_lies_below_its_button_within_the_page(page: Page) -> None:
     assert page.locator("h1").bounding_box() == heading, "the panel lay over the page, and took no place in it"
 
 
+@pytest.mark.long
 def test_the_badge_the_list_and_the_toasts_follow_what_comes_and_what_is_done(reader: Reader, page: Page) -> None:
     has_badge(page, "1")
     reader.notify("Two")
@@ -128,6 +130,7 @@ def test_the_badge_the_list_and_the_toasts_follow_what_comes_and_what_is_done(re
     has_badge(page, "1")
 
 
+@pytest.mark.long
 def test_another_tab_follows_too(reader: Reader, page: Page) -> None:
     other = page.context.new_page()
     other.goto(page.url)

@@ -28,6 +28,8 @@ from livepush.signals import marked, notified
 from tests.conftest import ALIASES, Thread, append, kind
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.long_on("mariadb")
+
 SOON = timedelta(minutes=1)
 servers = pytest.mark.parametrize(
     "using", [alias for alias in ALIASES if kind(alias) != "sqlite"], indirect=True, ids=kind

@@ -31,7 +31,7 @@ from tests.conftest import ALIASES, Thread, kind
 from tests.inbox.conftest import Reader
 from tests.patience import PATIENCE
 
-pytestmark = pytest.mark.long_on("mariadb")
+pytestmark = pytest.mark.long_on("mariadb", "sqlite")
 
 
 def letter(user):

@@ -356,7 +356,7 @@ async def test_an_async_view_sends(database: Database, elsewhere: Publisher) -> 
     assert all(found == offered(elsewhere.rows(), ["board"]) for found in got.values())
 
 
-@pytest.mark.parametrize("kind", ["uvicorn", processes.WSGI])
+@pytest.mark.parametrize("kind", some(["uvicorn", processes.WSGI]))
 async def test_a_request_that_fails_sends_nothing(kind: str, database: Database, elsewhere: Publisher) -> None:
     """With ``ATOMIC_REQUESTS`` the view's transaction is rolled back, and its events with it."""
     start = elsewhere.position()

@@ -223,6 +223,7 @@ async def test_it_comes_back_after_a_deploy(site: Site, reading: Any) -> None:
         assert (await reader.next("moved"))["data"] == 2
 
 
+@pytest.mark.long
 async def test_it_tries_again_while_the_log_can_not_be_read(databases: Databases, reading: Any) -> None:
     """EventSource gives up for good on a status that is an error, so a passing trouble must not have one."""
     with (

@@ -139,6 +139,7 @@ async def test_publishers_killed_at_random_times_lose_nothing_that_was_committed
     assert set(counts) <= {"sent", "undone", "committed by a sender that was killed before it said so"}, counts
 
 
+@pytest.mark.long
 @on("postgresql", long=("mariadb",))
 async def test_settles_that_race_give_each_event_one_position(
     fresh: Database, other: Publisher, scale: Scale, figures: Figures

@@ -122,7 +122,7 @@ def streaming(server: processes.Server, version: int) -> Iterator[http.client.HT
         yield connection.getresponse()
 
 
-@pytest.mark.parametrize("http", ["httptools", "h11"])
+@pytest.mark.parametrize("http", some(["httptools", "h11"]))
 @pytest.mark.parametrize("version", some([11, 10]))
 def test_a_stream_is_whole_in_every_version_of_http(
     http: str, version: int, unusual, database: Database, elsewhere: Publisher

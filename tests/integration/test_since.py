@@ -61,7 +61,7 @@ async def send_alone(elsewhere: Publisher, count: int) -> str:
     return start
 
 
-@pytest.mark.parametrize("transport", some(list(clients.TRANSPORTS), 2))
+@pytest.mark.parametrize("transport", some(list(clients.TRANSPORTS)))
 async def test_each_group_begins_where_its_rule_says(site: Any, transport: str) -> None:
     """The rules of ``after:5`` and ``from:5`` let everybody read from the sixth event on."""
     server, elsewhere, _ = site

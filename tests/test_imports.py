@@ -89,8 +89,8 @@ ARROWS: dict[str, set[str]] = {
         "access", "inbox", "page", "roster", "streams", "publish", "tenants", "wire", "conf", "exceptions",
     },
     "management": {
-        "bridges", "rights", "access", "doctor", "inbox", "roster", "streams", "log", "hints", "publish", "tenants",
-        "wire", "conf", "exceptions",
+        "bridges", "rights", "access", "doctor", "inbox", "receiving", "roster", "streams", "log", "hints", "publish",
+        "tenants", "wire", "conf", "exceptions",
     },
     "testing": {"receiving", "inbox", "process", "publish", "models", "wire", "conf", "exceptions"},
     "pytest_plugin": {"testing"},

@@ -170,7 +170,7 @@ class SyncStream(_Producer):
             self._buffer.wait(1.0)
 
     def write_line(self, line: str = "", *, progress: float | None = None) -> None:
-        """Write a line; its line break is added if it has none."""
+        """Write a line; its line break is added if it has none. Raises as ``write`` does."""
         self.write(line if line.endswith("\n") else f"{line}\n", progress=progress)
 
     def finish(self, metadata: Mapping[str, Any] | None = None) -> None:
@@ -178,7 +178,7 @@ class SyncStream(_Producer):
         self._wait(self._end(State.FINISHED, metadata=metadata))
 
     def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """End it as failed. Readers are told the message; a very long one is cut. Raises StreamNotStored."""
+        """End it as failed. Readers are told the message; over 10,000 characters is cut. Raises StreamNotStored."""
         self._wait(self._end(State.FAILED, pieces.message(message), metadata))
 
     def _wait(self, done: Future[None]) -> None:
@@ -198,7 +198,7 @@ class AsyncStream(_Producer):
             await self._room()
 
     async def write_line(self, line: str = "", *, progress: float | None = None) -> None:
-        """Write a line; its line break is added if it has none."""
+        """Write a line; its line break is added if it has none. Raises as ``write`` does."""
         await self.write(line if line.endswith("\n") else f"{line}\n", progress=progress)
 
     async def finish(self, metadata: Mapping[str, Any] | None = None) -> None:
@@ -206,7 +206,7 @@ class AsyncStream(_Producer):
         await self._wait(self._end(State.FINISHED, metadata=metadata))
 
     async def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """End it as failed. Readers are told the message; a very long one is cut. Raises StreamNotStored."""
+        """End it as failed. Readers are told the message; over 10,000 characters is cut. Raises StreamNotStored."""
         await self._wait(self._end(State.FAILED, pieces.message(message), metadata))
 
     async def _room(self) -> None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+import redis
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
@@ -327,23 +328,54 @@ async def test_a_nats_server_that_is_killed_holds_up_a_relay_and_loses_it_nothin
         assert [int(each) for each in numbers(elsewhere)] == list(range(500))
 
 
-@pytest.mark.long
-async def test_a_nats_stream_that_was_made_anew_stops_the_relay_with_a_word_about_it(databases):
+async def make_anew(broker, count):
+    """Remove the orders, and make a stream of the same name whose ids begin before those that were relayed."""
+    await broker.remove("orders")
+    await broker.make("orders")
+    await broker.publish("orders", *({"id": 1, "n": "lost"} for _ in range(count)), ids="1-*")
+
+
+@pytest.mark.parametrize("while_it_runs", [False, True], ids=["away", "running"])
+@pytest.mark.parametrize("kind", some(KINDS))
+async def test_a_stream_that_was_made_anew_stops_the_relay_with_a_word_about_it(databases, kind, while_it_runs):
     with (
         databases.fresh("postgresql") as database,
-        BROKERS["nats"]() as broker,
+        BROKERS[kind]() as broker,
         processes.publisher(database) as elsewhere,
     ):
         elsewhere.position()  # the log begins
         await broker.make("orders")
-        await broker.publish("orders", {"id": 1, "n": "1"}, {"id": 1, "n": "2"})
-        with relaying(database, broker):
-            await eventually(lambda: len(numbers(elsewhere)) == 2)
-        await broker.remove("orders")
-        await broker.make("orders")
+        await broker.publish("orders", *({"id": 1, "n": str(n)} for n in range(3)), ids="5-*")
         with relaying(database, broker) as process:
-            _, told = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+            await eventually(lambda: len(numbers(elsewhere)) == 3)
+            if while_it_runs:
+                await make_anew(broker, 2)
+                _, told = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+        if not while_it_runs:
+            await make_anew(broker, 2)
+            with relaying(database, broker) as process:
+                _, told = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
         assert (process.returncode, "was made anew" in told) == (1, True), told
+
+
+@pytest.mark.long
+async def test_a_redis_stream_that_is_missing_for_a_while_and_goes_on_later_is_no_fault(databases):
+    with (
+        databases.fresh("postgresql") as database,
+        BROKERS["redis"]() as broker,
+        redis.Redis.from_url(broker.url) as client,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()  # the log begins
+        await broker.publish("orders", {"id": 1, "n": "1"}, ids="5-*")
+        with relaying(database, broker):
+            await eventually(lambda: len(numbers(elsewhere)) == 1)
+        await broker.remove("orders")
+        with relaying(database, broker) as process:
+            await eventually(lambda: any(each["cmd"] == "xread" for each in client.client_list()))
+            await broker.publish("orders", {"id": 1, "n": "2"}, ids="6-*")
+            await eventually(lambda: len(numbers(elsewhere)) == 2)
+        assert process.returncode == 0
 
 
 @pytest.mark.long

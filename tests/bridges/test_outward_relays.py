@@ -32,7 +32,7 @@ from livepush.wire import Position
 from tests.conftest import ALIASES, Thread
 from tests.patience import PATIENCE, eventually, wait_until
 from tests.scale import some
-from tests.servers import processes
+from tests.servers import faults, processes
 from tests.servers.brokers import BROKERS
 from tests.servers.kafka import kafka_broker
 from tests.servers.queues import queue_broker
@@ -40,6 +40,8 @@ from tests.servers.relays import relaying
 
 KINDS = ["nats", "redis", "rabbit", "mqtt", "kafka"]
 LEASE = 0.4
+TIMEOUT, MARGIN = 1.0, 10.0
+"""``DATABASE_TIMEOUT`` where a host vanishes, and how much longer (seconds) it may take until the relay goes on."""
 PLAIN = {"DIRECTION": "out", "URL": "redis://127.0.0.1:1", "STREAM": "outbox"}
 
 
@@ -562,6 +564,34 @@ async def test_a_database_that_is_away_holds_up_a_relay_and_loses_nothing(own_po
         numbers = await numbers_in(broker)
         assert is_in_order(numbers)
         assert numbers[-1] == 1_000
+
+
+@pytest.mark.parametrize("then", some(["goes on", "ends"]))
+async def test_a_database_host_that_vanishes_is_given_up_and_a_relay_goes_on_or_ends(own_postgresql, then):
+    server, databases = own_postgresql
+    with databases.fresh("own") as database, BROKERS["redis"]() as broker, faults.line(server.socket) as line:
+        through = database.through(HOST="127.0.0.1", PORT=line.port)
+
+        def beats():
+            return database.query("SELECT beats FROM livepush_relaycursor WHERE holder <> ''")
+
+        relays = {"outbox": settings_for(broker)}
+        with relaying(through, relays, settings={"DATABASE_TIMEOUT": TIMEOUT}) as process:
+            await eventually(lambda: beats() and beats()[0][0] > 2)
+            if then == "ends":
+                await asyncio.to_thread(line.stall)
+                process.send_signal(signal.SIGTERM)
+                await asyncio.to_thread(process.wait, PATIENCE)
+                return
+            await asyncio.to_thread(line.abandon)
+            vanished, before = time.monotonic(), beats()
+            await eventually(lambda: beats() != before)
+            assert time.monotonic() - vanished < TIMEOUT + MARGIN
+            with processes.publisher(database) as elsewhere:
+                send_in(elsewhere, 100)
+            await eventually(lambda: database.query("SELECT 1 FROM livepush_relaycursor WHERE position = 100"))
+        assert process.returncode == 0
+        assert await numbers_in(broker) == list(range(1, 101))
 
 
 @pytest.mark.long

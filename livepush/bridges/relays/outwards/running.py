@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, connections
+from django.db import Error
 
 from livepush.bridges.holding import until_one_ends
 from livepush.bridges.relays.config import OutwardRelay
@@ -39,12 +39,6 @@ class Sender(Loop):
         self._target = target_of(relay)
         self._position = 0
         self._pause = SHORTEST
-
-    async def run(self) -> None:
-        try:
-            await super().run()
-        finally:
-            await asyncio.to_thread(self._let_go)
 
     async def _run_once(self) -> None:
         """Send while this process holds the cursor."""
@@ -135,5 +129,3 @@ class Sender(Loop):
             self._cursor.release()
         except Error:
             logger.info("The cursor of the relay %r could not be released; its lease ends by itself.", self.name)
-        finally:
-            connections.close_all()

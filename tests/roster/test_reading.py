@@ -123,10 +123,14 @@ def test_the_command_lists_members(transactional_db, capsys):
     assert json.loads(capsys.readouterr().out)["info"] == {"name": "Ann"}
 
 
-def test_the_admin_lists_members(admin_client, transactional_db):
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_the_admin_lists_members(admin_client, transactional_db, settings, use_tz):
     put("lobby:a")
+    Presence.objects.update(since=0)
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Asia/Kolkata"
     answer = admin_client.get("/admin/livepush/presence/")
     assert b"lobby:a" in answer.content
+    assert "Jan. 1, 1970, 5:30 a.m." in answer.text
     row = Presence.objects.get()
     assert admin_client.get(f"/admin/livepush/presence/{row.pk}/change/").status_code == 200
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from django.core import mail
 from django.utils import timezone
 
 from livepush import hints, publish, tenants
+from livepush.forking import renewed
 from livepush.process.connections import close_connections
 from livepush.streams import pieces
 from livepush.streams.buffer import Buffer, Ending, Passage
@@ -203,14 +203,4 @@ class Live:
                 close_connections()
 
 
-live = Live()
-
-
-def _begin_anew() -> None:
-    """Leave the parent's thread to the parent."""
-    global live
-    live = Live()
-
-
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=_begin_anew)
+live = renewed(globals(), "live", Live)  # the parent's thread is left to the parent

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from livepush import log
 from livepush.bridges.grip.config import edge
 from livepush.bridges.grip.items import Item, items_of
 from livepush.conf import get_settings
+from livepush.forking import renewed
 from livepush.notes import Rarely, one_line
 from livepush.wire import Batch
 
@@ -105,9 +105,8 @@ class Proxy:
             self._connection = None
 
 
-_proxies: dict[str, Proxy] = {}
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_proxies.clear)  # the parent's threads do not run in a child
+_proxies: dict[str, Proxy] = renewed(globals(), "_proxies", dict)
+"""The proxies by their addresses. The parent's threads do not run in a forked child."""
 
 
 def follow(using: str, batch: Batch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import os
 import pkgutil
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
 from math import inf
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -22,7 +24,7 @@ import django.dispatch
 import pytest
 
 import livepush
-from livepush import audit, hints, tallies
+from livepush import audit, hints, log, tallies
 from livepush.access import limits
 from livepush.bridges import settling
 from livepush.bridges.grip import sending
@@ -257,6 +259,79 @@ def test_a_child_counts_its_own_connections_and_settles():
     assert held_in_child(look) == []
     assert limits._connections["ann"] == 1
     seat.leave()
+
+
+# Handlers
+
+
+def test_every_lock_is_one_that_a_signals_handler_may_take_again(used):
+    used()
+    assert [path for path, lock in locks().items() if not isinstance(lock, REENTRANT)] == []
+
+
+def test_no_module_makes_a_lock_that_one_thread_can_not_take_twice():
+    allowed = {("jobs.py", "Event")}  # of one call: its handlers do not reach it
+    found = set()
+    for path in Path(livepush.__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if "threading" in text or "queue" in text else ():
+            if isinstance(node, ast.ImportFrom) and node.module in ("threading", "queue"):
+                found |= {(path.name, each.name) for each in node.names}
+            elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in ("threading", "queue"):
+                found.add((path.name, node.attr))
+    assert {each for each in found if each[1] in ("Lock", "Event", "Semaphore", "BoundedSemaphore", "Queue")} == allowed
+
+
+def everywhere(work: Callable[[], object]) -> bool:
+    """Do some work, and in each of its lines the same again, as a signal's handler may. Return whether that ends."""
+    lines: set[Any] = set()
+    errors: list[BaseException] = []
+
+    def trace(frame: Any, event: str, argument: object) -> Any:
+        if event == "line" and (frame.f_code, frame.f_lineno) not in lines:
+            lines.add((frame.f_code, frame.f_lineno))
+            work()  # Python does not trace it
+        return trace
+
+    def run() -> None:
+        sys.settrace(trace)
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            sys.settrace(None)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert errors == []
+    assert len(lines) > 1
+    return not thread.is_alive()
+
+
+def test_a_signals_handler_may_come_in_any_line_of_what_takes_locks(used):
+    assert everywhere(used)
+
+
+def test_handlers_that_send_at_once_leave_one_sender(used, monkeypatch):
+    monkeypatch.setattr(sender, "_current", None)
+    given = set()
+    assert everywhere(lambda: given.add(sender._sender()))
+    assert given == {sender._current}
+
+
+def test_a_signals_handler_sends_while_its_own_thread_counts(using):
+    def handle(number: int, frame: object) -> None:
+        livepush.send("board", "handled", using=using)
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        with tallies._lock:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [event.type for event in log.read(using, None, 0, 10, 10, 1000).events] == ["handled"]
 
 
 # Streams

@@ -247,4 +247,4 @@ def _subtract(counts: Counter[Hashable], keys: Any) -> None:
     for key in keys:
         counts[key] -= 1
         if counts[key] <= 0:
-            del counts[key]
+            counts.pop(key, None)  # ``Seat.__del__`` may have come in between

@@ -125,7 +125,8 @@ def _sender() -> Sender:
     global _current
     with _lock:
         if _current is None:
-            _current = Sender()
+            made = Sender()
+            _current = _current or made  # a signal's handler may have come before
             _at_end.in_this_process()
         return _current
 

@@ -62,7 +62,7 @@ class Buffer:
         self._unheard: Pieces = []
 
     def _make_locks(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may write too
         self._changed = threading.Condition(self._lock)
 
     @property

@@ -20,8 +20,7 @@ from livepush.conf import get_settings
 from livepush.exceptions import InvalidData, StreamEnded, StreamNotStored, StreamStopped
 from livepush.publish import Group
 from livepush.publish.twins import in_async_code
-from livepush.streams import pieces
-from livepush.streams.announcing import live
+from livepush.streams import announcing, pieces
 from livepush.streams.ansi import Stripper
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.formats import check_format
@@ -114,7 +113,7 @@ class _Producer:
         for piece in ([text] if text else []) + parts:
             self._buffer.write(piece)
         if text or parts:
-            live.tell(self._buffer)
+            announcing.live.tell(self._buffer)
         if self._buffer.is_full:
             gatherer().hurry()
 

@@ -362,7 +362,10 @@ def test_models_of_one_name_are_an_error_where_a_rule_admits_to_their_groups(own
     assert error.msg == (
         "auth.Group and archive.Group would share the groups that begin with 'group:', and with them their readers."
     )
-    assert error.hint == "Give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {'auth.Group': 'auth-group'}."
+    assert error.hint == (
+        "Give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {'archive.Group': 'archive-group'}, "
+        "then rename its rules and event types."
+    )
     with override_settings(LIVEPUSH={"GROUP_NAMES": {"archive.Group": "archived-group"}}):
         assert found() == {}
 
@@ -394,12 +397,21 @@ def test_models_of_one_name_whose_events_have_the_same_types_are_an_error(monkey
     assert error.msg == ("auth.Group and archive.Group would send events of the same types, 'group.created' and so on.")
     assert error.hint == (
         "Give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {'archive.Group': 'archive-group'}, "
-        "or write a type() method."
+        "then rename its rules and event types; or write a type() method."
     )
     with override_settings(LIVEPUSH={"GROUP_NAMES": {"archive.Group": "archived-group"}}):
         assert found() == {}
         assert model_events.registry[archive.Group].type(None, "created") == "archived-group.created"
         assert model_events.registry[auth.Group].type(None, "created") == "group.created"
+
+
+@pytest.mark.parametrize("models", [(auth.Group, archive.Group), (archive.Group, auth.Group)])
+def test_both_errors_of_models_of_one_name_advise_to_rename_the_one_that_was_installed_later(models, monkeypatch):
+    for model in models:
+        monkeypatch.setitem(model_events.registry, model, Default(model))
+    errors = found()
+    assert errors.keys() == {"livepush.E004", "livepush.E006"}
+    assert all("{'archive.Group': 'archive-group'}" in error.hint for error in errors.values())
 
 
 def test_a_type_method_of_its_own_tells_models_of_one_name_apart(monkeypatch):

@@ -117,7 +117,7 @@ def test_instances_of_two_models_of_one_name_have_no_group_before_they_are_told_
     assert str(raised.value) == (
         "Group instances name no group. auth.Group and archive.Group would share the groups that begin with 'group:', "
         "and with them their readers: give a model another word, such as "
-        "LIVEPUSH['GROUP_NAMES'] = {'auth.Group': 'auth-group'}."
+        "LIVEPUSH['GROUP_NAMES'] = {'archive.Group': 'archive-group'}, then rename its rules and event types."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, cast
 
@@ -159,11 +160,17 @@ def clash(word: str, *more: str) -> str | None:
     if not others or (len(labels) == 1 and word not in RESERVED):
         return None
     whose = " and ".join(labels) if len(labels) > 1 else f"{labels[0]} and livepush itself"
-    remedy = {others[0]: others[0].lower().replace(".", "-")}
     return (
         f"{whose} would share the groups that begin with '{word}:', and with them their readers: "
-        f"give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {remedy}."
+        f"{another_word(others)}, then rename its rules and event types."
     )
+
+
+def another_word(labels: Iterable[str]) -> str:
+    """Return how to give another word to one of some models: the one whose app comes last in ``INSTALLED_APPS``."""
+    installed = [model._meta.label for model in apps.get_models()]
+    last = max(labels, key=lambda label: installed.index(label) if label in installed else len(installed))
+    return f"give a model another word, such as LIVEPUSH['GROUP_NAMES'] = { ({last: last.lower().replace('.', '-')}) }"
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

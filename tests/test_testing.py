@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -304,6 +305,34 @@ class InATestCase(Checks, TestCase):
                 livepush.send("a", "one")
             self.assertEqual([event.type for event in events_of("default", ["a"])], ["one"])
             self.assertEqual([entry.notification.title for entry in Inbox(ann).page().entries], ["Hello"])
+
+    def test_an_inbox_that_is_read_in_a_block_has_what_was_sent_before_it(self):
+        """As outside of a test, where that was committed: so does what a command of the project reads."""
+        ann = User.objects.create(username="ann")
+        with transaction.atomic():
+            livepush.notify(ann, "Hello")
+        for _ in range(2):
+            with self.assertNoLogs("livepush"), transaction.atomic(), transaction.atomic():
+                self.assertEqual([entry.notification.title for entry in Inbox(ann).page().entries], ["Hello"])
+                self.assertEqual(Inbox(ann).counts(), (1, 1))
+
+    def test_an_inbox_that_is_read_in_a_block_lacks_what_was_sent_in_it(self):
+        ann = User.objects.create(username="ann")
+        with transaction.atomic():
+            with transaction.atomic():
+                livepush.notify(ann, "Hello")
+            self.assertEqual(Inbox(ann).counts(), (0, 0))
+        self.assertEqual(Inbox(ann).counts(), (1, 1))
+
+    def test_an_inbox_that_is_read_in_a_block_that_is_rolled_back_is_the_same_afterwards(self):
+        ann = User.objects.create(username="ann")
+        livepush.notify(ann, "Hello")
+        for _ in range(2):
+            with suppress(ZeroDivisionError), transaction.atomic():
+                self.assertEqual(Inbox(ann).counts(), (1, 1))
+                _ = 1 / 0
+        livepush.notify(ann, "Again")
+        self.assertEqual([entry.notification.title for entry in Inbox(ann).page().entries], ["Again", "Hello"])
 
     def test_callbacks_that_are_run_are_counted_once(self):
         with capture_events() as events, self.captureOnCommitCallbacks(execute=True):

@@ -18,6 +18,7 @@ from livepush import checks as livepush_checks
 from livepush import model_checks
 from livepush.access import rules
 from livepush.conf import Settings, get_settings
+from livepush.inbox import kinds
 from livepush.publish import model_events
 from livepush.receiving import checking, handlers
 from tests.archive import models as archive
@@ -196,11 +197,20 @@ def test_a_log_in_a_database_with_autocommit_off_is_warned_of(monkeypatch):
 
 def test_a_project_without_rules_is_warned_of(monkeypatch):
     monkeypatch.setattr(livepush_checks, "rules", rules.rules[:1])
-    assert "No rule admits anyone" in found()["livepush.W007"].msg
+    monkeypatch.setattr(kinds, "registry", {})
+    warning = found()["livepush.W007"]
+    assert "No rule admits anyone" in warning.msg
+    assert "uses the inbox alone, add 'livepush.W007' to SILENCED_SYSTEM_CHECKS" in warning.hint
     with override_settings(LIVEPUSH={"MERCURE": {"KEY": "k" * 32}}):
         assert "livepush.W007" not in found()
     with override_settings(EVENTSTREAM_CHANNELMANAGER_CLASS="livepush.bridges.eventstream.DefaultChannelManager"):
         assert "livepush.W007" not in found()
+
+
+def test_a_project_with_kinds_of_notifications_needs_no_rule(monkeypatch):
+    monkeypatch.setattr(livepush_checks, "rules", rules.rules[:1])
+    monkeypatch.setattr(kinds, "registry", {"order.shipped": livepush.NotificationType()})
+    assert "livepush.W007" not in found()
 
 
 @pytest.mark.parametrize(

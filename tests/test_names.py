@@ -144,7 +144,7 @@ def test_a_users_key_may_be_of_any_type(field, key, group, monkeypatch):
         lambda: livepush.join("ann", "team:1"),
         lambda: livepush.leave("team:1", "ann"),
         lambda: livepush.notify("user:ann", "Hello"),
-        lambda: livepush.notify([1, "user:ann"], "Hello"),
+        lambda: livepush.notify([livepush.everyone, "user:ann"], "Hello"),
         lambda: livepush.revoke("ann"),
         lambda: livepush.recheck("ann"),
         lambda: livepush.forget("ann"),

@@ -530,6 +530,12 @@ def test_an_answer_that_is_no_json_undoes_the_message(client):
     assert sent() == []
 
 
+@pytest.mark.parametrize("sender", [7, "ada", object()])
+def test_an_event_is_sent_in_the_name_of_a_user_alone(db, sender):
+    with pytest.raises(exceptions.InvalidEvent, match=r"sender is .*: expected a user"):
+        livepush.send("board", "told", sender=sender)
+
+
 def test_a_handler_fits_its_pattern():
     with pytest.raises(exceptions.InvalidRule, match=r"expected take\(user, data, name\)"):
 

@@ -81,10 +81,12 @@ def send(
     event belongs to.
 
     Raises InvalidEvent before anything is written: the group, type or key is malformed, the data can't be JSON or is
-    larger than ``MAX_EVENT_BYTES``, or the open transaction is another database's and ``using`` is not given
-    (NotAtomic). Raises the database's own errors. A failing layer raises nothing.
+    larger than ``MAX_EVENT_BYTES``, the sender is no user, or the open transaction is another database's and ``using``
+    is not given (NotAtomic). Raises the database's own errors. A failing layer raises nothing.
     """
     sent = checked(groups, type, data, key, ephemeral)
+    if sender is not None and not hasattr(sender, "is_authenticated"):
+        raise InvalidEvent(f"sender is {sender!r}: expected a user, such as request.user.")
     _send(sent if sender is None else sent._replace(sender=stamp(sender)), log_of(using))
 
 

@@ -296,6 +296,23 @@ def test_the_assertions_work_where_playwright_has_left_its_loop_running(monkeypa
         connections.close_all()  # Django keeps another one where a loop runs
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        len, bool, list, lambda events: events == [], lambda events: events != [], lambda events: events[0],
+        lambda events: "a" in events, lambda events: events.types(), lambda events: events.to("a"),
+    ],
+)  # fmt: skip
+def test_what_is_captured_is_not_read_before_the_block_has_ended(db, read):
+    with capture_events() as events:
+        livepush.send("a", "one")
+        with pytest.raises(RuntimeError, match="read it after the block"):
+            read(events)
+        assert repr(events) == "<the events of a block that has not ended>"
+    assert events.types() == ["one"]
+    assert repr(events) == repr(list(events))
+
+
 class InATestCase(Checks, TestCase):
     def test_callbacks_are_run_within_the_tests_own_transaction(self):
         ann = User.objects.create(username="ann")

@@ -22,6 +22,7 @@ from livepush.access.authenticating import authenticators
 from livepush.access.rules import rules
 from livepush.conf import NAMES, get_settings, load
 from livepush.hints import Hint, chosen
+from livepush.inbox import kinds
 from livepush.model_checks import is_of_the_project
 
 Apps = Sequence[AppConfig] | None
@@ -71,7 +72,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         *_unusable(_public_user, "Give the path of a function of a user.", id="livepush.E027"),
         *_unusable(handshakes.checks, "Give functions and middleware classes, or paths to them.", id="livepush.E010"),
         *_unusable(_metrics, "See docs/monitoring.md.", id="livepush.E020"),
-        *_unusable(_relays, "See docs/relays.md.", id="livepush.E021"),
+        *_unusable(_relays, "See docs/relays.md; outwards, and for webhooks, docs/outwards.md.", id="livepush.E021"),
         *_unusable(_pusher, "See docs/pusher.md.", id="livepush.E022"),
         *_unusable(_mercure, "See docs/mercure.md.", id="livepush.E025"),
         *_unusable(_grip, "See docs/grip.md.", id="livepush.E023"),
@@ -158,13 +159,14 @@ def check_tenants(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 @register("livepush")
 def check_rules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Check that the project has a rule. Without one, users can read only ``user:<pk>`` and the inbox."""
-    if any(map(is_of_the_project, rules)) or _has_other_readers():
+    """Check that the project has a rule, or kinds of notifications. With neither, users can read little."""
+    if any(map(is_of_the_project, rules)) or kinds.registry or _has_other_readers():
         return []
     return [
         Warning(
             "No rule admits anyone to any group but user:<pk> and the inbox's.",
-            hint="Add a function with @livepush.can_read('…') to the live.py of an app in INSTALLED_APPS.",
+            hint="Add a function with @livepush.can_read('…') to the live.py of an app in INSTALLED_APPS. If your site "
+            "uses the inbox alone, add 'livepush.W007' to SILENCED_SYSTEM_CHECKS.",
             id="livepush.W007",
         )
     ]

@@ -113,8 +113,7 @@ def _another_word(models: list[Any]) -> str:
     named = [model._meta.label for model in models if names.root_model(model) is model and not names.is_user(model)]
     if not named:
         return "Write a type() method."
-    remedy = {named[-1]: named[-1].lower().replace(".", "-")}
-    return f"Give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {remedy}, or write a type() method."
+    return f"G{names.another_word(named)[1:]}, then rename its rules and event types; or write a type() method."
 
 
 @register("livepush")

@@ -68,7 +68,40 @@ class _Events(Iterable[Sent]):
 
 
 class Captured(list[Sent], _Events):
-    """The events sent in a block, in order. The list is filled when the block ends."""
+    """The events sent in a block, in order. The list is filled when the block ends, and can't be read before."""
+
+    _is_open = False
+
+    def _check(self) -> None:
+        if self._is_open:
+            remedy = "read it after the block, or use livepush.testing.Recording, which can be read in it"
+            raise RuntimeError(f"The list of capture_events is filled when its block ends: {remedy}.")
+
+    def __getitem__(self, index: Any) -> Any:
+        self._check()
+        return super().__getitem__(index)
+
+    def __len__(self) -> int:
+        self._check()
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[Sent]:
+        self._check()
+        return super().__iter__()
+
+    def __contains__(self, sent: object) -> bool:
+        self._check()
+        return super().__contains__(sent)
+
+    def __eq__(self, other: object) -> bool:
+        self._check()
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __repr__(self) -> str:
+        return "<the events of a block that has not ended>" if self._is_open else super().__repr__()
 
 
 class Recording(Sequence[Sent], _Events):
@@ -123,7 +156,7 @@ class Recording(Sequence[Sent], _Events):
 def capture_events() -> Iterator[Captured]:
     """Capture the events sent in a block: those committed in it and, in a ``TestCase``, those to be sent on commit.
 
-    Events of a transaction or savepoint that was rolled back are left out::
+    Events of a transaction or savepoint that was rolled back are left out. In the block, the list can't be read::
 
         with capture_events() as events:
             order.ship()
@@ -131,9 +164,11 @@ def capture_events() -> Iterator[Captured]:
     """
     captured = Captured()
     with Recording() as recording:
+        captured._is_open = True
         try:
             yield captured
         finally:
+            captured._is_open = False
             captured += recording
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+QUICKSTART = ROOT / "docs" / "quickstart.md"
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
 """Pages whose files make apps, which ``tests/recipes`` runs in one project."""
 

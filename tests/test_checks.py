@@ -18,6 +18,7 @@ from livepush import checks as livepush_checks
 from livepush import model_checks
 from livepush.access import rules
 from livepush.conf import Settings, get_settings
+from livepush.inbox import kinds
 from livepush.publish import model_events
 from livepush.receiving import checking, handlers
 from tests.archive import models as archive
@@ -196,11 +197,20 @@ def test_a_log_in_a_database_with_autocommit_off_is_warned_of(monkeypatch):
 
 def test_a_project_without_rules_is_warned_of(monkeypatch):
     monkeypatch.setattr(livepush_checks, "rules", rules.rules[:1])
-    assert "No rule admits anyone" in found()["livepush.W007"].msg
+    monkeypatch.setattr(kinds, "registry", {})
+    warning = found()["livepush.W007"]
+    assert "No rule admits anyone" in warning.msg
+    assert "uses the inbox alone, add 'livepush.W007' to SILENCED_SYSTEM_CHECKS" in warning.hint
     with override_settings(LIVEPUSH={"MERCURE": {"KEY": "k" * 32}}):
         assert "livepush.W007" not in found()
     with override_settings(EVENTSTREAM_CHANNELMANAGER_CLASS="livepush.bridges.eventstream.DefaultChannelManager"):
         assert "livepush.W007" not in found()
+
+
+def test_a_project_with_kinds_of_notifications_needs_no_rule(monkeypatch):
+    monkeypatch.setattr(livepush_checks, "rules", rules.rules[:1])
+    monkeypatch.setattr(kinds, "registry", {"order.shipped": livepush.NotificationType()})
+    assert "livepush.W007" not in found()
 
 
 @pytest.mark.parametrize(
@@ -362,7 +372,10 @@ def test_models_of_one_name_are_an_error_where_a_rule_admits_to_their_groups(own
     assert error.msg == (
         "auth.Group and archive.Group would share the groups that begin with 'group:', and with them their readers."
     )
-    assert error.hint == "Give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {'auth.Group': 'auth-group'}."
+    assert error.hint == (
+        "Give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {'archive.Group': 'archive-group'}, "
+        "then rename its rules and event types."
+    )
     with override_settings(LIVEPUSH={"GROUP_NAMES": {"archive.Group": "archived-group"}}):
         assert found() == {}
 
@@ -394,12 +407,21 @@ def test_models_of_one_name_whose_events_have_the_same_types_are_an_error(monkey
     assert error.msg == ("auth.Group and archive.Group would send events of the same types, 'group.created' and so on.")
     assert error.hint == (
         "Give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {'archive.Group': 'archive-group'}, "
-        "or write a type() method."
+        "then rename its rules and event types; or write a type() method."
     )
     with override_settings(LIVEPUSH={"GROUP_NAMES": {"archive.Group": "archived-group"}}):
         assert found() == {}
         assert model_events.registry[archive.Group].type(None, "created") == "archived-group.created"
         assert model_events.registry[auth.Group].type(None, "created") == "group.created"
+
+
+@pytest.mark.parametrize("models", [(auth.Group, archive.Group), (archive.Group, auth.Group)])
+def test_both_errors_of_models_of_one_name_advise_to_rename_the_one_that_was_installed_later(models, monkeypatch):
+    for model in models:
+        monkeypatch.setitem(model_events.registry, model, Default(model))
+    errors = found()
+    assert errors.keys() == {"livepush.E004", "livepush.E006"}
+    assert all("{'archive.Group': 'archive-group'}" in error.hint for error in errors.values())
 
 
 def test_a_type_method_of_its_own_tells_models_of_one_name_apart(monkeypatch):

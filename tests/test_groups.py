@@ -122,11 +122,16 @@ def test_where_several_patterns_match_one_yes_is_enough():
         ("order:*", lambda user: True, r"matches no group: no name has '\*'. A part that varies is written as"),
         ("board ", lambda user: True, "matches no group: no name has ' '"),
         ("größe", lambda user: True, "matches no group"),
+        (7, lambda user: True, "7 is not a pattern of a group: expected a text such as"),
+        (None, lambda user: True, "None is not a pattern of a group"),
+        ("board", True, "True stands under the pattern 'board': expected a function"),
+        ("board", object, "object'> stands under the pattern 'board': expected a function"),
     ],
 )
 def test_a_rule_that_can_not_work_is_refused_when_it_is_registered(pattern, rule, message):
-    with pytest.raises(exceptions.InvalidRule, match=message):
-        livepush.can_read(pattern)(rule)
+    for decorator in (livepush.can_read, livepush.can_send, livepush.presence):
+        with pytest.raises(exceptions.InvalidRule, match=message):
+            decorator(pattern)(rule)
 
 
 @pytest.mark.parametrize("decorator", [livepush.can_read, livepush.can_send])

@@ -81,7 +81,7 @@ ARROWS: dict[str, set[str]] = {
         "bridges", "checks", "deploy_checks", "hint_checks", "server_checks", "routing", "page", "receiving", "inbox",
         "rights", "roster", "streams", "doctor", "hints",
     },
-    "checks": {"model_checks", "access", "hints", "tenants", "conf"},
+    "checks": {"model_checks", "access", "hints", "inbox", "tenants", "conf"},
     "hint_checks": {"hints", "conf"},
     "server_checks": {"conf"},
     "deploy_checks": {"conf"},

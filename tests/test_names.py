@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
+from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.contrib.auth import models as auth
+from django.core.management import CommandError, call_command
 from django.db import models
 from django.test import override_settings
 from django.test.utils import isolate_apps
 from django.utils.functional import SimpleLazyObject
 
 import livepush
+from livepush import testing
 from livepush.exceptions import InvalidGroup
 from livepush.publish import names
 from tests.archive import models as archive
@@ -107,6 +112,65 @@ def test_a_users_group_is_no_other_models():
             livepush.user_group(stranger)
 
 
+@pytest.mark.parametrize(
+    "key", ["ann", "team:1", "7.5", "", 7.5, True, b"7", [7], uuid.UUID(int=7), "everyone"], ids=repr
+)
+def test_what_can_be_no_primary_key_of_a_user_is_refused(key):
+    with pytest.raises(InvalidGroup) as raised:
+        livepush.user_group(key)
+    assert str(raised.value).startswith(f"{key!r} is no primary key of auth.User: pass the user or its key.")
+    assert ("livepush.everyone" in str(raised.value)) == (key == "everyone")
+
+
+@pytest.mark.parametrize(
+    ("field", "key", "group"),
+    [
+        (models.BigAutoField(), "7", "user:7"),
+        (models.BigAutoField(), 7, "user:7"),
+        (models.UUIDField(), uuid.UUID(int=7), f"user:{uuid.UUID(int=7)}"),
+        (models.UUIDField(), uuid.UUID(int=7).hex, f"user:{uuid.UUID(int=7)}"),
+        (models.CharField(), "ann", "user:ann"),
+        (models.CharField(), 7, "user:7"),
+    ],
+)
+def test_a_users_key_may_be_of_any_type(field, key, group, monkeypatch):
+    monkeypatch.setattr(auth.User._meta, "pk", field)
+    assert livepush.user_group(key) == group
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda: livepush.join("ann", "team:1"),
+        lambda: livepush.leave("team:1", "ann"),
+        lambda: livepush.notify("user:ann", "Hello"),
+        lambda: livepush.notify([livepush.everyone, "user:ann"], "Hello"),
+        lambda: livepush.revoke("ann"),
+        lambda: livepush.recheck("ann"),
+        lambda: livepush.forget("ann"),
+        lambda: livepush.export("ann"),
+        lambda: livepush.is_present("ann", "team:1"),
+        lambda: async_to_sync(livepush.ajoin)("ann", "team:1"),
+        lambda: async_to_sync(livepush.aleave)("ann", "team:1"),
+        lambda: async_to_sync(livepush.anotify)("user:ann", "Hello"),
+        lambda: async_to_sync(livepush.arevoke)("ann"),
+        lambda: async_to_sync(livepush.arecheck)("ann"),
+        lambda: async_to_sync(livepush.aforget)("ann"),
+        lambda: async_to_sync(livepush.ais_present)("ann", "team:1"),
+        lambda: testing.assert_notified("ann", "Hello"),
+    ],
+)
+def test_a_username_is_taken_for_no_key_wherever_a_user_is_asked_for(db, refuse):
+    with pytest.raises(InvalidGroup, match="is no primary key"):
+        refuse()
+
+
+@pytest.mark.parametrize("command", ["livepush_revoke", "livepush_forget", "livepush_export"])
+def test_a_command_says_that_a_username_is_no_key(db, command):
+    with pytest.raises(CommandError, match="'ann' is no primary key"):
+        call_command(command, pk="ann")
+
+
 # Two models of one name
 
 
@@ -117,7 +181,7 @@ def test_instances_of_two_models_of_one_name_have_no_group_before_they_are_told_
     assert str(raised.value) == (
         "Group instances name no group. auth.Group and archive.Group would share the groups that begin with 'group:', "
         "and with them their readers: give a model another word, such as "
-        "LIVEPUSH['GROUP_NAMES'] = {'auth.Group': 'auth-group'}."
+        "LIVEPUSH['GROUP_NAMES'] = {'archive.Group': 'archive-group'}, then rename its rules and event types."
     )
 
 

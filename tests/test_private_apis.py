@@ -120,7 +120,7 @@ def cut(driver, monkeypatch):
 def test_each_private_api_is_in_the_manual():
     """The test looks for names only: the rest of the table is for readers."""
     names = (
-        "run_on_commit", "atomic_blocks", "_from_testcase", "errors_occurred", "transaction_status",
+        "run_on_commit", "savepoint_ids", "atomic_blocks", "_from_testcase", "errors_occurred", "transaction_status",
         "uses_server_side_binding", "TCP_INFO", "close_pools", "producerPaused", "wrappedProtocol", "getWriters",
         "getReaders", "cr_frame", "cr_await", "addSystemEventTrigger", "_shutdown", "worker_serve",
         "_sock", "__self__", "sys.modules", "Finalize", "connection.connection",

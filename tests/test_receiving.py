@@ -121,9 +121,9 @@ def test_no_client_sends_a_type_of_livepushs_own(client, type):
     assert send(client, type=type, status=400)["code"] == "bad_event"
 
 
-@pytest.mark.parametrize("types", ["chat", ("livepush.x",), ("a b",), (7,)])
+@pytest.mark.parametrize("types", ["chat", ("livepush.x",), ("a b",), (7,), None])
 def test_a_rule_names_types_that_there_can_be(types):
-    with pytest.raises(exceptions.InvalidRule, match=r"chat|is not a type"):
+    with pytest.raises(exceptions.InvalidRule, match=r"chat|is not a type|expected a tuple"):
         livepush.can_send("other", types=types)
 
 
@@ -530,6 +530,12 @@ def test_an_answer_that_is_no_json_undoes_the_message(client):
     assert sent() == []
 
 
+@pytest.mark.parametrize("sender", [7, "ada", object()])
+def test_an_event_is_sent_in_the_name_of_a_user_alone(db, sender):
+    with pytest.raises(exceptions.InvalidEvent, match=r"sender is .*: expected a user"):
+        livepush.send("board", "told", sender=sender)
+
+
 def test_a_handler_fits_its_pattern():
     with pytest.raises(exceptions.InvalidRule, match=r"expected take\(user, data, name\)"):
 
@@ -537,7 +543,13 @@ def test_a_handler_fits_its_pattern():
         def take(user, name):
             pass
 
-    for bad in (lambda: livepush.receive(len, "t"), lambda: handler(type="a b"), lambda: handler(pattern="ä")(len)):
+    for bad in (
+        lambda: livepush.receive(len, "t"),
+        lambda: handler(type="a b"),
+        lambda: handler(pattern="ä")(len),
+        lambda: handler(pattern=7)(len),
+        lambda: handler()("take"),
+    ):
         with pytest.raises(exceptions.InvalidRule):
             bad()
     handler()(lambda user, data, name: 1)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -295,6 +296,23 @@ def test_the_assertions_work_where_playwright_has_left_its_loop_running(monkeypa
         connections.close_all()  # Django keeps another one where a loop runs
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        len, bool, list, lambda events: events == [], lambda events: events != [], lambda events: events[0],
+        lambda events: "a" in events, lambda events: events.types(), lambda events: events.to("a"),
+    ],
+)  # fmt: skip
+def test_what_is_captured_is_not_read_before_the_block_has_ended(db, read):
+    with capture_events() as events:
+        livepush.send("a", "one")
+        with pytest.raises(RuntimeError, match="read it after the block"):
+            read(events)
+        assert repr(events) == "<the events of a block that has not ended>"
+    assert events.types() == ["one"]
+    assert repr(events) == repr(list(events))
+
+
 class InATestCase(Checks, TestCase):
     def test_callbacks_are_run_within_the_tests_own_transaction(self):
         ann = User.objects.create(username="ann")
@@ -304,6 +322,34 @@ class InATestCase(Checks, TestCase):
                 livepush.send("a", "one")
             self.assertEqual([event.type for event in events_of("default", ["a"])], ["one"])
             self.assertEqual([entry.notification.title for entry in Inbox(ann).page().entries], ["Hello"])
+
+    def test_an_inbox_that_is_read_in_a_block_has_what_was_sent_before_it(self):
+        """As outside of a test, where that was committed: so does what a command of the project reads."""
+        ann = User.objects.create(username="ann")
+        with transaction.atomic():
+            livepush.notify(ann, "Hello")
+        for _ in range(2):
+            with self.assertNoLogs("livepush"), transaction.atomic(), transaction.atomic():
+                self.assertEqual([entry.notification.title for entry in Inbox(ann).page().entries], ["Hello"])
+                self.assertEqual(Inbox(ann).counts(), (1, 1))
+
+    def test_an_inbox_that_is_read_in_a_block_lacks_what_was_sent_in_it(self):
+        ann = User.objects.create(username="ann")
+        with transaction.atomic():
+            with transaction.atomic():
+                livepush.notify(ann, "Hello")
+            self.assertEqual(Inbox(ann).counts(), (0, 0))
+        self.assertEqual(Inbox(ann).counts(), (1, 1))
+
+    def test_an_inbox_that_is_read_in_a_block_that_is_rolled_back_is_the_same_afterwards(self):
+        ann = User.objects.create(username="ann")
+        livepush.notify(ann, "Hello")
+        for _ in range(2):
+            with suppress(ZeroDivisionError), transaction.atomic():
+                self.assertEqual(Inbox(ann).counts(), (1, 1))
+                _ = 1 / 0
+        livepush.notify(ann, "Again")
+        self.assertEqual([entry.notification.title for entry in Inbox(ann).page().entries], ["Again", "Hello"])
 
     def test_callbacks_that_are_run_are_counted_once(self):
         with capture_events() as events, self.captureOnCommitCallbacks(execute=True):

@@ -31,6 +31,10 @@ class Pattern:
     """
 
     def __init__(self, pattern: str, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+        if not isinstance(pattern, str):
+            raise InvalidRule(f'{pattern!r} is not a pattern of a group: expected a text such as "order:<int:pk>".')
+        if not callable(function) or isinstance(function, type):
+            raise InvalidRule(f"{function!r} stands under the pattern {pattern!r}: expected a function.")
         self.pattern = pattern
         self.function = function
         self._failures = Rarely()

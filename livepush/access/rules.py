@@ -92,6 +92,8 @@ def can_send(pattern: str, types: Iterable[str] = ()) -> Callable[[RuleFunction]
     """
     if isinstance(types, str):
         raise InvalidRule(f"types is {types!r}: expected a tuple such as ({types!r},).")
+    if not isinstance(types, Iterable):
+        raise InvalidRule(f"types is {types!r}: expected a tuple such as ('chat', 'typing').")
     types = tuple(types)
     for type in types:
         if problem := wire.type_problem(type):

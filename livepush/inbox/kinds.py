@@ -101,16 +101,23 @@ registry: dict[str, NotificationType] = {}
 def notification(kind: Kind) -> Kind:
     """Register a kind of notification, in an app's ``live.py``.
 
-    Raises InvalidRule: no ``NotificationType``, a malformed key, a key that another kind has, or no title.
+    Raises InvalidRule: no ``NotificationType``, a malformed key, a key that another kind has, no title, or a wording
+    that is no method.
     """
     if not (inspect.isclass(kind) and issubclass(kind, NotificationType)):
         raise InvalidRule(f"{kind!r} is not a kind of notification: expected a subclass of NotificationType.")
-    if not wire.TYPE.fullmatch(kind.key):
+    if not (isinstance(kind.key, str) and wire.TYPE.fullmatch(kind.key)):
         raise InvalidRule(f"{kind.__name__}.key is {kind.key!r}: expected something like 'order.shipped'.")
     if kind.title is NotificationType.title:
         raise InvalidRule(f"{kind.__name__} has no title(self, ctx), which says what happened: add it.")
     if kind.level not in Level.values:
         raise InvalidRule(f"{kind.__name__}.level is {kind.level!r}: expected one of {', '.join(Level.values)}.")
+    for name in ("title", "body", "url"):
+        if not callable(getattr(kind, name)):
+            raise InvalidRule(
+                f"{kind.__name__}.{name} is {getattr(kind, name)!r}: expected a method, {name}(self, ctx), which "
+                "returns it."
+            )
     known = registry.get(kind.key)
     if known is not None and _origin(type(known)) != _origin(kind):
         raise InvalidRule(f"{kind.key!r} is the key of {type(known).__name__} already: choose another for this kind.")

@@ -17,7 +17,7 @@ from livepush.exceptions import InvalidNotification
 from livepush.inbox import kinds
 from livepush.inbox.links import check_link, check_text, safe
 from livepush.inbox.models import Level
-from livepush.inbox.recipients import Recipients, audiences_of, everyone
+from livepush.inbox.recipients import Recipients, audience_of_members, audiences_of, everyone
 
 TYPE = "inbox.notification"
 """The type of the event that a notification travels as."""
@@ -61,6 +61,10 @@ def notify(
     errors. A queryset that is empty notifies nobody.
     """
     names = list(dict.fromkeys(audiences_of(recipients)))
+    if audience_of_members("everyone") in names:
+        raise InvalidNotification(
+            "'everyone' is a text, which names a group: to notify all users, use livepush.everyone."
+        )
     if everyone in names:
         names = [everyone]
     content = _content(title, body, url, icon, level, category, actor, target, collapse, data)
@@ -114,6 +118,8 @@ def _content(
     data: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Check the parts of a notification; return the event's data without empty values."""
+    if data is not None and not isinstance(data, Mapping):
+        raise InvalidNotification(f"data is {data!r}: expected a dict, such as {{'order': 7}}.")
     who, what, given = _snapshot(actor), _snapshot(target), json.loads(publish.as_json(dict(data or {})))
     kind = _kind(title)
     if kind is not None:

@@ -85,8 +85,10 @@ def _audience_of(recipient: Any) -> str:
     if recipient is None or getattr(recipient, "is_anonymous", False):
         raise InvalidGroup(f"{recipient!r} can't be notified: expected a saved user, a group, or livepush.everyone.")
     if isinstance(recipient, str):
-        if recipient == everyone or recipient.startswith("user:"):
-            return publish.group_name(recipient)
+        if recipient == everyone:
+            return everyone
+        if recipient.startswith("user:"):
+            return publish.user_group(recipient.removeprefix("user:"))
         if recipient.startswith(OWN):
             raise InvalidGroup(f"{recipient!r} is an audience, not a recipient: name the user or the group itself.")
     if isinstance(recipient, ChannelGroup):

@@ -7,16 +7,15 @@ from copy import copy
 from typing import Any, NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field, Model
 from django.db.models.signals import class_prepared
 
 from livepush.exceptions import InvalidRule
-from livepush.publish import model_signals
+from livepush.publish import model_signals, registering
 from livepush.publish.comparing import as_data, differ, generated, is_expression
 from livepush.publish.databases import routed
 from livepush.publish.model_signals import Memory
-from livepush.publish.names import Group, group_name, root_model, type_word
+from livepush.publish.names import Group, group_name, type_word
 from livepush.publish.sending import on_good_connections, send
 from livepush.publish.twins import has_async_twin
 
@@ -199,10 +198,13 @@ registry: dict[type[Model], ModelEvents] = {}
 def register(*models: type[Model]) -> Callable[[Handler], Handler]:
     """Let a ``ModelEvents`` class send for some models.
 
-    Raises InvalidRule: a model has such a class already, or lacks a field that the class names.
+    Raises InvalidRule: what is given is no model, or the class no ``ModelEvents``; a model has such a class already, or
+    lacks a field that the class names.
     """
+    registering.check_models(models, ModelEvents)
 
     def decorate(handler: Handler) -> Handler:
+        registering.check_handler(handler, ModelEvents)
         for model in models:
             _register(model, handler)
         return handler
@@ -250,42 +252,13 @@ async def asend_for(
 def _register(model: type[Model], handler: type[ModelEvents]) -> None:
     known = registry.get(model)
     if known is not None:
-        if _name(type(known)) != _name(handler):
+        if registering.origin(type(known)) != registering.origin(handler):
             raise InvalidRule(f"{model.__name__} sends events already, with {type(known).__name__}: merge the two.")
         model_signals.connect(known, connect=False)  # its module was loaded again
-    _check_model(model, handler)
-    for name in (*handler.fields, *handler.m2m):
-        try:
-            model._meta.get_field(name)
-        except FieldDoesNotExist as error:
-            raise InvalidRule(f"{handler.__name__} names a field that is not there: {error}.") from error
+    registering.check_model(model, handler, registry, handler.groups is ModelEvents.groups)
+    registering.check_fields(model, handler)
     registry[model] = handler(model)
     model_signals.connect(registry[model])
-
-
-def _check_model(model: type[Model], handler: type[ModelEvents]) -> None:
-    """Raise InvalidRule for a model that would never be heard, or of which ``handler`` would hear twice."""
-    name = model.__name__
-    if model._meta.abstract:
-        raise InvalidRule(f"{name} is abstract, so it has no instances: register its children.")
-    if model._meta.swapped:
-        raise InvalidRule(f"{name} is swapped for {model._meta.swapped!r}: register that one.")
-    if model._meta.auto_created:
-        raise InvalidRule(f"{name} is made by Django for a many-to-many field, which fires other signals: use m2m.")
-    if root_model(model)._meta.is_composite_pk and handler.groups is ModelEvents.groups:
-        raise InvalidRule(f"{name} has a key of several fields and names no group: give {handler.__name__} groups().")
-    for other, known in registry.items():
-        if other is not model and _name(type(known)) == _name(handler):
-            child, parent = (model, other) if issubclass(model, other) else (other, model)
-            if issubclass(child, parent):
-                raise InvalidRule(
-                    f"{handler.__name__} hears of {child.__name__} twice, since it is registered for "
-                    f"{parent.__name__} too: register it for {parent.__name__} alone, or write another class."
-                )
-
-
-def _name(handler: type) -> tuple[str, str]:
-    return handler.__module__, handler.__qualname__
 
 
 def _follow(sender: type[Model], **kwargs: Any) -> None:

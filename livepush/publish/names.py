@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, cast
 
 from django.apps import apps
 from django.conf import settings as django_settings
+from django.core.exceptions import ValidationError
 from django.core.signals import setting_changed
 from django.db.models import Model
 
@@ -54,7 +56,11 @@ def _hint(group: object) -> str:
 def user_group(user: Any) -> str:
     """Return the group of one user, ``user:<pk>``, from a user or a primary key.
 
-    Raises InvalidGroup: nobody, an instance of another model, or a user that was not saved yet.
+    A primary key may be a text that stands for it, such as ``"7"``. The database is not asked whether there is such a
+    user, who may be gone already.
+
+    Raises InvalidGroup: nobody, an instance of another model, a user that was not saved yet, or what can't be a primary
+    key of a user, such as a username where keys are numbers.
     """
     if isinstance(user, Model):
         if not is_user(user):
@@ -63,10 +69,28 @@ def user_group(user: Any) -> str:
             )
         key = _key(user)
     else:
-        key = getattr(user, "pk", user)
+        key = user.pk if hasattr(user, "pk") else _user_key(user)
     if key is None:
         raise InvalidGroup(f"{user!r} is no saved user, so there is no group: check for one first.")
     return group_name(f"user:{key}")
+
+
+def _user_key(value: Any) -> Any:
+    """Return a primary key as users have it; ``None`` for none. Raises InvalidGroup: no user can have it."""
+    if value is None:
+        return value
+    try:
+        field: Any = apps.get_model(django_settings.AUTH_USER_MODEL)._meta.pk
+        if isinstance(value, bool):
+            raise ValueError
+        return field.to_python(plain(value))
+    except LookupError:  # a project without users
+        return value
+    except (ValidationError, TypeError, ValueError) as error:
+        means = " For all users, there is livepush.everyone." if value == "everyone" else ""
+        raise InvalidGroup(
+            f"{value!r} is no primary key of {django_settings.AUTH_USER_MODEL}: pass the user or its key.{means}"
+        ) from error
 
 
 # The model that an instance's group is named after
@@ -159,11 +183,17 @@ def clash(word: str, *more: str) -> str | None:
     if not others or (len(labels) == 1 and word not in RESERVED):
         return None
     whose = " and ".join(labels) if len(labels) > 1 else f"{labels[0]} and livepush itself"
-    remedy = {others[0]: others[0].lower().replace(".", "-")}
     return (
         f"{whose} would share the groups that begin with '{word}:', and with them their readers: "
-        f"give a model another word, such as LIVEPUSH['GROUP_NAMES'] = {remedy}."
+        f"{another_word(others)}, then rename its rules and event types."
     )
+
+
+def another_word(labels: Iterable[str]) -> str:
+    """Return how to give another word to one of some models: the one whose app comes last in ``INSTALLED_APPS``."""
+    installed = [model._meta.label for model in apps.get_models()]
+    last = max(labels, key=lambda label: installed.index(label) if label in installed else len(installed))
+    return f"give a model another word, such as LIVEPUSH['GROUP_NAMES'] = { ({last: last.lower().replace('.', '-')}) }"
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

@@ -27,7 +27,7 @@ from livepush.exceptions import (
 from livepush.publish import pipeline
 from livepush.publish.autocommit import is_unnoticed
 from livepush.publish.data import encode
-from livepush.publish.databases import log_of
+from livepush.publish.databases import in_real_transaction, log_of
 from livepush.publish.names import Group, group_name, plain
 from livepush.publish.senders import stamp
 from livepush.publish.twins import has_async_twin
@@ -81,10 +81,12 @@ def send(
     event belongs to.
 
     Raises InvalidEvent before anything is written: the group, type or key is malformed, the data can't be JSON or is
-    larger than ``MAX_EVENT_BYTES``, or the open transaction is another database's and ``using`` is not given
-    (NotAtomic). Raises the database's own errors. A failing layer raises nothing.
+    larger than ``MAX_EVENT_BYTES``, the sender is no user, or the open transaction is another database's and ``using``
+    is not given (NotAtomic). Raises the database's own errors. A failing layer raises nothing.
     """
     sent = checked(groups, type, data, key, ephemeral)
+    if sender is not None and not hasattr(sender, "is_authenticated"):
+        raise InvalidEvent(f"sender is {sender!r}: expected a user, such as request.user.")
     _send(sent if sender is None else sent._replace(sender=stamp(sender)), log_of(using))
 
 
@@ -235,6 +237,23 @@ def after_commit(delivery: Delivery) -> None:
         transaction.on_commit(delivery, using=delivery.using)
     elif delivery.sent.ephemeral:
         delivery.announce_ephemeral()
+
+
+def may_settle(using: str) -> bool:
+    """Return whether code may settle here: in no transaction but a ``TestCase``'s, or in a block that has sent nothing.
+
+    In a ``TestCase``, what was sent before the open block would be committed by now. Outside of one, a block is real.
+    """
+    if not in_real_transaction(using):
+        return True
+    connection: Any = connections[using]
+    if not log.dialect(using).in_testcase:
+        return False
+    inner = sum(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
+    begun = getattr(connection, "savepoint_ids", [])[-inner:] if inner else []
+    return bool(begun and begun[0]) and not any(
+        begun[0] in savepoints and isinstance(work, Delivery) for savepoints, work, *_ in connection.run_on_commit
+    )
 
 
 def _checked(groups: Group | Iterable[Group], type: object, data: Any, key: object, ephemeral: bool) -> Sent:

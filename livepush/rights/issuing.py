@@ -34,9 +34,9 @@ def token(
     Raises InvalidGroup: nobody, a malformed group, or there are tenants and none is active. Raises InvalidToken:
     ``ttl`` is out of range.
     """
-    publish.user_group(user)
-    if not isinstance(user, Model):
+    if getattr(user, "pk", user) is not None and not isinstance(user, Model):
         raise InvalidToken(f"{user!r} is no saved user: expected an instance, since its password is part of a token.")
+    publish.user_group(user)
     longest = get_settings().RETENTION
     if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 1 <= ttl <= longest:
         raise InvalidToken(f"A token can't last for {ttl!r} seconds: expected 1 to {longest:g}, the log's RETENTION.")

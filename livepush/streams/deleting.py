@@ -77,7 +77,7 @@ def _late(chunks: QuerySet[StreamChunk]) -> QuerySet[StreamChunk]:
 
 def rows_about(readers: Iterable[str], using: str) -> QuerySet[Stream]:
     """Return the streams in a user's own groups; ``readers`` are the user's names in the inbox's tables."""
-    names = [(publish.user_group(public_name(reader)), tenants.of_stored(reader)) for reader in readers]
+    names = [(f"user:{public_name(reader)}", tenants.of_stored(reader)) for reader in readers]
     wanted = Q(group__in=[tenants.stored(group, tenant) for group, tenant in names])
     if tenants.hook() is not None and tenants.of_users() is None:  # the user may have streams in any tenant
         for group in {group for group, _ in names}:

@@ -182,6 +182,8 @@ def test_settings_that_can_not_work_are_named_by_the_checks(settings, changed, w
         configured(settings, "default", **changed)
     (error,) = checks.check_settings(None)
     assert (error.id, words in error.msg) == ("livepush.E021", True)
+    assert "docs/relays.md" in error.hint
+    assert "docs/outwards.md" in error.hint
 
 
 def test_an_address_of_valkey_is_one_that_the_client_knows(settings):

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.html import escape
 
 import livepush
+from livepush import publish
 from livepush.inbox import kinds
 from livepush.inbox.models import Membership, Notification
 from livepush.testing import capture_events
@@ -364,7 +365,7 @@ def test_of_an_auth_group_and_of_everyone_newcomers_and_strangers_are_left_out(
 
 def test_who_and_what_is_gone_is_called_so(admin_client, using, staff):
     for audience in ("user:999", "user:99999999999999999999", "user:nobody"):
-        livepush.notify(audience, "lost")
+        publish.send_own(audience, "inbox.notification", {"title": "lost", "level": "info"}, using)
     livepush.notify(staff, "lost")
     staff.delete()
     page = admin_client.get(reverse(LIST))

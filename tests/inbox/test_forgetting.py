@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import connections, transaction
+from django.db import connections, models, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -201,7 +201,8 @@ def test_a_tenants_inbox_is_deleted_though_the_log_was_pruned(using, ann, settin
 
 
 @pytest.mark.parametrize("given", [str, lambda pk: pk])
-def test_a_key_may_be_no_number(using, given):
+def test_a_key_may_be_no_number(using, given, monkeypatch):
+    monkeypatch.setattr(User._meta, "pk", models.UUIDField(primary_key=True))
     pk = uuid.uuid4()
     livepush.send(f"user:{pk}", "t", using=using)
     deliver(using)

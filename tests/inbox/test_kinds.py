@@ -69,6 +69,9 @@ def only(reader, user):
         (kind(key="two words"), "Kind.key is 'two words'"),
         (kind(key="k" * 101), "Kind.key is 'kkk"),
         (kind(title=NotificationType.title), r"Kind has no title\(self, ctx\)"),
+        (kind(key=None), "Kind.key is None: expected something like 'order.shipped'"),
+        (kind(title="Shipped"), r"Kind.title is 'Shipped': expected a method, title\(self, ctx\), which returns it"),
+        (kind(url="/orders/"), r"Kind.url is '/orders/': expected a method, url\(self, ctx\)"),
         (kind(level="loud"), "Kind.level is 'loud': expected one of info, success, warning, error"),
     ],
 )

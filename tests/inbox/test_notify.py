@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -257,13 +258,35 @@ def test_a_deleted_user_leaves_nothing(using, ann, ben, reader, model):
         ({"icon": "data:image/svg+xml,x"}, "icon is"),
         ({"category": "c" * 51}, "category is 51 characters long"),
         ({"collapse": "c" * 101}, "collapse is 101 characters long"),
+        ({"data": [1]}, "data is [1]: expected a dict, such as {'order': 7}."),
+        ({"data": "order"}, "data is 'order': expected a dict"),
+        ({"data": []}, "data is []: expected a dict"),
+        ({"data": 7}, "data is 7: expected a dict"),
+        ({"body": None}, "body is None: expected a text"),
+        ({"url": 7}, "url is 7: expected a text"),
+        ({"icon": None}, "icon is None: expected a text"),
+        ({"level": ["info"]}, "level is ['info']: expected one of"),
+        ({"level": 7}, "level is 7: expected one of"),
+        ({"category": None}, "category is None: expected a text"),
+        ({"collapse": 7}, "collapse is 7: expected a text"),
+        ({"actor": 7}, "actor or target is 7: expected a text"),
+        ({"target": [1]}, "actor or target is [1]: expected a text"),
+        ({"title": None}, "None is neither a text nor a registered kind"),
+        ({"title": {}}, "{} is neither a text nor a registered kind"),
     ],
 )
 def test_what_can_not_be_said_is_refused_before_anything_is_written(db, arguments, problem):
     user = User.objects.create(username="ann")
-    with pytest.raises(InvalidNotification, match=problem.replace("(", r"\(")):
+    with pytest.raises(InvalidNotification, match=re.escape(problem)):
         livepush.notify(user, **{"title": "A title", **arguments})
     assert not Event.objects.exists()
+
+
+def test_the_text_everyone_is_not_taken_for_all_users(using, ann, reader):
+    for recipients in ("everyone", [ann, "everyone"]):
+        with pytest.raises(InvalidNotification, match=r"to notify all users, use livepush\.everyone"):
+            livepush.notify(recipients, "Hello")
+    assert reader(ann).titles() == []
 
 
 @pytest.mark.parametrize("nobody", [None, AnonymousUser(), User(), "inbox:of:x", "a b", "inbox:auth:1", 7])

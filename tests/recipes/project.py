@@ -15,17 +15,19 @@ from typing import Any
 import httpx
 from django.core.management import call_command
 
-from tests.docs_blocks import RECIPES, ROOT, Block, blocks
+from tests.docs_blocks import QUICKSTART, RECIPES, ROOT, Block, blocks
 from tests.patience import wait_until
 from tests.servers.fresh import Database, options_of
 from tests.servers.processes import free_port, whole
 
 FILES = [block for page in RECIPES for block in blocks(page) if block.file and not block.file.startswith("mysite/")]
 """The files that the recipes show."""
+SHOP = [block for block in blocks(QUICKSTART) if block.file.startswith("shop/")]
+"""The app of the quickstart, whose project the recipes go into."""
 APPS = sorted({block.file.partition("/")[0] for block in FILES if "/" in block.file})
 MODULES = ROOT / "node_modules"
 SETTINGS = """
-INSTALLED_APPS = ["livepush", "django_tasks", "django_tasks_db", "rest_framework", {apps}, *INSTALLED_APPS]
+INSTALLED_APPS = ["livepush", "django_tasks", "django_tasks_db", "rest_framework", "shop", {apps}, *INSTALLED_APPS]
 DATABASES = {{"default": {database}}}
 STATICFILES_DIRS = [BASE_DIR / "static"]
 TASKS = {{"default": {{"BACKEND": "django_tasks_db.DatabaseBackend"}}}}
@@ -70,15 +72,15 @@ def text_of(block: Block) -> str:
 
 
 def write(folder: Path, database: Database) -> None:
-    """Write the project: that of ``startproject``, and what the pages and their introduction say."""
+    """Write the project: that of ``startproject``, the quickstart's app, and what the pages say."""
     call_command("startproject", "mysite", str(folder))
-    for block in FILES:
+    for block in SHOP + FILES:
         path = folder / block.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text_of(block))
     for name in ("static", "queue", "media"):
         (folder / name).mkdir()
-    for name in APPS:
+    for name in ("shop", *APPS):
         (folder / name / "__init__.py").touch()
     append(folder / "mysite" / "settings.py", SETTINGS.format(apps=repr(APPS)[1:-1], database=connection(database)))
     (folder / "mysite" / "celery.py").write_text(CELERY)
@@ -184,7 +186,7 @@ def running(folder: Path, database: Database) -> Iterator[Project]:
     url = f"http://127.0.0.1:{port}"
     found = Project(folder, env, elsewhere, url)
     try:
-        elsewhere.run(TABLES, apps=APPS)
+        elsewhere.run(TABLES, apps=["shop", *APPS])
         with found.process("-m", "uvicorn", "--port", str(port), "mysite.asgi:application"):
             wait_until(lambda: answers(url))
             yield found

@@ -43,11 +43,11 @@ from django.core.management import call_command
 call_command("remind")
 """
 SHIP = """
-from orders.models import Order
+from tracking.models import Parcel
 
-order = Order.objects.get(code=code)
-order.status = "shipped"
-order.save()
+parcel = Parcel.objects.get(code=code)
+parcel.status = "shipped"
+parcel.save()
 """
 DELIVER = """
 from changes.deliveries import deliver
@@ -63,6 +63,10 @@ with capture_events() as events:
     Ticket.objects.create(title="Leak")
 result = [sent.payload for sent in events.to("tickets")]
 """
+
+
+def test_django_finds_nothing_wrong_with_the_recipes_in_the_project_of_the_quickstart(project: Project) -> None:
+    project.command("manage.py", "check")
 
 
 # Together
@@ -256,10 +260,10 @@ def test_others_see_the_progress_of_an_upload(person: NewPerson, project: Projec
 
 
 @pytest.mark.long
-def test_a_customer_without_an_account_follows_the_order(browser: Browser, project: Project) -> None:
-    code = project.run("from orders.models import Order\nresult = str(Order.objects.create().code)")
+def test_a_customer_without_an_account_follows_a_parcel(browser: Browser, project: Project) -> None:
+    code = project.run("from tracking.models import Parcel\nresult = str(Parcel.objects.create().code)")
     page = browser.new_page()
-    page.goto(f"{project.url}/orders/{code}/")
+    page.goto(f"{project.url}/tracking/{code}/")
     page.wait_for_function("window.livepush?.state === 'open'")
     project.run(SHIP, code=code)
     expect(page.locator("#status")).to_have_text("shipped")

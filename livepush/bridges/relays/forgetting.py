@@ -15,7 +15,6 @@ from django.utils import timezone
 from livepush import log, tenants
 from livepush.bridges.relays.models import DeadLetter
 from livepush.conf import get_settings
-from livepush.publish import user_group
 from livepush.wire import public_name
 
 logger = logging.getLogger("livepush")
@@ -29,7 +28,7 @@ def rows_about(readers: Iterable[str], using: str) -> QuerySet[DeadLetter]:
     """
     found = []
     for reader in readers:
-        group, tenant = user_group(public_name(reader)), tenants.of_stored(reader)
+        group, tenant = f"user:{public_name(reader)}", tenants.of_stored(reader)
         rows = DeadLetter.objects.using(using).filter(content__contains=f'"{group}"')
         if tenant is not None:
             rows = rows.filter(relay__in=relays_of(tenant))

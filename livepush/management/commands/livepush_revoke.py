@@ -47,7 +47,7 @@ class Command(CommittingCommand):
             if name:
                 user: Any = users._default_manager.get_by_natural_key(name)
             else:
-                user = users._meta.pk.to_python(pk) if pk else everyone
+                user = pk or everyone
         except users.DoesNotExist:
             raise CommandError(f"There is no user {name!r}: expected {users.USERNAME_FIELD}, or --pk PK.") from None
         revoke(user, groups or None)

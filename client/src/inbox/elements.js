@@ -64,9 +64,14 @@ export class Part extends HTMLElement {
     });
   }
 
+  /** What the server has rendered, where no parser has made a shadow tree of it. @returns {HTMLTemplateElement | null} */
+  get template() {
+    return this.querySelector("template[shadowrootmode]");
+  }
+
   /** Give the element its shadow tree, if it is to have one. */
   build() {
-    const template = /** @type {HTMLTemplateElement | null} */ (this.querySelector("template[shadowrootmode]"));
+    const { template } = this;
     const original = originals.get(this.localName);
     this.isRestored = !!original && !template && !this.shadowRoot && !this.firstElementChild;
     const content = this.isRestored ? original?.cloneNode(true) : template?.content;

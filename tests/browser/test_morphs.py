@@ -105,3 +105,14 @@ def test_a_page_that_was_morphed_is_up_to_date_when_it_is_brought_back(reader: R
     page.go_back()
     expect(page.locator(LIST)).to_have_count(1)
     titles(page, within=LIST)
+
+
+def test_a_morph_that_comes_late_takes_back_neither_the_badge_nor_the_title(reader: Reader) -> None:
+    _, page = with_turbo(reader, "/bell/?other=1")
+    late = Late(page)
+    reader.notify("One")
+    has_badge(page, "1")
+    late.comes()
+    expect(page.locator("main livepush-badge b")).to_have_text("1")
+    expect(page.locator("main livepush-badge")).to_be_visible()
+    expect(page).to_have_title("(1) Shop")

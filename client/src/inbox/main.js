@@ -34,10 +34,6 @@ let { csrf } = said;
 const state = JSON.parse(said.state);
 /** What of the tag was read. The token is another one in each answer of the server. */
 let known = said.state + csrf;
-/** @type {HTMLLinkElement | null} */
-const link = document.querySelector("link[rel~=icon]");
-/** @type {any} */
-const usual = link?.href;
 /** @type {any} */
 let speech;
 /** How many notifications have not been said yet. */
@@ -61,7 +57,10 @@ const tell = () => {
   if (text) titles.set(`(${text}) ${own}`, own);
   if (titles.size > TITLES) titles.delete(titles.keys().next().value ?? "");
   document.title = (text && `(${text}) `) + own;
-  if (link) link.href = text ? icon : usual;
+  for (const link of /** @type {NodeListOf<any>} */ (document.querySelectorAll("link[rel~=icon]"))) {
+    link.dataset.livepushIcon ??= link.href; // an attribute, which a copy of the page's head has too
+    link.href = text ? icon : link.dataset.livepushIcon;
+  }
   dispatch(document, "inbox", { unseen, unread: count("unread") });
 };
 
@@ -186,6 +185,7 @@ else {
     if (state && state + csrf !== known) proceed(JSON.parse(state), csrf);
     known = state + csrf;
     scan();
+    if (state) tell(); // a library may have put another title and other icons there
   };
   begin(state, tell);
   belong(reader, hush);

@@ -116,3 +116,61 @@ def test_a_morph_that_comes_late_takes_back_neither_the_badge_nor_the_title(read
     expect(page.locator("main livepush-badge b")).to_have_text("1")
     expect(page.locator("main livepush-badge")).to_be_visible()
     expect(page).to_have_title("(1) Shop")
+
+
+# Streams
+
+
+def stream_page(reader: Reader, id: str) -> Page:
+    page = with_turbo(reader, f"/streams/page/{id}/", "**/streams/page/**")[1]
+    expect(page.locator(STREAM)).to_have_attribute("aria-busy", "true")
+    return page
+
+
+def test_a_stream_loses_no_text_to_a_morph_that_comes_late(reader: Reader) -> None:
+    do = reader.site.elsewhere.do
+    id = do("open_stream", group="room:1")
+    do("write", stream=id, text="one ")
+    page = stream_page(reader, id)
+    late = Late(page)
+    do("write", stream=id, text="two ")
+    expect(page.locator(STREAM)).to_have_attribute("data-after", "8")
+    late.comes()
+    do("write", stream=id, text="three")
+    do("finish", stream=id)
+    expect(page.locator(f"{STREAM}[state=finished]")).to_have_text("one two three")
+
+
+def test_an_element_that_is_morphed_into_another_streams_goes_on_with_that(reader: Reader) -> None:
+    do = reader.site.elsewhere.do
+    first, second = do("open_stream", group="room:1"), do("open_stream", group="room:1")
+    do("write", stream=first, text="the first")
+    do("write", stream=second, text="a second ")  # as long
+    page = stream_page(reader, first)
+    becomes(page, f"/streams/page/{second}/")
+    morph(page, STREAM)
+    do("write", stream=second, text="goes on")
+    do("write", stream=first, text=" is not shown")
+    for each in (first, second):
+        do("finish", stream=each)
+    expect(page.locator(f"{STREAM}[state=finished]")).to_have_text("a second goes on")
+
+
+# Presence
+
+
+def test_an_element_that_is_morphed_into_another_groups_shows_who_is_there(
+    new_reader: Callable[[], Reader], group: str
+) -> None:
+    ann, bob = new_reader(), new_reader()
+    first, second = group.replace("room:", "lobby:one-"), group.replace("room:", "lobby:two-")
+    page = with_turbo(ann, f"/lobby/?group={first}", "**/lobby/**")[1]
+    names = page.locator("livepush-presence li span")
+    expect(names).to_have_text([ann.name])
+    page.wait_for_function("() => livepush.groups.length")
+    becomes(page, f"/lobby/?group={second}")
+    morph(page, "livepush-presence")
+    bob.open(f"/lobby/?group={second}")
+    expect(names.filter(has_text=bob.name)).to_have_count(1)
+    expect(names).to_have_count(2)
+    page.wait_for_function("(group) => livepush.groups.join() === group", arg=second)

@@ -30,7 +30,7 @@ const INTERNAL = (
   "welcome whenEnded worked link load sender speak " +
   "isStarted " +
   // of the inbox's elements
-  "inherit isOld isOpen isRestored lose panel place prepare raise seconds stay turn work " +
+  "inherit isInert isLate isOld isOpen isRestored lose panel place prepare raise seconds stay turn work " +
   // of a list
   "begun born extra isOwn isStart observer released shownUrl started starting upto"
 ).split(" ");

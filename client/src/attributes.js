@@ -71,8 +71,8 @@ const wait = (region, pause = GATHER) => {
         return;
       }
       stale.delete(region);
+      busy.delete(region);
       if (region.isConnected) reload(region, pause);
-      else busy.delete(region);
     },
     pause * (1 + 4 * Math.random()),
   );
@@ -93,10 +93,10 @@ const reload = (region, pause) => {
   url.hash = "";
   const isHtmx = htmx && region.matches("[hx-get]");
   if (isHtmx) htmx.trigger(region, "livepush:refresh");
-  if (isHtmx || url.origin !== location.origin) return busy.delete(region); // a user may have written the attribute
+  if (isHtmx || url.origin !== location.origin) return; // a user may have written the attribute
   const request = new XMLHttpRequest();
   request.open("GET", url);
-  request.setRequestHeader("X-Livepush-Refresh", region.id);
+  request.setRequestHeader("X-Livepush-Refresh", encodeURI(region.id)); // a header holds Latin-1 alone
   request.setRequestHeader("If-Modified-Since", new Date(0).toUTCString()); // past the browser's cache
   request.responseType = "document";
   request.timeout = LIMIT;
@@ -112,4 +112,5 @@ const reload = (region, pause) => {
     region.dispatchEvent(new CustomEvent("livepush:refreshed", { bubbles: true }));
   };
   request.send();
+  busy.add(region); // only now: what throws until here must not keep it from being fetched later
 };

@@ -28,8 +28,12 @@ export const LivepushClient = /** @type {any} */ (
       /** @type {import("./types.js").Load} */
       const load = async (name) => modules[name];
       const client = createClient({ ...tokenOptions({ transports: createTransports(load), ...options }), load });
+      /** @type {any} */
+      const { document } = globalThis;
       // a page that was loaded ahead is visited at last: connect, if the client was started
-      globalThis.document?.addEventListener?.("prerenderingchange", () => client.add([]), { once: true });
+      if (document?.prerendering) {
+        document.addEventListener("prerenderingchange", () => client.add([]), { once: true });
+      }
       // biome-ignore lint/correctness/noConstructorReturn: the client is a plain object
       return client;
     }

@@ -17,7 +17,7 @@ function page(id = "orders", url = undefined) {
     }
     headers = {};
     setRequestHeader(name, value) {
-      this.headers[name] = value;
+      this.headers[name] = new Headers([[name, value]]).get(name); // which throws beyond Latin-1, as browsers do
     }
     send() {
       asked += 1;
@@ -154,4 +154,21 @@ test("a region is fetched past the browser's cache", () => {
     "X-Livepush-Refresh": "orders",
     "If-Modified-Since": "Thu, 01 Jan 1970 00:00:00 GMT",
   });
+});
+
+test("a region is fetched whatever characters its id has", () => {
+  const { moved, answer, headers, region } = page("订单 é");
+  moved();
+  assert.equal(headers()["X-Livepush-Refresh"], "%E8%AE%A2%E5%8D%95%20%C3%A9");
+  answer("new");
+  assert.equal(region.shows, "new");
+});
+
+test("a region whose address is none is fetched once it has another", () => {
+  const { moved, answer, asked, region } = page("orders", "https://[");
+  assert.throws(moved, /Invalid URL/);
+  region.dataset.livepushUrl = "/rows/";
+  moved();
+  answer("rows");
+  assert.deepEqual([region.shows, asked()], ["rows", 1]);
 });

@@ -200,3 +200,14 @@ for (const isStarted of [true, false]) {
     assert.equal(attempts.length, isStarted ? 1 : 0);
   });
 }
+
+test("a bundled client leaves nothing on the document that would keep it in memory", (t) => {
+  const document = Object.assign(new EventTarget(), { prerendering: false });
+  const listen = t.mock.method(document, "addEventListener");
+  fake(globalThis, { document });
+  const { transports } = stage();
+  const client = new LivepushClient({ url: "/live/", groups: ["board"], target: new EventTarget(), transports });
+  client.start();
+  client.stop();
+  assert.equal(listen.mock.callCount(), 0);
+});

@@ -46,8 +46,8 @@ def livepush(context: template.Context, *groups: Group | None) -> SafeString:
     """Put the client into a page, subscribed to some groups: ``{% livepush "board" order %}``.
 
     A group is a name or a saved instance; ``None``, ``""`` and an anonymous user are left out. The page carries the
-    log's position at the start of its request, so events between render and connect arrive. Under a content security
-    policy the tag uses the nonce of Django's middleware or django-csp's, or ``csp_nonce`` in the context.
+    log's position at the start of its request, so events between render and connect arrive. With Turbo, put it into the
+    body. Under a content security policy it uses Django's nonce, django-csp's, or ``csp_nonce`` in the context.
 
     Raises InvalidGroup: a malformed name, or an instance without a primary key.
     """

@@ -19,17 +19,24 @@ HTMX4 = "htmx.org/dist/htmx.min.js"
 HTMX4_CACHE = "htmx.org/dist/ext/hx-history-cache.min.js"
 
 
-def give(context: BrowserContext, scripts: Sequence[str], body: str = "<body>", head: str = "") -> None:
-    """Give the bell's pages scripts, as their templates would, and how their body begins.
+def dress(html: str, scripts: Sequence[str], body: str = "<body>", head: str = "") -> str:
+    """Return a page with scripts, as its template would have them, and with another beginning of its body."""
+    tags = "".join(f'<script defer src="/modules/{script}"></script>' for script in scripts)
+    end = "</head>" if "</head>" in html else "<body>"
+    return html.replace(end, f"{head}{tags}{end}").replace("<body>", body)
+
+
+def give(
+    context: BrowserContext, scripts: Sequence[str], body: str = "<body>", head: str = "", pages: str = BELLS
+) -> None:
+    """Give the bell's pages, or others, scripts, as their templates would, and how their body begins.
 
     The context needs ``bypass_csp``: the libraries put styles into the page.
     """
-    tags = "".join(f'<script defer src="/modules/{script}"></script>' for script in scripts)
 
     def answer(route: Route) -> None:
         response = route.fetch()
-        html = response.text().replace("<body>", body).replace("</head>", f"{head}{tags}</head>")
-        route.fulfill(response=response, body=html)
+        route.fulfill(response=response, body=dress(response.text(), scripts, body, head))
 
-    context.route(BELLS, answer)
+    context.route(pages, answer)
     context.route("**/modules/**", lambda route: route.fulfill(path=MODULES / route.request.url.split("/modules/")[1]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser import libraries
 from tests.browser.devtools import Devtools, Tab, devtools
@@ -276,3 +277,39 @@ def test_a_copy_beside_its_original_shows_the_same(reader: Reader) -> None:
         expect(page.locator(f"{bell} #panel")).to_be_hidden()
     for name in ("#alone", "#copy"):
         titles(page, "Two", "One", within=name)
+
+
+# Elements that the server has put into a template, of which a library makes copies
+
+WRAPPED = re.compile(r"<livepush-(bell|list|toasts)>.*?</livepush-\1>", re.DOTALL)
+TEMPLATES = {
+    "kept": "(each) => each.after(each.content.cloneNode(true))",
+    "replaced": "(each) => each.replaceWith(document.importNode(each.content, true))",
+    "within another": """(each) => {
+        const copy = each.content.cloneNode(true);
+        each.after(copy.querySelector("template").content.cloneNode(true));
+    }""",
+}
+"""What a library may do with a template."""
+
+
+@pytest.mark.parametrize("way", some(list(TEMPLATES)))
+def test_elements_that_come_out_of_a_template_work(reader: Reader, way: str) -> None:
+    begin, end = '<template class="later">', "</template>"
+    if way == "within another":
+        begin, end = begin + "<template>", end + end
+
+    def wrap(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, body=WRAPPED.sub(rf"{begin}\g<0>{end}", response.text()))
+
+    context = reader.context()
+    context.route(libraries.BELLS, wrap)
+    page = reader.open("/bell/?list=1", context)
+    expect(page.locator("livepush-bell")).to_have_count(0)
+    reader.notify("One")
+    page.evaluate(f"document.querySelectorAll('template.later').forEach({TEMPLATES[way]})")
+    page.evaluate(PARTS)
+    titles(page, "One", within="#alone")
+    has_badge(page, "")
+    work(page, reader)

@@ -19,6 +19,8 @@ LIBRARIES = {
     "htmx4-cache": ([libraries.HTMX4, libraries.HTMX4_CACHE], ' hx-boost:inherited="true"'),
 }
 """Each library's scripts, and what its pages say in the body's tag."""
+ICON = '<link rel="icon" href="/static/livepush/bell.svg?small">'
+"""A second icon of the pages."""
 
 
 @pytest.fixture(params=some(["turbo", "htmx4", "htmx2", "htmx4-cache"]))
@@ -27,7 +29,7 @@ def page(request: pytest.FixtureRequest, reader: Reader) -> Page:
     scripts, attribute = LIBRARIES[request.param]
     context = reader.context(bypass_csp=True)
     context.add_init_script(WATCH)
-    libraries.give(context, scripts, f"<body{attribute}>{LINKS}")
+    libraries.give(context, scripts, f"<body{attribute}>{LINKS}", ICON)
     page = reader.open("/bell/?list=1", context)
     page.evaluate("window.same = true")
     return page
@@ -80,6 +82,28 @@ def test_what_is_done_elsewhere_shows_in_a_page_that_is_brought_back(reader: Rea
     page.go_back()
     arrived(page, "with")
     titles(page, within=LIST)
+
+
+def says(page: Page, title: str, icon: str) -> None:
+    """Wait until the page has this title, and this icon in place of each of its own."""
+    expect(page).to_have_title(title)
+    icons = "[...document.querySelectorAll('link[rel~=icon]')].map((link) => link.getAttribute('href'))"
+    page.wait_for_function(f"(icon) => {icons}.every((href) => href.includes(icon))", arg=icon)
+    assert page.evaluate(f"{icons}.length") == 2
+
+
+def test_the_title_and_the_icons_are_right_wherever_the_reader_goes(reader: Reader, page: Page) -> None:
+    follow(page, "without")
+    reader.notify("One")
+    says(page, "(1) Shop", "bell-new.svg")
+    follow(page, "with")
+    titles(page, "One", within=LIST)
+    says(page, "Shop", "bell.svg")
+    page.go_back()
+    arrived(page, "without")
+    says(page, "Shop", "bell.svg")
+    reader.notify("Two")
+    says(page, "(1) Shop", "bell-new.svg")
 
 
 @pytest.mark.long

@@ -11,6 +11,29 @@ const parts = new Set();
  * @type {Map<string, Node>}
  */
 const originals = new Map();
+
+/** Keep the content of an element's shadow tree. @param {Element} element @param {ShadowRoot} root */
+const keep = ({ localName }, root) => {
+  const copy = document.createDocumentFragment();
+  for (const node of root.childNodes) copy.append(node.cloneNode(true));
+  originals.set(localName, copy);
+};
+
+/**
+ * Keep the content of elements within templates, which a library may take copies from. These come without it.
+ *
+ * @param {ParentNode} root
+ */
+const gather = (root) => {
+  for (const { content } of root.querySelectorAll("template")) {
+    for (const each of content.querySelectorAll("*")) {
+      if (each.shadowRoot && /^livepush-/.test(each.localName)) keep(each, each.shadowRoot);
+    }
+    gather(content);
+  }
+};
+gather(document);
+
 /** The badge's text. @type {string | undefined} */
 let badge;
 /** Why the elements show nothing: see `request.js`. */
@@ -64,9 +87,14 @@ export class Part extends HTMLElement {
     });
   }
 
+  /** What the server has rendered, where no parser has made a shadow tree of it. @returns {HTMLTemplateElement | null} */
+  get template() {
+    return this.querySelector("template[shadowrootmode]");
+  }
+
   /** Give the element its shadow tree, if it is to have one. */
   build() {
-    const template = /** @type {HTMLTemplateElement | null} */ (this.querySelector("template[shadowrootmode]"));
+    const { template } = this;
     const original = originals.get(this.localName);
     this.isRestored = !!original && !template && !this.shadowRoot && !this.firstElementChild;
     const content = this.isRestored ? original?.cloneNode(true) : template?.content;
@@ -76,9 +104,7 @@ export class Part extends HTMLElement {
     for (const other of this.root.querySelectorAll("noscript")) other.remove(); // a parser may have made elements of it
     for (const link of this.root.querySelectorAll("link")) link.media = ""; // until now, the page did not wait for it
     if (!this.shadowRoot || this.isRestored) return;
-    const copy = document.createDocumentFragment();
-    for (const node of this.shadowRoot.childNodes) copy.append(node.cloneNode(true));
-    originals.set(this.localName, copy);
+    keep(this, this.shadowRoot);
   }
 
   /** @param {Event} event */

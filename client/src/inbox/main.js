@@ -27,17 +27,13 @@ const FRESH = 60_000;
 const TITLES = 100;
 
 const { livepush } = /** @type {any} */ (window);
-/** The tag whose state was read. */
-let tag = findTag();
-const { inbox: url } = tag.dataset;
-const icon = new URL(tag.dataset.icon, location.href).href; // whatever a `<base>` says
+const { inbox: url, icon: address, ...said } = findTag().dataset;
+const icon = new URL(address, location.href).href; // whatever a `<base>` says
 /** The token of the page's forms; a new body brings a new one. */
-let { csrf } = tag.dataset;
-const state = JSON.parse(tag.dataset.state);
-/** @type {HTMLLinkElement | null} */
-const link = document.querySelector("link[rel~=icon]");
-/** @type {any} */
-const usual = link?.href;
+let { csrf } = said;
+const state = JSON.parse(said.state);
+/** What of the tag was read. The token is another one in each answer of the server. */
+let known = said.state + csrf;
 /** @type {any} */
 let speech;
 /** How many notifications have not been said yet. */
@@ -61,7 +57,10 @@ const tell = () => {
   if (text) titles.set(`(${text}) ${own}`, own);
   if (titles.size > TITLES) titles.delete(titles.keys().next().value ?? "");
   document.title = (text && `(${text}) `) + own;
-  if (link) link.href = text ? icon : usual;
+  for (const link of /** @type {NodeListOf<any>} */ (document.querySelectorAll("link[rel~=icon]"))) {
+    link.dataset.livepushIcon ??= link.href; // an attribute, which a copy of the page's head has too
+    link.href = text ? icon : link.dataset.livepushIcon;
+  }
   dispatch(document, "inbox", { unseen, unread: count("unread") });
 };
 
@@ -180,11 +179,13 @@ else {
   livepush.inbox = proceed;
   const { scan } = livepush;
   livepush.scan = () => {
-    const found = findTag();
-    // A new body's script may run later than the client subscribes to its groups: they may be another user's.
-    if (found && found !== tag) proceed(JSON.parse(found.dataset.state), found.dataset.csrf);
-    tag = found;
+    const { state, csrf } = findTag()?.dataset ?? {};
+    // A new body's script may run later than the client subscribes to its groups: they may be another user's. And a
+    // library that morphs the page keeps the tag.
+    if (state && state + csrf !== known) proceed(JSON.parse(state), csrf);
+    known = state + csrf;
     scan();
+    if (state) tell(); // a library may have put another title and other icons there
   };
   begin(state, tell);
   belong(reader, hush);
@@ -198,6 +199,8 @@ else {
   };
   document.addEventListener("visibilitychange", look);
   addEventListener("focus", look);
+  // What a library that morphs the page has put into an element would seem to be new in a copy of the page.
+  addEventListener("turbo:before-cache", () => each((part) => part.template?.remove()));
   setInterval(() => each((part) => part.age?.()), 30_000);
   const elements = { badge: Badge, list: List, toasts: Toasts, bell: Bell };
   for (const [name, element] of Object.entries(elements)) customElements.define(`livepush-${name}`, element);

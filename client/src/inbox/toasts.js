@@ -20,7 +20,8 @@ export class Toasts extends Part {
   /** @param {AbortSignal} signal */
   enter(signal) {
     const timer = setInterval(() => {
-      if (document.hidden || this.find("section").matches(":hover,:focus-within")) return;
+      if (document.hidden || this.isInert() || this.find("section").matches(":hover,:focus-within")) return;
+      if (this.isLate) this.raise();
       for (const toast of this.list.children) if (!--toast.seconds) toast.remove();
       if (!this.list.firstChild) this.hide(0);
     }, 1000);
@@ -82,10 +83,16 @@ export class Toasts extends Part {
     this.raise();
   }
 
+  /** Return whether a modal dialog is open elsewhere: a click on a toast above it would go to what is below. */
+  isInert() {
+    return document.querySelector("dialog:modal") && !this.closest("dialog:modal");
+  }
+
   /** Bring the toasts above everything that has opened since. */
   raise() {
     const area = this.find("section");
-    if (!this.list.firstChild || !area.showPopover || area.ownerDocument !== document) return;
+    this.isLate = this.isInert();
+    if (this.isLate || !this.list.firstChild || !area.showPopover || area.ownerDocument !== document) return;
     area.hidePopover();
     area.showPopover();
   }

@@ -6,7 +6,7 @@ import { openRoom } from "./room.js";
 const QUIET = 3000;
 
 const { livepush } = /** @type {any} */ (window);
-const { url } = /** @type {any} */ ([...document.querySelectorAll("script[data-livepush]")].pop()).dataset;
+const { url } = /** @type {any} */ (document.querySelector("script[data-livepush]")).dataset;
 
 /** @param {string} group */
 const open = (group) =>
@@ -17,55 +17,59 @@ const open = (group) =>
     }),
   });
 
-/** @param {string} name */
-const element = (name, text = "") => {
+/** @param {string} name @param {(Node | string)[]} inside @returns {any} */
+const element = (name, ...inside) => {
   const made = document.createElement(name);
-  made.textContent = text;
+  made.append(...inside);
   return made;
 };
 
 /** Return a member's avatar. @param {import("./room.js").Member} member */
 const avatar = ({ id, info: { name = "", avatar }, state: { away } }) => {
-  const made = element("li");
-  const initials = name
-    .match(/(?<!\S)\S/gu)
-    ?.slice(0, 2)
-    .join("");
-  const face = element(avatar ? "img" : "b", avatar ? "" : (initials ?? "?"));
-  if (avatar) /** @type {any} */ (face).src = avatar;
+  const face = avatar ? element("img") : element("b", ...(name.match(/(?<!\S)\S/gu) ?? "?").slice(0, 2)); // initials
+  const made = element("li", face, element("span", name));
+  if (avatar) face.src = avatar;
   made.title = name;
-  made.dataset.hue = /** @type {any} */ (id.charCodeAt(id.length - 1) % 6);
+  made.dataset.hue = id.charCodeAt(id.length - 1) % 6;
   if (away) made.dataset.away = "";
-  face.ariaHidden = "true";
-  made.append(face, element("span", name));
+  face.ariaHidden = true;
   return made;
 };
 
-class Presence extends HTMLElement {
-  connectedCallback() {
-    const { group, max } = /** @type {any} */ (this.dataset);
-    const [list, count, status] = /** @type {any} */ (this.children);
-    /** @type {any} */
-    let timer;
-    this.room = livepush.presence(group);
-    this.room.on("change", (/** @type {any[]} */ members) => {
-      list.replaceChildren(...members.slice(0, max).map(avatar));
-      const more = members.length - max;
-      if (more > 0) list.append(element("li", `+${more}`));
-      count.textContent = members.length;
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        status.textContent = `${status.dataset.label} ${members.length}`;
-      }, QUIET);
-    });
-  }
-
-  disconnectedCallback() {
-    this.room.leave();
-  }
-}
-
 if (!livepush.presence) {
   livepush.presence = open;
-  customElements.define("livepush-presence", Presence);
+  customElements.define(
+    "livepush-presence",
+    class extends HTMLElement {
+      static observedAttributes = ["data-group"];
+
+      /** A library that morphs the page may have made it another group's. */
+      attributeChangedCallback() {
+        if (!this.room) return; // it is not in the page
+        this.room.leave();
+        this.connectedCallback();
+      }
+
+      connectedCallback() {
+        /** @type {any} */
+        let timer;
+        this.room = livepush.presence(this.dataset.group);
+        this.room.on("change", (/** @type {any[]} */ members) => {
+          const [list, count, status] = /** @type {any} */ (this.children);
+          const max = /** @type {any} */ (this.dataset.max);
+          list.replaceChildren(...members.slice(0, max).map(avatar));
+          if (members.length > max) list.append(element("li", `+${members.length - max}`));
+          count.replaceChildren(members.length);
+          clearTimeout(timer);
+          timer = setTimeout(() => {
+            status.replaceChildren(status.dataset.label, " ", members.length);
+          }, QUIET);
+        });
+      }
+
+      disconnectedCallback() {
+        this.room = this.room.leave();
+      }
+    },
+  );
 }

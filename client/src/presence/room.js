@@ -16,6 +16,9 @@
 const SOON = 300;
 const LATER = 2000;
 
+/** @param {string} position  it ends with its number */
+const numberOf = (position) => +(/** @type {any} */ (/\d+$/.exec(position)));
+
 /** The rooms that the page follows. @type {Set<{group: string}>} */
 const open = new Set();
 
@@ -56,18 +59,18 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
 
   /** @param {any} event */
   const apply = ({ id, type, data }) => {
-    // a position ends with its number; another epoch's comes with a reset, which loads anew
-    if (!upto || id.localeCompare(upto, "en", { numeric: true }) <= 0) return;
+    // another epoch's position comes with a reset, which loads anew
+    if (!upto || !(numberOf(id) > numberOf(upto))) return;
     for (const member of data.members) {
-      if (type.endsWith("leave")) known.delete(member.id);
+      if (/leave$/.test(type)) known.delete(member.id);
       else known.set(member.id, member);
-      if (type.endsWith("join") && member.id === me) say();
+      if (/join$/.test(type) && member.id === me) say();
     }
   };
 
   /** @param {any} event */
   const take = ({ detail }) => {
-    if (!detail.type.startsWith("presence.") || !(detail.groups ?? [detail.group]).includes(group)) return;
+    if (!/^presence\./.test(detail.type) || !(detail.groups ?? [detail.group]).includes(group)) return;
     if (upto) {
       apply(detail);
       return tell();
@@ -78,11 +81,10 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
 
   /** Fetch the members, or post something. @param {string} [body] */
   const ask = async (body) =>
-    fetch(new URL(`${url}presence/?group=${encodeURIComponent(group)}`, location.href), {
-      signal,
-      headers: /** @type {any} */ (await headers?.()),
-      ...(body && { method: "POST", body }),
-    });
+    fetch(
+      new URL(`${url}presence/?group=${encodeURIComponent(group)}`, location.href),
+      /** @type {any} */ ({ signal, headers: await headers?.(), method: body && "POST", body }),
+    );
 
   const load = async () => {
     const mine = ++loads;
@@ -93,7 +95,7 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
       if (mine !== loads) return;
       known = new Map(members.map((/** @type {Member} */ member) => [member.id, member])); // throws where there are none
       upto = position;
-      for (const event of early) apply(event);
+      early.forEach(apply);
       early = [];
       tell();
     } catch {
@@ -104,7 +106,7 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
   const post = async () => {
     try {
       const response = await ask(JSON.stringify({ group, state }));
-      if (/409|429|5../.test(/** @type {any} */ (response.status))) throw 0; // not joined yet, too much said, or a deploy
+      if (/4[02]9|5../.test(/** @type {any} */ (response.status))) throw 0; // not joined yet, too much said, or a deploy
       if (response.ok) me = (await response.json()).id;
     } catch {
       say(LATER);
@@ -113,8 +115,9 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
 
   const say = (wait = SOON) => {
     clearTimeout(poster);
-    if (state)
-      poster = setTimeout(() => {
+    poster =
+      state &&
+      setTimeout(() => {
         posted = posted.then(post);
       }, wait);
   };

@@ -7,10 +7,22 @@ import { Stream } from "./stream.js";
  * Markdown for example, prevents the default. `livepush:stream` says that its state has changed.
  */
 class StreamElement extends HTMLElement {
+  static observedAttributes = ["src", "data-after"];
+
+  /** Begin anew where a library that morphs the page has put another text, or another stream, into the element. */
+  attributeChangedCallback() {
+    const { stream } = this;
+    if (!stream || (this.src === this.getAttribute("src") && stream.offset === +(this.dataset.after ?? 0))) return;
+    this.stream = undefined;
+    this.controller?.abort();
+    queueMicrotask(() => this.stream || !this.isConnected || this.connectedCallback()); // once the text is there too
+  }
+
   async connectedCallback() {
     this.controller = new AbortController();
     const { signal } = this.controller;
-    const stream = new Stream(this.getAttribute("src") ?? "", { after: +(this.dataset.after ?? 0), signal });
+    this.src = this.getAttribute("src");
+    const stream = new Stream(this.src ?? "", { after: +(this.dataset.after ?? 0), signal });
     stream.text = this.stream?.text ?? this.textContent ?? "";
     this.stream = stream;
     /** @param {string} state */
@@ -22,6 +34,7 @@ class StreamElement extends HTMLElement {
     show("running");
     try {
       for await (const part of stream) {
+        signal.throwIfAborted();
         this.dataset.after = String(part.offset); // first, since a listener may move the element
         const detail = { stream, part };
         if (this.dispatchEvent(new CustomEvent("livepush:part", { detail, bubbles: true, cancelable: true }))) {

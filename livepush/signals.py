@@ -7,7 +7,8 @@ The others tell what clients do, for an audit. Their sender is ``None``, and eac
 
 - ``user``, who it is, or ``None`` if that is not known;
 - ``tenant``, the name of the tenant, or ``None`` in a project without tenants;
-- ``transport``: ``"sse"``, ``"websocket"``, ``"poll"``, or ``"token"`` for ``POST token/``;
+- ``transport``: ``"sse"``, ``"websocket"``, ``"poll"``, ``"send"`` for ``POST send/``, or ``"token"`` for
+  ``POST token/``;
 - ``address``, from which the client comes as far as ``TRUSTED_PROXIES`` tell: without them that of the server's peer,
   which may be a proxy's; ``None`` over a Unix socket;
 - ``groups``, a tuple of names, and what each signal says below.
@@ -55,8 +56,9 @@ client left), ``"slow"``, ``"drain"`` (the server sent it away: it ends, or the 
 denied = Signal()
 """A client was refused for who it is or where it comes from: a connection, a poll, a command or a token.
 
-Sent with ``groups``, those that it asked for; ``code``, that of the answer, such as ``"forbidden"``, ``"bad_token"`` or
-``"bad_origin"``; and ``status``, the HTTP status with that meaning.
+Sent with ``groups``, those that it asked for; ``type``, that of the message that it wanted to send, else ``None``;
+``code``, that of the answer, such as ``"forbidden"``, ``"bad_token"`` or ``"bad_origin"``; and ``status``, the HTTP
+status with that meaning.
 """
 
 revoked = Signal()

@@ -180,7 +180,7 @@ def test_an_asgi_py_without_livepush_is_warned_of(source, is_warned_of, tmp_path
 
 def test_a_runserver_that_speaks_wsgi_is_warned_of_in_development():
     with override_settings(DEBUG=True):
-        assert "livepush.W003" in found()
+        assert "serve the static files too" in found()["livepush.W003"].hint
         with override_settings(LIVEPUSH={"GRIP": {"CONTROL_URI": "http://127.0.0.1:1", "KEY": "k" * 32}}):
             assert "livepush.W003" not in found()  # Pushpin holds the clients
     with override_settings(DEBUG=False):

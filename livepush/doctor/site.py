@@ -30,6 +30,8 @@ class Site:
         """How far the site's clock is ahead of this host's (seconds): first by its ``Date``, then by its facts."""
         self.serves = False
         """Whether livepush's ASGI endpoints answer there."""
+        self.is_livepush = False
+        """Whether livepush answers there, if only polls."""
         self.facts: dict[str, Any] | None = None
 
     def get(self, path: str, **headers: str) -> web.Answer:
@@ -65,6 +67,7 @@ def check_site(check: Check, site: Site) -> None:
     elif code != "no_group":
         check.find(Problem.NOT_LIVEPUSH, f"{prefix()}sse/ answers {summary_of(answer)}")
     site.serves = code == "no_group" or code in REFUSALS or _is_bye(answer)
+    site.is_livepush = site.serves or code == "needs_asgi"
     if code in ("no_group", "needs_asgi"):
         _check_polls(check, site)
     _check_http2(check, site)

@@ -328,6 +328,15 @@ def test_a_server_that_is_down(own: Database) -> None:
     assert found.checks["clock"]["unchecked"] == ["The server's clock was not compared: see the findings of the site."]
 
 
+def test_a_site_without_https_that_is_named_without_its_scheme(uvicorn: processes.Server) -> None:
+    found = look(f"127.0.0.1:{uvicorn.port}")
+    assert ids(found) == ["D041"]
+    said = seen(found, "D041")
+    assert said.startswith("SSLError: ")
+    assert f", at https://127.0.0.1:{uvicorn.port}; a --url without a scheme means https: " in said
+    assert said.endswith(f"if the site speaks http, write --url http://127.0.0.1:{uvicorn.port}/")
+
+
 def test_a_server_that_does_not_answer(uvicorn: processes.Server) -> None:
     with faults.line(uvicorn.port) as line:
         line.stall()

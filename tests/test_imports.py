@@ -48,7 +48,7 @@ ARROWS: dict[str, set[str]] = {
         "exceptions", "notes", "tallies",
     },
     "receiving": {"publish", "access", "log", "tenants", "fields", "wire", "conf", "exceptions", "cancelling"},
-    "page": {"publish", "log", "hub", "wire", "conf"},
+    "page": {"publish", "log", "hub", "wire", "conf", "notes"},
     # What stands on it
     "inbox": {
         "rights", "publish", "log", "access", "consumers", "tenants", "models", "fields", "signals", "wire", "conf",

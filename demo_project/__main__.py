@@ -10,7 +10,10 @@ import time
 from demo_project.processes import Processes, free
 
 HOST = "127.0.0.1"
+EVERY_HOST = "0.0.0.0"  # noqa: S104 (only where --lan asks for it)
 USUAL_PORTS = range(8000, 8020)
+PATIENCE = 60.0
+"""How long (seconds) the server may take to start."""
 BANNER = """
   Larkpost is open: the demo of livepush.
 
@@ -32,12 +35,13 @@ def main() -> None:
     arguments = sys.argv[1:]
     lan = "--lan" in arguments
     try:
-        port = choose_port([each for each in arguments if each != "--lan"])
+        hosts = [HOST, EVERY_HOST] if lan else [HOST]
+        port = choose_port([each for each in arguments if each != "--lan"], hosts)
         address = lan_address() if lan else ""
         os.environ |= {"DEMO_LAN_ADDRESS": address, "DEMO_PORT": str(port)}
         prepare()
-        with Processes("0.0.0.0" if lan else HOST, port, second_port(port)) as processes:  # noqa: S104 (asked for)
-            wait_for(port)
+        with Processes(hosts[-1], port, second_port(port, hosts)) as processes:
+            wait_for(port, processes)
             announce(port, address)
             processes.watch()
     except KeyboardInterrupt:
@@ -45,24 +49,34 @@ def main() -> None:
     sys.stdout.write("\n  Stopped.\n")
 
 
-def choose_port(arguments: list[str]) -> int:
+def choose_port(arguments: list[str], hosts: list[str]) -> int:
     """Return the port that was asked for, else the first of the usual ones that is free, else any.
 
     Exits with a sentence where the port can't be had.
     """
     if not arguments:
-        return next((port for port in USUAL_PORTS if free(HOST, port)), 0) or any_port()
+        return first_free(USUAL_PORTS, hosts)
     if not (arguments[0].isdecimal() and 0 < int(arguments[0]) < 65_536):
         sys.exit(f"{arguments[0]!r} is not a port: expected a number from 1 to 65535.")
-    if not free(HOST, int(arguments[0])):
+    if not is_free(int(arguments[0]), hosts):
         sys.exit(f"Port {arguments[0]} is taken or not allowed: choose another, or leave it out to get a free one.")
     return int(arguments[0])
 
 
-def second_port(port: int) -> int:
+def second_port(port: int, hosts: list[str]) -> int:
     """Return the port of the second server, if a visitor asks for one: none that another demo would take first."""
-    first = max(port, *USUAL_PORTS) + 1
-    return next((each for each in range(first, min(first + 20, 65_536)) if free(HOST, each)), 0) or any_port()
+    step = len(USUAL_PORTS)  # so demos on different usual ports have different second ports
+    return first_free(range(port + step, min(port + 20 * step, 65_536), step), hosts)
+
+
+def first_free(ports: range, hosts: list[str]) -> int:
+    """Return the first port that is free, or any if none is."""
+    return next((port for port in ports if is_free(port, hosts)), 0) or any_port()
+
+
+def is_free(port: int, hosts: list[str]) -> bool:
+    """Return whether a port is free on all of these addresses."""
+    return all(free(host, port) for host in hosts)
 
 
 def any_port() -> int:
@@ -83,7 +97,7 @@ def lan_address() -> str:
 
 
 def prepare() -> None:
-    """Migrate, and fill the shop if it is empty."""
+    """Migrate, fill the shop if it is empty, and give its users their passwords."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_project.settings")
     import django
     from django.core.management import call_command
@@ -97,13 +111,19 @@ def prepare() -> None:
     checking.seed()
 
 
-def wait_for(port: int) -> None:
-    """Wait until the server answers."""
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) == 0:
-                return
+def wait_for(port: int, processes: Processes, patience: float = PATIENCE) -> None:
+    """Wait until the server answers. Exits with a sentence if it ends, or is not there in time (seconds)."""
+    end = time.monotonic() + patience
+    while not answers(port):
+        if processes.server_ended or time.monotonic() > end:
+            sys.exit("The server did not start; see above.")
         time.sleep(0.05)
+
+
+def answers(port: int) -> bool:
+    """Return whether somebody listens on a port of this computer."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def announce(port: int, lan: str) -> None:

@@ -69,6 +69,11 @@ class Processes:
                 process.kill()
                 process.wait()
 
+    @property
+    def server_ended(self) -> bool:
+        """Whether the server has ended, and was not started again."""
+        return self._running["server"].poll() is not None
+
     def watch(self) -> None:
         """Replace what ends, and start the second server once it is asked for; return never."""
         pause = threading.Event()

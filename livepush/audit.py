@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from django.dispatch import Signal
 
 from livepush import signals, tenants
 from livepush.ending import AtEnd
+from livepush.forking import renewed
 from livepush.notes import AtMost, Rarely
 
 logger = logging.getLogger("livepush.audit")
@@ -205,15 +205,5 @@ def _close_connections() -> None:
         logging.getLogger("livepush").warning("A receiver's database connection could not be closed.", exc_info=True)
 
 
-_receivers = Receivers()
-
-
-def _begin_anew() -> None:
-    """Leave the parent's records to the parent: its thread does not run in a forked child."""
-    global _receivers
-    _receivers = Receivers()
-
-
+_receivers = renewed(globals(), "_receivers", Receivers)  # the parent's records are left to the parent
 _at_end = AtEnd(lambda seconds: _receivers.wait(seconds), FAREWELL, priority=20)
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=_begin_anew)

@@ -77,7 +77,7 @@ class Settings:
     GRIP: Mapping[str, Any] = field(default_factory=dict)
     """The Pushpins before a WSGI site: ``CONTROL_URI``, ``KEY``, ``SUBSCRIPTIONS``, ``PREFIX`` and ``CHECK``."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
-    """The addresses and networks whose ``X-Forwarded-For`` is believed, or ``unix``. Without, no address is limited."""
+    """Proxies whose ``X-Forwarded-For`` is believed, or ``unix``. Without, connections are not limited by address."""
     METRICS_TOKEN: str = ""
     """The token with which a monitoring system may read ``metrics/``."""
     METRICS_ALLOWED: str = ""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from math import inf
+from threading import RLock
+
+from livepush.forking import renewed
 
 logger = logging.getLogger("livepush")
 
 _noted: set[str] = set()
 """What this process has noted; a set of the code's own sentences, so it stays small."""
+_lock = renewed(globals(), "_lock", RLock)
 
 
 class Rarely:
@@ -37,13 +40,12 @@ class AtMost:
 
     def __init__(self, per_second: int) -> None:
         self.per_second = per_second
-        self._lock = threading.Lock()
         self._begun = -inf
         self._count = self._left_out = 0
 
     def left_out(self) -> int | None:
         """Count one more. Return how many were left out before it; ``None`` if it is to be left out itself."""
-        with self._lock:
+        with _lock:
             now = time.monotonic()
             if now - self._begun >= 1:
                 self._begun, self._count = now, 0

@@ -7,14 +7,15 @@ The others tell what clients do, for an audit. Their sender is ``None``, and eac
 
 - ``user``, who it is, or ``None`` if that is not known;
 - ``tenant``, the name of the tenant, or ``None`` in a project without tenants;
-- ``transport``: ``"sse"``, ``"websocket"``, ``"poll"``, ``"send"`` for ``POST send/``, or ``"token"`` for
-  ``POST token/``;
+- ``transport``: ``"sse"``, ``"websocket"`` or ``"poll"``; ``"send"``, ``"token"``, ``"presence"``, ``"stream"`` or
+  ``"publish"`` for the endpoint of that name; ``"pusher"``, ``"mercure"`` or ``"eventstream"`` for their clients;
+  or ``"ws"`` for a WebSocket that Pushpin holds;
 - ``address``, from which the client comes as far as ``TRUSTED_PROXIES`` tell: without them that of the server's peer,
   which may be a proxy's; ``None`` over a Unix socket;
 - ``groups``, a tuple of names, and what each signal says below.
 
 Their receivers, sync or async, run one after another in a thread of their own, in the order in which things happened.
-However slow they are, no client waits for them. Waiting signals take at most 32 MB; those above that are left
+However slow they are, no client waits for them. Waiting signals take at most 32 MiB; those above that are left
 out, and the log says how much it was.
 """
 
@@ -25,9 +26,9 @@ from django.dispatch import Signal
 notified = Signal()
 """A notification is in the inbox of its audience.
 
-Sent with ``notification``, the ``livepush.models.Notification``, and ``using``, the alias of its database. The sender
-is the class ``Notification``. Once for each audience: a notification to everyone is one. Once more when another is
-collapsed into it; ``notification.count`` says how many it stands for by then.
+Sent with ``notification``, the ``livepush.inbox.models.Notification``, and ``using``, the alias of its database. The
+sender is the class ``Notification``. Once for each audience: a notification to everyone is one. Once more when another
+is collapsed into it; ``notification.count`` says how many it stands for by then.
 """
 
 marked = Signal()

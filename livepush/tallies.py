@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left
 from collections import Counter
+from threading import RLock
 
-counts: Counter[tuple[str, ...]] = Counter()
+from livepush.forking import renewed
+
+counts: Counter[tuple[str, ...]] = renewed(globals(), "counts", Counter)
 """How often each thing happened since the process began: its name, and what tells one kind from another. None is ever
 dropped, so a kind is one of livepush's own words, and no text of a client's or of the project's."""
-_lock = threading.Lock()
+_lock = renewed(globals(), "_lock", RLock)
 
 
 def note(*what: str, by: int = 1) -> None:
@@ -35,5 +37,5 @@ class Times:
             self.sum += seconds
 
 
-settles = Times()
+settles = renewed(globals(), "settles", Times)
 """How long this process took to give committed events their positions, each time."""

@@ -157,7 +157,7 @@ def table(turns: dict[str, list[tuple[float, ...]]]) -> list[str]:
 
 def main() -> None:
     """Measure both checkouts, in turn, and print the table."""
-    from bench import environment
+    from bench import environment, require
     from matrix import ROOT
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="little of everything, to see that it works")
     parser.add_argument("--out", type=Path, help="a file to append each turn's figures to, as lines of JSON")
     asked = parser.parse_args()
+    require("cc", "taskset")
     python = environment()
     turns: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     for turn in range(asked.turns):

@@ -11,7 +11,12 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from livepush import log
+from livepush.bridges.publishing import idempotency
+from livepush.bridges.publishing.models import PublishReceipt
 from livepush.models import Event
+from livepush.receiving import once
+from livepush.receiving.models import Receipt
+from livepush.streams.leases import end_orphans
 from tests.conftest import append, events_of, settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -108,8 +113,25 @@ def test_prune_deletes_what_is_past_its_retention():
         append("default")
     settle("default")
     Event.objects.filter(position__lte=3).update(created=timezone.now() - timedelta(days=8))
-    others = "0 rows of inboxes, 0 rows of streams and 0 dead letters"
+    others = "0 rows of inboxes, 0 rows of streams, 0 receipts and 0 dead letters"
     assert run("livepush_prune", batch=2) == f"Deleted 3 events, {others}.\n"
     assert run("livepush_prune", seconds=0) == f"Deleted 2 events, {others}.\n"
     with pytest.raises(CommandError, match="must not be negative"):
         run("livepush_prune", seconds=-1)
+
+
+def test_prune_deletes_the_receipts_of_handlers_and_of_publishing_too(monkeypatch):
+    monkeypatch.setattr(once, "PRUNED_AT_ONCE", 2)
+    monkeypatch.setattr(idempotency, "PRUNED_AT_ONCE", 2)
+    old, now = timezone.now() - timedelta(days=8), timezone.now()
+    Receipt.objects.bulk_create([Receipt(key=str(n), created=now if n == 0 else old) for n in range(4)])
+    taken = [PublishReceipt(owner="o", key=str(n), fingerprint="", marker="", created=old) for n in range(3)]
+    PublishReceipt.objects.bulk_create(taken)
+    said = "Deleted 0 events, 0 rows of inboxes, 0 rows of streams, 6 receipts and 0 dead letters.\n"
+    assert run("livepush_prune") == said
+    assert [receipt.key for receipt in Receipt.objects.all()] == ["0"]
+
+
+def test_prune_knows_every_job_of_the_hubs():
+    deleting = {"log.groups", "streams.connecting", "inbox.filing", "bridges.relays.forgetting", "receiving.once"}
+    assert {f"livepush.{name}" for name in deleting} == {job.__module__ for job in log.jobs if job is not end_orphans}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import re
 import threading
@@ -22,11 +23,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import livepush
-from livepush import exceptions, log, publish
+from livepush import exceptions, log, publish, streams, testing
 from livepush.hints import layer
+from livepush.inbox import marking
 from livepush.log.dialects import base
 from livepush.models import Event
 from livepush.publish import pipeline
+from livepush.receiving import trying
+from livepush.streams.writing import AsyncStream, SyncStream
 from tests.conftest import Thread, append, events_of
 from tests.patience import PATIENCE
 from tests.shop.models import Order
@@ -304,6 +308,36 @@ CALLS = {
 
 def test_each_function_with_an_async_twin_is_tried():
     assert set(CALLS) == {name for name in livepush.__all__ if f"a{name}" in livepush.__all__}
+
+
+def parameters(function):
+    return list(inspect.signature(function).parameters.values())
+
+
+@pytest.mark.parametrize(
+    "place", [livepush, streams, testing, marking, trying.Sender], ids=lambda place: place.__name__
+)
+def test_async_twins_take_what_their_functions_take(place):
+    pairs = [(getattr(place, name), getattr(place, f"a{name}", None)) for name in dir(place)]
+    twins = [(function, twin) for function, twin in pairs if inspect.iscoroutinefunction(twin)]
+    assert twins
+    for function, twin in twins:
+        assert parameters(twin) == parameters(function), function.__name__
+
+
+def test_async_streams_take_what_sync_ones_take():
+    for name in ("write", "write_line", "finish", "fail"):
+        function, twin = getattr(SyncStream, name), getattr(AsyncStream, name)
+        assert inspect.signature(twin) == inspect.signature(function), name
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_arecheck_says_the_reason_that_clients_hear():
+    user = await User.objects.acreate(username="ann")
+    await livepush.arecheck(user, reason="moved")
+    event = (await sync_to_async(events_of)("default"))[-1]
+    assert json.loads(event.data)["reason"] == "moved"
+    await sync_to_async(connections.close_all)()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -334,6 +334,13 @@ def test_groups_are_taken_away_for_a_tenant_alone(ann):
     call_command("livepush_revoke", "ann", "board", tenant="acme", verbosity=0)
 
 
+def test_the_command_sends_for_a_tenant(acme, using):
+    with pytest.raises(CommandError, match="No tenant is active"):
+        call_command("livepush_send", "board", "t")
+    call_command("livepush_send", "board", "t", tenant="globex", verbosity=0)
+    assert Event.objects.using(using).latest("position").group == "globex|board"
+
+
 def test_a_user_who_is_saved_where_no_tenant_is_active_is_asked_about_in_all(ann, settings, using):
     settings.LIVEPUSH = {**settings.LIVEPUSH, "TENANT": "tests.shop.subdomains.OwnUsers"}
     ann.save()

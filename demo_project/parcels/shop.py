@@ -12,6 +12,8 @@ from demo_project.parcels.models import Parcel, Status
 CUSTOMERS = ("ines", "jonas", "maud", "piotr", "sanne", "tariq")
 STAGE_CUSTOMER = "mila"
 """The customer of the front page; every visitor may move her parcels."""
+ACCOUNTS = ("demo", "admin")
+"""The users whom visitors log in as; their passwords are their names."""
 STAGE = "stage"
 """The group of her parcels' events, which every visitor may read."""
 NAMES = {
@@ -39,31 +41,47 @@ CITIES = (
 )  # fmt: skip
 
 
+def known_user(username: str) -> User:
+    """Return one of the demo's users, who is made again if a visitor has deleted the user in the admin."""
+    found = User.objects.filter(username=username).first()
+    if found is None:
+        make_users()
+        found = User.objects.get(username=username)
+    return found
+
+
 def demo_customer() -> User:
     """Return the customer whom visitors log in as."""
-    return User.objects.get(username="demo")
+    return known_user("demo")
 
 
 def place_order(customer: User | None = None, status: Status = Status.ORDERED) -> Parcel:
     """Order something; for a customer drawn by lot where none is given."""
-    buyer = customer or User.objects.get(username=random.choice(CUSTOMERS))
+    buyer = customer or known_user(random.choice(CUSTOMERS))
     return Parcel.objects.create(customer=buyer, item=random.choice(ITEMS), city=random.choice(CITIES), status=status)
+
+
+def make_users() -> None:
+    """Make the users that are missing, and set the passwords and rights that a visitor has changed in the admin."""
+    for name in (*CUSTOMERS, STAGE_CUSTOMER, *ACCOUNTS):
+        User.objects.get_or_create(username=name)
+    for user in User.objects.filter(username__in=ACCOUNTS):
+        if not user.check_password(user.username):  # a new hash of the same password would log everybody out
+            user.set_password(user.username)
+        user.is_active = True
+        user.is_staff = user.is_superuser = user.username == "admin"
+        user.save()
+    for username, name in NAMES.items():
+        first, _, last = name.partition(" ")
+        User.objects.filter(username=username).update(first_name=first, last_name=last)
 
 
 def seed() -> None:
     """Make the users, and parcels in every status, where there are none."""
-    for name in (*CUSTOMERS, STAGE_CUSTOMER):
-        User.objects.get_or_create(username=name)
-    if not User.objects.filter(username="demo").exists():
-        User.objects.create_user("demo", password="demo")
-    if not User.objects.filter(username="admin").exists():
-        User.objects.create_superuser("admin", password="admin")
-    for username, name in NAMES.items():
-        first, _, last = name.partition(" ")
-        User.objects.filter(username=username).update(first_name=first, last_name=last)
+    make_users()
     if not Parcel.objects.filter(customer__username=STAGE_CUSTOMER).exists():
         for status in (Status.TRANSIT, Status.PACKED, Status.ORDERED):
-            place_order(User.objects.get(username=STAGE_CUSTOMER), status)
+            place_order(known_user(STAGE_CUSTOMER), status)
     if not Parcel.objects.exclude(customer__username=STAGE_CUSTOMER).exists():
         buyers = [demo_customer(), None, None, None]
         with pace.simulated():

@@ -6,14 +6,13 @@ import random
 from collections import Counter
 from datetime import timedelta
 
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from demo_project.parcels import pace
 from demo_project.parcels.models import Message, Movement, Parcel, Status
-from demo_project.parcels.shop import STAGE_CUSTOMER, place_order
+from demo_project.parcels.shop import STAGE_CUSTOMER, known_user, place_order
 
 FEWEST, MOST = 14, 19
 """How many parcels are on the way at a time."""
@@ -51,7 +50,7 @@ def order_one() -> None:
         name for name in ("demo", STAGE_CUSTOMER) if on_the_way().filter(customer__username=name).count() < FEWEST_OWN
     ]
     if few:
-        place_order(User.objects.get(username=few[0]))
+        place_order(known_user(few[0]))
     elif on_the_way().count() < MOST:
         place_order()
     else:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 
 from demo_project.parcels.models import Parcel, Status
-from demo_project.parcels.shop import STAGE_CUSTOMER, place_order
+from demo_project.parcels.shop import STAGE_CUSTOMER, known_user, place_order
 
 SHOWN = 3
 """How many parcels the two windows show, the newest first."""
@@ -28,7 +27,7 @@ def move(code: str = "") -> Parcel:
     if code:
         found = parcels().get(code=code)
     elif waiting.count() < SHOWN:
-        return place_order(User.objects.get(username=STAGE_CUSTOMER))
+        return place_order(known_user(STAGE_CUSTOMER))
     else:
         found = waiting[0]
     found.advance()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -21,6 +21,7 @@ from django.http import HttpRequest
 from livepush.access.addresses import address_of
 from livepush.access.authenticating import token_of
 from livepush.conf import get_settings
+from livepush.forking import renewed
 from livepush.notes import Rarely
 from livepush.wire import Close, WireError
 
@@ -38,9 +39,9 @@ BURST = 5.0
 MOST_BUDGETS = 1000
 """After so many users' budgets, those that are unspent are looked for."""
 
-_lock = threading.RLock()  # a process may have several event loops, and ``Seat.__del__`` may come in between
-_handshakes: Counter[Hashable] = Counter()
-_connections: Counter[Hashable] = Counter()
+_lock = renewed(globals(), "_lock", RLock)  # there may be several event loops, and ``Seat.__del__`` comes in between
+_handshakes: Counter[Hashable] = renewed(globals(), "_handshakes", Counter)
+_connections: Counter[Hashable] = renewed(globals(), "_connections", Counter)
 
 
 class Seat:
@@ -48,19 +49,20 @@ class Seat:
 
     def __init__(self, keys: tuple[Hashable, ...]) -> None:
         self._keys = keys
+        self._counts = _connections  # a forked child has counts of its own
 
     def count_for(self, user: Hashable) -> None:
         """Count the client for a user too, who was not known when it came. Raises WireError: there are too many."""
         with _lock:
             if user is not None and user not in self._keys:
                 check_user(user)
-                _connections[user] += 1
+                self._counts[user] += 1
                 self._keys = (*self._keys, user)
 
     def leave(self) -> None:
         """Give the place back. Further calls do nothing."""
         with _lock:
-            _subtract(_connections, self._keys)
+            _subtract(self._counts, self._keys)
             self._keys = ()
 
     def __del__(self) -> None:
@@ -89,12 +91,13 @@ def handshake(scope: Mapping[str, Any], request: HttpRequest, *, is_new: bool = 
         if any(_handshakes[key] >= settings.MAX_HANDSHAKES_PER_CLIENT for key in keys[1:]):
             raise too_many("handshakes of one client")
         level = max((_handshakes[key] // TOGETHER for key in keys[1:]), default=0)
-        _handshakes.update(keys)
+        counts = _handshakes  # a forked child has counts of its own
+        counts.update(keys)
     try:
         yield min(level, LATEST)
     finally:
         with _lock:
-            _subtract(_handshakes, keys)
+            _subtract(counts, keys)
 
 
 def handshakes() -> int:
@@ -244,4 +247,4 @@ def _subtract(counts: Counter[Hashable], keys: Any) -> None:
     for key in keys:
         counts[key] -= 1
         if counts[key] <= 0:
-            del counts[key]
+            counts.pop(key, None)  # ``Seat.__del__`` may have come in between

@@ -38,6 +38,10 @@ class Hold:
         """Return the row, as a query."""
         raise NotImplementedError
 
+    def held(self) -> QuerySet[Any]:
+        """Return the row as this process holds it, as a query; it has no row if this process does not."""
+        return self.rows().filter(holder=self._token)
+
     def begin(self) -> Any:
         """Make the row, if no other process is faster, and return it."""
         raise NotImplementedError
@@ -56,7 +60,7 @@ class Hold:
 
     def write(self, **values: Any) -> None:
         """Write values, and show that this process goes on. Raises Superseded."""
-        if not self.rows().filter(holder=self._token).update(beats=F("beats") + 1, **values):
+        if not self.held().update(beats=F("beats") + 1, **values):
             raise Superseded(f"Another process {self._what}.")
 
     def release(self) -> None:

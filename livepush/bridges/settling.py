@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
+from threading import Condition
 from typing import NamedTuple
 
 from django.db import Error, transaction
@@ -13,6 +13,7 @@ from django.db.models import Model
 
 from livepush import log, publish
 from livepush.conf import get_settings
+from livepush.forking import renewed
 from livepush.wire import Batch, Position
 
 logger = logging.getLogger("livepush")
@@ -93,5 +94,5 @@ def _wake(using: str, batch: Batch) -> None:
         _settled.notify_all()
 
 
-_settled = threading.Condition()
+_settled = renewed(globals(), "_settled", Condition)
 publish.on_settled.append(_wake)

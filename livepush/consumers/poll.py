@@ -1,4 +1,4 @@
-"""Polling and long polling under ASGI; ``livepush.views`` serves plain polls under WSGI."""
+"""Polling and long polling under ASGI; ``livepush.consumers.views`` serves plain polls under WSGI."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import sys
 import time
@@ -16,6 +15,7 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 from django.utils.module_loading import import_string
 
 from livepush.conf import get_settings
+from livepush.forking import renewed
 from livepush.notes import note_once
 
 CALL_TIMEOUT = 5.0
@@ -29,7 +29,7 @@ logger = logging.getLogger("livepush")
 
 _unbuildable: tuple[str, object, float] | None = None
 """The layer that could not be built: its alias, its settings, and until when it is not tried again."""
-_origin = secrets.token_hex(8)
+_origin = renewed(globals(), "_origin", lambda: secrets.token_hex(8))
 
 
 def configured() -> Any | None:
@@ -129,13 +129,3 @@ def is_timeout(error: Exception) -> bool:
 def describe(error: BaseException) -> str:
     """Return an error as a log line has it."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _after_fork() -> None:
-    """Give a child a name of its own."""
-    global _origin
-    _origin = secrets.token_hex(8)
-
-
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=_after_fork)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -15,6 +14,7 @@ from typing import TypeVar
 from django.db import connections
 
 from livepush.conf import get_settings
+from livepush.forking import renewed
 from livepush.hints import signing
 from livepush.hints.layer import describe, origin
 from livepush.hints.link import Link
@@ -33,8 +33,8 @@ LEAVE_TIMEOUT = 1.0
 
 logger = logging.getLogger("livepush")
 
-_links: set[Link] = set()
-"""The links of this process's hubs."""
+_links: set[Link] = renewed(globals(), "_links", set)
+"""The links of this process's hubs. Their threads do not run in a forked child."""
 _failures = Rarely()
 
 
@@ -168,7 +168,3 @@ def _send(payloads: Sequence[str]) -> None:
 def flush(timeout: float) -> bool:
     """Wait until the links have sent what waits; return whether that came within ``timeout`` seconds."""
     return all(link.outbox.flush(timeout) for link in list(_links))
-
-
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=_links.clear)  # their threads do not run in a child

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
+from livepush.forking import Flag
 from livepush.wire import Batch, memory_of
 
 FRESH = 2.0
@@ -32,7 +33,7 @@ class Outbox:
         self.waiting: deque[Waiting] = deque()
         self.size = 0
         """About the bytes that wait."""
-        self._idle = threading.Event()
+        self._idle = Flag()
         self._idle.set()
         self._lock = threading.RLock()  # a signal's handler may send too
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 import threading
 
 from livepush.ending import AtEnd
+from livepush.forking import renewed
 from livepush.hints import layer, signing
 from livepush.hints.outbox import Outbox
 from livepush.notes import Rarely, note_once
@@ -116,25 +116,19 @@ class Sender(Outbox):
             )
 
 
-_lock = threading.Lock()
-_current: Sender | None = None
+_lock = renewed(globals(), "_lock", threading.RLock)
+_current: Sender | None = renewed(globals(), "_current", lambda: None)
+"""The process's sender. A forked child begins without one: the thread and its loop stayed with the parent."""
 
 
 def _sender() -> Sender:
     global _current
     with _lock:
         if _current is None:
-            _current = Sender()
+            made = Sender()
+            _current = _current or made  # a signal's handler may have come before
             _at_end.in_this_process()
         return _current
 
 
-def _after_fork() -> None:
-    """Begin anew in a child: the thread and its loop stayed with the parent."""
-    global _current, _lock
-    _current, _lock = None, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=_after_fork)
 _at_end = AtEnd(flush, FLUSH_TIMEOUT, priority=10)

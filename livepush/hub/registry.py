@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Protocol
 
+from livepush.forking import in_children
 from livepush.wire import Batch, Position
 
 
@@ -23,8 +23,7 @@ class Hub(Protocol):
 
 hubs: set[Hub] = set()
 """This process's started hubs. Any thread can copy a plain set in one step."""
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=hubs.clear)  # the parent's loops do not run in a child: batches would pile up
+in_children(hubs.clear)  # the parent's loops do not run in a child: batches would pile up
 
 
 def known_position() -> Position | None:

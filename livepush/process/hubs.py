@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from django.utils import timezone
 
 from livepush import hints, log, publish
 from livepush.conf import get_settings
+from livepush.forking import in_children
 from livepush.hub import Hub, Options
 from livepush.process.connections import AUTH_THREAD, HUB_THREAD, close_connections, cut_connections, with_database
 from livepush.process.drain import drain, drain_before_end, drain_on_signals, producers
@@ -101,8 +101,7 @@ def _after_fork() -> None:
     _ends.clear()
 
 
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=_after_fork)
+in_children(_after_fork)
 
 
 async def get_hub() -> Hub:

@@ -12,6 +12,7 @@ import asyncio
 import heapq
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -30,6 +31,22 @@ FAREWELL = 2.0
 
 class Overdue(TimeoutError):
     """A job has taken too long. A TimeoutError that the job itself raises, as of a mail server, is none of these."""
+
+
+class Progress:
+    """How a long job gets on. It may take ``limit`` seconds from when it begins, and again from each ``note``."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.note()
+
+    def note(self) -> None:
+        """Note that the job got on. Any thread may call it."""
+        self._noted = time.monotonic()
+
+    def left(self) -> float:
+        """Return how long (seconds) the job may still take; 0 or less if it is overdue."""
+        return self._noted + self.limit - time.monotonic()
 
 
 class Threads:
@@ -58,21 +75,34 @@ class Threads:
         self._workers: set[_Worker] = set()
         """The threads that were started and not abandoned."""
 
-    async def run(self, work: Callable[[], T], level: int = 0) -> T:
+    async def run(self, work: Callable[[], T], level: int = 0, progress: Progress | None = None) -> T:
         """Run ``work`` in one of the threads; return its result. Work of lower levels goes first.
+
+        ``progress`` has another limit than the threads', and the work may note there that it gets on.
 
         Raises what ``work`` raises, Overdue if it takes longer than the limit, and RuntimeError if no thread
         can be started or all were stopped. If the caller is cancelled, the work still goes on.
         """
-        return await self._do(await self._take(level), work, is_last=True)
+        return await self._do(await self._take(level), work, is_last=True, progress=progress)
 
-    def _do(self, worker: _Worker, work: Callable[[], T], *, is_last: bool) -> asyncio.Future[T]:
+    def _do(
+        self, worker: _Worker, work: Callable[[], T], *, is_last: bool, progress: Progress | None = None
+    ) -> asyncio.Future[T]:
         """Hand work to a thread that the caller has taken. The last job gives the thread back."""
+        progress = progress or Progress(self.limit)
         outcome: asyncio.Future[T] = self._loop.create_future()
         if self._stopped or worker not in self._workers:
-            outcome.set_exception(self._gone())
+            outcome.set_exception(self._gone(progress.limit))
             return outcome
-        timer = self._loop.call_later(self.limit, self._give_up, worker, outcome)
+        progress.note()
+        timer = self._loop.call_later(progress.limit, lambda: look())
+
+        def look() -> None:
+            nonlocal timer
+            if (left := progress.left()) > 0:
+                timer = self._loop.call_later(left, look)
+            else:
+                self._give_up(worker, outcome, progress.limit)
 
         def finished(result: Any, error: BaseException | None) -> None:
             timer.cancel()
@@ -121,7 +151,7 @@ class Threads:
 
     def _take_worker(self) -> _Worker:
         if self._stopped:
-            raise self._gone()
+            raise self._gone(self.limit)
         if self._idle:
             return self._idle.pop()
         worker = _Worker(self._name, self._finish, self._loop.is_closed)
@@ -129,7 +159,7 @@ class Threads:
         self._workers.add(worker)
         return worker
 
-    def _give_up(self, worker: _Worker, outcome: asyncio.Future[Any]) -> None:
+    def _give_up(self, worker: _Worker, outcome: asyncio.Future[Any], limit: float) -> None:
         """Abandon a thread whose job has taken too long."""
         if worker in self._workers:
             self._workers.discard(worker)
@@ -137,13 +167,13 @@ class Threads:
             worker.end_after_job()
             self._cut(worker.ident or 0)
         if not outcome.done():
-            outcome.set_exception(self._gone())
+            outcome.set_exception(self._gone(limit))
 
-    def _gone(self) -> Exception:
+    def _gone(self, limit: float) -> Exception:
         """Return the error for a thread that is not there any more."""
         if self._stopped:
             return RuntimeError("livepush's threads have been stopped, as at the server's end.")
-        return Overdue(f"The database did not answer within {self.limit:g} s.")
+        return Overdue(f"The database did not answer within {limit:g} s.")
 
 
 class Slots:

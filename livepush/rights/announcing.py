@@ -66,9 +66,9 @@ def recheck(user: Any, reason: str = "permission") -> None:
     announce(_whose(user), user=_name_of(user), reason=reason, ask=True)
 
 
-async def arecheck(user: Any) -> None:
+async def arecheck(user: Any, reason: str = "permission") -> None:
     """Recheck from async code; see ``recheck``."""
-    await sync_to_async(publish.on_good_connections)(recheck, user)
+    await sync_to_async(publish.on_good_connections)(recheck, user, reason)
 
 
 def announce(tenant: str | None, **change: Any) -> None:

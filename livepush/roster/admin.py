@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from django.conf import settings
 from django.contrib import admin
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from livepush.inbox.admin.lists import ReadOnlyAdmin
@@ -23,4 +25,5 @@ class PresenceAdmin(ReadOnlyAdmin):
     @admin.display(description=_("joined"), ordering="since")
     def joined(self, row: Presence) -> datetime:
         """Return when the member joined."""
-        return datetime.fromtimestamp(row.since / 1000, UTC)
+        joined = datetime.fromtimestamp(row.since / 1000, UTC)
+        return joined if settings.USE_TZ else timezone.make_naive(joined)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from django.core import mail
 from django.utils import timezone
 
 from livepush import hints, publish, tenants
+from livepush.forking import Flag, renewed
 from livepush.process.connections import close_connections
 from livepush.streams import pieces
 from livepush.streams.buffer import Buffer, Ending, Passage
@@ -107,10 +107,10 @@ class Live:
 
     def __init__(self) -> None:
         self._fresh: dict[str, Buffer] = {}
-        self._lock = threading.Lock()
-        self._telling = threading.Lock()
+        self._lock = threading.RLock()
+        self._telling = threading.RLock()
         """Keeps passages in their order. Producers do not take it, so none waits for a thread that tells readers."""
-        self._wake = threading.Event()
+        self._wake = Flag()
         self._thread: threading.Thread | None = None
         self._due_until = 0.0
         self._hints: list[tuple[str, Passage]] = []
@@ -203,14 +203,4 @@ class Live:
                 close_connections()
 
 
-live = Live()
-
-
-def _begin_anew() -> None:
-    """Leave the parent's thread to the parent."""
-    global live
-    live = Live()
-
-
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=_begin_anew)
+live = renewed(globals(), "live", Live)  # the parent's thread is left to the parent

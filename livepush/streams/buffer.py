@@ -55,12 +55,15 @@ class Buffer:
         """The error that its producer gets if the database refused it."""
         self.doubtful = False
         """Whether the last attempt to store failed, so that some of it may be stored all the same."""
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._make_locks()
         self._stored = self._told = self._end = 0
         self._waiting: Pieces = []
         self._size = 0
         self._unheard: Pieces = []
+
+    def _make_locks(self) -> None:
+        self._lock = threading.RLock()  # a signal's handler may write too
+        self._changed = threading.Condition(self._lock)
 
     @property
     def is_full(self) -> bool:
@@ -108,6 +111,13 @@ class Buffer:
             self._waiting, self._size, self._stored = [], 0, self._end
             self._changed.notify_all()
         self.stop()
+
+    def leave_to_parent(self) -> None:
+        """Drop in a forked child what the parent stores, and what will be written to it here."""
+        self._make_locks()
+        self.lost = True
+        self._waiting, self._unheard, self._size = [], [], 0
+        self._told = self._stored = self._end
 
     def refuse(self, error: Exception) -> None:
         """Drop what is not stored: the database refuses it. The stream is to end with what is stored."""

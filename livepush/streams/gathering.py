@@ -19,6 +19,7 @@ from django.db import Error, connections
 
 from livepush import log
 from livepush.exceptions import StreamNotStored
+from livepush.forking import Flag
 from livepush.notes import Rarely
 from livepush.process.connections import STREAM_THREAD, close_connections, cut_connections, give_back
 from livepush.streams import announcing, deleting, store, storing
@@ -49,7 +50,7 @@ class Gatherer:
         self.name = secrets.token_hex(8)
         self._using = using
         self._lock = threading.RLock()
-        self._wake = threading.Event()
+        self._wake = Flag()
         self._thread: threading.Thread | None = None
         self._buffers: dict[str, Buffer] = {}
         self._new: list[tuple[Stream, Buffer, Future[None]]] = []

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from contextlib import suppress
+from threading import RLock
 
 from livepush.conf import get_settings
 from livepush.ending import AtEnd
 from livepush.exceptions import StreamNotStored
+from livepush.forking import in_children, renewed
 from livepush.streams import announcing
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.gathering import FAREWELL, Gatherer
 from livepush.streams.models import State
 
 _gatherer: Gatherer | None = None
-_lock = threading.Lock()
+_lock = renewed(globals(), "_lock", RLock)
 
 
 def gatherer() -> Gatherer:
@@ -65,11 +65,13 @@ def _cut_if_hung() -> bool:
 
 def _begin_anew() -> None:
     """Leave the parent's streams to the parent: its thread does not run in a forked child."""
-    global _gatherer, _lock
-    _gatherer, _lock = None, threading.Lock()
+    global _gatherer
+    if _gatherer is not None:
+        for buffer in _gatherer.running():
+            buffer.leave_to_parent()
+    _gatherer = None
 
 
 announcing.watchers.append(_cut_if_hung)
 _at_end = AtEnd(interrupt_all, FAREWELL, priority=20)
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=_begin_anew)
+in_children(_begin_anew)

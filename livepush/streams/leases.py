@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
 import time
 from collections.abc import Mapping
 from functools import partial
+from threading import RLock
 
 from livepush import process
 from livepush.conf import get_settings
+from livepush.forking import renewed
 from livepush.hub import Hub
 from livepush.streams import announcing, compacting, store
 
@@ -87,7 +88,7 @@ async def _watch(using: str) -> None:
             logger.info("The producers of streams could not be looked at (%s); trying again.", error)
 
 
-_lock = threading.Lock()
+_lock = renewed(globals(), "_lock", RLock)
 _own: dict[str, Watch] = {}
 _from: dict[str, float] = {}
 

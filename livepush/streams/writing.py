@@ -20,8 +20,7 @@ from livepush.conf import get_settings
 from livepush.exceptions import InvalidData, StreamEnded, StreamNotStored, StreamStopped
 from livepush.publish import Group
 from livepush.publish.twins import in_async_code
-from livepush.streams import pieces
-from livepush.streams.announcing import live
+from livepush.streams import announcing, pieces
 from livepush.streams.ansi import Stripper
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.formats import check_format
@@ -114,7 +113,7 @@ class _Producer:
         for piece in ([text] if text else []) + parts:
             self._buffer.write(piece)
         if text or parts:
-            live.tell(self._buffer)
+            announcing.live.tell(self._buffer)
         if self._buffer.is_full:
             gatherer().hurry()
 
@@ -170,7 +169,7 @@ class SyncStream(_Producer):
             self._buffer.wait(1.0)
 
     def write_line(self, line: str = "", *, progress: float | None = None) -> None:
-        """Write a line; its line break is added if it has none."""
+        """Write a line; its line break is added if it has none. Raises as ``write`` does."""
         self.write(line if line.endswith("\n") else f"{line}\n", progress=progress)
 
     def finish(self, metadata: Mapping[str, Any] | None = None) -> None:
@@ -178,7 +177,7 @@ class SyncStream(_Producer):
         self._wait(self._end(State.FINISHED, metadata=metadata))
 
     def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """End it as failed. Readers are told the message; a very long one is cut. Raises StreamNotStored."""
+        """End it as failed. Readers are told the message; over 10,000 characters is cut. Raises StreamNotStored."""
         self._wait(self._end(State.FAILED, pieces.message(message), metadata))
 
     def _wait(self, done: Future[None]) -> None:
@@ -198,7 +197,7 @@ class AsyncStream(_Producer):
             await self._room()
 
     async def write_line(self, line: str = "", *, progress: float | None = None) -> None:
-        """Write a line; its line break is added if it has none."""
+        """Write a line; its line break is added if it has none. Raises as ``write`` does."""
         await self.write(line if line.endswith("\n") else f"{line}\n", progress=progress)
 
     async def finish(self, metadata: Mapping[str, Any] | None = None) -> None:
@@ -206,7 +205,7 @@ class AsyncStream(_Producer):
         await self._wait(self._end(State.FINISHED, metadata=metadata))
 
     async def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """End it as failed. Readers are told the message; a very long one is cut. Raises StreamNotStored."""
+        """End it as failed. Readers are told the message; over 10,000 characters is cut. Raises StreamNotStored."""
         await self._wait(self._end(State.FAILED, pieces.message(message), metadata))
 
     async def _room(self) -> None:

@@ -15,7 +15,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
@@ -27,12 +27,12 @@ from livepush.bridges.relays.outwards.cursor import Cursor, Superseded
 from livepush.bridges.relays.outwards.reading import next_page
 from livepush.bridges.relays.outwards.running import FRESH, Sender
 from livepush.bridges.relays.outwards.targets import Rejected
-from livepush.models import LogHead
+from livepush.models import Event, LogHead
 from livepush.wire import Position
 from tests.conftest import ALIASES, Thread
 from tests.patience import PATIENCE, eventually, wait_until
 from tests.scale import some
-from tests.servers import processes
+from tests.servers import faults, processes
 from tests.servers.brokers import BROKERS
 from tests.servers.kafka import kafka_broker
 from tests.servers.queues import queue_broker
@@ -40,6 +40,8 @@ from tests.servers.relays import relaying
 
 KINDS = ["nats", "redis", "rabbit", "mqtt", "kafka"]
 LEASE = 0.4
+TIMEOUT, MARGIN = 1.0, 10.0
+"""``DATABASE_TIMEOUT`` where a host vanishes, and how much longer (seconds) it may take until the relay goes on."""
 PLAIN = {"DIRECTION": "out", "URL": "redis://127.0.0.1:1", "STREAM": "outbox"}
 
 
@@ -285,6 +287,124 @@ def test_pruned_positions_are_counted_and_logged_as_errors(using, outbox, caplog
     assert target.taken == [5, 6, 7, 8, 9, 10]
     assert RelayCursor.objects.using(using).get().pruned == 4
     assert "4 positions of the log were pruned before the relay 'outbox' could send them" in caplog.text
+
+
+# After a failover
+
+
+class Remembering(Taking):
+    """A target that knows each id by the first body that had it."""
+
+    def __init__(self):
+        super().__init__()
+        self.bodies, self.twice = {}, []
+
+    async def send(self, messages):
+        for message in messages:
+            await super().send([message])
+            if self.bodies.setdefault(message.id, message.body) != message.body:
+                self.twice.append(message.id)
+
+    def data(self):
+        return [json.loads(body)["data"] for body in self.bodies.values()]
+
+
+def send_numbers(using, *data):
+    with transaction.atomic(using=using):
+        for each in data:
+            livepush.send("a", "t", each, using=using)
+
+
+class FailingOver(Remembering):
+    """A target in whose first ``send`` the database is replaced by a replica that lacks the last events."""
+
+    def __init__(self, using, sender, anew, breaks):
+        super().__init__()
+        self.at_once = 5
+        self._using, self._sender, self._anew, self._breaks = using, sender, anew, breaks
+        self._done = False
+
+    async def send(self, messages):
+        await super().send(messages)
+        if not self._done and messages[-1].number == 5:
+            await self._sender._in_thread(self._fail_over)
+            self._done = True
+            if self._breaks:
+                raise OperationalError("server closed the connection")
+
+    def _fail_over(self):
+        using = self._using
+        Event.objects.using(using).filter(position__gt=3).delete()
+        LogHead.objects.using(using).update(position=3)
+        RelayCursor.objects.using(using).update(position=3)
+        send_numbers(using, *self._anew)
+        publish.deliver(using)
+
+
+@pytest.mark.parametrize("breaks", [True, False], ids=["the connection broke", "a pooler hid it"])
+@pytest.mark.parametrize("anew", [[], ["x"], ["x", "y"], ["x", "y", "z"]], ids=len)
+@pytest.mark.parametrize("using", ALIASES[:1], indirect=True)
+def test_after_a_failover_no_id_is_given_twice_and_nothing_is_left_out(using, outbox, anew, breaks):
+    send_numbers(using, 1, 2, 3)
+    send_numbers(using, 4, 5)
+    sender = sender_with(None, outbox)
+    sender._target = target = FailingOver(using, sender, anew, breaks)
+    later = threading.Event()
+
+    def arrived():
+        if target._done and not later.is_set():
+            later.set()
+            send_numbers(using, "last")
+        return "last" in target.data()
+
+    run_until(sender, arrived)
+    assert target.twice == []
+    found = target.data()
+    assert found[:5] == [1, 2, 3, 4, 5]
+    assert [each for each in found[5:] if each not in (1, 2, 3)] == [*anew, "last"]
+
+
+@pytest.mark.parametrize("using", ALIASES[:1], indirect=True)
+def test_a_cursor_that_is_moved_back_on_purpose_begins_no_new_epoch(using, outbox):
+    send_numbers(using, 1, 2, 3)
+    target = Remembering()
+    epoch = log.state(using).position.epoch
+    sender = sender_with(target, outbox)
+    was_reset = threading.Event()
+
+    def again():
+        if target.taken[-1:] == [3] and not was_reset.is_set():
+            was_reset.set()
+            RelayCursor.objects.using(using).all().delete()
+            send_numbers(using, 4)
+        return target.taken[-1:] == [4]
+
+    run_until(sender, again)
+    assert log.state(using).position.epoch == epoch
+    assert (target.taken, target.twice) == ([1, 2, 3, 1, 2, 3, 4], [])
+
+
+def test_a_log_that_lost_or_replaced_what_was_sent_begins_a_new_epoch(using, outbox):
+    send_numbers(using, 1, 2, 3)
+    page = next_page(outbox, 0)
+    known = page.known(page.messages[-1])
+    assert numbers_of(next_page(outbox, 0, known)) == [1, 2, 3]
+    Event.objects.using(using).filter(position=3).update(data='"another"')
+    assert next_page(outbox, 2, known).messages == []
+    epoch = log.state(using).position.epoch
+    assert epoch != page.epoch
+    assert [message.id for message in next_page(outbox, 2, known).messages] == [f"{epoch}-3"]
+
+
+def test_what_was_deleted_or_pruned_since_it_was_sent_begins_no_new_epoch(using, outbox):
+    send_numbers(using, 1, 2, 3)
+    page = next_page(outbox, 0)
+    pruned, deleted = page.known(page.messages[0]), page.known(page.messages[1])
+    log.prune(using, timezone.now() + timedelta(seconds=1), 1)
+    assert numbers_of(next_page(outbox, 2, pruned)) == [3]
+    Event.objects.using(using).filter(position=2).delete()
+    assert numbers_of(next_page(outbox, 2, deleted)) == [3]
+    assert log.state(using).position.epoch == page.epoch
 
 
 # Settings
@@ -562,6 +682,34 @@ async def test_a_database_that_is_away_holds_up_a_relay_and_loses_nothing(own_po
         numbers = await numbers_in(broker)
         assert is_in_order(numbers)
         assert numbers[-1] == 1_000
+
+
+@pytest.mark.parametrize("then", some(["goes on", "ends"]))
+async def test_a_database_host_that_vanishes_is_given_up_and_a_relay_goes_on_or_ends(own_postgresql, then):
+    server, databases = own_postgresql
+    with databases.fresh("own") as database, BROKERS["redis"]() as broker, faults.line(server.socket) as line:
+        through = database.through(HOST="127.0.0.1", PORT=line.port)
+
+        def beats():
+            return database.query("SELECT beats FROM livepush_relaycursor WHERE holder <> ''")
+
+        relays = {"outbox": settings_for(broker)}
+        with relaying(through, relays, settings={"DATABASE_TIMEOUT": TIMEOUT}) as process:
+            await eventually(lambda: beats() and beats()[0][0] > 2)
+            if then == "ends":
+                await asyncio.to_thread(line.stall)
+                process.send_signal(signal.SIGTERM)
+                await asyncio.to_thread(process.wait, PATIENCE)
+                return
+            await asyncio.to_thread(line.abandon)
+            vanished, before = time.monotonic(), beats()
+            await eventually(lambda: beats() != before)
+            assert time.monotonic() - vanished < TIMEOUT + MARGIN
+            with processes.publisher(database) as elsewhere:
+                send_in(elsewhere, 100)
+            await eventually(lambda: database.query("SELECT 1 FROM livepush_relaycursor WHERE position = 100"))
+        assert process.returncode == 0
+        assert await numbers_in(broker) == list(range(1, 101))
 
 
 @pytest.mark.long

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -17,6 +17,7 @@ import livepush
 from livepush import log
 from livepush.bridges.publishing import authorizing, idempotency, keys
 from livepush.bridges.publishing.models import ApiKey, PublishReceipt
+from livepush.exceptions import InvalidApiKey
 from livepush.inbox.reading import Inbox
 from tests.conftest import Thread, events_of
 
@@ -116,6 +117,18 @@ def test_a_revoked_key_ends_within_a_second(using, shop, monkeypatch):
     now = authorizing.time.monotonic()
     monkeypatch.setattr(authorizing.time, "monotonic", lambda: now + 1.0)
     assert said(shop.post(EVENT)) == (401, "bad_api_key")
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+@pytest.mark.parametrize("zone", [UTC, None])
+def test_a_key_ends_at_a_time_that_is_given_with_a_zone_or_without(using, shop, settings, use_tz, zone):
+    settings.USE_TZ = use_tz
+    hour = timedelta(hours=1)
+    end = datetime.now(zone)
+    keys.create_key("later", groups=["a"], expires=end + hour)
+    assert abs(ApiKey.objects.using(using).get(name="later").expires - timezone.now() - hour) < timedelta(minutes=1)
+    with pytest.raises(InvalidApiKey, match="which is past"):
+        keys.create_key("past", groups=["a"], expires=end - hour)
 
 
 def test_a_key_that_has_ended_is_refused(using, shop):

@@ -6,10 +6,12 @@ import asyncio
 import json
 import os
 import signal
+import time
 from datetime import timedelta
 from io import StringIO
 
 import pytest
+import redis
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
@@ -17,15 +19,16 @@ from django.urls import reverse
 from django.utils import timezone
 
 from livepush import checks, log
-from livepush.bridges.relays import forgetting
+from livepush.bridges.relays import forgetting, running
 from livepush.bridges.relays.config import relay
 from livepush.bridges.relays.mapping import Message, Outgoing
 from livepush.bridges.relays.models import DeadLetter, RelayOffset
+from livepush.bridges.relays.running import Runner
 from livepush.bridges.relays.taking import offset_of, order, retry, take
-from tests.conftest import Thread, events_of
+from tests.conftest import ALIASES, Thread, events_of
 from tests.patience import PATIENCE, eventually
 from tests.scale import some
-from tests.servers import processes, relays
+from tests.servers import faults, processes, relays
 from tests.servers.brokers import BROKERS
 
 KINDS = list(BROKERS)
@@ -206,10 +209,10 @@ def test_the_admin_tries_dead_letters_again(admin_client, settings):
 # Running, with real brokers
 
 
-def relaying(database, broker, may_fail=False, die=(), **changed):
+def relaying(database, broker, may_fail=False, die=(), settings=None, **changed):
     """Relay the orders of a broker in a process of its own."""
     given = {"URL": broker.url, "STREAM": "orders", "GROUP": "order:{id}", "TYPE": "message", **changed}
-    return relays.relaying(database, {"orders": given}, die=die, may_fail=may_fail)
+    return relays.relaying(database, {"orders": given}, die=die, may_fail=may_fail, settings=settings)
 
 
 def numbers(elsewhere):
@@ -327,23 +330,54 @@ async def test_a_nats_server_that_is_killed_holds_up_a_relay_and_loses_it_nothin
         assert [int(each) for each in numbers(elsewhere)] == list(range(500))
 
 
-@pytest.mark.long
-async def test_a_nats_stream_that_was_made_anew_stops_the_relay_with_a_word_about_it(databases):
+async def make_anew(broker, count):
+    """Remove the orders, and make a stream of the same name whose ids begin before those that were relayed."""
+    await broker.remove("orders")
+    await broker.make("orders")
+    await broker.publish("orders", *({"id": 1, "n": "lost"} for _ in range(count)), ids="1-*")
+
+
+@pytest.mark.parametrize("while_it_runs", [False, True], ids=["away", "running"])
+@pytest.mark.parametrize("kind", some(KINDS))
+async def test_a_stream_that_was_made_anew_stops_the_relay_with_a_word_about_it(databases, kind, while_it_runs):
     with (
         databases.fresh("postgresql") as database,
-        BROKERS["nats"]() as broker,
+        BROKERS[kind]() as broker,
         processes.publisher(database) as elsewhere,
     ):
         elsewhere.position()  # the log begins
         await broker.make("orders")
-        await broker.publish("orders", {"id": 1, "n": "1"}, {"id": 1, "n": "2"})
-        with relaying(database, broker):
-            await eventually(lambda: len(numbers(elsewhere)) == 2)
-        await broker.remove("orders")
-        await broker.make("orders")
+        await broker.publish("orders", *({"id": 1, "n": str(n)} for n in range(3)), ids="5-*")
         with relaying(database, broker) as process:
-            _, told = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+            await eventually(lambda: len(numbers(elsewhere)) == 3)
+            if while_it_runs:
+                await make_anew(broker, 2)
+                _, told = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+        if not while_it_runs:
+            await make_anew(broker, 2)
+            with relaying(database, broker) as process:
+                _, told = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
         assert (process.returncode, "was made anew" in told) == (1, True), told
+
+
+@pytest.mark.long
+async def test_a_redis_stream_that_is_missing_for_a_while_and_goes_on_later_is_no_fault(databases):
+    with (
+        databases.fresh("postgresql") as database,
+        BROKERS["redis"]() as broker,
+        redis.Redis.from_url(broker.url) as client,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()  # the log begins
+        await broker.publish("orders", {"id": 1, "n": "1"}, ids="5-*")
+        with relaying(database, broker):
+            await eventually(lambda: len(numbers(elsewhere)) == 1)
+        await broker.remove("orders")
+        with relaying(database, broker) as process:
+            await eventually(lambda: any(each["cmd"] == "xread" for each in client.client_list()))
+            await broker.publish("orders", {"id": 1, "n": "2"}, ids="6-*")
+            await eventually(lambda: len(numbers(elsewhere)) == 2)
+        assert process.returncode == 0
 
 
 @pytest.mark.long
@@ -361,3 +395,47 @@ async def test_a_database_that_is_away_for_a_while_loses_a_relay_nothing(own_pos
             await eventually(lambda: database.query("SELECT count(*) FROM livepush_event")[0][0] >= 200)
         rows = database.query("SELECT data FROM livepush_event ORDER BY position")
         assert [int(json.loads(data)["n"]) for (data,) in rows] == list(range(200))
+
+
+@pytest.mark.parametrize("then", some(["goes on", "ends"]))
+async def test_a_database_host_that_vanishes_is_given_up_and_no_message_is_lost_or_repeated(own_postgresql, then):
+    server, databases = own_postgresql
+    with databases.fresh("own") as database, BROKERS["redis"]() as broker, faults.line(server.socket) as line:
+        through = database.through(HOST="127.0.0.1", PORT=line.port)
+
+        def count():
+            return database.query("SELECT count(*) FROM livepush_event")[0][0]
+
+        with relaying(through, broker, may_fail=True, settings={"DATABASE_TIMEOUT": 1.0}) as process:
+            await broker.publish("orders", *({"id": 1, "n": str(n)} for n in range(100)))
+            await eventually(lambda: count() == 100)
+            await asyncio.to_thread(line.abandon if then == "goes on" else line.stall)
+            await broker.publish("orders", *({"id": 1, "n": str(n)} for n in range(100, 200)))
+            if then == "goes on":
+                await eventually(lambda: count() >= 200)
+            process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(process.wait, PATIENCE)
+        rows = database.query("SELECT data FROM livepush_event ORDER BY position")
+        assert [int(json.loads(data)["n"]) for (data,) in rows] == list(range(200 if then == "goes on" else 100))
+
+
+def slowly(message):
+    time.sleep(0.3)
+    return Outgoing("a", "t", message.body)
+
+
+@pytest.mark.parametrize("using", ALIASES[:1], indirect=True)
+async def test_a_batch_may_take_longer_than_the_limit_as_long_as_it_gets_on(using, settings, monkeypatch):
+    mapped = configured(settings, using, GROUP=None, TYPE=None, MAP=f"{__name__}.slowly")
+    monkeypatch.setattr(running, "MAP_TIMEOUT", 1.0)
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "DATABASE_TIMEOUT": 1.0}
+    runner, told = Runner(mapped), []
+    runner._told = told.append
+
+    async def once():
+        await runner._take([message(number) for number in range(5)])
+        runner.stop()
+
+    runner._run_once = once
+    await runner.run()
+    assert told == [5]

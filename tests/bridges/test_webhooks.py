@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse
+from django.utils import timezone
 from standardwebhooks.webhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
@@ -123,7 +124,9 @@ def test_a_connection_that_the_target_closed_meanwhile_is_replaced_at_once(targe
     assert target.connections == 3
 
 
-def test_a_target_says_how_long_to_wait(target, hook):
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_a_target_says_how_long_to_wait(target, hook, use_tz, settings):
+    settings.USE_TZ = use_tz
     sent(1)
     answers = iter([(429, {"Retry-After": "1"}, b"")])
     times = []
@@ -148,15 +151,17 @@ def test_a_target_that_is_gone_makes_dead_letters_at_once(target, hook):
     assert {letter.reason for letter in DeadLetter.objects.all()} == {"The answer was 410: the target is gone."}
 
 
-def test_an_event_that_was_not_taken_for_days_becomes_a_dead_letter(target, hook):
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_an_event_that_was_not_taken_for_days_becomes_a_dead_letter(target, hook, use_tz, settings):
+    settings.USE_TZ = use_tz
     sent(3)
-    Event.objects.filter(position__lte=2).update(created="2026-01-01T00:00Z")
+    Event.objects.filter(position__lte=2).update(created=timezone.now() - datetime.timedelta(days=4))
     refused = iter([500, 500, 500])
     target.answer = lambda request: next(refused, 204)
     run(hook, lambda: position() == 3)
     assert numbers(target) == [1, 2, 3, 3]
     first, second = DeadLetter.objects.order_by("pk")
-    assert first.reason.startswith("The answer was 500. The event is ")
+    assert first.reason == "The answer was 500. The event is 4.0 days old, so it was given up."
     assert second.offset.endswith("-2")
 
 

@@ -345,7 +345,7 @@ def test_no_link_of_the_demo_leads_nowhere(visitor: Callable[[], Visit]) -> None
 
 
 def test_the_second_servers_port_is_none_that_another_demo_takes_first() -> None:
-    assert [port for port in (8000, 8007, 9000) if second_port(port) in (port, *USUAL_PORTS)] == []
+    assert [port for port in (8000, 8007, 9000) if second_port(port, ["127.0.0.1"]) in (port, *USUAL_PORTS)] == []
 
 
 @pytest.mark.long

@@ -154,10 +154,14 @@ async def test_whoever_asks_for_members_without_a_rule_is_told_once_under_debug(
     assert said(caplog) == [NO_RULE] * debug
 
 
-def test_the_admin_lists_members(admin_client, transactional_db):
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_the_admin_lists_members(admin_client, transactional_db, settings, use_tz):
     put("lobby:a")
+    Presence.objects.update(since=0)
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Asia/Kolkata"
     answer = admin_client.get("/admin/livepush/presence/")
     assert b"lobby:a" in answer.content
+    assert "Jan. 1, 1970, 5:30 a.m." in answer.text
     row = Presence.objects.get()
     assert admin_client.get(f"/admin/livepush/presence/{row.pk}/change/").status_code == 200
 

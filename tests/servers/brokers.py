@@ -31,12 +31,12 @@ class Valkey:
     async def make(self, stream: str) -> None:
         """Make a stream."""
 
-    async def publish(self, stream: str, *bodies: object) -> None:
-        """Append messages, as another program does."""
+    async def publish(self, stream: str, *bodies: object, ids: str = "*") -> None:
+        """Append messages, as another program does. With ``ids`` such as ``5-*`` that program chooses their ids."""
         async with Redis.from_url(self.url) as client, client.pipeline(transaction=False) as batch:
             for body in bodies:
                 fields = body if isinstance(body, dict) and "raw" not in body else {"data": json.dumps(body)}
-                batch.xadd(stream, fields)
+                batch.xadd(stream, fields, id=ids)
             await batch.execute()
 
     async def taken(self, stream: str) -> list[tuple[str, dict[str, object]]]:
@@ -85,8 +85,8 @@ class Nats:
         async with await self._connected() as client:
             await client.jetstream().add_stream(name=stream, subjects=[f"{stream}.>"], **limits)
 
-    async def publish(self, stream: str, *bodies: object) -> None:
-        """Append messages."""
+    async def publish(self, stream: str, *bodies: object, ids: str = "") -> None:
+        """Append messages. NATS gives them their numbers, so ``ids`` means nothing."""
         async with await self._connected() as client:
             found = client.jetstream()
             for start in range(0, len(bodies), 500):

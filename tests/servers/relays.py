@@ -22,14 +22,15 @@ def relaying(
     die: Sequence[str] = (),
     may_fail: bool = False,
     more: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """Run some relays until the block ends. The process logs no traceback, unless it ``may_fail``.
 
-    ``more`` are further arguments of the command.
+    ``more`` are further arguments of the command, and ``settings`` further settings of livepush's.
 
     ``die`` names the step at which it kills itself, as ``tests.servers.dying_relay`` takes it.
     """
-    env = processes.settings_env(database, {"RELAYS": relays})
+    env = processes.settings_env(database, {"RELAYS": relays, **(settings or {})})
     words = (
         ["tests.servers.dying_relay", *die, *relays] if die else ["django", "livepush_relay", *relays, *more, "-v", "2"]
     )

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from livepush import log
 from livepush.bridges.grip.config import edge
 from livepush.bridges.grip.items import Item, items_of
 from livepush.conf import get_settings
+from livepush.forking import renewed
 from livepush.notes import Rarely, one_line
 from livepush.wire import Batch
 
@@ -39,8 +39,8 @@ class Proxy:
         self._uri = urlsplit(f"{control_uri}/publish/")
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
-        self._lock = threading.Lock()
-        self._thread = ThreadPoolExecutor(1, "livepush-grip")
+        self._lock = threading.RLock()  # a signal's handler may send too
+        self._is_working = False
         self._connection: HTTPConnection | None = None
         self._failures = Rarely(every=10.0)
 
@@ -53,24 +53,32 @@ class Proxy:
                 return
             self._waiting += encoded
             self._bytes += size
-        try:
-            self._thread.submit(self._work)
-        except RuntimeError:  # the process is ending
-            self._work()
+            if self._is_working:
+                return
+            self._is_working = True
+        self._start()
+
+    def _start(self) -> None:
+        """Work in a thread, for which the process waits as it ends; in this one if it is ending by now."""
+        if threading.main_thread().is_alive():
+            with suppress(RuntimeError):  # it has too many threads
+                threading.Thread(target=self._work, name="livepush-grip", daemon=False).start()
+                return
+        self._work()
 
     def _work(self) -> None:
         while part := self._part():
             body = b'{"items":[' + b",".join(part) + b"]}"
             try:
                 self._post(body)
-            except (OSError, HTTPException, ValueError) as error:
+            except Exception as error:
                 self._close()
                 if times := self._failures.times():
                     what = "Publishing to %s failed %d times. The last time: %s"
                     logger.warning(what, self._uri.netloc, times, one_line(error))
 
     def _part(self) -> list[bytes]:
-        """Take what fits into one request."""
+        """Take what fits into one request; if that is nothing, the work is done."""
         found: list[bytes] = []
         size = 0
         with self._lock:
@@ -78,6 +86,7 @@ class Proxy:
                 found.append(self._waiting.popleft())
                 size += len(found[-1])
             self._bytes -= size
+            self._is_working = bool(found)
         return found
 
     def _post(self, body: bytes) -> None:
@@ -105,9 +114,8 @@ class Proxy:
             self._connection = None
 
 
-_proxies: dict[str, Proxy] = {}
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_proxies.clear)  # the parent's threads do not run in a child
+_proxies: dict[str, Proxy] = renewed(globals(), "_proxies", dict)
+"""The proxies by their addresses. The parent's threads do not run in a forked child."""
 
 
 def follow(using: str, batch: Batch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from threading import RLock
 from urllib.parse import parse_qsl
 
 from django.db import Error
@@ -16,13 +16,14 @@ from livepush.conf import get_settings
 from livepush.consumers.answering import answers
 from livepush.consumers.auditing import Client
 from livepush.exceptions import EventTooLarge, InvalidEvent
+from livepush.forking import renewed
 from livepush.wire import WireError, unavailable
 
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 1000
 BURST = 5.0
 """For how many seconds' updates at once there is room."""
-_lock = threading.Lock()
+_lock = renewed(globals(), "_lock", RLock)
 _spent: dict[float, Bucket] = {}
 """The updates that all publishers together have used up in this process, by ``PUBLISHED_PER_SECOND``."""
 

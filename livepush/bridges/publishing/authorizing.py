@@ -5,9 +5,9 @@ A process asks the database for a key once a second at most, and writes down its
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import timedelta
+from threading import RLock
 from typing import NamedTuple
 
 from django.db.models.functions import Now
@@ -21,6 +21,7 @@ from livepush.bridges import patterns
 from livepush.bridges.publishing import keys
 from livepush.bridges.publishing.models import ApiKey
 from livepush.conf import get_settings
+from livepush.forking import renewed
 from livepush.wire import WireError
 
 FRESH = 1.0
@@ -55,7 +56,7 @@ class Publisher(NamedTuple):
             raise WireError("forbidden", f"The API key does not allow to notify {recipient!r}.", 403)
 
 
-_lock = threading.Lock()
+_lock = renewed(globals(), "_lock", RLock)
 _known: dict[tuple[str, str], tuple[Publisher, float]] = {}
 _buckets: dict[str, Bucket] = {}
 

@@ -69,13 +69,17 @@ def prune_sometimes(using: str) -> None:
     if time.monotonic() < _prune_at:
         return
     _prune_at = time.monotonic() + PRUNED_EVERY
-    rows = PublishReceipt.objects.using(using)
     try:
-        old = list(rows.filter(created__lt=_oldest()).values_list("pk", flat=True)[:PRUNED_AT_ONCE])
-        if old:
-            rows.filter(pk__in=old).delete()
+        prune(using)
     except Error:
         _prune_at = 0.0
+
+
+def prune(using: str) -> int:
+    """Delete some receipts that no longer count; return their number."""
+    rows = PublishReceipt.objects.using(using)
+    old = list(rows.filter(created__lt=_oldest()).values_list("pk", flat=True)[:PRUNED_AT_ONCE])
+    return rows.filter(pk__in=old).delete()[0] if old else 0
 
 
 def _oldest() -> object:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -53,7 +54,7 @@ def create_key(
         groups="\n".join(groups),
         types="\n".join(types),
         recipients="\n".join(recipients),
-        expires=timezone.now() + expires if isinstance(expires, timedelta) else expires,
+        expires=timezone.now() + expires if isinstance(expires, timedelta) else _as_stored(expires),
     )
     return issue(row)
 
@@ -132,6 +133,13 @@ def check(row: ApiKey) -> None:
         raise InvalidApiKey("The key could do nothing: give patterns of groups and types, or of recipients.")
     if row.expires is not None and row.expires <= timezone.now():
         raise InvalidApiKey(f"The key would end at {row.expires}, which is past: expected a later time, or none.")
+
+
+def _as_stored(time: datetime | None) -> datetime | None:
+    """Return a time as the project stores times: with a time zone, or with ``USE_TZ = False`` without one."""
+    if time is None or timezone.is_aware(time) == settings.USE_TZ:
+        return time
+    return timezone.make_aware(time) if settings.USE_TZ else timezone.make_naive(time)
 
 
 def own_keys() -> Q:

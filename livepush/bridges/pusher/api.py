@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
+from threading import RLock
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
@@ -25,6 +25,7 @@ from livepush.consumers.answering import MALFORMED, bad_request, kept_as_it_is, 
 from livepush.consumers.auditing import client_of
 from livepush.consumers.views import needs_asgi
 from livepush.exceptions import InvalidGroup
+from livepush.forking import renewed
 from livepush.notes import Rarely
 from livepush.rights import announcing
 from livepush.roster import reading
@@ -34,7 +35,7 @@ failures = Rarely()
 MAX_BATCH = 10
 INFO = ("user_count", "subscription_count")
 Answer = Callable[..., Any]
-_lock = threading.Lock()
+_lock = renewed(globals(), "_lock", RLock)
 _spent: dict[float, Bucket] = {}
 
 

@@ -6,6 +6,8 @@ database alone knows.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,10 +19,12 @@ from livepush.bridges.relays.config import OFFSETS, Relay
 from livepush.bridges.relays.mapping import Message, decoded
 from livepush.bridges.relays.raw import as_it_is, quiet, raw, source
 from livepush.bridges.relays.sources import BATCH, Fail, Handle, Source, Taker
-from livepush.bridges.relays.taking import begin_at, offset_of
+from livepush.bridges.relays.taking import NOTHING, begin_at, offset_of, order
 
 PAUSE = 0.1
 """How long (seconds) a batch is collected."""
+LOOK = 10.0
+"""How often (seconds) a relay looks whether the stream is still the same one."""
 SHRUNK = (
     "The stream {stream!r} ends at {last}, before the relay's offset {offset}: it was made anew, or restored. "
     "Run livepush_relay {name} --reset to begin with its first message."
@@ -38,23 +42,82 @@ async def receiving(relay: Relay, taker: Taker) -> Source:
     """
     try:
         if relay.kind in OFFSETS:
-            offset = await _offset(relay, taker)
-            broker = {"redis": _redis, "nats": _nats}[relay.kind](relay, offset, taker.take, taker.fail)
-            return source(broker, broker.stop)
+            return _source(relay, taker, await _offset(relay, taker))
         return queues.receiving(relay, taker.take, taker.fail)
     except ImportError as error:
         what = f'The relay {relay.name!r} needs a client: pip install "faststream[{relay.kind}]" ({error}).'
         raise ImproperlyConfigured(what) from error
 
 
+def _source(relay: Relay, taker: Taker, offset: str) -> Source:
+    """Return a source that begins after an offset, and looks once in a while whether the stream was made anew."""
+    seen, look_at = offset, time.monotonic() + LOOK
+
+    async def handle(messages: Sequence[Message]) -> bool:
+        nonlocal seen
+        seen = messages[-1].offset
+        return await taker.take(messages)
+
+    async def check() -> None:
+        nonlocal look_at
+        if time.monotonic() >= look_at:
+            before = seen  # the stream may go on while it is asked
+            check_end(relay, before, await _last(relay, await broker.connect()))
+            look_at = time.monotonic() + LOOK
+
+    broker = {"redis": _redis, "nats": _nats}[relay.kind](relay, offset, handle, taker.fail)
+    return source(broker, broker.stop, check)
+
+
 async def _offset(relay: Relay, taker: Taker) -> str:
-    """Return where to begin, and note it if that is the end that a stream has now."""
+    """Return where to begin, and note it if that is the end that a stream has now.
+
+    Raises ImproperlyConfigured: the stream was made anew. Raises the errors of the broker and of the database.
+    """
     offset: str = await taker.in_thread(partial(offset_of, relay))
-    await check_stream(relay, offset)
-    if not offset and relay.start == "new":
-        offset = await newest(relay)
+    if not offset and relay.start == "first":
+        return offset
+    async with _broker(relay) as broker:
+        last = await _last(relay, await broker.connect())
+    check_end(relay, offset, last)
+    if not offset:
+        offset = last or "0-0"
         await taker.in_thread(partial(begin_at, relay, offset))
     return offset
+
+
+def _broker(relay: Relay) -> Any:
+    """Return what connects to a relay's broker."""
+    if relay.kind == "nats":
+        from faststream.nats import NatsBroker
+
+        return NatsBroker(relay.url, logger=quiet)
+    from faststream.redis import RedisBroker
+
+    return RedisBroker(relay.url, logger=quiet)
+
+
+async def _last(relay: Relay, client: Any) -> str:
+    """Return the last offset that a stream has given; ``NOTHING`` if Redis has no such stream.
+
+    Raises the broker's errors.
+    """
+    if relay.kind == "nats":
+        return str((await client.jetstream().stream_info(relay.stream)).state.last_seq)
+    from redis.exceptions import ResponseError
+
+    try:
+        return str((await client.xinfo_stream(relay.stream))["last-generated-id"].decode())
+    except ResponseError as error:
+        if "no such key" in str(error):
+            return NOTHING
+        raise
+
+
+def check_end(relay: Relay, offset: str, last: str) -> None:
+    """Refuse a stream that ends before the offset: its offsets began anew. Raises ImproperlyConfigured."""
+    if last and order(last) < order(offset):
+        raise ImproperlyConfigured(SHRUNK.format(stream=relay.stream, last=last, offset=offset, name=relay.name))
 
 
 # Redis Streams
@@ -123,30 +186,3 @@ def _message(raw: Any) -> Message:
     place = raw.metadata
     headers = dict(raw.headers or {})
     return Message(str(place.sequence.stream), decoded(raw.data), raw.subject, headers, waiting=place.num_pending)
-
-
-async def newest(relay: Relay) -> str:
-    """Return the offset of a stream's last message, ``0`` or ``0-0`` if it has none. Raises the broker's errors."""
-    if relay.kind == "nats":
-        return str(await _last_sequence(relay))
-    from faststream.redis import RedisBroker
-
-    async with RedisBroker(relay.url, logger=quiet) as broker:
-        entries: Any = await (await broker.connect()).xrevrange(relay.stream, count=1)
-    return str(entries[0][0].decode()) if entries else "0-0"
-
-
-async def check_stream(relay: Relay, offset: str) -> None:
-    """Refuse a NATS stream that ends before the offset: its sequences began anew. Raises ImproperlyConfigured."""
-    if relay.kind == "nats" and offset:
-        last = await _last_sequence(relay)
-        if last < int(offset):
-            raise ImproperlyConfigured(SHRUNK.format(stream=relay.stream, last=last, offset=offset, name=relay.name))
-
-
-async def _last_sequence(relay: Relay) -> int:
-    from faststream.nats import NatsBroker
-
-    async with NatsBroker(relay.url, logger=quiet) as broker:
-        connection = await broker.connect()
-        return int((await connection.jetstream().stream_info(relay.stream)).state.last_seq)

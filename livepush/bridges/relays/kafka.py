@@ -10,11 +10,12 @@ livepush's database says, whenever one is assigned. Kafka is told too how far th
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -25,11 +26,15 @@ from livepush.bridges.relays.config import Relay
 from livepush.bridges.relays.mapping import Message, decoded
 from livepush.bridges.relays.partitions import Bounds
 from livepush.bridges.relays.sources import BATCH, Source, Taker
+from livepush.process.threads import Progress
 
+T = TypeVar("T")
 PAUSE = 0.1
 """How long (seconds) a process waits for a message at once."""
 TIMEOUT = 10.0
 """How long (seconds) Kafka's answer is waited for."""
+CLIENT_TIMEOUT = 60.0
+"""How long (seconds) a call of the client may take: it may ask Kafka three times, and then the database."""
 LOOK_TIMEOUT = 2.0
 """The same for an answer that nothing waits for but a relay that is to stop."""
 LOOK = 10.0
@@ -68,6 +73,8 @@ class Receiver:
         self._relay = relay
         self._taker = taker
         self._closed = False
+        self._in_use = threading.Lock()
+        """Held while a thread uses the consumer: one whose database vanished may still do so when another begins."""
         self._look_at = 0.0
         self._working: asyncio.Task[None] | None = None
         own = {"group.id": f"livepush-{relay.name}", "error_cb": self._warn, **PROPERTIES}
@@ -79,7 +86,7 @@ class Receiver:
 
     async def start(self) -> None:
         """Join the group. Raises the errors of the database, and KafkaFailed."""
-        await self._taker.in_thread(self._subscribe)
+        await self._with_consumer(self._subscribe)
         self._working = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
@@ -89,7 +96,7 @@ class Receiver:
             await asyncio.wait([self._working])
             if isinstance(error := self._working.exception(), Exception):
                 self._taker.fail(error)
-        await self._taker.in_thread(self._consumer.close)
+        await self._with_consumer(self._consumer.close)
 
     def tasks(self) -> Iterable[asyncio.Task[None]]:
         """Return the task that receives."""
@@ -115,11 +122,25 @@ class Receiver:
 
     async def _work(self) -> None:
         while not self._closed:
-            batch = await self._taker.in_thread(self._receive)
+            batch = await self._with_consumer(self._receive)
             if batch and not await self._taker.take(batch):
                 return
             if batch:
                 self._tell_kafka(batch)
+
+    async def _with_consumer(self, work: Callable[[], T]) -> T:
+        """Do work with the consumer in the thread that has the connection to the database, alone."""
+
+        def alone() -> T:
+            if not self._in_use.acquire(timeout=TIMEOUT):
+                raise TimeoutError("Kafka's client is still in use by a thread that was given up.")
+            try:
+                return work()
+            finally:
+                self._in_use.release()
+
+        found: T = await self._taker.in_thread(alone, Progress(CLIENT_TIMEOUT))
+        return found
 
     # In the thread that has the connection to the database
 

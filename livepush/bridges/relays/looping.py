@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, connections
+from django.db import Error, OperationalError
 
 from livepush.cancelling import end
+from livepush.conf import get_settings
 from livepush.notes import Rarely, one_line
+from livepush.process.connections import RELAY_THREAD, close_connections, cut_connections
+from livepush.process.threads import Overdue, Progress, Threads
 
 logger = logging.getLogger("livepush")
 T = TypeVar("T")
@@ -30,7 +32,7 @@ class Loop:
         self.name = name
         self._told = told
         self._stopping = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "livepush-relay")
+        self._thread: Threads
         self._failures = Rarely(every=10.0)
 
     def stop(self) -> None:
@@ -40,6 +42,7 @@ class Loop:
     async def run(self) -> None:
         """Relay until ``stop`` is called. Raises ImproperlyConfigured: it can't work without another configuration."""
         pause = SHORTEST
+        self._thread = Threads(1, RELAY_THREAD, get_settings().DATABASE_TIMEOUT, close_connections, cut_connections)
         try:
             while not self._stopping.is_set():
                 try:
@@ -50,12 +53,13 @@ class Loop:
                 except Exception as error:
                     self._warn(error)
                     if isinstance(error, Error):
-                        await self._in_thread(connections.close_all)
+                        await self._disconnect()
                     pause = min(2 * pause, LONGEST)
                 await self._wait(pause)
         finally:
-            await self._in_thread(connections.close_all)
-            self._thread.shutdown()
+            with suppress(Error):
+                await self._in_thread(self._let_go)
+            await self._thread.stop()
 
     async def _run_once(self) -> None:
         """Relay until something fails, or ``stop`` is called."""
@@ -82,8 +86,24 @@ class Loop:
         finally:
             await end(doing, stopping)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def _let_go(self) -> None:
+        """Do what is left to do in the database when the relay stops."""
+
+    async def _in_thread(self, work: Callable[[], T], progress: Progress | None = None) -> T:
+        """Do work in the thread that has the connection to the database, for ``DATABASE_TIMEOUT`` at most.
+
+        ``progress`` sets another limit. Raises what the work raises, and OperationalError: the work took too long, as
+        when the database's host has vanished. Then its connection is cut, and another thread takes its place.
+        """
+        try:
+            return await self._thread.run(work, progress=progress)
+        except Overdue as error:
+            raise OperationalError(str(error)) from error
+
+    async def _disconnect(self) -> None:
+        """Close the thread's connections, since they may be dead."""
+        with suppress(Error):
+            await self._in_thread(close_connections)
 
     def _warn(self, error: BaseException) -> None:
         if times := self._failures.times():

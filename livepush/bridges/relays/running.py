@@ -7,15 +7,19 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from django.db import Error, connections
+from django.db import Error
 
 from livepush.bridges.relays.config import KEYED, Relay
 from livepush.bridges.relays.looping import LONGEST, SHORTEST, Loop
 from livepush.bridges.relays.mapping import Message
 from livepush.bridges.relays.sources import Source, Taker, source_for
 from livepush.bridges.relays.taking import forget_old, take
+from livepush.conf import get_settings
+from livepush.process.threads import Progress
 
 FORGET_EVERY = 600.0
+MAP_TIMEOUT = 60.0
+"""How long (seconds) a message may take at least that a function of the project's makes events of."""
 LOOK = 1.0
 """How often (seconds) a relay looks whether its subscriber still works."""
 
@@ -60,13 +64,15 @@ class Runner(Loop):
     async def _take(self, messages: Sequence[Message]) -> bool:
         """Take a batch; return whether that was done. If it fails, try again until the relay stops or begins again."""
         pause = SHORTEST
+        limit = get_settings().DATABASE_TIMEOUT
+        progress = Progress(limit if self._relay.map is None else max(limit, MAP_TIMEOUT))
         while self._broken is None and not self._stopping.is_set():
             try:
-                self._told(await self._in_thread(partial(take, messages, self._relay)))
+                self._told(await self._in_thread(partial(take, messages, self._relay, progress.note), progress))
                 return True
             except Error as error:
                 self._warn(error)
-                await self._in_thread(connections.close_all)
+                await self._disconnect()
                 await self._wait(pause)
                 pause = min(2 * pause, LONGEST)
             except Exception as error:

@@ -39,8 +39,8 @@ class Taker(NamedTuple):
     fail: Fail
     warn: Callable[[BaseException], None]
     """Is told of a failure that needs no new beginning."""
-    in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
-    """Does work in the thread that has the connection to the database."""
+    in_thread: Callable[..., Awaitable[Any]]
+    """Does work in the thread that has the connection to the database, as ``Loop._in_thread`` does."""
 
 
 async def nothing() -> None:

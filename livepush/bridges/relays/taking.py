@@ -7,7 +7,7 @@ the same relay: whoever comes later finds the offset moved, and leaves out what 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from hashlib import sha256
@@ -39,10 +39,10 @@ def begin_at(relay: Relay, offset: str) -> None:
     rows.bulk_create([RelayOffset(relay=relay.name, offset=offset)], ignore_conflicts=True)
 
 
-def take(messages: Sequence[Message], relay: Relay) -> int:
+def take(messages: Sequence[Message], relay: Relay, got_on: Callable[[], object] = lambda: None) -> int:
     """Take those messages of a batch that were not taken yet; return how many these are. Raises the database's errors.
 
-    What can't become events becomes a dead letter.
+    What can't become events becomes a dead letter. ``got_on`` is called after each message.
     """
     using = get_settings().DATABASE
     if relay.kind != "kafka":
@@ -51,6 +51,7 @@ def take(messages: Sequence[Message], relay: Relay) -> int:
         fresh = partitions.fresh(messages, relay) if relay.kind == "kafka" else _fresh(messages, relay)
         for message in fresh:
             _take(message, relay, using)
+            got_on()
     return len(fresh)
 
 

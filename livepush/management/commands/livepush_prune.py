@@ -8,15 +8,17 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from livepush import log
+from livepush.bridges.publishing import idempotency
 from livepush.bridges.relays import forgetting
 from livepush.conf import get_settings
 from livepush.inbox import filing
 from livepush.management.committing import CommittingCommand
+from livepush.receiving import once
 from livepush.streams import store
 
 
 class Command(CommittingCommand):
-    help = "Delete events, notifications, streams and dead letters past their retention, as the hubs do."
+    help = "Delete events, notifications, streams, receipts and dead letters past their retention, as the hubs do."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--seconds", type=float, help="keep this much instead of LIVEPUSH['RETENTION']")
@@ -35,11 +37,12 @@ class Command(CommittingCommand):
         notifications = _all(lambda: filing.prune(using, old, options["batch"]))
         ended = timezone.now() - timedelta(seconds=settings.STREAM_RETENTION)
         streams = _all(lambda: store.prune(using, ended))
+        receipts = _all(lambda: once.prune(using)) + _all(lambda: idempotency.prune(using))
         letters = _all(lambda: forgetting.prune(using))
         log.delete_all_forgotten(using)
         if options["verbosity"] > 0:
             found = f"{events} events, {notifications} rows of inboxes, {streams} rows of streams"
-            self.stdout.write(f"Deleted {found} and {letters} dead letters.")
+            self.stdout.write(f"Deleted {found}, {receipts} receipts and {letters} dead letters.")
 
 
 def _all(prune: Callable[[], int]) -> int:

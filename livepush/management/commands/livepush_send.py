@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from livepush import hints, publish
+from livepush import hints, publish, tenants
 from livepush.access.rules import has_readers
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidEvent
@@ -25,6 +25,7 @@ class Command(CommittingCommand):
             action="store_true",
             help="do not store the event; it reaches, at most once, clients that are connected now",
         )
+        parser.add_argument("--tenant", help="the tenant whose groups they are, where there are tenants")
         parser.add_argument("--database", help="the database alias, LIVEPUSH['DATABASE'] by default")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -41,14 +42,15 @@ class Command(CommittingCommand):
             ) from error
         groups = options["group"].split(",")
         try:
-            publish.send(
-                groups,
-                options["type"],
-                data,
-                key=options["key"],
-                ephemeral=options["ephemeral"],
-                using=options["database"],
-            )
+            with tenants.active(options["tenant"]):
+                publish.send(
+                    groups,
+                    options["type"],
+                    data,
+                    key=options["key"],
+                    ephemeral=options["ephemeral"],
+                    using=options["database"],
+                )
         except InvalidEvent as error:
             raise CommandError(str(error)) from error
         is_relayed = any(relay.get("DIRECTION") == "out" for relay in get_settings().RELAYS.values())

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from threading import RLock
 from typing import Any
+
+from livepush.forking import renewed
 
 Address = tuple[str, int]
 Ends = tuple[Address, Address]
@@ -28,7 +30,7 @@ PAUSE = 0.1
 PAUSE_EVERY = 50
 """After this many descriptors the search lets other threads run, so that it does not delay the event loop."""
 
-_lock = threading.Lock()
+_lock = renewed(globals(), "_lock", RLock)
 _known: tuple[float, dict[Ends, list[int]]] = (0.0, {})
 
 
@@ -100,16 +102,6 @@ def _scan() -> dict[Ends, list[int]]:
         if ends is not None:
             descriptors.setdefault(ends, []).append(int(name))
     return descriptors
-
-
-def _after_fork() -> None:
-    """Make a new lock in a forked child: a thread of the parent may have held the old one."""
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _ends_of_socket(found: socket.socket) -> Ends | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -10,7 +11,9 @@ from livepush import log, publish, tenants
 from livepush.bridges import patterns
 from livepush.bridges.relays.config import OutwardRelay
 from livepush.conf import get_settings
-from livepush.wire import RESERVED_PREFIX, Event, Position, envelope, public_name
+from livepush.wire import RESERVED_PREFIX, Event, Position, envelope, is_same, public_name
+
+logger = logging.getLogger("livepush")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,13 @@ class Outbound:
         return json.dumps(asdict(self))
 
 
+class Known(NamedTuple):
+    """The last event that was given to the target, which may have it under its id."""
+
+    epoch: str
+    event: Event
+
+
 class Page(NamedTuple):
     """A part of the log."""
 
@@ -43,29 +53,59 @@ class Page(NamedTuple):
     """How many positions were deleted before they were read."""
     anew: bool = False
     """Whether the log ends before the position: it was made anew."""
+    epoch: str = ""
+    events: tuple[Event, ...] = ()
+    """What the messages were made of, and the events that are not for this relay."""
+
+    def known(self, message: Outbound) -> Known:
+        """Return what to remember of a message that is given to the target."""
+        return Known(self.epoch, next(event for event in self.events if event.number == message.number))
 
 
-def next_page(relay: OutwardRelay, after: int) -> Page:
+def next_page(relay: OutwardRelay, after: int, known: Known | None = None) -> Page:
     """Return what comes after a position. Settles what waits, since there may be no hub.
 
-    Raises the database's errors.
+    If the log has lost what was sent, a new epoch begins: no id is given twice. ``known`` is the last event that was
+    sent. Raises the database's errors.
     """
     using = get_settings().DATABASE
     state = log.state(using)
     if state.waiting:
         publish.deliver(using)
         state = log.state(using)
-    if state.position.number < after:
-        return Page([], state.floor, anew=True)
-    if state.position.number == after:
+    epoch, end = state.position
+    if end < after:  # or it was read from a standby that is a moment behind: the log itself tells, where it is written
+        anew = log.new_epoch(using, Position(epoch, after))
+        return Page([], state.floor if anew else after, anew=anew)
+    if end == after:
         return Page([], after)
-    page = log.read(using, None, after, state.position.number)
+    page = log.read(using, None, after, end)
     if page.state.floor > after:
         return Page([], page.state.floor, pruned=page.state.floor - after)
-    if page.state.position.epoch != state.position.epoch:
+    if page.state.position.epoch != epoch or not (known is None or _is_kept(known, epoch, using)):
         return Page([], after)  # read it again
-    found = (_outbound(event, state.position.epoch, relay) for event in page.events)
-    return Page([message for message in found if message is not None], page.upto)
+    found = (_outbound(event, epoch, relay) for event in page.events)
+    return Page([message for message in found if message is not None], page.upto, epoch=epoch, events=page.events)
+
+
+def _is_kept(known: Known, epoch: str, using: str) -> bool:
+    """Return whether events of an epoch may be sent after a known one.
+
+    They may not if the log does not have that event, or has another one at its number, as after a failover: then a new
+    epoch begins. An event that was pruned or deleted says nothing.
+    """
+    number = known.event.number or 0
+    found = log.read(using, None, number - 1, number)
+    now, end = found.state.position
+    if now != epoch or now != known.epoch:
+        return now == epoch
+    differs = end >= number > found.state.floor and not all(is_same(known.event, event) for event in found.events)
+    if end >= number and not differs:
+        return True
+    if log.new_epoch(using, Position(epoch, number), differs):
+        what = "The log has lost the event %s, which a relay had sent, as after a failover. A new epoch begins."
+        logger.error(what, Position(epoch, number))
+    return False
 
 
 def _outbound(event: Event, epoch: str, relay: OutwardRelay) -> Outbound | None:

@@ -10,13 +10,13 @@ from contextlib import suppress
 from functools import partial
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, connections
+from django.db import Error
 
 from livepush.bridges.holding import until_one_ends
 from livepush.bridges.relays.config import OutwardRelay
 from livepush.bridges.relays.looping import SHORTEST, Loop
 from livepush.bridges.relays.outwards.cursor import Cursor, Superseded
-from livepush.bridges.relays.outwards.reading import Page, next_page
+from livepush.bridges.relays.outwards.reading import Known, Page, next_page
 from livepush.bridges.relays.outwards.targets import Later, Rejected, Target, target_of
 from livepush.notes import one_line
 
@@ -37,22 +37,15 @@ class Sender(Loop):
         self._relay = relay
         self._cursor = Cursor(relay)
         self._target = target_of(relay)
-        self._position = 0
+        self._known: Known | None = None
+        """The last event that the target may have, also while another process sends."""
         self._pause = SHORTEST
-
-    async def run(self) -> None:
-        try:
-            await super().run()
-        finally:
-            await asyncio.to_thread(self._let_go)
 
     async def _run_once(self) -> None:
         """Send while this process holds the cursor."""
-        position = await self._in_thread(self._cursor.take)
-        if position is None:
+        if await self._in_thread(self._cursor.take) is None:
             await self._wait(self._relay.lease / BEATS)
             return
-        self._position = position
         await until_one_ends(self._beat(), self._send_all())
 
     async def _beat(self) -> None:
@@ -83,15 +76,28 @@ class Sender(Loop):
 
     async def _send_on(self) -> None:
         while not self._stopping.is_set():
-            page = await self._in_thread(partial(next_page, self._relay, self._position))
+            page = await self._in_thread(self._read)
             if page.pruned or page.anew:
                 await self._skip(page)
             elif page.messages:
                 await self._send_page(page, self._target)
-            elif page.upto > self._position:
+            elif page.upto > self._cursor.position:
                 await self._move(page.upto, sent=False)
             else:
                 await self._wait(INTERVAL)
+
+    def _read(self) -> Page:
+        """Return the next page. Raises Superseded, also if the log of a failover is behind this process's position."""
+        page = next_page(self._relay, self._cursor.position, self._known)
+        if page.messages:
+            self._cursor.beat()
+        return page
+
+    def _note(self, known: Known) -> None:
+        """Note an event that is given to the target, unless a later one was."""
+        before = self._known
+        if before is None or before.epoch != known.epoch or (before.event.number or 0) < (known.event.number or 0):
+            self._known = known
 
     async def _send_page(self, page: Page, target: Target) -> None:
         """Send a page in parts, and move the cursor past each part that was taken.
@@ -101,12 +107,12 @@ class Sender(Loop):
         read_at = time.monotonic()
         for start in range(0, len(page.messages), target.at_once):
             part = page.messages[start : start + target.at_once]
+            self._note(page.known(part[-1]))
             try:
                 await target.send(part)
             except Rejected as error:
                 reason = one_line(str(error))
                 await self._in_thread(partial(self._cursor.bury, error.message, reason))
-                self._position = error.message.number
                 logger.error("The relay %r did not send %s: %s", self.name, error.message.id, reason)
                 return
             is_last = start + target.at_once >= len(page.messages)
@@ -118,12 +124,10 @@ class Sender(Loop):
 
     async def _move(self, position: int, sent: bool) -> None:
         await self._in_thread(partial(self._cursor.move, position, sent))
-        self._position = position
 
     async def _skip(self, page: Page) -> None:
         """Go on after what can't be read any more, and say so."""
         await self._in_thread(partial(self._cursor.skip, page.upto, page.pruned))
-        self._position = page.upto
         if page.anew:
             logger.error("The log was made anew: the relay %r begins with its first event.", self.name)
         else:
@@ -135,5 +139,3 @@ class Sender(Loop):
             self._cursor.release()
         except Error:
             logger.info("The cursor of the relay %r could not be released; its lease ends by itself.", self.name)
-        finally:
-            connections.close_all()

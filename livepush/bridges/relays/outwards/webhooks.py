@@ -13,8 +13,6 @@ from datetime import datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from django.utils import timezone
-
 import livepush
 from livepush.bridges.relays import signing
 from livepush.bridges.relays.config import OutwardRelay
@@ -69,7 +67,7 @@ class Webhook:
 
     def _not_taken(self, message: Outbound, reason: str, wait: float = 0.0) -> None:
         """Raise what is to be done with a message that was not taken."""
-        age = (timezone.now() - datetime.fromisoformat(message.time)).total_seconds()
+        age = time.time() - datetime.fromisoformat(message.time).timestamp()
         if age > self._relay.give_up:
             raise Rejected(message, f"{reason} The event is {age / 86_400:.1f} days old, so it was given up.")
         raise Later(reason, wait)

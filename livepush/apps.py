@@ -23,7 +23,7 @@ class LivepushConfig(AppConfig):
             import_module(f"livepush.bridges.{bridge}.models")
 
     def ready(self) -> None:
-        from livepush import checks, deploy_checks, hint_checks, hints, routing, server_checks  # noqa: F401 (registers the checks)
+        from livepush import checks, deploy_checks, hint_checks, hints, name_checks, routing, server_checks  # noqa: F401 (registers them)
         from livepush.bridges import lazily
         from livepush.bridges.relays import forgetting as forgetting_letters
         from livepush.inbox import checking as inbox_checking  # noqa: F401 (registers a check)

@@ -214,7 +214,8 @@ def _checked(name: str, value: Any) -> Any:
     elif not isinstance(value, bool) and isinstance(value, int | float) and _in_range(name, value, default):
         return type(default)(value)
     example = EXAMPLES.get(name, default)
-    raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected something like {example!r}.")
+    unit = " (seconds, or a timedelta)" if isinstance(default, float) and not name.endswith("_PER_SECOND") else ""
+    raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected something like {example!r}{unit}.")
 
 
 def _is_group_name(item: tuple[Any, Any]) -> bool:

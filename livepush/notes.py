@@ -57,6 +57,21 @@ class AtMost:
             return found
 
 
+class OnceEach:
+    """Tells what is to be logged once each. After a number of different things nothing more is logged."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._seen: set[str] = set()
+
+    def is_new(self, what: str) -> bool:
+        """Return whether this is asked about something for the first time, and there were not too many before."""
+        if what in self._seen or len(self._seen) >= self.most:
+            return False
+        self._seen.add(what)
+        return True
+
+
 def note_once(message: str, *args: object, level: int = logging.INFO) -> None:
     """Log a message unless this process has logged it before, whatever its arguments."""
     if message not in _noted:

@@ -79,7 +79,10 @@ def check_server(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Check that ``runserver`` speaks ASGI, which needs daphne. daphne itself checks that it is listed early enough."""
     if not settings.DEBUG or apps.is_installed("daphne") or _is_held_at_edge():
         return []
-    hint = "pip install daphne and put 'daphne' first in INSTALLED_APPS; or run another ASGI server."
+    hint = (
+        "pip install daphne and put 'daphne' first in INSTALLED_APPS; or run another ASGI server, and have something "
+        "serve the static files too, which runserver does by itself."
+    )
     return [
         Warning("runserver speaks WSGI here, so browsers can poll and nothing more.", hint=hint, id="livepush.W003")
     ]

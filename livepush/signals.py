@@ -57,8 +57,9 @@ client left), ``"slow"``, ``"drain"`` (the server sent it away: it ends, or the 
 denied = Signal()
 """A client was refused for who it is or where it comes from: a connection, a poll, a command or a token.
 
-Sent with ``groups``, those that it asked for; ``code``, that of the answer, such as ``"forbidden"``, ``"bad_token"`` or
-``"bad_origin"``; and ``status``, the HTTP status with that meaning.
+Sent with ``groups``, those that it asked for; ``type``, that of the message that it wanted to send, else ``None``;
+``code``, that of the answer, such as ``"forbidden"``, ``"bad_token"`` or ``"bad_origin"``; and ``status``, the HTTP
+status with that meaning.
 """
 
 revoked = Signal()

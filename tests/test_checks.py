@@ -48,7 +48,12 @@ def test_a_project_that_is_set_up_well_hears_nothing():
         ({"LIVEPUSH": {"RETENTION": "1"}}, "livepush.E001", r"LIVEPUSH\['RETENTION'\] is '1'", "docs/settings.md"),
         ({"LIVEPUSH": {"HEARTBEAT": 0}}, "livepush.E001", "is 0: expected something like 15.0", "docs"),
         ({"LIVEPUSH": {"STREAM_RETENTION": 0}}, "livepush.E001", "is 0: expected something like 604800.0", "docs"),
-        ({"LIVEPUSH": {"STREAM_RETENTION": "7 days"}}, "livepush.E001", "is '7 days': expected", "docs"),
+        (
+            {"LIVEPUSH": {"STREAM_RETENTION": "7 days"}},
+            "livepush.E001",
+            "is '7 days': expected .* .seconds, or a timedelta",
+            "docs",
+        ),
         ({"LIVEPUSH": {"DRAIN_STREAMS": -1}}, "livepush.E001", "is -1: expected something like 10.0", "docs"),
         ({"LIVEPUSH": {"STREAMS_RETENTION": 60}}, "livepush.W001", "nothing reads", "Did you mean 'STREAM_RETENTION'?"),
         (
@@ -181,7 +186,7 @@ def test_an_asgi_py_without_livepush_is_warned_of(source, is_warned_of, tmp_path
 
 def test_a_runserver_that_speaks_wsgi_is_warned_of_in_development():
     with override_settings(DEBUG=True):
-        assert "livepush.W003" in found()
+        assert "serve the static files too" in found()["livepush.W003"].hint
         with override_settings(LIVEPUSH={"GRIP": {"CONTROL_URI": "http://127.0.0.1:1", "KEY": "k" * 32}}):
             assert "livepush.W003" not in found()  # Pushpin holds the clients
     with override_settings(DEBUG=False):
@@ -551,6 +556,35 @@ def test_a_number_that_livepush_can_not_count_with_is_an_error(name, value):
 def test_an_origin_that_no_browser_sends_is_warned_of(origin, is_warned_of):
     with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": [origin]}):
         assert ("livepush.W026" in found()) == is_warned_of
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("LIVEPUSH_RETENTION", "Write LIVEPUSH = {'RETENTION': …}."),
+        ("LIVEPUSH_RETENTOIN", "Write LIVEPUSH = {'RETENTION': …}."),
+        ("LIVE_PUSH_HINT", "Write LIVEPUSH = {'HINT': …}."),
+        ("LIVE_PUSH", "Write LIVEPUSH = {…}."),
+        ("LIVEPSUH", "Write LIVEPUSH = {…}."),
+        ("LIVEPUSH_CONFIG", "Write LIVEPUSH = {…}."),
+        ("DJANGO_LIVEPUSH", "Write LIVEPUSH = {…}."),
+        ("LIVEPUSH_BOARD_SIZE", None),
+        ("PUSH", None),
+    ],
+)
+def test_a_setting_beside_the_dict_is_warned_of(name, hint):
+    with override_settings(**{name: {}}):
+        del settings.LIVEPUSH
+        warning = found().get("livepush.W027")
+    assert (warning is None) == (hint is None)
+    if hint is not None:
+        assert warning.msg == f"{name} is no setting, so nothing reads it."
+        assert warning.hint == f"{hint} Livepush has this one setting, a dict."
+
+
+def test_settings_of_a_projects_own_from_which_it_makes_the_dict_are_its_own():
+    with override_settings(LIVEPUSH={"RETENTION": 5}, LIVEPUSH_RETENTION=5, LIVEPUSH_CONFIG={}, LIVEPUSH_HINT="none"):
+        assert found()["livepush.W027"].msg.startswith("LIVEPUSH_HINT ")
 
 
 def test_settings_have_defaults_and_take_timedeltas():

@@ -49,7 +49,7 @@ ARROWS: dict[str, set[str]] = {
         "exceptions", "notes", "tallies",
     },
     "receiving": {"publish", "access", "log", "tenants", "fields", "wire", "conf", "exceptions", "cancelling"},
-    "page": {"publish", "log", "hub", "wire", "conf"},
+    "page": {"publish", "log", "hub", "wire", "conf", "notes"},
     # What stands on it
     "inbox": {
         "rights", "publish", "log", "access", "consumers", "tenants", "models", "fields", "signals", "wire", "conf",
@@ -78,11 +78,12 @@ ARROWS: dict[str, set[str]] = {
     "asgi": {"routing"},
     "urls": {"bridges", "consumers", "inbox", "page", "roster", "streams"},
     "apps": {
-        "bridges", "checks", "deploy_checks", "hint_checks", "server_checks", "routing", "page", "receiving", "inbox",
-        "rights", "roster", "streams", "doctor", "hints",
+        "bridges", "checks", "deploy_checks", "hint_checks", "name_checks", "server_checks", "routing", "page",
+        "receiving", "inbox", "rights", "roster", "streams", "doctor", "hints",
     },
     "checks": {"model_checks", "access", "hints", "inbox", "tenants", "conf"},
     "hint_checks": {"hints", "conf"},
+    "name_checks": {"conf"},
     "server_checks": {"conf"},
     "deploy_checks": {"conf"},
     "model_checks": {"access", "publish", "models", "wire", "conf"},

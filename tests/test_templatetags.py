@@ -19,7 +19,8 @@ from django.test import RequestFactory, override_settings
 import livepush
 from livepush import exceptions, log
 from livepush.access import rules
-from livepush.page import positions
+from livepush.notes import OnceEach
+from livepush.page import groups, positions
 from tests.conftest import append
 from tests.shop.models import Clerk, ExpressOrder, Order
 
@@ -100,6 +101,19 @@ def test_groups_may_be_instances_and_absent_ones_are_left_out():
     order, user = Order.objects.create(), User.objects.create(username="ann")
     text = render("{% livepush 'board' order user nobody '' %}", order=order, user=user, nobody=AnonymousUser())
     assert json.loads(attributes(text)["data-groups"]) == ["board", f"order:{order.pk}", f"user:{user.pk}"]
+
+
+def test_a_variable_that_the_context_does_not_have_is_said_once_under_debug(settings, caplog, monkeypatch):
+    monkeypatch.setattr(groups, "_told", OnceEach(100))
+    tags = "{% livepush odrer %}{% livepush_sse odrer %}{% livepush_stream odrer %}{% livepush order %}"
+    for debug in (False, True, True):
+        settings.DEBUG = debug
+        render(tags, order=None)
+    assert [record.getMessage().partition(" in ")[0] for record in caplog.records if record.name == "livepush"] == [
+        "{% livepush %}",
+        "{% livepush_sse %}",
+        "{% livepush_stream %}",
+    ]
 
 
 def test_a_proxy_and_a_child_ask_for_the_group_of_the_row_that_they_are():

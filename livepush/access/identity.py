@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from livepush import tenants
-from livepush.access import rules
+from livepush.access import reasons, rules
 from livepush.access.answers import Answers
 from livepush.access.authenticating import Identity, identify
 from livepush.wire import EVERYTHING, Close, Floors, WireError, unavailable
@@ -143,13 +143,18 @@ def admit_sync(
     return Asked(found, answers, questions, tenant)
 
 
-def admission(asked: Asked, groups: Iterable[str], answers: Answers) -> Admission:
-    """Return which groups a client may read and which not, in the order in which they were requested."""
+def admission(asked: Asked, groups: Iterable[str], answers: Answers, right: rules.Right = rules.READ) -> Admission:
+    """Return for which groups a client has a right and for which not, in the order in which they were requested.
+
+    Under ``DEBUG`` the log says why it has none.
+    """
     groups = tuple(groups)
+    refused = tuple(group for group in groups if group not in answers.granted)
+    reasons.explain(right, asked.identity, (group for group in refused if group not in answers.failed))
     return Admission(
         asked.identity,
         tuple(group for group in groups if group in answers.granted),
-        tuple(group for group in groups if group not in answers.granted),
+        refused,
         frozenset(answers.failed),
         asked.tenant,
         {group: floor for group, floor in answers.granted.items() if floor != EVERYTHING},

@@ -124,19 +124,25 @@ def _register(pattern: str, right: str, types: tuple[str, ...]) -> Callable[[Rul
 
 def has_senders(group: str) -> bool:
     """Return whether there is a rule that says who may send to a group."""
-    return any(rule.right == SEND.name and rule.match(group) is not None for rule in rules)
+    return bool(rules_of(SEND, group))
 
 
 def has_readers(group: str) -> bool:
     """Return whether there is a rule that says who may read a group."""
-    return any(rule.right == READ.name and rule.match(group) is not None for rule in rules)
+    return bool(rules_of(READ, group))
+
+
+def rules_of(right: Right, group: str) -> list[Rule]:
+    """Return the rules of a right that have a pattern for a group, whatever the type."""
+    return [rule for rule in rules if rule.right == right.name and rule.match(group) is not None]
 
 
 handles: list[Callable[[str, str], bool]] = []
 """Functions that tell whether a handler takes the messages of a type that clients send to a group."""
 
 
-def _is_handled(group: str, type: str | None) -> bool:
+def is_handled(group: str, type: str | None) -> bool:
+    """Return whether a handler takes the messages of a type that clients send to a group."""
     return type is not None and any(takes(group, type) for takes in handles)
 
 
@@ -162,7 +168,7 @@ def ask_sync(
         if name in answers.failed or name.startswith(wire.OWN_GROUPS) or not tenants.can_store(name):
             continue  # no pattern of a project's, however wide, opens livepush's own groups, or one that can't be
         note(name)
-        handled = partial(_is_handled, name, right.type)
+        handled = partial(is_handled, name, right.type)
         matches = [
             (rule, values)
             for rule in rules

@@ -146,4 +146,4 @@ def admit_here(
     found = asked.answers
     if asked.questions:
         found = rules.ask_async_here(asked.questions, found, get_settings().DATABASE_TIMEOUT, asked.tenant)
-    return identity.admission(asked, groups, found)
+    return identity.admission(asked, groups, found, right)

@@ -24,13 +24,15 @@ REASONS = frozenset({"logout", "session", "token", "user", "permission", "revoke
 class Client:
     """A client of one request, command or stream."""
 
-    __slots__ = ("_transport", "broke", "groups", "identity", "resumes", "scope", "tenant")
+    __slots__ = ("_transport", "broke", "groups", "identity", "resumes", "scope", "tenant", "type")
 
     def __init__(self, transport: str, scope: Mapping[str, Any]) -> None:
         self._transport = transport
         self.scope = scope
         self.groups: tuple[str, ...] = ()
         """The groups that it asks for."""
+        self.type: str | None = None
+        """The type of the message that it wants to send."""
         self.identity: Identity | None = None
         """Its user, as last known."""
         self.tenant: str | None = None
@@ -48,14 +50,14 @@ class Client:
 
         return noted
 
-    def refuse(self, error: WireError, groups: tuple[str, ...] | None = None) -> None:
-        """Tell that it is refused, if that is for who it is or for a limit."""
+    def refuse(self, error: WireError, groups: tuple[str, ...] | None = None, type: str | None = None) -> None:
+        """Tell that it is refused, if that is for who it is or for a limit. ``type`` is that of its message."""
         asked = self.groups if groups is None else groups
         tallies.note("refused", self._transport, error.code)
         if error.code == "throttled":
             self._tell("throttled", asked, limit=error.limit, retry=error.retry)
         elif _is_denial(error):
-            self._tell("denied", asked, code=error.code, status=error.status)
+            self._tell("denied", asked, type=type or self.type, code=error.code, status=error.status)
 
     def revoking(self, revoke: Callable[[Collection[str], str], object]) -> Callable[[Collection[str], str], object]:
         """Return what takes groups away, and tells so."""

@@ -131,11 +131,16 @@ async def reply_to(visitor: Visitor, command: Command) -> bool:
     try:
         answer = await carry_out(visitor, command)
     except WireError as error:
-        visitor.entry.client.refuse(error, command.groups)
+        visitor.entry.client.refuse(error, command.groups, type_of(command))
         answer = refused(error)
     if not (command.ref is None and answer["ok"] and command.sending is not None and command.sending.ephemeral):
         say_reply(visitor, answer)  # cursors, 30 a second, need no answer
     return True
+
+
+def type_of(command: Command | None) -> str | None:
+    """Return the type of the message that a command is to send; ``None`` if it sends none."""
+    return None if command is None or command.sending is None else command.sending.type
 
 
 def refused(error: WireError) -> dict[str, Any]:

@@ -157,7 +157,7 @@ async def admit(
         scope = scope if known is None else {**scope, "livepush.identity": known}
     asked = await ask_in_thread(scope, request, view, names, right, level, check)
     answers = await ask_left(asked.questions, asked.answers, asked.tenant)
-    return identity.admission(asked, names, answers)
+    return identity.admission(asked, names, answers, right)
 
 
 async def ask_in_thread(

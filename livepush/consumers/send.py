@@ -32,6 +32,7 @@ def send(request: HttpRequest, client: Client) -> HttpResponse:
     if int(request.META.get("CONTENT_LENGTH") or 0) > most or len(request.body) > most:
         raise WireError("too_large", f"The body is over {most} bytes.", 413)
     sending = parse_message(request.body)
+    client.type = sending.type
 
     def check(known: Identity, tenant: str | None) -> None:
         _check_site(request, known)

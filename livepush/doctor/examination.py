@@ -14,6 +14,7 @@ from livepush.doctor.retention import check_retention
 from livepush.doctor.server import check_server
 from livepush.doctor.settings import check_settings
 from livepush.doctor.site import Site, check_site
+from livepush.doctor.static_files import check_script
 from livepush.doctor.streams import check_idle, check_stream, check_websocket, quiet_span
 from livepush.hints import Hint, chosen
 from livepush.wire import Position
@@ -51,6 +52,10 @@ def examine(root: web.Root | None, limit: float, idle: bool = False) -> Iterator
 def examine_site(site: Site, using: str | None, limit: float, idle: bool = False) -> Iterator[Check]:
     """Yield the checks of a site. ``using`` is the alias of the log's database, ``None`` if the log can't be read."""
     yield run("site", partial(check_site, site=site), limit)
+    if site.is_livepush:
+        yield run("script", partial(check_script, site=site), limit)
+    else:
+        yield from _unchecked(["script"], "see the findings of the site")
     names = ["server", "stream", "websocket"] + ["idle"] * idle
     if not site.serves:
         yield from _unchecked(names, "see the findings of the site")

@@ -176,6 +176,12 @@ class Problem(Enum):
         "D056", Level.WARNING, "polls do not come through", "livepush's own answer from `poll/`",
         "let the proxy pass all of livepush's prefix to the server: a browser polls where nothing else works",
     )  # fmt: skip
+    NO_SCRIPT = (
+        "D057", Level.ERROR, "browsers do not get the client's script, so no page is live",
+        "JavaScript at the address that `{% livepush %}` puts into pages",
+        "`manage.py collectstatic`, and have `STATIC_ROOT` served at `STATIC_URL`, by the proxy, by WhiteNoise or by a "
+        "CDN: uvicorn, daphne and the like serve no static files by themselves",
+    )  # fmt: skip
     NO_UPGRADE = (
         "D061", Level.WARNING, "the proxy strips the WebSocket upgrade", "status 101",
         "nginx: `proxy_http_version 1.1;`, `proxy_set_header Upgrade $http_upgrade;` and "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -30,6 +31,8 @@ class Site:
         """How far the site's clock is ahead of this host's (seconds): first by its ``Date``, then by its facts."""
         self.serves = False
         """Whether livepush's ASGI endpoints answer there."""
+        self.is_livepush = False
+        """Whether livepush answers there, if only polls."""
         self.facts: dict[str, Any] | None = None
 
     def get(self, path: str, **headers: str) -> web.Answer:
@@ -48,7 +51,7 @@ def check_site(check: Check, site: Site) -> None:
     try:
         answer = site.get(f"{prefix()}sse/")
     except TROUBLES as error:
-        check.find(Problem.UNREACHABLE, describe_error(error))
+        check.find(Problem.UNREACHABLE, _trouble(site.root, error))
         return
     check.late = None
     site.ahead = _ahead(answer, (sent + clock.now()) / 2)
@@ -65,9 +68,18 @@ def check_site(check: Check, site: Site) -> None:
     elif code != "no_group":
         check.find(Problem.NOT_LIVEPUSH, f"{prefix()}sse/ answers {summary_of(answer)}")
     site.serves = code == "no_group" or code in REFUSALS or _is_bye(answer)
+    site.is_livepush = site.serves or code == "needs_asgi"
     if code in ("no_group", "needs_asgi"):
         _check_polls(check, site)
     _check_http2(check, site)
+
+
+def _trouble(root: web.Root, error: Exception) -> str:
+    """Return what came in place of an answer, and what was asked for: whoever gave no scheme may have meant http."""
+    text = f"{describe_error(error)}, at {root.origin}"
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError):
+        text += f"; a --url without a scheme means https: if the site speaks http, write --url http://{root.netloc}{root.path}/"
+    return text
 
 
 def _is_bye(answer: web.Answer) -> bool:

@@ -16,6 +16,7 @@ from livepush.hints.layer import configured, prepare
 from livepush.hints.notify import alias, end_all
 from livepush.hints.payloads import SettledNotices
 from livepush.hints.session import Session, session
+from livepush.notes import note_once
 from livepush.wire import Batch, Position
 
 __all__ = [
@@ -37,15 +38,25 @@ __all__ = [
 
 logger = logging.getLogger("livepush")
 
+UNHEARD = (
+    "No hint reaches other processes and this one serves no clients, so nobody got an ephemeral event: configure a "
+    "Redis layer, keep the log in PostgreSQL, or leave out ephemeral=True."
+)
 
-def announce(batch: Batch) -> None:
-    """Tell the other processes of a batch by the site's hint; raise nothing."""
+
+def announce(batch: Batch, is_heard_here: bool = True) -> None:
+    """Tell the other processes of a batch by the site's hint; raise nothing.
+
+    If there is no hint, and no hub of this process hears it either, the log says once that ephemeral events get lost.
+    """
     try:
         hint = chosen()
         if hint is Hint.CHANNELS:
             sender.announce(batch)
         elif hint is Hint.NOTIFY:
             notify.announce(batch)
+        elif not is_heard_here and batch.events[0].number is None:
+            note_once(UNHEARD, level=logging.WARNING)
     except Exception:
         logger.warning("Could not tell other processes what was sent.", exc_info=True)
 

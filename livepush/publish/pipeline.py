@@ -43,9 +43,10 @@ def pass_on(using: str, batch: Batch) -> None:
 
 def announce(batch: Batch) -> None:
     """Tell this process's hubs, then the other processes. By NOTIFY, settle has told them of what is durable."""
-    for hub in list(hubs):
+    here = list(hubs)
+    for hub in here:
         hub.receive_soon(batch)
-    hints.announce(batch)
+    hints.announce(batch, bool(here))
 
 
 def deliver(using: str, appended: Appended | None = None) -> None:

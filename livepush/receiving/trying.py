@@ -106,4 +106,4 @@ def _admission(user: Any, group: str, right: rules.Right) -> identity.Admission:
         answers = rules.ask_async_here(questions, answers, get_settings().DATABASE_TIMEOUT, tenant)
     if answers.failed:
         raise unavailable()
-    return identity.admission(identity.Asked(Identity(user), answers, [], tenant), [group], answers)
+    return identity.admission(identity.Asked(Identity(user), answers, [], tenant), [group], answers, right)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from django.http import HttpRequest
 
 from livepush import tenants
-from livepush.access import identity, rules
+from livepush.access import identity, reasons, rules
 from livepush.conf import get_settings
 from livepush.consumers.identified import identity_of
 from livepush.roster.reading import Snapshot, snapshot
@@ -43,7 +43,11 @@ def found(request: HttpRequest, group: str) -> Snapshot | None:
         if questions:
             limit = get_settings().DATABASE_TIMEOUT
             answers = rules.ask_async_here(questions, answers, limit, tenants.current())
-        return snapshot(group) if group in answers.granted else None
+        if group in answers.granted:
+            return snapshot(group)
+        if group not in answers.failed:
+            reasons.explain(rules.READ, known, [group])
+        return None
 
 
 def faces(members: list[Any]) -> list[Face]:

@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 
 from livepush import log, publish, tenants
 from livepush.conf import get_settings
-from livepush.roster import changes, leases, table
+from livepush.roster import changes, leases, rules, table
 from livepush.roster.changes import Row
 from livepush.roster.models import Presence, PresenceLease
 from livepush.wire import Position, public_name
@@ -44,8 +44,8 @@ class Snapshot(NamedTuple):
 def members(group: publish.Group) -> list[Member]:
     """Return who is there in a group, the first who came first. Whom the rule makes invisible is not among them.
 
-    Without a presence rule for the group nobody is. Raises InvalidGroup: the group is malformed, or there are tenants
-    and none is active.
+    Without a presence rule for the group nobody is, which the log says under ``DEBUG``. Raises InvalidGroup: the group
+    is malformed, or there are tenants and none is active.
     """
     using = get_settings().DATABASE
     living = _living(using, table.now(using))
@@ -100,7 +100,9 @@ def groups_with_members() -> list[str]:
 
 
 def _stored(group: publish.Group) -> str:
-    return tenants.stored(publish.group_name(group), tenants.current())
+    name = publish.group_name(group)
+    rules.note_missing(name)
+    return tenants.stored(name, tenants.current())
 
 
 def _rows(using: str, group: str) -> list[Row]:

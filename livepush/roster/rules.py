@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.db import close_old_connections
 
 from livepush import publish, tenants
@@ -17,7 +19,10 @@ from livepush.access import awaiting
 from livepush.access.rules import DATABASE_ERRORS, Rule, RuleFunction
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidRule
+from livepush.notes import OnceEach
 from livepush.wire import public_name
+
+logger = logging.getLogger("livepush")
 
 MAX_INFO = 2_048
 """The largest info of one member, as UTF-8 JSON."""
@@ -26,6 +31,7 @@ SHARE = 0.8
 PRESENCE = "presence"
 
 registry: list[Rule] = []
+_told = OnceEach(100)
 
 
 def presence(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
@@ -58,6 +64,17 @@ def presence(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
 def has_members(name: str) -> bool:
     """Return whether there is a presence rule for a group."""
     return any(rule.match(name) is not None for rule in registry)
+
+
+def no_rule_for(name: str) -> str:
+    """Return, in a sentence, that there is no presence rule for a group."""
+    return f"No rule of presence has a pattern for {name!r}, so nobody is ever there."
+
+
+def note_missing(name: str) -> None:
+    """Log under ``DEBUG``, once for each group, that there is no presence rule for it; elsewhere do nothing."""
+    if settings.DEBUG and not has_members(name) and _told.is_new(name):
+        logger.warning("%s", no_rule_for(name))
 
 
 class Question(NamedTuple):

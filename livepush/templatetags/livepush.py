@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
@@ -26,8 +26,9 @@ from livepush.inbox import views
 from livepush.inbox.reading import MAX_COUNTED, Counts, Inbox
 from livepush.inbox.tenancy import has_inbox
 from livepush.page import positions, scripts
+from livepush.page.groups import named, note_empty
 from livepush.page.nonce import nonce_of
-from livepush.publish import Group, group_name
+from livepush.publish import Group
 from livepush.publish.senders import public_user
 from livepush.roster import page as roster
 from livepush.streams import showing
@@ -53,7 +54,7 @@ def livepush(context: template.Context, *groups: Group | None) -> SafeString:
     """
     request = context.get("request")
     script = None if hasattr(request, _OPENED) else "livepush/livepush.js"
-    return _client(context, request, _names(groups), _position(request), script)
+    return _client(context, request, named(context, "livepush", groups), _position(request), script)
 
 
 @register.simple_tag(takes_context=True)
@@ -65,7 +66,7 @@ def livepush_sse(context: template.Context, *groups: Group | None) -> str:
 
     Raises InvalidGroup: a malformed name, or an instance without a primary key.
     """
-    names = _names(groups)
+    names = named(context, "livepush_sse", groups)
     if not names:
         return ""
     query = [("format", "text"), *(("group", name) for name in names), ("since", _position(context.get("request")))]
@@ -115,6 +116,8 @@ def livepush_stream(context: template.Context, id: str | None) -> SafeString:
     A user who may not read the stream's group sees nothing of it. The text is escaped. Without an id, put nothing.
     """
     if not id:
+        if id == "":
+            note_empty(context, "livepush_stream")
         return SafeString("")
     request = context.get("request")
     if request is None:
@@ -142,18 +145,18 @@ def livepush_stream(context: template.Context, id: str | None) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def livepush_presence(context: template.Context, group: Group, max: int = 8, names: bool = False) -> SafeString:
+def livepush_presence(context: template.Context, group: Group | None, max: int = 8, names: bool = False) -> SafeString:
     """Put who is there in a group into a page: ``max`` avatars at most, and how many there are.
 
-    It puts nothing if the page's user may not read the group, or if the request is no tenant's. Without scripts it is a
-    list as of now; with them it goes on live. The page subscribes to the group, so its user is there too if the rule
-    lets others see that.
+    It puts nothing if the page's user may not read the group, if the request is no tenant's, and for ``None``, ``""``
+    and an anonymous user. Without scripts it is a list as of now; with them it goes on live. The page subscribes to the
+    group, so its user is there too if the rule lets others see that.
 
     Raises InvalidGroup: a malformed name, or an instance without a primary key.
     """
-    request, name = _request(context), group_name(group)
-    found = roster.found(request, name)
-    if found is None:
+    request, name = _request(context), next(iter(named(context, "livepush_presence", [group])), None)
+    found = None if name is None else roster.found(request, name)
+    if name is None or found is None:
         return SafeString("")
     told = {
         "group": name,
@@ -182,10 +185,6 @@ def livepush_nonce(context: template.Context) -> SafeString:
     """Put the page's nonce into an element, as an attribute, if it has one: ``<link …{% livepush_nonce %}>``."""
     nonce = nonce_of(getattr(context, "request", None) or context.get("request"), context)
     return format_html(' nonce="{}"', nonce) if nonce else SafeString("")
-
-
-def _names(groups: Iterable[Group | None]) -> list[str]:
-    return [group_name(group) for group in groups if group and getattr(group, "is_authenticated", True)]
 
 
 def _position(request: Any) -> Position:

@@ -96,7 +96,8 @@ async def test_it_hears_of_each_transport(
                 async with opened(url, "user:0"):
                     told = await audit.next(name="denied", transport=transport)
             assert told == {
-                "name": "denied", "user": None, **shared, "groups": ["user:0"], "code": "forbidden", "status": 403,
+                "name": "denied", "user": None, **shared, "groups": ["user:0"], "type": None, "code": "forbidden",
+                "status": 403,
             }  # fmt: skip
         await clients.poll(url, "user:0", headers=ann)
         assert (await audit.next(name="denied", transport="poll"))["user"] == "ann"
@@ -116,7 +117,7 @@ async def commands(audit: Audit) -> None:
         ):
             await socket.send(json.dumps(command))
         await audit.next(name="denied", transport="websocket", code="forbidden", groups=["user:0"])
-        await audit.next(name="denied", transport="websocket", code="forbidden", groups=["board"])
+        await audit.next(name="denied", transport="websocket", code="forbidden", groups=["board"], type="t")
         await audit.next(name="denied", transport="websocket", code="bad_token", status=401)
         for _ in range(150):
             await socket.send("no command")

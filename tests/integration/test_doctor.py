@@ -13,8 +13,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from cryptography import x509
@@ -26,6 +27,7 @@ from livepush.doctor import examination, web
 from livepush.doctor.check import Check, run
 from livepush.doctor.server import check_server
 from livepush.doctor.site import Site, check_site
+from livepush.doctor.static_files import check_script
 from livepush.doctor.web import parse_root
 from tests.docs_blocks import PAGES, blocks
 from tests.scale import some
@@ -35,6 +37,7 @@ from tests.servers.nginx import nginx
 from tests.servers.processes import free_port
 
 LIMIT = 30.0
+STATIC = Path(livepush.__file__).parent / "static"
 GRACE = {"UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN": "5"}
 
 
@@ -266,6 +269,7 @@ def documented(upstream: int, certificate: str) -> str:
     for before, after in (
         ("listen 443 ssl http2;", f"listen 127.0.0.1:%(port)s ssl http2; {certificate}"),
         ("server_name example.com;", ""),
+        ("alias /srv/mysite/static/;", f"alias {STATIC}/;"),
         ("ssl_certificate /etc/ssl/example.com.pem;", ""),
         ("ssl_certificate_key /etc/ssl/example.com.key;", ""),
     ):
@@ -281,8 +285,13 @@ def test_the_documented_proxy_is_all_right(
     found = doctor(own, "--url", url, "--idle")
     assert (found.code, found.ids) == (0, [])
     assert {name: check["status"] for name, check in found.checks.items()} == dict.fromkeys(
-        ("settings", "database", "layer", "retention", "site", "server", "stream", "websocket", "idle", "clock"), "ok"
-    )
+        (
+            "settings", "database", "layer", "retention", "site", "script", "server", "stream", "websocket", "idle",
+            "clock",
+        ),
+        "ok",
+    )  # fmt: skip
+    assert found.checks["script"]["figures"] == {"script": f"{url}static/livepush/livepush.js"}
     assert found.checks["site"]["figures"]["http2"] is True
     assert found.checks["server"]["figures"]["request"] == {
         "host": url[len("https://") : -1],
@@ -319,6 +328,15 @@ def test_a_server_that_is_down(own: Database) -> None:
     assert found.checks["clock"]["unchecked"] == ["The server's clock was not compared: see the findings of the site."]
 
 
+def test_a_site_without_https_that_is_named_without_its_scheme(uvicorn: processes.Server) -> None:
+    found = look(f"127.0.0.1:{uvicorn.port}")
+    assert ids(found) == ["D041"]
+    said = seen(found, "D041")
+    assert said.startswith("SSLError: ")
+    assert f", at https://127.0.0.1:{uvicorn.port}; a --url without a scheme means https: " in said
+    assert said.endswith(f"if the site speaks http, write --url http://127.0.0.1:{uvicorn.port}/")
+
+
 def test_a_server_that_does_not_answer(uvicorn: processes.Server) -> None:
     with faults.line(uvicorn.port) as line:
         line.stall()
@@ -330,6 +348,92 @@ def test_a_wrong_url(uvicorn: processes.Server) -> None:
     found = look(f"{uvicorn.url}/nowhere/")
     assert ids(found) == ["D042"]
     assert seen(found, "D042") == "/livepush/sse/ answers 404 (text/html)"
+
+
+class Static(BaseHTTPRequestHandler):
+    """Another host with static files, each as ``kinds`` says: a status and a type, or where it leads."""
+
+    kinds: ClassVar[dict[str, tuple[int, str]]] = {
+        "/good/": (200, "text/javascript; charset=utf-8"),
+        "/moved/": (301, "/good/livepush/livepush.js"),
+        "/missing/": (404, "text/html"),
+        "/page/": (200, "text/html"),
+    }
+
+    def do_GET(self) -> None:
+        status, more = next(
+            (kind for start, kind in self.kinds.items() if self.path.startswith(start)), (404, "text/html")
+        )
+        self.send_response(status)
+        self.send_header("Location" if status == 301 else "Content-Type", more)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[str]:
+    """The address of another host with static files."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Static) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def script(url: str) -> Check:
+    """Look at the client's script of a site alone."""
+    site = Site(parse_root(url), LIMIT)
+    return run("script", partial(check_script, site=site), LIMIT)
+
+
+def test_a_server_without_static_files(uvicorn: processes.Server, settings: Any) -> None:
+    settings.STATIC_URL = "/nowhere/"
+    found = look(uvicorn.url)
+    assert ids(found) == ["D057"]
+    assert seen(found, "D057") == f"{uvicorn.url}/nowhere/livepush/livepush.js answers 404 (text/html)"
+    assert "collectstatic" in found["script"].findings[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [("good", ""), ("moved", ""), ("missing", "answers 404 (text/html)"), ("page", "answers 200 (text/html)")],
+)
+def test_static_files_of_another_host(
+    uvicorn: processes.Server, elsewhere: str, settings: Any, folder: str, said: str
+) -> None:
+    settings.STATIC_URL = f"{elsewhere}/{folder}/"
+    found = script(uvicorn.url)
+    address = f"{elsewhere}/{folder}/livepush/livepush.js"
+    assert [each.seen for each in found.findings] == ([f"{address} {said}"] if said else [])
+    assert found.status == ("error" if said else "ok")
+
+
+def test_static_files_of_another_host_that_this_one_does_not_reach(uvicorn: processes.Server, settings: Any) -> None:
+    settings.STATIC_URL = f"http://127.0.0.1:{free_port()}/"
+    found = script(uvicorn.url)
+    assert (found.status, found.findings) == ("unknown", [])
+    assert "livepush.js gives ConnectionRefusedError" in found.unchecked[0]
+
+
+def test_static_files_whose_address_is_not_known_here(uvicorn: processes.Server, settings: Any) -> None:
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"},
+    }
+    settings.STATIC_ROOT = "/nowhere"
+    found = script(uvicorn.url)
+    assert (found.status, found.findings) == ("unknown", [])
+    assert "Missing staticfiles manifest entry for 'livepush/livepush.js'" in found.unchecked[0]
+
+
+def test_static_files_below_the_path_of_a_site(elsewhere: str) -> None:
+    found = script(f"{elsewhere}/good/")
+    assert found.status == "ok", found.unchecked
+    assert "; " in script(f"{elsewhere}/missing/").findings[0].seen
 
 
 @pytest.mark.parametrize(
@@ -571,7 +675,7 @@ def test_a_proxy_that_passes_on_streams_and_websockets_and_no_more(uvicorn: proc
         "location /", "location / { return 404; } location ~ ^/livepush/(sse|ws)/$"
     )
     found = look(behind(block))
-    assert ids(found) == ["D056"]
+    assert ids(found) == ["D056", "D057"]
     assert seen(found, "D056") == "/livepush/poll/ answers 404 (text/html)"
 
 

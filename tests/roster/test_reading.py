@@ -16,9 +16,13 @@ from django.test.utils import CaptureQueriesContext
 
 import livepush
 from livepush import tenants, wire
+from livepush.access import reasons
+from livepush.access import rules as access_rules
 from livepush.access.authenticating import Identity
 from livepush.access.identity import Admission, Handshake
 from livepush.exceptions import InvalidGroup, InvalidRule, InvalidType
+from livepush.notes import OnceEach
+from livepush.page import groups as page_groups
 from livepush.roster import keeper, leases, reading, rules, table, views
 from livepush.roster.changes import Seat
 from livepush.roster.models import Presence, PresenceLease
@@ -121,6 +125,33 @@ def test_the_command_lists_members(transactional_db, capsys):
     assert capsys.readouterr().out.startswith("7\tAnn\t1\t")
     call_command("livepush_members", "lobby:a", "--json")
     assert json.loads(capsys.readouterr().out)["info"] == {"name": "Ann"}
+
+
+NO_RULE = "No rule of presence has a pattern for 'nopres:a', so nobody is ever there."
+
+
+def said(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "livepush"]
+
+
+def test_the_command_says_that_no_rule_of_presence_has_a_pattern(transactional_db, capsys):
+    call_command("livepush_members", "nopres:a")
+    assert capsys.readouterr().err == f"0 in nopres:a\n{NO_RULE}\n"
+    call_command("livepush_members", "lobby:a")
+    assert capsys.readouterr().err == "0 in lobby:a\n"
+
+
+@pytest.mark.parametrize("debug", [True, False])
+async def test_whoever_asks_for_members_without_a_rule_is_told_once_under_debug(
+    transactional_db, settings, caplog, monkeypatch, debug
+):
+    settings.DEBUG = debug
+    monkeypatch.setattr(rules, "_told", OnceEach(100))
+    assert await livepush.amembers("nopres:a") == []
+    assert not await livepush.ais_present(7, "nopres:a")
+    assert not await livepush.ais_present(7, "lobby:a")
+    await sync_to_async(connections.close_all)()
+    assert said(caplog) == [NO_RULE] * debug
 
 
 @pytest.mark.parametrize("use_tz", [True, False])
@@ -233,3 +264,24 @@ def test_the_tag_lists_who_is_there_to_those_who_may_read(ann):
     assert "livepush-presence" in render(AnonymousUser())
     assert " data-names>" not in html
     assert '<livepush-presence data-group="lobby:a" data-max="8" data-names>' in render(ann, more="names=True")
+
+
+@pytest.mark.parametrize("group", ["", None, AnonymousUser()])
+def test_the_tag_shows_nothing_without_a_group(ann, group):
+    assert render(ann, group) == ""
+
+
+def test_the_tag_says_under_debug_why_it_is_empty(ann, settings, caplog, monkeypatch):
+    settings.DEBUG = True
+    for module in (rules, reasons, page_groups):
+        monkeypatch.setattr(module, "_told", OnceEach(100))
+    monkeypatch.setattr(access_rules, "rules", list(access_rules.rules))
+    livepush.can_read("nopres:<slug:name>")(lambda user, name: True)
+    for group in ("nopres:a", "lobbi:a", "", "lobby:a"):
+        render(ann, group)
+    assert said(caplog) == [
+        NO_RULE,
+        "No rule of can_read has a pattern for 'lobbi:a', so nobody may read it.",
+        "{% livepush_presence %} in a template is given '', and leaves it out: its variable may be missing in the "
+        "context.",
+    ]

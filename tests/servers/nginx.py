@@ -26,7 +26,7 @@ def nginx(folder: Path, servers: str, ports: list[int]) -> Iterator[Path]:
     conf = folder / "nginx.conf"
     conf.write_text(
         f"{user} worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;\n"
-        f"events {{}}\nhttp {{ access_log off; {temporary}\n{servers}\n}}\n"
+        f"events {{}}\nhttp {{ access_log off; types {{ application/javascript js; }} {temporary}\n{servers}\n}}\n"
     )
     with (folder / "stderr").open("w") as printed:
         process = subprocess.Popen(

@@ -19,7 +19,7 @@ from livepush.bridges.grip.telling import Told
 from livepush.conf import get_settings
 from livepush.consumers.answering import admit_here
 from livepush.consumers.auditing import Client, scope_of
-from livepush.consumers.commands import COMMAND_BYTES, refused, take_command
+from livepush.consumers.commands import COMMAND_BYTES, refused, take_command, type_of
 from livepush.consumers.messages import check_sent, right_to_send
 from livepush.consumers.views import look
 from livepush.notes import Rarely, one_line
@@ -64,7 +64,7 @@ def carry_out(spoken: Spoken, frame: Frame) -> Close | None:
         answer |= {"ref": command.ref, **_carried_out(spoken, command)}
     except WireError as error:
         error.ref = error.ref if command is None else command.ref
-        spoken.client.refuse(error, () if command is None else command.groups)
+        spoken.client.refuse(error, () if command is None else command.groups, type_of(command))
         answer = refused(error)
     except Exception as error:
         if times := failures.times():

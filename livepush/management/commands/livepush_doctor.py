@@ -18,7 +18,10 @@ class Command(BaseCommand):
     requires_system_checks = []  # the doctor reports them among its findings
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--url", help="the site's root as browsers open it: look at proxy and server too")
+        parser.add_argument(
+            "--url",
+            help="the site's root as browsers open it, such as https://example.com/: look at proxy and server too",
+        )
         parser.add_argument("--idle", action="store_true", help="with --url: see a stream through a long silence")
         parser.add_argument("--timeout", type=float, default=10.0, help="seconds a check may take, 10 by default")
         parser.add_argument("--json", action="store_true", help="print one JSON object for machines")

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from livepush import tenants
 from livepush.exceptions import InvalidGroup
 from livepush.roster.reading import members
+from livepush.roster.rules import has_members, no_rule_for
 
 
 class Command(BaseCommand):
@@ -32,3 +33,5 @@ class Command(BaseCommand):
                 self.stdout.write(f"{member.id}\t{name}\t{member.connections}\t{member.since}")
         if not options["json"] and options["verbosity"] > 0:
             self.stderr.write(f"{len(found)} in {options['group']}")
+        if not has_members(options["group"]):
+            self.stderr.write(no_rule_for(options["group"]))

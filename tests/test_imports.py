@@ -26,6 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "fields": set(),
     "notes": {"forking"},
     "cancelling": set(),
+    "progress": set(),
     "ending": set(),
     "forking": set(),
     "signals": set(),
@@ -40,7 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies"},
     "audit": {"signals", "tenants", "notes", "ending", "forking"},
     "access": {"tenants", "wire", "conf", "notes", "exceptions", "cancelling", "forking"},
-    "process": {"audit", "hub", "log", "hints", "publish", "wire", "conf", "notes", "forking"},
+    "process": {"audit", "hub", "log", "hints", "publish", "wire", "conf", "notes", "forking", "progress"},
     "rights": {"process", "access", "publish", "log", "hub", "tenants", "wire", "conf", "exceptions",
         "notes",
     },
@@ -53,7 +54,7 @@ ARROWS: dict[str, set[str]] = {
     # What stands on it
     "inbox": {
         "rights", "publish", "log", "access", "consumers", "tenants", "models", "fields", "signals", "wire", "conf",
-        "exceptions", "notes",
+        "exceptions", "notes", "progress",
     },
     "streams": {
         "process", "rights", "consumers", "access", "publish", "log", "hub", "hints", "inbox", "tenants", "routing",
@@ -67,7 +68,7 @@ ARROWS: dict[str, set[str]] = {
     "bridges": {
         "models", "audit", "access", "consumers", "process", "publish", "log", "hub", "hints", "inbox", "receiving",
         "rights", "roster", "tenants", "fields", "wire", "conf", "exceptions", "notes", "tallies", "cancelling",
-        "forking",
+        "forking", "progress",
     },
     "doctor": {
         "process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf",

@@ -113,7 +113,9 @@ def test_a_users_group_is_no_other_models():
 
 
 @pytest.mark.parametrize(
-    "key", ["ann", "team:1", "7.5", "", 7.5, True, b"7", [7], uuid.UUID(int=7), "everyone"], ids=repr
+    "key",
+    ["ann", "team:1", "7.5", "1_0", "+7", " 7", "007", "٧", "", 7.5, True, b"7", [7], uuid.UUID(int=7), "everyone"],
+    ids=repr,
 )
 def test_what_can_be_no_primary_key_of_a_user_is_refused(key):
     with pytest.raises(InvalidGroup) as raised:

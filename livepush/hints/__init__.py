@@ -40,7 +40,7 @@ logger = logging.getLogger("livepush")
 
 UNHEARD = (
     "No hint reaches other processes and this one serves no clients, so nobody got an ephemeral event: configure a "
-    "Redis layer, keep the log in PostgreSQL, or leave out ephemeral=True."
+    "Redis layer, keep the log in PostgreSQL (without HINT = 'none'), or leave out ephemeral=True."
 )
 
 

@@ -28,6 +28,7 @@ from livepush.inbox.models import InboxHead, Notification, NotificationState
 from livepush.inbox.notifying import TYPE
 from livepush.models import Event
 from livepush.notes import Rarely
+from livepush.progress import got_on
 from livepush.signals import notified
 from livepush.wire import FORGOTTEN, RIGHTS, Batch, Position
 
@@ -84,7 +85,9 @@ def file(using: str) -> None:
     for _ in range(PASSES):
         filed, upto = _file_batch(using)
         for notification in filed:
+            got_on()
             _tell(notification, using)
+        got_on()
         if upto is None or not _events(using, upto).exists():
             return
 
@@ -295,6 +298,3 @@ def _make_head(using: str) -> int | None:
     last = Notification.objects.using(using).aggregate(last=Max("position"))["last"] or 0
     heads.bulk_create([InboxHead(pk=1, position=last)], ignore_conflicts=True)
     return last
-
-
-__all__ = ["catch_up", "connect", "file", "follow", "prune"]

@@ -12,13 +12,14 @@ import asyncio
 import heapq
 import itertools
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
+
+from livepush.progress import Progress
 
 T = TypeVar("T")
 Report = Callable[[Any, BaseException | None], object]
@@ -31,22 +32,6 @@ FAREWELL = 2.0
 
 class Overdue(TimeoutError):
     """A job has taken too long. A TimeoutError that the job itself raises, as of a mail server, is none of these."""
-
-
-class Progress:
-    """How a long job gets on. It may take ``limit`` seconds from when it begins, and again from each ``note``."""
-
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
-        self.note()
-
-    def note(self) -> None:
-        """Note that the job got on. Any thread may call it."""
-        self._noted = time.monotonic()
-
-    def left(self) -> float:
-        """Return how long (seconds) the job may still take; 0 or less if it is overdue."""
-        return self._noted + self.limit - time.monotonic()
 
 
 class Threads:
@@ -116,6 +101,7 @@ class Threads:
             else:
                 outcome.set_exception(error if not isinstance(error, StopIteration) else _wrapped(error))
 
+        work = partial(progress.of, work)
         worker.do(work, lambda result, error: self._loop.call_soon_threadsafe(finished, result, error))
         return outcome
 

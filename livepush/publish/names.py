@@ -83,7 +83,11 @@ def _user_key(value: Any) -> Any:
         field: Any = apps.get_model(django_settings.AUTH_USER_MODEL)._meta.pk
         if isinstance(value, bool):
             raise ValueError
-        return field.to_python(plain(value))
+        text = plain(value)
+        key = field.to_python(text)
+        if isinstance(key, int) and str(key) != str(text):  # Python takes "1_0" for a number
+            raise ValueError
+        return key
     except LookupError:  # a project without users
         return value
     except (ValidationError, TypeError, ValueError) as error:

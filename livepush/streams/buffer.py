@@ -81,8 +81,8 @@ class Buffer:
         with self._lock:
             if self.lost:
                 return
-            self._waiting.append(piece)
-            self._unheard.append(piece)
+            self._waiting += [piece]  # no call is in between, in which a signal's handler could write
+            self._unheard += [piece]
             self._size += size if isinstance(piece, str) else len(piece.json)
             self._end += size
 

@@ -12,12 +12,14 @@ from io import StringIO
 
 import pytest
 import redis
+from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 from django.urls import reverse
 from django.utils import timezone
 
+import livepush
 from livepush import checks, log
 from livepush.bridges.relays import forgetting, running
 from livepush.bridges.relays.config import relay
@@ -25,6 +27,7 @@ from livepush.bridges.relays.mapping import Message, Outgoing
 from livepush.bridges.relays.models import DeadLetter, RelayOffset
 from livepush.bridges.relays.running import Runner
 from livepush.bridges.relays.taking import offset_of, order, retry, take
+from livepush.signals import notified
 from tests.conftest import ALIASES, Thread, events_of
 from tests.patience import PATIENCE, eventually
 from tests.scale import some
@@ -441,3 +444,33 @@ async def test_a_batch_may_take_longer_than_the_limit_as_long_as_it_gets_on(usin
     runner._run_once = once
     await runner.run()
     assert told == [5]
+
+
+def notifying(message):
+    livepush.notify("user:1", f"number {message.body['id']}")
+    return Outgoing("a", "t", message.body)
+
+
+@pytest.mark.parametrize("using", ALIASES[:1], indirect=True)
+async def test_receivers_of_what_a_batch_notifies_take_their_time_each(using, settings, monkeypatch):
+    mapped = configured(settings, using, GROUP=None, TYPE=None, MAP=f"{__name__}.notifying")
+    monkeypatch.setattr(running, "MAP_TIMEOUT", 1.0)
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "DATABASE_TIMEOUT": 1.0}
+    runner, told, mailed = Runner(mapped), [], []
+    runner._told = told.append
+
+    def mail(notification, **kwargs):
+        time.sleep(0.3)
+        mailed.append(User.objects.count())
+
+    async def once():
+        await runner._take([message(number) for number in range(5)])
+        runner.stop()
+
+    runner._run_once = once
+    notified.connect(mail)
+    try:
+        await runner.run()
+    finally:
+        notified.disconnect(mail)
+    assert (told, mailed) == ([5], [0] * 5)

@@ -104,10 +104,12 @@ async def _last(relay: Relay, client: Any) -> str:
     """
     if relay.kind == "nats":
         return str((await client.jetstream().stream_info(relay.stream)).state.last_seq)
-    from redis.exceptions import ResponseError
+    from redis.exceptions import NoPermissionError, ResponseError
 
     try:
         return str((await client.xinfo_stream(relay.stream))["last-generated-id"].decode())
+    except NoPermissionError:  # then it can't be noticed that the stream was made anew
+        return NOTHING
     except ResponseError as error:
         if "no such key" in str(error):
             return NOTHING

@@ -26,7 +26,7 @@ from livepush.bridges.relays.config import Relay
 from livepush.bridges.relays.mapping import Message, decoded
 from livepush.bridges.relays.partitions import Bounds
 from livepush.bridges.relays.sources import BATCH, Source, Taker
-from livepush.process.threads import Progress
+from livepush.progress import Progress
 
 T = TypeVar("T")
 PAUSE = 0.1

@@ -15,7 +15,8 @@ from livepush.cancelling import end
 from livepush.conf import get_settings
 from livepush.notes import Rarely, one_line
 from livepush.process.connections import RELAY_THREAD, close_connections, cut_connections
-from livepush.process.threads import Overdue, Progress, Threads
+from livepush.process.threads import Overdue, Threads
+from livepush.progress import Progress
 
 logger = logging.getLogger("livepush")
 T = TypeVar("T")

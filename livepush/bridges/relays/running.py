@@ -15,7 +15,7 @@ from livepush.bridges.relays.mapping import Message
 from livepush.bridges.relays.sources import Source, Taker, source_for
 from livepush.bridges.relays.taking import forget_old, take
 from livepush.conf import get_settings
-from livepush.process.threads import Progress
+from livepush.progress import Progress
 
 FORGET_EVERY = 600.0
 MAP_TIMEOUT = 60.0
@@ -68,7 +68,7 @@ class Runner(Loop):
         progress = Progress(limit if self._relay.map is None else max(limit, MAP_TIMEOUT))
         while self._broken is None and not self._stopping.is_set():
             try:
-                self._told(await self._in_thread(partial(take, messages, self._relay, progress.note), progress))
+                self._told(await self._in_thread(partial(take, messages, self._relay), progress))
                 return True
             except Error as error:
                 self._warn(error)

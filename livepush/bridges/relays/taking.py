@@ -7,7 +7,7 @@ the same relay: whoever comes later finds the offset moved, and leaves out what 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from hashlib import sha256
@@ -21,6 +21,7 @@ from livepush.bridges.relays.config import KEYED, Relay
 from livepush.bridges.relays.mapping import Message, Unmappable, decoded, events_of
 from livepush.bridges.relays.models import DeadLetter, RelayOffset, RelayReceipt
 from livepush.conf import get_settings
+from livepush.progress import got_on
 
 FORGOTTEN_AT_ONCE = 5_000
 NOTHING = ""
@@ -39,10 +40,10 @@ def begin_at(relay: Relay, offset: str) -> None:
     rows.bulk_create([RelayOffset(relay=relay.name, offset=offset)], ignore_conflicts=True)
 
 
-def take(messages: Sequence[Message], relay: Relay, got_on: Callable[[], object] = lambda: None) -> int:
+def take(messages: Sequence[Message], relay: Relay) -> int:
     """Take those messages of a batch that were not taken yet; return how many these are. Raises the database's errors.
 
-    What can't become events becomes a dead letter. ``got_on`` is called after each message.
+    What can't become events becomes a dead letter.
     """
     using = get_settings().DATABASE
     if relay.kind != "kafka":

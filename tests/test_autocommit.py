@@ -161,7 +161,7 @@ def test_a_command_commits_what_it_does(manual):
 def test_a_command_that_the_projects_code_calls_leaves_the_commit_to_it(manual):
     def answer():
         livepush_send.Command().execute(
-            group="board", type="t", data="null", key=None, ephemeral=False, database=None, verbosity=0,
+            group="board", type="t", data="null", key=None, ephemeral=False, tenant=None, database=None, verbosity=0,
             no_color=True, force_color=False, skip_checks=True,
         )  # fmt: skip
         transaction.rollback(using=manual)

@@ -102,17 +102,18 @@ export const openPage = (window) => {
 
   // Follow the page when it is hidden or shown, frozen or resumed, online again, or gets a new body.
   const resume = () => client.state === "paused" && client.start();
+  const scan = () => client.scan(); // the inbox puts another in its place
   /** @type {Record<string, any>} */
   const heed = {
     online: () => client.wake(true),
     visibilitychange: () => document.hidden || client.wake(),
+    prerenderingchange: scan,
+    "turbo:load": scan,
+    "turbo:before-cache": () => keep(() => true),
     pagehide: client.pause,
     freeze: client.pause,
     pageshow: resume,
-    prerenderingchange: start,
     resume,
-    "turbo:before-cache": () => keep(() => true),
-    "turbo:load": () => client.scan(), // the inbox puts another in its place
   };
   for (const event in heed) window.addEventListener(event, heed[event], true);
 };

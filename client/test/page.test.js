@@ -211,3 +211,13 @@ test("a bundled client leaves nothing on the document that would keep it in memo
   client.stop();
   assert.equal(listen.mock.callCount(), 0);
 });
+
+test("a page that is visited while it still loads waits for its other deferred scripts", (t) => {
+  const page = new Page().tag(["board"], "a-5");
+  Object.assign(page.document, { readyState: "interactive", prerendering: true });
+  fake(globalThis, { document: page.document });
+  const asked = open(page, t);
+  page.document.prerendering = false;
+  page.fire("prerenderingchange");
+  assert.deepEqual(asked, []);
+});

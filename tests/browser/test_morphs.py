@@ -174,3 +174,17 @@ def test_an_element_that_is_morphed_into_another_groups_shows_who_is_there(
     expect(names.filter(has_text=bob.name)).to_have_count(1)
     expect(names).to_have_count(2)
     page.wait_for_function("(group) => livepush.groups.join() === group", arg=second)
+
+
+def test_a_stream_that_has_ended_stays_so_whatever_an_older_answer_says(reader: Reader) -> None:
+    do = reader.site.elsewhere.do
+    id = do("open_stream", group="room:1")
+    do("write", stream=id, text="one ")
+    page = stream_page(reader, id)
+    expect(page.locator(STREAM)).to_have_attribute("data-after", "4")
+    late = Late(page)
+    do("finish", stream=id)
+    finished = page.locator(f"{STREAM}[state=finished]")
+    expect(finished).to_have_text("one ")
+    late.comes()
+    expect(finished).to_have_text("one ")

@@ -209,7 +209,6 @@ async def test_a_user_stores_so_many_messages_and_bytes_over_all_sockets(
             database.query("DELETE FROM livepush_event RETURNING 1")
 
 
-@pytest.mark.long
 async def test_clients_that_leave_while_they_are_let_in_hold_no_place(database: Database) -> None:
     groups = [f"asks:{number}" for number in range(50)]
     settings = {"MAX_CONNECTIONS": 5, "MAX_HANDSHAKES": 30}
@@ -247,7 +246,6 @@ async def hang_up(place: str) -> None:
     writer.transport.abort()
 
 
-@pytest.mark.long
 async def test_a_flood_of_expensive_handshakes_makes_nobody_wait_long(database: Database, elsewhere: Publisher) -> None:
     """100 requests at once, each for 100 groups whose rule asks the database, which hang up or not."""
     groups = [f"asks:{number}" for number in range(100)]

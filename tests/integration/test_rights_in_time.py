@@ -104,7 +104,6 @@ async def test_what_ends_while_a_client_is_let_in_brings_nothing(shop: Site, nam
 LONG = pytest.mark.long
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("transport", "rule"),
     [

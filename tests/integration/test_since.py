@@ -61,7 +61,10 @@ async def send_alone(elsewhere: Publisher, count: int) -> str:
     return start
 
 
-@pytest.mark.parametrize("transport", some(list(clients.TRANSPORTS)))
+TRANSPORTS = ["sse", "long poll", "websocket", "websocket livepush.v1", "poll"]
+
+
+@pytest.mark.parametrize("transport", some(TRANSPORTS, 2))
 async def test_each_group_begins_where_its_rule_says(site: Any, transport: str) -> None:
     """The rules of ``after:5`` and ``from:5`` let everybody read from the sixth event on."""
     server, elsewhere, _ = site
@@ -148,8 +151,8 @@ async def test_what_is_older_is_hidden_live_too_and_a_recheck_moves_where_a_grou
         assert not stream.revoked
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("site", some(["postgresql", "mariadb"]), indirect=True)  # SQLite has one writer at a time
+@pytest.mark.parametrize("reader", some(list(test_rights.READERS)), indirect=True)
 async def test_what_a_long_transaction_brings_late_is_hidden_from_newcomers_live_and_later(
     site: Any, reader: str
 ) -> None:
@@ -213,8 +216,7 @@ async def test_a_newcomer_reads_nothing_older_in_any_audience_of_the_inbox(site:
         assert [(each["type"], each.get("groups", [each["group"]])) for each in found] == expected[name]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("proof", ["session", "token"])
+@pytest.mark.parametrize("proof", some(["session", "token"]))
 async def test_one_who_leaves_and_comes_back_on_one_websocket_gets_nothing_from_in_between(
     site: Any, proof: str
 ) -> None:

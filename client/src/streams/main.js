@@ -7,11 +7,16 @@ import { Stream } from "./stream.js";
  * Markdown for example, prevents the default. `livepush:stream` says that its state has changed.
  */
 class StreamElement extends HTMLElement {
-  static observedAttributes = ["src", "data-after"];
+  static observedAttributes = ["src", "data-after", "state"];
 
   /** Begin anew where a library that morphs the page has put another text, or another stream, into the element. */
-  attributeChangedCallback() {
+  attributeChangedCallback(/** @type {string} */ name) {
     const { stream } = this;
+    if (name === "state") {
+      // what a late answer of the server says of it is old
+      if (stream && this.getAttribute(name) !== this.shown) this.setAttribute(name, this.shown ?? "");
+      return;
+    }
     if (!stream || (this.src === this.getAttribute("src") && stream.offset === +(this.dataset.after ?? 0))) return;
     this.stream = undefined;
     this.controller?.abort();
@@ -27,6 +32,7 @@ class StreamElement extends HTMLElement {
     this.stream = stream;
     /** @param {string} state */
     const show = (state) => {
+      this.shown = state;
       this.setAttribute("state", state);
       this.ariaBusy = `${state === "running"}`;
       this.dispatchEvent(new CustomEvent("livepush:stream", { detail: { state, stream } }));

@@ -73,7 +73,7 @@ class Receiver:
         self._relay = relay
         self._taker = taker
         self._closed = False
-        self._in_use = threading.Lock()
+        self._in_use = threading.RLock()
         """Held while a thread uses the consumer: one whose database vanished may still do so when another begins."""
         self._look_at = 0.0
         self._working: asyncio.Task[None] | None = None

@@ -45,13 +45,18 @@ class Broker:
         wait_until(self.answers)
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it at once, and return when its port is closed: what its command has started may end after it."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(PATIENCE)
+        wait_until(lambda: not self.is_open())
 
     def answers(self) -> bool:
         """Return whether it takes connections."""
         assert self.process.poll() is None, f"{self.process.args[0]} ended as it started"
+        return self.is_open()
+
+    def is_open(self) -> bool:
+        """Return whether somebody listens on its port."""
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 

@@ -31,6 +31,7 @@ def shell(folder: Path, code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_each_start_gives_the_demos_users_the_passwords_that_it_prints(tmp_path: Path) -> None:
     code = """
 from demo_project.__main__ import prepare
@@ -49,6 +50,7 @@ print(User.objects.get(username="demo").password == before)
     assert shell(tmp_path, code) == "admin True True False\nTrue\n"
 
 
+@pytest.mark.long
 def test_a_user_who_is_deleted_in_the_admin_is_made_again(tmp_path: Path) -> None:
     code = """
 from demo_project.__main__ import prepare
@@ -69,9 +71,8 @@ print(User.objects.get(username="demo").get_full_name())
     assert shell(tmp_path, code) == "mila\nTrue\nAda Lindqvist\n"
 
 
-@pytest.mark.parametrize(("age", "status"), [(0, 204), (290, 204), (310, 401), (-310, 401)])
-def test_the_partner_refuses_a_webhook_that_is_old(tmp_path: Path, age: int, status: int) -> None:
-    code = f"""
+def test_the_partner_refuses_a_webhook_that_is_old(tmp_path: Path) -> None:
+    code = """
 import json, time
 from demo_project.__main__ import prepare
 from demo_project.showcase import partner
@@ -80,12 +81,13 @@ from django.test import RequestFactory
 from livepush.bridges.relays import signing
 
 prepare()
-body = json.dumps({{"data": {{"code": "LP-1", "away": False}}}}).encode()
-headers = signing.headers("1", int(time.time()) - {age}, body, [signing.key(settings.PARTNER_SECRET)])
-request = RequestFactory().post("/", body, content_type="application/json", headers=headers)
-print(partner.receive(request).status_code)
+body = json.dumps({"data": {"code": "LP-1", "away": False}}).encode()
+for age in (0, 290, 310, -310):
+    headers = signing.headers("1", int(time.time()) - age, body, [signing.key(settings.PARTNER_SECRET)])
+    request = RequestFactory().post("/", body, content_type="application/json", headers=headers)
+    print(partner.receive(request).status_code)
 """
-    assert shell(tmp_path, code) == f"{status}\n"
+    assert shell(tmp_path, code).split() == ["204", "204", "401", "401"]
 
 
 def test_a_server_that_fails_at_start_ends_the_demo_with_a_sentence() -> None:

@@ -94,6 +94,7 @@ def ask(case: Any, login: dict[str, Any]) -> Any:
     return response
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", [ENTRIES, COUNTS, MARK])
 def test_what_fits_is_answered_as_described(login: dict[str, Any], path: str) -> None:
     @EXAMPLES
@@ -105,6 +106,7 @@ def test_what_fits_is_answered_as_described(login: dict[str, Any], path: str) ->
     check()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", [ENTRIES, MARK])
 def test_what_does_not_fit_is_refused_as_described(login: dict[str, Any], path: str) -> None:
     @EXAMPLES
@@ -115,6 +117,7 @@ def test_what_does_not_fit_is_refused_as_described(login: dict[str, Any], path: 
     check()
 
 
+@pytest.mark.long
 def test_what_names_entries_is_answered_with_them(login: dict[str, Any]) -> None:
     @EXAMPLES
     @given(operation(ENTRIES, f"^{EPOCH}-1?[0-9]$").as_strategy())
@@ -127,6 +130,7 @@ def test_what_names_entries_is_answered_with_them(login: dict[str, Any]) -> None
     check()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("action", Action)
 def test_a_mark_is_accepted_if_it_is_what_the_action_takes(login: dict[str, Any], action: Action) -> None:
     @EXAMPLES

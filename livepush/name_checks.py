@@ -16,7 +16,7 @@ DICT = "LIVEPUSH"
 ALIKE = 0.85
 """How alike two names are of which one is probably the other, misspelt."""
 WHOLE = ("CONF", "CONFIG", "SETTINGS", "OPTIONS")
-"""What may follow ``LIVEPUSH_`` in the name of a dict of all settings."""
+"""The words that people put after ``LIVEPUSH_`` to name a dict of all settings."""
 
 
 @register("livepush")

@@ -1,4 +1,4 @@
-"""What the scripts of the benchmarks need, and what they say if it is missing."""
+"""The programs that the benchmarks' scripts need, and their message if one is missing."""
 
 from __future__ import annotations
 

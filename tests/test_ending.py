@@ -1,4 +1,4 @@
-"""What is done as a process ends."""
+"""A process's last work, as it ends."""
 
 from __future__ import annotations
 

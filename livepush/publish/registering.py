@@ -1,4 +1,4 @@
-"""What ``register`` refuses: what is no model or no ``ModelEvents``, and what would never be heard, or twice."""
+"""The checks of ``register``: a model and a ``ModelEvents`` class are given, and each signal is heard once."""
 
 from __future__ import annotations
 

@@ -290,7 +290,7 @@ TEMPLATES = {
         each.after(copy.querySelector("template").content.cloneNode(true));
     }""",
 }
-"""What a library may do with a template."""
+"""The ways in which libraries use a template."""
 
 
 @pytest.mark.parametrize("way", some(list(TEMPLATES)))

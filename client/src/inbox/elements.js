@@ -87,7 +87,7 @@ export class Part extends HTMLElement {
     });
   }
 
-  /** What the server has rendered, where no parser has made a shadow tree of it. @returns {HTMLTemplateElement | null} */
+  /** The server's template, where no parser has made a shadow tree of it. @returns {HTMLTemplateElement | null} */
   get template() {
     return this.querySelector("template[shadowrootmode]");
   }

@@ -32,7 +32,7 @@ const icon = new URL(address, location.href).href; // whatever a `<base>` says
 /** The token of the page's forms; a new body brings a new one. */
 let { csrf } = said;
 const state = JSON.parse(said.state);
-/** What of the tag was read. The token is another one in each answer of the server. */
+/** The tag's state and token, as they were read last. Each answer of the server has another token. */
 let known = said.state + csrf;
 /** @type {any} */
 let speech;
@@ -199,7 +199,7 @@ else {
   };
   document.addEventListener("visibilitychange", look);
   addEventListener("focus", look);
-  // What a library that morphs the page has put into an element would seem to be new in a copy of the page.
+  // A library that morphs the page puts templates into elements. In a copy of the page they would seem to be new.
   addEventListener("turbo:before-cache", () => each((part) => part.template?.remove()));
   setInterval(() => each((part) => part.age?.()), 30_000);
   const elements = { badge: Badge, list: List, toasts: Toasts, bell: Bell };

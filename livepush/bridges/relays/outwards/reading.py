@@ -55,7 +55,7 @@ class Page(NamedTuple):
     """Whether the log ends before the position: it was made anew."""
     epoch: str = ""
     events: tuple[Event, ...] = ()
-    """What the messages were made of, and the events that are not for this relay."""
+    """All events of the page: those that became messages, and those that are not for this relay."""
 
     def known(self, message: Outbound) -> Known:
         """Return what to remember of a message that is given to the target."""

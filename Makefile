@@ -41,8 +41,8 @@ test-all: ## pass everything: the long tests too (storms, Firefox, the soak), mo
 	@$(MAKE) --no-print-directory layers
 
 .PHONY: test-fast
-test-fast: $(VENV)/.installed ## the unit tests on PostgreSQL and SQLite, in under a minute
-	@LIVEPUSH_TEST_ON=postgresql,sqlite $(PYTEST) -n 4 $(CHOSEN) tests --ignore tests/integration --ignore tests/browser
+test-fast: $(VENV)/.installed ## the unit tests on PostgreSQL and SQLite, without browsers and brokers
+	@LIVEPUSH_TEST_ON=postgresql,sqlite $(PYTEST) -n 4 $(CHOSEN) tests $(addprefix --ignore tests/,integration browser bridges recipes)
 
 .PHONY: lint
 lint: $(VENV)/.installed ## check style and format

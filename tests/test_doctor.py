@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from pathlib import Path
 
@@ -25,10 +26,12 @@ from livepush.doctor.facts import masked
 from livepush.doctor.problems import Level, Problem
 from livepush.doctor.protocol import is_token, make_token
 from livepush.doctor.proxies import NAMES, REMEDIES
+from livepush.doctor.site import Site
+from livepush.doctor.streams import check_websocket
 from livepush.doctor.web import parse_root
 from livepush.management.commands.livepush_doctor import Command
 from livepush.models import Event, LogHead
-from tests.conftest import append, kind, settle
+from tests.conftest import Thread, append, kind, settle
 from tests.patience import PATIENCE, wait_until
 from tests.scale import some
 from tests.servers import faults
@@ -108,8 +111,43 @@ def test_what_can_not_be_asked_for_is_said(args, message):
 
 def test_addresses():
     assert parse_root("example.com").origin == "https://example.com"
-    assert parse_root("https://example.com:443/app/")[1:] == ("example.com", 443, "example.com", "/app")
-    assert parse_root("http://[::1]:8000")[1:] == ("::1", 8000, "[::1]:8000", "")
+    assert parse_root("https://example.com:443/app/")[1:5] == ("example.com", 443, "example.com", "/app")
+    assert parse_root("http://[::1]:8000")[1:5] == ("::1", 8000, "[::1]:8000", "")
+
+
+def test_a_name_and_password_in_the_address_travel_with_each_request():
+    root = parse_root("https://ann:a%3Ab%40c@stage.example.com/app/")
+    assert root[1:5] == ("stage.example.com", 443, "stage.example.com", "/app")
+    assert root.headers == {"Host": "stage.example.com", "Authorization": "Basic YW5uOmE6YkBj"}
+
+
+class Refuses(BaseHTTPRequestHandler):
+    """Answers a handshake as something else than livepush does."""
+
+    def do_GET(self):
+        self.server.heard.append(self.headers)
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 426, 429, 502, 503])
+def test_what_else_answers_a_handshake_is_not_taken_for_a_stripped_upgrade(status):
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        server.status, server.heard = status, []
+        thread = Thread(server.serve_forever, 0.01)
+        check = Check("websocket")
+        try:
+            check_websocket(check, Site(parse_root(f"http://ann:secret@127.0.0.1:{server.server_port}/"), PATIENCE))
+        finally:
+            server.shutdown()
+            thread.join()
+    expected = "D061" if status in (400, 426) else "D066"
+    assert [(found.id, found.seen) for found in check.findings] == [(expected, f"status {status}")]
+    assert server.heard[0]["Authorization"] == "Basic YW5uOnNlY3JldA=="
 
 
 # Settings

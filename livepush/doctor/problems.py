@@ -206,6 +206,11 @@ class Problem(Enum):
         "no permessage-deflate",
         "uvicorn: `--ws-per-message-deflate false`; do not wrap the server's `send` where livepush is called",
     )  # fmt: skip
+    HANDSHAKE_REFUSED = (
+        "D066", Level.WARNING, "something else than livepush answers a WebSocket's handshake", "status 101",
+        "see what answers so: a proxy whose path for `ws/` leads elsewhere (404) or to a server that is down (502), a "
+        "redirect, a login or a firewall in front of the site; let livepush's prefix pass as other requests do",
+    )  # fmt: skip
     DEBUG_ON = (
         "D071", Level.ERROR, "the server runs with `DEBUG`", "`DEBUG = False`",
         "set `DEBUG = False`: it shows settings to strangers and keeps every query in memory",

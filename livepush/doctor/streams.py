@@ -12,6 +12,9 @@ from livepush.doctor.protocol import FRAMES, IDLE_HEARTBEATS, PAUSE
 from livepush.doctor.site import Site, json_of
 from livepush.doctor.units import duration, milliseconds
 
+INCOMPLETE = (400, 426)
+"""The answers of servers to a handshake whose upgrade was taken out: of livepush's endpoint, and of libraries."""
+
 
 def check_stream(check: Check, site: Site) -> None:
     """Check that a stream's frames and headers arrive unchanged, and that each frame arrives in time."""
@@ -130,5 +133,7 @@ def _say_why_not(check: Check, socket: web.WebSocket) -> None:
     said = json_of(socket.body)
     if said.get("upgrade_arrived"):
         check.find(Problem.NO_WEBSOCKETS, f"status {socket.status}, though the upgrade reached the server")
-    else:
+    elif socket.status in INCOMPLETE:
         check.find(Problem.NO_UPGRADE, f"status {socket.status}")
+    else:
+        check.find(Problem.HANDSHAKE_REFUSED, f"status {socket.status}")

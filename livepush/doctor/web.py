@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 """Kinds of frames (RFC 6455, section 5.2)."""
@@ -28,10 +28,17 @@ class Root(NamedTuple):
     """The host as a browser sends it."""
     path: str
     """The prefix of every path, e.g. ``""`` or ``/app``."""
+    login: str = ""
+    """The ``Authorization`` header of a name and password in the address, which a proxy may ask for (RFC 7617)."""
 
     @property
     def origin(self) -> str:
         return f"{self.scheme}://{self.netloc}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of every request."""
+        return {"Host": self.netloc} | ({"Authorization": self.login} if self.login else {})
 
 
 class Answer(NamedTuple):
@@ -67,7 +74,14 @@ def parse_root(url: str) -> Root:
     host = parts.hostname.encode("idna").decode() if not parts.hostname.isascii() else parts.hostname
     shown = f"[{host}]" if ":" in host else host
     netloc = f"{shown}:{port}" if parts.port not in (None, 80 if parts.scheme == "http" else 443) else shown
-    return Root(parts.scheme, host, port, netloc, parts.path.rstrip("/"))
+    return Root(parts.scheme, host, port, netloc, parts.path.rstrip("/"), _login(parts))
+
+
+def _login(parts: SplitResult) -> str:
+    if parts.username is None:
+        return ""
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
 def get(root: Root, path: str, timeout: float, **headers: str) -> Answer:
@@ -76,7 +90,7 @@ def get(root: Root, path: str, timeout: float, **headers: str) -> Answer:
     Raises OSError, http.client.HTTPException.
     """
     with closing(_connection(root, timeout)) as connection:
-        connection.request("GET", root.path + path, headers={"Host": root.netloc, **headers})
+        connection.request("GET", root.path + path, headers=root.headers | headers)
         response = connection.getresponse()
         return Answer(response.status, response.headers, response.read(1_000_000))
 
@@ -87,7 +101,7 @@ def stream(root: Root, path: str, timeout: float, **headers: str) -> Stream:
     Raises OSError, http.client.HTTPException: no answer at all. A later error is noted in ``broken``.
     """
     with closing(_connection(root, timeout)) as connection:
-        connection.request("GET", root.path + path, headers={"Host": root.netloc, **headers})
+        connection.request("GET", root.path + path, headers=root.headers | headers)
         response = connection.getresponse()
         encoding = response.headers.get("Content-Encoding", "identity").lower()
         unpack = zlib.decompressobj(31).decompress if encoding == "gzip" else bytes
@@ -181,7 +195,7 @@ def websocket(root: Root, path: str, timeout: float, **headers: str) -> Iterator
     plain = socket.create_connection((root.host, root.port), timeout)
     with _secured(root, plain) as sock, sock.makefile("rb") as file:
         fields = {
-            "Host": root.netloc,
+            **root.headers,
             "Origin": root.origin,
             "Connection": "Upgrade",
             "Upgrade": "websocket",

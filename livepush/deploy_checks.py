@@ -23,6 +23,8 @@ LONGEST_RECHECK = 600.0
 LONGEST_DRAIN = 25.0
 """Kubernetes kills a server 30 s after SIGTERM, if it is told nothing else."""
 SHORTEST_TOKEN = 16
+MORE_BYTES = 4_096
+"""What a message's body may have besides its data."""
 SAMPLES = frozenset(
     {
         "a long random text",
@@ -61,7 +63,7 @@ def _debug(found: Settings) -> Iterator[Warning]:
 
 def _layer(found: Settings) -> Iterator[Warning]:
     layer = getattr(settings, "CHANNEL_LAYERS", {}).get(found.CHANNEL_LAYER, {})
-    config = layer.get("CONFIG", {})
+    config = layer.get("CONFIG") or {}
     if not str(layer.get("BACKEND", "")).startswith(BROKERS) or config.get("symmetric_encryption_keys"):
         return
     hosts = sorted({host for host in map(_open_host, _servers(config)) if host is not None})
@@ -75,8 +77,8 @@ def _layer(found: Settings) -> Iterator[Warning]:
 
 def _servers(config: Mapping[str, Any]) -> Iterator[Any]:
     for name in ("hosts", "servers"):
-        given = config.get(name, ())
-        yield from [given] if isinstance(given, str | Mapping) else given
+        given = config.get(name) or ()
+        yield from [given] if isinstance(given, str | bytes | Mapping) else given
 
 
 def _open_host(server: Any) -> str | None:
@@ -88,8 +90,13 @@ def _open_host(server: Any) -> str | None:
         if sentinels:
             return next((host for host in map(_open_host, sentinels) if host is not None), None)
         server = server.get("address") or (server.get("host", ""), 0)
+    if isinstance(server, bytes):
+        server = server.decode(errors="replace")
     if isinstance(server, str):
-        parts = urlsplit(server if "://" in server else f"//{server}")
+        try:
+            parts = urlsplit(server if "://" in server else f"//{server}")
+        except ValueError:
+            return None  # the layer says what is wrong with it
         if parts.scheme in ENCRYPTED or server.startswith("/"):
             return None
         return _unless_local(parts.hostname or "")
@@ -189,6 +196,18 @@ def _metrics(found: Settings) -> Iterator[Warning]:
         )
 
 
+def _uploads(found: Settings) -> Iterator[Warning]:
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if limit is not None and limit < found.MAX_EVENT_BYTES + MORE_BYTES:
+        yield Warning(
+            f"DATA_UPLOAD_MAX_MEMORY_SIZE is {limit}, so Django refuses messages and published events that "
+            f"LIVEPUSH['MAX_EVENT_BYTES'] ({found.MAX_EVENT_BYTES}) allows.",
+            hint=f"Set it to {found.MAX_EVENT_BYTES + MORE_BYTES} or more, or lower MAX_EVENT_BYTES. The proxy has a "
+            "limit too (nginx: client_max_body_size).",
+            id="livepush.W028",
+        )
+
+
 def _samples(found: Settings) -> Iterator[Warning]:
     if names := list(_of_manual({field.name: getattr(found, field.name) for field in fields(found)})):
         yield Warning(
@@ -213,5 +232,5 @@ def _of_manual(value: Any, name: str = "") -> Iterator[str]:
 
 
 CHECKS: Iterable[Callable[[Settings], Iterator[Warning]]] = (
-    _debug, _layer, _origins, _hosts, _proxies, _daphne, _recheck, _drain, _sessions, _metrics, _samples,
+    _debug, _layer, _origins, _hosts, _proxies, _daphne, _recheck, _drain, _sessions, _metrics, _uploads, _samples,
 )  # fmt: skip

@@ -262,6 +262,7 @@ def layer(hosts, backend=REDIS, name="hosts", **config):
 
 
 def test_a_deployment_that_is_set_up_well_hears_nothing():
+    assert deployed(LIVEPUSH={"MAX_EVENT_BYTES": 5_000_000}, DATA_UPLOAD_MAX_MEMORY_SIZE=None) == {}
     well = {"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"), "USE_X_FORWARDED_HOST": True}
     assert deployed() == {}
     assert deployed(**well, LIVEPUSH={"TRUSTED_PROXIES": ["127.0.0.1"]}, **layer(["rediss://cache:6380/0"])) == {}
@@ -288,6 +289,12 @@ def test_a_deployment_that_is_set_up_well_hears_nothing():
             "W017",
             "a copy of a cookie reads on after the logout",
             "cached_db",
+        ),
+        (
+            {"LIVEPUSH": {"MAX_EVENT_BYTES": 5_000_000}},
+            "W028",
+            "DATA_UPLOAD_MAX_MEMORY_SIZE is 2621440",
+            "5004096 or more",
         ),
     ],
 )
@@ -341,7 +348,12 @@ def test_a_daphne_that_takes_messages_of_any_size_is_warned_of(version, is_old, 
         (layer([("localhost", 6379)]), False),
         (layer(["redis://127.0.0.1:6379/1", "redis://[::1]:6379"]), False),
         (layer(["unix:///run/redis.sock"]), False),
+        (layer([b"redis://cache"]), True),
+        (layer(None), False),
+        (layer([]), False),
+        (layer(["redis://[::1"]), False),
         ({"CHANNEL_LAYERS": {"default": {"BACKEND": REDIS}}}, False),
+        ({"CHANNEL_LAYERS": {"default": {"BACKEND": REDIS, "CONFIG": None}}}, False),
     ],
 )
 def test_a_layer_is_open_where_another_host_has_it_and_nothing_encrypts(layers, is_open):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from livepush.management.commands import livepush_relay
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 UNITS = ("wire", "hub", "flow", "routes", "groups", "threads", "log", "publishing", "signals", "views", "templatetags",
@@ -25,6 +30,19 @@ def run(*words):
 def test_every_module_is_imported_without_what_windows_lacks():
     found = run("-m", "tests.windows", "import")
     assert found.returncode == 0, found.stderr
+
+
+async def test_a_relay_hears_of_its_end_where_event_loops_take_no_signals(monkeypatch):
+    loop, heard = asyncio.get_running_loop(), asyncio.Event()
+    monkeypatch.setattr(loop, "add_signal_handler", asyncio.AbstractEventLoop().add_signal_handler)
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        livepush_relay.at_the_end(heard.set)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(heard.wait(), PATIENCE)
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ What pytest and asyncio themselves need here stays.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
@@ -19,6 +20,7 @@ MISSING = {
     select: ("poll", "epoll"),
     socket: ("TCP_INFO", "send_fds", "recv_fds", "SO_REUSEPORT"),
 }  # fmt: skip
+asyncio.SelectorEventLoop.add_signal_handler = asyncio.AbstractEventLoop.add_signal_handler  # type: ignore[method-assign]
 MODULES = ("fcntl", "resource", "pwd", "grp", "termios", "syslog")
 
 for module, names in MISSING.items():

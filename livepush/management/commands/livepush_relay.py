@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -51,14 +52,11 @@ class Command(CommittingCommand):
         return Runner(found, told)
 
     async def _run(self, loops: list[Any]) -> None:
-        loop = asyncio.get_running_loop()
-
         def stop() -> None:
             for each in loops:
                 each.stop()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+        at_the_end(stop)
         tasks = [asyncio.create_task(each.run()) for each in loops]
         for task in tasks:
             task.add_done_callback(lambda task: stop())
@@ -69,6 +67,16 @@ class Command(CommittingCommand):
     def _tell(self, found: Relay | OutwardRelay, count: int) -> None:
         verb = "Sent" if isinstance(found, OutwardRelay) else "Took"
         self.stdout.write(f"{verb} {count} messages.")
+
+
+def at_the_end(stop: Callable[[], None]) -> None:
+    """Have the running event loop call a function when the process is told to end."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:  # loops of Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
 
 
 def _forget(found: Relay | OutwardRelay) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from livepush import streams
     from livepush.access.rules import can_read, can_send
     from livepush.hints import flush
-    from livepush.inbox.forgetting import aforget, export, forget
+    from livepush.inbox.forgetting import aexport, aforget, export, forget
     from livepush.inbox.kinds import NotificationType, notification
     from livepush.inbox.notifying import anotify, notify
     from livepush.inbox.recipients import ajoin, aleave, everyone, join, leave
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ModelEvents",
     "NotificationType",
+    "aexport",
     "aforget",
     "ais_present",
     "ajoin",
@@ -78,6 +79,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ModelEvents": "publish.model_events",
     "NotificationType": "inbox.kinds",
+    "aexport": "inbox.forgetting",
     "aforget": "inbox.forgetting",
     "ais_present": "roster.reading",
     "ajoin": "inbox.recipients",

@@ -11,6 +11,7 @@ import uuid
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
+from importlib import import_module
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -24,6 +25,8 @@ from hypothesis import strategies as st
 
 import livepush
 from livepush import exceptions, log, publish, streams, testing
+from livepush.bridges import eventstream, mercure
+from livepush.bridges.publishing import keys
 from livepush.hints import layer
 from livepush.inbox import marking
 from livepush.log.dialects import base
@@ -297,6 +300,7 @@ CALLS = {
     "send_for": lambda order, user: livepush.send_for([order]),
     "join": lambda order, user: livepush.join(user, "order:7"),
     "leave": lambda order, user: livepush.leave(user, "order:7"),
+    "export": lambda order, user: livepush.export(user),
     "forget": lambda order, user: livepush.forget(user),
     "recheck": lambda order, user: livepush.recheck(user),
     "revoke": lambda order, user: livepush.revoke(user),
@@ -348,6 +352,25 @@ async def test_a_sync_function_in_async_code_names_its_twin_and_writes_nothing(n
         CALLS[name](order, user)
     assert await sync_to_async(events_of)("default") == ()
     await sync_to_async(connections.close_all)()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_function_of_a_module_names_its_twin_there(settings):
+    settings.LIVEPUSH = {"MERCURE": {"KEY": "only for development, at least 32 bytes"}}
+    calls = {
+        "livepush.streams.get": lambda: streams.get("0" * 32),
+        "livepush.streams.running": lambda: streams.running("a"),
+        "livepush.streams.run": lambda: streams.run(["true"], "a"),
+        "livepush.bridges.mercure.send_update": lambda: mercure.send_update("https://example.com/a", "x"),
+        "livepush.bridges.eventstream.send_event": lambda: eventstream.send_event("a", "t", "x"),
+        "livepush.bridges.publishing.keys.create_key": lambda: keys.create_key("a", groups=["a"]),
+        "livepush.inbox.marking.mark": lambda: marking.mark(User(pk=7), marking.Action.READ, [1]),
+    }
+    for name, call in calls.items():
+        home, _, function = name.rpartition(".")
+        with pytest.raises(SynchronousOnlyOperation, match=rf"await {re.escape(home)}\.a{function}\(\)"):
+            call()
+        assert inspect.iscoroutinefunction(getattr(import_module(home), f"a{function}"))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -445,13 +468,15 @@ async def test_async_twins_recover_from_a_connection_that_died_though_no_request
         "join": lambda: livepush.ajoin(user, "order:7"),
         "leave": lambda: livepush.aleave(user, "order:7"),
         "recheck": lambda: livepush.arecheck(user),
+        "export": lambda: livepush.aexport(user),
         "forget": lambda: livepush.aforget(user),
         "revoke": lambda: livepush.arevoke(user),
         "token": lambda: livepush.atoken(user),
         "members": lambda: livepush.amembers("room:a"),
         "is_present": lambda: livepush.ais_present(user, "room:a"),
     }[name]()
-    assert len(await sync_to_async(events_of)("default")) == (name not in ("leave", "token", "members", "is_present"))
+    silent = ("export", "leave", "token", "members", "is_present")
+    assert len(await sync_to_async(events_of)("default")) == (name not in silent)
     await sync_to_async(connections.close_all)()
 
 

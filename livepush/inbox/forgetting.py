@@ -83,6 +83,7 @@ async def aforget(user: Any) -> dict[str, int]:
     return await sync_to_async(publish.on_good_connections)(forget, user)
 
 
+@publish.has_async_twin
 def export(user: Any) -> dict[str, list[dict[str, Any]]]:
     """Return what is kept about a user, who may be gone already: the rows of each kind, with their fields.
 
@@ -99,6 +100,11 @@ def export(user: Any) -> dict[str, list[dict[str, Any]]]:
         using = get_settings().DATABASE
         found[each.name] = [(each.exported or _fields)(row) for row in each.rows(readers_of(user, using), using)]
     return found
+
+
+async def aexport(user: Any) -> dict[str, list[dict[str, Any]]]:
+    """Return what is kept about a user, in async code; see ``export``."""
+    return await sync_to_async(publish.on_good_connections)(export, user)
 
 
 def _fields(row: Model) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def check_link(name: str, value: Any) -> str:
     link = check_text(name, value)
     if not is_safe(link):
         raise InvalidNotification(
-            f"{name} is {link!r}: expected a path that begins with '/' (not '//'), or http:// or https://."
+            f"{name} is {link!r}: expected http://, https:// or mailto:, or what begins with '/' (not '//'), './', '?' "
+            f"or '#', without spaces, backslashes and control characters: quote those (%20)."
         )
     return link

@@ -65,6 +65,7 @@ class Outcome(NamedTuple):
         return {**self.counts._asdict(), "version": self.version, "position": str(self.position)}
 
 
+@publish.has_async_twin
 def mark(
     user: Any,
     action: Action,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.core.exceptions import SynchronousOnlyOperation
 
@@ -22,13 +23,20 @@ def has_async_twin(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return function(*args, **kwargs)
         except SynchronousOnlyOperation as error:
-            name = function.__name__
+            home, name = _home(function), function.__name__
             raise SynchronousOnlyOperation(
-                f"livepush.{name}() can't be called from async code: use await livepush.a{name}(), with the same "
+                f"{home}.{name}() can't be called from async code: use await {home}.a{name}(), with the same "
                 f"arguments, or call it in a thread."
             ) from error
 
     return wrapped
+
+
+def _home(function: Callable[..., Any]) -> str:
+    """Return the name of the module that users import a function from."""
+    module = function.__module__
+    homes = ("livepush", module.rpartition(".")[0])
+    return next((home for home in homes if function.__name__ in getattr(sys.modules[home], "__all__", ())), module)
 
 
 def in_async_code() -> bool:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from livepush import publish
 from livepush.exceptions import StreamError
 from livepush.process.connections import STREAM_THREAD
 from livepush.publish import Group
@@ -37,6 +38,7 @@ MAX_LEFT = 1_048_576
 """The most bytes that are read after that: as much as a pipe holds."""
 
 
+@publish.has_async_twin
 def run(
     command: Sequence[str],
     group: Group,

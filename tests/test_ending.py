@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.scale import some
 from tests.servers.fresh import ROOT
 
 CODE = """
@@ -37,7 +38,7 @@ process.join()
 """
 
 
-@pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
+@pytest.mark.parametrize("package", some(["multiprocessing", "billiard"]))
 def test_a_child_does_its_last_work_once_and_the_parent_takes_no_longer_than_it_may(package):
     pytest.importorskip(package)
     code = CODE.format(package=package)

@@ -406,6 +406,7 @@ async def test_a_hub_whose_connections_went_dead_without_a_word_hears_again(kind
             assert hub.works[-1]
 
 
+@pytest.mark.parametrize("kind", some(list(BACKENDS)), indirect=True)
 async def test_a_hub_that_hears_nothing_of_itself_starts_anew_and_spares_the_project(kind, monkeypatch):
     """The project's own consumers are on the same layer, in the same event loop."""
     own = get_channel_layer()
@@ -487,6 +488,7 @@ async def test_what_a_layer_cancels_in_itself_ends_no_listening(cancelling, monk
     await end(task)
 
 
+@pytest.mark.parametrize("kind", some(list(BACKENDS)), indirect=True)
 async def test_a_hub_stops_at_whatever_moment_it_is_told_to(kind, monkeypatch):
     """Also in the middle of a call in which the layer's client loses the cancellation."""
     monkeypatch.setattr(listener, "BEAT", 0.02)
@@ -633,6 +635,7 @@ def test_the_layer_is_left_out_where_threads_are_greenlets(module, function, red
 # A process that starts
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("hint", "backend", "imported"),
     some(

@@ -15,6 +15,7 @@ import pytest
 from packaging.metadata import Metadata
 from readme_renderer import markdown
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parents[1]
 HOME = "https://github.com/livepush/django-livepush"
 OURS = (f"{HOME}/blob/main/", "https://raw.githubusercontent.com/livepush/django-livepush/main/")
@@ -49,7 +50,6 @@ def metadata(wheel) -> Message:
     return HeaderParser().parsestr(wheel["INFO/METADATA"].decode())
 
 
-@pytest.mark.long
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     about = {f"INFO/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
     assert wheel.keys() == files("livepush") | about

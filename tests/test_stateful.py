@@ -41,7 +41,7 @@ from livepush.publish import pipeline
 from livepush.wire import Batch, Format, Frames, LogPage, Position
 from livepush.wire import Event as WireEvent
 from tests.conftest import ALIASES, kind
-from tests.scale import EXAMPLES, FULL
+from tests.scale import EXAMPLES, FULL, some
 
 set_hypothesis_home_dir(Path(__file__).parents[1] / ".cache" / "hypothesis")
 
@@ -1144,7 +1144,7 @@ def sessions() -> Iterator[list[Session]]:
     connection_created.disconnect(never_wait)
 
 
-@pytest.fixture(params=[alias for alias in ALIASES if kind(alias) != "mariadb"], ids=kind)
+@pytest.fixture(params=some([alias for alias in ALIASES if kind(alias) != "mariadb"]), ids=kind)
 def log_database(request: pytest.FixtureRequest, transactional_db: None) -> str:
     """PostgreSQL, where several transactions are open at a time, and SQLite, where one is."""
     return str(request.param)

@@ -280,6 +280,7 @@ class InAnAsyncTestCase(TestCase):
             assert_notified(User(pk=1), "Hello")
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_the_assertions_work_where_playwright_has_left_its_loop_running(monkeypatch):
     sync_api = pytest.importorskip("playwright.sync_api")

@@ -27,6 +27,7 @@ def run(*words):
     return subprocess.run([sys.executable, *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_every_module_is_imported_without_what_windows_lacks():
     found = run("-m", "tests.windows", "import")
     assert found.returncode == 0, found.stderr

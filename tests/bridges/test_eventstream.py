@@ -271,6 +271,7 @@ async def test_a_stream_ends_when_the_user_may_no_longer_read_one_of_its_channel
         assert await found.next() == ("stream-error", told)
 
 
+@pytest.mark.long
 async def test_a_request_for_no_channel_or_too_many_is_an_error_that_ends_the_stream(site):
     server, _ = site
     for names, text in ([], "No channels specified"), (map(str, range(11)), "Channel limit exceeded"):
@@ -289,6 +290,7 @@ async def test_a_slow_client_loses_nothing(site):
         assert [(await found.next("keep-alive"))[1] for _ in range(3000)] == list(range(3000))
 
 
+@pytest.mark.long
 async def test_a_server_that_ends_tells_its_clients_when_to_come_back(site):
     server, _ = site
     async with stream(server, "a") as found:
@@ -299,6 +301,7 @@ async def test_a_server_that_ends_tells_its_clients_when_to_come_back(site):
         await asyncio.to_thread(server.start)
 
 
+@pytest.mark.long
 async def test_an_event_that_is_not_stored_reaches_who_is_connected(site):
     server, _ = site
     async with stream(server, "loose") as found, clients.http() as client:

@@ -616,6 +616,7 @@ async def test_events_of_a_group_reach_one_partition_in_order_with_their_positio
     assert dict(found[0].headers())["type"] == b"t"
 
 
+@pytest.mark.long
 async def test_a_message_that_is_too_large_is_rejected_after_those_before_it_were_taken(broker, settings):
     await broker.make("outbox")
     small = {"message.max.bytes": 2_000}
@@ -640,6 +641,7 @@ def test_an_event_that_was_refused_can_be_sent_again(broker, settings):
 TOO_LARGE = 10
 
 
+@pytest.mark.long
 async def test_messages_that_are_too_large_together_are_sent_one_by_one(broker, settings):
     await broker.make("outbox")
     target = target_of(configured(settings, "default", OUTBOX, URL=broker.url))
@@ -661,6 +663,7 @@ async def test_messages_that_are_too_large_together_are_sent_one_by_one(broker, 
     assert await ids(broker) == [f"epoch-{number}" for number in range(2, 6)]
 
 
+@pytest.mark.long
 async def test_a_topic_that_is_not_there_and_a_broker_that_is_away_are_told(broker, settings, monkeypatch):
     monkeypatch.setattr("livepush.bridges.relays.outwards.kafka.TIMEOUT", 0.5)
     target = target_of(configured(settings, "default", OUTBOX, URL=broker.url))

@@ -107,6 +107,7 @@ CONFORMANCE = [
 ]
 
 
+@pytest.mark.long
 async def test_the_cases_of_the_conformance_tests_are_observed(site):
     async def case(topics, selectors, private, is_received):
         word = secrets.token_hex(8)

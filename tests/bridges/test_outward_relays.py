@@ -516,6 +516,7 @@ NEVER_TAKEN = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", some(list(NEVER_TAKEN)))
 async def test_what_a_broker_will_never_take_becomes_a_dead_letter(databases, what):
     kind, limit, subject, stream, refused = NEVER_TAKEN[what]
@@ -684,6 +685,7 @@ async def test_a_database_that_is_away_holds_up_a_relay_and_loses_nothing(own_po
         assert numbers[-1] == 1_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("then", some(["goes on", "ends"]))
 async def test_a_database_host_that_vanishes_is_given_up_and_a_relay_goes_on_or_ends(own_postgresql, then):
     server, databases = own_postgresql

@@ -36,7 +36,7 @@ async def publish(server, key, body, **headers):
         return await client.post(f"{server.url}/livepush/publish/", json=body, headers=named)
 
 
-@pytest.mark.parametrize("kind", some(["uvicorn", processes.WSGI, "daphne"], 2))
+@pytest.mark.parametrize("kind", some(["uvicorn", processes.WSGI, "daphne"]))
 async def test_what_is_published_reaches_a_client_of_another_process(databases, kind):
     with (
         databases.fresh("postgresql") as database,

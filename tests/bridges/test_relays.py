@@ -342,6 +342,7 @@ async def make_anew(broker, count):
     await broker.publish("orders", *({"id": 1, "n": "lost"} for _ in range(count)), ids="1-*")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("while_it_runs", some([False, True]), ids=["away", "running"])
 @pytest.mark.parametrize("kind", some(KINDS))
 async def test_a_stream_that_was_made_anew_stops_the_relay_with_a_word_about_it(databases, kind, while_it_runs):
@@ -402,6 +403,7 @@ async def test_a_database_that_is_away_for_a_while_loses_a_relay_nothing(own_pos
         assert [int(json.loads(data)["n"]) for (data,) in rows] == list(range(200))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("then", some(["goes on", "ends"]))
 async def test_a_database_host_that_vanishes_is_given_up_and_no_message_is_lost_or_repeated(own_postgresql, then):
     server, databases = own_postgresql

@@ -117,6 +117,7 @@ def test_the_board_moves_by_itself(visitor: Callable[[], Visit]) -> None:
     is_up_to_date(page)
 
 
+@pytest.mark.long
 def test_the_board_shows_the_whole_name_of_each_city(visitor: Callable[[], Visit]) -> None:
     page = visitor()("/board/")
     for width in (390, 820, 1024, 1280, 1440):

@@ -110,6 +110,7 @@ def test_a_customers_other_parcels_change_no_page_of_this_one(
     expect(parcel.locator("#movements li")).to_have_count(2)
 
 
+@pytest.mark.long
 def test_what_is_refused_says_why_and_can_be_edited_or_discarded(talk) -> None:
     customer, staff = talk
     write(customer, "   ")
@@ -261,6 +262,7 @@ def test_strangers_and_users_see_each_other_move_by_mouse_and_by_keys(
     expect(others(stranger)).to_have_count(0)
 
 
+@pytest.mark.long
 def test_a_finger_moves_a_dot_on_a_phone(demo: Demo, browser: Browser, visitor: Callable[[], Visit]) -> None:
     page = visitor()("/together/")
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)

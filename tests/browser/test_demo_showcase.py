@@ -130,7 +130,8 @@ def test_on_a_phone_the_cable_and_both_windows_are_seen_at_once(demo: Demo, brow
             expect(page.locator(part)).to_be_in_viewport(ratio=0.95)
 
 
-@pytest.mark.parametrize("who", ["", *(pytest.param(who, marks=pytest.mark.long) for who in ("demo", "admin"))])
+@pytest.mark.long
+@pytest.mark.parametrize("who", ["", "demo", "admin"])
 def test_each_page_is_light_still_and_silent_on_a_phone(who: str, demo: Demo, browser: Browser) -> None:
     with closing(browser.new_context(viewport={"width": 390, "height": 844})) as context:
         context.add_init_script(WATCH_SHIFTS)
@@ -344,6 +345,7 @@ def test_no_link_of_the_demo_leads_nowhere(visitor: Callable[[], Visit]) -> None
     assert "/manual/recipes/chat/" in seen
 
 
+@pytest.mark.long
 def test_the_second_servers_port_is_none_that_another_demo_takes_first() -> None:
     assert [port for port in (8000, 8007, 9000) if second_port(port, ["127.0.0.1"]) in (port, *USUAL_PORTS)] == []
 

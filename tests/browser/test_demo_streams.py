@@ -45,6 +45,7 @@ def test_an_answer_goes_on_over_a_reload_and_shows_on_another_device(visitor: Ca
     assert answer(page).text_content() == answer(other).text_content()
 
 
+@pytest.mark.long
 def test_a_stranger_is_one_click_away_from_an_answer_and_reads_that_it_is_prepared(
     visitor: Callable[[], Visit],
 ) -> None:

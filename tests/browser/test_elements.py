@@ -137,6 +137,7 @@ def test_the_script_that_fetches_regions_comes_with_the_first_of_them(site: Site
     page.wait_for_function("() => document.querySelector('ul').textContent === 'new'")
 
 
+@pytest.mark.long
 def test_a_region_is_fetched_when_its_script_comes_at_last(site: Site, show: Show, group: str) -> None:
     page = show(one=lambda: "TAG<main></main>", rows=lambda: "<li>new</li>")
     broken = iter([True, True])
@@ -288,6 +289,7 @@ def test_the_groups_follow_a_page_that_turbo_morphs(site: Site, show: Show, grou
     assert page.evaluate("[got, tag.isConnected]") == [[["one", "after"]], True]
 
 
+@pytest.mark.long
 def test_a_body_that_turbo_brings_back_is_told_what_it_has_not_had(site: Site, show: Show, group: str) -> None:
     page = two_bodies(show)
     site.elsewhere.send(group, "moved", 1)

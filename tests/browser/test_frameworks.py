@@ -49,6 +49,7 @@ def bundle(name: str, folder: Path) -> Path:
     return made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(BEFORE))
 def test_the_example_shows_what_comes(site: Site, browser: Browser, tmp_path: Path, name: str) -> None:
     made = bundle(name, tmp_path)

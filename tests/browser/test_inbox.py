@@ -49,6 +49,7 @@ def test_the_badge_of_three_tabs_and_two_browsers_follows_what_comes_and_what_is
         expect(page.locator("livepush-bell li[data-unread]")).to_have_count(0)
 
 
+@pytest.mark.long
 def test_a_page_that_is_made_while_something_comes_counts_it_once(reader: Reader) -> None:
     page = reader.visit()
     for number in range(20):
@@ -58,6 +59,7 @@ def test_a_page_that_is_made_while_something_comes_counts_it_once(reader: Reader
     has_badge(again, "20")
 
 
+@pytest.mark.long
 def test_a_hundred_is_shown_as_99_and_more(reader: Reader) -> None:
     page = reader.open()
     reader.site.elsewhere.do("begin")
@@ -177,6 +179,7 @@ def test_entries_are_read_archived_and_taken_back(reader: Reader) -> None:
     titles(page, "c", "b", "a")
 
 
+@pytest.mark.long
 def test_who_follows_an_entry_has_read_it(reader: Reader) -> None:
     reader.notify("To a page", url="/live/")
     page = reader.open()
@@ -186,6 +189,7 @@ def test_who_follows_an_entry_has_read_it(reader: Reader) -> None:
     page.wait_for_function("async () => !(await (await fetch('/livepush/inbox/counts/')).json()).unread", polling=100)
 
 
+@pytest.mark.long
 def test_categories_filter_the_list(reader: Reader) -> None:
     reader.notify("news", category="news")
     reader.notify("talk", category="talk")
@@ -229,6 +233,7 @@ IntersectionObserver = class extends Real {
 """A browser that is busy tells of what was and of what is in one call."""
 
 
+@pytest.mark.long
 def test_the_end_is_noticed_by_a_browser_that_is_busy(reader: Reader) -> None:
     reader.site.elsewhere.do("begin")
     for number in range(45):
@@ -305,6 +310,7 @@ def test_a_kind_is_worded_in_the_readers_language_and_collapses_into_one_entry(n
     expect(pages["de"].locator("livepush-bell [part=heading]")).to_have_text("Benachrichtigungen")
 
 
+@pytest.mark.long
 def test_collapsed_ones_count_as_one(reader: Reader) -> None:
     page = reader.open()
     for name in ("Cleo", "Dan", "Eve"):
@@ -316,6 +322,7 @@ def test_collapsed_ones_count_as_one(reader: Reader) -> None:
         expect(each.locator("livepush-bell b")).to_have_text("1")
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_answer_is_told_and_tried_again(reader: Reader) -> None:
     reader.notify("There")
     page = reader.open()
@@ -332,6 +339,7 @@ def test_a_server_that_does_not_answer_is_told_and_tried_again(reader: Reader) -
     reader.said[-1][:] = [line for line in reader.said[-1] if "503" not in line]
 
 
+@pytest.mark.long
 def test_a_change_that_fails_is_told_and_loses_nothing(reader: Reader) -> None:
     reader.notify("There")
     page = reader.open()
@@ -354,6 +362,7 @@ def test_a_change_that_fails_is_told_and_loses_nothing(reader: Reader) -> None:
     reader.said[-1][:] = [line for line in reader.said[-1] if "ERR_FAILED" not in line]
 
 
+@pytest.mark.long
 def test_times_stay_true(reader: Reader) -> None:
     reader.notify("There")
     context = reader.context()
@@ -431,6 +440,7 @@ def test_a_tab_that_nobody_sees_shows_no_toasts(reader: Reader) -> None:
     expect(toasts(page)).to_have_count(0)
 
 
+@pytest.mark.long
 def test_toasts_wait_while_somebody_is_at_them(reader: Reader) -> None:
     page = reader.context().new_page()
     page.clock.install()
@@ -449,6 +459,7 @@ def test_toasts_wait_while_somebody_is_at_them(reader: Reader) -> None:
     expect(toasts(page)).to_have_count(0)
 
 
+@pytest.mark.long
 def test_a_storm_collapses_to_a_count(reader: Reader) -> None:
     page = reader.open()
     reader.site.elsewhere.do("begin")
@@ -547,6 +558,7 @@ def test_a_badge_that_was_counted_before_the_news_were_filed_is_right_once_they_
     has_badge(page, "1")
 
 
+@pytest.mark.long
 def test_a_button_that_is_down_while_news_come_is_pressed(reader: Reader) -> None:
     reader.notify("Old")
     page = reader.open()

@@ -99,6 +99,7 @@ def test_an_element_of_a_new_body_hears_what_comes_after_it_was_rendered_and_onc
     assert page.evaluate("there") == ([1, 2] if rendered == "before" else [2])
 
 
+@pytest.mark.long
 def test_many_who_wait_for_the_script_that_polls_poll_once(context: BrowserContext, address: str) -> None:
     let_go = hold(context, FALLBACK)
     page = context.new_page()

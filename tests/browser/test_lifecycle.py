@@ -125,6 +125,7 @@ def test_a_page_in_the_back_forward_cache_leads_nobody_and_resumes_when_it_is_re
     assert roles(pages) == ["follower", "leader"] + ["follower"] * (TABS - 2)
 
 
+@pytest.mark.long
 def test_the_only_tab_is_restored_from_the_cache_with_what_it_missed(site: Site, tabs: Open, group: str) -> None:
     pages = tabs(1, group)
     pages[0].go(f"{site.server.url}/ready/")
@@ -147,6 +148,7 @@ def test_hidden_tabs_go_on_where_the_leader_went(site: Site, tabs: Open, group: 
     assert sorted(roles(pages[1:])) == ["follower"] * (TABS - 2) + ["leader"]
 
 
+@pytest.mark.long
 def test_a_tab_shows_its_state_on_the_documents_element(tabs: Open, group: str) -> None:
     (page,) = tabs(1, group)
     assert page.evaluate("document.documentElement.dataset.livepushState") == "open"
@@ -154,6 +156,7 @@ def test_a_tab_shows_its_state_on_the_documents_element(tabs: Open, group: str) 
     assert page.evaluate("document.documentElement.dataset.livepushState") == "stopped"
 
 
+@pytest.mark.long
 def test_where_the_user_has_blocked_a_sites_data_a_tab_connects_alone(site: Site, group: str, tmp_path: Path) -> None:
     preferences = tmp_path / "Default" / "Preferences"
     preferences.parent.mkdir()

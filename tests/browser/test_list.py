@@ -88,7 +88,7 @@ def test_no_entry_moves_under_the_pointer(reader: Reader) -> None:
     has_badge(page, "")
 
 
-@pytest.mark.parametrize("home", ["panel", "page"])
+@pytest.mark.parametrize("home", some(["panel", "page"]))
 def test_what_is_new_shows_by_itself_once_the_pointer_has_left(reader: Reader, home: str) -> None:
     reader.notify("a")
     page = reader.open("/livepush/inbox/" if home == "page" else "/bell/")
@@ -248,6 +248,7 @@ def test_an_open_bell_shows_what_its_badge_counts(reader: Reader) -> None:
     has_badge(page, "")
 
 
+@pytest.mark.long
 def test_a_category_may_have_any_name(reader: Reader) -> None:
     reader.notify("odd", category="\"a' & #b]")
     reader.notify("other")
@@ -301,6 +302,7 @@ def test_the_inboxs_own_page_shows_what_was_chosen_after_a_reload_and_after_back
 # Changes that wait, and that fail
 
 
+@pytest.mark.long
 def test_a_change_shows_at_once_and_each_waits_for_the_one_before(reader: Reader) -> None:
     for title in ("a", "b", "c"):
         reader.notify(title)
@@ -486,6 +488,7 @@ def test_after_a_logout_elsewhere_nothing_new_shows(reader: Reader) -> None:
 # Keyboard and reading
 
 
+@pytest.mark.long
 def test_the_keys_of_the_list(reader: Reader) -> None:
     for title in ("a", "b", "c", "d"):
         reader.notify(title)
@@ -533,6 +536,7 @@ def test_whoever_opens_an_entry_has_read_it(reader: Reader, how: str) -> None:
     page.wait_for_function("async () => !(await (await fetch('/livepush/inbox/counts/')).json()).unread", polling=100)
 
 
+@pytest.mark.long
 def test_a_long_text_can_be_read_to_its_end(reader: Reader) -> None:
     reader.notify("a", body="word " * 100 + "END")
     page = reader.open()
@@ -549,6 +553,7 @@ def test_a_long_text_can_be_read_to_its_end(reader: Reader) -> None:
     expect(page.locator("livepush-bell [part=body]")).to_have_attribute("open", "")
 
 
+@pytest.mark.long
 def test_a_picture_that_does_not_come_leaves_the_sign(reader: Reader) -> None:
     for title in ("a", "b"):
         reader.notify(title, icon=f"/no/{title}.png")
@@ -622,6 +627,7 @@ def test_toasts_are_above_the_open_panel(reader: Reader) -> None:
     toasts(page).locator("button").click(trial=True)  # nothing covers it
 
 
+@pytest.mark.long
 def test_the_panel_follows_its_bell(reader: Reader) -> None:
     fill(reader, 20)
     page = reader.open()

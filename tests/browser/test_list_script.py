@@ -20,6 +20,7 @@ from tests.browser.readers import (
     toasts,
 )
 from tests.patience import wait_until
+from tests.scale import some
 
 SCRIPT = re.compile(r"/livepush-list\.js")
 ALONE = "main livepush-list"
@@ -45,7 +46,9 @@ def arrives(page: Page, held: list[Route]) -> None:
     held.pop().continue_()
 
 
-@pytest.mark.parametrize("approach", [lambda bell: bell.hover(), lambda bell: bell.focus()], ids=["pointer", "focus"])
+@pytest.mark.parametrize(
+    "approach", some([lambda bell: bell.hover(), lambda bell: bell.focus()]), ids=["pointer", "focus"]
+)
 def test_the_bell_loads_it_when_its_panel_is_about_to_open(reader: Reader, approach: Callable) -> None:
     context = reader.context()
     asked = asked_for(context)
@@ -60,6 +63,7 @@ def test_the_bell_loads_it_when_its_panel_is_about_to_open(reader: Reader, appro
     assert len(asked) == 1
 
 
+@pytest.mark.long
 def test_a_page_that_stays_open_loads_it_before_the_sites_next_release_may_take_it_away(reader: Reader) -> None:
     context = reader.context()
     asked = asked_for(context)
@@ -95,6 +99,7 @@ def test_a_panel_whose_script_does_not_come_says_so_and_can_be_tried_again(new_r
         said.clear()
 
 
+@pytest.mark.long
 def test_a_panel_that_was_closed_before_the_script_came_has_shown_nothing(reader: Reader) -> None:
     reader.notify("One")
     page = reader.open()
@@ -112,6 +117,7 @@ def test_a_panel_that_was_closed_before_the_script_came_has_shown_nothing(reader
     has_badge(page, "")
 
 
+@pytest.mark.long
 def test_what_comes_before_the_script_is_shown_with_it(reader: Reader) -> None:
     reader.notify("One")
     context = reader.context()
@@ -158,6 +164,7 @@ def test_entries_hide_from_the_next_user_before_it_has_come(new_reader) -> None:
     is_not_complained_of(ann, "409")  # the page may have told that Ann's entry was seen, and the server refused it
 
 
+@pytest.mark.long
 def test_it_comes_under_a_policy_that_allows_only_the_tags_nonce(reader: Reader) -> None:
     def strict(route: Route) -> None:
         response = route.fetch()

@@ -47,6 +47,7 @@ def is_at_its_top(page: Page) -> None:
 # Presses that meet
 
 
+@pytest.mark.long
 def test_a_tab_that_is_pressed_while_a_change_fails_is_shown(reader: Reader) -> None:
     for title in ("a", "b"):
         reader.notify(title)
@@ -260,6 +261,7 @@ def test_a_bulk_press_whose_tab_does_not_come_says_so_and_can_be_tried_again(rea
     is_not_complained_of(reader, "ERR_FAILED")
 
 
+@pytest.mark.long
 def test_trying_again_repeats_all_that_has_failed(reader: Reader) -> None:
     for title in ("a", "b", "c", "d"):
         reader.notify(title)
@@ -451,7 +453,7 @@ def elsewhere(page: Page, reader: Reader) -> None:
     titles(page, "c", "a")
 
 
-@pytest.mark.parametrize("do", some([take_the_last, read_all, undo, show_news, try_again, elsewhere], 2))
+@pytest.mark.parametrize("do", some([take_the_last, read_all, undo, show_news, try_again, elsewhere]))
 def test_the_focus_stays_in_the_list(reader: Reader, do: Callable[[Page, Reader], None]) -> None:
     for title in ("a", "b", "c"):
         reader.notify(title)

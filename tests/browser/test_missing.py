@@ -84,16 +84,19 @@ def hear(site: Site, browser: Browser, group: str, way: str, transport: str | No
         return [str(page.evaluate("livepush.role")) for page in pages]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", some(list(SHARING), 2))
 def test_tabs_share_a_connection_although(site: Site, browser: Browser, group: str, way: str) -> None:
     assert hear(site, browser, group, SHARING[way], "sse") == ["leader", "follower"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", some(list(ALONE)))
 def test_each_tab_has_a_connection_if(site: Site, browser: Browser, group: str, way: str) -> None:
     assert hear(site, browser, group, ALONE[way], "sse") == ["alone", "alone"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", some(list(TRANSPORTS)))
 def test_another_transport_gets_through_if(site: Site, browser: Browser, group: str, way: str) -> None:
     hear(site, browser, group, *TRANSPORTS[way])

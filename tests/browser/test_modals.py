@@ -33,6 +33,7 @@ def show(page: Page) -> None:
     page.evaluate("document.querySelector('dialog').showModal()")
 
 
+@pytest.mark.long
 def test_a_toast_waits_until_a_modal_dialog_has_closed(reader: Reader, page: Page) -> None:
     show(page)
     reader.notify("Look", level="error")
@@ -44,6 +45,7 @@ def test_a_toast_waits_until_a_modal_dialog_has_closed(reader: Reader, page: Pag
     assert page.evaluate("window.pressed") is None
 
 
+@pytest.mark.long
 def test_the_time_of_a_toast_stands_still_under_a_modal_dialog(reader: Reader) -> None:
     context = reader.context(bypass_csp=True)
     libraries.give(context, [], f"<body>{DIALOG}")
@@ -63,6 +65,7 @@ def test_the_time_of_a_toast_stands_still_under_a_modal_dialog(reader: Reader) -
     expect(toasts(page)).to_have_count(0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", some(["in the dialog", "on a page that fills the screen"]))
 def test_a_toast_that_can_be_pressed_is_shown_at_once(reader: Reader, page: Page, where: str) -> None:
     if where == "in the dialog":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import APIResponse, BrowserContext, Page, Route, expect
 
 from tests.browser import libraries
@@ -93,6 +94,7 @@ def test_a_page_that_is_morphed_into_another_users_shows_their_inbox(new_reader:
     titles(page, "ben's", within=LIST)
 
 
+@pytest.mark.long
 def test_a_page_that_was_morphed_is_up_to_date_when_it_is_brought_back(reader: Reader) -> None:
     reader.notify("One")
     _, page = with_turbo(reader, "/bell/?list=1")
@@ -141,6 +143,7 @@ def test_a_stream_loses_no_text_to_a_morph_that_comes_late(reader: Reader) -> No
     expect(page.locator(f"{STREAM}[state=finished]")).to_have_text("one two three")
 
 
+@pytest.mark.long
 def test_an_element_that_is_morphed_into_another_streams_goes_on_with_that(reader: Reader) -> None:
     do = reader.site.elsewhere.do
     first, second = do("open_stream", group="room:1"), do("open_stream", group="room:1")

@@ -256,6 +256,7 @@ COPIES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("copy", some(list(COPIES)))
 def test_copies_of_elements_work_in_their_place(reader: Reader, copy: str) -> None:
     page = show_parts(reader)
@@ -293,6 +294,7 @@ TEMPLATES = {
 """The ways in which libraries use a template."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", some(list(TEMPLATES)))
 def test_elements_that_come_out_of_a_template_work(reader: Reader, way: str) -> None:
     begin, end = '<template class="later">', "</template>"

@@ -71,6 +71,7 @@ def is_closed(page: Page) -> None:
     expect(page.locator("livepush-bell #panel")).to_be_hidden()
 
 
+@pytest.mark.long
 def test_the_bell_opens_and_closes(page: Page) -> None:
     button = page.locator("livepush-bell button[part=button]")
     is_closed(page)

@@ -60,6 +60,7 @@ def test_a_reload_is_no_leave(new_reader: Callable[[], Reader], lobby: str) -> N
     assert "presence.leave" not in told(ann, lobby)
 
 
+@pytest.mark.long
 def test_a_tab_that_follows_counts_and_leaves_when_it_is_closed(new_reader: Callable[[], Reader], lobby: str) -> None:
     ann, bob = new_reader(), new_reader()
     page = open_lobby(ann, lobby)

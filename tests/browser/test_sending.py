@@ -236,6 +236,7 @@ def test_a_note_that_messages_are_left_is_true_whichever_page_comes_last(site, l
         pages[2].wait_for_function("() => !localStorage.livepush")
 
 
+@pytest.mark.long
 def test_cursors_are_gathered_and_the_newest_wins(site, login, group):
     other = enter(login("ben"), site, group, "websocket")
     for transport in ("websocket", "sse"):
@@ -267,6 +268,7 @@ window.fetch = async (url, options) => {
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("transport", some(["websocket", "sse"]))
 def test_typing_does_not_arrive_after_the_message_that_was_typed(site, login, group, transport):
     other = enter(login("ben"), site, group, "websocket")
@@ -340,6 +342,7 @@ def test_bytes_arrive_as_bytes_over_any_transport(site, login, group):
         assert found == [each for n in range(3) for each in ([True, 0, 10, 255, n], [True])]
 
 
+@pytest.mark.long
 def test_a_page_shows_what_is_on_its_way(site, login, group):
     page = enter(login(), site, group)
     page.evaluate(

@@ -72,6 +72,7 @@ def test_the_elements_are_up_to_date_wherever_the_reader_goes(reader: Reader, pa
     has_badge(page, "")
 
 
+@pytest.mark.long
 def test_what_is_done_elsewhere_shows_in_a_page_that_is_brought_back(reader: Reader, page: Page) -> None:
     reader.notify("One", level="error")
     titles(page, "One", within=LIST)
@@ -92,6 +93,7 @@ def says(page: Page, title: str, icon: str) -> None:
     assert page.evaluate(f"{icons}.length") == 2
 
 
+@pytest.mark.long
 def test_the_title_and_the_icons_are_right_wherever_the_reader_goes(reader: Reader, page: Page) -> None:
     follow(page, "without")
     reader.notify("One")

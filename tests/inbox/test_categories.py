@@ -103,7 +103,7 @@ def nodes(plan):
         yield from nodes(below)
 
 
-@pytest.mark.long_on("mariadb")
+@pytest.mark.long_on("mariadb", "sqlite")
 def test_finding_them_reads_a_few_rows_of_many(using, ann, reader):
     livepush.notify(livepush.everyone, "x", category="news")
     mine = reader(ann)

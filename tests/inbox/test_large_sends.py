@@ -37,7 +37,7 @@ def notify_twice(using, count, body):
     return max(sizes)
 
 
-@pytest.mark.long_on("sqlite")
+@pytest.mark.long_on("postgresql", "sqlite")
 def test_no_statement_is_too_large_and_what_is_collapsed_counts(using):
     assert notify_twice(using, 2_200, "x" * 2_000) <= STATEMENT_BYTES
     rows = Notification.objects.using(using).values_list("title", "count", "actors").distinct()

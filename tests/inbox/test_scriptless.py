@@ -192,6 +192,7 @@ def test_a_category_is_left_again(ann, mine):
     assert browser.click(page, "News").current == ["All", "News"]
 
 
+@pytest.mark.long
 def test_one_change_after_another_leaves_one_to_be_undone_in_the_address(ann, mine):
     browser = Browser(ann)
     page = browser.open(f"{INBOX}?tab=unread#top")

@@ -100,6 +100,7 @@ def test_what_is_compiled_is_what_the_catalog_says(catalog, tools, tmp_path):
     assert messages(catalog.with_suffix(".mo")) == messages(tmp_path / "django.mo")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("catalog", CATALOGS, ids=NAMES)
 def test_every_message_is_in_the_catalog_and_no_other(catalog, extracted):
     fresh = extracted / catalog.relative_to(ROOT)

@@ -104,6 +104,7 @@ def run(tmp_path):
     return run
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "model",
     some([
@@ -182,6 +183,7 @@ def test_a_user_after_whom_no_group_can_be_named_has_no_inbox_and_breaks_nothing
     assert "livepush.W025" in found["checks"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("key", "warned"),
     some(

@@ -553,6 +553,7 @@ def test_a_refused_mark_says_what_the_action_takes(db):
     }
 
 
+@pytest.mark.long
 def test_a_thousand_entries_are_marked_at_once(using, ann, api):
     for _ in range(1000):
         append(using, f"user:{ann.pk}", type=TYPE, data='{"title": "Many", "level": "info"}')

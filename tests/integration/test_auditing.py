@@ -125,6 +125,7 @@ async def commands(audit: Audit) -> None:
         await audit.next(name="disconnected", reason="too many")
 
 
+@pytest.mark.long
 async def test_it_hears_of_rights_that_end_and_of_servers_that_do(
     database: Database, elsewhere: Publisher, tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ async def test_it_hears_of_rights_that_end_and_of_servers_that_do(
             assert names.count("connected") == names.count("disconnected") == 2
 
 
+@pytest.mark.long
 async def test_what_it_was_not_told_yet_when_a_server_ends_it_is_told(database: Database, tmp_path: Path) -> None:
     with audited("uvicorn", database, tmp_path / "told", "leisurely") as audit:
         async with contextlib.AsyncExitStack() as stack:

@@ -51,6 +51,7 @@ async def readers(url: str, groups: Sequence[str], since: str, until: str) -> di
     return dict(zip(TRANSPORTS, got, strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", some(["postgresql", "mariadb"]))
 async def test_a_transaction_that_commits_late_gets_a_late_position(kind: str, databases: Databases) -> None:
     with (
@@ -270,6 +271,7 @@ async def test_connected_clients_get_what_a_dead_process_left(
         assert all(found == offered(elsewhere.rows(), ["board"]) for found in got.values())
 
 
+@pytest.mark.long
 async def test_a_hub_that_starts_settles_what_a_dead_process_left(database: Database, elsewhere: Publisher) -> None:
     start = elsewhere.position()
     die_after_commit(database, "left")
@@ -279,6 +281,7 @@ async def test_a_hub_that_starts_settles_what_a_dead_process_left(database: Data
     assert all(found == offered(elsewhere.rows(), ["board"]) for found in got.values())
 
 
+@pytest.mark.long
 async def test_a_poll_under_wsgi_settles_what_a_dead_process_left(database: Database, elsewhere: Publisher) -> None:
     start = elsewhere.position()
     die_after_commit(database, "left")
@@ -328,7 +331,7 @@ async def page_position(url: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("kind", ["uvicorn", processes.WSGI])
+@pytest.mark.parametrize("kind", some(["uvicorn", processes.WSGI]))
 async def test_what_happens_between_page_and_connect_arrives(
     kind: str, database: Database, elsewhere: Publisher
 ) -> None:
@@ -346,6 +349,7 @@ async def test_what_happens_between_page_and_connect_arrives(
         assert all(found == expected for found in got.values()), got
 
 
+@pytest.mark.long
 async def test_an_async_view_sends(database: Database, elsewhere: Publisher) -> None:
     start = elsewhere.position()
     with processes.server("uvicorn", database) as server:
@@ -356,6 +360,7 @@ async def test_an_async_view_sends(database: Database, elsewhere: Publisher) -> 
     assert all(found == offered(elsewhere.rows(), ["board"]) for found in got.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", some(["uvicorn", processes.WSGI]))
 async def test_a_request_that_fails_sends_nothing(kind: str, database: Database, elsewhere: Publisher) -> None:
     """With ``ATOMIC_REQUESTS`` the view's transaction is rolled back, and its events with it."""

@@ -78,6 +78,7 @@ def here(words: list[str], port: int) -> list[str]:
     return [sys.executable, "-m", name, *rest]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", some(commands()), ids=shlex.join)
 async def test_a_documented_command_serves_and_takes_leave(words: list[str], database: Database, elsewhere: Publisher):
     port = free_port()
@@ -199,6 +200,7 @@ def test_caddy(uvicorn: processes.Server, certificate: str, tmp_path: Path) -> N
         assert ids(look(f"https://127.0.0.1:{port}/", idle=True)) == []
 
 
+@pytest.mark.long
 def test_nginx_under_a_sub_path(own: Database, tmp_path: Path) -> None:
     main, _, location = (block.text for block in written("nginx"))
     port = free_port()

@@ -214,6 +214,7 @@ def test_a_proxy_that_cuts_streams(uvicorn: processes.Server, behind: Behind) ->
     assert seen(found, "D054").startswith("1 of 3 frames, then: ")
 
 
+@pytest.mark.long
 def test_a_proxy_that_does_not_let_streams_through(uvicorn: processes.Server, behind: Behind) -> None:
     block = stock(uvicorn.port, PLAIN).replace("location /", "if ($arg_ask = stream) { return 502; } location /")
     found = look(behind(block))
@@ -278,6 +279,7 @@ def documented(upstream: int, certificate: str) -> str:
     return text.replace("127.0.0.1:8000", f"127.0.0.1:{upstream}")
 
 
+@pytest.mark.long
 def test_the_documented_proxy_is_all_right(
     own: Database, uvicorn: processes.Server, behind: Any, certificate: str
 ) -> None:
@@ -390,6 +392,7 @@ def script(url: str) -> Check:
     return run("script", partial(check_script, site=site), LIMIT)
 
 
+@pytest.mark.long
 def test_a_server_without_static_files(uvicorn: processes.Server, settings: Any) -> None:
     settings.STATIC_URL = "/nowhere/"
     found = look(uvicorn.url)
@@ -436,6 +439,7 @@ def test_static_files_below_the_path_of_a_site(elsewhere: str) -> None:
     assert "; " in script(f"{elsewhere}/missing/").findings[0].seen
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("settings", "id", "said"),
     some(

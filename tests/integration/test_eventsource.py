@@ -149,6 +149,7 @@ async def reconnected(front: Proxy, times: int) -> None:
     await eventually(lambda: len(front.requests("/livepush/sse/")) >= times)
 
 
+@pytest.mark.long
 async def test_it_reads_and_comes_back_where_it_was(site: Site, reading: Any) -> None:
     data = {"text": 'Zürich "quoted" \u2028 line\nbreak'}
     async with (

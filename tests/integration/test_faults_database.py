@@ -136,7 +136,7 @@ async def test_a_restart_of_the_database_delays_events_and_loses_none(
             sending.start(pause=0.02)
             sending.start(pause=0.02)
             await on_air(followers)
-            for _ in range(scale(2, 10)):
+            for _ in range(scale(1, 10)):
                 head = place.database.head()
                 await reached(place, followers, head)
                 await asyncio.to_thread(place.server.stop)

@@ -116,6 +116,7 @@ async def test_a_deploy_with_open_streams(
         assert ended < FAREWELL + 20
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", some(SERVERS))
 async def test_a_second_signal_is_the_servers_own(kind: str, database: Database, elsewhere: Publisher) -> None:
     with processes.server(kind, database, may_fail=True) as server:

@@ -62,6 +62,7 @@ async def broken_off(url: str, group: str, cookie: str) -> AsyncIterator[Any]:
         await context.__aexit__(None, None, None)
 
 
+@pytest.mark.long
 @on("postgresql uvicorn", "mariadb daphne", "sqlite uvicorn", "postgresql daphne")
 async def test_a_killed_process_takes_its_members_with_it_when_its_lease_ends(sites: Sites, figures: Figures) -> None:
     group, one, other = "lobby:a", sites.one.server, sites.other.server

@@ -295,6 +295,7 @@ def test_a_process_that_sends_and_ends_is_not_held_up_by_a_dead_redis(database: 
     assert database.head() == len(sending)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("forks", some(list(FORKS.values())), ids=list(FORKS))
 async def test_what_a_forked_process_sends_goes_through_the_layer_too(database: Database, forks: str) -> None:
     layer = "pubsub"

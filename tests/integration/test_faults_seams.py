@@ -584,6 +584,7 @@ async def test_a_log_that_is_pruned_while_it_is_replayed_is_served_whole_or_rese
 # A process that is behind
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("other_is", some(["behind", "stopped"]))
 async def test_clients_that_move_to_a_process_that_knows_less_miss_nothing(
     other_is: str, database: Database, elsewhere: Publisher, figures: Figures

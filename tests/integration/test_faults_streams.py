@@ -60,6 +60,7 @@ async def test_a_server_s_end_waits_for_its_producers(servers):
     assert follower.connections > 1
 
 
+@pytest.mark.long
 async def test_a_producer_that_does_not_finish_in_time_is_interrupted_at_once(database):
     with (
         processes.server("uvicorn", database, {**SETTINGS, "DRAIN_STREAMS": 0.3}) as ending,
@@ -235,6 +236,7 @@ async def test_a_database_host_that_vanishes_is_given_up(own_postgresql):
     assert (follower.state, follower.text) == ("finished", words(300))
 
 
+@pytest.mark.long
 async def test_a_deleted_stream_ends_its_readers(servers, database):
     id = await begin(servers[0].url, words=100, pause=0.02)
     async with reading(servers[1].url, id) as found:

@@ -35,6 +35,7 @@ async def test_an_event_over_daphnes_limit_sends_its_client_to_another_transport
             assert (await stream.until(event="small"))["data"] == "2"
 
 
+@pytest.mark.long
 async def test_an_event_under_daphnes_limit_goes_through(database: Database) -> None:
     with (
         processes.publisher(database, LARGE) as elsewhere,
@@ -47,6 +48,7 @@ async def test_an_event_under_daphnes_limit_goes_through(database: Database) -> 
             assert len((await clients.frame(socket))["data"]) == 1_040_000
 
 
+@pytest.mark.long
 async def test_more_than_a_thousand_groups_can_be_asked_for(database: Database) -> None:
     groups = [f"room:{number}" for number in range(2000)]
     with processes.server("uvicorn", database, LARGE) as server:

@@ -115,6 +115,7 @@ def site(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Site]
         yield Site(database, env)
 
 
+@pytest.mark.long
 async def test_events_reach_another_process_through_the_layer(site: Site) -> None:
     with (
         processes.publisher(site.database, **site.env) as elsewhere,

@@ -122,6 +122,7 @@ async def test_who_logs_in_on_an_open_websocket_counts_for_the_user(database: Da
         await lets_in_again(server, {"Authorization": f"Bearer {token}"})
 
 
+@pytest.mark.long
 async def test_without_trusted_proxies_addresses_are_not_limited(database: Database) -> None:
     settings = {"MAX_CONNECTIONS_PER_ADDRESS": 2}
     with processes.server("uvicorn", database, settings, application=APPLICATION) as server:

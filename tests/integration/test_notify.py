@@ -83,6 +83,7 @@ livepush.send("board", "ephemeral", 2, ephemeral=True)
 """
 
 
+@pytest.mark.long
 async def test_what_a_process_sends_right_before_it_ends_is_heard(database: Database, elsewhere: Publisher) -> None:
     with processes.server("uvicorn", database, ONLY_HINTS) as server:
         async with hearing(server, elsewhere) as stream:
@@ -132,6 +133,7 @@ async def test_a_server_that_listens_past_the_pooler_hears_what_is_sent_through_
                 assert (await stream.until(event="durable"))["data"] == str(number)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kept", some([{"CONN_MAX_AGE": 60}, {"OPTIONS": {"pool": True}}]), ids=["CONN_MAX_AGE", "pool"]
 )

@@ -56,6 +56,7 @@ async def test_what_many_processes_send_arrives_whole_and_in_order(database: Dat
         assert database.unsettled() == 0
 
 
+@pytest.mark.long
 def test_a_queryset_of_users_is_notified(database: Database, pooled: Database) -> None:
     with processes.publisher(pooled) as elsewhere:
         elsewhere.session("ann")

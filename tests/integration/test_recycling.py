@@ -126,6 +126,7 @@ WORKERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", some(list(WORKERS)))
 async def test_a_worker_that_is_replaced_after_so_many_requests_says_bye(kind: str, database: Database) -> None:
     with processes.server(kind, database, FRESH, options=WORKERS[kind]) as server:

@@ -343,7 +343,7 @@ SESSION_ENDINGS = ["a logout", "another password", "a deleted user", "inactive b
 
 @pytest.mark.parametrize(
     ("ending", "engine"),
-    some([(ending, engine) for ending in SESSION_ENDINGS for engine in ENGINES], 2),
+    some([(ending, engine) for ending in SESSION_ENDINGS for engine in ENGINES]),
 )
 async def test_every_session_engine_ends_them(
     databases: Databases, tmp_path: Path, name: str, engine: str, ending: str
@@ -360,6 +360,7 @@ async def test_every_session_engine_ends_them(
             await stream.until(lambda: stream.end)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layer", some(["core", "pubsub"]))
 async def test_with_a_layer_it_is_heard_of_at_once(databases: Databases, name: str, layer: str) -> None:
     with (

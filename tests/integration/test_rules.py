@@ -43,7 +43,7 @@ async def statuses(url: str, *groups: str) -> list[int]:
     return [each.status_code for each in await asyncio.gather(*(clients.poll(url, group) for group in groups))]
 
 
-@pytest.mark.parametrize("options", [{}, {"pool": POOL}], ids=["persistent", "pool of one"])
+@pytest.mark.parametrize("options", some([{}, {"pool": POOL}]), ids=["persistent", "pool of one"])
 async def test_async_rules_get_a_new_connection_for_one_that_was_lost(
     options: dict[str, object], database: Database
 ) -> None:
@@ -81,7 +81,7 @@ async def handled(url: str, tries: int = 2) -> bool:
 
 
 @pytest.mark.parametrize("options", some([{}, {"pool": POOL}]), ids=["persistent", "pool of one"])
-@pytest.mark.parametrize("ask", [authenticated, let_in, handled])
+@pytest.mark.parametrize("ask", some([authenticated, let_in, handled]))
 async def test_other_async_functions_get_a_new_connection_for_one_that_was_lost(
     options: dict[str, object], ask: Callable[[str], Awaitable[bool]], database: Database
 ) -> None:
@@ -110,6 +110,7 @@ async def test_an_async_authenticator_that_hangs_is_given_up(database: Database)
         assert (await clients.poll(server.url, "board")).status_code == 200
 
 
+@pytest.mark.long
 async def test_a_websocket_that_speaks_and_leaves_while_its_authenticator_hangs_makes_room(database: Database) -> None:
     settings = {**ASKED, "DATABASE_TIMEOUT": 3600, "MAX_HANDSHAKES": 1}
     with processes.server("uvicorn", database, settings, application=APPLICATION) as server:
@@ -216,6 +217,7 @@ async def test_a_rule_that_fails_once_is_asked_again_at_once(url: str) -> None:
     assert answer.json()["refused"] == []
 
 
+@pytest.mark.long
 async def test_a_client_that_was_refused_because_a_rule_failed_comes_back(database: Database) -> None:
     env = {"LIVEPUSH_TEST_ASK_AGAIN": "0.1"}
     with processes.server("uvicorn", database, application=APPLICATION, env=env) as server:
@@ -264,7 +266,7 @@ async def follow_once(transport: str, url: str, groups: list[str], since: str, s
         return str(hello["position"] if "v1" in transport else told.get("id", last))
 
 
-@pytest.mark.parametrize("transport", some(list(clients.TRANSPORTS), 2))
+@pytest.mark.parametrize("transport", some(list(clients.TRANSPORTS)))
 async def test_what_a_group_gets_while_its_rule_fails_comes_afterwards(database: Database, transport: str) -> None:
     with (
         processes.server("uvicorn", database, {"HEARTBEAT": 0.2}, application=APPLICATION) as server,

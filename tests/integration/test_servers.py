@@ -238,6 +238,7 @@ async def test_the_server_ends_while_streams_are_open(kind: str, database: Datab
             assert close == (4503, "the server is going away: connect again")
 
 
+@pytest.mark.long
 async def test_a_quiet_stream_is_kept_alive(database: Database, elsewhere: Publisher) -> None:
     with processes.server("uvicorn", database, {"HEARTBEAT": 0.2}) as server:
         start = elsewhere.position()

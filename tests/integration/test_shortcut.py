@@ -37,7 +37,7 @@ def unusual(monkeypatch):
     return give
 
 
-@pytest.mark.parametrize("http", ["httptools", "h11"])
+@pytest.mark.parametrize("http", some(["httptools", "h11"]))
 async def test_under_uvicorn_live_events_take_the_short_way(
     http: str, unusual, database: Database, elsewhere: Publisher
 ) -> None:
@@ -47,6 +47,7 @@ async def test_under_uvicorn_live_events_take_the_short_way(
         assert found == len(TRANSPORTS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", some(["daphne", "hypercorn", "granian"]))
 async def test_under_other_servers_there_is_none_and_events_come_all_the_same(
     kind: str, database: Database, elsewhere: Publisher
@@ -69,8 +70,7 @@ async def test_where_something_wraps_the_send_it_is_not_bypassed(database: Datab
             ("daphne", (), "daphne"),
             ("hypercorn", (), "hypercorn"),
             ("granian", (), ""),
-        ],
-        2,
+        ]
     ),
 )
 async def test_the_transport_beneath_a_request_is_found(
@@ -122,6 +122,7 @@ def streaming(server: processes.Server, version: int) -> Iterator[http.client.HT
         yield connection.getresponse()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("http", some(["httptools", "h11"]))
 @pytest.mark.parametrize("version", some([11, 10]))
 def test_a_stream_is_whole_in_every_version_of_http(

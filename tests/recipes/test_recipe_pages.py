@@ -107,6 +107,7 @@ def test_a_chat_puts_back_what_is_refused_and_fetches_what_the_log_lost(person: 
     expect(page.locator("#messages li")).to_have_text(["ben: One", "ben: Two"])
 
 
+@pytest.mark.long
 def test_what_a_chats_page_was_rendered_with_is_not_shown_twice(person: NewPerson) -> None:
     page = person("ann").open("/chat/twice/")
     before = page.locator("script[data-livepush]").get_attribute("data-position")
@@ -364,6 +365,7 @@ def test_a_program_follows_events_with_a_token(person: NewPerson, project: Proje
                 program.kill()
 
 
+@pytest.mark.long
 def test_curl_follows_events_with_a_token(person: NewPerson, project: Project) -> None:
     dora = person("dora")
     text = (Path(__file__).parents[2] / "docs" / "recipes" / "native.md").read_text()

@@ -112,7 +112,7 @@ class Model:
             store.append(self.using, store.chunks(row.id, Passage(self.stored, ["too late"], self.stored + 8)))
 
 
-@pytest.mark.long_on("mariadb")
+@pytest.mark.long_on("mariadb", "sqlite")
 @pytest.mark.parametrize("crowded", [False, True], ids=["", "in small chunks"])
 def test_a_stream_is_a_string(using, monkeypatch, crowded):
     if crowded:

@@ -187,6 +187,7 @@ async def test_an_offset_that_is_still_to_come_is_waited_for(server, elsewhere):
         assert (await found.to_end(), found.text, found.offset) == ("finished", "fg", 7)
 
 
+@pytest.mark.long
 async def test_a_malformed_request_says_what_is_wrong(server):
     for query, code in (
         ({"after": "x"}, "bad_offset"),
@@ -201,6 +202,7 @@ async def test_a_malformed_request_says_what_is_wrong(server):
         assert (await client.post(address(server.url, "any"))).status_code == 405
 
 
+@pytest.mark.long
 async def test_a_view_s_response_streams_in_its_format_and_outlives_its_reader(server):
     async with http() as client:
         response = await client.get(f"{server.url}/streams/answer/?words=5")

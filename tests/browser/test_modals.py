@@ -33,7 +33,6 @@ def show(page: Page) -> None:
     page.evaluate("document.querySelector('dialog').showModal()")
 
 
-@pytest.mark.long
 def test_a_toast_waits_until_a_modal_dialog_has_closed(reader: Reader, page: Page) -> None:
     show(page)
     reader.notify("Look", level="error")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from playwright.sync_api import Browser
 
 from tests.servers.warm import ROOT
@@ -23,7 +22,6 @@ WORDS = """() => {
 }"""
 
 
-@pytest.mark.long
 def test_no_name_that_is_shortened_is_a_word_of_the_dom(browser: Browser) -> None:
     """Else the scripts would ask elements for what they have not, as of ``part``."""
     page = browser.new_page()

@@ -1,6 +1,6 @@
 """Run every scenario of ``docs/reliability.md`` at full size and print what each counted.
 
-Most scenarios spend their time waiting for something to fail or to come back, so two of them run at once. Those that
+Most scenarios spend their time waiting for something to fail or to come back, so three of them run at once. Those that
 measure how long a client waits run afterwards, one at a time. Arguments go to pytest, e.g. ``-k storm``.
 """
 
@@ -43,7 +43,7 @@ def run(files: list[str], workers: int, figures: Path) -> int:
 with tempfile.TemporaryDirectory() as folder:
     figures = Path(folder, "figures")
     figures.touch()
-    codes = {run(TOGETHER, workers=2, figures=figures), run(ALONE, workers=0, figures=figures)}
+    codes = {run(TOGETHER, workers=3, figures=figures), run(ALONE, workers=0, figures=figures)}
     for line in figures.read_text().splitlines():
         found = json.loads(line)
         print(f"\n{found.pop('test')}")

@@ -51,6 +51,8 @@ FORMATS = (Format.TEXT, Format.ARRAY, Format.SSE_ENVELOPE)
 PAGE = 3
 """The most events that one read of the log returns, so that a few make several pages."""
 SESSIONS = 2
+PARTS = 4 if FULL else 1
+"""How many tests share the examples of a full run, so that several processes can."""
 BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 seen: Counter[str] = Counter()
 """What the runs came across, so that a test can say what it has tried."""
@@ -1152,12 +1154,15 @@ def log_database(request: pytest.FixtureRequest, transactional_db: None) -> str:
 
 @pytest.mark.django_db(transaction=True, databases=ALIASES)
 @pytest.mark.timeout(14_400 if FULL or EXAMPLES > 10 else 900)  # to find the smallest case of a failure takes minutes
-def test_random_interleavings_deliver_what_the_model_says(log_database: str, sessions: list[Session]) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_interleavings_deliver_what_the_model_says(
+    part: int, log_database: str, sessions: list[Session]
+) -> None:
     seen.clear()
     run_state_machine_as_test(
         lambda: Delivery(log_database, sessions[:-1], sessions[-1]),
         settings=settings(
-            max_examples=3000 if FULL else 8 * EXAMPLES,
+            max_examples=3000 // PARTS if FULL else 8 * EXAMPLES,
             stateful_step_count=60,
             deadline=None,
             database=None,
@@ -1166,7 +1171,7 @@ def test_random_interleavings_deliver_what_the_model_says(log_database: str, ses
             report_multiple_bugs=False,
         ),
     )
-    print(kind(log_database), dict(seen))
+    print(kind(log_database), part, dict(seen))
     assert set(seen) >= {
         "behind",
         "closed drain",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, transaction
 from django.test import TestCase, override_settings
 
 import livepush
 from livepush.exceptions import NotAtomic
+from livepush.inbox.models import Membership
 from livepush.models import Event
 from tests.conftest import ALIASES, events_of
 from tests.shop.models import Order
@@ -95,6 +96,44 @@ def test_a_router_that_looks_at_the_instance_is_asked_about_it():
     Order.objects.using(OTHER).bulk_create([Order(status="new")])
     livepush.send_for(Order.objects.using(OTHER))
     assert [event.type for event in events_of(OTHER)] == ["order.updated"]
+
+
+# Users in another database than the log
+
+
+def since_of(user):
+    """The position from which a user who is in an auth group gets its notifications; ``None`` without a note of it."""
+    return Membership.objects.using(OTHER).filter(reader=str(user.pk)).values_list("joined", flat=True).first()
+
+
+CHANGES = {
+    "add": lambda user, group: user.groups.add(group),
+    "add, the other side": lambda user, group: group.user_set.add(user),
+    "remove": lambda user, group: user.groups.remove(group),
+    "remove, the other side": lambda user, group: group.user_set.remove(user),
+    "clear": lambda user, group: user.groups.clear(),
+    "clear, the other side": lambda user, group: group.user_set.clear(),
+}
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["committed", "rolled back"])
+@pytest.mark.parametrize("name", CHANGES)
+@override_settings(LIVEPUSH={"DATABASE": OTHER})
+def test_auth_groups_in_another_database_are_followed_when_their_change_is_committed(name, commits, ann):
+    group = Group.objects.create(name="staff")
+    livepush.notify(group, "before she came")
+    if not name.startswith("add"):
+        ann.groups.add(group)
+    before = since_of(ann)
+    livepush.notify(group, "later")
+    with transaction.atomic():
+        CHANGES[name](ann, group)
+        assert since_of(ann) == before
+        transaction.set_rollback(not commits)
+    if not commits:
+        assert since_of(ann) == before
+    else:
+        assert since_of(ann) == (2 if name.startswith("add") else None)
 
 
 # What manage.py check says

@@ -11,8 +11,9 @@ An audience is a group of the log, so that notifications travel as all events do
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
@@ -212,42 +213,57 @@ def _add_members(using: str, audience: str, readers: Iterable[str], since: int) 
 # What Django's signals call
 
 
-def follow_roles(sender: Any = None, instance: Any = None, **kwargs: Any) -> None:
+def follow_roles(sender: Any = None, instance: Any = None, using: str | None = None, **kwargs: Any) -> None:
     """Note the position at which a user joins an auth group, so that newcomers see no older notifications.
 
-    Whoever sends the signal may leave out any of its arguments. An error is logged and not raised into the code that
-    changes the groups, except an error of the database in an open transaction, which can't go on after it.
+    If the groups are in another database than the log, this is done when the change is committed there. Whoever sends
+    the signal may leave out any of its arguments. An error is logged and not raised into the code that changes the
+    groups, except an error of the database in an open transaction, which can't go on after it.
     """
+    _quietly(partial(_follow_roles, instance, using, kwargs))
+
+
+def _quietly(work: Callable[[], object]) -> None:
     try:
-        _follow_roles(instance, kwargs)
+        work()
     except Exception as error:
         if isinstance(error, DatabaseError) and connections[get_settings().DATABASE].in_atomic_block:
             raise
         logger.exception("The change of an auth group's users was not noted: they may see its older notifications.")
 
 
-def _follow_roles(instance: Any, kwargs: dict[str, Any]) -> None:
+def _follow_roles(instance: Any, using: str | None, kwargs: dict[str, Any]) -> None:
     action, pks = kwargs.get("action"), kwargs.get("pk_set") or ()
     if not isinstance(instance, Model) or instance.pk is None or action not in ("post_add", "post_remove", "pre_clear"):
         return
     reverse = kwargs.get("reverse", not publish.is_user(instance))
     if not reverse and not publish.is_user(instance):
         return
-    using = get_settings().DATABASE
-    rows = Membership.objects.using(using)
-    if action == "pre_clear" and (reverse or has_inbox(instance)):
-        whose = {"group": role(instance.pk)} if reverse else {"reader": reader_of_roles(instance)}
-        rows.filter(group__startswith=role(""), **whose).delete()
-    if action == "pre_clear":
-        return
-    pairs = [(instance.pk, pk) if reverse else (pk, instance) for pk in pks]
-    pairs = [(pk, user) for pk, user in pairs if has_inbox(user)]
-    since = log.state(using).position.number if pairs and action == "post_add" else 0
-    for pk, user in pairs:
-        if action == "post_remove":
-            rows.filter(group=role(pk), reader=reader_of_roles(user)).delete()
-        else:
-            _add_members(using, role(pk), [reader_of_roles(user)], since)
+    roles = [role(pk) for pk in ([instance.pk] if reverse else pks)]
+    readers = [reader_of_roles(user) for user in (pks if reverse else [instance]) if has_inbox(user)]
+    if action == "post_add":
+        note = partial(_add_roles, roles, readers)
+    elif action == "post_remove":
+        note = partial(_end_roles, group__in=roles, reader__in=readers)
+    else:
+        whose = {"group__in": roles} if reverse else {"reader__in": readers}
+        note = partial(_end_roles, group__startswith=role(""), **whose)
+    if using in (None, get_settings().DATABASE) or publish.is_unnoticed(using):
+        note()
+    else:
+        transaction.on_commit(partial(_quietly, note), using=using)
+
+
+def _add_roles(roles: list[str], readers: list[str]) -> None:
+    if roles and readers:
+        using = get_settings().DATABASE
+        since = log.state(using).position.number
+        for each in roles:
+            _add_members(using, each, readers, since)
+
+
+def _end_roles(**whose: Any) -> None:
+    Membership.objects.using(get_settings().DATABASE).filter(**whose).delete()
 
 
 def connect() -> None:

@@ -9,10 +9,11 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import alogin, alogout, get_user_model, login, logout
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore
-from django.db import connections
+from django.db import DatabaseError, connections, transaction
 from django.http import HttpRequest
 
 from livepush.models import Event
+from livepush.rights import announcing
 from livepush.rights.grants import digest
 from livepush.wire import RIGHTS
 from tests.shop.models import Clerk, Driver
@@ -100,3 +101,15 @@ def test_a_deleted_child_is_announced_once(announced):
     announced()
     driver.delete()
     assert [change["user"] for change in announced() if change["reason"] == "user"] == [key]
+
+
+def test_an_announcement_that_fails_after_the_commit_is_logged_and_not_raised(ann, monkeypatch, caplog):
+    def unreachable(*given, **more):
+        raise DatabaseError("the database is gone")
+
+    monkeypatch.setattr(announcing.publish, "send_own", unreachable)
+    ann.save()
+    with transaction.atomic():
+        ann.save()
+    logged = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert logged == ["Livepush could not do what it does after a commit."] * 2

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
@@ -44,14 +44,19 @@ def on_commit(work: Callable[[], object], using: str | None) -> None:
 
     If it raises, that is logged.
     """
-    if not is_unnoticed(using):
-        transaction.on_commit(work, using=using, robust=True)
-        return
-    try:
-        with transaction.atomic(using=using):
-            work()
-    except Exception:
-        logger.exception("Livepush could not do at once what it does after a commit.")
+    unnoticed = is_unnoticed(using)
+
+    def logging_errors() -> None:  # robust=True raises an AttributeError instead if work is a partial
+        try:
+            with transaction.atomic(using=using) if unnoticed else nullcontext():
+                work()
+        except Exception:
+            logger.exception("Livepush could not do what it does after a commit.")
+
+    if unnoticed:
+        logging_errors()
+    else:
+        transaction.on_commit(logging_errors, using=using)
 
 
 def beside_transactions(work: Callable[[str], None]) -> Callable[[str], None]:

@@ -35,6 +35,11 @@ SENDS = {
     "notify": lambda user, **more: livepush.notify(user, "Hello", **more),
     "join": lambda user, **more: livepush.join(user, "room:1", **more),
     "leave": lambda user, **more: livepush.leave(user, "room:1", **more),
+    "revoke": lambda user, **more: livepush.revoke(user, "room:1", **more),
+    "arevoke": lambda user, **more: async_to_sync(livepush.arevoke)(user, "room:1", **more),
+    "recheck": lambda user, **more: livepush.recheck(user, **more),
+    "arecheck": lambda user, **more: async_to_sync(livepush.arecheck)(user, **more),
+    "forget": lambda user, **more: livepush.forget(user, **more),
     "send_for": lambda user, **more: livepush.send_for([Order(pk=7)], **more),
 }
 

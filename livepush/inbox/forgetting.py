@@ -58,16 +58,17 @@ kept: list[Kept] = []
 
 
 @publish.has_async_twin
-def forget(user: Any) -> dict[str, int]:
+def forget(user: Any, *, using: str | None = None) -> dict[str, int]:
     """Delete what is kept about a user, who may be gone already; return how many rows of each kind there were.
 
     ``user`` is a user or a primary key. It happens in the caller's transaction; after it, no process tells any of it.
     Events of the user's that other transactions have not committed yet are not found. When a user is deleted, livepush
-    does this by itself.
+    does this by itself. ``using`` is the database alias to delete from, ``LIVEPUSH["DATABASE"]`` by default.
 
-    Raises InvalidGroup: there is no such user, or each tenant has its own users and none is active.
+    Raises InvalidGroup: there is no such user, or each tenant has its own users and none is active. Raises NotAtomic as
+    ``send`` does.
     """
-    using = get_settings().DATABASE
+    using = publish.log_of(using)
     with transaction.atomic(using=using):
         groups, counts = _groups(user, using), Counter[str]()
         for rows in _rows(user, using):
@@ -78,9 +79,9 @@ def forget(user: Any) -> dict[str, int]:
     return dict(counts)
 
 
-async def aforget(user: Any) -> dict[str, int]:
+async def aforget(user: Any, *, using: str | None = None) -> dict[str, int]:
     """Delete what is kept about a user from async code; see ``forget``."""
-    return await sync_to_async(publish.on_good_connections)(forget, user)
+    return await sync_to_async(publish.on_good_connections)(forget, user, using=using)
 
 
 @publish.has_async_twin
@@ -168,7 +169,7 @@ def follow_deleted(sender: Any = None, instance: Any = None, using: str | None =
 def _forget_quietly(pk: Any) -> None:
     """Forget a user, and never raise into the code that deletes the user."""
     try:
-        forget(pk)
+        forget(pk, using=get_settings().DATABASE)
     except Exception:
         logger.exception("livepush could not delete what is kept about the user %s: run manage.py livepush_forget.", pk)
 

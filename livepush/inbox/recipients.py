@@ -191,7 +191,7 @@ def leave(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     with transaction.atomic(using=using):
         if Membership.objects.using(using).filter(group=stored(audience), reader=reader).delete()[0]:
             publish.send_own(group_of_reader(reader), TYPE, {"group": audience, "since": None}, using)
-            recheck(user)
+            recheck(user, using=using)
 
 
 async def ajoin(user: Any, group: publish.Group, *, using: str | None = None) -> None:

@@ -32,52 +32,59 @@ UNIMPORTANT = frozenset({"last_login"})
 
 
 @publish.has_async_twin
-def revoke(user: Any, groups: publish.Group | Iterable[publish.Group] | None = None) -> None:
+def revoke(
+    user: Any, groups: publish.Group | Iterable[publish.Group] | None = None, *, using: str | None = None
+) -> None:
     """Take groups, or all, away from a user's open streams, when the caller's transaction commits.
 
     ``user`` is a user, a primary key, or ``livepush.everyone``: then every client loses the groups. A stream with no
     group left ends. A client that asks again is let in if the rules still say yes, so change what they look at first.
     In a project with tenants, groups are the active tenant's, and so is everyone. All groups of a user are taken away
-    in every tenant that shares the user.
+    in every tenant that shares the user. ``using`` is as in ``send``.
 
-    Raises InvalidGroup: there is no such user, a group is malformed, or there are tenants and none is active.
+    Raises InvalidGroup: there is no such user, a group is malformed, or there are tenants and none is active. Raises
+    NotAtomic as ``send`` does.
     """
     several = isinstance(groups, Iterable) and not isinstance(groups, str | Model)
     listed: Any = groups if several else [groups]
     names = None if groups is None else [publish.group_name(group) for group in listed]
-    announce(_whose(user, names), user=_name_of(user), groups=names, reason="revoked")
+    change = {"user": _name_of(user), "groups": names, "reason": "revoked"}
+    announce(_whose(user, names), publish.log_of(using), **change)
 
 
-async def arevoke(user: Any, groups: publish.Group | Iterable[publish.Group] | None = None) -> None:
+async def arevoke(
+    user: Any, groups: publish.Group | Iterable[publish.Group] | None = None, *, using: str | None = None
+) -> None:
     """Revoke from async code; see ``revoke``."""
-    await sync_to_async(publish.on_good_connections)(revoke, user, groups)
+    await sync_to_async(publish.on_good_connections)(revoke, user, groups, using=using)
 
 
 @publish.has_async_twin
-def recheck(user: Any, reason: str = "permission") -> None:
+def recheck(user: Any, reason: str = "permission", *, using: str | None = None) -> None:
     """Have the rules asked again for a user's open streams, when the caller's transaction commits.
 
     Livepush does this by itself when the user, the password, the permissions or the auth groups change. Call it when
     something else changes that your rules look at. ``livepush.everyone`` stands for all clients, of the active tenant
-    if there are tenants. ``reason`` is what clients are told that lose groups.
+    if there are tenants. ``reason`` is what clients are told that lose groups. ``using`` is as in ``send``.
 
-    Raises InvalidGroup: there is no such user, or there are tenants and none is active.
+    Raises InvalidGroup: there is no such user, or there are tenants and none is active. Raises NotAtomic as ``send``
+    does.
     """
-    announce(_whose(user), user=_name_of(user), reason=reason, ask=True)
+    announce(_whose(user), publish.log_of(using), user=_name_of(user), reason=reason, ask=True)
 
 
-async def arecheck(user: Any, reason: str = "permission") -> None:
+async def arecheck(user: Any, reason: str = "permission", *, using: str | None = None) -> None:
     """Recheck from async code; see ``recheck``."""
-    await sync_to_async(publish.on_good_connections)(recheck, user, reason)
+    await sync_to_async(publish.on_good_connections)(recheck, user, reason, using=using)
 
 
-def announce(tenant: str | None, **change: Any) -> None:
-    """Send an event that says what has changed; see ``Rights``. ``None`` stands for all tenants."""
+def announce(tenant: str | None, using: str, **change: Any) -> None:
+    """Send an event that says what has changed, to a log; see ``Rights``. ``None`` stands for all tenants."""
     groups = [RIGHTS]
     if change["reason"] == "revoked" and change.get("user") is not None and change.get("groups") is None:
         groups.append(own_group(change["user"], tenant))  # the user's tokens end
     named = change if tenant is None else {**change, "tenant": tenant}
-    publish.send_own(groups, TYPE, named, get_settings().DATABASE)
+    publish.send_own(groups, TYPE, named, using)
 
 
 def _whose(user: Any, groups: object = None) -> str | None:
@@ -100,7 +107,7 @@ def _soon(using: str | None, **change: Any) -> None:
         tenant = tenants.of_users()
     except InvalidGroup:  # no tenant is active: it may be a user, or a session, of any
         tenant = None
-    publish.on_commit(partial(announce, tenant, **change), using)
+    publish.on_commit(partial(announce, tenant, get_settings().DATABASE, **change), using)
 
 
 def _quietly(receive: Callable[..., None]) -> Callable[..., None]:

@@ -20,7 +20,8 @@ from django.db import DatabaseError, IntegrityError, connections, models, transa
 from django.db.models import F
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 from django.test import TestCase
-from django.test.utils import isolate_apps
+from django.test.utils import CaptureQueriesContext, isolate_apps
+from django.utils.functional import SimpleLazyObject
 
 import livepush
 from livepush import exceptions, log
@@ -610,6 +611,26 @@ def test_deleting_children_and_parents_tells_each_once(parent, monkeypatch):
 def test_a_child_that_is_made_of_a_parent_is_an_update_of_the_parent(order):
     child = ExpressOrder(order_ptr=order, courier="x", status="sent")
     with capture_events() as events:
+def test_a_forced_update_with_a_key_that_has_a_default_says_who_is_left(order, monkeypatch):
+    ann, bob = User.objects.create(username="ann"), User.objects.create(username="bob")
+    Order.objects.update(customer=ann)
+    monkeypatch.setattr(Order._meta.pk, "default", 7)
+    with capture_events() as events:
+        Order(pk=order.pk, customer=bob).save(force_update=True)
+    left, updated = events
+    assert (left.type, left.groups) == ("order.removed", (f"user:{ann.pk}",))
+    assert (updated.type, updated.groups) == ("order.updated", (f"order:{order.pk}", f"user:{bob.pk}"))
+    assert updated.payload["changed"] == []
+
+
+def test_a_new_instance_whose_key_has_a_default_costs_no_look_for_an_old_one(monkeypatch):
+    monkeypatch.setattr(Order._meta.pk, "default", 7)
+    with capture_events() as events, CaptureQueriesContext(connections["default"]) as queries:
+        Order(pk=5).save()
+    assert events.types() == ["order.created"]
+    assert not [query for query in queries if query["sql"].startswith("SELECT") and "shop_order" in query["sql"]]
+
+
         child.save()
     assert (events.types(), events[0].payload["changed"]) == (["order.updated"], ["status"])
 

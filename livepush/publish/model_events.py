@@ -83,15 +83,19 @@ class ModelEvents:
 
     def before_save(self, instance: Model, using: str, update_fields: frozenset[str] | None) -> None:
         """Remember the stored row and its groups."""
-        key, adding = self._key(instance), instance._state.adding
-        before = None
-        if not (key is None or is_expression(key) or (adding and self.model._meta.pk.has_default())):
+        key, before = self._key(instance), None
+        if not (key is None or is_expression(key) or self._is_inserted(instance)):
             before = self._before(instance, using, update_fields)
         self._rows.remember(instance, before)
 
     def after_save(self, instance: Model, using: str, created: bool, update_fields: frozenset[str] | None) -> None:
         """Send the events of a save."""
         before = self._rows.recall(instance)
+    def _is_inserted(self, instance: Model) -> bool:
+        """Return whether Django inserts a row without looking for an old one, since the key has a default."""
+        made = instance._state.adding and self.model._meta.pk.has_default()
+        return made and not model_signals.forces_update(instance)
+
         now = self._as_stored(instance, using, created)
         if created and before is None:  # a child may be created for a parent that is there already
             self.send(now, Action(CREATED), self.groups(now), using)

@@ -171,6 +171,14 @@ def in_fixture() -> bool:
     return frame is not None
 
 
+def forces_update(instance: Model) -> bool:
+    """Return whether the caller's caller and so on saves an instance with ``force_update``: no signal tells it."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code is not Model.save_base.__code__:
+        frame = frame.f_back
+    return frame is not None and frame.f_locals.get("self") is instance and bool(frame.f_locals.get("force_update"))
+
+
 def _names(update_fields: Any) -> frozenset[str] | None:
     return None if update_fields is None else frozenset(update_fields)
 

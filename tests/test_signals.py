@@ -225,6 +225,55 @@ def test_send_for_tells_each_instance_which_fields_changed():
         livepush.send_for(Order.objects.all(), changed="status")
 
 
+def test_send_for_takes_one_instance(order):
+    with capture_events() as events:
+        assert livepush.send_for(order) == 1
+    assert summary(events) == [("order.updated", (f"order:{order.pk}",))]
+
+
+class Default:
+    """A router that writes all to the default database."""
+
+    def db_for_write(self, model, **hints):
+        assert model._meta.model_name
+        return "default"
+
+
+@pytest.mark.parametrize("routers", [[], [Default()]], ids=["no router", "a router"])
+def test_send_for_takes_a_lazy_instance(order, settings, routers):
+    settings.DATABASE_ROUTERS = routers
+    lazy = SimpleLazyObject(lambda: Order.objects.get(pk=order.pk))
+    with capture_events() as events:
+        assert livepush.send_for([lazy]) == livepush.send_for(lazy) == 1
+    assert summary(events) == [("order.updated", (f"order:{order.pk}",))] * 2
+    with pytest.raises(exceptions.InvalidRule, match="Tag sends no events"):
+        livepush.send_for([SimpleLazyObject(lambda: Tag.objects.create(name="x"))])
+
+
+ONE_OR_NONE = {
+    "a name": (lambda order: f"status:{order.status}", lambda pk, status: [f"status:{status}"]),
+    "an instance": (lambda order: order, lambda pk, status: [f"order:{pk}"]),
+    "none": (lambda order: None, lambda pk, status: []),
+}
+
+
+@pytest.mark.parametrize("name", ONE_OR_NONE)
+def test_groups_may_return_one_group_or_none_at_all(order, monkeypatch, name):
+    returned, told = ONE_OR_NONE[name]
+    monkeypatch.setattr(handler(), "groups", returned)
+    pk = order.pk
+    with capture_events() as events:
+        order.status = "sent"
+        order.save()
+        livepush.send_for(order)
+        order.tags.create(name="x")
+        order.delete()
+    assert {group for sent in events if sent.type != "order.removed" for group in sent.groups} == set(told(pk, "sent"))
+    assert events.types() == (["order.removed"] if name == "a name" else []) + len(told(pk, "sent")) * (
+        ["order.updated"] * 3 + ["order.deleted"]
+    )
+
+
 def test_send_for_refuses_what_is_not_registered():
     with pytest.raises(exceptions.InvalidRule, match=r"Tag sends no events: add @livepush\.register"):
         livepush.send_for([Tag.objects.create(name="x")])
@@ -394,7 +443,7 @@ def test_whoever_sends_a_signal_may_leave_out_anything(order, signal, given):
     signal.send(sender=Order, instance=None, **given)
     with capture_events() as events:
         signal.send(sender=Order, instance=order, **given)
-    assert events.types() == (["order.updated"] if signal is post_save else [])
+    assert events.types() == {post_save: ["order.updated"], post_delete: ["order.deleted"]}.get(signal, [])
 
 
 @pytest.mark.parametrize("action", [None, "pre_add", "post_add", "post_remove", "pre_clear", "post_clear", "else"])
@@ -418,6 +467,13 @@ def test_a_user_whose_deletion_is_told_again_is_no_error():
     post_delete.send(sender=User, instance=User())
     post_delete.send(sender=User)
     post_delete.send(sender=User, instance=user)
+
+
+def test_a_deletion_that_is_told_only_afterwards_sends_what_there_is_then(order):
+    order.customer = User.objects.create(username="ann")
+    with capture_events() as events:
+        post_delete.send(sender=Order, instance=order, using="default")
+    assert summary(events) == [("order.deleted", (f"order:{order.pk}", f"user:{order.customer_id}"))]
 
 
 # What goes wrong
@@ -555,6 +611,26 @@ def test_a_save_of_fields_that_concern_nobody_costs_no_query(order, django_asser
     assert events == []
 
 
+def test_a_forced_update_with_a_key_that_has_a_default_says_who_is_left(order, monkeypatch):
+    ann, bob = User.objects.create(username="ann"), User.objects.create(username="bob")
+    Order.objects.update(customer=ann)
+    monkeypatch.setattr(Order._meta.pk, "default", 7)
+    with capture_events() as events:
+        Order(pk=order.pk, customer=bob).save(force_update=True)
+    left, updated = events
+    assert (left.type, left.groups) == ("order.removed", (f"user:{ann.pk}",))
+    assert (updated.type, updated.groups) == ("order.updated", (f"order:{order.pk}", f"user:{bob.pk}"))
+    assert updated.payload["changed"] == []
+
+
+def test_a_new_instance_whose_key_has_a_default_costs_no_look_for_an_old_one(monkeypatch):
+    monkeypatch.setattr(Order._meta.pk, "default", 7)
+    with capture_events() as events, CaptureQueriesContext(connections["default"]) as queries:
+        Order(pk=5).save()
+    assert events.types() == ["order.created"]
+    assert not [query for query in queries if query["sql"].startswith("SELECT") and "shop_order" in query["sql"]]
+
+
 @pytest.mark.parametrize("name", ["customer", "customer_id"])
 def test_a_save_of_a_field_that_groups_hang_on_still_says_who_is_left(order, name, django_assert_num_queries):
     ann, bob = User.objects.create(username="ann"), User.objects.create(username="bob")
@@ -611,26 +687,6 @@ def test_deleting_children_and_parents_tells_each_once(parent, monkeypatch):
 def test_a_child_that_is_made_of_a_parent_is_an_update_of_the_parent(order):
     child = ExpressOrder(order_ptr=order, courier="x", status="sent")
     with capture_events() as events:
-def test_a_forced_update_with_a_key_that_has_a_default_says_who_is_left(order, monkeypatch):
-    ann, bob = User.objects.create(username="ann"), User.objects.create(username="bob")
-    Order.objects.update(customer=ann)
-    monkeypatch.setattr(Order._meta.pk, "default", 7)
-    with capture_events() as events:
-        Order(pk=order.pk, customer=bob).save(force_update=True)
-    left, updated = events
-    assert (left.type, left.groups) == ("order.removed", (f"user:{ann.pk}",))
-    assert (updated.type, updated.groups) == ("order.updated", (f"order:{order.pk}", f"user:{bob.pk}"))
-    assert updated.payload["changed"] == []
-
-
-def test_a_new_instance_whose_key_has_a_default_costs_no_look_for_an_old_one(monkeypatch):
-    monkeypatch.setattr(Order._meta.pk, "default", 7)
-    with capture_events() as events, CaptureQueriesContext(connections["default"]) as queries:
-        Order(pk=5).save()
-    assert events.types() == ["order.created"]
-    assert not [query for query in queries if query["sql"].startswith("SELECT") and "shop_order" in query["sql"]]
-
-
         child.save()
     assert (events.types(), events[0].payload["changed"]) == (["order.updated"], ["status"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from livepush.publish.autocommit import committing, is_unnoticed, on_commit
 from livepush.publish.data import as_json, encode
 from livepush.publish.databases import in_real_transaction, log_of
-from livepush.publish.names import Group, group_name, is_user, key_of, root_model, user_group
+from livepush.publish.names import Group, group_name, is_user, key_of, listed, root_model, user_group
 from livepush.publish.pipeline import announce, deliver, on_settled, settle
 from livepush.publish.senders import stamp
 from livepush.publish.sending import (
@@ -50,6 +50,7 @@ __all__ = [
     "is_user",
     "key_of",
     "key_of_own",
+    "listed",
     "log_of",
     "may_settle",
     "on_commit",

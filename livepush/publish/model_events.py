@@ -15,7 +15,7 @@ from livepush.publish import model_signals, registering
 from livepush.publish.comparing import as_data, differ, generated, is_expression
 from livepush.publish.databases import routed
 from livepush.publish.model_signals import Memory
-from livepush.publish.names import Group, group_name, type_word
+from livepush.publish.names import Group, group_name, listed, type_word
 from livepush.publish.sending import on_good_connections, send
 from livepush.publish.twins import has_async_twin
 
@@ -58,7 +58,10 @@ class ModelEvents:
         self._rows, self._deletions = Memory(), Memory()
 
     def groups(self, instance: Any) -> Iterable[Group]:
-        """Return the groups that get an instance's events; by default its own, ``<model>:<pk>``."""
+        """Return the groups that get an instance's events; by default its own, ``<model>:<pk>``.
+
+        One group alone, as in ``send``, is taken too, and ``None`` for no group.
+        """
         return [instance]
 
     def data(self, instance: Any, action: Action) -> Any:
@@ -71,7 +74,7 @@ class ModelEvents:
 
     def send(self, instance: Any, action: Action, groups: Iterable[Group], using: str | None) -> None:
         """Send one event to some groups; do nothing if there are none."""
-        names = [group_name(group) for group in groups]
+        names = _names(groups)
         if not names:
             return
         data = self.data(instance, action)
@@ -88,20 +91,20 @@ class ModelEvents:
             before = self._before(instance, using, update_fields)
         self._rows.remember(instance, before)
 
-    def after_save(self, instance: Model, using: str, created: bool, update_fields: frozenset[str] | None) -> None:
-        """Send the events of a save."""
-        before = self._rows.recall(instance)
     def _is_inserted(self, instance: Model) -> bool:
         """Return whether Django inserts a row without looking for an old one, since the key has a default."""
         made = instance._state.adding and self.model._meta.pk.has_default()
         return made and not model_signals.forces_update(instance)
 
+    def after_save(self, instance: Model, using: str, created: bool, update_fields: frozenset[str] | None) -> None:
+        """Send the events of a save."""
+        before = self._rows.recall(instance)
         now = self._as_stored(instance, using, created)
         if created and before is None:  # a child may be created for a parent that is there already
             self.send(now, Action(CREATED), self.groups(now), using)
             return
         changed = self._changed(before and before.row, now, update_fields)
-        left = [] if before is None else [name for name in before.groups if name not in self._names(now)]
+        left = [] if before is None else [name for name in before.groups if name not in self._names_of(now)]
         if left:
             self.send(now, Action(REMOVED, changed), left, using)
         if left or changed or not self.fields:
@@ -109,15 +112,21 @@ class ModelEvents:
 
     def before_delete(self, instance: Model, using: str) -> None:
         """Remember the groups, type and data of the event while the instance's relations still exist."""
-        action = Action(DELETED)
-        event = (self._names(instance), self.type(instance, action), self.data(instance, action))
-        self._deletions.remember(instance, event)
+        event: tuple[list[str], str, Any] = ([], "", None)
+        try:
+            event = self._deletion_of(instance)
+        finally:
+            self._deletions.remember(instance, event)
 
     def after_delete(self, instance: Model, using: str) -> None:
-        """Send the event of a deletion."""
-        remembered = self._deletions.recall(instance)
-        if remembered is not None and remembered[0]:
-            send(*remembered, using=using)
+        """Send the event of a deletion; of one that was not announced, as of some soft deletions, what there is now."""
+        groups, type, data = self._deletions.recall(instance) or self._deletion_of(instance)
+        if groups:
+            send(groups, type, data, using=using)
+
+    def _deletion_of(self, instance: Model) -> tuple[list[str], str, Any]:
+        action = Action(DELETED)
+        return self._names_of(instance), self.type(instance, action), self.data(instance, action)
 
     def after_m2m(self, name: str, instances: Iterable[Model], using: str) -> None:
         """Send that a many-to-many field changed."""
@@ -143,8 +152,8 @@ class ModelEvents:
         assert isinstance(field, Field)
         return field
 
-    def _names(self, instance: Model) -> list[str]:
-        return [group_name(group) for group in self.groups(instance)]
+    def _names_of(self, instance: Model) -> list[str]:
+        return _names(self.groups(instance))
 
     def _key(self, instance: Model) -> Any:
         """Return the primary key as this model has it; a multi-table child may have another one."""
@@ -157,10 +166,10 @@ class ModelEvents:
     def _before(self, instance: Model, using: str, update_fields: frozenset[str] | None) -> _Before | None:
         if update_fields is None or not self.fields or self._within(update_fields):
             row = self._stored(instance, using)
-            return None if row is None else _Before(row, self._names(row))
+            return None if row is None else _Before(row, self._names_of(row))
         row = self._lazily_stored(instance, using, update_fields)
         try:
-            return _Before(row, self._names(row))
+            return _Before(row, self._names_of(row))
         except self.model.DoesNotExist:  # type: ignore[attr-defined]
             return None
 
@@ -195,6 +204,10 @@ class ModelEvents:
         return [self._field(name) for name in self.fields] or self.model._meta.concrete_fields
 
 
+def _names(groups: Group | Iterable[Group] | None) -> list[str]:
+    return [] if groups is None else [group_name(group) for group in listed(groups)]
+
+
 Handler = TypeVar("Handler", bound=type[ModelEvents])
 registry: dict[type[Model], ModelEvents] = {}
 
@@ -218,14 +231,14 @@ def register(*models: type[Model]) -> Callable[[Handler], Handler]:
 
 @has_async_twin
 def send_for(
-    instances: Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = (), using: str | None = None
+    instances: Model | Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = (), using: str | None = None
 ) -> int:
     """Send registered events after a write that fires no signals, such as ``QuerySet.update`` or ``bulk_create``.
 
-    ``instances`` is a queryset or any iterable of one registered model. Returns the number of instances. Call it after
-    the write, in the same transaction. ``using`` is the database alias to write to. By default it is the one that
-    ``DATABASE_ROUTERS`` write an instance to, whatever replica it was read from; without a router's word,
-    ``LIVEPUSH["DATABASE"]``.
+    ``instances`` is a queryset or any iterable of one registered model, or one instance. Returns the number of
+    instances. Call it after the write, in the same transaction. ``using`` is the database alias to write to. By default
+    it is the one that ``DATABASE_ROUTERS`` write an instance to, whatever replica it was read from; without a router's
+    word, ``LIVEPUSH["DATABASE"]``.
 
     Raises InvalidRule: a model that is not registered, an unknown action, or ``changed`` is a text. Raises NotAtomic as
     ``send`` does.
@@ -235,11 +248,11 @@ def send_for(
     if isinstance(changed, str):
         raise InvalidRule(f"changed is {changed!r}: expected the names of fields in a list, such as [{changed!r}].")
     count, changed = 0, tuple(changed)
-    for instance in instances:
+    for instance in [instances] if isinstance(instances, Model) else instances:
         hearing = [events for model, events in registry.items() if isinstance(instance, model)]
         if not hearing:
-            raise InvalidRule(f"{type(instance).__name__} sends no events: add @livepush.register to a live.py.")
-        target = using or routed(type(instance), instance)
+            raise InvalidRule(f"{instance.__class__.__name__} sends no events: add @livepush.register to a live.py.")
+        target = using or routed(instance.__class__, instance)
         for events in hearing:
             events.send(instance, Action(action, changed), events.groups(instance), target)
         count += 1
@@ -247,7 +260,7 @@ def send_for(
 
 
 async def asend_for(
-    instances: Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = (), using: str | None = None
+    instances: Model | Iterable[Model], action: str = UPDATED, *, changed: Iterable[str] = (), using: str | None = None
 ) -> int:
     """Send from async code; see ``send_for``."""
     return await sync_to_async(on_good_connections)(send_for, instances, action, changed=changed, using=using)

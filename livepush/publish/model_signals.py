@@ -195,12 +195,12 @@ def _guarded(
         if not isinstance(instance, Model if either_side else events.model) or is_silent():
             return
         try:
-            using = using or instance._state.db or router.db_for_write(type(instance), instance=instance)
+            using = using or instance._state.db or router.db_for_write(instance.__class__, instance=instance)
             receive(instance, using, kwargs)
         except Exception as error:
             if _must_raise(error, using):
                 raise
-            logger.exception("%s failed, so an event of %r was not sent.", _label(events), type(instance).__name__)
+            logger.exception("%s failed, so an event of %r was not sent.", _label(events), instance.__class__.__name__)
 
     return receiver
 

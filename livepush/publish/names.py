@@ -43,6 +43,11 @@ def group_name(group: Group) -> str:
     return plain(group)
 
 
+def listed(groups: Group | Iterable[Group]) -> list[Any]:
+    """Return one group, or several, as a list. Names nothing and checks nothing."""
+    return [groups] if isinstance(groups, str | Model) or not isinstance(groups, Iterable) else list(groups)
+
+
 def plain(text: Any) -> str:
     """Return a text as a ``str`` and no subclass of it; that of an ``Enum`` with texts is its value."""
     return str.__str__(text) if isinstance(text, str) else str(text)

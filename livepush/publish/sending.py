@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Model
 from django.utils import timezone
 
 from livepush import log, tenants, wire
@@ -28,7 +27,7 @@ from livepush.publish import pipeline
 from livepush.publish.autocommit import is_unnoticed
 from livepush.publish.data import encode
 from livepush.publish.databases import in_real_transaction, log_of
-from livepush.publish.names import Group, group_name, plain
+from livepush.publish.names import Group, group_name, listed, plain
 from livepush.publish.senders import stamp
 from livepush.publish.twins import has_async_twin
 
@@ -263,8 +262,7 @@ def _checked(groups: Group | Iterable[Group], type: object, data: Any, key: obje
         raise InvalidKey(f"{key!r} is not a key: expected a string of 1 to {MAX_KEY_LENGTH} characters.")
     if key is not None and ephemeral:
         raise InvalidEvent("An ephemeral event is not stored, so a key can't be kept: drop key= or ephemeral=True.")
-    several = isinstance(groups, Iterable) and not isinstance(groups, str | Model)
-    names = tuple(dict.fromkeys(group_name(group) for group in (groups if several else [groups])))  # type: ignore[arg-type,union-attr]
+    names = tuple(dict.fromkeys(map(group_name, listed(groups))))
     if not names:
         raise InvalidGroup("There is no group to send to: expected one name or a list with at least one.")
     key = plain(key) if isinstance(key, str) else None

@@ -10,7 +10,6 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings
-from django.db.models import Model
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from livepush import publish, tenants
@@ -45,9 +44,7 @@ def revoke(
     Raises InvalidGroup: there is no such user, a group is malformed, or there are tenants and none is active. Raises
     NotAtomic as ``send`` does.
     """
-    several = isinstance(groups, Iterable) and not isinstance(groups, str | Model)
-    listed: Any = groups if several else [groups]
-    names = None if groups is None else [publish.group_name(group) for group in listed]
+    names = None if groups is None else [publish.group_name(group) for group in publish.listed(groups)]
     change = {"user": _name_of(user), "groups": names, "reason": "revoked"}
     announce(_whose(user, names), publish.log_of(using), **change)
 

@@ -40,9 +40,7 @@ def token(
     longest = get_settings().RETENTION
     if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 1 <= ttl <= longest:
         raise InvalidToken(f"A token can't last for {ttl!r} seconds: expected 1 to {longest:g}, the log's RETENTION.")
-    several = isinstance(groups, Iterable) and not isinstance(groups, str | Model)
-    listed: Any = groups if several else [groups]
-    names = None if groups is None else tuple(publish.group_name(group) for group in listed)
+    names = None if groups is None else tuple(publish.group_name(group) for group in publish.listed(groups))
     return tokens.make(user, log.state(get_settings().DATABASE).position, names, int(ttl), once)
 
 

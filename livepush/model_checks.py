@@ -140,10 +140,11 @@ def check_databases(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         hint = f"Set LIVEPUSH['DATABASE'] to {alias!r}, or let DATABASE_ROUTERS write {label} to {read!r}."
         if alias == read:
             continue
-        found = f"{label} is written to the database {alias!r}, so its events go to the log there"
+        found = f"{label} is written to the database {alias!r}, "
         if not router.allow_migrate_model(alias, Event):
-            found += ", where DATABASE_ROUTERS allow no log, and each save fails"
+            found += "where DATABASE_ROUTERS allow no log, so its events are not sent"
             messages.append(Error(f"{found}; {where}.", hint=hint, id="livepush.E012"))
         else:
+            found += "so its events go to the log there"
             messages.append(Warning(f"{found}; {where}.", hint=hint, id="livepush.W008"))
     return messages

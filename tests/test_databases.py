@@ -6,10 +6,12 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group, User
 from django.core import checks
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.test import TestCase, override_settings
+from django.test.utils import CaptureQueriesContext
 
 import livepush
+from livepush import log, notes
 from livepush.exceptions import NotAtomic
 from livepush.inbox.models import Membership
 from livepush.models import Event
@@ -103,6 +105,42 @@ def test_a_router_that_looks_at_the_instance_is_asked_about_it():
     assert [event.type for event in events_of(OTHER)] == ["order.updated"]
 
 
+@pytest.fixture
+def without_log():
+    """Takes the log's table out of the other database."""
+    table, connection = Event._meta.db_table, connections[OTHER]
+    with connection.schema_editor() as editor:
+        editor.alter_db_table(Event, table, f"{table}_away")
+    log.exists.cache_clear()
+    yield
+    with connection.schema_editor() as editor:
+        editor.alter_db_table(Event, f"{table}_away", table)
+    log.exists.cache_clear()
+
+
+@pytest.mark.parametrize("wanted", ["raise", "log"])
+def test_a_save_where_there_is_no_log_goes_on_and_is_noted_once(without_log, settings, monkeypatch, caplog, wanted):
+    settings.LIVEPUSH = {"MODEL_EVENT_ERRORS": wanted}
+    monkeypatch.setattr(notes, "_noted", set())
+    order = Order(status="new")
+    order.save(using=OTHER)
+    with transaction.atomic(using=OTHER), CaptureQueriesContext(connections[OTHER]) as queries:
+        order.status = "sent"
+        order.save(using=OTHER)
+    order.tags.create(name="x")
+    assert len(queries) == 1
+    assert Order.objects.using(OTHER).get().status == "sent"
+    order.delete(using=OTHER)
+    assert [record.message for record in caplog.records if record.name == "livepush"] == [
+        f"The database '{OTHER}' has no log of livepush, so what is saved there sends nothing."
+    ]
+
+
+def test_a_save_where_there_is_another_log_is_in_that_one():
+    Order(status="new").save(using=OTHER)
+    assert [event.type for event in events_of(OTHER)] == ["order.created"]
+
+
 # Users in another database than the log
 
 
@@ -180,11 +218,11 @@ def test_a_log_that_is_routed_away_from_the_hubs_is_an_error():
 
 
 def test_a_model_whose_database_has_no_log_is_an_error_and_one_whose_log_nobody_reads_a_warning():
-    where = f"shop.Order is written to the database '{OTHER}', so its events go to the log there"
+    where = f"shop.Order is written to the database '{OTHER}'"
     assert found(Apart("shop", allows=False))["livepush.E012"] == (
-        f"{where}, where DATABASE_ROUTERS allow no log, and each save fails; {READ}"
+        f"{where}, where DATABASE_ROUTERS allow no log, so its events are not sent; {READ}"
     )
-    assert found(Apart("shop"))["livepush.W008"] == f"{where}; {READ}"
+    assert found(Apart("shop"))["livepush.W008"] == f"{where}, so its events go to the log there; {READ}"
 
 
 def test_a_replica_and_a_log_that_is_routed_where_the_hubs_read_are_in_order():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from livepush.log.appending import append, append_settled
+from livepush.log.counting import uncounted
 from livepush.log.delete_sql import delete_by_id
 from livepush.log.dialects import dialect
 from livepush.log.dialects.postgresql import harmless_wrappers
-from livepush.log.epochs import begin_epoch, glance, make_head, new_epoch, state
+from livepush.log.epochs import begin_epoch, exists, glance, make_head, new_epoch, state
 from livepush.log.finding import positions_of
 from livepush.log.groups import delete_all_forgotten, make_groups
 from livepush.log.notices import register as register_notices
@@ -25,6 +26,7 @@ __all__ = [
     "delete_all_forgotten",
     "delete_by_id",
     "dialect",
+    "exists",
     "glance",
     "guards",
     "harmless_wrappers",
@@ -41,4 +43,5 @@ __all__ = [
     "register_notices",
     "settle",
     "state",
+    "uncounted",
 ]

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import secrets
+from functools import cache
 from typing import Any
 
 from django.db import connections
 from django.db.models import Max, Min
+from django.db.models.signals import post_migrate
 
+from livepush.log.counting import uncounted
 from livepush.log.dialects import dialect
 from livepush.models import Event, LogFloor, LogHead
 from livepush.wire import LogState, Position
+
+
+@cache
+def exists(using: str) -> bool:
+    """Return whether a database has a log's tables. It is asked once."""
+    connection = connections[using]
+    with uncounted(using), connection.cursor() as cursor:
+        return Event._meta.db_table in connection.introspection.table_names(cursor)
 
 
 def state(using: str) -> LogState:
@@ -92,3 +103,10 @@ def begin_epoch(using: str) -> None:
 
 def _new_epoch() -> str:
     return secrets.token_hex(4)
+
+
+def _forget(**kwargs: object) -> None:
+    exists.cache_clear()
+
+
+post_migrate.connect(_forget, dispatch_uid="livepush.log")

@@ -21,7 +21,9 @@ from django.db import DatabaseError, connections, router
 from django.db.models import Model
 from django.db.models.signals import ModelSignal, m2m_changed, post_delete, post_save, pre_delete, pre_save
 
+from livepush import log
 from livepush.conf import get_settings
+from livepush.notes import note_once
 
 logger = logging.getLogger("livepush")
 
@@ -196,13 +198,23 @@ def _guarded(
             return
         try:
             using = using or instance._state.db or router.db_for_write(instance.__class__, instance=instance)
-            receive(instance, using, kwargs)
+            if _has_log(using):
+                receive(instance, using, kwargs)
         except Exception as error:
             if _must_raise(error, using):
                 raise
             logger.exception("%s failed, so an event of %r was not sent.", _label(events), instance.__class__.__name__)
 
     return receiver
+
+
+def _has_log(using: str) -> bool:
+    """Return whether a database that a model is saved to can hold its events; note it if not."""
+    if using == get_settings().DATABASE or log.exists(using):
+        return True
+    what = "The database %r has no log of livepush, so what is saved there sends nothing."
+    note_once(what, using, level=logging.WARNING)
+    return False
 
 
 def is_silent() -> bool:

@@ -12,7 +12,6 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, Q, QuerySet
-from django.test.utils import TestContextDecorator
 
 from livepush import publish, wire
 from livepush.conf import get_settings
@@ -21,7 +20,8 @@ from livepush.inbox import notifying, recipients, tenancy
 from livepush.inbox.kinds import NotificationType
 from livepush.models import Event
 from livepush.process import stop_all
-from livepush.publish import Delivery, Sent, model_signals
+from livepush.publish import Delivery, Sent
+from livepush.publish.silencing import silenced
 from livepush.publish.twins import in_async_code
 from livepush.receiving.trying import (
     SendRefused,
@@ -170,20 +170,6 @@ def capture_events() -> Iterator[Captured]:
         finally:
             captured._is_open = False
             captured += recording
-
-
-class silenced(TestContextDecorator):  # noqa: N801 (used like a function)
-    """Let no signal of a registered model send events in a block, a function (async too) or a ``TestCase`` class.
-
-    Such a save costs no query of livepush's. ``livepush.send``, ``send_for`` and ``notify`` send as always. Other
-    threads, such as a live server's, are not silenced: for them there is ``LIVEPUSH["MODEL_EVENTS"]``.
-    """
-
-    def enable(self) -> None:
-        model_signals.silent.set(model_signals.silent.get() + 1)
-
-    def disable(self) -> None:
-        model_signals.silent.set(max(0, model_signals.silent.get() - 1))
 
 
 def assert_notified(user: Any, key: str | type[NotificationType], count: int = 1) -> list[dict[str, Any]]:

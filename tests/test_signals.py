@@ -8,6 +8,7 @@ import itertools
 import json
 import pickle
 import re
+import unittest
 from datetime import date
 
 import pytest
@@ -582,6 +583,15 @@ async def test_an_async_function_may_be_silenced():
 
 @silenced()
 class SilencedTests(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        with capture_events() as events:
+            Order.objects.create()
+        cls.events_before = list(events)
+
+    def test_its_data_are_silenced_too(self):
+        self.assertEqual(self.events_before, [])
+
     def test_a_class_may_be_silenced(self):
         with capture_events() as events:
             Order.objects.create()
@@ -591,6 +601,33 @@ class SilencedTests(TestCase):
         with capture_events() as events:
             await Order.objects.acreate()
         self.assertEqual(events, [])
+
+
+def test_a_silenced_class_is_silent_until_it_ends_however_that_is():
+    @silenced()
+    class Broken(unittest.TestCase):
+        @classmethod
+        def setUpClass(cls):
+            assert model_signals.is_silent()
+            raise ZeroDivisionError
+
+        def test(self):
+            assert model_signals.is_silent()
+
+    class Child(Broken):
+        @classmethod
+        def setUpClass(cls):
+            with contextlib.suppress(ZeroDivisionError):
+                super().setUpClass()
+
+        @classmethod
+        def tearDownClass(cls):
+            assert model_signals.is_silent()
+
+    for case, errors in ((Broken, 1), (Child, 0)):
+        outcome = unittest.defaultTestLoader.loadTestsFromTestCase(case).run(unittest.TestResult())
+        assert len(outcome.errors) == errors
+        assert not model_signals.is_silent()
 
 
 def test_a_setting_switches_them_off(order, settings, django_assert_num_queries):

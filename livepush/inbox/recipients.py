@@ -225,7 +225,8 @@ def follow_roles(sender: Any = None, instance: Any = None, using: str | None = N
 
 def _quietly(work: Callable[[], object]) -> None:
     try:
-        work()
+        with log.uncounted(get_settings().DATABASE):
+            work()
     except Exception as error:
         if isinstance(error, DatabaseError) and connections[get_settings().DATABASE].in_atomic_block:
             raise

@@ -209,7 +209,9 @@ class Delivery:
         elif self.number > self._delivered.get(connections[self.using], 0):
             # Everything that this connection sent so far is committed by now, or rolled back.
             self._delivered[connections[self.using]] = next(self._numbers)
-            pipeline.deliver(self.using, self.appended)
+            is_own = self.sent.groups[0].startswith(wire.OWN_GROUPS)  # as when the project deletes a user
+            with log.uncounted(self.using) if is_own else nullcontext():
+                pipeline.deliver(self.using, self.appended)
 
     def announce_ephemeral(self) -> None:
         """Announce an ephemeral event, whatever becomes of the transaction."""

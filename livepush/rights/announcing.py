@@ -10,9 +10,10 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
-from livepush import publish, tenants
+from livepush import log, publish, tenants
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 from livepush.publish.model_signals import in_fixture
@@ -100,11 +101,18 @@ def _name_of(user: Any) -> str | None:
 def _soon(using: str | None, **change: Any) -> None:
     if in_fixture():  # a fixture may hold the log itself, and what it changes is found out within RECHECK
         return
+    if log.dialect(using or DEFAULT_DB_ALIAS).in_testcase:  # nobody else ever sees the change
+        return
     try:
         tenant = tenants.of_users()
     except InvalidGroup:  # no tenant is active: it may be a user, or a session, of any
         tenant = None
-    publish.on_commit(partial(announce, tenant, get_settings().DATABASE, **change), using)
+    publish.on_commit(partial(_announce_uncounted, tenant, get_settings().DATABASE, **change), using)
+
+
+def _announce_uncounted(tenant: str | None, using: str, **change: Any) -> None:
+    with log.uncounted(using):
+        announce(tenant, using, **change)
 
 
 def _quietly(receive: Callable[..., None]) -> Callable[..., None]:

@@ -30,7 +30,8 @@ def delete(using: str, ids: Collection[str]) -> int:
     found = sorted(ids)
     with transaction.atomic(using=using):
         count = sum(_delete(using, found[start : start + AT_ONCE]) for start in range(0, len(found), AT_ONCE))
-        publish.on_commit(partial(_tell, found), using)
+        if found:
+            publish.on_commit(partial(_tell, found), using)
     return count
 
 

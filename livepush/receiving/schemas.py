@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
 from django.forms import BaseForm
 
 from livepush.exceptions import InvalidRule
@@ -15,6 +16,11 @@ from livepush.exceptions import InvalidRule
 Check = Callable[[Any], Any]
 """Returns data as the handler takes them. Raises ValidationError."""
 WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
+
+MISREAD = (ArithmeticError, ValueError)
+"""What a form's field raises for data that it can't read."""
+MISTAKEN = (AttributeError, TypeError, RecursionError)
+"""What a form's field raises for data that are no text. If they are, then the field has a mistake."""
 
 
 def check_of(schema: Any) -> Check:
@@ -37,9 +43,33 @@ def _by_form(form_class: type[BaseForm], data: Any) -> Any:
     if not isinstance(data, dict):
         raise ValidationError("The data are no object.", code="invalid")
     form = form_class(data)
-    if not form.is_valid():
+    try:
+        is_valid = form.is_valid()
+    except (*MISREAD, *MISTAKEN) as error:
+        if not (misfits := _misfits(form)):
+            raise
+        raise ValidationError(misfits) from error
+    if not is_valid:
         raise ValidationError({name: list(errors) for name, errors in form.errors.as_data().items()})
     return form.cleaned_data
+
+
+def _misfits(form: BaseForm) -> dict[str, list[ValidationError]]:
+    """Return what is wrong with each field if some can't read their data: Django's fields rely on getting texts."""
+    only_texts = all(isinstance(value, str) for value in form.data.values())
+    kinds = MISREAD if only_texts else (*MISREAD, *MISTAKEN)
+    errors: dict[str, list[ValidationError]] = {}
+    is_misfit = False
+    for name, field in form.fields.items():
+        try:
+            field.clean(form[name].data)
+        except ValidationError as error:
+            errors[name] = [error]
+        except kinds:
+            is_misfit = True
+            text = field.error_messages.get("invalid", RegexValidator.message)
+            errors[name] = [ValidationError(text, code="invalid")]
+    return errors if is_misfit else {}
 
 
 def _by_pydantic(model: Any, data: Any) -> Any:

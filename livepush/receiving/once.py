@@ -22,8 +22,8 @@ from livepush.wire import WireError, dumps
 RUNNING = ""
 """The reply of a receipt whose handler runs outside of a transaction."""
 PRUNED_AT_ONCE = 1_000
-TAKEN_OVER = timedelta(seconds=60)
-"""After how long a message is handled again whose handler did not end: its process has died."""
+TAKEN_OVER = 60.0
+"""After how long (seconds) at the soonest a message is handled again whose handler did not end: its process died."""
 
 
 class Repeated(Exception):
@@ -77,7 +77,8 @@ def begin(key: str | None) -> tuple[bool, str | None]:
         return begin(key)
     if receipt.reply != RUNNING:
         return False, receipt.reply
-    late = timezone.now() - TAKEN_OVER
+    longest = 2 * get_settings().DATABASE_TIMEOUT  # one for a schema's check, and less than one for an async handler
+    late = timezone.now() - timedelta(seconds=max(TAKEN_OVER, longest))
     if found.filter(created__lt=late).update(created=timezone.now()):
         return True, None
     error = WireError("unavailable", "The message is being handled: ask again in a moment.", 503)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from livepush import log, publish
@@ -30,6 +30,14 @@ class Repeated(Exception):
     """The message was taken before."""
 
 
+class AfterCommit(Exception):
+    """What was to be done on commit has raised: the message took effect all the same."""
+
+    def __init__(self, reply: str | None) -> None:
+        super().__init__()
+        self.reply = reply
+
+
 def receipt_key(*parts: str | None) -> str:
     """Return the key under which a message is noted: of its sender, group, type and own key."""
     return hashlib.sha256(dumps(parts).encode()).hexdigest()
@@ -41,10 +49,16 @@ def encode(reply: Any) -> str | None:
 
 
 def in_transaction(key: str | None, work: Callable[[], Any]) -> str | None:
-    """Do work in a transaction, once for each key; return its answer, or the first copy's. Raises what it raises."""
-    using = get_settings().DATABASE
+    """Do work in a transaction, once for each key; return its answer, or the first copy's.
+
+    Raises what the work raises, and AfterCommit, from what the work's ``on_commit`` raises.
+    """
+    using, reply, committed = get_settings().DATABASE, None, []
+    is_outermost = not connections[using].in_atomic_block
     try:
         with transaction.atomic(using):
+            if is_outermost:
+                transaction.on_commit(lambda: committed.append(True), using)  # before any of the work's
             if key is not None:
                 _note(key, None, using)
             reply = encode(work())
@@ -53,6 +67,10 @@ def in_transaction(key: str | None, work: Callable[[], Any]) -> str | None:
             return reply
     except Repeated:
         return _reply(str(key), using)
+    except Exception as error:
+        if committed:
+            raise AfterCommit(reply) from error
+        raise
 
 
 def begin(key: str | None) -> tuple[bool, str | None]:

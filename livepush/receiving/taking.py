@@ -65,6 +65,9 @@ def take(message: Message, sender: Admission, request: Any) -> Any:
         try:
             work = partial(_call, found, message, sender, request)
             return _decoded(once.in_transaction(_receipt(message, sender, request), work))
+        except once.AfterCommit as error:
+            found.handler.log_exception("What the handler for %r does on commit raised. Its message took effect.")
+            return _decoded(error.reply)
         except Exception as error:
             raise _refusal(error, found.handler) from error
 

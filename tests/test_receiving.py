@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 import pytest
@@ -15,9 +15,12 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django import forms
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import IntegrityError, connection, transaction
 from django.template import Context, Template
 from django.test import Client
+from django.utils import timezone
 from django.utils.crypto import get_random_string
+from django.utils.translation import gettext
 
 import livepush
 from livepush import exceptions, process, receiving, testing
@@ -34,6 +37,7 @@ from tests.patience import PATIENCE
 pytestmark = pytest.mark.django_db(transaction=True)
 SEND = "/livepush/send/"
 ORIGIN = {"Origin": "http://testserver"}
+GERMAN_CHOICE = "Bitte eine gültige Auswahl treffen. Dies ist keine gültige Auswahl."
 
 
 @pytest.fixture(autouse=True)
@@ -263,6 +267,48 @@ def test_a_handler_that_fails_has_done_nothing_and_may_be_asked_again(client, ca
     assert send(client, "desk:a", data="good", key="k")["reply"] == "done"
 
 
+def test_a_message_took_effect_although_what_is_done_on_commit_raises(client, caplog):
+    @handler()
+    def take(user, data, name):
+        def delay():
+            raise ConnectionError("the broker is down")
+
+        transaction.on_commit(delay)
+        User.objects.create_user(data)
+        return {"saved": data}
+
+    for _ in range(2):
+        assert send(client, "desk:a", data="carl", key="k") == {"ok": True, "reply": {"saved": "carl"}}
+    assert User.objects.filter(username="carl").exists()
+    (record,) = [record for record in caplog.records if record.name == "livepush"]
+    assert record.getMessage().startswith("What the handler for 'desk:<slug:name>' does on commit raised.")
+    assert "the broker is down" in caplog.text
+    assert testing.client().send("desk:b", "chat", "dora") == {"saved": "dora"}
+
+
+class TestInATestCase:
+    @pytest.mark.django_db(transaction=False)
+    def test_what_a_handler_does_on_commit_is_all_that_a_test_captures(self, django_capture_on_commit_callbacks):
+        handler()(lambda user, data, name: transaction.on_commit(list))
+        with django_capture_on_commit_callbacks() as callbacks:
+            testing.client().send("desk:a", "chat", key="k")
+        assert callbacks == [list]
+
+
+def test_a_commit_that_fails_undoes_the_message(client, monkeypatch):
+    @handler()
+    def take(user, data, name):
+        User.objects.create_user(data)
+        monkeypatch.setattr(connection, "_commit", fail)
+
+    def fail():
+        raise IntegrityError("a deferred constraint")
+
+    assert send(client, "desk:a", data="carl", key="k", status=500)["code"] == "failed"
+    monkeypatch.undo()
+    assert not User.objects.filter(username="carl").exists()
+
+
 @pytest.mark.django_db(transaction=True, databases="__all__")
 def test_two_copies_at_once_take_effect_once(concurrent, client, settings):
     settings.LIVEPUSH = {**settings.LIVEPUSH, "DATABASE": concurrent}
@@ -300,10 +346,12 @@ def test_a_handler_outside_of_a_transaction_takes_a_message_once(client, is_asyn
     assert calls == ["bad", "good"]
 
 
-def take_in_loop(message, user):
+def take_in_loop(message, user, language="en"):
     """Take a message as a WebSocket's does."""
     admission = trying._admission(user, message.group, rules.Right("send", message.type))
-    return receiving.take_async(message, admission, None, lambda work: process.in_thread(work, 1), process.tidy, "en")
+    return receiving.take_async(
+        message, admission, None, lambda work: process.in_thread(work, 1), process.tidy, language
+    )
 
 
 @pytest.fixture
@@ -408,6 +456,16 @@ def test_while_a_message_is_handled_its_copy_is_told_to_come_back(client):
     assert once.begin("k") == (True, None)
 
 
+def test_a_message_is_handled_anew_only_after_the_longest_time_that_a_handler_has(client, settings):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "DATABASE_TIMEOUT": 100.0}
+    once.begin("k")
+    Receipt.objects.update(created=timezone.now() - timedelta(seconds=190))
+    with pytest.raises(WireError, match="is being handled"):
+        once.begin("k")
+    Receipt.objects.update(created=timezone.now() - timedelta(seconds=201))
+    assert once.begin("k") == (True, None)
+
+
 def test_receipts_go_with_the_log(client):
     handler()(lambda user, data, name: None)
     send(client, "desk:a", key="new")
@@ -450,6 +508,64 @@ def test_a_form_cleans_the_data(client):
     assert (answer["code"], list(answer["errors"])) == ("invalid", ["text"])
     assert "at most 5 characters" in answer["message"]
     assert send(client, "desk:a", data="text", status=422)["errors"] == {"__all__": ["The data are no object."]}
+
+
+class Member(forms.Form):
+    username = forms.ModelChoiceField(User.objects.all(), to_field_name="username")
+
+
+@dataclasses.dataclass
+class Known:
+    username: str
+
+    def __post_init__(self):
+        if not User.objects.filter(username=self.username).exists():
+            raise ValidationError({"username": [gettext("Enter a valid value.")]})
+
+
+@pytest.mark.parametrize("schema", [Member, Known])
+async def test_a_schema_may_query_for_an_async_handler_too(stopped, ada, schema):
+    calls = []
+
+    @handler(schema=schema)
+    async def take(user, data, name):
+        calls.append(data)
+        return "taken"
+
+    message = receiving.Message("desk:a", "chat", {"username": "ada"}, "k")
+    assert [await take_in_loop(message, ada) for _ in range(2)] == ["taken", "taken"]
+    assert len(calls) == 1
+    with pytest.raises(WireError) as caught:
+        await take_in_loop(receiving.Message("desk:a", "chat", {"username": "ben"}, "k2"), ada, "de")
+    assert (caught.value.code, list(caught.value.errors)) == ("invalid", ["username"])
+    assert caught.value.errors["username"][0] in ("Bitte einen gültigen Wert eingeben.", GERMAN_CHOICE)
+    assert await process.in_thread(lambda: list(Receipt.objects.values_list("reply"))) == [('"taken"',)]
+
+
+@pytest.mark.parametrize("schema", [Member, Known])
+def test_a_schema_may_query_for_an_async_handler_over_post(client, schema):
+    @handler(schema=schema)
+    async def take(user, data, name):
+        return "taken"
+
+    assert send(client, "desk:a", data={"username": "ada"})["reply"] == "taken"
+    assert list(send(client, "desk:a", data={"username": "ben"}, status=422)["errors"]) == ["username"]
+
+
+async def test_a_schema_with_a_mistake_is_no_fault_of_the_database(stopped, ada, caplog):
+
+    class Wrong(forms.Form):
+        def clean(self):
+            raise RuntimeError("a mistake")
+
+    @handler(schema=Wrong)
+    async def take(user, data, name):
+        pass
+
+    with pytest.raises(WireError) as caught:
+        await take_in_loop(receiving.Message("desk:a", "chat", {}), ada)
+    assert caught.value.code == "failed"
+    assert "a mistake" in caplog.text
 
 
 def test_a_dataclass_checks_the_data():

@@ -24,6 +24,7 @@ class Handler(Pattern):
         self.type = type
         self.check: Check = check_of(schema)
         """Returns the data as the function takes them."""
+        self.has_schema = schema is not None
         self.is_atomic = atomic and not self.is_async
         """Whether it runs in a transaction."""
 

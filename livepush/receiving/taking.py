@@ -131,9 +131,7 @@ def _outside(
     found: Found, message: Message, sender: Admission, request: Any, in_thread: InThread, tidy: Tidy | None = None
 ) -> asyncio.Task[Any]:
     """Give a message to a handler outside of a transaction, in a task of its own: it goes on if its client leaves."""
-    key, work = _receipt(message, sender, request), partial(_call, found, message, sender, request)
-    if tidy is not None:
-        work = partial(_tidied, work, tidy)
+    key, work = _receipt(message, sender, request), partial(_handle, found, message, sender, request, in_thread, tidy)
     task = asyncio.get_running_loop().create_task(_once(found.handler, key, work, in_thread))
     _running.difference_update([each for each in _running if each.get_loop().is_closed()])
     _running.add(task)
@@ -159,13 +157,13 @@ async def _outside_here(found: Found, message: Message, sender: Admission, reque
     return task.result()
 
 
-async def _once(handler: Handler, key: str | None, work: Callable[[], Any], in_thread: InThread) -> Any:
+async def _once(handler: Handler, key: str | None, work: Callable[[], Awaitable[Any]], in_thread: InThread) -> Any:
     """Have a message handled unless it was; return the answer. Raises WireError."""
     try:
         is_new, reply = await _noted(in_thread, partial(once.begin, key))
         if is_new:
             try:
-                reply = once.encode(await (_within_limit(work()) if handler.is_async else in_thread(work)))
+                reply = once.encode(await work())
             except BaseException:
                 await _noted(in_thread, partial(once.undo, key))
                 raise
@@ -175,9 +173,33 @@ async def _once(handler: Handler, key: str | None, work: Callable[[], Any], in_t
         raise _refusal(error, handler) from error
 
 
-async def _within_limit(work: Awaitable[Any]) -> Any:
-    """Return the result of an async handler. Raises TimeoutError: it took too long, so it was cancelled."""
+async def _handle(
+    found: Found, message: Message, sender: Admission, request: Any, in_thread: InThread, tidy: Tidy | None
+) -> Any:
+    """Return the result of a handler outside of a transaction. Raises TimeoutError: it took too long."""
+    if not found.handler.is_async:
+        return await in_thread(partial(_call, found, message, sender, request))
+    data = await _checked(found.handler, message, in_thread)
+    call = partial(_called, found, data, sender, request)
+    work = call() if tidy is None else _tidied(call, tidy)
     return await cancelling.within(SHARE * get_settings().DATABASE_TIMEOUT, work)
+
+
+async def _checked(handler: Handler, message: Message, in_thread: InThread) -> Any:
+    """Return the data as an async handler takes them. A schema may query, or take long, so it checks in a thread."""
+    if not handler.has_schema:
+        return _plain(message.data)
+
+    def check() -> tuple[Any, Exception | None]:
+        try:
+            return handler.check(_plain(message.data)), None
+        except Exception as error:
+            return None, error
+
+    data, error = await _noted(in_thread, translation.override(translation.get_language())(check))
+    if error is not None:
+        raise error
+    return data
 
 
 async def _tidied(work: Callable[[], Awaitable[Any]], tidy: Tidy) -> Any:
@@ -204,9 +226,11 @@ async def _at_once(work: Callable[[], Any]) -> Any:
 
 
 def _call(found: Found, message: Message, sender: Admission, request: Any) -> Any:
-    handler, values = found
-    data = handler.check(_plain(message.data))
-    return handler.call(sender.identity.user, data, values=values, request=request)
+    return _called(found, found.handler.check(_plain(message.data)), sender, request)
+
+
+def _called(found: Found, data: Any, sender: Admission, request: Any) -> Any:
+    return found.handler.call(sender.identity.user, data, values=found.values, request=request)
 
 
 def _plain(data: Any) -> Any:

@@ -63,7 +63,7 @@ class Settings:
     MESSAGES_PER_SECOND: float = 10.0
     """How many of these commands may be messages to groups."""
     EPHEMERAL_PER_SECOND: float = 100.0
-    """How many ephemeral messages a client may send in addition; others get at most 30 a second of each type."""
+    """How many ephemeral messages a client may send in addition; a process with streams passes on 30 of each type."""
     MESSAGE_BYTES_PER_SECOND: float = 262_144.0
     """How many bytes these messages may have together."""
     PUBLISHED_PER_SECOND: float = 1000.0

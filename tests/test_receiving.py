@@ -23,11 +23,11 @@ from django.utils.crypto import get_random_string
 from django.utils.translation import gettext
 
 import livepush
-from livepush import exceptions, process, receiving, testing
+from livepush import exceptions, process, publish, receiving, testing
 from livepush.access import rules
 from livepush.conf import get_settings
 from livepush.publish import senders
-from livepush.receiving import handlers, once, trying
+from livepush.receiving import gathering, handlers, once, trying
 from livepush.receiving.models import Receipt
 from livepush.receiving.schemas import check_of
 from livepush.wire import WireError
@@ -796,6 +796,52 @@ def test_an_ephemeral_message_is_not_stored(client, announced):
     assert sent() == []
     ((event,),) = [batch.events for batch in announced]
     assert (event.number, event.groups, json.loads(event.sender)["name"]) == (None, ("room:lobby",), "Ada Lovelace")
+
+
+@pytest.fixture
+async def gathered(stopped, announced, monkeypatch):
+    """The batches that are announced in a process that has streams."""
+    monkeypatch.setattr(publish, "announce", announced.append)
+    await process.get_hub()
+    return announced
+
+
+async def test_of_ephemeral_messages_by_post_the_newest_goes_out(gathered, client):
+    livepush.can_send("wall", types=("note",))(lambda user: True)
+    visitors = [visitor("csrftoken"), visitor("csrftoken")]
+
+    def post():
+        for number in range(20):
+            send(client, type="typing", data=number, ephemeral=True)
+        for browser in visitors:
+            send(browser, "wall", "note", ephemeral=True)
+
+    thread = Thread(post)
+    thread.join()  # meanwhile the loop sends nothing
+    assert gathered == []
+    async with asyncio.timeout(PATIENCE):
+        while not gathered:
+            await asyncio.sleep(0.01)
+    (batch,) = gathered
+    assert [(event.groups[0], event.data) for event in batch.events] == [
+        ("room:lobby", "19"),
+        ("wall", "null"),
+        ("wall", "null"),
+    ]
+
+
+async def test_a_message_by_post_follows_the_ephemeral_ones_that_were_sent_before(gathered, client):
+    gathering.gatherer()._next = asyncio.get_running_loop().time() + PATIENCE
+
+    def post():
+        send(client, type="typing", ephemeral=True)
+        send(client, data="Hi")
+
+    await asyncio.to_thread(Thread(post).join)
+    async with asyncio.timeout(PATIENCE / 2):
+        while len(gathered) < 2:
+            await asyncio.sleep(0.01)
+    assert [event.type for batch in gathered for event in batch.events] == ["typing", "chat"]
 
 
 def test_the_public_names_are_there():

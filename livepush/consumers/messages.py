@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
+from contextvars import Context
 from functools import partial
 from typing import Any
 
 from livepush import process, publish, tenants
 from livepush.access import rules
 from livepush.access.identity import Admission
+from livepush.access.visitors import cookies_of, secret_of
 from livepush.exceptions import InvalidEvent
+from livepush.hub.registry import serving_loop
 from livepush.process import drain
-from livepush.receiving import Message, handler_of, running, take_async
+from livepush.receiving import Message, handler_of, running, take, take_async
 from livepush.receiving.gathering import gatherer
-from livepush.wire import WireError, unavailable
+from livepush.wire import Event, WireError, unavailable
 
 REMEMBERED = 1.0
 """How long (seconds) a WebSocket's ephemeral messages go out by the last answer of the rule."""
@@ -36,6 +39,23 @@ def check_sent(admission: Admission) -> None:
     if admission.failed:
         raise unavailable()
     raise WireError("forbidden", "You may not send messages of this type to this group.", 403)
+
+
+def send_here(message: Message, admission: Admission, request: Any) -> Any:
+    """Send a message of a client that may, from a thread; return the answer. Raises WireError.
+
+    One that is ephemeral is gathered if this process has streams to serve.
+    """
+    loop, sender = serving_loop(), _sender_of(admission, request)
+    if loop is None:
+        return take(message, admission, request)
+    if message.ephemeral and handler_of(message.group, message.type) is None:
+        event = _event(message, admission, _stamp(admission))
+        loop.call_soon_threadsafe(lambda: gatherer().offer(sender, event), context=Context())
+        return None
+    group = tenants.stored(message.group, admission.tenant)
+    loop.call_soon_threadsafe(lambda: gatherer().let_go(sender, group), context=Context())
+    return take(message, admission, request)
 
 
 class Outgoing:
@@ -60,12 +80,7 @@ class Outgoing:
 
     async def _pass_on(self, message: Message, admit: Callable[..., Any]) -> None:
         admission, stamp = await self._allowed(message, admit)
-        try:
-            with tenants.active(admission.tenant):
-                event = publish.ephemeral(stamp, message.group, message.type, message.data)
-        except InvalidEvent as error:
-            raise WireError("bad_event", str(error)) from error
-        gatherer().offer(self._sender(admission), event)
+        gatherer().offer(self._sender(admission), _event(message, admission, stamp))
 
     def _sender(self, admission: Admission) -> Hashable:
         """Return whose ephemeral messages take each other's place: a user's, or those of this connection."""
@@ -82,6 +97,22 @@ class Outgoing:
             self._remembered[key] = (now + REMEMBERED, admission, stamp)
         _, admission, stamp = self._remembered[key]
         return admission, stamp
+
+
+def _event(message: Message, admission: Admission, stamp: str) -> Event:
+    try:
+        with tenants.active(admission.tenant):
+            return publish.ephemeral(stamp, message.group, message.type, message.data)
+    except InvalidEvent as error:
+        raise WireError("bad_event", str(error)) from error
+
+
+def _sender_of(admission: Admission, request: Any) -> Hashable:
+    """Return whose ephemeral messages take each other's place: a user's, a visitor's, or else nobody's."""
+    if admission.identity.name is not None:
+        return admission.identity.name
+    secret = secret_of(cookies_of(request), request.session_key)
+    return object() if secret is None else ("visitor", secret)
 
 
 def _stamp(admission: Admission) -> str:

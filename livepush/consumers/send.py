@@ -12,8 +12,8 @@ from livepush.conf import get_settings
 from livepush.consumers.answering import admit_here, answers, said
 from livepush.consumers.auditing import Client, scope_of
 from livepush.consumers.identified import check_csrf, needs_csrf_token
-from livepush.consumers.messages import check_sent, right_to_send
-from livepush.receiving import Message, take
+from livepush.consumers.messages import check_sent, right_to_send, send_here
+from livepush.receiving import Message
 from livepush.wire import Sending, WireError, dumps, parse_message
 
 MORE_BYTES = 4096
@@ -42,7 +42,7 @@ def send(request: HttpRequest, client: Client) -> HttpResponse:
     message = Message(sending.group, sending.type, sending.data, sending.key, sending.ephemeral)
     admission = admit_here(request, client, (message.group,), right_to_send(message), check)
     check_sent(admission)
-    return said({"ok": True, "reply": take(message, admission, identity.handshake(request))})
+    return said({"ok": True, "reply": send_here(message, admission, identity.handshake(request))})
 
 
 def _check_site(request: HttpRequest, known: Identity) -> None:

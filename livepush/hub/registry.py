@@ -26,6 +26,11 @@ hubs: set[Hub] = set()
 in_children(hubs.clear)  # the parent's loops do not run in a child: batches would pile up
 
 
+def serving_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop of a running hub of this process; ``None`` if there is none."""
+    return next((hub.loop for hub in list(hubs) if hub.loop.is_running() and not hub.draining), None)
+
+
 def known_position() -> Position | None:
     """Return the position of a running hub of this process; ``None`` if there is none."""
     return next((hub.position for hub in list(hubs) if hub.loop.is_running() and not hub.draining), None)

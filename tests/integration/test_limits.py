@@ -210,6 +210,28 @@ async def test_a_user_stores_so_many_messages_and_bytes_over_all_sockets(
             database.query("DELETE FROM livepush_event RETURNING 1")
 
 
+@pytest.mark.long
+async def test_of_ephemeral_messages_by_post_readers_get_30_a_second(database: Database, elsewhere: Publisher) -> None:
+    headers, settings = logged_in(elsewhere, "ann"), {"EPHEMERAL_PER_SECOND": 10_000}
+    with processes.server("uvicorn", database, settings, application=APPLICATION) as server:
+        async with clients.sse(server.url, "chat") as stream, clients.http() as client:
+
+            async def say(number: int) -> None:
+                body = {"group": "chat", "type": "said", "data": number, "ephemeral": True}
+                own = {**headers, "Origin": server.url}
+                answer = await client.post(f"{server.url}/livepush/send/", json=body, headers=own)
+                assert answer.json()["ok"]
+
+            await stream.until(event="livepush.hello")
+            begun, count = time.monotonic(), 0
+            await asyncio.gather(*map(say, range(80)))
+            await say(80)
+            took = time.monotonic() - begun
+            while (await stream.until(event="said"))["data"] != "80":
+                count += 1
+            assert count <= 30 * took + 1
+
+
 async def test_clients_that_leave_while_they_are_let_in_hold_no_place(database: Database) -> None:
     groups = [f"asks:{number}" for number in range(50)]
     settings = {"MAX_CONNECTIONS": 5, "MAX_HANDSHAKES": 30}

@@ -880,6 +880,38 @@ def test_a_projects_test_gives_a_handler_what_a_browser_can_send(ada):
             assert caught.value.code == "bad_event"
 
 
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"key": "k" * 201}, "bad_key"),
+        ({"key": ""}, "bad_key"),
+        ({"key": 7}, "bad_key"),
+        ({"group": "a b"}, "bad_group"),
+        ({"type": "a b"}, "bad_event"),
+        ({"ephemeral": 1}, "bad_message"),
+    ],
+)
+def test_a_projects_test_is_refused_what_a_browser_is(client, ada, changed, code):
+    message = {"group": "room:lobby", "type": "chat", **changed}
+    assert send(client, status=400, **message)["code"] == code
+    with pytest.raises(testing.SendRefused) as caught:
+        testing.client(ada).send(**message)
+    assert caught.value.code == code
+
+
+def test_a_projects_test_knows_an_inactive_user_as_the_server_does(ada, client, settings):
+    livepush.can_read("room:<slug:name>")(lambda user, name: user.is_authenticated)
+    ada.is_active = False
+    ada.save()
+    testing.assert_may_not_read(ada, "room:lobby")
+    testing.assert_may_not_send(ada, "room:lobby", "chat")
+    with pytest.raises(testing.SendRefused, match="forbidden"):
+        testing.client(ada).send("room:lobby", "chat")
+    assert send(client, status=403)["code"] == "forbidden"
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.AllowAllUsersModelBackend"]
+    testing.assert_may_read(ada, "room:lobby")
+
+
 def test_a_projects_test_asks_who_may(ada):
     livepush.can_read("room:<slug:name>")(lambda user, name: user.is_authenticated)
     testing.assert_may_read(ada, "room:lobby")

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth import get_backends
 from django.contrib.auth.models import AnonymousUser
 
 from livepush import tenants
@@ -15,7 +16,7 @@ from livepush.conf import get_settings
 from livepush.exceptions import InvalidEvent
 from livepush.publish import Group, encode, group_name
 from livepush.receiving.taking import Message, take
-from livepush.wire import WireError, unavailable
+from livepush.wire import WireError, parse_message, unavailable
 
 
 class SendRefused(Exception):
@@ -31,18 +32,24 @@ class Sender:
     """Sends as a user's browser would: by the rules, with the stamp, to the handlers."""
 
     def __init__(self, user: Any) -> None:
-        self.user = AnonymousUser() if user is None else user
+        self.user = _known(user)
 
     def send(
         self, group: Group, type: str, data: Any = None, *, key: str | None = None, ephemeral: bool = False
     ) -> Any:
-        """Send a message; return the handler's answer. The data go through JSON. Raises SendRefused."""
-        name = group_name(group)
+        """Send a message; return the handler's answer. The data go through JSON.
+
+        Raises SendRefused, also for a text that is no group; InvalidGroup for an instance that names none.
+        """
+        name = group if isinstance(group, str) else group_name(group)
         try:
-            admission = _admission(self.user, name, rules.Right(rules.SEND.name, type))
+            body = {"group": name, "type": type, "data": _through_json(data), "key": key, "ephemeral": ephemeral}
+            sending = parse_message(json.dumps(body).encode())
+            admission = _admission(self.user, sending.group, rules.Right(rules.SEND.name, sending.type))
             if not admission.granted:
                 raise WireError("forbidden", f"No rule lets {self.user} send {type!r} to {name!r}.", 403)
-            return take(Message(name, type, _through_json(data), key, ephemeral), admission, None)
+            message = Message(sending.group, sending.type, sending.data, sending.key, sending.ephemeral)
+            return take(message, admission, None)
         except WireError as error:
             raise SendRefused(error) from error
 
@@ -51,6 +58,16 @@ class Sender:
     ) -> Any:
         """Send a message as ``send`` does, from async code."""
         return await sync_to_async(self.send)(group, type, data, key=key, ephemeral=ephemeral)
+
+
+def _known(user: Any) -> Any:
+    """Return the user as the server knows a browser's: nobody, if the account is inactive and no backend lets it in."""
+    if user is None:
+        return AnonymousUser()
+    if getattr(user, "is_active", True) or isinstance(user, AnonymousUser):
+        return user
+    asked = [each.user_can_authenticate for each in get_backends() if hasattr(each, "user_can_authenticate")]
+    return user if any(may(user) for may in asked) else AnonymousUser()
 
 
 def _through_json(data: Any) -> Any:
@@ -99,7 +116,7 @@ def assert_may_not_send(user: Any, group: Group, type: str) -> None:
 
 
 def _admission(user: Any, group: str, right: rules.Right) -> identity.Admission:
-    user = AnonymousUser() if user is None else user
+    user = _known(user)
     tenant = tenants.current()
     answers, questions = rules.ask_sync(user, [group], None, right)
     if questions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,6 +10,7 @@ from django import forms
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 
+from livepush.exceptions import InvalidRule
 from livepush.receiving.schemas import check_of
 
 OPTIONS = {
@@ -98,3 +100,59 @@ def test_a_field_of_the_projects_own_that_stumbles_over_texts_has_a_mistake():
 
     with pytest.raises(AttributeError, match="no_such_name"):
         check_of(form_of(text=Wrong()))({"text": "a"})
+
+
+@dataclasses.dataclass
+class Node:
+    text: str
+    children: list[Node] = dataclasses.field(default_factory=list)
+    parent: Node | None = None
+
+
+def test_a_dataclass_may_have_parts_of_its_own_kind():
+    check = check_of(Node)
+    assert check({"text": "a", "children": [{"text": "b"}]}) == Node("a", [Node("b")])
+    with pytest.raises(ValidationError) as caught:
+        check({"text": "a", "children": [{"text": "b", "children": [{}]}]})
+    assert caught.value.message_dict == {"children": ["children: text: This field is required."]}
+
+
+def test_data_that_are_nested_too_deeply_are_refused():
+    data = {"text": "leaf"}
+    for _ in range(900):
+        data = {"text": "node", "children": [data]}
+    with pytest.raises(ValidationError, match="nested too deeply"):
+        check_of(Node)(data)
+
+
+@dataclasses.dataclass
+class Priced:
+    name: str
+    price: dataclasses.InitVar[int]
+    rate: dataclasses.InitVar[float] = 1.0
+    total: float = dataclasses.field(init=False)
+
+    def __post_init__(self, price, rate):
+        self.total = price * rate
+
+
+def test_a_dataclass_may_have_values_that_only_its_start_needs():
+    check = check_of(Priced)
+    assert check({"name": "tea", "price": 3}).total == 3.0
+    assert check({"name": "tea", "price": 3, "rate": 2}).total == 6.0
+    with pytest.raises(ValidationError) as caught:
+        check({"name": "tea", "rate": "x", "total": 1})
+    assert caught.value.message_dict == {
+        "price": ["This field is required."],
+        "rate": ["Expected a number."],
+        "total": ["There is no such field."],
+    }
+
+
+def test_a_dataclass_with_a_type_that_is_not_there_is_refused():
+    @dataclasses.dataclass
+    class Local:
+        more: list[Local]
+
+    with pytest.raises(InvalidRule, match="Local has a field whose type is not there"):
+        check_of(Local)

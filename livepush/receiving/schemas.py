@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -35,7 +36,7 @@ def check_of(schema: Any) -> Check:
     if hasattr(schema, "model_validate"):
         return lambda data: _by_pydantic(schema, data)
     if isinstance(schema, type) and dataclasses.is_dataclass(schema):
-        return _dataclass_check(schema)
+        return partial(_not_too_deep, _dataclass_check(schema, {}))
     raise InvalidRule(f"schema is {schema!r}: expected a Django form, a dataclass or a Pydantic model.")
 
 
@@ -85,10 +86,22 @@ def _by_pydantic(model: Any, data: Any) -> Any:
         raise ValidationError(texts) from error
 
 
-def _dataclass_check(schema: type) -> Check:
-    hints = get_type_hints(schema)
-    known = {each.name: each for each in dataclasses.fields(schema) if each.init}
-    checks = {name: _type_check(hints[name], f"{schema.__name__}.{name}") for name in known}
+def _not_too_deep(check: Check, data: Any) -> Any:
+    try:
+        return check(data)
+    except RecursionError as error:
+        raise ValidationError("The data are nested too deeply.", code="invalid") from error
+
+
+def _dataclass_check(schema: type, made: dict[type, Check]) -> Check:
+    """Return the check of a dataclass. ``made`` has those of the dataclasses that it is part of, or is itself."""
+    if schema in made:
+        return made[schema]
+    hints = _hints_of(schema)
+    taken = {each.name for each in dataclasses.fields(schema) if each.init}
+    taken |= {name for name, hint in hints.items() if isinstance(hint, dataclasses.InitVar)}
+    known = {name: each for name, each in schema.__dataclass_fields__.items() if name in taken}  # type: ignore[attr-defined]
+    checks: dict[str, Check] = {}
     required = {
         name
         for name, each in known.items()
@@ -110,7 +123,18 @@ def _dataclass_check(schema: type) -> Check:
             raise ValidationError(problems)
         return schema(**values)
 
+    made[schema] = check
+    for name in known:
+        hint = hints[name].type if isinstance(hints[name], dataclasses.InitVar) else hints[name]
+        checks[name] = _type_check(hint, f"{schema.__name__}.{name}", made)
     return check
+
+
+def _hints_of(schema: type) -> dict[str, Any]:
+    try:
+        return get_type_hints(schema)
+    except NameError as error:
+        raise InvalidRule(f"{schema.__name__} has a field whose type is not there: {error}.") from error
 
 
 def _texts(error: ValidationError) -> list[str]:
@@ -119,7 +143,7 @@ def _texts(error: ValidationError) -> list[str]:
     return list(error.messages)
 
 
-def _type_check(hint: Any, where: str) -> Check:
+def _type_check(hint: Any, where: str, made: dict[type, Check]) -> Check:
     """Return the check of one field's type."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
@@ -127,17 +151,17 @@ def _type_check(hint: Any, where: str) -> Check:
     if hint in WORDS:
         return lambda value: _plain(hint, value)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _dataclass_check(hint)
+        return _dataclass_check(hint, made)
     if origin is Literal:
         return lambda value: _one_of(arguments, value)
     if origin in (Union, UnionType):
-        checks = [_type_check(each, where) for each in arguments]
+        checks = [_type_check(each, where, made) for each in arguments]
         return lambda value: _any_of(checks, value)
     if hint is list or origin is list:
-        item = _type_check(arguments[0] if arguments else Any, where)
+        item = _type_check(arguments[0] if arguments else Any, where, made)
         return lambda value: [item(each) for each in _kind(list, "a list", value)]
     if hint is dict or (origin in (dict, Mapping) and arguments[0] is str):
-        item = _type_check(arguments[1] if arguments else Any, where)
+        item = _type_check(arguments[1] if arguments else Any, where, made)
         return lambda value: {name: item(each) for name, each in _kind(dict, "an object", value).items()}
     raise InvalidRule(
         f"{where} has the type {hint!r}, which livepush can't check: use str, int, float, bool, None, Literal, list, "

@@ -49,13 +49,25 @@ def send_here(message: Message, admission: Admission, request: Any) -> Any:
     loop, sender = serving_loop(), _sender_of(admission, request)
     if loop is None:
         return take(message, admission, request)
-    if message.ephemeral and handler_of(message.group, message.type) is None:
+    is_gathered = message.ephemeral and handler_of(message.group, message.type) is None
+    if is_gathered:
         event = _event(message, admission, _stamp(admission))
-        loop.call_soon_threadsafe(lambda: gatherer().offer(sender, event), context=Context())
-        return None
-    group = tenants.stored(message.group, admission.tenant)
-    loop.call_soon_threadsafe(lambda: gatherer().let_go(sender, group), context=Context())
-    return take(message, admission, request)
+        work = partial(_offer, sender, event)
+    else:
+        work = partial(_let_go, sender, tenants.stored(message.group, admission.tenant))
+    try:
+        loop.call_soon_threadsafe(work, context=Context())
+    except RuntimeError:  # the loop has just closed
+        is_gathered = False
+    return None if is_gathered else take(message, admission, request)
+
+
+def _offer(sender: Hashable, event: Event) -> None:
+    gatherer().offer(sender, event)
+
+
+def _let_go(sender: Hashable, group: str) -> None:
+    gatherer().let_go(sender, group)
 
 
 class Outgoing:

@@ -291,6 +291,19 @@ def test_commands_are_read():
     )
 
 
+@pytest.mark.parametrize("length", [100, 101, 200])
+def test_a_key_may_be_a_commands_ref(length):
+    text = json.dumps({"command": "send", "group": "a", "type": "t", "key": "k" * length, "ref": "k" * length})
+    found = wire.parse_command(text)
+    assert (found.ref, found.sending.key) == ("k" * length, "k" * length)
+
+
+@pytest.mark.parametrize("ref", ["k" * 201, 10**200])
+def test_a_ref_that_is_too_long_is_refused_with_a_sentence_that_says_so(ref):
+    with pytest.raises(WireError, match="at most 200 characters long"):
+        wire.parse_command(json.dumps({"command": "ping", "ref": ref}))
+
+
 @pytest.mark.parametrize(
     ("text", "code", "ref"),
     [

@@ -23,7 +23,7 @@ from livepush.access.authenticating import token_of
 from livepush.conf import get_settings
 from livepush.forking import renewed
 from livepush.notes import Rarely
-from livepush.wire import Close, WireError
+from livepush.wire import MORE_BYTES, Close, WireError
 
 logger = logging.getLogger("livepush")
 _rarely = Rarely(every=10.0)
@@ -191,7 +191,7 @@ class Budget:
         self._commands = _bucket(settings.COMMANDS_PER_SECOND)
         self._messages = _bucket(settings.MESSAGES_PER_SECOND)
         self._ephemeral = _bucket(settings.EPHEMERAL_PER_SECOND)
-        self._bytes = _bucket(settings.MESSAGE_BYTES_PER_SECOND, settings.MAX_EVENT_BYTES + 1024)
+        self._bytes = _bucket(settings.MESSAGE_BYTES_PER_SECOND, settings.MAX_EVENT_BYTES + MORE_BYTES)
 
     def command(self) -> None:
         """Count a command. Raises WireError: there are too many."""

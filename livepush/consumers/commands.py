@@ -19,6 +19,7 @@ from livepush.notes import Rarely, one_line
 from livepush.receiving import Message
 from livepush.rights import Grant, confirm
 from livepush.wire import (
+    MORE_BYTES,
     Close,
     Command,
     WireError,
@@ -31,8 +32,6 @@ from livepush.wire import (
 logger = logging.getLogger("livepush")
 
 failures = Rarely(every=1.0)
-COMMAND_BYTES = 1024
-"""How many bytes a command may have besides its data."""
 MOST_REFUSALS = 100.0
 """How many commands may be over a limit at once, and one more each second, before the connection is closed."""
 PAUSE = 0.02
@@ -79,7 +78,7 @@ class Visitor(NamedTuple):
 
 async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
     """Carry out the client's commands; return the code to close with, ``None`` when the client has gone."""
-    settings, refusals = get_settings(), limits.Bucket(1.0, MOST_REFUSALS)
+    refusals = limits.Bucket(1.0, MOST_REFUSALS)
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
@@ -87,8 +86,6 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
         text = message.get("text")
         if text is None:
             return Close.BAD_REQUEST
-        if len(text.encode(errors="replace")) > settings.MAX_EVENT_BYTES + COMMAND_BYTES:
-            return Close.TOO_BIG
         try:
             command = take_command(text, visitor.budget())
         except WireError as error:
@@ -106,13 +103,19 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
 
 
 def take_command(text: str, budget: limits.Budget) -> Command:
-    """Return the command in a client's text. Raises WireError: it is malformed, or the client is over a limit."""
+    """Return the command in a client's text.
+
+    Raises WireError: it is malformed or too large, or the client is over a limit.
+    """
+    settings, size = get_settings(), len(text.encode(errors="replace"))
+    most = settings.MAX_EVENT_BYTES + MORE_BYTES
     try:
-        command = parse_command(text, get_settings().MAX_GROUPS)
+        if size > most:
+            raise WireError("too_large", f"The command is over {most} bytes.", 413)
+        command = parse_command(text, settings.MAX_GROUPS)
     except WireError:
         budget.command()
         raise
-    size = len(text.encode(errors="replace"))
     try:
         if command.sending is not None and command.sending.ephemeral:
             budget.ephemeral(size)

@@ -14,10 +14,7 @@ from livepush.consumers.auditing import Client, scope_of
 from livepush.consumers.identified import check_csrf, needs_csrf_token
 from livepush.consumers.messages import check_sent, right_to_send, send_here
 from livepush.receiving import Message
-from livepush.wire import Sending, WireError, dumps, parse_message
-
-MORE_BYTES = 4096
-"""How many bytes a body may have besides the message's data."""
+from livepush.wire import MORE_BYTES, Sending, WireError, dumps, parse_message
 
 
 def refusal(error: WireError) -> bytes:

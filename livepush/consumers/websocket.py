@@ -8,7 +8,7 @@ from livepush import process
 from livepush.access import authenticating, limits
 from livepush.conf import get_settings
 from livepush.consumers.base import COME_BACK, Receive, Scope, Send, finish, greeting, run_until_closed
-from livepush.consumers.commands import COMMAND_BYTES, Visitor, take_commands
+from livepush.consumers.commands import Visitor, take_commands
 from livepush.consumers.entering import Entry, ask_again_later, enter
 from livepush.consumers.incoming import Incoming, watched
 from livepush.consumers.messages import Outgoing
@@ -17,6 +17,7 @@ from livepush.notes import note_once
 from livepush.process.servers import daphne, hypercorn, uvicorn
 from livepush.process.servers.daphne import with_backpressure
 from livepush.wire import (
+    MORE_BYTES,
     SUBPROTOCOL,
     Close,
     Format,
@@ -57,7 +58,7 @@ def limit_incoming(*channels: Send | Receive) -> None:
 
     A middleware may wrap one of the channels, so each is tried.
     """
-    limit = INCOMING * (get_settings().MAX_EVENT_BYTES + COMMAND_BYTES)
+    limit = INCOMING * (get_settings().MAX_EVENT_BYTES + MORE_BYTES)
     for channel in channels:
         uvicorn.limit_incoming(channel, limit)
         hypercorn.limit_incoming(channel, limit)

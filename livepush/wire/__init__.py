@@ -86,6 +86,7 @@ from livepush.wire.floors import (
     without,
 )
 from livepush.wire.messages import (
+    MORE_BYTES,
     Sending,
     parse_message,
 )
@@ -161,6 +162,7 @@ __all__ = [
     "MAX_NOTICE_BYTES",
     "MAX_REF_LENGTH",
     "MAX_TYPE_LENGTH",
+    "MORE_BYTES",
     "NOWHERE",
     "OWN_GROUPS",
     "POSITION",

@@ -10,7 +10,7 @@ from livepush.wire.messages import Sending, sending
 from livepush.wire.names import SURROGATE, check_group
 from livepush.wire.positions import Position, parse_position
 
-MAX_REF_LENGTH = 100
+MAX_REF_LENGTH = 200
 COMMANDS = ("subscribe", "unsubscribe", "send", "auth", "ping")
 
 
@@ -45,7 +45,8 @@ def parse_command(text: str, max_groups: int = 100) -> Command:
         raise WireError("bad_command", "The command is malformed: expected a JSON object.")
     ref = value.get("ref")
     if ref is not None and not _is_ref(ref):
-        raise WireError("bad_command", "ref is malformed: expected a string or a whole number.")
+        expected = f"a string or a whole number, at most {MAX_REF_LENGTH} characters long"
+        raise WireError("bad_command", f"ref is malformed: expected {expected}.")
     try:
         return _command(value, ref, max_groups)
     except WireError as error:

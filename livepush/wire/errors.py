@@ -28,7 +28,7 @@ class Close(int, Enum):
     UNAUTHENTICATED = 4401, "no group is granted and nobody is logged in: do not retry"
     FORBIDDEN = 4403, "no group is granted, or the origin is foreign: do not retry"
     TOO_SLOW = 4408, "the client reads too slowly: connect again"
-    TOO_BIG = 4413, "a message is over the size limit"
+    TOO_BIG = 4413, "an event is too large for this WebSocket: take another transport"
     TOO_MANY = 4429, "the client is over a limit: connect again later"
     FAILED = 4500, "the server failed: connect again"
     GOING_AWAY = 4503, "the server is going away: connect again"

@@ -9,6 +9,8 @@ from livepush.wire.errors import WireError
 from livepush.wire.names import SURROGATE, check_group, type_problem
 
 MAX_KEY_LENGTH = 200
+MORE_BYTES = 4096
+"""How many bytes a message may have besides its data."""
 EXPECTED = 'expected a JSON object such as {"group": "room:lobby", "type": "chat", "data": {"text": "Hi"}, "key": "…"}'
 
 

@@ -71,7 +71,7 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("pruned position", "poll"): "200 with reset",
     ("pruned position", "poll (WSGI)"): "200 with reset",
     ("oversized body", "sse"): "413 too_large",
-    ("oversized body", "websocket"): "close 4413",
+    ("oversized body", "websocket"): "open, then livepush.reply too_large",
     ("oversized body", "poll"): "413 too_large",
     ("oversized body", "poll (WSGI)"): "413 too_large",
     ("wrong method", "sse"): "405 bad_method",
@@ -242,6 +242,9 @@ async def ask_websocket(server: processes.Server, problem: str, log: Log) -> str
             await clients.text(socket)
             await socket.send(body.decode())
         if ANSWERS[problem, "websocket"].startswith("open"):
+            if body:
+                reply = await clients.frame(socket)
+                return f"open, then {reply['type']} {reply['code']}"
             hello, found = await clients.frame(socket), await clients.frame(socket)
             assert hello["type"] == "livepush.hello"
             assert hello["id"] == found["id"] == f"{log.epoch}-5"
@@ -314,7 +317,11 @@ async def test_no_reset_where_the_log_goes_on(
         assert (await clients.frame(socket))["type"] == "livepush.reply"
 
 
-async def test_a_command_that_is_malformed_is_answered_and_the_stream_goes_on(asgi: processes.Server) -> None:
+async def test_a_command_that_is_malformed_or_too_large_is_answered_and_the_stream_goes_on(
+    asgi: processes.Server,
+) -> None:
+    longest = "語" * 200
+    largest = {"command": "send", "ref": longest, "group": "board", "type": "moved", "data": "x" * 65_534}
     async with clients.websocket(asgi.url, "board") as socket:
         await clients.text(socket)
         for command, code in (
@@ -323,6 +330,8 @@ async def test_a_command_that_is_malformed_is_answered_and_the_stream_goes_on(as
             ('{"command":"subscribe","groups":["a b"],"ref":2}', "bad_group"),
             ('{"command":"subscribe","groups":["nowhere:1"],"ref":3}', "forbidden"),
             ('{"command":"send","group":"board","type":"moved","data":1,"ref":4}', "forbidden"),
+            (json.dumps({**largest, "key": longest}, ensure_ascii=False), "forbidden"),
+            ("x" * 70_000, "too_large"),
         ):
             await socket.send(command)
             reply = await clients.frame(socket)

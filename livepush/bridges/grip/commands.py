@@ -19,7 +19,7 @@ from livepush.bridges.grip.telling import Told
 from livepush.conf import get_settings
 from livepush.consumers.answering import admit_here
 from livepush.consumers.auditing import Client, scope_of
-from livepush.consumers.commands import COMMAND_BYTES, refused, take_command, type_of
+from livepush.consumers.commands import refused, take_command, type_of
 from livepush.consumers.messages import check_sent, right_to_send
 from livepush.consumers.views import look
 from livepush.notes import Rarely, one_line
@@ -55,8 +55,6 @@ def carry_out(spoken: Spoken, frame: Frame) -> Close | None:
     """Carry out a command and say its reply; return the code to close with if the client must go."""
     if frame.kind == frames.BINARY:
         return Close.BAD_REQUEST
-    if len(frame.content) > get_settings().MAX_EVENT_BYTES + COMMAND_BYTES:
-        return Close.TOO_BIG
     answer: dict[str, Any] = {"ok": True}
     command = None
     try:

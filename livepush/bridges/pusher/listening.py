@@ -13,11 +13,11 @@ from livepush.bridges.pusher import frames, sending, subscribing
 from livepush.bridges.pusher.connection import UNAUTHORIZED, PusherConnection
 from livepush.conf import get_settings
 from livepush.consumers.base import COME_BACK
-from livepush.consumers.commands import COMMAND_BYTES, MOST_REFUSALS, PAUSE, Visitor
+from livepush.consumers.commands import MOST_REFUSALS, PAUSE, Visitor
 from livepush.consumers.incoming import Incoming
 from livepush.hub import State
 from livepush.notes import Rarely, one_line
-from livepush.wire import SURROGATE, WireError, unavailable
+from livepush.wire import MORE_BYTES, SURROGATE, WireError, unavailable
 
 logger = logging.getLogger("livepush")
 failures = Rarely(every=1.0)
@@ -38,7 +38,7 @@ async def listen(visitor: Visitor, connection: PusherConnection, receive: Incomi
             continue
         connection.pings = 0
         text = message.get("text")
-        if text is None or len(text.encode(errors="replace")) > get_settings().MAX_EVENT_BYTES + COMMAND_BYTES:
+        if text is None or len(text.encode(errors="replace")) > get_settings().MAX_EVENT_BYTES + MORE_BYTES:
             connection.end(BROKEN, "The message is no text, or over the size limit.")
             continue
         try:

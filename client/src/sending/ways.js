@@ -17,12 +17,17 @@ const LAST_WORDS = 20_000;
  * @param {Link} link
  */
 export const speak = (link) => {
-  /** The functions that wait for an answer, by their message's key. @type {Map<unknown, (outcome?: Outcome) => void>} */
+  /** The functions that wait for an answer, by their command's `ref`. @type {Map<unknown, (outcome?: Outcome) => void>} */
   const waiting = new Map();
+  let commands = 0;
 
   return {
     /** @param {Outcome & {ref?: unknown}} outcome */
-    hear: (outcome) => waiting.get(outcome.ref)?.(outcome),
+    hear(outcome) {
+      waiting.get(outcome.ref)?.(outcome);
+      // the server has not read which message that was: over HTTP, each gets an answer of its own
+      if (outcome.code === "too_large") for (const [, end] of waiting) end();
+    },
 
     /**
      * @param {Message} message
@@ -31,7 +36,7 @@ export const speak = (link) => {
      */
     talk: (message, isUnanswered) =>
       new Promise((done) => {
-        const ref = isUnanswered ? undefined : message.key;
+        const ref = isUnanswered ? undefined : ++commands;
         const command = JSON.stringify({ command: "send", ref });
         if (!link.say(`${command.slice(0, -1)},${message.text.slice(1)}`)) return done(undefined);
         if (isUnanswered) return done({ ok: true });

@@ -89,22 +89,38 @@ export const post = async (link, message) => {
  */
 export const sentence = ({ code, message, errors }) => Object.assign(new Error(message), { code, errors });
 
+/** @param {unknown} data */
+const isBytes = (data) => data instanceof ArrayBuffer || ArrayBuffer.isView(data);
+
+/** Refuse what JSON would silently change. @param {string} _name @param {unknown} value */
+const checked = (_name, value) => {
+  if (value instanceof Blob || isBytes(value)) throw new TypeError("expected bytes alone, and no Blob");
+  return value;
+};
+
 /**
- * Encode a message, once; return whether that can be done. If not, reject it.
+ * Encode a message, once, and put a copy in place of its data: what the server gets. Return whether that can be done. If
+ * not, reject it.
  *
  * @param {Message} message
  */
 export const encode = (message) => {
   const { group, type, data, key, ephemeral, login } = message;
   try {
-    message.text = JSON.stringify({
-      group,
-      type,
-      data: data instanceof Uint8Array ? { $bytes: btoa(Array.from(data, character).join("")) } : data,
-      key: ephemeral ? undefined : key,
-      ephemeral,
-      login,
-    });
+    const { buffer = data, byteOffset, byteLength } = /** @type {any} */ (data ?? {});
+    const bytes = isBytes(data) && new Uint8Array(buffer, byteOffset, byteLength).slice();
+    message.text = JSON.stringify(
+      {
+        group,
+        type,
+        data: bytes ? { $bytes: btoa(Array.from(bytes, character).join("")) } : data,
+        key: ephemeral ? undefined : key,
+        ephemeral,
+        login,
+      },
+      checked,
+    );
+    message.data = bytes || JSON.parse(message.text).data;
     return true;
   } catch (error) {
     message.reject(sentence({ ok: false, code: "bad_event", message: `The message can't be JSON: ${error}` }));

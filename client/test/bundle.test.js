@@ -25,7 +25,7 @@ const SIZES = {
   "livepush.js": [5500, "client.md"],
   "livepush-fallback.js": [1850, "client.md"],
   "livepush-attributes.js": [890, "client.md"],
-  "livepush-send.js": [2240, "messages.md"],
+  "livepush-send.js": [2350, "messages.md"],
   "inbox.js": [9500, "inbox.md"],
   "livepush-list.js": [4220, "inbox.md"],
   "livepush-streams.js": [1660, "streams.md"],

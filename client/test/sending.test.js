@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createSender } from "../src/sending/main.js";
-import { fake, told } from "./helpers.js";
+import { fake, hurry, told } from "./helpers.js";
 
 /** Return a page that sends, and what it has posted. */
 const postingPage = () => {
@@ -126,7 +126,10 @@ test("a message outlives its page only if the browser allows it that many bytes"
   }
 });
 
-/** Databases as far as the client uses them: what throws while a transaction is made aborts it. */
+/**
+ * Databases as far as the client uses them: they number what is put, and return it in that order. What throws while a
+ * transaction is made aborts it.
+ */
 const databases = (stored) => ({
   open() {
     const opening = {};
@@ -134,20 +137,23 @@ const databases = (stored) => ({
     const request = (result) => ({ result });
     let change = () => {};
     const messages = {
-      getAll: () => request([...stored.values()]),
+      getAll: () => request([...stored.values()].map((each) => structuredClone(each))),
       count: () => Object.assign(transaction, { counted: request(stored.size + 1) }).counted,
       put(message) {
-        change = () => stored.set(message.key, message);
-        return request();
+        stored.numbers = (stored.numbers ?? 0) + 1;
+        const id = stored.numbers;
+        const copy = structuredClone({ ...message, id });
+        change = () => stored.set(id, copy);
+        return request(id);
       },
-      delete(key) {
-        change = () => stored.delete(key);
+      delete(id) {
+        change = () => stored.delete(id);
         return request();
       },
     };
     transaction.objectStore = () => messages;
     opening.result = { transaction: () => transaction, close() {} };
-    queueMicrotask(() => {
+    setTimeout(() => {
       opening.onsuccess();
       try {
         transaction.counted.onsuccess();
@@ -161,23 +167,190 @@ const databases = (stored) => ({
   },
 });
 
-test("a message is kept although local storage is full, and goes out from the next page", async () => {
+/** Wait for something, for as long as the test may take. */
+const until = async (isSo) => {
+  while (!isSo()) await new Promise((done) => setTimeout(done));
+};
+
+/** A page that is closed before its messages are answered. */
+const closedPage = (...sends) => {
+  const { sender } = postingPage();
+  fake(globalThis, { fetch: () => new Promise(() => {}) });
+  for (const what of sends) sender.send(...what);
+};
+
+/** Return what the next page posts. */
+const nextPagePosts = async (count) => {
+  const { posted, link } = postingPage();
+  await until(() => posted.length === count && link.pending?.length === 0);
+  return posted.map(({ group, type, data }) => [group, type, data]);
+};
+
+/** Have a browser that keeps messages; return what it has. */
+const browser = () => {
   const stored = new Map();
-  const full = new Proxy({}, { set: () => false });
-  fake(globalThis, { indexedDB: databases(stored), localStorage: full });
-  const first = postingPage();
-  fake(globalThis, { fetch: () => new Promise(() => {}) }); // the page is closed before the answer
-  first.sender.send("room:a", "chat", "kept", { persist: true });
-  await told();
+  fake(globalThis, { indexedDB: databases(stored), localStorage: {} });
+  return stored;
+};
+
+test("a message is kept although local storage is full, and goes out from the next page", async () => {
+  const stored = browser();
+  fake(globalThis, { localStorage: new Proxy({}, { set: () => false }) });
+  closedPage(["room:a", "chat", "kept", { persist: true }]);
+  await until(() => stored.size);
+  assert.deepEqual(await nextPagePosts(1), [["room:a", "chat", "kept"]]);
+  await until(() => !stored.size);
+});
+
+class Money {
+  toJSON() {
+    return "12.50";
+  }
+}
+
+for (const [name, data, then, sent] of [
+  ["which change after the call", { text: "Hello" }, (data) => Object.assign(data, { text: "" }), { text: "Hello" }],
+  ["which are a proxy, as frameworks make them", new Proxy({ text: "Hello" }, {}), () => {}, { text: "Hello" }],
+  ["which say themselves how JSON has them", { amount: new Money() }, () => {}, { amount: "12.50" }],
+  ["which are bytes", new Uint8Array([1, 2]), (data) => data.fill(0), { $bytes: "AQI=" }],
+]) {
+  test(`data ${name}, are kept, listed, posted and answered as they were sent`, async () => {
+    const stored = browser();
+    const { sender, link, posted } = postingPage();
+    const shown = sent.$bytes ? new Uint8Array([1, 2]) : sent;
+    const listed = new Promise((done) => link.target.addEventListener("livepush:pending", done, { once: true }));
+    const answered = new Promise((done) => link.target.addEventListener("livepush:answered", done));
+    const { fetch } = globalThis;
+    let goOn;
+    const held = new Promise((done) => {
+      goOn = done;
+    });
+    fake(globalThis, { fetch: (...what) => held.then(() => fetch(...what)) });
+    const answer = sender.send("room:a", "chat", data, { persist: true });
+    then(data);
+    await until(() => stored.size);
+    assert.deepEqual((await listed).detail.pending[0].data, shown);
+    assert.deepEqual(
+      [...stored.values()].map((each) => each.data),
+      [shown],
+    );
+    assert.deepEqual(await nextPagePosts(1), [["room:a", "chat", sent]]);
+    goOn();
+    await answer;
+    assert.deepEqual((await answered).detail.data, shown);
+    assert.deepEqual(posted[0].data, sent);
+  });
+}
+
+test("messages with one key in two groups, or of two types, are all kept", async () => {
+  const stored = browser();
+  const options = { persist: true, key: "k" };
+  closedPage(["room:a", "chat", 1, options], ["room:b", "chat", 2, options], ["room:a", "note", 3, options]);
+  await until(() => stored.size === 3);
+  const posts = await nextPagePosts(3);
+  assert.deepEqual(posts.sort(), [
+    ["room:a", "chat", 1],
+    ["room:a", "note", 3],
+    ["room:b", "chat", 2],
+  ]);
+  await until(() => !stored.size);
+});
+
+test("messages with one key in two groups get the answers of their own over a WebSocket", async () => {
+  const { sender, link } = postingPage();
+  const said = [];
+  link.say = (text) => said.push(JSON.parse(text));
+  const first = sender.send("room:a", "chat", "to a", { key: "k" });
+  const second = sender.send("room:b", "chat", "to b", { key: "k" });
+  await until(() => said.length === 2);
+  const [{ ref: one }, { ref: other }] = said;
+  link.onReply({ ref: other, ok: false, code: "forbidden", message: "no" });
+  link.onReply({ ref: one, ok: true, reply: "for a" });
+  assert.equal(await first, "for a");
+  await assert.rejects(second, { code: "forbidden" });
+});
+
+test("a command's ref is short, however long the key", async () => {
+  const { sender, link } = postingPage();
+  link.say = (text) => {
+    const { ref, key } = JSON.parse(text);
+    queueMicrotask(() => link.onReply({ ref, ok: true, reply: [`${ref}`.length < 10, key.length] }));
+    return true;
+  };
+  for (const length of [100, 101, 200]) {
+    assert.deepEqual(await sender.send("room:a", "chat", "x", { key: "語".repeat(length) }), [true, length]);
+  }
+});
+
+test("what is too large for the WebSocket's server goes over HTTP at once", async () => {
+  const { sender, link, posted } = postingPage();
+  link.say = () => {
+    queueMicrotask(() => link.onReply({ ref: null, ok: false, code: "too_large", message: "over" }));
+    return true;
+  };
+  const begun = performance.now();
+  assert.equal(await sender.send("room:a", "chat", "large"), "taken");
+  assert.ok(performance.now() - begun < 4000);
+  assert.equal(posted.length, 1);
+});
+
+test("kept messages go out in the order in which they were sent, whatever the clock says", async () => {
+  const stored = browser();
+  let now = 5;
+  fake(performance, { timeOrigin: 1000, now: () => now });
+  const sent = [1, 2, 3, 4, 5, 6];
+  closedPage(...sent.map((each) => ["room:a", "chat", each, { persist: true }]));
+  await until(() => stored.size === 6);
+  now = -500;
+  closedPage(["room:a", "chat", 7, { persist: true }]);
+  await until(() => stored.size === 7);
+  const posts = await nextPagePosts(7);
   assert.deepEqual(
-    [...stored.values()].map(({ data }) => data),
-    ["kept"],
-  );
-  const { posted } = postingPage();
-  await told();
-  await new Promise((done) => setTimeout(done));
-  assert.deepEqual(
-    posted.map(({ data }) => data),
-    ["kept"],
+    posts.map(([, , data]) => data),
+    [...sent, 7],
   );
 });
+
+test("what a page sends comes after what an earlier page has left", async () => {
+  const stored = browser();
+  closedPage(["room:a", "chat", "old", { persist: true }]);
+  await until(() => stored.size);
+  const { sender, posted } = postingPage();
+  await sender.send("room:a", "chat", "new");
+  assert.deepEqual(
+    posted.map(({ data }) => data),
+    ["old", "new"],
+  );
+});
+
+test("a database that never answers holds a message up for a moment only", async () => {
+  fake(globalThis, { indexedDB: { open: () => ({}) }, localStorage: {} });
+  hurry(100);
+  const { sender } = postingPage();
+  assert.equal(await sender.send("room:a", "chat", "new"), "taken");
+});
+
+for (const [name, data] of [
+  ["an ArrayBuffer", new Uint8Array([1, 2]).buffer],
+  ["a part of a buffer", new DataView(new Uint8Array([0, 1, 2, 3]).buffer, 1, 2)],
+  ["a clamped array", new Uint8ClampedArray([1, 2])],
+  ["an array of larger numbers", new Uint16Array(new Uint8Array([1, 2]).buffer)],
+]) {
+  test(`bytes go out from ${name}`, async () => {
+    const { sender, posted } = postingPage();
+    await sender.send("room:a", "drawing", data);
+    assert.deepEqual(posted[0].data, { $bytes: "AQI=" });
+  });
+}
+
+for (const [name, data] of [
+  ["a Blob", new Blob(["x"])],
+  ["an object with a Blob", { photo: new Blob(["x"]) }],
+  ["an object with bytes", { photo: new Uint8Array([1]) }],
+]) {
+  test(`${name} is refused at once`, async () => {
+    const { sender, posted } = postingPage();
+    await assert.rejects(sender.send("room:a", "drawing", data), { code: "bad_event", message: /no Blob/ });
+    assert.deepEqual(posted, []);
+  });
+}

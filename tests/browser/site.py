@@ -11,8 +11,8 @@ from tests.servers.fresh import Database
 from tests.servers.processes import Publisher, Server
 
 STORED = """() => new Promise((done) => {
-    indexedDB.open("livepush", 1).onsuccess = ({target: {result}}) => {
-        result.transaction("messages").objectStore("messages").count().onsuccess = ({target}) => {
+    indexedDB.open("livepush", 2).onsuccess = ({target: {result}}) => {
+        result.transaction("sent").objectStore("sent").count().onsuccess = ({target}) => {
             result.close();
             done(target.result);
         };

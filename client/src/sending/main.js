@@ -9,7 +9,10 @@ import { encode, post, sentence, speak } from "./ways.js";
 /** The longest random waits between attempts, in milliseconds: at first, and at most. */
 const FIRST_PAUSE = 1000;
 const LONGEST_PAUSE = 30_000;
-/** How long a message waits for ephemeral ones that were sent before it, such as the typing of it, in milliseconds. */
+/**
+ * How long a message waits for what has to go before it, in milliseconds: ephemeral ones, such as the typing of it, and
+ * those that an earlier page has left.
+ */
 const OVERTAKE = 1000;
 
 /**
@@ -53,7 +56,7 @@ export const createSender = (link) => {
       tries = 0;
       line.shift();
       if (!line.length) lines.delete(group);
-      if (message.persist) forget(message);
+      forget(message);
       const { type, data, key } = message;
       const answer = outcome.ok ? { reply: outcome.reply } : { error: sentence(outcome) };
       if (answer.error) message.reject(answer.error);
@@ -94,13 +97,13 @@ export const createSender = (link) => {
     tell();
   };
 
-  restore(link, (found) => {
-    const known = new Set(pending().map(({ key }) => key));
-    for (const message of found) {
-      if (!encode(message)) forget(message);
-      else if (!known.has(message.key)) enqueue(message);
-    }
-  });
+  /** Done when what an earlier page has left is in line: what this page sends comes after it. */
+  const restored = soon(
+    restore(link, (message) => {
+      encode(message);
+      enqueue(message);
+    }),
+  );
 
   return {
     /**
@@ -120,7 +123,6 @@ export const createSender = (link) => {
           data,
           key,
           ephemeral,
-          persist,
           resolve,
           reject,
           text: "",
@@ -136,13 +138,16 @@ export const createSender = (link) => {
           move(message);
         } else {
           const first = [...moving].map(([name, ended]) => name.startsWith(`${group} `) && ended);
-          message.after = Promise.race([Promise.all(first), new Promise((done) => setTimeout(done, OVERTAKE))]);
-          if (persist) keep(link, message);
-          enqueue(message);
+          message.after = soon(Promise.all(first));
+          if (persist) message.kept = keep(link, message);
+          restored.then(() => enqueue(message));
         }
       }),
   };
 };
+
+/** @param {Promise<unknown>} done */
+const soon = (done) => Promise.race([done, new Promise((late) => setTimeout(late, OVERTAKE))]);
 
 /** Return a key that nobody can guess. `crypto.randomUUID` needs a page that came over TLS. */
 const newKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");

@@ -4,23 +4,28 @@
 /** In local storage: whether a message is stored, so that the next page looks. */
 const FLAG = "livepush";
 
+const nothing = () => {};
+
 /**
  * Do something with the stored messages, and note whether there are any. The note is made inside of the transaction,
  * because transactions of several pages go one after another, and a page may be closed after any of its own. Without a
  * database (a private window, blocked site data) nothing is stored.
+ *
+ * The database numbers the messages as they come, whatever clocks say: `getAll` returns them in the order of the calls.
  *
  * @param {(messages: IDBObjectStore) => IDBRequest} work
  * @returns {Promise<any>}
  */
 const use = (work) =>
   new Promise((done, fail) => {
-    const opening = indexedDB.open("livepush", 1);
-    opening.onupgradeneeded = () => opening.result.createObjectStore("messages", { keyPath: "key" });
+    const opening = indexedDB.open("livepush", 2);
+    opening.onupgradeneeded = () =>
+      opening.result.createObjectStore("sent", { keyPath: "id", autoIncrement: true });
     opening.onerror = fail;
     opening.onsuccess = () => {
       const database = opening.result;
-      const transaction = database.transaction("messages", "readwrite");
-      const messages = transaction.objectStore("messages");
+      const transaction = database.transaction("sent", "readwrite");
+      const messages = transaction.objectStore("sent");
       const asked = work(messages);
       const counted = messages.count();
       counted.onsuccess = () => {
@@ -50,40 +55,29 @@ export const loginOf = ({ target, tabs }) => {
   return tags.pop()?.dataset.tabs ?? tabs;
 };
 
-/** @param {Link} link @param {Message} message */
-export const keep = async ({ url }, { group, type, data, key, login: tabs = "" }) => {
-  try {
-    await use((messages) =>
-      messages.put({ key, group, type, data, url, tabs, at: performance.timeOrigin + performance.now() }),
-    );
-  } catch {}
-};
+/** Store a message; return a promise of its number there. @param {Link} link @param {Message} message */
+export const keep = ({ url }, { group, type, data, key, login: tabs = "" }) =>
+  use((messages) => messages.put({ group, type, data, key, url, tabs })).catch(nothing);
 
 /** @param {Message} message */
-export const forget = async ({ key }) => {
-  try {
-    await use((messages) => messages.delete(key));
-  } catch {}
+export const forget = async ({ kept }) => {
+  const id = await kept;
+  if (id) use((messages) => messages.delete(id)).catch(nothing);
 };
 
 /**
  * Hand over the messages that an earlier page of this login has left; delete those of other logins.
  *
  * @param {Link} link
- * @param {(messages: Message[]) => void} hand
+ * @param {(message: Message) => void} hand
  */
 export const restore = async (link, hand) => {
-  try {
-    const all = (await use((messages) => messages.getAll())).filter(
-      (/** @type {any} */ each) => each.url === link.url,
-    );
-    const login = loginOf(link);
-    const mine = all.filter((/** @type {any} */ each) => each.tabs === (login ?? ""));
-    for (const each of all) if (!mine.includes(each)) forget(each);
-    mine.sort((/** @type {any} */ a, /** @type {any} */ b) => a.at - b.at);
-    const nothing = () => {};
-    hand(
-      mine.map((/** @type {any} */ each) => ({ ...each, login, persist: true, resolve: nothing, reject: nothing })),
-    );
-  } catch {}
+  const all = await use((messages) => messages.getAll()).catch(() => []);
+  const login = loginOf(link);
+  for (const { id, url, tabs, ...stored } of all) {
+    if (url !== link.url) continue;
+    const message = { ...stored, kept: id, login, resolve: nothing, reject: nothing };
+    if (tabs === (login ?? "")) hand(message);
+    else forget(message);
+  }
 };

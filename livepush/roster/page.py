@@ -54,14 +54,20 @@ def faces(members: list[Any]) -> list[Face]:
     """Return members as the list shows them."""
     return [
         Face(
-            str(member.info.get("name", "")),
-            _initials(str(member.info.get("name", ""))),
+            name_of(member),
+            _initials(name_of(member)),
             str(member.info.get("avatar") or ""),
             ord(member.id[-1]) % HUES,
             bool(member.state.get("away")),
         )
         for member in members
     ]
+
+
+def name_of(member: Member) -> str:
+    """Return a member's name as text, whatever the rule has returned: empty if there is none."""
+    name = member.info.get("name")
+    return "" if name is None else str(name)
 
 
 def _initials(name: str) -> str:

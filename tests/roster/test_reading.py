@@ -266,6 +266,16 @@ def test_the_tag_lists_who_is_there_to_those_who_may_read(ann):
     assert '<livepush-presence data-group="lobby:a" data-max="8" data-names>' in render(ann, more="names=True")
 
 
+@pytest.mark.parametrize(("name", "shown", "initials"), [(None, "", "?"), (7, "7", "7"), ("", "", "?")])
+def test_a_name_that_is_no_text_is_shown_as_text(ann, capsys, name, shown, initials):
+    put("lobby:a", "7", name)
+    html = render(ann)
+    assert f'title="{shown}"' in html
+    assert f">{initials}</b>" in html
+    call_command("livepush_members", "lobby:a")
+    assert capsys.readouterr().out.startswith(f"7\t{shown}\t")
+
+
 @pytest.mark.parametrize("group", ["", None, AnonymousUser()])
 def test_the_tag_shows_nothing_without_a_group(ann, group):
     assert render(ann, group) == ""

@@ -8,7 +8,7 @@ const QUIET = 3000;
 const { livepush } = /** @type {any} */ (window);
 const { url } = /** @type {any} */ (document.querySelector("script[data-livepush]")).dataset;
 
-/** @param {string} group */
+/** @param {any} group @returns {any} */
 const open = (group) =>
   openRoom(livepush, group, {
     url,
@@ -17,7 +17,7 @@ const open = (group) =>
     }),
   });
 
-/** @param {string} name @param {(Node | string)[]} inside @returns {any} */
+/** @param {string} name @param {any[]} inside @returns {any} */
 const element = (name, ...inside) => {
   const made = document.createElement(name);
   made.append(...inside);
@@ -25,10 +25,11 @@ const element = (name, ...inside) => {
 };
 
 /** Return a member's avatar. @param {import("./room.js").Member} member */
-const avatar = ({ id, info: { name = "", avatar }, state: { away } }) => {
+const avatar = ({ id, info: { name: said, avatar }, state: { away } }) => {
+  const name = `${said ?? ""}`; // a rule may return anything
   const face = avatar ? element("img") : element("b", ...(name.match(/(?<!\S)\S/gu) ?? "?").slice(0, 2)); // initials
   const made = element("li", face, element("span", name));
-  if (avatar) face.src = avatar;
+  face.src = avatar; // of no effect on initials
   made.title = name;
   made.dataset.hue = id.charCodeAt(id.length - 1) % 6;
   if (away) made.dataset.away = "";
@@ -53,12 +54,12 @@ if (!livepush.presence) {
       connectedCallback() {
         /** @type {any} */
         let timer;
-        this.room = livepush.presence(this.dataset.group);
+        this.room = open(this.dataset.group);
         this.room.on("change", (/** @type {any[]} */ members) => {
-          const [list, count, status] = /** @type {any} */ (this.children);
           const max = /** @type {any} */ (this.dataset.max);
+          const [list, count, status] = /** @type {any} */ (this.children);
           list.replaceChildren(...members.slice(0, max).map(avatar));
-          if (members.length > max) list.append(element("li", `+${members.length - max}`));
+          if (members.length > max) list.append(element("li", "+", members.length - max));
           count.replaceChildren(members.length);
           clearTimeout(timer);
           timer = setTimeout(() => {

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from livepush import tenants
 from livepush.exceptions import InvalidGroup
+from livepush.roster.page import name_of
 from livepush.roster.reading import members
 from livepush.roster.rules import has_members, no_rule_for
 
@@ -29,8 +30,7 @@ class Command(BaseCommand):
             if options["json"]:
                 self.stdout.write(json.dumps(member._asdict(), ensure_ascii=False))
             else:
-                name = member.info.get("name", "")
-                self.stdout.write(f"{member.id}\t{name}\t{member.connections}\t{member.since}")
+                self.stdout.write(f"{member.id}\t{name_of(member)}\t{member.connections}\t{member.since}")
         if not options["json"] and options["verbosity"] > 0:
             self.stderr.write(f"{len(found)} in {options['group']}")
         if not has_members(options["group"]):

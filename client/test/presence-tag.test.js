@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fake } from "./helpers.js";
+
+/** As much of an element as the tag uses. */
+const element = () => {
+  const made = {
+    dataset: {},
+    inside: [],
+    append: (...more) => made.inside.push(...more),
+    replaceChildren(...inside) {
+      made.inside = inside;
+    },
+  };
+  return made;
+};
+
+/** Return what a list of members shows: each member's title and initials. */
+const shown = ({ inside }) => inside.map(({ title, inside: [face] }) => [title, face.inside.join("")]);
+
+test("a name that is no text is shown as text, and the members are asked for once", async () => {
+  const parts = [element(), element(), element()];
+  let Tag;
+  let asked = 0;
+  const member = (id, info) => ({ id, info, state: {}, connections: 1, since: null });
+  const members = [
+    member("1", { name: null }),
+    member("2", { name: 7 }),
+    member("3", {}),
+    member("4", { name: "A B" }),
+  ];
+  fake(globalThis, {
+    window: { livepush: { add() {}, remove() {} } },
+    document: Object.assign(new EventTarget(), {
+      querySelector: () => ({ dataset: { url: "/livepush/" } }),
+      createElement: element,
+    }),
+    CSS: { escape: (text) => text },
+    HTMLElement: class {
+      dataset = { group: "room:1", max: 8 };
+      children = parts;
+    },
+    customElements: {
+      define(_name, tag) {
+        Tag = tag;
+      },
+    },
+    fetch: async () => {
+      asked += 1;
+      return new Response(JSON.stringify({ position: "a-1", members }));
+    },
+  });
+  await import("../src/presence/main.js");
+  const tag = new Tag();
+  tag.connectedCallback();
+  while (!parts[0].inside.length) await new Promise((done) => setTimeout(done));
+  tag.disconnectedCallback();
+  assert.deepEqual(shown(parts[0]), [
+    ["", "?"],
+    ["7", "7"],
+    ["", "?"],
+    ["A B", "AB"],
+  ]);
+  assert.equal(asked, 1);
+});

@@ -49,6 +49,13 @@ function page(tag) {
   };
 }
 
+/** What a page reports as errors. */
+function reports() {
+  const reported = [];
+  fake(globalThis, { reportError: (error) => reported.push(error.message) });
+  return reported;
+}
+
 /** Let a response be read: its body comes in tasks of its own. */
 async function answered() {
   for (let round = 0; round < 5; round++) {
@@ -185,4 +192,66 @@ test("a room that was left asks for nothing any more", async () => {
   await passes(60_000);
   await passes(60_000);
   assert.deepEqual([asked.length, clock.pending], [1, 0]);
+});
+
+test("a listener that throws is reported, the others are told, and no snapshot is asked for again", async () => {
+  const { open, says, answer, asked, passes } = page();
+  const reported = reports();
+  const room = open();
+  const told = [];
+  room.on("change", () => {
+    throw new Error("mine");
+  });
+  room.on("change", (members) => told.push(members.map(({ id }) => id)));
+  await answered();
+  await answer(0, snapshot("a-10", "ann"));
+  says("join", "a-11", "bob");
+  room.on("change", () => {
+    throw new Error("late");
+  });
+  await passes(60_000);
+  assert.deepEqual(told, [["ann"], ["ann", "bob"]]);
+  assert.deepEqual([reported, asked.length], [["mine", "mine", "late"], 1]);
+});
+
+test("a room tells only of changes: another name is refused", async () => {
+  const { open, answer } = page();
+  const room = open();
+  await told();
+  await answer(0, snapshot("a-10", "ann"));
+  assert.throws(() => room.on("join", () => assert.fail("it was called")), TypeError);
+});
+
+test("after a reset, an event of the old log that came before the snapshot does not count", async () => {
+  const { open, says, reset, answer } = page();
+  const room = open();
+  await told();
+  says("leave", "old-5000", "ann");
+  reset();
+  await told();
+  says("join", "new-11", "bob");
+  await answer(1, snapshot("new-10", "ann"));
+  assert.deepEqual(ids(room), ["ann", "bob"]);
+});
+
+test("what an invisible member says is said again ever more rarely, and at once when there is more to say", async () => {
+  const { open, answer, asked, passes } = page();
+  const room = open();
+  await told();
+  await answer(0, snapshot("a-1"));
+  room.update({ away: true });
+  let waited = 0;
+  const waits = [];
+  while (waits.length < 7) {
+    await passes(100);
+    waited += 100;
+    if (!asked[waits.length + 1]) continue;
+    await answer(waits.length + 1, json({ code: "not_present" }, 409));
+    waits.push(waited);
+    waited = 0;
+  }
+  assert.deepEqual(waits, [300, 1200, 4800, 19_200, 76_800, 76_800, 76_800]);
+  room.update({ away: false });
+  await passes(300);
+  assert.deepEqual(asked.at(-1).body, { away: false });
 });

@@ -209,7 +209,12 @@ class Money {
 }
 
 for (const [name, data, then, sent] of [
-  ["which change after the call", { text: "Hello" }, (data) => Object.assign(data, { text: "" }), { text: "Hello" }],
+  [
+    "which change after the call",
+    { text: "Hello" },
+    (data) => Object.assign(data, { text: "" }),
+    { text: "Hello" },
+  ],
   ["which are a proxy, as frameworks make them", new Proxy({ text: "Hello" }, {}), () => {}, { text: "Hello" }],
   ["which say themselves how JSON has them", { amount: new Money() }, () => {}, { amount: "12.50" }],
   ["which are bytes", new Uint8Array([1, 2]), (data) => data.fill(0), { $bytes: "AQI=" }],

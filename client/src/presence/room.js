@@ -12,12 +12,14 @@
  * @typedef {ReturnType<typeof openRoom>} Room
  */
 
-/** How long to gather what the page says of its member, and to wait before another attempt, in milliseconds. */
+/**
+ * How long to gather what the page says of its member, in milliseconds. Each time that it is not taken, the next wait is
+ * four times as long, until one is long.
+ */
 const SOON = 300;
+const LONG = 30_000;
+/** How long to wait before the members are asked for again, in milliseconds. */
 const LATER = 2000;
-
-/** @param {string} position  it ends with its number */
-const numberOf = (position) => +(/** @type {any} */ (/\d+$/.exec(position)));
 
 /** The rooms that the page follows. @type {Set<{group: string}>} */
 const open = new Set();
@@ -32,8 +34,8 @@ const open = new Set();
 export const openRoom = (client, group, { url, target = document, headers }) => {
   /** @type {Map<string, Member>} */
   let known = new Map();
-  /** @type {Set<(members: Member[]) => void>} */
-  const listeners = new Set();
+  /** The functions to call, by the one name that there is. @type {Record<"change", Set<(members: Member[]) => void>>} */
+  const listeners = { change: new Set() };
   const ending = new AbortController();
   const { signal } = ending;
   /**
@@ -41,85 +43,94 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
    * meanwhile. @type {any}
    */
   let upto;
-  /** @type {any[]} */
-  let early = [];
-  let loads = 0;
+  /** @type {any} */
+  let early;
+  /** How long to wait before anything is said of the page's member: longer after each time that it was not taken. */
+  let pause = SOON;
   /** @type {any} */
   let poster;
-  /** Done when all is said that was to be: one thing after the other. */
-  let posted = Promise.resolve();
+  /** Done when all is said that was to be: one thing after the other. @type {any} */
+  let posted;
   /** The state that the page has set for its member, and the member's id. @type {any} */
   let state;
   /** @type {string | undefined} */
   let me;
 
-  const tell = () => {
-    for (const listener of listeners) listener(room.members);
+  /** @param {(members: Member[]) => void} listener */
+  const call = (listener) => {
+    try {
+      listener(room.members);
+    } catch (error) {
+      reportError(error); // as for listeners of events: the others hear it too
+    }
   };
 
-  /** @param {any} event */
-  const apply = ({ id, type, data }) => {
-    // another epoch's position comes with a reset, which loads anew
-    if (!upto || !(numberOf(id) > numberOf(upto))) return;
-    for (const member of data.members) {
-      if (/leave$/.test(type)) known.delete(member.id);
-      else known.set(member.id, member);
-      if (/join$/.test(type) && member.id === me) say();
+  /** Go on with the events that have come after the snapshot, and tell. */
+  const proceed = () => {
+    for (const { id, type, data } of early.splice(0)) {
+      // another epoch's position comes with a reset, which loads anew
+      if (!(id.split("-")[1] - upto.split("-")[1] > 0)) continue;
+      for (const member of data.members) {
+        if (/leave$/.test(type)) known.delete(member.id);
+        else known.set(member.id, member);
+        if (/join$/.test(type) && member.id === me) say();
+      }
     }
+    listeners.change.forEach(call);
   };
 
   /** @param {any} event */
   const take = ({ detail }) => {
     if (!/^presence\./.test(detail.type) || !(detail.groups ?? [detail.group]).includes(group)) return;
-    if (upto) {
-      apply(detail);
-      return tell();
-    }
+    if (upto === "") return load(); // it may be read now
     early.push(detail);
-    if (upto === "") load(); // it may be read now
+    if (upto) proceed();
   };
 
-  /** Fetch the members, or post something. @param {string} [body] */
-  const ask = async (body) =>
-    fetch(
+  /** Fetch the members, or post something; return what the server answers. @param {string} [body] @returns {Promise<any>} */
+  const ask = async (body) => {
+    const response = await fetch(
       new URL(`${url}presence/?group=${encodeURIComponent(group)}`, location.href),
       /** @type {any} */ ({ signal, headers: await headers?.(), method: body && "POST", body }),
     );
+    if (/9|^5/.test(/** @type {any} */ (response.status))) throw 0; // 409: not joined yet; 429: too much was said; a deploy
+    return response.ok ? response.json() : { members: response.status === 403 && [] };
+  };
 
   const load = async () => {
-    const mine = ++loads;
     upto = null;
+    early = []; // the snapshot is newer than what came before, which a reset may have made another epoch's
+    const mine = early;
     try {
-      const response = await ask();
-      const { position, members } = response.status === 403 ? { position: "", members: [] } : await response.json();
-      if (mine !== loads) return;
+      const { position = "", members } = await ask();
+      if (mine !== early) return;
       known = new Map(members.map((/** @type {Member} */ member) => [member.id, member])); // throws where there are none
       upto = position;
-      early.forEach(apply);
-      early = [];
-      tell();
+      proceed();
     } catch {
-      if (mine === loads) setTimeout(load, LATER * (1 + Math.random()));
+      if (mine === early && !signal.aborted) setTimeout(load, LATER * (1 + Math.random()));
     }
   };
 
-  const post = async () => {
+  /** @param {unknown} before  when it is done, it is this one's turn */
+  const post = async (before) => {
+    await before;
     try {
-      const response = await ask(JSON.stringify({ group, state }));
-      if (/4[02]9|5../.test(/** @type {any} */ (response.status))) throw 0; // not joined yet, too much said, or a deploy
-      if (response.ok) me = (await response.json()).id;
+      me = (await ask(JSON.stringify({ group, state }))).id;
+      pause = SOON;
     } catch {
-      say(LATER);
+      if (pause < LONG) pause *= 4;
+      say();
     }
   };
 
-  const say = (wait = SOON) => {
+  const say = () => {
     clearTimeout(poster);
     poster =
       state &&
       setTimeout(() => {
-        posted = posted.then(post);
-      }, wait);
+        posted = post(posted);
+      }, pause);
   };
 
   const room = {
@@ -133,25 +144,25 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
     /**
      * Call a function with the members whenever they change, and now if they are known; return its undo function.
      *
-     * @param {"change"} _type
+     * @param {"change"} type
      * @param {(members: Member[]) => void} listener
      */
-    on(_type, listener) {
-      listeners.add(listener);
-      if (upto) listener(room.members);
-      return () => listeners.delete(listener);
+    on(type, listener) {
+      listeners[type].add(listener); // throws for another name
+      if (upto) call(listener);
+      return () => listeners[type].delete(listener);
     },
 
     /** Say something of this page's member, such as `{away: true}`, which others see as its `state`. @param {object} said */
     update(said) {
       state = said;
+      pause = SOON;
       say();
     },
 
     /** Follow no longer, and leave the group, unless a tag of the page or another room has it. */
     leave() {
       ending.abort();
-      loads = Number.NaN; // none is the newest any more
       state = null;
       open.delete(room);
       for (const each of open) if (each.group === group) return;
@@ -159,12 +170,12 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
     },
   };
 
+  load();
   target.addEventListener("livepush:event", take, { signal });
   target.addEventListener("livepush:reset", load, { signal });
   target.addEventListener("livepush:revoked", load, { signal });
   open.add(room);
   client.add([group]);
   if (document.readyState === "complete") client.start(); // else the page's other scripts come first
-  load();
   return room;
 };

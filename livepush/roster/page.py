@@ -11,7 +11,7 @@ from livepush import tenants
 from livepush.access import identity, reasons, rules
 from livepush.conf import get_settings
 from livepush.consumers.identified import identity_of
-from livepush.roster.reading import Snapshot, snapshot
+from livepush.roster.reading import Member, Snapshot, snapshot
 from livepush.wire import WireError
 
 HUES = 6

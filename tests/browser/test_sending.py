@@ -378,3 +378,15 @@ def test_a_page_hears_what_became_of_the_messages_that_an_earlier_one_has_left(s
         [["why?", {"asked": "why?"}, None, None], ["", None, "invalid", {"text": ["Ask something."]}]],
         separators=(",", ":"),
     )
+
+
+def test_long_keys_and_large_data_go_over_the_websocket_which_stays(site, login, group):
+    page = enter(login(), site, group, "websocket")
+    posts = []
+    page.on("request", lambda request: posts.append(request.url) if request.url.endswith("/send/") else None)
+    for length in (100, 101, 200):
+        assert send(page, group, "chat", "x" * 65_534, key="語" * length) is None
+    assert posts == []
+    assert send(page, group, "chat", "x" * 80_000)["code"] == "too_large"
+    assert len(posts) == 1
+    assert page.evaluate("[livepush.state, livepush.transport]") == ["open", "websocket"]

@@ -5,12 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from django.utils.functional import Promise
+
 from livepush.wire import INBOX_PREFIX, OWN_GROUPS
 
 CLOSED = (OWN_GROUPS, INBOX_PREFIX.replace(".", ":"))
 """How the groups begin that only livepush itself sends to. Their events go to nobody else."""
 MAX_LENGTH = 200
 PATTERN = re.compile(rf"[A-Za-z0-9_.:/@+~=*-]{{1,{MAX_LENGTH}}}", re.ASCII)
+
+
+def listed(given: str | Iterable[str]) -> list[str]:
+    """Return patterns or names as a list. A text is one of them; an empty one is none."""
+    given = [given] if isinstance(given, str | Promise) else given
+    return [text for text in map(str, given) if text]
 
 
 def split(text: str) -> tuple[str, ...]:

@@ -54,9 +54,11 @@ def test_an_event_goes_to_the_channels_group_when_the_transaction_commits(using)
 def test_texts_and_those_that_some_users_do_not_get_say_so(transactional_db):
     eventstream.send_event("a", "html", "<b>", json_encode=False)
     eventstream.send_event("a", "message", [1], skip_user_ids=["7", 8])
+    eventstream.send_event("a", "message", [1], skip_user_ids="78")
     assert [each[1:] for each in stored()] == [
         ("eventstream.text:html", {"text": "<b>"}),
         ("eventstream.text:message", {"data": [1], "skip": ["7", "8"]}),
+        ("eventstream.text:message", {"data": [1], "skip": ["78"]}),
     ]
 
 

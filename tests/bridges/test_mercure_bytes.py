@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import include, path
+from django.utils.translation import gettext_lazy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from uritemplate import URITemplate
@@ -333,6 +334,16 @@ def test_a_token_that_the_hub_makes_is_one_that_it_takes(hub):
     claims = tokens.claims_of(mercure.make_token(subscribe=["a"], seconds=60, subject="ann"), config.hub().subscribers)
     assert (claims.subscribe.texts, claims.publish.texts, claims.subject) == (("a",), (), "ann")
     assert 50 < (claims.ends or 0) - time.time() <= 60
+
+
+@pytest.mark.parametrize("as_text", [str, gettext_lazy])
+def test_a_text_in_place_of_a_list_is_one_selector(hub, as_text):
+    one = as_text("https://example.com/books/{path*}")
+    claims = tokens.claims_of(mercure.make_token(subscribe=one, publish=one), config.hub().subscribers)
+    assert claims.subscribe.texts == claims.publish.texts == ("https://example.com/books/{path*}",)
+    assert not claims.subscribe.stand_for_all
+    claims = tokens.claims_of(mercure.make_token(subscribe=as_text("")), config.hub().subscribers)
+    assert claims.subscribe.texts == ()
 
 
 # The setting

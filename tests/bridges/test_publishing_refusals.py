@@ -6,9 +6,11 @@ import json
 from datetime import timedelta
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connections
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils.translation import gettext_lazy
 
 from livepush.bridges.publishing import drafts, keys
 from livepush.bridges.publishing.models import ApiKey
@@ -107,6 +109,18 @@ def test_a_key_that_can_not_work_is_not_made(using, name, given):
     with pytest.raises(InvalidApiKey):
         keys.create_key(name, **given)
     assert not ApiKey.objects.using(using).exists()
+
+
+@pytest.mark.parametrize("as_text", [str, gettext_lazy])
+@pytest.mark.parametrize("create", [keys.create_key, async_to_sync(keys.acreate_key)], ids=["sync", "async"])
+def test_a_text_in_place_of_a_list_is_one_pattern(using, create, as_text):
+    key = create("one", groups=as_text("order:*"), types=as_text("status"), recipients=as_text("user:7*"))
+    row = ApiKey.objects.using(using).get()
+    assert (row.groups, row.types, row.recipients) == ("order:*", "status", "user:7*")
+    one = Publisher(key)
+    assert said(one.post({**EVENT, "group": "payroll:secret"})) == (403, "forbidden")
+    assert said(one.post({"recipients": ["everyone"], "title": "x"}, NOTIFY)) == (403, "forbidden")
+    assert one.post(EVENT).status_code == 200
 
 
 def test_there_is_no_changing_a_key_that_is_not_there_or_was_revoked(using, key):

@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 
 import livepush
 from livepush import log, publish
+from livepush.bridges import patterns
 from livepush.bridges.eventstream.channelmanager import manager
 from livepush.bridges.eventstream.channels import group_of
 from livepush.bridges.eventstream.encoding import WRAPPED
@@ -29,7 +30,7 @@ def send_event(
     channel: str,
     event_type: str,
     data: Any,
-    skip_user_ids: Iterable[Any] | None = None,
+    skip_user_ids: str | Iterable[Any] | None = None,
     async_publish: bool = True,
     json_encode: bool = True,
 ) -> None:
@@ -42,7 +43,7 @@ def send_event(
     Raises InvalidEvent before anything is written: the type is malformed, the channel's name is too long, or the data
     are too large.
     """
-    skipped = [str(each) for each in skip_user_ids or ()]
+    skipped = patterns.listed(skip_user_ids or ())
     if skipped or not json_encode:
         event_type, data = f"{WRAPPED}{event_type}", _wrapped(data, skipped, json_encode)
     livepush.send(group_of(channel), event_type, data, ephemeral=not manager().is_channel_reliable(channel))
@@ -52,7 +53,7 @@ async def asend_event(
     channel: str,
     event_type: str,
     data: Any,
-    skip_user_ids: Iterable[Any] | None = None,
+    skip_user_ids: str | Iterable[Any] | None = None,
     async_publish: bool = True,
     json_encode: bool = True,
 ) -> None:

@@ -13,6 +13,7 @@ from django.http import HttpRequest
 
 from livepush import tenants
 from livepush.access import origins
+from livepush.bridges import patterns
 from livepush.bridges.mercure.config import SECRET, WHERE, Key, hub
 from livepush.bridges.mercure.selectors import Selectors, unsupported
 from livepush.wire import WireError
@@ -96,10 +97,15 @@ def claims_of(text: str, key: Key, tenant: str | None = None) -> Claims:
 
 
 def make_token(
-    *, subscribe: Iterable[str] = (), publish: Iterable[str] = (), seconds: float = 3600, subject: str = ""
+    *,
+    subscribe: str | Iterable[str] = (),
+    publish: str | Iterable[str] = (),
+    seconds: float = 3600,
+    subject: str = "",
 ) -> str:
     """Return a token that ends in some seconds, with selectors of what it allows, for the site of the active tenant.
 
+    ``subscribe`` and ``publish`` are selectors; a text is one selector.
     ``subject`` says whose it is: a user has a limited number of connections. One token can't be for both, publishing
     and subscribing, if their keys differ.
 
@@ -107,7 +113,8 @@ def make_token(
     are tenants, and none is active.
     """
     known = hub()
-    claim = {name: list(texts) for name, texts in (("publish", publish), ("subscribe", subscribe)) if texts}
+    given = {"publish": patterns.listed(publish), "subscribe": patterns.listed(subscribe)}
+    claim = {name: texts for name, texts in given.items() if texts}
     key = known.publishers if "publish" in claim else known.subscribers
     if key.algorithm not in SECRET:
         raise ImproperlyConfigured(

@@ -35,25 +35,25 @@ GRACE = timedelta(hours=1)
 def create_key(
     name: str,
     *,
-    groups: Iterable[str] = (),
-    types: Iterable[str] = ("*",),
-    recipients: Iterable[str] = (),
+    groups: str | Iterable[str] = (),
+    types: str | Iterable[str] = ("*",),
+    recipients: str | Iterable[str] = (),
     expires: datetime | timedelta | None = None,
 ) -> str:
     """Make an API key and return it. This is the only time that it can be seen.
 
     ``groups`` and ``types`` are patterns of what the key may publish, such as ``order:*``. ``recipients`` are patterns
-    of whom it may notify: ``user:*``, a group whose members are meant, or ``everyone``. ``expires`` is a time, or how
-    long the key works. In a project with tenants it is the active tenant's key.
+    of whom it may notify: ``user:*``, a group whose members are meant, or ``everyone``. A single pattern may be a text.
+    ``expires`` is a time, or how long the key works. In a project with tenants it is the active tenant's key.
 
     Raises InvalidApiKey: no name, a malformed pattern, nothing that it may do, or an end in the past. Raises
     InvalidGroup: there are tenants, and none is active.
     """
     row = ApiKey(
         name=name,
-        groups="\n".join(groups),
-        types="\n".join(types),
-        recipients="\n".join(recipients),
+        groups="\n".join(patterns.listed(groups)),
+        types="\n".join(patterns.listed(types)),
+        recipients="\n".join(patterns.listed(recipients)),
         expires=timezone.now() + expires if isinstance(expires, timedelta) else _as_stored(expires),
     )
     return issue(row)
@@ -89,9 +89,9 @@ def revoke_key(prefix: str) -> None:
 async def acreate_key(
     name: str,
     *,
-    groups: Iterable[str] = (),
-    types: Iterable[str] = ("*",),
-    recipients: Iterable[str] = (),
+    groups: str | Iterable[str] = (),
+    types: str | Iterable[str] = ("*",),
+    recipients: str | Iterable[str] = (),
     expires: datetime | timedelta | None = None,
 ) -> str:
     """Make an API key from async code; see ``create_key``."""

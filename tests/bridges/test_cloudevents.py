@@ -91,6 +91,20 @@ def test_an_extension_names_several_groups(using, post, mode):
     assert events_of(using)[0].groups == ("order:7", "board")
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("between", [",", " ", "\t"], ids=["comma", "space", "tab"])
+def test_only_commas_of_the_extension_separate_groups(using, post, mode, between):
+    name = f"order:7{between}board"
+    assert post(*MODES[mode](event(subject=name))).json()["code"] == "bad_event"
+    assert not events_of(using)
+    response = post(*MODES[mode](event(livepushgroups=f"{name}, team")))
+    groups = [each.groups for each in events_of(using)]
+    if between == ",":
+        assert (response.status_code, groups) == (200, [("order:7", "board", "team")])
+    else:
+        assert (response.json()["code"], groups) == ("bad_event", [])
+
+
 def test_a_batch_is_atomic_and_keeps_its_order(using, post):
     assert post(*batch(event(1, id="1"), event(2, id="2", type="livepush.x"))).status_code == 400
     assert not events_of(using)

@@ -1,7 +1,7 @@
 """Parses CloudEvents 1.0: structured, batched and binary (the HTTP protocol binding, sections 3.1 to 3.3).
 
 ``type`` is the event's type, and ``data`` its data. The groups are in the extension ``livepushgroups``, several with
-commas between them, else ``subject`` is the group. ``source`` and ``id`` together are the key, since they name an event
+commas between them, else ``subject`` is the one group. ``source`` and ``id`` together are the key, since they name an event
 (the specification, section 3.1.1): what a producer repeats is delivered once.
 """
 
@@ -70,10 +70,14 @@ def _event(item: Any, where: str) -> Draft:
 
 
 def _groups(item: dict[str, Any], where: str) -> tuple[str, ...]:
-    named = item.get(GROUPS, item.get("subject"))
-    if not isinstance(named, str) or not named.replace(",", " ").split():
+    """Return the groups. A subject is one group as it is: it may hold what others have written."""
+    listed, subject = item.get(GROUPS), item.get("subject")
+    names = [subject] if isinstance(subject, str) and subject else []
+    if listed is not None:
+        names = [name.strip() for name in listed.split(",") if name.strip()] if isinstance(listed, str) else []
+    if not names:
         raise WireError("bad_event", f"{where} names no group: put it into subject, or several into {GROUPS}.")
-    return tuple(dict.fromkeys(named.replace(",", " ").split()))
+    return tuple(dict.fromkeys(names))
 
 
 def _data(item: dict[str, Any], where: str) -> Any:

@@ -70,6 +70,14 @@ def test_what_can_not_be_sent_is_refused_before_anything_is_written(transactiona
     assert stored() == []
 
 
+def test_a_type_may_have_83_characters_if_the_event_is_a_text_or_skips_users(transactional_db):
+    eventstream.send_event("a", "t" * 100, 1)
+    for more in ({"json_encode": False}, {"skip_user_ids": [7]}):
+        eventstream.send_event("a", "t" * 83, 1, **more)
+        with pytest.raises(InvalidType):
+            eventstream.send_event("a", "t" * 84, 1, **more)
+
+
 class Loose:
     def is_channel_reliable(self, channel):
         return False

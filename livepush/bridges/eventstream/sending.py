@@ -36,9 +36,10 @@ def send_event(
 ) -> None:
     """Send an event to a channel when the caller's transaction commits (at once outside of one).
 
-    With ``json_encode=False``, ``data`` is a text that clients get as it is. The users with one of ``skip_user_ids`` do
-    not get the event. An event of a channel that the channel manager calls unreliable is not stored.
-    ``async_publish`` changes nothing: nobody waits for clients.
+    With ``json_encode=False``, ``data`` is a text that clients get as it is. The bridge's streams leave out the users
+    with one of ``skip_user_ids``. Clients of livepush's own get the event, and these ids with it. An event of a channel
+    that the channel manager calls unreliable is not stored. ``async_publish`` changes nothing: nobody waits for
+    clients.
 
     Raises InvalidEvent before anything is written: the type is malformed, the channel's name is too long, or the data
     are too large.

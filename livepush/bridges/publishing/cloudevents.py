@@ -1,8 +1,8 @@
 """Parses CloudEvents 1.0: structured, batched and binary (the HTTP protocol binding, sections 3.1 to 3.3).
 
 ``type`` is the event's type, and ``data`` its data. The groups are in the extension ``livepushgroups``, several with
-commas between them, else ``subject`` is the one group. ``source`` and ``id`` together are the key, since they name an event
-(the specification, section 3.1.1): what a producer repeats is delivered once.
+commas between them, else ``subject`` is the one group. ``source`` and ``id`` together are the key, since they name an
+event (the specification, section 3.1.1): what a producer repeats is delivered once.
 """
 
 from __future__ import annotations

@@ -102,6 +102,24 @@ async def test_members_see_each_other_come_and_go(site):
         assert await ann.until("pusher:member_removed") == {"id": "2", "info": {"name": "ben"}}
 
 
+@pytest.mark.parametrize("channel", ["room;p", "private-room;p", "presence-lobby;p"])
+async def test_an_event_that_is_named_like_one_of_presence_is_like_any_other(site, channel):
+    """The data may have any form, and no member goes."""
+    group = channel.rpartition("-")[2].replace(";", ":")
+    values = [{"a": 1}, {"members": [{"id": "1"}]}, {}, [1], "x", 1, True, None]
+    async with site.client("ann") as ann:
+        await ann.subscribe(channel)
+        for value in values:
+            site.elsewhere.send(group, "pusher.event", {"name": "presence.leave", "data": value})
+        await site.trigger(channel, "presence.changed", {"n": 1})
+        found = [await ann.next() for _ in (*values, "changed")]
+        left = [{"event": "presence.leave", "data": value, "of": channel} for value in values]
+        assert found == [*left, {"event": "presence.changed", "data": {"n": 1}, "of": channel}]
+        if channel.startswith("presence-"):
+            ann.do("members", channel=channel)
+            assert await ann.until("members") == {"count": 1, "me": "1", "members": {"1": {"name": "ann"}}}
+
+
 async def test_client_events_go_to_the_others_and_say_who_sent_them(site):
     async with site.client("ann") as ann, site.client("ben") as ben:
         for each in (ann, ben):

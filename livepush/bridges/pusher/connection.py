@@ -147,7 +147,7 @@ class PusherConnection(Connection):
         number = position_of_header(found.id).number if found.id else 0
         for channel in list(self.channels.values()):
             if channel.group in found.groups and self._is_new(channel.name, number):
-                if found.name.startswith(PRESENCE_PREFIX):
+                if found.type.startswith(PRESENCE_PREFIX):
                     yield from self._of_members(channel, found)
                 elif text := frames.event(frame, channel.name, channel.has_members):
                     yield text
@@ -168,7 +168,7 @@ class PusherConnection(Connection):
         for member in frames.members_of(found.data):
             id = str(member["id"])
             self._expected.get(channel.name, set()).discard(id)
-            if found.name == f"{PRESENCE_PREFIX}leave":
+            if found.type == f"{PRESENCE_PREFIX}leave":
                 if known.pop(id, None) is not None:
                     yield frames.message("pusher_internal:member_removed", {"user_id": id}, channel.name)
             elif id not in known:

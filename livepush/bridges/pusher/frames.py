@@ -82,6 +82,8 @@ class Told(NamedTuple):
     """The connection that does not get it."""
     member: str | None
     """The user who sent it, in a channel with members."""
+    type: str = ""
+    """The event's type in the log, which is ``WRAPPED`` if its name is no type."""
 
 
 CACHE_BYTES = 1_048_576
@@ -115,7 +117,15 @@ def _read(envelope: str) -> Told:
     sender = found.get("from") or {}
     groups = tuple(found.get("groups") or [found["group"]])
     return Told(
-        name, data, dumps(data), groups, found.get("id", ""), False, str(sender.get("socket", "")), sender.get("member")
+        name,
+        data,
+        dumps(data),
+        groups,
+        found.get("id", ""),
+        False,
+        str(sender.get("socket", "")),
+        sender.get("member"),
+        found["type"],
     )
 
 

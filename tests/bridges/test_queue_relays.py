@@ -92,6 +92,15 @@ def test_a_key_is_made_of_the_messages_fields(settings):
     assert key_of("text", "orders/new", orders) == ""
 
 
+@pytest.mark.parametrize("value", [None, "", False, [], {}], ids=repr)
+def test_a_field_that_holds_nothing_makes_no_key(settings, value):
+    """Else all messages without a value would count as one message that comes again."""
+    orders = configured(settings, "default", URL="mqtt://x", KEY="{event}-{of[id]}")
+    assert key_of({"event": 0, "of": {"id": 7}}, "orders/new", orders) == "0-7"
+    assert key_of({"event": value, "of": {"id": 7}}, "orders/new", orders) == ""
+    assert key_of({"event": 0, "of": {"id": value}}, "orders/new", orders) == ""
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -102,6 +102,16 @@ def test_what_can_not_become_an_event_becomes_a_dead_letter_and_holds_up_no_othe
     assert reason in letter.reason
 
 
+@pytest.mark.parametrize("changed", [{"GROUP": "order:{of[n]}"}, {"TYPE": "{n}"}, {"GROUP": "order:{n!r}"}], ids=repr)
+@pytest.mark.parametrize("value", [None, "", False, [], {}], ids=repr)
+def test_a_field_that_holds_nothing_makes_no_group_and_no_type(using, settings, changed, value):
+    orders = configured(settings, using, **changed)
+    take([message(1, n=value, of={"n": value}), message(2, n=0, of={"n": 0})], orders)
+    assert [json.loads(event.data)["id"] for event in events_of(using)] == [2]
+    name = "of[n]" if "of[n]" in changed.get("GROUP", "") else "n"
+    assert DeadLetter.objects.using(using).get().reason.startswith(f"The message's field '{name}' is {value!r}")
+
+
 def test_a_dead_letter_is_kept_for_its_retention_and_the_log_says_that_it_went(using, settings, caplog):
     settings.LIVEPUSH = {"DATABASE": using, "DEAD_LETTER_RETENTION": 60}
     now = timezone.now()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
@@ -81,10 +82,23 @@ def decoded(content: bytes) -> Any:
         return text
 
 
+class _Template(Formatter):
+    """Fills templates with fields that hold something: texts, numbers and so on, but not null, false or nothing."""
+
+    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        value, first = super().get_field(field_name, args, kwargs)
+        if not value and type(value) not in (int, float):
+            raise Unmappable(f"The message's field {field_name!r} is {value!r}: GROUP and TYPE need one with a value.")
+        return value, first
+
+
+_template = _Template()
+
+
 def key_of(body: Any, subject: str, relay: Relay) -> str:
-    """Return the key that a message's fields make by the template ``KEY``; nothing if it lacks one of them."""
+    """Return the key that a message's fields make by the template ``KEY``; nothing if one of them is empty."""
     try:
-        return relay.key.format_map(_fields(body, subject))
+        return _template.vformat(relay.key, (), _fields(body, subject))
     except Exception:
         return ""
 
@@ -100,7 +114,8 @@ def _by_template(message: Message, relay: Relay) -> Outgoing:
         known = {name: value for name, value in known.items() if name != "key"}
         known |= {"key": message.key} if message.key else {}
     try:
-        return Outgoing(relay.group.format_map(known), relay.type.format_map(known), message.body)
+        group, type = (_template.vformat(each, (), known) for each in (relay.group, relay.type))
+        return Outgoing(group, type, message.body)
     except KeyError as error:
         has = ", ".join(map(repr, known))
         raise Unmappable(f"The message has no field {error}, which GROUP or TYPE names: it has {has}.") from error

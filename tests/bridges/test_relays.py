@@ -15,7 +15,7 @@ import redis
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError
+from django.db import Error, IntegrityError, connections
 from django.urls import reverse
 from django.utils import timezone
 
@@ -25,10 +25,11 @@ from livepush.bridges.relays import forgetting, running
 from livepush.bridges.relays.config import relay
 from livepush.bridges.relays.mapping import Message, Outgoing
 from livepush.bridges.relays.models import DeadLetter, RelayOffset
+from livepush.bridges.relays.retrying import StillDead, try_again
 from livepush.bridges.relays.running import Runner
 from livepush.bridges.relays.taking import offset_of, order, retry, take
 from livepush.signals import notified
-from tests.conftest import ALIASES, Thread, events_of
+from tests.conftest import ALIASES, Thread, events_of, kind
 from tests.patience import PATIENCE, eventually
 from tests.scale import some
 from tests.servers import faults, processes, relays
@@ -153,6 +154,52 @@ def test_a_function_makes_any_number_of_events_and_what_it_wrote_is_undone_if_it
     assert [(event.groups, event.type) for event in events_of(using)] == [(("a", "b"), "first"), (("c",), "second")]
     assert DeadLetter.objects.using(using).get().reason == "ValueError: no"
     assert not RelayOffset.objects.using(using).filter(pk="never").exists()
+
+
+def swallowing(message):
+    """Note each name once; an error of the database is swallowed without a savepoint of its own."""
+    try:
+        RelayOffset.objects.using(message.subject).create(relay=message.body["name"])
+    except IntegrityError:
+        return None if message.body.get("quiet") else Outgoing("a", "t", message.body["name"])
+    return Outgoing("a", "t", message.body["name"])
+
+
+def swallowing_sql(message):
+    try:
+        with connections[message.subject].cursor() as cursor:
+            columns = 'relay, "offset", taken, waiting'
+            statement = f"INSERT INTO livepush_relayoffset ({columns}) VALUES (%s, '', now(), 0)"
+            cursor.execute(statement, [message.body["name"]])
+    except Error:
+        pass
+    return Outgoing("a", "t", message.body["name"])
+
+
+@pytest.mark.parametrize("quiet", [False, True], ids=["goes on", "returns nothing"])
+def test_a_function_that_swallows_an_error_of_the_database_holds_up_no_other_message(using, settings, quiet):
+    mapped = configured(settings, using, GROUP=None, TYPE=None, MAP=f"{__name__}.swallowing")
+    bodies = [{"name": "A"}, {"name": "B"}, {"name": "A", "quiet": quiet}, {"name": "C"}]
+    batch = [Message(f"1-{place}", body, using) for place, body in enumerate(bodies)]
+    assert (take(batch, mapped), offset_of(mapped)) == (4, "1-3")
+    assert [json.loads(event.data) for event in events_of(using)] == ["A", "B", "C"]
+    letter = DeadLetter.objects.using(using).get()
+    assert "transaction.atomic()" in letter.reason
+    with pytest.raises(StillDead, match=r"transaction\.atomic\(\)"):
+        try_again(letter)
+    RelayOffset.objects.using(using).filter(pk="A").delete()
+    try_again(DeadLetter.objects.using(using).get())
+    assert [json.loads(event.data) for event in events_of(using)] == ["A", "B", "C", "A"]
+
+
+@pytest.mark.parametrize("using", [alias for alias in ALIASES if kind(alias) == "postgresql"], indirect=True)
+def test_a_transaction_that_postgresql_has_ended_holds_up_no_other_message(using, settings):
+    mapped = configured(settings, using, GROUP=None, TYPE=None, MAP=f"{__name__}.swallowing_sql")
+    RelayOffset.objects.using(using).create(relay="A")
+    batch = [Message(f"1-{place}", {"name": name}, using) for place, name in enumerate("BAC")]
+    assert (take(batch, mapped), offset_of(mapped)) == (3, "1-2")
+    assert [json.loads(event.data) for event in events_of(using)] == ["B", "C"]
+    assert "transaction.atomic()" in DeadLetter.objects.using(using).get().reason
 
 
 def hostile(message):

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
 from datetime import timedelta
 from hashlib import sha256
 
-from django.db import transaction
+from django.db import Error, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from livepush import publish, tenants
@@ -26,6 +25,7 @@ from livepush.progress import got_on
 FORGOTTEN_AT_ONCE = 5_000
 NOTHING = ""
 """The offset of a relay that has taken nothing yet."""
+SWALLOWED = "MAP has caught an error of the database, which undid its work: put that query into transaction.atomic()."
 
 
 def offset_of(relay: Relay) -> str:
@@ -72,8 +72,7 @@ def retry(letter: DeadLetter, relay: Relay) -> None:
     message = Message(letter.offset, found["body"], found["subject"], found["headers"], found.get("key", ""))
     with tenants.active(relay.tenant), transaction.atomic(using=using):
         if DeadLetter.objects.using(using).filter(pk=letter.pk).delete()[0]:
-            for sent in events_of(message, relay):
-                publish.send_checked(sent, using)
+            _send(message, relay, using)
 
 
 def _make_row(relay: Relay) -> None:
@@ -124,10 +123,7 @@ def order(offset: str) -> tuple[int, ...]:
 
 def _take(message: Message, relay: Relay, using: str) -> None:
     try:
-        # A function of the project's may use the database: then what it did is undone if it raises.
-        with transaction.atomic(using=using) if relay.map is not None else nullcontext():
-            for sent in events_of(message, relay):
-                publish.send_checked(sent, using)
+        _send(message, relay, using)
     except Unmappable as error:
         letter = DeadLetter(
             relay=relay.name,
@@ -136,6 +132,28 @@ def _take(message: Message, relay: Relay, using: str) -> None:
             reason=_storable(str(error))[:1000],
         )
         letter.save(using=using, force_insert=True)
+
+
+def _send(message: Message, relay: Relay, using: str) -> None:
+    """Send the events that a message becomes. Raises Unmappable: it can't become any. Raises the database's errors.
+
+    A function of the project's may use the database. If it raises, what it wrote is undone.
+    """
+    if relay.map is None:
+        for sent in events_of(message, relay):
+            publish.send_checked(sent, using)
+        return
+    try:
+        with transaction.atomic(using=using):
+            sents = events_of(message, relay)
+            if transaction.get_rollback(using):
+                raise Unmappable(SWALLOWED)
+            for sent in sents:
+                publish.send_checked(sent, using)
+    except (OperationalError, InterfaceError):
+        raise
+    except Error as error:  # PostgreSQL refuses everything after an error
+        raise Unmappable(f"{SWALLOWED} {error}") from error
 
 
 def _content_of(message: Message) -> str:

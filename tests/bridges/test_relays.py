@@ -22,12 +22,13 @@ from django.utils import timezone
 import livepush
 from livepush import checks, log
 from livepush.bridges.relays import forgetting, running
-from livepush.bridges.relays.config import relay
+from livepush.bridges.relays.config import Relay, relay
 from livepush.bridges.relays.mapping import Message, Outgoing
 from livepush.bridges.relays.models import DeadLetter, RelayOffset
 from livepush.bridges.relays.retrying import StillDead, try_again
 from livepush.bridges.relays.running import Runner
 from livepush.bridges.relays.taking import offset_of, order, retry, take
+from livepush.management.commands.livepush_relay import Command
 from livepush.signals import notified
 from tests.conftest import ALIASES, Thread, events_of, kind
 from tests.patience import PATIENCE, eventually
@@ -254,6 +255,22 @@ def test_the_command_says_which_relays_there_are(settings):
     configured(settings, "default")
     with pytest.raises(CommandError, match="has no 'nope': it has 'orders'"):
         call_command("livepush_relay", "nope", stdout=StringIO())
+
+
+async def test_a_relay_that_can_not_go_on_stops_no_other_one_of_the_command(caplog):
+    class Broken(Runner):
+        async def run(self):
+            raise ImproperlyConfigured("It has to be reset.")
+
+    class Good(Runner):
+        async def run(self):
+            await eventually(lambda: "The relay 'orders' has ended: It has to be reset." in caplog.text)
+
+    plain = Relay(name="orders", kind="redis", url="", stream="orders")
+    broken, good = Broken(plain), Good(plain)
+    with pytest.raises(ImproperlyConfigured, match="has to be reset"):
+        await Command()._run([broken, good])
+    assert not good._stopping.is_set()
 
 
 @pytest.mark.django_db(transaction=True)

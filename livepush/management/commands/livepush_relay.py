@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,8 @@ from livepush.bridges.relays.models import RelayCursor, RelayOffset, RelayPartit
 from livepush.bridges.relays.running import Runner
 from livepush.conf import get_settings
 from livepush.management.committing import CommittingCommand
+
+logger = logging.getLogger("livepush")
 
 
 class Command(CommittingCommand):
@@ -57,12 +60,16 @@ class Command(CommittingCommand):
                 each.stop()
 
         at_the_end(stop)
-        tasks = [asyncio.create_task(each.run()) for each in loops]
-        for task in tasks:
-            task.add_done_callback(lambda task: stop())
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        for ended in await asyncio.gather(*map(self._run_one, loops), return_exceptions=True):
             if isinstance(ended, BaseException):
                 raise ended
+
+    async def _run_one(self, loop: Any) -> None:
+        try:
+            await loop.run()
+        except Exception as error:  # the other relays go on
+            logger.error("The relay %r has ended: %s", loop.name, error)
+            raise
 
     def _tell(self, found: Relay | OutwardRelay, count: int) -> None:
         verb = "Sent" if isinstance(found, OutwardRelay) else "Took"

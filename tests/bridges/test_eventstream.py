@@ -281,6 +281,21 @@ async def test_a_stream_ends_when_the_user_may_no_longer_read_one_of_its_channel
         assert await found.next() == ("stream-error", told)
 
 
+async def test_a_channel_manager_that_fails_for_a_moment_lets_the_client_come_back_and_miss_nothing(site):
+    server, elsewhere = site
+    async with stream(server, "a", "b") as found:
+        await found.next()
+        opened = found.last
+    for name in ("a", "shaky"):
+        elsewhere.send(f"eventstream:{name}", "message", name)
+    for names in ("a", "shaky"), ("shaky",):
+        async with stream(server, *names, **{"Last-Event-ID": opened}) as found:
+            assert await found.rest() == "retry: 2000\n\n"
+    elsewhere.session("ready")
+    async with stream(server, "a", "shaky", **{"Last-Event-ID": opened}) as found:
+        assert [(await found.next("stream-open"))[1] for _ in range(2)] == ["a", "shaky"]
+
+
 @pytest.mark.long
 async def test_a_request_for_no_channel_or_too_many_is_an_error_that_ends_the_stream(site):
     server, _ = site

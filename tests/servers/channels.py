@@ -9,6 +9,7 @@ from tests.asgi import application as project  # isort: skip (it sets Django up,
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.http import HttpResponse
 from django.urls import include, path
 
@@ -23,9 +24,14 @@ def send_loose(request):
 
 
 class Manager(DefaultChannelManager):
-    """Lets a user read ``staff`` while the user is of the staff, and does not store what is ``loose``."""
+    """Lets a user read ``staff`` while the user is of the staff, and does not store what is ``loose``.
+
+    It fails for ``shaky`` until there is a user ``ready``.
+    """
 
     def can_read_channel(self, user, channel):
+        if channel == "shaky" and not User.objects.filter(username="ready").exists():
+            raise OperationalError("the connection was closed")
         return (
             not channel.startswith("staff") or User.objects.filter(pk=getattr(user, "pk", None), is_staff=True).exists()
         )

@@ -20,7 +20,7 @@ from livepush.bridges.eventstream.streaming import stream
 from livepush.consumers.answering import outside_transactions
 from livepush.consumers.base import COME_BACK
 from livepush.consumers.entering import enter
-from livepush.wire import WireError
+from livepush.wire import WireError, unavailable
 
 __all__ = ["events", "reading"]
 
@@ -60,9 +60,12 @@ async def _admitted(request: ASGIRequest, channels: Collection[str], last: str) 
         entry = await enter(_scope(request, channels, last), "eventstream")
     except WireError as error:
         return _refusal(error, channels)
-    refused = [channel for channel in channels if group_of(channel) in entry.admission.refused]
+    admission = entry.admission
+    refused = [channel for channel in channels if group_of(channel) in admission.refused]
     if refused:
         entry.seat.leave()
+        if admission.failed:
+            return _refusal(unavailable(), channels)
         return _error(encoding.forbidden(refused))
     return StreamingHttpResponse(stream(entry, channels), content_type="text/event-stream")
 

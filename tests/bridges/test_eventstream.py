@@ -23,6 +23,7 @@ from livepush.bridges.eventstream import channels, encoding, views
 from livepush.bridges.eventstream.channelmanager import manager
 from livepush.bridges.eventstream.reading import may_read
 from livepush.bridges.eventstream.storage import LivepushStorage
+from livepush.bridges.mercure import encoding as mercure_encoding
 from livepush.exceptions import InvalidGroup, InvalidType
 from livepush.testing import capture_events
 from livepush.wire import GROUP, Cache, dumps
@@ -139,6 +140,24 @@ def test_a_channel_manager_that_is_not_there_is_named(settings, path):
 
 
 urlpatterns = [path("rooms/", include([path("events/", include(eventstream.urls))]))]
+
+
+NO_WRAPPED_DATA = [
+    None, True, 5, 0.5, "x", [], [1], {}, {"text": 5}, {"text": None}, {"text": "x", "skip": 7},
+    {"data": 1, "skip": None}, {"data": 1, "skip": "7"}, {"data": 1, "skip": [[]]}, {"data": 1, "skip": [{}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", NO_WRAPPED_DATA, ids=repr)
+def test_a_wrapped_event_with_malformed_data_is_left_out(data):
+    envelope = dumps({"id": "e-1", "type": "eventstream.text:message", "data": data})
+    assert encoding.translated(envelope) == encoding.Part(b"")
+
+
+def test_an_event_that_is_nested_too_deeply_is_left_out():
+    envelope = f'{{"id": "e-1", "type": "message", "data": {"[" * 100_000}{"]" * 100_000}}}'
+    for translated in (encoding.translated, mercure_encoding.translated):
+        assert translated(envelope).content == b""
 
 
 def test_what_is_remembered_of_events_has_a_bound_in_bytes(monkeypatch):

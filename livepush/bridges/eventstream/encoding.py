@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from livepush.bridges.eventstream.channels import channel_of
+from livepush.notes import note_once
 from livepush.wire import RESERVED_PREFIX, Cache, dumps
 
 WRAPPED = "eventstream.text:"
@@ -40,7 +41,11 @@ def translated(envelope: str) -> Part:
     """Return an envelope, or a message of livepush's own, as django-eventstream says it."""
     part = _parts.get(envelope)
     if part is None:
-        part = _translate(envelope)
+        try:
+            part = _translate(envelope)
+        except RecursionError:  # a client that comes back would get the same event again
+            note_once("An event's data are nested too deeply for django-eventstream's clients, so they do not get it.")
+            part = Part(b"")
         _parts.put(envelope, part, 1000 + 4 * len(envelope) + 2 * len(part.content) + 200 * len(part.skip))
     return part
 
@@ -49,12 +54,20 @@ def _translate(envelope: str) -> Part:
     found = json.loads(envelope)
     if found["type"].startswith(RESERVED_PREFIX):
         return _system(found)
-    name, data, skip = found["type"], found["data"], frozenset[str]()
+    name, data, id = found["type"], found["data"], found.get("id", "")
     if not name.startswith(WRAPPED):
-        return Part(event(name, dumps(data), found.get("id", "")))
-    skip = frozenset(data.get("skip", ()))
-    text = data["text"] if "text" in data else dumps(data["data"])
-    return Part(event(name.removeprefix(WRAPPED), text, found.get("id", "")), skip)
+        return Part(event(name, dumps(data), id))
+    return _unwrapped(name.removeprefix(WRAPPED), data, id) if isinstance(data, dict) else Part(b"")
+
+
+def _unwrapped(name: str, data: dict[str, Any], id: str) -> Part:
+    """Return a wrapped event; an empty part if its data are malformed, since others too may send to a channel."""
+    skip, text = data.get("skip", []), data.get("text")
+    if "text" not in data and "data" in data:
+        text = dumps(data["data"])
+    if not isinstance(text, str) or not isinstance(skip, list) or not all(isinstance(each, str) for each in skip):
+        return Part(b"")
+    return Part(event(name, text, id), frozenset(skip))
 
 
 def event(type: str, data: str, id: str = "") -> bytes:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from livepush.bridges.mercure import updates
 from livepush.bridges.mercure.updates import Update
+from livepush.notes import note_once
 from livepush.wire import HEARTBEAT, RESERVED_PREFIX, Cache
 
 
@@ -32,7 +33,11 @@ def translated(envelope: str) -> Part:
     """Return an envelope as a hub says it."""
     part = _parts.get(envelope)
     if part is None:
-        part = _translate(envelope)
+        try:
+            part = _translate(envelope)
+        except RecursionError:  # a client that comes back would get the same event again
+            note_once("An event's data are nested too deeply for Mercure's clients, so they do not get it.")
+            part = Part(b"")
         _parts.put(envelope, part, 1000 + 4 * len(envelope) + 2 * len(part.content) + 200 * len(part.topics))
     return part
 

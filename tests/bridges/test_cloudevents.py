@@ -124,6 +124,8 @@ def whole(**changed):
         whole(id=None),
         whole(source=""),
         whole(type=7),
+        whole(id="\ud800"),
+        whole(source="/\udfff"),
         whole(subject=None),
         whole(subject=" , "),
         whole(subject="a b ä"),

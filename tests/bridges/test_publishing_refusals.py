@@ -6,15 +6,17 @@ import json
 from datetime import timedelta
 
 import pytest
-from asgiref.sync import async_to_sync
-from django.db import connections
-from django.test import Client, override_settings
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import IntegrityError, InterfaceError, OperationalError, connections
+from django.test import AsyncRequestFactory, Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils.translation import gettext_lazy
 
-from livepush.bridges.publishing import drafts, keys
+from livepush.bridges.publishing import drafts, endpoint, keys
 from livepush.bridges.publishing.models import ApiKey
 from livepush.exceptions import InvalidApiKey
+from livepush.inbox import kinds
+from livepush.inbox.kinds import NotificationType
 from tests.bridges.test_publishing import EVENT, NOTIFY, URL, Publisher, fresh, key, said, shop
 from tests.conftest import ALIASES, events_of
 from tests.inbox.conftest import inbox_on
@@ -168,3 +170,67 @@ def test_a_malformed_idempotency_key_is_refused(shop, given):
 def test_one_bad_notification_keeps_the_whole_list_out(using, shop, item, status, code):
     assert said(shop.post([{"recipients": ["user:1"], "title": "fine"}, item], url=NOTIFY)) == (status, code)
     assert not events_of(using)
+
+
+class Failing(NotificationType):
+    """A kind that raises an error whatever it is to say."""
+
+    key = "failing"
+    error: Exception
+
+    def title(self, context):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("pk"),
+        ValueError("no date"),
+        ApiKey.DoesNotExist("none"),
+        IntegrityError("twice"),
+        RuntimeError("no"),
+    ],
+    ids=repr,
+)
+def test_a_kind_that_can_not_word_what_it_is_given_is_the_publishers_mistake(using, shop, monkeypatch, error):
+    monkeypatch.setitem(kinds.registry, "failing", Failing())
+    monkeypatch.setattr(Failing, "error", error, raising=False)
+    for more in ({}, {"idempotency-key": "a"}):
+        response = shop.post({"recipients": ["user:1"], "kind": "failing"}, url=NOTIFY, **more)
+        assert said(response) == (400, "bad_event")
+        assert f"'failing' can't word this: {type(error).__name__}" in response.json()["message"]
+    assert not events_of(using)
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("closed")], ids=repr)
+def test_a_kind_that_can_not_reach_the_database_is_to_be_tried_again(using, shop, monkeypatch, error):
+    monkeypatch.setitem(kinds.registry, "failing", Failing())
+    monkeypatch.setattr(Failing, "error", error, raising=False)
+    response = shop.post({"recipients": ["user:1"], "kind": "failing"}, url=NOTIFY)
+    assert said(response) == (503, "unavailable")
+
+
+@pytest.mark.parametrize("path", [URL, NOTIFY])
+async def test_what_can_never_succeed_gets_the_same_answer_under_asgi(transactional_db, monkeypatch, path):
+    monkeypatch.setitem(kinds.registry, "failing", Failing())
+    monkeypatch.setattr(Failing, "error", ValueError("no date"), raising=False)
+    key = await keys.acreate_key("all", groups=["*"], recipients=["*"])
+    found = {"specversion": "1.0", "id": "\ud800", "source": "/a", "type": "status", "subject": "order:7"}
+    kind = "application/json" if path == NOTIFY else "application/cloudevents+json"
+    body = json.dumps({"recipients": ["user:1"], "kind": "failing"} if path == NOTIFY else found).encode()
+    headers = {"authorization": f"Bearer {key}", "content-type": kind, "content-length": str(len(body))}
+    scope = AsyncRequestFactory()._base_scope(path=path, method="POST")
+    scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body}
+
+    async def send(message):
+        sent.append(message)
+
+    serve = endpoint.notify if path == NOTIFY else endpoint.publish
+    await serve(scope, receive, send)
+    await sync_to_async(connections.close_all)()
+    assert (sent[0]["status"], json.loads(sent[1]["body"])["code"]) == (400, "bad_event")

@@ -66,7 +66,7 @@ def _event(item: Any, where: str) -> Draft:
     for name in REQUIRED:
         if not isinstance(item.get(name), str) or not item[name]:
             raise WireError("bad_event", f"{where}: {name} is {item.get(name)!r}: expected a text."[:300])
-    return Draft(_groups(item, where), item["type"], _data(item, where), own_key=_key(item["source"], item["id"]))
+    return Draft(_groups(item, where), item["type"], _data(item, where), own_key=_key(item, where))
 
 
 def _groups(item: dict[str, Any], where: str) -> tuple[str, ...]:
@@ -106,5 +106,8 @@ def _decoded(content: bytes, media_type: str, where: str) -> Any:
     return base64.b64encode(content).decode()
 
 
-def _key(source: str, id: str) -> str:
-    return f"ce:{hashlib.sha256(dumps([source, id]).encode()).hexdigest()}"
+def _key(item: dict[str, Any], where: str) -> str:
+    try:
+        return f"ce:{hashlib.sha256(dumps([item['source'], item['id']]).encode()).hexdigest()}"
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise WireError("bad_event", f"{where}: source or id is no Unicode text.") from error

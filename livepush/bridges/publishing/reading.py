@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest
 
 from livepush import publish, tenants
@@ -170,7 +171,9 @@ def _notify(note: Note, key: str) -> None:
         notify(_recipients(note), title, **texts, data=note.data, key=key, using=get_settings().DATABASE)
     except InvalidEvent as error:
         raise _refused(error, "") from error
-    except (LookupError, TypeError, AttributeError) as error:  # what a kind raises that misses something in the data
+    except Exception as error:
+        if "kind" not in note.texts or isinstance(error, WireError | OperationalError | InterfaceError):
+            raise
         what = f"The kind {note.texts.get('kind', '')!r} can't word this: {type(error).__name__}: {error}."
         raise WireError("bad_event", what[:300]) from error
 

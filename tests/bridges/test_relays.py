@@ -23,7 +23,7 @@ import livepush
 from livepush import checks, log
 from livepush.bridges.relays import forgetting, running
 from livepush.bridges.relays.config import Relay, relay
-from livepush.bridges.relays.mapping import Message, Outgoing
+from livepush.bridges.relays.mapping import Message, Outgoing, decoded
 from livepush.bridges.relays.models import DeadLetter, RelayOffset
 from livepush.bridges.relays.retrying import StillDead, try_again
 from livepush.bridges.relays.running import Runner
@@ -130,6 +130,22 @@ def test_a_dead_letter_is_kept_for_its_retention_and_the_log_says_that_it_went(u
     assert [text.partition(" were")[0] for text in sorted(told)] == [
         "1 dead letters of the relay 'that is no more'", "2 dead letters of the relay 'orders'",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["NaN", '{"t": NaN}', "-Infinity", "[Infinity]", "{", "\ud7ff"])
+def test_what_is_no_json_arrives_as_a_text(using, settings, text):
+    orders = configured(settings, using, GROUP="order:1", TYPE="message")
+    take([Message("1-1", decoded(text.encode()), "orders")], orders)
+    assert [json.loads(event.data) for event in events_of(using)] == [text]
+
+
+def test_a_number_that_is_too_large_makes_a_dead_letter_that_can_be_tried_again(using, settings):
+    orders = configured(settings, using, GROUP="order:1", TYPE="message")
+    take([Message("1-1", decoded(b"1e999"), "orders")], orders)
+    letter = DeadLetter.objects.using(using).get()
+    assert "Out of range float" in letter.reason
+    with pytest.raises(StillDead, match="Out of range float"):
+        try_again(letter)
 
 
 def test_a_dead_letter_can_be_tried_again(using, settings, orders):

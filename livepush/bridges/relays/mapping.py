@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
-from typing import Any
+from typing import Any, NoReturn
 
 from django.db import InterfaceError, OperationalError
 
@@ -74,12 +74,16 @@ def _checked(outgoing: Outgoing) -> publish.Sent:
 
 
 def decoded(content: bytes) -> Any:
-    """Return JSON as what it says, and other content as text."""
+    """Return JSON as what it says, and other content as text. NaN and the infinities are no JSON (RFC 8259)."""
     text = content.decode(errors="replace")
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return text
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
 
 
 class _Template(Formatter):

@@ -17,7 +17,7 @@ from django.utils import timezone
 from livepush import publish, tenants
 from livepush.bridges.relays import partitions
 from livepush.bridges.relays.config import KEYED, Relay
-from livepush.bridges.relays.mapping import Message, Unmappable, decoded, events_of
+from livepush.bridges.relays.mapping import Message, Unmappable, events_of
 from livepush.bridges.relays.models import DeadLetter, RelayOffset, RelayReceipt
 from livepush.conf import get_settings
 from livepush.progress import got_on
@@ -68,7 +68,7 @@ def forget_old(relay: Relay) -> int:
 def retry(letter: DeadLetter, relay: Relay) -> None:
     """Make events of a dead letter after all, and delete it. Raises Unmappable: it still can't become any."""
     using = get_settings().DATABASE
-    found = decoded(letter.content.encode())
+    found = json.loads(letter.content)
     message = Message(letter.offset, found["body"], found["subject"], found["headers"], found.get("key", ""))
     with tenants.active(relay.tenant), transaction.atomic(using=using):
         if DeadLetter.objects.using(using).filter(pk=letter.pk).delete()[0]:

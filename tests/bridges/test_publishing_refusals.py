@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -105,6 +105,9 @@ def test_a_malformed_key_asks_the_database_nothing(using):
         ("shop", {"groups": ["a b/ä"]}),
         ("shop", {"groups": ["a"], "expires": timedelta()}),
         ("x" * 101, {"groups": ["a"]}),
+        ("shop", {"groups": ["a"], "expires": date(2030, 1, 1)}),
+        ("shop", {"groups": ["a"], "expires": "2030-01-01"}),
+        ("shop", {"groups": ["a"], "expires": 3600}),
     ],
 )
 def test_a_key_that_can_not_work_is_not_made(using, name, given):
@@ -129,8 +132,9 @@ def test_there_is_no_changing_a_key_that_is_not_there_or_was_revoked(using, key)
     prefix = key.split("_")[1]
     with pytest.raises(InvalidApiKey, match="There is no key 'x'"):
         keys.revoke_key("x")
-    with pytest.raises(InvalidApiKey, match="0 or more"):
-        keys.rotate_key(prefix, timedelta(seconds=-1))
+    for grace in (timedelta(seconds=-1), 3600, "1h"):
+        with pytest.raises(InvalidApiKey, match="0 or more"):
+            keys.rotate_key(prefix, grace)
     keys.revoke_key(prefix)
     with pytest.raises(InvalidApiKey, match="was revoked"):
         keys.rotate_key(prefix)

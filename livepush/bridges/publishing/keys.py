@@ -46,9 +46,11 @@ def create_key(
     of whom it may notify: ``user:*``, a group whose members are meant, or ``everyone``. A single pattern may be a text.
     ``expires`` is a time, or how long the key works. In a project with tenants it is the active tenant's key.
 
-    Raises InvalidApiKey: no name, a malformed pattern, nothing that it may do, or an end in the past. Raises
-    InvalidGroup: there are tenants, and none is active.
+    Raises InvalidApiKey: no name, a malformed pattern, nothing that it may do, or an end that is past or no time.
+    Raises InvalidGroup: there are tenants, and none is active.
     """
+    if not isinstance(expires, datetime | timedelta | None):
+        raise InvalidApiKey(f"The end {expires!r} is no time: expected a datetime, or for how long a timedelta.")
     row = ApiKey(
         name=name,
         groups="\n".join(patterns.listed(groups)),
@@ -65,8 +67,8 @@ def rotate_key(prefix: str, grace: timedelta = GRACE) -> str:
 
     Raises InvalidApiKey: the active tenant has no such key, it was revoked, or ``grace`` is negative.
     """
-    if grace < timedelta():
-        raise InvalidApiKey(f"The old key can't work for {grace} longer: expected a time of 0 or more.")
+    if not isinstance(grace, timedelta) or grace < timedelta():
+        raise InvalidApiKey(f"The old key can't work for {grace!r} longer: expected a timedelta of 0 or more.")
     row = _row(prefix)
     if row.revoked is not None:
         raise InvalidApiKey(f"The key {prefix!r} was revoked, so it can't be rotated: create another one.")

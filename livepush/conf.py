@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
@@ -178,7 +179,7 @@ def get_settings() -> Settings:
 def load(name: str, given: str | Callable[..., Any]) -> Callable[..., Any]:
     """Return the callable that a setting gives, itself or by its dotted path.
 
-    Raises ImproperlyConfigured: it can't be imported, or can't be called.
+    Raises ImproperlyConfigured: it can't be imported, can't be called, or is async. ``HANDSHAKE`` may be async.
     """
     try:
         found = import_string(given) if isinstance(given, str) else given
@@ -186,6 +187,8 @@ def load(name: str, given: str | Callable[..., Any]) -> Callable[..., Any]:
         raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] names {given!r}, which can't be imported: {error}") from error
     if not callable(found):
         raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] names {given!r}, which is {found!r}: expected a callable.")
+    if name != "HANDSHAKE" and iscoroutinefunction(found):
+        raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] names {given!r}, which is async: expected a plain function.")
     return found
 
 

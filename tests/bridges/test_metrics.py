@@ -51,6 +51,10 @@ def allow(request):
     return request.GET.get("who") == "monitor"
 
 
+async def aallow(request):
+    return True
+
+
 def test_who_has_the_token_or_is_let_in_by_the_project_gets_them_and_nobody_else(transactional_db, settings):
     settings.LIVEPUSH = {"METRICS_TOKEN": "s3cret", "METRICS_ALLOWED": f"{__name__}.allow"}
     assert with_token("s3cret").status_code == 200
@@ -360,6 +364,7 @@ def test_prometheus_takes_the_configuration_of_the_manual(tmp_path):
     [
         ({"METRICS_ALLOWED": "nowhere.may"}, "can't be imported"),
         ({"METRICS_ALLOWED": "math.pi"}, "expected a callable"),
+        ({"METRICS_ALLOWED": f"{__name__}.aallow"}, "is async: expected a plain function"),
         ({"METRICS_TOKEN": "s3cret"}, "need prometheus_client"),
     ],
 )

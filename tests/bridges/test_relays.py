@@ -165,6 +165,10 @@ def spread(message):
     )
 
 
+async def aspread(message):
+    return Outgoing("a", "t")
+
+
 def test_a_function_makes_any_number_of_events_and_what_it_wrote_is_undone_if_it_raises(using, settings):
     mapped = configured(settings, using, URL="nats://x", GROUP=None, TYPE=None, MAP=f"{__name__}.spread", SUBJECT=using)
     assert take([message(1), message(2), message(3)], mapped) == 3
@@ -252,6 +256,14 @@ def test_offsets_are_in_the_order_of_numbers():
         ({"GROUP": None, "MAP": "nowhere.f"}, "can't be imported"),
         ({"START": "last"}, "START"),
         ({"TOPIC": "x"}, "'TOPIC', which nothing reads"),
+        ({"GROUP": "order:{id"}, "'GROUP'"),
+        ({"GROUP": "order:{}"}, "'GROUP'"),
+        ({"GROUP": "order:{0}"}, "'GROUP'"),
+        ({"GROUP": ""}, "'GROUP'"),
+        ({"GROUP": ["order:1"]}, "'GROUP'"),
+        ({"TYPE": 7}, "'TYPE'"),
+        ({"URL": "mqtt://x", "KEY": "{id}}"}, "'KEY'"),
+        ({"GROUP": None, "TYPE": None, "MAP": f"{__name__}.aspread"}, "is async: expected a plain function"),
     ],
 )
 def test_settings_that_can_not_work_are_named_by_the_checks(settings, changed, words):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,6 +49,8 @@ NEEDED_OUTWARDS = {
     "webhook": {"SECRET"},
 }
 STARTS = ("first", "new")
+UNNAMED = re.compile(r"\d*(?:[.\[]|$)")
+"""How the places in a template begin that name no field."""
 MAX_SUBJECT_BYTES = 2000
 """How long a subject may become: NATS closes the connection of whoever sends lines of over 4096 bytes."""
 
@@ -145,6 +149,9 @@ def _inward(name: str, where: str, given: Mapping[str, Any]) -> Relay:
         raise ImproperlyConfigured(
             f"{where} needs either GROUP, a template such as 'order:{{id}}', or MAP, a function."
         )
+    for each in ("GROUP", "TYPE", "KEY"):
+        if each in given and (given[each] or each != "KEY"):
+            _check_template(f"{where}[{each!r}]", given[each])
     plain = {each.lower(): given[each] for each in given if each not in ("MAP", "DIRECTION")}
     plain["url"] = _url(given)
     return Relay(name=name, kind=kind, map=load("RELAYS", given["MAP"]) if "MAP" in given else None, **plain)
@@ -197,6 +204,15 @@ def _check_fields(where: str, given: Mapping[str, Any], known: set[str], needed:
     missing = sorted(each for each in needed if not given.get(each))
     if missing or not isinstance(given.get("STREAM", ""), str):
         raise ImproperlyConfigured(f"{where} needs URL and {' and '.join(sorted(needed))}, all of them texts.")
+
+
+def _check_template(where: str, template: Any) -> None:
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+    except (TypeError, ValueError):
+        fields = [""]
+    if not template or any(map(UNNAMED.match, fields)):
+        raise ImproperlyConfigured(f"{where} is {template!r}: expected a template of named fields, such as '{{id}}'.")
 
 
 def _check_kafka(where: str, kind: str, given: Mapping[str, Any]) -> None:

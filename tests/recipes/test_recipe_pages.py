@@ -348,6 +348,8 @@ def test_a_component_follows_changes(person: NewPerson, project: Project, path: 
     project.run(make, model=model, field=field, name="Reds", number=2, pk=1)
     project.run(make, model=model, field=field, name="Blues", number=5, pk=2)
     expect(page.locator("#app li")).to_have_text(["Reds: 2", "Blues: 5"])
+    project.run("from django.apps import apps\napps.get_model(model).objects.get(pk=1).delete()", model=model)
+    expect(page.locator("#app li")).to_have_text(["Blues: 5"])
 
 
 def test_a_program_follows_events_with_a_token(person: NewPerson, project: Project, tmp_path: Path) -> None:

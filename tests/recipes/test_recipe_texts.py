@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
+import httpx
 import pytest
 
 from tests.docs_blocks import RECIPES, blocks
@@ -51,3 +57,47 @@ def test_the_introduction_works() -> None:
             check_manage(block.text.split())
         else:
             check_settings(block)
+
+
+class Faulty(BaseHTTPRequestHandler):
+    """A site whose proxy answers the first request with 502, and whose third one is refused."""
+
+    posts: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.posts.append(self.path)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status = {1: 502, 2: 200}.get(len(self.posts), 401)
+        self.answer(status, "application/json", b'{"token": "t", "group": "user:1"}')
+
+    def do_GET(self) -> None:
+        self.answer(200, "text/event-stream", b"event: news\nid: e-1\ndata: 7\n\n")
+
+    def answer(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_a_native_client_goes_on_after_a_502_and_ends_with_a_wrong_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = next(page for page in PAGES if page.stem == "native")
+    (program,) = [block.text for block in blocks(page) if block.file == "follow.py"]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Faulty) as server:
+        Thread(target=server.serve_forever, args=(0.05,)).start()
+        monkeypatch.setattr(sys, "argv", ["follow.py", f"http://127.0.0.1:{server.server_port}", "ann", "secret"])
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
+        try:
+            with pytest.raises(httpx.HTTPStatusError, match="401"):
+                exec(program, {})
+        finally:
+            server.shutdown()
+    printed = capsys.readouterr()
+    assert printed.out == "news 7\n"
+    assert "502" in printed.err

@@ -64,11 +64,6 @@ def limit_incoming(*channels: Send | Receive) -> None:
         hypercorn.limit_incoming(channel, limit)
 
 
-def encoded(frame: bytes | str) -> bytes:
-    """Return a message's bytes."""
-    return frame if isinstance(frame, bytes) else frame.encode()
-
-
 async def visit(scope: Scope, receive: Incoming, send: Send) -> None:
     """Accept a new WebSocket, then serve or refuse it."""
     offered = scope.get("subprotocols", ())
@@ -104,7 +99,7 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, forma
 
     async def write(frames: Frames) -> None:
         for frame in without_ids(frames) if stays else frames:
-            if largest is not None and len(frame) * 4 > largest and len(encoded(frame)) > largest:
+            if not daphne.fits(frame, largest):
                 note_once(TOO_LARGE, largest, level=logging.WARNING)
                 connection.close(Reason.TOO_LARGE)
                 return

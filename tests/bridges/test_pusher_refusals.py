@@ -381,6 +381,41 @@ async def test_an_event_that_can_not_be_told_is_left_out_and_the_next_one_comes(
         assert (await socket.next("nested"))["data"] == 1
 
 
+async def test_an_event_over_daphnes_limit_is_left_out_loudly_and_the_next_one_comes(databases: Databases):
+    large = {"quoted": '"' * 300_000}  # in JSON inside of JSON each has four signs
+    settings = {**SETTINGS, "MAX_EVENT_BYTES": 2 * 1_048_576, "BUFFER_BYTES": 8 * 1_048_576}
+    with (
+        databases.fresh("sqlite") as database,
+        processes.publisher(database, settings) as elsewhere,
+        processes.server("daphne", database, settings, application=pushers.APPLICATION) as server,
+    ):
+        site, start = Site(server, elsewhere, pushers.HERE), elsewhere.position()
+        async with raw(site) as live, raw(site) as late:
+            await connected(live)
+            await live.say("pusher:subscribe", {"channel": "cache-board"})
+            await live.next()
+            elsewhere.send("board", "large", large)
+            position = elsewhere.position()
+            elsewhere.send("board", "small", 1)
+            await connected(late)
+            await late.say("livepush:resume", {"position": start})
+            await late.say("pusher:subscribe", {"channel": "cache-board"})
+            for socket in (live, late):
+                told = [await socket.next(*ASIDE, "pusher:ping") for _ in range(3)]
+                assert [each["event"] for each in told] == ["pusher:error", "livepush:reset", "small"]
+                assert told[0]["data"]["code"] is None
+                assert told[1]["data"] == {"position": position, "reason": "too_large"}
+            elsewhere.send("board", "large", large)
+            assert (await live.next("pusher:ping"))["event"] == "pusher:error"
+        async with raw(site) as cached:
+            await connected(cached)
+            await cached.say("pusher:subscribe", {"channel": "cache-board"})
+            assert [(await cached.next())["event"] for _ in range(2)] == [
+                "pusher_internal:subscription_succeeded", "pusher:error",
+            ]  # fmt: skip
+        assert server.log().count("daphne accepts no WebSocket message of more than 1048576 bytes") == 1
+
+
 # Over HTTP
 
 

@@ -14,6 +14,7 @@ from livepush.wire import PRESENCE_PREFIX, Position, position_of_header, public_
 
 MAX_PINGS = 4
 """How many of the server's pings may stay unanswered."""
+LEFT_OUT = "An event was left out, since it is too large for this server: load your state again."
 REVOKED = "You may not read this channel any more."
 RESUMES = 30.0
 """How long (seconds) after a client has resumed its subscriptions go on from the position: those that it had before."""
@@ -42,6 +43,8 @@ class PusherConnection(Connection):
         """Members whose clients have subscribed, and who are not written down yet."""
         self.on_channel: Callable[[str, int], None] = lambda channel, by: None
         """Is told of each channel that the client comes to (1) or leaves (-1)."""
+        self.fits: Callable[[str], bool] = lambda text: True
+        """Returns whether the server lets a message be so large."""
         self.user: str | None = None
         """Who has signed in."""
         self._resumed: tuple[Position, float] | None = None
@@ -133,7 +136,7 @@ class PusherConnection(Connection):
         for each in written:
             frame = str(each)
             if frame.startswith(frames.BEGINNING):
-                yield frame
+                yield frame if self.fits(frame) else frames.error(None, LEFT_OUT)
                 continue
             found = frames.told(frame)
             last = found.id or last
@@ -150,7 +153,13 @@ class PusherConnection(Connection):
                 if found.type.startswith(PRESENCE_PREFIX):
                     yield from self._of_members(channel, found)
                 elif text := frames.event(frame, channel.name, channel.has_members):
-                    yield text
+                    yield from (text,) if self.fits(text) else self._left_out(found.id)
+
+    def _left_out(self, position: str) -> Iterator[str]:
+        """Yield what tells a client that it does not get an event."""
+        yield frames.error(None, LEFT_OUT)
+        if position:  # else the event is in no log
+            yield frames.message("livepush:reset", {"position": position, "reason": "too_large"})
 
     def _is_new(self, channel: str, number: int) -> bool:
         """Return whether a channel has not had an event yet. An ephemeral one has no number, which is 0, and is new."""

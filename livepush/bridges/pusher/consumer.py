@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from urllib.parse import parse_qsl
 
 from livepush import process
@@ -18,6 +19,8 @@ from livepush.consumers.incoming import Incoming, watched
 from livepush.consumers.messages import Outgoing
 from livepush.consumers.websocket import limit_incoming
 from livepush.hub import Reason
+from livepush.notes import note_once
+from livepush.process.servers import daphne
 from livepush.process.servers.daphne import with_backpressure
 from livepush.wire import Format, Frames, WireError
 
@@ -25,6 +28,10 @@ PROTOCOLS = ("5", "6", "7")
 OVER_CAPACITY = 4100
 ACTIVITY_TIMEOUT = 120
 """After how long (seconds) a quiet client asks whether the server is still there. The server writes more often."""
+TOO_LARGE = (
+    "daphne accepts no WebSocket message of more than %d bytes, and an event is too large. Pusher's clients miss it. "
+    "Raise --websocket-max-message-size, or lower LIVEPUSH['MAX_EVENT_BYTES']."
+)
 CODES = {Reason.REVOKED: UNAUTHORIZED, Reason.GONE: None}
 """The close codes of what the hub closes; the client comes back after any other."""
 
@@ -76,8 +83,17 @@ async def _serve(scope: Scope, receive: Incoming, send: Send, entry: Entry) -> N
         for text in connection.translated(written):
             await send({"type": "websocket.send", "text": text})
 
+    largest = daphne.largest_message(send)
+
+    def fits(text: str) -> bool:
+        found = daphne.fits(text, largest)
+        if not found:
+            note_once(TOO_LARGE, largest, level=logging.WARNING)
+        return found
+
     hub = entry.hub
     connection = PusherConnection(hub, (), entry.cursor, Format.TEXT, write, hub.options.limits)
+    connection.fits = fits
     if (channels := occupying.of(hub)) is not None:
         connection.on_channel = channels.note
         counting.follow(hub, channels)

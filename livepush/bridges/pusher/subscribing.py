@@ -49,7 +49,7 @@ async def subscribe(visitor: Visitor, connection: PusherConnection, said: Said) 
     said_first = [frames.succeeded(channel.name, members), *extra.cached(channel.name)]
     if lost is not None:
         said_first.append(frames.message("livepush:reset", {"position": str(since), "reason": lost}))
-    if sum(map(len, said_first)) > entry.hub.options.buffer_bytes // 2:
+    if sum(map(len, said_first)) > entry.hub.options.buffer_bytes // 2 or not connection.fits(said_first[0]):
         raise WireError("too_large", "The channel has too many members for one message.", 413)
     is_held = connection.groups.keys() >= set(admission.stored)  # by another channel, whose events need not come again
     connection.limit_to(admission.stored, admission.floors)

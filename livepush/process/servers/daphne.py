@@ -72,6 +72,13 @@ def largest_message(send: object) -> int | None:
     return getattr(protocol, "maxMessagePayloadSize", None) or None
 
 
+def fits(message: bytes | str, largest: int | None) -> bool:
+    """Return whether a WebSocket message is not larger than ``largest_message`` says."""
+    if largest is None or len(message) * 4 <= largest:
+        return True
+    return len(message if isinstance(message, bytes) else message.encode()) <= largest
+
+
 def reactor() -> Any:
     """Return Twisted's reactor if it runs (that is, under daphne); else ``None``."""
     found = sys.modules.get("twisted.internet.reactor")

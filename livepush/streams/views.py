@@ -27,6 +27,8 @@ def stream(request: HttpRequest, client: Client, stream: str) -> HttpResponse:
     query = request.META.get("QUERY_STRING", "").encode("latin-1")
     asked = asked_of(request.path, query, request.headers.get("Last-Event-ID", ""))
     row = _admitted(request, asked.id, client, rules.READ)
+    if asked.has_all and not row.is_running:
+        return HttpResponse(status=204)  # an EventSource does not come back after that
     if asked.wait is None and row.is_running and asked.format not in ("", "livepush"):
         raise WireError(
             "needs_asgi", "A stream that runs needs ASGI for this format: poll it with wait=0, or run ASGI.", 501

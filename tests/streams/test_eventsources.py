@@ -1,0 +1,69 @@
+"""What a browser's EventSource gets of a stream, under WSGI and ASGI: it gives up for good after an error's status."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from django.db import connections
+from django.test import Client
+
+from livepush import process, streams
+from tests.asgi import application
+from tests.patience import PATIENCE
+
+pytestmark = [pytest.mark.usefixtures("streams_end"), pytest.mark.django_db(transaction=True)]
+
+Ask = Callable[..., Awaitable[tuple[int, str]]]
+TEXT = "hello world"
+
+
+def written() -> str:
+    with streams.open("room:1") as stream:
+        stream.write(TEXT)
+    return stream.id
+
+
+async def ask_wsgi(id: str, query: str, headers: dict[str, str]) -> tuple[int, str]:
+    """Ask under WSGI; return the status and the body."""
+    response = await sync_to_async(Client().get)(f"/livepush/streams/{id}/?{query}", headers=headers)
+    return response.status_code, response.content.decode()
+
+
+async def ask_asgi(id: str, query: str, headers: dict[str, str]) -> tuple[int, str]:
+    """Ask under ASGI; return the status and the body."""
+    given = {"host": "testserver", **headers}
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "http_version": "1.1",
+        "path": f"/livepush/streams/{id}/",
+        "query_string": query.encode(),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
+        "server": ("127.0.0.1", 1),
+        "client": ("127.0.0.1", 2),
+    }
+    found = ApplicationCommunicator(application, scope)
+    await found.send_input({"type": "http.request"})
+    status, body, more = (await found.receive_output(PATIENCE))["status"], b"", True
+    while more:
+        message = await found.receive_output(PATIENCE)
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    await found.wait(PATIENCE)
+    return status, body.decode()
+
+
+@pytest.fixture(params=[ask_wsgi, ask_asgi], ids=["wsgi", "asgi"])
+async def ask(request: pytest.FixtureRequest) -> AsyncIterator[Ask]:
+    await process.stop()
+    yield request.param
+    await process.stop()
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.mark.parametrize("query", ["format=livepush", "format=text", "wait=0"])
+async def test_who_has_read_a_stream_to_its_end_is_told_to_stop(ask: Ask, query: str) -> None:
+    id = await sync_to_async(written)()
+    assert await ask(id, query, {"Last-Event-ID": "end"}) == (204, "")

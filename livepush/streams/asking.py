@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from livepush.access.identity import Admission
 from livepush.streams.formats import END_MARK, FORMATS
-from livepush.streams.models import MAX_ID_LENGTH, Stream
+from livepush.streams.models import MAX_ID_LENGTH, State, Stream
 from livepush.wire import Close, WireError, parse_wait, timestamp
 
 MAX_OFFSET = 2**63 - 1
@@ -27,12 +27,24 @@ class Asked(NamedTuple):
     """How long (seconds) a poll may be held; ``None`` for a stream."""
     has_all: bool
     """Whether the client has read the stream to its end, and only its EventSource comes back."""
+    last: int | None
+    """The offset of ``Last-Event-ID``; ``None`` if it is missing or no offset."""
+
+    def of(self, row: Stream) -> Asked:
+        """Return the request with ``after`` set to where it goes on in a stream.
+
+        ``Last-Event-ID`` wins, unless it lies beyond a stream that has ended: then it is another library's. Of an
+        interrupted stream, the client may have text that was not stored.
+        """
+        if self.last is None or (row.length is not None and self.last > row.length and row.state != State.INTERRUPTED):
+            return self
+        return self._replace(after=self.last)
 
 
 def asked_of(path: str, query: bytes, last_event_id: str = "") -> Asked:
     """Parse a request for ``streams/<id>/?after=OFFSET&format=NAME&wait=SECONDS``.
 
-    The header ``Last-Event-ID`` wins over ``after``.
+    Another library's ``Last-Event-ID`` is as none, since an EventSource gives up for good after an error's status.
 
     Raises WireError: no id, or a malformed offset, format or wait.
     """
@@ -45,9 +57,10 @@ def asked_of(path: str, query: bytes, last_event_id: str = "") -> Asked:
     if format and format not in FORMATS:
         raise WireError("bad_format", f"There is no such format: expected one of {', '.join(FORMATS)}.")
     wait = parse_wait(fields["wait"]) if "wait" in fields else None
-    offset = fields.get("after", "") if last_event_id in ("", END_MARK) else last_event_id
-    id = checked_id(found[1] if found else "")
-    return Asked(id, _offset(offset), format, wait, last_event_id == END_MARK)
+    id, after = checked_id(found[1] if found else ""), _offset(fields.get("after", "0"))
+    if after is None:
+        raise WireError("bad_offset", "after is malformed: expected an offset that livepush gave, such as after=120.")
+    return Asked(id, after, format, wait, last_event_id == END_MARK, _offset(last_event_id))
 
 
 def checked_id(id: str) -> str:
@@ -74,9 +87,7 @@ def check_readable(row: Stream, admission: Admission) -> None:
         raise WireError("forbidden", "The stream is older than what may be read of its group.", 403, Close.FORBIDDEN)
 
 
-def _offset(text: str) -> int:
-    if not text:
-        return 0
-    if not re.fullmatch(r"\d{1,19}", text, re.ASCII) or int(text) > MAX_OFFSET:
-        raise WireError("bad_offset", "after is malformed: expected an offset that livepush gave, such as after=120.")
-    return int(text)
+def _offset(text: str) -> int | None:
+    """Return the offset that a text is; ``None`` if it is none."""
+    is_offset = re.fullmatch(r"\d{1,19}", text, re.ASCII) and int(text) <= MAX_OFFSET
+    return int(text) if is_offset else None

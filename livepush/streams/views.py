@@ -27,6 +27,7 @@ def stream(request: HttpRequest, client: Client, stream: str) -> HttpResponse:
     query = request.META.get("QUERY_STRING", "").encode("latin-1")
     asked = asked_of(request.path, query, request.headers.get("Last-Event-ID", ""))
     row = _admitted(request, asked.id, client, rules.READ)
+    asked = asked.of(row)
     if asked.has_all and not row.is_running:
         return HttpResponse(status=204)  # an EventSource does not come back after that
     if asked.wait is None and row.is_running and asked.format not in ("", "livepush"):

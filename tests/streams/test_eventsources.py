@@ -11,6 +11,7 @@ from django.db import connections
 from django.test import Client
 
 from livepush import process, streams
+from livepush.streams.models import State, Stream
 from tests.asgi import application
 from tests.patience import PATIENCE
 
@@ -18,6 +19,8 @@ pytestmark = [pytest.mark.usefixtures("streams_end"), pytest.mark.django_db(tran
 
 Ask = Callable[..., Awaitable[tuple[int, str]]]
 TEXT = "hello world"
+WHOLE = f':\nid: 11\ndata: {{"offset":11,"parts":["{TEXT}"]}}\n\n'
+END = 'id: end\ndata: {"offset":11,"parts":[],"state":"finished","error":"","metadata":{}}\n\n'
 
 
 def written() -> str:
@@ -67,3 +70,33 @@ async def ask(request: pytest.FixtureRequest) -> AsyncIterator[Ask]:
 async def test_who_has_read_a_stream_to_its_end_is_told_to_stop(ask: Ask, query: str) -> None:
     id = await sync_to_async(written)()
     assert await ask(id, query, {"Last-Event-ID": "end"}) == (204, "")
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["k3x9-12", "board:17,user:4", "550e8400-e29b-41d4-a716-446655440000", "é", "-1", "1e3", "9" * 20, "٣", "12",
+     "1700000000000"],
+)  # fmt: skip
+async def test_a_foreign_last_event_id_is_as_none(ask: Ask, last: str) -> None:
+    id = await sync_to_async(written)()
+    assert await ask(id, "format=livepush", {"Last-Event-ID": last}) == (200, WHOLE + END)
+    status, rest = await ask(id, "format=livepush&after=6", {"Last-Event-ID": last})
+    assert (status, '"parts":["world"]' in rest) == (200, True)
+
+
+async def test_an_offset_of_the_stream_wins_over_the_address(ask: Ask) -> None:
+    id = await sync_to_async(written)()
+    assert await ask(id, "format=text&after=2", {"Last-Event-ID": "6"}) == (200, "world")
+    assert await ask(id, "format=livepush&after=2", {"Last-Event-ID": "11"}) == (200, ":\n" + END)
+
+
+async def test_who_had_text_that_a_killed_process_did_not_store_gets_nothing_twice(ask: Ask) -> None:
+    id = await sync_to_async(written)()
+    await Stream.objects.filter(id=id).aupdate(state=State.INTERRUPTED)
+    assert await ask(id, "format=text", {"Last-Event-ID": "15"}) == (200, "")
+
+
+async def test_an_offset_in_the_address_must_be_one(ask: Ask) -> None:
+    id = await sync_to_async(written)()
+    status, body = await ask(id, "after=k3x9-12", {})
+    assert (status, "bad_offset" in body) == (400, True)

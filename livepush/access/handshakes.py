@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+import random
+import re
+import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -19,6 +22,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.http import parse_http_date_safe
 
 from livepush.access import awaiting, identity
 from livepush.conf import get_settings, load
@@ -30,6 +34,8 @@ Check = Callable[[HttpRequest], Any]
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 PASSING = (WireError, OperationalError, InterfaceError, TimeoutError)
 """The errors that pass through a check: refusals, and failures of the database, after which a client comes back."""
+LONGEST = 86_400.0
+"""The longest time (seconds) for which a check can send a client away."""
 _PASSED = "_livepush_passed"
 
 
@@ -180,4 +186,20 @@ def _refusal_of(check: Check, error: Exception) -> WireError:
 def _refused(message: str = "", status: int = 403, headers: dict[str, str] | None = None) -> WireError:
     error = WireError("refused", message or "The site does not let this client in.", status, Close.FORBIDDEN)
     error.headers = headers or {}
+    error.retry = _seconds_of({name.lower(): value for name, value in error.headers.items()}.get("retry-after", ""))
     return error
+
+
+def _seconds_of(after: str) -> float | None:
+    """Return how long a ``Retry-After`` says to wait, and a little more; ``None`` if it says nothing.
+
+    See RFC 9110, 10.2.3. Clients that all get one date do not come back in one moment.
+    """
+    at = parse_http_date_safe(after)
+    if re.fullmatch(r"\d{1,9}", after, re.ASCII):
+        seconds = float(after)
+    elif at is not None:
+        seconds = at - time.time()
+    else:
+        return None
+    return min(max(seconds, 1.0), LONGEST) * random.uniform(1.0, 1.1)

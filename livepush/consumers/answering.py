@@ -29,6 +29,8 @@ MALFORMED = (SuspiciousOperation, BadRequest, MultiPartParserError, UnreadablePo
 """What Django raises for a request that it does not read: it is too large, has too many fields, or makes no sense."""
 
 View = TypeVar("View", bound=Callable[..., HttpResponse])
+Away = Callable[[HttpRequest, WireError], HttpResponse | None]
+"""Returns what has a stream's client come back after a refusal that passes; ``None`` if it gets the error."""
 Answering = Callable[..., HttpResponse]
 """Takes the request, its client, and what varies in the address. Raises WireError to refuse."""
 
@@ -79,7 +81,10 @@ def kept_as_it_is(response: HttpResponse) -> HttpResponse:
 
 
 def answers(
-    transport: str, *methods: str, refusal: Callable[[WireError], bytes] = WireError.body
+    transport: str,
+    *methods: str,
+    refusal: Callable[[WireError], bytes] = WireError.body,
+    away: Away = lambda request, error: None,
 ) -> Callable[[Answering], Callable[..., HttpResponse]]:
     """Make a view an endpoint that answers some methods, after the project's checks of a handshake.
 
@@ -98,19 +103,22 @@ def answers(
                 handshakes.check_sync(request)
                 response = view(request, client, **kwargs)
             except WireError as error:
-                response = refused(error, client)
+                response = refused(error, client, request)
             except MALFORMED as error:
-                response = refused(bad_request(error), client)
+                response = refused(bad_request(error), client, request)
             except Exception:
                 if times := failures.times():
                     logger.warning("%d requests failed. The last one, to %r:", times, request.path, exc_info=True)
-                response = refused(unavailable(), client)
+                response = refused(unavailable(), client, request)
             patch_vary_headers(kept_as_it_is(response), ["Cookie", "Authorization"])
             CSRF.process_response(request, response)
             return response
 
-        def refused(error: WireError, client: Client) -> HttpResponse:
+        def refused(error: WireError, client: Client, request: HttpRequest) -> HttpResponse:
             client.refuse(error)
+            response = away(request, error)
+            if response is not None:
+                return response
             response = as_json(refusal(error), error.status)
             for name, value in error.answer_headers(", ".join(methods)).items():
                 response[name] = value

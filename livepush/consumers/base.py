@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -66,6 +67,21 @@ def refusing(endpoint: WatchedEndpoint) -> Endpoint:
                 await answer(scope, send, error.body(), error.status, refusal_headers(error))
 
     return wrapped
+
+
+def comes_back(error: WireError, wants_stream: bool) -> bool:
+    """Return whether the client of a stream is told to come back instead: the refusal will pass.
+
+    An EventSource never reconnects after an error status (WHATWG HTML, section 9.2.3). Whoever is over a limit, and is
+    none, gets the status.
+    """
+    return error.status in COME_BACK and (error.code != "throttled" or wants_stream)
+
+
+def again_in(error: WireError) -> int:
+    """Return in how many milliseconds a client that was refused should come back."""
+    seconds = get_settings().RETRY * random.uniform(0.5, 1.5) if error.retry is None else error.retry
+    return round(seconds * 1000)
 
 
 def passing(error: WireError) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
-from livepush.conf import get_settings
 from livepush.consumers.base import (
-    COME_BACK,
     NO_STORE,
     NOSNIFF,
     Scope,
     Send,
+    again_in,
+    comes_back,
     finish,
     for_origin,
     greeting,
@@ -40,12 +38,12 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
     """Serve ``GET sse/?group=…&since=POSITION``; see ``livepush.wire`` for the stream.
 
     If the server can't serve it now, or a check of the project's says so, the client gets a stream that only says
-    ``bye``: an EventSource never reconnects after an error status (WHATWG HTML, section 9.2.3).
+    ``bye``; see ``comes_back``.
     """
     try:
         entry = await receive.unless_gone(enter(scope, "sse"))
     except WireError as error:
-        if error.status not in COME_BACK or (error.code == "throttled" and not wants_stream(scope)):
+        if not comes_back(error, wants_stream(scope)):
             raise
         await send_away(scope, send, error)
         return
@@ -81,7 +79,6 @@ def wants_stream(scope: Scope) -> bool:
 async def send_away(scope: Scope, send: Send, error: WireError) -> None:
     """Tell the client to come back in a moment, or when the refusal says."""
     format = Format.SSE_ENVELOPE if b"format=envelope" in scope.get("query_string", b"") else Format.SSE
-    again = get_settings().RETRY * random.uniform(0.5, 1.5) if error.retry is None else error.retry
-    frame = system_frames("bye", format, retry=round(again * 1000), reason=passing(error))[0]
+    frame = system_frames("bye", format, retry=again_in(error), reason=passing(error))[0]
     await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *for_origin(scope)]})
     await send({"type": "http.response.body", "body": frame})

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from livepush.access.identity import Admission
-from livepush.streams.formats import END_MARK, FORMATS
+from livepush.consumers.base import again_in, comes_back
+from livepush.streams.formats import END_MARK, FORMATS, HEARTBEAT
 from livepush.streams.models import MAX_ID_LENGTH, State, Stream
 from livepush.wire import Close, WireError, parse_wait, timestamp
 
@@ -61,6 +62,15 @@ def asked_of(path: str, query: bytes, last_event_id: str = "") -> Asked:
     if after is None:
         raise WireError("bad_offset", "after is malformed: expected an offset that livepush gave, such as after=120.")
     return Asked(id, after, format, wait, last_event_id == END_MARK, _offset(last_event_id))
+
+
+def away(asked: Asked, error: WireError, accept: str) -> str | None:
+    """Return the stream by which an EventSource comes back after a refusal that passes; ``None`` for anybody else."""
+    is_event_source = asked.wait is None and asked.format in ("", "livepush") and "text/event-stream" in accept
+    if not is_event_source or not comes_back(error, is_event_source):
+        return None
+    offset = asked.after if asked.last is None else asked.last
+    return HEARTBEAT + FORMATS["livepush"].bye(offset, again_in(error))
 
 
 def checked_id(id: str) -> str:

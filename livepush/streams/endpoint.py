@@ -11,6 +11,7 @@ from typing import NamedTuple
 from livepush import process
 from livepush.access import handshakes, identity, limits, origins
 from livepush.conf import get_settings
+from livepush.consumers import sse
 from livepush.consumers.auditing import Client
 from livepush.consumers.base import (
     NO_STORE,
@@ -30,7 +31,7 @@ from livepush.process.servers import uvicorn
 from livepush.process.servers.daphne import with_backpressure
 from livepush.rights import Grant, Rights, rights_of
 from livepush.streams import formats
-from livepush.streams.asking import Asked, asked_of, check_readable, unknown
+from livepush.streams.asking import Asked, asked_of, away, check_readable, unknown
 from livepush.streams.buffer import Ending, Passage
 from livepush.streams.feeds import Feeds, Opened, feeds_of, look_up
 from livepush.streams.formats import FORMATS
@@ -81,9 +82,18 @@ def endpoints(base: str) -> dict[tuple[str, str], Endpoint]:
 @refusing
 async def stream(scope: Scope, receive: Incoming, send: Send) -> None:
     """Serve ``GET streams/<id>/?after=OFFSET&format=NAME&wait=SECONDS``."""
-    last = dict(scope["headers"]).get(b"last-event-id", b"").decode("latin-1")
+    headers = dict(scope["headers"])
+    last, accept = (headers.get(name, b"").decode("latin-1") for name in (b"last-event-id", b"accept"))
     asked = asked_of(scope["path"], scope.get("query_string", b""), last)
-    entry = await receive.unless_gone(enter(scope, asked))
+    try:
+        entry = await receive.unless_gone(enter(scope, asked))
+    except WireError as error:
+        body = away(asked, error, accept)
+        if body is None:
+            raise
+        await send({"type": "http.response.start", "status": 200, "headers": [*sse.HEADERS, *for_origin(scope)]})
+        await send({"type": "http.response.body", "body": body.encode()})
+        return
     if entry is None:
         return
     asked = asked.of(entry.opened.row)

@@ -12,7 +12,7 @@ from livepush.consumers.answering import admit_here, answers
 from livepush.consumers.auditing import Client
 from livepush.consumers.identified import check_csrf, identity_of
 from livepush.streams import formats, leases, store
-from livepush.streams.asking import Asked, asked_of, check_readable, checked_id, unknown
+from livepush.streams.asking import Asked, asked_of, away, check_readable, checked_id, unknown
 from livepush.streams.buffer import Ending
 from livepush.streams.formats import FORMATS, after_text
 from livepush.streams.here import local
@@ -20,12 +20,24 @@ from livepush.streams.models import State, Stream
 from livepush.wire import WireError, check_get, public_name, unavailable
 
 
-@answers("stream", "GET")
+def _asked(request: HttpRequest) -> Asked:
+    query = request.META.get("QUERY_STRING", "").encode("latin-1")
+    return asked_of(request.path, query, request.headers.get("Last-Event-ID", ""))
+
+
+def _away(request: HttpRequest, error: WireError) -> HttpResponse | None:
+    try:
+        body = away(_asked(request), error, request.headers.get("Accept", ""))
+    except WireError:
+        return None
+    return None if body is None else HttpResponse(body, content_type=FORMATS["livepush"].content_type)
+
+
+@answers("stream", "GET", away=_away)
 def stream(request: HttpRequest, client: Client, stream: str) -> HttpResponse:
     """Answer a poll at once. Without ``wait``, answer with a finished stream; one that runs needs ASGI."""
     check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", get_settings().MAX_EVENT_BYTES)
-    query = request.META.get("QUERY_STRING", "").encode("latin-1")
-    asked = asked_of(request.path, query, request.headers.get("Last-Event-ID", ""))
+    asked = _asked(request)
     row = _admitted(request, asked.id, client, rules.READ)
     asked = asked.of(row)
     if asked.has_all and not row.is_running:

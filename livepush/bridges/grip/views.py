@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from urllib.parse import parse_qsl
 
 from django.http import HttpRequest, HttpResponse
 
@@ -17,7 +18,7 @@ from livepush.bridges.grip.signature import check_signature
 from livepush.conf import get_settings
 from livepush.consumers.answering import answers, as_json
 from livepush.consumers.auditing import Client
-from livepush.consumers.base import COME_BACK, passing
+from livepush.consumers.base import again_in, comes_back, passing
 from livepush.consumers.entering import ASK_AGAIN
 from livepush.consumers.views import Found, admitted, answer_of, look, query_of
 from livepush.rights.grants import session_of
@@ -39,20 +40,23 @@ BACK_WITHIN = 1.0
 """Clients whose rules are to be asked again come back spread over this time (seconds)."""
 
 
-@answers("sse", "GET")
+def _away(request: HttpRequest, error: WireError) -> HttpResponse | None:
+    """Return what has a client come back if the refusal passes. The proxy's own requests get the error."""
+    fields = _fields(request)
+    if TOKEN in fields or not comes_back(error, "text/event-stream" in request.headers.get("Accept", "")):
+        return None
+    format = Format.SSE_ENVELOPE if fields.get("format") == "envelope" else Format.SSE
+    return _stream(_bye(format, again_in(error), passing(error)))
+
+
+@answers("sse", "GET", away=_away)
 def sse(request: HttpRequest, client: Client) -> HttpResponse:
     """Begin a stream that the proxy holds, or go on with one."""
     check_signature(request, edge().key)
-    if TOKEN in request.GET:
-        return _go_on(request, holds.hold_of(request.GET[TOKEN]))
-    query = query_of(request)
-    try:
-        return _begin(request, client, query)
-    except WireError as error:
-        if error.status not in COME_BACK or error.code == "throttled":
-            raise
-        client.refuse(error)  # an EventSource never reconnects after an error status
-        return _stream(_bye(query.format, error.retry or get_settings().RETRY, passing(error)))
+    token = _fields(request).get(TOKEN)
+    if token is not None:
+        return _go_on(request, holds.hold_of(token))
+    return _begin(request, client, query_of(request))
 
 
 @answers("poll", "GET")
@@ -90,8 +94,8 @@ def _begin(request: HttpRequest, client: Client, query: Query) -> HttpResponse:
 def _go_on(request: HttpRequest, hold: Hold) -> HttpResponse:
     """Answer the proxy what its client has not got yet, or tell the client to come back."""
     if hold.is_over:
-        return _stream(_bye(hold.format, random.uniform(0, BACK_WITHIN), "recheck"))
-    linked = parse_position(request.GET.get("since", ""))
+        return _stream(_bye(hold.format, round(random.uniform(0, BACK_WITHIN) * 1000), "recheck"))
+    linked = parse_position(_fields(request).get("since", ""))
     found = _after_items(hold, linked, request.headers.get("Grip-Last", ""))
     moved = found.position != linked and not found.events and not found.lost
     keeping = system_frames("position", hold.format, position=found.position) if moved else ()
@@ -142,8 +146,13 @@ def _last(hold: Hold, position: Position) -> dict[str, int]:
     return log.last_numbers(get_settings().DATABASE, hold.groups, position.number)
 
 
-def _bye(format: Format, retry: float, reason: str) -> bytes:
-    return _text(system_frames("bye", format, retry=round(retry * 1000), reason=reason))
+def _fields(request: HttpRequest) -> dict[str, str]:
+    """Return the query's fields. ``request.GET`` refuses more than ``DATA_UPLOAD_MAX_NUMBER_FIELDS``."""
+    return dict(parse_qsl(request.META.get("QUERY_STRING", "")))
+
+
+def _bye(format: Format, retry: int, reason: str) -> bytes:
+    return _text(system_frames("bye", format, retry=retry, reason=reason))
 
 
 def _text(frames: tuple[bytes | str, ...]) -> bytes:

@@ -377,6 +377,12 @@ def test_the_proxy_asks_when_the_rules_are_due_if_that_is_sooner(here, settings)
     assert answer["Grip-Link"].rpartition("timeout=")[2] in ("9", "10")
 
 
+def test_groups_are_no_fields_of_a_form(here, settings):
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 1
+    answer = here.get("/livepush/sse/?group=board&group=board:2", headers={"Grip-Sig": jwt.encode(claims(), KEY)})
+    assert (answer.status_code, answer["Grip-Hold"]) == (200, "stream")
+
+
 def test_more_groups_than_the_proxy_can_follow_are_refused(here):
     groups = "&".join(f"group=order:{number}" for number in range(20))
     answer = here.get(f"/livepush/sse/?{groups}", headers={"Grip-Sig": jwt.encode(claims(), KEY)})

@@ -237,7 +237,7 @@ def test_whatever_is_asked_is_answered_and_is_no_servers_error(transactional_db,
         ("?topic=" + "x" * 1001, bearer(), 400, "bad_query"),
         ("?" + "&".join(f"topic={n}" for n in range(101)), bearer(), 400, "too_many_groups"),
         ("?" + "&".join(f"topic={n}" for n in range(5000)), bearer(), 400, "too_many_groups"),
-        ("?" + "&".join(f"topic={n}" for n in range(5000)), {}, 400, "bad_request"),
+        ("?" + "&".join(f"topic={n}" for n in range(5000)), {}, 401, "unauthenticated"),
         ("?match_urlpattern=/:id", bearer(), 400, "bad_query"),
         ("?match={id}", bearer(), 400, "bad_query"),
         ("?topic=a/{id:3}", bearer(), 400, "bad_query"),
@@ -280,6 +280,19 @@ def test_a_subscriber_is_told_to_come_back_when_there_are_too_many(transactional
     assert first == b":\nretry: 2000\n"
     assert (again.status_code, again.content[:7]) == (200, b"retry: ")
     assert said(refused) == (429, "throttled")
+
+
+@pytest.mark.parametrize("shown", ["header", "query", "cookie"])
+def test_a_subscriber_may_ask_for_as_many_topics_as_there_may_be_groups(shown, settings, transactional_db):
+    settings.LIVEPUSH = {"MERCURE": {"KEY": KEY}, "MAX_GROUPS": 1500}
+    known = token(subscribe=["*"])
+    headers = {"header": bearer(subscribe=["*"]), "cookie": {"cookie": f"mercureAuthorization={known}; a="}}
+    fields = [("topic", f"t{number}") for number in range(1500)] + [("lastEventID", "urn:x")]
+    fields += [("authorization", known)] if shown == "query" else []
+    headers = headers.get(shown, {})
+    found = get(f"?{urlencode(fields)}", method="HEAD", **headers)
+    assert (found.status_code, found["Content-Type"]) == (200, "text/event-stream")
+    assert said(get(f"?{urlencode([*fields, ('topic', 'more')])}", **headers)) == (400, "too_many_groups")
 
 
 def test_a_subscriber_is_told_to_come_back_when_the_database_is_away(monkeypatch, caplog):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from django.http import HttpRequest
 
 from livepush import log, publish, tenants
+from livepush.bridges.mercure.tokens import fields_of
 from livepush.bridges.mercure.topics import EARLIEST, EVERY, group_of_id, problem_of
 from livepush.bridges.mercure.updates import KEYS
 from livepush.conf import get_settings
@@ -31,7 +32,7 @@ def id_of(request: HttpRequest) -> str | None:
     header: str | None = request.META.get("HTTP_LAST_EVENT_ID")
     if header:
         return _decoded(header)
-    found = [value for name, values in request.GET.lists() if name.lower() in FIELDS for value in values]
+    found = [value for name, value in fields_of(request) if name.lower() in FIELDS]
     return next(filter(None, reversed(found)), None)
 
 

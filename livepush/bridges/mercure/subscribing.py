@@ -21,7 +21,6 @@ from livepush.bridges.mercure.selectors import ALL, Selectors, unsupported
 from livepush.bridges.mercure.streaming import Subscription, stream
 from livepush.bridges.mercure.topics import EARLIEST, EVERY, group_of, problem_of
 from livepush.conf import get_settings
-from livepush.consumers.answering import MALFORMED, bad_request
 from livepush.consumers.auditing import client_of
 from livepush.consumers.base import COME_BACK
 from livepush.consumers.entering import Entry, enter
@@ -69,10 +68,9 @@ async def _respond(request: HttpRequest) -> HttpResponseBase:
         wanted = _selectors(request)
         last = resuming.id_of(request)
         place = None if last is None else await _in_thread(partial(resuming.place_of, last, request))
-    except (WireError, *MALFORMED) as error:
-        refusal = error if isinstance(error, WireError) else bad_request(error)
-        client_of("mercure", request).refuse(refusal)
-        raise refusal from error
+    except WireError as error:
+        client_of("mercure", request).refuse(error)
+        raise
     subscription = Subscription(wanted, claims.subscribe)
     if request.method == "HEAD":
         return HttpResponse(content_type=STREAM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import jwt
 from django.core.exceptions import ImproperlyConfigured
@@ -134,11 +134,16 @@ def refusal(code: str, message: str) -> WireError:
     return WireError(code, message, 401)
 
 
+def fields_of(request: HttpRequest) -> list[tuple[str, str]]:
+    """Return the query's fields. ``request.GET`` refuses more than ``DATA_UPLOAD_MAX_NUMBER_FIELDS``."""
+    return parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True)
+
+
 def _shown(request: HttpRequest) -> str | None:
     """Return the token of the header or the query; ``None`` if neither has one."""
     header: str | None = request.META.get("HTTP_AUTHORIZATION")
     if header is None:
-        return request.GET.get("authorization")
+        return dict(fields_of(request)).get("authorization")
     kind, _, text = header.partition(" ")
     if kind.lower() != "bearer" or not text.strip():
         raise refusal("bad_token", "The Authorization header is malformed: expected Bearer, a space, and the token.")

@@ -6,7 +6,7 @@ from django.urls import path
 
 from livepush.bridges.lazily import at_edge, lazily
 from livepush.consumers import send, token, views
-from livepush.consumers.answering import outside_transactions
+from livepush.consumers.answering import never_a_page, outside_transactions
 from livepush.inbox import views as inbox
 from livepush.page import scripts
 from livepush.roster import views as roster
@@ -24,7 +24,7 @@ urlpatterns = [
     path("publish/notify/", lazily("livepush.bridges.publishing.views.notify"), name="publish_notify"),
     path("metrics/", lazily("livepush.bridges.metrics.views.metrics"), name="metrics"),
     path("presence/", roster.presence, name="presence"),
-    path("scripts/livepush-<slug:name>.js", outside_transactions(scripts.script), name="script"),
+    path("scripts/livepush-<slug:name>.js", outside_transactions(never_a_page(scripts.script)), name="script"),
     path("inbox/", inbox.index, name="inbox"),
     path("inbox/entries/", inbox.entries, name="inbox_entries"),
     path("inbox/counts/", inbox.counts, name="inbox_counts"),

@@ -18,7 +18,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from livepush import process, publish
 from livepush.conf import get_settings
-from livepush.consumers.answering import outside_transactions
+from livepush.consumers.answering import never_a_page, outside_transactions
 from livepush.consumers.base import Endpoint, Receive, Scope, Send
 from livepush.hub import Hub
 from livepush.wire import Batch
@@ -33,6 +33,7 @@ def lazily(path: str) -> Callable[..., HttpResponse]:
     @login_not_required
     @csrf_exempt
     @outside_transactions
+    @never_a_page
     def view(request: HttpRequest, **kwargs: Any) -> HttpResponse:
         response: HttpResponse = import_string(path)(request, **kwargs)
         return response

@@ -42,9 +42,22 @@ def outside_transactions(view: View) -> View:
     return view
 
 
+def never_a_page(view: View) -> View:
+    """Keep browsers from taking an answer for a page or a script, whatever it holds (WHATWG Fetch, section 3.7)."""
+
+    @wraps(view)
+    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = view(request, *args, **kwargs)
+        response["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    return cast(View, answered)
+
+
 def for_origins(view: View) -> View:
     """Tell browsers which pages of other origins may read the answers; see ``livepush.access.origins``."""
 
+    @never_a_page
     @wraps(view)
     def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         headers = origins.headers(request)

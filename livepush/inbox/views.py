@@ -56,7 +56,6 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
             except WireError as error:
                 response = JsonResponse(error.fields(), status=error.status, headers=error.answer_headers(method))
             response.setdefault("Cache-Control", "no-store")
-            response["X-Content-Type-Options"] = "nosniff"
             patch_vary_headers(response, ["Cookie", "Accept", "Accept-Language"])
             CSRF.process_response(request, response)
             return response

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.contrib.auth.decorators import login_not_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.templatetags.static import static
 from django.urls import reverse
 from django.views.decorators.http import require_safe
@@ -35,12 +35,11 @@ def address(name: str) -> str:
 def script(request: HttpRequest, name: str) -> HttpResponse:
     """Serve a script of ``LATER``. Browsers may keep it for ever, as its address changes with it."""
     if name not in LATER:
-        raise Http404
+        return HttpResponse("There is no such script.\n", content_type="text/plain", status=404)
     content, version = _read(name)
     # During a rolling release, a page of the new release may ask a server of the old one.
     lifetime = "public, max-age=31536000, immutable" if request.GET.get("v") == version else "no-cache"
-    headers = {"Cache-Control": lifetime, "X-Content-Type-Options": "nosniff"}
-    return HttpResponse(content, content_type="text/javascript; charset=utf-8", headers=headers)
+    return HttpResponse(content, content_type="text/javascript; charset=utf-8", headers={"Cache-Control": lifetime})
 
 
 @cache

@@ -98,7 +98,7 @@ async def stream(scope: Scope, receive: Incoming, send: Send) -> None:
         return
     asked = asked.of(entry.opened.row)
     if asked.has_all and not entry.opened.row.is_running:
-        await send({"type": "http.response.start", "status": 204, "headers": [NO_STORE, *for_origin(scope)]})
+        await send({"type": "http.response.start", "status": 204, "headers": [NO_STORE, NOSNIFF, *for_origin(scope)]})
         await send({"type": "http.response.body", "body": b""})  # an EventSource does not come back after that
     elif asked.wait is not None:
         await poll(scope, receive, send, entry, asked)

@@ -13,6 +13,7 @@ from django.utils.cache import patch_vary_headers
 def add(response: HttpResponseBase, request: HttpRequest) -> None:
     """Add the headers to a response."""
     response.headers["Cache-Control"] = "no-cache"
+    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["X-Accel-Buffering"] = "no"
     response.headers["Content-Encoding"] = "identity"  # GZipMiddleware skips responses with this header
     allowed: Any = getattr(settings, "EVENTSTREAM_ALLOW_ORIGIN", "") or getattr(

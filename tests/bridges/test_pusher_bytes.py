@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from types import SimpleNamespace
 
 import pusher
 import pytest
@@ -16,7 +18,10 @@ from livepush import checks, log, publish
 from livepush.bridges import lazily
 from livepush.bridges.pusher import config, frames, signing, snapshots
 from livepush.bridges.pusher.channels import PREFIXES, channel_of, name_of
-from livepush.wire import Event, WireError, envelope
+from livepush.bridges.pusher.connection import LEFT_OUT, PusherConnection
+from livepush.hub.connection import Limits
+from livepush.process.servers import daphne
+from livepush.wire import Event, Format, Position, WireError, envelope
 from tests.bridges.pushers import APP
 
 APPLICATION = config.App("3", "278d425bdf160c739803", "7ad3773142a6692b25b8")
@@ -151,3 +156,22 @@ def test_a_cache_channel_gives_the_last_event_that_is_no_members_or_clients(usin
     assert log.last(using, "room:a", head).type == "presence.join"
     assert log.last(using, "room:a", found.number - 1, snapshots.NOT_CACHED) is None
     assert log.last(using, "room:z", head) is None
+
+
+async def write(written):
+    pass
+
+
+async def test_an_event_that_the_server_lets_be_no_message_is_left_out_loudly():
+    connection = PusherConnection(SimpleNamespace(), (), Position("a", 0), Format.TEXT, write, Limits(1000, 1.0, 1.0))
+    connection.fits = partial(daphne.fits, largest=200)
+    connection.enter(channel_of("board"))
+    large = {"quoted": '"' * 40}
+    events = [
+        envelope(Event(number, ("board",), "n", json.dumps(data), "2026-01-01T00:00:00Z"), "a")
+        for number, data in ((1, large), (2, {"n": 1}), (None, large))
+    ]
+    told = [json.loads(each) for each in connection.translated(events)]
+    left_out = {"event": "pusher:error", "data": {"code": None, "message": LEFT_OUT}}
+    reset = {"event": "livepush:reset", "data": '{"position":"a-1","reason":"too_large"}'}
+    assert told == [left_out, reset, {"event": "n", "channel": "board", "data": '{"n":1}'}, left_out]

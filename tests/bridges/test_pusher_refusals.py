@@ -381,6 +381,7 @@ async def test_an_event_that_can_not_be_told_is_left_out_and_the_next_one_comes(
         assert (await socket.next("nested"))["data"] == 1
 
 
+@pytest.mark.long
 async def test_an_event_over_daphnes_limit_is_left_out_loudly_and_the_next_one_comes(databases: Databases):
     large = {"quoted": '"' * 300_000}  # in JSON inside of JSON each has four signs
     settings = {**SETTINGS, "MAX_EVENT_BYTES": 2 * 1_048_576, "BUFFER_BYTES": 8 * 1_048_576}

@@ -14,6 +14,7 @@ from livepush import process, streams
 from livepush.streams.models import State, Stream
 from tests.asgi import application
 from tests.patience import PATIENCE
+from tests.scale import some
 
 pytestmark = [pytest.mark.usefixtures("streams_end"), pytest.mark.django_db(transaction=True)]
 
@@ -74,9 +75,8 @@ async def test_who_has_read_a_stream_to_its_end_is_told_to_stop(ask: Ask, query:
 
 @pytest.mark.parametrize(
     "last",
-    ["k3x9-12", "board:17,user:4", "550e8400-e29b-41d4-a716-446655440000", "é", "-1", "1e3", "9" * 20, "٣", "12",
-     "1700000000000"],
-)  # fmt: skip
+    some(["k3x9-12", "é", "9" * 20, "12", "board:17,user:4", "-1", "1e3", "٣", "1700000000000"], 4),
+)
 async def test_a_foreign_last_event_id_is_as_none(ask: Ask, last: str) -> None:
     id = await sync_to_async(written)()
     assert await ask(id, "format=livepush", {"Last-Event-ID": last}) == (200, WHOLE + END)

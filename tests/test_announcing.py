@@ -7,8 +7,9 @@ import json
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import alogin, alogout, get_user_model, login, logout
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, connections, transaction
 from django.http import HttpRequest
 
@@ -16,7 +17,7 @@ from livepush.models import Event
 from livepush.rights import announcing
 from livepush.rights.grants import digest
 from livepush.wire import RIGHTS
-from tests.shop.models import Clerk, Driver
+from tests.shop.models import Clerk, Driver, Team
 
 pytestmark = pytest.mark.django_db(transaction=True)
 User = get_user_model()
@@ -113,3 +114,18 @@ def test_an_announcement_that_fails_after_the_commit_is_logged_and_not_raised(an
         ann.save()
     logged = [record.message for record in caplog.records if record.levelname == "ERROR"]
     assert logged == ["Livepush could not do what it does after a commit."] * 2
+
+
+def renamed(thing):
+    setattr(thing, "codename" if isinstance(thing, Permission) else "name", "former")
+    thing.save()
+
+
+@pytest.mark.parametrize("change", [renamed, lambda thing: thing.delete()], ids=["renamed", "deleted"])
+@pytest.mark.parametrize("model", [Group, Team, Permission])
+def test_a_role_or_permission_that_changes_may_concern_anybody(announced, model, change):
+    fields = {"codename": "special", "content_type_id": ContentType.objects.first().pk} if model is Permission else {}
+    thing = model.objects.create(name="editors", **fields)
+    assert announced() == []
+    change(thing)
+    assert announced() == [{"user": None, "reason": "permission", "ask": True}]

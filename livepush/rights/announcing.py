@@ -163,9 +163,11 @@ def follow_own(
 
 
 @_quietly
-def follow_role(sender: Any, using: str | None = None, action: str = "post_delete", **kwargs: Any) -> None:
-    """The permissions of an auth group have changed, or it was deleted: this may concern anybody."""
-    if action.startswith("post_"):
+def follow_role(
+    sender: Any, using: str | None = None, action: str = "post_save", created: bool = False, **kwargs: Any
+) -> None:
+    """An auth group, its permissions or a permission has changed, or was deleted: this may concern anybody."""
+    if action.startswith("post_") and not created:
         _soon(using, user=None, reason="permission", ask=True)
 
 
@@ -189,7 +191,7 @@ def connect() -> None:
     if not apps.is_installed("django.contrib.auth"):
         return
     from django.contrib.auth import get_user_model
-    from django.contrib.auth.models import Group
+    from django.contrib.auth.models import Group, Permission
     from django.contrib.auth.signals import user_logged_out
 
     issuing.connect()
@@ -200,11 +202,13 @@ def connect() -> None:
             post_save.connect(follow_saved, sender=model, dispatch_uid="livepush.rights")
         if model._meta.concrete_model is users._meta.concrete_model:  # a child is deleted with its parents
             post_delete.connect(follow_deleted, sender=model, dispatch_uid="livepush.rights")
+        if issubclass(model, Group | Permission):
+            post_save.connect(follow_role, sender=model, dispatch_uid="livepush.rights")
+            post_delete.connect(follow_role, sender=model, dispatch_uid="livepush.rights")
     for name in ("groups", "user_permissions"):
         if hasattr(getattr(users, name, None), "through"):
             m2m_changed.connect(follow_own, sender=getattr(users, name).through, dispatch_uid="livepush.rights")
     m2m_changed.connect(follow_role, sender=Group.permissions.through, dispatch_uid="livepush.rights")
-    post_delete.connect(follow_role, sender=Group, dispatch_uid="livepush.rights")
     if settings.SESSION_ENGINE:
         _follow_flushes()
 

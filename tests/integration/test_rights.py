@@ -227,6 +227,7 @@ ROLES = {
     "all taken": by("roles cleared"),
     "emptied": by("role emptied", role="staff"),
     "deleted": by("role deleted", role="staff"),
+    "renamed": by("role renamed", role="staff"),
 }
 
 

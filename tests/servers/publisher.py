@@ -160,6 +160,10 @@ def change(username: str, what: str, **more: Any) -> None:
         Group.objects.get(name=more["role"]).user_set.clear()
     elif what == "role deleted":
         Group.objects.get(name=more["role"]).delete()
+    elif what == "role renamed":
+        group = Group.objects.get(name=more["role"])
+        group.name = "former"
+        group.save()
     else:
         raise ValueError(what)
 

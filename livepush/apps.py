@@ -30,7 +30,7 @@ class LivepushConfig(AppConfig):
         from livepush.inbox import filing, forgetting, loading, recipients
         from livepush.page import positions
         from livepush.receiving import checking, once  # noqa: F401 (so does checking)
-        from livepush.rights import announcing
+        from livepush.rights import announcing, logouts
         from livepush.roster import forgetting as forgetting_presence
         from livepush.roster import keeper
         from livepush.streams import connecting, deleting
@@ -40,6 +40,7 @@ class LivepushConfig(AppConfig):
         recipients.connect()
         forgetting.connect()
         announcing.connect()
+        logouts.connect()
         once.connect()
         loading.connect()
         connecting.connect()

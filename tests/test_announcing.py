@@ -8,8 +8,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import alogin, alogout, get_user_model, login, logout
 from django.contrib.auth.models import AnonymousUser, Group, Permission
-from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import DatabaseError, connections, transaction
 from django.http import HttpRequest
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
-from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
@@ -18,7 +17,6 @@ from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 from livepush.publish.model_signals import in_fixture
 from livepush.rights import issuing
-from livepush.rights.grants import digest
 from livepush.rights.issuing import own_group
 from livepush.rights.watch import TYPE
 from livepush.wire import RIGHTS
@@ -103,19 +101,24 @@ def _soon(using: str | None, **change: Any) -> None:
         return
     if log.dialect(using or DEFAULT_DB_ALIAS).in_testcase:  # nobody else ever sees the change
         return
-    try:
-        tenant = tenants.of_users()
-    except InvalidGroup:  # no tenant is active: it may be a user, or a session, of any
-        tenant = None
-    publish.on_commit(partial(_announce_uncounted, tenant, get_settings().DATABASE, **change), using)
+    publish.on_commit(partial(announce_uncounted, tenant_of_users(), get_settings().DATABASE, **change), using)
 
 
-def _announce_uncounted(tenant: str | None, using: str, **change: Any) -> None:
+def announce_uncounted(tenant: str | None, using: str, **change: Any) -> None:
+    """Send such an event on behalf of the project's own code, whose tests may count its queries."""
     with log.uncounted(using):
         announce(tenant, using, **change)
 
 
-def _quietly(receive: Callable[..., None]) -> Callable[..., None]:
+def tenant_of_users() -> str | None:
+    """Return the tenant whose users these are; ``None`` if they may be those of any."""
+    try:
+        return tenants.of_users()
+    except InvalidGroup:  # none is active
+        return None
+
+
+def quietly(receive: Callable[..., None]) -> Callable[..., None]:
     """Make a receiver never raise into the code that sends the signal, whatever that left out."""
 
     @wraps(receive)
@@ -128,7 +131,7 @@ def _quietly(receive: Callable[..., None]) -> Callable[..., None]:
     return received
 
 
-@_quietly
+@quietly
 def follow_saved(
     sender: Any,
     instance: Any,
@@ -143,13 +146,13 @@ def follow_saved(
         _soon(using, user=_name_of(instance), reason="user", ask=True)
 
 
-@_quietly
+@quietly
 def follow_deleted(sender: Any, instance: Any, using: str | None = None, **kwargs: Any) -> None:
     """A user was deleted."""
     _soon(using, user=_name_of(instance), reason="user", ask=True)
 
 
-@_quietly
+@quietly
 def follow_own(
     sender: Any, instance: Any, action: str, reverse: bool = False, pk_set: Any = None, using: str | None = None,
     **kwargs: Any,
@@ -162,7 +165,7 @@ def follow_own(
         _soon(using, user=name, reason="permission", ask=True)
 
 
-@_quietly
+@quietly
 def follow_role(
     sender: Any, using: str | None = None, action: str = "post_save", created: bool = False, **kwargs: Any
 ) -> None:
@@ -171,32 +174,15 @@ def follow_role(
         _soon(using, user=None, reason="permission", ask=True)
 
 
-@_quietly
-def follow_logout(sender: Any, request: Any = None, **kwargs: Any) -> None:
-    """A user logs out. The session still exists, so this says which one has ended, unless its flush says so."""
-    session: Any = getattr(request, "session", None)
-    key = getattr(session, "session_key", None)
-    if key and not getattr(session.flush, "livepush", False):
-        _soon(get_settings().DATABASE, session=digest(key), reason="logout")
-
-
-@_quietly
-def announce_end(key: str) -> None:
-    """A session has ended."""
-    _soon(get_settings().DATABASE, session=digest(key), reason="logout")
-
-
 def connect() -> None:
     """Follow the project's users, if it has users."""
     if not apps.is_installed("django.contrib.auth"):
         return
     from django.contrib.auth import get_user_model
     from django.contrib.auth.models import Group, Permission
-    from django.contrib.auth.signals import user_logged_out
 
     issuing.connect()
     users: Any = get_user_model()
-    user_logged_out.connect(follow_logout, dispatch_uid="livepush.rights")
     for model in apps.get_models():
         if publish.is_user(model):  # a proxy or a child sends signals of its own
             post_save.connect(follow_saved, sender=model, dispatch_uid="livepush.rights")
@@ -209,30 +195,3 @@ def connect() -> None:
         if hasattr(getattr(users, name, None), "through"):
             m2m_changed.connect(follow_own, sender=getattr(users, name).through, dispatch_uid="livepush.rights")
     m2m_changed.connect(follow_role, sender=Group.permissions.through, dispatch_uid="livepush.rights")
-    if settings.SESSION_ENGINE:
-        _follow_flushes()
-
-
-def _follow_flushes() -> None:
-    """Announce that a session was flushed. Django has no signal for it, unless the user logs out."""
-    from importlib import import_module
-
-    store = import_module(settings.SESSION_ENGINE).SessionStore
-    flush, aflush = store.flush, store.aflush
-    if getattr(flush, "livepush", False):
-        return
-
-    def flushed(self: Any) -> None:
-        key = self.session_key
-        flush(self)
-        if key:
-            announce_end(key)
-
-    async def aflushed(self: Any) -> None:  # Django's calls no flush(); where an engine's does, both say the same
-        key = self.session_key
-        await aflush(self)
-        if key:
-            await sync_to_async(announce_end)(key)
-
-    flushed.livepush = True  # type: ignore[attr-defined]
-    store.flush, store.aflush = flushed, aflushed

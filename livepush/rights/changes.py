@@ -11,7 +11,7 @@ class Change(NamedTuple):
 
     user: str | None = None
     session: str | None = None
-    """A digest of the key of a session that has ended."""
+    """What stands for a session that has ended, or for several; see ``grants.session_of``."""
     groups: frozenset[str] | None = None
     """The groups that are taken away; ``None`` for all."""
     tenant: str | None = None
@@ -20,7 +20,7 @@ class Change(NamedTuple):
     """Whether the rules are to be asked. Otherwise the groups are taken away, whatever the rules say."""
 
     def concerns(self, user: str | None, session: str, tenant: str | None) -> bool:
-        """Return whether it concerns a client. ``session`` is the digest of the client's, or empty."""
+        """Return whether it concerns a client. ``session`` is ``Grant.session``."""
         if self.session is not None:
             return self.session == session
         return self.user in (None, user) and self.tenant in (None, tenant)

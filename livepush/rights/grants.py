@@ -7,11 +7,16 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
+from django.conf import settings
+
 from livepush.access.authenticating import Identity, nobody
 from livepush.access.identity import Handshake
+from livepush.access.logins import CHANGING
 from livepush.hub import Connection, Waiter
 from livepush.wire import EVERYTHING, Floors, public_name
 
+ALL_SESSIONS = "user-"
+"""What stands for all sessions of a user begins with it; see ``sessions_of``."""
 Revoke = Callable[[Collection[str], str], object]
 """Takes groups away from a client, and tells it the reason."""
 
@@ -82,7 +87,15 @@ class Grant:
 
 def session_of(identity: Identity, view: Handshake) -> str:
     """Return by what the end of a client's session is known; empty without a session."""
-    return digest(view.session_key or identity.session or "")
+    key = view.session_key or identity.session or ""
+    if settings.SESSION_ENGINE != CHANGING:
+        return digest(key)
+    return "" if not key or identity.name is None or identity.token is not None else sessions_of(identity.name)
+
+
+def sessions_of(user: str) -> str:
+    """Return what stands for all sessions of a user in the log, where a session's key changes with what it holds."""
+    return f"{ALL_SESSIONS}{digest(user)}"
 
 
 def digest(key: str) -> str:

@@ -13,7 +13,7 @@ from livepush.access.identity import Handshake
 from livepush.conf import get_settings
 from livepush.hub import Hub
 from livepush.rights.changes import Change, parse_change
-from livepush.rights.grants import Grant, session_of
+from livepush.rights.grants import ALL_SESSIONS, Grant, session_of
 from livepush.rights.questions import Answer
 from livepush.rights.rechecks import Rechecks
 from livepush.wire import RESERVED_PREFIX, Event
@@ -72,8 +72,13 @@ class Rights:
         return any(each.concerns(identity.name, session, tenant) for each in islice(reversed(self._changes), missed))
 
     def has_ended(self, session: str) -> bool:
-        """Return whether it has heard lately that a session has ended; see ``Grant.session``."""
-        return bool(session) and any(each.session == session for each in self._changes)
+        """Return whether it has heard lately that a session has ended; see ``Grant.session``.
+
+        What stands for all sessions of a user does not tell: the user may have logged in since.
+        """
+        if not session or session.startswith(ALL_SESSIONS):
+            return False
+        return any(each.session == session for each in self._changes)
 
     def replace(self, grant: Grant, identity: Identity, session: str = "") -> None:
         """Go on with a client as somebody that it has proved to be; ask again what it may read.

@@ -181,6 +181,15 @@ def end_session(cookie: str, how: str) -> None:
         request.session.delete()
 
 
+def change_session(cookie: str) -> str:
+    """Put something into a session; return its cookie, which may be another one then."""
+    name, _, key = cookie.partition("=")
+    store = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    store["cart"] = 1
+    store.save()
+    return f"{name}={store.session_key}"
+
+
 def expire_session(cookie: str, seconds: float) -> None:
     store = import_module(settings.SESSION_ENGINE).SessionStore(cookie.partition("=")[2])
     store.set_expiry(seconds)
@@ -284,7 +293,8 @@ COMMANDS = {
     command.__name__: command
     for command in (
         send, send_many, send_each, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback,
-        session, position, rows, prune, change, end_session, expire_session, revoke, recheck, token,
+        session, position, rows, prune, change, end_session, change_session,
+        expire_session, revoke, recheck, token,
         nonsense, pk, key, open_stream, write, stop_requested, finish, members, modules, is_present, forget, rename,
         update,
     )

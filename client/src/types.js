@@ -31,8 +31,10 @@
  * Connects, and returns a function that closes the connection. It first hands `livepush.hello` to `receive`, within a
  * few seconds unless it is `patient`. It calls `heard` when any bytes arrive, even a heartbeat.
  *
- * @typedef {{events: Envelope[], position: string, reset: boolean, refused: string[], failed?: string[]}} Answer
- * The answer to a poll. If the server could not ask some groups' rules, they are `failed`, and the position stays.
+ * @typedef {{events: Envelope[], position: string, reset: boolean, refused: string[], failed?: string[],
+ *   reason?: string}} Answer
+ * The answer to a poll. If the server could not ask some groups' rules, they are `failed`, and the position stays. The
+ * `reason` says why groups were taken away while the server held it, or that the token has ended.
  *
  * @typedef {{position: string, transport: string | null, granted: string[], refused: string[],
  *   failed?: unknown}} Welcome

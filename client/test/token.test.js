@@ -66,6 +66,38 @@ test("a right that ended for another reason is told, and ends in denied", async 
   assert.equal(client.state, "denied");
 });
 
+test("a token that ends in a held poll is replaced, and nothing is missed or taken away", async () => {
+  const said = [
+    (response) => response.writeHead(401).end('{"code":"token_ended"}'),
+    (response) => response.end(JSON.stringify({ ...empty, refused: ["board"], reason: "token" })),
+    (response) => response.end(JSON.stringify({ ...empty, reason: "token" })),
+  ];
+  const empty = { events: [], position: "a-5", reset: false, refused: [] };
+  for (const sayEnd of said) {
+    const asked = [];
+    const { base } = await serve((request, response) => {
+      asked.push(request.headers.authorization);
+      if (asked.length === 2) return sayEnd(response);
+      const events = asked.length > 3 ? [event("a-6", { type: "last" })] : [];
+      response.end(JSON.stringify({ ...empty, events, position: events.length ? "a-6" : "a-5" }));
+    });
+    const { client, heard } = start(`${base}/livepush/`, { longpoll }, { position: "a-5" });
+    const last = heard("livepush:event:last");
+    let revoked = false;
+    heard("livepush:revoked").then(() => {
+      revoked = true;
+    });
+    client.start();
+    await last;
+    assert.deepEqual(
+      asked.map((each) => each.at(-1)),
+      ["1", "1", "2", "2"],
+    );
+    assert.equal(revoked, false);
+    client.stop();
+  }
+});
+
 test("polls bring it as a header, and WebSockets as a subprotocol", async () => {
   const asked = [];
   const { server, base } = await serve((request, response) => {

@@ -203,14 +203,14 @@ test("poll: without a position the first answer gives it", async () => {
 test("poll: a reset and a right that ended are said as a stream says them", async () => {
   const { base } = await pollServer(
     answer([], "a-5"),
-    answer([], "b-2", { reset: true, refused: ["order:7"] }),
+    answer([], "b-2", { reset: true, refused: ["order:7"], reason: "logout" }),
     answer([], "b-2", { refused: ["order:7"] }),
   );
   const { said } = await collect(poll, { base, since: "a-5", groups: ["board", "order:7"] });
   assert.deepEqual(said, [
     { type: "livepush.hello", position: "a-5", groups: ["board", "order:7"], refused: [], failed: undefined },
     { type: "livepush.position", position: "a-5" },
-    { type: "livepush.revoked", groups: ["order:7"] },
+    { type: "livepush.revoked", groups: ["order:7"], reason: "logout" },
     { type: "livepush.reset", position: "b-2", reason: "poll" },
     { type: "livepush.position", position: "b-2" },
     { type: "livepush.position", position: "b-2" },

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 
 from livepush import process
+from livepush.access import tokens
 from livepush.conf import get_settings
 from livepush.consumers.base import Scope, Send, answer, refusing
 from livepush.consumers.entering import Entry, enter
@@ -84,22 +85,29 @@ async def _held(entry: Entry, waiter: Waiter) -> bytes:
             raise unavailable()
         groups = tuple(waiter.groups)
         if not groups:
-            raise WireError("forbidden", f"None of the groups may be read any more: {waiter.reason}.", 403)
+            raise _lost_all(waiter.reason)
         page = await read(hub, groups, cursor)
         if len(waiter.groups) < len(groups):
             continue  # read again, without the groups that were taken away
         left = set(map(public_name, waiter.groups))
         refused = [group for group in entry.query.groups if group not in left]
         if page is None or waiter.lost:
-            return poll_answer((), hub.position, True, refused, failed)
+            return poll_answer((), hub.position, True, refused, failed, waiter.reason)
         cursor = Position(cursor.epoch, page.upto)
         events = tuple(above(page.events, waiter.floors))
         if events or waiter.reason or hub.draining or loop.time() >= end:
-            return poll_answer(events, entry.cursor if failed else cursor, False, refused, failed)
+            return poll_answer(events, entry.cursor if failed else cursor, False, refused, failed, waiter.reason)
         if cursor.number < hub.position.number:
             await asyncio.sleep(0)  # a page held only what is too old for this client: others go on meanwhile
             continue
         await asyncio.wait({waiter.woken}, timeout=end - loop.time())
+
+
+def _lost_all(reason: str) -> WireError:
+    """Return the refusal of a held poll that has lost all groups: its client may have another token by now."""
+    if reason == "token":
+        return tokens.refusal("token_ended", "The token has ended: get another one.")
+    return WireError("forbidden", f"None of the groups may be read any more: {reason}.", 403)
 
 
 async def read(hub: Hub, groups: tuple[str, ...], cursor: Position) -> LogPage | None:

@@ -122,12 +122,15 @@ class Connection:
         self._flow.drop(groups)
 
     def revoke(self, groups: Iterable[str], reason: str) -> None:
-        """Drop groups that the client may no longer read, with what waits for it, and say so."""
+        """Drop groups that the client may no longer read, with what waits for it, and say so.
+
+        There are none if the login of a client has ended that reads what anybody may read.
+        """
         groups = list(groups)
         names = [public_name(group) for group in groups]
         frames = system_frames("revoked", self.format, groups=names, reason=reason)
         self.drop(groups)
-        if self.groups:
+        if self.groups or not groups:
             self.say(frames)  # a buffer is dropped for it, and read again without these groups
         else:
             self.close(Reason.REVOKED, frames)

@@ -19,7 +19,7 @@ class Waiter:
         self.floors = floors or {}
         """Since when the client may read some of the groups."""
         self.reason = ""
-        """Why groups were taken away; empty if none was."""
+        """Why groups were taken away, or the login has ended; empty if neither is so."""
         self.lost = False
         """Whether the client's history was lost meanwhile."""
         self.is_sent_away = False
@@ -42,7 +42,7 @@ class Waiter:
         self.floors = changed(self.floors, groups, floors)
 
     def revoke(self, groups: Iterable[str], reason: str) -> None:
-        """Drop groups that the client may no longer read."""
+        """Drop groups that the client may no longer read: none if only its login has ended."""
         for group in groups:
             self.groups.pop(group, None)
         self.reason = reason

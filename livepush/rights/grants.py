@@ -57,10 +57,12 @@ class Grant:
         """Return the groups that the stream has now, as rules and clients know them."""
         return tuple(map(public_name, self._subscriber.groups))
 
-    def take(self, groups: Collection[str], reason: str) -> None:
-        """Take those of the groups away that it has."""
-        if gone := [name for name in self._subscriber.groups if public_name(name) in groups]:
+    def take(self, groups: Collection[str], reason: str) -> bool:
+        """Take those of the groups away that it has; return whether it has any."""
+        gone = [name for name in self._subscriber.groups if public_name(name) in groups]
+        if gone:
             self.revoke(gone, reason)
+        return bool(gone)
 
     def limit_to(self, granted: Floors) -> None:
         """Note since when it may read those of its groups that are granted again."""

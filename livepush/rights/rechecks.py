@@ -201,7 +201,9 @@ class Rechecks:
             self._settle(grant, answer, not said.failed)
             grant.limit_to(said.granted)
             kept = said.granted.keys() | said.failed
-            grant.take([group for group in question.groups if group not in kept], reason)
+            gone = grant.take([group for group in question.groups if group not in kept], reason)
+            if not gone and question.identity.token is not None and grant.identity.name is None:
+                grant.revoke((), reason)  # it may get another token before it misses this one
             self._tell(grant)
             if said.failed:
                 self._ask_later(queue, grant, reason)

@@ -110,11 +110,14 @@ def poll_answer(
     reset: bool = False,
     refused: Sequence[str] = (),
     failed: tuple[str, ...] = (),
+    reason: str = "",
 ) -> bytes:
     """Return a poll's answer: ``{"events": […], "position": …, "reset": …, "refused": […]}``.
 
-    It has ``failed`` too if there are refused groups that are still owed what follows the position.
+    It has ``failed`` too if there are refused groups that are still owed what follows the position, and the ``reason``
+    if groups were taken away while the poll was held, or the token has ended.
     """
     bodies = ",".join(envelope(event, position.epoch) for event in events)
-    tail = dumps({"position": str(position), "reset": reset, "refused": list(refused), **still_owed(failed)})
+    why = {"reason": reason} if reason else {}
+    tail = dumps({"position": str(position), "reset": reset, "refused": list(refused), **still_owed(failed), **why})
     return f'{{"events":[{bodies}],{tail[1:]}'.encode()

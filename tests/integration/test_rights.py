@@ -84,9 +84,10 @@ async def read_long_poll(url: str, groups: list[str], headers: dict[str, str], s
         body = answer.json()
         for event in body["events"]:
             await stream.take(event)
-        if gone := [group for group in body["refused"] if group not in refused]:
+        gone = [group for group in body["refused"] if group not in refused]
+        if gone or "reason" in body:
             refused = body["refused"]
-            await stream.take({"type": "livepush.revoked", "groups": gone})
+            await stream.take({"type": "livepush.revoked", "groups": gone, "reason": body.get("reason")})
         position = body["position"]
     await stream.ended(answer.status_code)
 
@@ -444,12 +445,21 @@ async def test_a_bearer_reads_until_something_ends_the_token(
     assert again.headers["WWW-Authenticate"] == "Bearer"
 
 
-async def test_a_token_ends_in_time(shop: Site, name: str) -> None:
+@pytest.mark.parametrize("transport", READERS)
+async def test_a_token_ends_in_time(shop: Site, name: str, transport: str) -> None:
     await shop.do("session", username=name)
     group, token = await user_group(shop, name), await shop.do("token", username=name, ttl=5)
-    async with reading("sse", shop.server, [group, "board"], token=token) as stream:
+    async with (
+        reading(transport, shop.server, [group, "board"], token=token) as stream,
+        reading(transport, shop.server, ["board"], token=token) as public,
+        reading(transport, shop.server, [group], token=token) as private,
+    ):
         await stream.until(lambda: stream.revoked)
         assert [(each["groups"], each["reason"]) for each in stream.revoked] == [([group], "token")]
+        await public.until(lambda: public.revoked)
+        assert [(each["groups"], each["reason"]) for each in public.revoked] == [([], "token")]
+        await private.until(lambda: private.end)
+        assert private.end == {**ENDS, "long poll": 401}[transport]
     late = await clients.poll(shop.server.url, [group], token=token)
     assert (late.status_code, late.json()["code"]) == (401, "token_ended")
 

@@ -1,4 +1,5 @@
 import { address, HELLO } from "../wire.js";
+import { lost } from "./ending.js";
 import { over } from "./http.js";
 
 /** The shortest pause between two polls, and the longest random addition to it, in milliseconds. */
@@ -30,14 +31,15 @@ const polling = (wait) => {
         const timer = setTimeout(() => controller.abort(), held * 1000 + ANSWER_WITHIN);
         const response = await get(address({ ...request, since }, `poll/?wait=${held}`));
         /** @type {import("../types.js").Answer} */
-        const { events, position, reset, refused, failed } = await response.json();
+        const { events, position, reset, refused, failed, reason = "refused" } = await response.json();
         clearTimeout(timer);
+        if (reason === "token") throw lost(reason); // with another one, nothing is refused
         const revoked = refused.filter((group) => !before?.includes(group));
         /** @type {import("../types.js").Envelope[]} */
         const said = [];
         const groups = request.groups.filter((group) => !refused.includes(group));
         if (!before || failed) said.push({ type: HELLO, position: since ?? position, groups, refused, failed });
-        else if (revoked.length) said.push({ type: "livepush.revoked", groups: revoked });
+        else if (revoked.length) said.push({ type: "livepush.revoked", groups: revoked, reason });
         if (reset) said.push({ type: "livepush.reset", position, reason: "poll" });
         said.push(...events, { type: "livepush.position", position });
         receive(said);

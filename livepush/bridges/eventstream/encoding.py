@@ -98,7 +98,7 @@ def _system(found: dict[str, Any]) -> Part:
             return Part(f"event: keep-alive\nid: {position}\ndata:\n\n".encode())
         case "bye":
             return Part(f"retry: {found['retry']}\n\n".encode())
-        case "revoked":
+        case "revoked" if found["groups"]:
             return Part(forbidden(map(channel_of, found["groups"])), is_last=True)
         case "reset":
             return Part(b"", reset=position)

@@ -38,10 +38,9 @@ def _issued(request: HttpRequest, client: Client) -> dict[str, Any]:
     if known.token is not None:
         raise WireError("token_by_token", "A token can't get another one: log in again.", 403)
     asked = _asked(request)
-    groups = None if asked.get("groups") is None else _granted(request, known, asked["groups"])
-    ttl = asked.get("ttl", issuing.TTL)
+    groups = None if "groups" not in asked else _granted(request, known, asked["groups"])
     try:
-        made = issuing.token(known.user, groups, ttl, bool(asked.get("once", False)))
+        made = issuing.token(known.user, groups, asked.get("ttl", issuing.TTL), asked.get("once", False))
     except InvalidToken as error:
         raise WireError("bad_ttl", str(error)) from error
     return {"token": made, "expires": tokens.parse(made).ends, "groups": groups}
@@ -55,9 +54,12 @@ def _asked(request: HttpRequest) -> dict[str, Any]:
         found = json.loads(request.body or b"{}")
     except (ValueError, RecursionError) as error:
         raise problem from error
-    if not isinstance(found, dict) or not FIELDS.issuperset(found) or not isinstance(found.get("once", False), bool):
+    if not isinstance(found, dict) or not FIELDS.issuperset(found):
         raise problem
-    return found
+    asked = {name: value for name, value in found.items() if value is not None}
+    if not isinstance(asked.get("once", False), bool):
+        raise problem
+    return asked
 
 
 def _granted(request: HttpRequest, known: Identity, groups: Any) -> list[str]:

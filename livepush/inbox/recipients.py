@@ -23,6 +23,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.models import ManyToManyField, Model, QuerySet
 from django.db.models.signals import m2m_changed
 from django.utils import timezone
+from django.utils.functional import Promise
 
 from livepush import log, publish, tenants
 from livepush.access import rules
@@ -63,7 +64,7 @@ def audiences_of(recipients: Recipients) -> Iterator[str]:
     """
     if isinstance(recipients, QuerySet):
         yield from _audiences_of_queryset(recipients)
-    elif isinstance(recipients, Iterable) and not isinstance(recipients, str | Model):
+    elif isinstance(recipients, Iterable) and not isinstance(recipients, str | Model | Promise):
         for recipient in recipients:
             yield from audiences_of(recipient)
     else:

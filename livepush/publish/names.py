@@ -12,6 +12,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ValidationError
 from django.core.signals import setting_changed
 from django.db.models import Model
+from django.utils.functional import Promise
 
 from livepush import wire
 from livepush.conf import get_settings
@@ -44,8 +45,9 @@ def group_name(group: Group) -> str:
 
 
 def listed(groups: Group | Iterable[Group]) -> list[Any]:
-    """Return one group, or several, as a list. Names nothing and checks nothing."""
-    return [groups] if isinstance(groups, str | Model) or not isinstance(groups, Iterable) else list(groups)
+    """Return one group, or several, as a list. A translated text is no group, and not its letters either."""
+    is_one = isinstance(groups, str | Model | Promise) or not isinstance(groups, Iterable)
+    return [groups] if is_one else list(groups)
 
 
 def plain(text: Any) -> str:

@@ -77,7 +77,8 @@ async def arecheck(user: Any, reason: str = "permission", *, using: str | None =
 def announce(tenant: str | None, using: str, **change: Any) -> None:
     """Send an event that says what has changed, to a log; see ``Rights``. ``None`` stands for all tenants."""
     groups = [RIGHTS]
-    if change["reason"] == "revoked" and change.get("user") is not None and change.get("groups") is None:
+    is_whole = "session" not in change and not change.get("ask") and change.get("groups") is None
+    if is_whole and change["user"] is not None:
         groups.append(own_group(change["user"], tenant))  # the user's tokens end
     named = change if tenant is None else {**change, "tenant": tenant}
     publish.send_own(groups, TYPE, named, using)

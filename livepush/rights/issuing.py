@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.cache import DEFAULT_CACHE_ALIAS, caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.db.models import Model
 
 from livepush import log, publish, tenants
@@ -13,7 +21,8 @@ from livepush.access import authenticating, tokens
 from livepush.access.tokens import Token
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidToken
-from livepush.wire import RIGHTS
+from livepush.notes import note_once
+from livepush.wire import RIGHTS, Position
 
 TTL = 300
 
@@ -22,36 +31,76 @@ TTL = 300
 def token(
     user: Any,
     groups: publish.Group | Iterable[publish.Group] | None = None,
-    ttl: float = TTL,
+    ttl: float | timedelta = TTL,
     once: bool = False,
 ) -> str:
-    """Return a token with which a client without cookies reads as a user, for ``ttl`` seconds (at most ``RETENTION``).
+    """Return a token with which a client without cookies reads as a user.
+
+    It lasts for ``ttl`` (seconds, or a timedelta): at most ``RETENTION``.
 
     With ``groups`` it is good for these groups only. With ``once`` it is good for one connection; the cache remembers
     that. Another password, ``livepush.revoke(user)`` or an inactive user ends it. The rules are asked as ever: a token
     gives no right that the user does not have. In a project with tenants it is good for the active tenant's site.
 
     Raises InvalidGroup: nobody, a malformed group, or there are tenants and none is active. Raises InvalidToken:
-    ``ttl`` is out of range.
+    ``ttl`` is out of range, or the user was revoked in the open transaction, which would end this token too. Raises
+    ImproperlyConfigured: ``once``, and the default cache remembers nothing.
     """
     if getattr(user, "pk", user) is not None and not isinstance(user, Model):
         raise InvalidToken(f"{user!r} is no saved user: expected an instance, since its password is part of a token.")
     publish.user_group(user)
+    if isinstance(ttl, timedelta):
+        ttl = ttl.total_seconds()
     longest = get_settings().RETENTION
     if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 1 <= ttl <= longest:
         raise InvalidToken(f"A token can't last for {ttl!r} seconds: expected 1 to {longest:g}, the log's RETENTION.")
     names = None if groups is None else tuple(publish.group_name(group) for group in publish.listed(groups))
-    return tokens.make(user, log.state(get_settings().DATABASE).position, names, int(ttl), once)
+    if once:
+        _check_cache()
+    return tokens.make(user, _position(publish.user_group(user).removeprefix("user:")), names, int(ttl), once)
 
 
 async def atoken(
     user: Any,
     groups: publish.Group | Iterable[publish.Group] | None = None,
-    ttl: float = TTL,
+    ttl: float | timedelta = TTL,
     once: bool = False,
 ) -> str:
     """Issue a token from async code; see ``token``."""
     return await sync_to_async(publish.on_good_connections)(token, user, groups, ttl, once)
+
+
+def _check_cache() -> None:
+    """Make sure that the default cache remembers which tokens were used."""
+    cache = caches[DEFAULT_CACHE_ALIAS]
+    if isinstance(cache, DummyCache):
+        raise ImproperlyConfigured(
+            "A token can't work once, since the default cache is a DummyCache, which remembers nothing: set CACHES."
+        )
+    if isinstance(cache, LocMemCache) and not settings.DEBUG:
+        note_once(
+            "Tokens that work once work once in each process, since the default cache is a LocMemCache: let all "
+            "processes share a cache, see CACHES.",
+            level=logging.WARNING,
+        )
+
+
+def _position(user: str) -> Position:
+    """Return the log's position, after which a revocation ends a new token of a user.
+
+    Raises InvalidToken: a revocation waits for its commit.
+    """
+    using = get_settings().DATABASE
+    state = log.state(using)
+    if state.waiting and not connections[using].in_atomic_block:
+        publish.deliver(using)
+        state = log.state(using)
+    if state.waiting and log.has_events(using, own_group(user, tenants.of_users()), state.position.number):
+        raise InvalidToken(
+            "The user is revoked in this transaction, and that would end the new token too: issue it after the commit, "
+            "with transaction.on_commit."
+        )
+    return state.position
 
 
 def own_group(user: str, tenant: str | None) -> str:

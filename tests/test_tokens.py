@@ -7,17 +7,19 @@ import logging
 import re
 import time
 from contextlib import nullcontext
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.management import call_command
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.test import Client, RequestFactory, override_settings
+from django.utils.translation import gettext_lazy
 
 import livepush
-from livepush import exceptions, log, tenants
+from livepush import exceptions, log, notes, streams, tenants
 from livepush.access import authenticating, identity, origins, tokens
 from livepush.access.authenticating import Identity
 from livepush.logs import HideTokens
@@ -74,6 +76,27 @@ def test_a_token_that_works_once_works_once(ann):
     assert (read(token, own(ann)).status_code, read(token, own(ann)).json()["code"]) == (401, "token_used")
 
 
+def test_a_request_uses_a_token_once_though_it_asks_twice_who_it_is(ann):
+    with streams.open("desk:a") as stream:
+        token = livepush.token(ann, once=True)
+        answers = [
+            Client().post(f"/livepush/streams/{stream.id}/stop/", headers={"Authorization": f"Bearer {token}"})
+            for _ in range(2)
+        ]
+    assert [answer.status_code for answer in answers] == [204, 401]
+
+
+def test_a_token_that_works_once_needs_a_cache_that_remembers(ann, settings, caplog, monkeypatch):
+    monkeypatch.setattr(notes, "_noted", set())
+    for _ in range(2):
+        livepush.token(ann, once=True)
+    assert caplog.text.count("work once in each process") == 1
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+    with pytest.raises(ImproperlyConfigured, match="DummyCache"):
+        livepush.token(ann, once=True)
+    livepush.token(ann)
+
+
 def end_by_password(user):
     user.set_password("another")
     user.save()
@@ -112,6 +135,44 @@ def test_a_revoked_token_stays_so_when_the_log_is_pruned(ann):
 def test_a_revoked_user_gets_new_tokens(ann):
     livepush.revoke(ann)
     assert read(livepush.token(ann), own(ann)).status_code == 200
+
+
+@pytest.mark.parametrize("reason", ["moved", "revoked", "user", "token"])
+def test_asking_the_rules_again_ends_no_token(ann, reason):
+    token = livepush.token(ann)
+    livepush.recheck(ann, reason=reason)
+    assert read(token, own(ann)).status_code == 200
+
+
+def test_no_token_is_issued_that_a_revocation_in_the_same_transaction_would_end(ann):
+    with transaction.atomic():
+        before = livepush.token(ann)
+        livepush.revoke(User.objects.create(username="ben"))
+        livepush.token(ann)
+        livepush.revoke(ann)
+        with pytest.raises(exceptions.InvalidToken, match="after the commit"):
+            livepush.token(ann)
+    assert read(before, own(ann)).status_code == 401
+    after = livepush.token(ann)
+    assert read(after, own(ann)).status_code == 200
+    livepush.revoke(ann)
+    assert read(after, own(ann)).status_code == 401
+
+
+def test_a_token_is_told_that_it_was_revoked(ann):
+    token = livepush.token(ann)
+    livepush.revoke(ann)
+    assert read(token, own(ann)).json()["message"] == "The token was revoked: log in again, and get another one."
+
+
+@pytest.mark.parametrize("issue", [livepush.token, livepush.revoke, lambda user, groups: livepush.send(groups, "t")])
+def test_a_translated_text_is_no_list_of_its_letters(ann, issue):
+    with pytest.raises(exceptions.InvalidGroup, match="is not a group"):
+        issue(ann, gettext_lazy("board"))
+
+
+def test_a_token_lasts_for_a_timedelta(ann):
+    assert 290 < tokens.parse(livepush.token(ann, ttl=timedelta(minutes=5))).ends - time.time() <= 300
 
 
 def test_taking_away_one_group_ends_no_token(ann):
@@ -211,6 +272,13 @@ def test_livepushs_own_header_counts_whatever_csrf_header_name_is(ann, settings,
     assert not refused(token)
 
 
+def test_null_stands_for_the_default(ann, client):
+    client.force_login(ann)
+    found = ask(client, {"groups": None, "ttl": None, "once": None}).json()
+    assert 290 < found["expires"] - time.time() <= 300
+    assert [read(found["token"], own(ann)).status_code for _ in range(2)] == [200, 200]
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -271,7 +339,15 @@ def with_authenticators(*names: str):
     return override_settings(LIVEPUSH={"AUTHENTICATORS": [f"tests.test_tokens.{name}" for name in names]})
 
 
-@pytest.mark.parametrize("name", ["by_header", "by_header_async"])
+class ByHeader:
+    async def __call__(self, request):
+        return await by_header_async(request)
+
+
+by_instance = ByHeader()
+
+
+@pytest.mark.parametrize("name", ["by_header", "by_header_async", "by_instance"])
 def test_a_project_has_authenticators_of_its_own(ann, name):
     with with_authenticators(name):
         client = Client(enforce_csrf_checks=True)
@@ -279,6 +355,17 @@ def test_a_project_has_authenticators_of_its_own(ann, name):
         assert poll.status_code == 200
         assert client.get("/livepush/poll/", {"group": own(ann)}, headers={"X-User": "ben"}).status_code == 403
         assert client.get("/livepush/inbox/counts/", headers={"X-User": "ann"}).status_code == 200
+
+
+def as_rest_frameworks_do(request):
+    return by_header(request), "key"
+
+
+def test_an_authenticator_that_returns_no_user_is_named_in_the_log(ann, caplog, monkeypatch):
+    monkeypatch.setattr(authenticating, "_no_users", Rarely())
+    with with_authenticators("as_rest_frameworks_do"):
+        assert Client().get("/livepush/poll/", {"group": own(ann)}, headers={"X-User": "ann"}).status_code == 403
+    assert "tests.test_tokens.as_rest_frameworks_do returned a tuple (1 times), which is no user" in caplog.text
 
 
 def test_an_authenticator_that_is_not_there_is_named_in_the_log(caplog):
@@ -460,6 +547,9 @@ def test_pages_of_any_origin_bring_no_cookie_that_an_authenticator_could_read(an
         assert client.get("/livepush/poll/", {"group": own(ann)}, headers=foreign).status_code == 403
 
 
+ALLOWED = "Access-Control-Allow-Headers"
+
+
 def cross(origin: str, method: str = "get", **headers: str):
     return getattr(Client(), method)("/livepush/poll/", {"group": "board"}, headers={"Origin": origin, **headers})
 
@@ -478,6 +568,21 @@ def test_pages_of_listed_origins_may_read():
         assert wish.status_code == 204
         allowed = wish["Access-Control-Allow-Headers"].lower().split(", ")
         assert {"authorization", "cache-control", "last-event-id"} <= set(allowed)  # as polyfills of EventSource ask
+
+
+def test_pages_of_listed_origins_may_send_what_an_authenticator_reads():
+    wish = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
+    for listed, allowed in ((["https://app.example.com"], "x-api-key"), (["*"], origins.PREFLIGHT[ALLOWED])):
+        with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": listed}):
+            assert cross("https://app.example.com", "options", **wish)[ALLOWED] == allowed
+    assert "X-Session-Token" in origins.PREFLIGHT[ALLOWED]
+
+
+@pytest.mark.parametrize("origin", ["file://", "capacitor://localhost"])
+def test_pages_in_apps_have_origins_without_a_host_name(origin):
+    assert origins.is_possible(origin)
+    with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": [origin]}):
+        assert cross(origin)["Access-Control-Allow-Origin"] == origin
 
 
 def test_pages_of_any_origin_may_read_with_a_token_and_never_with_a_cookie(ann):

@@ -7,13 +7,13 @@ asked in turn, and the first that knows a user decides. ``session`` and ``token`
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from asgiref.sync import iscoroutinefunction
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
@@ -25,14 +25,20 @@ from livepush import tenants
 from livepush.access import awaiting, sessions, tokens
 from livepush.access.tokens import Token
 from livepush.conf import get_settings
+from livepush.notes import Rarely
 from livepush.wire import WireError
 
+logger = logging.getLogger("livepush")
+
+_no_users = Rarely(every=10.0)
 SUBPROTOCOL = "livepush.token."
 """The prefix of a token that a WebSocket offers as a subprotocol, since browsers can send no header with one."""
 
 
 IGNORED = "livepush_cookies_ignored"
 """The attribute of a request whose cookies, and so a middleware's user, count for nothing; see ``origins``."""
+USED = "livepush_token"
+"""The attribute of a request with whom its token names."""
 
 
 class Identity(NamedTuple):
@@ -76,7 +82,12 @@ def token(request: HttpRequest) -> Identity | None:
     Raises WireError: it is a token of livepush's that is not valid, or not any more.
     """
     text = token_of(request)
-    return None if text is None else of_text(text)
+    if text is None:
+        return None
+    if not hasattr(request, USED):
+        setattr(request, USED, of_text(text))  # one that works once is used once, however often this is asked
+    found: Identity = getattr(request, USED)
+    return found
 
 
 def of_text(text: Any) -> Identity:
@@ -110,7 +121,9 @@ def of_token(found: Token) -> Identity:
     if found.tenant != tenants.current():
         raise tokens.refusal("bad_token", "The token is not one of this site's.")
     user = tokens.owner(found)
-    if user is None or any(ended(found) for ended in revocations):
+    if user is not None and any(ended(found) for ended in revocations):
+        raise tokens.refusal("bad_token", "The token was revoked: log in again, and get another one.")
+    if user is None:
         raise tokens.refusal("bad_token", "The token's user is not there any more, or has another password.")
     return Identity(user, token=found, ends=float(found.ends))
 
@@ -184,6 +197,9 @@ class Authenticator(NamedTuple):
         if found is None or isinstance(found, Identity):
             return found
         if not getattr(found, "is_authenticated", False):
+            if found and not hasattr(found, "is_authenticated") and (times := _no_users.times()):
+                message = "The authenticator %s returned a %s (%d times), which is no user: expected a user or None."
+                logger.warning(message, self.path, type(found).__name__, times)
             return None
         return Identity(found, again=lambda: self.ask(request))
 
@@ -204,7 +220,7 @@ def authenticators() -> tuple[Authenticator, ...]:
             ) from error
         if not callable(function):
             raise ImproperlyConfigured(f"LIVEPUSH['AUTHENTICATORS'] names {path!r}, which is no function of a request.")
-        found.append(Authenticator(path, function, bool(iscoroutinefunction(function))))
+        found.append(Authenticator(path, function, awaiting.is_async(function)))
     return tuple(found)
 
 

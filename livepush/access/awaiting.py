@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.db import InterfaceError, OperationalError, close_old_connections
 
 from livepush import cancelling
@@ -18,6 +18,11 @@ Around = Callable[[], AbstractContextManager[object]]
 """Makes the context in which a function is awaited, such as one that gives it a thread for its queries."""
 SHARE = 0.8
 """How much of ``DATABASE_TIMEOUT`` a function has for which a thread waits. After all of it, the thread is given up."""
+
+
+def is_async(function: Any) -> bool:
+    """Return whether a project's function, or instance with ``__call__``, is async."""
+    return bool(iscoroutinefunction(function) or iscoroutinefunction(function.__call__))
 
 
 async def twice(ask: Ask[T]) -> T:

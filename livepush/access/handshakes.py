@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed, PermissionDenied
 from django.core.signals import setting_changed
 from django.db import InterfaceError, OperationalError
@@ -106,7 +105,7 @@ async def _aask(check: Check, request: HttpRequest) -> None:
 def _prepared(found: Any) -> Prepared | None:
     if isinstance(found, type):
         return _of_middleware(found)
-    return Prepared(found, iscoroutinefunction(found) or iscoroutinefunction(found.__call__))
+    return Prepared(found, awaiting.is_async(found))
 
 
 @lru_cache(64)

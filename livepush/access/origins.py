@@ -17,9 +17,12 @@ PORTS = {"http": 80, "https": 443}
 """The default port of each scheme of an origin."""
 ANY = "*"
 """In ``ALLOWED_ORIGINS``: every origin, but without cookies, so only with a token."""
+REQUESTED = "HTTP_ACCESS_CONTROL_REQUEST_HEADERS"
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Headers": "Authorization, Cache-Control, Content-Type, Last-Event-ID, X-CSRFToken",
+    "Access-Control-Allow-Headers": (
+        "Authorization, Cache-Control, Content-Type, Last-Event-ID, X-CSRFToken, X-Session-Token"
+    ),
     "Access-Control-Max-Age": "600",
 }
 
@@ -72,6 +75,8 @@ def headers(request: HttpRequest) -> dict[str, str]:
     found["Access-Control-Expose-Headers"] = "Retry-After"
     if request.method == "OPTIONS":
         found |= PREFLIGHT
+        if found["Access-Control-Allow-Origin"] != ANY and (asked := request.META.get(REQUESTED)):
+            found["Access-Control-Allow-Headers"] = asked  # one of the project's authenticators may read it
     return found
 
 
@@ -83,7 +88,7 @@ def is_preflight(request: HttpRequest) -> bool:
 
 def is_possible(origin: str) -> bool:
     """Return whether a browser may send this as an origin (RFC 6454, section 6.2): no path, wildcard, default port."""
-    if origin in (ANY, "null"):
+    if origin in (ANY, "null", "file://"):
         return True
     try:
         parts = urlsplit(origin.lower().rstrip("/"))
@@ -104,7 +109,8 @@ def _ignore_cookies(request: HttpRequest) -> None:
 
 
 def _is_listed(origin: str) -> bool:
-    return origin.lower() in (each.lower().rstrip("/") for each in get_settings().ALLOWED_ORIGINS if each != ANY)
+    listed = (each.lower().rstrip("/") for each in get_settings().ALLOWED_ORIGINS if each != ANY)
+    return origin.lower().rstrip("/") in listed  # both, for "file://"
 
 
 def _is_own(origin: str, request: HttpRequest) -> bool:

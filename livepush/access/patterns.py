@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
 from django.urls.resolvers import RoutePattern
 
 from livepush import wire
+from livepush.access import awaiting
 from livepush.exceptions import InvalidRule
 from livepush.notes import Rarely
 
@@ -77,7 +77,7 @@ class Pattern:
     @property
     def is_async(self) -> bool:
         """Whether the function is async."""
-        return bool(iscoroutinefunction(self.function))
+        return awaiting.is_async(self.function)
 
     def log_exception(self, message: str) -> None:
         """Log what was raised, but rarely: a request may ask for many groups, and clients come back."""

@@ -23,7 +23,7 @@ test("the committed bundle is what the sources make", () => {
 /** The most bytes, gzipped, that a script may have, and the page of the manual that tells how many it has. */
 const SIZES = {
   "livepush.js": [5500, "client.md"],
-  "livepush-fallback.js": [1850, "client.md"],
+  "livepush-fallback.js": [1880, "client.md"],
   "livepush-attributes.js": [890, "client.md"],
   "livepush-send.js": [2350, "messages.md"],
   "inbox.js": [9500, "inbox.md"],

@@ -122,10 +122,7 @@ class Connection:
         self._flow.drop(groups)
 
     def revoke(self, groups: Iterable[str], reason: str) -> None:
-        """Drop groups that the client may no longer read, with what waits for it, and say so.
-
-        There are none if the login of a client has ended that reads what anybody may read.
-        """
+        """Drop groups that the client may no longer read (none if only its login ends), with what waits; say so."""
         groups = list(groups)
         names = [public_name(group) for group in groups]
         frames = system_frames("revoked", self.format, groups=names, reason=reason)

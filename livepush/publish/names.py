@@ -46,8 +46,9 @@ def group_name(group: Group) -> str:
 
 def listed(groups: Group | Iterable[Group]) -> list[Any]:
     """Return one group, or several, as a list. A translated text is no group, and not its letters either."""
-    is_one = isinstance(groups, str | Model | Promise) or not isinstance(groups, Iterable)
-    return [groups] if is_one else list(groups)
+    if isinstance(groups, str | Model | Promise) or not isinstance(groups, Iterable):
+        return [groups]
+    return list(groups)
 
 
 def plain(text: Any) -> str:

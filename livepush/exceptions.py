@@ -18,6 +18,7 @@
     └── StreamError                      a stream that can't be written to
         ├── StreamStopped                a reader asked it to stop
         ├── StreamEnded                  it has ended
+        ├── StreamLost                   others have ended or deleted it, or its process ends
         └── StreamNotStored              the database did not answer for too long
 """
 
@@ -39,6 +40,7 @@ __all__ = [
     "NotAtomic",
     "StreamEnded",
     "StreamError",
+    "StreamLost",
     "StreamNotStored",
     "StreamStopped",
 ]
@@ -93,7 +95,11 @@ class InvalidToken(LivepushError, ValueError):
 
 
 class StreamError(LivepushError):
-    """A stream can't be written to."""
+    """A stream can't be written to. ``stream`` is its id if it is known."""
+
+    def __init__(self, message: str = "", stream: str = "") -> None:
+        super().__init__(message)
+        self.stream = stream
 
 
 class StreamStopped(StreamError):
@@ -102,6 +108,10 @@ class StreamStopped(StreamError):
 
 class StreamEnded(StreamError):
     """The stream has ended."""
+
+
+class StreamLost(StreamError):
+    """Others have ended the stream: its process was taken for dead, or ends; or somebody has deleted it."""
 
 
 class StreamNotStored(StreamError):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from livepush.exceptions import StreamNotStored
+from livepush.exceptions import StreamError, StreamLost, StreamNotStored
 from livepush.streams import pieces
 from livepush.streams.models import State
 from livepush.streams.pieces import Piece, Pieces
@@ -50,9 +50,9 @@ class Buffer:
         self.ending: Ending | None = None
         """How it ends once all is stored; ``None`` while the producer may write."""
         self.lost = False
-        """Whether others took the producer for dead and ended the stream, or the database refused it."""
-        self.refused: StreamNotStored | None = None
-        """The error that its producer gets if the database refused it."""
+        """Whether others have ended or deleted the stream, or the database refused it."""
+        self.error: StreamError | None = None
+        """The error that its producer gets if it was lost."""
         self.doubtful = False
         """Whether the last attempt to store failed, so that some of it may be stored all the same."""
         self._make_locks()
@@ -105,9 +105,12 @@ class Buffer:
             self._changed.notify_all()
 
     def lose(self) -> None:
-        """Drop what is not stored: others took this process for dead, and ended the stream."""
+        """Drop what is not stored: others took this process for dead, and ended the stream, or they have deleted it."""
         with self._changed:
             self.lost = True
+            self.error = self.error or StreamLost(
+                f"The stream {self.id} is lost: somebody has deleted it, or others took this process for dead.", self.id
+            )
             self._waiting, self._size, self._stored = [], 0, self._end
             self._changed.notify_all()
         self.stop()
@@ -123,18 +126,21 @@ class Buffer:
         """Drop what is not stored: the database refuses it. The stream is to end with what is stored."""
         logger.error("The database refused the stream %s in %r, which ends: %s", self.id, self.group, error)
         with self._changed:
-            self.lost, self.refused = True, StreamNotStored(f"The database refused the stream {self.id}: {error}")
+            self.lost, self.error = (
+                True,
+                StreamNotStored(f"The database refused the stream {self.id}: {error}", self.id),
+            )
             self._waiting, self._unheard, self._size = [], [], 0
             self._told = self._end = self._stored
             self._changed.notify_all()
         self.stop()
 
     def settle(self, done: Future[None]) -> None:
-        """Tell a producer that waits that the stream has begun or ended, or that the database refused it."""
-        if self.refused is None:
+        """Tell a producer that waits that the stream has begun or ended, or that it was lost."""
+        if self.error is None:
             done.set_result(None)
         else:
-            done.set_exception(self.refused)
+            done.set_exception(self.error)
 
     def stop(self) -> None:
         """Have the producer stop: somebody asked for it, or the stream was lost."""

@@ -18,7 +18,7 @@ from django.core import mail
 from django.db import Error, connections
 
 from livepush import log
-from livepush.exceptions import StreamNotStored
+from livepush.exceptions import StreamError
 from livepush.forking import Flag
 from livepush.notes import Rarely
 from livepush.process.connections import STREAM_THREAD, close_connections, cut_connections, give_back
@@ -143,7 +143,7 @@ class Gatherer:
     def stop(self) -> None:
         """End the thread, and wait until it has ended; streams that run are interrupted."""
         for buffer in self.running():
-            with suppress(StreamNotStored):
+            with suppress(StreamError):
                 self.end(buffer, Ending(State.INTERRUPTED)).result(FAREWELL)
         self._stopped = True
         self._wake.set()

@@ -8,7 +8,7 @@ from threading import RLock
 
 from livepush.conf import get_settings
 from livepush.ending import AtEnd
-from livepush.exceptions import StreamNotStored
+from livepush.exceptions import StreamError
 from livepush.forking import in_children, renewed
 from livepush.streams import announcing
 from livepush.streams.buffer import Buffer, Ending
@@ -46,7 +46,7 @@ def interrupt_all(seconds: float = FAREWELL) -> None:
     until = time.monotonic() + seconds
     for buffer in _gatherer.running():
         done = _gatherer.end(buffer, Ending(State.INTERRUPTED))
-        with suppress(TimeoutError, StreamNotStored):
+        with suppress(TimeoutError, StreamError):
             done.result(max(0.0, until - time.monotonic()))
 
 

@@ -14,7 +14,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 from livepush import tenants
-from livepush.exceptions import InvalidData, StreamStopped
+from livepush.exceptions import InvalidData, StreamLost, StreamStopped
 from livepush.publish import Group
 from livepush.streams.models import State
 from livepush.streams.writing import FAILED, AsyncStream, SyncStream
@@ -97,6 +97,8 @@ async def _run(stream: AsyncStream, iterator: AsyncIterable[Any]) -> None:
         await stream._wait(stream._end(State.STOPPED if stream.stop_requested else State.FINISHED))
     except StreamStopped:
         await stream._wait(stream._end(State.STOPPED))
+    except StreamLost:  # it has ended
+        pass
     except Exception:
         logger.exception("The iterator of the stream %s in %r failed.", stream.id, stream.group)
         await stream._wait(stream._end(State.FAILED, FAILED))
@@ -142,6 +144,8 @@ def _run_in_thread(stream: SyncStream, iterable: Iterable[Any]) -> None:
             getattr(iterator, "close", lambda: None)()
     except StreamStopped:
         stream._wait(stream._end(State.STOPPED))
+    except StreamLost:  # it has ended
+        pass
     except Exception:
         logger.exception("The iterator of the stream %s in %r failed.", stream.id, stream.group)
         stream._wait(stream._end(State.FAILED, FAILED))

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from livepush import publish, tenants
 from livepush.conf import get_settings
-from livepush.exceptions import InvalidData, StreamEnded, StreamNotStored, StreamStopped
+from livepush.exceptions import InvalidData, StreamEnded, StreamLost, StreamNotStored, StreamStopped
 from livepush.publish import Group
 from livepush.publish.twins import in_async_code
 from livepush.streams import announcing, pieces
@@ -60,7 +60,7 @@ class _Producer:
 
     @property
     def stop_requested(self) -> bool:
-        """Whether a reader asked the producer to stop. ``write`` raises StreamStopped from then on."""
+        """Whether the producer is to stop, as ``write`` says from then on: a reader asked for it, or it was lost."""
         return self._buffer.stop_requested
 
     @property
@@ -91,16 +91,16 @@ class _Producer:
     def _put(self, text: str, data: Any, progress: float | None) -> None:
         """Take what is written.
 
-        Raises StreamStopped, StreamEnded, StreamNotStored, InvalidData, EventTooLarge; then nothing is.
+        Raises StreamStopped, StreamLost, StreamEnded, StreamNotStored, InvalidData, EventTooLarge; then nothing is.
         """
-        if self._buffer.refused is not None:
-            raise self._buffer.refused
+        if self._buffer.error is not None:
+            raise self._buffer.error
         if self._buffer.ending is not None and self._buffer.ending.state is State.INTERRUPTED:
-            raise StreamStopped(f"The stream {self.id} was interrupted, since its process ends.")
+            raise StreamLost(f"The stream {self.id} was interrupted, since its process ends.", self.id)
         if self._buffer.ending is not None:
-            raise StreamEnded(f"The stream {self.id} has ended: nothing can be written to it any more.")
+            raise StreamEnded(f"The stream {self.id} has ended: nothing can be written to it any more.", self.id)
         if self._buffer.stop_requested:
-            raise StreamStopped(f"A reader asked the stream {self.id} to stop.")
+            raise StreamStopped(f"A reader asked the stream {self.id} to stop.", self.id)
         text, half = pieces.whole_characters(self._half, text)
         parts = [] if data is _NOTHING else [pieces.data(data, self._limit)]
         if progress is not None and self._is_news(progress):
@@ -148,7 +148,8 @@ class _Producer:
     def _not_stored(self) -> StreamNotStored:
         return StreamNotStored(
             f"The stream {self.id} could not be stored within {PATIENCE:g} s: the database does not answer. "
-            "livepush goes on trying for as long as this process lives."
+            "livepush goes on trying for as long as this process lives.",
+            self.id,
         )
 
 
@@ -158,8 +159,9 @@ class SyncStream(_Producer):
     def write(self, text: str = "", *, data: Any = _NOTHING, progress: float | None = None) -> None:
         """Write text, a part of JSON, or how far the work has come (from 0 to 1); all three in this order.
 
-        Raises StreamStopped once a reader asked it to stop, and StreamEnded after its end. Raises InvalidData and
-        EventTooLarge: JSON can't carry the data, or they are over ``MAX_EVENT_BYTES``; then nothing was written.
+        Raises StreamStopped once a reader asked it to stop, StreamEnded after its end, and StreamLost if others have
+        ended or deleted it. Raises InvalidData and EventTooLarge: JSON can't carry the data, or they are over
+        ``MAX_EVENT_BYTES``; then nothing was written.
         """
         self._put(text, data, progress)
         until = time.monotonic() + PATIENCE
@@ -240,7 +242,8 @@ class Opening:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> bool:
         assert self._sync is not None
-        self._sync._wait(self._sync._ends_with(kind))
+        with suppress(StreamLost) if error is not None else nullcontext():  # what the block raised says more
+            self._sync._wait(self._sync._ends_with(kind))
         return kind is not None and issubclass(kind, StreamStopped)
 
     async def __aenter__(self) -> AsyncStream:
@@ -251,7 +254,8 @@ class Opening:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> bool:
         assert self._async is not None
-        await self._async._wait(self._async._ends_with(kind))
+        with suppress(StreamLost) if error is not None else nullcontext():
+            await self._async._wait(self._async._ends_with(kind))
         return kind is not None and issubclass(kind, StreamStopped)
 
 
@@ -262,7 +266,8 @@ def open(
 
     Async code writes ``async with``, and awaits ``write``. Whoever may read the group may read the stream; whoever may
     send to the group may stop it. The block's end finishes it; an exception fails it, and passes on. A reader's wish to
-    stop raises StreamStopped in ``write``; that ends the block quietly. The stream does not take part in the caller's
+    stop raises StreamStopped in ``write``; that ends the block quietly. A stream that others have ended or deleted raises
+    StreamLost, in ``write`` or at the block's end; that passes on. The stream does not take part in the caller's
     transaction: readers see what was written even if that is rolled back.
 
     ``format`` is what ``response()`` and readers that name none get: ``text``, ``livepush``, ``openai`` or ``ai-sdk``.

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 import livepush
 from livepush import log, streams
-from livepush.exceptions import StreamStopped
+from livepush.exceptions import StreamLost
 from livepush.models import Event
 from livepush.streams import connecting, deleting, here
 from livepush.streams.models import Stream, StreamChunk
@@ -98,13 +98,12 @@ def test_a_user_has_streams_in_every_tenant(ann, settings):
 
 def test_the_producer_of_a_deleted_stream_is_stopped_and_leaves_nothing(ann):
     pk = ann.pk
-    with streams.open(ann) as stream:
+    with pytest.raises(StreamLost, match="somebody has deleted it"), streams.open(ann) as stream:
         stream.write("secret")
         wait_until(StreamChunk.objects.exists)
         ann.delete()
         wait_until(lambda: stream.stop_requested)
-        with pytest.raises(StreamStopped):
-            stream.write("more")
+        stream.write("more")
     connecting.prune("default")
     assert left() == (set(), set())
     assert here.gatherer().is_idle()
@@ -113,7 +112,7 @@ def test_the_producer_of_a_deleted_stream_is_stopped_and_leaves_nothing(ann):
 
 def test_the_end_of_a_stream_that_was_just_deleted_is_told_to_nobody(monkeypatch):
     monkeypatch.setattr("livepush.streams.gathering.LOOK", 3600.0)
-    with streams.open("room:1") as stream:
+    with pytest.raises(StreamLost), streams.open("room:1") as stream:
         stream.write("text")
         wait_until(StreamChunk.objects.exists)
         deleting.delete("default", [stream.id])

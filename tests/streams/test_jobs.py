@@ -17,8 +17,8 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
 
 from livepush import streams
-from livepush.exceptions import StreamError, StreamStopped
-from livepush.streams import ansi, gathering, here, jobs, store, writing
+from livepush.exceptions import StreamError, StreamLost, StreamStopped
+from livepush.streams import ansi, deleting, gathering, here, jobs, store, writing
 from livepush.streams.finding import read_all
 from livepush.streams.models import Stream, StreamChunk
 from tests.patience import PATIENCE, eventually, wait_until
@@ -171,6 +171,17 @@ def test_a_silent_command_ends_when_its_process_ends():
     running.join(PATIENCE)
     assert not running.is_alive()
     assert (only().state, text(only().id)) == ("interrupted", "on\n")
+
+
+async def test_a_command_whose_stream_is_deleted_ends_and_says_so():
+    running = asyncio.create_task(
+        streams.arun(python("import time; print('on', flush=True); time.sleep(600)"), "job:7")
+    )
+    await eventually(StreamChunk.objects.aexists)
+    await sync_to_async(deleting.delete)("default", [(await Stream.objects.aget()).id])
+    with pytest.raises(StreamLost):
+        await running
+    await sync_to_async(connections.close_all)()
 
 
 async def test_async_code_runs_a_command_in_a_thread():

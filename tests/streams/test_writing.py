@@ -13,9 +13,9 @@ from django.db import OperationalError, connections, transaction
 
 import livepush
 from livepush import streams
-from livepush.exceptions import EventTooLarge, InvalidData, InvalidGroup, StreamEnded, StreamStopped
+from livepush.exceptions import EventTooLarge, InvalidData, InvalidGroup, StreamEnded, StreamLost, StreamStopped
 from livepush.models import Event
-from livepush.streams import store
+from livepush.streams import deleting, here, store
 from livepush.streams.finding import read_all
 from livepush.streams.models import State, Stream, StreamChunk, StreamProducer
 from livepush.streams.pieces import Data
@@ -252,7 +252,7 @@ def test_a_database_that_fails_costs_time_and_no_text(monkeypatch, after):
 
 
 def test_a_process_that_others_took_for_dead_learns_of_it():
-    with streams.open("room:1") as stream:
+    with pytest.raises(StreamLost, match="took this process for dead"), streams.open("room:1") as stream:
         stream.write("a")
         wait_until(lambda: store.ends("default", [stream.id]))
         (producer,) = StreamProducer.objects.values_list("name", flat=True)
@@ -261,9 +261,27 @@ def test_a_process_that_others_took_for_dead_learns_of_it():
         wait_until(lambda: stream.stop_requested)
         stream.write("b")
     assert (text(stream.id), row(stream.id).state) == ("a", "interrupted")
+    with pytest.raises(KeyError), streams.open("room:1") as stream:
+        deleting.delete("default", [stream.id])
+        raise KeyError  # it says more than that the stream is lost
     with streams.open("room:1") as stream:
         stream.write("on")
     assert row(stream.id).state == "finished"
+
+
+def test_the_block_of_a_process_that_ends_does_not_end_quietly():
+    with pytest.raises(StreamLost, match="its process ends"), streams.open("room:1") as stream:
+        stream.write("a")
+        here.interrupt_all()
+        stream.write("b")
+    assert (text(stream.id), row(stream.id).state) == ("a", "interrupted")
+
+
+async def test_async_code_learns_that_its_stream_is_lost():
+    with pytest.raises(StreamLost):
+        async with streams.open("room:1") as stream:
+            await sync_to_async(deleting.delete)("default", [stream.id])
+    await sync_to_async(connections.close_all)()
 
 
 def test_streams_of_many_threads_do_not_mix():

@@ -156,6 +156,8 @@ class Migration(migrations.Migration):
             fields=[
                 ('name', livepush.fields.ExactCharField(max_length=32, primary_key=True, serialize=False)),
                 ('beats', models.BigIntegerField(default=0)),
+                ('silent', models.BigIntegerField(default=0, help_text='For how many milliseconds others saw it silent')),
+                ('looked', models.BigIntegerField(default=0, help_text="Milliseconds since 1970, by the database's clock")),
             ],
         ),
         migrations.CreateModel(

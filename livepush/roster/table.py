@@ -5,12 +5,10 @@ The database's clock decides when a lease ends.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple, TypeVar
 
-from django.db import connections
 from django.db.models import F, QuerySet
 
 from livepush import log, publish
@@ -36,13 +34,7 @@ class Process(NamedTuple):
 
 def now(using: str) -> int:
     """Return the database's time, in milliseconds since 1970."""
-    clock = log.dialect(using).clock
-    if clock is None:
-        return round(1000 * time.time())
-    with connections[using].cursor() as cursor:
-        cursor.execute(clock)
-        ((seconds,),) = cursor.fetchall()
-    return round(1000 * float(seconds))
+    return log.dialect(using).milliseconds()
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from livepush.conf import get_settings
 from livepush.inbox.admin.lists import NewestPaginator, ReadOnlyAdmin
-from livepush.streams import deleting, pieces, store
+from livepush.streams import deleting, leases, pieces, store
 from livepush.streams.models import State, Stream
 from livepush.wire import public_name
 
@@ -37,6 +38,12 @@ class StreamAdmin(ReadOnlyAdmin):
     actions = ("stop",)
     fields = ("id", "in_group", "state", "error", "format", "size", "created", "ended", "metadata", "preview")
     readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Stream]:
+        """Return all streams. Those whose producer has died are ended first."""
+        leases.look(get_settings().DATABASE)
+        found: QuerySet[Stream] = super().get_queryset(request)
+        return found
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Return the list, with the sizes of all running streams looked up at once."""

@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from livepush import publish, tenants
 from livepush.conf import get_settings
 from livepush.publish import Group
-from livepush.streams import pieces, store
+from livepush.streams import leases, pieces, store
 from livepush.streams.models import State, Stream
 from livepush.streams.responding import StreamResponse
 from livepush.wire import public_name
@@ -55,7 +55,9 @@ def read_all(id: str, upto: int | None = None) -> pieces.Pieces:
 @publish.has_async_twin
 def get(id: str) -> Found | None:
     """Return a stream; ``None`` if there is none, or it was deleted after its retention, or is another tenant's."""
-    row = store.find(get_settings().DATABASE, id)
+    using = get_settings().DATABASE
+    leases.look(using)
+    row = store.find(using, id)
     return None if row is None or row.group != tenants.stored(public_name(row.group), tenants.current()) else _of(row)
 
 
@@ -68,7 +70,9 @@ async def aget(id: str) -> Found | None:
 def running(group: Group) -> Found | None:
     """Return the stream of a group that runs, the newest if there are several; ``None`` if there is none."""
     name = tenants.stored(publish.group_name(group), tenants.current())
-    rows = Stream.objects.using(get_settings().DATABASE).filter(group=name, state=State.RUNNING)
+    using = get_settings().DATABASE
+    leases.look(using)
+    rows = Stream.objects.using(using).filter(group=name, state=State.RUNNING)
     row = rows.order_by("-created").first()
     return None if row is None else _of(row)
 

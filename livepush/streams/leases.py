@@ -1,7 +1,8 @@
 """Notices that a process that wrote streams has died, and ends its streams with what they have.
 
-A producer counts its beats up in the database. A watcher takes it for dead if the count stands still for ``LEASE``
-seconds of the watcher's own clock, so no two clocks are compared. While the database does not answer nobody dies.
+A producer beats: it counts up in its row, and notes the database's time there. Whoever looks adds to the row for how
+long no beat came; the next beat begins anew. All processes share the rows, so it does not matter which of them look,
+or how often. While the database is away, or takes no writes, nobody can add anything, and nobody dies.
 """
 
 from __future__ import annotations
@@ -10,51 +11,48 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import partial
 from threading import RLock
 
-from livepush import process
+from django.db import OperationalError, connections
+
+from livepush import log, process
 from livepush.conf import get_settings
 from livepush.forking import renewed
 from livepush.hub import Hub
 from livepush.streams import announcing, compacting, store
+from livepush.streams.models import Stream
 
 logger = logging.getLogger("livepush")
 
 LOOK = 1.5
 """How often (seconds) a hub looks."""
 LEASE = 6.0
-"""How long (seconds) a producer may be silent."""
+"""How long (seconds) a producer may be silent, as those who looked have noted."""
 
-GAP = 3.0
-"""After how long (seconds) without a look a watcher begins anew."""
-
-
-class Watch:
-    """The beats of producers as one watcher has seen them."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, tuple[int, float]] = {}
-        self._looked = 0.0
-
-    def dead(self, beats: Mapping[str, int], now: float) -> list[str]:
-        """Return the producers whose beats stand still for too long."""
-        if now - self._looked > GAP:  # it could not look for a while, and perhaps nobody could beat
-            self._seen.clear()
-        self._looked = now
-        known = self._seen
-        self._seen = {
-            name: known[name] if name in known and known[name][0] == count else (count, now)
-            for name, count in beats.items()
-        }
-        return [name for name, (_, since) in self._seen.items() if now - since >= LEASE]
+LATE = 2.0
+"""After how long (seconds) without a beat it is noted that a producer is silent."""
+MAX_STEP = 3.0
+"""The most (seconds) of a silence that one look notes: before it, perhaps nobody could beat."""
 
 
-def end_dead(using: str, watch: Watch) -> None:
+def end_dead(using: str) -> None:
     """Look at the producers, and end the streams of those that died. Uses the database."""
-    for name in watch.dead(store.producers(using), time.monotonic()):
-        end_streams(using, name)
+    dialect = log.dialect(using)
+    producers, now = store.producers(using), dialect.milliseconds()
+    for seen in producers.values():
+        since = now - seen.looked
+        if since < 1000 * LATE:
+            continue
+        silent = seen.silent + min(since, round(1000 * MAX_STEP))
+        try:
+            with dialect.without_waiting():  # while others write to SQLite, the producer can't
+                ended = store.count_silence(using, seen, silent, now, round(1000 * LEASE))
+        except OperationalError as error:
+            logger.info("The producers of streams could not be looked at (%s).", error)
+            return
+        _tell(using, ended)
 
 
 def end_orphans(using: str) -> int:
@@ -66,7 +64,11 @@ def end_orphans(using: str) -> int:
 
 def end_streams(using: str, producer: str) -> None:
     """End what a dead producer wrote, and tell readers and groups."""
-    for row in store.interrupt(using, producer):
+    _tell(using, store.interrupt(using, producer))
+
+
+def _tell(using: str, ended: Iterable[Stream]) -> None:
+    for row in ended:
         logger.warning("The producer of the stream %s died; the stream ends as interrupted.", row.id)
         announcing.end_hint(row.id)
         announcing.told_to_group(row.id, row.group, row.state, json.loads(row.metadata), using)
@@ -79,26 +81,23 @@ def watch_from(hub: Hub) -> None:
 
 
 async def _watch(using: str) -> None:
-    watch = Watch()
     while True:
         await asyncio.sleep(LOOK)
         try:
-            await process.in_thread(partial(end_dead, using, watch), 1)
+            await process.in_thread(partial(end_dead, using), 1)
         except Exception as error:
             logger.info("The producers of streams could not be looked at (%s); trying again.", error)
 
 
 _lock = renewed(globals(), "_lock", RLock)
-_own: dict[str, Watch] = {}
 _from: dict[str, float] = {}
 
 
 def look(using: str) -> None:
-    """Look from code that has no hub, as polls under WSGI do; now and then is enough."""
+    """Look from code that has no hub, now and then. Do nothing in a transaction of the caller's."""
     now = time.monotonic()
     with _lock:
-        if now < _from.get(using, 0.0):
+        if now < _from.get(using, 0.0) or connections[using].in_atomic_block:
             return
         _from[using] = now + LOOK
-        watch = _own.setdefault(using, Watch())
-    end_dead(using, watch)
+    end_dead(using)

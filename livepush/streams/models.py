@@ -82,6 +82,8 @@ class StreamProducer(models.Model):
 
     name = ExactCharField(max_length=32, primary_key=True)
     beats = models.BigIntegerField(default=0)
+    silent = models.BigIntegerField(default=0, help_text="For how many milliseconds others saw it silent")
+    looked = models.BigIntegerField(default=0, help_text="Milliseconds since 1970, by the database's clock")
 
     def __str__(self) -> str:
         return str(self.name)

@@ -12,7 +12,7 @@ from livepush.access import identity, rules
 from livepush.access.authenticating import Identity, nobody
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
-from livepush.streams import pieces, store
+from livepush.streams import leases, pieces, store
 from livepush.streams.asking import check_readable
 from livepush.streams.models import Stream
 from livepush.wire import WireError, public_name
@@ -33,6 +33,7 @@ def shown(id: str, request: HttpRequest) -> Shown:
     Uses the database.
     """
     using = get_settings().DATABASE
+    leases.look(using)
     row = store.find(using, id)
     if row is None or not _may_read(row, request):
         return Shown("", 0, "refused", None)

@@ -12,6 +12,7 @@ from django.db.models import Case, F, Field, Max, Q, Value, When
 from django.db.models.functions import Length
 from django.utils import timezone
 
+from livepush import log
 from livepush.streams import pieces
 from livepush.streams.buffer import Ending, Passage
 from livepush.streams.models import State, Stream, StreamChunk, StreamProducer
@@ -193,12 +194,15 @@ def _to_join(keys: Sequence[tuple[int, int, int]]) -> tuple[int, int, int] | Non
 
 def beat(using: str, producer: str) -> bool:
     """Say that a producer lives; return whether it was known."""
-    return bool(StreamProducer.objects.using(using).filter(name=producer).update(beats=F("beats") + 1))
+    now = log.dialect(using).milliseconds()
+    rows = StreamProducer.objects.using(using).filter(name=producer)
+    return bool(rows.update(beats=F("beats") + 1, silent=0, looked=now))
 
 
 def enter(using: str, producer: str) -> None:
     """Make a producer known."""
-    StreamProducer.objects.using(using).bulk_create([StreamProducer(name=producer)], ignore_conflicts=True)
+    row = StreamProducer(name=producer, looked=log.dialect(using).milliseconds())
+    StreamProducer.objects.using(using).bulk_create([row], ignore_conflicts=True)
 
 
 def leave(using: str, producer: str) -> None:
@@ -206,9 +210,20 @@ def leave(using: str, producer: str) -> None:
     StreamProducer.objects.using(using).filter(name=producer).delete()
 
 
-def producers(using: str) -> dict[str, int]:
-    """Return the beats of each producer."""
-    return dict(StreamProducer.objects.using(using).values_list("name", "beats"))
+def producers(using: str) -> dict[str, StreamProducer]:
+    """Return the producers by their names."""
+    return {row.name: row for row in StreamProducer.objects.using(using)}
+
+
+def count_silence(using: str, seen: StreamProducer, silent: int, now: int, limit: int) -> list[Stream]:
+    """Note for how long (milliseconds) a producer has been silent, if it is as it was seen.
+
+    If that is the limit or more, end its streams; return those.
+    """
+    rows = StreamProducer.objects.using(using).filter(name=seen.name, beats=seen.beats, looked=seen.looked)
+    with transaction.atomic(using=using):
+        noted = rows.update(silent=silent, looked=now)
+        return interrupt(using, seen.name) if noted and silent >= limit else []
 
 
 def orphans(using: str) -> list[str]:

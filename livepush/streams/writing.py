@@ -266,9 +266,9 @@ def open(
 
     Async code writes ``async with``, and awaits ``write``. Whoever may read the group may read the stream; whoever may
     send to the group may stop it. The block's end finishes it; an exception fails it, and passes on. A reader's wish to
-    stop raises StreamStopped in ``write``; that ends the block quietly. A stream that others have ended or deleted raises
-    StreamLost, in ``write`` or at the block's end; that passes on. The stream does not take part in the caller's
-    transaction: readers see what was written even if that is rolled back.
+    stop raises StreamStopped in ``write``; that ends the block quietly. If others have ended or deleted the stream,
+    StreamLost is raised in ``write`` or at the block's end; that passes on. The stream does not take part in the
+    caller's transaction: readers see what was written even if that is rolled back.
 
     ``format`` is what ``response()`` and readers that name none get: ``text``, ``livepush``, ``openai`` or ``ai-sdk``.
     ``metadata`` is JSON that readers get with the stream. ``ansi="strip"`` takes the colours of terminals out.

@@ -14,7 +14,6 @@ import livepush
 from livepush import log, streams, tenants
 from livepush.access import rules
 from livepush.streams import connecting, leases, store
-from livepush.streams.leases import GAP, LEASE, Watch
 from livepush.streams.models import Stream, StreamChunk, StreamProducer
 
 pytestmark = [pytest.mark.usefixtures("streams_end"), pytest.mark.django_db(transaction=True)]
@@ -127,24 +126,11 @@ def test_a_producer_that_begins_while_hubs_prune_is_left_alone(monkeypatch):
     assert Stream.objects.get().state == "finished"
 
 
-def test_a_producer_is_dead_when_its_beats_stand_still_and_the_watcher_looked_all_the_time():
-    watch = Watch()
-    for now in range(int(LEASE) + 1):
-        assert watch.dead({"a": 1, "b": now}, float(now)) == ([] if now < LEASE else ["a"])
-
-
-def test_nobody_dies_while_the_database_is_away():
-    watch = Watch()
-    assert watch.dead({"a": 1}, 0.0) == []
-    assert watch.dead({"a": 1}, 2 + GAP + LEASE) == []
-    assert watch.dead({"a": 2}, 3 + GAP + LEASE) == []
-
-
 def test_a_watcher_ends_what_a_dead_producer_wrote_and_tells_the_group(monkeypatch):
     Stream.objects.create(id="dead", group="room:1", format="text", producer="dead", created=timezone.now())
     StreamProducer.objects.create(name="dead")
     monkeypatch.setattr(leases, "LEASE", 0.0)
-    leases.end_dead("default", Watch())
+    leases.end_dead("default")
     assert Stream.objects.get(id="dead").state == "interrupted"
     assert store.producers("default") == {}
     assert not StreamProducer.objects.exists()

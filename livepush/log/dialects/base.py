@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
@@ -78,6 +79,20 @@ class Dialect:
     def time_of_sending(self) -> datetime | Now:
         """Return the current time of a clock that all hosts share: as a rule the database's."""
         return Now()
+
+    @contextmanager
+    def without_waiting(self) -> Iterator[None]:
+        """Have statements fail at once that would wait for other writers, where one writer holds up all others."""
+        yield
+
+    def milliseconds(self) -> int:
+        """Return the database's time, in milliseconds since 1970."""
+        if self.clock is None:
+            return round(1000 * time.time())
+        with self.connection.cursor() as cursor:
+            cursor.execute(self.clock)
+            ((seconds,),) = cursor.fetchall()
+        return round(1000 * float(seconds))
 
     def ahead_of_database(self, now: datetime) -> timedelta:
         """Return how far this host's clock is ahead of the database's; zero if it is not ahead."""

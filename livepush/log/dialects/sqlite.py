@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +19,17 @@ class SQLite(Dialect):
     def set_up_transaction(self) -> None:
         # Write first: a transaction that reads and then writes fails if another one has written in between.
         LogHead.objects.using(self.using).filter(pk=0).update(position=0)
+
+    @contextmanager
+    def without_waiting(self) -> Iterator[None]:
+        with self.connection.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout")
+            ((before,),) = cursor.fetchall()
+            cursor.execute("PRAGMA busy_timeout = 0")
+            try:
+                yield
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {before}")
 
     def has_written(self) -> bool:
         driver: Any = self.connection.connection

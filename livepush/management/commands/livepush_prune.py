@@ -14,7 +14,7 @@ from livepush.conf import get_settings
 from livepush.inbox import filing
 from livepush.management.committing import CommittingCommand
 from livepush.receiving import once
-from livepush.streams import store
+from livepush.streams import leases, store
 
 
 class Command(CommittingCommand):
@@ -36,6 +36,8 @@ class Command(CommittingCommand):
         old = timezone.now() - timedelta(seconds=settings.INBOX_RETENTION)
         notifications = _all(lambda: filing.prune(using, old, options["batch"]))
         ended = timezone.now() - timedelta(seconds=settings.STREAM_RETENTION)
+        leases.end_dead(using)
+        leases.end_orphans(using)
         streams = _all(lambda: store.prune(using, ended))
         receipts = _all(lambda: once.prune(using)) + _all(lambda: idempotency.prune(using))
         letters = _all(lambda: forgetting.prune(using))

@@ -1,0 +1,164 @@
+"""A process that died is noticed by whoever looks; one that lives is not taken for dead."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.core.management import call_command
+from django.db import connections, transaction
+from django.utils import timezone
+
+from livepush import streams
+from livepush.log.dialects.base import Dialect
+from livepush.streams import leases, store
+from livepush.streams.leases import LATE, LEASE, LOOK, MAX_STEP
+from livepush.streams.models import Stream, StreamProducer
+from livepush.streams.showing import shown
+from tests.patience import PATIENCE
+
+pytestmark = pytest.mark.usefixtures("streams_end")
+
+
+class Clock:
+    """The database's clock."""
+
+    def __init__(self):
+        self.now = 1_000_000
+
+    def tick(self, seconds):
+        """Let time pass; this process may look again."""
+        self.now += round(1000 * seconds)
+        leases._from.clear()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    found = Clock()
+    monkeypatch.setattr(Dialect, "milliseconds", lambda self: found.now)
+    monkeypatch.setattr(leases, "_from", {})
+    return found
+
+
+def begun(using="default"):
+    """Begin a stream of another process."""
+    store.enter(using, "other")
+    Stream.objects.using(using).create(
+        id="far", group="room:1", format="text", producer="other", created=timezone.now()
+    )
+
+
+def state(using="default"):
+    return Stream.objects.using(using).get(id="far").state
+
+
+def poll(client, rf):
+    return client.get("/livepush/streams/far/?wait=0").json()["state"]
+
+
+def page(client, rf):
+    return shown("far", rf.get("/")).state
+
+
+def admin_list(client, rf):
+    client.get("/admin/livepush/stream/")
+    return state()
+
+
+def run(client, rf):
+    return "interrupted" if streams.running("room:1") is None else "running"
+
+
+WAYS = [poll, page, admin_list, run, lambda client, rf: streams.get("far").state]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("look", WAYS, ids=["poll", "page", "admin", "running", "get"])
+@pytest.mark.parametrize("every", [1.0, 4.0, 5.0])
+def test_a_killed_producer_s_stream_ends_within_ten_seconds_whoever_looks(look, every, clock, admin_client, rf):
+    begun()
+    age = 0.0
+    while look(admin_client, rf) == "running":
+        age += every
+        clock.tick(every)
+    assert LEASE <= age <= 10
+    assert (state(), store.producers("default")) == ("interrupted", {})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pruning_ends_the_streams_of_a_dead_producer_too(clock):
+    begun()
+    for _ in range(2):
+        clock.tick(3600)
+        call_command("livepush_prune", verbosity=0)
+    assert state() == "interrupted"
+
+
+def test_a_producer_that_beats_is_not_dead_however_many_look(using, clock):
+    begun(using)
+    for _ in range(20):
+        clock.tick(LOOK)
+        leases.end_dead(using)
+        clock.tick(LATE)
+        leases.end_dead(using)
+        assert store.beat(using, "other")
+    assert state(using) == "running"
+
+
+def test_nobody_dies_while_the_database_is_away(using, clock):
+    begun(using)
+    clock.tick(3600)
+    for _ in range(3):
+        leases.end_dead(using)
+    (row,) = StreamProducer.objects.using(using).all()
+    assert (row.silent, state(using)) == (1000 * MAX_STEP, "running")
+    assert store.beat(using, "other")
+    clock.tick(MAX_STEP)
+    leases.end_dead(using)
+    assert state(using) == "running"
+
+
+def test_a_beat_just_before_the_verdict_counts(using, clock):
+    begun(using)
+    (seen,) = store.producers(using).values()
+    assert store.beat(using, "other")
+    assert store.count_silence(using, seen, 99_000, clock.now, 6000) == []
+    assert state(using) == "running"
+
+
+def test_a_writer_s_lock_on_sqlite_is_nobody_s_silence(using, clock, transactional_db):
+    if connections[using].vendor != "sqlite":
+        pytest.skip("other databases lock rows")
+    begun(using)
+    clock.tick(LEASE)
+    is_locked, may_end = threading.Event(), threading.Event()
+
+    def write():
+        with transaction.atomic(using=using):
+            Stream.objects.using(using).update(error="")
+            is_locked.set()
+            assert may_end.wait(PATIENCE)
+        connections.close_all()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    assert is_locked.wait(PATIENCE)
+    for _ in range(5):
+        leases.end_dead(using)  # it does not wait for the lock
+        clock.tick(LATE)
+    may_end.set()
+    writing.join(PATIENCE)
+    (row,) = StreamProducer.objects.using(using).all()
+    assert (row.silent, state(using)) == (0, "running")
+    with connections[using].cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        assert cursor.fetchall() == [(20_000,)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_looks_in_a_transaction_writes_nothing_there(clock):
+    begun()
+    clock.tick(LEASE)
+    with transaction.atomic():
+        assert streams.get("far").state == "running"
+    assert StreamProducer.objects.get().silent == 0

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from django.core.exceptions import SynchronousOnlyOperation
+from django.db import connections
 from django.utils import timezone
 
 from livepush import publish, tenants
@@ -165,7 +167,7 @@ class SyncStream(_Producer):
         """
         self._put(text, data, progress)
         until = time.monotonic() + PATIENCE
-        while self._buffer.is_full:
+        while self._buffer.is_full and not _holds_lock():
             if time.monotonic() > until:
                 raise self._not_stored()
             self._buffer.wait(1.0)
@@ -182,7 +184,12 @@ class SyncStream(_Producer):
         """End it as failed. Readers are told the message; over 10,000 characters is cut. Raises StreamNotStored."""
         self._wait(self._end(State.FAILED, pieces.message(message), metadata))
 
-    def _wait(self, done: Future[None]) -> None:
+    def _wait(self, done: Future[None], is_committed: bool = False) -> None:
+        if _holds_lock():
+            using = get_settings().DATABASE
+            if not is_committed and not publish.is_unnoticed(using):
+                publish.on_commit(partial(self._wait, done, True), using)
+            return
         try:
             done.result(PATIENCE)
         except TimeoutError as error:
@@ -268,7 +275,8 @@ def open(
     send to the group may stop it. The block's end finishes it; an exception fails it, and passes on. A reader's wish to
     stop raises StreamStopped in ``write``; that ends the block quietly. If others have ended or deleted the stream,
     StreamLost is raised in ``write`` or at the block's end; that passes on. The stream does not take part in the
-    caller's transaction: readers see what was written even if that is rolled back.
+    caller's transaction: readers see what was written even if that is rolled back. On SQLite, which takes one writer at
+    a time, a stream that is opened or written in a transaction is stored after it.
 
     ``format`` is what ``response()`` and readers that name none get: ``text``, ``livepush``, ``openai`` or ``ai-sdk``.
     ``metadata`` is JSON that readers get with the stream. ``ansi="strip"`` takes the colours of terminals out.
@@ -276,6 +284,13 @@ def open(
     Raises InvalidGroup; InvalidData: the format or the metadata; StreamNotStored: the database does not answer.
     """
     return Opening(group, format, metadata, ansi)
+
+
+def _holds_lock() -> bool:
+    """Return whether this thread is in a transaction on SQLite, and so nothing can be stored before its end."""
+    connection = connections[get_settings().DATABASE]
+    driver: Any = connection.connection
+    return connection.vendor == "sqlite" and driver is not None and bool(driver.in_transaction)
 
 
 def _refuse_async() -> None:

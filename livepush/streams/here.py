@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from threading import RLock
+from typing import Any
+
+from django.db import connections
 
 from livepush.conf import get_settings
 from livepush.ending import AtEnd
@@ -48,6 +51,13 @@ def interrupt_all(seconds: float = FAREWELL) -> None:
         done = _gatherer.end(buffer, Ending(State.INTERRUPTED))
         with suppress(TimeoutError, StreamError):
             done.result(max(0.0, until - time.monotonic()))
+
+
+def holds_lock() -> bool:
+    """Return whether this thread is in a transaction on SQLite, and so nothing can be stored before its end."""
+    connection = connections[get_settings().DATABASE]
+    driver: Any = connection.connection
+    return connection.vendor == "sqlite" and driver is not None and bool(driver.in_transaction)
 
 
 def stop() -> None:

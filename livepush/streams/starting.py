@@ -14,10 +14,11 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 from livepush import tenants
-from livepush.exceptions import InvalidData, StreamLost, StreamStopped
+from livepush.exceptions import InvalidData, StreamLost
 from livepush.publish import Group
 from livepush.streams.models import State
-from livepush.streams.writing import FAILED, AsyncStream, SyncStream
+from livepush.streams.stopping import besides_stop
+from livepush.streams.writing import AsyncStream, SyncStream
 
 logger = logging.getLogger("livepush")
 
@@ -91,17 +92,23 @@ async def _own_thread() -> AsyncIterator[None]:
 
 
 async def _run(stream: AsyncStream, iterator: AsyncIterable[Any]) -> None:
+    failure = None
     try:
         async with _own_thread():
             await _write_all(stream, iterator)
-        await stream._wait(stream._end(State.STOPPED if stream.stop_requested else State.FINISHED))
-    except StreamStopped:
-        await stream._wait(stream._end(State.STOPPED))
-    except StreamLost:  # it has ended
-        pass
-    except Exception:
-        logger.exception("The iterator of the stream %s in %r failed.", stream.id, stream.group)
-        await stream._wait(stream._end(State.FAILED, FAILED))
+    except Exception as error:
+        failure = _failure(stream, error)
+    with suppress(StreamLost):
+        await stream._wait(stream._ends_with(failure))
+
+
+def _failure(stream: AsyncStream | SyncStream, error: Exception) -> BaseException | None:
+    """Return what made an iterator fail, after a log line; ``None`` if its stream was only stopped or lost."""
+    left = besides_stop(error, stream.id)
+    if left is None or (isinstance(left, StreamLost) and left.stream == stream.id):
+        return None
+    logger.error("The iterator of the stream %s in %r failed.", stream.id, stream.group, exc_info=left)
+    return left
 
 
 async def _write_all(stream: AsyncStream, iterator: AsyncIterable[Any]) -> None:
@@ -117,6 +124,11 @@ async def _write_all(stream: AsyncStream, iterator: AsyncIterable[Any]) -> None:
         await asyncio.wait({pulling})
         if not pulling.cancelled():
             pulling.result()
+        elif not stream.stop_requested:
+            logger.warning(
+                "The iterator of the stream %s in %r was cancelled: it is interrupted.", stream.id, stream.group
+            )
+            raise asyncio.CancelledError
     finally:
         pulling.cancel()
         await asyncio.wait({pulling})
@@ -134,21 +146,19 @@ async def _pull(stream: AsyncStream, iterable: AsyncIterable[Any]) -> None:
 
 
 def _run_in_thread(stream: SyncStream, iterable: Iterable[Any]) -> None:
+    failure = None
     try:
-        iterator = iter(iterable)
         try:
-            for value in iterator:
-                stream.write(value) if isinstance(value, str) else stream.write(data=value)
-            stream._wait(stream._end(State.STOPPED if stream.stop_requested else State.FINISHED))
-        finally:
-            getattr(iterator, "close", lambda: None)()
-    except StreamStopped:
-        stream._wait(stream._end(State.STOPPED))
-    except StreamLost:  # it has ended
-        pass
-    except Exception:
-        logger.exception("The iterator of the stream %s in %r failed.", stream.id, stream.group)
-        stream._wait(stream._end(State.FAILED, FAILED))
+            iterator = iter(iterable)
+            try:
+                for value in iterator:
+                    stream.write(value) if isinstance(value, str) else stream.write(data=value)
+            finally:
+                getattr(iterator, "close", lambda: None)()
+        except Exception as error:
+            failure = _failure(stream, error)
+        with suppress(StreamLost):
+            stream._wait(stream._ends_with(failure))
     finally:
         stream._end(State.INTERRUPTED)  # if nothing above has ended it, as at SystemExit
         connections.close_all()

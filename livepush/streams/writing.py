@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any
 
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import connections
 from django.utils import timezone
 
 from livepush import publish, tenants
@@ -26,9 +25,10 @@ from livepush.streams import announcing, pieces
 from livepush.streams.ansi import Stripper
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.formats import check_format
-from livepush.streams.here import gatherer
+from livepush.streams.here import gatherer, holds_lock
 from livepush.streams.models import State, Stream
 from livepush.streams.responding import StreamResponse
+from livepush.streams.stopping import besides_stop, is_done
 
 logger = logging.getLogger("livepush")
 
@@ -138,14 +138,12 @@ class _Producer:
         told = pieces.data(self._metadata, self._limit).json if metadata else None
         return gatherer().end(self._buffer, Ending(state, error, told))
 
-    def _ends_with(self, kind: type[BaseException] | None) -> Future[None]:
-        if kind is None:
-            return self._end(State.STOPPED if self._buffer.stop_requested else State.FINISHED)
-        if issubclass(kind, StreamStopped):
-            return self._end(State.STOPPED)
-        if issubclass(kind, Exception):
+    def _ends_with(self, error: BaseException | None) -> Future[None]:
+        """End it as its code has ended: with an error, or without one, as after a wish to stop."""
+        if isinstance(error, Exception):
             return self._end(State.FAILED, FAILED)
-        return self._end(State.STOPPED if self._buffer.stop_requested else State.INTERRUPTED)
+        otherwise = State.FINISHED if error is None else State.INTERRUPTED
+        return self._end(State.STOPPED if self._buffer.stop_requested else otherwise)
 
     def _not_stored(self) -> StreamNotStored:
         return StreamNotStored(
@@ -167,7 +165,7 @@ class SyncStream(_Producer):
         """
         self._put(text, data, progress)
         until = time.monotonic() + PATIENCE
-        while self._buffer.is_full and not _holds_lock():
+        while self._buffer.is_full and not holds_lock():
             if time.monotonic() > until:
                 raise self._not_stored()
             self._buffer.wait(1.0)
@@ -185,7 +183,7 @@ class SyncStream(_Producer):
         self._wait(self._end(State.FAILED, pieces.message(message), metadata))
 
     def _wait(self, done: Future[None], is_committed: bool = False) -> None:
-        if _holds_lock():
+        if holds_lock():
             using = get_settings().DATABASE
             if not is_committed and not publish.is_unnoticed(using):
                 publish.on_commit(partial(self._wait, done, True), using)
@@ -247,11 +245,14 @@ class Opening:
             stream._wait(stream._begin())
         return stream
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         assert self._sync is not None
-        with suppress(StreamLost) if error is not None else nullcontext():  # what the block raised says more
-            self._sync._wait(self._sync._ends_with(kind))
-        return kind is not None and issubclass(kind, StreamStopped)
+        left = besides_stop(error, self._sync.id)
+        with suppress(StreamLost) if left is not None else nullcontext():  # what the block raised says more
+            self._sync._wait(self._sync._ends_with(left))
+        return is_done(error, left)
 
     async def __aenter__(self) -> AsyncStream:
         stream = self._async = AsyncStream(*self._given)
@@ -259,11 +260,14 @@ class Opening:
             await stream._wait(stream._begin())
         return stream
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> bool:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         assert self._async is not None
-        with suppress(StreamLost) if error is not None else nullcontext():
-            await self._async._wait(self._async._ends_with(kind))
-        return kind is not None and issubclass(kind, StreamStopped)
+        left = besides_stop(error, self._async.id)
+        with suppress(StreamLost) if left is not None else nullcontext():
+            await self._async._wait(self._async._ends_with(left))
+        return is_done(error, left)
 
 
 def open(
@@ -284,13 +288,6 @@ def open(
     Raises InvalidGroup; InvalidData: the format or the metadata; StreamNotStored: the database does not answer.
     """
     return Opening(group, format, metadata, ansi)
-
-
-def _holds_lock() -> bool:
-    """Return whether this thread is in a transaction on SQLite, and so nothing can be stored before its end."""
-    connection = connections[get_settings().DATABASE]
-    driver: Any = connection.connection
-    return connection.vendor == "sqlite" and driver is not None and bool(driver.in_transaction)
 
 
 def _refuse_async() -> None:

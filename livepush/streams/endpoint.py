@@ -21,6 +21,7 @@ from livepush.consumers.base import (
     Send,
     finish,
     for_origin,
+    hung_up,
     refusing,
 )
 from livepush.consumers.entering import admit, check_limits
@@ -159,8 +160,12 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, asked
         except asyncio.CancelledError:  # the server ends, and cancels its requests
             reader.leave(0)
             raise
-    if reason is not None:
+    if reason is None:
+        return
+    if not reader.must_break:
         await finish(scope, receive, send, reason, {"type": "http.response.body", "body": b""})
+    elif not await hung_up(scope, receive, send):
+        raise ConnectionAbortedError(formats.CUT)
 
 
 async def _write_all(reader: Reader, send: Send) -> Reason:

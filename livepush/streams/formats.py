@@ -20,6 +20,7 @@ from livepush.streams.pieces import Data, Piece, dumps, join
 HEARTBEAT = ":\n"
 """Keeps a quiet stream of events alive (WHATWG HTML, section 9.2.7)."""
 DONE = "data: [DONE]\n\n"
+CUT = "The response was cut before the end of the stream."
 END_MARK = "end"
 """The last event id of a stream that was read to its end."""
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -51,6 +52,8 @@ class Format:
     headers: tuple[tuple[str, str], ...] = ()
     heartbeat = ""
     """The bytes that are sent in quiet times, if any may be."""
+    resumes = False
+    """Whether clients come back after any end of a response, unless it said how the stream ended."""
 
     def begin(self, about: About, after: int) -> str:
         """Return what comes before the first piece."""
@@ -66,6 +69,10 @@ class Format:
 
     def bye(self, offset: int, retry: int) -> str:
         """Return what says that the server goes away, and the client should come back in ``retry`` milliseconds."""
+        return self.cut()
+
+    def cut(self) -> str:
+        """Return what says that the response ends before the stream, if anything can."""
         return ""
 
 
@@ -74,6 +81,7 @@ class Own(Format):
 
     content_type = _EVENTS
     heartbeat = HEARTBEAT
+    resumes = True
 
     def begin(self, about: About, after: int) -> str:
         return HEARTBEAT
@@ -106,6 +114,9 @@ class OpenAI(Format):
             error = {"message": ending.error or _MESSAGES[ending.state], "type": "server_error"}
             return _event({"error": error}) + DONE
         return self._chunk(about, {}, "stop") + DONE
+
+    def cut(self) -> str:
+        return _event({"error": {"message": CUT, "type": "server_error"}})
 
     def _piece(self, about: About, piece: Piece) -> str:
         if isinstance(piece, str):
@@ -154,6 +165,9 @@ class AISDK(Format):
         else:
             last = {"type": "abort" if ending.state is State.STOPPED else "finish"}
         return close + _event(last) + DONE
+
+    def cut(self) -> str:
+        return _event({"type": "error", "errorText": CUT})
 
 
 FORMATS: dict[str, Format] = {"text": Format(), "livepush": Own(), "openai": OpenAI(), "ai-sdk": AISDK()}

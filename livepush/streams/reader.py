@@ -35,7 +35,9 @@ class Reader:
         self.feed = feed
         self.cursor = after
         self.ended = False
-        """Whether the client was told that the stream has ended."""
+        """Whether the client was told that the stream, or the response, has ended."""
+        self.must_break = not FORMATS[format].resumes
+        """Whether the connection must break for the client to see that the response ends before the stream."""
         self.reason = ""
         """Why the client may not read the stream any more."""
         self.retry: int | None = None
@@ -108,11 +110,10 @@ class Reader:
                 return begin.encode()
         while not self.ended and self.groups:
             if self.retry is not None:
-                self.ended = True
-                return self._format.bye(self.cursor, self.retry).encode() or None
+                return self._last(self._format.bye(self.cursor, self.retry))
             portion = await self.portion()
             if not self.groups:
-                return None
+                break
             if portion is not None:
                 if data := portion.frames(self.feed.about, self._name):
                     return data
@@ -120,7 +121,7 @@ class Reader:
                 return self._end()
             elif not await self.wait(self._heartbeat) and self._is_quiet():
                 return self._format.heartbeat.encode()
-        return None
+        return None if self.ended else self._last(self._format.cut())
 
     @property
     def is_at_end(self) -> bool:
@@ -167,7 +168,12 @@ class Reader:
         return True
 
     def _end(self) -> bytes | None:
-        self.ended = True
+        self.must_break = False
         ending = self.feed.ending
         assert ending is not None
-        return self._format.end(self.feed.about, ending, self.feed.end, self._after_text).encode() or None
+        return self._last(self._format.end(self.feed.about, ending, self.feed.end, self._after_text))
+
+    def _last(self, text: str) -> bytes | None:
+        self.ended = True
+        self.must_break = self.must_break and not text
+        return text.encode() or None

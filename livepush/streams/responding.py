@@ -30,7 +30,8 @@ class StreamResponse(StreamingHttpResponse):
     A view decides who may read it. The stream does not end with the response: its client may come back.
 
     Until something else is set, ``streaming_content`` reads the stream anew each time: async code and what it runs in
-    threads get an async iterator, other code gets a sync one.
+    threads get an async iterator, other code gets a sync one. If the server ends before the stream, and the format
+    can't say so, it raises ConnectionAbortedError, so that the connection breaks.
     """
 
     def __init__(self, id: str, format: str, after: int = 0, **more: Any) -> None:
@@ -91,6 +92,8 @@ async def _aread(id: str, format: str, after: int) -> AsyncIterator[bytes]:
     with Reader(feeds, feed, after, format, get_settings().HEARTBEAT) as reader:
         while (data := await reader.next()) is not None:
             yield data
+        if reader.must_break:
+            raise ConnectionAbortedError(formats.CUT)
 
 
 def _read(id: str, format: str, after: int) -> Iterator[bytes]:
@@ -118,3 +121,7 @@ def _read(id: str, format: str, after: int) -> Iterator[bytes]:
                 yield chosen.heartbeat.encode()
                 last = time.monotonic()
         row = store.find(using, id)
+    if cut := chosen.cut():  # somebody has deleted it
+        yield cut.encode()
+    elif not chosen.resumes:
+        raise ConnectionAbortedError(formats.CUT)

@@ -65,7 +65,7 @@ async def chat(request: HttpRequest, chat: str) -> HttpResponseBase:
 async def resume(request: HttpRequest, chat: str) -> HttpResponseBase:
     """Go on with the answer that a chat of the AI SDK waits for."""
     found = await streams.arunning(f"room:{chat}")
-    return HttpResponse(status=204) if found is None else found.response()
+    return HttpResponse(status=204) if found is None else found.response(format=request.GET.get("format", ""))
 
 
 def plain(request: HttpRequest, stream: str) -> HttpResponseBase:
@@ -93,5 +93,5 @@ urlpatterns = [
     path("plain/<str:stream>/", plain),
     path("v1/chat/completions", completions),
     path("chat/<slug:chat>/", chat),
-    path("chat/<slug:chat>/stream/", resume),
+    path("chat/<slug:chat>/stream/", csrf_exempt(resume)),
 ]

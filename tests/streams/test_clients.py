@@ -6,16 +6,20 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from livepush.streams import adapters
-from tests.patience import PATIENCE
+from tests.integration.clients import http
+from tests.patience import PATIENCE, eventually
 from tests.servers import processes
 from tests.servers.fresh import Databases
 from tests.servers.processes import Server
+from tests.streams.readers import address
 from tests.streams.site import words
 
 HERE = Path(__file__).parent / "node_clients"
@@ -110,6 +114,56 @@ async def test_the_ai_sdk_is_told_of_a_failure(server, node_clients):
     found = await under_node(node_clients, "ai", f"{server.url}/streams/chat/sdk/", words=5, fail=2)
     assert found["errors"] == ["The stream failed."]
     assert found["parts"][0]["text"] == words(2)
+
+
+@pytest.fixture
+def half(databases: Databases) -> Iterator[tuple[Server, str]]:
+    """A server, and a stream that another process writes and has not ended."""
+    with (
+        databases.fresh("postgresql") as database,
+        processes.publisher(database) as elsewhere,
+        processes.server("uvicorn", database, {"DRAIN": 0.2}, may_fail=True) as server,
+    ):
+        id = elsewhere.do("open_stream", group="room:half", format="openai")
+        elsewhere.do("write", stream=id, text="half an a")
+        yield server, id
+
+
+@pytest.mark.parametrize("format", ["openai", pytest.param("text", marks=pytest.mark.long)])
+async def test_a_deploy_in_mid_answer_does_not_look_like_its_end(half, format):
+    import openai
+
+    server, id = half
+    body, ending = b"", None
+    async with http() as client, client.stream("GET", address(server.url, id, format=format)) as response:
+        with pytest.raises(httpx.RemoteProtocolError) if format == "text" else nullcontext():
+            async for raw in response.aiter_raw():
+                body += raw
+                if b"half an a" in body and ending is None:
+                    ending = asyncio.create_task(asyncio.to_thread(server.stop))
+    assert ending is not None
+    await ending
+    if format == "text":
+        assert body == b"half an a"
+        return
+    answer = httpx.Response(200, headers={"content-type": "text/event-stream"}, content=body)
+    transport = httpx.MockTransport(lambda request: answer)
+    sdk = openai.OpenAI(base_url="http://any/", api_key="none", http_client=httpx.Client(transport=transport))
+    with pytest.raises(openai.APIError, match="before the end of the stream"):
+        list(sdk.chat.completions.create(model="any", messages=[], stream=True))
+
+
+@pytest.mark.long
+async def test_the_ai_sdk_is_told_of_a_deploy_in_mid_answer(half, node_clients):
+    server, _ = half
+    reading = asyncio.create_task(
+        under_node(node_clients, "ai", f"{server.url}/streams/chat/half/stream/?format=ai-sdk")
+    )
+    await eventually(lambda: asyncio.to_thread(lambda: server.holds() == 1))
+    await asyncio.to_thread(server.stop)
+    found = await reading
+    assert found["errors"] == ["The response was cut before the end of the stream."]
+    assert found["parts"][0]["text"] == "half an a"
 
 
 async def test_the_sdk_s_own_objects_are_taken_too(server):

@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
@@ -155,6 +156,57 @@ def test_a_response_that_begins_while_the_server_ends_is_sent_away():
     assert bye.startswith(b"retry: ")
     Stream.objects.update(state="finished", length=5)
     assert b'"parts":["hello"]' in b"".join(asyncio.run(read()))  # it ends by itself
+
+
+ERROR = "The response was cut before the end of the stream."
+
+
+@pytest.mark.parametrize(
+    ("format", "last"),
+    [
+        ("openai", f'data: {{"error":{{"message":"{ERROR}","type":"server_error"}}}}\n\n'),
+        ("ai-sdk", f'data: {{"type":"error","errorText":"{ERROR}"}}\n\n'),
+        ("text", None),
+    ],
+)
+@pytest.mark.parametrize("why", ["the server ends", "it is deleted"])
+def test_a_response_that_is_cut_does_not_look_whole(format, last, why):
+    id, found = written_elsewhere(), []
+
+    async def read() -> None:
+        hub = await process.get_hub()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async for part in StreamResponse(id, format):
+                    if b"hello" in part:
+                        hub.drain() if why == "the server ends" else await Stream.objects.all().adelete()
+                    found.append(part.decode())
+        finally:
+            await livepush.stop()
+            await sync_to_async(connections.close_all)()
+
+    if last is None:
+        with pytest.raises(ConnectionAbortedError, match="before the end"):
+            asyncio.run(read())
+        assert found == ["hello"]
+    else:
+        asyncio.run(read())
+        assert found[-1] == last
+
+
+@pytest.mark.parametrize("format", ["openai", "ai-sdk", "text", "livepush"])
+def test_sync_code_learns_that_a_stream_is_deleted(format):
+    id = written_elsewhere()
+    found = iter(StreamResponse(id, format))
+    while b"hello" not in next(found):
+        pass
+    Stream.objects.all().delete()
+    if format == "text":
+        with pytest.raises(ConnectionAbortedError):
+            next(found)
+    else:
+        rest = b"".join(found)
+        assert (ERROR.encode() in rest) == (format != "livepush")
 
 
 def test_a_quiet_stream_s_response_writes_under_wsgi_so_that_it_notices_that_its_reader_left(settings):

@@ -203,3 +203,24 @@ test("a stream's address is the page's, whatever base address and password the p
     "https://shop.example/live/streams/abc/stop/",
   ]);
 });
+
+test("a stream's headers, address and offset are taken in each form that they have", async () => {
+  for (const headers of [{ authorization: "T" }, new Headers({ authorization: "T" }), [["authorization", "T"]]]) {
+    const sent = [];
+    const fetch = async (url, init) => {
+      sent.push([url, Object.fromEntries(new Headers(init.headers))]);
+      return events({ offset: 42, parts: ["ab"], state: "finished" });
+    };
+    fake(globalThis, { fetch, document: { querySelector: () => null, cookie: "csrftoken=abc" } });
+    const stream = new Stream("/live/streams/abc?tenant=a", { after: "40", headers });
+    await read(stream);
+    await stream.stop();
+    await new Stream("/live/streams/abc", { headers: { "X-CSRFToken": "mine" } }).stop();
+    assert.equal(stream.offset, 42);
+    assert.deepEqual(sent, [
+      ["https://shop.example/live/streams/abc/?tenant=a&after=40&format=livepush", { authorization: "T" }],
+      ["https://shop.example/live/streams/abc/stop/?tenant=a", { authorization: "T", "x-csrftoken": "abc" }],
+      ["https://shop.example/live/streams/abc/stop/", { "x-csrftoken": "mine" }],
+    ]);
+  }
+});

@@ -64,7 +64,7 @@ class StreamElement extends HTMLElement {
 const stream = (id, options) => new Stream(id, options);
 const install = () => {
   const page = /** @type {any} */ (window);
-  page.livepush = Object.assign(page.livepush ?? {}, { stream });
+  (page.livepush ??= {}).stream = stream;
 };
 install();
 document.addEventListener("DOMContentLoaded", install); // the page's client may have come after this script

@@ -66,9 +66,10 @@ export class Stream {
    * @param {{after?: number, signal?: AbortSignal, headers?: HeadersInit}} [options]
    */
   constructor(id, { after = 0, signal, headers } = {}) {
-    this.url = new URL(id.includes("/") ? id : `${base()}streams/${id}/`, location.href);
+    this.url = new URL(id.includes("/") ? id : `${base()}streams/${id}`, location.href);
+    this.url.pathname = this.url.pathname.replace(/\/?$/, "/");
     /** The reader's offset. */
-    this.offset = after;
+    this.offset = +after;
     this.signal = signal;
     this.headers = headers;
   }
@@ -76,7 +77,8 @@ export class Stream {
   /** Ask its producer to stop. */
   stop() {
     const token = document.cookie.match(/csrf\w*=([^;]+)/)?.[1] ?? "";
-    return fetch(`${this.url}stop/`, { method: "POST", headers: { "x-csrftoken": token, ...this.headers } });
+    const headers = { "x-csrftoken": token, ...Object.fromEntries(new Headers(this.headers)) };
+    return fetch(`${new URL(`stop/${this.url.search}`, this.url)}`, { method: "POST", headers });
   }
 
   /** Yield its parts as they come: `{text}` or `{data}`, each with the `offset` after it. */
@@ -92,7 +94,10 @@ export class Stream {
       let came;
       try {
         this.signal?.throwIfAborted();
-        const response = await fetch(`${this.url}?after=${this.offset}&${polls ? "wait=25" : "format=livepush"}`, {
+        const url = new URL(this.url);
+        url.searchParams.set("after", `${this.offset}`);
+        url.searchParams.set(polls ? "wait" : "format", polls ? "25" : "livepush");
+        const response = await fetch(`${url}`, {
           cache: "no-store",
           headers: /** @type {any} */ (this.headers),
           signal: controller.signal,

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from django.utils.functional import Promise
+
 from livepush.exceptions import EventTooLarge, InvalidData
 from livepush.publish import as_json
 
@@ -38,6 +40,7 @@ def text(given: object) -> str:
 
     Raises InvalidData: it is no text.
     """
+    given = str(given) if isinstance(given, Promise) else given  # translated later
     if not isinstance(given, str):
         raise InvalidData(f"{given!r} is not text: write a str, or give JSON as data=.")
     if given.isascii():
@@ -59,6 +62,7 @@ def whole_characters(half: str, given: object) -> tuple[str, str]:
 
     Raises InvalidData: it is no text.
     """
+    given = str(given) if isinstance(given, Promise) else given
     if half and isinstance(given, str) and given:
         given, half = half + given, ""
     if isinstance(given, str) and given and "\ud800" <= given[-1] <= "\udbff":
@@ -66,10 +70,13 @@ def whole_characters(half: str, given: object) -> tuple[str, str]:
     return text(given), half
 
 
-def data(value: object, max_bytes: int) -> Data:
-    """Return a part with a value. Raises InvalidData: JSON can't carry it. Raises EventTooLarge."""
+def data(value: object, max_bytes: int, beside: int = 0) -> Data:
+    """Return a part with a value, which is sent with some bytes ``beside`` it.
+
+    Raises InvalidData: JSON can't carry it. Raises EventTooLarge.
+    """
     encoded = as_json(value)
-    size = len(encoded.encode())
+    size = len(encoded.encode()) + beside
     if size > max_bytes:
         raise EventTooLarge(f"The part is {size} bytes as JSON, over the {max_bytes} of LIVEPUSH['MAX_EVENT_BYTES'].")
     return Data(encoded)

@@ -7,13 +7,15 @@ import logging
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from contextvars import Context, copy_context
+from contextvars import copy_context
+from datetime import tzinfo
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections
+from django.utils import timezone, translation
+from django.utils.functional import Promise
 
-from livepush import tenants
 from livepush.exceptions import InvalidData, StreamLost
 from livepush.publish import Group
 from livepush.streams.models import State
@@ -36,9 +38,10 @@ async def start(
 ) -> AsyncStream:
     """Write what an async iterator yields to a new stream, apart from the request; return the stream at once.
 
-    A ``str`` is text; what else it yields is a part of JSON. The stream ends with the iterator. If that raises, the
-    stream fails and the error is logged. When a reader asks to stop, CancelledError is raised in the iterator where it
-    waits. It runs in this event loop, so the server must be an ASGI server; elsewhere use ``start_in_thread``.
+    A ``str`` is text; what else it yields is a part of JSON. The iterator has the caller's context: its language, time
+    zone and tenant. The stream ends with it. If it raises, the stream fails and the error is logged. When a reader asks
+    to stop, CancelledError is raised in the iterator where it waits. It runs in this event loop, so the server must be
+    an ASGI server; elsewhere use ``start_in_thread``.
 
     Raises what ``open`` raises, and InvalidData: it is no async iterator.
     """
@@ -47,7 +50,7 @@ async def start(
     stream = AsyncStream(group, format, metadata, ansi)
     with stream._interrupted_by_errors():
         await stream._wait(stream._begin())
-        task = asyncio.get_running_loop().create_task(_run(stream, iterator), context=_context())
+        task = asyncio.get_running_loop().create_task(_run(stream, iterator))
     _running.add(task)
     task.add_done_callback(_running.discard)
     task.add_done_callback(lambda task: stream._end(State.INTERRUPTED))  # if it was cancelled, perhaps before it ran
@@ -67,28 +70,25 @@ def start_in_thread(
     When a reader asks to stop, the iterable is closed after what it yields next.
     """
     stream = SyncStream(group, format, metadata, ansi)
-    args = (_run_in_thread, stream, iterable)
-    thread = threading.Thread(target=_context().run, args=args, name="livepush-stream", daemon=True)
+    args = (_run_in_thread, stream, iterable, translation.get_language(), timezone.get_current_timezone())
+    thread = threading.Thread(target=copy_context().run, args=args, name="livepush-stream", daemon=True)
     with stream._interrupted_by_errors():
         stream._wait(stream._begin())
         thread.start()
     return stream
 
 
-def _context() -> Context:
-    """Return the context for an iterator: the caller's in a project with tenants, which may keep the tenant there."""
-    return copy_context() if tenants.hook() else Context()
-
-
 @asynccontextmanager
 async def _own_thread() -> AsyncIterator[None]:
     """Run sync code that the iterator awaits, such as its queries, in one thread; close its connections at the end."""
-    async with ThreadSensitiveContext() as context:
-        try:
-            yield
-        finally:
-            if context in SyncToAsync.context_to_thread_executor:
-                await sync_to_async(connections.close_all)()
+    context = ThreadSensitiveContext()
+    SyncToAsync.thread_sensitive_context.set(context)  # the caller's ends with the request
+    try:
+        yield
+    finally:
+        if context in SyncToAsync.context_to_thread_executor:
+            await sync_to_async(connections.close_all)()
+            SyncToAsync.context_to_thread_executor.pop(context).shutdown(wait=False)
 
 
 async def _run(stream: AsyncStream, iterator: AsyncIterable[Any]) -> None:
@@ -138,21 +138,24 @@ async def _pull(stream: AsyncStream, iterable: AsyncIterable[Any]) -> None:
     iterator = aiter(iterable)
     try:
         async for value in iterator:
-            await (stream.write(value) if isinstance(value, str) else stream.write(data=value))
+            await (stream.write(str(value)) if isinstance(value, str | Promise) else stream.write(data=value))
     finally:
         close = getattr(iterator, "aclose", None)
         if close is not None:
             await close()
 
 
-def _run_in_thread(stream: SyncStream, iterable: Iterable[Any]) -> None:
+def _run_in_thread(stream: SyncStream, iterable: Iterable[Any], language: str | None, zone: tzinfo) -> None:
+    timezone.activate(zone)  # Django's are no part of the context that a thread takes over
+    if language is not None:
+        translation.activate(language)
     failure = None
     try:
         try:
             iterator = iter(iterable)
             try:
                 for value in iterator:
-                    stream.write(value) if isinstance(value, str) else stream.write(data=value)
+                    stream.write(str(value)) if isinstance(value, str | Promise) else stream.write(data=value)
             finally:
                 getattr(iterator, "close", lambda: None)()
         except Exception as error:

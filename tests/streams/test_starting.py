@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import OperationalError, connections
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from livepush import streams
 from livepush.exceptions import StreamNotStored
@@ -117,3 +121,43 @@ def test_a_stream_that_was_stored_too_late_is_interrupted(monkeypatch):
             begin()
     may_store.set()
     wait_until(lambda: [*Stream.objects.values_list("state", flat=True)] == ["interrupted"] * 2)
+
+
+async def test_an_iterator_speaks_the_language_of_its_view_in_the_view_s_time_zone():
+    async def generate():
+        yield _("Yes")
+        yield f" {timezone.get_current_timezone_name()} {word.get()} "
+        yield gettext_lazy("No")
+
+    word = ContextVar("word", default="")
+    word.set("mine")
+    with translation.override("fr"), timezone.override("Asia/Tokyo"):
+        stream = await streams.start("room:1", generate())
+    await eventually(lambda: is_now("finished"))
+    assert await (await streams.aget(stream.id)).atext() == "Oui Asia/Tokyo mine Non"
+
+
+def test_an_iterable_in_a_thread_speaks_the_language_of_its_view():
+    def generate():
+        yield _("Yes")
+
+    with translation.override("fr"):
+        stream = streams.start_in_thread("room:1", generate())
+    wait_until(lambda: state_of(stream) == "finished")
+    assert streams.get(stream.id).text() == "Oui"
+
+
+async def test_an_iterator_s_queries_run_in_a_thread_of_its_own_after_the_request_too():
+    async def generate():
+        await request_is_over.wait()
+        for _number in range(2):
+            threads.append(await sync_to_async(threading.get_ident)())
+        yield "a"
+
+    threads, request_is_over = [], asyncio.Event()
+    async with ThreadSensitiveContext():
+        threads.append(await sync_to_async(threading.get_ident)())
+        await streams.start("room:1", generate())
+    request_is_over.set()
+    await eventually(lambda: is_now("finished"))
+    assert threads[1] == threads[2] != threads[0]

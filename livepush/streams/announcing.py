@@ -39,6 +39,10 @@ STARTED, FINISHED = "stream.started", "stream.finished"
 """The types of the events in a stream's group."""
 
 
+BESIDE_METADATA = 100
+"""The most bytes that such an event has beside the stream's metadata."""
+
+
 def channel(id: str) -> str:
     """Return the group in which readers hear of a stream. Only livepush itself reads it."""
     return f"{OWN_GROUPS}stream:{id}"

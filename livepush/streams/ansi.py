@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
-MAX_SEQUENCE = 256
+MAX_SEQUENCE = 4096
 """The most characters of a sequence that is kept until its end comes. A longer one is none."""
-_WHOLE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^_`-~])")
-_BEGUN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[ -/]*)\Z")
+_CONTROL = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"
+_STRING = r"\x1b[\]P_^Xk][^\x07\x1b\n]*"
+"""A title, a link or the like. Its end is BEL or ST; a line's end ends it too, in case that it has none."""
+_WHOLE = re.compile(rf"{_CONTROL}[@-~]|{_STRING}(?:\x07|\x1b\\|(?=\n))|\x1b[ -/]*[0-OQ-WYZ\\`-jl-~]")
+_BEGUN = re.compile(rf"(?:{_CONTROL}|{_STRING}\x1b?|\x1b[ -/]*)\Z")
 
 
 class Stripper:
@@ -18,7 +21,7 @@ class Stripper:
 
     def feed(self, text: str) -> str:
         """Return a piece without its sequences. What may be the beginning of one waits for the next piece."""
-        if not self._rest and "\x1b" not in text:
+        if not self._rest and "\x1b" not in text and "\x9b" not in text:
             return text
         text = _WHOLE.sub("", self._rest + text)
         begun = _BEGUN.search(text)
@@ -27,7 +30,13 @@ class Stripper:
             text, self._rest = text[: begun.start()], begun[0]
         return text
 
+    def end(self) -> str:
+        """Return what was kept at the end of the text: a title without an end may be text."""
+        rest, self._rest = self._rest, ""
+        return rest[2:].rstrip("\x1b") if re.match(_STRING, rest) else ""
+
 
 def strip(text: str) -> str:
     """Return a whole text without its sequences."""
-    return _WHOLE.sub("", text)
+    stripper = Stripper()
+    return stripper.feed(text) + stripper.end()

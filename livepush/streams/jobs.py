@@ -229,6 +229,7 @@ def follow(
     level: int = logging.INFO,
     format: str = "%(levelname)s %(message)s",
     metadata: Mapping[str, Any] | None = None,
+    ansi: str = "keep",
 ) -> Iterator[SyncStream]:
     """Write what a logger is told inside of the block to a new stream; yield the stream.
 
@@ -236,7 +237,7 @@ def follow(
     reader asks to stop, the block goes on: look at the stream's ``stop_requested``, or write to it.
     """
     found = logging.getLogger(logger) if isinstance(logger, str) else logger
-    with open(group, metadata=metadata) as stream:
+    with open(group, metadata=metadata, ansi=ansi) as stream:
         handler = Handler(stream, level)
         handler.setFormatter(logging.Formatter(format))
         found.addHandler(handler)

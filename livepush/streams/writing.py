@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -29,8 +28,6 @@ from livepush.streams.here import gatherer, holds_lock
 from livepush.streams.models import State, Stream
 from livepush.streams.responding import StreamResponse
 from livepush.streams.stopping import besides_stop, is_done
-
-logger = logging.getLogger("livepush")
 
 PATIENCE = 120.0
 """How long (seconds) a stream waits until its beginning or its end is stored, as while the database is away."""
@@ -58,7 +55,7 @@ class _Producer:
         self._half = ""
         """Half of a character: a model's service may cut its text there."""
         self._progress: float | None = None
-        self._buffer = Buffer(self.id, stored, format, pieces.data(self._metadata, self._limit).json)
+        self._buffer = Buffer(self.id, stored, format, self._as_json())
 
     @property
     def stop_requested(self) -> bool:
@@ -131,12 +128,15 @@ class _Producer:
     def _end(self, state: State, error: str = "", metadata: Mapping[str, Any] | None = None) -> Future[None]:
         if self._buffer.lost:
             state = State.INTERRUPTED
-        if self._half and self._buffer.ending is None:
+        rest = (self._stripper.end() if self._stripper else "") + (pieces.REPLACEMENT if self._half else "")
+        if rest and self._buffer.ending is None:
             self._half = ""
-            self._buffer.write(pieces.REPLACEMENT)
+            self._buffer.write(rest)
         self._metadata |= metadata or {}
-        told = pieces.data(self._metadata, self._limit).json if metadata else None
-        return gatherer().end(self._buffer, Ending(state, error, told))
+        return gatherer().end(self._buffer, Ending(state, error, self._as_json() if metadata else None))
+
+    def _as_json(self) -> str:
+        return pieces.data(self._metadata, self._limit, announcing.BESIDE_METADATA).json
 
     def _ends_with(self, error: BaseException | None) -> Future[None]:
         """End it as its code has ended: with an error, or without one, as after a wish to stop."""
@@ -159,9 +159,8 @@ class SyncStream(_Producer):
     def write(self, text: str = "", *, data: Any = _NOTHING, progress: float | None = None) -> None:
         """Write text, a part of JSON, or how far the work has come (from 0 to 1); all three in this order.
 
-        Raises StreamStopped once a reader asked it to stop, StreamEnded after its end, and StreamLost if others have
-        ended or deleted it. Raises InvalidData and EventTooLarge: JSON can't carry the data, or they are over
-        ``MAX_EVENT_BYTES``; then nothing was written.
+        Raises StreamStopped once a reader asked it to stop, StreamEnded after its end, StreamLost if others ended it.
+        Raises InvalidData and EventTooLarge, and writes nothing: JSON can't carry the data, or they are too large.
         """
         self._put(text, data, progress)
         until = time.monotonic() + PATIENCE
@@ -237,6 +236,9 @@ class Opening:
         self._given = (group, format, metadata, ansi)
         self._sync: SyncStream | None = None
         self._async: AsyncStream | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{name!r}: the stream is not open yet; write with livepush.streams.open(…) as stream.")
 
     def __enter__(self) -> SyncStream:
         _refuse_async()

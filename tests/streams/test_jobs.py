@@ -284,3 +284,31 @@ def test_what_only_looks_like_a_sequence_is_not_held_back_for_ever():
     begun = time.monotonic()
     assert len(found.feed("\x1b[" + "1;" * 100_000)) == 200_002
     assert time.monotonic() - begun < 1
+
+
+LINK = "\x1b]8;;https://shop.example/" + "a" * 300 + "\x1b\\"
+STRINGS = [
+    "\x1bP1$r0m\x1b\\", "\x1b_app\x1b\\", "\x1b^pm\x1b\\", "\x1bXsos\x1b\\", "\x1bktitle\x1b\\", "\x9b31m",
+    "\x1b]0;title\x07", LINK,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", STRINGS)
+def test_titles_links_and_other_strings_are_stripped_wherever_they_are_cut(given):
+    for cut in range(len(given)):
+        found = ansi.Stripper()
+        assert found.feed(f"a{given[:cut]}") + found.feed(f"{given[cut:]}b") + found.end() == "ab"
+
+
+def test_a_title_without_an_end_takes_no_other_line_with_it():
+    with streams.open("job:7", ansi="strip") as log:
+        log.write("start\n")
+        log.write("\x1b]a title without an end\nnext\n")
+        log.write("\x1b]the error is here")
+    assert text(log.id) == "start\n\nnext\nthe error is here"
+
+
+def test_what_a_logger_is_told_is_stripped_if_asked_for():
+    with streams.follow("shop.colours", "job:7", ansi="strip") as stream:
+        logging.getLogger("shop.colours").warning("\x1b[31mred\x1b[0m")
+    assert text(stream.id) == "WARNING red\n"

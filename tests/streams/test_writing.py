@@ -10,6 +10,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import OperationalError, connections, transaction
+from django.utils import translation
+from django.utils.translation import gettext_lazy
 
 import livepush
 from livepush import streams
@@ -282,6 +284,25 @@ async def test_async_code_learns_that_its_stream_is_lost():
         async with streams.open("room:1") as stream:
             await sync_to_async(deleting.delete)("default", [stream.id])
     await sync_to_async(connections.close_all)()
+
+
+def test_metadata_that_are_taken_are_announced_too():
+    with pytest.raises(EventTooLarge):
+        streams.open("room:1", metadata={"x": "y" * 65_500}).__enter__()
+    with streams.open("room:1", metadata={"x": "y" * (65_536 - 100 - len('{"x":""}'))}):
+        pass
+    assert Event.objects.filter(group="room:1").count() == 2
+
+
+def test_a_lazy_text_is_written_in_the_language_of_the_writer():
+    with streams.open("room:1") as stream, translation.override("fr"):
+        stream.write(gettext_lazy("Yes"))
+    assert text(stream.id) == "Oui"
+
+
+def test_a_stream_that_was_not_entered_says_so():
+    with pytest.raises(AttributeError, match="'write': the stream is not open yet"):
+        streams.open("room:1").write("x")
 
 
 def test_streams_of_many_threads_do_not_mix():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterable, AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 from livepush.streams import pieces
@@ -25,7 +26,10 @@ async def openai(events: AsyncIterable[Any]) -> AsyncIterator[str | Part]:
     text. An error event raises RuntimeError, so that the stream fails.
     """
     parts = _Parts()
-    async for event in events:
+    async for given in events:
+        event = _as_object(given)
+        if getattr(event, "type", "") == "chunk":  # the SDK's helper stream() wraps chunks, and repeats what they say
+            event = event.chunk
         if hasattr(event, "choices"):
             for piece in _of_completion(event, parts):
                 yield _storable(piece)
@@ -44,10 +48,19 @@ async def anthropic(events: AsyncIterable[Any]) -> AsyncIterator[str | Part]:
     """
     parts = _Parts()
     async for event in events:
-        for piece in _of_message(event, parts):
+        for piece in _of_message(_as_object(event), parts):
             yield _storable(piece)
     for piece in parts.close():
         yield _storable(piece)
+
+
+def _as_object(event: Any) -> Any:
+    """Return an event whose fields are attributes: some clients yield dicts."""
+    return (
+        json.loads(json.dumps(event), object_hook=lambda fields: SimpleNamespace(**fields))
+        if isinstance(event, dict)
+        else event
+    )
 
 
 def _storable(piece: str | Part) -> str | Part:
@@ -116,7 +129,7 @@ class _Parts:
 
 def _of_completion(event: Any, parts: _Parts) -> list[str | Part]:
     found: list[str | Part] = []
-    for choice in event.choices:
+    for choice in event.choices or ():
         if getattr(choice, "index", 0):
             continue  # one answer of several
         delta = getattr(choice, "delta", None)

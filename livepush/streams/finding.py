@@ -40,6 +40,10 @@ class Found(NamedTuple):
         """Return all of its text that is stored. Uses the database."""
         return "".join(piece for piece in read_all(self.id) if isinstance(piece, str))
 
+    async def atext(self) -> str:
+        """Return all of its text that is stored, in async code."""
+        return await sync_to_async(publish.on_good_connections)(self.text)
+
 
 def read_all(id: str, upto: int | None = None) -> pieces.Pieces:
     """Return all of a stream that is stored."""

@@ -38,6 +38,22 @@ async def test_an_sdk_s_events_become_text_and_parts(name):
     assert await adapted(adapter, RECORDED[name]["events"]) == RECORDED[name]["pieces"]
 
 
+async def test_what_other_clients_yield_is_taken_too():
+    def events(*given):
+        async def yielded():
+            for each in given:
+                yield each
+
+        return yielded()
+
+    chunk = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]}
+    wrapped = shape({"type": "chunk", "chunk": chunk}), shape({"type": "content.delta", "delta": "Hi"})
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}
+    assert [each async for each in adapters.openai(events(*wrapped))] == ["Hi"]
+    assert [each async for each in adapters.openai(events(chunk, {"choices": None}))] == ["Hi"]
+    assert [each async for each in adapters.anthropic(events(delta))] == ["Hi"]
+
+
 @asynccontextmanager
 async def service(events: list[Any]) -> AsyncIterator[str]:
     """Serve events as the models' services do; yield the address."""

@@ -64,7 +64,8 @@ class StreamElement extends HTMLElement {
 const stream = (id, options) => new Stream(id, options);
 const install = () => {
   const page = /** @type {any} */ (window);
-  (page.livepush ??= {}).stream = stream;
+  page.livepush ??= {};
+  page.livepush.stream = stream;
 };
 install();
 document.addEventListener("DOMContentLoaded", install); // the page's client may have come after this script

@@ -1,7 +1,7 @@
 import { begin } from "./cursor.js";
 import { createLadder } from "./ladder.js";
 import { extend, gather, hasten, leave, receive, reconnect, recover, STEADY, takeIn } from "./session.js";
-import { isActive, transportOf } from "./status.js";
+import { isActive } from "./status.js";
 import { createTabs } from "./tabs.js";
 import { lost } from "./transports/ending.js";
 import { createTransports } from "./transports/index.js";
@@ -55,7 +55,6 @@ export const createSession = ({
     grants: [],
     refusals: [],
     attempt: 0,
-    notBefore: 0,
     probes: 0,
   };
   return session;
@@ -98,7 +97,7 @@ export const control = (session) => {
 
     /** The name of the transport in use or being tried, else `null`. */
     get transport() {
-      return transportOf(session);
+      return session.inUse?.via ?? null;
     },
 
     /** This tab's role: the "leader" has the connection, a "follower" gets events from the leader; or "alone". */
@@ -193,7 +192,7 @@ export const control = (session) => {
       }
       session.ladder = createLadder(chosen);
       session.attempt = 0;
-      if (isActive(session)) reconnect(session);
+      hasten(session);
     },
 
     /**

@@ -31,11 +31,10 @@ export const proceed = (cursor, to) => {
  */
 export const news = (cursor, id, groups) => {
   if (!id) return groups;
-  const { covered, heard } = cursor;
   proceed(cursor, id);
-  const fresh = groups.filter((group) => covered.has(group) && isAfter(id, heard.get(group)));
-  for (const group of fresh) heard.set(group, id);
-  return fresh;
+  return groups.filter(
+    (group) => cursor.covered.has(group) && isAfter(id, cursor.heard.get(group)) && cursor.heard.set(group, id),
+  );
 };
 
 /**

@@ -79,8 +79,13 @@ export const openPage = (window) => {
   const keep = (concerns) => {
     const { position } = client;
     for (const [tag, [groups]] of tags) {
-      const hasAll = !session.owed && groups.every((group) => session.covered.has(group));
-      if (position && hasAll && groups.some(concerns) && isAfter(position, tag.dataset.position)) {
+      if (
+        position &&
+        !session.owed &&
+        groups.every((group) => session.covered.has(group)) &&
+        groups.some(concerns) &&
+        isAfter(position, tag.dataset.position)
+      ) {
         tag.dataset.position = position;
         read(tag);
       }
@@ -102,13 +107,12 @@ export const openPage = (window) => {
 
   // Follow the page when it is hidden or shown, frozen or resumed, online again, or gets a new body.
   const resume = () => client.state === "paused" && client.start();
-  const scan = () => client.scan(); // the inbox puts another in its place
   /** @type {Record<string, any>} */
   const heed = {
     online: () => client.wake(true),
     visibilitychange: () => document.hidden || client.wake(),
-    prerenderingchange: scan,
-    "turbo:load": scan,
+    prerenderingchange: () => client.scan(), // the inbox puts another in its place
+    "turbo:load": () => client.scan(),
     "turbo:before-cache": () => keep(() => true),
     pagehide: client.pause,
     freeze: client.pause,

@@ -45,11 +45,18 @@ export const leave = (session, state) => {
   enter(session, state);
 };
 
-/** Connect anew, from the client's position. @param {Session} session */
+/**
+ * Connect anew, from the client's position, as soon as the server allows it.
+ *
+ * @param {Session} session
+ * @returns {unknown}
+ */
 export const reconnect = (session) => {
   if (!allGroups(session).length || /** @type {any} */ (globalThis.document)?.prerendering)
     return leave(session, "idle");
   disconnect(session);
+  const wait = session.notBefore - Date.now();
+  if (!session.peers.follows() && wait > 0) return recover(session, lost("busy", wait), STEADY);
   const fresh = prepare(session);
   use(session, fresh);
   if (!session.hedged) session.timer = setTimeout(() => peek(session), SLOW);
@@ -57,9 +64,9 @@ export const reconnect = (session) => {
   fresh.begin();
 };
 
-/** Connect at once, unless the server asked for a wait: then the timer does it. @param {Session} session */
+/** Connect anew if the client is to be connected. @param {Session} session */
 export const hasten = (session) => {
-  if (isActive(session) && Date.now() >= session.notBefore) reconnect(session);
+  if (isActive(session)) reconnect(session);
 };
 
 /**
@@ -67,14 +74,15 @@ export const hasten = (session) => {
  * reads a group counts as present there.
  *
  * @param {Session} session
+ * @returns {unknown}
  */
 export const extend = (session) => {
   const { length } = allGroups(session);
   if (!length || session.stateName === "denied") return reconnect(session);
+  if (session.stateName === "idle" && session.isStarted) return session.peers.takePart();
   if (!missing(session).length && session.covered.size <= length) return;
   if (length > session.most) return session.peers.separate(); // with its own groups alone, if it leads others
-  if (session.stateName === "open" && !session.peers.follows()) return replace(session);
-  if (session.stateName === "idle" && session.isStarted) session.peers.takePart();
+  if (session.stateName === "open" && !session.peers.follows()) replace(session);
   else hasten(session);
 };
 
@@ -90,27 +98,28 @@ export const gather = (session) => {
  * @param {Session} session
  * @param {Ending} ending
  * @param {number} age
- * @param {Connection} of
+ * @param {any} [of]  the connection; none if the server allows no new one yet
+ * @returns {unknown}
  */
 export const recover = (session, { kind, reason, retry }, age, of) => {
   if (of === session.upcoming) {
     const { inUse } = session;
-    if (of.via === inUse?.via) return inUse.conclude(lost(reason, retry));
+    if (of.via === inUse?.via) return /** @type {Connection} */ (inUse).conclude(lost(reason, retry));
     session.upcoming = null;
     return missing(session).length ? extend(session) : seek(session);
   }
   disconnect(session);
   if (kind === "denied") return enter(session, "denied", { reason });
   if (age >= STEADY) session.attempt = 0;
-  const isOnline = navigator.onLine !== false; // without a network, no failure counts against a transport
-  if (!session.peers.follows() && session.ladder.lost(isOnline ? kind : "lost", age >= 0 || !isOnline)) {
+  const isOffline = navigator.onLine === false; // without a network, no failure counts against a transport
+  if (!session.peers.follows() && session.ladder.lost(isOffline ? "lost" : kind, isOffline || age >= 0)) {
     return reconnect(session);
   }
   session.notBefore = Date.now() + retry;
   // Try again after what the server asked for and a random share of a span that doubles.
   const wait = Math.round(retry + Math.min(BASE * 2 ** session.attempt++, LONGEST) * Math.random());
   session.timer = setTimeout(() => reconnect(session), wait);
-  enter(session, isOnline ? "waiting" : "offline", { reason, retry: wait });
+  enter(session, isOffline ? "offline" : "waiting", { reason, retry: wait });
 };
 
 /**

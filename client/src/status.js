@@ -6,13 +6,10 @@ import { dispatch } from "./events.js";
 /** @param {Session} session */
 export const isActive = (session) => !["idle", "paused", "denied", "stopped"].includes(session.stateName);
 
-/** The name of the transport in use or being tried, else `null`. @param {Session} session */
-export const transportOf = (session) => session.inUse?.via ?? null;
-
 /** @param {Session} session */
 export const detailOf = (session) => ({
   state: session.stateName,
-  transport: transportOf(session),
+  transport: session.inUse?.via ?? null,
   position: session.position,
 });
 

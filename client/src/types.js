@@ -96,7 +96,7 @@
  * @property {StateName} stateName
  * @property {string} [shown]  the state that was last dispatched
  * @property {number} attempt  how many attempts have failed in a row
- * @property {number} notBefore  when the server allows the next attempt, in milliseconds since 1970
+ * @property {any} [notBefore]  when the server allows the next attempt, in milliseconds since 1970
  * @property {number} probes  how often a better transport was tried
  * @property {boolean} [hedged]  whether a poll was made since the client was started
  * @property {boolean} [isStarted]  whether the client was started, and has not been stopped or paused since

@@ -40,6 +40,25 @@ test("a client whose last group was removed goes on with the next one, unless it
   assert.deepEqual(last().groups, ["board"]);
 });
 
+test("a client that got back the only group that was removed connects again, from where it was", () => {
+  for (const isOpen of [true, false]) {
+    for (const since of [undefined, "a-4", "a-9"]) {
+      const { client, clock, last, attempts } = play({ position: "a-5" });
+      client.start();
+      if (isOpen) last().hello();
+      client.remove(["board"]);
+      clock.advance(100);
+      assert.equal(client.state, "idle");
+      client.add(["board"], since);
+      assert.equal(client.state, "connecting");
+      assert.deepEqual(
+        [attempts.length, last().groups, last().since],
+        [2, ["board"], since === "a-4" ? since : "a-5"],
+      );
+    }
+  }
+});
+
 test("it is open when the hello comes, and says what was granted and from where", () => {
   const { client, last, log } = play({ groups: ["board", "secret"] });
   client.start();
@@ -360,6 +379,40 @@ test("waking and adding groups wait for as long as the server asked for, and no 
   assert.equal(attempts.length, 2);
   clock.advance(2500);
   assert.equal(attempts.length, 3);
+});
+
+test("whatever the page does, no request is sent in the time for which the server wants none", () => {
+  const acts = [
+    (client) => {
+      client.pause();
+      client.start();
+    },
+    (client) => {
+      client.stop();
+      client.start();
+    },
+    (client) => client.use("first"),
+    (client, clock) => {
+      client.remove(["board"]);
+      clock.advance(30);
+      client.add(["board"]);
+    },
+  ];
+  for (const act of acts) {
+    const { client, clock, attempts, last, log } = play();
+    client.start();
+    last().end({ kind: "lost", reason: "503", retry: 60_000 });
+    for (let time = 0; time < 10; time++) act(client, clock);
+    const { state, reason, retry } = log.at(-1)[1];
+    assert.deepEqual([state, reason, attempts.length], ["waiting", "busy", 1]);
+    assert.ok(retry >= 59_000 && retry < 90_000, `${retry}`);
+    clock.advance(59_000);
+    assert.equal(attempts.length, 1);
+    for (let time = 0; time < 310 && attempts.length === 1; time++) clock.advance(100);
+    assert.equal(attempts.length, 2);
+    last().hello();
+    assert.equal(client.state, "open");
+  }
 });
 
 test("when a poll that checks a connection is refused for a time, waking does not poll in that time", async () => {

@@ -50,7 +50,6 @@ class Course {
     this.course.push(`add ${group} after ${since}`);
     this.terms.set(group, { since, got: [], wasThere });
     this.client.add([group], idOf(since));
-    if (this.client.state === "idle") this.client.start();
   }
 
   remove() {

@@ -131,6 +131,28 @@ test("a follower whose group comes in later hears what is older, also what came 
   assert.deepEqual(both3, ["board", both.groups]);
 });
 
+test("a follower that gets back the only group that was removed follows again", async () => {
+  const { tabs, clock } = await open(2);
+  tabs[1].client.remove(["board"]);
+  clock.advance(20);
+  await told();
+  assert.equal(tabs[1].client.state, "idle");
+  tabs[1].client.add(["board"]);
+  await told();
+  clock.advance(50);
+  await told();
+  tabs[0].last().says(event("a-2"));
+  await told();
+  assert.deepEqual(
+    [roles(tabs), states(tabs)],
+    [
+      ["leader", "follower"],
+      ["open", "open"],
+    ],
+  );
+  assert.deepEqual(got(tabs[1]), ["a-2"]);
+});
+
 test("a leader that takes up a group which a follower had hears what came before", async () => {
   const { tabs, clock } = await open(2, (number) => ({ groups: number ? ["board", "order:7"] : ["board"] }));
   clock.advance(20);

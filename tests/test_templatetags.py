@@ -184,6 +184,16 @@ def test_a_nonce_is_used_where_there_is_one(where):
     assert attributes(text)["nonce"] == "abc"
 
 
+@pytest.mark.parametrize("tag", ["bell", "toasts", "list", "presence 'board'"])
+def test_whatever_a_tag_loads_has_the_nonce_of_the_views_context(tag):
+    request = RequestFactory().get("/")
+    request.user = User.objects.create_user("ann")
+    text = render("{% livepush_" + tag + " %}", request=request, csp_nonce="abc")
+    loaded = re.findall(r'<script[^>]* src=[^>]*>|<link rel="stylesheet"[^>]*>', text)
+    assert loaded
+    assert [attributes(each)["nonce"] for each in loaded] == ["abc"] * len(loaded)
+
+
 CSP = {
     "csp.middleware.CSPMiddleware": {
         "CONTENT_SECURITY_POLICY": {"DIRECTIVES": {name: [NONCE] for name in ("script-src", "style-src")}}

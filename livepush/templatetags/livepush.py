@@ -165,6 +165,7 @@ def livepush_presence(context: template.Context, group: Group | None, max: int =
         "faces": roster.faces(found.members[:max]),
         "count": len(found.members),
         "more": len(found.members) - max if len(found.members) > max else 0,
+        "csp_nonce": nonce_of(request, context),
     }
     script = None if hasattr(request, _OPENED) else "livepush/livepush.js"
     client = _client(context, request, [name], found.position, script, {"csrf": get_token(request)})
@@ -221,7 +222,11 @@ def _part(context: template.Context, name: str | None, icon: str = "") -> SafeSt
         scripts = SafeString("")
     if name is None:
         return scripts
-    told = {"counts": counts, "badge": f"{MAX_COUNTED - 1}+" if counts.unseen >= MAX_COUNTED else counts.unseen}
+    told = {
+        "counts": counts,
+        "badge": f"{MAX_COUNTED - 1}+" if counts.unseen >= MAX_COUNTED else counts.unseen,
+        "csp_nonce": nonce_of(request, context),
+    }
     if name == "livepush/list.html":
         told |= views.shown(request, inbox, views.asked_of(request), counts)
     return SafeString(render_to_string(name, told, request)) + scripts

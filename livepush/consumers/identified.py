@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.csrf import CsrfViewMiddleware, get_token
 
 from livepush.access.authenticating import Identity, identify
 from livepush.wire import WireError
@@ -46,3 +46,8 @@ def needs_csrf_token(request: HttpRequest, known: Identity) -> bool:
     kind = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")[0].lower()
     is_by_cookie = known.session in (None, request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     return (known.again is None and is_by_cookie) or kind in BY_BROWSERS
+
+
+def new_token(request: HttpRequest) -> dict[str, str]:
+    """Return a CSRF token as ``csrf`` for a browser with the cookie; a login in another tab makes a page's useless."""
+    return {"csrf": get_token(request)} if "CSRF_COOKIE" in request.META else {}

@@ -21,7 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from livepush import tenants
 from livepush.consumers.answering import for_origins, outside_transactions
-from livepush.consumers.identified import CSRF, csrf_refusal, identity_of, needs_csrf_token
+from livepush.consumers.identified import CSRF, csrf_refusal, identity_of, needs_csrf_token, new_token
 from livepush.exceptions import InvalidMark
 from livepush.inbox import asking, kinds, marking, tenancy
 from livepush.inbox.categories import categories
@@ -108,13 +108,13 @@ def entries(request: HttpRequest, user: Any) -> HttpResponse:
         found = asking.page(request.GET, inbox)
     following = None if found.next is None else str(found.next)
     listed = [as_json(entry, inbox) for entry in found.entries]
-    return JsonResponse({"entries": listed, "next": following, **state(inbox)})
+    return JsonResponse({"entries": listed, "next": following, **state(inbox), **new_token(request)})
 
 
 @endpoint("GET")
 def counts(request: HttpRequest, user: Any) -> HttpResponse:
     """Answer with the counts, as JSON."""
-    return JsonResponse(state(Inbox(user)))
+    return JsonResponse({**state(Inbox(user)), **new_token(request)})
 
 
 @endpoint("POST")

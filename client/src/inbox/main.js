@@ -14,12 +14,12 @@ import { Toasts } from "./toasts.js";
 
 /** The span over which many readers of one notification spread their fetches, in milliseconds. */
 const CROWD = 5000;
-/** How long to wait for further notifications to announce together, in milliseconds. */
+/** How long to wait for further notifications before saying them, in milliseconds. */
 const BREATH = 700;
 /** The most notifications that are worded for one announcement. */
 const MOST = 3;
 /**
- * How much older than the newest a notification may be to be shown as new, in milliseconds: not what came while a laptop
+ * How much older than the last one a notification may be to be shown as new, in milliseconds: not what came while a laptop
  * slept. Both times are of servers; this computer's clock may be wrong.
  */
 const FRESH = 60_000;
@@ -29,7 +29,7 @@ const TITLES = 100;
 const { livepush } = /** @type {any} */ (window);
 const { inbox: url, icon: address, ...said } = findTag().dataset;
 const icon = new URL(address, location.href).href; // whatever a `<base>` says
-/** The token of the page's forms; a new body brings a new one. */
+/** The token of the page's forms. A new body brings a new one, and so do answers: a login in another tab makes it useless. */
 let { csrf } = said;
 const state = JSON.parse(said.state);
 /** The tag's state and token, as they were read last. Each answer of the server has another token. */
@@ -40,10 +40,8 @@ let speech;
 let unsaid = 0;
 /** The notifications that have not been announced yet. @type {any[]} */
 let waiting = [];
-/** When the next announcement may be, so that many notifications are few requests. */
-let free = 0;
-/** When the newest notification was sent, by a server's clock. */
-let newest = 0;
+/** When the last notification was sent, by a server's clock. */
+let latest = 0;
 /** The user whose state this page has. */
 let { reader } = state;
 /** The titles with a count, each with the page's own. @type {Map<string, string>} */
@@ -70,7 +68,11 @@ const refresh = (wait) => each((part) => part.refresh?.(wait));
 const ask = soon(async () => {
   const said = await request(`${url}counts/`);
   take(said);
-  if (said && isAhead(said.position)) recount(LATER); // it has not been filed yet
+  if (!said) return;
+  ({ csrf } = said);
+  // the reader may have logged in again meanwhile
+  if (livepush.state === "denied" || livepush.refused.includes(`user:${reader}`)) livepush.add(livepush.refused);
+  if (isAhead(said.position)) recount(LATER); // it has not been filed yet
 });
 
 /** @param {number} wait */
@@ -107,14 +109,13 @@ const hush = () => {
 const read = (id) => {
   const body = new FormData();
   for (const [name, value] of Object.entries({ id, reader, csrfmiddlewaretoken: csrf })) body.set(name, value);
-  navigator.sendBeacon(here(`${url}read/`), body); // the page may go
+  navigator.sendBeacon?.(here(`${url}read/`), body) || request(`${url}read/`, body); // the page may go
 };
 
 /** Show what is new, in the reader's words, and only if it is still the reader who is logged in. */
 const announce = soon(async () => {
-  free = performance.now() + BREATH;
   const news = new Map();
-  for (const event of waiting) if (newest - Date.parse(event.time) < FRESH) news.set(keyOf(event), event);
+  for (const event of waiting) if (latest - Date.parse(event.time) < FRESH) news.set(keyOf(event), event);
   waiting = [];
   const events = [...news.values()];
   const last = events.slice(-MOST);
@@ -122,6 +123,7 @@ const announce = soon(async () => {
   const asker = reader;
   const said = await request(`${url}entries/?id=${last.map(({ id }) => id).join("&id=")}`);
   if (!said || asker !== reader) return; // another user may be logged in by now; the badge counts them
+  ({ csrf } = said);
   let isListed = false;
   each((part) => {
     isListed ||= part.isListing?.();
@@ -144,10 +146,10 @@ const heed = {
     const wait = group.startsWith("user:") ? 30 : CROWD * Math.random();
     if (data.collapse) recount(wait);
     else refresh(wait);
-    newest = Math.max(newest, Date.parse(time));
+    latest = Date.parse(time);
     if (document.hidden) return;
     waiting.push(event);
-    announce(Math.max(wait, free - performance.now()));
+    announce(wait);
   },
   "event:inbox.state"({ data }) {
     take(data);

@@ -597,12 +597,52 @@ def test_the_age_of_an_entry_that_something_is_collapsed_into_begins_anew(reader
 def test_sixty_notifications_are_few_requests(reader: Reader) -> None:
     page = reader.open()
     asked: list[str] = []
-    page.on("request", lambda request: "/entries/" in request.url and asked.append(request.url))
+    page.on("request", lambda request: "/livepush/inbox/" in request.url and asked.append(request.url))
     for number in range(60):
         reader.notify(kind="shop.commented", actor=f"A{number}", data={"thing": "lamp"})
     has_badge(page, "60")
     expect(page.locator("livepush-toasts [part=more]")).to_have_text("and 57 more")
-    assert len(asked) < 20, len(asked)
+    open_panel(page)
+    for number in range(60):
+        reader.notify(kind="shop.commented", actor=f"B{number}", data={"thing": "lamp"}, collapse=f"c{number}")
+    expect(entries(page).first).to_contain_text("B59")
+    assert len(asked) < 80, len(asked)
+
+
+def test_a_list_that_is_not_in_view_neither_takes_the_toasts_nor_counts_as_seen(reader: Reader) -> None:
+    context = reader.context()
+
+    def pushed_down(route: Route) -> None:
+        response = route.fetch()
+        body = response.text().replace("<main>", '<main><div style="height: 3000px"></div>', 1)
+        route.fulfill(response=response, body=body)
+
+    context.route("**/bell/*", pushed_down)
+    page = reader.open("/bell/?list=1", context)
+    reader.notify("Below")
+    expect(toasts(page)).to_have_count(1)
+    has_badge(page, "1")
+    page.locator("main livepush-list").scroll_into_view_if_needed()
+    titles(page, "Below", within="main livepush-list")
+    has_badge(page, "")
+    context.unroute_all(behavior="ignoreErrors")
+
+
+def test_the_keys_pass_over_what_is_gone_elsewhere(reader: Reader) -> None:
+    for title in ("a", "b", "c"):
+        reader.notify(title)
+    page, other = reader.open(), reader.open()
+    for each in (page, other):
+        open_panel(each)
+        titles(each, "c", "b", "a")
+    entries(page).first.locator("[data-f=title]").focus()
+    press(other, "archive", 1)
+    expect(entries(page).nth(1)).to_have_attribute("inert", "")
+    page.keyboard.press("j")
+    expect(entries(page).nth(2).locator("[data-f=title]")).to_be_focused()
+    page.keyboard.press("k")
+    page.keyboard.press("e")
+    expect(page.locator("livepush-bell li:not([hidden], [inert]) [data-f=title]").first).to_be_focused()
 
 
 @pytest.mark.long

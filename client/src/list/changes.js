@@ -1,8 +1,9 @@
+import { beacon } from "../beacon.js";
 import { compare } from "../position.js";
 import { paint } from "./entries.js";
 import { focusedIn, focusOn, keepFocus } from "./focus.js";
 import { load } from "./loading.js";
-import { entriesOf } from "./state.js";
+import { entriesOf, liveEntriesOf } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
 
@@ -119,7 +120,7 @@ const change = (list, made) => {
 const showChange = (list, action, body, entries) => {
   const { root } = list;
   const isGone = action.endsWith("archive") || (action === "read" && body.get("tab") === "unread");
-  const all = entriesOf(list);
+  const all = liveEntriesOf(list);
   const focused = all.find((entry) => entry.contains(focusedIn(root)));
   keepFocus(root, () => {
     for (const entry of entries) {
@@ -150,6 +151,6 @@ export const forgetUndo = (list) => {
 export const follow = (list, entry) => {
   const button = entry.querySelector("[data-unread] [data-f=read]");
   if (!button) return;
-  navigator.sendBeacon(list.inbox.here(button.formAction), new FormData(list.element.form, button));
+  beacon(list.inbox.here(button.formAction), new FormData(list.element.form, button));
   paint(entry, false);
 };

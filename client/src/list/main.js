@@ -4,7 +4,7 @@ import { follow, forgetUndo, submit } from "./changes.js";
 import { prepare, watchPictures } from "./entries.js";
 import { press } from "./keys.js";
 import { load, more, ready, see, start } from "./loading.js";
-import { createState, entriesOf, isPartial, isVisible } from "./state.js";
+import { createState, isPartial, isVisible, liveEntriesOf } from "./state.js";
 import { showTimes } from "./times.js";
 
 /**
@@ -27,10 +27,16 @@ export const createList = (element, inbox) => {
   let isLate = !isVisible(list); // something may come that it does not show
   const renew = () => {
     isLate = !isVisible(list);
-    if (!isLate) load(list);
+    return isLate || load(list);
   };
-  // the bell starts its own
-  if (!element.closest("[part~=panel]")) new IntersectionObserver(() => isLate && renew()).observe(element);
+  if (!element.closest("[part~=panel]")) {
+    list.isAway = true; // until the browser says where it is; the bell starts its own list
+    new IntersectionObserver((told) => {
+      list.isAway = !told.at(-1)?.isIntersecting;
+      if (isLate) renew();
+      else if (isVisible(list)) see(list);
+    }).observe(element);
+  }
   if (element.form) {
     prepare(root);
     ready(list);
@@ -99,7 +105,7 @@ const createListeners = (list, release) => ({
   },
 
   keydown(event) {
-    if (press(event, entriesOf(list), list.element.find("[part=keys]"))) event.preventDefault();
+    if (press(event, liveEntriesOf(list), list.element.find("[part=keys]"))) event.preventDefault();
   },
 
   /** Replace nothing while a pointer is down: a button that is removed between press and release gets no click. */

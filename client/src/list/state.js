@@ -26,6 +26,7 @@
  * @property {Promise<void>} changed  done when these changes are made: each waits for the one before it
  * @property {boolean} [isOwn]  whether the reader's own change has just been made
  * @property {Promise<void>} [released]  done when no pointer is down
+ * @property {boolean} [isAway]  whether the list is outside of the part of the page that shows
  * @property {IntersectionObserver} [observer]  sees when the reader comes to the end of the list
  */
 
@@ -55,9 +56,12 @@ export const createState = (element, inbox) => {
 /** Return the entries that show, the newest first. @param {State} list @returns {any[]} */
 export const entriesOf = ({ root }) => [...root.querySelectorAll("li:not([hidden])")];
 
+/** Return those of them that can have the focus: one that is gone elsewhere can't. @param {State} list @returns {any[]} */
+export const liveEntriesOf = (list) => entriesOf(list).filter(({ inert }) => !inert);
+
 /** Return whether the reader can see the list. A closed `<details>` has boxes. @param {State} list @returns {boolean} */
-export const isVisible = ({ element }) =>
-  !document.hidden && (element.checkVisibility?.() ?? true) && !!element.getClientRects()[0];
+export const isVisible = ({ element, isAway }) =>
+  !document.hidden && !isAway && (element.checkVisibility?.() ?? true) && !!element.getClientRects()[0];
 
 /** Return whether the list leaves out new notifications: it shows one category, or the archive. @param {State} list */
 export const isPartial = ({ element }) => {

@@ -1,0 +1,22 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { press } from "../src/list/keys.js";
+
+test("a key is known by its place where the letters are not Latin ones", () => {
+  const pressed = [];
+  const entry = { querySelector: (selector) => ({ click: () => pressed.push(selector) }) };
+  const target = { closest: () => entry };
+  for (const [key, code] of [
+    ["e", "KeyE"],
+    ["E", "KeyE"],
+    ["у", "KeyE"],
+    ["ث", "KeyE"],
+    ["ε", "KeyE"],
+    ["г", "KeyU"],
+    ["u", "KeyF"],
+  ]) {
+    assert.equal(press({ key, code, target }, [entry], null), true);
+  }
+  assert.deepEqual(pressed, [..."eeeee"].map(() => "[data-f=archive]").concat(Array(2).fill("[data-f=read]")));
+  assert.equal(press({ key: "ж", code: "Semicolon", target }, [entry], null), false);
+});

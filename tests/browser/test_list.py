@@ -485,6 +485,22 @@ def test_after_a_logout_elsewhere_nothing_new_shows(reader: Reader) -> None:
     is_not_complained_of(reader, "401")
 
 
+def test_who_logs_in_again_elsewhere_is_told_live_again(reader: Reader) -> None:
+    context = reader.context()
+    page = reader.open(context=context)
+    (cookie,) = [each for each in context.cookies() if each["name"] == "sessionid"]
+    context.clear_cookies()
+    reader.site.elsewhere.do("end_session", cookie=f"sessionid={cookie['value']}", how="logout")
+    page.wait_for_function("() => livepush.state === 'denied'")
+    name, _, value = reader.site.elsewhere.session(reader.name).partition("=")
+    context.add_cookies([{"name": name, "value": value, "url": reader.site.server.url}])
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    is_open(page)
+    reader.notify("One")
+    has_badge(page, "1")
+    is_not_complained_of(reader, "401", "403")
+
+
 # Keyboard and reading
 
 

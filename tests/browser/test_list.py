@@ -630,7 +630,7 @@ def test_a_list_that_is_not_in_view_neither_takes_the_toasts_nor_counts_as_seen(
 
     def pushed_down(route: Route) -> None:
         response = route.fetch()
-        body = response.text().replace("<main>", '<main><div style="height: 3000px"></div>', 1)
+        body = response.text().replace("<main>", "<main>" + "<p>More</p>" * 100, 1)
         route.fulfill(response=response, body=body)
 
     context.route("**/bell/*", pushed_down)

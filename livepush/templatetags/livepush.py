@@ -165,13 +165,13 @@ def livepush_presence(context: template.Context, group: Group | None, max: int =
         "faces": roster.faces(found.members[:max]),
         "count": len(found.members),
         "more": len(found.members) - max if len(found.members) > max else 0,
-        "csp_nonce": nonce_of(request, context),
     }
     script = None if hasattr(request, _OPENED) else "livepush/livepush.js"
     client = _client(context, request, [name], found.position, script, {"csrf": get_token(request)})
     own = format_html(
         '<script defer src="{}"{}></script>', static("livepush/livepush-presence.js"), livepush_nonce(context)
     )
+    told["csp_nonce"] = nonce_of(request, context)
     return SafeString(render_to_string("livepush/presence.html", told, request)) + client + own
 
 
@@ -222,14 +222,10 @@ def _part(context: template.Context, name: str | None, icon: str = "") -> SafeSt
         scripts = SafeString("")
     if name is None:
         return scripts
-    told = {
-        "counts": counts,
-        "badge": f"{MAX_COUNTED - 1}+" if counts.unseen >= MAX_COUNTED else counts.unseen,
-        "csp_nonce": nonce_of(request, context),
-    }
+    told = {"counts": counts, "badge": f"{MAX_COUNTED - 1}+" if counts.unseen >= MAX_COUNTED else counts.unseen}
     if name == "livepush/list.html":
         told |= views.shown(request, inbox, views.asked_of(request), counts)
-    return SafeString(render_to_string(name, told, request)) + scripts
+    return SafeString(render_to_string(name, told | {"csp_nonce": nonce_of(request, context)}, request)) + scripts
 
 
 def _inbox_of(user: Any) -> Inbox | None:

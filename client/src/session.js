@@ -202,7 +202,9 @@ const heed = {
     session.grants = session.grants.filter((group) => !groups.includes(group));
     session.refusals = [...new Set([...session.refusals, ...groups])];
     if (mine.length) dispatch(session.target, "revoked", { groups: mine, reason });
-    if (!session.grants.length) session.inUse?.conclude(lost("revoked", 0, failed ? "lost" : "denied"));
+    // session, logout, user: the browser may have another login by now, as after a password change
+    if (/^[slu]/.test(reason)) session.inUse?.conclude(lost(reason));
+    else if (!session.grants.length) session.inUse?.conclude(lost(reason, 0, failed ? "lost" : "denied"));
   },
   "livepush.reply": ({ link }, reply) => link.onReply?.(reply),
   [LEADER](session, { data }) {

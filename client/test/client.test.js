@@ -193,16 +193,33 @@ test("revoked groups are told; the last one ends in denied", () => {
   const { client, last, log, attempts } = play({ groups: ["board", "order:7"] });
   client.start();
   last().hello();
-  last().says({ type: "livepush.revoked", groups: ["order:7"], reason: "logout" });
+  last().says({ type: "livepush.revoked", groups: ["order:7"], reason: "permission" });
   assert.deepEqual([client.state, client.groups, client.refused], ["open", ["board"], ["order:7"]]);
   last().says({ type: "livepush.revoked", groups: ["board"], reason: "revoked" });
   assert.deepEqual([client.state, client.groups, client.refused], ["denied", [], ["order:7", "board"]]);
   assert.equal(attempts[0].closed, true);
   assert.deepEqual(log.slice(2), [
-    ["revoked", { groups: ["order:7"], reason: "logout" }],
+    ["revoked", { groups: ["order:7"], reason: "permission" }],
     ["revoked", { groups: ["board"], reason: "revoked" }],
     ["state", { state: "denied", transport: null, position: "a-0", reason: "revoked" }],
   ]);
+});
+
+test("after a login that ended the client asks once more, with the login that the browser has now", () => {
+  for (const reason of ["user", "session", "logout"]) {
+    for (const groups of [["board"], ["board", "order:7"]]) {
+      const { client, clock, last, attempts } = play({ groups });
+      client.start();
+      last().hello();
+      last().says({ type: "livepush.revoked", groups: ["board"], reason });
+      assert.deepEqual([client.state, attempts[0].closed], ["waiting", true]);
+      clock.advance(500);
+      assert.deepEqual([attempts.length, last().groups], [2, groups]);
+      last().end({ kind: "denied", reason: "403", retry: 0 });
+      clock.advance(100_000);
+      assert.deepEqual([client.state, attempts.length], ["denied", 2]);
+    }
+  }
 });
 
 test("a refusal ends in denied, until started or given another group", () => {
@@ -492,7 +509,7 @@ test("a forced transport is used alone until the choice is free again", () => {
   assert.equal(last().name, "first");
   assert.throws(() => client.use("carrier pigeon"), {
     name: "TypeError",
-    message: 'No transport "carrier pigeon": expected first, second, third or null.',
+    message: 'No transport "carrier pigeon": expected null or first,second,third.',
   });
 });
 
@@ -770,7 +787,7 @@ test("a group that was refused or revoked is asked for again when it is added ag
   const { client, attempts, last, log } = play({ groups: ["board", "order:7", "order:8"], position: "a-5" });
   client.start();
   last().hello({ groups: ["board", "order:8"], refused: ["order:7"] });
-  last().says({ type: "livepush.revoked", groups: ["order:8"] }, event("a-6"));
+  last().says({ type: "livepush.revoked", groups: ["order:8"], reason: "revoked" }, event("a-6"));
   client.add(["board"]);
   assert.equal(attempts.length, 1);
   client.add(["order:8"]);

@@ -57,12 +57,12 @@ test("a right that ended for another reason is told, and ends in denied", async 
   const { base } = await serve((_request, response) => {
     response.writeHead(200, { "content-type": "text/event-stream" });
     response.write(frame(hello("a-5")));
-    response.write(frame({ type: "livepush.revoked", groups: ["board"], reason: "user" }));
+    response.write(frame({ type: "livepush.revoked", groups: ["board"], reason: "permission" }));
   });
   const { client, heard } = start(`${base}/livepush/`, { sse });
   const revoked = heard("livepush:revoked");
   client.start();
-  assert.deepEqual(await revoked, { groups: ["board"], reason: "user" });
+  assert.deepEqual(await revoked, { groups: ["board"], reason: "permission" });
   assert.equal(client.state, "denied");
 });
 

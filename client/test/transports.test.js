@@ -82,7 +82,7 @@ test("SSE: a page in place of the stream means that the stream does not get thro
     response.writeHead(200, { "content-type": "text/html" }).end("<h1>Log in to this network</h1>");
   });
   const { ending } = await collect(sse, { base });
-  assert.deepEqual(ending, { kind: "next", reason: "no event stream", retry: 0 });
+  assert.deepEqual(ending, { kind: "next", reason: "no stream", retry: 0 });
 });
 
 test("SSE: what is no envelope is a loss", async () => {

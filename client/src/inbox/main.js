@@ -53,7 +53,7 @@ const tell = () => {
   tellAll(text);
   const own = titles.get(document.title) ?? document.title;
   if (text) titles.set(`(${text}) ${own}`, own);
-  if (titles.size > TITLES) titles.delete(titles.keys().next().value ?? "");
+  if (titles.size > TITLES) titles.delete(/** @type {string} */ (titles.keys().next().value));
   document.title = (text && `(${text}) `) + own;
   for (const link of /** @type {NodeListOf<any>} */ (document.querySelectorAll("link[rel~=icon]"))) {
     link.dataset.livepushIcon ??= link.href; // an attribute, which a copy of the page's head has too
@@ -204,7 +204,8 @@ else {
   // A library that morphs the page puts templates into elements. In a copy of the page they would seem to be new.
   addEventListener("turbo:before-cache", () => each((part) => part.template?.remove()));
   setInterval(() => each((part) => part.age?.()), 30_000);
+  /** @type {Record<string, any>} */
   const elements = { badge: Badge, list: List, toasts: Toasts, bell: Bell };
-  for (const [name, element] of Object.entries(elements)) customElements.define(`livepush-${name}`, element);
+  for (const name in elements) customElements.define(`livepush-${name}`, elements[name]);
   tell();
 }

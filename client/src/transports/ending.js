@@ -7,11 +7,11 @@ const LONGEST = 300_000;
  * Return the ending of a connection that the client may open again.
  *
  * @param {unknown} reason
- * @param {number} [retry]  what the server asks for, in milliseconds
+ * @param {any} [retry]  what the server asks for, in milliseconds
  * @param {import("../types.js").Kind} [kind]
  * @returns {Ending}
  */
-export const lost = (reason, retry = 0, kind = "lost") => {
+export const lost = (reason, retry, kind = "lost") => {
   return { kind, reason: `${reason}`, retry: retry > 0 ? Math.min(retry, LONGEST) : 0 };
 };
 

@@ -16,7 +16,7 @@ export const sse = (request, receive, end, heard) => {
 
   return over(request, end, async (get) => {
     const response = await get(address(request, "sse/?format=envelope"));
-    if (!response.headers.get("content-type")?.startsWith("text/event-stream")) throw blocked("no event stream");
+    if (!response.headers.get("content-type")?.startsWith("text/event-stream")) throw blocked("no stream");
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     for (;;) {
       const { value } = await reader.read();

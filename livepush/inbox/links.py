@@ -43,7 +43,7 @@ def check_link(name: str, value: Any) -> str:
     link = check_text(name, value)
     if not is_safe(link):
         raise InvalidNotification(
-            f"{name} is {link!r}: expected http://, https:// or mailto:, or what begins with '/' (not '//'), './', '?' "
-            f"or '#', without spaces, backslashes and control characters: quote those (%20)."
+            f"{name} is {link!r}: expected a path that begins with '/' (not '//'), './', '?' or '#', or http://, "
+            f"https:// or mailto:, without spaces (write %20), backslashes and control characters."
         )
     return link

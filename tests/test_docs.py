@@ -27,13 +27,14 @@ from django.conf import global_settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import BaseCommand, get_commands, load_command_class
+from django.dispatch import Signal
 from django.template import engines
 from django.test import RequestFactory, override_settings
 from django.urls import Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
 
 import livepush
-from livepush import audit, checks, conf, exceptions, log, testing, wire
+from livepush import audit, checks, conf, exceptions, log, signals, testing, wire
 from livepush.access import rules
 from livepush.bridges.metrics.catalog import METRICS
 from livepush.bridges.publishing import cloudevents, drafts
@@ -96,7 +97,11 @@ def shop(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[di
     model_signals.connect(registered, connect=False)
     user = User.objects.create(username="ann")
     order = shop_models.Order.objects.create(customer=user)
+    heard = {signal: list(signal.receivers) for signal in vars(signals).values() if isinstance(signal, Signal)}
     yield {"user": user, "order": order, "__file__": str(ROOT / "mysite" / "settings.py")}
+    for signal, receivers in heard.items():
+        signal.receivers[:] = receivers
+        signal.sender_receivers_cache.clear()
     shown = model_events.registry.pop(shop_models.Order, None)
     if shown is not None:
         model_signals.connect(shown, connect=False)

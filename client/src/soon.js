@@ -5,9 +5,10 @@ const BREATH = 700;
 
 /**
  * Make a function that has some work done soon. Work that waits already serves whoever asks meanwhile, if it comes in time.
- * It begins again when it is done, and not too often, however often it is asked for.
+ * However often it is asked for, it does not begin too often. It may begin while an answer is still awaited, which may
+ * never come.
  *
- * @param {() => unknown} work  may return a promise
+ * @param {() => void} work
  */
 export const soon = (work) => {
   /** @type {any} */
@@ -15,21 +16,16 @@ export const soon = (work) => {
   let due = Number.POSITIVE_INFINITY;
   /** When it may begin again. */
   let free = 0;
-  /** @type {unknown} */
-  let running;
   return (/** @type {number} milliseconds */ wait) => {
     const now = performance.now();
     const at = Math.max(now + wait, free);
     if (at >= due) return;
     clearTimeout(timer);
     due = at;
-    timer = setTimeout(async () => {
-      try {
-        await running;
-      } catch {}
+    timer = setTimeout(() => {
       due = Number.POSITIVE_INFINITY;
       free = performance.now() + BREATH;
-      running = work();
+      work();
     }, at - now);
   };
 };

@@ -24,27 +24,16 @@ test("work that is asked for again and again begins at once, and then every 700 
   assert.deepEqual(begun, [30, 730, 1430, 2130]);
 });
 
-test("work begins again only when it is done, also if it has failed", async () => {
+test("work begins again although an earlier one is never done", () => {
   const clock = begin();
-  const ends = [];
-  const ask = soon(
-    () =>
-      new Promise((done, fail) => {
-        ends.push([done, fail]);
-      }),
-  );
+  let begun = 0;
+  const ask = soon(() => {
+    begun++;
+    return new Promise(() => {});
+  });
   for (let time = 0; time < 5; time++) {
     ask(0);
     clock.advance(1000);
-    await told();
   }
-  assert.equal(ends.length, 1);
-  ends[0][1](new Error("no answer"));
-  await told();
-  assert.equal(ends.length, 2);
-  ends[1][0]();
-  await told();
-  clock.advance(10_000);
-  await told();
-  assert.equal(ends.length, 2, "nobody has asked since it began");
+  assert.equal(begun, 5);
 });

@@ -1,13 +1,15 @@
-"""Ends tasks whose work may lose a cancellation.
+"""Ends tasks whose work may lose a cancellation, and keeps apart whose cancellation it is.
 
 ``asyncio.wait_for`` of Python 3.11 loses one that comes as what it waits for ends, and clients of brokers and of Redis
-take one for a failure of their connection, and try again.
+take one for a failure of their connection, and try again. Somebody else's code may also raise CancelledError though
+nobody cancelled its task: it awaits another task, which was cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,15 +19,40 @@ AGAIN = 1.0
 
 
 async def within(limit: float, work: Awaitable[T]) -> T:
-    """Return the result of some work. Raises TimeoutError: it took more than ``limit`` seconds, so it was cancelled."""
+    """Return the result of some work.
+
+    Raises what the work raises, as ``contained`` has it, and TimeoutError: it took more than ``limit`` seconds, so it
+    was cancelled.
+    """
     doing = asyncio.ensure_future(work)
     try:
-        await asyncio.wait({doing}, timeout=limit)
+        done, _ = await asyncio.wait({doing}, timeout=limit)
     finally:
         await end(doing)
-    if doing.cancelled():
+    if doing.cancelled() and not done:
         raise TimeoutError(f"It did not end within {limit:g} s, so it was cancelled.")
-    return doing.result()
+    with contained():
+        return doing.result()
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Run somebody else's code. If it raises CancelledError though nobody cancelled this task, raise RuntimeError."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        heed_cancellation()
+        raise RuntimeError("It raised CancelledError, as of a task that it awaits and that was cancelled.") from error
+
+
+def heed_cancellation() -> None:
+    """Raise CancelledError if this task was cancelled. Does nothing in a thread without an event loop."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def end(*given: asyncio.Future[Any] | None) -> None:

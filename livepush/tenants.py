@@ -22,6 +22,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest
 
 from livepush import wire
+from livepush.cancelling import contained
 from livepush.conf import get_settings, load
 from livepush.exceptions import InvalidGroup
 from livepush.notes import Rarely
@@ -134,7 +135,8 @@ def of_request(request: HttpRequest) -> str | None:
     if known is None:
         return None
     try:
-        name = known.of_request(request)
+        with contained():
+            name = known.of_request(request)
         if name is not None:
             return _checked(name)
     except (OperationalError, InterfaceError):

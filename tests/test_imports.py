@@ -36,9 +36,9 @@ ARROWS: dict[str, set[str]] = {
     "models": {"wire", "fields"},
     "log": {"wire", "models"},
     "hub": {"wire", "forking"},
-    "tenants": {"wire", "conf", "exceptions", "notes"},
+    "tenants": {"wire", "conf", "exceptions", "notes", "cancelling"},
     "hints": {"wire", "conf", "notes", "cancelling", "ending", "forking"},
-    "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies"},
+    "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies", "cancelling"},
     "audit": {"signals", "tenants", "notes", "ending", "forking"},
     "access": {"tenants", "wire", "conf", "notes", "exceptions", "cancelling", "forking"},
     "process": {"audit", "hub", "log", "hints", "publish", "wire", "conf", "notes", "forking", "progress"},
@@ -54,12 +54,12 @@ ARROWS: dict[str, set[str]] = {
     # What stands on it
     "inbox": {
         "rights", "publish", "log", "access", "consumers", "tenants", "models", "fields", "signals", "wire", "conf",
-        "exceptions", "notes", "progress",
+        "exceptions", "notes", "progress", "cancelling",
     },
     "streams": {
         "process", "rights", "consumers", "access", "publish", "log", "hub", "hints", "inbox", "tenants", "routing",
         "fields", "wire",
-        "conf", "exceptions", "notes", "ending", "forking",
+        "conf", "exceptions", "notes", "ending", "forking", "cancelling",
     },
     "roster": {
         "rights", "process", "publish", "log", "hub", "access", "consumers", "inbox", "tenants", "fields", "wire",

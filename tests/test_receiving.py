@@ -602,6 +602,7 @@ def test_a_schema_that_can_not_be_checked_is_refused():
         (TimeoutError("secret"), 500, {"code": "failed"}),
         (ConnectionError("secret"), 500, {"code": "failed"}),
         (exceptions.InvalidGroup("secret"), 500, {"code": "failed"}),
+        (asyncio.CancelledError("secret"), 500, {"code": "failed"}),
     ],
 )
 @pytest.mark.parametrize("kind", ["atomic", "outside", "async"])

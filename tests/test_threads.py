@@ -135,10 +135,14 @@ async def test_a_thread_that_can_not_be_started_is_an_error_and_the_next_work_is
     assert await asyncio.wait_for(pool.run(lambda: "goes on"), PATIENCE) == "goes on"
 
 
-async def test_work_that_raises_stop_iteration_is_an_error_like_any_other(make):
+@pytest.mark.parametrize("error", [StopIteration, asyncio.CancelledError, SystemExit])
+async def test_work_that_raises_what_is_no_ordinary_error_ends_neither_its_caller_nor_the_loop(make, error):
+    def work():
+        raise error
+
     pool = make(max_threads=1)
-    with pytest.raises(RuntimeError, match="raised StopIteration"):
-        await asyncio.wait_for(pool.run(lambda: next(iter(()))), PATIENCE)
+    with pytest.raises(RuntimeError, match=f"raised {error.__name__}"):
+        await asyncio.wait_for(pool.run(work), PATIENCE)
     assert await pool.run(lambda: "goes on") == "goes on"
 
 

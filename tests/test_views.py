@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from datetime import timedelta
 
 import pytest
@@ -64,6 +65,22 @@ def test_a_rule_whose_database_fails_takes_no_other_group_with_it(client, monkey
     assert (answer.status_code, answer.json()["refused"]) == (200, ["gone"])
     answer = client.get(URL, {"group": "gone"})
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+def cancelled(user):
+    raise CancelledError
+
+
+async def acancelled(user):
+    raise CancelledError
+
+
+@pytest.mark.parametrize("function", [cancelled, acancelled])
+def test_a_rule_that_awaits_what_somebody_cancelled_takes_no_other_group_with_it(client, monkeypatch, function):
+    monkeypatch.setattr(rules, "rules", [*rules.rules])
+    livepush.can_read("gone")(function)
+    answer = client.get(URL, {"group": ["board", "gone"]})
+    assert (answer.status_code, answer.json()["refused"]) == (200, ["gone"])
 
 
 def test_what_a_group_gets_while_its_rule_fails_comes_afterwards(client, monkeypatch):

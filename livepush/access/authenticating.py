@@ -24,6 +24,7 @@ from django.utils.module_loading import import_string
 from livepush import tenants
 from livepush.access import awaiting, sessions, tokens
 from livepush.access.tokens import Token
+from livepush.cancelling import contained
 from livepush.conf import get_settings
 from livepush.notes import Rarely
 from livepush.wire import WireError
@@ -158,7 +159,8 @@ def nobody() -> Any:
 def _refusals() -> Iterator[None]:
     """Take an error that means 401 or 403, as those of REST frameworks do, for a refusal."""
     try:
-        yield
+        with contained():
+            yield
     except WireError:
         raise
     except Exception as error:

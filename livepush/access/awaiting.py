@@ -26,12 +26,16 @@ def is_async(function: Any) -> bool:
 
 
 async def twice(ask: Ask[T]) -> T:
-    """Return what a function returns; if it could not use its database, ask again on a new connection."""
-    try:
-        return await ask()
-    except (OperationalError, InterfaceError):
-        await sync_to_async(close_old_connections)()
-        return await ask()
+    """Return what a function returns; if it could not use its database, ask again on a new connection.
+
+    Raises what it raises, as ``cancelling.contained`` has it.
+    """
+    with cancelling.contained():
+        try:
+            return await ask()
+        except (OperationalError, InterfaceError):
+            await sync_to_async(close_old_connections)()
+            return await ask()
 
 
 async def within(ask: Ask[T], limit: float, around: Around = nullcontext) -> T:

@@ -11,7 +11,8 @@ import logging
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from django.utils.deprecation import MiddlewareMixin
 from django.utils.http import parse_http_date_safe
 
 from livepush.access import awaiting, identity
+from livepush.cancelling import contained
 from livepush.conf import get_settings, load
 from livepush.wire import Close, WireError
 
@@ -85,17 +87,21 @@ def check_sync(request: HttpRequest) -> None:
 
 
 def _ask(check: Check, request: HttpRequest) -> None:
-    try:
+    with _refusals_of(check):
         _judge(check(request))
-    except PASSING:
-        raise
-    except Exception as error:
-        raise _refusal_of(check, error) from error
 
 
 async def _aask(check: Check, request: HttpRequest) -> None:
-    try:
+    with _refusals_of(check):
         _judge(await check(request))
+
+
+@contextmanager
+def _refusals_of(check: Check) -> Iterator[None]:
+    """Take what a check raises for a refusal."""
+    try:
+        with contained():
+            yield
     except PASSING:
         raise
     except Exception as error:

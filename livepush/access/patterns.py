@@ -13,6 +13,7 @@ from django.urls.resolvers import RoutePattern
 
 from livepush import wire
 from livepush.access import awaiting
+from livepush.cancelling import contained
 from livepush.exceptions import InvalidRule
 from livepush.notes import Rarely
 
@@ -71,8 +72,12 @@ class Pattern:
         return None if found is None else found[2]
 
     def call(self, *arguments: Any, values: dict[str, Any], request: Any) -> Any:
-        """Call the function. An async function's answer must be awaited."""
-        return self.function(*arguments, **values, **self._extra(request))
+        """Call the function. An async function's answer must be awaited.
+
+        Raises what it raises, as ``contained`` has it.
+        """
+        with contained():
+            return self.function(*arguments, **values, **self._extra(request))
 
     @property
     def is_async(self) -> bool:

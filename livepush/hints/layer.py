@@ -14,6 +14,7 @@ from typing import Any
 from channels.layers import InMemoryChannelLayer, channel_layers
 from django.utils.module_loading import import_string
 
+from livepush.cancelling import heed_cancellation
 from livepush.conf import get_settings
 from livepush.forking import renewed
 from livepush.notes import note_once
@@ -84,6 +85,9 @@ def origin() -> str:
 async def call(pending: Awaitable[Any]) -> Any:
     """Await a call of the layer for a bounded time.
 
+    The layers and redis-py now and then lose a cancellation: it came as they awaited a task of theirs that they had
+    cancelled themselves, or it turned into a failure of the connection.
+
     Raises TimeoutError, and whatever the layer raises.
     """
     try:
@@ -91,17 +95,6 @@ async def call(pending: Awaitable[Any]) -> Any:
             return await pending
     finally:
         heed_cancellation()
-
-
-def heed_cancellation() -> None:
-    """Raise CancelledError if this task was cancelled.
-
-    The layers and redis-py now and then lose a cancellation: it came as they awaited a task of theirs that they had
-    cancelled themselves, or it turned into a failure of the connection.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def closer(layer: Any) -> Callable[[], Awaitable[None]] | None:

@@ -8,7 +8,7 @@ import logging
 import random
 from collections.abc import Callable
 
-from livepush.cancelling import end
+from livepush.cancelling import end, heed_cancellation
 from livepush.hints import layer, signing
 from livepush.wire import Batch
 
@@ -42,7 +42,7 @@ async def listen(receive: Callable[[Batch], None], healthy: Callable[[bool], Non
                 listener = Listener(inspector, receive, healthy)
             await listener.run_until_failure()
         except (Exception, asyncio.CancelledError) as error:  # the layer may cancel a task of its own
-            layer.heed_cancellation()
+            heed_cancellation()
             healthy(False)
             logger.info("The channel layer fails (%s); the log is read more often meanwhile.", layer.describe(error))
         pause = FIRST_PAUSE if listener is not None and listener.heard else min(pause * 2, LONGEST_PAUSE)

@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 
+from livepush.cancelling import heed_cancellation
 from livepush.ending import AtEnd
 from livepush.forking import renewed
 from livepush.hints import layer, signing
@@ -91,7 +92,7 @@ class Sender(Outbox):
                 try:
                     await self._send(batch)
                 except (Exception, asyncio.CancelledError) as error:  # the layer may cancel a task of its own
-                    layer.heed_cancellation()
+                    heed_cancellation()
                     self._warn(error)
 
     async def _send(self, batch: Batch) -> None:

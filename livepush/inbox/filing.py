@@ -20,7 +20,7 @@ from django.db import DataError, Error, IntegrityError, connections, transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from livepush import log, publish, tenants
+from livepush import cancelling, log, publish, tenants
 from livepush.conf import get_settings
 from livepush.inbox import entries
 from livepush.inbox.forgetting import delete_up_to
@@ -95,7 +95,7 @@ def file(using: str) -> None:
 def _tell(notification: Notification, using: str) -> None:
     """Tell the project of a new entry, for the tenant whose it is: this process may file those of all tenants."""
     try:
-        with tenants.active(tenants.of_stored(notification.group)):
+        with cancelling.contained(), tenants.active(tenants.of_stored(notification.group)):
             notified.send_robust(Notification, notification=notification, using=using)
     except Exception:
         logger.exception("No receiver was told of the notification at %d.", notification.position)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from django.utils import translation
 
 from livepush import wire
+from livepush.cancelling import contained
 from livepush.exceptions import InvalidRule
 from livepush.inbox.links import check_link, check_text, is_safe, safe
 from livepush.inbox.models import Level, Notification
@@ -139,8 +140,9 @@ class Wording:
 
 
 def wording(kind: NotificationType, context: Context) -> Wording:
-    """Return a kind's wording in the language that is active. Raises what the kind raises."""
-    return Wording(str(kind.title(context)), str(kind.body(context)), str(kind.url(context)))
+    """Return a kind's wording in the language that is active. Raises what the kind raises, as ``contained`` has it."""
+    with contained():
+        return Wording(str(kind.title(context)), str(kind.body(context)), str(kind.url(context)))
 
 
 def read(notification: Notification) -> Wording:

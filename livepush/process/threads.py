@@ -65,8 +65,9 @@ class Threads:
 
         ``progress`` has another limit than the threads', and the work may note there that it gets on.
 
-        Raises what ``work`` raises, Overdue if it takes longer than the limit, and RuntimeError if no thread
-        can be started or all were stopped. If the caller is cancelled, the work still goes on.
+        Raises what ``work`` raises, Overdue if it takes longer than the limit, and RuntimeError if no thread can be
+        started, all were stopped, or ``work`` raises what is no Exception. If the caller is cancelled, the work still
+        goes on.
         """
         return await self._do(await self._take(level), work, is_last=True, progress=progress)
 
@@ -99,7 +100,7 @@ class Threads:
             elif error is None:
                 outcome.set_result(result)
             else:
-                outcome.set_exception(error if not isinstance(error, StopIteration) else _wrapped(error))
+                outcome.set_exception(_raisable(error))
 
         work = partial(progress.of, work)
         worker.do(work, lambda result, error: self._loop.call_soon_threadsafe(finished, result, error))
@@ -228,9 +229,14 @@ class Lease:
             outcome.add_done_callback(lambda done: done.exception())  # retrieved, since nobody awaits it
 
 
-def _wrapped(error: StopIteration) -> RuntimeError:
-    """Return what stands for a StopIteration, which no future takes."""
-    found = RuntimeError("The work raised StopIteration.")
+def _raisable(error: BaseException) -> Exception:
+    """Return what a job has raised, or what stands for it.
+
+    No future takes StopIteration. CancelledError would end the task that waits for the job, SystemExit its loop.
+    """
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    found = RuntimeError(f"The work raised {type(error).__name__}.")
     found.__cause__ = error
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from livepush.cancelling import contained
 from livepush.conf import get_settings, load
 from livepush.publish.data import as_json
 
@@ -43,7 +44,8 @@ def stamp(user: Any) -> str:
     if not getattr(user, "is_authenticated", False):
         return NOBODY
     path = get_settings().PUBLIC_USER
-    found = _load(path)(user)
+    with contained():
+        found = _load(path)(user)
     try:
         if not isinstance(found, dict) or not found.keys() >= {"id", "name"}:
             raise TypeError(f"it returned {found!r}")

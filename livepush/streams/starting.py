@@ -16,6 +16,7 @@ from django.db import connections
 from django.utils import timezone, translation
 from django.utils.functional import Promise
 
+from livepush.cancelling import contained
 from livepush.exceptions import InvalidData, StreamLost
 from livepush.publish import Group
 from livepush.streams.models import State
@@ -137,8 +138,9 @@ async def _write_all(stream: AsyncStream, iterator: AsyncIterable[Any]) -> None:
 async def _pull(stream: AsyncStream, iterable: AsyncIterable[Any]) -> None:
     iterator = aiter(iterable)
     try:
-        async for value in iterator:
-            await (stream.write(str(value)) if isinstance(value, str | Promise) else stream.write(data=value))
+        with contained():
+            async for value in iterator:
+                await (stream.write(str(value)) if isinstance(value, str | Promise) else stream.write(data=value))
     finally:
         close = getattr(iterator, "aclose", None)
         if close is not None:
@@ -154,8 +156,9 @@ def _run_in_thread(stream: SyncStream, iterable: Iterable[Any], language: str | 
         try:
             iterator = iter(iterable)
             try:
-                for value in iterator:
-                    stream.write(str(value)) if isinstance(value, str | Promise) else stream.write(data=value)
+                with contained():
+                    for value in iterator:
+                        stream.write(str(value)) if isinstance(value, str | Promise) else stream.write(data=value)
             finally:
                 getattr(iterator, "close", lambda: None)()
         except Exception as error:

@@ -195,10 +195,11 @@ async def test_an_iterator_runs_apart_and_is_cancelled_where_it_waits():
     assert seen == ["cancelled"]
 
 
-async def test_an_iterator_that_raises_fails_its_stream_and_tells_readers_no_detail(caplog):
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+async def test_an_iterator_that_raises_fails_its_stream_and_tells_readers_no_detail(caplog, error):
     async def generate():
         yield "one"
-        raise RuntimeError("a secret")
+        raise error("a secret")
 
     stream = await streams.start("room:1", generate())
     await eventually(lambda: is_in(stream.id, "failed"))

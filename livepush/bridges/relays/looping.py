@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, OperationalError
 
-from livepush.cancelling import end
+from livepush.cancelling import contained, end
 from livepush.conf import get_settings
 from livepush.notes import Rarely, one_line
 from livepush.process.connections import RELAY_THREAD, close_connections, cut_connections
@@ -47,7 +47,8 @@ class Loop:
         try:
             while not self._stopping.is_set():
                 try:
-                    await self._run_once()
+                    with contained():
+                        await self._run_once()
                     pause = SHORTEST
                 except ImproperlyConfigured:
                     raise

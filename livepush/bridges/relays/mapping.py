@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError
 from livepush import publish
 from livepush.bridges import patterns
 from livepush.bridges.relays.config import Relay
+from livepush.cancelling import contained
 from livepush.exceptions import InvalidEvent
 
 
@@ -55,8 +56,9 @@ def events_of(message: Message, relay: Relay) -> list[publish.Sent]:
     the database's errors if the function could not reach it.
     """
     try:
-        found = relay.map(message) if relay.map is not None else _by_template(message, relay)
-        listed = [found] if isinstance(found, Outgoing) else list(found or ())
+        with contained():
+            found = relay.map(message) if relay.map is not None else _by_template(message, relay)
+            listed = [found] if isinstance(found, Outgoing) else list(found or ())
         return [_checked(each) for each in listed]
     except (OperationalError, InterfaceError, Unmappable):
         raise

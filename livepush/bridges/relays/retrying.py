@@ -13,6 +13,7 @@ from livepush.bridges.relays.models import DeadLetter
 from livepush.bridges.relays.outwards.reading import Outbound
 from livepush.bridges.relays.outwards.targets import Target, target_of
 from livepush.bridges.relays.taking import retry
+from livepush.cancelling import contained
 from livepush.conf import get_settings
 from livepush.notes import one_line
 
@@ -39,8 +40,9 @@ def try_again(letter: DeadLetter) -> None:
 
 async def _send(target: Target, message: Outbound) -> None:
     try:
-        await target.open()
-        await target.send([message])
+        with contained():
+            await target.open()
+            await target.send([message])
     except Exception as error:
         raise StillDead(one_line(error)) from error
     finally:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from livepush.process.async_orm import queries_in_threads
 from livepush.process.connections import tidy
-from livepush.process.hubs import get_hub, in_thread, on_start, stop, stop_all
-from livepush.process.requests import serving
+from livepush.process.hubs import get_hub, in_thread, on_start, serving, stop, stop_all
 from livepush.process.stalled import expect_progress
 
 __all__ = [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import Context
 from datetime import timedelta
 from functools import partial
@@ -19,7 +20,9 @@ from livepush.forking import in_children
 from livepush.hub import Hub, Options
 from livepush.process.connections import AUTH_THREAD, HUB_THREAD, close_connections, cut_connections, with_database
 from livepush.process.drain import drain, drain_before_end, drain_on_signals, producers
-from livepush.process.requests import forget_requests, spawn
+from livepush.process.requests import forget_requests, requests_of, spawn
+from livepush.process.servers import Scope, Send
+from livepush.process.servers.client import client_of
 from livepush.process.threads import FAREWELL, Threads
 from livepush.wire import LogPage, LogState, Position
 
@@ -128,6 +131,21 @@ async def get_hub() -> Hub:
             await hub.stop()
         raise
     return hub
+
+
+@contextmanager
+def serving(scope: Scope, send: Send) -> Iterator[None]:
+    """Register a request while it is served, so that a drain waits for it, and its server drains before it ends."""
+    loop = asyncio.get_running_loop()
+    key, requests, server = object(), requests_of(loop), tuple(scope.get("server") or ())
+    if server not in requests.servers:  # the hub may be an earlier server's
+        requests.servers.add(server)
+        drain_before_end(loop, _hubs)
+    requests.open[key] = client_of(scope, send)
+    try:
+        yield
+    finally:
+        del requests.open[key]
 
 
 def _has_failed(start: asyncio.Task[None]) -> bool:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
-from livepush.process.servers import Scope, Send
-from livepush.process.servers.client import Client, client_of
+from livepush.process.servers.client import Client
 
 
 class Requests(NamedTuple):
@@ -17,6 +15,8 @@ class Requests(NamedTuple):
     open: dict[object, Client]
     answered: dict[object, Client]
     """Clients that were sent a large answer, and may not have received all of it yet."""
+    servers: set[tuple[Any, ...]]
+    """The addresses of the loop's servers that have served somebody."""
 
 
 _requests: dict[asyncio.AbstractEventLoop, Requests] = {}
@@ -24,20 +24,9 @@ _tasks: set[asyncio.Task[None]] = set()
 """The background tasks, kept here so that Python does not collect them."""
 
 
-@contextmanager
-def serving(scope: Scope, send: Send) -> Iterator[None]:
-    """Register a request while it is served, so that a drain waits for it."""
-    key, requests = object(), requests_of(asyncio.get_running_loop())
-    requests.open[key] = client_of(scope, send)
-    try:
-        yield
-    finally:
-        del requests.open[key]
-
-
 def requests_of(loop: asyncio.AbstractEventLoop) -> Requests:
     """Return the requests that a loop serves."""
-    return _requests.setdefault(loop, Requests({}, {}))
+    return _requests.setdefault(loop, Requests({}, {}, set()))
 
 
 def forget_requests(loop: asyncio.AbstractEventLoop) -> None:

@@ -69,7 +69,10 @@ async def many_requests(url: str) -> None:
             return
 
 
-@pytest.mark.parametrize("kind", some(["uvicorn", "granian", "uvicorn-cancelled", "hypercorn", "daphne"]))
+EMBEDDED = ["uvicorn-two", "uvicorn", "granian", "uvicorn-cancelled", "hypercorn", "daphne"]
+
+
+@pytest.mark.parametrize("kind", some(EMBEDDED))
 async def test_a_server_that_its_program_ends_says_bye(kind: str, database: Database) -> None:
     logs = kind == "uvicorn-cancelled"  # uvicorn logs each request that is cancelled
     with processes.server(f"embedded {kind}", database, FRESH, may_fail=logs) as server:

@@ -33,6 +33,24 @@ async def uvicorn_twice(port: int) -> None:
     await uvicorn(port)
 
 
+async def uvicorn_two(port: int) -> None:
+    """Serve beside a server in the same loop that somebody has read from."""
+    from uvicorn import Config, Server
+
+    first = Server(Config(application, port=0, lifespan="off"))
+    serving = asyncio.create_task(first.serve())
+    while not first.started:
+        await asyncio.sleep(0.01)
+    host, its_port = first.servers[0].sockets[0].getsockname()
+    reader, writer = await asyncio.open_connection(host, its_port)
+    writer.write(b"GET /livepush/sse/?group=board HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.readuntil(b"livepush.hello")
+    writer.close()
+    await uvicorn(port)
+    first.should_exit = True
+    await serving
+
+
 async def uvicorn_cancelled(port: int) -> None:
     """Cancel the task that serves, with no limit for its requests, as asyncio.run does at its end."""
     from uvicorn import Config, Server
@@ -84,6 +102,7 @@ if __name__ == "__main__":
         servers: dict[str, Callable[[int], Awaitable[None]]] = {
             "uvicorn": uvicorn,
             "uvicorn-twice": uvicorn_twice,
+            "uvicorn-two": uvicorn_two,
             "uvicorn-cancelled": uvicorn_cancelled,
             "hypercorn": hypercorn,
             "granian": granian,

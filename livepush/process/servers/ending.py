@@ -59,6 +59,9 @@ def _drain_when(loop: asyncio.AbstractEventLoop, terminated: Any, drain: Drain) 
     if not hasattr(terminated, "wait"):
         _note(HYPERCORN)
         return
+    if getattr(terminated, "drains", False):
+        return
+    terminated.drains = True
 
     async def wait_and_drain() -> None:
         await terminated.wait()

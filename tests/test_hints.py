@@ -16,7 +16,7 @@ from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_la
 from django.test import override_settings
 from redis.exceptions import NoPermissionError
 
-from livepush import notes
+from livepush import green, notes
 from livepush.cancelling import end
 from livepush.hints import announce, flush, layer, listener, outbox, sender, signing
 from livepush.hints.listener import listen
@@ -617,7 +617,7 @@ def test_a_layer_that_can_not_be_built_is_tried_again_with_other_settings(monkey
     assert len(caplog.records) == 2
 
 
-@pytest.mark.parametrize(("module", "function"), [(each[0], each[1]) for each in sender.GREEN])
+@pytest.mark.parametrize(("module", "function"), [(each[0], each[1]) for each in green.PATCHES])
 def test_the_layer_is_left_out_where_threads_are_greenlets(module, function, redis, monkeypatch, caplog):
     monkeypatch.setattr(notes, "_noted", set())
     monkeypatch.setattr(sender, "_current", None)

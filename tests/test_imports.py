@@ -32,15 +32,16 @@ ARROWS: dict[str, set[str]] = {
     "signals": set(),
     "logs": set(),
     "tallies": {"forking"},
+    "green": set(),
     # The engine
     "models": {"wire", "fields"},
     "log": {"wire", "models"},
     "hub": {"wire", "forking"},
     "tenants": {"wire", "conf", "exceptions", "notes", "cancelling"},
-    "hints": {"wire", "conf", "notes", "cancelling", "ending", "forking"},
+    "hints": {"wire", "conf", "notes", "cancelling", "ending", "forking", "green"},
     "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies", "cancelling"},
     "audit": {"signals", "tenants", "notes", "ending", "forking"},
-    "access": {"tenants", "wire", "conf", "notes", "exceptions", "cancelling", "forking"},
+    "access": {"tenants", "wire", "conf", "notes", "exceptions", "cancelling", "forking", "green"},
     "process": {"audit", "hub", "log", "hints", "publish", "wire", "conf", "notes", "forking", "progress"},
     "rights": {"process", "access", "publish", "log", "hub", "tenants", "wire", "conf", "exceptions",
         "notes",
@@ -49,7 +50,7 @@ ARROWS: dict[str, set[str]] = {
         "receiving", "audit", "rights", "process", "access", "tenants", "hub", "publish", "log", "wire", "conf",
         "exceptions", "notes", "tallies",
     },
-    "receiving": {"publish", "access", "log", "tenants", "fields", "wire", "conf", "exceptions", "cancelling"},
+    "receiving": {"publish", "access", "log", "tenants", "fields", "wire", "conf", "exceptions", "cancelling", "green"},
     "page": {"publish", "log", "hub", "wire", "conf", "notes"},
     # What stands on it
     "inbox": {
@@ -68,7 +69,7 @@ ARROWS: dict[str, set[str]] = {
     "bridges": {
         "models", "audit", "access", "consumers", "process", "publish", "log", "hub", "hints", "inbox", "receiving",
         "rights", "roster", "tenants", "fields", "wire", "conf", "exceptions", "notes", "tallies", "cancelling",
-        "forking", "progress",
+        "forking", "progress", "green",
     },
     "doctor": {
         "process", "consumers", "access", "hub", "publish", "log", "hints", "routing", "models", "wire", "conf",

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.db import InterfaceError, OperationalError, close_old_connections
 
-from livepush import cancelling
+from livepush import cancelling, green
 from livepush.conf import get_settings
 
 T = TypeVar("T")
@@ -46,5 +46,5 @@ async def within(ask: Ask[T], limit: float, around: Around = nullcontext) -> T:
 
 def here(ask: Ask[T]) -> T:
     """Return what a function returns, in this thread. Raises what ``within`` raises."""
-    found: T = async_to_sync(within)(ask, SHARE * get_settings().DATABASE_TIMEOUT)
+    found: T = green.to_sync(within)(ask, SHARE * get_settings().DATABASE_TIMEOUT)
     return found

@@ -9,17 +9,18 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.db.models import Model
 from django.utils import timezone
 
-from livepush import tenants, wire
+from livepush import green, tenants, wire
 from livepush.access import awaiting
 from livepush.access.answers import Answer, Answers, Said, best, judge
 from livepush.access.patterns import Pattern, origin
 from livepush.exceptions import InvalidRule
+from livepush.notes import note_once
 from livepush.wire import EVERYTHING, Floor, lower
 
 logger = logging.getLogger("livepush")
@@ -234,9 +235,17 @@ async def ask_async(
 
 
 def ask_async_here(questions: Questions, answers: Answers, limit: float, tenant: str | None = None) -> Answers:
-    """Ask the async rules from sync code, for a tenant; return what ``ask_async`` returns."""
+    """Ask the async rules from sync code, for a tenant; return what ``ask_async`` returns.
+
+    Where threads are green they deny, and that is logged.
+    """
+    try:
+        ask = green.to_sync(ask_async)
+    except ImproperlyConfigured as error:
+        note_once(f"An async rule denies. {error}", level=logging.WARNING)
+        return answers
     with tenants.active(tenant):
-        return async_to_sync(ask_async)(questions, answers, limit)
+        return ask(questions, answers, limit)
 
 
 def _late(name: str, limit: float) -> Answer:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
 
+from livepush import green
 from livepush.cancelling import heed_cancellation
 from livepush.ending import AtEnd
 from livepush.forking import renewed
@@ -46,23 +46,17 @@ def waiting_bytes() -> int:
     return 0 if _current is None else _current.size
 
 
-GREEN = (("gevent.monkey", "is_module_patched", "threading"), ("eventlet.patcher", "is_monkey_patched", "thread"))
-"""How to ask gevent and eventlet whether a thread is one of theirs: a module, its function, and the argument."""
-
-
 def _has_green_threads() -> bool:
-    """Return whether threads are greenlets: an event loop in one marks the main thread, where the ORM then refuses."""
-    for name, function, argument in GREEN:
-        is_patched = getattr(sys.modules.get(name), function, None)
-        if is_patched is not None and is_patched(argument):
-            note_once(
-                "Under %s livepush does not use the channel layer: events of this process arrive in others through the "
-                "log, and ephemeral ones reach this process only.",
-                name.partition(".")[0],
-                level=logging.WARNING,
-            )
-            return True
-    return False
+    """Return whether threads are green, so that none can have an event loop."""
+    name = green.package()
+    if name is not None:
+        note_once(
+            "Under %s livepush does not use the channel layer: events of this process arrive in others through the "
+            "log, and ephemeral ones reach this process only.",
+            name,
+            level=logging.WARNING,
+        )
+    return name is not None
 
 
 class Sender(Outbox):

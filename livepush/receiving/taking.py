@@ -12,12 +12,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import sync_to_async
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
 from django.db import OperationalError, close_old_connections
 from django.utils import translation
 
-from livepush import cancelling, publish, tenants
+from livepush import cancelling, green, publish, tenants
 from livepush.access.identity import Admission
 from livepush.access.rules import DATABASE_ERRORS
 from livepush.access.visitors import cookies_of, secret_of
@@ -60,9 +60,9 @@ def take(message: Message, sender: Admission, request: Any) -> Any:
         if found is None:
             return pass_on(message, sender, request)
         _check(message)
-        if not found.handler.is_atomic:
-            return async_to_sync(_outside_here)(found, message, sender, request)
         try:
+            if not found.handler.is_atomic:
+                return _outside_at_once(found, message, sender, request)
             work = partial(_call, found, message, sender, request)
             return _decoded(once.in_transaction(_receipt(message, sender, request), work))
         except once.AfterCommit as error:
@@ -143,6 +143,24 @@ def _ended(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled():
         task.exception()  # retrieved, since its client may have gone
+
+
+def _outside_at_once(found: Found, message: Message, sender: Admission, request: Any) -> Any:
+    """Return the answer of a handler that runs outside of a transaction.
+
+    Raises WireError, and ImproperlyConfigured: it is async, and threads are green.
+    """
+    if found.handler.is_async or green.package() is None:
+        return green.to_sync(_outside_here)(found, message, sender, request)
+    key, work = _receipt(message, sender, request), partial(_call, found, message, sender, request)
+    try:
+        _once(found.handler, key, work, _without_loop).send(None)  # nothing in it waits
+    except StopIteration as done:
+        return done.value
+
+
+async def _without_loop(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 async def _outside_here(found: Found, message: Message, sender: Admission, request: Any) -> Any:

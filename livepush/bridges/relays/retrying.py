@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
-from asgiref.sync import async_to_sync
-
+from livepush import green
 from livepush.bridges.relays.config import Relay, relay
 from livepush.bridges.relays.mapping import Unmappable
 from livepush.bridges.relays.models import DeadLetter
@@ -32,7 +31,7 @@ def try_again(letter: DeadLetter) -> None:
         if isinstance(found, Relay):
             retry(letter, found)
         else:
-            async_to_sync(_send)(target_of(found), Outbound(**json.loads(letter.content)))
+            green.to_sync(_send)(target_of(found), Outbound(**json.loads(letter.content)))
             DeadLetter.objects.using(get_settings().DATABASE).filter(pk=letter.pk).delete()
     except Unmappable as error:
         raise StillDead(str(error)) from error

@@ -70,7 +70,7 @@ def check_settings(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         *messages,
         *_unusable(authenticators, "Give paths of functions of the request.", id="livepush.E026"),
         *_unusable(_public_user, "Give the path of a function of a user.", id="livepush.E027"),
-        *_unusable(handshakes.checks, "Give functions and middleware classes, or paths to them.", id="livepush.E010"),
+        *_unusable(handshakes.checks, "Give functions and middleware, or paths to them.", id="livepush.E010"),
         *_unusable(_metrics, "See docs/monitoring.md.", id="livepush.E020"),
         *_unusable(_relays, "See docs/relays.md; outwards, and for webhooks, docs/outwards.md.", id="livepush.E021"),
         *_unusable(_pusher, "See docs/pusher.md.", id="livepush.E022"),

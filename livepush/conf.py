@@ -30,7 +30,7 @@ class Settings:
     ALLOWED_ORIGINS: tuple[str, ...] = ()
     """The other origins whose pages may connect, such as ``https://app.example.com``."""
     HANDSHAKE: Sequence[str | Callable[..., Any]] = ()
-    """Checks and middleware classes that run before a client is let in: functions, or dotted paths to them."""
+    """Checks and middleware that run before a client is let in: functions, or dotted paths to them."""
     PUBLIC_USER: str = "livepush.publish.senders.id_and_name"
     """The function that returns what others may see of a user who sends or is present, by its dotted path."""
     TENANT: str = ""

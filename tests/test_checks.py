@@ -101,7 +101,13 @@ def test_a_project_that_is_set_up_well_hears_nothing():
         (
             {"LIVEPUSH": {"HANDSHAKE": ["django.contrib.auth.middleware.LoginRequiredMiddleware"]}},
             "livepush.E010",
-            "has LoginRequiredMiddleware, which decides in process_view",
+            "has LoginRequiredMiddleware, a middleware with process_view",
+            "paths to them",
+        ),
+        (
+            {"LIVEPUSH": {"HANDSHAKE": ["tests.shop.gates.PassesOn"]}},
+            "livepush.E010",
+            "has PassesOn, a middleware with process_view",
             "paths to them",
         ),
         ({"ASGI_APPLICATION": None}, "livepush.W002", "ASGI_APPLICATION is not set", "livepush.asgi"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from channels.routing import URLRouter
+from django.test import RequestFactory
 from django.utils import translation
 
 from livepush import routing
-from livepush.access import identity, origins
+from livepush.access import handshakes, identity, origins
 from livepush.wire import Close, WireError
 
 
@@ -142,3 +143,12 @@ def test_cookies_that_come_in_headers_of_their_own_are_all_there():
     cookies = [(b"cookie", b"a=1"), (b"cookie", b"sessionid=x"), (b"cookie", b"b=2")]
     found = {**scope("https"), "type": "http", "http_version": "2", "headers": [(b"host", b"shop.test"), *cookies]}
     assert identity.request_of(found).COOKIES == {"a": "1", "sessionid": "x", "b": "2"}
+
+
+@pytest.mark.parametrize("name", ["closing", "async_closing"])
+def test_a_function_of_get_response_is_taken_for_a_middleware(settings, name):
+    settings.LIVEPUSH = {"HANDSHAKE": [f"tests.shop.gates.{name}"]}
+    handshakes.check_sync(RequestFactory().get("/"))
+    with pytest.raises(WireError) as caught:
+        handshakes.check_sync(RequestFactory().get("/", headers={"X-Closed": "1"}))
+    assert (caught.value.code, caught.value.status) == ("refused", 503)

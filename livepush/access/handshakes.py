@@ -21,7 +21,6 @@ from django.core.signals import setting_changed
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.deprecation import MiddlewareMixin
 from django.utils.http import parse_http_date_safe
 
 from livepush.access import awaiting, identity
@@ -109,24 +108,24 @@ def _refusals_of(check: Check) -> Iterator[None]:
 
 
 def _prepared(found: Any) -> Prepared | None:
-    if isinstance(found, type):
+    if isinstance(found, type) or _takes_get_response(found):
         return _of_middleware(found)
     return Prepared(found, awaiting.is_async(found))
 
 
 @lru_cache(64)
-def _of_middleware(found: type) -> Prepared | None:
+def _of_middleware(found: Callable[..., Any]) -> Prepared | None:
     """Return a check that asks whether a middleware passes the request on; ``None`` if it is not used."""
-    if hasattr(found, "process_view") and _leaves_it_to_the_view(found):
-        raise ImproperlyConfigured(
-            f"LIVEPUSH['HANDSHAKE'] has {found.__qualname__}, which decides in process_view. A handshake has no view, "
-            "so it would let everybody in: write a function that decides."
-        )
     is_sync = getattr(found, "sync_capable", True)
     try:
         middleware = found(_pass_on if is_sync else _apass_on)
     except MiddlewareNotUsed:
         return None
+    if hasattr(middleware, "process_view"):
+        raise ImproperlyConfigured(
+            f"LIVEPUSH['HANDSHAKE'] has {found.__qualname__}, a middleware with process_view. A handshake has no view, "
+            "so what is decided there would let everybody in: write a function that decides."
+        )
 
     def check(request: HttpRequest) -> Any:
         request.__dict__.pop(_PASSED, None)  # of an attempt that failed afterwards
@@ -139,9 +138,10 @@ def _of_middleware(found: type) -> Prepared | None:
     return Prepared(check, False) if is_sync else Prepared(acheck, True)
 
 
-def _leaves_it_to_the_view(found: type) -> bool:
-    """Return whether a middleware does nothing with a request before its view is known."""
-    return found.__call__ is MiddlewareMixin.__call__ and not hasattr(found, "process_request")
+def _takes_get_response(found: Any) -> bool:
+    """Return whether a function is a middleware, told by its parameter ``get_response``."""
+    code = getattr(found, "__code__", None)
+    return code is not None and "get_response" in code.co_varnames[: code.co_argcount]
 
 
 def _forget(**kwargs: Any) -> None:

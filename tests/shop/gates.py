@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.models import User
 from django.core.exceptions import MiddlewareNotUsed, PermissionDenied
 from django.http import HttpResponse, HttpResponseRedirect
+from django.utils.decorators import async_only_middleware
 from django.utils.deprecation import MiddlewareMixin
 
 
@@ -40,6 +41,36 @@ def office(request):
 
 def maintenance(request):
     return answer("away")
+
+
+def closing(get_response):
+    """Refuse by a header, as a middleware that is a function."""
+
+    def respond(request):
+        return HttpResponse(status=503) if "X-Closed" in request.headers else get_response(request)
+
+    return respond
+
+
+@async_only_middleware
+def async_closing(get_response):
+    async def respond(request):
+        return HttpResponse(status=503) if "X-Closed" in request.headers else await get_response(request)
+
+    return respond
+
+
+class PassesOn:
+    """Decide in process_view alone."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        return self.get_response(request)
+
+    def process_view(self, request, view, args, kwargs):
+        return HttpResponse(status=503)
 
 
 class Gate(MiddlewareMixin):

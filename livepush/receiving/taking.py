@@ -152,7 +152,8 @@ def _outside_at_once(found: Found, message: Message, sender: Admission, request:
     """
     if found.handler.is_async or green.package() is None:
         return green.to_sync(_outside_here)(found, message, sender, request)
-    key, work = _receipt(message, sender, request), partial(_call, found, message, sender, request)
+    key = _receipt(message, sender, request)
+    work = partial(_handle, found, message, sender, request, _without_loop, None)
     try:
         _once(found.handler, key, work, _without_loop).send(None)  # nothing in it waits
     except StopIteration as done:

@@ -71,6 +71,7 @@ print(User.objects.get(username="demo").get_full_name())
     assert shell(tmp_path, code) == "mila\nTrue\nAda Lindqvist\n"
 
 
+@pytest.mark.long
 def test_the_partner_refuses_a_webhook_that_is_old(tmp_path: Path) -> None:
     code = """
 import json, time

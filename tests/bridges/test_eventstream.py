@@ -107,6 +107,7 @@ def test_an_id_for_a_page_is_the_logs_position(transactional_db):
 # Channels and who reads them
 
 
+@pytest.mark.long
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40))
 def test_each_channel_has_a_group_of_its_own(channel):
     group = channels.group_of(channel)

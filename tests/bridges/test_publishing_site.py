@@ -73,6 +73,7 @@ async def test_a_request_that_two_processes_get_at_once_takes_effect_once(databa
         assert len(elsewhere.rows(["board"])) == 60
 
 
+@pytest.mark.long
 async def test_a_publisher_that_tries_again_when_its_server_was_killed_loses_and_repeats_nothing(databases, figures):
     kills, count = (15, 500) if FULL else (3, 100)
     with (

@@ -78,6 +78,7 @@ def delete_parcel(demo: Demo, code: str) -> None:
     subprocess.run([sys.executable, "manage.py", "shell", "-c", line], cwd=ROOT, env=demo.env, check=True, timeout=60)
 
 
+@pytest.mark.long
 def test_what_happened_while_the_cable_was_out_arrives_in_order(visitor: Callable[[], Visit]) -> None:
     page = visitor()("/")
     customer = page.frame_locator("#customer")

@@ -146,6 +146,7 @@ def test_an_entry_whose_reading_fails_stays_away_if_it_is_archived_meanwhile(rea
     is_not_complained_of(reader, "ERR_FAILED")
 
 
+@pytest.mark.long
 def test_a_double_click_is_one_press_and_a_key_that_is_held_down_too(reader: Reader) -> None:
     for title in ("a", "b", "c", "d"):
         reader.notify(title)

@@ -109,6 +109,7 @@ def test_a_page_that_was_morphed_is_up_to_date_when_it_is_brought_back(reader: R
     titles(page, within=LIST)
 
 
+@pytest.mark.long
 def test_a_morph_that_comes_late_takes_back_neither_the_badge_nor_the_title(reader: Reader) -> None:
     _, page = with_turbo(reader, "/bell/?other=1")
     late = Late(page)

@@ -67,6 +67,7 @@ def test_a_second_tab_follows_the_first(site: Site, browser: Browser, group: str
         assert said == [[], []]
 
 
+@pytest.mark.long
 def test_another_transport_gets_through(site: Site, browser: Browser, group: str) -> None:
     with browser.new_context() as context:
         context.add_init_script("delete window.fetch;")

@@ -110,6 +110,7 @@ def test_a_stream_that_may_not_be_read_shows_nothing(browser, site):
     site.elsewhere.do("finish", stream=id)
 
 
+@pytest.mark.long
 def test_a_reader_goes_on_when_its_server_restarts(browser, site):
     id = site.elsewhere.do("open_stream", group="room:1")
     site.elsewhere.do("write", stream=id, text="before ")

@@ -65,6 +65,7 @@ def cookie_of(elsewhere: Publisher, name: str) -> dict[str, str]:
     return {"Cookie": elsewhere.session(name)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("receivers", some(["", "failing"]))
 @pytest.mark.parametrize("kind", some(["uvicorn", "daphne", *FURTHER]))
 async def test_it_hears_of_each_transport(

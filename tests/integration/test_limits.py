@@ -160,6 +160,7 @@ async def replies(socket: Any, count: int) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.long
 async def test_commands_over_the_limit_are_refused_and_who_does_not_stop_is_closed(
     database: Database,
 ) -> None:

@@ -390,6 +390,7 @@ async def test_what_no_signal_tells_is_found_out_in_time(databases: Databases, n
             assert not other.revoked
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recheck", some([60.0, 1.0]), ids=["heard of", "found out"])
 async def test_a_user_about_whom_the_backend_can_not_ask_keeps_nobody_else_reading(
     databases: Databases, recheck: float

@@ -65,6 +65,7 @@ result = [sent.payload for sent in events.to("tickets")]
 """
 
 
+@pytest.mark.long
 def test_django_finds_nothing_wrong_with_the_recipes_in_the_project_of_the_quickstart(project: Project) -> None:
     project.command("manage.py", "check")
 

@@ -147,7 +147,7 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) scripts/require_python.py
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --python $(RUN) --editable ".[all]" --group test --group lint
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(RUN) --editable ".[all]" --group test --group lint
 	@touch $@
 
 node_modules/.installed: package.json

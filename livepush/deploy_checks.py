@@ -16,6 +16,7 @@ from django.core.checks import CheckMessage, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from livepush.conf import Settings, get_settings
+from livepush.wire import MORE_BYTES
 
 DAPHNE = (4, 2, 2)
 """The first daphne that limits what a WebSocket may send."""
@@ -23,8 +24,6 @@ LONGEST_RECHECK = 600.0
 LONGEST_DRAIN = 25.0
 """Kubernetes kills a server 30 s after SIGTERM, if it is told nothing else."""
 SHORTEST_TOKEN = 16
-MORE_BYTES = 4_096
-"""What a message's body may have besides its data."""
 SAMPLES = frozenset(
     {
         "a long random text",

@@ -87,7 +87,7 @@ ARROWS: dict[str, set[str]] = {
     "hint_checks": {"hints", "conf"},
     "name_checks": {"conf"},
     "server_checks": {"conf"},
-    "deploy_checks": {"conf"},
+    "deploy_checks": {"conf", "wire"},
     "model_checks": {"access", "publish", "models", "wire", "conf"},
     "admin": {"bridges", "inbox", "roster", "streams", "models", "publish", "wire"},
     "templatetags": {

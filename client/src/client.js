@@ -188,7 +188,7 @@ export const control = (session) => {
       const names = Object.keys(transports);
       const chosen = names.filter((each) => each === (name ?? each));
       if (!chosen.length) {
-        throw new TypeError(`No transport "${name}": expected null or ${names}.`);
+        throw new TypeError(`No transport ${name}: expected null,${names}.`);
       }
       session.ladder = createLadder(chosen);
       session.attempt = 0;

@@ -74,7 +74,7 @@ export const connect = (session, name, transport, request) => {
       late = -GRACE;
     }
     if (late < 0) timer = setTimeout(lookOver, -late);
-    else conclude(opened ? lost("silence") : blocked("no hello"));
+    else conclude(opened ? lost("silence") : blocked("silence"));
   };
 
   /** Note a sign of life. Only data after the hello counts: before it, a proxy may speak. */

@@ -56,7 +56,7 @@ export const reconnect = (session) => {
     return leave(session, "idle");
   disconnect(session);
   const wait = session.notBefore - Date.now();
-  if (!session.peers.follows() && wait > 0) return recover(session, lost("busy", wait), STEADY);
+  if (!session.peers.follows() && wait > 0) return recover(session, lost("busy", wait), 0);
   const fresh = prepare(session);
   use(session, fresh);
   if (!session.hedged) session.timer = setTimeout(() => peek(session), SLOW);
@@ -66,7 +66,7 @@ export const reconnect = (session) => {
 
 /** Connect anew if the client is to be connected. @param {Session} session */
 export const hasten = (session) => {
-  if (isActive(session)) reconnect(session);
+  if (isActive(session) && !(Date.now() < session.notBefore)) reconnect(session);
 };
 
 /**
@@ -203,7 +203,7 @@ const heed = {
     session.refusals = [...new Set([...session.refusals, ...groups])];
     if (mine.length) dispatch(session.target, "revoked", { groups: mine, reason });
     // session, logout, user: the browser may have another login by now, as after a password change
-    if (/^[slu]/.test(reason)) session.inUse?.conclude(lost(reason));
+    if (["user", "session", "logout"].includes(reason)) session.inUse?.conclude(lost(reason));
     else if (!session.grants.length) session.inUse?.conclude(lost(reason, 0, failed ? "lost" : "denied"));
   },
   "livepush.reply": ({ link }, reply) => link.onReply?.(reply),
@@ -211,7 +211,7 @@ const heed = {
     /** @type {Connection} */ (session.inUse).via = data.transport;
     enter(session, data.state, data);
   },
-  "livepush.bye": (session, { reason, retry }) => session.inUse?.conclude(lost(`bye ${reason}`, retry)),
+  "livepush.bye": (session, { reason, retry }) => session.inUse?.conclude(lost(reason, retry)),
 };
 
 /**

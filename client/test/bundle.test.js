@@ -105,5 +105,5 @@ test("the bundle gives a page its client, which receives what a server sends", a
     { state: "open", transport: "sse", role: "alone", position: "a-6", groups: ["board"], refused: [] },
   );
   assert.equal(document.documentElement.dataset.livepushState, "open");
-  assert.throws(() => livepush.use("pigeon"), /expected null or sse,websocket,longpoll,poll/);
+  assert.throws(() => livepush.use("pigeon"), /expected null,sse,websocket,longpoll,poll/);
 });

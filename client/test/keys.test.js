@@ -18,5 +18,11 @@ test("a key is known by its place where the letters are not Latin ones", () => {
     assert.equal(press({ key, code, target }, [entry], null), true);
   }
   assert.deepEqual(pressed, [..."eeeee"].map(() => "[data-f=archive]").concat(Array(2).fill("[data-f=read]")));
-  assert.equal(press({ key: "ж", code: "Semicolon", target }, [entry], null), false);
+  for (const [key, code] of [
+    ["ж", "Semicolon"],
+    ["ä", "Quote"],
+    ["ё", "Backquote"],
+  ]) {
+    assert.equal(press({ key, code, target }, [entry], null), false);
+  }
 });

@@ -17,7 +17,7 @@ PATTERN = re.compile(rf"[A-Za-z0-9_.:/@+~=*-]{{1,{MAX_LENGTH}}}", re.ASCII)
 
 def listed(given: str | Iterable[str]) -> list[str]:
     """Return patterns or names as a list. A text is one of them; an empty one is none."""
-    given = [given] if isinstance(given, str | Promise) else given
+    given = [given] if isinstance(given, str | Promise) else given or ()
     return [text for text in map(str, given) if text]
 
 

@@ -104,9 +104,11 @@ async def _held(entry: Entry, waiter: Waiter) -> bytes:
 
 
 def _lost_all(reason: str) -> WireError:
-    """Return the refusal of a held poll that has lost all groups: its client may have another token by now."""
+    """Return the refusal of a held poll that has lost all groups: its client may have another login by now."""
     if reason == "token":
         return tokens.refusal("token_ended", "The token has ended: get another one.")
+    if reason in ("logout", "session", "user"):
+        return unavailable()
     return WireError("forbidden", f"None of the groups may be read any more: {reason}.", 403)
 
 

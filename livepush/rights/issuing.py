@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -25,6 +26,8 @@ from livepush.notes import note_once
 from livepush.wire import RIGHTS, Position
 
 TTL = 300
+PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4)
+"""How long (seconds) to wait before each attempt to give a revocation its position."""
 
 
 @publish.has_async_twin
@@ -91,16 +94,19 @@ def _position(user: str) -> Position:
     Raises InvalidToken: a revocation waits for its commit.
     """
     using = get_settings().DATABASE
-    state = log.state(using)
-    if state.waiting and not connections[using].in_atomic_block:
-        publish.deliver(using)
+    group = own_group(user, tenants.of_users())
+    for pause in PAUSES:
         state = log.state(using)
-    if state.waiting and log.has_events(using, own_group(user, tenants.of_users()), state.position.number):
-        raise InvalidToken(
-            "The user is revoked in this transaction, and that would end the new token too: issue it after the commit, "
-            "with transaction.on_commit."
-        )
-    return state.position
+        if not state.waiting or not log.has_events(using, group, state.position.number):
+            return state.position
+        if connections[using].in_atomic_block:
+            break
+        time.sleep(pause)  # another process may be at it
+        publish.deliver(using)
+    raise InvalidToken(
+        "The user is revoked in this transaction, or was a moment ago, and that would end the new token too: issue it "
+        "after the commit, with transaction.on_commit, or try again."
+    )
 
 
 def own_group(user: str, tenant: str | None) -> str:

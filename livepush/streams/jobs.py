@@ -57,7 +57,7 @@ def run(
     group, and Ctrl-C in a terminal does not reach it: ``run`` ends the command when it is interrupted itself. What the
     command leaves behind when it ends by itself lives on, and is read for another second.
 
-    Raises what ``open`` and ``Popen`` raise, such as FileNotFoundError; then the stream fails.
+    Raises what ``open`` and ``Popen`` raise, such as FileNotFoundError; then the stream fails. Raises StreamLost.
     """
     return _run(command, group, metadata, ansi, options, threading.Event())
 

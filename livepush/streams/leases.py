@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from functools import partial
 from threading import RLock
 
-from django.db import OperationalError, connections
+from django.db import Error, connections
 
-from livepush import log, process
+from livepush import log, process, publish
 from livepush.conf import get_settings
 from livepush.forking import renewed
 from livepush.hub import Hub
@@ -49,7 +49,7 @@ def end_dead(using: str) -> None:
         try:
             with dialect.without_waiting():  # while others write to SQLite, the producer can't
                 ended = store.count_silence(using, seen, silent, now, round(1000 * LEASE))
-        except OperationalError as error:
+        except Error as error:  # the database is away, or takes no writes
             logger.info("The producers of streams could not be looked at (%s).", error)
             return
         _tell(using, ended)
@@ -97,7 +97,8 @@ def look(using: str) -> None:
     """Look from code that has no hub, now and then. Do nothing in a transaction of the caller's."""
     now = time.monotonic()
     with _lock:
-        if now < _from.get(using, 0.0) or connections[using].in_atomic_block:
+        if now < _from.get(using, 0.0) or connections[using].in_atomic_block or publish.is_unnoticed(using):
             return
         _from[using] = now + LOOK
-    end_dead(using)
+    with log.uncounted(using):
+        end_dead(using)

@@ -11,7 +11,7 @@ from contextvars import copy_context
 from datetime import tzinfo
 from typing import Any
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections
 from django.utils import timezone, translation
 from django.utils.functional import Promise
@@ -83,6 +83,7 @@ def start_in_thread(
 async def _own_thread() -> AsyncIterator[None]:
     """Run sync code that the iterator awaits, such as its queries, in one thread; close its connections at the end."""
     context = ThreadSensitiveContext()
+    AsyncToSync.executors.current = None  # that of a view behind sync middleware has ended by now
     SyncToAsync.thread_sensitive_context.set(context)  # the caller's ends with the request
     try:
         yield

@@ -238,7 +238,7 @@ class Opening:
         self._async: AsyncStream | None = None
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{name!r}: the stream is not open yet; write with livepush.streams.open(…) as stream.")
+        raise AttributeError(f"{name!r}: this is no stream; write with livepush.streams.open(…) as stream.")
 
     def __enter__(self) -> SyncStream:
         _refuse_async()

@@ -79,6 +79,8 @@ async def read_long_poll(url: str, groups: list[str], headers: dict[str, str], s
     refused: list[str] = []
     while True:
         answer = await clients.poll(url, groups, headers=headers, since=position, wait=6)
+        if answer.status_code == 503:  # a browser may have another login by now, so it asks once more
+            answer = await clients.poll(url, groups, headers=headers, since=position, wait=6)
         if answer.status_code != 200:
             break
         body = answer.json()

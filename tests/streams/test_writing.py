@@ -302,7 +302,7 @@ def test_a_lazy_text_is_written_in_the_language_of_the_writer():
 
 
 def test_a_stream_that_was_not_entered_says_so():
-    with pytest.raises(AttributeError, match="'write': the stream is not open yet"):
+    with pytest.raises(AttributeError, match="'write': this is no stream"):
         streams.open("room:1").write("x")
 
 

@@ -17,7 +17,7 @@ const CONTROLS = { e: "archive", u: "read" };
 export const press = ({ key, code, target, repeat, altKey, ctrlKey, metaKey }, entries, help) => {
   if (altKey || ctrlKey || metaKey) return false;
   // Caps lock may be on; and where the letters are not Latin ones, the place of a key tells which one is meant.
-  const name = (key > "~" ? code.slice(-1) : key).toLowerCase();
+  const name = (key > "~" && /^Key/.test(code) ? code.slice(-1) : key).toLowerCase();
   const entry = target.closest("li");
   if (STEPS[name]) focusOn(entries[entries.indexOf(entry) + STEPS[name]]);
   else if (entry && CONTROLS[name]) {

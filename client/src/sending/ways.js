@@ -26,7 +26,7 @@ export const speak = (link) => {
     hear(outcome) {
       waiting.get(outcome.ref)?.(outcome);
       // the server has not read which message that was: over HTTP, each gets an answer of its own
-      if (outcome.code === "too_large") for (const [, end] of waiting) end();
+      if (!outcome.ref && outcome.code === "too_large") for (const [, end] of waiting) end();
     },
 
     /**

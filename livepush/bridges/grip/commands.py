@@ -20,10 +20,10 @@ from livepush.conf import get_settings
 from livepush.consumers.answering import admit_here
 from livepush.consumers.auditing import Client, scope_of
 from livepush.consumers.commands import refused, take_command, type_of
-from livepush.consumers.messages import check_sent, right_to_send
+from livepush.consumers.messages import check_sent, right_to_send, send_here
 from livepush.consumers.views import look
 from livepush.notes import Rarely, one_line
-from livepush.receiving import Message, take
+from livepush.receiving import Message
 from livepush.wire import Close, Command, Floor, Position, WireError, still_owed, system_frames, unavailable
 
 logger = logging.getLogger("livepush")
@@ -147,4 +147,4 @@ def _send(spoken: Spoken, command: Command) -> Any:
 
     admission = admit_here(request, spoken.client, (message.group,), right_to_send(message), check)
     check_sent(admission)
-    return take(message, admission, identity.handshake(request))
+    return send_here(message, admission, identity.handshake(request))

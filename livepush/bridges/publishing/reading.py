@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,6 +23,7 @@ from livepush.inbox.notifying import notify
 from livepush.inbox.recipients import audiences_of, everyone
 from livepush.wire import WireError
 
+logger = logging.getLogger("livepush")
 JSON = "application/json"
 _ASYNC = re.compile(r"(?:^|,)\s*respond-async\s*(?:$|[,;])", re.IGNORECASE)
 
@@ -172,10 +174,11 @@ def _notify(note: Note, key: str) -> None:
     except InvalidEvent as error:
         raise _refused(error, "") from error
     except Exception as error:
-        if "kind" not in note.texts or isinstance(error, WireError | OperationalError | InterfaceError):
+        if "kind" not in note.texts or isinstance(error, WireError | OperationalError | InterfaceError | OSError):
             raise
-        what = f"The kind {note.texts.get('kind', '')!r} can't word this: {type(error).__name__}: {error}."
-        raise WireError("bad_event", what[:300]) from error
+        kind = note.texts.get("kind", "")
+        logger.warning("The kind %r can't word a notification that was published.", kind, exc_info=True)
+        raise WireError("bad_event", f"The kind {kind!r} can't word this ({type(error).__name__}).") from error
 
 
 def _kind(key: str) -> type[kinds.NotificationType]:

@@ -21,7 +21,7 @@ from livepush.exceptions import EventTooLarge, InvalidEvent
 from livepush.inbox import kinds
 from livepush.inbox.notifying import notify
 from livepush.inbox.recipients import audiences_of, everyone
-from livepush.wire import WireError
+from livepush.wire import WireError, unavailable
 
 logger = logging.getLogger("livepush")
 JSON = "application/json"
@@ -174,10 +174,12 @@ def _notify(note: Note, key: str) -> None:
     except InvalidEvent as error:
         raise _refused(error, "") from error
     except Exception as error:
-        if "kind" not in note.texts or isinstance(error, WireError | OperationalError | InterfaceError | OSError):
+        if "kind" not in note.texts or isinstance(error, WireError | OperationalError | InterfaceError):
             raise
-        kind = note.texts.get("kind", "")
+        kind = note.texts["kind"]
         logger.warning("The kind %r can't word a notification that was published.", kind, exc_info=True)
+        if isinstance(error, OSError):  # something that it asks is away
+            raise unavailable() from error
         raise WireError("bad_event", f"The kind {kind!r} can't word this ({type(error).__name__}).") from error
 
 

@@ -151,13 +151,13 @@ async def test_an_iterator_s_queries_run_in_a_thread_of_its_own_after_the_reques
     async def generate():
         await request_is_over.wait()
         for _number in range(2):
-            threads.append(await sync_to_async(threading.get_ident)())
+            threads.append(await sync_to_async(threading.current_thread)())
         yield "a"
 
     threads, request_is_over = [], asyncio.Event()
     async with ThreadSensitiveContext():
-        threads.append(await sync_to_async(threading.get_ident)())
+        threads.append(await sync_to_async(threading.current_thread)())
         await streams.start("room:1", generate())
     request_is_over.set()
     await eventually(lambda: is_now("finished"))
-    assert threads[1] == threads[2] != threads[0]
+    assert threads[1] is threads[2] is not threads[0]

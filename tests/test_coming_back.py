@@ -8,7 +8,6 @@ import time
 import jwt
 import pytest
 from asgiref.sync import sync_to_async
-from asgiref.testing import ApplicationCommunicator
 from django.db import OperationalError, connections
 from django.http import HttpResponse
 from django.test import AsyncRequestFactory, Client
@@ -19,9 +18,8 @@ from livepush.access import handshakes
 from livepush.bridges.eventstream.views import events
 from livepush.bridges.mercure.views import hub as mercure
 from livepush.streams import here
-from tests.asgi import application
+from tests import asking
 from tests.bridges import mercures
-from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEY = "k" * 40
@@ -59,24 +57,7 @@ def closed(request):
 
 async def asgi(path, query, **headers):
     """Ask one of livepush's own endpoints; return the status and the body."""
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "http_version": "1.1",
-        "path": f"/livepush/{path}/",
-        "query_string": query.encode(),
-        "headers": [(name.encode(), value.encode()) for name, value in {**STREAM, **headers}.items()],
-        "server": ("127.0.0.1", 1),
-        "client": ("127.0.0.1", 2),
-    }
-    found = ApplicationCommunicator(application, scope)
-    await found.send_input({"type": "http.request"})
-    status, body, more = (await found.receive_output(PATIENCE))["status"], b"", True
-    while more:
-        message = await found.receive_output(PATIENCE)
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    await found.wait(PATIENCE)
-    return status, body.decode()
+    return await asking.ask(f"/livepush/{path}/", query, {**STREAM, **headers})
 
 
 async def wsgi(path, query, **headers):

@@ -6,7 +6,6 @@ import re
 
 import pytest
 from asgiref.sync import sync_to_async
-from asgiref.testing import ApplicationCommunicator
 from django.db import connections
 from django.test import Client
 from django.urls import include, path
@@ -14,7 +13,7 @@ from django.urls import include, path
 import livepush.bridges.eventstream.urls
 from livepush import process, streams
 from livepush.streams import here
-from tests.asgi import application
+from tests import asking
 from tests.bridges import mercures, pushers
 from tests.patience import PATIENCE
 
@@ -95,18 +94,7 @@ def test_metrics_and_what_is_missing_say_so(stream):
     ],
 )
 async def test_each_answer_under_asgi_says_so(address, query, headers, stream):
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "http_version": "1.1",
-        "path": f"/{address.replace('STREAM', stream)}",
-        "query_string": query.encode(),
-        "headers": [(name.encode(), value.encode()) for name, value in {"host": "testserver", **headers}.items()],
-        "server": ("127.0.0.1", 1),
-        "client": ("127.0.0.1", 2),
-    }
-    found = ApplicationCommunicator(application, scope)
-    await found.send_input({"type": "http.request"})
+    found = await asking.request(f"/{address.replace('STREAM', stream)}", query, headers)
     begun = {name.lower(): value for name, value in (await found.receive_output(PATIENCE))["headers"]}
     await found.send_input({"type": "http.disconnect"})
     await found.wait(PATIENCE)

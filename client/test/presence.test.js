@@ -49,7 +49,7 @@ function page(tag) {
   };
 }
 
-/** What a page reports as errors. */
+/** The errors that a page has reported. */
 function reports() {
   const reported = [];
   fake(globalThis, { reportError: (error) => reported.push(error.message) });

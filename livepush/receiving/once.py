@@ -31,7 +31,7 @@ class Repeated(Exception):
 
 
 class AfterCommit(Exception):
-    """What was to be done on commit has raised: the message took effect all the same."""
+    """A function that the handler gave to ``on_commit`` has raised. The message took effect all the same."""
 
     def __init__(self, reply: str | None) -> None:
         super().__init__()

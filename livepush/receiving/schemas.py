@@ -19,9 +19,9 @@ Check = Callable[[Any], Any]
 WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
 
 MISREAD = (ArithmeticError, ValueError)
-"""What a form's field raises for data that it can't read."""
+"""The exceptions with which a form's field says that it can't read its data."""
 MISTAKEN = (AttributeError, TypeError, RecursionError)
-"""What a form's field raises for data that are no text. If they are, then the field has a mistake."""
+"""The exceptions of a form's field that gets something else than a text. If it got one, the field has a mistake."""
 
 
 def check_of(schema: Any) -> Check:

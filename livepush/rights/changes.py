@@ -11,7 +11,7 @@ class Change(NamedTuple):
 
     user: str | None = None
     session: str | None = None
-    """What stands for a session that has ended, or for several; see ``grants.session_of``."""
+    """The name of a session that has ended, or of all sessions of a user; see ``grants.session_of``."""
     groups: frozenset[str] | None = None
     """The groups that are taken away; ``None`` for all."""
     tenant: str | None = None

@@ -16,7 +16,7 @@ from livepush.hub import Connection, Waiter
 from livepush.wire import EVERYTHING, Floors, public_name
 
 ALL_SESSIONS = "user-"
-"""What stands for all sessions of a user begins with it; see ``sessions_of``."""
+"""The name of all sessions of a user begins with it; see ``sessions_of``."""
 Revoke = Callable[[Collection[str], str], object]
 """Takes groups away from a client, and tells it the reason."""
 

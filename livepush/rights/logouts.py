@@ -22,7 +22,7 @@ from livepush.rights.grants import digest, sessions_of
 
 
 class _Waiting(local):
-    """What this thread's request is to announce when its transaction ends; ``None`` outside of requests."""
+    """The announcements that wait for the end of this thread's request; ``None`` outside of requests."""
 
     works: list[Callable[[], object]] | None = None
 

@@ -74,7 +74,7 @@ class Rights:
     def has_ended(self, session: str) -> bool:
         """Return whether it has heard lately that a session has ended; see ``Grant.session``.
 
-        What stands for all sessions of a user does not tell: the user may have logged in since.
+        The name of all sessions of a user does not tell: the user may have logged in since.
         """
         if not session or session.startswith(ALL_SESSIONS):
             return False

@@ -1,4 +1,4 @@
-"""What is left of an exception once a stream has taken its own StreamStopped out of it."""
+"""Takes a stream's own StreamStopped out of an exception, and returns the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a browser's EventSource gets of a stream, under WSGI and ASGI: it gives up for good after an error's status."""
+"""A browser's EventSource reads a stream under WSGI and ASGI; it gives up for good after an error's status."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from asgiref.sync import sync_to_async
-from asgiref.testing import ApplicationCommunicator
 from django.db import connections
 from django.test import Client
 
 from livepush import process, streams
 from livepush.streams.models import State, Stream
-from tests.asgi import application
-from tests.patience import PATIENCE
+from tests import asking
 from tests.scale import some
 
 pytestmark = [pytest.mark.usefixtures("streams_end"), pytest.mark.django_db(transaction=True)]
@@ -38,25 +36,7 @@ async def ask_wsgi(id: str, query: str, headers: dict[str, str]) -> tuple[int, s
 
 async def ask_asgi(id: str, query: str, headers: dict[str, str]) -> tuple[int, str]:
     """Ask under ASGI; return the status and the body."""
-    given = {"host": "testserver", **headers}
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "http_version": "1.1",
-        "path": f"/livepush/streams/{id}/",
-        "query_string": query.encode(),
-        "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
-        "server": ("127.0.0.1", 1),
-        "client": ("127.0.0.1", 2),
-    }
-    found = ApplicationCommunicator(application, scope)
-    await found.send_input({"type": "http.request"})
-    status, body, more = (await found.receive_output(PATIENCE))["status"], b"", True
-    while more:
-        message = await found.receive_output(PATIENCE)
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    await found.wait(PATIENCE)
-    return status, body.decode()
+    return await asking.ask(f"/livepush/streams/{id}/", query, headers)
 
 
 @pytest.fixture(params=[ask_wsgi, ask_asgi], ids=["wsgi", "asgi"])

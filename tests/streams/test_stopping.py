@@ -1,4 +1,4 @@
-"""Who is asked to stop: a wish to stop ends its own stream alone, and what else was raised passes on."""
+"""A wish to stop ends its own stream alone; other exceptions pass on."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def begin_at(relay: Relay, offset: str) -> None:
 def take(messages: Sequence[Message], relay: Relay) -> int:
     """Take those messages of a batch that were not taken yet; return how many these are. Raises the database's errors.
 
-    What can't become events becomes a dead letter.
+    A message that can't become events becomes a dead letter.
     """
     using = get_settings().DATABASE
     if relay.kind != "kafka":

@@ -163,6 +163,26 @@ async def test_who_has_not_signed_in_gets_no_users_own_channel(site):
         assert refusal(await socket.next()) == ("#server-to-user-1", 401)
 
 
+async def test_what_comes_between_a_sign_in_and_the_users_own_channel_arrives_there_once(site):
+    ann = site.elsewhere.session("ann")
+    async with raw(site) as socket:
+        id = await connected(socket)
+        await socket.say("pusher:subscribe", {"channel": "board"})
+        await socket.next()
+        await socket.say("pusher:signin", (await auth(site, ann, id)).json())
+        user = json.loads((await socket.next())["data"]["user_data"])["id"]
+        for name in ("first", "second"):
+            site.elsewhere.send(f"user:{user}", name)
+            site.elsewhere.send("board", "meanwhile")
+        assert [(await socket.next())["event"] for _ in range(2)] == ["meanwhile", "meanwhile"]
+        await socket.say("pusher:subscribe", {"channel": f"#server-to-user-{user}"})
+        assert [(await socket.next())["event"] for _ in range(3)] == [
+            "pusher_internal:subscription_succeeded", "first", "second",
+        ]  # fmt: skip
+        site.elsewhere.send(f"user:{user}", "third")
+        assert (await socket.next())["event"] == "third"
+
+
 async def test_channels_are_limited_and_the_limit_counts_groups(site):
     async with raw(site) as socket:
         await connected(socket)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from livepush.bridges.pusher import frames
-from livepush.bridges.pusher.channels import Channel
+from livepush.bridges.pusher.channels import SERVER_TO_USER, Channel
 from livepush.bridges.pusher.frames import Told
 from livepush.hub import Connection, Reason
 from livepush.wire import PRESENCE_PREFIX, Position, position_of_header, public_name
@@ -17,7 +17,7 @@ MAX_PINGS = 4
 LEFT_OUT = "An event was left out, since it is too large for this server: load your state again."
 REVOKED = "You may not read this channel any more."
 RESUMES = 30.0
-"""How long (seconds) after a client has resumed its subscriptions go on from the position: those that it had before."""
+"""How long (seconds) after a client has resumed, or signed in, its subscriptions go on from the position of that."""
 EXPECTED_FOR = 3.0
 """How long (seconds) a member may take from the subscription until it is written down."""
 RECONNECT, UNAUTHORIZED, NO_PONG = 4200, 4009, 4201
@@ -47,6 +47,8 @@ class PusherConnection(Connection):
         """Returns whether the server lets a message be so large."""
         self.user: str | None = None
         """Who has signed in."""
+        self._signed_in: tuple[Position, float] | None = None
+        """From where the user's own channel goes on if the client subscribes to it until some time."""
         self._resumed: tuple[Position, float] | None = None
         self._gone_on: set[str] = set()
         """The channels that have gone on from where the client resumed: each does so once."""
@@ -62,10 +64,17 @@ class PusherConnection(Connection):
     # Resuming
 
     def since_of(self, channel: str) -> Position | None:
-        """Return from where a subscription to a channel goes on, if the client has resumed a moment ago."""
-        if self._resumed is None or self._loop.time() > self._resumed[1] or channel in self._gone_on:
-            return None
-        return self._resumed[0]
+        """Return from where a subscription to a channel goes on if the client resumed or signed in a moment ago."""
+        own = self._signed_in if channel == f"{SERVER_TO_USER}{self.user}" else None
+        if channel not in self._gone_on:
+            for begun in (self._resumed, own):
+                if begun is not None and self._loop.time() <= begun[1]:
+                    return begun[0]
+        return None
+
+    def sign_in(self, user: str, position: Position) -> None:
+        """Note who has signed in, and from where on the connection reads the user's own group."""
+        self.user, self._signed_in = user, (position, self._loop.time() + RESUMES)
 
     def resume(self, position: Position) -> None:
         """Have the channels go on from a position: those that there are, and those that it subscribes to soon."""

@@ -77,6 +77,7 @@ async def sign_in(visitor: Visitor, connection: PusherConnection, said: Said) ->
     """Take the user for known whom the user-auth endpoint has signed. Raises WireError.
 
     The connection reads the user's own group from now on, so that it ends when the user's connections are terminated.
+    The user's own channel, to which clients subscribe next, goes on from here.
     """
     data = said["data"].get("user_data")
     text = signing.of_user(connection.socket, data if isinstance(data, str) else "")
@@ -87,9 +88,8 @@ async def sign_in(visitor: Visitor, connection: PusherConnection, said: Said) ->
     if visitor.grant.identity.name != user:
         raise WireError("other_user", "The sign-in is not of this user: use livepush's user-auth endpoint.", 403)
     admission = await _admitted(visitor, f"user:{user}")
-    connection.user = user
     connection.say((frames.message("pusher:signin_success", {"user_data": data}),))
-    visitor.entry.hub.subscribe(connection, admission.stored)
+    connection.sign_in(user, visitor.entry.hub.subscribe(connection, admission.stored))
     visitor.entry.rights.tell(visitor.grant)
     visitor.entry.rights.check(visitor.grant, heard)
 

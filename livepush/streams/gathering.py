@@ -266,11 +266,11 @@ class Gatherer:
         if not done:
             return
         endings = {buffer.id: (buffer.ending or Ending(State.FINISHED), buffer.end) for buffer, _ in done}
-        deleted, refused = storing.end(self._using, self.name, endings)
-        self._lose(deleted)
+        lost, refused = storing.end(self._using, self.name, endings)
+        self._lose(lost)
         for id, error in refused.items():
             self._refuse(self._buffers[id], error)
-        done = [each for each in done if each[0].id not in deleted | refused.keys()]
+        done = [each for each in done if each[0].id not in lost | refused.keys()]
         with self._lock:
             for buffer, _ in done:
                 del self._ending[buffer.id], self._buffers[buffer.id]

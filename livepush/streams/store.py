@@ -90,9 +90,10 @@ def begin(using: str, rows: Sequence[Stream]) -> None:
 
 
 def end(using: str, producer: str, endings: Mapping[str, tuple[Ending, int]]) -> set[str]:
-    """Mark streams as ended, each with its length, if their producer still has them; return those that are not there.
+    """Mark streams as ended, each with its length, if their producer still has them; return those that it lost.
 
-    Somebody has deleted them.
+    Others have deleted them, or ended them otherwise. One that is marked so already, as after a commit whose answer was
+    lost, is not lost.
     """
     cases = {
         "state": [(id, Value(ending.state.value)) for id, (ending, _) in endings.items()],
@@ -114,7 +115,8 @@ def end(using: str, producer: str, endings: Mapping[str, tuple[Ending, int]]) ->
     rows = Stream.objects.using(using).filter(id__in=endings)
     if rows.filter(state=State.RUNNING, producer=producer).update(ended=timezone.now(), **values) == len(endings):
         return set()
-    return set(endings) - set(rows.values_list("id", flat=True))
+    there = {id: (state, length) for id, state, length in rows.values_list("id", "state", "length")}
+    return {id for id, (ending, length) in endings.items() if there.get(id) != (ending.state, length)}
 
 
 def read(using: str, stream: str, after: int, upto: int | None = None) -> Passage:

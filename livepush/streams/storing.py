@@ -52,17 +52,17 @@ def settle_doubts(using: str, buffers: Iterable[Buffer]) -> None:
 
 
 def end(using: str, producer: str, endings: Mapping[str, tuple[Ending, int]]) -> tuple[set[str], Refused]:
-    """Mark streams as ended, as ``store.end`` does; return those that are not there, and the refused."""
-    deleted: set[str] = set()
+    """Mark streams as ended, as ``store.end`` does; return those that were lost, and the refused."""
+    lost: set[str] = set()
 
     def size(id: str) -> int:
         ending, _ = endings[id]
         return len(ending.error) + len(ending.metadata or "")
 
     def mark(ids: Sequence[str]) -> None:
-        deleted.update(store.end(using, producer, {id: endings[id] for id in ids}))
+        lost.update(store.end(using, producer, {id: endings[id] for id in ids}))
 
-    return deleted, _in_statements(endings, str, size, mark)
+    return lost, _in_statements(endings, str, size, mark)
 
 
 def _in_statements(

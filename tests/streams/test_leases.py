@@ -12,9 +12,11 @@ from django.utils import timezone
 from livepush import streams
 from livepush.log.dialects.base import Dialect
 from livepush.streams import leases, store
+from livepush.streams.buffer import Ending
 from livepush.streams.leases import LATE, LEASE, LOOK, MAX_STEP
-from livepush.streams.models import Stream, StreamProducer
+from livepush.streams.models import State, Stream, StreamProducer
 from livepush.streams.showing import shown
+from tests.conftest import ALIASES, kind
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("streams_end")
@@ -126,9 +128,9 @@ def test_a_beat_just_before_the_verdict_counts(using, clock):
     assert state(using) == "running"
 
 
-def test_a_writer_s_lock_on_sqlite_is_nobody_s_silence(using, clock, transactional_db):
-    if connections[using].vendor != "sqlite":
-        pytest.skip("other databases lock rows")
+@pytest.mark.django_db(transaction=True, databases=ALIASES)
+@pytest.mark.parametrize("using", [alias for alias in ALIASES if kind(alias) == "sqlite"])
+def test_a_writer_s_lock_on_sqlite_is_nobody_s_silence(using, clock):
     begun(using)
     clock.tick(LEASE)
     is_locked, may_end = threading.Event(), threading.Event()
@@ -162,3 +164,18 @@ def test_what_looks_in_a_transaction_writes_nothing_there(clock):
     with transaction.atomic():
         assert streams.get("far").state == "running"
     assert StreamProducer.objects.get().silent == 0
+
+
+def test_an_end_that_others_have_come_before_is_lost_and_one_that_is_repeated_is_not(transactional_db):
+    """A producer that stalls while it stores may be taken for dead before it marks the end."""
+    ids = ("taken", "kept", "deleted")
+    rows = [Stream(id=id, group="room:1", producer="stalled", created=timezone.now()) for id in ids[:2]]
+    store.begin("default", rows)
+    Stream.objects.filter(id="taken").update(state=State.INTERRUPTED, length=2)
+    endings = {id: (Ending(State.FINISHED), 4) for id in ids}
+    for _ in range(2):
+        assert store.end("default", "stalled", endings) == {"taken", "deleted"}
+    assert list(Stream.objects.order_by("id").values_list("id", "state", "length")) == [
+        ("kept", "finished", 4),
+        ("taken", "interrupted", 2),
+    ]

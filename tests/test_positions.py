@@ -85,6 +85,35 @@ def position_in(response):
     return re.search('data-position="([^"]+)"', response.content.decode())[1]
 
 
+@pytest.mark.parametrize("parts", ["{% livepush_bell %}", "{% livepush_bell %}{% livepush request.user %}"])
+def test_a_page_with_a_bell_begins_before_its_first_query_too(client, monkeypatch, parts):
+    ann = User.objects.create_user("ann")
+    client.force_login(ann)
+    livepush.notify(ann, "Hello")
+    before = str(log.state("default").position)
+
+    def tag(request):
+        page = engines["django"].from_string("{% load livepush %}" + parts)
+        return HttpResponse(page.render({"request": request}))
+
+    monkeypatch.setitem(globals(), "tag", tag)
+    meanwhile.append(lambda: Thread(livepush.send, ann, "order.paid").join())
+    found = re.findall('data-position="([^"]+)"', client.get("/page/").text)
+    assert set(found) == {before}
+
+
+def test_a_page_that_shows_who_is_there_begins_before_its_first_query_too(client, monkeypatch):
+    def tag(request):
+        page = engines["django"].from_string("{% load livepush %}{% livepush_presence 'lobby:a' %}")
+        return HttpResponse(page.render({"request": request}))
+
+    monkeypatch.setitem(globals(), "tag", tag)
+    client.force_login(User.objects.create_user("ann"))
+    before = str(log.state("default").position)
+    meanwhile.append(lambda: Thread(livepush.send, "lobby:a", "said").join())
+    assert position_in(client.get("/page/")) == before
+
+
 def another_sends():
     """Another process's send, as far as this one can tell."""
     Thread(livepush.send, "board", "news").join()

@@ -73,6 +73,12 @@ def of(request: HttpRequest) -> Position | None:
     return found.position if isinstance(found, Start) else None
 
 
+def before(request: HttpRequest, read: Position) -> Position:
+    """Return the position before a request's first query if what a tag has read is newer: the view read before it."""
+    start = of(request)
+    return start if start is not None and start.epoch == read.epoch and start.number < read.number else read
+
+
 def note(sender: object, **kwargs: Any) -> None:
     """Note the position as a request starts, if a hub knows it. Else it is read before the request's first query."""
     place = _place(kwargs.get("scope"), kwargs.get("environ"))

@@ -167,12 +167,12 @@ def livepush_presence(context: template.Context, group: Group | None, max: int =
         "more": len(found.members) - max if len(found.members) > max else 0,
     }
     script = None if hasattr(request, _OPENED) else "livepush/livepush.js"
-    client = _client(context, request, [name], found.position, script, {"csrf": get_token(request)})
-    own = format_html(
-        '<script defer src="{}"{}></script>', static("livepush/livepush-presence.js"), livepush_nonce(context)
-    )
-    told["csp_nonce"] = nonce_of(request, context)
-    return SafeString(render_to_string("livepush/presence.html", told, request)) + client + own
+    begin, more = positions.before(request, found.position), {"csrf": get_token(request)}
+    client = _client(context, request, [name], begin, script, more)
+    address = static("livepush/livepush-presence.js")
+    own = format_html('<script defer src="{}"{}></script>', address, livepush_nonce(context))
+    shown = render_to_string("livepush/presence.html", told | {"csp_nonce": nonce_of(request, context)}, request)
+    return SafeString(shown) + client + own
 
 
 @register.filter
@@ -246,7 +246,7 @@ def _scripts(context: template.Context, request: Any, inbox: Inbox, counts: Coun
         "icon": icon or static("livepush/bell-new.svg"),
         "list": scripts.address("list"),
     }
-    return _client(context, request, names, inbox.position, "livepush/inbox.js", more)
+    return _client(context, request, names, positions.before(request, inbox.position), "livepush/inbox.js", more)
 
 
 def _client(

@@ -129,13 +129,17 @@ def _groups(user: Any, using: str) -> list[str]:
 
 
 def _rows(user: Any, using: str, settled: bool = True) -> Iterable[QuerySet[Any]]:
-    """Yield the user's rows of each kind. To delete events that wait for a position would make those of others wait."""
+    """Yield the user's rows of each kind. To delete events that wait for a position would make those of others wait.
+
+    The inbox's state comes first: whoever marks something locks it first too, so neither waits for the other for ever.
+    """
     groups, readers = _groups(user, using), readers_of(user, using)
+    yield InboxState.objects.using(using).filter(reader__in=readers)
     events = Event.objects.using(using).filter(group__in=groups)
     yield events.filter(position__isnull=False) if settled else events
     yield ChannelGroup.objects.using(using).filter(name__in=groups)
     yield Notification.objects.using(using).filter(group__in=groups)
-    for model in (Membership, NotificationState, InboxState):
+    for model in (Membership, NotificationState):
         yield model._default_manager.using(using).filter(reader__in=readers)
 
 

@@ -121,7 +121,7 @@ async def amark(
     tab: Tab = Tab.ALL,
 ) -> Outcome:
     """Mark from async code; see ``mark``."""
-    return await sync_to_async(mark)(user, action, numbers, upto, version, category, tab)
+    return await sync_to_async(publish.on_good_connections)(mark, user, action, numbers, upto, version, category, tab)
 
 
 def _check(action: Action, category: str, tab: Tab) -> None:
@@ -174,7 +174,9 @@ def _make_row(inbox: Inbox) -> None:
 def _locked(inbox: Inbox) -> InboxState:
     """Return the reader's row under a lock; by an update, which on SQLite too is one."""
     rows = InboxState.objects.using(inbox.using).filter(reader=inbox.reader)
-    rows.update(reader=inbox.reader)
+    if not rows.update(reader=inbox.reader):  # somebody has just forgotten the user
+        rows.bulk_create([InboxState(reader=inbox.reader)], ignore_conflicts=True)
+        rows.update(reader=inbox.reader)
     return rows.get()
 
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 import livepush
 from livepush import exceptions, log
 from livepush.bridges.relays.models import DeadLetter
-from livepush.inbox import filing
+from livepush.inbox import filing, forgetting, marking
 from livepush.inbox.marking import Action, mark
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
 from livepush.models import ChannelGroup, Event, LogHead
@@ -265,3 +265,30 @@ def test_nobody_can_not_be_forgotten(using, nobody):
 async def test_it_has_an_async_twin(ann):
     assert await livepush.aforget(ann)
     await sync_to_async(connections.close_all)()
+
+
+def test_forgetting_and_marking_wait_for_each_other_and_nothing_stays(using, kept, ann, monkeypatch):
+    if kind(using) == "sqlite":
+        pytest.skip("one writer at a time")
+    is_locked, is_forgetting = threading.Event(), threading.Event()
+    lock, delete = marking._locked, forgetting._delete
+
+    def locked(inbox):
+        state = lock(inbox)
+        is_locked.set()
+        assert is_forgetting.wait(PATIENCE)
+        return state
+
+    def deleted(rows):
+        if rows.model is InboxState:
+            is_forgetting.set()
+        return delete(rows)
+
+    monkeypatch.setattr(marking, "_locked", locked)
+    monkeypatch.setattr(forgetting, "_delete", deleted)
+    marker = Thread(mark, ann, Action.UNREAD, [Reader(ann).number("to ann")])
+    assert is_locked.wait(PATIENCE)
+    livepush.forget(ann)
+    marker.join()
+    for model in (InboxState, NotificationState):
+        assert not model.objects.using(using).filter(reader=ann.pk).exists()

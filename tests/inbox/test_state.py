@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.test import override_settings
 from django.utils import timezone
 
@@ -15,7 +17,7 @@ import livepush
 from livepush.exceptions import InvalidMark
 from livepush.inbox import marking
 from livepush.inbox.categories import categories
-from livepush.inbox.marking import Action, mark
+from livepush.inbox.marking import Action, amark, mark
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
 from livepush.inbox.reading import Inbox, Tab
 from livepush.inbox.recipients import audience_of_members
@@ -521,3 +523,25 @@ def test_a_reader_of_very_many_groups_has_an_inbox(using, ann, reader):
     assert mine.counts() == (1, 2)
     assert (mine.titles(), mine.titles("unread")) == (["Three", "Two", "One"], ["Three", "One"])
     assert categories(mine.inbox) == []
+
+
+@pytest.mark.parametrize("using", [alias for alias in ALIASES if kind(alias) == "postgresql"], indirect=True)
+def test_marking_from_async_code_replaces_a_connection_that_was_lost(using, ann, mine):
+    number = mine.number("a")
+
+    async def cut_and_mark():
+        await sync_to_async(lambda: connections[using].cursor().close())()
+        await sync_to_async(lambda: connections[using].connection.close())()
+        with pytest.raises(DatabaseError):
+            await amark(ann, Action.READ, [number])
+        outcome = await amark(ann, Action.READ, [number])
+        await sync_to_async(connections.close_all)()
+        return outcome
+
+    assert Thread(asyncio.run, cut_and_mark()).join().changed
+
+
+def test_a_mark_right_after_its_user_was_forgotten_is_made(ann, mine, monkeypatch):
+    monkeypatch.setattr(marking, "_make_row", lambda inbox: None)
+    assert mine.do("read", "a")
+    assert mine.counts() == (3, 3)

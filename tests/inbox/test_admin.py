@@ -8,6 +8,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connections
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils.html import escape
@@ -159,6 +160,25 @@ def test_send_pressed_twice_sends_once(admin_client, using):
     again = compose(admin_client, "send", token=token_of(preview), **fields)
     assert "It was sent already, and was not sent again." in again.text
     assert notified(using) == [("inbox:all", "Closed")]
+
+
+def test_send_pressed_twice_sends_once_though_the_second_request_has_the_first_ones_session(
+    admin_user, using, shipped, settings
+):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    client = Client()
+    client.force_login(admin_user)
+    fields = {"to": "everyone", "title": "Closed"}
+    token = token_of(compose(client, "preview", **fields))
+    livepush.notify(livepush.everyone, shipped, actor="Ann", target="3", data={"boxes": 2})
+    again = reverse("admin:livepush_notification_resend", args=[Notification.objects.using(using).get().pk])
+    resent = token_of(client.post(again))
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+    for address, more in ((reverse(ADD), {**LEVEL, **fields, "token": token}), (again, {"token": resent})):
+        for _ in range(2):
+            client.cookies[settings.SESSION_COOKIE_NAME] = cookie
+            client.post(address, {**more, "_send": "1"})
+    assert [title for _, title in notified(using)] == ["Ann shipped 3 in 2 boxes", "Closed", "Ann shipped 3 in 2 boxes"]
 
 
 def test_send_without_a_preview_of_this_session_shows_one(admin_client, using):

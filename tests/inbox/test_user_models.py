@@ -56,7 +56,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.test import Client
 import livepush
-from livepush.inbox.models import Membership
+from livepush.inbox.models import Membership, Notification
 
 call_command("migrate", verbosity=0, run_syncdb=True)
 User, client, lines = get_user_model(), Client(), []
@@ -125,14 +125,16 @@ def test_a_site_whose_users_have_no_auth_groups_starts_and_shows_the_bell(run, m
         Group.objects.create(pk=1, name="staff")
         client.force_login(ann)
         livepush.notify([ann, Group.objects.get()], "Hello")
-        from livepush.inbox.admin.figures import size
+        from livepush.inbox.admin.figures import reads_of, size
         from livepush.inbox.recipients import audiences
         found["page"] = client.get("/bell/").text.count("<livepush-bell")
         found["audiences"] = [audience.group for audience in audiences(ann)]
         found["size"], found["memberships"] = size("inbox:auth:1"), Membership.objects.count()
+        found["reads"] = sorted(reads_of(Notification.objects.all()).values())
     """
     found = run(code, **model)
-    assert found == {"page": 1, "audiences": ["user:1", "inbox:all"], "size": 0, "memberships": 0}
+    expected = {"page": 1, "audiences": ["user:1", "inbox:all"], "size": 0, "memberships": 0, "reads": ["0", "0"]}
+    assert found == expected
 
 
 def test_users_with_auth_groups_are_notified_through_them_whatever_their_model_is(run):

@@ -121,13 +121,13 @@ class ComposeForm(forms.Form):
         """What it says, as ``notify`` takes it."""
         return {name: self.cleaned_data[name] for name in SAYS}
 
-    def send(self) -> bool:
-        """Send it; return whether ``notify`` took it. What it refused is among the errors then."""
-        return self._notify(self.recipient)
+    def send(self, key: str) -> bool:
+        """Send it once for each key; return whether ``notify`` took it. What it refused is among the errors then."""
+        return self._notify(self.recipient, key)
 
-    def _notify(self, to: recipients.Recipients) -> bool:
+    def _notify(self, to: recipients.Recipients, key: str | None = None) -> bool:
         try:
-            notify(to, **self.content, using=get_settings().DATABASE)
+            notify(to, **self.content, key=key, using=get_settings().DATABASE)
         except InvalidEvent as error:
             word = str(error).split()[0]  # the name of what is wrong, where it is one field
             self.add_error(word if word in self.fields else None, str(error))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat
@@ -105,6 +106,7 @@ def reads_of(rows: Iterable[Notification]) -> dict[int, str]:
     would take a query over all users.
     """
     connection = connections[get_settings().DATABASE]
+    nobody: dict[int, str] = {}
     parts: list[str] = []
     params: list[Any] = []
     for row in rows:
@@ -114,14 +116,20 @@ def reads_of(rows: Iterable[Notification]) -> dict[int, str]:
             if readers is None:
                 continue
             found = found.filter(reader__in=readers)
-        sql, values = found.order_by().values("reader")[:MAX_COUNTED].query.get_compiler(connection=connection).as_sql()
+        try:
+            query = found.order_by().values("reader")[:MAX_COUNTED].query
+            sql, values = query.get_compiler(connection=connection).as_sql()
+        except EmptyResultSet:  # it was sent to an auth group, and users have none
+            nobody[row.pk] = "0"
+            continue
         parts.append(f"SELECT {int(row.pk)}, COUNT(*) FROM ({sql}) AS e{len(parts)}")  # noqa: S608
         params += values
     if not parts:
-        return {}
+        return nobody
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts), params)
-        return {pk: str(count) if count < MAX_COUNTED else f"{MAX_COUNTED - 1}+" for pk, count in cursor.fetchall()}
+        counted = {pk: str(count) if count < MAX_COUNTED else f"{MAX_COUNTED - 1}+" for pk, count in cursor.fetchall()}
+    return nobody | counted
 
 
 def entry_of(sent: Notification) -> Entry | None:

@@ -34,7 +34,10 @@ from livepush.wire import timestamp
 logger = logging.getLogger("livepush")
 
 TOKENS = "livepush_compose"
-"""The session's key for the tokens of previews, each with whether it is unspent, so that two clicks send once."""
+"""The session's key for the tokens of previews, each with whether it is unspent, so that two clicks send once.
+
+A token is also the notification's key: two requests at once have the same session, and so has one with an older cookie.
+"""
 MAX_TOKENS = 20
 MAX_NAMES = 20
 """How many of many recipients a preview names."""
@@ -84,9 +87,13 @@ class SendingAdmin(InboxAdmin):
         if recipient is None or not self._send_again(request, row, []):  # to nobody: it is checked, no more
             return HttpResponseRedirect(self._url("change", row.pk))
         row.count += bool(row.collapse)  # for the preview: it is stored nowhere
-        return self._preview_or_send(request, row, [row.group], lambda: self._send_again(request, row, recipient))
+        return self._preview_or_send(
+            request, row, [row.group], lambda key: self._send_again(request, row, recipient, key)
+        )
 
-    def _send_again(self, request: HttpRequest, row: Notification, recipient: Recipients) -> bool:
+    def _send_again(
+        self, request: HttpRequest, row: Notification, recipient: Recipients, key: str | None = None
+    ) -> bool:
         """Send a notification of a registered kind again with its original data; return whether that worked."""
         said = {name: getattr(row, name) or "" for name in ("icon", "level", "category", "collapse")}
         try:
@@ -98,6 +105,7 @@ class SendingAdmin(InboxAdmin):
                 actor=kept.actor,
                 target=kept.target,
                 data=kept.data,
+                key=key,
                 using=get_settings().DATABASE,
                 **said,
             )
@@ -124,13 +132,13 @@ class SendingAdmin(InboxAdmin):
         request: HttpRequest,
         row: Notification,
         audiences: Sequence[str],
-        send: Callable[[], bool],
+        send: Callable[[str], bool],
         form: ComposeForm | None = None,
     ) -> HttpResponse:
         """Show what a reader will see, and who gets it. If the user pressed Send there, send it."""
         if "_send" in request.POST:
             unspent = _spend(request)
-            if unspent and send():
+            if unspent and send(f"admin:{request.POST['token']}"):
                 self._say_sent(request, kinds.read(row).title, audiences)
             elif unspent and form:
                 return self._compose(request, form)

@@ -1,5 +1,3 @@
-/** How long to wait before asking again for an answer that lacks a new notification, in milliseconds. */
-export const LATER = 500;
 /** The shortest time from one beginning of the same work to the next, in milliseconds. */
 const BREATH = 700;
 

@@ -27,7 +27,7 @@ const SIZES = {
   "livepush-attributes.js": [890, "client.md"],
   "livepush-send.js": [2350, "messages.md"],
   "inbox.js": [9500, "inbox.md"],
-  "livepush-list.js": [4330, "inbox.md"],
+  "livepush-list.js": [4310, "inbox.md"],
   "livepush-streams.js": [1720, "streams.md"],
 };
 

@@ -93,10 +93,25 @@ test("what is told again is neither counted again nor news", async () => {
 });
 
 test("a page that is open for weeks keeps a bounded number, and counts no slower", async () => {
-  const { counts, come, isAhead } = await open({ unseen: 0, unread: 0 });
+  const { counts, come, catchUp } = await open({ unseen: 0, unread: 0 });
   const started = process.cpuUsage().user;
   for (let number = 11; number < 20_011; number++) come(`a-${number}`);
   assert.ok(process.cpuUsage().user - started < 20_000_000, "it took half an hour once");
   assert.deepEqual(counts(), [100, 100]);
-  assert.deepEqual([isAhead("a-20009"), isAhead("a-20010")], [true, false]);
+  const waits = [];
+  for (const position of ["a-20009", "a-20010"]) catchUp(position, (wait) => waits.push(wait));
+  assert.deepEqual(waits, [500]);
+});
+
+test("what the server can't file is asked for less and less often, and soon again once it was there", async () => {
+  const { come, catchUp } = await open();
+  come("a-11");
+  const waits = [];
+  const answered = (position) => catchUp(position, (wait) => waits.push(wait));
+  for (let time = 0; time < 10; time++) answered("a-10");
+  assert.deepEqual(waits, [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+  answered("a-11");
+  come("a-12");
+  answered("a-11");
+  assert.deepEqual(waits.slice(10), [500]);
 });

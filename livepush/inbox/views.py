@@ -20,7 +20,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_exempt
 
 from livepush import tenants
-from livepush.consumers.answering import for_origins, outside_transactions
+from livepush.consumers.answering import MALFORMED, bad_request, for_origins, outside_transactions
 from livepush.consumers.identified import CSRF, csrf_refusal, identity_of, needs_csrf_token, new_token
 from livepush.exceptions import InvalidMark
 from livepush.inbox import asking, kinds, marking, tenancy
@@ -28,7 +28,7 @@ from livepush.inbox.categories import categories
 from livepush.inbox.kinds import Wording
 from livepush.inbox.marking import Action
 from livepush.inbox.models import InboxState
-from livepush.inbox.reading import Counts, Entry, Inbox, Page
+from livepush.inbox.reading import Counts, Entry, Inbox, Page, Tab
 from livepush.inbox.undoing import undo_of
 from livepush.wire import LARGEST_NUMBER, Position, WireError, timestamp
 
@@ -54,7 +54,11 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
                 with tenants.active(tenants.of_request(request)):
                     response = _answer(view, method, request, *args, **kwargs)
             except WireError as error:
-                response = JsonResponse(error.fields(), status=error.status, headers=error.answer_headers(method))
+                response = _refused(error, method)
+            except MALFORMED as error:
+                if wants_page(request):
+                    raise
+                response = _refused(bad_request(error), method)
             response.setdefault("Cache-Control", "no-store")
             patch_vary_headers(response, ["Cookie", "Accept", "Accept-Language"])
             CSRF.process_response(request, response)
@@ -63,6 +67,10 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
         return answered
 
     return decorate
+
+
+def _refused(error: WireError, method: str) -> HttpResponse:
+    return JsonResponse(error.fields(), status=error.status, headers=error.answer_headers(method))
 
 
 def _answer(view: Respond, method: str, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -185,7 +193,8 @@ def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: 
         "category": category,
         "categories": sorted(filter(None, names)),
         "next": page.next,
-        "is_first": "before" not in asked,
+        "before": asked.get("before", ""),
+        "is_partial": bool(category or asked.get("before") or tab is Tab.ARCHIVED),
         "undo": _done(asked.get("undo", ""), inbox),
         "back": request.get_full_path(),
         "counts": counts or inbox.counts(),

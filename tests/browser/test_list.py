@@ -102,6 +102,19 @@ def test_what_is_new_shows_by_itself_once_the_pointer_has_left(reader: Reader, h
     titles(page, "b", "a", within=within)
 
 
+def test_a_page_of_older_entries_stays_one_and_marks_nothing_that_it_does_not_show(reader: Reader) -> None:
+    fill(reader, 45)
+    page = reader.open("/livepush/inbox/")
+    older = page.locator("a[data-f=older]").get_attribute("href")
+    page.goto(f"{reader.site.server.url}{older}")
+    expected = [f"n{number:03}" for number in range(24, 4, -1)]
+    titles(page, *expected, within="livepush-list")
+    reader.notify("new")
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    has_badge(page, "46")
+    titles(page, *expected, within="livepush-list")
+
+
 @pytest.mark.long
 def test_what_is_archived_elsewhere_leaves_no_gap_under_the_pointer(reader: Reader) -> None:
     for title in ("a", "b", "c"):

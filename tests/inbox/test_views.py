@@ -409,6 +409,23 @@ def test_a_malformed_mark_is_refused_and_changes_nothing(db, action, body, statu
     assert not InboxState.objects.exists()
 
 
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_a_request_that_django_does_not_read_is_refused_in_the_client_s_own_form(ann, abc, settings, accept):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE, settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000, 300
+    ids = {"id": ["a-1"] * 1_001}
+    json_body, form = {"content_type": "application/json"}, {"content_type": "application/x-www-form-urlencoded"}
+    for answer, said in (
+        (abc.client.get(ENTRIES, ids, headers={"Accept": accept}), (400, "bad_request")),
+        (abc.client.post(f"{INBOX}read/", "id=1&" * 399, **form, headers={"Accept": accept}), (400, "bad_request")),
+        (abc.client.post(f"{INBOX}read/", "x" * 3_000, **json_body, headers={"Accept": accept}), (413, "too_large")),
+    ):
+        if accept == "application/json":
+            assert told(answer) == said
+        else:
+            assert answer.status_code in (400, 413)
+            assert answer["Content-Type"].startswith("text/html")
+
+
 def test_a_browser_is_sent_back_to_where_it_came_from_with_what_undoes_it(ann, abc):
     for back, found in (
         ("/here/", "/here/?undo={}"),

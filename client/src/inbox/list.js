@@ -2,10 +2,10 @@ import { fetchModule } from "../modules.js";
 import { soon } from "../soon.js";
 import { Part } from "./elements.js";
 import { here, request, whoReads, whyLost } from "./request.js";
-import { count, isAhead, isUncounted, take } from "./store.js";
+import { catchUp, count, isUncounted, take } from "./store.js";
 import { findTag } from "./tag.js";
 
-const inbox = { count, here, isAhead, isUncounted, request, take };
+const inbox = { catchUp, count, here, isUncounted, request, take };
 
 /** The module that does what lists do: there, or on its way. @type {Promise<typeof import("../list/main.js")> | undefined} */
 let module;

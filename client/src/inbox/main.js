@@ -2,13 +2,13 @@
 
 import { dispatch } from "../events.js";
 import "../main.js";
-import { LATER, soon } from "../soon.js";
+import { soon } from "../soon.js";
 import { Badge } from "./badge.js";
 import { Bell } from "./bell.js";
 import { each, tellAll } from "./elements.js";
 import { List } from "./list.js";
 import { belong, here, request, whyLost } from "./request.js";
-import { add, begin, count, isAhead, keyOf, take } from "./store.js";
+import { add, begin, catchUp, count, keyOf, take } from "./store.js";
 import { findTag } from "./tag.js";
 import { Toasts } from "./toasts.js";
 
@@ -72,7 +72,7 @@ const ask = soon(async () => {
   ({ csrf } = said);
   // the reader may have logged in again meanwhile
   if (livepush.state === "denied" || livepush.refused.includes(`user:${reader}`)) livepush.add(livepush.refused);
-  if (isAhead(said.position)) recount(LATER); // it has not been filed yet
+  catchUp(said.position, recount);
 });
 
 /** @param {number} wait */

@@ -9,8 +9,13 @@ import { compare } from "../position.js";
 /** The highest count; it is shown as 99+. */
 const MOST = 100;
 
+/** How long to wait at first before asking again for an answer that lacks a new notification, in milliseconds. */
+const LATER = 500;
+
 /** @type {State} */
 let state;
+/** How long it was last. */
+let patience = 0;
 /** The position at which the page was made. @type {string} */
 let start;
 /** Called when the counts may have changed. @type {() => void} */
@@ -31,12 +36,11 @@ const KEPT = 2 * MOST;
  */
 export const isUncounted = (id) => compare(id, state.position) > 0;
 
+/** Return how many notifications have come after a position. @param {string} position */
+const countAfter = (position) => [...came.values()].filter((id) => compare(id, position) > 0).length;
+
 /** @param {"unseen" | "unread"} name */
-export const count = (name) => {
-  let sum = state[name];
-  for (const id of came.values()) if (isUncounted(id)) sum += 1;
-  return Math.min(MOST, sum);
-};
+export const count = (name) => Math.min(MOST, state[name] + countAfter(state.position));
 
 /**
  * Begin with the state in the page.
@@ -78,17 +82,19 @@ export const add = (event) => {
   if (compare(id, came.get(key) ?? "") <= 0) return false;
   came.delete(key);
   came.set(key, id);
-  for (const oldest of came.keys()) {
-    if (came.size <= KEPT) break;
-    came.delete(oldest);
-  }
+  if (came.size > KEPT) came.delete(/** @type {string} */ (came.keys().next().value));
   tell();
   return !(compare(id, start) <= 0);
 };
 
 /**
- * Return whether a notification has come that the inbox at a position does not hold yet.
+ * Ask again after a while if a notification has come that the inbox at a position does not hold yet. The server may not be
+ * able to file it for long, so the while grows.
  *
  * @param {string} position
+ * @param {(wait: number) => void} ask
  */
-export const isAhead = (position) => [...came.values()].some((id) => compare(id, position) > 0);
+export const catchUp = (position, ask) => {
+  patience = countAfter(position) && Math.min(2 * patience || LATER, 60_000);
+  if (patience) ask(patience);
+};

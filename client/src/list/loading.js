@@ -1,5 +1,4 @@
 import { compare } from "../position.js";
-import { LATER } from "../soon.js";
 import { prepare } from "./entries.js";
 import { keepFocus } from "./focus.js";
 import { hold, isHeldAt } from "./hold.js";
@@ -59,7 +58,7 @@ export const load = async (list) => {
   if (isStart) toStart(element);
   list.isStart = list.isOwn = false;
   list.started?.();
-  if (list.inbox.isAhead(element.form.dataset.position)) element.refresh(LATER); // the inbox does not hold it yet
+  list.inbox.catchUp(element.form.dataset.position, element.refresh);
   if (isHeld && !isHeldAt(element.find("ul"))) element.refresh(0); // the pointer has left meanwhile
   showTimes(list.root, element.form.dataset.lang);
   ready(list);

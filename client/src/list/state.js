@@ -6,7 +6,7 @@
  * @property {typeof import("../inbox/request.js").request} request
  * @property {typeof import("../inbox/store.js").take} take
  * @property {typeof import("../inbox/store.js").count} count
- * @property {typeof import("../inbox/store.js").isAhead} isAhead
+ * @property {typeof import("../inbox/store.js").catchUp} catchUp
  * @property {typeof import("../inbox/store.js").isUncounted} isUncounted
  *
  * @typedef {object} State
@@ -63,8 +63,5 @@ export const liveEntriesOf = (list) => entriesOf(list).filter(({ inert }) => !in
 export const isVisible = ({ element, isAway }) =>
   !document.hidden && !isAway && (element.checkVisibility?.() ?? true) && !!element.getClientRects()[0];
 
-/** Return whether the list leaves out new notifications: it shows one category, or the archive. @param {State} list */
-export const isPartial = ({ element }) => {
-  const fields = new FormData(element.form);
-  return !!fields.get("category") || fields.get("tab") === "archived";
-};
+/** Return whether the list leaves out new ones: it shows a category, the archive, or older ones. @param {State} list */
+export const isPartial = ({ element }) => "partial" in element.form.dataset;

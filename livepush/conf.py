@@ -72,7 +72,7 @@ class Settings:
     RELAYS: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Message brokers and webhooks that events come from or go to: by name, what ``livepush_relay`` needs to know."""
     PUSHER: Mapping[str, Any] = field(default_factory=dict)
-    """The app of Pusher's client libraries: ``APP_ID``, ``KEY``, ``SECRET``, ``WEBHOOK`` and ``SUBSCRIPTION_COUNT``."""
+    """Pusher's app: ``APP_ID``, ``KEY``, ``SECRET``, ``WEBHOOK``, ``WEBHOOK_EVENTS`` and ``SUBSCRIPTION_COUNT``."""
     MERCURE: Mapping[str, Any] = field(default_factory=dict)
     """The keys of the tokens with which Mercure's publishers and subscribers come: ``KEY``, ``ALGORITHM`` and more."""
     GRIP: Mapping[str, Any] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Settings:
     METRICS_ALLOWED: str = ""
     """Who else may read ``metrics/``: the dotted path of a function that returns ``True`` for such a request."""
     METRICS_INTERVAL: float = 10.0
-    """How often each process writes down its metrics for the others, if one of the two is set."""
+    """How often a process stores its metrics for the others, if ``METRICS_TOKEN`` or ``METRICS_ALLOWED`` is set."""
     TRACING: bool = False
     """Whether OpenTelemetry gets spans of each event's send, settle and delivery."""
     RETENTION: float = 7 * 86_400.0

@@ -8,7 +8,7 @@ export interface LivepushEvent<Data = any> {
   groups?: string[];
   type: string;
   data: Data;
-  /** Who sent it, if a client did: what `LIVEPUSH["PUBLIC_USER"]` tells of that user. */
+  /** Who sent it, if a client did or the server named a sender: what `LIVEPUSH["PUBLIC_USER"]` tells of that user. */
   from?: { id: string | null; name: string; [more: string]: any };
   /** When it was sent, RFC 3339 in UTC. */
   time: string;
@@ -117,6 +117,6 @@ declare global {
     "livepush:pending": CustomEvent<{ pending: PendingMessage[] }>;
     "livepush:answered": CustomEvent<PendingMessage & { reply?: any; error?: SendError }>;
     "livepush:reset": CustomEvent<{ position: string; reason: string }>;
-    "livepush:revoked": CustomEvent<{ groups: string[] }>;
+    "livepush:revoked": CustomEvent<{ groups: string[]; reason: string }>;
   }
 }

@@ -13,6 +13,8 @@ from livepush.streams.models import MAX_ID_LENGTH, State, Stream
 from livepush.wire import Close, WireError, parse_wait, timestamp
 
 MAX_OFFSET = 2**63 - 1
+MAX_FIELDS = 100
+"""How many fields a query may have."""
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}", re.ASCII)
 _PLACE = re.compile(r"/([^/]+)/(?:stop/)?\Z")
 
@@ -51,9 +53,11 @@ def asked_of(path: str, query: bytes, last_event_id: str = "") -> Asked:
     """
     found = _PLACE.search(path)
     try:
-        fields = dict(parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=100))
+        fields = dict(parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=MAX_FIELDS))
     except ValueError as error:
-        raise WireError("bad_query", "The query string is malformed: expected percent-encoded UTF-8.") from error
+        raise WireError(
+            "bad_query", f"The query string is malformed, is not percent-encoded UTF-8, or has over {MAX_FIELDS} fields."
+        ) from error
     format = fields.get("format", "")
     if format and format not in FORMATS:
         raise WireError("bad_format", f"There is no such format: expected one of {', '.join(FORMATS)}.")

@@ -68,7 +68,9 @@ def _parse(query: bytes, max_groups: int) -> tuple[Query, str, str]:
         most = max_groups + OTHER_FIELDS
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=most)
     except ValueError as error:
-        raise WireError("bad_query", "The query string is malformed: expected percent-encoded UTF-8.") from error
+        raise WireError(
+            "bad_query", f"The query string is malformed, is not percent-encoded UTF-8, or has over {most} fields."
+        ) from error
     groups = tuple(dict.fromkeys(value for name, value in pairs if name == "group"))
     if len(groups) > max_groups:
         raise WireError("too_many_groups", f"At most {max_groups} groups can be asked for at once.")

@@ -137,10 +137,11 @@ def most_groups(is_known: bool) -> int:
 
 
 def check_groups(is_known: bool, count: int) -> None:
-    """Refuse a request of nobody who is known that names many groups. Raises WireError."""
+    """Refuse a client that asks for more groups than one connection may have. Raises WireError."""
     limit = most_groups(is_known)
-    if not is_known and count > limit:
-        raise WireError("too_many_groups", f"At most {limit} groups can be asked for by who is not logged in.")
+    if count > limit:
+        remedy = "ask for fewer" if limit == most_groups(True) else "ask for fewer, or log in"
+        raise WireError("too_many_groups", f"A connection may have {limit} groups, and would have {count}: {remedy}.")
 
 
 def user_key(tenant: str | None, name: str | None) -> Hashable:

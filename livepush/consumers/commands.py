@@ -188,16 +188,11 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
     that one are lost, so the client must load its state again.
     """
     entry, connection = visitor.entry, visitor.connection
-    hub, heard, limit = entry.hub, entry.rights.heard, get_settings().MAX_GROUPS
+    hub, heard = entry.hub, entry.rights.heard
     asked = tenants.stored_groups(command.groups, visitor.grant.tenant)
-    if len(connection.groups.keys() | set(asked)) > limit:
-        return {"ok": False, "code": "too_many_groups", "message": f"At most {limit} groups a connection."}
     limits.check_groups(visitor.grant.identity.name is not None, len(connection.groups.keys() | set(asked)))
     admission = await visitor.admit(command.groups)
-    if not admission.granted:
-        if admission.failed:
-            raise unavailable()
-        raise WireError("forbidden", "None of the groups may be read.", 403)
+    identity.check_granted(admission)
     ask_again_later(connection, admission)
     since, lost = await hub.admit(command.since)
     admission, heard = await confirm(entry.rights, admission, visitor.grant.view, heard)

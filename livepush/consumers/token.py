@@ -74,5 +74,7 @@ def _granted(request: HttpRequest, known: Identity, groups: Any) -> list[str]:
     if answers.failed:
         raise unavailable()
     if not answers.granted:
-        raise WireError("forbidden", "None of the groups may be read.", 403)
+        raise WireError(
+            "forbidden", "None of the groups may be read: ask for groups that a rule of can_read grants this user.", 403
+        )
     return [name for name in names if name in answers.granted]

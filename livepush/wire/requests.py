@@ -73,7 +73,7 @@ def _parse(query: bytes, max_groups: int) -> tuple[Query, str, str]:
         ) from error
     groups = tuple(dict.fromkeys(value for name, value in pairs if name == "group"))
     if len(groups) > max_groups:
-        raise WireError("too_many_groups", f"At most {max_groups} groups can be asked for at once.")
+        raise WireError("too_many_groups", f"{len(groups)} groups were asked for: expected {max_groups} at most.")
     for group in groups:
         check_group(group)
     last = dict(pairs)

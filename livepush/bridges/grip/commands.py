@@ -16,7 +16,6 @@ from livepush.access.authenticating import Identity
 from livepush.bridges.grip import frames
 from livepush.bridges.grip.frames import Frame
 from livepush.bridges.grip.telling import Told
-from livepush.conf import get_settings
 from livepush.consumers.answering import admit_here
 from livepush.consumers.auditing import Client, scope_of
 from livepush.consumers.commands import refused, take_command, type_of
@@ -94,18 +93,15 @@ def _subscribe(spoken: Spoken, command: Command) -> dict[str, Any]:
     The client's place goes back to that position, and the groups that it has been following get floors at the place
     where they are.
     """
-    hold, most = spoken.told.hold, get_settings().MAX_GROUPS
+    hold = spoken.told.hold
     groups = tuple(dict.fromkeys((*hold.groups, *tenants.stored_groups(command.groups, spoken.tenant))))
-    if len(groups) > most:
-        raise WireError("too_many_groups", f"At most {most} groups a connection.")
     admission = admit_here(
         spoken.request,
         spoken.client,
         command.groups,
         check=lambda known, tenant: limits.check_groups(known.name is not None, len(groups)),
     )
-    if not admission.granted:
-        raise unavailable() if admission.failed else WireError("forbidden", "None of the groups may be read.", 403)
+    identity.check_granted(admission)
     found = look(command.since, admission.stored, admission.floors)
     since = found.position if command.since is None or found.lost else command.since
     floors = dict(hold.floors)

@@ -14,7 +14,6 @@ from livepush.bridges.pusher import frames, posting, proving, signing, snapshots
 from livepush.bridges.pusher.channels import Channel, channel_of
 from livepush.bridges.pusher.config import app
 from livepush.bridges.pusher.connection import PusherConnection
-from livepush.conf import get_settings
 from livepush.consumers.commands import Visitor
 from livepush.consumers.entering import ask_again_later
 from livepush.rights import confirm
@@ -125,10 +124,8 @@ async def _admitted(visitor: Visitor, group: str) -> Admission:
 
 
 def _check_count(visitor: Visitor, group: str) -> None:
-    most, stored = get_settings().MAX_GROUPS, tenants.stored_groups((group,), visitor.grant.tenant)
+    stored = tenants.stored_groups((group,), visitor.grant.tenant)
     count = len(visitor.connection.groups.keys() | set(stored))
-    if count > most:
-        raise WireError("too_many_groups", f"At most {most} channels a connection.")
     limits.check_groups(visitor.grant.identity.name is not None, count)
 
 

@@ -152,13 +152,17 @@ EXAMPLES: Mapping[str, Any] = {
     "MERCURE": {"KEY": "a secret of 32 bytes or more"},
     "GRIP": {"CONTROL_URI": "http://127.0.0.1:5561", "KEY": "the sig_key of Pushpin"},
     "METRICS_ALLOWED": "mysite.live.may_read_metrics",
+    "METRICS_TOKEN": "a long secret text",
     "TENANT": "livepush.tenants.DjangoTenants",
     "NOTIFY_DATABASE": "direct",
 }
 """What the error about a bad value shows for settings whose default is empty."""
-CENTURY = 100 * 366 * 86_400
+MAY_BE_ZERO = frozenset({"PRUNE_INTERVAL", "DRAIN", "DRAIN_STREAMS", "MAX_STREAM_AGE", "MAX_GROUPS_ANONYMOUS"})
+SECRET = frozenset({"RELAYS", "PUSHER", "MERCURE", "GRIP", "METRICS_TOKEN"})
+"""The settings whose values no error shows."""
+MAX_SECONDS = 100 * 366 * 86_400
 """The longest time (seconds) of a setting: dates end, and JSON has no infinity."""
-MOST = 2**53
+MAX_NUMBER = 2**53
 """The largest number of a setting that is no time."""
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
@@ -218,7 +222,10 @@ def _checked(name: str, value: Any) -> Any:
         return type(default)(value)
     example = EXAMPLES.get(name, default)
     unit = " (seconds, or a timedelta)" if isinstance(default, float) and not name.endswith("_PER_SECOND") else ""
-    raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {value!r}: expected something like {example!r}{unit}.")
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        unit += ", 0 or more" if name in MAY_BE_ZERO else ", above 0"
+    shown = f"of type {type(value).__name__}" if name in SECRET else repr(value)
+    raise ImproperlyConfigured(f"LIVEPUSH[{name!r}] is {shown}: expected something like {example!r}{unit}.")
 
 
 def _is_group_name(item: tuple[Any, Any]) -> bool:
@@ -243,10 +250,10 @@ def _is_network(value: Any) -> bool:
 
 def _in_range(name: str, value: float, default: float) -> bool:
     if value == 0:
-        return name in {"PRUNE_INTERVAL", "DRAIN", "DRAIN_STREAMS", "MAX_STREAM_AGE", "MAX_GROUPS_ANONYMOUS"}
+        return name in MAY_BE_ZERO
     if isinstance(default, int):
-        return 1 <= value <= MOST
-    return 0 < value <= (MOST if name.endswith("_PER_SECOND") else CENTURY)
+        return 1 <= value <= MAX_NUMBER
+    return 0 < value <= (MAX_NUMBER if name.endswith("_PER_SECOND") else MAX_SECONDS)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

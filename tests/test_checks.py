@@ -46,7 +46,7 @@ def test_a_project_that_is_set_up_well_hears_nothing():
     [
         ({"LIVEPUSH": {"RETENTOIN": 1}}, "livepush.W001", "nothing reads: 'RETENTOIN'", "Did you mean 'RETENTION'?"),
         ({"LIVEPUSH": {"RETENTION": "1"}}, "livepush.E001", r"LIVEPUSH\['RETENTION'\] is '1'", "docs/settings.md"),
-        ({"LIVEPUSH": {"HEARTBEAT": 0}}, "livepush.E001", "is 0: expected something like 15.0", "docs"),
+        ({"LIVEPUSH": {"HEARTBEAT": 0}}, "livepush.E001", "is 0: expected something like 15.0 .*, above 0", "docs"),
         ({"LIVEPUSH": {"STREAM_RETENTION": 0}}, "livepush.E001", "is 0: expected something like 604800.0", "docs"),
         (
             {"LIVEPUSH": {"STREAM_RETENTION": "7 days"}},
@@ -54,7 +54,8 @@ def test_a_project_that_is_set_up_well_hears_nothing():
             "is '7 days': expected .* .seconds, or a timedelta",
             "docs",
         ),
-        ({"LIVEPUSH": {"DRAIN_STREAMS": -1}}, "livepush.E001", "is -1: expected something like 10.0", "docs"),
+        ({"LIVEPUSH": {"DRAIN_STREAMS": -1}}, "livepush.E001", "is -1: expected .* 10.0 .*, 0 or more", "docs"),
+        ({"LIVEPUSH": {"METRICS_TOKEN": b"s3cret"}}, "livepush.E001", "is of type bytes: expected", "docs"),
         ({"LIVEPUSH": {"STREAMS_RETENTION": 60}}, "livepush.W001", "nothing reads", "Did you mean 'STREAM_RETENTION'?"),
         (
             {"LIVEPUSH": {"MODEL_EVENT_ERRORS": "hide"}},

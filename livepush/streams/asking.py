@@ -56,7 +56,8 @@ def asked_of(path: str, query: bytes, last_event_id: str = "") -> Asked:
         fields = dict(parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=MAX_FIELDS))
     except ValueError as error:
         raise WireError(
-            "bad_query", f"The query string is malformed, is not percent-encoded UTF-8, or has over {MAX_FIELDS} fields."
+            "bad_query",
+            f"The query string is malformed, is not percent-encoded UTF-8, or has over {MAX_FIELDS} fields.",
         ) from error
     format = fields.get("format", "")
     if format and format not in FORMATS:

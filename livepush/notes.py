@@ -87,5 +87,5 @@ def one_line(error: object) -> str:
 
     The text may hold what a stranger has sent, who could otherwise write lines of a log.
     """
-    text = str(error) if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, str) else f"{type(error).__name__}: {error}".removesuffix(": ")
     return "".join(each if each.isprintable() else "\ufffd" for each in text[:MAX_LINE])

@@ -20,7 +20,7 @@ from livepush.access import awaiting
 from livepush.access.answers import Answer, Answers, Said, best, judge
 from livepush.access.patterns import Pattern, origin
 from livepush.exceptions import InvalidRule
-from livepush.notes import note_once
+from livepush.notes import note_once, one_line
 from livepush.wire import EVERYTHING, Floor, lower
 
 logger = logging.getLogger("livepush")
@@ -274,7 +274,7 @@ async def _ask_async(rule: Rule, user: Any, values: dict[str, Any], request: Any
 def _raised(rule: Rule, error: Exception) -> Answer:
     """Log what a rule raised. If its database can't be reached, the client must come back: it is not denied."""
     if isinstance(error, DATABASE_ERRORS):
-        logger.warning("The rule for %r could not ask its database: %s: %s", rule.pattern, type(error).__name__, error)
+        logger.warning("The rule for %r could not ask its database: %s", rule.pattern, one_line(error))
         return Answer.FAILED
     rule.log_exception("The rule for %r raised, so it denies.")
     return Answer.NO

@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 from livepush.cancelling import heed_cancellation
 from livepush.conf import get_settings
 from livepush.forking import renewed
-from livepush.notes import note_once
+from livepush.notes import note_once, one_line
 
 CALL_TIMEOUT = 5.0
 """How long (seconds) one call of the layer may take: a Redis that does not answer must not hold up what comes after."""
@@ -46,7 +46,7 @@ def configured() -> Any | None:
         layer = channel_layers[alias]
     except Exception as error:
         _unbuildable = (alias, channel_layers.configs, time.monotonic() + BUILD_AGAIN)
-        logger.error("The channel layer %r can't be built (%s); %s", alias, describe(error), WITHOUT, exc_info=error)
+        logger.error("The channel layer %r can't be built (%s); %s", alias, one_line(error), WITHOUT, exc_info=error)
         return None
     return None if isinstance(layer, InMemoryChannelLayer) else layer
 
@@ -117,8 +117,3 @@ def closer(layer: Any) -> Callable[[], Awaitable[None]] | None:
 def is_timeout(error: Exception) -> bool:
     """Return whether a call timed out; redis-py's own error is no TimeoutError."""
     return isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
-
-
-def describe(error: BaseException) -> str:
-    """Return an error as a log line has it."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

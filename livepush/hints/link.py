@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 
-from livepush.hints import layer, signing
+from livepush.hints import signing
 from livepush.hints.outbox import Outbox
 from livepush.hints.payloads import ephemeral
 from livepush.hints.session import Session, session
-from livepush.notes import note_once
+from livepush.notes import note_once, one_line
 
 logger = logging.getLogger("livepush")
 
@@ -108,7 +108,7 @@ class Link(threading.Thread):
                 self.deaf = True
                 note_once(DEAF, level=logging.WARNING)
             except Exception as error:
-                logger.info("NOTIFY fails (%s); the log is read more often meanwhile.", layer.describe(error))
+                logger.info("NOTIFY fails (%s); the log is read more often meanwhile.", one_line(error))
             if not self._must_end():
                 pause = FIRST_PAUSE if self.works else min(pause * 2, LONGEST_PAUSE)
                 self.works = False

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from livepush.cancelling import end, heed_cancellation
 from livepush.hints import layer, signing
+from livepush.notes import one_line
 from livepush.wire import Batch
 
 logger = logging.getLogger("livepush")
@@ -44,7 +45,7 @@ async def listen(receive: Callable[[Batch], None], healthy: Callable[[bool], Non
         except (Exception, asyncio.CancelledError) as error:  # the layer may cancel a task of its own
             heed_cancellation()
             healthy(False)
-            logger.info("The channel layer fails (%s); the log is read more often meanwhile.", layer.describe(error))
+            logger.info("The channel layer fails (%s); the log is read more often meanwhile.", one_line(error))
         pause = FIRST_PAUSE if listener is not None and listener.heard else min(pause * 2, LONGEST_PAUSE)
         await asyncio.sleep(pause)
 

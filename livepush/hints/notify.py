@@ -16,11 +16,11 @@ from django.db import connections
 from livepush.conf import get_settings
 from livepush.forking import renewed
 from livepush.hints import signing
-from livepush.hints.layer import describe, origin
+from livepush.hints.layer import origin
 from livepush.hints.link import Link
 from livepush.hints.payloads import ephemeral
 from livepush.hints.session import sending, session
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.wire import Announcement, Batch, Position
 
 T = TypeVar("T")
@@ -145,7 +145,7 @@ def announce(batch: Batch) -> None:
     except Exception as error:
         if times := _failures.times():
             said = "Could not send %d ephemeral events by NOTIFY (%s): they reached this process only."
-            logger.warning(said, times, describe(error))
+            logger.warning(said, times, one_line(error))
 
 
 def _send(payloads: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from livepush.ending import AtEnd
 from livepush.forking import renewed
 from livepush.hints import layer, signing
 from livepush.hints.outbox import Outbox
-from livepush.notes import Rarely, note_once
+from livepush.notes import Rarely, note_once, one_line
 from livepush.wire import Batch, split_batch
 
 logger = logging.getLogger("livepush")
@@ -106,9 +106,7 @@ class Sender(Outbox):
 
     def _warn(self, error: BaseException) -> None:
         if self._failures.times():
-            logger.warning(
-                "The channel layer fails (%s); events arrive through the log meanwhile.", layer.describe(error)
-            )
+            logger.warning("The channel layer fails (%s); events arrive through the log meanwhile.", one_line(error))
 
 
 _lock = renewed(globals(), "_lock", threading.RLock)

@@ -21,6 +21,7 @@ from django.http import HttpRequest
 
 from livepush import hub, log, publish
 from livepush.conf import get_settings
+from livepush.notes import one_line
 from livepush.wire import Position
 
 logger = logging.getLogger("livepush")
@@ -118,7 +119,7 @@ def _read(starts: list[Start]) -> None:
     try:
         position = log.glance(get_settings().DATABASE)
     except Exception as error:  # a test may forbid the database; a project may not have migrated yet
-        logger.info("Could not note the log's position for this request: %s: %s", type(error).__name__, error)
+        logger.info("Could not note the log's position for this request: %s", one_line(error))
         return
     for start in starts:
         start.position = position

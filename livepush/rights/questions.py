@@ -16,7 +16,7 @@ from livepush.access.answers import Answers
 from livepush.access.authenticating import Identity, nobody, of_sessions, revocations
 from livepush.access.identity import Handshake
 from livepush.access.tokens import Token
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.wire import WireError
 
 logger = logging.getLogger("livepush")
@@ -176,10 +176,8 @@ def _asked_again(known: Identity) -> Any:
         raise
     except Exception as error:
         if times := _raising.times():
-            name = type(error).__name__
-            logger.warning(
-                "%d authenticators raised, and their clients are logged out. Last: %s: %s", times, name, error
-            )
+            message = "%d authenticators raised, and their clients are logged out. Last: %s"
+            logger.warning(message, times, one_line(error))
         return None
 
 

@@ -17,7 +17,7 @@ from itertools import islice
 
 from livepush import process
 from livepush.hub import Hub
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.rights.asking import ask_left
 from livepush.rights.grants import Grant
 from livepush.rights.questions import Answer, Question, each_again
@@ -227,5 +227,5 @@ class Rechecks:
 
     def _note(self, error: Exception) -> None:
         if times := _failing.times():
-            message = "Could not find out what clients may still read (%d times; the last: %s: %s); trying again."
-            logger.warning(message, times, type(error).__name__, error)
+            message = "Could not find out what clients may still read (%d times; the last: %s); trying again."
+            logger.warning(message, times, one_line(error))

@@ -14,7 +14,7 @@ from django.db import DataError
 from livepush import process
 from livepush.conf import get_settings
 from livepush.hub import Hub, Waiter
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.rights import Grant, on_change, rights_of
 from livepush.roster import leases, rules, table
 from livepush.roster.book import Book, Entry
@@ -267,8 +267,7 @@ class Keeper:
 
     def _complain(self, error: BaseException) -> None:
         if times := failures.times():
-            name = type(error).__name__
-            logger.warning("Presence failed %d times and tries again. The last time: %s: %s", times, name, error)
+            logger.warning("Presence failed %d times and tries again. The last time: %s", times, one_line(error))
 
 
 def follow(hub: Hub, grant: Grant, is_there: bool) -> None:

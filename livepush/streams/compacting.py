@@ -7,6 +7,7 @@ import time
 
 from django.db import connections
 
+from livepush.notes import one_line
 from livepush.streams import store
 
 logger = logging.getLogger("livepush")
@@ -52,7 +53,7 @@ def compact(using: str, id: str) -> bool:
     try:
         store.compact(using, id)
     except Exception as error:
-        logger.warning("The stream %s has ended and stays in many chunks (%s: %s).", id, type(error).__name__, error)
+        logger.warning("The stream %s has ended and stays in many chunks (%s).", id, one_line(error))
         if not connections[using].in_atomic_block:
             connections[using].close()
         return False

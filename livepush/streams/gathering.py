@@ -20,7 +20,7 @@ from django.db import Error, connections
 from livepush import log
 from livepush.exceptions import StreamError
 from livepush.forking import Flag
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.process.connections import STREAM_THREAD, close_connections, cut_connections, give_back
 from livepush.streams import announcing, deleting, store, storing
 from livepush.streams.buffer import Buffer, Ending
@@ -185,7 +185,7 @@ class Gatherer:
             buffer.doubtful = True
         connections[self._using].close()
         if self._failures.times():
-            logger.warning("Streams could not be stored (%s: %s); trying again.", type(error).__name__, error)
+            logger.warning("Streams could not be stored (%s); trying again.", one_line(error))
         time.sleep(PAUSE)
 
     def _beat(self) -> None:

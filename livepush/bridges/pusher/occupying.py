@@ -19,7 +19,7 @@ from livepush import process
 from livepush.bridges.pusher.config import app
 from livepush.conf import get_settings
 from livepush.hub import Hub
-from livepush.notes import Rarely
+from livepush.notes import Rarely, one_line
 from livepush.roster import leases, table
 from livepush.roster.changes import Key, Seat
 from livepush.roster.models import MAX_MEMBER_LENGTH, Presence, PresenceLease
@@ -206,8 +206,7 @@ def written() -> Counter[str]:
 def complain(error: BaseException) -> None:
     """Log, now and then, that the database failed."""
     if times := failures.times():
-        what = f"{type(error).__name__}: {error}"
-        logger.warning("Writing down Pusher's channels failed %d times. The last time: %s", times, what)
+        logger.warning("Writing down Pusher's channels failed %d times. The last time: %s", times, one_line(error))
 
 
 def _key(channel: str) -> Key:

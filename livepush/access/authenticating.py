@@ -120,7 +120,7 @@ def of_token(found: Token) -> Identity:
     Raises WireError: it is for another tenant's site, there is no such active user, or the password is another one.
     """
     if found.tenant != tenants.current():
-        raise tokens.refusal("bad_token", "The token is not one of this site's.")
+        raise tokens.refusal("bad_token", tokens.FOREIGN)
     user = tokens.owner(found)
     if user is not None and any(ended(found) for ended in revocations):
         raise tokens.refusal("bad_token", "The token was revoked: log in again, and get another one.")
@@ -165,7 +165,9 @@ def _refusals() -> Iterator[None]:
         raise
     except Exception as error:
         if isinstance(error, PermissionDenied) or getattr(error, "status_code", None) in (401, 403):
-            raise tokens.refusal("bad_credentials", "The credentials are not valid, or not any more.") from error
+            raise tokens.refusal(
+                "bad_credentials", "The credentials are not valid, or no longer: log in again."
+            ) from error
         raise
 
 

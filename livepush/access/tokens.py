@@ -22,6 +22,7 @@ from livepush.wire import Close, Position, WireError, parse_position
 
 PREFIX = "livepush_"
 """Every token begins with it, so that other kinds of bearer tokens are told from malformed ones."""
+FOREIGN = "The token is not one of this site's: get one from this site."
 SALT = "livepush.token"
 MAX_LENGTH = 8192
 ALLOWANCE = 60
@@ -77,7 +78,7 @@ def parse(text: str) -> Token:
             raise ValueError("too long")
         user, digest, ends, since, groups, once, *rest = _signer().unsign_object(text.removeprefix(PREFIX))
     except (signing.BadSignature, ValueError) as error:
-        raise refusal("bad_token", "The token is not one of this site's.") from error
+        raise refusal("bad_token", FOREIGN) from error
     token = Token(user, digest, ends, since, None if groups is None else tuple(groups), once, *rest[:1])
     if token.ends <= time.time():
         raise refusal("token_ended", "The token has ended: get another one.")

@@ -75,7 +75,9 @@ def for_origins(view: View) -> View:
 def bad_request(error: Exception) -> WireError:
     """Return the refusal of a request that Django does not read."""
     if isinstance(error, RequestDataTooBig):
-        return WireError("too_large", "The body is over DATA_UPLOAD_MAX_MEMORY_SIZE.", 413)
+        return WireError(
+            "too_large", "The body is over DATA_UPLOAD_MAX_MEMORY_SIZE: send less, or raise that setting.", 413
+        )
     return WireError("bad_request", f"The request is malformed, or has too many fields ({type(error).__name__}).")
 
 

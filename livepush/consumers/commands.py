@@ -111,7 +111,9 @@ def take_command(text: str, budget: limits.Budget) -> Command:
     most = settings.MAX_EVENT_BYTES + MORE_BYTES
     try:
         if size > most:
-            raise WireError("too_large", f"The command is over {most} bytes.", 413)
+            raise WireError(
+                "too_large", f"The command is over {most} bytes: send less, or raise LIVEPUSH['MAX_EVENT_BYTES'].", 413
+            )
         command = parse_command(text, settings.MAX_GROUPS)
     except WireError:
         budget.command()

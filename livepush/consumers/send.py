@@ -27,7 +27,9 @@ def send(request: HttpRequest, client: Client) -> HttpResponse:
     """Take ``{"group", "type", "data", "key", "ephemeral", "login"}``; answer ``{"ok": true, "reply": …}``."""
     most = get_settings().MAX_EVENT_BYTES + MORE_BYTES
     if int(request.META.get("CONTENT_LENGTH") or 0) > most or len(request.body) > most:
-        raise WireError("too_large", f"The body is over {most} bytes.", 413)
+        raise WireError(
+            "too_large", f"The body is over {most} bytes: send less data, or raise LIVEPUSH['MAX_EVENT_BYTES'].", 413
+        )
     sending = parse_message(request.body)
     client.type = sending.type
 

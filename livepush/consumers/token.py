@@ -20,6 +20,7 @@ from livepush.wire import WireError, check_group, unavailable
 
 FIELDS = {"groups", "ttl", "once"}
 MAX_BODY = 65_536
+EXAMPLE = '{"groups": ["board"], "ttl": 60}'
 
 
 @answers("token", "POST")
@@ -47,9 +48,9 @@ def _issued(request: HttpRequest, client: Client) -> dict[str, Any]:
 
 
 def _asked(request: HttpRequest) -> dict[str, Any]:
-    problem = WireError("bad_body", 'The body is malformed: expected JSON such as {"groups": ["board"], "ttl": 60}.')
+    problem = WireError("bad_body", f"The body is malformed: expected JSON such as {EXAMPLE}.")
     if len(request.body) > MAX_BODY:
-        raise WireError("too_large", f"The body is over {MAX_BODY} bytes.", 413)
+        raise WireError("too_large", f"The body is over {MAX_BODY} bytes: expected JSON such as {EXAMPLE}.", 413)
     try:
         found = json.loads(request.body or b"{}")
     except (ValueError, RecursionError) as error:

@@ -30,7 +30,7 @@ def category(asked: Mapping[str, str]) -> str:
     """Return the category that is asked for; empty is every category. Raises WireError: it can be none."""
     name = asked.get("category", "")
     if len(name) > MAX_CATEGORY or "\0" in name:
-        raise WireError("bad_query", f"category is no category: expected {MAX_CATEGORY} characters at most.")
+        raise WireError("bad_query", f"category is malformed: expected {MAX_CATEGORY} characters at most, without NUL.")
     return name
 
 

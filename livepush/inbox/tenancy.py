@@ -30,7 +30,9 @@ def reader_of(user: Any) -> str:
     """
     name = stored(_key(user))
     if len(name) > MAX_READER_LENGTH:
-        raise InvalidGroup(f"{name!r} is too long for a reader: expected a primary key of {MAX_KEY_LENGTH} characters.")
+        raise InvalidGroup(
+            f"{name!r} is too long for a reader: expected a primary key of {MAX_KEY_LENGTH} characters at most."
+        )
     return name
 
 

@@ -87,7 +87,8 @@ def _answer(view: Respond, method: str, request: HttpRequest, *args: Any, **kwar
             return redirect_to_login(request.get_full_path() if method == "GET" else _back(request, request.POST))
         raise WireError("unauthenticated", "Nobody is logged in, so there is no inbox: log in first.", 401)
     if not tenancy.has_inbox(known.user):
-        raise WireError("forbidden", "No group can be named after this user, so there is no inbox.", 403)
+        why = "There is no inbox, since no group can be named after this user's primary key: see livepush.W025."
+        raise WireError("forbidden", why, 403)
     if not known.may(f"user:{known.name}"):
         raise WireError("forbidden", "The token is limited to groups, and the user's own is none of them.", 403)
     return view(request, known.user, *args, **kwargs)

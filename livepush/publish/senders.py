@@ -48,7 +48,7 @@ def stamp(user: Any) -> str:
         found = _load(path)(user)
     try:
         if not isinstance(found, dict) or not found.keys() >= {"id", "name"}:
-            raise TypeError(f"it returned {found!r}")
+            raise TypeError(f"it returned {str(found)[:80]!r}")
         text = as_json(found)
         if len(text) > MAX_STAMP_LENGTH:
             raise ValueError(f"it returned {len(text)} characters")

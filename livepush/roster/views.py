@@ -92,7 +92,7 @@ def _absent() -> WireError:
 def _asked(request: HttpRequest) -> tuple[str, str]:
     """Return the group and the state, as JSON, that a body names."""
     if len(request.body) > MAX_BODY:
-        raise WireError("too_large", f"The body is over {MAX_BODY} bytes.", 413)
+        raise WireError("too_large", f"The body is over {MAX_BODY} bytes: expected JSON such as {EXAMPLE}.", 413)
     try:
         found = json.loads(request.body)
         group, state = check_group(found["group"]), found["state"]
@@ -104,5 +104,5 @@ def _asked(request: HttpRequest) -> tuple[str, str]:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise WireError("bad_body", f"The body is malformed: expected JSON such as {EXAMPLE}.") from error
     if len(text.encode()) > MAX_STATE:
-        raise WireError("too_large", f"The state is over {MAX_STATE} bytes as JSON.", 413)
+        raise WireError("too_large", f"The state is over {MAX_STATE} bytes as JSON: keep less in it.", 413)
     return group, text

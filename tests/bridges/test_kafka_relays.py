@@ -194,7 +194,7 @@ def test_a_broker_that_gives_topics_no_ids_may_begin_to_give_them(using, orders)
     ("given", "changed", "words"),
     [
         (PLAIN, {"URL": "kafka://h"}, "expected kafka://host:port"),
-        (PLAIN, {"URL": "kafka://me:secret@h:1"}, "belong into OPTIONS"),
+        (PLAIN, {"URL": "kafka://me:secret@h:1"}, "belong in OPTIONS"),
         (PLAIN, {"STREAM": "^orders.*"}, "expected the name of a topic"),
         (PLAIN, {"KEY": "{id}"}, "'KEY', which nothing reads"),
         (PLAIN, {"OPTIONS": "SSL"}, "expected a dict of librdkafka's properties"),

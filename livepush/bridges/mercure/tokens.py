@@ -81,7 +81,8 @@ def claims_of(text: str, key: Key, tenant: str | None = None) -> Claims:
     try:
         found = jwt.decode(text, key.text, algorithms=[key.algorithm], options=CHECKS)
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
-        raise refusal("bad_token", f"The token is not valid ({type(error).__name__}).") from error
+        problem = f"The token is not valid ({type(error).__name__}): get another one, signed with this site's key."
+        raise refusal("bad_token", problem) from error
     if found.get(TENANT) != tenant:
         raise refusal("bad_token", f'The token is not for this site: its claim "{TENANT}" is missing, or another.')
     claim: Any = next((found[name] for name in CLAIMS if name in found), {})

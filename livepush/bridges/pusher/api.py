@@ -155,7 +155,7 @@ def _check(request: HttpRequest, app_id: str | None) -> None:
 def _bytes(request: HttpRequest) -> bytes:
     most = drafts.most_bytes()
     if int(request.META.get("CONTENT_LENGTH") or 0) > most:
-        raise WireError("too_large", f"The body is over {most} bytes.", 413)
+        raise WireError("too_large", f"The body is over {most} bytes: send fewer or smaller events.", 413)
     return request.body
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from livepush.bridges.addresses import is_good_address
 from livepush.conf import get_settings
 
 NAMES = ("APP_ID", "KEY", "SECRET")
@@ -22,6 +23,7 @@ MORE_EVENTS = ("client_event", "cache_miss", "subscription_count")
 LOCAL = ("127.0.0.1", "localhost", "::1")
 MIN_SECRET = 16
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,100}")
+EXPECTED = "expected https://host/path without a password, or http:// on this machine"
 EXAMPLE = '{"APP_ID": "1", "KEY": "mysite", "SECRET": os.environ["PUSHER_SECRET"]}'
 
 
@@ -89,7 +91,7 @@ def _hook(given: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     url, events = given.get("WEBHOOK", ""), given.get("WEBHOOK_EVENTS", EVENTS)
     where = "LIVEPUSH['PUSHER']['WEBHOOK']"
     if not isinstance(url, str) or (url and not _is_address(url)):
-        raise ImproperlyConfigured(f"{where} is {url!r}: expected https://host/path, or http:// on this machine.")
+        raise ImproperlyConfigured(f"{where} is malformed: {EXPECTED}.")
     if url and get_settings().TENANT:
         raise ImproperlyConfigured(f"{where} can't be used with tenants: its channels would not say whose they are.")
     known = (*EVENTS, *MORE_EVENTS)
@@ -108,10 +110,7 @@ def _tells_counts(given: Mapping[str, Any]) -> bool:
 
 
 def _is_address(url: str) -> bool:
-    try:
-        found = urlsplit(url)
-        is_good = bool(found.hostname) and found.port != 0 and found.username is None and url.isascii()
-    except ValueError:
+    if not is_good_address(url):
         return False
-    is_safe = found.scheme == "https" or (found.scheme == "http" and found.hostname in LOCAL)
-    return is_good and is_safe and not any(mark <= " " for mark in url)
+    found = urlsplit(url)
+    return found.scheme == "https" or (found.scheme == "http" and found.hostname in LOCAL)

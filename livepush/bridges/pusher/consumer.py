@@ -67,7 +67,7 @@ def _problem(scope: Scope) -> tuple[int, str]:
     if version is None:
         return 4008, "No protocol version was given: add ?protocol=7."
     if not version.isascii() or not version.isdigit():
-        return 4006, "The protocol version is no number."
+        return 4006, "The protocol version is no number: add ?protocol=7."
     if version not in PROTOCOLS:
         return 4007, f"The protocol version is not supported: expected one of {', '.join(PROTOCOLS)}."
     return 0, ""

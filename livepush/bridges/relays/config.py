@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from livepush import tenants
 from livepush.bridges import patterns
+from livepush.bridges.addresses import is_good_address
 from livepush.bridges.relays import kafka_settings, signing
 from livepush.bridges.relays.models import MAX_NAME_LENGTH
 from livepush.conf import get_settings, load
@@ -124,11 +124,14 @@ def relay(name: str) -> Relay | OutwardRelay:
         raise ImproperlyConfigured(f"LIVEPUSH['RELAYS'] has no {name!r}: it has {listed}.")
     where, given = f"LIVEPUSH['RELAYS'][{name!r}]", known[name]
     if not isinstance(given, Mapping) or not isinstance(given.get("URL"), str):
-        raise ImproperlyConfigured(f"{where}: expected a dict with URL, a text.")
-    if given.get("START", "first") not in STARTS or len(name) > MAX_NAME_LENGTH:
         raise ImproperlyConfigured(
-            f"{where}: expected START to be one of {STARTS}, and a name of {MAX_NAME_LENGTH} characters at most."
+            f"{where} has no URL that is a text: expected a dict such as {{'URL': 'redis://127.0.0.1:6379', …}}."
         )
+    if len(name) > MAX_NAME_LENGTH:
+        raise ImproperlyConfigured(f"{where}: the name has {len(name)} characters: expected {MAX_NAME_LENGTH} at most.")
+    if given.get("START", "first") not in STARTS:
+        expected = " or ".join(map(repr, STARTS))
+        raise ImproperlyConfigured(f"{where}['START'] is {given['START']!r}: expected {expected}.")
     direction = given.get("DIRECTION", "in")
     if direction not in ("in", "out"):
         raise ImproperlyConfigured(f"{where}['DIRECTION'] is {direction!r}: expected 'in' or 'out'.")
@@ -236,12 +239,7 @@ def _keys(where: str, given: Any) -> tuple[bytes, ...]:
 
 
 def _check_address(where: str, url: str) -> None:
-    try:
-        found = urlsplit(url)
-        is_good = bool(found.hostname) and found.port != 0 and found.username is None and url.isascii()
-    except ValueError:
-        is_good = False
-    if not is_good or any(mark <= " " for mark in url):
+    if not is_good_address(url):
         raise ImproperlyConfigured(f"{where}['URL'] is malformed: expected https://host/path, without a password.")
 
 

@@ -26,7 +26,7 @@ silent.setLevel(logging.CRITICAL + 1)
 def problem(given: Mapping[str, Any]) -> str | None:
     """Return what is wrong with the settings of a Kafka relay, if anything is."""
     if not ADDRESSES.fullmatch(given["URL"]):
-        return "['URL'] is malformed: expected kafka://host:port,host:port. A user and a password belong into OPTIONS."
+        return "['URL'] is malformed: expected kafka://host:port,host:port. A user and a password belong in OPTIONS."
     if not TOPIC.fullmatch(given["STREAM"]):
         return f"['STREAM'] is {given['STREAM']!r}: expected the name of a topic, of letters, digits and . _ -"
     options = given.get("OPTIONS", {})

@@ -41,7 +41,7 @@ class Command(CommittingCommand):
         if position.epoch != state.position.epoch or not state.floor <= position.number <= state.position.number:
             raise CommandError(
                 f"The log does not hold that position: it goes from {state.position.epoch}-{state.floor} "
-                f"to {state.position}."
+                f"to {state.position}. Leave out --since to begin now."
             )
         return position
 

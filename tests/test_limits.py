@@ -84,7 +84,7 @@ def test_a_bucket_lets_a_burst_and_then_a_rate_through(monkeypatch):
 
 def test_budgets_that_are_unspent_are_forgotten(monkeypatch):
     monkeypatch.setattr(limits, "_budgets", {})
-    monkeypatch.setattr(limits, "MOST_BUDGETS", 10)
+    monkeypatch.setattr(limits, "MAX_BUDGETS", 10)
     for _ in range(50):
         limits.budget_of("spent").command()
     for number in range(1000):

@@ -14,7 +14,7 @@ from demo_project.parcels import pace
 from demo_project.parcels.models import Message, Movement, Parcel, Status
 from demo_project.parcels.shop import STAGE_CUSTOMER, known_user, place_order
 
-FEWEST, MOST = 14, 19
+MIN_ON_THE_WAY, MAX_ON_THE_WAY = 14, 19
 """How many parcels are on the way at a time."""
 FEWEST_OWN = 3
 """How many of them at least are the demo's customer's, and the front page's customer's."""
@@ -28,7 +28,7 @@ BOOK_KEPT = 5_000
 def tick() -> None:
     """Let one thing happen, now and then several in one transaction."""
     happening = random.choices((advance_one, order_one, unload_van), weights=(75, 22, 3))[0]
-    if on_the_way().count() < FEWEST:
+    if on_the_way().count() < MIN_ON_THE_WAY:
         happening = order_one
     with pace.simulated():
         happening()
@@ -51,7 +51,7 @@ def order_one() -> None:
     ]
     if few:
         place_order(known_user(few[0]))
-    elif on_the_way().count() < MOST:
+    elif on_the_way().count() < MAX_ON_THE_WAY:
         place_order()
     else:
         advance_one()

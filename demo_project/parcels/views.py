@@ -24,7 +24,7 @@ from livepush.exceptions import InvalidNotification
 
 BLANK = {"code": "CODE"}
 """What ``<template>`` elements are rendered with; the scripts put a real parcel's code in its place."""
-MOST_OWN_ORDERS = 9
+MAX_OWN_ORDERS = 9
 
 
 def board(request: HttpRequest) -> HttpResponse:
@@ -132,7 +132,7 @@ def import_depots(request: HttpRequest) -> HttpResponse:
 def order_something(request: HttpRequest) -> HttpResponse:
     """Order something for the customer."""
     on_the_way = Parcel.objects.filter(customer_id=request.user.pk).exclude(status=Status.DELIVERED)
-    if on_the_way.count() < MOST_OWN_ORDERS:
+    if on_the_way.count() < MAX_OWN_ORDERS:
         place_order(cast(User, request.user))
         return done(request)
     return done(request, 409)

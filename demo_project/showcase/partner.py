@@ -26,7 +26,7 @@ from livepush.bridges.relays.outwards.running import Sender
 LOOK = 0.25
 REFUSALS = 2
 """How often a partner who is away refuses an event."""
-MOST = 100
+MAX_KEPT = 100
 _attempts: OrderedDict[str, int] = OrderedDict()
 """How often each of the last events was tried. A partner has it in memory, so a killed server forgets it."""
 
@@ -54,7 +54,7 @@ def receive(request: HttpRequest) -> HttpResponse:
     # scene: end
     data = json.loads(request.body)["data"]
     attempt = _attempts[id] = _attempts.get(id, 0) + 1
-    while len(_attempts) > MOST:
+    while len(_attempts) > MAX_KEPT:
         _attempts.popitem(last=False)
     status = 429 if data["away"] and attempt <= REFUSALS else 204
     livepush.send("webhooks", "request", {"id": id, "code": data["code"], "attempt": attempt, "status": status})

@@ -36,7 +36,7 @@ LATEST = 3
 """The level of work that lets all others go first."""
 BURST = 5.0
 """How many seconds' worth of commands, messages or bytes may come at once."""
-MOST_BUDGETS = 1000
+MAX_BUDGETS = 1000
 """After so many users' budgets, those that are unspent are looked for."""
 
 _lock = renewed(globals(), "_lock", RLock)  # there may be several event loops, and ``Seat.__del__`` comes in between
@@ -130,7 +130,7 @@ def take_seat(scope: Mapping[str, Any], user: Hashable) -> Seat:
     return Seat(keys)
 
 
-def most_groups(is_known: bool) -> int:
+def max_groups(is_known: bool) -> int:
     """Return how many groups one connection may ask for, of a user who is known or of nobody."""
     settings = get_settings()
     return min(settings.MAX_GROUPS, (not is_known and settings.MAX_GROUPS_ANONYMOUS) or settings.MAX_GROUPS)
@@ -138,9 +138,9 @@ def most_groups(is_known: bool) -> int:
 
 def check_groups(is_known: bool, count: int) -> None:
     """Refuse a client that asks for more groups than one connection may have. Raises WireError."""
-    limit = most_groups(is_known)
+    limit = max_groups(is_known)
     if count > limit:
-        remedy = "ask for fewer" if limit == most_groups(True) else "ask for fewer, or log in"
+        remedy = "ask for fewer" if limit == max_groups(True) else "ask for fewer, or log in"
         raise WireError("too_many_groups", f"A connection may have {limit} groups, and would have {count}: {remedy}.")
 
 
@@ -226,7 +226,7 @@ def budget_of(user: Hashable) -> Budget:
     with _lock:
         found = _budgets.get(user)
         if found is None:
-            if len(_budgets) >= MOST_BUDGETS:
+            if len(_budgets) >= MAX_BUDGETS:
                 for key in [key for key, each in _budgets.items() if each.is_unspent()]:
                     del _budgets[key]
             found = _budgets[user] = Budget()

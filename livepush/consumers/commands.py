@@ -32,7 +32,7 @@ from livepush.wire import (
 logger = logging.getLogger("livepush")
 
 failures = Rarely(every=1.0)
-MOST_REFUSALS = 100.0
+MAX_REFUSALS = 100.0
 """How many commands may be over a limit at once, and one more each second, before the connection is closed."""
 PAUSE = 0.02
 """How long (seconds) nothing more is read from a client that was over a limit: a flood delays others less."""
@@ -78,7 +78,7 @@ class Visitor(NamedTuple):
 
 async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
     """Carry out the client's commands; return the code to close with, ``None`` when the client has gone."""
-    refusals = limits.Bucket(1.0, MOST_REFUSALS)
+    refusals = limits.Bucket(1.0, MAX_REFUSALS)
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":

@@ -21,7 +21,8 @@ from livepush.wire import Event, WireError, unavailable
 
 REMEMBERED = 1.0
 """How long (seconds) a WebSocket's ephemeral messages go out by the last answer of the rule."""
-MOST_REMEMBERED = 100
+MAX_REMEMBERED = 100
+"""For how many groups and types a WebSocket's last answer is remembered."""
 LATER = 1
 """The level of a message's work: handshakes go first, and half of the threads stay free for them."""
 drain.producers.append(drain.Producers(running, lambda: None))  # what is left then ends with its loop
@@ -104,7 +105,7 @@ class Outgoing:
             admission = await admit((message.group,), right_to_send(message))
             check_sent(admission)
             stamp = await process.in_thread(lambda: _stamp(admission), LATER)
-            if len(self._remembered) >= MOST_REMEMBERED:
+            if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
             self._remembered[key] = (now + REMEMBERED, admission, stamp)
         _, admission, stamp = self._remembered[key]

@@ -11,7 +11,7 @@ from operator import itemgetter
 
 from livepush.wire import Event, memory_of, wire_size, without
 
-MOST_FORGOTTEN = 10_000
+MAX_FORGOTTEN = 10_000
 """Of how many groups it is remembered that their events were deleted; a read does not take so long."""
 
 
@@ -87,7 +87,7 @@ class Window:
         for group in groups:
             self._forgotten.pop(group, None)
             self._forgotten[group] = number
-        while len(self._forgotten) > MOST_FORGOTTEN:
+        while len(self._forgotten) > MAX_FORGOTTEN:
             del self._forgotten[next(iter(self._forgotten))]
         if not self._by_group.keys().isdisjoint(groups):
             start, full, events = self.start, self.full, list(self._events)

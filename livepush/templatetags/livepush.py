@@ -280,8 +280,8 @@ def _client(
 
 def _most(request: Any) -> int:
     """Return how many groups the page's user may ask for. It needs the user only if visitors may ask for fewer."""
-    is_limited = limits.most_groups(False) < limits.most_groups(True)
-    return limits.most_groups(not is_limited or getattr(getattr(request, "user", None), "is_authenticated", False))
+    is_limited = limits.max_groups(False) < limits.max_groups(True)
+    return limits.max_groups(not is_limited or getattr(getattr(request, "user", None), "is_authenticated", False))
 
 
 def _tabs(request: Any, sends: bool) -> str:

@@ -24,7 +24,7 @@ from tests.docs_blocks import PAGES, ROOT, Block, apply_diff, blocks, section
 from tests.patience import PATIENCE
 from tests.servers.processes import free_port
 
-MOST_LINES = 15
+MAX_LINES = 15
 ADDRESS = "http://127.0.0.1:8000"
 INSTALLED_NAME = "django-livepush"
 USER = "admin"
@@ -172,7 +172,7 @@ def test_the_quickstart_works_to_the_letter(reader: Reader) -> None:
     *before, send = quickstart()
     for block in before:
         reader.follow(block)
-    assert reader.lines <= MOST_LINES
+    assert reader.lines <= MAX_LINES
     assert "no issues" in reader.type("python manage.py check --fail-level WARNING")
     with chromium() as browser:
         page = browser.new_page()

@@ -17,7 +17,7 @@ const CROWD = 5000;
 /** How long to wait for further notifications before saying them, in milliseconds. */
 const BREATH = 700;
 /** The most notifications that are worded for one announcement. */
-const MOST = 3;
+const MAX_WORDED = 3;
 /**
  * How much older than the last one a notification may be to be shown as new, in milliseconds: not what came while a laptop
  * slept. Both times are of servers; this computer's clock may be wrong.
@@ -118,7 +118,7 @@ const announce = soon(async () => {
   for (const event of waiting) if (latest - Date.parse(event.time) < FRESH) news.set(keyOf(event), event);
   waiting = [];
   const events = [...news.values()];
-  const last = events.slice(-MOST);
+  const last = events.slice(-MAX_WORDED);
   if (!last[0]) return;
   const asker = reader;
   const said = await request(`${url}entries/?id=${last.map(({ id }) => id).join("&id=")}`);

@@ -7,7 +7,7 @@
 import { compare } from "../position.js";
 
 /** The highest count; it is shown as 99+. */
-const MOST = 100;
+const MAX_COUNT = 100;
 
 /** How long to wait at first before asking again for an answer that lacks a new notification, in milliseconds. */
 const LATER = 500;
@@ -27,7 +27,7 @@ let tell;
  */
 const came = new Map();
 /** How many of them are kept: enough for the highest count. */
-const KEPT = 2 * MOST;
+const KEPT = 2 * MAX_COUNT;
 
 /**
  * Return whether the state does not count a notification yet.
@@ -40,7 +40,7 @@ export const isUncounted = (id) => compare(id, state.position) > 0;
 const countAfter = (position) => [...came.values()].filter((id) => compare(id, position) > 0).length;
 
 /** @param {"unseen" | "unread"} name */
-export const count = (name) => Math.min(MOST, state[name] + countAfter(state.position));
+export const count = (name) => Math.min(MAX_COUNT, state[name] + countAfter(state.position));
 
 /**
  * Begin with the state in the page.

@@ -2,7 +2,7 @@ import { Part } from "./elements.js";
 import { whoReads } from "./request.js";
 
 /** How many are shown at once, and for how many seconds. */
-const MOST = 3;
+const MAX_SHOWN = 3;
 const SECONDS = 8;
 
 /** Shows new notifications for a while. They stay while the pointer or the focus is on them, or the page is hidden. */
@@ -111,7 +111,7 @@ export class Toasts extends Part {
    */
   show({ title, body = "", url, level }, read) {
     this.reader = whoReads();
-    if (this.list.children[MOST - 1]) return this.hide(this.hiding + 1);
+    if (this.list.children[MAX_SHOWN - 1]) return this.hide(this.hiding + 1);
     const toast = this.find("template").content.firstChild.cloneNode(true);
     const link = toast.querySelector("a");
     link.textContent = title;

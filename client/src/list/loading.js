@@ -10,7 +10,7 @@ import { showTimes } from "./times.js";
 
 /** How many entries a page has, and the most that are fetched at once. */
 const PAGE = 20;
-const MOST = 100;
+const MAX_FETCHED = 100;
 
 /** How many more entries are fetched than are listed, for those that have come since. */
 const SPARE = 5;
@@ -44,7 +44,7 @@ export const load = async (list) => {
   const limit = Math.max(PAGE, entries.length + (isHeld ? SPARE : 0));
   const page = await gather(
     list,
-    `${url + extra}&limit=${Math.min(MOST, limit)}`,
+    `${url + extra}&limit=${Math.min(MAX_FETCHED, limit)}`,
     isHeld && entries.at(-1)?.dataset.id,
   );
   await list.released;
@@ -131,7 +131,7 @@ const gather = async (list, url, oldest) => {
   if (!older) return page;
   const entries = [...page.querySelectorAll("li")];
   if (compare(entries.at(-1).dataset.id, oldest) > 0) {
-    const rest = await gather(list, `${older.href}&limit=${MOST}`, oldest);
+    const rest = await gather(list, `${older.href}&limit=${MAX_FETCHED}`, oldest);
     return rest && join(page, rest);
   }
   for (const entry of entries) if (compare(entry.dataset.id, oldest) < 0) entry.remove();

@@ -2,7 +2,7 @@
 
 import { glow } from "./dom.js";
 
-const MOST = 8;
+const MAX_SHOWN = 8;
 
 /** Put a row on top of a list: a text, and in small letters a note. Return it. */
 export function arrive(list, text, note = "") {
@@ -11,7 +11,7 @@ export function arrive(list, text, note = "") {
   row.textContent = text;
   if (note) row.append(Object.assign(document.createElement("small"), { textContent: note }));
   list.prepend(row);
-  while (list.children.length > MOST) list.lastElementChild.remove();
+  while (list.children.length > MAX_SHOWN) list.lastElementChild.remove();
   glow(row);
   return row;
 }

@@ -3,7 +3,7 @@
 import "./copy.js";
 import { byId, fieldsOf, say } from "./dom.js";
 
-const MOST_GUESTS = 3;
+const MAX_GUESTS = 3;
 const form = byId("guests");
 const guests = new Map();
 
@@ -59,6 +59,6 @@ function sendAway() {
 }
 
 function enable() {
-  form.querySelector(".main").disabled = guests.size >= MOST_GUESTS;
+  form.querySelector(".main").disabled = guests.size >= MAX_GUESTS;
   byId("send-away").disabled = !guests.size;
 }

@@ -2,7 +2,7 @@
 
 import { byId } from "./dom.js";
 
-const MOST = 3;
+const MAX_SHOWN = 3;
 const SAYS = { finished: "", running: "", stopped: "Stopped.", failed: "Failed.", interrupted: "Interrupted." };
 const list = byId("streams");
 
@@ -14,7 +14,7 @@ livepush.on("stream.started", ({ stream, metadata }) => {
   element.setAttribute("src", `/livepush/streams/${stream}/`);
   article.querySelector(".stream-body").append(element);
   list.prepend(article);
-  while (list.children.length > MOST) list.lastElementChild.remove();
+  while (list.children.length > MAX_SHOWN) list.lastElementChild.remove();
 });
 
 // These events do not bubble, but a listener that captures hears them.

@@ -3,7 +3,7 @@
 import "./copy.js";
 import { byId } from "./dom.js";
 
-const MOST = 6000;
+const MAX_CHARACTERS = 6000;
 const screen = byId("screen");
 const output = screen.querySelector("code");
 let reading = null;
@@ -33,7 +33,7 @@ async function* texts(stream) {
 }
 
 function print(text) {
-  output.textContent = (output.textContent + text).slice(-MOST);
+  output.textContent = (output.textContent + text).slice(-MAX_CHARACTERS);
   screen.scrollTop = screen.scrollHeight;
 }
 

@@ -3,7 +3,7 @@
 import { byId, copy, fieldsOf, fill, glow, label, STATUSES } from "./dom.js";
 
 const SHOWN = 3;
-const MOVES_AT_MOST = 400;
+const MAX_MOVES = 400;
 const PACE = { in: 1900, out: 650 };
 const LINES = { open: "Live", stopped: "No connection", denied: "Refused", offline: "No connection" };
 
@@ -140,7 +140,7 @@ function workByItself() {
     move(submission.target);
   });
   const next = async () => {
-    if (auto.checked && !document.hidden && moves < MOVES_AT_MOST) await move(byId("next-move"));
+    if (auto.checked && !document.hidden && moves < MAX_MOVES) await move(byId("next-move"));
     setTimeout(next, PACE[cable]);
   };
   setTimeout(next, PACE.out);

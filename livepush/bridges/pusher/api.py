@@ -153,7 +153,7 @@ def _check(request: HttpRequest, app_id: str | None) -> None:
 
 
 def _bytes(request: HttpRequest) -> bytes:
-    most = drafts.most_bytes()
+    most = drafts.max_body()
     if int(request.META.get("CONTENT_LENGTH") or 0) > most:
         raise WireError("too_large", f"The body is over {most} bytes: send fewer or smaller events.", 413)
     return request.body

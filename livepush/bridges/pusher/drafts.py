@@ -30,7 +30,7 @@ class Draft(NamedTuple):
         return Parcel(partial(_send, self.sent, using), None, self.sent.stored)
 
 
-def most_bytes() -> int:
+def max_body() -> int:
     """Return how many bytes a body may have: JSON inside of JSON may take twice as many as it says."""
     return 10 * (2 * get_settings().MAX_EVENT_BYTES + 4096)
 

@@ -13,7 +13,7 @@ from livepush.bridges.pusher import frames, sending, subscribing
 from livepush.bridges.pusher.connection import UNAUTHORIZED, PusherConnection
 from livepush.conf import get_settings
 from livepush.consumers.base import COME_BACK
-from livepush.consumers.commands import MOST_REFUSALS, PAUSE, Visitor
+from livepush.consumers.commands import MAX_REFUSALS, PAUSE, Visitor
 from livepush.consumers.incoming import Incoming
 from livepush.hub import State
 from livepush.notes import Rarely, one_line
@@ -29,7 +29,7 @@ Said = dict[str, Any]
 
 async def listen(visitor: Visitor, connection: PusherConnection, receive: Incoming) -> None:
     """Carry out what a client says, until it has gone."""
-    refusals = limits.Bucket(1.0, MOST_REFUSALS)
+    refusals = limits.Bucket(1.0, MAX_REFUSALS)
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":

@@ -186,7 +186,7 @@ def assert_notified(user: Any, key: str | type[NotificationType], count: int = 1
     __tracebackhide__ = True
     _not_in_loop("aassert_notified")
     name = key if isinstance(key, str) else key.key
-    notifications = Event.objects.using(get_settings().DATABASE).filter(type=notifying.TYPE)
+    notifications = Event.objects.using(get_settings().DATABASE).filter(type=notifying.NOTIFICATION_TYPE)
     read = {row.send or row.pk: row for row in _read_by(user, notifications)}  # once, whatever the number of audiences
     found = [content for row in read.values() if _name(content := json.loads(row.data)) == name]
     if len(found) != count:

@@ -62,7 +62,7 @@ export const openPage = (window) => {
       gone.push(...groups);
     }
     const kept = [...tags.values()].flat(2); // and the texts, which are no groups
-    // A body that was swapped is owed everything behind its own tag's position: its groups begin anew.
+    // A body that was swapped is owed everything after its own tag's position: its groups begin anew.
     client.remove(gone.filter((group) => !kept.includes(group)));
     for (const tag of found) if (!tags.has(tag)) client.add(read(tag), tag.dataset.position);
     if (document.readyState === "complete") return start();

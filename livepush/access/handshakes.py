@@ -152,7 +152,7 @@ setting_changed.connect(_forget, dispatch_uid="livepush.handshakes")
 
 
 def _pass_on(request: HttpRequest) -> HttpResponse:
-    """Stand for the rest of the project behind a middleware."""
+    """Stand for the rest of the project, which a middleware would call next."""
     setattr(request, _PASSED, True)
     return HttpResponse()
 

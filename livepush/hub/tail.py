@@ -145,7 +145,7 @@ class Tail:
             head = last
 
     async def _read_from(self, number: int, known: Event | None) -> LogPage:
-        """Return the events behind a number, and that event itself, to compare it with the known one."""
+        """Return the events after a number, and that event itself, to compare it with the known one."""
         page = await self._read_with(number, known)
         if known is not None and page.state.floor < number <= page.state.position.number and not _has(page, number):
             page = await self._read_with(number, known)  # the log came to the number between the page and its state

@@ -3,8 +3,7 @@
 One process files at a time, under a lock on a row that nobody waits for. The row holds the position up to which events
 were filed, and changes in the transaction that files them. A process files after it has settled, and before it reads
 the inbox: if a process dies in between, nothing is lost. Since only one process writes, collapsing needs no lock in the
-transaction that notifies. The rest of a forgotten user is deleted in the same order, even if the process
-that forgot the user dies.
+transaction that notifies. The rest of a forgotten user is deleted in the same order, whatever process dies meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from livepush.conf import get_settings
 from livepush.inbox import entries
 from livepush.inbox.forgetting import delete_up_to
 from livepush.inbox.models import InboxHead, Notification, NotificationState
-from livepush.inbox.notifying import TYPE
+from livepush.inbox.notifying import NOTIFICATION_TYPE
 from livepush.models import Event
 from livepush.notes import Rarely
 from livepush.progress import got_on
@@ -37,10 +36,10 @@ _failures = Rarely()
 
 BATCH = 500
 """How many notifications one transaction files."""
-PASSES = 20
+MAX_BATCHES = 20
 STATES_AT_ONCE = 10_000
 """How many states of pruned notifications are deleted at once: a notification to everyone has one for each reader."""
-BEHIND = 1_000
+MOVE_ON_AFTER = 1_000
 """After how many events of other types the filed position moves past them."""
 Filed = tuple[list[Notification], int | None]
 """Entries that were filed, and the position up to which all is filed; ``None`` if there was nothing to do."""
@@ -59,12 +58,12 @@ def catch_up(using: str) -> Position:
         publish.deliver(using)
         state = log.state(using)
     head = state.position
-    behind = _unfiled(using, head.number, writes)
-    if behind is not None and writes:
+    filed = _unfiled(using, head.number, writes)
+    if filed is not None and writes:
         with _quietly(using):
             file(using)
-        behind = _unfiled(using, head.number)
-    return head if behind is None else Position(head.epoch, behind)
+        filed = _unfiled(using, head.number)
+    return head if filed is None else Position(head.epoch, filed)
 
 
 @contextmanager
@@ -82,7 +81,7 @@ def file(using: str) -> None:
 
     That process files what comes meanwhile: after it has let go of the lock, it looks whether there is more.
     """
-    for _ in range(PASSES):
+    for _ in range(MAX_BATCHES):
         filed, upto = _file_batch(using)
         for notification in filed:
             got_on()
@@ -106,13 +105,13 @@ def filed_up_to(using: str) -> int:
     with _quietly(using):
         file(using)
     head = log.state(using).position.number
-    behind = _unfiled(using, head)
-    return head if behind is None else behind
+    filed = _unfiled(using, head)
+    return head if filed is None else filed
 
 
 def follow(using: str, batch: Batch) -> None:
     """File after a settle, if the batch has something to file."""
-    if any(event.type in (TYPE, FORGOTTEN) for event in batch.events):
+    if any(event.type in (NOTIFICATION_TYPE, FORGOTTEN) for event in batch.events):
         file(using)
 
 
@@ -158,7 +157,8 @@ def _head(using: str) -> int:
 
 def _events(using: str, after: int, upto: int | None = None) -> Any:
     """Return the events that are to be filed: notifications, and those that say that users were forgotten."""
-    rows = Event.objects.using(using).filter(Q(type=TYPE) | Q(type=FORGOTTEN, group=RIGHTS), position__gt=after)
+    to_file = Q(type=NOTIFICATION_TYPE) | Q(type=FORGOTTEN, group=RIGHTS)
+    rows = Event.objects.using(using).filter(to_file, position__gt=after)
     return rows if upto is None else rows.filter(position__lte=upto)
 
 
@@ -169,7 +169,7 @@ def _unfiled(using: str, head: int, writes: bool = True) -> int | None:
         return None
     if _events(using, filed, head).order_by("position").exists():
         return filed
-    if writes and head - filed > BEHIND:
+    if writes and head - filed > MOVE_ON_AFTER:
         with _quietly(using):
             _move_on(using, filed, head)
     return None
@@ -207,7 +207,7 @@ def _file_after(using: str, filed: int) -> Filed:
     there = list(waiting[:BATCH])
     if not there:
         return [], None
-    events = list(takewhile(lambda event: event.type == TYPE, there))
+    events = list(takewhile(lambda event: event.type == NOTIFICATION_TYPE, there))
     last = events[-1] if events else there[0]
     if len(events) == BATCH:
         events += _rest_of_send(using, last)
@@ -273,7 +273,7 @@ def _firsts_of_sends(using: str, filed: int) -> Iterator[Event]:
 
 
 def _file_send(using: str, first: Event) -> list[Notification]:
-    if first.type == TYPE:
+    if first.type == NOTIFICATION_TYPE:
         return entries.write(using, [first, *_rest_of_send(using, first)])
     delete_up_to(first, using)
     return []

@@ -21,10 +21,10 @@ from livepush.inbox.undoing import Undo, undo_of
 from livepush.signals import marked
 from livepush.wire import Position
 
-TYPE = "inbox.state"
+STATE_TYPE = "inbox.state"
 """The type of the event that a change travels as."""
-FEW, MANY = 200, 1000
-"""The mark moves on once more than ``FEW`` entries after it were read one by one; it passes at most ``MANY`` then."""
+MOVE_MARK_ABOVE, MAX_PASSED = 200, 1000
+"""Above how many entries that were read one by one the mark moves past them, and how many it passes at most."""
 PASSES = 20
 """How often one change moves the mark at most."""
 
@@ -151,7 +151,7 @@ def _tell(inbox: Inbox, action: Action, numbers: list[int] | None, upto: int | N
         **({"tab": tab.value} if tab is not Tab.ALL else {}),
         **Outcome(True, inbox.counts(), inbox.marks.version, inbox.position).state(),
     }
-    publish.send_own(group_of_reader(inbox.reader), TYPE, data, inbox.using)
+    publish.send_own(group_of_reader(inbox.reader), STATE_TYPE, data, inbox.using)
     told = {
         "reader": inbox.reader,
         "action": action.value,
@@ -258,9 +258,9 @@ class _Change:
         If many entries were read one by one, the mark moves past them, and the fewer unread entries before it become
         the exceptions. Returns whether it did. Then there may be more to reduce.
         """
-        behind = self.rows.filter(read=True, position__gt=self.before.read).order_by("position")
-        read = list(behind.values_list("position", flat=True)[:MANY])
-        if len(read) <= FEW:
+        after = self.rows.filter(read=True, position__gt=self.before.read).order_by("position")
+        read = list(after.values_list("position", flat=True)[:MAX_PASSED])
+        if len(read) <= MOVE_MARK_ABOVE:
             return False
         unread = self.inbox.unread_between(read[-1], len(read))
         if len(unread) == len(read):

@@ -19,7 +19,7 @@ from livepush.inbox.links import check_link, check_text, safe
 from livepush.inbox.models import Level
 from livepush.inbox.recipients import Recipients, audience_of_members, audiences_of, everyone
 
-TYPE = "inbox.notification"
+NOTIFICATION_TYPE = "inbox.notification"
 """The type of the event that a notification travels as."""
 CHUNK = 10_000
 """The largest number of audiences in one send. More recipients, as from a queryset, take several sends."""
@@ -102,7 +102,7 @@ async def anotify(
 
 def _send(names: list[str], content: dict[str, Any], key: str | None, using: str) -> None:
     if names:
-        publish.send_own(names, TYPE, content, using, key)
+        publish.send_own(names, NOTIFICATION_TYPE, content, using, key)
 
 
 def _content(

@@ -45,7 +45,7 @@ _ROLE = "auth.Group"
 
 Recipient = str | Model
 Recipients = Recipient | Iterable[Recipient]
-TYPE = "inbox.membership"
+MEMBERSHIP_TYPE = "inbox.membership"
 """The type of the event that tells a user's tabs that the user joined or left a group."""
 
 
@@ -178,7 +178,7 @@ def join(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     since = log.state(using).position
     with transaction.atomic(using=using):
         _add_members(using, tenants.stored_checked(audience, tenants.current()), [reader], since.number)
-        publish.send_own(group_of_reader(reader), TYPE, {"group": audience, "since": str(since)}, using)
+        publish.send_own(group_of_reader(reader), MEMBERSHIP_TYPE, {"group": audience, "since": str(since)}, using)
 
 
 @publish.has_async_twin
@@ -191,7 +191,7 @@ def leave(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     audience, reader = audience_of_members(group), reader_of(user)
     with transaction.atomic(using=using):
         if Membership.objects.using(using).filter(group=stored(audience), reader=reader).delete()[0]:
-            publish.send_own(group_of_reader(reader), TYPE, {"group": audience, "since": None}, using)
+            publish.send_own(group_of_reader(reader), MEMBERSHIP_TYPE, {"group": audience, "since": None}, using)
             recheck(user, using=using)
 
 

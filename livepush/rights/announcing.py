@@ -18,7 +18,7 @@ from livepush.exceptions import InvalidGroup
 from livepush.publish.model_signals import in_fixture
 from livepush.rights import issuing
 from livepush.rights.issuing import own_group
-from livepush.rights.watch import TYPE
+from livepush.rights.watch import RIGHTS_TYPE
 from livepush.wire import RIGHTS
 
 logger = logging.getLogger("livepush")
@@ -81,7 +81,7 @@ def announce(tenant: str | None, using: str, **change: Any) -> None:
     if is_whole and change["user"] is not None:
         groups.append(own_group(change["user"], tenant))  # the user's tokens end
     named = change if tenant is None else {**change, "tenant": tenant}
-    publish.send_own(groups, TYPE, named, using)
+    publish.send_own(groups, RIGHTS_TYPE, named, using)
 
 
 def _whose(user: Any, groups: object = None) -> str | None:

@@ -22,7 +22,7 @@ logger = logging.getLogger("livepush")
 
 MAX_CHANGES = 1000
 """How many changes are remembered. A client that is being let in while there are more is asked about again."""
-TYPE = f"{RESERVED_PREFIX}rights"
+RIGHTS_TYPE = f"{RESERVED_PREFIX}rights"
 """The type of the events that say whose rights have changed; see ``announcing``."""
 on_change: list[Callable[[Hub, Grant, bool], object]] = []
 """Called in the hub's loop when a client has come, or is another one now or has other groups; and, with ``False``, when
@@ -137,7 +137,7 @@ class Rights:
 
     def hear(self, event: Event) -> None:
         """Hear of a change."""
-        if event.type != TYPE or event.number is None:
+        if event.type != RIGHTS_TYPE or event.number is None:
             return  # livepush's own are in the log
         try:
             self._heed(parse_change(event.data))

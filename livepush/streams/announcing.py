@@ -34,7 +34,7 @@ MAX_HINT, MAX_NOTIFY = 32_768, 3_500
 """The most bytes of a hint, and of one by NOTIFY. Readers find in the database what was too much for one."""
 MAX_HINTS = 10_000
 """How many passages may wait to be hinted at."""
-TYPE = "livepush.stream"
+HINT_TYPE = "livepush.stream"
 STARTED, FINISHED = "stream.started", "stream.finished"
 """The types of the events in a stream's group."""
 
@@ -86,7 +86,7 @@ def _announce(events: list[Event]) -> None:
 
 
 def _hint(id: str, text: str) -> Event:
-    return Event(None, (channel(id),), TYPE, text, timestamp(timezone.now()))
+    return Event(None, (channel(id),), HINT_TYPE, text, timestamp(timezone.now()))
 
 
 def hint_of(id: str, passage: Passage, limit: int) -> Event:

@@ -137,7 +137,7 @@ def test_no_user_to_be_shown_out_stands_for_everybody(pusher):
     assert call(pusher, "POST", "/apps/1/users/7/terminate_connections", b"{}").status_code == 200
     answer = call(pusher, "POST", f"/apps/1/users/{livepush.everyone}/terminate_connections", b"{}")
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_user")
-    (said,) = Event.objects.filter(type=watch.TYPE, group="livepush:rights")
+    (said,) = Event.objects.filter(type=watch.RIGHTS_TYPE, group="livepush:rights")
     assert json.loads(said.data)["user"] == "7"
 
 

@@ -135,7 +135,7 @@ def test_what_is_remembered_of_templates_and_updates_has_a_bound_in_bytes(monkey
             template = "{?" + ",".join(f"a{n}x{each}" for each in range(20)) + "}"
             assert matches(template, f"?a{n}x0=" + "x" * 900)
             data = {"topics": [f"{n}:{each}" for each in range(20)], "data": "x" * 1000, "id": str(n)}
-            assert encoding.translated(json.dumps({"type": updates.TYPE, "data": data})).content
+            assert encoding.translated(json.dumps({"type": updates.UPDATE_TYPE, "data": data})).content
         selectors._places_of.cache_clear()
         assert tracemalloc.get_traced_memory()[0] - before < 3 * 200_000
     finally:
@@ -217,7 +217,7 @@ def test_nothing_but_an_update_ends_with_an_empty_line():
     said = [
         {"type": f"livepush.{name}", "retry": 5} for name in ("hello", "position", "bye", "reset", "revoked", "new")
     ]
-    said += [{"type": "other", "data": 1}, {"type": updates.TYPE, "data": "no update"}]
+    said += [{"type": "other", "data": 1}, {"type": updates.UPDATE_TYPE, "data": "no update"}]
     found = [encoding.translated(json.dumps(each)) for each in said]
     assert [part.content for part in found] == [
         b":\nretry: 5\n", b":\n", b"retry: 5\n", b":\n", b":\n", b"", b"", b"",
@@ -247,8 +247,9 @@ UPDATE = {"topics": ["a"], "data": "x", "id": "7"}
     ],
 )
 def test_what_others_send_to_a_topics_group_is_left_out_if_it_is_no_update(data):
-    assert encoding.translated(json.dumps({"type": updates.TYPE, "data": UPDATE})).content == b"id: 7\ndata: x\n\n"
-    assert encoding.translated(json.dumps({"type": updates.TYPE, "data": data})) == encoding.Part(b"")
+    kind = updates.UPDATE_TYPE
+    assert encoding.translated(json.dumps({"type": kind, "data": UPDATE})).content == b"id: 7\ndata: x\n\n"
+    assert encoding.translated(json.dumps({"type": kind, "data": data})) == encoding.Part(b"")
 
 
 # Who reads

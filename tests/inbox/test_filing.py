@@ -394,7 +394,7 @@ def test_a_mark_up_to_now_covers_nothing_that_is_still_to_be_filed(using, ann, r
 
 @pytest.mark.parametrize(("others", "moves"), [(5, False), (6, True)])
 def test_the_cursor_moves_past_many_other_events(using, ann, monkeypatch, others, moves):
-    monkeypatch.setattr(filing, "BEHIND", 5)
+    monkeypatch.setattr(filing, "MOVE_ON_AFTER", 5)
     livepush.notify(ann, "Hello")
     filed = head(using)
     for _ in range(others):
@@ -405,7 +405,7 @@ def test_the_cursor_moves_past_many_other_events(using, ann, monkeypatch, others
 
 
 def test_the_cursor_moves_past_no_notification(using, ann, nobody_files, monkeypatch):
-    monkeypatch.setattr(filing, "BEHIND", 5)
+    monkeypatch.setattr(filing, "MOVE_ON_AFTER", 5)
     monkeypatch.setattr(filing, "file", lambda using: None)  # another process is at it
     Inbox(ann)
     InboxHead.objects.using(using).get_or_create(pk=1)
@@ -478,7 +478,7 @@ def test_the_log_keeps_what_another_process_is_still_filing(using, ann, reader, 
 def test_the_log_keeps_what_is_not_filed_of_one_send(using, ann, ben, reader, nobody_files, monkeypatch):
     with monkeypatch.context() as dying:
         dying.setattr(filing, "BATCH", 1)
-        dying.setattr(filing, "PASSES", 1)
+        dying.setattr(filing, "MAX_BATCHES", 1)
         livepush.notify([ann, ben], "Hello")
         filing.file(using)
     with monkeypatch.context() as elsewhere:

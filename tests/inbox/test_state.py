@@ -339,7 +339,7 @@ def test_thousands_of_entries_of_a_category_are_marked_in_one_step(using, ann, r
 
 @pytest.mark.long
 def test_many_read_one_by_one_become_a_mark(using, ann, reader, monkeypatch):
-    monkeypatch.setattr(marking, "FEW", 5)
+    monkeypatch.setattr(marking, "MOVE_MARK_ABOVE", 5)
     mine = reader(ann)
     for number in range(30):
         livepush.notify(ann, str(number))
@@ -357,8 +357,8 @@ def test_many_read_one_by_one_become_a_mark(using, ann, reader, monkeypatch):
 
 @pytest.mark.long_on("mariadb")
 def test_however_many_were_read_at_once_become_a_mark(using, ann, reader, monkeypatch):
-    monkeypatch.setattr(marking, "FEW", 5)
-    monkeypatch.setattr(marking, "MANY", 10)
+    monkeypatch.setattr(marking, "MOVE_MARK_ABOVE", 5)
+    monkeypatch.setattr(marking, "MAX_PASSED", 10)
     for number in range(60):
         livepush.notify(ann, str(number))
     mine = reader(ann)
@@ -438,8 +438,8 @@ class Model:
 @pytest.mark.long_on("mariadb", "sqlite")
 @pytest.mark.parametrize("seed", range(EXAMPLES))
 def test_any_course_of_changes_comes_to_what_plain_sets_say(using, ann, monkeypatch, seed):
-    monkeypatch.setattr(marking, "FEW", 3)
-    monkeypatch.setattr(marking, "MANY", 12)
+    monkeypatch.setattr(marking, "MOVE_MARK_ABOVE", 3)
+    monkeypatch.setattr(marking, "MAX_PASSED", 12)
     dice, model, history = random.Random(seed), Model(), []
     livepush.join(ann, "order:7")
     for _ in range(70):

@@ -18,7 +18,7 @@ import livepush
 from livepush import log
 from livepush.inbox import kinds
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
-from livepush.inbox.notifying import TYPE
+from livepush.inbox.notifying import NOTIFICATION_TYPE
 from livepush.models import Event
 from livepush.wire import timestamp
 from tests.conftest import ALIASES, append
@@ -175,7 +175,7 @@ def test_an_entry_is_told_with_all_there_is(using, ann, api):
     }  # fmt: skip
     livepush.notify(ann, "Shipped", level="success", actor=ann, **more)
     livepush.notify(ann, "Delivered", level="info", actor="A robot", **more)
-    first, last = Event.objects.using(using).filter(type=TYPE).order_by("position")
+    first, last = Event.objects.using(using).filter(type=NOTIFICATION_TYPE).order_by("position")
     position = f"{log.state(using).position.epoch}-{last.position}"
     assert api.list().json() == {
         "entries": [{
@@ -238,7 +238,7 @@ def test_entries_that_are_named_come_alone(abc, ben):
 
 
 def test_what_is_in_the_log_and_was_not_settled_is_there(using, ann, api):
-    append(using, f"user:{ann.pk}", type=TYPE, data='{"title": "Late", "level": "info"}')
+    append(using, f"user:{ann.pk}", type=NOTIFICATION_TYPE, data='{"title": "Late", "level": "info"}')
     assert api.titles() == ["Late"]
     assert api.counts() == (1, 1)
 
@@ -586,7 +586,7 @@ def test_a_refused_mark_says_what_the_action_takes(db):
 @pytest.mark.long
 def test_a_thousand_entries_are_marked_at_once(using, ann, api):
     for _ in range(1000):
-        append(using, f"user:{ann.pk}", type=TYPE, data='{"title": "Many", "level": "info"}')
+        append(using, f"user:{ann.pk}", type=NOTIFICATION_TYPE, data='{"title": "Many", "level": "info"}')
     position = api.list().json()["position"]
     epoch, _, last = position.partition("-")
     ids = [f"{epoch}-{number}" for number in range(int(last) - 999, int(last) + 1)]
@@ -615,9 +615,9 @@ def test_atomic_requests_keep_nobody_from_settling_and_marking(using, ann, api, 
     settings.LIVEPUSH = {"DATABASE": using, "PAGE_POSITIONS": False}  # or that would settle as the request starts
     for alias in connections:
         monkeypatch.setitem(connections.settings[alias], "ATOMIC_REQUESTS", True)
-    append(using, f"user:{ann.pk}", type=TYPE, data='{"title": "Late", "level": "info"}')
+    append(using, f"user:{ann.pk}", type=NOTIFICATION_TYPE, data='{"title": "Late", "level": "info"}')
     assert api.titles() == ["Late"]
-    append(using, f"user:{ann.pk}", type=TYPE, data='{"title": "Later", "level": "info"}')
+    append(using, f"user:{ann.pk}", type=NOTIFICATION_TYPE, data='{"title": "Later", "level": "info"}')
     answer = api.mark("read", {"upto": api.id("Later")}).json()
     assert (answer["changed"], answer["unread"]) == (True, 0)
     assert Event.objects.using(using).get(type="inbox.state").position is not None
@@ -692,7 +692,7 @@ def test_the_number_of_queries_does_not_grow(using, ann, api, path, tab):
         )
         to = [f"user:{ann.pk}", *groups] * notifications
         for audience in to[:notifications]:
-            append(using, audience, type=TYPE, data='{"title": "One", "level": "info"}')
+            append(using, audience, type=NOTIFICATION_TYPE, data='{"title": "One", "level": "info"}')
         append(using, "board")  # that there is no notification behind the last is one more question
 
     grow(10, 3)

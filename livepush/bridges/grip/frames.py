@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from livepush.wire import WireError
 
-TYPE = "application/websocket-events"
+CONTENT_TYPE = "application/websocket-events"
 """The content type of both bodies."""
 OPEN, TEXT, BINARY, PING, PONG, CLOSE, DISCONNECT = (
     "OPEN", "TEXT", "BINARY", "PING", "PONG", "CLOSE", "DISCONNECT",
@@ -57,4 +57,4 @@ def _content(body: bytes, start: int, size: str) -> tuple[bytes, int]:
 
 
 def _malformed() -> WireError:
-    return WireError("bad_frames", f"The body is malformed: expected {TYPE}, as Pushpin sends it.")
+    return WireError("bad_frames", f"The body is malformed: expected {CONTENT_TYPE}, as Pushpin sends it.")

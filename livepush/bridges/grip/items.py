@@ -7,7 +7,7 @@ from typing import Any
 
 from livepush.bridges.grip import channels
 from livepush.rights.changes import Change, parse_change
-from livepush.rights.watch import TYPE
+from livepush.rights.watch import RIGHTS_TYPE
 from livepush.wire import Batch, Close, Event, Position, encode
 
 Item = dict[str, Any]
@@ -32,7 +32,7 @@ def items_of(batch: Batch, previous: MutableMapping[str, int], prefix: str) -> l
     """
     found: list[Item] = []
     for event in batch.events:
-        if event.type == TYPE:
+        if event.type == RIGHTS_TYPE:
             found += _closing(event, prefix)
         for group in event.groups:
             number, before = event.number or 0, previous.get(group, 0)

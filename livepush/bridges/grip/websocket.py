@@ -44,7 +44,7 @@ TOKENS = "livepush.token."
 @answers("ws", "GET", "POST")
 def websocket(request: HttpRequest, client: Client) -> HttpResponse:
     """Open a WebSocket that the proxy holds, or go on with one."""
-    if request.content_type != frames.TYPE:
+    if request.content_type != frames.CONTENT_TYPE:
         raise WireError(
             "needs_over_http",
             "This site takes WebSockets over HTTP: add over_http to the proxy's route for them, see docs/grip.md.",
@@ -55,7 +55,8 @@ def websocket(request: HttpRequest, client: Client) -> HttpResponse:
     if happened and happened[0].kind == frames.OPEN:
         return _open(request, client)
     if f"Meta-{HOLD}" not in request.headers and happened and happened[0].kind in (frames.CLOSE, frames.DISCONNECT):
-        return HttpResponse(b"".join(each.encoded() for each in happened), content_type=frames.TYPE)  # it was refused
+        refused = b"".join(each.encoded() for each in happened)
+        return HttpResponse(refused, content_type=frames.CONTENT_TYPE)
     told = Told(holds.hold_of(request.headers.get(f"Meta-{HOLD}", "")), edge())
     at = parse_position(request.headers.get(f"Meta-{AT}", ""))
     return _answer(told, _go_on(request, client, told, at, happened))
@@ -154,7 +155,7 @@ def _send_back(told: Told, at: Position) -> Position:
 
 
 def _answer(told: Told, at: Position | None) -> HttpResponse:
-    response = HttpResponse(told.body(), content_type=frames.TYPE)
+    response = HttpResponse(told.body(), content_type=frames.CONTENT_TYPE)
     if at is not None:
         response[f"Set-Meta-{HOLD}"] = told.hold.token()
         response[f"Set-Meta-{AT}"] = str(at)

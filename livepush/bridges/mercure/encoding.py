@@ -46,7 +46,7 @@ def _translate(envelope: str) -> Part:
     found = json.loads(envelope)
     if found["type"].startswith(RESERVED_PREFIX):
         return _system(found)
-    update = updates.of_event(found["data"]) if found["type"] == updates.TYPE else None
+    update = updates.of_event(found["data"]) if found["type"] == updates.UPDATE_TYPE else None
     return Part(b"") if update is None else Part(encoded(update), update.topics, update.private)
 
 

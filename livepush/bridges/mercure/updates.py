@@ -14,7 +14,7 @@ from livepush.bridges.mercure.topics import EVERY, check_id, check_text, check_t
 from livepush.exceptions import InvalidEvent
 from livepush.wire import WireError
 
-TYPE = "mercure.update"
+UPDATE_TYPE = "mercure.update"
 KEYS = "mercure:"
 MAX_TOPICS = 100
 
@@ -42,7 +42,7 @@ class Update(NamedTuple):
         if self.id is not None:  # an id of its own is no key: those who use one twice want both updates
             groups.append(group_of_id(id))
         key = f"{KEYS}{id}" if self.id is None else None
-        livepush.send(groups, TYPE, told, key=key, using=using)
+        livepush.send(groups, UPDATE_TYPE, told, key=key, using=using)
         return id
 
 

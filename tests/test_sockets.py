@@ -24,7 +24,7 @@ from livepush import notes
 from livepush.consumers.poll import LARGE, reply
 from livepush.process import requests
 from livepush.process.servers import daphne, hypercorn, lookup, tcp, uvicorn
-from livepush.process.servers.client import GONE, Client, client_of
+from livepush.process.servers.client import GONE, Peer, peer_of
 from tests.patience import PATIENCE
 
 
@@ -92,12 +92,12 @@ def same(found: socket.socket | None, expected: socket.socket) -> bool:
         return os.fstat(found.fileno()).st_ino == os.fstat(expected.fileno()).st_ino
 
 
-def by_address(scope: dict[str, Any]) -> Client:
+def by_address(scope: dict[str, Any]) -> Peer:
     """Return a client whose server livepush does not know."""
 
     async def send(message: Any) -> None: ...
 
-    return client_of(scope, send)
+    return peer_of(scope, send)
 
 
 # By addresses
@@ -254,9 +254,9 @@ class Served:
             listening.close()
             await listening.wait_closed()
 
-    def client_of(self, module: str, name: str = "transport") -> Client:
+    def peer_of(self, module: str, name: str = "transport") -> Peer:
         """Return the client behind an object of a module, which has the transport under a name."""
-        return client_of({"server": None, "client": None}, self.send_of(module, name))
+        return peer_of({"server": None, "client": None}, self.send_of(module, name))
 
     def send_of(self, module: str, name: str = "transport") -> Any:
         """Return a method of an object of a module, which has the transport under a name."""
@@ -275,7 +275,7 @@ async def test_under_a_server_that_is_known_no_descriptor_is_looked_for(
 ) -> None:
     monkeypatch.setattr(lookup, "find", None)
     async with Served().open(path and str(tmp_path / path)) as served:
-        client = served.client_of("uvicorn.protocols.http.new_impl")
+        client = served.peer_of("uvicorn.protocols.http.new_impl")
         assert client.connection() == weakref.ref(served.transport)
         served.transport.write(b"x" * 10_000_000)
         assert not tcp.can_write_now(served.transport.get_extra_info("socket"))
@@ -290,7 +290,7 @@ async def test_under_a_server_that_is_known_no_descriptor_is_looked_for(
 
 async def test_a_client_that_is_kept_lightly_keeps_no_connection() -> None:
     async with Served().open() as served:
-        client = served.client_of("uvicorn.protocols.http.new_impl")
+        client = served.peer_of("uvicorn.protocols.http.new_impl")
         light = client.lightly()
         assert light.connection() == client.connection()
         assert await light.progress()
@@ -324,7 +324,7 @@ async def test_a_server_that_has_changed_is_looked_up_by_address_and_that_is_not
 ) -> None:
     caplog.set_level("INFO", "livepush")
     async with Served().open() as served:
-        changed = served.client_of("uvicorn.protocols.http.h11_impl", "renamed")
+        changed = served.peer_of("uvicorn.protocols.http.h11_impl", "renamed")
         assert changed.find() is None
         client = changed._replace(scope=pair.scope())
         assert await client.progress()

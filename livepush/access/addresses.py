@@ -29,7 +29,7 @@ def address_of(scope: Mapping[str, Any]) -> str | None:
 
 def nearest_address(scope: Mapping[str, Any]) -> str | None:
     """Return what ``address_of`` does; without ``TRUSTED_PROXIES`` that of the server's peer, which may be a proxy."""
-    found = _client_of(scope)
+    found = _client_address_of(scope)
     if isinstance(found, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((found, 64), strict=False))
     return None if found is None else str(found)
@@ -37,11 +37,11 @@ def nearest_address(scope: Mapping[str, Any]) -> str | None:
 
 def shown_address(scope: Mapping[str, Any]) -> str | None:
     """Return a client's address as an audit shows it. Without ``TRUSTED_PROXIES`` it may be a proxy's."""
-    found = _client_of(scope)
+    found = _client_address_of(scope)
     return None if found is None else str(found)
 
 
-def _client_of(scope: Mapping[str, Any]) -> Address | None:
+def _client_address_of(scope: Mapping[str, Any]) -> Address | None:
     client, trusted = scope.get("client"), get_settings().TRUSTED_PROXIES
     found = _parsed(client[0]) if client else None
     if found is None and UNIX not in trusted:

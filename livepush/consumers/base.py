@@ -16,7 +16,7 @@ from livepush.consumers.entering import Entry
 from livepush.consumers.incoming import DISCONNECTS, Incoming, watched
 from livepush.hub import FAREWELL, Connection, Hub, Reason, State
 from livepush.process import servers
-from livepush.process.servers.client import client_of
+from livepush.process.servers.client import peer_of
 from livepush.wire import (
     Format,
     Frames,
@@ -199,7 +199,7 @@ async def finish(scope: Scope, receive: Receive, send: Send, reason: Reason, mes
 async def hung_up(scope: Scope, receive: Receive, send: Send) -> bool:
     """Reset a request's connection and wait until its server has noticed; return whether it was reset."""
     await asyncio.sleep(UNWIND)
-    if not await client_of(scope, send).hang_up():
+    if not await peer_of(scope, send).hang_up():
         return False
     if scope["type"] == "http":  # some servers log an error if the application ends a stream before the client has gone
         with suppress(Exception):

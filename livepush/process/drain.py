@@ -15,7 +15,7 @@ from livepush.conf import get_settings
 from livepush.hub import FAREWELL, Hub
 from livepush.process.requests import count_open, requests_of, spawn
 from livepush.process.servers import daphne, ending
-from livepush.process.servers.client import Client
+from livepush.process.servers.client import Peer
 
 Hubs = Mapping[asyncio.AbstractEventLoop, Hub]
 
@@ -100,7 +100,7 @@ def _drain(loop: asyncio.AbstractEventLoop, hubs: Hubs) -> None:
     loop.call_later(FAREWELL + 0.5, lambda: spawn(loop, _hang_up(served, requests.open)))  # as the last resort
 
 
-async def _hang_up(served: dict[object, Client], still_open: dict[object, Client]) -> None:
+async def _hang_up(served: dict[object, Peer], still_open: dict[object, Peer]) -> None:
     for key, client in served.items():
         # A WebSocket ends only when its client has answered the close, so it is reset even if it can be written to.
         ended = key not in still_open and client.scope["type"] == "http"

@@ -22,7 +22,7 @@ from livepush.process.connections import AUTH_THREAD, HUB_THREAD, close_connecti
 from livepush.process.drain import drain, drain_before_end, drain_on_signals, producers
 from livepush.process.requests import forget_requests, requests_of, spawn
 from livepush.process.servers import Scope, Send
-from livepush.process.servers.client import client_of
+from livepush.process.servers.client import peer_of
 from livepush.process.threads import FAREWELL, Threads
 from livepush.wire import LogPage, LogState, Position
 
@@ -141,7 +141,7 @@ def serving(scope: Scope, send: Send) -> Iterator[None]:
     if server not in requests.servers:  # the hub may be an earlier server's
         requests.servers.add(server)
         drain_before_end(loop, _hubs)
-    requests.open[key] = client_of(scope, send)
+    requests.open[key] = peer_of(scope, send)
     try:
         yield
     finally:

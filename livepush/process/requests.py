@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
-from livepush.process.servers.client import Client
+from livepush.process.servers.client import Peer
 
 
 class Requests(NamedTuple):
     """The clients that a loop serves, each under its own key."""
 
-    open: dict[object, Client]
-    answered: dict[object, Client]
+    open: dict[object, Peer]
+    answered: dict[object, Peer]
     """Clients that were sent a large answer, and may not have received all of it yet."""
     servers: set[tuple[Any, ...]]
     """The addresses of the loop's servers that have served somebody."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from livepush.conf import get_settings
 from livepush.process.requests import requests_of, spawn
 from livepush.process.servers import Scope, Send
-from livepush.process.servers.client import Client, client_of
+from livepush.process.servers.client import Peer, peer_of
 
 LOOKS = 5
 """How many times more a client is looked at that takes nothing of what waits for it, while the server does not wait."""
@@ -23,7 +23,7 @@ def expect_progress(scope: Scope, send: Send) -> None:
 
     Without this the server would wait for ever. When the server ends, such a client has until the end of the drain.
     """
-    client = client_of(scope, send).lightly()
+    client = peer_of(scope, send).lightly()
     key = client.connection()
     answered = requests_of(asyncio.get_running_loop()).answered
     if key not in answered:
@@ -35,7 +35,7 @@ def expect_progress(scope: Scope, send: Send) -> None:
 class _Watched:
     """A client that was sent a large answer. There may be many, so it holds little."""
 
-    client: Client
+    client: Peer
     key: Hashable
     patience: float
     taken: int = -1

@@ -1,4 +1,4 @@
-"""The client of a request under any server: ends its connection, and tells how much it has received.
+"""The other end of a request's connection, under any server: resets it, and tells how much the client has received.
 
 ASGI hides the connection. Under uvicorn, hypercorn and daphne livepush finds it through the server's ``send``. Under
 other servers a thread finds it by its addresses.
@@ -26,14 +26,14 @@ GONE = object()
 """In place of a transport: it has ended, and nothing keeps it."""
 
 
-class Client(NamedTuple):
-    """The client of a request."""
+class Peer(NamedTuple):
+    """The other end of a request's connection."""
 
     scope: Scope
     find: Callable[[], Any]
     """Returns the server's transport, ``GONE`` if it has ended, or ``None`` if livepush can't find it."""
 
-    def lightly(self) -> Client:
+    def lightly(self) -> Peer:
         """Return the client without its request, which would stay in memory for as long as somebody has the client."""
         found = self.find()
         if found is None:
@@ -85,9 +85,9 @@ class Client(NamedTuple):
             return work(found)
 
 
-def client_of(scope: Scope, send: Send) -> Client:
-    """Return the client of a request. It keeps only the parts of the scope that it needs."""
-    return Client({name: scope.get(name) for name in KEPT}, partial(_transport, send))
+def peer_of(scope: Scope, send: Send) -> Peer:
+    """Return the other end of a request's connection. It keeps only the parts of the scope that it needs."""
+    return Peer({name: scope.get(name) for name in KEPT}, partial(_transport, send))
 
 
 def _unknown() -> None:

@@ -35,7 +35,7 @@ STUCK = 30.0
 """After how long (seconds) with one record another thread goes on in place of the one that has it."""
 MAX_STUCK = 4
 """How many threads may be stuck before nobody goes on."""
-FAREWELL = 2.0
+END_TIMEOUT = 2.0
 """How long (seconds) a process that ends waits for receivers."""
 
 
@@ -206,4 +206,4 @@ def _close_connections() -> None:
 
 
 _receivers = renewed(globals(), "_receivers", Receivers)  # the parent's records are left to the parent
-_at_end = AtEnd(lambda seconds: _receivers.wait(seconds), FAREWELL, priority=20)
+_at_end = AtEnd(lambda seconds: _receivers.wait(seconds), END_TIMEOUT, priority=20)

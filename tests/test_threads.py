@@ -106,7 +106,7 @@ async def test_stop_ends_the_threads_and_finishes_each(make):
 
 
 async def test_stop_does_not_wait_for_what_hangs(make, monkeypatch):
-    monkeypatch.setattr(threads, "FAREWELL", 0.1)
+    monkeypatch.setattr(threads, "STOP_TIMEOUT", 0.1)
     pool = make()
     hung, begun = threading.Event(), threading.Event()
     hanging = asyncio.create_task(pool.run(lambda: (begun.set(), hung.wait(PATIENCE))))
@@ -168,7 +168,7 @@ async def test_who_waits_for_a_thread_as_all_are_stopped_is_told_so(make):
 
 
 async def test_who_waits_for_a_thread_that_is_stuck_as_all_are_stopped_is_told_so(make, monkeypatch):
-    monkeypatch.setattr(threads, "FAREWELL", 0.05)
+    monkeypatch.setattr(threads, "STOP_TIMEOUT", 0.05)
     pool = make(max_threads=1)
     begun, may_end = threading.Event(), threading.Event()
     stuck = asyncio.create_task(pool.run(lambda: begun.set() or may_end.wait(PATIENCE)))

@@ -26,10 +26,11 @@ const FORGET = 150_000;
  * @param {string} url
  * @param {string | undefined} shared  identifies the tabs that share; a tab without it is alone
  * @param {() => void} rejoin  called to connect anew: to the server if this tab leads or is alone, else to the leader
- * @param {(wish: import("./types.js").Request) => unknown} isFull  called when a follower wants groups from there
+ * @param {(wish: import("./types.js").Request) => unknown} takeIn  takes in the groups that a follower wants; returns
+ *   whether they are too many. Called with none when a follower has gone, so that its groups are dropped
  * @param {import("./types.js").Load} load
  */
-export const createTabs = (url, shared, rejoin, isFull, load) => {
+export const createTabs = (url, shared, rejoin, takeIn, load) => {
   const name = `livepush:${url}:${shared}`;
   /** @type {number | undefined} */
   let id;
@@ -81,7 +82,7 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
       }
     } else if (kind === "ask") {
       followers.set(from, { ...what, at: Date.now() });
-      if (isFull(what)) {
+      if (takeIn(what)) {
         followers.delete(from);
         say("alone", 0, from);
       }
@@ -89,7 +90,7 @@ export const createTabs = (url, shared, rejoin, isFull, load) => {
       const follower = followers.get(from);
       if (follower) follower.at = Date.now();
       say(follower ? "pong" : "lead"); // an unknown follower (it was frozen, or this tab is new) asks again
-    } else if (kind === "gone" && followers.delete(from)) isFull(/** @type {any} */ ({ groups: [] }));
+    } else if (kind === "gone" && followers.delete(from)) takeIn(/** @type {any} */ ({ groups: [] }));
   };
 
   /** @param {boolean} leads */

@@ -34,9 +34,9 @@ Check = Callable[[HttpRequest], Any]
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 PASSING = (WireError, OperationalError, InterfaceError, TimeoutError)
 """The errors that pass through a check: refusals, and failures of the database, after which a client comes back."""
-LONGEST = 86_400.0
+MAX_RETRY_AFTER = 86_400.0
 """The longest time (seconds) for which a check can send a client away."""
-_PASSED = "_livepush_passed"
+_LET_THROUGH = "_livepush_passed"
 
 
 class Prepared(NamedTuple):
@@ -46,7 +46,7 @@ class Prepared(NamedTuple):
     is_async: bool
 
 
-_NOT_PASSED_ON = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding"})
+_DROPPED_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding"})
 
 
 def checks() -> list[Prepared]:
@@ -128,11 +128,11 @@ def _of_middleware(found: Callable[..., Any]) -> Prepared | None:
         )
 
     def check(request: HttpRequest) -> Any:
-        request.__dict__.pop(_PASSED, None)  # of an attempt that failed afterwards
+        request.__dict__.pop(_LET_THROUGH, None)  # of an attempt that failed afterwards
         return _outcome(request, middleware(request))
 
     async def acheck(request: HttpRequest) -> Any:
-        request.__dict__.pop(_PASSED, None)
+        request.__dict__.pop(_LET_THROUGH, None)
         return _outcome(request, await middleware(request))
 
     return Prepared(check, False) if is_sync else Prepared(acheck, True)
@@ -153,7 +153,7 @@ setting_changed.connect(_forget, dispatch_uid="livepush.handshakes")
 
 def _pass_on(request: HttpRequest) -> HttpResponse:
     """Stand for the rest of the project, which a middleware would call next."""
-    setattr(request, _PASSED, True)
+    setattr(request, _LET_THROUGH, True)
     return HttpResponse()
 
 
@@ -162,7 +162,7 @@ async def _apass_on(request: HttpRequest) -> HttpResponse:
 
 
 def _outcome(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase | None:
-    return None if request.__dict__.pop(_PASSED, False) else response
+    return None if request.__dict__.pop(_LET_THROUGH, False) else response
 
 
 def _judge(answer: Any) -> None:
@@ -172,7 +172,7 @@ def _judge(answer: Any) -> None:
     if answer is False:
         raise _refused()
     if isinstance(answer, HttpResponseBase):
-        headers = {name: value for name, value in answer.items() if name.lower() not in _NOT_PASSED_ON}
+        headers = {name: value for name, value in answer.items() if name.lower() not in _DROPPED_HEADERS}
         raise _refused(status=answer.status_code if answer.status_code >= 300 else 403, headers=headers)
     if inspect.iscoroutine(answer):
         answer.close()
@@ -207,4 +207,4 @@ def _seconds_of(after: str) -> float | None:
         seconds = at - time.time()
     else:
         return None
-    return min(max(seconds, 1.0), LONGEST) * random.uniform(1.0, 1.1)
+    return min(max(seconds, 1.0), MAX_RETRY_AFTER) * random.uniform(1.0, 1.1)

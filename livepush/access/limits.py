@@ -30,9 +30,9 @@ _rarely = Rarely(every=10.0)
 
 ALL = "all"
 """The key under which everybody is counted."""
-TOGETHER = 4
+HANDSHAKES_PER_LEVEL = 4
 """How many handshakes one client may have under way before its next ones let others go first."""
-LATEST = 3
+LAST_LEVEL = 3
 """The level of work that lets all others go first."""
 BURST = 5.0
 """How many seconds' worth of commands, messages or bytes may come at once."""
@@ -90,11 +90,11 @@ def handshake(scope: Mapping[str, Any], request: HttpRequest, *, is_new: bool = 
             raise too_many("handshakes")
         if any(_handshakes[key] >= settings.MAX_HANDSHAKES_PER_CLIENT for key in keys[1:]):
             raise too_many("handshakes of one client")
-        level = max((_handshakes[key] // TOGETHER for key in keys[1:]), default=0)
+        level = max((_handshakes[key] // HANDSHAKES_PER_LEVEL for key in keys[1:]), default=0)
         counts = _handshakes  # a forked child has counts of its own
         counts.update(keys)
     try:
-        yield min(level, LATEST)
+        yield min(level, LAST_LEVEL)
     finally:
         with _lock:
             _subtract(counts, keys)

@@ -182,7 +182,7 @@ async def ask_in_thread(
             identity.admit_sync,
             scope, request, view, names[start : start + AT_ONCE], right, hung, begun.append, check,
         )  # fmt: skip
-        part = await _ask_in_thread(work, min(level + start // AT_ONCE, limits.LATEST), hung, begun)
+        part = await _ask_in_thread(work, min(level + start // AT_ONCE, limits.LAST_LEVEL), hung, begun)
         if found is None:
             found, scope = part, {**scope, "livepush.identity": part.identity}
         elif part.tenant != found.tenant:

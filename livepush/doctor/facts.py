@@ -140,7 +140,7 @@ def describe(hub: Hub) -> dict[str, Any]:
         "subscribers": len(subscribers),
         "states": Counter(each.state.value for each in connections),
         "groups": len(hub.router.routes),
-        "layer": hub.layer,
+        "layer": hub.hint_state,
         "draining": hub.draining,
     }
 

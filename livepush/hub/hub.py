@@ -103,7 +103,7 @@ class Hub:
         return self.draining_since is not None
 
     @property
-    def layer(self) -> str:
+    def hint_state(self) -> str:
         """Whether the hub trusts its hints: ``none``, ``trusted``, or ``watched`` after its start or a failure."""
         if self._listen is None:
             return "none"
@@ -121,7 +121,7 @@ class Hub:
         hubs.add(self)
         work: list[Coroutine[Any, Any, None]] = [self.tail.run(), self._beat()]
         if self._listen is not None:
-            work.append(self._listen(self.router.receive, self.tail.layer_works, self.tail.hear_of))
+            work.append(self._listen(self.router.receive, self.tail.hints_work, self.tail.hear_of))
         if self.options.prune_interval:
             work.append(self._prune())
         self._tasks = [self.loop.create_task(each) for each in work]

@@ -45,7 +45,7 @@ class Tail:
         """Whether hints have arrived for so long that the log is read rarely."""
         return self._trusting is not None and self._loop.time() >= self._trusted_from
 
-    def layer_works(self, works: bool) -> None:
+    def hints_work(self, works: bool) -> None:
         """Tell the tail whether hints arrive."""
         if not works:
             self._trusted_from = self._loop.time() + SUSPICION

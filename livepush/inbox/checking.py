@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Warning, register
 from django.db.models import CharField, SlugField, TextField
 
 from livepush import publish
-from livepush.inbox.models import MAX_KEY_LENGTH
+from livepush.inbox.models import MAX_PK_LENGTH
 
 
 @register("livepush")
@@ -28,7 +28,7 @@ def check_user_key(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     return [
         Warning(
             f"The primary key of {users._meta.label} is a text, {key.name!r}. A user whose key has other characters "
-            f"than letters, digits and _-.:/@+~=, or more than {MAX_KEY_LENGTH} of them, has no group and no inbox.",
+            f"than letters, digits and _-.:/@+~=, or more than {MAX_PK_LENGTH} of them, has no group and no inbox.",
             hint="Let the key be a number or a UUID. Or see that no key has anything else, and silence this check.",
             id="livepush.W025",
         )
@@ -37,4 +37,4 @@ def check_user_key(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 def _is_short_slug(key: Any) -> bool:
     ascii_only = isinstance(key, SlugField) and not getattr(key, "allow_unicode", True)
-    return ascii_only and (key.max_length or 0) <= MAX_KEY_LENGTH
+    return ascii_only and (key.max_length or 0) <= MAX_PK_LENGTH

@@ -16,7 +16,7 @@ from livepush import wire
 from livepush.fields import ExactCharField, ExactTextField, SearchedTextField
 from livepush.inbox.links import is_safe
 
-MAX_KEY_LENGTH = 64
+MAX_PK_LENGTH = 64
 """The length that a user's primary key may have as text."""
 MAX_READER_LENGTH = 128
 """A tenant's name of 63 characters, the mark, and a primary key."""

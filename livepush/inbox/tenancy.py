@@ -10,7 +10,7 @@ from django.db.models.functions import Substr
 
 from livepush import publish, tenants
 from livepush.exceptions import InvalidGroup
-from livepush.inbox.models import MAX_KEY_LENGTH, MAX_READER_LENGTH, InboxState, Membership, Notification
+from livepush.inbox.models import MAX_PK_LENGTH, MAX_READER_LENGTH, InboxState, Membership, Notification
 from livepush.models import ChannelGroup, Event
 from livepush.notes import note_once
 from livepush.wire import MARK, public_name
@@ -31,14 +31,14 @@ def reader_of(user: Any) -> str:
     name = stored(_key(user))
     if len(name) > MAX_READER_LENGTH:
         raise InvalidGroup(
-            f"{name!r} is too long for a reader: expected a primary key of {MAX_KEY_LENGTH} characters at most."
+            f"{name!r} is too long for a reader: expected a primary key of {MAX_PK_LENGTH} characters at most."
         )
     return name
 
 
 def has_inbox(user: Any) -> bool:
     """Return whether a group can be named after a user, or a primary key. The first one for whom it can't is noted."""
-    limit = MAX_READER_LENGTH if tenants.hook() is None else MAX_KEY_LENGTH
+    limit = MAX_READER_LENGTH if tenants.hook() is None else MAX_PK_LENGTH
     try:
         if len(_key(user)) <= limit:
             return True

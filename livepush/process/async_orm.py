@@ -19,7 +19,7 @@ from django.db import OperationalError
 from livepush.notes import note_once
 from livepush.process.connections import give_back
 from livepush.process.hubs import threads
-from livepush.process.threads import Lease, Overdue
+from livepush.process.threads import BorrowedThread, Overdue
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class _OneThread(Executor):
     """Runs what asgiref hands it in one of the server's threads, which it takes when the first job comes."""
 
     def __init__(self) -> None:
-        self.lease = Lease(threads())
+        self.thread = BorrowedThread(threads())
         self._loop = asyncio.get_running_loop()
 
     def submit(self, work: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
@@ -36,7 +36,7 @@ class _OneThread(Executor):
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:
-            return await self.lease.run(work)
+            return await self.thread.run(work)
         except Overdue as error:
             raise OperationalError(str(error)) from error
 
@@ -61,4 +61,4 @@ def queries_in_threads() -> Iterator[None]:
     finally:
         variable.reset(token)
         SyncToAsync.context_to_thread_executor.pop(context, None)
-        executor.lease.end(give_back)
+        executor.thread.end(give_back)

@@ -23,7 +23,7 @@ from livepush.process.drain import drain, drain_before_end, drain_on_signals, pr
 from livepush.process.requests import forget_requests, requests_of, spawn
 from livepush.process.servers import Scope, Send
 from livepush.process.servers.client import peer_of
-from livepush.process.threads import FAREWELL, Threads
+from livepush.process.threads import STOP_TIMEOUT, Threads
 from livepush.wire import LogPage, LogState, Position
 
 T = TypeVar("T")
@@ -216,7 +216,7 @@ def stop_all() -> None:
         elif not loop.is_closed():
             loop.run_until_complete(stop())
     for thread in _forget_closed():
-        thread.join(FAREWELL)
+        thread.join(STOP_TIMEOUT)
     hints.end_all()
 
 

@@ -26,7 +26,7 @@ Report = Callable[[Any, BaseException | None], object]
 """Takes the result of a job, or what it raised."""
 IDLE = 1.0
 """How often (seconds) an idle thread looks whether its event loop was closed."""
-FAREWELL = 2.0
+STOP_TIMEOUT = 2.0
 """How long (seconds) ``stop`` waits for running jobs."""
 
 
@@ -110,7 +110,7 @@ class Threads:
         """End the threads, and abandon those that are stuck. Callers that wait for a thread get a RuntimeError."""
         workers = self.end_soon()
         if workers:
-            await asyncio.wait([asyncio.wrap_future(worker.ended) for worker in workers], timeout=FAREWELL)
+            await asyncio.wait([asyncio.wrap_future(worker.ended) for worker in workers], timeout=STOP_TIMEOUT)
         for worker in workers:
             if worker.ended.done():
                 worker.join()  # it has nothing left to do
@@ -200,7 +200,7 @@ class Slots:
                 turn.set_result(None)
 
 
-class Lease:
+class BorrowedThread:
     """One of the threads for several jobs, one after another. It is taken with the first job, and kept until ``end``.
 
     Call its methods in the loop of the threads.

@@ -1,4 +1,4 @@
-"""The one pipeline after a commit: settle, announce, then call the followers of the log."""
+"""The one pipeline after a commit: settle, announce, then call what waits for settled batches."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from livepush.wire import Batch
 
 logger = logging.getLogger("livepush")
 
-Follower = Callable[[str, Batch], None]
-on_settled: list[Follower] = [log.make_groups]
+OnSettled = Callable[[str, Batch], None]
+on_settled: list[OnSettled] = [log.make_groups]
 """Called for each batch that this process has settled and announced, with the database's alias and the batch."""
 log.register_notices(hints.SettledNotices())
 
@@ -31,7 +31,7 @@ def settle(using: str) -> None:
 
 
 def pass_on(using: str, batch: Batch) -> None:
-    """Announce a settled batch, then call the followers. If one of them raises, that is logged and the others go on."""
+    """Announce a settled batch, then call ``on_settled``. If one raises, that is logged and the others go on."""
     announce(batch)
     for follow in on_settled:
         try:

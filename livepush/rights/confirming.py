@@ -13,7 +13,7 @@ from livepush.rights.questions import Question, ask_again
 from livepush.rights.watch import Rights
 from livepush.wire import unavailable
 
-AGAIN = 5
+MAX_ROUNDS = 5
 """How often a client is asked about again, one change after another, before it must come back later."""
 
 
@@ -24,7 +24,7 @@ async def confirm(rights: Rights, found: Admission, view: Handshake, heard: int)
 
     Raises WireError: it may read nothing any more, or changes follow one another too fast.
     """
-    for _ in range(AGAIN):
+    for _ in range(MAX_ROUNDS):
         if not rights.has_changed(found.identity, view, found.tenant, heard):
             return found, rights.heard
         heard = rights.heard

@@ -48,27 +48,27 @@ def channel(id: str) -> str:
     return f"{OWN_GROUPS}stream:{id}"
 
 
-def started(row: Stream, using: str) -> None:
+def tell_started(row: Stream, using: str) -> None:
     """Tell a stream's group that it began."""
     _send(row.group, STARTED, {"stream": row.id, "format": row.format, "metadata": row.details}, using)
 
 
-def ended(buffer: Buffer, ending: Ending, length: int, using: str) -> None:
+def tell_ended(buffer: Buffer, ending: Ending, length: int, using: str) -> None:
     """Tell readers, then the group, that a stream has ended."""
     live.flush()
-    end_hint(buffer.id)
+    hint_end(buffer.id)
     metadata = ending.metadata or buffer.metadata
-    told_to_group(buffer.id, buffer.group, ending.state.value, json.loads(metadata), using)
+    tell_group_ended(buffer.id, buffer.group, ending.state.value, json.loads(metadata), using)
 
 
-def end_hint(id: str) -> None:
+def hint_end(id: str) -> None:
     """Tell readers that a stream has ended: they find how in the database."""
     for listen in list(listeners):
         listen([(id, None)])
     _announce([_hint(id, '{"ended":true}')])
 
 
-def told_to_group(id: str, group: str, state: str, metadata: dict[str, Any], using: str) -> None:
+def tell_group_ended(id: str, group: str, state: str, metadata: dict[str, Any], using: str) -> None:
     """Tell a stream's group that it ended."""
     _send(group, FINISHED, {"stream": id, "state": state, "metadata": metadata}, using)
 
@@ -96,7 +96,7 @@ def hint_of(id: str, passage: Passage, limit: int) -> Event:
     return _hint(id, f'{{"start":{passage.start},{known}"end":{passage.end}}}')
 
 
-FAREWELL = 2.0
+STOP_TIMEOUT = 2.0
 """How long (seconds) ``stop`` waits for the thread."""
 Told = Sequence[tuple[str, Passage | None]]
 """The new text of some streams, by their ids; ``None`` if a stream has ended."""
@@ -169,7 +169,7 @@ class Live:
             thread, self._thread = self._thread, None
         self._wake.set()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(FAREWELL)
+            thread.join(STOP_TIMEOUT)
 
     def _run(self) -> None:
         try:

@@ -51,7 +51,7 @@ def _delete_chunks(chunks: QuerySet[StreamChunk]) -> int:
 
 def _tell(ids: Iterable[str]) -> None:
     for id in ids:
-        announcing.end_hint(id)
+        announcing.hint_end(id)
 
 
 def delete_late_text(using: str, ids: Collection[str] | None = None, limit: int = AT_ONCE) -> int:

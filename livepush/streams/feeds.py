@@ -145,7 +145,7 @@ class Feeds:
     async def _pause(self) -> bool:
         """Wait until the database is to be read; return whether something is missing."""
         settings = get_settings()
-        trusts = self._hub.layer == "trusted"
+        trusts = self._hub.hint_state == "trusted"
         interval = settings.TAIL_INTERVAL_WITH_LAYER if trusts else settings.TAIL_INTERVAL
         try:
             async with asyncio.timeout(interval if self._feeds else None):

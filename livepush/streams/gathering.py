@@ -39,7 +39,7 @@ LINGER = 2.0
 """How long (seconds) the thread waits for another stream before it ends, but in tests of a project."""
 PAUSE = 0.5
 """How long (seconds) it waits after the database failed."""
-FAREWELL = 3.0
+END_TIMEOUT = 3.0
 """How long (seconds) a process that ends may take to store what is left."""
 
 
@@ -144,11 +144,11 @@ class Gatherer:
         """End the thread, and wait until it has ended; streams that run are interrupted."""
         for buffer in self.running():
             with suppress(StreamError):
-                self.end(buffer, Ending(State.INTERRUPTED)).result(FAREWELL)
+                self.end(buffer, Ending(State.INTERRUPTED)).result(END_TIMEOUT)
         self._stopped = True
         self._wake.set()
         if self._thread is not None:
-            self._thread.join(FAREWELL)
+            self._thread.join(END_TIMEOUT)
 
     def cut_if_hung(self, limit: float) -> bool:
         """Cut the connection if the database has not answered for so long (seconds); return whether a stream is left.
@@ -239,7 +239,7 @@ class Gatherer:
             buffer.settle(done)
         for row, _, _ in new:
             if row.id not in refused:
-                announcing.started(row, self._using)
+                announcing.tell_started(row, self._using)
 
     def _store_all(self) -> None:
         buffers = list(self._buffers.values())
@@ -276,7 +276,7 @@ class Gatherer:
                 del self._ending[buffer.id], self._buffers[buffer.id]
         try:
             for buffer, _ in done:
-                announcing.ended(buffer, *endings[buffer.id], self._using)
+                announcing.tell_ended(buffer, *endings[buffer.id], self._using)
             for buffer, _ in done:
                 self._compactor.compact(buffer.id)
             if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it

@@ -15,7 +15,7 @@ from livepush.exceptions import StreamError
 from livepush.forking import in_children, renewed
 from livepush.streams import announcing
 from livepush.streams.buffer import Buffer, Ending
-from livepush.streams.gathering import FAREWELL, Gatherer
+from livepush.streams.gathering import END_TIMEOUT, Gatherer
 from livepush.streams.models import State
 
 _gatherer: Gatherer | None = None
@@ -42,7 +42,7 @@ def writing() -> int:
     return 0 if _gatherer is None else len(_gatherer.running())
 
 
-def interrupt_all(seconds: float = FAREWELL) -> None:
+def interrupt_all(seconds: float = END_TIMEOUT) -> None:
     """End what still runs, since the process ends; wait until that is stored, or the time is over."""
     if _gatherer is None or _gatherer.is_idle():
         return
@@ -83,5 +83,5 @@ def _begin_anew() -> None:
 
 
 announcing.watchers.append(_cut_if_hung)
-_at_end = AtEnd(interrupt_all, FAREWELL, priority=20)
+_at_end = AtEnd(interrupt_all, END_TIMEOUT, priority=20)
 in_children(_begin_anew)

@@ -70,8 +70,8 @@ def end_streams(using: str, producer: str) -> None:
 def _tell(using: str, ended: Iterable[Stream]) -> None:
     for row in ended:
         logger.warning("The producer of the stream %s died; the stream ends as interrupted.", row.id)
-        announcing.end_hint(row.id)
-        announcing.told_to_group(row.id, row.group, row.state, json.loads(row.metadata), using)
+        announcing.hint_end(row.id)
+        announcing.tell_group_ended(row.id, row.group, row.state, json.loads(row.metadata), using)
         compacting.compact(using, row.id)
 
 

@@ -23,7 +23,7 @@ from livepush.bridges.relays.mapping import Message
 from livepush.bridges.relays.models import DeadLetter, RelayPartition
 from livepush.bridges.relays.outwards.reading import Outbound
 from livepush.bridges.relays.outwards.targets import Later, Rejected, target_of
-from livepush.bridges.relays.partitions import Bounds, Forgotten, begin_at, note_ends, places
+from livepush.bridges.relays.partitions import Bounds, RelayReset, begin_at, note_ends, places
 from livepush.bridges.relays.retrying import try_again
 from livepush.bridges.relays.taking import retry, take
 from tests.conftest import ALIASES, Thread, events_of
@@ -99,7 +99,7 @@ def test_nothing_is_taken_if_the_transaction_fails(using, orders, monkeypatch):
 
 def test_nothing_is_taken_of_a_partition_whose_relay_was_reset_meanwhile(using, orders):
     RelayPartition.objects.using(using).filter(partition=0).delete()
-    with pytest.raises(Forgotten, match="was reset while it ran"):
+    with pytest.raises(RelayReset, match="was reset while it ran"):
         take([message(1, 100), message(0, 0)], orders)
     assert (len(events_of(using)), offsets(using)) == (0, {1: 100})
 

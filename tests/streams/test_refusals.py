@@ -194,7 +194,7 @@ def test_the_streams_of_a_dead_process_all_end_though_one_cannot_be_compacted(pr
         producer.begin(id)
     producer.turn()
     ended = []
-    monkeypatch.setattr(announcing, "end_hint", ended.append)
+    monkeypatch.setattr(announcing, "hint_end", ended.append)
     leases.end_streams(producer.using, producer.gatherer.name)
     assert sorted(ended) == ["first", "second"]
 

@@ -11,7 +11,7 @@ from livepush.rights.watch import RIGHTS_TYPE
 from livepush.wire import Batch, Close, Event, Position, encode
 
 Item = dict[str, Any]
-LARGEST = 262_144
+MAX_ITEM_DATA = 262_144
 """The largest data (bytes) of an item: Pushpin takes a megabyte at once. Larger data become a hint."""
 HINT = {
     "http-stream": {"action": "hint"},
@@ -44,7 +44,7 @@ def items_of(batch: Batch, previous: MutableMapping[str, int], prefix: str) -> l
 
 def is_large(event: Event) -> bool:
     """Return whether the proxy gets a hint in place of an event, and asks for it."""
-    return len(event.data.encode()) + len((event.sender or "").encode()) > LARGEST
+    return len(event.data.encode()) + len((event.sender or "").encode()) > MAX_ITEM_DATA
 
 
 def _of_group(event: Event, epoch: str, prefix: str) -> Iterator[Item]:

@@ -16,7 +16,7 @@ from livepush.wire import Close, Format, Frames, Position, WireError, encode, jo
 
 CONTROL = "c:"
 """How a text begins that is for the proxy and not for its client."""
-LARGEST = 16_000
+MAX_ANSWER = 16_000
 """How many bytes one answer says to the client, twice Pushpin's usual ``client_buffer_size``.
 
 The proxy of Pushpin 1.36 may stall for good once about 32,000 bytes are on their way to a client.
@@ -30,7 +30,7 @@ class Told:
         self._hold = hold
         self._edge = edge
         self._frames: list[Frame] = []
-        self._room = LARGEST
+        self._room = MAX_ANSWER
 
     @property
     def hold(self) -> Hold:
@@ -51,7 +51,7 @@ class Told:
         """Say messages to the client. One that the proxy can't carry closes it: the client takes another transport."""
         for each in said:
             content = each if isinstance(each, bytes) else each.encode()
-            if len(content) > LARGEST:
+            if len(content) > MAX_ANSWER:
                 self.close(Close.TOO_BIG)
             self.add(Frame(frames.BINARY if isinstance(each, bytes) else frames.TEXT, content))
             self._room -= len(content)
@@ -64,7 +64,7 @@ class Told:
         for event in found.events:
             part = encode(event, epoch, format)
             room -= len(part if isinstance(part, bytes) else part.encode()) + len(",")
-            if room < len("[]") and (fitting or self._room < LARGEST):
+            if room < len("[]") and (fitting or self._room < MAX_ANSWER):
                 break
             fitting.append(part)
             since = Position(epoch, event.number or 0)

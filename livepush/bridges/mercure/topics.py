@@ -19,7 +19,7 @@ IDS = "mercure.id:"
 """The prefix of groups that no client reads: each finds the update with an id that its publisher chose."""
 MAX_LENGTH = 1000
 """How many characters a topic, a selector, an id or a type may have."""
-LONGEST = 110
+MAX_NAME = 110
 """How many characters of a name stand as they are: a tenant's name has to find room too."""
 EARLIEST = "earliest"
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_.:/@+~-]")
@@ -71,4 +71,4 @@ def check_id(text: str) -> str:
 
 def _named(text: str) -> str:
     escaped = _UNSAFE.sub(lambda match: b"=%02X" % match[0][0], text.encode()).decode()
-    return escaped if len(escaped) <= LONGEST else f"=sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return escaped if len(escaped) <= MAX_NAME else f"=sha256:{hashlib.sha256(text.encode()).hexdigest()}"

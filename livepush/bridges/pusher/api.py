@@ -34,15 +34,15 @@ from livepush.wire import WireError, unavailable
 failures = Rarely()
 MAX_BATCH = 10
 INFO = ("user_count", "subscription_count")
-Answer = Callable[..., Any]
+Respond = Callable[..., Any]
 _lock = renewed(globals(), "_lock", RLock)
 _spent: dict[float, Bucket] = {}
 
 
-def signed(method: str) -> Callable[[Answer], Callable[..., HttpResponse]]:
+def signed(method: str) -> Callable[[Respond], Callable[..., HttpResponse]]:
     """Make a view of a function that takes a request whose signature is right, and returns what is answered."""
 
-    def decorate(answer: Answer) -> Callable[..., HttpResponse]:
+    def decorate(answer: Respond) -> Callable[..., HttpResponse]:
         @wraps(answer)
         def view(request: HttpRequest, app_id: str | None = None, **kwargs: Any) -> HttpResponse:
             try:

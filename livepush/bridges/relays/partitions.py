@@ -30,7 +30,7 @@ SHRUNK = (
 )
 
 
-class Forgotten(Exception):
+class RelayReset(Exception):
     """The rows are gone, since somebody has reset the relay."""
 
 
@@ -108,13 +108,13 @@ def note_ends(relay: Relay, bounds: Mapping[int, Bounds]) -> None:
 def fresh(messages: Sequence[Message], relay: Relay) -> list[Message]:
     """Return the messages that were not taken yet, and note them as taken, in the caller's transaction.
 
-    Raises Forgotten.
+    Raises RelayReset: somebody has reset the relay meanwhile.
     """
     placed = [(message, *place_of(message)) for message in messages]
     touched = sorted({partition for _, partition, _ in placed})
     for partition in touched:  # locks the rows, in one order for all, on every database
         if not _rows(relay).filter(partition=partition).update(taken=timezone.now()):
-            raise Forgotten(f"The relay {relay.name!r} was reset while it ran.")
+            raise RelayReset(f"The relay {relay.name!r} was reset while it ran.")
     known = dict(_rows(relay).filter(partition__in=touched).values_list("partition", "offset"))
     found = []
     for message, partition, offset in placed:

@@ -24,7 +24,7 @@ MAX_UNCONFIRMED = 65_535
 """How many messages an MQTT broker may have sent that were not confirmed: as many as there are packet ids."""
 
 
-class Forgotten(Exception):
+class QueueGone(Exception):
     """The broker does not know the relay any more."""
 
 
@@ -81,7 +81,7 @@ def receiving(relay: Relay, handle: Handle, fail: Fail) -> Source:
         async with connection.channel() as channel:
             queue = await channel.declare_queue(relay.stream, passive=True)
             if not queue.declaration_result.consumer_count:
-                raise Forgotten(f"RabbitMQ sends nothing of the queue {relay.stream!r}: it was deleted, and made anew.")
+                raise QueueGone(f"RabbitMQ sends nothing of the queue {relay.stream!r}: it was deleted, and made anew.")
 
     made = source(broker, stop, check if relay.kind == "rabbit" else nothing)
     return made if relay.kind == "rabbit" else made._replace(start=partial(_start_mqtt, broker))

@@ -54,7 +54,7 @@ class Peer(NamedTuple):
             loop.call_later(AGAIN, loop.run_in_executor, None, self._on_socket_by_address, tcp.drop)
         return done
 
-    async def progress(self) -> tcp.Progress | None:
+    async def progress(self) -> tcp.Received | None:
         """Return how much the client has received; ``None`` if it has gone or that is not known."""
         return await self._on_socket(tcp.progress)
 

@@ -24,7 +24,7 @@ RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """``SO_LINGER`` for a close that drops unsent bytes and resets the connection."""
 
 
-class Progress(NamedTuple):
+class Received(NamedTuple):
     """How much a client has received."""
 
     taken: int
@@ -60,7 +60,7 @@ def drop(connection: socket.socket) -> bool:
     return bool(ctypes.CDLL(None).connect(connection.fileno(), nowhere, len(nowhere)) == 0)
 
 
-def progress(connection: socket.socket) -> Progress | None:
+def progress(connection: socket.socket) -> Received | None:
     """Return how much a client has received; ``None`` if the system can't tell."""
     if sys.platform != "linux" or not hasattr(
         socket, "TCP_INFO"
@@ -74,7 +74,7 @@ def progress(connection: socket.socket) -> Progress | None:
         note_once("This Linux does not say how much a client has received: stuck downloads are not ended.")
         return None
     waiting = int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    return Progress(int.from_bytes(info[BYTES_ACKED:], sys.byteorder), waiting > 0, not can_write_now(connection))
+    return Received(int.from_bytes(info[BYTES_ACKED:], sys.byteorder), waiting > 0, not can_write_now(connection))
 
 
 def can_write_now(connection: socket.socket) -> bool:

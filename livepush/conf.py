@@ -68,7 +68,8 @@ class Settings:
     MESSAGE_BYTES_PER_SECOND: float = 262_144.0
     """How many bytes these messages may have together."""
     PUBLISHED_PER_SECOND: float = 1000.0
-    """How many events one API key may publish over HTTP with one server process, on average over five seconds."""
+    """How many events one API key, or all publishers of Mercure's or of Pusher's protocol together, may publish with
+    one server process, on average over five seconds."""
     RELAYS: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Message brokers and webhooks that events come from or go to: by name, what ``livepush_relay`` needs to know."""
     PUSHER: Mapping[str, Any] = field(default_factory=dict)

@@ -3,10 +3,10 @@
 
 import { dispatch } from "./events.js";
 
-/** @param {Session} session */
+/** Return whether the client connects or is connected, also after a failure. @param {Session} session */
 export const isActive = (session) => !["idle", "paused", "denied", "stopped"].includes(session.stateName);
 
-/** @param {Session} session */
+/** Return what events tell of the state. @param {Session} session */
 export const detailOf = (session) => ({
   state: session.stateName,
   transport: session.inUse?.via ?? null,

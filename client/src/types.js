@@ -77,7 +77,7 @@
  *
  * @typedef {object} SessionFields
  * The state of a client. Every function of its modules gets it. A connection calls `session.js` through `received` and
- * `ended`, because the modules below `session.js` do not import it.
+ * `whenEnded`, because the modules below `session.js` do not import it.
  * @property {string} url
  * @property {Link} link
  * @property {Load} load

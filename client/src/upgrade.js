@@ -21,5 +21,5 @@ export const seek = (session) => {
   );
 };
 
-/** Fetch, with one poll, the events that a slow or silent connection may owe. @param {Session} session */
+/** Load `peek.js`, and have it fetch what a slow or silent connection may owe. @param {Session} session */
 export const peek = async (session) => (await session.load("fallback")).peek(session);

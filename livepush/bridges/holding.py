@@ -59,7 +59,7 @@ class Hold:
         return row.position if found.update(holder=self._token, beats=F("beats") + 1) else None
 
     def write(self, **values: Any) -> None:
-        """Write values, and show that this process goes on. Raises Superseded."""
+        """Write values, and show that this process goes on. Raises Superseded: another process holds the row now."""
         if not self.held().update(beats=F("beats") + 1, **values):
             raise Superseded(f"Another process {self._what}.")
 

@@ -50,12 +50,12 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
     if entry is None:
         return
     await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *for_origin(scope)]})
-    stays = bool(entry.admission.failed)  # where it is, so that nothing of a group that failed is passed over
-    write_now = None if stays else uvicorn.short_way(send)
+    keeps_position = bool(entry.admission.failed)  # so that nothing of a group that failed is passed over
+    write_now = None if keeps_position else uvicorn.short_way(send)
     send = await with_backpressure(scope, send)
 
     async def write(frames: Frames) -> None:
-        for frame in without_ids(frames) if stays else frames:
+        for frame in without_ids(frames) if keeps_position else frames:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
     hub, format = entry.hub, entry.query.format

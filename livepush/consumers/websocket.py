@@ -95,17 +95,17 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, forma
     """Stream until one side closes."""
 
     largest = daphne.largest_message(send)
-    stays = bool(entry.admission.failed) and format is Format.TEXT  # see sse; others heed hello's "failed"
+    keeps_position = bool(entry.admission.failed) and format is Format.TEXT  # others heed hello's "failed"
 
     async def write(frames: Frames) -> None:
-        for frame in without_ids(frames) if stays else frames:
+        for frame in without_ids(frames) if keeps_position else frames:
             if not daphne.fits(frame, largest):
                 note_once(TOO_LARGE, largest, level=logging.WARNING)
                 connection.close(Reason.TOO_LARGE)
                 return
             await send({"type": "websocket.send", "bytes" if isinstance(frame, bytes) else "text": frame})
 
-    hub, write_now = entry.hub, None if stays else uvicorn.short_way(send)
+    hub, write_now = entry.hub, None if keeps_position else uvicorn.short_way(send)
     options, floors = hub.options.limits, entry.admission.floors
     connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, options, write_now, floors)
     ask_again_later(connection, entry.admission)

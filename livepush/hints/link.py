@@ -28,7 +28,7 @@ PROOF_TIMEOUT = 3.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """How long (seconds) the thread waits after a failure before it connects again: at first, and at most."""
 DEAF_PAUSE = 300.0
-"""The same if the session took the LISTEN and no notification came."""
+"""How long (seconds) the thread waits if the session took the LISTEN and no notification came."""
 MAX_SENT_BYTES = 65_536
 """About the most bytes of events that are sent in one transaction, unless a single event has more."""
 DEAF = (

@@ -33,10 +33,10 @@ ROUND_BYTES = 65_536
 
 
 class Follower(Protocol):
-    """What hears livepush's own events in this process. It is no client."""
+    """Code of this process that is told of livepush's own events, without being a client."""
 
     def hear(self, event: Event) -> None:
-        """Heed an event that says whose rights have changed, before later events are routed."""
+        """Heed an event of livepush's own before later ones are routed: rights changed, or events were deleted."""
 
     def lose_track(self) -> None:
         """Events may have been missed: the log has a new epoch."""
@@ -228,7 +228,7 @@ def _first(batch: Batch) -> int:
 
 
 def _runs(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
-    """Yield events in runs of a bounded size. What ends a right ends a run: later events are routed without it."""
+    """Yield events in runs of a bounded size. One of livepush's own ends a run: all heed it before later ones."""
     start = size = 0
     for place, event in enumerate(events):
         if size + len(event.data) > ROUND_BYTES and place > start:

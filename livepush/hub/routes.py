@@ -75,8 +75,8 @@ class Routes:
             return {groups: list(self._by_group.get(groups[0], ()))}
         wanted = frozenset(groups)
         audiences: dict[tuple[str, ...], list[Subscriber]] = {}
+        # The same lists by all groups of a subscriber: most subscribers have the groups of some other.
         by_groups: dict[tuple[str, ...], list[Subscriber]] = {}
-        """The same lists by all groups of a subscriber: most subscribers have the groups of some other."""
         for subscriber in dict.fromkeys(chain.from_iterable(self._by_group.get(group, ()) for group in groups)):
             theirs = self.subscribers[subscriber]
             found = by_groups.get(theirs)

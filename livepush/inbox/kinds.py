@@ -54,7 +54,7 @@ class Context:
     count: int = 1
     """How many notifications were collapsed into this one."""
     target: Snapshot | None = None
-    """What it is about."""
+    """The target, such as the order that the notification is about."""
     data: dict[str, Any] = field(default_factory=dict)
     """What was given as ``data`` to ``notify``, as JSON brought it back."""
 
@@ -76,7 +76,7 @@ class NotificationType:
     key: str = ""
     """The kind's name, which is stored: 1 to 100 of letters, digits and ``_-.:``."""
     category: str = ""
-    """What the inbox can be filtered by."""
+    """The category by which the inbox can be filtered: 50 characters at most."""
     level: str = Level.INFO
     """``"info"``, ``"success"``, ``"warning"`` or ``"error"``."""
     icon: str = ""

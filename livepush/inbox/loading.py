@@ -21,7 +21,7 @@ UNIQUE: dict[type[Model], tuple[str, ...]] = {
     NotificationState: ("reader", "position"),
     Membership: ("reader", "group"),
 }
-"""What may be there once, besides the primary key."""
+"""The fields whose values may be there once, besides the primary key."""
 HEADS: tuple[type[Model], ...] = (LogHead, InboxHead)
 """Rows with a position that never goes back: positions that were given meanwhile are not to be given again."""
 

@@ -48,9 +48,10 @@ def notify(
     ``recipients`` is a user, a queryset of users, an auth ``Group``, a livepush group whose members are meant,
     ``livepush.everyone``, or a list of these. A user who is addressed twice gets the notification once. One row is
     written for each user, for each group, and for everyone. ``title`` is plain text, or a registered kind, which then
-    provides text and address. ``url`` is a path or a web address, ``icon`` the address of a picture, and ``level`` is
-    ``"info"``, ``"success"``, ``"warning"`` or ``"error"``. ``actor`` and ``target`` are model instances or texts.
-    Their names and addresses are stored as they are now. If the inbox has an entry with the same ``collapse`` key, that
+    provides text and address. ``body`` is more text. The inbox can be filtered by ``category`` (50 characters at most).
+    ``url`` is a path or a web address, ``icon`` the address of a picture, and ``level`` is ``"info"``, ``"success"``,
+    ``"warning"`` or ``"error"``. ``actor`` and ``target`` are model instances or texts. Their names and addresses are
+    stored as they are now. If the inbox has an entry with the same ``collapse`` key (100 characters at most), that
     entry becomes the new one, moves up, and counts one more (a kind has ``ctx.count`` and ``ctx.actors``). A kind uses
     ``data`` for its wording. All of this reaches the readers' browsers. If several notifications to one audience (a
     user, a group, everyone) have the same ``key``, only the first is delivered, as long as the log retains it.

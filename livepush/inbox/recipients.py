@@ -185,6 +185,8 @@ def join(user: Any, group: publish.Group, *, using: str | None = None) -> None:
 def leave(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     """End a user's membership. The user no longer sees the group's notifications, old ones included.
 
+    ``using`` is as in ``join``.
+
     Raises InvalidGroup: there is no such user, or the group is malformed. Raises NotAtomic as ``send`` does.
     """
     using = publish.log_of(using)

@@ -41,7 +41,7 @@ def _note_connection(sender: object, connection: BaseDatabaseWrapper, **kwargs: 
         _opened[threading.get_ident(), connection.alias] = connection
 
 
-connection_created.connect(_note_connection, dispatch_uid="livepush.runtime")
+connection_created.connect(_note_connection, dispatch_uid="livepush.connections")
 
 
 def close_connections() -> None:

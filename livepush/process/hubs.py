@@ -90,7 +90,7 @@ _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 _pools: dict[asyncio.AbstractEventLoop, dict[str, Threads]] = {}
 """The threads of each loop, by their name."""
 _ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
-"""What ends each loop's hub and threads, with the loop if nothing does so before."""
+"""For each loop, a generator whose end stops the loop's hub and threads. ``asyncio.run`` ends it with the loop."""
 
 
 on_start: list[Callable[[Hub], None]] = []

@@ -13,7 +13,7 @@ from livepush.process.servers import Scope, Send
 from livepush.process.servers.client import Peer, peer_of
 
 LOOKS = 5
-"""How many times more a client is looked at that takes nothing of what waits for it, while the server does not wait."""
+"""How many more times livepush looks at a client that takes nothing while its connection's send buffer has room."""
 NOTHING = Context()
 """The timers run in this empty context: a copy of each request's own would keep what is in it."""
 

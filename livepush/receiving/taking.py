@@ -119,7 +119,7 @@ def pass_on(message: Message, sender: Admission, request: Any) -> None:
 _running: set[asyncio.Task[Any]] = set()
 """The handlers outside of a transaction that run now, kept here so that Python does not collect their tasks."""
 _tidying: set[asyncio.Task[Any]] = set()
-"""The tasks that tidy up after them."""
+"""The tasks that tidy up after handlers, kept here so that Python does not collect them."""
 
 
 def running() -> int:

@@ -51,7 +51,7 @@ class Queue:
         self.patience = patience
         """How long (seconds) a client's rules may take; ``None`` for as long as any job in a thread."""
         self.level = level
-        """That of ``process.in_thread``."""
+        """The level of ``process.in_thread`` at which the rules are asked."""
         self.filled = asyncio.Event()
         """Set while somebody is due."""
         self._due: dict[Grant, str] = {}
@@ -115,16 +115,16 @@ class Rechecks:
 
     def __init__(self, hub: Hub, interval: float, grants: Mapping[Grant, object], settle: Settle, tell: Tell) -> None:
         self.soon = Queue(jobs=4, patience=PATIENCE, level=-1)
-        """Those whom a change concerns, before anybody who is let in."""
+        """The clients whom a change concerns: they are asked about before anybody is let in."""
         self.later = Queue(jobs=2, patience=None, level=0)
-        """Those who are asked about because everybody is."""
+        """The clients that are asked about because all are."""
         self._loop = hub.loop
         self._interval = interval
         self._grants = grants
         self._settle = settle
         self._tell = tell
         self._open: Counter[Grant] = Counter()
-        """Those who are being asked about."""
+        """The clients that are being asked about, and how many jobs ask about each."""
         hub.keep(self._run())
 
     def is_due(self, grant: Grant) -> bool:

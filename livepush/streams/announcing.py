@@ -29,7 +29,7 @@ TICK = 0.005
 LOST = 1.0
 """After how long (seconds) a tick that did not come counts as lost."""
 NOTIFY_TICK = 0.05
-"""The same for other processes where NOTIFY tells them: a process without a hub sends a statement each time."""
+"""For how long (seconds) text is gathered where NOTIFY tells other processes: without a hub, each is a statement."""
 MAX_HINT, MAX_NOTIFY = 32_768, 3_500
 """The most bytes of a hint, and of one by NOTIFY. Readers find in the database what was too much for one."""
 MAX_HINTS = 10_000

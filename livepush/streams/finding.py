@@ -33,7 +33,10 @@ class Found(NamedTuple):
         return self.state == State.RUNNING
 
     def response(self, after: int = 0, format: str = "") -> StreamResponse:
-        """Return a response that streams it. The view says who may read it."""
+        """Return a response that streams it from an offset, in a format of ``docs/streams.md`` (its own by default).
+
+        The view decides who may read it. Raises InvalidData: there is no such format.
+        """
         return StreamResponse(self.id, format or self.format, after)
 
     def text(self) -> str:
@@ -58,7 +61,10 @@ def read_all(id: str, upto: int | None = None) -> pieces.Pieces:
 
 @publish.has_async_twin
 def get(id: str) -> Found | None:
-    """Return a stream; ``None`` if there is none, or it was deleted after its retention, or is another tenant's."""
+    """Return a stream; ``None`` if there is none, or it was deleted after its retention, or is another tenant's.
+
+    Raises InvalidGroup: there are tenants, and none is active.
+    """
     using = get_settings().DATABASE
     leases.look(using)
     row = store.find(using, id)
@@ -72,7 +78,10 @@ async def aget(id: str) -> Found | None:
 
 @publish.has_async_twin
 def running(group: Group) -> Found | None:
-    """Return the stream of a group that runs, the newest if there are several; ``None`` if there is none."""
+    """Return the stream of a group that runs, the newest if there are several; ``None`` if there is none.
+
+    Raises InvalidGroup: the group is malformed, or there are tenants and none is active.
+    """
     name = tenants.stored(publish.group_name(group), tenants.current())
     using = get_settings().DATABASE
     leases.look(using)

@@ -25,7 +25,7 @@ BURST = 5.0
 """For how many seconds' updates at once there is room."""
 _lock = renewed(globals(), "_lock", RLock)
 _spent: dict[float, Bucket] = {}
-"""The updates that all publishers together have used up in this process, by ``PUBLISHED_PER_SECOND``."""
+"""What all publishers together have used up in this process, for each value of ``PUBLISHED_PER_SECOND``."""
 
 
 @answers("mercure", "POST")

@@ -92,8 +92,8 @@ def send_update(
     """Send an update of one topic or several when the caller's transaction commits (at once outside of one).
 
     Return its id. ``data`` is a text, or what becomes JSON. A ``private`` update goes to those subscribers alone whose
-    token's ``mercure.subscribe`` has a selector for one of the topics. ``retry`` are milliseconds. ``using`` is that of
-    ``livepush.send``.
+    token's ``mercure.subscribe`` has a selector for one of the topics. ``retry`` is after how many milliseconds a
+    client that lost the connection comes back. ``using`` is that of ``livepush.send``.
 
     Raises InvalidEvent before anything is written: a field is malformed, or the data are too large.
     """

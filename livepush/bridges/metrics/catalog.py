@@ -51,4 +51,4 @@ SHARED = (
     "livepush_log_position", "livepush_log_floor", "livepush_log_unsettled", "livepush_inbox_lag_events",
     "livepush_relay_lag_events", "livepush_relay_lag_messages", "livepush_relay_dead_letters",
 )  # fmt: skip
-"""Those that are the same for all processes, and have no label ``process``."""
+"""The metrics that are the same for all processes: they have no label ``process``."""

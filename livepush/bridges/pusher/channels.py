@@ -15,7 +15,7 @@ MAX_LENGTH = 200
 SERVER_TO_USER = "#server-to-user-"
 ENCRYPTED = "private-encrypted-"
 PREFIXES = ("private-cache-", "presence-cache-", "private-", "presence-", "cache-")
-"""The longer ones first."""
+"""Longer prefixes come first, since the first that fits counts."""
 _NAME = re.compile(rf"[A-Za-z0-9_=@,.;-]{{1,{MAX_LENGTH}}}", re.ASCII)
 _TO_GROUP = str.maketrans(";,", ":/")
 _TO_CHANNEL = str.maketrans(":/", ";,")

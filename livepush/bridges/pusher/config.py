@@ -19,7 +19,7 @@ COUNTS = "SUBSCRIPTION_COUNT"
 EVENTS = ("channel_occupied", "channel_vacated", "member_added", "member_removed")
 """What webhooks tell by default."""
 MORE_EVENTS = ("client_event", "cache_miss", "subscription_count")
-"""What they tell beside, if the project asks for it."""
+"""What webhooks tell in addition, if ``WEBHOOK_EVENTS`` names it."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 MIN_SECRET = 16
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -37,7 +37,7 @@ class App(NamedTuple):
     webhook: str = ""
     """Where webhooks are sent; empty for nowhere."""
     events: tuple[str, ...] = EVENTS
-    """What they tell."""
+    """The events that webhooks tell."""
     tells_counts: bool = False
     """Whether subscribers are told how many they are."""
 

@@ -36,7 +36,7 @@ TIMEOUT = 10.0
 CLIENT_TIMEOUT = 60.0
 """How long (seconds) a call of the client may take: it may ask Kafka three times, and then the database."""
 LOOK_TIMEOUT = 2.0
-"""The same for an answer that nothing waits for but a relay that is to stop."""
+"""How long (seconds) a look at the topic waits for Kafka's answer. A relay that is told to stop waits for it too."""
 LOOK = 10.0
 """How often (seconds) a relay looks for new partitions, and whether the topic is still the same one."""
 NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
@@ -54,7 +54,7 @@ PROPERTIES = {
 
 
 class KafkaFailed(Exception):
-    """What Kafka's client told of a failure."""
+    """A failure that Kafka's client reported."""
 
     def __init__(self, error: KafkaError) -> None:
         super().__init__(error.str())
@@ -188,7 +188,7 @@ class Receiver:
         return "" if id == NO_ID else id, [each.id for each in found.partitions]
 
     def _bounds(self, numbers: Sequence[int], timeout: float = TIMEOUT) -> dict[int, Bounds]:
-        """Return what there is of some partitions. Raises KafkaFailed."""
+        """Return the first and the next offset of some partitions, by their numbers. Raises KafkaFailed."""
         firsts, ends = (self._offsets(numbers, spec, timeout) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
         return {number: Bounds(firsts[number], ends[number]) for number in numbers}
 

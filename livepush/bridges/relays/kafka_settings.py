@@ -16,7 +16,7 @@ OWN_PROPERTIES = {
     "message.timeout.ms", "metadata.broker.list", "partition.assignment.strategy", "request.required.acks",
     "transactional.id",
 }  # fmt: skip
-"""Those that livepush's promises hang on."""
+"""The properties that livepush sets itself, since its promises depend on them."""
 CRITICAL = 2
 """The level of what the client logs itself. What fails is told to ``error_cb``, and by exceptions."""
 silent = logging.getLogger("livepush.kafka")

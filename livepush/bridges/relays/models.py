@@ -37,7 +37,7 @@ class RelayPartition(models.Model):
     topic_id = ExactCharField(max_length=32, blank=True, editable=False)
     """Kafka's own id of the topic: another one of the same name has another. Brokers before Kafka 2.8 tell none."""
     offset = models.BigIntegerField(_("offset"))
-    """That of the next message."""
+    """The offset of the next message to take."""
     end = models.BigIntegerField(default=0)
     """Where the partition ended when the relay last knew."""
     taken = models.DateTimeField(_("taken"), default=timezone.now)

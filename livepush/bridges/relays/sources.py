@@ -28,7 +28,7 @@ class Source(NamedTuple):
     check: Callable[[], Coroutine[Any, Any, None]]
     """Raises if the broker sends nothing any more, which the subscriber has not noticed."""
     tasks: Callable[[], Iterable[asyncio.Task[None]]]
-    """Those that receive messages. None of them ends while the source works."""
+    """The tasks that receive messages. None of them ends while the source works."""
 
 
 class Taker(NamedTuple):

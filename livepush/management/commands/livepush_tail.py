@@ -16,7 +16,7 @@ class Command(CommittingCommand):
     help = "Print events as they come: those of some groups, or all."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("groups", nargs="*", metavar="GROUP")
+        parser.add_argument("groups", nargs="*", metavar="GROUP", help="such as order:7; without any, all events")
         parser.add_argument("--since", metavar="POSITION", help="begin after this position instead of now")
         parser.add_argument("--json", action="store_true", help="print each event's envelope, one a line")
         parser.add_argument("--count", type=int, default=0, help="stop after this many events")

@@ -19,7 +19,7 @@ from livepush.process.servers import Scope, Send, daphne, hypercorn, lookup, tcp
 T = TypeVar("T")
 
 AGAIN = 1.0
-"""After how long (seconds) a connection is dropped that its server has not closed since it was hung up on."""
+"""How long (seconds) a server has to close a connection that livepush has reset; then livepush drops it."""
 KEPT = ("type", "http_version", "server", "client")
 """The parts of a scope that are needed to find its connection."""
 GONE = object()

@@ -30,7 +30,7 @@ PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 """Errors of messages that were not sent because one before them failed."""
 
 Report = tuple[Outbound, KafkaError | None]
-"""What became of a message."""
+"""A message, and Kafka's error if it was not written."""
 
 
 class Topic:
@@ -47,7 +47,11 @@ class Topic:
         self._left_to_send_singly = 0
 
     async def open(self) -> None:
-        """Connect. Raises Later: Kafka does not answer, or has no such topic. Raises ImproperlyConfigured."""
+        """Connect.
+
+        Raises Later: Kafka does not answer, or has no such topic. Raises ImproperlyConfigured: the client refuses a
+        property of ``OPTIONS``.
+        """
         await self._in_thread(self._open)
 
     async def send(self, messages: Sequence[Outbound]) -> None:
@@ -93,7 +97,7 @@ class Topic:
         self._producer = None  # it ends here, and waits for threads of its own
 
     def _send(self, messages: Sequence[Outbound]) -> None:
-        """Send messages at once. Raises Rejected and Later."""
+        """Send messages at once. Raises Rejected: Kafka will never take one. Raises Later: it may take it later."""
         producer = self._producer
         if producer is None:
             raise Later("The connection was closed.")

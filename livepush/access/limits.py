@@ -189,10 +189,10 @@ class Budget:
 
     def __init__(self) -> None:
         settings = get_settings()
-        self._commands = _bucket(settings.COMMANDS_PER_SECOND)
-        self._messages = _bucket(settings.MESSAGES_PER_SECOND)
-        self._ephemeral = _bucket(settings.EPHEMERAL_PER_SECOND)
-        self._bytes = _bucket(settings.MESSAGE_BYTES_PER_SECOND, settings.MAX_EVENT_BYTES + MORE_BYTES)
+        self._commands = bucket_of(settings.COMMANDS_PER_SECOND)
+        self._messages = bucket_of(settings.MESSAGES_PER_SECOND)
+        self._ephemeral = bucket_of(settings.EPHEMERAL_PER_SECOND)
+        self._bytes = bucket_of(settings.MESSAGE_BYTES_PER_SECOND, settings.MAX_EVENT_BYTES + MORE_BYTES)
 
     def command(self) -> None:
         """Count a command. Raises WireError: there are too many."""
@@ -233,7 +233,8 @@ def budget_of(user: Hashable) -> Budget:
         return found
 
 
-def _bucket(rate: float, least: float = 1.0) -> Bucket:
+def bucket_of(rate: float, least: float = 1.0) -> Bucket:
+    """Return a bucket that lets five seconds' worth pass at once, and ``least`` anyway."""
     return Bucket(rate, max(rate * BURST, least))
 
 

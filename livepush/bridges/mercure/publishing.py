@@ -9,7 +9,7 @@ from django.db import Error
 from django.http import HttpRequest, HttpResponse
 
 from livepush import tallies, tenants
-from livepush.access.limits import Bucket, too_many
+from livepush.access.limits import Bucket, bucket_of, too_many
 from livepush.bridges.mercure import tokens, updates
 from livepush.bridges.mercure.updates import Update
 from livepush.conf import get_settings
@@ -21,8 +21,6 @@ from livepush.wire import WireError, unavailable
 
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 1000
-BURST = 5.0
-"""For how many seconds' updates at once there is room."""
 _lock = renewed(globals(), "_lock", RLock)
 _spent: dict[float, Bucket] = {}
 """What all publishers together have used up in this process, for each value of ``PUBLISHED_PER_SECOND``."""
@@ -54,7 +52,7 @@ def spend() -> None:
     """Count an update. Raises WireError: there are too many for now."""
     rate = get_settings().PUBLISHED_PER_SECOND
     with _lock:
-        wait = _spent.setdefault(rate, Bucket(rate, max(rate * BURST, 100.0))).take()
+        wait = _spent.setdefault(rate, bucket_of(rate, 100.0)).take()
     if wait:
         raise too_many("published events", wait)
 

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from livepush import tenants
-from livepush.access.limits import BURST, Bucket, too_many
+from livepush.access.limits import Bucket, bucket_of, too_many
 from livepush.access.tokens import refusal
 from livepush.bridges import patterns
 from livepush.bridges.publishing import keys
@@ -82,7 +82,7 @@ def spend(publisher: Publisher, count: int) -> None:
             if len(_buckets) >= MAX_KNOWN:
                 for prefix in [prefix for prefix, each in _buckets.items() if each.is_full()]:
                     del _buckets[prefix]
-            bucket = _buckets[publisher.prefix] = Bucket(rate, max(rate * BURST, 100.0))
+            bucket = _buckets[publisher.prefix] = bucket_of(rate, 100.0)
         wait = bucket.take(count)
     if wait:
         raise too_many("published events", wait)

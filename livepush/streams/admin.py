@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 
 from livepush.conf import get_settings
 from livepush.inbox.admin.lists import NewestPaginator, ReadOnlyAdmin
-from livepush.streams import deleting, leases, pieces, store
+from livepush.streams import deleting, leases, store
 from livepush.streams.models import State, Stream
 from livepush.wire import public_name
 
@@ -71,11 +71,9 @@ class StreamAdmin(ReadOnlyAdmin):
     def preview(self, row: Stream) -> str:
         """Return the newest text, with parts of JSON as they are."""
         size = self.size(row)
-        found, cursor = pieces.Pieces(), max(0, size - PREVIEW)
-        before = format_html("<p>{}</p>", _("The newest %d characters:") % PREVIEW) if cursor else ""
-        while (passage := store.read(_using(row), row.id, cursor, size)).pieces:
-            found += passage.pieces
-            cursor = passage.end
+        start = max(0, size - PREVIEW)
+        before = format_html("<p>{}</p>", _("The newest %d characters:") % PREVIEW) if start else ""
+        found, _end = store.read_all(_using(row), row.id, start, size)
         text = "".join(piece if isinstance(piece, str) else f"\n{_json(piece.value)}\n" for piece in found)
         return format_html('{}<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', before, text)
 

@@ -93,10 +93,7 @@ def forget(rows: QuerySet[Stream]) -> int:
 
 def exported(row: Stream) -> dict[str, Any]:
     """Return what an export has of a stream: what it is, its text, and its parts as ``[value]``."""
-    found, cursor, using = pieces.Pieces(), 0, row._state.db or "default"
-    while (passage := store.read(using, row.id, cursor, row.length)).pieces:
-        found += passage.pieces
-        cursor = passage.end
+    found, _ = store.read_all(row._state.db or "default", row.id, 0, row.length)
     return {
         "id": row.id,
         "group": row.group,

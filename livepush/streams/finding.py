@@ -48,14 +48,11 @@ class Found(NamedTuple):
         return await sync_to_async(publish.on_good_connections)(self.text)
 
 
-def read_all(id: str, upto: int | None = None) -> pieces.Pieces:
+def read_all(id: str) -> pieces.Pieces:
     """Return all of a stream that is stored."""
-    using, found, cursor = get_settings().DATABASE, pieces.Pieces(), 0
+    using = get_settings().DATABASE
     row = store.find(using, id)
-    limit = upto if upto is not None else (row.length if row is not None else 0)
-    while (passage := store.read(using, id, cursor, limit)).pieces:
-        found += passage.pieces
-        cursor = passage.end
+    found, _ = store.read_all(using, id, 0, 0 if row is None else row.length)
     return pieces.join(found)
 
 

@@ -37,12 +37,9 @@ def shown(id: str, request: HttpRequest) -> Shown:
     row = store.find(using, id)
     if row is None or not _may_read(row, request):
         return Shown("", 0, "refused", None)
-    found, cursor = pieces.Pieces(), 0
-    while (passage := store.read(using, id, cursor, row.length)).pieces:
-        found += passage.pieces
-        cursor = passage.end
+    found, end = store.read_all(using, id, 0, row.length)
     text = "".join(each for each in found if isinstance(each, str))
-    return Shown(text, cursor, row.state, _progress(found))
+    return Shown(text, end, row.state, _progress(found))
 
 
 def _may_read(row: Stream, request: HttpRequest) -> bool:

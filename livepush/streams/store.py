@@ -134,6 +134,15 @@ def read(using: str, stream: str, after: int, upto: int | None = None) -> Passag
     return _passage(after, bodies, upto)
 
 
+def read_all(using: str, stream: str, after: int, upto: int | None) -> tuple[pieces.Pieces, int]:
+    """Return all that a stream has stored after an offset, and the offset where that ends."""
+    found: pieces.Pieces = []
+    while (passage := read(using, stream, after, upto)).pieces:
+        found += passage.pieces
+        after = passage.end
+    return found, after
+
+
 def is_after_text(using: str, stream: str, offset: int) -> bool:
     """Return whether text comes right before an offset."""
     found = read(using, stream, offset - 1, offset).pieces if offset else []
@@ -269,12 +278,8 @@ def news(using: str, after: Mapping[str, int]) -> News:
     wanted = Q()
     for id, offset in after.items():
         wanted |= Q(stream=id, end__gt=offset)
-    found = list(
-        StreamChunk.objects.using(using)
-        .filter(wanted)
-        .order_by("stream", "end")
-        .values_list("stream", "start", "body")[:PAGE_ROWS]
-    )
+    rows_of_text = StreamChunk.objects.using(using).filter(wanted).order_by("stream", "end")
+    found = list(rows_of_text.values_list("stream", "start", "body")[:PAGE_ROWS])
     bodies: dict[str, list[tuple[int, str]]] = {}
     for id, start, body in found:
         bodies.setdefault(id, []).append((start, body))

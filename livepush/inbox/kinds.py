@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from django.utils import translation
 
 from livepush import wire
+from livepush.access.patterns import origin
 from livepush.cancelling import contained
 from livepush.exceptions import InvalidRule
 from livepush.inbox.links import check_link, check_text, is_safe, safe
@@ -120,14 +121,10 @@ def notification(kind: Kind) -> Kind:
                 "returns it."
             )
     known = registry.get(kind.key)
-    if known is not None and _origin(type(known)) != _origin(kind):
+    if known is not None and origin(type(known)) != origin(kind):
         raise InvalidRule(f"{kind.key!r} is the key of {type(known).__name__} already: choose another for this kind.")
     registry[kind.key] = kind()
     return kind
-
-
-def _origin(kind: type) -> tuple[str, str]:
-    return kind.__module__, kind.__qualname__
 
 
 @dataclass(frozen=True, slots=True)

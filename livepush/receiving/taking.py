@@ -18,6 +18,7 @@ from django.db import OperationalError, close_old_connections
 from django.utils import translation
 
 from livepush import cancelling, green, publish, tenants
+from livepush.access import awaiting
 from livepush.access.identity import Admission
 from livepush.access.rules import DATABASE_ERRORS
 from livepush.access.visitors import cookies_of, secret_of
@@ -29,8 +30,6 @@ from livepush.wire import WireError, unavailable
 
 logger = logging.getLogger("livepush")
 
-SHARE = 0.8
-"""How much of ``DATABASE_TIMEOUT`` an async handler has. After all of it, a tenant's thread would be given up."""
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs work that uses the database in a thread."""
 Tidy = Callable[[bool], object]
@@ -201,7 +200,7 @@ async def _handle(
     data = await _checked(found.handler, message, in_thread)
     call = partial(_called, found, data, sender, request)
     work = call() if tidy is None else _tidied(call, tidy)
-    return await cancelling.within(SHARE * get_settings().DATABASE_TIMEOUT, work)
+    return await cancelling.within(awaiting.SHARE * get_settings().DATABASE_TIMEOUT, work)
 
 
 async def _checked(handler: Handler, message: Message, in_thread: InThread) -> Any:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from livepush import process
-from livepush.access import rules
+from livepush.access import awaiting, rules
 from livepush.access.answers import Answers
 from livepush.conf import get_settings
-
-SHARE = 0.8
-"""How much of ``DATABASE_TIMEOUT`` a tenant's async rules have. After all of it, their thread would be given up."""
 
 
 async def ask_left(questions: rules.Questions, answers: Answers, tenant: str | None) -> Answers:
@@ -23,4 +20,5 @@ async def ask_left(questions: rules.Questions, answers: Answers, tenant: str | N
     limit = get_settings().DATABASE_TIMEOUT
     if tenant is None:
         return await rules.ask_async(questions, answers, limit, process.queries_in_threads)
-    return await process.in_thread(partial(rules.ask_async_here, questions, answers, limit * SHARE, tenant))
+    limit *= awaiting.SHARE
+    return await process.in_thread(partial(rules.ask_async_here, questions, answers, limit, tenant))

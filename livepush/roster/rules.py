@@ -16,6 +16,7 @@ from django.db import close_old_connections
 
 from livepush import publish, tenants
 from livepush.access import awaiting
+from livepush.access.patterns import origin
 from livepush.access.rules import DATABASE_ERRORS, Rule, RuleFunction
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidRule
@@ -26,8 +27,6 @@ logger = logging.getLogger("livepush")
 
 MAX_INFO = 2_048
 """The largest info of one member, as UTF-8 JSON."""
-SHARE = 0.8
-"""How much of ``DATABASE_TIMEOUT`` async rules have. After all of it, their thread would be given up."""
 PRESENCE = "presence"
 
 registry: list[Rule] = []
@@ -51,8 +50,9 @@ def presence(pattern: str) -> Callable[[RuleFunction], RuleFunction]:
         rule = Rule(pattern, function, PRESENCE)
         for place, other in enumerate(registry):
             if other.pattern == pattern:
-                if _origin(other) != _origin(rule):
-                    raise InvalidRule(f"{pattern!r} has a presence rule already, {_origin(other)}: merge the two.")
+                if origin(other.function) != origin(function):
+                    known = ".".join(origin(other.function))
+                    raise InvalidRule(f"{pattern!r} has a presence rule already, {known}: merge the two.")
                 registry[place] = rule  # the module was loaded again
                 return function
         registry.append(rule)
@@ -116,10 +116,6 @@ def ask(questions: Sequence[Question]) -> list[Said]:
     return [found[place] for place in range(len(questions))]
 
 
-def _origin(rule: Rule) -> str:
-    return f"{rule.function.__module__}.{rule.function.__qualname__}"
-
-
 def _rule_of(question: Question) -> tuple[Rule | None, dict[str, Any]]:
     """Return the first rule of a group, with the values of its pattern."""
     for rule in registry:
@@ -143,7 +139,7 @@ def _ask(rule: Rule, values: dict[str, Any], question: Question) -> Said:
 
 async def _ask_side_by_side(questions: Sequence[Question], places: Iterable[int]) -> dict[int, Said]:
     places = list(places)
-    limit = SHARE * get_settings().DATABASE_TIMEOUT
+    limit = awaiting.SHARE * get_settings().DATABASE_TIMEOUT
     return dict(zip(places, await asyncio.gather(*(_aask(questions[place], limit) for place in places)), strict=True))
 
 

@@ -27,7 +27,7 @@ class UserCommand(CommittingCommand):
             raise CommandError("Say which user: expected a name, or --pk PK.")
         try:
             with tenants.active(options["tenant"]):
-                self.do(self._find(name, pk), f"the user {name or pk}", options)
+                self.do(user_of(name, pk), f"the user {name or pk}", options)
         except InvalidGroup as error:
             raise CommandError(str(error)) from error
 
@@ -35,14 +35,16 @@ class UserCommand(CommittingCommand):
         """Do the command's work for a user, or a user's primary key."""
         raise NotImplementedError
 
-    def _find(self, name: str | None, pk: str | None) -> Any:
-        users: Any = get_user_model()
-        if pk:
-            try:
-                return users._meta.pk.to_python(pk)
-            except ValidationError as error:
-                raise CommandError(f"{pk!r} is no primary key of a user: {' '.join(error.messages)}") from error
+
+def user_of(name: str | None, pk: str | None) -> Any:
+    """Return the user with a name, or else the primary key. Raises CommandError: there is none, or it can be none."""
+    users: Any = get_user_model()
+    if pk:
         try:
-            return users._default_manager.get_by_natural_key(name)
-        except users.DoesNotExist:
-            raise CommandError(f"There is no user {name!r}: expected {users.USERNAME_FIELD}, or --pk PK.") from None
+            return users._meta.pk.to_python(pk)
+        except ValidationError as error:
+            raise CommandError(f"{pk!r} is no primary key of a user: {' '.join(error.messages)}") from error
+    try:
+        return users._default_manager.get_by_natural_key(name)
+    except users.DoesNotExist:
+        raise CommandError(f"There is no user {name!r}: expected {users.USERNAME_FIELD}, or --pk PK.") from None

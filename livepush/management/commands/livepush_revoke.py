@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError, CommandParser
 
 from livepush import hints, tenants
 from livepush.exceptions import InvalidGroup
 from livepush.inbox.recipients import everyone
 from livepush.management.committing import CommittingCommand
+from livepush.management.users import user_of
 from livepush.rights.announcing import revoke
 
 
@@ -33,21 +33,10 @@ class Command(CommittingCommand):
             raise CommandError("Say which groups everyone loses: expected at least one.")
         try:
             with tenants.active(options["tenant"]):
-                self._revoke(name, pk, groups)
+                revoke(everyone if all_of_them else user_of(name, pk), groups or None)
         except InvalidGroup as error:
             raise CommandError(str(error)) from error
         hints.flush()
         if options["verbosity"] > 0:
             whose = "Everyone" if all_of_them else f"The user {name or pk}"
             self.stdout.write(self.style.SUCCESS(f"{whose} has lost {', '.join(groups) or 'all groups'}."))
-
-    def _revoke(self, name: str | None, pk: str | None, groups: list[str]) -> None:
-        users: Any = get_user_model()
-        try:
-            if name:
-                user: Any = users._default_manager.get_by_natural_key(name)
-            else:
-                user = pk or everyone
-        except users.DoesNotExist:
-            raise CommandError(f"There is no user {name!r}: expected {users.USERNAME_FIELD}, or --pk PK.") from None
-        revoke(user, groups or None)

@@ -32,7 +32,7 @@ from livepush.wire import WireError
 logger = logging.getLogger("livepush")
 
 _no_users = Rarely(every=10.0)
-SUBPROTOCOL = "livepush.token."
+SUBPROTOCOL_OF_TOKENS = "livepush.token."
 """The prefix of a token that a WebSocket offers as a subprotocol, since browsers can send no header with one."""
 
 
@@ -109,8 +109,8 @@ def token_of(request: HttpRequest) -> str | None:
         query = request.META.get("QUERY_STRING", "")  # request.GET refuses more than DATA_UPLOAD_MAX_NUMBER_FIELDS
         text = dict(parse_qsl(query)).get("token", "") if "token=" in query else ""
     for offered in request.META.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(","):
-        if offered.strip().startswith(SUBPROTOCOL):
-            text = offered.strip().removeprefix(SUBPROTOCOL)
+        if offered.strip().startswith(SUBPROTOCOL_OF_TOKENS):
+            text = offered.strip().removeprefix(SUBPROTOCOL_OF_TOKENS)
     return text if text.startswith(tokens.PREFIX) else None
 
 

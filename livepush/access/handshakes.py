@@ -65,7 +65,7 @@ async def check_async(request: HttpRequest, in_thread: InThread, around: awaitin
     """
     found = checks()
     if found:
-        identity.handshake(request)  # so that none of them meets a host that is not allowed
+        identity.host_of(request)  # raises WireError, so that no check meets a host that is not allowed
     for check, is_async in found:
         if is_async:
             await awaiting.within(partial(_aask, check, request), get_settings().DATABASE_TIMEOUT, around)
@@ -77,7 +77,7 @@ def check_sync(request: HttpRequest) -> None:
     """Ask the checks in this thread. Raises WireError: one of them refuses the client."""
     found = checks()
     if found:
-        identity.handshake(request)
+        identity.host_of(request)
     for check, is_async in found:
         if is_async:
             awaiting.here(partial(_aask, check, request))

@@ -158,8 +158,13 @@ def _is_of_login(user: Any, data: Mapping[str, Any]) -> bool:
     """Return whether a user's password is still that of the session's login."""
     from django.contrib.auth import HASH_SESSION_KEY
 
+    known, hashes = data.get(HASH_SESSION_KEY) or "", login_hashes(user)
+    return not hashes or any(constant_time_compare(known, each) for each in hashes)
+
+
+def login_hashes(user: Any) -> list[str]:
+    """Return a user's session auth hashes, that of the secret key of now first; none if the user model has none."""
     if not hasattr(user, "get_session_auth_hash"):
-        return True
-    known = data.get(HASH_SESSION_KEY) or ""
+        return []
     fallbacks = user.get_session_auth_fallback_hash() if hasattr(user, "get_session_auth_fallback_hash") else ()
-    return any(constant_time_compare(known, each) for each in (user.get_session_auth_hash(), *fallbacks))
+    return [user.get_session_auth_hash(), *fallbacks]

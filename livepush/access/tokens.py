@@ -116,11 +116,8 @@ def owners(tokens: list[Token]) -> list[Any]:
 
 
 def _digests(user: Any) -> list[str]:
-    """Return digests of the session auth hash, that of the secret key of now first."""
-    if not hasattr(user, "get_session_auth_hash"):
-        return [""]
-    fallbacks = user.get_session_auth_fallback_hash() if hasattr(user, "get_session_auth_fallback_hash") else ()
-    return [hashlib.sha256(each.encode()).hexdigest()[:24] for each in (user.get_session_auth_hash(), *fallbacks)]
+    """Return digests of the session auth hashes, that of the secret key of now first."""
+    return [hashlib.sha256(each.encode()).hexdigest()[:24] for each in sessions.login_hashes(user)] or [""]
 
 
 def refusal(code: str, message: str) -> WireError:

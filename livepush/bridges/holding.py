@@ -18,6 +18,8 @@ from django.db.models import F, QuerySet
 from livepush.cancelling import end
 
 NOBODY = ""
+BEATS = 4
+"""How many beats a lease has."""
 
 
 class Superseded(Exception):

@@ -105,8 +105,9 @@ async def _enter(scope: Scope, client: Client, needs_group: bool) -> Entry:
             if hub is None:
                 raise failure
             cursor, lost = await hub.admit(query.since)
+            view = identity.handshake(request)
             if query.groups:
-                admission, heard = await confirm(rights_of(hub), admission, identity.handshake(request), heard)
+                admission, heard = await confirm(rights_of(hub), admission, view, heard)
             client.identity = admission.identity
         except WireError:
             raise
@@ -117,7 +118,6 @@ async def _enter(scope: Scope, client: Client, needs_group: bool) -> Entry:
         if hub.draining:
             raise unavailable()
         seat = limits.take_seat(scope, limits.user_key(admission.tenant, admission.identity.name))
-    view = identity.handshake(request)
     return Entry(hub, query, admission, cursor, lost, view, rights_of(hub), heard, seat, client)
 
 

@@ -68,7 +68,7 @@ async def visit(scope: Scope, receive: Incoming, send: Send) -> None:
     """Accept a new WebSocket, then serve or refuse it."""
     offered = scope.get("subprotocols", ())
     format = Format.ARRAY if SUBPROTOCOL in offered else Format.TEXT
-    with_token = (each for each in offered if each.startswith(authenticating.SUBPROTOCOL))
+    with_token = (each for each in offered if each.startswith(authenticating.SUBPROTOCOL_OF_TOKENS))
     # A browser wants one of those that it has offered.
     chosen = SUBPROTOCOL if format is Format.ARRAY else next(with_token, None)
     await send({"type": "websocket.accept", "subprotocol": chosen})

@@ -30,17 +30,16 @@ from livepush.access import rules
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 from livepush.inbox.models import Membership, Notification
-from livepush.inbox.tenancy import group_of_reader, has_inbox, reader_of, reader_of_roles, role, stored
+from livepush.inbox.tenancy import AUTH, OF, group_of_reader, has_inbox, reader_of, reader_of_roles, role, stored
 from livepush.models import ChannelGroup
-from livepush.rights.announcing import recheck
+from livepush.rights.announcing import EVERYONE, recheck
 from livepush.wire import Floor, public_name, timestamp
 
 logger = logging.getLogger("livepush")
 
-everyone = "inbox:all"
+everyone = EVERYONE
 """The recipient that stands for every user. One row is written for all of them."""
 OWN = "inbox:"
-_AUTH, _OF = "inbox:auth:", "inbox:of:"
 _ROLE = "auth.Group"
 
 Recipient = str | Model
@@ -96,7 +95,7 @@ def _audience_of(recipient: Any) -> str:
     if isinstance(recipient, ChannelGroup):
         recipient = recipient.name
     if isinstance(recipient, Model) and publish.root_model(recipient)._meta.label == _ROLE:
-        return publish.group_name(f"{_AUTH}{publish.key_of(recipient)}")
+        return publish.group_name(f"{AUTH}{publish.key_of(recipient)}")
     name = publish.group_name(recipient)
     return name if name.startswith("user:") else audience_of_members(name)
 
@@ -106,7 +105,7 @@ def audience_of_members(group: publish.Group) -> str:
 
     Raises InvalidGroup: a malformed or too long name.
     """
-    return publish.group_name(_OF + publish.group_name(group))
+    return publish.group_name(OF + publish.group_name(group))
 
 
 def audiences(user: Any, using: str | None = None) -> tuple[Audience, ...]:
@@ -119,9 +118,9 @@ def audiences(user: Any, using: str | None = None) -> tuple[Audience, ...]:
     joined = dict(rows.values_list("group", "joined"))
     found = [Audience(stored(group_of_reader(reader)), 0), Audience(stored(everyone), _before_came(user, using))]
     for pk in user.groups.values_list("pk", flat=True) if has_roles(user) else ():
-        found.append(Audience(stored(f"{_AUTH}{pk}"), joined.get(role(pk), 0)))
+        found.append(Audience(stored(f"{AUTH}{pk}"), joined.get(role(pk), 0)))
     for group, since in joined.items():
-        if public_name(group).startswith(_OF) and tenants.of_stored(group) == tenant:
+        if public_name(group).startswith(OF) and tenants.of_stored(group) == tenant:
             found.append(Audience(group, since))
     return tuple(found)
 

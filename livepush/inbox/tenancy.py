@@ -15,7 +15,8 @@ from livepush.models import ChannelGroup, Event
 from livepush.notes import note_once
 from livepush.wire import MARK, public_name
 
-_AUTH = "inbox:auth:"
+AUTH, OF = "inbox:auth:", "inbox:of:"
+"""How the names of audiences begin: of an auth group's users, and of a livepush group's members."""
 
 
 def stored(name: str) -> str:
@@ -56,7 +57,7 @@ def group_of_reader(reader: str) -> str:
 
 def role(pk: Any) -> str:
     """Return an auth group's audience as its memberships have it: without a tenant where all share the users."""
-    return tenants.stored(f"{_AUTH}{pk}", tenants.of_users())
+    return tenants.stored(f"{AUTH}{pk}", tenants.of_users())
 
 
 def reader_of_roles(user: Any) -> str:

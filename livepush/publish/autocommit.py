@@ -22,7 +22,7 @@ from livepush.log import dialect
 logger = logging.getLogger("livepush")
 
 BESIDE = "livepush-beside"
-OWN_THREADS = (
+OWN_THREADS = (  # the first five are those of process/connections.py, which imports this room
     "livepush-hub", "livepush-auth", "livepush-streams", "livepush-publish", "livepush-relay", "livepush-doctor",
     BESIDE,
 )  # fmt: skip

@@ -93,12 +93,17 @@ def checked(
     groups: Group | Iterable[Group], type: str, data: Any = None, key: str | None = None, ephemeral: bool = False
 ) -> Sent:
     """Return an event as ``send_checked`` sends it. Raises InvalidEvent, as ``send`` does; writes nothing."""
-    problem = wire.type_problem(type)
-    if problem is not None:
-        raise InvalidType(f"{type!r} is not a type: {problem}.")
+    _check_type(type)
     if isinstance(key, str) and key.startswith(OWN_KEYS):
         raise InvalidKey(f"{key!r} is not a key of yours: those that begin with {OWN_KEYS!r} are livepush's own.")
     return _checked(groups, type, data, key, ephemeral)
+
+
+def _check_type(type: object) -> None:
+    """Refuse a type that is malformed or livepush's own. Raises InvalidType."""
+    problem = wire.type_problem(type)
+    if problem is not None:
+        raise InvalidType(f"{type!r} is not a type: {problem}.")
 
 
 def send_checked(sent: Sent, using: str, own_key: str | None = None) -> log.Appended | None:
@@ -111,18 +116,14 @@ def send_checked(sent: Sent, using: str, own_key: str | None = None) -> log.Appe
 
 def send_as(stamp: str, group: Group, type: str, data: Any, *, key: str | None, ephemeral: bool = False) -> None:
     """Send an event for a client, with its user's stamp; see ``send``. Its keys are separate from those of ``send``."""
-    problem = wire.type_problem(type)
-    if problem is not None:
-        raise InvalidType(f"{type!r} is not a type: {problem}.")
+    _check_type(type)
     sent = _checked(group, type, data, key, ephemeral)._replace(sender=stamp)
     _send(sent, log_of(None), None if key is None else own_key_of(f"message:{key}"))
 
 
 def ephemeral(stamp: str, group: Group, type: str, data: Any) -> wire.Event:
     """Return a client's ephemeral event, which ``announce`` sends. Uses no database. Raises InvalidEvent."""
-    problem = wire.type_problem(type)
-    if problem is not None:
-        raise InvalidType(f"{type!r} is not a type: {problem}.")
+    _check_type(type)
     sent = _checked(group, type, data, None, True)
     return wire.Event(None, sent.stored, sent.type, sent.data, wire.timestamp(timezone.now()), stamp)
 

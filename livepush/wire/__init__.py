@@ -50,6 +50,7 @@ from livepush.wire.commands import (
 )
 from livepush.wire.encoding import (
     dumps,
+    loads,
     timestamp,
 )
 from livepush.wire.errors import (
@@ -205,6 +206,7 @@ __all__ = [
     "is_named",
     "is_same",
     "join",
+    "loads",
     "lower",
     "memory_of",
     "merge",

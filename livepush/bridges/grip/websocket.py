@@ -11,6 +11,7 @@ import random
 from django.http import HttpRequest, HttpResponse
 
 from livepush.access import origins
+from livepush.access.authenticating import SUBPROTOCOL_OF_TOKENS
 from livepush.bridges.grip import frames, holds
 from livepush.bridges.grip.commands import Spoken, carry_out
 from livepush.bridges.grip.config import edge
@@ -37,8 +38,6 @@ ISSUER = "livepush-websocket"
 """The proxy signs its own requests for WebSockets in this name, and no request that a client sends it."""
 HOLD, AT = "Livepush-Hold", "Livepush-At"
 """The proxy keeps these for each WebSocket, and sends them with each request: the client's hold and place."""
-TOKENS = "livepush.token."
-"""A subprotocol that brings a token begins so."""
 
 
 @answers("ws", "GET", "POST")
@@ -77,7 +76,8 @@ def _open(request: HttpRequest, client: Client) -> HttpResponse:
         told.refuse(error)
         at = None
     response = _answer(told, at)
-    chosen = SUBPROTOCOL if format is Format.ARRAY else next((each for each in offered if each.startswith(TOKENS)), "")
+    with_token = (each for each in offered if each.startswith(SUBPROTOCOL_OF_TOKENS))
+    chosen = SUBPROTOCOL if format is Format.ARRAY else next(with_token, "")
     if chosen:
         response["Sec-WebSocket-Protocol"] = chosen
     response["Sec-WebSocket-Extensions"] = 'grip; message-prefix=""'

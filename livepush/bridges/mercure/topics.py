@@ -1,16 +1,15 @@
 """Topics and their groups: the topic ``https://example.com/1`` is the group ``mercure:https://example.com/1``.
 
-A character that no group's name may have stands as ``=`` and the two hexadecimal digits of each of its bytes in UTF-8.
-A digest stands for a name that would be too long. All updates are in the group ``EVERY`` too, for those who subscribe
-with templates.
+What no group's name may have is escaped. A digest stands for a name that would be too long. All updates are in the
+group ``EVERY`` too, for those who subscribe with templates.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 
+from livepush.bridges.escaping import escaped
 from livepush.bridges.mercure.selectors import ALL
 from livepush.wire import WireError
 
@@ -22,7 +21,6 @@ MAX_LENGTH = 1000
 MAX_NAME = 110
 """How many characters of a name stand as they are: a tenant's name has to find room too."""
 EARLIEST = "earliest"
-_UNSAFE = re.compile(rb"[^A-Za-z0-9_.:/@+~-]")
 
 
 def group_of(topic: str) -> str:
@@ -70,5 +68,5 @@ def check_id(text: str) -> str:
 
 
 def _named(text: str) -> str:
-    escaped = _UNSAFE.sub(lambda match: b"=%02X" % match[0][0], text.encode()).decode()
-    return escaped if len(escaped) <= MAX_NAME else f"=sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    name = escaped(text)
+    return name if len(name) <= MAX_NAME else f"=sha256:{hashlib.sha256(text.encode()).hexdigest()}"

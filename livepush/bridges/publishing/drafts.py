@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from livepush.wire import WireError
+from livepush.wire import WireError, loads
 
 T = TypeVar("T")
 MAX_EVENTS = 100
@@ -53,7 +52,7 @@ def notifications(body: bytes) -> list[Note]:
 def parse_json(body: bytes) -> Any:
     """Return what a body says. Raises WireError: it is not JSON (RFC 8259) in UTF-8."""
     try:
-        return json.loads(body.decode(), parse_constant=_refuse)
+        return loads(body.decode())
     except (ValueError, RecursionError) as error:
         raise WireError("bad_body", f"The body is not JSON in UTF-8: {error}.") from error
 
@@ -64,10 +63,6 @@ def check_count(count: int, rows: int) -> None:
         raise WireError("bad_body", f"The body has {count} items: expected 1 to {MAX_EVENTS}.")
     if rows > MAX_ROWS:
         raise WireError("bad_body", f"The body names {rows} groups or recipients: expected {MAX_ROWS} at most.")
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
 
 
 def _each(body: bytes, parse: Callable[[dict[str, Any], str], T], rows: Callable[[T], int]) -> Iterator[T]:

@@ -15,11 +15,11 @@ from livepush.bridges.publishing import views
 from livepush.bridges.publishing.drafts import MAX_BODY
 from livepush.consumers.base import Receive, Scope, Send, answer, refusal_headers
 from livepush.notes import Rarely
+from livepush.process.connections import PUBLISH_THREAD
 from livepush.wire import unavailable
 
 logger = logging.getLogger("livepush")
 failures = Rarely()
-THREAD = "livepush-publish"
 View = Callable[[HttpRequest], HttpResponse]
 T = TypeVar("T")
 SMALL = 65_536
@@ -58,7 +58,7 @@ async def _serve(view: View, scope: Scope, receive: Receive, send: Send) -> None
 
 
 async def _in_thread(view: Callable[[HttpRequest], T], scope: Scope, body: bytes = b"") -> T:
-    return await process.in_thread(lambda: view(ASGIRequest(scope, BytesIO(body))), name=THREAD)
+    return await process.in_thread(lambda: view(ASGIRequest(scope, BytesIO(body))), name=PUBLISH_THREAD)
 
 
 def _is_small(scope: Scope) -> bool:

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from livepush import tallies, tenants
-from livepush.access.limits import BURST, Bucket, too_many
+from livepush.access.limits import Bucket, bucket_of, too_many
 from livepush.bridges import settling
 from livepush.bridges.pusher import drafts, occupancy, signing
 from livepush.bridges.pusher.channels import channel_of
@@ -174,7 +174,7 @@ def _publish(found: Sequence[drafts.Draft]) -> None:
     using, rate = get_settings().DATABASE, get_settings().PUBLISHED_PER_SECOND
     parcels = [draft.parcel(using) for draft in found]
     with _lock:
-        wait = _spent.setdefault(rate, Bucket(rate, max(rate * BURST, 100.0))).take(len(parcels))
+        wait = _spent.setdefault(rate, bucket_of(rate, 100.0)).take(len(parcels))
     if wait:
         raise too_many("published events", wait)
     settling.carry_out(parcels, using, None)

@@ -20,7 +20,7 @@ RESUMES = 30.0
 """How long (seconds) after a client has resumed, or signed in, its subscriptions go on from the position of that."""
 EXPECTED_FOR = 3.0
 """How long (seconds) a member may take from the subscription until it is written down."""
-RECONNECT, UNAUTHORIZED, NO_PONG = 4200, 4009, 4201
+RECONNECT, UNAUTHORIZED, NO_PONG, OVER_CAPACITY = 4200, 4009, 4201, 4100
 
 
 class PusherConnection(Connection):

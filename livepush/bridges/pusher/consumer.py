@@ -10,7 +10,7 @@ from livepush import process
 from livepush.access import limits
 from livepush.bridges.pusher import counting, frames, occupying
 from livepush.bridges.pusher.config import app
-from livepush.bridges.pusher.connection import RECONNECT, UNAUTHORIZED, PusherConnection
+from livepush.bridges.pusher.connection import OVER_CAPACITY, RECONNECT, UNAUTHORIZED, PusherConnection
 from livepush.bridges.pusher.listening import listen
 from livepush.consumers.base import COME_BACK, Receive, Scope, Send, finish, run_until_closed
 from livepush.consumers.commands import Visitor
@@ -25,7 +25,6 @@ from livepush.process.servers.daphne import with_backpressure
 from livepush.wire import Format, Frames, WireError
 
 PROTOCOLS = ("5", "6", "7")
-OVER_CAPACITY = 4100
 ACTIVITY_TIMEOUT = 120
 """After how long (seconds) a quiet client asks whether the server is still there. The server writes more often."""
 TOO_LARGE = (

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from livepush.notes import note_once
-from livepush.wire import RESERVED_PREFIX, Cache, dumps, type_problem
+from livepush.wire import RESERVED_PREFIX, Cache, dumps, loads, type_problem
 
 BEGINNING = '{"event":'
 """Each of these messages begins with it, and no envelope of livepush's does."""
@@ -150,13 +150,9 @@ def _parsed(text: str) -> Any:
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(constant)
 
 
 def members_of(data: Any) -> Sequence[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from livepush.access import limits
 from livepush.bridges.pusher import frames, sending, subscribing
-from livepush.bridges.pusher.connection import UNAUTHORIZED, PusherConnection
+from livepush.bridges.pusher.connection import OVER_CAPACITY, UNAUTHORIZED, PusherConnection
 from livepush.conf import get_settings
 from livepush.consumers.base import COME_BACK
 from livepush.consumers.commands import MAX_REFUSALS, PAUSE, Visitor
@@ -22,7 +22,7 @@ from livepush.wire import MORE_BYTES, SURROGATE, WireError, unavailable
 logger = logging.getLogger("livepush")
 failures = Rarely(every=1.0)
 
-OVER_CAPACITY, BROKEN, TOO_FAST = 4100, 4010, 4301
+BROKEN, TOO_FAST = 4010, 4301
 Said = dict[str, Any]
 """A message: its ``event``, ``data`` and ``channel``."""
 

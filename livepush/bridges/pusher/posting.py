@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from django.db.models import QuerySet
 
 from livepush import log, process, publish
-from livepush.bridges.holding import Hold, Superseded, until_one_ends
+from livepush.bridges.holding import BEATS, Hold, Superseded, until_one_ends
 from livepush.bridges.pusher import hooks, occupying
 from livepush.bridges.pusher.config import App, app
 from livepush.bridges.pusher.hooks import Said
@@ -31,8 +31,6 @@ from livepush.wire import Position, dumps
 logger = logging.getLogger("livepush")
 failures = Rarely(every=10.0)
 
-BEATS = 4
-"""How many beats a lease has."""
 LOOK = 0.1
 """How often (seconds) the hub's position is looked at."""
 AT_ONCE = 100

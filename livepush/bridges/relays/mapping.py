@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
-from typing import Any, NoReturn
+from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
@@ -15,6 +14,7 @@ from livepush.bridges import patterns
 from livepush.bridges.relays.config import Relay
 from livepush.cancelling import contained
 from livepush.exceptions import InvalidEvent
+from livepush.wire import loads
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +79,9 @@ def decoded(content: bytes) -> Any:
     """Return JSON as what it says, and other content as text. NaN and the infinities are no JSON (RFC 8259)."""
     text = content.decode(errors="replace")
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
 
 
 class _Template(Formatter):

@@ -12,9 +12,10 @@ from django.db import models
 from django.utils.translation import gettext
 
 from livepush.inbox.recipients import everyone
+from livepush.inbox.tenancy import AUTH, OF
 from livepush.wire import public_name
 
-USER, AUTH, OF = "user:", "inbox:auth:", "inbox:of:"
+USER = "user:"
 AT_ONCE = 500
 """The largest number of usernames in one statement."""
 

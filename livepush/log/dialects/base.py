@@ -89,19 +89,19 @@ class Dialect:
         """Return the database's time, in milliseconds since 1970."""
         if self.clock is None:
             return round(1000 * time.time())
-        with self.connection.cursor() as cursor:
-            cursor.execute(self.clock)
-            ((seconds,),) = cursor.fetchall()
-        return round(1000 * float(seconds))
+        return round(1000 * self._clock_seconds(self.clock))
 
     def ahead_of_database(self, now: datetime) -> timedelta:
         """Return how far this host's clock is ahead of the database's; zero if it is not ahead."""
         if self.clock is None:
             return timedelta()
+        return timedelta(seconds=max(0.0, now.timestamp() - self._clock_seconds(self.clock)))
+
+    def _clock_seconds(self, clock: str) -> float:
         with self.connection.cursor() as cursor:
-            cursor.execute(self.clock)
+            cursor.execute(clock)
             ((seconds,),) = cursor.fetchall()
-        return timedelta(seconds=max(0.0, now.timestamp() - float(seconds)))
+        return float(seconds)
 
     # Appending
 

@@ -12,7 +12,7 @@ from functools import partial
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 
-from livepush.bridges.holding import until_one_ends
+from livepush.bridges.holding import BEATS, until_one_ends
 from livepush.bridges.relays.config import OutwardRelay
 from livepush.bridges.relays.looping import SHORTEST, Loop
 from livepush.bridges.relays.outwards.cursor import Cursor, Superseded
@@ -25,8 +25,6 @@ INTERVAL = 0.25
 """How often (seconds) the log is read while it has nothing new."""
 FRESH = 1.0
 """How old (seconds) what was read from the log may be when it is sent."""
-BEATS = 4
-"""How many beats a lease has."""
 
 
 class Sender(Loop):

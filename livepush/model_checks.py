@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
+from django.utils.text import capfirst
 
 from livepush.access.rules import Rule, rules
 from livepush.conf import get_settings
@@ -47,7 +48,7 @@ def check_group_names(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         problem = names.clash(word)
         if problem is not None and _is_used(word):
             finding, _, hint = problem.partition(": ")
-            messages.append(Error(f"{finding}.", hint=f"{hint[0].upper()}{hint[1:]}", id="livepush.E004"))
+            messages.append(Error(f"{finding}.", hint=capfirst(hint), id="livepush.E004"))
     return messages
 
 
@@ -113,7 +114,7 @@ def _another_word(models: list[Any]) -> str:
     named = [model._meta.label for model in models if names.root_model(model) is model and not names.is_user(model)]
     if not named:
         return "Write a type() method."
-    return f"G{names.another_word(named)[1:]}, then rename its rules and event types; or write a type() method."
+    return f"{capfirst(names.another_word(named))}, then rename its rules and event types; or write a type() method."
 
 
 @register("livepush")

@@ -589,7 +589,7 @@ async def test_a_slow_reader_falls_behind_and_catches_up_without_a_gap(make_hub)
         await hub.tail.refresh()
     await other.until_numbers(*range(1, 51))
     assert slow.connection.state is State.BEHIND
-    assert slow.connection._flow._buffered == 0
+    assert slow.connection.buffered == 0
     slow.open.set()
     await slow.until_numbers(*range(1, 51))
     await slow.until(lambda: slow.connection.state is State.LIVE)
@@ -1001,9 +1001,9 @@ async def test_own_events_that_a_busy_loop_has_not_taken_are_bounded_and_then_re
     (batch,) = await settled("a", count=100)
     for each in batch.events:
         hub.receive_soon(Batch(batch.epoch, (each,)))  # the loop has no turn meanwhile
-        assert hub.router._queued <= 5000
+        assert hub.router.queued <= 5000
     await reader.until_numbers(*range(1, 101))
-    assert hub.router._queued == 0
+    assert hub.router.queued == 0
 
 
 async def test_a_group_added_during_a_replay_comes_from_the_hubs_position_on(make_hub):

@@ -687,7 +687,7 @@ class Delivery(RuleBasedStateMachine):
         for hub in self.hubs:
             assert len(hub.router.window._events) <= self.options.window_events
             for subscriber in hub.subscribers:
-                assert subscriber._flow._buffered <= self.options.buffer_bytes  # type: ignore[attr-defined]
+                assert subscriber.buffered <= self.options.buffer_bytes  # type: ignore[attr-defined]
 
     def teardown(self) -> None:
         self.over = failed = sys.exc_info()[0] is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from livepush.hub.connection import FAREWELL, Connection, Reason, State
 from livepush.hub.fanout import Share
 from livepush.hub.hub import Hub, Options
-from livepush.hub.pages import Log
 from livepush.hub.registry import hubs, known_position
 from livepush.hub.waiter import Waiter
 
@@ -13,7 +12,6 @@ __all__ = [
     "FAREWELL",
     "Connection",
     "Hub",
-    "Log",
     "Options",
     "Reason",
     "Share",

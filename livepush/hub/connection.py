@@ -95,10 +95,9 @@ class Connection:
         return self._flow.reason
 
     @property
-    def position(self) -> Position:
-        """The position after which no event of its groups was offered yet."""
-        flow = self._flow
-        return self._source.position if flow.state is State.LIVE else Position(flow.epoch, flow.cursor)
+    def buffered(self) -> int:
+        """How many bytes wait for the client."""
+        return self._flow.buffered
 
     def start(self, frames: Frames) -> None:
         """Write the first frames, then the events after the cursor, then live events."""

@@ -69,12 +69,12 @@ class Round:
 
     def joined(self, groups: tuple[str, ...], format: Format) -> Joined:
         """Return the frames for readers of these groups, in their order, with each event once."""
-        parts = [self._encode(place, matching, format) for place, matching in self._of(groups)]
+        parts = [self._encode(place, matching, format) for place, matching in self.of(groups)]
         return Joined(join(parts, format), self._time, self._upto)
 
     def joined_above(self, groups: tuple[str, ...], format: Format, floors: Floors) -> Joined | None:
         """Return what ``joined`` does, without what lies below a reader's floors; ``None`` if nothing is left."""
-        found = [(place, readable(self.events[place], matching, floors)) for place, matching in self._of(groups)]
+        found = [(place, readable(self.events[place], matching, floors)) for place, matching in self.of(groups)]
         parts = [self._encode(place, matching, format) for place, matching in found if matching]
         return Joined(join(parts, format), self._time, self._upto) if parts else None
 
@@ -83,7 +83,7 @@ class Round:
         first = self.events[0].number
         return (first is None or first > floor.number) and self.oldest >= floor.time
 
-    def _of(self, groups: tuple[str, ...]) -> Iterable[tuple[int, tuple[str, ...]]]:
+    def of(self, groups: tuple[str, ...]) -> Iterable[tuple[int, tuple[str, ...]]]:
         """Return the indexes of the events in some groups, each with those of the groups that it went to."""
         if len(groups) == 1:  # the usual case
             return [(place, groups) for place in self.by_group[groups[0]]]
@@ -117,7 +117,7 @@ class Share(dict[Format, Joined]):
     @property
     def events(self) -> list[Event]:
         """The events, for a subscriber that encodes them itself."""
-        return [self._round.events[place] for place, _ in self._round._of(self._groups)]
+        return [self._round.events[place] for place, _ in self._round.of(self._groups)]
 
     def __missing__(self, format: Format) -> Joined:
         found = self[format] = self._round.joined(self._groups, format)

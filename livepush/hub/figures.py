@@ -32,9 +32,9 @@ class Held(NamedTuple):
 def held_by(hub: Hub) -> Held:
     """Return what a hub holds."""
     clients = [each for each in list(hub.subscribers) if isinstance(each, Connection | Waiter)]
-    buffered = sum(each._flow._buffered for each in clients if isinstance(each, Connection))
+    buffered = sum(each.buffered for each in clients if isinstance(each, Connection))
     router = hub.router
-    return Held(Counter(map(_kind, clients)), buffered, router._queued, len(router._early), len(router.routes))
+    return Held(Counter(map(_kind, clients)), buffered, router.queued, router.early_batches, len(router.routes))
 
 
 def _kind(client: Connection | Waiter) -> tuple[str, str]:

@@ -86,7 +86,7 @@ class Flow:
     At most ``limit`` bytes wait for a slow client. A write may take ``write_timeout`` seconds.
     """
 
-    __slots__ = ("_buffer", "_buffered", "_since", "_system", "_upto", "busy_since", "cursor", "epoch", "floors",
+    __slots__ = ("_buffer", "_since", "_system", "_upto", "buffered", "busy_since", "cursor", "epoch", "floors",
                  "groups", "highest", "limit", "reason", "state", "write_timeout")  # fmt: skip
 
     def __init__(self, groups: Iterable[str], cursor: Position, limit: int, write_timeout: float = inf) -> None:
@@ -104,7 +104,7 @@ class Flow:
         self.state = State.REPLAYING
         self.reason: Reason | None = None
         self._buffer: list[bytes | str] = []
-        self._buffered = 0
+        self.buffered = 0
         self._upto = 0
         self._system: list[bytes | str] = []
         self._since: list[tuple[tuple[str, ...], int]] = []
@@ -120,9 +120,9 @@ class Flow:
             self.cursor = joined.upto
             return True
         self._buffer += joined.frames
-        self._buffered += joined.size
+        self.buffered += joined.size
         self._upto = joined.upto
-        if self._buffered > self.limit:
+        if self.buffered > self.limit:
             self.fall_behind()
         return False
 
@@ -258,4 +258,4 @@ class Flow:
         self.floors, self.highest = floors, highest(floors)
 
     def _drop_buffer(self) -> None:
-        self._buffer, self._buffered = [], 0
+        self._buffer, self.buffered = [], 0

@@ -91,6 +91,16 @@ class Router:
         """The position up to which everything has been routed."""
         return Position(self.epoch, self.number)
 
+    @property
+    def queued(self) -> int:
+        """About how many bytes of ``receive_soon`` the loop has not taken yet."""
+        return self._queued
+
+    @property
+    def early_batches(self) -> int:
+        """How many announced batches wait for one before them."""
+        return len(self._early)
+
     def receive_soon(self, batch: Batch) -> None:
         """Receive a batch that this process has settled, or an ephemeral event of it, from any thread."""
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livepush.receiving.handlers import Handler, handler_of, receive
-from livepush.receiving.taking import Message, pass_on, running, take, take_async
+from livepush.receiving.handlers import handler_of, receive
+from livepush.receiving.taking import Message, running, take, take_async
 
-__all__ = ["Handler", "Message", "handler_of", "pass_on", "receive", "running", "take", "take_async"]
+__all__ = ["Message", "handler_of", "receive", "running", "take", "take_async"]

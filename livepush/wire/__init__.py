@@ -44,7 +44,6 @@ from livepush.wire.caching import (
     Cache,
 )
 from livepush.wire.commands import (
-    MAX_REF_LENGTH,
     Command,
     parse_command,
 )
@@ -120,7 +119,6 @@ from livepush.wire.notices import (
 from livepush.wire.positions import (
     LARGEST_NUMBER,
     NOWHERE,
-    POSITION,
     Position,
     parse_position,
     position_of_header,
@@ -130,7 +128,6 @@ from livepush.wire.records import (
     LogPage,
     LogState,
     memory_of,
-    size_of,
     wire_size,
 )
 from livepush.wire.requests import (
@@ -161,12 +158,10 @@ __all__ = [
     "MARK",
     "MAX_GROUP_LENGTH",
     "MAX_NOTICE_BYTES",
-    "MAX_REF_LENGTH",
     "MAX_TYPE_LENGTH",
     "MORE_BYTES",
     "NOWHERE",
     "OWN_GROUPS",
-    "POSITION",
     "PRESENCE_PREFIX",
     "PROTOCOL",
     "RESERVED_PREFIX",
@@ -226,7 +221,6 @@ __all__ = [
     "public_name",
     "readable",
     "seal",
-    "size_of",
     "split_batch",
     "sse_envelope",
     "sse_event",

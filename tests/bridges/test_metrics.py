@@ -22,7 +22,7 @@ import livepush
 from livepush import checks, deploy_checks, process, tallies, wire
 from livepush.bridges.metrics import gathering, sharing
 from livepush.bridges.metrics.catalog import METRICS, SHARED
-from livepush.bridges.metrics.exposition import LivepushCollector, figures_of
+from livepush.bridges.metrics.exposition import LivepushCollector
 from livepush.bridges.metrics.models import ProcessFigures
 from livepush.bridges.relays.models import DeadLetter, RelayCursor, RelayOffset, RelayPartition
 from livepush.hub import Connection
@@ -213,7 +213,8 @@ def test_figures_of_a_process_that_has_ended_are_told_no_more(transactional_db, 
 def test_the_collector_can_be_registered_with_the_sites_own_registry(transactional_db):
     registry = CollectorRegistry()
     registry.register(LivepushCollector(only_own=True))
-    assert {name for name, *_ in figures_of(registry)} >= {"livepush_log_position", "livepush_settle_seconds_count"}
+    names = {sample.name for family in registry.collect() for sample in family.samples}
+    assert names >= {"livepush_log_position", "livepush_settle_seconds_count"}
 
 
 def test_times_are_in_the_right_buckets():

@@ -10,7 +10,6 @@ from prometheus_client.exposition import choose_encoder
 
 from livepush.bridges.metrics import gathering, sharing
 from livepush.bridges.metrics.catalog import COUNTER, HISTOGRAM, METRICS, SHARED
-from livepush.bridges.metrics.gathering import Figure
 from livepush.tallies import Times
 
 
@@ -69,8 +68,3 @@ def _buckets(figure: list[float]) -> tuple[list[tuple[str, float]], float]:
     *counts, total = figure
     bounds = [*(f"{bound:g}" for bound in Times.BOUNDS), "+Inf"]
     return [(bound, sum(counts[: place + 1])) for place, bound in enumerate(bounds)], total
-
-
-def figures_of(registry: CollectorRegistry) -> list[Figure]:
-    """Return the samples of a registry, for tests and scripts."""
-    return [(each.name, tuple(each.labels.values()), each.value) for one in registry.collect() for each in one.samples]

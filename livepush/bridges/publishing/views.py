@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from livepush.consumers.auditing import Client, client_of
 from livepush.notes import Rarely
 from livepush.wire import WireError, dumps, unavailable
 
+logger = logging.getLogger("livepush")
 failures = Rarely()
 Read = Callable[[reading.Request, Publisher], reading.Work]
 
@@ -86,7 +88,7 @@ def _outcome(request: HttpRequest, read: Read, client: Client) -> Outcome:
             return _publish(request, read)
     except Error as error:
         if failures.times():
-            settling.logger.warning("Events could not be published.", exc_info=True)
+            logger.warning("Events could not be published.", exc_info=True)
         raise unavailable() from error
 
 

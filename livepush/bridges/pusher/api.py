@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
@@ -31,6 +32,7 @@ from livepush.rights import announcing
 from livepush.roster import reading
 from livepush.wire import WireError, unavailable
 
+logger = logging.getLogger("livepush")
 failures = Rarely()
 MAX_BATCH = 10
 INFO = ("user_count", "subscription_count")
@@ -58,7 +60,7 @@ def signed(method: str) -> Callable[[Respond], Callable[..., HttpResponse]]:
                 response = _refused(bad_request(error), method)
             except Error:
                 if failures.times():
-                    settling.logger.warning("A request of Pusher's API failed.", exc_info=True)
+                    logger.warning("A request of Pusher's API failed.", exc_info=True)
                 response = _refused(unavailable(), method)
             return kept_as_it_is(response)
 
@@ -110,10 +112,9 @@ def channels(request: HttpRequest) -> dict[str, Any]:
 @signed("GET")
 def channel(request: HttpRequest, channel: str) -> dict[str, Any]:
     """Answer whether a channel has subscribers, and how many."""
-    info = _info(request.GET.get("info", ""))
-    if "user_count" in info and not channel_of(channel).has_members:
+    info, found = _info(request.GET.get("info", "")), channel_of(channel)
+    if "user_count" in info and not found.has_members:
         raise WireError("bad_info", "user_count is for channels that begin with 'presence-'.")
-    found = channel_of(channel)
     here = occupancy.is_occupied(found.name) or (found.has_members and bool(reading.members(found.group)))
     return {"occupied": here, **_attributes([channel], info)[channel]}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-from livepush import log, publish
+from livepush import publish
 from livepush.bridges.patterns import CLOSED
 from livepush.bridges.pusher import frames, signing
 from livepush.bridges.pusher.channels import channel_of
@@ -27,7 +27,7 @@ class Draft(NamedTuple):
 
     def parcel(self, using: str) -> Parcel:
         """Return it ready to be sent."""
-        return Parcel(partial(_send, self.sent, using), None, self.sent.stored)
+        return Parcel(partial(publish.send_checked, self.sent, using), None, self.sent.stored)
 
 
 def max_body() -> int:
@@ -72,7 +72,3 @@ def _sent(groups: list[str], name: str, data: str, socket: str | None) -> publis
     if socket is None:
         return sent
     return sent._replace(sender=dumps({"id": None, "name": "", "socket": socket}))
-
-
-def _send(sent: publish.Sent, using: str) -> log.Appended | None:
-    return publish.send_checked(sent, using)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from contextlib import asynccontextmanager
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
@@ -10,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 import livepush
-from livepush import process
+from livepush import process, tallies
 from livepush.access import reasons, rules
 from livepush.notes import OnceEach
 from livepush.receiving import handlers
@@ -103,10 +105,12 @@ def test_in_production_nothing_is_looked_up(client, caplog, settings, monkeypatc
     assert said(caplog) == []
 
 
-async def test_a_websockets_groups_and_messages_are_told(caplog):
+@asynccontextmanager
+async def websocket(query):
+    """Open a WebSocket; yield what sends a command and returns the text of its reply."""
     headers = [(b"host", b"testserver"), (b"origin", b"http://testserver")]
     scope = {
-        "type": "websocket", "path": "/livepush/ws/", "query_string": b"group=board&group=oder:1", "headers": headers,
+        "type": "websocket", "path": "/livepush/ws/", "query_string": query, "headers": headers,
         "scheme": "ws", "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2), "subprotocols": [],
     }  # fmt: skip
     socket = ApplicationCommunicator(application, scope)
@@ -120,12 +124,17 @@ async def test_a_websockets_groups_and_messages_are_told(caplog):
     try:
         await socket.send_input({"type": "websocket.connect"})
         assert (await socket.receive_output(PATIENCE))["type"] == "websocket.accept"
-        await reply_to({"command": "subscribe", "groups": ["oder:2"]})
-        await reply_to({"command": "send", "group": "board", "type": "chat", "data": 1})
+        yield reply_to
     finally:
         await socket.send_input({"type": "websocket.disconnect", "code": 1000})
         await socket.wait(PATIENCE)
         await process.stop()
+
+
+async def test_a_websockets_groups_and_messages_are_told(caplog):
+    async with websocket(b"group=board&group=oder:1") as reply_to:
+        await reply_to({"command": "subscribe", "groups": ["oder:2"]})
+        await reply_to({"command": "send", "group": "board", "type": "chat", "data": 1})
     assert said(caplog) == [
         NO_PATTERN,
         NO_PATTERN.replace("oder:1", "oder:2"),
@@ -135,3 +144,16 @@ async def test_a_websockets_groups_and_messages_are_told(caplog):
         line.startswith("denied ") and " groups=board type=chat code=forbidden" in line
         for line in (record.getMessage() for record in caplog.records)
     )
+
+
+@pytest.mark.parametrize(("anonymous", "remedy"), [(0, "ask for fewer."), (2, "ask for fewer, or log in.")])
+async def test_a_websocket_that_asks_for_too_many_groups_hears_what_to_do_and_is_counted(
+    settings, monkeypatch, anonymous, remedy
+):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "MAX_GROUPS": 2 + (anonymous > 0), "MAX_GROUPS_ANONYMOUS": anonymous}
+    monkeypatch.setattr(tallies, "counts", Counter())
+    async with websocket(b"group=board") as reply_to:
+        reply = json.loads(await reply_to({"command": "subscribe", "groups": ["hall", "yard"]}))
+    assert reply["code"] == "too_many_groups"
+    assert reply["message"] == f"A connection may have 2 groups, and would have 3: {remedy}"
+    assert tallies.counts["refused", "websocket", "too_many_groups"] == 1

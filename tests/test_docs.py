@@ -512,7 +512,7 @@ def test_the_settings_are_all_listed_with_their_defaults_and_meanings() -> None:
         if isinstance(node, ast.ClassDef)
     ]
     meanings = {
-        field.target.id: text.value.value.strip().replace("``", "`")  # type: ignore[union-attr, attr-defined]
+        field.target.id: " ".join(text.value.value.split()).replace("``", "`")  # type: ignore[union-attr, attr-defined]
         for field, text in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign)
     }

@@ -15,9 +15,10 @@ from livepush import tenants
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidEvent
 from livepush.inbox import recipients
-from livepush.inbox.admin.audiences import AUTH, USER, recipient_of, users_called
+from livepush.inbox.admin.audiences import USER, recipient_of, users_called
 from livepush.inbox.models import Level, Notification
 from livepush.inbox.notifying import MAX_CATEGORY, MAX_COLLAPSE, notify
+from livepush.inbox.tenancy import AUTH
 from livepush.wire import MAX_GROUP_LENGTH, public_name
 
 SAYS = ("title", "body", "url", "icon", "level", "category", "collapse")

@@ -14,11 +14,11 @@ from django.db.models.functions import Cast, Concat
 from livepush import tenants
 from livepush.conf import get_settings
 from livepush.inbox import kinds
-from livepush.inbox.admin.audiences import AUTH, OF, USER, primary_key, recipient_of
+from livepush.inbox.admin.audiences import USER, primary_key, recipient_of
 from livepush.inbox.models import MAX_READER_LENGTH, InboxState, Membership, Notification, NotificationState
 from livepush.inbox.reading import MAX_COUNTED, Entry, Inbox
 from livepush.inbox.recipients import everyone, has_roles
-from livepush.inbox.tenancy import own_rows, role, stored
+from livepush.inbox.tenancy import AUTH, OF, own_rows, role, stored
 from livepush.wire import LARGEST_NUMBER, Position, public_name
 
 RECENT = 1_000

@@ -15,10 +15,10 @@ from django.utils.translation import gettext_lazy as _
 
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
-from livepush.inbox.admin.audiences import AUTH, OF, USER, names_of
+from livepush.inbox.admin.audiences import USER, names_of
 from livepush.inbox.admin.figures import categories
 from livepush.inbox.recipients import everyone
-from livepush.inbox.tenancy import own_rows, stored
+from livepush.inbox.tenancy import AUTH, OF, own_rows, stored
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

@@ -16,12 +16,12 @@ from django.utils.translation import gettext_lazy as _
 
 from livepush.inbox import kinds
 from livepush.inbox.admin import figures
-from livepush.inbox.admin.audiences import OF, USER, user_called
+from livepush.inbox.admin.audiences import USER, user_called
 from livepush.inbox.admin.lists import AudienceFilter, CategoryFilter, InboxAdmin
 from livepush.inbox.admin.sending import SendingAdmin
 from livepush.inbox.links import is_safe
 from livepush.inbox.models import Membership, Notification
-from livepush.inbox.tenancy import group_of_reader, stored
+from livepush.inbox.tenancy import OF, group_of_reader, stored
 from livepush.wire import public_name
 
 

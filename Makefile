@@ -32,7 +32,8 @@ CHOSEN ?= -m "not long"
 PYTEST = $(RUN) -m pytest -q --dist worksteal
 
 .PHONY: test
-test: $(VENV)/.installed node_modules/.installed system ## pass what every change must pass: all but the long tests
+test: ## pass what every change must pass: all but the long tests
+	@$(MAKE) --no-print-directory --jobs $(VENV)/.installed node_modules/.installed system
 	@$(MAKE) --no-print-directory --jobs --output-sync lint types js matrix python
 
 .PHONY: test-all

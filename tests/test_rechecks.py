@@ -16,7 +16,7 @@ from livepush.access import authenticating, rules, tokens
 from livepush.access.authenticating import Identity
 from livepush.access.identity import Handshake
 from livepush.hub import Waiter
-from livepush.rights import Grant, Rights, watch
+from livepush.rights import Grant, Rights, rechecks, watch
 from livepush.rights.rechecks import Queue
 from tests.conftest import Thread
 
@@ -112,6 +112,29 @@ async def test_a_client_that_is_still_who_it_was_is_told_that_the_right_has_ende
     Thread(lambda: User.objects.update(first_name="Banned")).join()
     await asked_about(rights)
     assert (list(waiter.groups), waiter.reason) == ([], "permission")
+
+
+async def test_what_takes_too_long_to_look_up_for_many_clients_is_looked_up_for_fewer(
+    rights, transactional_db, monkeypatch
+):
+    batches, in_thread = [], process.in_thread
+
+    async def slow(job, level):
+        batches.append(len(job._questions))
+        if batches[-1] > 50:
+            raise TimeoutError
+        await in_thread(job, level)
+
+    monkeypatch.setattr(process, "in_thread", slow)
+    monkeypatch.setattr(rechecks, "PAUSE", 0.0)
+    for _ in range(200):
+        rights.add(reader(Identity(None), "board")[1], rights.heard)
+    rights.lose_track()
+    later = rights._rechecks.later
+    for _ in range(20):
+        await rights._rechecks._ask_about(later, later.take())
+    assert batches[:4] == [200, 100, 50, 150]
+    assert not later.filled.is_set()
 
 
 @pytest.mark.parametrize("reason", ["logout", "moved"])

@@ -477,6 +477,18 @@ def test_who_can_not_be_asked_about_takes_no_group_from_others_of_the_tenant(ann
     assert granted == ([{"board"}, {"board"}] if keeps else [{"board"}, set(), {"board"}])
 
 
+def test_asking_again_about_many_tokens_takes_few_queries(django_assert_max_num_queries):
+    users = [User.objects.create(username=f"u{number}") for number in range(20)]
+    known = [authenticating.of_token(tokens.parse(livepush.token(user))) for user in users]
+    livepush.revoke(users[7])
+    known.append(authenticating.of_token(tokens.parse(livepush.token(users[7]))))  # after that, so it is good
+    view = identity.handshake(RequestFactory().get("/"))
+    asked = [Question(each, view, ("board",), None) for each in known]
+    with django_assert_max_num_queries(4):
+        answers = ask_again(asked)
+    assert [place for place, answer in enumerate(answers) if answer.identity.name is None] == [7]
+
+
 @pytest.mark.parametrize("broken", ["of_sessions", "_of_tokens"])
 def test_what_raises_for_one_client_is_looked_up_for_each_by_itself(ann, client, monkeypatch, broken):
     ask = getattr(questions, broken)

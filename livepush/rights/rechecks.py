@@ -55,6 +55,8 @@ class Queue:
         """How long (seconds) a client's rules may take; ``None`` for as long as any job in a thread."""
         self.level = level
         """That of ``process.in_thread``."""
+        self.size = BATCH
+        """How many clients the next batch has: fewer after one that took too long."""
         self.filled = asyncio.Event()
         """Set while somebody is due."""
         self._due: dict[Grant, str] = {}
@@ -78,7 +80,7 @@ class Queue:
 
     def take(self) -> dict[Grant, str]:
         """Take a batch out, the clients of each tenant together."""
-        found = list(islice(self._due.items(), BATCH))
+        found = list(islice(self._due.items(), self.size))
         for grant, _ in found:
             del self._due[grant]
         self._tell()
@@ -171,11 +173,14 @@ class Rechecks:
                 self._jobs.create_task(work)  # nobody waits for another one's async rules
             else:
                 await work
-        if failure is not None and job.begun > len(answers):
+        if failure is None:
+            queue.size = BATCH
+        elif job.begun > len(answers):
             grant = next(iter(batch))
             self._put_aside(queue, grant, batch.pop(grant), failure)
             self._close(grant)
-        elif failure is not None:
+        else:
+            queue.size = max(1, len(asked) // 2)  # it may have been too much to look up at once
             self._note(failure)
             await asyncio.sleep(PAUSE)
         queue.put_back({grant: reason for grant, reason in batch.items() if grant in self._grants})

@@ -536,6 +536,21 @@ def test_what_browsers_send_by_themselves_needs_a_csrf_token(ann, kind, status):
         assert (answer.status_code == 403) is (status == 403)
 
 
+def fails_to_explain(request, reason=""):
+    raise ValueError("a page of the project's that fails")
+
+
+def test_a_request_that_needs_no_csrf_token_is_not_taken_for_an_attack(ann, settings, caplog):
+    settings.CSRF_FAILURE_VIEW = "tests.test_tokens.fails_to_explain"
+    session = Client()
+    session.force_login(ann)
+    client = Client(enforce_csrf_checks=True)
+    with with_authenticators("by_session_header"):
+        assert ask(client, Authorization=f"Session {session.session.session_key}").status_code == 200
+    assert ask(client, Authorization=f"Bearer {livepush.token(ann)}").json()["code"] == "token_by_token"
+    assert [record.name for record in caplog.records if record.name.startswith("django.security")] == []
+
+
 def test_a_cookie_needs_a_csrf_token_whatever_comes_with_it(ann):
     client = Client(enforce_csrf_checks=True)
     client.force_login(ann)

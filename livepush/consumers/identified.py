@@ -26,9 +26,7 @@ def identity_of(request: HttpRequest) -> Identity:
 
 def check_csrf(request: HttpRequest, known: Identity) -> None:
     """Refuse a request that a page of another site could have made a browser send. Raises WireError."""
-    if csrf_refusal(request) is None:
-        return
-    if needs_csrf_token(request, known):
+    if needs_csrf_token(request, known) and csrf_refusal(request) is not None:
         raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)
 
 

@@ -574,6 +574,40 @@ def test_pages_of_any_origin_bring_no_cookie_that_an_authenticator_could_read(an
         assert client.get("/livepush/poll/", {"group": own(ann)}, headers=foreign).status_code == 403
 
 
+LISTED = "https://app.example.com"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("token/", {}),
+        ("presence/", {"group": "lobby:x", "state": 1}),
+        ("inbox/read/", {"id": []}),
+        (f"streams/{'a' * 22}/stop/", {}),
+    ],
+)
+def test_a_page_of_a_listed_origin_changes_things_with_the_csrf_token(ann, path, body):
+    client, token = Client(enforce_csrf_checks=True), "t" * 32
+    client.force_login(ann)
+    client.cookies["csrftoken"] = token
+
+    def refused(allowed, origin=LISTED, sent=token):
+        headers = {"Origin": origin, "X-CSRFToken": sent}
+        with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": allowed}):
+            answer = client.post(f"/livepush/{path}", body, content_type="application/json", headers=headers)
+        return answer.status_code == 403 and answer.json()["code"] == "csrf"
+
+    assert not refused([LISTED])
+    assert refused([LISTED], sent="x" * 32)
+    assert refused([LISTED], "https://other.example.com")
+    assert refused([LISTED], "http://app.example.com")
+    assert refused(["*"])
+    assert refused(["null"], "null")
+    assert refused(["*", LISTED], "null")
+    assert not refused(["*", LISTED])
+    assert refused([])
+
+
 ALLOWED = "Access-Control-Allow-Headers"
 
 

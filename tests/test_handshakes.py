@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import pytest
 from channels.routing import URLRouter
 from django.test import RequestFactory
@@ -9,6 +11,7 @@ from django.utils import translation
 
 from livepush import routing
 from livepush.access import handshakes, identity, origins
+from livepush.notes import Rarely
 from livepush.wire import Close, WireError
 
 
@@ -143,6 +146,34 @@ def test_cookies_that_come_in_headers_of_their_own_are_all_there():
     cookies = [(b"cookie", b"a=1"), (b"cookie", b"sessionid=x"), (b"cookie", b"b=2")]
     found = {**scope("https"), "type": "http", "http_version": "2", "headers": [(b"host", b"shop.test"), *cookies]}
     assert identity.request_of(found).COOKIES == {"a": "1", "sessionid": "x", "b": "2"}
+
+
+def broken(request):
+    raise ValueError("a check that fails")
+
+
+class Broken:
+    def __init__(self, get_response):
+        pass
+
+    def __call__(self, request):
+        raise ValueError("a middleware that fails")
+
+
+@pytest.mark.parametrize("check", [broken, Broken])
+def test_a_check_that_fails_for_every_client_refuses_each_and_is_logged_once_in_a_while(
+    settings, caplog, monkeypatch, check
+):
+    settings.LIVEPUSH = {"HANDSHAKE": [check]}
+    rarely = Rarely(every=600.0)
+    monkeypatch.setattr(handshakes, "_raising", defaultdict(lambda: rarely))
+    for every in (600.0,) * 50 + (0.0,):
+        rarely.every = every
+        with pytest.raises(WireError, match="does not let this client in"):
+            handshakes.check_sync(RequestFactory().get("/"))
+    said = f"The handshake's check {check.__name__} raised, so it refuses."
+    assert [record.message for record in caplog.records] == [said, f"{said} It is the last of 50 times."]
+    assert all(record.exc_info for record in caplog.records)
 
 
 @pytest.mark.parametrize("name", ["closing", "async_closing"])

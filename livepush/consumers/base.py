@@ -53,13 +53,13 @@ def refusing(endpoint: WatchedEndpoint) -> Endpoint:
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         with process.serving(scope, send), watched(receive) as incoming:
-            if get_settings().ALLOWED_ORIGINS:
-                request = identity.request_of(scope)
-                scope["livepush.headers"] = _encoded(origins.headers(request))
-                if origins.is_preflight(request):
-                    await answer(scope, send, b"", 204)
-                    return
             try:
+                if get_settings().ALLOWED_ORIGINS:
+                    request = identity.request_of(scope)
+                    scope["livepush.headers"] = _encoded(origins.headers(request))
+                    if origins.is_preflight(request):
+                        await answer(scope, send, b"", 204)
+                        return
                 length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
                 check_get(scope["method"], length, get_settings().MAX_EVENT_BYTES)
                 await endpoint(scope, incoming, send)

@@ -178,6 +178,24 @@ async def test_raw_bytes_in_the_query_of_a_websocket_are_refused(query):
     await socket.wait(PATIENCE)
 
 
+@pytest.mark.parametrize(
+    ("said", "is_told", "close"), [("away", True, 4503), ("busy", False, 4503), ("no", False, 4403)]
+)
+async def test_a_websocket_is_told_when_to_come_back_if_the_check_that_refuses_says_when(
+    settings, said, is_told, close
+):
+    settings.LIVEPUSH = {"HANDSHAKE": ["tests.shop.gates.async_gate"]}
+    socket = ApplicationCommunicator(application, {**scope(x_async=said), "query_string": b"group=board"})
+    await socket.send_input({"type": "websocket.connect"})
+    assert (await socket.receive_output(PATIENCE))["type"] == "websocket.accept"
+    if is_told:
+        bye = json.loads((await socket.receive_output(PATIENCE))["text"])
+        assert (bye["type"], bye["reason"]) == ("livepush.bye", "unavailable")
+        assert 7000 <= bye["retry"] <= 7700
+    assert await socket.receive_output(PATIENCE) == {"type": "websocket.close", "code": close, "reason": "refused"}
+    await socket.wait(PATIENCE)
+
+
 @pytest.mark.parametrize("path", ["poll/", "presence/", f"streams/{'a' * 22}/"])
 def test_raw_text_in_the_query_of_a_plain_view_is_refused(path):
     request = ASGIRequest({**scope("https"), "method": "GET", "query_string": "group=€".encode()}, BytesIO())

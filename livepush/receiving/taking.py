@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -26,8 +25,6 @@ from livepush.exceptions import InvalidEvent
 from livepush.receiving import once
 from livepush.receiving.handlers import Found, Handler, handler_of
 from livepush.wire import WireError, unavailable
-
-logger = logging.getLogger("livepush")
 
 SHARE = 0.8
 """How much of ``DATABASE_TIMEOUT`` an async handler has. After all of it, a tenant's thread would be given up."""
@@ -292,8 +289,7 @@ def _refusal(error: Exception, handler: Handler) -> WireError:
         return WireError("forbidden", str(error) or "This may not be sent.", 403)
     if isinstance(error, DATABASE_ERRORS):
         close_old_connections()
-        name = type(error).__name__
-        logger.warning("The handler for %r could not use its database: %s: %s", handler.pattern, name, error)
+        handler.log_outage("The handler for %r could not use its database:", error)
         return unavailable()
     handler.log_exception("The handler for %r raised, so the client hears that it failed.")
     return WireError("failed", "The server could not handle the message.", 500)

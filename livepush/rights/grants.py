@@ -88,8 +88,11 @@ class Grant:
 
 
 def session_of(identity: Identity, view: Handshake) -> str:
-    """Return by what the end of a client's session is known; empty without a session."""
-    key = view.session_key or identity.session or ""
+    """Return by what the end of a client's session is known; empty without a session.
+
+    The session that names the user counts before the cookie's, which may be an anonymous one.
+    """
+    key = identity.session or view.session_key or ""
     if settings.SESSION_ENGINE != CHANGING:
         return digest(key)
     return "" if not key or identity.name is None or identity.token is not None else sessions_of(identity.name)

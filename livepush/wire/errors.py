@@ -75,6 +75,11 @@ class WireError(ValueError):
         return {"code": self.code, "message": self.message, **errors}
 
 
+def bad_query() -> WireError:
+    """Return the refusal of a query string that is none."""
+    return WireError("bad_query", "The query string is malformed: expected percent-encoded UTF-8.")
+
+
 def unavailable() -> WireError:
     """Return the refusal that says: the server can't serve now, come back later."""
     return WireError("unavailable", "The server can't serve now: try again in a moment.", 503)

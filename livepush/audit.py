@@ -17,6 +17,7 @@ from django.dispatch import Signal
 from livepush import signals, tenants
 from livepush.ending import AtEnd
 from livepush.forking import renewed
+from livepush.longlived import Contexts
 from livepush.notes import AtMost, Rarely, note_once, one_line
 
 logger = logging.getLogger("livepush.audit")
@@ -175,9 +176,10 @@ class Receivers:
             self._worker = None
 
     def _work(self) -> None:
+        contexts = Contexts()
         try:
             while (record := self._next()) is not None:
-                _call(*record)
+                contexts.run(_call, *record)
         finally:
             _close_connections()
             with self._changed:
@@ -205,7 +207,9 @@ def _call(signal: Signal, fields: Mapping[str, Any]) -> None:
     try:
         with tenants.active(fields["tenant"]):
             said = signal.send_robust(sender=None, **fields)
-        failed = any(isinstance(answer, BaseException) for _, answer in said)
+        raised = any(isinstance(answer, BaseException) for _, answer in said)
+        # A receiver may have taken care of a dead connection's error by itself.
+        failed = raised or any(each.errors_occurred for each in connections.all(initialized_only=True))
     except BaseException:
         logging.getLogger("livepush").exception("The receivers of a signal for an audit could not be called.")
         failed = True

@@ -6,11 +6,15 @@ import json
 import logging
 import threading
 from collections import Counter
+from contextlib import suppress
+from contextvars import ContextVar
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import DatabaseError, connection, connections
 from django.test import Client, override_settings
+from django.utils import translation
 
 import livepush
 from livepush import audit, notes, signals, tallies, tenants
@@ -216,6 +220,42 @@ def test_a_receiver_may_use_the_database_also_after_its_connection_died():
     wait_until(lambda: len(found) >= 2)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_receiver_that_handles_the_error_of_its_dead_connection_gets_another_one():
+    found, all_wait = [], threading.Event()  # a thread without work closes its connections anyway
+
+    def receive(number, **fields):
+        all_wait.wait(PATIENCE)
+        connection.ensure_connection()
+        found.append(connection.connection)
+        if number == 0:
+            with suppress(DatabaseError), connection.cursor() as cursor:
+                cursor.execute("SELECT nothing FROM nowhere")
+
+    signals.connected.connect(receive)
+    for number in range(3):
+        tell(number)
+    all_wait.set()
+    wait_until(lambda: len(found) == 3)
+    assert found[0] is not found[1]
+    assert found[1] is found[2]
+
+
+def test_a_receiver_finds_nothing_that_was_set_in_its_context_for_another_client():
+    user, found = ContextVar("user", default=None), []
+
+    def receive(number, **fields):
+        found.append((number, user.get(), translation.get_language()))
+        user.set(number)
+        translation.activate("de")
+
+    signals.connected.connect(receive)
+    for number in range(3):
+        tell(number)
+    wait_until(lambda: len(found) == 3)
+    assert found == [(number, None, "en-us") for number in range(3)]
+
+
 def test_without_listeners_nothing_is_done(monkeypatch):
     logging.getLogger("livepush.audit").setLevel(logging.ERROR)
     try:
@@ -325,6 +365,7 @@ async def test_a_line_that_can_not_be_logged_keeps_no_right_from_ending():
         await stream.wait(PATIENCE)
     finally:
         await livepush.stop()
+        await sync_to_async(connections.close_all)()
 
 
 def test_a_value_can_begin_no_line_of_its_own(caplog):

@@ -33,6 +33,7 @@ ARROWS: dict[str, set[str]] = {
     "logs": set(),
     "tallies": {"forking"},
     "green": set(),
+    "longlived": set(),
     # The engine
     "models": {"wire", "fields"},
     "log": {"wire", "models"},
@@ -40,9 +41,12 @@ ARROWS: dict[str, set[str]] = {
     "tenants": {"wire", "conf", "exceptions", "notes", "cancelling"},
     "hints": {"wire", "conf", "notes", "cancelling", "ending", "forking", "green"},
     "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies", "cancelling"},
-    "audit": {"signals", "tenants", "notes", "ending", "forking"},
+    "audit": {"signals", "tenants", "notes", "ending", "forking", "longlived"},
     "access": {"tenants", "wire", "conf", "notes", "exceptions", "cancelling", "forking", "green"},
-    "process": {"audit", "hub", "log", "hints", "publish", "wire", "conf", "notes", "forking", "progress"},
+    "process": {
+        "audit", "hub", "log", "hints", "publish", "wire", "conf", "notes", "forking", "progress",
+        "longlived",
+    },
     "rights": {"process", "access", "publish", "log", "hub", "tenants", "wire", "conf", "exceptions",
         "notes",
     },

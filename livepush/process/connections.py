@@ -94,9 +94,12 @@ def tidy(is_alone: bool) -> None:
 def give_back() -> None:
     """Return pooled connections to their pool, since others wait for them. Without a pool a thread keeps its own.
 
-    What Django noted of queries is forgotten.
+    Dead ones are closed, also if the project's code took care of the error itself. What Django noted of queries is
+    forgotten.
     """
     for connection in connections.all(initialized_only=True):
         connection.queries_log.clear()  # with DEBUG it holds 9,000 queries: only a request's end clears it
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
         if connection.settings_dict["OPTIONS"].get("pool"):
             connection.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from contextvars import ContextVar
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -15,6 +17,8 @@ from django.test import override_settings
 from django.utils import timezone, translation
 
 from livepush import process
+from livepush.hints.session import Session
+from livepush.process import connections as own
 from livepush.process import hubs, threads
 from livepush.process.threads import Threads
 from tests.patience import PATIENCE
@@ -273,3 +277,26 @@ async def test_a_dead_connection_whose_error_the_project_handles_is_replaced(con
     else:
         assert await hubs.in_thread(lambda: allowed(kill)) is False
     assert await hubs.in_thread(lambda: allowed("SELECT 1")) is True
+
+
+def test_a_connection_that_hangs_is_cut_where_no_descriptor_is_left(monkeypatch, no_descriptors):
+    ours, theirs = socket.socketpair()
+    hanging = SimpleNamespace(vendor="postgresql", connection=ours)
+    monkeypatch.setitem(own._opened, (7, "default"), hanging)
+    with ours, theirs:
+        theirs.settimeout(PATIENCE)
+        with no_descriptors():
+            own.cut_connections(7)
+            assert theirs.recv(1) == b""
+        assert ours.fileno() >= 0
+
+
+def test_a_session_is_cut_where_no_descriptor_is_left(no_descriptors):
+    ours, theirs = socket.socketpair()
+    session = Session("default")
+    session._driver = ours
+    with ours, theirs:
+        theirs.settimeout(PATIENCE)
+        with no_descriptors():
+            session.cut()
+            assert theirs.recv(1) == b""

@@ -12,6 +12,7 @@ from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from livepush.borrowing import borrowed
 from livepush.notes import note_once
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ def cut_connections(thread: int) -> None:
             with suppress(Exception):  # the driver has closed it meanwhile
                 fileno = _fileno_of(connection.connection)
                 if fileno is not None:
-                    with socket.socket(fileno=socket.dup(fileno())) as end:
+                    with borrowed(fileno()) as end:
                         end.shutdown(socket.SHUT_RDWR)
 
 

@@ -8,6 +8,7 @@ import re
 import time
 from contextlib import nullcontext
 from datetime import timedelta
+from types import MappingProxyType
 
 import pytest
 from django.contrib.auth.models import User
@@ -665,6 +666,19 @@ def test_pages_of_any_origin_may_read_with_a_token_and_never_with_a_cookie(ann):
 # Logs
 
 
+def of_gunicorn(atoms):
+    """Return what gunicorn fills a line of its access log with."""
+    return pytest.importorskip("gunicorn.glogging").SafeAtoms(atoms)
+
+
+def of_hypercorn(atoms):
+    """Return what hypercorn fills a line of its access log with."""
+    scope = {"type": "http", "scheme": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    found = pytest.importorskip("hypercorn.logging").AccessLogAtoms(scope, None, 0.1)
+    found.update(atoms)
+    return found
+
+
 @pytest.mark.parametrize(
     ("message", "args"),
     [
@@ -691,6 +705,26 @@ def test_tokens_are_hidden_in_logs(ann, message, args):
     assert token[:14] not in said
     assert "***" in said
     assert said.endswith(("200", "***", "other"))
+
+
+@pytest.mark.parametrize("of_server", [of_gunicorn, of_hypercorn])
+def test_tokens_are_hidden_in_an_access_log_whose_server_finds_its_atoms_in_a_way_of_its_own(ann, of_server):
+    token = livepush.token(ann)
+    atoms = of_server({"r": f"GET /livepush/sse/?token={token}", "{x-request-id}i": "7"})
+    message = "%(r)s %({X-Request-Id}i)s %({X-Forwarded-For}i)s"
+    record = logging.LogRecord("access", logging.INFO, "", 1, message, (atoms,), None)
+    assert HideTokens().filter(record)
+    assert record.getMessage() == "GET /livepush/sse/?token=*** 7 -"
+    assert token in atoms["r"], "others may log the same atoms"
+
+
+@pytest.mark.parametrize("message", ["%(path)s %(code)d", "%s"])
+def test_tokens_are_hidden_in_a_mapping_that_is_no_dict(ann, message):
+    token = livepush.token(ann)
+    args = (MappingProxyType({"path": f"/x/?token={token}", "code": 7}),)
+    record = logging.LogRecord("x", logging.INFO, "", 1, message, args, None)
+    HideTokens().filter(record)
+    assert record.getMessage() in ("/x/?token=*** 7", "{'path': '/x/?token=***', 'code': 7}")
 
 
 @pytest.mark.parametrize("encode", [lambda text: text.replace("_", "%5F"), lambda text: f"%6C{text[1:]}"])

@@ -21,7 +21,7 @@ from livepush.hub import Hub, Options
 from livepush.process.connections import AUTH_THREAD, HUB_THREAD, close_connections, cut_connections, with_database
 from livepush.process.drain import drain, drain_before_end, drain_on_signals, producers
 from livepush.process.requests import forget_requests, requests_of, spawn
-from livepush.process.servers import Scope, Send
+from livepush.process.servers import Scope, Send, lookup
 from livepush.process.servers.client import client_of
 from livepush.process.threads import FAREWELL, Threads
 from livepush.wire import LogPage, LogState, Position
@@ -141,6 +141,7 @@ def serving(scope: Scope, send: Send) -> Iterator[None]:
     if server not in requests.servers:  # the hub may be an earlier server's
         requests.servers.add(server)
         drain_before_end(loop, _hubs)
+        lookup.keep_spare()
     requests.open[key] = client_of(scope, send)
     try:
         yield

@@ -107,6 +107,15 @@ def test_an_expression_is_told_as_the_number_that_it_became(order):
     assert events[0].payload == {"changed": ["count"], "id": order.pk, "status": "new", "count": 5}
 
 
+def test_a_queryset_on_an_instance_is_no_saved_value(order, monkeypatch):
+    monkeypatch.setattr(handler(), "data", lambda order, action: {"by": order.by})
+    order.by, order.found = "ann", Tag.objects.all()
+    order.status = "sent"
+    with capture_events() as events:
+        order.save()
+    assert events[0].payload == {"changed": ["status"], "by": "ann"}
+
+
 def test_saving_an_unsaved_instance_of_a_stored_row_is_an_update(order):
     with capture_events() as events:
         Order(pk=order.pk, status="sent").save()

@@ -195,7 +195,8 @@ class ModelEvents:
         That is the stored row, if an expression such as ``F("count") + 1`` was saved. Where the database generates
         fields, an update may leave their old values on the instance: a copy of it reads them.
         """
-        if any(is_expression(value) for name, value in vars(instance).items() if name[0] != "_"):
+        values = vars(instance)
+        if any(is_expression(values.get(field.attname)) for field in instance._meta.concrete_fields):
             return self._stored(instance, using) or instance
         names = frozenset(field.attname for field in self._fields() if generated(field))
         return self._lazily_stored(instance, using, names) if names and not created else instance

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import random
 import tracemalloc
 from contextlib import contextmanager
 from itertools import count
@@ -17,6 +19,7 @@ from django.test import override_settings
 import livepush
 from livepush import log, notes, wire
 from livepush.hints import outbox, sender
+from livepush.hub import Hub, Options
 from livepush.hub.fanout import Encoder
 from livepush.hub.window import Window
 from livepush.log import groups
@@ -24,7 +27,9 @@ from livepush.models import ChannelGroup
 from livepush.process import hubs
 from livepush.wire import Batch, Format, Position, requests, system
 from livepush.wire import Event as WireEvent
+from tests.patience import PATIENCE
 from tests.scale import some
+from tests.test_hub import OPTIONS
 
 MIB = 1_048_576
 
@@ -163,12 +168,18 @@ def test_the_command_deletes_rows_of_groups_that_have_no_events(using, monkeypat
     assert list(ChannelGroup.objects.using(using).values_list("name", flat=True)) == ["kept"]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_job_that_fails_keeps_no_other_from_pruning(monkeypatch):
-    class Threads:
-        async def run(self, work):
-            return await sync_to_async(work)()
+class InPlace:
+    """Stands in for a hub's threads."""
 
+    async def run(self, work):
+        return await sync_to_async(work)()
+
+    async def stop(self):
+        pass
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_fails_keeps_no_other_from_pruning(monkeypatch, caplog):
     def fails(said):
         def job(using):
             ran.append(said)
@@ -180,14 +191,42 @@ def test_a_job_that_fails_keeps_no_other_from_pruning(monkeypatch):
     monkeypatch.setattr(log, "prune", lambda using, before: ran.append("log") or 1)
     works = [lambda using: ran.append("first") or 1, fails("one"), fails("two"), lambda using: ran.append("last") or 1]
     monkeypatch.setattr(log, "jobs", works)
-    with pytest.raises(RuntimeError, match="one"):
-        async_to_sync(hubs.DatabaseLog("default", 60.0, Threads()).prune)()
+    assert async_to_sync(hubs.DatabaseLog("default", 60.0, InPlace()).prune)() == 3
     assert ran == ["log", "first", "one", "two", "last"]
     ran.clear()
     monkeypatch.setattr(log, "prune", lambda using, before: fails("log")(using))
-    with pytest.raises(RuntimeError, match="log"):
-        async_to_sync(hubs.DatabaseLog("default", 60.0, Threads()).prune)()
+    assert async_to_sync(hubs.DatabaseLog("default", 60.0, InPlace()).prune)() == 2
     assert ran == ["log", "first", "one", "two", "last"]
+    assert "(1 times; the last: RuntimeError: one)" in caplog.text
+    assert "(1 times; the last: RuntimeError: log)" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_job_that_fails_leaves_no_backlog_of_the_others(monkeypatch, caplog):
+    def fails(using):
+        raise RuntimeError("no such table")
+
+    left, waits = [1, 1, 1], iter([0.001])
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def prune(using, before):
+        if not left:
+            loop.call_soon_threadsafe(done.set)
+        return left.pop() if left else 0
+
+    monkeypatch.setattr(log, "prune", prune)
+    monkeypatch.setattr(log, "jobs", [fails])
+    monkeypatch.setattr(random, "uniform", lambda least, most: next(waits, 1e6))  # one round
+    hub = Hub(hubs.DatabaseLog("default", 60.0, InPlace()), None, Options(**{**OPTIONS, "prune_interval": 1.0}))
+    try:
+        await hub.ready
+        await asyncio.wait_for(done.wait(), PATIENCE)
+    finally:
+        await hub.stop()
+    assert left == []
+    assert [record.getMessage() for record in caplog.records if "prune" in record.getMessage()] == [
+        "Could not prune the log (1 times; the last: RuntimeError: no such table); trying again later."
+    ]
 
 
 @pytest.mark.long

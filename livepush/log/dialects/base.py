@@ -22,7 +22,7 @@ from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 TIME_LIMIT_MS = 10_000
 """How long one of settle's statements may take, and how long settle's transaction may be idle under the lock."""
 ROWS_AT_ONCE = 500
-"""The largest number of rows that one statement gives positions to."""
+"""The largest number of rows that one statement gives positions to, or whose keys it looks for."""
 _ROW = ("id", "group", "type", "data", "sender", "key", "send", "created")
 STATEMENT_BYTES = 4 * 1_048_576
 """About the most bytes of data in one statement; MariaDB refuses 16 MiB by default."""
@@ -36,6 +36,8 @@ class Dialect:
     """A query for the database's time, in seconds since 1970; ``None`` if the database uses its host's clock."""
     update_hint = ""
     """Text after the table's name in the UPDATE that gives positions."""
+    key_hint = ""
+    """Text after the table's name where a key is looked for."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
@@ -164,11 +166,31 @@ class Dialect:
 
     def keys_seen(self, rows: Iterable[Row]) -> set[tuple[str, str]]:
         """Return the pairs of group and key among these rows that were settled before."""
-        keys = {row.key for row in rows if not planning.is_new(row.key)}
-        if not keys:
-            return set()
-        settled = Event.objects.using(self.using).filter(position__isnull=False, key__in=keys)
-        return {(group, key) for group, key in settled.values_list("group", "key") if key is not None}
+        asked = [row.id for row in rows if not planning.is_new(row.key)]
+        seen: set[tuple[str, str]] = set()
+        for start in range(0, len(asked), ROWS_AT_ONCE):
+            with self.connection.cursor() as cursor:
+                cursor.execute(self.keys_seen_sql(asked[start : start + ROWS_AT_ONCE]))
+                seen.update(cursor.fetchall())
+        return seen
+
+    def keys_seen_sql(self, ids: Iterable[int]) -> str:
+        """Return a query for the pairs of group and key that some waiting rows share with settled ones.
+
+        Each row's pair is looked up in the index on both, since a database can't make a join of this. Of a join, or of
+        lists of keys and groups, it may read all events with one of the keys, or look up each key in each group.
+        """
+        quote = self.connection.ops.quote_name
+        event, id, position, group, key = map(quote, (Event._meta.db_table, "id", "position", "group", "key"))
+        settled = (
+            f"SELECT s.{id} FROM {event} s{self.key_hint} WHERE s.{key} = w.{key} AND s.{group} = w.{group}"  # noqa: S608
+            f" AND +s.{position} IS NOT NULL LIMIT 1"  # with the sign, no index on the position is a choice
+        )
+        chosen = ",".join(f"{each:d}" for each in ids)
+        return (
+            f"SELECT w.{group}, w.{key} FROM {event} w"  # noqa: S608
+            f" WHERE w.{id} IN ({chosen}) AND ({settled}) IS NOT NULL"
+        )
 
     def write(self, found: Plan) -> None:
         """Write a plan under the lock."""

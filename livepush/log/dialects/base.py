@@ -11,7 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Value
-from django.db.models.functions import Now
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from livepush.log import planning
@@ -78,9 +78,9 @@ class Dialect:
 
     # Time
 
-    def time_of_sending(self) -> datetime | Now:
-        """Return the current time of a clock that all hosts share: as a rule the database's."""
-        return Now()
+    def time_of_sending(self) -> str:
+        """Return SQL for the current time of a clock that all hosts share: as a rule the database's."""
+        return "CURRENT_TIMESTAMP"
 
     @contextmanager
     def without_waiting(self) -> Iterator[None]:
@@ -108,15 +108,31 @@ class Dialect:
     # Appending
 
     def append(self, content: Content, key: str | None, send: int | None) -> None:
-        """Write one row for each group in the caller's transaction."""
+        """Write one row for each group in the caller's transaction.
+
+        No signals are fired: a project's receiver for all models may send, and would be called by that again.
+        """
         groups, type, data, sender = content
-        created = self.time_of_sending()
-        shared = {"type": type, "data": data, "sender": sender, "key": key, "send": send, "created": created}
-        if len(groups) == 1:
-            Event(group=groups[0], **shared).save(using=self.using, force_insert=True)  # opens no transaction
-        else:
-            at_once = max(1, STATEMENT_BYTES // (len(data.encode()) + 500))
-            Event.objects.using(self.using).bulk_create([Event(group=group, **shared) for group in groups], at_once)
+        now = self.time_of_sending()
+        if len(groups) == 1:  # unlike bulk_create this opens no transaction
+            quote = self.connection.ops.quote_name
+            columns = ", ".join(map(quote, ("group", "type", "data", "sender", "key", "send", "created")))
+            values = f"(%s, %s, %s, %s, %s, %s, {now})"
+            with self.failing_as_a_save(), self.connection.cursor() as cursor:
+                cursor.execute(
+                    f"INSERT INTO {quote(Event._meta.db_table)} ({columns}) VALUES {values}",  # noqa: S608
+                    [groups[0], type, data, sender, key, send],
+                )
+            return
+        shared = {"type": type, "data": data, "sender": sender, "key": key, "send": send, "created": RawSQL(now, [])}  # noqa: S611
+        at_once = max(1, STATEMENT_BYTES // (len(data.encode()) + 500))
+        Event.objects.using(self.using).bulk_create([Event(group=group, **shared) for group in groups], at_once)
+
+    def failing_as_a_save(self) -> AbstractContextManager[object]:
+        """Have a failing statement end the caller's transaction, as a failing save does: it must not go on without."""
+        if self.connection.in_atomic_block:
+            return transaction.atomic(using=self.using, savepoint=False)  # costs no query
+        return nullcontext()
 
     def append_settled(self, content: Content, key: str | None, send: int | None) -> Appended | None:
         """Write the rows, whose key is new if they have one, with their position.

@@ -149,10 +149,14 @@ def test_a_send_to_very_many_groups_is_settled_without_its_data_for_each(using):
     assert most < 2 * planning.BATCH * len(data)
 
 
-def test_a_send_to_very_many_groups_that_repeats_a_key_is_dropped(using, monkeypatch):
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_a_send_to_very_many_groups_that_repeats_a_key_is_dropped(using, is_settled, monkeypatch):
     monkeypatch.setattr(delete_sql, "IDS_AT_ONCE", 3)
-    for _ in range(2):
-        append(using, *(f"g:{number}" for number in range(10)), key="k")
+    monkeypatch.setattr(base, "ROWS_AT_ONCE", 3)
+    append(using, *(f"g:{number}" for number in range(10)), key="k")
+    if is_settled:
+        settle(using)
+    append(using, *(f"g:{number}" for number in range(10)), key="k")
     settle(using)
     assert Event.objects.using(using).count() == 10
 

@@ -16,6 +16,7 @@ from django import forms
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, connection, transaction
+from django.db.models.signals import pre_save
 from django.template import Context, Template
 from django.test import Client
 from django.utils import timezone
@@ -464,6 +465,22 @@ def test_a_message_is_handled_anew_only_after_the_longest_time_that_a_handler_ha
         once.begin("k")
     Receipt.objects.update(created=timezone.now() - timedelta(seconds=201))
     assert once.begin("k") == (True, None)
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_receiver_that_checks_all_models_checks_no_receipt(client, atomic):
+    def check(instance, **kwargs):
+        instance.full_clean()  # a reply may not be blank, it would say, and that a repeated one is not unique
+
+    taken = []
+    handler(atomic=atomic)(lambda user, data, name: taken.append(data))
+    pre_save.connect(check)
+    try:
+        answers = [send(client, "desk:a", data="x", key="k") for _ in range(2)]
+    finally:
+        pre_save.disconnect(check)
+    assert answers == [{"ok": True, "reply": None}] * 2
+    assert taken == ["x"]
 
 
 def test_receipts_go_with_the_log(client):

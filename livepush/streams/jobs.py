@@ -94,7 +94,7 @@ def _run(
             log.fail(f"The command ended with exit code {code}.", {"exit": code})
         else:
             log.finish({"exit": code})
-    return code
+    return process.returncode  # a wish to stop that comes during a write ends the block early, and quietly
 
 
 async def arun(

@@ -76,6 +76,20 @@ def test_a_silent_command_is_ended_when_a_reader_asks_to_stop():
     assert (only().state, text(only().id)) == ("stopped", "on\n")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="asks for a signal's exit code")
+def test_a_command_that_is_stopped_as_its_output_is_written_has_an_exit_code_too(monkeypatch):
+    write = writing.SyncStream.write
+
+    def late(self: writing.SyncStream, text: str) -> None:
+        self._buffer.stop()  # since it was looked at
+        write(self, text)
+
+    monkeypatch.setattr(writing.SyncStream, "write", late)
+    command = python("print('on', flush=True); import time; time.sleep(600)")
+    assert streams.run(command, "job:7") == -signal.SIGTERM
+    assert (only().state, text(only().id)) == ("stopped", "")
+
+
 def in_thread(command: list[str], **options: Any) -> threading.Thread:
     """Run a command until something of it is stored."""
     running = threading.Thread(target=streams.run, args=(command, "job:7"), kwargs=options, daemon=True)

@@ -21,8 +21,8 @@ from livepush import log
 from livepush.exceptions import StreamError
 from livepush.forking import Flag
 from livepush.notes import Rarely
-from livepush.process.connections import STREAM_THREAD, close_connections, cut_connections, give_back
-from livepush.streams import announcing, deleting, store, storing
+from livepush.process.connections import STREAM_THREAD, close_connections, give_back
+from livepush.streams import announcing, deleting, store, storing, watching
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.compacting import Compactor
 from livepush.streams.models import State, Stream
@@ -57,7 +57,6 @@ class Gatherer:
         self._ending: dict[str, tuple[Buffer, Future[None]]] = {}
         self._beats_from = self._looks_from = 0.0
         self._entered = self._stopped = False
-        self._busy_since: float | None = None
         self._compactor = Compactor(using)
         self._failures = Rarely(every=10.0)
 
@@ -105,7 +104,6 @@ class Gatherer:
     # The thread
 
     def _work(self) -> None:
-        announcing.live.start_thread()  # it watches this one
         self._wake.set()
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name=STREAM_THREAD, daemon=True)
@@ -117,12 +115,14 @@ class Gatherer:
             while not self._stopped:
                 self._wake.wait(FLUSH)
                 self._wake.clear()
-                if self._turn():
-                    idle_since = time.monotonic()
-                elif time.monotonic() - idle_since > LINGER and self._may_end():
-                    return
+                with watching.watch.over():
+                    if self._turn():
+                        idle_since = time.monotonic()
+                    elif time.monotonic() - idle_since > LINGER and self._may_end():
+                        return
         finally:
-            self._rest()
+            with watching.watch.over():
+                self._rest()
 
     def _may_end(self) -> bool:
         self._rest()
@@ -150,21 +150,10 @@ class Gatherer:
         if self._thread is not None:
             self._thread.join(FAREWELL)
 
-    def cut_if_hung(self, limit: float) -> bool:
-        """Cut the connection if the database has not answered for so long (seconds); return whether a stream is left.
-
-        A host that vanished would let the thread wait for minutes.
-        """
-        since, thread = self._busy_since, self._thread
-        if since is not None and time.monotonic() - since > limit and thread is not None:
-            cut_connections(thread.ident or 0)
-        return not self.is_idle()
-
     def _turn(self) -> bool:
         """Do what is due; return whether there is any stream."""
         if self.is_idle():
             return False
-        self._busy_since = time.monotonic()
         try:
             announcing.live.flush()  # what no tick has told
             self._beat()
@@ -176,7 +165,6 @@ class Gatherer:
         except Exception as error:
             self._failed(error)
         finally:
-            self._busy_since = None
             give_back()
         return True
 

@@ -50,7 +50,9 @@ class Compactor:
 def compact(using: str, id: str) -> bool:
     """Compact a stream; return whether that succeeded. Raises nothing."""
     try:
-        store.compact(using, id)
+        after: int | None = -1
+        while after is not None:
+            after = store.compact(using, id, after)
     except Exception as error:
         logger.warning("The stream %s has ended and stays in many chunks (%s: %s).", id, type(error).__name__, error)
         if not connections[using].in_atomic_block:

@@ -149,10 +149,10 @@ def failing(monkeypatch, times):
     """Have compacting fail so many times."""
     compact, left = store.compact, iter([True] * times)
 
-    def fail(using, id):
+    def fail(*args):
         if next(left, False):
             raise OperationalError("deadlock detected")
-        compact(using, id)
+        return compact(*args)
 
     monkeypatch.setattr(store, "compact", fail)
 

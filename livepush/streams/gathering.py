@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 
 from django.core import mail
 from django.db import Error, connections
@@ -37,6 +38,8 @@ LOOK = 0.5
 """How often (seconds) it asks which of its streams somebody asked to stop."""
 LINGER = 2.0
 """How long (seconds) the thread waits for another stream before it ends, but in tests of a project."""
+AT_ONCE = 50
+"""How many streams begin, and how many end, in one turn: each is announced, and meanwhile this process says nothing."""
 PAUSE = 0.5
 """How long (seconds) it waits after the database failed."""
 FAREWELL = 3.0
@@ -121,6 +124,7 @@ class Gatherer:
                     elif time.monotonic() - idle_since > LINGER and self._may_end():
                         return
         finally:
+            self._compactor.settle(everybody=True)
             with watching.watch.over():
                 self._rest()
 
@@ -161,8 +165,12 @@ class Gatherer:
             self._store_all()
             self._end_all()
             self._look()
-            self._compactor.try_again()
+            self._compactor.work()
+            if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
+                self._rest()
+            self._compactor.settle()
         except Exception as error:
+            self._compactor.settle(everybody=True)
             self._failed(error)
         finally:
             give_back()
@@ -208,9 +216,11 @@ class Gatherer:
 
     def _begin_new(self) -> None:
         with self._lock:
-            new, self._new = self._new, []
+            new, self._new = self._new[:AT_ONCE], self._new[AT_ONCE:]
         if not new:
             return
+        if self._new:
+            self._wake.set()
         try:
             position = log.state(self._using).position.number
             for row, _, _ in new:
@@ -253,6 +263,9 @@ class Gatherer:
         ]
         if not done:
             return
+        if len(done) > AT_ONCE:
+            done = done[:AT_ONCE]
+            self._wake.set()
         endings = {buffer.id: (buffer.ending or Ending(State.FINISHED), buffer.end) for buffer, _ in done}
         lost, refused = storing.end(self._using, self.name, endings)
         self._lose(lost)
@@ -262,16 +275,10 @@ class Gatherer:
         with self._lock:
             for buffer, _ in done:
                 del self._ending[buffer.id], self._buffers[buffer.id]
-        try:
-            for buffer, _ in done:
-                announcing.ended(buffer, *endings[buffer.id], self._using)
-            for buffer, _ in done:
-                self._compactor.compact(buffer.id)
-            if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
-                self._rest()
-        finally:
-            for buffer, future in done:
-                buffer.settle(future)
+        for buffer, future in done:
+            self._compactor.add(buffer.id, partial(buffer.settle, future))
+        for buffer, _ in done:
+            announcing.ended(buffer, *endings[buffer.id], self._using)
 
     def _look(self) -> None:
         now = time.monotonic()

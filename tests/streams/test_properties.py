@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from livepush.streams import deleting, pieces, store
+from livepush.streams import compacting, deleting, pieces, store
 from livepush.streams.buffer import Buffer, Ending, Passage
 from livepush.streams.formats import after_text
 from livepush.streams.gathering import Gatherer
 from livepush.streams.models import State, Stream, StreamChunk
+from tests.patience import PATIENCE
 from tests.scale import EXAMPLES
 
 set_hypothesis_home_dir(Path(__file__).parents[2] / ".cache" / "hypothesis")
@@ -149,6 +150,7 @@ class Model:
 @pytest.mark.long_on("mariadb", "sqlite")
 @pytest.mark.parametrize("crowded", [False, True], ids=["", "in small chunks"])
 def test_a_stream_is_a_string(using, monkeypatch, crowded):
+    monkeypatch.setattr(compacting, "SLICE", PATIENCE)  # a turn compacts all of it
     if crowded:
         monkeypatch.setattr(store, "CHUNK", 7)
         monkeypatch.setattr(store, "PAGE", 20)

@@ -124,9 +124,10 @@ class Gatherer:
                     elif time.monotonic() - idle_since > LINGER and self._may_end():
                         return
         finally:
-            self._compactor.settle(everybody=True)
-            with watching.watch.over():
-                self._rest()
+            if self._thread is threading.current_thread():  # else it has left, and the next one may have entered
+                self._compactor.settle(everybody=True)
+                with watching.watch.over():
+                    self._rest()
 
     def _may_end(self) -> bool:
         self._rest()

@@ -16,8 +16,8 @@ from livepush.borrowing import borrowed
 from livepush.notes import note_once
 
 T = TypeVar("T")
-HUB_THREAD, AUTH_THREAD, STREAM_THREAD, PUBLISH_THREAD, RELAY_THREAD = THREADS = (
-    "livepush-hub", "livepush-auth", "livepush-streams", "livepush-publish", "livepush-relay",
+HUB_THREAD, AUTH_THREAD, STREAM_THREAD, LIVE_THREAD, PUBLISH_THREAD, RELAY_THREAD = THREADS = (
+    "livepush-hub", "livepush-auth", "livepush-streams", "livepush-live", "livepush-publish", "livepush-relay",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ Revoke = Callable[[Collection[str], str], object]
 class Grant:
     """Who reads a stream, and how to take groups away from it."""
 
-    __slots__ = ("_subscriber", "identity", "is_settled", "revoke", "session", "tenant", "timer", "view")
+    __slots__ = ("_subscriber", "identity", "is_member", "is_settled", "revoke", "session", "tenant", "timer", "view")
 
     def __init__(
         self,
@@ -33,6 +33,8 @@ class Grant:
         subscriber: Connection | Waiter,
         revoke: Revoke,
         tenant: str | None = None,
+        *,
+        is_member: bool = True,
     ) -> None:
         self.identity = identity
         self.view = view
@@ -41,6 +43,8 @@ class Grant:
         self.revoke = revoke
         self.tenant = tenant
         """The tenant whose groups these are; ``None`` in a project without tenants."""
+        self.is_member = is_member
+        """Whether it counts as present in its groups. A client that reads only a growing text of a group does not."""
         self.is_settled = True
         """Whether the rules were asked what it may read as who it is now. If not, it is to be shown to nobody."""
         self.session = session_of(identity, view)

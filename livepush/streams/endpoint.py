@@ -65,7 +65,8 @@ class Entry(NamedTuple):
         beat = get_settings().HEARTBEAT
         reader = Reader(self.feeds, feed, asked.after, format, beat, write_now)  # type: ignore[arg-type]
         revoke = self.client.revoking(reader.revoke)
-        grant = Grant(self.admission.identity, self.view, reader, revoke, self.admission.tenant)  # type: ignore[arg-type]
+        who = self.admission.identity
+        grant = Grant(who, self.view, reader, revoke, self.admission.tenant, is_member=False)  # type: ignore[arg-type]
         self.rights.add(grant, self.heard)
         try:
             with reader:

@@ -172,8 +172,10 @@ const opened = (session, hello) => {
   session.grants = hello.groups;
   session.refusals = hello.refused;
   gather(session); // what was asked for since the connection was prepared
-  if (session.peers.follows()) connection.via = hello.transport;
-  else {
+  if (session.peers.follows()) {
+    connection.via = hello.transport;
+    session.notBefore = 0; // what the server asked of this tab before is over: it has let the leader in
+  } else {
     session.ladder.worked(/** @type {string} */ (connection.via));
     seek(session);
   }

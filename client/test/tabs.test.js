@@ -345,6 +345,32 @@ test("a follower that asks changes nothing for the leader's page", async () => {
   );
 });
 
+test("a tab that was told to wait and then follows asks for new groups at once", async () => {
+  const { tabs, clock } = await open(2);
+  const [a, b] = tabs;
+  a.last().end({ kind: "lost", reason: "503", retry: 120_000 });
+  a.client.pause();
+  await told();
+  clock.advance(50);
+  await told();
+  b.last().hello();
+  a.tab.enter();
+  a.client.start();
+  await told();
+  clock.advance(50);
+  await told();
+  assert.deepEqual([roles(tabs), states(tabs)], [["follower", "leader"], ["open", "open"]]); // biome-ignore format: a table
+  a.client.add(["order:7"], "a-0");
+  await told();
+  clock.advance(20);
+  assert.deepEqual(b.last().groups, ["board", "order:7"]);
+  b.last().hello();
+  await told();
+  b.last().says(event("a-1", { groups: ["order:7"] }));
+  await told();
+  assert.deepEqual(tabs.map(got), [["a-1"], []]);
+});
+
 test("after a sleep of the machine a leader is asked anew, and not replaced", async () => {
   const { tabs, clock } = await open(2);
   clock.advance(5500); // the follower asks, and the machine goes to sleep before the answer is told

@@ -68,32 +68,27 @@ export const openPage = (window) => {
     if (document.readyState === "complete") return start();
     // The page's other deferred scripts come first, so that their listeners hear everything. Whether DOMContentLoaded
     // is over can't be seen before the page is complete, hence both events.
-    for (const event of ["DOMContentLoaded", "load"]) window.addEventListener(event, start);
+    window.addEventListener("DOMContentLoaded", start);
+    window.addEventListener("load", start);
   };
 
-  /**
-   * Write into tags how far their groups have come, for a library that puts a copy of the body aside.
-   *
-   * @param {(group: string) => boolean} concerns  whether to write into the tags that have a group
-   */
-  const keep = (concerns) => {
+  /** Write into the tags how far their groups have come, for a library that puts a copy of the body aside. */
+  const keep = () => {
     const { position } = client;
-    for (const [tag, [groups]] of tags) {
+    for (const [tag, [groups, text]] of tags) {
       if (
         position &&
         !session.owed &&
+        isAfter(position, tag.dataset.position) &&
         groups.every((group) => session.covered.has(group)) &&
-        groups.some(concerns) &&
-        isAfter(position, tag.dataset.position)
+        text === textOf(tag) // else a library has changed it, and the next scan reads it
       ) {
         tag.dataset.position = position;
-        read(tag);
+        tags.set(tag, [groups, textOf(tag)]);
       }
     }
   };
-  document.addEventListener("livepush:event", (/** @type {any} */ { detail: { id, group, groups = [group] } }) => {
-    if (id) keep((each) => groups.includes(each));
-  });
+  document.addEventListener("livepush:event", keep);
 
   window.livepush = client;
   document.addEventListener("livepush:state", () => {
@@ -113,7 +108,7 @@ export const openPage = (window) => {
     visibilitychange: () => document.hidden || client.wake(),
     prerenderingchange: () => client.scan(), // the inbox puts another in its place
     "turbo:load": () => client.scan(),
-    "turbo:before-cache": () => keep(() => true),
+    "turbo:before-cache": keep,
     pagehide: client.pause,
     freeze: client.pause,
     pageshow: resume,

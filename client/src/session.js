@@ -4,7 +4,7 @@
 /** @typedef {import("./types.js").Own} Own */
 /** @typedef {import("./types.js").Session} Session */
 
-import { begin, cover, proceed } from "./cursor.js";
+import { cover, proceed } from "./cursor.js";
 import { dispatch } from "./events.js";
 import { allGroups, missing, prepare, replace, use } from "./handover.js";
 import { detailOf, enter, isActive } from "./status.js";
@@ -226,7 +226,7 @@ export const takeIn = (session, { groups, since }) => {
   if (allGroups(session).length > session.most) return true;
   for (const group of groups) {
     if (session.refusals.includes(group)) session.covered.delete(group); // it may be granted by now
-    if (!session.covered.has(group)) begin(session, group, since);
+    if (!session.heard.has(group)) session.heard.set(group, since);
   }
   gather(session);
   if (session.stateName === "open") greet(session);
@@ -235,11 +235,10 @@ export const takeIn = (session, { groups, since }) => {
 
 /** Tell the followers whose groups the connection brings. @param {Session} session */
 const greet = (session) => {
-  const hello = {
-    ...detailOf(session),
+  session.peers.welcome(session.covered, {
+    .../** @type {any} */ (detailOf(session)),
     granted: session.grants,
     refused: session.refusals,
     failed: session.owed,
-  };
-  session.peers.welcome(session.covered, /** @type {import("./types.js").Welcome} */ (hello));
+  });
 };

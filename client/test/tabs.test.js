@@ -730,3 +730,31 @@ for (const [how, groups, change] of [
     assert.deepEqual([b.client.state, b.client.groups, got(b)], ["open", groups, ["a-6"]]);
   });
 }
+
+test("a follower that asks from further back for a group that was refused has the leader's page told nothing twice", async () => {
+  const groups = ["board", "order:7"];
+  const { tabs, clock, profile } = await open(1, { groups });
+  const [a] = tabs;
+  a.last().says(event("a-5", { groups: ["order:7"] }));
+  await reconnectWith(a, clock, failing);
+  await join(profile, clock, { groups });
+  const asked = [];
+  let arrive;
+  const arrived = new Promise((resolve) => {
+    arrive = resolve;
+  });
+  fake(globalThis, {
+    fetch: (url) => {
+      asked.push(url.searchParams.get("since"));
+      arrive();
+      return new Promise(() => {});
+    },
+  });
+  clock.advance(20);
+  const { since } = a.last();
+  a.last().hello();
+  a.last().says(event("a-5", { groups: ["order:7"] }), event("a-6", { groups: ["order:7"] }));
+  await arrived;
+  assert.deepEqual(got(a), ["a-5", "a-6"]);
+  assert.deepEqual([since, asked], ["a-5", ["a-0"]], "the follower fetches what it alone has not had");
+});

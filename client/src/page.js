@@ -53,6 +53,8 @@ export const openPage = (window) => {
 
   const start = () => client.state === "idle" && client.start();
 
+  const serve = declare(document, load);
+
   client.scan = () => {
     const found = find();
     const gone = [];
@@ -65,6 +67,7 @@ export const openPage = (window) => {
     // A body that was swapped is owed everything behind its own tag's position: its groups begin anew.
     client.remove(gone.filter((group) => !kept.includes(group)));
     for (const tag of found) if (!tags.has(tag)) client.add(read(tag), tag.dataset.position);
+    serve({});
     if (document.readyState === "complete") return start();
     // The page's other deferred scripts come first, so that their listeners hear everything. Whether DOMContentLoaded
     // is over can't be seen before the page is complete, hence both events.
@@ -94,7 +97,6 @@ export const openPage = (window) => {
   document.addEventListener("livepush:state", () => {
     document.documentElement.dataset.livepushState = client.state;
   });
-  declare(document, load);
   client.scan();
   try {
     if (localStorage.livepush) sending(session); // messages that an earlier page has left

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LivepushClient } from "../src/index.js";
 import { openPage } from "../src/page.js";
-import { fake, stage } from "./helpers.js";
+import { Clock, fake, stage } from "./helpers.js";
 
 /** As much of a window as the client uses. */
 class Page extends EventTarget {
@@ -158,6 +158,23 @@ test("a tag that comes after stop() does not start the client again", (t) => {
   page.tag(["order:7"]);
   openPage(page);
   assert.deepEqual([page.livepush.state, asked.length], ["stopped", 1]);
+});
+
+test("a stopped client stays stopped when a body without a tag comes, and then one with a tag", (t) => {
+  const clock = new Clock();
+  clock.install();
+  const page = new Page().tag(["board"]);
+  page.document.readyState = "complete";
+  const asked = open(page, t);
+  page.livepush.stop();
+  page.tags = [];
+  page.livepush.scan();
+  clock.advance(30);
+  page.tag(["order:7"]).livepush.scan();
+  clock.advance(30);
+  assert.deepEqual([page.livepush.state, asked.length], ["stopped", 1]);
+  page.livepush.start();
+  assert.equal(asked.at(-1), "/live/sse/?format=envelope&group=order%3A7");
 });
 
 test("a page that is put aside lets go of its connection, and takes it up when it is shown again", (t) => {

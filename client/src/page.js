@@ -51,6 +51,9 @@ export const openPage = (window) => {
     return groups;
   };
 
+  /** Scan if a tag has gone. New ones scan by themselves, and a page may fetch something whenever the inbox has scanned. */
+  const tidy = () => find().length < tags.size && client.scan();
+
   const start = () => client.state === "idle" && client.start();
 
   const serve = declare(document, load);
@@ -66,8 +69,8 @@ export const openPage = (window) => {
     const kept = [...tags.values()].flat(2); // and the texts, which are no groups
     // A body that was swapped is owed everything behind its own tag's position: its groups begin anew.
     client.remove(gone.filter((group) => !kept.includes(group)));
-    for (const tag of found) if (!tags.has(tag)) client.add(read(tag), tag.dataset.position);
     serve({});
+    for (const tag of found) if (!tags.has(tag)) client.add(read(tag), tag.dataset.position);
     if (document.readyState === "complete") return start();
     // The page's other deferred scripts come first, so that their listeners hear everything. Whether DOMContentLoaded
     // is over can't be seen before the page is complete, hence both events.
@@ -80,8 +83,8 @@ export const openPage = (window) => {
     const { position } = client;
     for (const [tag, [groups, text]] of tags) {
       if (
-        position &&
         !session.owed &&
+        position &&
         isAfter(position, tag.dataset.position) &&
         groups.every((group) => session.covered.has(group)) &&
         text === textOf(tag) // else a library has changed it, and the next scan reads it
@@ -110,6 +113,9 @@ export const openPage = (window) => {
     visibilitychange: () => document.hidden || client.wake(),
     prerenderingchange: () => client.scan(), // the inbox puts another in its place
     "turbo:load": () => client.scan(),
+    "turbo:frame-load": tidy,
+    "htmx:afterSettle": tidy,
+    "htmx:after:swap": tidy,
     "turbo:before-cache": keep,
     pagehide: client.pause,
     freeze: client.pause,

@@ -177,6 +177,27 @@ test("a stopped client stays stopped when a body without a tag comes, and then o
   assert.equal(asked.at(-1), "/live/sse/?format=envelope&group=order%3A7");
 });
 
+for (const name of ["turbo:load", "turbo:frame-load", "htmx:afterSettle", "htmx:after:swap"]) {
+  test(`after ${name}, the groups of a tag that is gone are dropped`, (t) => {
+    const clock = new Clock();
+    clock.install();
+    const page = new Page().tag(["board"], "a-5").tag(["order:7"], "a-5");
+    page.document.readyState = "complete";
+    const asked = open(page, t);
+    page.tags.pop();
+    page.fire(name);
+    clock.advance(20);
+    assert.deepEqual(asked.slice(1), ["/live/sse/?format=envelope&group=board&since=a-5"]);
+  });
+}
+
+test("a swap that takes no tag away is no new body: a page may have swapped because of one", (t) => {
+  const page = new Page().tag(["board"]);
+  open(page, t);
+  page.livepush.scan = () => assert.fail("the inbox would tell the page that its counts may have changed");
+  for (const name of ["turbo:frame-load", "htmx:afterSettle", "htmx:after:swap"]) page.fire(name);
+});
+
 test("a page that is put aside lets go of its connection, and takes it up when it is shown again", (t) => {
   const page = new Page().tag(["board"]);
   page.document.readyState = "complete";

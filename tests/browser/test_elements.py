@@ -217,6 +217,19 @@ def test_htmx_serves_what_comes_with_a_region(site: Site, show: Show, group: str
     expect(page.locator("#list b")).to_have_text("posted")
 
 
+@pytest.mark.parametrize("library", [libraries.HTMX2, libraries.HTMX4])
+def test_the_groups_of_a_tag_that_htmx_swaps_out_are_dropped(site: Site, show: Show, group: str, library: str) -> None:
+    page = show(
+        (library,),
+        "",
+        one=lambda: 'TAG<main>OTHER</main><button hx-get="/text/" hx-target="main">swap</button>',
+        text=lambda: "<p>no tag</p>",
+    )
+    page.wait_for_function("() => livepush.groups.length === 2")
+    page.click("text=swap")
+    page.wait_for_function("(group) => livepush.groups.join() === group", arg=group)
+
+
 def is_refresh(request: Request) -> bool:
     return "x-livepush-refresh" in request.headers
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { byLease } from "../src/lease.js";
 import { Clock, event, fake, load, Profile, play, told } from "./helpers.js";
 
 /** A clock by which no two numbers drawn at random are the same. */
@@ -404,6 +405,16 @@ test("without locks a lease in localStorage says who leads, until that tab leave
   leader.client.stop();
   await pass(5);
   assert.deepEqual([other.client.role, other.last().since], ["leader", "a-0"]);
+});
+
+test("a tab that can't write its lease is not told of the others' leases", () => {
+  const listening = [];
+  fake(globalThis, {
+    localStorage: new Proxy({}, { set: () => false }), // it is full
+    addEventListener: (name) => listening.push(name),
+  });
+  assert.throws(() => byLease("lease", () => assert.fail("it leads")), TypeError);
+  assert.deepEqual(listening, []);
 });
 
 test("whatever of the browser is missing, refused or hangs, a tab is alone within a second", async () => {

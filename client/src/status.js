@@ -4,9 +4,6 @@
 import { dispatch } from "./events.js";
 
 /** @param {Session} session */
-export const isActive = (session) => !["idle", "paused", "denied", "stopped"].includes(session.stateName);
-
-/** @param {Session} session */
 export const detailOf = (session) => ({
   state: session.stateName,
   transport: session.inUse?.via ?? null,

@@ -55,6 +55,7 @@ def replaced(text: str, old: str, new: str) -> str:
 
 
 def renamed(text: str) -> str:
-    """Give the app a folder, templates and groups that are not the chat's."""
+    """Give the app a folder, templates, groups and a model that are not the chat's."""
+    text = re.sub(r"\bMessage\b", "Remark", text)  # else both would be the author's message_set
     text = text.replace("templates/chat/", f"templates/{APP}/").replace('"chat/', f'"{APP}/')
     return re.sub(r"^(from )?chat(?=[./])", rf"\1{APP}", text, flags=re.MULTILINE).replace("room:", "together:")

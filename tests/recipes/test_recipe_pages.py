@@ -129,10 +129,11 @@ def test_what_a_chats_page_was_rendered_with_is_not_shown_twice(person: NewPerso
     expect(page.locator("#messages li")).to_have_text(["ann: Once", "ann: Twice"])
 
 
+@pytest.mark.long
 def test_the_steps_for_who_is_here_and_who_types_work(person: NewPerson) -> None:
     page, other = person("ann").open("/chat_together/lobby/"), person("ben").open("/chat_together/lobby/")
     expect(page.locator("livepush-presence li")).to_have_text([re.compile("ann"), re.compile("ben")])
-    page.press_sequentially("[name=text]", "Hello")
+    page.locator("[name=text]").press_sequentially("Hello")
     expect(other.locator("#typing")).to_have_text("ann is typing…")
     expect(page.locator("#typing")).to_be_empty()
     page.press("[name=text]", "Enter")

@@ -10,7 +10,7 @@ RUN := $(BIN)/python
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The demo: no root, no Redis, nothing but Python.
 
@@ -55,7 +55,7 @@ types: $(VENV)/.installed ## check types, strictly
 	@$(BIN)/mypy
 
 .PHONY: js
-js: node_modules/.installed ## check, test and rebuild the client
+js: node_modules/.installed ## check and test the client, and that its built files are current
 	@npm run --silent check
 	@npm test --silent
 

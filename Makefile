@@ -10,7 +10,7 @@ RUN := $(BIN)/python
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The demo: no root, no Redis, nothing but Python.
 
@@ -32,7 +32,8 @@ CHOSEN ?= -m "not long"
 PYTEST = $(RUN) -m pytest -q --dist worksteal
 
 .PHONY: test
-test: $(VENV)/.installed node_modules/.installed system ## pass what every change must pass: all but the long tests
+test: ## pass what every change must pass: all but the long tests
+	@$(MAKE) --no-print-directory --jobs $(VENV)/.installed node_modules/.installed system
 	@$(MAKE) --no-print-directory --jobs --output-sync lint types js matrix python
 
 .PHONY: test-all
@@ -54,7 +55,7 @@ types: $(VENV)/.installed ## check types, strictly
 	@$(BIN)/mypy
 
 .PHONY: js
-js: node_modules/.installed ## check, test and rebuild the client
+js: node_modules/.installed ## check and test the client, and that its built files are current
 	@npm run --silent check
 	@npm test --silent
 

@@ -25,7 +25,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 django.setup()
 
-from livepush.process.servers.client import Peer  # noqa: E402
+from livepush.process.servers.client import peer_of  # noqa: E402
 
 ASKED = 10
 PAUSE = 0.11
@@ -57,7 +57,7 @@ async def measure(count: int) -> None:
             stack.enter_context(socket.create_connection(listening.getsockname()))
             ends.append(stack.enter_context(listening.accept()[0]))
         scope = {"type": "http", "http_version": "1.1"}
-        client = Peer({**scope, "server": ends[0].getsockname(), "client": ends[0].getpeername()}, send)
+        client = peer_of({**scope, "server": ends[0].getsockname(), "client": ends[0].getpeername()}, send)
 
         async def ask() -> None:
             for _ in range(ASKED):

@@ -24,7 +24,7 @@ BANNER = """
 
 """
 LAN = """
-  On a phone in the same network: {url}/phone/ shows a QR code for {lan}/
+  On a phone in the same network: {url}/phone/ shows a QR code for {lan}/bell/
   Everyone in this network can now open the demo, and log in to its admin.
 
 """

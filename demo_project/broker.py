@@ -19,19 +19,19 @@ Start the demo first, in another terminal. This program runs until Ctrl-C stops 
 For NATS, RabbitMQ, MQTT and Kafka see the manual: docs/relays.md and docs/outwards.md.
 """
 PACKAGES = ("faststream", "redis")
-MISSING = 'A package is missing: pip install "django-livepush[relays]" "faststream[redis]"'
+MISSING = 'A package is missing: .venv-demo/bin/python -m pip install --editable ".[relays]" "faststream[redis]"'
 SILENT = """Nothing answers at {host}:{port}. Start a broker there, for example one of
   sudo apt-get install valkey-server
   sudo apt-get install redis-server
   docker run --rm -p 6379:6379 valkey/valkey
-or give the address of another one: python -m demo_project.broker redis://host:port"""
+or give the address of another one: .venv-demo/bin/python -m demo_project.broker redis://host:port"""
 TOLD = """
   Moves go to the stream larkpost.parcels. Read them:
     redis-cli -u {url} XREAD BLOCK 0 STREAMS larkpost.parcels '$'
 
   Calls come from the stream larkpost.calls. Call, and look at the demo's page /eventstream/:
     redis-cli -u {url} XADD larkpost.calls '*' data '{{"text": "Hello from a broker"}}'
-    python -m demo_project.broker {url} --say 'Hello from a broker'
+    .venv-demo/bin/python -m demo_project.broker {url} --say 'Hello from a broker'
 
   Ctrl-C stops it.
 

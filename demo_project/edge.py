@@ -30,9 +30,9 @@ Then open the board through Pushpin, for example http://127.0.0.1:7999/board/.
 """
 HOST = "127.0.0.1"
 KEY = "the-demo-and-Pushpin-share-this-key-of-32-bytes"
-MISSING = 'PyJWT is missing: pip install "django-livepush[grip]"'
+MISSING = "PyJWT is missing. Use the Python of the demo: .venv-demo/bin/python -m demo_project.edge"
 SILENT = """No Pushpin takes events at {control}. On Debian: sudo apt-get install pushpin
-If it listens elsewhere, say so with --control. python -m demo_project.edge --help tells how to set it up."""
+If it listens elsewhere, say so with --control. The option --help tells how to set it up."""
 TOLD = """
   The demo is at http://{host}:{port}/ under WSGI. Open it through Pushpin, whose sig_key has to be
     {key}

@@ -15,8 +15,8 @@ Follow the demo as a subscriber of a Mercure hub does, or publish to it. Neither
 
 Start the demo (make demo), then this in a second terminal, and say something in a third:
 
-  python -m demo_project.mercure
-  python -m demo_project.mercure --say "The van to Ghent leaves"
+  .venv-demo/bin/python -m demo_project.mercure
+  .venv-demo/bin/python -m demo_project.mercure --say "The van to Ghent leaves"
 
 Stop the first with Ctrl-C, say something, and go on with --after and the last id that it has printed.
 """
@@ -24,7 +24,7 @@ KEY = "demo-only: a key of thirty-two bytes or more"
 """The one in ``demo_project.settings``: a publisher elsewhere has a copy of its own."""
 TOPIC = "https://larkpost.example/desks/{desk}"
 DESK = "https://larkpost.example/desks/1"
-MISSING = 'PyJWT is missing: pip install "django-livepush[demo]"'
+MISSING = "PyJWT is missing. Use the Python of the demo: .venv-demo/bin/python -m demo_project.mercure"
 SILENT = "No demo answers at {hub} ({reason}). Start it with make demo; if it listens elsewhere, say so with --site."
 
 

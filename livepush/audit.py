@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from django.db import connections, reset_queries
@@ -16,7 +17,8 @@ from django.dispatch import Signal
 from livepush import signals, tenants
 from livepush.ending import AtEnd
 from livepush.forking import renewed
-from livepush.notes import AtMost, Rarely
+from livepush.longlived import Contexts
+from livepush.notes import AtMost, Rarely, note_once, one_line
 
 logger = logging.getLogger("livepush.audit")
 _overflowing = Rarely(every=10.0)
@@ -68,7 +70,10 @@ def tell(name: str, **fields: Any) -> None:
     """Tell of one thing, with the arguments that ``livepush.signals`` lists. Returns at once, and never raises."""
     kind = KINDS[name]
     if logger.isEnabledFor(kind.level) and (left_out := kind.lines.left_out()) is not None:
-        _log(name, kind.level, fields, left_out)
+        try:
+            _log(name, kind.level, fields, left_out)
+        except Exception as error:
+            _note_unlogged(error)
     if kind.signal.receivers:
         _receivers.put(kind, fields)
 
@@ -93,7 +98,19 @@ def _log(name: str, level: int, fields: Mapping[str, Any], left_out: int) -> Non
         shown["left_out"] = left_out
     told = {key: value for key, value in shown.items() if value != [] and not _is_plain_count(key, value)}
     text = " ".join(f"{key}={_word(value)}" for key, value in told.items())
-    logger.log(level, "%s %s", name, text, extra={"audit": name, **shown})
+    extra = {"audit": name, **shown}
+    try:
+        logger.log(level, "%s %s", name, text, extra=extra)
+    except KeyError:  # the project's records have some of these fields already, by a factory of its own
+        taken = vars(logging.makeLogRecord({}))
+        left = {key: value for key, value in extra.items() if key not in taken}
+        logger.log(level, "%s %s", name, text, extra=left)
+
+
+def _note_unlogged(error: Exception) -> None:
+    message = "A line of livepush.audit can't be logged, since a LogRecord factory or a filter fails: %s"
+    with suppress(Exception):  # it may fail for this line too
+        note_once(message, one_line(error), level=logging.ERROR)
 
 
 def _is_plain_count(key: str, value: Any) -> bool:
@@ -159,9 +176,10 @@ class Receivers:
             self._worker = None
 
     def _work(self) -> None:
+        contexts = Contexts()
         try:
             while (record := self._next()) is not None:
-                _call(*record)
+                contexts.run(_call, *record)
         finally:
             _close_connections()
             with self._changed:
@@ -189,7 +207,9 @@ def _call(signal: Signal, fields: Mapping[str, Any]) -> None:
     try:
         with tenants.active(fields["tenant"]):
             said = signal.send_robust(sender=None, **fields)
-        failed = any(isinstance(answer, BaseException) for _, answer in said)
+        raised = any(isinstance(answer, BaseException) for _, answer in said)
+        # A receiver may have taken care of a dead connection's error by itself.
+        failed = raised or any(each.errors_occurred for each in connections.all(initialized_only=True))
     except BaseException:
         logging.getLogger("livepush").exception("The receivers of a signal for an audit could not be called.")
         failed = True

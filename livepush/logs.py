@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _TOKEN = re.compile(
@@ -18,10 +20,33 @@ class HideTokens(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = _hidden(record.msg)
         if isinstance(record.args, dict):
-            record.args = {name: _hidden(each) for name, each in record.args.items()}
+            args = copy.copy(record.args)  # those of gunicorn and hypercorn find names in a way of their own
+            args.update({name: _hidden(each) for name, each in record.args.items()})
+            record.args = args
+        elif isinstance(record.args, Mapping):
+            record.args = _Hiding(record.args)
         elif record.args:
             record.args = tuple(map(_hidden, record.args))
         return True
+
+
+class _Hiding(Mapping[str, Any]):
+    """A mapping of another kind than dict, without tokens."""
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        self._found = found
+
+    def __getitem__(self, name: str) -> Any:
+        return _hidden(self._found[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 def _hidden(value: Any) -> Any:

@@ -35,11 +35,12 @@ class Event(models.Model):
                 fields=["position", "group"], condition=models.Q(position__isnull=False), name="livepush_position"
             ),
         ]
-        # MariaDB and MySQL have no partial indexes: there livepush_unsettled holds every row and serves both ways,
-        # and a position with its group is not unique: to check that, an UPDATE locks the gap that every INSERT needs.
+        # MariaDB and MySQL have no partial indexes: there livepush_key and livepush_unsettled hold every row, and the
+        # latter serves both ways. And there a position with its group is not unique: to check that, an UPDATE locks
+        # the gap that every INSERT needs.
         indexes = [
             models.Index(fields=["group", "position"], name="livepush_group_position"),
-            models.Index(fields=["key"], name="livepush_key"),
+            models.Index(fields=["key", "group"], name="livepush_key", condition=models.Q(key__isnull=False)),
             models.Index(
                 fields=["position", "id"],
                 name="livepush_unsettled",

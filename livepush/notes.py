@@ -35,6 +35,11 @@ class Rarely:
         return count
 
 
+def last_of(times: int) -> str:
+    """Return the sentence by which a line of the log says how many it stands for; nothing if it is one."""
+    return f" It is the last of {times} times." if times > 1 else ""
+
+
 class AtMost:
     """Tells when to log what may come in floods: so many a second, with how many were left out before."""
 

@@ -10,7 +10,7 @@ from tests.asgi import application
 from tests.patience import PATIENCE
 
 
-async def request(path: str, query: str, headers: Mapping[str, str]) -> ApplicationCommunicator:
+async def request(path: str, query: str | bytes, headers: Mapping[str, str]) -> ApplicationCommunicator:
     """Send a ``GET`` request; return what talks to the application."""
     given = {"host": "testserver", **headers}
     scope = {
@@ -18,7 +18,7 @@ async def request(path: str, query: str, headers: Mapping[str, str]) -> Applicat
         "method": "GET",
         "http_version": "1.1",
         "path": path,
-        "query_string": query.encode(),
+        "query_string": query if isinstance(query, bytes) else query.encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
         "server": ("127.0.0.1", 1),
         "client": ("127.0.0.1", 2),
@@ -28,7 +28,7 @@ async def request(path: str, query: str, headers: Mapping[str, str]) -> Applicat
     return found
 
 
-async def ask(path: str, query: str, headers: Mapping[str, str]) -> tuple[int, str]:
+async def ask(path: str, query: str | bytes, headers: Mapping[str, str]) -> tuple[int, str]:
     """Send a ``GET`` request; return the status and the whole body."""
     found = await request(path, query, headers)
     status, body, more = (await found.receive_output(PATIENCE))["status"], b"", True

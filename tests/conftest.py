@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 
 import pytest
@@ -138,3 +140,26 @@ def announced(monkeypatch):
     found: list[wire.Batch] = []
     monkeypatch.setattr(pipeline, "announce", found.append)
     return found
+
+
+@pytest.fixture
+def no_descriptors():
+    """What leaves this process no descriptor in a block."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def all_taken():
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        held = [os.open(os.devnull, os.O_RDONLY)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 1, hard))
+        try:
+            with suppress(OSError):
+                while True:
+                    held.append(os.open(os.devnull, os.O_RDONLY))
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for each in held:
+                os.close(each)
+
+    return all_taken

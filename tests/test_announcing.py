@@ -13,9 +13,11 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import DatabaseError, connections, transaction
 from django.http import HttpRequest
 
+from livepush.access.authenticating import Identity
+from livepush.access.identity import Handshake
 from livepush.models import Event
 from livepush.rights import announcing
-from livepush.rights.grants import digest
+from livepush.rights.grants import digest, session_of
 from livepush.wire import RIGHTS
 from tests.shop.models import Clerk, Driver, Team
 
@@ -55,6 +57,13 @@ def test_a_logout_says_which_session_has_ended(ann, announced):
     announced()
     logout(request)
     assert [(change["session"], change["reason"]) for change in announced()] == [(digest(key), "logout")]
+
+
+def test_a_client_is_known_by_the_session_that_names_its_user_whatever_cookie_comes_with_it(ann):
+    view = Handshake({}, "localhost", "cookie", "/")
+    assert session_of(Identity(ann, session="token"), view) == digest("token")
+    assert session_of(Identity(ann, session="cookie"), view) == digest("cookie")
+    assert session_of(Identity(AnonymousUser()), view) == digest("cookie")
 
 
 async def test_an_async_logout_says_which_session_has_ended(ann, announced):

@@ -6,15 +6,20 @@ import json
 import logging
 import threading
 from collections import Counter
+from contextlib import suppress
+from contextvars import ContextVar
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import DatabaseError, connection, connections
 from django.test import Client, override_settings
+from django.utils import translation
 
 import livepush
 from livepush import audit, notes, signals, tallies, tenants
 from livepush.consumers import auditing
+from tests import asking
 from tests.patience import PATIENCE, wait_until
 
 NOBODY = {"user": None, "tenant": None, "transport": "sse", "address": "203.0.113.7"}
@@ -215,6 +220,42 @@ def test_a_receiver_may_use_the_database_also_after_its_connection_died():
     wait_until(lambda: len(found) >= 2)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_receiver_that_handles_the_error_of_its_dead_connection_gets_another_one():
+    found, all_wait = [], threading.Event()  # a thread without work closes its connections anyway
+
+    def receive(number, **fields):
+        all_wait.wait(PATIENCE)
+        connection.ensure_connection()
+        found.append(connection.connection)
+        if number == 0:
+            with suppress(DatabaseError), connection.cursor() as cursor:
+                cursor.execute("SELECT nothing FROM nowhere")
+
+    signals.connected.connect(receive)
+    for number in range(3):
+        tell(number)
+    all_wait.set()
+    wait_until(lambda: len(found) == 3)
+    assert found[0] is not found[1]
+    assert found[1] is found[2]
+
+
+def test_a_receiver_finds_nothing_that_was_set_in_its_context_for_another_client():
+    user, found = ContextVar("user", default=None), []
+
+    def receive(number, **fields):
+        found.append((number, user.get(), translation.get_language()))
+        user.set(number)
+        translation.activate("de")
+
+    signals.connected.connect(receive)
+    for number in range(3):
+        tell(number)
+    wait_until(lambda: len(found) == 3)
+    assert found == [(number, None, "en-us") for number in range(3)]
+
+
 def test_without_listeners_nothing_is_done(monkeypatch):
     logging.getLogger("livepush.audit").setLevel(logging.ERROR)
     try:
@@ -234,6 +275,39 @@ def lines(caplog):
     return [record for record in caplog.records if record.name == "livepush.audit"]
 
 
+@pytest.fixture
+def records():
+    """Have each new record of a log given to a function, as by a project's own factory of records."""
+    before = logging.getLogRecordFactory()
+
+    def change(work):
+        def make(*args, **options):
+            record = before(*args, **options)
+            work(record)
+            return record
+
+        logging.setLogRecordFactory(make)
+
+    yield change
+    logging.setLogRecordFactory(before)
+
+
+@pytest.fixture(params=["factory", "filter"])
+def unloggable(request, records, monkeypatch):
+    """Let the project's code fail for each line of the audit."""
+
+    def fail(record):
+        if record.name == "livepush.audit":
+            raise ValueError("no")
+        return True
+
+    monkeypatch.setattr(notes, "_noted", set())
+    if request.param == "factory":
+        records(fail)
+    else:
+        monkeypatch.setattr(audit.logger, "filters", [fail])
+
+
 def test_a_line_has_fields_of_its_own_and_says_them(caplog):
     caplog.set_level(logging.INFO, "livepush.audit")
     user = User(pk=7, username="ann")
@@ -249,6 +323,49 @@ def test_a_line_has_fields_of_its_own_and_says_them(caplog):
         f"disconnected user=7 transport=sse address=203.0.113.7 groups={','.join(groups[:10])} seconds=1.235 "
         'reason="too large" groups_count=12'
     )
+
+
+def test_a_field_that_the_projects_records_have_already_keeps_the_projects_value(caplog, records):
+    records(lambda record: setattr(record, "user", "of the project"))
+    audit.tell("denied", **{**NOBODY, "user": User(pk=7)}, groups=("board",), code="forbidden", status=403)
+    (record,) = lines(caplog)
+    assert (record.audit, record.user, record.groups) == ("denied", "of the project", ["board"])
+    assert record.getMessage().startswith("denied user=7 transport=sse")
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("unloggable")
+def test_a_line_that_can_not_be_logged_stops_nothing(client, caplog):
+    given = []
+    auditing.Client("sse", {"client": None, "headers": []}).revoking(lambda *told: given.append(told))(["board"], "x")
+    assert given == [(["board"], "x")]
+    client.force_login(User.objects.create_user("ann"))
+    for _ in range(2):
+        assert poll(client).status_code == 403
+    said = [record.getMessage() for record in caplog.records if record.name == "livepush"]
+    assert said == [
+        "A line of livepush.audit can't be logged, since a LogRecord factory or a filter fails: ValueError: no"
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("unloggable")
+async def test_a_line_that_can_not_be_logged_keeps_no_right_from_ending():
+    ann = await User.objects.acreate_user("ann")
+    token = await livepush.atoken(ann, ["board"])
+    try:
+        stream = await asking.request("/livepush/sse/", "group=board", {"Authorization": f"Bearer {token}"})
+        assert (await stream.receive_output(PATIENCE))["status"] == 200
+        await stream.receive_output(PATIENCE)  # its hello
+        await livepush.arevoke(ann)
+        while (message := await stream.receive_output(PATIENCE)).get("more_body"):
+            pass
+        assert message["type"] == "http.response.body"
+        await stream.send_input({"type": "http.disconnect"})
+        await stream.wait(PATIENCE)
+    finally:
+        await livepush.stop()
+        await sync_to_async(connections.close_all)()
 
 
 def test_a_value_can_begin_no_line_of_its_own(caplog):

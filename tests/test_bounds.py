@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import random
+import re
 import tracemalloc
 from contextlib import contextmanager
 from itertools import count
@@ -13,18 +16,23 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.core.management import call_command
 from django.db import connection, connections
 from django.test import override_settings
+from django.utils import timezone
 
 import livepush
 from livepush import log, notes, wire
 from livepush.hints import outbox, sender
+from livepush.hub import Hub, Options
 from livepush.hub.fanout import Encoder
 from livepush.hub.window import Window
-from livepush.log import groups
-from livepush.models import ChannelGroup
+from livepush.log import groups, planning
+from livepush.models import ChannelGroup, Event
 from livepush.process import hubs
 from livepush.wire import Batch, Format, Position, requests, system
 from livepush.wire import Event as WireEvent
+from tests.conftest import append, kind, settle
+from tests.patience import PATIENCE
 from tests.scale import some
+from tests.test_hub import OPTIONS
 
 MIB = 1_048_576
 
@@ -163,12 +171,18 @@ def test_the_command_deletes_rows_of_groups_that_have_no_events(using, monkeypat
     assert list(ChannelGroup.objects.using(using).values_list("name", flat=True)) == ["kept"]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_job_that_fails_keeps_no_other_from_pruning(monkeypatch):
-    class Threads:
-        async def run(self, work):
-            return await sync_to_async(work)()
+class InPlace:
+    """Stands in for a hub's threads."""
 
+    async def run(self, work):
+        return await sync_to_async(work)()
+
+    async def stop(self):
+        pass
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_fails_keeps_no_other_from_pruning(monkeypatch, caplog):
     def fails(said):
         def job(using):
             ran.append(said)
@@ -180,14 +194,72 @@ def test_a_job_that_fails_keeps_no_other_from_pruning(monkeypatch):
     monkeypatch.setattr(log, "prune", lambda using, before: ran.append("log") or 1)
     works = [lambda using: ran.append("first") or 1, fails("one"), fails("two"), lambda using: ran.append("last") or 1]
     monkeypatch.setattr(log, "jobs", works)
-    with pytest.raises(RuntimeError, match="one"):
-        async_to_sync(hubs.DatabaseLog("default", 60.0, Threads()).prune)()
+    assert async_to_sync(hubs.DatabaseLog("default", 60.0, InPlace()).prune)() == 3
     assert ran == ["log", "first", "one", "two", "last"]
     ran.clear()
     monkeypatch.setattr(log, "prune", lambda using, before: fails("log")(using))
-    with pytest.raises(RuntimeError, match="log"):
-        async_to_sync(hubs.DatabaseLog("default", 60.0, Threads()).prune)()
+    assert async_to_sync(hubs.DatabaseLog("default", 60.0, InPlace()).prune)() == 2
     assert ran == ["log", "first", "one", "two", "last"]
+    assert "(1 times; the last: RuntimeError: one)" in caplog.text
+    assert "(1 times; the last: RuntimeError: log)" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_job_that_fails_leaves_no_backlog_of_the_others(monkeypatch, caplog):
+    def fails(using):
+        raise RuntimeError("no such table")
+
+    left, waits = [1, 1, 1], iter([0.001])
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def prune(using, before):
+        if not left:
+            loop.call_soon_threadsafe(done.set)
+        return left.pop() if left else 0
+
+    monkeypatch.setattr(log, "prune", prune)
+    monkeypatch.setattr(log, "jobs", [fails])
+    monkeypatch.setattr(random, "uniform", lambda least, most: next(waits, 1e6))  # one round
+    hub = Hub(hubs.DatabaseLog("default", 60.0, InPlace()), None, Options(**{**OPTIONS, "prune_interval": 1.0}))
+    try:
+        await hub.ready
+        await asyncio.wait_for(done.wait(), PATIENCE)
+    finally:
+        await hub.stop()
+    assert left == []
+    assert [record.getMessage() for record in caplog.records if "prune" in record.getMessage()] == [
+        "Could not prune the log (1 times; the last: RuntimeError: no such table); trying again later."
+    ]
+
+
+def test_a_key_is_looked_for_only_in_the_groups_that_wait(using, monkeypatch):
+    append(using, *(f"g:{number}" for number in range(2000)), key="k")
+    settle(using)
+    found, plan = [], planning.plan
+    monkeypatch.setattr(planning, "plan", lambda *given: found.append(given[-1]) or plan(*given))
+    for group in ("new", "g:5"):
+        append(using, group, key="k")
+        append(using, group)
+    assert [event.groups for event in settle(using)] == [("new",), ("new",), ("g:5",)]
+    assert found == [{("g:5", "k")}]
+
+
+def test_keys_are_looked_for_in_the_index_on_key_and_group_however_many_events_have_none(using):
+    shared = {"type": "t", "data": "1", "created": timezone.now()}
+    keyed = [Event(position=1, group=f"g:{number}", key="k", **shared) for number in range(300)]
+    others = [Event(position=number, group="g:5", **shared) for number in range(2, 1500)]
+    waiting = [Event(group=group, key="k", **shared) for group in ("g:5", "g:6", "new")]
+    Event.objects.using(using).bulk_create([*keyed, *others, *waiting])
+    ids = list(Event.objects.using(using).filter(position=None).order_by("id").values_list("id", flat=True))
+    begin = "EXPLAIN QUERY PLAN" if kind(using) == "sqlite" else "EXPLAIN"
+    with connections[using].cursor() as cursor:
+        for statistics in ("SELECT 1", "ANALYZE TABLE livepush_event" if kind(using) == "mariadb" else "ANALYZE"):
+            cursor.execute(statistics)
+            for some in (ids[:1], ids):
+                cursor.execute(f"{begin} {log.dialect(using).keys_seen_sql(some)}")
+                plan = str(cursor.fetchall())
+                assert "livepush_key" in plan
+                assert not re.search(r"livepush_group_position|livepush_position|SCAN|Seq Scan|'ALL'", plan), plan
 
 
 @pytest.mark.long

@@ -16,7 +16,9 @@ from livepush.bridges.publishing.models import PublishReceipt
 from livepush.models import Event
 from livepush.receiving import once
 from livepush.receiving.models import Receipt
+from livepush.streams import deleting
 from livepush.streams.leases import end_orphans
+from livepush.streams.models import State, Stream, StreamChunk
 from tests.conftest import append, events_of, settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,6 +132,18 @@ def test_prune_deletes_the_receipts_of_handlers_and_of_publishing_too(monkeypatc
     said = "Deleted 0 events, 0 rows of inboxes, 0 rows of streams, 6 receipts and 0 dead letters.\n"
     assert run("livepush_prune") == said
     assert [receipt.key for receipt in Receipt.objects.all()] == ["0"]
+
+
+def test_prune_deletes_text_that_came_after_its_stream_was_deleted(monkeypatch):
+    monkeypatch.setattr(deleting, "LOOKED_AT", 2)
+    now = timezone.now()
+    for id in ("a", "b", "c", "d", "e"):
+        Stream.objects.create(id=id, group="room:1", state=State.FINISHED, length=4, created=now, ended=now)
+        StreamChunk.objects.create(stream=id, start=0, end=4, body='["text"]')
+    for start in (0, 4):
+        StreamChunk.objects.create(stream="gone", start=start, end=start + 4, body='["late"]')
+    assert "2 rows of streams" in run("livepush_prune")
+    assert sorted(StreamChunk.objects.values_list("stream", flat=True)) == ["a", "b", "c", "d", "e"]
 
 
 def test_prune_knows_every_job_of_the_hubs():

@@ -93,6 +93,11 @@ def test_the_manuals_links_within_the_demo_lead_to_headings(name: str) -> None:
         assert f'id="{anchor}"' in manual.page(page or name)[1], f"{name}: {page}#{anchor}"
 
 
+def test_the_manual_names_the_file_of_each_code() -> None:
+    _title, html = manual.page("recipes/chat")
+    assert re.search(r"<p><code>chat/models\.py</code></p>\s*<pre", html)
+
+
 def test_the_list_of_the_manuals_pages_has_each_page_once() -> None:
     listed = [name for _part, pages in manual.parts() for name, _title in pages]
     assert sorted(listed) == sorted(manual.names() - {"index"})

@@ -31,6 +31,27 @@ def shell(folder: Path, code: str) -> str:
     return done.stdout
 
 
+def test_phones_are_told_the_address_in_the_qr_code(capsys: pytest.CaptureFixture[str]) -> None:
+    demo.announce(8000, "192.168.1.20")
+    assert "shows a QR code for http://192.168.1.20:8000/bell/\n" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_an_address_that_is_not_there_leads_back_where_the_demo_is_for_phones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DEMO_LAN_ADDRESS", "192.168.1.20")
+    code = """
+from django.test import Client
+answer = Client(headers={"host": "127.0.0.1"}).get("/nowhere/")
+print(answer.status_code, answer.text)
+"""
+    said = shell(tmp_path, code)
+    assert said.startswith("404 ")
+    assert "There is no such page" in said
+    assert 'href="/"' in said
+
+
 @pytest.mark.long
 def test_each_start_gives_the_demos_users_the_passwords_that_it_prints(tmp_path: Path) -> None:
     code = """

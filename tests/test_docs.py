@@ -498,7 +498,7 @@ def test_each_other_block_is_checked(block: Block) -> None:
 
 
 def test_make_targets_that_the_text_names_are_there() -> None:
-    for target in set(re.findall(r"`make ([a-z]+)", MANUAL)):
+    for target in set(re.findall(r"`make ([a-z-]+)", MANUAL)):
         check_make(["make", target])
 
 
@@ -648,9 +648,16 @@ def test_the_index_leads_to_every_page_and_the_readme_to_the_index() -> None:
 
 def test_the_changelog_has_its_sections() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
-    versions = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    versions = re.findall(r"^## (\S+)", text, re.MULTILINE)  # a date may follow
     assert versions[0] == livepush.__version__ == project_table()["version"]
     assert re.findall(r"^### (.+)$", text, re.MULTILINE) == ["Breaking", "Features", "Fixes"] * len(versions)
+
+
+def test_the_files_that_releasing_md_names_have_the_version() -> None:
+    (step,) = re.findall(r"^4\. .*?(?=^5\. )", page("releasing.md"), re.DOTALL | re.MULTILINE)
+    names = re.findall(r"`(\S+\.(?:py|toml|json))`", step)
+    assert len(names) == 6
+    assert [name for name in names if f'"{livepush.__version__}"' not in (ROOT / name).read_text()] == []
 
 
 @cache

@@ -241,6 +241,28 @@ def test_a_user_who_may_not_see_transactions_hears_so(concurrent, monkeypatch):
     assert "long transactions can't be seen by this user" in check.says
 
 
+def test_a_user_who_sees_only_its_own_transactions_hears_so(concurrent, monkeypatch):
+    if kind(concurrent) != "postgresql":
+        return  # MariaDB refuses the query, see above
+    monkeypatch.setattr(database_checks, "LONG_TRANSACTION", 0)
+    connection, others = connections[concurrent], connections[concurrent].copy()
+    unseen = "long transactions of other users can't be seen by this user: grant it pg_read_all_stats"
+    try:
+        with others.cursor() as cursor:
+            for statement in ("BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM livepush_event"):
+                cursor.execute(statement)
+        for role, says, found in (("pg_signal_backend", [unseen], False), ("pg_monitor", [], True)):
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET ROLE {role}")
+            check = Check("database")
+            database_checks._check_transactions(check, connection)
+            assert (check.says, check.has(Problem.LONG_TRANSACTION)) == (says, found)
+    finally:
+        others.close()
+        with connection.cursor() as cursor:
+            cursor.execute("RESET ROLE")
+
+
 # Layer
 
 

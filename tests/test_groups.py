@@ -16,6 +16,7 @@ import livepush
 from livepush import exceptions
 from livepush.access import rules
 from livepush.access.identity import Handshake
+from livepush.notes import Rarely
 from tests.archive import models as archive
 from tests.patience import PATIENCE
 from tests.shop.models import Clerk, Driver
@@ -81,6 +82,33 @@ def test_a_rule_that_raises_denies_and_is_logged_once_in_a_while(caplog, own_rul
     assert granted(None, "failing:1") == set()
     (record,) = caplog.records
     assert record.message == "The rule for 'failing:<int:n>' raised, so it denies. It is the last of 50 times."
+
+
+def test_a_rule_whose_database_is_away_is_logged_once_in_a_while(caplog):
+    @livepush.can_read("away:<int:n>")
+    def ask(user, n):
+        raise OperationalError("no route to host")
+
+    (rule,) = rules.rules_of(rules.READ, "away:1")
+    rule._outages = Rarely(every=600.0)
+    names = [f"away:{n}" for n in range(50)]
+    assert answered(None, *names).failed == set(names)
+    rule._outages.every = 0.0
+    assert answered(None, "away:1").failed == {"away:1"}
+    said = "The rule for 'away:<int:n>' could not ask its database: OperationalError: no route to host."
+    assert [record.message for record in caplog.records] == [said, f"{said} It is the last of 50 times."]
+
+
+def test_rules_that_hang_are_logged_once_in_a_while(caplog, monkeypatch):
+    @livepush.can_read("hanging:<int:n>")
+    async def hang(user, n):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(rules, "_late_ones", Rarely(every=600.0))
+    names = [f"hanging:{n}" for n in range(50)]
+    assert answered(None, *names, limit=0.01).failed == set(names)
+    (record,) = caplog.records
+    assert record.message == "The rule for 'hanging:0' did not answer within 0.01 s."
 
 
 def test_a_rule_that_names_request_gets_the_handshake():

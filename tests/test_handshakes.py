@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
+from io import BytesIO
+
 import pytest
+from asgiref.testing import ApplicationCommunicator
 from channels.routing import URLRouter
+from django.core.handlers.asgi import ASGIRequest
 from django.test import RequestFactory
+from django.urls import resolve
 from django.utils import translation
 
 from livepush import routing
 from livepush.access import handshakes, identity, origins
+from livepush.notes import Rarely
 from livepush.wire import Close, WireError
+from tests import asking
+from tests.asgi import application
+from tests.patience import PATIENCE
 
 
 def scope(scheme="ws", host="shop.test", **headers):
@@ -143,6 +154,82 @@ def test_cookies_that_come_in_headers_of_their_own_are_all_there():
     cookies = [(b"cookie", b"a=1"), (b"cookie", b"sessionid=x"), (b"cookie", b"b=2")]
     found = {**scope("https"), "type": "http", "http_version": "2", "headers": [(b"host", b"shop.test"), *cookies]}
     assert identity.request_of(found).COOKIES == {"a": "1", "sessionid": "x", "b": "2"}
+
+
+RAW = [b"group=\xff", "group=€".encode(), b"group=board&\xff=1"]
+"""Queries with bytes that no browser sends as they are, and that HTTP/2 lets through."""
+
+
+@pytest.mark.parametrize("allowed", [[], ["https://app.example.com"]])
+@pytest.mark.parametrize("query", RAW)
+@pytest.mark.parametrize("path", ["sse/", "poll/", f"streams/{'a' * 22}/"])
+async def test_raw_bytes_in_a_query_are_refused(settings, path, query, allowed):
+    settings.LIVEPUSH = {"ALLOWED_ORIGINS": allowed}
+    status, body = await asking.ask(f"/livepush/{path}", query, {"Origin": "https://app.example.com"})
+    assert (status, json.loads(body)["code"]) == (400, "bad_query")
+
+
+@pytest.mark.parametrize("query", RAW)
+async def test_raw_bytes_in_the_query_of_a_websocket_are_refused(query):
+    socket = ApplicationCommunicator(application, {**scope(), "query_string": query})
+    await socket.send_input({"type": "websocket.connect"})
+    assert (await socket.receive_output(PATIENCE))["type"] == "websocket.accept"
+    assert await socket.receive_output(PATIENCE) == {"type": "websocket.close", "code": 4400, "reason": "bad_query"}
+    await socket.wait(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_told", "close"), [("away", True, 4503), ("busy", False, 4503), ("no", False, 4403)]
+)
+async def test_a_websocket_is_told_when_to_come_back_if_the_check_that_refuses_says_when(
+    settings, said, is_told, close
+):
+    settings.LIVEPUSH = {"HANDSHAKE": ["tests.shop.gates.async_gate"]}
+    socket = ApplicationCommunicator(application, {**scope(x_async=said), "query_string": b"group=board"})
+    await socket.send_input({"type": "websocket.connect"})
+    assert (await socket.receive_output(PATIENCE))["type"] == "websocket.accept"
+    if is_told:
+        bye = json.loads((await socket.receive_output(PATIENCE))["text"])
+        assert (bye["type"], bye["reason"]) == ("livepush.bye", "unavailable")
+        assert 7000 <= bye["retry"] <= 7700
+    assert await socket.receive_output(PATIENCE) == {"type": "websocket.close", "code": close, "reason": "refused"}
+    await socket.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("path", ["poll/", "presence/", f"streams/{'a' * 22}/"])
+def test_raw_text_in_the_query_of_a_plain_view_is_refused(path):
+    request = ASGIRequest({**scope("https"), "method": "GET", "query_string": "group=€".encode()}, BytesIO())
+    found = resolve(f"/livepush/{path}")
+    answer = found.func(request, *found.args, **found.kwargs)
+    assert (answer.status_code, json.loads(answer.content)["code"]) == (400, "bad_query")
+
+
+def broken(request):
+    raise ValueError("a check that fails")
+
+
+class Broken:
+    def __init__(self, get_response):
+        pass
+
+    def __call__(self, request):
+        raise ValueError("a middleware that fails")
+
+
+@pytest.mark.parametrize("check", [broken, Broken])
+def test_a_check_that_fails_for_every_client_refuses_each_and_is_logged_once_in_a_while(
+    settings, caplog, monkeypatch, check
+):
+    settings.LIVEPUSH = {"HANDSHAKE": [check]}
+    rarely = Rarely(every=600.0)
+    monkeypatch.setattr(handshakes, "_raising", defaultdict(lambda: rarely))
+    for every in (600.0,) * 50 + (0.0,):
+        rarely.every = every
+        with pytest.raises(WireError, match="does not let this client in"):
+            handshakes.check_sync(RequestFactory().get("/"))
+    said = f"The handshake's check {check.__name__} raised, so it refuses."
+    assert [record.message for record in caplog.records] == [said, f"{said} It is the last of 50 times."]
+    assert all(record.exc_info for record in caplog.records)
 
 
 @pytest.mark.parametrize("name", ["closing", "async_closing"])

@@ -20,7 +20,7 @@ from livepush.log import reading
 from livepush.models import Event, LogHead
 from livepush.process.hubs import DatabaseLog, close_connections, cut_connections
 from livepush.process.threads import Threads
-from livepush.wire import FORGOTTEN, Batch, Format, Position, encode, split_batch, system_frames
+from livepush.wire import FORGOTTEN, RIGHTS, Batch, Format, Position, encode, split_batch, system_frames
 from livepush.wire import Event as WireEvent
 from tests.conftest import append
 from tests.patience import PATIENCE, eventually
@@ -663,6 +663,32 @@ async def test_a_restored_database_begins_a_new_epoch_and_resets_everyone(make_h
     assert await hub.admit(before) == (hub.position, "epoch")
     await settled("a")
     await reader.until_numbers(3)
+
+
+async def test_what_was_deleted_in_an_earlier_epoch_hides_no_event_of_this_one(make_hub):
+    await settled("a", count=5)
+    hub = await make_hub(silent)
+    await settled(RIGHTS, type=FORGOTTEN, data='["a"]')
+    await hub.tail.refresh()
+    await in_database(lambda: (Event.objects.filter(position__gt=2).delete(), LogHead.objects.update(position=2)))
+    await hub.tail.refresh()
+    assert hub.position.number == 2
+    await settled("a", "b", count=2)
+    await hub.tail.refresh()
+    page = await hub.page(["a"], 2)
+    assert [(event.number, event.groups) for event in page.events] == [(3, ("a",)), (4, ("a",))]
+    assert [event.number for event in (await hub.page(["a"], 0)).events] == [1, 2, 3, 4]  # the window reaches back
+
+
+async def test_what_was_deleted_in_this_epoch_stays_so_where_a_hub_begins_anew_in_it(make_hub):
+    await settled("a", count=5)
+    hub = await make_hub(silent)
+    await settled(RIGHTS, type=FORGOTTEN, data='["a"]')
+    await hub.tail.refresh()
+    hub.tail.adopt(await hub._log.state())
+    stale = [WireEvent(number, ("a",), "t", "1", "2026-01-31T12:00:00.000000Z") for number in range(1, 6)]
+    hub.router.window.prepend(stale, 0)  # as a read brings them that began before they were deleted
+    assert (await hub.page(["a"], 0)).events == ()
 
 
 def announced(epoch, number, groups=("a",), data='"forged"'):

@@ -8,6 +8,7 @@ import tracemalloc
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from math import inf
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connections, transaction
@@ -15,7 +16,7 @@ from django.utils import timezone
 
 import livepush
 from livepush import log, publish
-from livepush.log import delete_sql, planning
+from livepush.log import delete_sql, planning, reading
 from livepush.log import groups as group_rows
 from livepush.log.dialects import base, postgresql
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
@@ -148,10 +149,14 @@ def test_a_send_to_very_many_groups_is_settled_without_its_data_for_each(using):
     assert most < 2 * planning.BATCH * len(data)
 
 
-def test_a_send_to_very_many_groups_that_repeats_a_key_is_dropped(using, monkeypatch):
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_a_send_to_very_many_groups_that_repeats_a_key_is_dropped(using, is_settled, monkeypatch):
     monkeypatch.setattr(delete_sql, "IDS_AT_ONCE", 3)
-    for _ in range(2):
-        append(using, *(f"g:{number}" for number in range(10)), key="k")
+    monkeypatch.setattr(base, "ROWS_AT_ONCE", 3)
+    append(using, *(f"g:{number}" for number in range(10)), key="k")
+    if is_settled:
+        settle(using)
+    append(using, *(f"g:{number}" for number in range(10)), key="k")
     settle(using)
     assert Event.objects.using(using).count() == 10
 
@@ -173,6 +178,21 @@ def test_a_repeat_in_one_group_of_a_send_leaves_the_other_groups_their_event(usi
     append(using, "a", "b", key="k", data="2")
     settle(using)
     assert [(event.groups, event.data) for event in events_of(using, {"a", "b"})] == [(("a",), "1"), (("b",), "2")]
+
+
+@pytest.mark.parametrize("at_once", [500, 1])
+def test_the_last_events_after_a_number_are_those_that_wait_or_come_after_it(using, monkeypatch, at_once):
+    monkeypatch.setattr(reading, "GROUPS_AT_ONCE", at_once)
+    for group in ("a", "b", "a", "A", "c"):
+        append(using, group)
+    settle(using)
+    for group in ("c", "d"):
+        append(using, group)
+    groups = ["a", "b", "c", "d", "e"]
+    assert log.last_after(using, groups, 0) == {"a": 3, "b": 2, "c": inf, "d": inf}
+    assert log.last_after(using, groups, 2) == {"a": 3, "c": inf, "d": inf}
+    assert log.last_after(using, groups, 5) == {"c": inf, "d": inf}
+    assert log.last_after(using, [], 0) == {}
 
 
 def test_reading_goes_on_behind_a_position_and_up_to_another(using):

@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import uuid
+from contextlib import nullcontext
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -18,6 +19,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import OperationalError, connections, transaction
+from django.db.models.signals import post_save, pre_save
 from django.test import override_settings
 from django.utils.translation import gettext_lazy
 from hypothesis import given, settings
@@ -175,6 +177,44 @@ def test_a_send_to_several_groups_writes_a_row_a_group_with_one_statement(db, dj
     rows = Event.objects.all()
     assert sorted(row.group for row in rows) == ["a", "b"]
     assert len({row.send for row in rows}) == 1
+
+
+@pytest.mark.parametrize("groups", ["a", ["a", "b"]], ids=["one group", "two groups"])
+@pytest.mark.parametrize("block", [nullcontext, transaction.atomic], ids=["alone", "in a transaction"])
+def test_a_send_fires_no_signals_of_livepushs_own_rows(using, groups, block):
+    """A project may have a receiver for all models, which sends, or calls ``full_clean``."""
+    heard = []
+
+    def receive(sender, **kwargs):
+        heard.append(sender)
+        if len(heard) < 5:
+            livepush.send(groups, "heard", using=using)
+
+    signals = (pre_save, post_save)
+    for signal in signals:
+        signal.connect(receive)
+    try:
+        with block(using):
+            livepush.send(groups, "t", key="k", using=using)
+    finally:
+        for signal in signals:
+            signal.disconnect(receive)
+    assert heard == []
+    assert [event.type for event in events_of(using)] == ["t"]
+
+
+@pytest.mark.parametrize("groups", ["a", ["a", "b"]], ids=["one group", "two groups"])
+def test_a_transaction_does_not_go_on_without_an_event_that_could_not_be_sent(using, groups):
+    def fail(execute, sql, *args):
+        if sql.startswith("INSERT") and "livepush_event" in sql:
+            raise OperationalError("the disk is full")
+        return execute(sql, *args)
+
+    with transaction.atomic(using=using):
+        Order.objects.using(using).create()
+        with connections[using].execute_wrapper(fail), pytest.raises(OperationalError, match="disk"):
+            livepush.send(groups, "t", using=using)
+    assert not Order.objects.using(using).exists()
 
 
 def test_outside_a_transaction_an_event_is_settled_when_send_returns(using, announced):

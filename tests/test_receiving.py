@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import threading
 from datetime import date, timedelta
 from typing import Literal
 
@@ -15,7 +16,9 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django import forms
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.db.models import QuerySet
+from django.db.models.signals import pre_save
 from django.template import Context, Template
 from django.test import Client
 from django.utils import timezone
@@ -346,6 +349,58 @@ def test_a_handler_outside_of_a_transaction_takes_a_message_once(client, is_asyn
     assert calls == ["bad", "good"]
 
 
+def failing(monkeypatch, times):
+    """Have the statement that notes a handler's answer fail so many times."""
+    update, left = QuerySet.update, iter([True] * times)
+
+    def fail(rows, **values):
+        if rows.model is Receipt and "reply" in values and next(left, False):
+            raise OperationalError("server closed the connection unexpectedly")
+        return update(rows, **values)
+
+    monkeypatch.setattr(QuerySet, "update", fail)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("is_away", [False, True], ids=["a dead connection", "the database is away"])
+def test_a_handler_that_took_effect_is_not_called_again_though_its_note_failed(
+    client, monkeypatch, caplog, is_async, is_away
+):
+    calls = []
+
+    def take(user, data, name):
+        calls.append(data)
+        return "paid"
+
+    async def atake(user, data, name):
+        return take(user, data, name)
+
+    handler(atomic=False)(atake if is_async else take)
+    failing(monkeypatch, 1000 if is_away else 1)
+    assert send(client, "desk:a", data=7, key="k")["reply"] == "paid"
+    assert ("took effect, but the database was away" in caplog.text) == is_away
+    if not is_away:
+        Receipt.objects.update(created="2020-01-01T00:00Z")
+        assert send(client, "desk:a", data=7, key="k")["reply"] == "paid"
+    assert calls == [7]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_client_hears_what_a_handler_has_raised_though_the_database_is_away(client, monkeypatch, is_async):
+    def take(user, data, name):
+        raise PermissionDenied("Not yours.")
+
+    async def atake(user, data, name):
+        take(user, data, name)
+
+    def fail(rows):
+        raise OperationalError("server closed the connection unexpectedly")
+
+    handler(atomic=False)(atake if is_async else take)
+    monkeypatch.setattr(QuerySet, "delete", fail)
+    assert send(client, "desk:a", key="k", status=403)["message"] == "Not yours."
+
+
 def take_in_loop(message, user, language="en"):
     """Take a message as a WebSocket's does."""
     admission = trying._admission(user, message.group, rules.Right("send", message.type))
@@ -364,7 +419,7 @@ async def answered(message, user):
     """Send a message again and again, as a client does; return the answer."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            with contextlib.suppress(WireError):
+            with contextlib.suppress(WireError, TimeoutError):
                 return await take_in_loop(message, user)
             await asyncio.sleep(0.01)
 
@@ -391,6 +446,29 @@ async def test_an_async_handler_whose_connection_closes_goes_on_and_is_not_calle
     go.set()
     assert await answered(message, ada) == "paid"
     assert charged == [7]
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")
+async def test_a_sync_handler_that_takes_too_long_goes_on_and_is_not_called_again(concurrent, stopped, ada, settings):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "DATABASE": concurrent, "DATABASE_TIMEOUT": 0.5}
+    charged, workers, go = [], [], threading.Event()
+
+    @handler(atomic=False)
+    def pay(user, data, name):
+        charged.append(data)
+        workers.append(threading.current_thread())
+        assert go.wait(PATIENCE)
+        return "paid"
+
+    message = receiving.Message("desk:a", "chat", 7, "k")
+    with pytest.raises(TimeoutError):
+        await take_in_loop(message, ada)
+    go.set()
+    await asyncio.to_thread(workers[0].join, PATIENCE)
+    await Receipt.objects.using(concurrent).aupdate(created="2020-01-01T00:00Z")
+    assert await answered(message, ada) == "paid"
+    assert charged == [7]
+    await sync_to_async(connections.close_all)()
 
 
 async def test_a_server_ends_after_its_async_handlers(stopped, ada):
@@ -464,6 +542,22 @@ def test_a_message_is_handled_anew_only_after_the_longest_time_that_a_handler_ha
         once.begin("k")
     Receipt.objects.update(created=timezone.now() - timedelta(seconds=201))
     assert once.begin("k") == (True, None)
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_receiver_that_checks_all_models_checks_no_receipt(client, atomic):
+    def check(instance, **kwargs):
+        instance.full_clean()  # a reply may not be blank, it would say, and that a repeated one is not unique
+
+    taken = []
+    handler(atomic=atomic)(lambda user, data, name: taken.append(data))
+    pre_save.connect(check)
+    try:
+        answers = [send(client, "desk:a", data="x", key="k") for _ in range(2)]
+    finally:
+        pre_save.disconnect(check)
+    assert answers == [{"ok": True, "reply": None}] * 2
+    assert taken == ["x"]
 
 
 def test_receipts_go_with_the_log(client):

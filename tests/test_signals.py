@@ -107,6 +107,15 @@ def test_an_expression_is_told_as_the_number_that_it_became(order):
     assert events[0].payload == {"changed": ["count"], "id": order.pk, "status": "new", "count": 5}
 
 
+def test_a_queryset_on_an_instance_is_no_saved_value(order, monkeypatch):
+    monkeypatch.setattr(handler(), "data", lambda order, action: {"by": order.by})
+    order.by, order.found = "ann", Tag.objects.all()
+    order.status = "sent"
+    with capture_events() as events:
+        order.save()
+    assert events[0].payload == {"changed": ["status"], "by": "ann"}
+
+
 def test_saving_an_unsaved_instance_of_a_stored_row_is_an_update(order):
     with capture_events() as events:
         Order(pk=order.pk, status="sent").save()
@@ -164,6 +173,23 @@ def test_the_groups_that_an_instance_leaves_hear_removed(order):
     ]
 
 
+@pytest.mark.parametrize("fields", [("status",), ()])
+def test_a_save_asks_for_the_groups_before_and_after_it_once_each(order, monkeypatch, fields):
+    asked = []
+
+    def groups(instance):
+        asked.append(instance.status)
+        return [f"watcher:{instance.status}:{number}" for number in range(50)]
+
+    monkeypatch.setattr(handler(), "groups", groups)
+    monkeypatch.setattr(handler(), "fields", fields)
+    for status in ("new", "sent"):
+        asked.clear()
+        order.status = status
+        order.save()
+        assert asked == ["new", status]
+
+
 def test_fixtures_send_nothing(order):
     data = serializers.serialize("json", [order])
     Order.objects.all().delete()
@@ -200,6 +226,64 @@ def test_many_to_many_changes_from_the_other_side_are_sent_for_each_instance(ord
         tag.order_set.add(order, other)
         tag.order_set.clear()
     assert sorted(sent.payload["id"] for sent in events) == sorted([order.pk, other.pk] * 2)
+
+
+@pytest.fixture
+def tagged(order, monkeypatch):
+    """An order that sends to the groups of its tags too, and two tags of it."""
+    monkeypatch.setattr(handler(), "groups", lambda order: [order, *(f"tag:{tag.name}" for tag in order.tags.all())])
+    return order, *(order.tags.create(name=name) for name in "xy")
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda order, x, y: order.tags.remove(x),
+        lambda order, x, y: order.tags.set([y]),
+        lambda order, x, y: x.order_set.remove(order),
+        lambda order, x, y: x.order_set.set([]),
+        lambda order, x, y: x.order_set.clear(),
+    ],
+    ids=["remove", "set", "remove from the other side", "set from the other side", "clear from the other side"],
+)
+def test_the_groups_that_an_instance_leaves_by_a_many_to_many_change_hear_removed(tagged, leave):
+    order, x, y = tagged
+    with capture_events() as events:
+        leave(order, x, y)
+    assert summary(events) == [
+        ("order.removed", ("tag:x",)),
+        ("order.updated", (f"order:{order.pk}", "tag:y")),
+    ]
+
+
+def test_all_groups_of_a_many_to_many_field_that_is_cleared_hear_removed(tagged):
+    order = Order.objects.prefetch_related("tags").get()
+    with capture_events() as events:
+        order.tags.clear()
+    assert summary(events) == [("order.removed", ("tag:x", "tag:y")), ("order.updated", (f"order:{order.pk}",))]
+
+
+def test_a_group_that_an_instance_leaves_as_something_is_added_hears_removed(order, monkeypatch):
+    def groups(order):
+        found = list(order.tags.values_list("name", flat=True))
+        return [f"tag:{name}" for name in found] or "untagged"
+
+    monkeypatch.setattr(handler(), "groups", groups)
+    with capture_events() as events:
+        order.tags.create(name="x")
+    assert summary(events) == [("order.removed", ("untagged",)), ("order.updated", ("tag:x",))]
+
+
+def test_what_an_instance_remembers_of_its_relations_is_asked_after_the_change(order, monkeypatch):
+    def groups(order):
+        if not hasattr(order, "known"):
+            order.known = [f"tag:{tag.name}" for tag in order.tags.all()]
+        return order.known
+
+    monkeypatch.setattr(handler(), "groups", groups)
+    with capture_events() as events:
+        order.tags.create(name="x")
+    assert summary(events) == [("order.updated", ("tag:x",))]
 
 
 def test_query_sets_fire_no_signals_and_send_for_does_it_by_hand(order):

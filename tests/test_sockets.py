@@ -13,7 +13,8 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MethodType, SimpleNamespace
 from typing import Any
@@ -22,10 +23,13 @@ import pytest
 
 from livepush import notes
 from livepush.consumers.poll import LARGE, reply
-from livepush.process import requests
+from livepush.process import drain, requests
+from livepush.process.servers import client as servers_client
 from livepush.process.servers import daphne, hypercorn, lookup, tcp, uvicorn
 from livepush.process.servers.client import GONE, Peer, peer_of
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, eventually
+
+NoDescriptors = Callable[[], AbstractContextManager[None]]
 
 
 class Pair:
@@ -100,6 +104,34 @@ def by_address(scope: dict[str, Any]) -> Peer:
     return peer_of(scope, send)
 
 
+def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[None]:
+    """Note in a list when a function of the search is called."""
+    calls: list[None] = []
+    work = getattr(lookup, name)
+
+    def count(*args: Any) -> Any:
+        calls.append(None)
+        return work(*args)
+
+    monkeypatch.setattr(lookup, name, count)
+    return calls
+
+
+def give_spare_up() -> None:
+    """Give up the spare descriptor, as if none had been left when it was to be held."""
+    if lookup._spare is not None:
+        os.close(lookup._spare)
+        lookup._spare = None
+
+
+@pytest.fixture
+def another_timeout() -> Iterator[None]:
+    """Have new sockets wait for some seconds by default."""
+    socket.setdefaulttimeout(PATIENCE)
+    yield
+    socket.setdefaulttimeout(None)
+
+
 # By addresses
 
 
@@ -152,6 +184,36 @@ def test_a_duplicate_that_is_closed_does_not_hide_the_socket(pair: Pair) -> None
     assert same(lookup.find(pair.scope()), pair.server)
 
 
+@pytest.mark.usefixtures("another_timeout")
+def test_a_blocking_socket_stays_one_whatever_the_default_timeout_is(pair: Pair) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for each in (ours, theirs, pair.server):
+            each.settimeout(None)  # as drivers of databases do
+        found = lookup.find(pair.scope())
+        assert found is not None
+        found.close()
+        assert [os.get_blocking(each.fileno()) for each in (ours, theirs, pair.server)] == [True] * 3
+
+
+async def test_one_search_serves_all_clients_at_a_servers_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches, looks = count_calls(monkeypatch, "_scan"), count_calls(monkeypatch, "find")
+    monkeypatch.setattr(servers_client, "AGAIN", 0.0)
+    pairs = [Pair() for _ in range(20)]
+    clients = {number: by_address(each.scope()) for number, each in enumerate(pairs)}
+    reading, *gone, deaf = pairs
+    for each in gone:
+        each.close()
+    deaf.fill_buffer()
+    await drain._hang_up(dict(clients), {0: clients[0]})
+    for each in (reading, deaf):
+        with pytest.raises(ConnectionError):
+            each.server.send(b"x")
+        each.close()
+    await eventually(lambda: len(looks) == len(pairs) + 2)  # those that were there are looked for once more
+    assert len(searches) == 1
+
+
 async def test_no_descriptor_is_examined_on_the_event_loop(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     examined: Counter[bool] = Counter()
     examine = lookup._ends_of_socket
@@ -173,6 +235,34 @@ def test_a_connection_that_came_a_moment_after_the_last_search_is_found_too(pair
     later = Pair()
     assert same(lookup.find(later.scope()), later.server)
     later.close()
+
+
+async def test_a_connection_is_found_with_the_spare_descriptor_where_no_other_is_left(
+    pair: Pair, no_descriptors: NoDescriptors
+) -> None:
+    client = by_address(pair.scope())
+    lookup.keep_spare()
+    with no_descriptors():
+        for _ in range(2):  # it is held again
+            assert await client.progress()
+        assert await client.hang_up()
+    with pytest.raises(BrokenPipeError):
+        pair.server.send(b"x")
+
+
+async def test_without_any_descriptor_nothing_is_found_and_what_was_seen_is_kept(
+    pair: Pair, no_descriptors: NoDescriptors
+) -> None:
+    client = by_address(pair.scope())
+    assert await client.progress()
+    known = lookup._known
+    give_spare_up()
+    with no_descriptors():
+        assert not await client.hang_up()
+        with pytest.raises(OSError, match="Too many open files"):
+            await client.progress()
+    assert lookup._known is known
+    assert await client.hang_up()
 
 
 # On a socket
@@ -286,6 +376,16 @@ async def test_under_a_server_that_is_known_no_descriptor_is_looked_for(
                 await asyncio.sleep(0.01)
         assert not await client.hang_up()
         assert await client.progress() is None
+
+
+async def test_a_known_connection_is_hung_up_on_where_no_descriptor_is_left(no_descriptors: NoDescriptors) -> None:
+    async with Served().open() as served:
+        client = served.peer_of("uvicorn.protocols.http.new_impl")
+        with no_descriptors():
+            assert await client.progress()
+            assert await client.hang_up()
+        served.client.settimeout(PATIENCE)
+        assert served.client.recv(1) == b""
 
 
 async def test_a_client_that_is_kept_lightly_keeps_no_connection() -> None:
@@ -417,6 +517,33 @@ async def test_under_daphne_a_send_waits_for_its_client(
     pair.close()
 
 
+async def test_under_daphne_a_send_waits_where_no_descriptor_is_left(
+    monkeypatch: pytest.MonkeyPatch, no_descriptors: NoDescriptors
+) -> None:
+    pair, sent, waits = Pair(), [], []
+    wait = daphne._until_writable
+
+    async def note(message: Any) -> None:
+        sent.append(message)
+
+    async def note_wait(descriptor: int) -> None:
+        waits.append(descriptor)
+        await wait(descriptor)
+
+    monkeypatch.setattr(daphne, "_until_writable", note_wait)
+    transport = twisted_transport(pair)
+    send = daphne.SendWithBackpressure(note, transport)
+    pair.fill_buffer()
+    with no_descriptors():
+        sending = asyncio.create_task(send({"type": "one"}))
+        await eventually(lambda: len(waits) > 2)
+        assert not sent
+        transport.producerPaused = False
+        await asyncio.wait_for(sending, PATIENCE)
+    assert sent == [{"type": "one"}]
+    pair.close()
+
+
 async def test_a_daphne_that_has_changed_sends_as_it_does_and_that_is_noted_once(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -456,6 +583,37 @@ async def test_a_client_that_takes_nothing_of_a_large_answer_is_hung_up_on(setti
             await asyncio.sleep(0.02)
     with pytest.raises(BrokenPipeError):
         pair.server.send(b"x")
+    pair.close()
+
+
+async def test_a_client_that_can_not_be_found_for_want_of_descriptors_is_looked_at_again(
+    settings: Any, no_descriptors: NoDescriptors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.LIVEPUSH = {"WRITE_TIMEOUT": 0.05}
+    pair, looks = Pair(), count_calls(monkeypatch, "find")
+
+    async def send(message: Any) -> None:
+        pair.fill_buffer()
+
+    give_spare_up()
+    with no_descriptors():
+        await reply(pair.scope(method="GET", headers=[]), send, b"x" * (LARGE + 1))
+        await eventually(lambda: len(looks) > 2)
+    await eventually(lambda: not requests.requests_of(asyncio.get_running_loop()).answered)
+    with pytest.raises(BrokenPipeError):
+        pair.server.send(b"x")
+    pair.close()
+
+
+async def test_a_client_that_can_not_be_looked_at_is_forgotten(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.LIVEPUSH = {"WRITE_TIMEOUT": 0.05}
+    monkeypatch.setattr(lookup, "find", lambda *args: 1 // 0)
+    pair = Pair()
+
+    async def send(message: Any) -> None: ...
+
+    await reply(pair.scope(method="GET", headers=[]), send, b"x" * (LARGE + 1))
+    await eventually(lambda: not requests.requests_of(asyncio.get_running_loop()).answered)
     pair.close()
 
 

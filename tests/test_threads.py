@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
+from contextvars import ContextVar
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.core.cache import caches
+from django.db import DatabaseError, connection, connections
+from django.test import override_settings
+from django.utils import timezone, translation
 
 from livepush import process
-from livepush.process import threads
+from livepush.hints.session import Session
+from livepush.process import connections as own
+from livepush.process import hubs, threads
 from livepush.process.threads import Threads
 from tests.patience import PATIENCE
 
@@ -179,3 +188,115 @@ async def test_who_waits_for_a_thread_that_is_stuck_as_all_are_stopped_is_told_s
         await asyncio.wait_for(waiting, PATIENCE)
     may_end.set()
     assert await stuck
+
+
+# What one job leaves to the next
+
+
+@pytest.fixture
+async def one_thread(settings):
+    """Let the process use one thread for rules."""
+    settings.LIVEPUSH = {"DATABASE_THREADS": 1}
+    await process.stop()
+    yield
+    await process.stop()
+
+
+async def test_no_job_finds_what_another_has_set_in_its_context(make):
+    pool, user = make(max_threads=1), ContextVar("user", default=None)
+
+    def job():
+        found = user.get(), translation.get_language(), timezone.get_current_timezone_name()
+        user.set("ann")
+        translation.activate("de")
+        timezone.activate("Asia/Tokyo")
+        return (*found, threading.get_ident())
+
+    lease = threads.Lease(pool)
+    first, second, third = await pool.run(job), await pool.run(job), await lease.run(job)
+    lease.end(lambda: None)
+    assert first == second == third
+    assert first[:3] == (None, "en-us", timezone.get_default_timezone_name())
+
+
+async def test_a_job_that_fails_leaves_nothing_in_the_context_either(make):
+    pool, user = make(max_threads=1), ContextVar("user", default=None)
+
+    def fail():
+        user.set("ann")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await pool.run(fail)
+    assert await pool.run(user.get) is None
+
+
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "other": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
+    "wrong": {"BACKEND": "nowhere.Cache"},
+}
+
+
+@override_settings(CACHES=CACHES)
+async def test_the_jobs_of_a_thread_share_its_caches_and_open_none_that_they_do_not_use(make):
+    pool = make(max_threads=1)
+    first = await pool.run(lambda: caches["default"])
+    assert await pool.run(lambda: [each is first for each in caches.all(initialized_only=True)]) == [True]
+    second = await pool.run(lambda: caches["other"])
+    assert await pool.run(lambda: caches.all(initialized_only=True)) == [first, second]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_jobs_of_a_thread_share_its_database_connection(one_thread):
+    def job():
+        connection.ensure_connection()
+        return connection.connection
+
+    assert await hubs.in_thread(job) is await hubs.in_thread(job)
+
+
+KILL = {"postgresql": "SELECT pg_terminate_backend(pg_backend_pid())", "mysql": "KILL CONNECTION_ID()"}
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_dead_connection_whose_error_the_project_handles_is_replaced(concurrent, one_thread, is_async):
+    def allowed(sql):
+        try:
+            with connections[concurrent].cursor() as cursor:
+                cursor.execute(sql)
+                cursor.execute("SELECT 1")
+                return cursor.fetchone() == (1,)
+        except DatabaseError:
+            return False
+
+    kill = KILL[connections[concurrent].vendor]
+    if is_async:
+        with process.queries_in_threads():
+            assert await sync_to_async(allowed)(kill) is False
+    else:
+        assert await hubs.in_thread(lambda: allowed(kill)) is False
+    assert await hubs.in_thread(lambda: allowed("SELECT 1")) is True
+
+
+def test_a_connection_that_hangs_is_cut_where_no_descriptor_is_left(monkeypatch, no_descriptors):
+    ours, theirs = socket.socketpair()
+    hanging = SimpleNamespace(vendor="postgresql", connection=ours)
+    monkeypatch.setitem(own._opened, (7, "default"), hanging)
+    with ours, theirs:
+        theirs.settimeout(PATIENCE)
+        with no_descriptors():
+            own.cut_connections(7)
+            assert theirs.recv(1) == b""
+        assert ours.fileno() >= 0
+
+
+def test_a_session_is_cut_where_no_descriptor_is_left(no_descriptors):
+    ours, theirs = socket.socketpair()
+    session = Session("default")
+    session._driver = ours
+    with ours, theirs:
+        theirs.settimeout(PATIENCE)
+        with no_descriptors():
+            session.cut()
+            assert theirs.recv(1) == b""

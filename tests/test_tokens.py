@@ -8,6 +8,7 @@ import re
 import time
 from contextlib import nullcontext
 from datetime import timedelta
+from types import MappingProxyType
 
 import pytest
 from django.contrib.auth.models import User
@@ -477,6 +478,18 @@ def test_who_can_not_be_asked_about_takes_no_group_from_others_of_the_tenant(ann
     assert granted == ([{"board"}, {"board"}] if keeps else [{"board"}, set(), {"board"}])
 
 
+def test_asking_again_about_many_tokens_takes_few_queries(django_assert_max_num_queries):
+    users = [User.objects.create(username=f"u{number}") for number in range(20)]
+    known = [authenticating.of_token(tokens.parse(livepush.token(user))) for user in users]
+    livepush.revoke(users[7])
+    known.append(authenticating.of_token(tokens.parse(livepush.token(users[7]))))  # after that, so it is good
+    view = identity.handshake(RequestFactory().get("/"))
+    asked = [Question(each, view, ("board",), None) for each in known]
+    with django_assert_max_num_queries(4):
+        answers = ask_again(asked)
+    assert [place for place, answer in enumerate(answers) if answer.identity.name is None] == [7]
+
+
 @pytest.mark.parametrize("broken", ["of_sessions", "_of_tokens"])
 def test_what_raises_for_one_client_is_looked_up_for_each_by_itself(ann, client, monkeypatch, broken):
     ask = getattr(questions, broken)
@@ -524,6 +537,21 @@ def test_what_browsers_send_by_themselves_needs_a_csrf_token(ann, kind, status):
         assert (answer.status_code == 403) is (status == 403)
 
 
+def fails_to_explain(request, reason=""):
+    raise ValueError("a page of the project's that fails")
+
+
+def test_a_request_that_needs_no_csrf_token_is_not_taken_for_an_attack(ann, settings, caplog):
+    settings.CSRF_FAILURE_VIEW = "tests.test_tokens.fails_to_explain"
+    session = Client()
+    session.force_login(ann)
+    client = Client(enforce_csrf_checks=True)
+    with with_authenticators("by_session_header"):
+        assert ask(client, Authorization=f"Session {session.session.session_key}").status_code == 200
+    assert ask(client, Authorization=f"Bearer {livepush.token(ann)}").json()["code"] == "token_by_token"
+    assert [record.name for record in caplog.records if record.name.startswith("django.security")] == []
+
+
 def test_a_cookie_needs_a_csrf_token_whatever_comes_with_it(ann):
     client = Client(enforce_csrf_checks=True)
     client.force_login(ann)
@@ -545,6 +573,40 @@ def test_pages_of_any_origin_bring_no_cookie_that_an_authenticator_could_read(an
         assert client.get("/livepush/poll/", {"group": own(ann)}).status_code == 200
         foreign = {"Origin": "https://any.example.com"}
         assert client.get("/livepush/poll/", {"group": own(ann)}, headers=foreign).status_code == 403
+
+
+LISTED = "https://app.example.com"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("token/", {}),
+        ("presence/", {"group": "lobby:x", "state": 1}),
+        ("inbox/read/", {"id": []}),
+        (f"streams/{'a' * 22}/stop/", {}),
+    ],
+)
+def test_a_page_of_a_listed_origin_changes_things_with_the_csrf_token(ann, path, body):
+    client, token = Client(enforce_csrf_checks=True), "t" * 32
+    client.force_login(ann)
+    client.cookies["csrftoken"] = token
+
+    def refused(allowed, origin=LISTED, sent=token):
+        headers = {"Origin": origin, "X-CSRFToken": sent}
+        with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": allowed}):
+            answer = client.post(f"/livepush/{path}", body, content_type="application/json", headers=headers)
+        return answer.status_code == 403 and answer.json()["code"] == "csrf"
+
+    assert not refused([LISTED])
+    assert refused([LISTED], sent="x" * 32)
+    assert refused([LISTED], "https://other.example.com")
+    assert refused([LISTED], "http://app.example.com")
+    assert refused(["*"])
+    assert refused(["null"], "null")
+    assert refused(["*", LISTED], "null")
+    assert not refused(["*", LISTED])
+    assert refused([])
 
 
 ALLOWED = "Access-Control-Allow-Headers"
@@ -604,6 +666,19 @@ def test_pages_of_any_origin_may_read_with_a_token_and_never_with_a_cookie(ann):
 # Logs
 
 
+def of_gunicorn(atoms):
+    """Return what gunicorn fills a line of its access log with."""
+    return pytest.importorskip("gunicorn.glogging").SafeAtoms(atoms)
+
+
+def of_hypercorn(atoms):
+    """Return what hypercorn fills a line of its access log with."""
+    scope = {"type": "http", "scheme": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    found = pytest.importorskip("hypercorn.logging").AccessLogAtoms(scope, None, 0.1)
+    found.update(atoms)
+    return found
+
+
 @pytest.mark.parametrize(
     ("message", "args"),
     [
@@ -630,6 +705,26 @@ def test_tokens_are_hidden_in_logs(ann, message, args):
     assert token[:14] not in said
     assert "***" in said
     assert said.endswith(("200", "***", "other"))
+
+
+@pytest.mark.parametrize("of_server", [of_gunicorn, of_hypercorn])
+def test_tokens_are_hidden_in_an_access_log_whose_server_finds_its_atoms_in_a_way_of_its_own(ann, of_server):
+    token = livepush.token(ann)
+    atoms = of_server({"r": f"GET /livepush/sse/?token={token}", "{x-request-id}i": "7"})
+    message = "%(r)s %({X-Request-Id}i)s %({X-Forwarded-For}i)s"
+    record = logging.LogRecord("access", logging.INFO, "", 1, message, (atoms,), None)
+    assert HideTokens().filter(record)
+    assert record.getMessage() == "GET /livepush/sse/?token=*** 7 -"
+    assert token in atoms["r"], "others may log the same atoms"
+
+
+@pytest.mark.parametrize("message", ["%(path)s %(code)d", "%s"])
+def test_tokens_are_hidden_in_a_mapping_that_is_no_dict(ann, message):
+    token = livepush.token(ann)
+    args = (MappingProxyType({"path": f"/x/?token={token}", "code": 7}),)
+    record = logging.LogRecord("x", logging.INFO, "", 1, message, args, None)
+    HideTokens().filter(record)
+    assert record.getMessage() in ("/x/?token=*** 7", "{'path': '/x/?token=***', 'code': 7}")
 
 
 @pytest.mark.parametrize("encode", [lambda text: text.replace("_", "%5F"), lambda text: f"%6C{text[1:]}"])

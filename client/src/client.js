@@ -1,7 +1,6 @@
 import { begin } from "./cursor.js";
 import { createLadder } from "./ladder.js";
 import { extend, gather, hasten, leave, receive, reconnect, recover, STEADY, takeIn } from "./session.js";
-import { isActive } from "./status.js";
 import { createTabs } from "./tabs.js";
 import { lost } from "./transports/ending.js";
 import { createTransports } from "./transports/index.js";
@@ -158,8 +157,8 @@ export const control = (session) => {
     /** Disconnect until `start()`. */
     stop: () => leave(session, "stopped"),
 
-    /** Disconnect until `start()`, for a page that is put aside. Do nothing if there is nothing to disconnect. */
-    pause: () => (isActive(session) || session.stateName === "denied") && leave(session, "paused"),
+    /** Disconnect until `start()`, for a page that is put aside. Do nothing unless the client is started. */
+    pause: () => session.isStarted && leave(session, "paused"),
 
     /**
      * Check at once whether the connection is alive, or connect at once unless the server asked for a wait. If the
@@ -187,7 +186,7 @@ export const control = (session) => {
     use(name) {
       const names = Object.keys(transports);
       const chosen = names.filter((each) => each === (name ?? each));
-      if (!chosen.length) {
+      if (!chosen[0]) {
         throw new TypeError(`No transport ${name}: expected null,${names}.`);
       }
       session.ladder = createLadder(chosen);

@@ -58,7 +58,7 @@ export const cover = (cursor, groups, since) => {
  * @param {Cursor} cursor
  * @param {string} group
  * @param {string | null | undefined} since
- * @param {boolean} [isNew]
+ * @param {boolean} isNew
  */
 export const begin = ({ covered, heard, position }, group, since, isNew) => {
   const had = heard.get(group);

@@ -3,11 +3,12 @@ const ELEMENTS = "[data-livepush-on],[data-livepush-refresh]";
 
 /**
  * Serve the elements that name types of events: `data-livepush-on` has the event dispatched to the element too,
- * `data-livepush-refresh` has its content fetched anew. A module of its own does it. A page that has such elements loads
- * it at once; another page, with the first event after one has come.
+ * `data-livepush-refresh` has its content fetched anew. A module of its own does it. It comes with the first event after
+ * such an element has come.
  *
  * @param {Document} document
  * @param {import("./types.js").Load} load
+ * @returns {(event: any) => unknown}  to be called with `{}` when the page may have such elements: it loads the module then
  */
 export const declare = (document, load) => {
   const serve = async (/** @type {any} */ { detail }) => {
@@ -16,5 +17,5 @@ export const declare = (document, load) => {
   };
   document.addEventListener("livepush:event", serve);
   document.addEventListener("livepush:reset", serve);
-  serve({});
+  return serve;
 };

@@ -23,8 +23,8 @@ export const byLease = (name, turn) => {
     turn(leads);
   };
 
+  look(); // where this throws, nothing listens
   addEventListener("storage", look);
-  look();
   return {
     usurp() {
       delete localStorage[name];

@@ -51,7 +51,12 @@ export const openPage = (window) => {
     return groups;
   };
 
+  /** Scan if a tag has gone. New ones scan by themselves, and a page may fetch something whenever the inbox has scanned. */
+  const tidy = () => find().length < tags.size && client.scan();
+
   const start = () => client.state === "idle" && client.start();
+
+  const serve = declare(document, load);
 
   client.scan = () => {
     const found = find();
@@ -64,42 +69,37 @@ export const openPage = (window) => {
     const kept = [...tags.values()].flat(2); // and the texts, which are no groups
     // A body that was swapped is owed everything after its own tag's position: its groups begin anew.
     client.remove(gone.filter((group) => !kept.includes(group)));
+    serve({});
     for (const tag of found) if (!tags.has(tag)) client.add(read(tag), tag.dataset.position);
     if (document.readyState === "complete") return start();
     // The page's other deferred scripts come first, so that their listeners hear everything. Whether DOMContentLoaded
     // is over can't be seen before the page is complete, hence both events.
-    for (const event of ["DOMContentLoaded", "load"]) window.addEventListener(event, start);
+    window.addEventListener("DOMContentLoaded", start);
+    window.addEventListener("load", start);
   };
 
-  /**
-   * Write into tags how far their groups have come, for a library that puts a copy of the body aside.
-   *
-   * @param {(group: string) => boolean} concerns  whether to write into the tags that have a group
-   */
-  const keep = (concerns) => {
+  /** Write into the tags how far their groups have come, for a library that puts a copy of the body aside. */
+  const keep = () => {
     const { position } = client;
-    for (const [tag, [groups]] of tags) {
+    for (const [tag, [groups, text]] of tags) {
       if (
-        position &&
         !session.owed &&
+        position &&
+        isAfter(position, tag.dataset.position) &&
         groups.every((group) => session.covered.has(group)) &&
-        groups.some(concerns) &&
-        isAfter(position, tag.dataset.position)
+        text === textOf(tag) // else a library has changed it, and the next scan reads it
       ) {
         tag.dataset.position = position;
-        read(tag);
+        tags.set(tag, [groups, textOf(tag)]);
       }
     }
   };
-  document.addEventListener("livepush:event", (/** @type {any} */ { detail: { id, group, groups = [group] } }) => {
-    if (id) keep((each) => groups.includes(each));
-  });
+  document.addEventListener("livepush:event", keep);
 
   window.livepush = client;
   document.addEventListener("livepush:state", () => {
     document.documentElement.dataset.livepushState = client.state;
   });
-  declare(document, load);
   client.scan();
   try {
     if (localStorage.livepush) sending(session); // messages that an earlier page has left
@@ -113,7 +113,10 @@ export const openPage = (window) => {
     visibilitychange: () => document.hidden || client.wake(),
     prerenderingchange: () => client.scan(), // the inbox puts another in its place
     "turbo:load": () => client.scan(),
-    "turbo:before-cache": () => keep(() => true),
+    "turbo:frame-load": tidy,
+    "htmx:afterSettle": tidy,
+    "htmx:after:swap": tidy,
+    "turbo:before-cache": keep,
     pagehide: client.pause,
     freeze: client.pause,
     pageshow: resume,

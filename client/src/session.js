@@ -4,10 +4,10 @@
 /** @typedef {import("./types.js").Own} Own */
 /** @typedef {import("./types.js").Session} Session */
 
-import { begin, cover, proceed } from "./cursor.js";
+import { cover, proceed } from "./cursor.js";
 import { dispatch } from "./events.js";
 import { allGroups, missing, prepare, replace, use } from "./handover.js";
-import { detailOf, enter, isActive } from "./status.js";
+import { detailOf, enter } from "./status.js";
 import { take } from "./subscription.js";
 import { lost } from "./transports/ending.js";
 import { peek, seek } from "./upgrade.js";
@@ -41,7 +41,7 @@ const disconnect = (session) => {
 export const leave = (session, state) => {
   disconnect(session);
   session.peers.leave();
-  if (state !== "idle") session.isStarted = false;
+  session.isStarted &&= state === "idle";
   enter(session, state);
 };
 
@@ -66,7 +66,8 @@ export const reconnect = (session) => {
 
 /** Connect anew if the client is to be connected. @param {Session} session */
 export const hasten = (session) => {
-  if (isActive(session) && !(Date.now() < session.notBefore)) reconnect(session);
+  if (session.isStarted && !(["idle", "denied"].includes(session.stateName) || Date.now() < session.notBefore))
+    reconnect(session);
 };
 
 /**
@@ -77,9 +78,10 @@ export const hasten = (session) => {
  * @returns {unknown}
  */
 export const extend = (session) => {
+  if (!session.isStarted) return;
   const { length } = allGroups(session);
   if (!length || session.stateName === "denied") return reconnect(session);
-  if (session.stateName === "idle" && session.isStarted) return session.peers.takePart();
+  if (session.stateName === "idle") return session.peers.takePart();
   if (!missing(session).length && session.covered.size <= length) return;
   if (length > session.most) return session.peers.separate(); // with its own groups alone, if it leads others
   if (session.stateName === "open" && !session.peers.follows()) replace(session);
@@ -172,8 +174,10 @@ const opened = (session, hello) => {
   session.grants = hello.groups;
   session.refusals = hello.refused;
   gather(session); // what was asked for since the connection was prepared
-  if (session.peers.follows()) connection.via = hello.transport;
-  else {
+  if (session.peers.follows()) {
+    connection.via = hello.transport;
+    session.notBefore = 0; // what the server asked of this tab before is over: it has let the leader in
+  } else {
     session.ladder.worked(/** @type {string} */ (connection.via));
     seek(session);
   }
@@ -181,7 +185,7 @@ const opened = (session, hello) => {
   if (isBack)
     session.peers.tell("lead"); // followers ask anew
   else greet(session);
-  if (!gone.length) return;
+  if (!gone[0]) return;
   receive(
     session,
     [{ type: "livepush.revoked", groups: gone, reason: "refused", failed: hello.failed }],
@@ -201,7 +205,7 @@ const heed = {
     const mine = groups.filter((group) => session.wanted.has(group));
     session.grants = session.grants.filter((group) => !groups.includes(group));
     session.refusals = [...new Set([...session.refusals, ...groups])];
-    if (mine.length) dispatch(session.target, "revoked", { groups: mine, reason });
+    if (mine[0]) dispatch(session.target, "revoked", { groups: mine, reason });
     // session, logout, user: the browser may have another login by now, as after a password change
     if (["user", "session", "logout"].includes(reason)) session.inUse?.conclude(lost(reason));
     else if (!session.grants.length) session.inUse?.conclude(lost(reason, 0, failed ? "lost" : "denied"));
@@ -224,7 +228,7 @@ export const takeIn = (session, { groups, since }) => {
   if (allGroups(session).length > session.most) return true;
   for (const group of groups) {
     if (session.refusals.includes(group)) session.covered.delete(group); // it may be granted by now
-    if (!session.covered.has(group)) begin(session, group, since);
+    if (!session.heard.has(group)) session.heard.set(group, since);
   }
   gather(session);
   if (session.stateName === "open") greet(session);
@@ -233,11 +237,10 @@ export const takeIn = (session, { groups, since }) => {
 
 /** Tell the followers whose groups the connection brings. @param {Session} session */
 const greet = (session) => {
-  const hello = {
-    ...detailOf(session),
+  session.peers.welcome(session.covered, {
+    .../** @type {any} */ (detailOf(session)),
     granted: session.grants,
     refused: session.refusals,
     failed: session.owed,
-  };
-  session.peers.welcome(session.covered, /** @type {import("./types.js").Welcome} */ (hello));
+  });
 };

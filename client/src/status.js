@@ -3,9 +3,6 @@
 
 import { dispatch } from "./events.js";
 
-/** Return whether the client connects or is connected, also after a failure. @param {Session} session */
-export const isActive = (session) => !["idle", "paused", "denied", "stopped"].includes(session.stateName);
-
 /** Return what events tell of the state. @param {Session} session */
 export const detailOf = (session) => ({
   state: session.stateName,

@@ -32,22 +32,36 @@ function page(id = "orders", url = undefined) {
     location: { href: PAGE, origin: "https://shop.example" },
     CSS: { escape: (text) => text },
   });
-  const region = {
-    id,
+  /** An element that names events of a type, and may contain others of its kind. */
+  const element = (type = "moved") => ({
+    id: "",
     isConnected: true,
-    dataset: url ? { livepushUrl: url } : {},
+    dataset: {},
     shows: "at first",
-    matches: (selector) => selector.includes("data-livepush-refresh"),
+    children: [],
+    matches(selector) {
+      if (selector === "[data-livepush-old]") return "livepushOld" in this.dataset;
+      return selector === "[data-livepush-refresh]" || selector.includes(`[data-livepush-refresh~="${type}"]`);
+    },
+    querySelectorAll(selector) {
+      return this.children.filter((each) => each.matches(selector));
+    },
     replaceChildren(...content) {
+      for (const each of this.children) each.isConnected = false;
       this.shows = content.join();
+      this.children = content.filter(({ matches }) => matches);
     },
     dispatchEvent() {},
-  };
+  });
+  const region = Object.assign(element(), { id, dataset: url ? { livepushUrl: url } : {} });
   return {
     clock,
     region,
+    element,
     document,
     asked: () => asked,
+    /** Have an event of a type come to the page, which has some elements. */
+    heard: (type, ...elements) => serve(elements, { type }),
     headers: () => waiting[0].headers,
     moved() {
       serve([region], { type: "moved" });
@@ -55,7 +69,7 @@ function page(id = "orders", url = undefined) {
     },
     answer(content, { status = 200, has = true, responseURL } = {}) {
       const request = waiting.shift();
-      const found = { childNodes: [content] };
+      const found = { childNodes: [content].flat() };
       Object.assign(request, {
         status,
         responseURL: status ? (responseURL ?? request.url) : "",
@@ -152,7 +166,7 @@ test("a region is fetched past the browser's cache", () => {
   moved();
   assert.deepEqual(headers(), {
     "X-Livepush-Refresh": "orders",
-    "If-Modified-Since": "Thu, 01 Jan 1970 00:00:00 GMT",
+    "If-None-Match": '""',
   });
 });
 
@@ -171,4 +185,92 @@ test("a region whose address is none is fetched once it has another", () => {
   moved();
   answer("rows");
   assert.deepEqual([region.shows, asked()], ["rows", 1]);
+});
+
+test("a region whose event comes while the region around it is on its way is fetched as it is in the answer", () => {
+  const { moved, heard, answer, asked, clock, region, element } = page();
+  const inner = element("paid");
+  region.children = [inner];
+  moved();
+  heard("paid", region, inner);
+  clock.advance(600);
+  assert.equal(asked(), 2);
+  const [again, other] = [element("paid"), element("sent")];
+  answer([again, other]);
+  answer("paid");
+  assert.deepEqual([again.shows, asked()], ["at first", 2], "the region that was there is gone");
+  clock.advance(600);
+  answer("paid");
+  clock.advance(60_000);
+  assert.deepEqual([again.shows, other.shows, asked()], ["paid", "at first", 3]);
+});
+
+test("a region that an answer brings, and whose event came while that was on its way, is fetched too", () => {
+  const { moved, heard, answer, asked, clock, region, element } = page();
+  moved();
+  heard("paid", region);
+  const row = element("paid");
+  answer([row]);
+  clock.advance(600);
+  answer("paid");
+  clock.advance(60_000);
+  assert.deepEqual([row.shows, asked()], ["paid", 2]);
+});
+
+test("a region that came with an answer is not fetched for an event from before that was asked for", () => {
+  const { moved, heard, answer, asked, clock, region, element } = page();
+  heard("paid", region);
+  moved();
+  answer([element("paid")]);
+  clock.advance(60_000);
+  assert.equal(asked(), 1);
+});
+
+test("of the regions of a copied body, those that were old when it was copied are fetched", () => {
+  const { moved, answer, asked, clock, region, element } = page();
+  const copies = [];
+  const copy = () => copies.push(Object.assign(element(), { dataset: { ...region.dataset } }));
+  copy();
+  serve([region], { type: "moved" });
+  copy();
+  clock.advance(600);
+  copy();
+  answer("new");
+  copy();
+  assert.equal(asked(), 1);
+  serve(copies);
+  clock.advance(600);
+  for (let count = 1; count < asked(); count++) answer("new");
+  clock.advance(60_000);
+  assert.deepEqual([copies.map(({ shows }) => shows), asked()], [["at first", "new", "new", "at first"], 3]);
+  serve(copies);
+  moved();
+  assert.equal(asked(), 4, "only the one that an event has made old");
+});
+
+test("htmx is told of a region's new content before the page is, and is asked to fetch a region of its own", () => {
+  const { moved, answer, asked, region } = page();
+  const said = [];
+  window.htmx = {
+    process: (element) => said.push(["process", element.shows]),
+    trigger: (_element, name) => said.push([name, "livepushOld" in region.dataset]),
+  };
+  region.dispatchEvent = ({ type }) => said.push([type]);
+  moved();
+  answer("new");
+  const { matches } = region;
+  region.matches = (selector) => selector === "[hx-get]" || matches.call(region, selector);
+  moved();
+  assert.deepEqual(said, [["process", "new"], ["livepush:refreshed"], ["livepush:refresh", false]]);
+  assert.equal(asked(), 1);
+});
+
+test("an element with the id htmx is not taken for htmx", () => {
+  const { moved, answer, region } = page();
+  window.htmx = {};
+  const said = [];
+  region.dispatchEvent = ({ type }) => said.push(type);
+  moved();
+  answer("new");
+  assert.deepEqual(said, ["livepush:refreshed"]);
 });

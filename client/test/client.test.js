@@ -496,6 +496,16 @@ test("a stopped client stays stopped, whatever happens", () => {
   assert.deepEqual([last().name, last().groups], ["second", ["board", "order:7"]]);
 });
 
+test("a stopped client that is given more groups than a connection may have stays stopped", () => {
+  const { client, clock, last, attempts } = play({ most: 2 });
+  client.start();
+  last().hello();
+  client.stop();
+  client.add(["order:7", "order:8"]);
+  clock.advance(100_000);
+  assert.deepEqual([client.state, attempts.length], ["stopped", 1]);
+});
+
 test("a forced transport is used alone until the choice is free again", () => {
   const { client, clock, attempts, last } = play();
   client.start();

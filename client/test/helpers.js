@@ -275,7 +275,12 @@ export function hurry(times) {
  * Use a transport against a server; collect what it reports until it ends or `until` says so, and the waits that it
  * asked for, which pass ten times faster.
  */
-export function collect(transport, { base, since = null, groups = ["board"] }, until = () => false) {
+export function collect(
+  transport,
+  { base, since = null, groups = ["board"] },
+  until = () => false,
+  beat = () => {},
+) {
   return new Promise((resolve) => {
     const said = [];
     const waits = hurry(10);
@@ -293,6 +298,7 @@ export function collect(transport, { base, since = null, groups = ["board"] }, u
     };
     const heard = () => {
       beats += 1;
+      beat();
     };
     shut = transport(request, receive, done, heard);
   });

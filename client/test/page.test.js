@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LivepushClient } from "../src/index.js";
 import { openPage } from "../src/page.js";
-import { fake, stage } from "./helpers.js";
+import { Clock, fake, stage } from "./helpers.js";
 
 /** As much of a window as the client uses. */
 class Page extends EventTarget {
@@ -89,35 +89,45 @@ test("a new body asks for what followed its own tag, the same body asks for noth
   assert.deepEqual(asked.slice(1), ["/live/sse/?format=envelope&group=board&since=a-8"]);
 });
 
-test("a tag keeps how far its own groups have come, for a copy of the body", (t) => {
-  fake(globalThis, { CSS: { escape: String } });
-  const page = new Page().tag(["board"], "a-9").tag(["order:7", "order:8"], "a-9").tag(["order:9"], "a-9");
+/** Have a page hear an event that takes the client to a position. */
+function tell(page, id) {
+  Object.defineProperty(page.livepush, "position", { value: id, configurable: true });
+  page.document.dispatchEvent(new CustomEvent("livepush:event", { detail: { id, group: "board" } }));
+}
+
+test("a tag keeps how far the client has come, for a copy of the body", (t) => {
+  const page = new Page().tag(["board"], "a-9").tag(["order:7", "order:8"], "a-11");
   page.document.readyState = "complete";
   const asked = open(page, t);
-  const tell = (detail) => {
-    Object.defineProperty(page.livepush, "position", { value: detail.id ?? "a-11", configurable: true });
-    page.document.dispatchEvent(new CustomEvent("livepush:event", { detail }));
-  };
-  tell({ id: "a-10", group: "board" });
-  tell({ id: "a-11", group: "board", groups: ["board", "order:8"] });
-  tell({ group: "order:9" });
+  for (const id of ["a-10", undefined]) tell(page, id);
   assert.deepEqual(
     page.tags.map(({ dataset }) => dataset.position),
-    ["a-11", "a-11", "a-9"],
+    ["a-10", "a-11"],
   );
   page.livepush.scan();
   assert.equal(asked.length, 1, "these are the tags that were there before");
 });
 
+test("a tag that a library has given other groups is read by the next scan, whatever has come before it", (t) => {
+  const page = new Page().tag(["board", "order:7"], "a-5");
+  page.document.readyState = "complete";
+  const asked = open(page, t);
+  const [{ dataset }] = page.tags;
+  dataset.groups = '["board","order:8"]';
+  tell(page, "a-6");
+  page.livepush.scan();
+  assert.equal(asked.at(-1), "/live/sse/?format=envelope&group=board&group=order%3A8&since=a-5");
+});
+
 test("before Turbo puts a copy of the body aside, each tag is told how far the client has come", (t) => {
-  const page = new Page().tag(["board", "order:7"], "a-5").tag(["order:8"], "a-11").tag([]);
+  const page = new Page().tag(["board", "order:7"], "a-5").tag(["order:8"], "a-11").tag([], "a-5");
   page.document.readyState = "complete";
   open(page, t);
   Object.defineProperty(page.livepush, "position", { value: "a-8", configurable: true });
   page.fire("turbo:before-cache");
   assert.deepEqual(
     page.tags.map(({ dataset }) => dataset.position),
-    ["a-8", "a-11", undefined],
+    ["a-8", "a-11", "a-8"],
   );
 });
 
@@ -130,6 +140,7 @@ test("a tag whose groups are no list in JSON is named in the console, and the ot
   t.mock.method(console, "error", (...what) => told.push(what));
   assert.deepEqual(open(page, t), ["/live/sse/?format=envelope&group=board&group=order%3A7"]);
   page.livepush.scan();
+  tell(page, "a-6");
   assert.deepEqual(
     told.map(([message, tag, error]) => [message, tag, error.name]),
     [
@@ -147,6 +158,44 @@ test("a tag that comes after stop() does not start the client again", (t) => {
   page.tag(["order:7"]);
   openPage(page);
   assert.deepEqual([page.livepush.state, asked.length], ["stopped", 1]);
+});
+
+test("a stopped client stays stopped when a body without a tag comes, and then one with a tag", (t) => {
+  const clock = new Clock();
+  clock.install();
+  const page = new Page().tag(["board"]);
+  page.document.readyState = "complete";
+  const asked = open(page, t);
+  page.livepush.stop();
+  page.tags = [];
+  page.livepush.scan();
+  clock.advance(30);
+  page.tag(["order:7"]).livepush.scan();
+  clock.advance(30);
+  assert.deepEqual([page.livepush.state, asked.length], ["stopped", 1]);
+  page.livepush.start();
+  assert.equal(asked.at(-1), "/live/sse/?format=envelope&group=order%3A7");
+});
+
+for (const name of ["turbo:load", "turbo:frame-load", "htmx:afterSettle", "htmx:after:swap"]) {
+  test(`after ${name}, the groups of a tag that is gone are dropped`, (t) => {
+    const clock = new Clock();
+    clock.install();
+    const page = new Page().tag(["board"], "a-5").tag(["order:7"], "a-5");
+    page.document.readyState = "complete";
+    const asked = open(page, t);
+    page.tags.pop();
+    page.fire(name);
+    clock.advance(20);
+    assert.deepEqual(asked.slice(1), ["/live/sse/?format=envelope&group=board&since=a-5"]);
+  });
+}
+
+test("a swap that takes no tag away is no new body: a page may have swapped because of one", (t) => {
+  const page = new Page().tag(["board"]);
+  open(page, t);
+  page.livepush.scan = () => assert.fail("the inbox would tell the page that its counts may have changed");
+  for (const name of ["turbo:frame-load", "htmx:afterSettle", "htmx:after:swap"]) page.fire(name);
 });
 
 test("a page that is put aside lets go of its connection, and takes it up when it is shown again", (t) => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { byLease } from "../src/lease.js";
 import { Clock, event, fake, load, Profile, play, told } from "./helpers.js";
 
 /** A clock by which no two numbers drawn at random are the same. */
@@ -345,6 +346,32 @@ test("a follower that asks changes nothing for the leader's page", async () => {
   );
 });
 
+test("a tab that was told to wait and then follows asks for new groups at once", async () => {
+  const { tabs, clock } = await open(2);
+  const [a, b] = tabs;
+  a.last().end({ kind: "lost", reason: "503", retry: 120_000 });
+  a.client.pause();
+  await told();
+  clock.advance(50);
+  await told();
+  b.last().hello();
+  a.tab.enter();
+  a.client.start();
+  await told();
+  clock.advance(50);
+  await told();
+  assert.deepEqual([roles(tabs), states(tabs)], [["follower", "leader"], ["open", "open"]]); // biome-ignore format: a table
+  a.client.add(["order:7"], "a-0");
+  await told();
+  clock.advance(20);
+  assert.deepEqual(b.last().groups, ["board", "order:7"]);
+  b.last().hello();
+  await told();
+  b.last().says(event("a-1", { groups: ["order:7"] }));
+  await told();
+  assert.deepEqual(tabs.map(got), [["a-1"], []]);
+});
+
 test("after a sleep of the machine a leader is asked anew, and not replaced", async () => {
   const { tabs, clock } = await open(2);
   clock.advance(5500); // the follower asks, and the machine goes to sleep before the answer is told
@@ -378,6 +405,16 @@ test("without locks a lease in localStorage says who leads, until that tab leave
   leader.client.stop();
   await pass(5);
   assert.deepEqual([other.client.role, other.last().since], ["leader", "a-0"]);
+});
+
+test("a tab that can't write its lease is not told of the others' leases", () => {
+  const listening = [];
+  fake(globalThis, {
+    localStorage: new Proxy({}, { set: () => false }), // it is full
+    addEventListener: (name) => listening.push(name),
+  });
+  assert.throws(() => byLease("lease", () => assert.fail("it leads")), TypeError);
+  assert.deepEqual(listening, []);
 });
 
 test("whatever of the browser is missing, refused or hangs, a tab is alone within a second", async () => {
@@ -704,3 +741,31 @@ for (const [how, groups, change] of [
     assert.deepEqual([b.client.state, b.client.groups, got(b)], ["open", groups, ["a-6"]]);
   });
 }
+
+test("a follower that asks from further back for a group that was refused has the leader's page told nothing twice", async () => {
+  const groups = ["board", "order:7"];
+  const { tabs, clock, profile } = await open(1, { groups });
+  const [a] = tabs;
+  a.last().says(event("a-5", { groups: ["order:7"] }));
+  await reconnectWith(a, clock, failing);
+  await join(profile, clock, { groups });
+  const asked = [];
+  let arrive;
+  const arrived = new Promise((resolve) => {
+    arrive = resolve;
+  });
+  fake(globalThis, {
+    fetch: (url) => {
+      asked.push(url.searchParams.get("since"));
+      arrive();
+      return new Promise(() => {});
+    },
+  });
+  clock.advance(20);
+  const { since } = a.last();
+  a.last().hello();
+  a.last().says(event("a-5", { groups: ["order:7"] }), event("a-6", { groups: ["order:7"] }));
+  await arrived;
+  assert.deepEqual(got(a), ["a-5", "a-6"]);
+  assert.deepEqual([since, asked], ["a-5", ["a-0"]], "the follower fetches what it alone has not had");
+});

@@ -46,17 +46,22 @@ async function socketServer(play) {
 
 test("SSE: hello, events and heartbeats come through, and the end of the stream is a loss", async () => {
   const asked = [];
+  let beat = () => {};
   const { base } = await serve(async (request, response) => {
     asked.push(request.url);
     response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
-    response.write(`id: a-5\nretry: 2000\ndata: ${JSON.stringify(HELLO)}\n\n`);
-    for (const piece of [":\n", `id: a-6\ndata: ${JSON.stringify(event("a-6"))}`, "\n\n"]) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
+    const hello = `id: a-5\nretry: 2000\ndata: ${JSON.stringify(HELLO)}\n\n`;
+    for (const piece of [hello, ":\n", `id: a-6\ndata: ${JSON.stringify(event("a-6"))}`, "\n\n"]) {
+      const isHeard = new Promise((resolve) => {
+        beat = resolve;
+      });
       response.write(piece);
+      await isHeard;
     }
     response.end();
   });
-  const { said, beats, ending } = await collect(sse, { base, since: "a-5", groups: ["board", "order:7"] });
+  const wanted = { base, since: "a-5", groups: ["board", "order:7"] };
+  const { said, beats, ending } = await collect(sse, wanted, undefined, () => beat());
   assert.deepEqual(asked, ["/livepush/sse/?format=envelope&group=board&group=order%3A7&since=a-5"]);
   assert.deepEqual(said, [HELLO, event("a-6")]);
   assert.equal(beats, 4);

@@ -128,6 +128,11 @@ def take_message(user: Any, data: dict[str, str], pk: int) -> dict[str, Any]:
     return public(write(user, Parcel.objects.get(pk=pk), **data))
 
 
+@livepush.presence("parcel:<int:pk>")
+def who_is_here(user: Any, pk: int) -> dict[str, str]:
+    return {"name": user.get_full_name() or user.get_username()}
+
+
 # scene: end
 
 

@@ -22,14 +22,15 @@ HOME = "https://github.com/livepush/django-livepush/blob/main/"
 
 @cache
 def page(name: str) -> tuple[str, str]:
-    """Return a page's title and its HTML, with anchors as GitHub makes them.
+    """Return a page's title and its HTML, with anchors as GitHub makes them, and files' names above their code.
 
     Raises KeyError: the manual has no such page.
     """
     if name not in names():
         raise KeyError(name)
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    text = re.sub(r"<!--.*?-->", "", (DOCS / f"{name}.md").read_text("utf-8"), flags=re.DOTALL)
+    text = re.sub(r"^<!-- file: (\S+) -->$", r"`\1`", (DOCS / f"{name}.md").read_text("utf-8"), flags=re.MULTILINE)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     tokens = parser.parse(text)
     taken: dict[str, int] = {}
     for opening, content in pairwise(tokens):

@@ -61,10 +61,14 @@ SCENES = (
     Scene(
         slug="chat",
         title="Chat",
-        line="Typing, read receipts, and messages that are sent once, even from a train.",
+        line="Who is here, typing, read receipts, and messages that are sent once, even from a train.",
         url="conversations",
-        files=("demo_project/parcels/live.py", "demo_project/static/demo/talk.js"),
-        manual="messages#chat",
+        files=(
+            "demo_project/parcels/live.py",
+            "templates/parcels/conversation.html",
+            "demo_project/static/demo/talk.js",
+        ),
+        manual="recipes/chat",
     ),
     Scene(
         slug="online",
@@ -80,7 +84,7 @@ SCENES = (
         line="Everyone sees everyone move, logged in or not.",
         url="together",
         files=("demo_project/parcels/live.py", "demo_project/static/demo/together.js"),
-        manual="messages#typing-and-cursors",
+        manual="recipes/cursors",
     ),
     Scene(
         slug="answer",
@@ -88,7 +92,7 @@ SCENES = (
         line="It is written word by word, and survives a reload half-way. The text is prepared: no AI model is called.",
         url="assistant",
         files=("demo_project/parcels/errands.py", "templates/parcels/_stream.html"),
-        manual="streams",
+        manual="recipes/answers",
     ),
     Scene(
         slug="job",
@@ -96,7 +100,7 @@ SCENES = (
         line="The bar and the log are the same in two tabs, and outlive the server.",
         url="jobs",
         files=("demo_project/parcels/errands.py", "templates/parcels/_stream.html"),
-        manual="streams",
+        manual="recipes/logs",
     ),
     Scene(
         slug="metrics",
@@ -108,7 +112,7 @@ SCENES = (
             "templates/showcase/metrics.html",
             "demo_project/static/demo/metrics.js",
         ),
-        manual="sending#send-in-a-transaction",
+        manual="recipes/dashboard",
     ),
     Scene(
         slug="checks",
@@ -124,7 +128,7 @@ SCENES = (
         line="The server renders a list again when something happens. The page has no script of its own.",
         url="fragments",
         files=("templates/showcase/fragments.html",),
-        manual="client#without-a-line-of-javascript",
+        manual="recipes/changes",
     ),
     Scene(
         slug="bell",
@@ -140,7 +144,7 @@ SCENES = (
         line="A native client reads the same events with curl and a bearer token.",
         url="terminal",
         files=("demo_project/showcase/views.py",),
-        manual="security#tokens",
+        manual="recipes/native",
     ),
     Scene(
         slug="publish",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -122,15 +122,20 @@ def of_token(found: Token) -> Identity:
     if found.tenant != tenants.current():
         raise tokens.refusal("bad_token", tokens.FOREIGN)
     user = tokens.owner(found)
-    if user is not None and any(ended(found) for ended in revocations):
+    if user is not None and revoked([found]):
         raise tokens.refusal("bad_token", "The token was revoked: log in again, and get another one.")
     if user is None:
         raise tokens.refusal("bad_token", "The token's user is not there any more, or has another password.")
     return Identity(user, token=found, ends=float(found.ends))
 
 
-revocations: list[Callable[[Token], bool]] = []
-"""Each says whether a token was revoked."""
+revocations: list[Callable[[Sequence[Token]], Collection[Token]]] = []
+"""Each returns those of some tokens that were revoked, in a few queries."""
+
+
+def revoked(found: Sequence[Token]) -> set[Token]:
+    """Return those of some tokens that were revoked. Their tenant must be active."""
+    return {token for ended in revocations for token in ended(found)}
 
 
 def of_sessions(keys: Any) -> dict[str, Identity]:

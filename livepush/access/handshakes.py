@@ -11,6 +11,7 @@ import logging
 import random
 import re
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -26,6 +27,7 @@ from django.utils.http import parse_http_date_safe
 from livepush.access import awaiting, identity
 from livepush.cancelling import contained
 from livepush.conf import get_settings, load
+from livepush.notes import Rarely, last_of
 from livepush.wire import Close, WireError
 
 logger = logging.getLogger("livepush")
@@ -37,6 +39,8 @@ PASSING = (WireError, OperationalError, InterfaceError, TimeoutError)
 MAX_RETRY_AFTER = 86_400.0
 """The longest time (seconds) for which a check can send a client away."""
 _LET_THROUGH = "_livepush_passed"
+_raising: defaultdict[str, Rarely] = defaultdict(partial(Rarely, every=1.0))
+"""When to log what a check has raised, by its name: all clients come back at once, again and again."""
 
 
 class Prepared(NamedTuple):
@@ -135,6 +139,7 @@ def _of_middleware(found: Callable[..., Any]) -> Prepared | None:
         request.__dict__.pop(_LET_THROUGH, None)
         return _outcome(request, await middleware(request))
 
+    check.__qualname__ = acheck.__qualname__ = found.__qualname__  # for the log
     return Prepared(check, False) if is_sync else Prepared(acheck, True)
 
 
@@ -184,7 +189,8 @@ def _refusal_of(check: Check, error: Exception) -> WireError:
     if isinstance(error, PermissionDenied):
         return _refused(str(error))
     name = getattr(check, "__qualname__", type(check).__qualname__)
-    logger.error("The handshake's check %s raised, so it refuses.", name, exc_info=error)
+    if times := _raising[name].times():
+        logger.error("The handshake's check %s raised, so it refuses.%s", name, last_of(times), exc_info=error)
     return _refused()
 
 

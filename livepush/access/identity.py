@@ -17,7 +17,7 @@ from livepush import tenants
 from livepush.access import reasons, rules
 from livepush.access.answers import Answers
 from livepush.access.authenticating import Identity, identify
-from livepush.wire import EVERYTHING, Close, Floors, WireError, unavailable
+from livepush.wire import EVERYTHING, Close, Floors, WireError, bad_query, unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,18 @@ def request_of(scope: Mapping[str, Any]) -> HttpRequest:
     each cookie may be a header of its own (RFC 9113, section 8.2.3); Django would join them by commas. A header with an
     underscore in its name is left out: Django, before its release of April 2026, takes it for the one with a hyphen,
     which a proxy may have set or removed.
+
+    Raises WireError: the query is no UTF-8, which Django decodes.
     """
     given = [(name, value) for name, value in scope.get("headers", ()) if b"_" not in name]
     headers = [(name, value) for name, value in given if name not in (b"content-type", b"cookie")]
     if cookies := [value for name, value in given if name == b"cookie"]:
         headers.append((b"cookie", b"; ".join(cookies)))
     scheme = scope.get("scheme", "http").replace("ws", "http", 1)
-    return ASGIRequest({"method": "GET", **scope, "scheme": scheme, "headers": headers}, BytesIO())
+    try:
+        return ASGIRequest({"method": "GET", **scope, "scheme": scheme, "headers": headers}, BytesIO())
+    except UnicodeDecodeError as error:
+        raise bad_query() from error
 
 
 def host_of(request: HttpRequest) -> str:

@@ -196,8 +196,12 @@ class Budget:
 
     def command(self) -> None:
         """Count a command. Raises WireError: there are too many."""
-        if wait := self._commands.take():
+        if wait := self.take_command():
             raise too_many("commands", wait)
+
+    def take_command(self) -> float:
+        """Count a command, and return 0; or count none, and return after how long (seconds) there is room for one."""
+        return self._commands.take()
 
     def message(self, size: int) -> None:
         """Count a message of ``size`` bytes. Raises WireError: there are too many, or too many bytes."""

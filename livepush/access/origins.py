@@ -108,6 +108,14 @@ def _ignore_cookies(request: HttpRequest) -> None:
     setattr(request, IGNORED, True)
 
 
+def is_trusted(origin: str) -> bool:
+    """Return whether ``ALLOWED_ORIGINS`` trusts the pages of an origin as ``CSRF_TRUSTED_ORIGINS`` does.
+
+    ``null`` is trusted by neither, though it may be listed: any site can make a page of that origin.
+    """
+    return origin.lower().rstrip("/") != "null" and _is_listed(origin)
+
+
 def _is_listed(origin: str) -> bool:
     listed = (each.lower().rstrip("/") for each in get_settings().ALLOWED_ORIGINS if each != ANY)
     return origin.lower().rstrip("/") in listed  # both, for "file://"

@@ -15,7 +15,7 @@ from livepush import wire
 from livepush.access import awaiting
 from livepush.cancelling import contained
 from livepush.exceptions import InvalidRule
-from livepush.notes import Rarely
+from livepush.notes import Rarely, last_of, one_line
 
 logger = logging.getLogger("livepush")
 
@@ -39,6 +39,7 @@ class Pattern:
         self.pattern = pattern
         self.function = function
         self._failures = Rarely()
+        self._outages = Rarely(every=1.0)
         for character in set(CONVERTED.sub("", pattern)):
             if not wire.GROUP.fullmatch(character):
                 raise InvalidRule(
@@ -87,8 +88,12 @@ class Pattern:
     def log_exception(self, message: str) -> None:
         """Log what was raised, but rarely: a request may ask for many groups, and clients come back."""
         if times := self._failures.times():
-            often = f" It is the last of {times} times." if times > 1 else ""
-            logger.exception(f"{message}{often}", self.pattern)
+            logger.exception(f"{message}{last_of(times)}", self.pattern)
+
+    def log_outage(self, message: str, error: Exception) -> None:
+        """Log that the function could not use its database, but rarely: that concerns everybody who comes meanwhile."""
+        if times := self._outages.times():
+            logger.warning(f"{message} %s.%s", self.pattern, one_line(error).rstrip("."), last_of(times))
 
     def _extra(self, request: Any) -> dict[str, Any]:
         return {"request": request} if self.wants_request else {}

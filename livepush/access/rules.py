@@ -20,7 +20,7 @@ from livepush.access import awaiting
 from livepush.access.answers import Answer, Answers, Said, best, judge
 from livepush.access.patterns import Pattern, origin
 from livepush.exceptions import InvalidRule
-from livepush.notes import note_once, one_line
+from livepush.notes import Rarely, last_of, note_once
 from livepush.wire import EVERYTHING, Floor, lower
 
 logger = logging.getLogger("livepush")
@@ -28,6 +28,7 @@ logger = logging.getLogger("livepush")
 RuleFunction = TypeVar("RuleFunction", bound=Callable[..., Any])
 DATABASE_ERRORS = (OperationalError, InterfaceError)
 """What a rule raises if its database can't be reached."""
+_late_ones = Rarely(every=1.0)
 
 
 class Right(NamedTuple):
@@ -249,7 +250,8 @@ def ask_async_here(questions: Questions, answers: Answers, limit: float, tenant:
 
 
 def _late(name: str, limit: float) -> Answer:
-    logger.warning("The rule for %r did not answer within %g s.", name, limit)
+    if times := _late_ones.times():
+        logger.warning("The rule for %r did not answer within %g s.%s", name, limit, last_of(times))
     return Answer.FAILED
 
 
@@ -274,7 +276,7 @@ async def _ask_async(rule: Rule, user: Any, values: dict[str, Any], request: Any
 def _raised(rule: Rule, error: Exception) -> Answer:
     """Log what a rule raised. If its database can't be reached, the client must come back: it is not denied."""
     if isinstance(error, DATABASE_ERRORS):
-        logger.warning("The rule for %r could not ask its database: %s", rule.pattern, one_line(error))
+        rule.log_outage("The rule for %r could not ask its database:", error)
         return Answer.FAILED
     rule.log_exception("The rule for %r raised, so it denies.")
     return Answer.NO

@@ -60,12 +60,13 @@ class Client:
             self._tell("denied", asked, type=type or self.type, code=error.code, status=error.status)
 
     def revoking(self, revoke: Callable[[Collection[str], str], object]) -> Callable[[Collection[str], str], object]:
-        """Return what takes groups away, and tells so."""
+        """Return what takes groups away, and tells so afterwards: nothing that fails may keep a right from ending."""
 
         def revoked(groups: Collection[str], reason: str) -> object:
             tallies.note("revoked", self._transport, reason if reason in REASONS else "other")
+            done = revoke(groups, reason)
             self._tell("revoked", map(public_name, groups), reason=reason)
-            return revoke(groups, reason)
+            return done
 
         return revoked
 

@@ -18,6 +18,7 @@ from livepush.hub import FAREWELL, Connection, Hub, Reason, State
 from livepush.process import servers
 from livepush.process.servers.client import peer_of
 from livepush.wire import (
+    Close,
     Format,
     Frames,
     WireError,
@@ -53,13 +54,13 @@ def refusing(endpoint: WatchedEndpoint) -> Endpoint:
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         with process.serving(scope, send), watched(receive) as incoming:
-            if get_settings().ALLOWED_ORIGINS:
-                request = identity.request_of(scope)
-                scope["livepush.headers"] = _encoded(origins.headers(request))
-                if origins.is_preflight(request):
-                    await answer(scope, send, b"", 204)
-                    return
             try:
+                if get_settings().ALLOWED_ORIGINS:
+                    request = identity.request_of(scope)
+                    scope["livepush.headers"] = _encoded(origins.headers(request))
+                    if origins.is_preflight(request):
+                        await answer(scope, send, b"", 204)
+                        return
                 length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
                 check_get(scope["method"], length, get_settings().MAX_EVENT_BYTES)
                 await endpoint(scope, incoming, send)
@@ -87,6 +88,14 @@ def again_in(error: WireError) -> int:
 def passing(error: WireError) -> str:
     """Return why a client is to come back later, as ``bye`` says it."""
     return "throttled" if error.code == "throttled" else "unavailable"
+
+
+def websocket_refusal(error: WireError, format: Format) -> tuple[Frames, Close]:
+    """Return what a WebSocket hears when it is refused: when to come back, if that is known, and the close code."""
+    is_passing = error.status in COME_BACK
+    told = is_passing and error.retry is not None
+    frames = system_frames("bye", format, retry=again_in(error), reason=passing(error)) if told else ()
+    return frames, Close.GOING_AWAY if is_passing and error.code != "throttled" else error.close
 
 
 def greeting(entry: Entry, format: Format) -> Frames:

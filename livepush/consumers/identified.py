@@ -6,12 +6,23 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware, get_token
 
+from livepush.access import origins
 from livepush.access.authenticating import Identity, identify
 from livepush.wire import WireError
 
 BY_BROWSERS = ("", "basic", "digest", "negotiate", "ntlm")
 """The kinds of authentication that browsers send by themselves, and none."""
-CSRF = CsrfViewMiddleware(lambda request: HttpResponse())
+
+
+class _Csrf(CsrfViewMiddleware):
+    """Django's check of the CSRF token, for which the origins of ``ALLOWED_ORIGINS`` count as trusted too."""
+
+    def _origin_verified(self, request: HttpRequest) -> bool:
+        trusted = origins.is_trusted(request.META["HTTP_ORIGIN"])
+        return trusted or bool(super()._origin_verified(request))  # type: ignore[misc]
+
+
+CSRF = _Csrf(lambda request: HttpResponse())
 HEADER = "HTTP_X_CSRFTOKEN"
 """The header in which livepush's scripts send the CSRF token, whatever ``CSRF_HEADER_NAME`` is."""
 
@@ -26,9 +37,7 @@ def identity_of(request: HttpRequest) -> Identity:
 
 def check_csrf(request: HttpRequest, known: Identity) -> None:
     """Refuse a request that a page of another site could have made a browser send. Raises WireError."""
-    if csrf_refusal(request) is None:
-        return
-    if needs_csrf_token(request, known):
+    if needs_csrf_token(request, known) and csrf_refusal(request) is not None:
         raise WireError("csrf", "The CSRF token is missing or wrong: send the cookie's as X-CSRFToken.", 403)
 
 

@@ -85,7 +85,7 @@ async def _held(entry: Entry, waiter: Waiter) -> bytes:
             raise unavailable()
         groups = tuple(waiter.groups)
         if not groups:
-            raise _lost_all(waiter.reason)
+            raise lost_all(waiter.reason)
         page = await read(hub, groups, cursor)
         if len(waiter.groups) < len(groups):
             continue  # read again, without the groups that were taken away
@@ -103,13 +103,13 @@ async def _held(entry: Entry, waiter: Waiter) -> bytes:
         await asyncio.wait({waiter.woken}, timeout=end - loop.time())
 
 
-def _lost_all(reason: str) -> WireError:
-    """Return the refusal of a held poll that has lost all groups: its client may have another login by now."""
+def lost_all(reason: str, message: str = "None of the groups may be read any more") -> WireError:
+    """Return the refusal of a held poll that may read nothing any more: its client may have another login by now."""
     if reason == "token":
         return tokens.refusal("token_ended", "The token has ended: get another one.")
     if reason in ("logout", "session", "user"):
         return unavailable()
-    return WireError("forbidden", f"None of the groups may be read any more: {reason}.", 403)
+    return WireError("forbidden", f"{message}: {reason}.", 403)
 
 
 async def read(hub: Hub, groups: tuple[str, ...], cursor: Position) -> LogPage | None:

@@ -81,7 +81,7 @@ def query_of(request: HttpRequest) -> Query:
 def query_alone(request: HttpRequest) -> Query:
     """Return what a request of any method asks for, whatever its body is. Raises WireError: the query is malformed."""
     return parse_query(
-        request.META.get("QUERY_STRING", "").encode("latin-1"),
+        request.META.get("QUERY_STRING", "").encode(),
         request.headers.get("Last-Event-ID", ""),
         get_settings().MAX_GROUPS,
     )

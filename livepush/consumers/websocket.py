@@ -7,7 +7,7 @@ import logging
 from livepush import process
 from livepush.access import authenticating, limits
 from livepush.conf import get_settings
-from livepush.consumers.base import COME_BACK, Receive, Scope, Send, finish, greeting, run_until_closed
+from livepush.consumers.base import Receive, Scope, Send, finish, greeting, run_until_closed, websocket_refusal
 from livepush.consumers.commands import Visitor, take_commands
 from livepush.consumers.entering import Entry, ask_again_later, enter
 from livepush.consumers.incoming import Incoming, watched
@@ -23,7 +23,6 @@ from livepush.wire import (
     Format,
     Frames,
     WireError,
-    system_frames,
     without_ids,
 )
 
@@ -83,11 +82,9 @@ async def visit(scope: Scope, receive: Incoming, send: Send) -> None:
 
 async def refuse(send: Send, error: WireError, format: Format) -> None:
     """Close an accepted WebSocket with a code that says why. Browsers would hide a refusal of the handshake itself."""
-    close = Close.GOING_AWAY if error.status in COME_BACK else error.close
-    if error.code == "throttled":
-        close = error.close
-        for frame in system_frames("bye", format, retry=round((error.retry or 0) * 1000), reason=error.code):
-            await send({"type": "websocket.send", "text": frame})
+    frames, close = websocket_refusal(error, format)
+    for frame in frames:
+        await send({"type": "websocket.send", "text": frame})
     await send({"type": "websocket.close", "code": int(close), "reason": error.code})
 
 

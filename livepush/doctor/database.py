@@ -37,6 +37,11 @@ TRANSACTIONS = {
     " WHERE t.trx_mysql_thread_id <> CONNECTION_ID() ORDER BY t.trx_started LIMIT 1",
 }
 """The session whose transaction is the oldest, its user, and the transaction's age (seconds), on each database."""
+SEES_OTHERS = {"postgresql": "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"}
+"""Whether this user sees the transactions of others.
+
+If not, PostgreSQL hides their times and kinds without an error, and MySQL and MariaDB refuse the query.
+"""
 LONG_WAIT = 60.0
 """If committed events have waited for longer (seconds), no process settles them."""
 
@@ -120,14 +125,17 @@ def _check_waiting(check: Check, using: str) -> None:
 
 def _check_transactions(check: Check, connection: BaseDatabaseWrapper) -> None:
     """Look for a transaction that stays open, as that of a dump or of a forgotten session."""
-    sql = TRANSACTIONS.get(connection.vendor)
+    sql, rights = TRANSACTIONS.get(connection.vendor), SEES_OTHERS.get(connection.vendor)
     if sql is None:
         return
     try:
         oldest = row_of(connection, sql)
+        sees_others = rights is None or row_of(connection, rights) == (True,)
     except DatabaseError:  # on MySQL and MariaDB it takes the privilege PROCESS
         check.say("long transactions can't be seen by this user")
         return
+    if not sees_others:
+        check.say("long transactions of other users can't be seen by this user: grant it pg_read_all_stats")
     if oldest is None:
         return
     session, user, age = oldest

@@ -54,6 +54,8 @@ def _fetched(site: Site, address: str) -> web.Answer:
     for _ in range(MAX_REDIRECTS):
         parts = urlsplit(address)
         root = web.parse_root(f"{parts.scheme}://{parts.netloc}")
+        if root.origin == site.root.origin:  # a host of static files elsewhere must not learn the password
+            root = root._replace(login=site.root.login)
         answer = web.get(root, parts._replace(scheme="", netloc="", fragment="").geturl() or "/", site.timeout)
         if answer.status not in REDIRECTS or not answer.headers.get("Location"):
             break

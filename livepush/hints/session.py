@@ -11,6 +11,8 @@ from typing import Any
 
 from django.db import connections
 
+from livepush.borrowing import borrowed
+
 CONNECT_TIMEOUT = 5
 """How long (seconds) connecting may take, unless the project's ``OPTIONS`` say otherwise."""
 NEVER_IDLE = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
@@ -52,7 +54,7 @@ class Session:
 
     def cut(self) -> None:
         """Shut the socket, so that whoever waits for the server gets an error. Any thread may call this."""
-        with suppress(Exception), socket.socket(fileno=socket.dup(self._driver.fileno())) as end:
+        with suppress(Exception), borrowed(self._driver.fileno()) as end:
             end.shutdown(socket.SHUT_RDWR)
 
     def run(self, sql: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:

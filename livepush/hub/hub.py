@@ -6,7 +6,6 @@ The caller passes in a ``Log`` to read, and a function that listens for hints.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -25,8 +24,6 @@ from livepush.hub.tail import Tail
 from livepush.hub.waiter import Waiter
 from livepush.hub.window import Window
 from livepush.wire import HEARTBEAT, NOWHERE, TEXTS, Batch, Format, Frames, LogPage, Position, system_frames
-
-logger = logging.getLogger("livepush")
 
 REPLAY_BUFFERS = 4
 """How many times ``buffer_bytes`` the encoded events that are kept for replays may take."""
@@ -260,8 +257,5 @@ class Hub:
     async def _prune(self) -> None:
         while True:
             await asyncio.sleep(self.options.prune_interval * random.uniform(0.5, 1.5))
-            try:
-                while await self._log.prune():
-                    await asyncio.sleep(0.05)
-            except Exception as error:
-                logger.warning("Could not prune the log (%s); trying again later.", error)
+            while await self._log.prune():
+                await asyncio.sleep(0.05)

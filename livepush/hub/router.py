@@ -165,10 +165,11 @@ class Router:
 
         With ``reset``, the subscribers were offered events that the log does not have, so they are told to start over.
         """
+        anew = position.epoch != self.epoch
         self.epoch, self.number = position
         self.confirmed = self._began = self.number
         self.floor, self.last = floor, None
-        self.window.clear(self.number)
+        self.window.begin(self.number, anew=anew)
         self._early.clear()
         for subscriber in list(self.routes.subscribers):
             subscriber.fall_behind(reset=reset)

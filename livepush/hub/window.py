@@ -31,8 +31,16 @@ class Window:
         self._forgotten: dict[str, int] = {}
         """Groups whose events up to a number were deleted: a read that began before may still bring them."""
 
+    def begin(self, start: int, *, anew: bool) -> None:
+        """Drop all events, and begin after a number of the log; with ``anew``, of another life of the log.
+
+        In another life the numbers mean other events, so nothing that was deleted in this one counts there.
+        """
+        self.clear(start)
+        self._forgotten = {} if anew else {group: last for group, last in self._forgotten.items() if last <= start}
+
     def clear(self, start: int) -> None:
-        """Forget everything up to a number."""
+        """Drop all events."""
         self.start = start
         self.full = False
         self._bytes = 0

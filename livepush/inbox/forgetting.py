@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
@@ -70,15 +69,15 @@ def forget(user: Any, *, using: str | None = None) -> dict[str, int]:
     """
     using = publish.log_of(using)
     with transaction.atomic(using=using):
-        groups, counts = _groups(user, using), Counter[str]()
+        groups, counts = _groups(user, using), dict.fromkeys(KINDS.values(), 0)
         must_tell = not log.dialect(using).in_testcase or _may_be_told(groups, using)
         for rows in _rows(user, using):
             counts[KINDS[rows.model]] += _delete(rows)
         for each in kept:
-            counts[each.name] += each.delete(each.rows(readers_of(user, using), using))
+            counts[each.name] = each.delete(each.rows(readers_of(user, using), using))
         if must_tell:
             publish.send_own(wire.RIGHTS, wire.FORGOTTEN, groups, using)
-    return dict(counts)
+    return counts
 
 
 async def aforget(user: Any, *, using: str | None = None) -> dict[str, int]:

@@ -13,7 +13,7 @@ from livepush.log.groups import delete_all_forgotten, make_groups
 from livepush.log.notices import register as register_notices
 from livepush.log.planning import NEW_KEYS, Appended, Content
 from livepush.log.pruning import guards, jobs, prune
-from livepush.log.reading import has_events, last, last_numbers, read
+from livepush.log.reading import has_events, last, last_after, last_numbers, read
 from livepush.log.settling import settle
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "has_events",
     "jobs",
     "last",
+    "last_after",
     "last_numbers",
     "make_groups",
     "make_head",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
+from math import inf
 from operator import itemgetter
 
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import Count, Max, OuterRef, Q, Subquery
 
 from livepush.log import epochs
 from livepush.log.dialects import dialect
@@ -15,6 +16,8 @@ from livepush.models import ChannelGroup
 from livepush.models import Event as Row
 from livepush.wire import Event, LogPage, timestamp, wire_size
 
+GROUPS_AT_ONCE = 500
+"""How many groups one query names. SQLite allows no more than 999 values."""
 _Values = tuple[int, str, str, str, str | None, datetime]
 """A row's number, group, type, data, sender and time."""
 
@@ -47,6 +50,22 @@ def has_events(using: str, group: str, after: int) -> bool:
     """Return whether a group has an event after a number, or one that waits for its number."""
     rows = Row.objects.using(using).filter(group=group)
     return rows.filter(Q(position__gt=after) | Q(position__isnull=True)).exists()
+
+
+def last_after(using: str, groups: Iterable[str], after: int) -> dict[str, float]:
+    """Return the number of each group's last event, for the groups that have one after a number.
+
+    Infinity stands for an event that waits for its number. Takes a query for each ``GROUPS_AT_ONCE``.
+    """
+    names, found = list(dict.fromkeys(groups)), dict[str, float]()
+    rows = Row.objects.using(using).filter(Q(position__gt=after) | Q(position__isnull=True)).order_by()
+    summed = rows.values("group").annotate(last=Max("position"), waiting=Count("pk", filter=Q(position__isnull=True)))
+    for start in range(0, len(names), GROUPS_AT_ONCE):
+        part = summed.filter(group__in=names[start : start + GROUPS_AT_ONCE])
+        found |= {
+            group: inf if waiting else number for group, number, waiting in part.values_list("group", "last", "waiting")
+        }
+    return found
 
 
 def last(using: str, group: str, upto: int, besides: Sequence[str] = ()) -> Event | None:

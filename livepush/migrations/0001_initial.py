@@ -192,7 +192,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'event',
                 'verbose_name_plural': 'events',
-                'indexes': [models.Index(fields=['group', 'position'], name='livepush_group_position'), models.Index(fields=['key'], name='livepush_key'), models.Index(condition=models.Q(('position__isnull', True)), fields=['position', 'id'], name='livepush_unsettled')],
+                'indexes': [models.Index(fields=['group', 'position'], name='livepush_group_position'), models.Index(condition=models.Q(('key__isnull', False)), fields=['key', 'group'], name='livepush_key'), models.Index(condition=models.Q(('position__isnull', True)), fields=['position', 'id'], name='livepush_unsettled')],
                 'constraints': [models.UniqueConstraint(condition=models.Q(('position__isnull', False)), fields=('position', 'group'), name='livepush_position')],
             },
         ),

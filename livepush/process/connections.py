@@ -12,11 +12,12 @@ from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from livepush.borrowing import borrowed
 from livepush.notes import note_once
 
 T = TypeVar("T")
-HUB_THREAD, AUTH_THREAD, STREAM_THREAD, PUBLISH_THREAD, RELAY_THREAD = THREADS = (
-    "livepush-hub", "livepush-auth", "livepush-streams", "livepush-publish", "livepush-relay",
+HUB_THREAD, AUTH_THREAD, STREAM_THREAD, LIVE_THREAD, PUBLISH_THREAD, RELAY_THREAD = THREADS = (
+    "livepush-hub", "livepush-auth", "livepush-streams", "livepush-live", "livepush-publish", "livepush-relay",
 )  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def cut_connections(thread: int) -> None:
             with suppress(Exception):  # the driver has closed it meanwhile
                 fileno = _fileno_of(connection.connection)
                 if fileno is not None:
-                    with socket.socket(fileno=socket.dup(fileno())) as end:
+                    with borrowed(fileno()) as end:
                         end.shutdown(socket.SHUT_RDWR)
 
 
@@ -94,9 +95,12 @@ def tidy(is_alone: bool) -> None:
 def give_back() -> None:
     """Return pooled connections to their pool, since others wait for them. Without a pool a thread keeps its own.
 
-    What Django noted of queries is forgotten.
+    Dead ones are closed, also if the project's code took care of the error itself. What Django noted of queries is
+    forgotten.
     """
     for connection in connections.all(initialized_only=True):
         connection.queries_log.clear()  # with DEBUG it holds 9,000 queries: only a request's end clears it
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
         if connection.settings_dict["OPTIONS"].get("pool"):
             connection.close()

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -101,10 +102,11 @@ def _drain(loop: asyncio.AbstractEventLoop, hubs: Hubs) -> None:
 
 
 async def _hang_up(served: dict[object, Peer], still_open: dict[object, Peer]) -> None:
+    asked = time.monotonic()
     for key, client in served.items():
         # A WebSocket ends only when its client has answered the close, so it is reset even if it can be written to.
         ended = key not in still_open and client.scope["type"] == "http"
-        await client.hang_up(unless_writable=ended)
+        await client.hang_up(unless_writable=ended, asked=asked)
 
 
 async def _see_out(count: Callable[[], int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +19,16 @@ from livepush import hints, log, publish
 from livepush.conf import get_settings
 from livepush.forking import in_children
 from livepush.hub import Hub, Options
+from livepush.notes import Rarely, one_line
 from livepush.process.connections import AUTH_THREAD, HUB_THREAD, close_connections, cut_connections, with_database
 from livepush.process.drain import drain, drain_before_end, drain_on_signals, producers
 from livepush.process.requests import forget_requests, requests_of, spawn
-from livepush.process.servers import Scope, Send
+from livepush.process.servers import Scope, Send, lookup
 from livepush.process.servers.client import peer_of
 from livepush.process.threads import STOP_TIMEOUT, Threads
 from livepush.wire import LogPage, LogState, Position
+
+logger = logging.getLogger("livepush")
 
 T = TypeVar("T")
 SERVES_ON = 10.0
@@ -40,6 +44,7 @@ class DatabaseLog:
         self._using = using
         self._retention = timedelta(seconds=retention)
         self._threads = threads
+        self._failing = Rarely()
 
     async def state(self) -> LogState:
         return await self._run(lambda: log.state(self._using))
@@ -55,18 +60,18 @@ class DatabaseLog:
     async def prune(self) -> int:
         """Delete some of what is past its retention; return the number of deleted rows.
 
-        A job that fails keeps no other from running. Raises its error after them, the first one's if several fail.
+        A job that fails keeps no other from running, nor from running again while there is more to delete.
         """
         before = timezone.now() - self._retention
         jobs: list[Callable[[str], int]] = [lambda using: log.prune(using, before), *log.jobs]
-        count, errors = 0, []
+        count = 0
         for job in jobs:
             try:
                 count += await self._run(partial(job, self._using))
             except Exception as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+                if times := self._failing.times():
+                    message = "Could not prune the log (%d times; the last: %s); trying again later."
+                    logger.warning(message, times, one_line(error))
         return count
 
     async def new_epoch(self, known: Position, diverged: bool) -> bool:
@@ -141,6 +146,7 @@ def serving(scope: Scope, send: Send) -> Iterator[None]:
     if server not in requests.servers:  # the hub may be an earlier server's
         requests.servers.add(server)
         drain_before_end(loop, _hubs)
+        lookup.keep_spare()
     requests.open[key] = peer_of(scope, send)
     try:
         yield

@@ -53,18 +53,28 @@ def _begin_to_look(watched: _Watched) -> None:
 
 
 async def _look(watched: _Watched) -> None:
-    answered = requests_of(asyncio.get_running_loop()).answered
-    now = await watched.client.progress()
-    if now is not None and now.taken != watched.taken:
-        watched.taken, watched.again = now.taken, LOOKS
-        _look_later(watched)
-        return
-    if now is not None and now.waiting and not now.buffer_full and watched.again:
-        watched.again -= 1  # a busy server may not have filled the buffer yet
-        _look_later(watched)
-        return
+    answered, again = requests_of(asyncio.get_running_loop()).answered, False
     try:
-        if now is not None and now.buffer_full:
-            await watched.client.hang_up()
+        again = await _must_look_again(watched)
     finally:
-        answered.pop(watched.key, None)  # the loop may have ended what livepush runs for it
+        if again:
+            _look_later(watched)
+        else:
+            answered.pop(watched.key, None)  # the loop may have ended what livepush runs for it
+
+
+async def _must_look_again(watched: _Watched) -> bool:
+    """Look at a client, and hang up on one that takes nothing; return whether to look at it again later."""
+    try:
+        now = await watched.client.progress()
+    except OSError:  # no descriptor is left to find it with
+        return True
+    if now is None:
+        return False
+    if now.taken != watched.taken:
+        watched.taken, watched.again = now.taken, LOOKS
+        return True
+    if now.waiting and not now.buffer_full and watched.again:
+        watched.again -= 1  # a busy server may not have filled the buffer yet
+        return True
+    return now.buffer_full and not await watched.client.hang_up()

@@ -19,6 +19,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from livepush.longlived import Contexts
 from livepush.progress import Progress
 
 T = TypeVar("T")
@@ -242,7 +243,10 @@ def _raisable(error: BaseException) -> Exception:
 
 
 class _Worker(threading.Thread):
-    """A thread that does one job after another, and ends with its event loop, whatever ended that."""
+    """A thread that does one job after another, and ends with its event loop, whatever ended that.
+
+    No job finds in its context what an earlier one, perhaps another client's, has set there.
+    """
 
     def __init__(self, name: str, finish: Callable[[], object], loop_is_closed: Callable[[], bool]) -> None:
         super().__init__(name=name, daemon=True)
@@ -250,6 +254,7 @@ class _Worker(threading.Thread):
         self._jobs: SimpleQueue[tuple[Callable[[], Any], Report] | None] = SimpleQueue()
         self._finish = finish
         self._loop_is_closed = loop_is_closed
+        self._contexts = Contexts()
 
     def do(self, work: Callable[[], Any], report: Report) -> None:
         """Do some work next, then call ``report`` in this thread."""
@@ -277,7 +282,7 @@ class _Worker(threading.Thread):
         work, report = job
         result, error = None, None
         try:
-            result = work()
+            result = self._contexts.run(work)
         except BaseException as raised:
             error = raised
         with suppress(RuntimeError):  # the loop is closed

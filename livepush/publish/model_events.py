@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,7 +15,7 @@ from livepush.publish import model_signals, registering
 from livepush.publish.comparing import as_data, differ, generated, is_expression
 from livepush.publish.databases import routed
 from livepush.publish.model_signals import Memory
-from livepush.publish.names import Group, group_name, listed, type_word
+from livepush.publish.names import Group, group_names, type_word
 from livepush.publish.sending import on_good_connections, send
 from livepush.publish.twins import has_async_twin
 
@@ -74,7 +74,7 @@ class ModelEvents:
 
     def send(self, instance: Any, action: Action, groups: Iterable[Group], using: str | None) -> None:
         """Send one event to some groups; do nothing if there are none."""
-        names = _names(groups)
+        names = group_names(groups)
         if not names:
             return
         data = self.data(instance, action)
@@ -104,11 +104,20 @@ class ModelEvents:
             self.send(now, Action(CREATED), self.groups(now), using)
             return
         changed = self._changed(before and before.row, now, update_fields)
-        left = [] if before is None else [name for name in before.groups if name not in self._names_of(now)]
+        groups = [] if before is None else before.groups
+        concerns = bool(changed or not self.fields)
+        if groups or concerns:
+            self._send_update(now, Action(UPDATED, changed), groups, using, concerns)
+
+    def _send_update(self, now: Model, action: Action, before: Iterable[str], using: str, always: bool = True) -> None:
+        """Send ``removed`` to the groups that an instance has left, and the update if there are any, or ``always``."""
+        groups = self._names_of(now)
+        kept = set(groups)
+        left = [name for name in before if name not in kept]
         if left:
-            self.send(now, Action(REMOVED, changed), left, using)
-        if left or changed or not self.fields:
-            self.send(now, Action(UPDATED, changed), self.groups(now), using)
+            self.send(now, Action(REMOVED, action.changed), left, using)
+        if left or always:
+            self.send(now, action, groups, using)
 
     def before_delete(self, instance: Model, using: str) -> None:
         """Remember the groups, type and data of the event while the instance's relations still exist."""
@@ -128,10 +137,15 @@ class ModelEvents:
         action = Action(DELETED)
         return self._names_of(instance), self.type(instance, action), self.data(instance, action)
 
-    def after_m2m(self, name: str, instances: Iterable[Model], using: str) -> None:
+    def before_m2m(self, instances: Iterable[Model], using: str) -> dict[Any, list[str]]:
+        """Return the groups of instances whose many-to-many field is about to change, by their primary keys."""
+        # Copies are asked: what an instance remembers of its relations would be wrong after the change.
+        return {each.pk: self._names_of(self._lazily_stored(each, using, frozenset())) for each in instances}
+
+    def after_m2m(self, name: str, instances: Iterable[Model], using: str, before: Mapping[Any, list[str]]) -> None:
         """Send that a many-to-many field changed."""
         for instance in instances:
-            self.send(instance, Action(UPDATED, [name]), self.groups(instance), using)
+            self._send_update(instance, Action(UPDATED, [name]), before.get(instance.pk, ()), using)
 
     # Comparing
 
@@ -153,7 +167,7 @@ class ModelEvents:
         return field
 
     def _names_of(self, instance: Model) -> list[str]:
-        return _names(self.groups(instance))
+        return group_names(self.groups(instance))
 
     def _key(self, instance: Model) -> Any:
         """Return the primary key as this model has it; a multi-table child may have another one."""
@@ -195,17 +209,14 @@ class ModelEvents:
         That is the stored row, if an expression such as ``F("count") + 1`` was saved. Where the database generates
         fields, an update may leave their old values on the instance: a copy of it reads them.
         """
-        if any(is_expression(value) for name, value in vars(instance).items() if name[0] != "_"):
+        values = vars(instance)
+        if any(is_expression(values.get(field.attname)) for field in instance._meta.concrete_fields):
             return self._stored(instance, using) or instance
         names = frozenset(field.attname for field in self._fields() if generated(field))
         return self._lazily_stored(instance, using, names) if names and not created else instance
 
     def _fields(self) -> Iterable[Field[Any, Any]]:
         return [self._field(name) for name in self.fields] or self.model._meta.concrete_fields
-
-
-def _names(groups: Group | Iterable[Group] | None) -> list[str]:
-    return [] if groups is None else [group_name(group) for group in listed(groups)]
 
 
 Handler = TypeVar("Handler", bound=type[ModelEvents])

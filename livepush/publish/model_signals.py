@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, Protocol
 from weakref import ref
@@ -43,7 +43,8 @@ class Events(Protocol):
     def after_save(self, instance: Model, using: str, created: bool, update_fields: frozenset[str] | None) -> None: ...
     def before_delete(self, instance: Model, using: str) -> None: ...
     def after_delete(self, instance: Model, using: str) -> None: ...
-    def after_m2m(self, name: str, instances: Any, using: str) -> None: ...
+    def before_m2m(self, instances: Any, using: str) -> dict[Any, list[str]]: ...
+    def after_m2m(self, name: str, instances: Any, using: str, before: Any) -> None: ...
 
 
 class Memory:
@@ -139,30 +140,49 @@ def _post_delete(events: Events) -> Callable[..., None]:
 
 
 def _m2m_receiver(events: Events, name: str) -> Callable[..., None]:
-    cleared = Memory()
-    field: Any = events.model._meta.get_field(name)
-    both_ways: bool = field.remote_field.symmetrical
-    """Whether what one instance gets, the other one gets too, of which Django tells nothing."""
+    return _guarded(events, _ManyToMany(events, name).hear, either_side=True)
 
-    def m2m_changed_(instance: Model, using: str, kwargs: dict[str, Any]) -> None:
-        action, pks = kwargs.get("action"), kwargs.get("pk_set")
-        if kwargs.get("raw") or in_fixture():
+
+class _ManyToMany:
+    """Hears of the changes of one many-to-many field."""
+
+    def __init__(self, events: Events, name: str) -> None:
+        field: Any = events.model._meta.get_field(name)
+        self._events = events
+        self._name = name
+        self._both_ways: bool = field.remote_field.symmetrical
+        """Whether what one instance gets, the other one gets too, of which Django tells nothing."""
+        self._changing = Memory()
+
+    def hear(self, instance: Model, using: str, kwargs: dict[str, Any]) -> None:
+        """Note which groups the instances have before a change, and send the change after it."""
+        when, _, what = str(kwargs.get("action")).partition("_")
+        changes = what == "clear" or (what in ("add", "remove") and (kwargs.get("pk_set") or "pk_set" not in kwargs))
+        if not changes or kwargs.get("raw") or in_fixture():
             return
-        others = events.model._base_manager.using(using)
+        events = self._events
         forward = not kwargs.get("reverse", not isinstance(instance, events.model))
-        changed = action in ("post_add", "post_remove") and (pks or "pk_set" not in kwargs)
-        if forward and (changed or action == "post_clear") and isinstance(instance, events.model):  # not a parent of it
-            events.after_m2m(name, [instance], using)
-        if forward and not both_ways:
-            return
-        if action == "pre_clear":
-            cleared.remember(instance, list(others.filter(**{name: instance.pk})))  # afterwards they are unknown
-        elif action == "post_clear":
-            events.after_m2m(name, cleared.recall(instance) or (), using)
-        elif changed and pks:
-            events.after_m2m(name, others.filter(pk__in=set(pks) - ({instance.pk} if forward else set())), using)
+        near = [instance] if forward and isinstance(instance, events.model) else []  # not a parent of it
+        if when == "pre":
+            far, groups = list(self._far_side(instance, using, kwargs, forward)), {}
+            try:
+                groups = events.before_m2m([*near, *far], using)
+            finally:
+                self._changing.remember(instance, (far, groups))
+        elif when == "post":
+            far, groups = self._changing.recall(instance) or ([], {})
+            if what != "clear":  # after that they are unknown
+                far = list(self._far_side(instance, using, kwargs, forward))
+            events.after_m2m(self._name, [*near, *far], using, groups)
 
-    return _guarded(events, m2m_changed_, either_side=True)
+    def _far_side(self, instance: Model, using: str, kwargs: dict[str, Any], forward: bool) -> Iterable[Model]:
+        """Return the instances of the model that are changed with an instance."""
+        if forward and not self._both_ways:
+            return []
+        others = self._events.model._base_manager.using(using)
+        if kwargs["action"].endswith("clear"):
+            return others.filter(**{self._name: instance.pk})
+        return others.filter(pk__in=set(kwargs.get("pk_set") or ()) - ({instance.pk} if forward else set()))
 
 
 def in_fixture() -> bool:

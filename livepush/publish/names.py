@@ -51,6 +51,14 @@ def listed(groups: Group | Iterable[Group]) -> list[Any]:
     return list(groups)
 
 
+def group_names(groups: Group | Iterable[Group] | None) -> list[str]:
+    """Return the names of one group, of several, or of none.
+
+    Raises InvalidGroup.
+    """
+    return [] if groups is None else [group_name(group) for group in listed(groups)]
+
+
 def plain(text: Any) -> str:
     """Return a text as a ``str`` and no subclass of it; that of an ``Enum`` with texts is its value."""
     return str.__str__(text) if isinstance(text, str) else str(text)

@@ -53,8 +53,9 @@ def receive(pattern: str, type: str, *, schema: Any = None, atomic: bool = True)
 
     The function runs in a transaction of ``LIVEPUSH["DATABASE"]``, in which the message's key is noted too: the message
     takes effect once however often it is sent. With ``atomic=False``, and if the function is async, there is no
-    transaction: if the process dies meanwhile, the function is called again. An async function is cancelled if it
-    takes longer than four fifths of ``DATABASE_TIMEOUT``.
+    transaction: the key is noted as done after the function. If the process dies before that, or the database is away
+    then, the function may be called again. An async function is cancelled if it takes longer than four fifths of
+    ``DATABASE_TIMEOUT``.
 
     Raises InvalidRule: the pattern, the type or the schema can't be used, the function does not fit the pattern, or the
     pattern has a handler of that type already.

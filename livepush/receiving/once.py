@@ -7,11 +7,14 @@ then gets its answer; after a rollback it is handled in its place.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from django.db import IntegrityError, connections, transaction
+from django.db import Error, IntegrityError, OperationalError, connections, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from livepush import log, publish
@@ -24,18 +27,28 @@ RUNNING = ""
 PRUNED_AT_ONCE = 1_000
 TAKEN_OVER = 60.0
 """After how long (seconds) at the soonest a message is handled again whose handler did not end: its process died."""
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs work that uses the database in a thread."""
 
 
 class Repeated(Exception):
     """The message was taken before."""
 
 
-class AfterCommit(Exception):
-    """A function that the handler gave to ``on_commit`` has raised. The message took effect all the same."""
+class TookEffect(Exception):
+    """The message took effect, and something failed after that."""
 
     def __init__(self, reply: str | None) -> None:
         super().__init__()
         self.reply = reply
+
+
+class AfterCommit(TookEffect):
+    """A function that the handler gave to ``on_commit`` has raised."""
+
+
+class NotNoted(TookEffect):
+    """The database was away when the answer of a handler outside of a transaction was to be noted."""
 
 
 def receipt_key(*parts: str | None) -> str:
@@ -73,6 +86,39 @@ def in_transaction(key: str | None, work: Callable[[], Any]) -> str | None:
         raise
 
 
+async def outside_of_transaction(
+    key: str | None, work: Callable[[], Awaitable[Any]], in_thread: InThread
+) -> str | None:
+    """Do work outside of a transaction, once for each key; return its answer, or the first copy's.
+
+    Raises what the work raises; WireError: it is being done; OperationalError: the database was away before it; and
+    NotNoted: it was away after it.
+    """
+    reply: str | None
+    is_new, reply = await noted(in_thread, partial(begin, key))
+    if not is_new:
+        return reply
+    try:
+        reply = encode(await work())
+    except BaseException:
+        with suppress(Error):  # a copy waits then
+            await noted(in_thread, partial(undo, key))
+        raise
+    try:
+        await noted(in_thread, partial(end, key, reply))
+    except Error as error:
+        raise NotNoted(reply) from error
+    return reply
+
+
+async def noted(in_thread: InThread, work: Callable[[], Any]) -> Any:
+    """Do work in a thread. Raises OperationalError: there was no thread for it, or it took too long."""
+    try:
+        return await in_thread(work)
+    except (TimeoutError, RuntimeError) as error:
+        raise OperationalError(str(error)) from error
+
+
 def begin(key: str | None) -> tuple[bool, str | None]:
     """Note a message whose handler runs outside of a transaction.
 
@@ -107,13 +153,25 @@ def begin(key: str | None) -> tuple[bool, str | None]:
 def end(key: str | None, reply: str | None) -> None:
     """Note the answer to a message that ``begin`` has noted."""
     if key is not None:
-        Receipt.objects.using(get_settings().DATABASE).filter(pk=key).update(reply=reply)
+        _on_good_connection(lambda rows: rows.filter(pk=key).update(reply=reply))
 
 
 def undo(key: str | None) -> None:
     """Forget a message that ``begin`` has noted, and whose handler has raised."""
     if key is not None:
-        Receipt.objects.using(get_settings().DATABASE).filter(pk=key, reply=RUNNING).delete()
+        _on_good_connection(lambda rows: rows.filter(pk=key, reply=RUNNING).delete())
+
+
+def _on_good_connection(change: Callable[[QuerySet[Receipt]], object]) -> None:
+    """Change receipts. If that fails, do it again on a new connection: one that idled during a handler may be dead."""
+    using = get_settings().DATABASE
+    try:
+        change(Receipt.objects.using(using))
+    except Error:
+        if connections[using].in_atomic_block:
+            raise
+        connections[using].close()
+        change(Receipt.objects.using(using))
 
 
 def connect() -> None:
@@ -130,8 +188,9 @@ def prune(using: str) -> int:
 
 
 def _note(key: str, reply: str | None, using: str) -> None:
+    receipt = Receipt(key=key, reply=reply, created=timezone.now())
     try:
-        Receipt(key=key, reply=reply, created=timezone.now()).save(using=using, force_insert=True)
+        Receipt.objects.using(using).bulk_create([receipt])  # fires no signals: a receiver might check it first
     except IntegrityError as error:
         raise Repeated from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
-from django.db import OperationalError, close_old_connections
+from django.db import close_old_connections
 from django.utils import translation
 
 from livepush import cancelling, green, publish, tenants
@@ -26,12 +25,9 @@ from livepush.conf import get_settings
 from livepush.exceptions import InvalidEvent
 from livepush.receiving import once
 from livepush.receiving.handlers import Found, Handler, handler_of
+from livepush.receiving.once import InThread
 from livepush.wire import WireError, unavailable
 
-logger = logging.getLogger("livepush")
-
-InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Runs work that uses the database in a thread."""
 Tidy = Callable[[bool], object]
 """Closes a thread's dead connections; with ``True`` it also gives back what no other handler may be using."""
 
@@ -178,15 +174,10 @@ async def _outside_here(found: Found, message: Message, sender: Admission, reque
 async def _once(handler: Handler, key: str | None, work: Callable[[], Awaitable[Any]], in_thread: InThread) -> Any:
     """Have a message handled unless it was; return the answer. Raises WireError."""
     try:
-        is_new, reply = await _noted(in_thread, partial(once.begin, key))
-        if is_new:
-            try:
-                reply = once.encode(await work())
-            except BaseException:
-                await _noted(in_thread, partial(once.undo, key))
-                raise
-            await _noted(in_thread, partial(once.end, key, reply))
-        return _decoded(reply)
+        return _decoded(await once.outside_of_transaction(key, work, in_thread))
+    except once.NotNoted as error:
+        handler.log_exception("The message for %r took effect, but the database was away when that was to be noted.")
+        return _decoded(error.reply)  # a client that hears it does not repeat the message
     except Exception as error:
         raise _refusal(error, handler) from error
 
@@ -214,7 +205,7 @@ async def _checked(handler: Handler, message: Message, in_thread: InThread) -> A
         except Exception as error:
             return None, error
 
-    data, error = await _noted(in_thread, translation.override(translation.get_language())(check))
+    data, error = await once.noted(in_thread, translation.override(translation.get_language())(check))
     if error is not None:
         raise error
     return data
@@ -229,14 +220,6 @@ async def _tidied(work: Callable[[], Awaitable[Any]], tidy: Tidy) -> Any:
         task = asyncio.get_running_loop().create_task(sync_to_async(tidy)(running() == 1))
         _tidying.add(task)
         task.add_done_callback(_tidying.discard)
-
-
-async def _noted(in_thread: InThread, work: Callable[[], Any]) -> Any:
-    """Do what ``once`` does. Raises OperationalError: there was no thread for it, or it took too long."""
-    try:
-        return await in_thread(work)
-    except (TimeoutError, RuntimeError) as error:
-        raise OperationalError(str(error)) from error
 
 
 async def _at_once(work: Callable[[], Any]) -> Any:
@@ -291,8 +274,7 @@ def _refusal(error: Exception, handler: Handler) -> WireError:
         return WireError("forbidden", str(error) or "This may not be sent.", 403)
     if isinstance(error, DATABASE_ERRORS):
         close_old_connections()
-        name = type(error).__name__
-        logger.warning("The handler for %r could not use its database: %s: %s", handler.pattern, name, error)
+        handler.log_outage("The handler for %r could not use its database:", error)
         return unavailable()
     handler.log_exception("The handler for %r raised, so the client hears that it failed.")
     return WireError("failed", "The server could not handle the message.", 500)

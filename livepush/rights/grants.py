@@ -24,7 +24,7 @@ Revoke = Callable[[Collection[str], str], object]
 class Grant:
     """Who reads a stream, and how to take groups away from it."""
 
-    __slots__ = ("_subscriber", "identity", "is_settled", "revoke", "session", "tenant", "timer", "view")
+    __slots__ = ("_subscriber", "identity", "is_member", "is_settled", "revoke", "session", "tenant", "timer", "view")
 
     def __init__(
         self,
@@ -33,6 +33,8 @@ class Grant:
         subscriber: Connection | Waiter,
         revoke: Revoke,
         tenant: str | None = None,
+        *,
+        is_member: bool = True,
     ) -> None:
         self.identity = identity
         self.view = view
@@ -41,6 +43,8 @@ class Grant:
         self.revoke = revoke
         self.tenant = tenant
         """The tenant whose groups these are; ``None`` in a project without tenants."""
+        self.is_member = is_member
+        """Whether it counts as present in its groups. A client that reads only a growing text of a group does not."""
         self.is_settled = True
         """Whether the rules were asked what it may read as who it is now. If not, it is to be shown to nobody."""
         self.session = session_of(identity, view)
@@ -88,8 +92,11 @@ class Grant:
 
 
 def session_of(identity: Identity, view: Handshake) -> str:
-    """Return by what the end of a client's session is known; empty without a session."""
-    key = view.session_key or identity.session or ""
+    """Return by what the end of a client's session is known; empty without a session.
+
+    The session that names the user counts before the cookie's, which may be an anonymous one.
+    """
+    key = identity.session or view.session_key or ""
     if settings.SESSION_ENGINE != CHANGING:
         return digest(key)
     return "" if not key or identity.name is None or identity.token is not None else sessions_of(identity.name)

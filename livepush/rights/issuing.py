@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -114,21 +114,29 @@ def own_group(user: str, tenant: str | None) -> str:
     return f"{RIGHTS}:{user}" if tenant is None else f"{RIGHTS}:{tenant}:{user}"
 
 
-def is_revoked(token: Token) -> bool:
-    """Return whether a token's user was revoked after it was made.
+def revoked(known: Sequence[Token]) -> set[Token]:
+    """Return those of some tokens whose users were revoked after the token was made, in a few queries.
 
-    Where nobody knows that any more, it was: if the log was replaced, or was pruned further than usual since then.
+    Where nobody knows that any more, they were: if the log was replaced, or was pruned further than usual since then.
 
-    The token's tenant must be active.
+    The tokens' tenant must be active.
     """
-    using = get_settings().DATABASE
-    position, state = token.position, log.state(get_settings().DATABASE)
-    if state.position.epoch != position.epoch or state.floor > position.number:
-        return True
-    return log.has_events(using, own_group(token.user, tenants.of_users()), position.number)
+    if not known:
+        return set()
+    using, tenant = get_settings().DATABASE, tenants.of_users()
+    state = log.state(using)
+    groups, ended = {}, set()
+    for token in known:
+        position = token.position
+        if state.position.epoch != position.epoch or state.floor > position.number:
+            ended.add(token)
+        else:
+            groups[token] = own_group(token.user, tenant)
+    last = log.last_after(using, groups.values(), min((token.position.number for token in groups), default=0))
+    return ended | {token for token, group in groups.items() if last.get(group, 0) > token.position.number}
 
 
 def connect() -> None:
     """Have tokens checked."""
-    if is_revoked not in authenticating.revocations:
-        authenticating.revocations.append(is_revoked)
+    if revoked not in authenticating.revocations:
+        authenticating.revocations.append(revoked)

@@ -13,7 +13,7 @@ from django.utils.crypto import constant_time_compare
 from livepush import tenants
 from livepush.access import rules, sessions, tokens
 from livepush.access.answers import Answers
-from livepush.access.authenticating import Identity, nobody, of_sessions, revocations
+from livepush.access.authenticating import Identity, nobody, of_sessions, revoked
 from livepush.access.identity import Handshake
 from livepush.access.tokens import Token
 from livepush.notes import Rarely, one_line
@@ -45,8 +45,8 @@ class Answer(NamedTuple):
 def ask_again(questions: Sequence[Question]) -> list[Answer]:
     """Find out again who some clients are, and which of their groups they may read. Uses the database.
 
-    Sessions and users of a tenant take a few queries however many they are; rules take what they take. Clients of one
-    user share an instance, so that what it remembers is looked up once.
+    Sessions, tokens and users of a tenant take a few queries however many they are; rules take what they take. Clients
+    of one user share an instance, so that what it remembers is looked up once.
     """
     order = sorted(range(len(questions)), key=lambda place: questions[place].tenant or "")
     answers = dict(zip(order, each_again([questions[place] for place in order]), strict=True))
@@ -150,8 +150,9 @@ def _at_once(look_up: Callable[[Any], dict[Any, T]], keys: Collection[Any]) -> d
 def _of_tokens(known: Sequence[Token]) -> dict[Token, Any]:
     """Return the users of tokens, ``None`` for those that have ended in whatever way."""
     now, wanted = time.time(), list(dict.fromkeys(known))
+    ended = revoked(wanted)
     return {
-        token: None if token.ends <= now or any(ended(token) for ended in revocations) else user
+        token: None if token.ends <= now or token in ended else user
         for token, user in zip(wanted, tokens.owners(wanted), strict=True)
     }
 

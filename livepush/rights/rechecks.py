@@ -16,6 +16,7 @@ from contextlib import closing
 from itertools import islice
 
 from livepush import process
+from livepush.access.authenticating import Identity
 from livepush.hub import Hub
 from livepush.notes import Rarely, one_line
 from livepush.rights.asking import ask_left
@@ -32,6 +33,8 @@ PATIENCE = 3.0
 """How long (seconds) a client keeps its groups, after a change that concerns it, while its rules do not answer."""
 PAUSE = 1.0
 """How long (seconds) to wait after the database failed."""
+PERMISSION = "permission"
+"""The reason that clients get when nothing more is known than that they may not read a group any more."""
 
 _late = Rarely(every=10.0)
 _failing = Rarely(every=1.0)
@@ -51,7 +54,9 @@ class Queue:
         self.patience = patience
         """How long (seconds) a client's rules may take; ``None`` for as long as any job in a thread."""
         self.level = level
-        """The level of ``process.in_thread`` at which the rules are asked."""
+        """That of ``process.in_thread``."""
+        self.size = BATCH
+        """How many clients the next batch has: fewer after one that took too long."""
         self.filled = asyncio.Event()
         """Set while somebody is due."""
         self._due: dict[Grant, str] = {}
@@ -61,13 +66,12 @@ class Queue:
 
     def put(self, grants: Iterable[Grant], reason: str) -> None:
         """Ask about some clients."""
-        self._due.update(dict.fromkeys(grants, reason))
-        self._tell()
+        self._add(dict.fromkeys(grants, reason))
 
     def put_back(self, batch: Mapping[Grant, str]) -> None:
         """Ask about some clients next that were taken out."""
-        self._due = {**batch, **self._due}
-        self._tell()
+        due, self._due = self._due, dict(batch)
+        self._add(due)
 
     def drop(self, grant: Grant) -> None:
         """Do not ask about a client any more."""
@@ -76,11 +80,17 @@ class Queue:
 
     def take(self) -> dict[Grant, str]:
         """Take a batch out, the clients of each tenant together."""
-        found = list(islice(self._due.items(), BATCH))
+        found = list(islice(self._due.items(), self.size))
         for grant, _ in found:
             del self._due[grant]
         self._tell()
         return dict(sorted(found, key=lambda each: each[0].tenant or ""))
+
+    def _add(self, due: Mapping[Grant, str]) -> None:
+        """Ask about some clients. One that is due already keeps a reason that says more than ``PERMISSION``."""
+        told = {grant: reason for grant, reason in due.items() if reason != PERMISSION or grant not in self._due}
+        self._due.update(told)
+        self._tell()
 
     def _tell(self) -> None:
         if self._due:
@@ -142,7 +152,7 @@ class Rechecks:
                 self._jobs.create_task(self._work(queue))
             while True:  # a little before the time is over, and not when all processes do
                 await asyncio.sleep(self._interval * random.uniform(0.8, 1))
-                self.later.put(self._grants, "permission")
+                self.later.put(self._grants, PERMISSION)
 
     async def _work(self, queue: Queue) -> None:
         while True:
@@ -163,11 +173,14 @@ class Rechecks:
                 self._jobs.create_task(work)  # nobody waits for another one's async rules
             else:
                 await work
-        if failure is not None and job.begun > len(answers):
+        if failure is None:
+            queue.size = BATCH
+        elif job.begun > len(answers):
             grant = next(iter(batch))
             self._put_aside(queue, grant, batch.pop(grant), failure)
             self._close(grant)
-        elif failure is not None:
+        else:
+            queue.size = max(1, len(asked) // 2)  # it may have been too much to look up at once
             self._note(failure)
             await asyncio.sleep(PAUSE)
         queue.put_back({grant: reason for grant, reason in batch.items() if grant in self._grants})
@@ -198,6 +211,7 @@ class Rechecks:
             if grant.identity is not question.identity:
                 queue.put([grant], reason)  # it has been logged out meanwhile
                 return
+            reason = _told(question.identity, answer.identity, reason)
             self._settle(grant, answer, not said.failed)
             grant.limit_to(said.granted)
             kept = said.granted.keys() | said.failed
@@ -229,3 +243,12 @@ class Rechecks:
         if times := _failing.times():
             message = "Could not find out what clients may still read (%d times; the last: %s); trying again."
             logger.warning(message, times, one_line(error))
+
+
+def _told(was: Identity, now: Identity, reason: str) -> str:
+    """Return the reason that a client gets: that its login has ended, if so, since it may have another one by now."""
+    if reason != PERMISSION or was.name is None or now.name is not None:
+        return reason
+    if was.token is not None:
+        return "token"
+    return "user" if was.session is None else "session"

@@ -15,7 +15,7 @@ from livepush.hub import Hub
 from livepush.rights.changes import Change, parse_change
 from livepush.rights.grants import ALL_SESSIONS, Grant, session_of
 from livepush.rights.questions import Answer
-from livepush.rights.rechecks import Rechecks
+from livepush.rights.rechecks import PERMISSION, Rechecks
 from livepush.wire import RESERVED_PREFIX, Event
 
 logger = logging.getLogger("livepush")
@@ -61,7 +61,7 @@ class Rights:
     def check(self, grant: Grant, heard: int) -> None:
         """Ask about a client again if something that concerns it has changed since ``heard`` had this value."""
         if self.has_changed(grant.identity, grant.view, grant.tenant, heard):
-            self._rechecks.soon.put([grant], "permission")
+            self._rechecks.soon.put([grant], PERMISSION)
 
     def has_changed(self, identity: Identity, view: Handshake, tenant: str | None, heard: int) -> bool:
         """Return whether something that concerns a client has changed since ``heard`` had this value."""
@@ -91,7 +91,7 @@ class Rights:
         self._index(grant)
         self._expect_end(grant)
         self.tell(grant)
-        self._rechecks.soon.put([grant], "permission")
+        self._rechecks.soon.put([grant], PERMISSION)
 
     def remove(self, grant: Grant) -> None:
         """Stop to watch a client."""
@@ -148,7 +148,7 @@ class Rights:
     def lose_track(self) -> None:
         """Ask about everybody: changes may have been missed."""
         self._note(Change())
-        self._rechecks.later.put(self._grants, "permission")
+        self._rechecks.later.put(self._grants, PERMISSION)
 
     def _note(self, change: Change) -> None:
         self.heard += 1

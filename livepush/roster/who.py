@@ -46,7 +46,7 @@ def keys_of(grant: Grant) -> frozenset[Key]:
 
     A client that is somebody else now, or nobody, is no member before the rules have said which groups it keeps.
     """
-    if not grant.is_settled:
+    if not grant.is_member or not grant.is_settled:
         return frozenset()
     groups = [group for group in grant.stored if has_members(public_name(group))]
     if not groups:

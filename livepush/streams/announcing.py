@@ -15,15 +15,14 @@ from django.utils import timezone
 
 from livepush import hints, publish, tenants
 from livepush.forking import Flag, renewed
-from livepush.process.connections import close_connections
-from livepush.streams import pieces
+from livepush.process.connections import LIVE_THREAD, close_connections
+from livepush.streams import pieces, watching
 from livepush.streams.buffer import Buffer, Ending, Passage
 from livepush.streams.models import Stream
 from livepush.wire import OWN_GROUPS, Batch, Event, public_name, timestamp
 
 logger = logging.getLogger("livepush")
 
-LIVE_THREAD = "livepush-live"
 TICK = 0.005
 """For how long (seconds) live text is gathered before readers are told."""
 LOST = 1.0
@@ -102,8 +101,8 @@ Told = Sequence[tuple[str, Passage | None]]
 """The new text of some streams, by their ids; ``None`` if a stream has ended."""
 listeners: list[Callable[[Told], object]] = []
 """Called in any thread with what this process has written: its own readers need no hint."""
-watchers: list[Callable[[], bool]] = []
-"""Called about once a second while nothing is written; each returns whether it wants to be called again."""
+is_needed: list[Callable[[], bool]] = []
+"""Each returns whether something may be written soon, so that the thread that tells of it is to go on."""
 
 
 class Live:
@@ -142,7 +141,7 @@ class Live:
         self.flush()
 
     def start_thread(self) -> None:
-        """Start the thread, which also calls the watchers."""
+        """Start the thread unless it runs."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name=LIVE_THREAD, daemon=True)
@@ -179,7 +178,8 @@ class Live:
                 try:
                     if self._fresh and time.monotonic() >= self._due_until:  # else an event loop is about to
                         self.flush()
-                    self._send_hints()
+                    with watching.watch.over():  # NOTIFY may use the database
+                        self._send_hints()
                 except Exception:
                     logger.exception("Readers of streams could not be told; they find it in the database.")
         finally:
@@ -189,7 +189,7 @@ class Live:
         was_woken = self._wake.wait(1.0)
         if self._thread is not threading.current_thread():  # it was stopped
             return bool(self._fresh or self._hints)
-        return was_woken or bool(self._fresh or self._hints) or any(look() for look in watchers)
+        return was_woken or bool(self._fresh or self._hints) or any(each() for each in is_needed)
 
     def _send_hints(self) -> None:
         """Tell other processes. NOTIFY may take a database connection, so no event loop does it."""

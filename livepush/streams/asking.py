@@ -10,7 +10,7 @@ from livepush.access.identity import Admission
 from livepush.consumers.base import again_in, comes_back
 from livepush.streams.formats import END_MARK, FORMATS, HEARTBEAT
 from livepush.streams.models import MAX_ID_LENGTH, State, Stream
-from livepush.wire import Close, WireError, parse_wait, timestamp
+from livepush.wire import Close, WireError, bad_query, parse_wait, timestamp
 
 MAX_OFFSET = 2**63 - 1
 MAX_FIELDS = 100
@@ -55,10 +55,7 @@ def asked_of(path: str, query: bytes, last_event_id: str = "") -> Asked:
     try:
         fields = dict(parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=MAX_FIELDS))
     except ValueError as error:
-        raise WireError(
-            "bad_query",
-            f"The query string is malformed, is not percent-encoded UTF-8, or has over {MAX_FIELDS} fields.",
-        ) from error
+        raise bad_query(MAX_FIELDS) from error
     format = fields.get("format", "")
     if format and format not in FORMATS:
         raise WireError("bad_format", f"There is no such format: expected one of {', '.join(FORMATS)}.")

@@ -60,13 +60,29 @@ def delete_late_text(using: str, ids: Collection[str] | None = None, limit: int 
     A producer may store text until it learns that its stream was deleted. Without ``ids``, each call looks through the
     next chunks, whatever ``limit`` is.
     """
-    chunks = StreamChunk.objects.using(using)
     if ids is not None:
-        return _delete_chunks(_late(chunks.filter(stream__in=ids))[:limit])
-    after = _looked.get(using, 0)
+        return _delete_chunks(_late(StreamChunk.objects.using(using).filter(stream__in=ids))[:limit])
+    count, _looked[using] = _delete_late_after(using, _looked.get(using, 0))
+    return count
+
+
+def delete_all_late_text(using: str) -> int:
+    """Look through all chunks, and delete the text of streams that are not there any more; return how many chunks."""
+    total, looked = _delete_late_after(using, 0)
+    while looked:
+        count, looked = _delete_late_after(using, looked)
+        total += count
+    return total
+
+
+def _delete_late_after(using: str, after: int) -> tuple[int, int]:
+    """Look through the chunks after a key; return how many were deleted, and the last key, 0 at the end."""
+    chunks = StreamChunk.objects.using(using)
     keys = list(chunks.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:LOOKED_AT])
-    _looked[using] = keys[-1] if len(keys) == LOOKED_AT else 0
-    return _delete_chunks(_late(chunks.filter(pk__gte=keys[0], pk__lte=keys[-1]))) if keys else 0
+    if not keys:
+        return 0, 0
+    count = _delete_chunks(_late(chunks.filter(pk__gte=keys[0], pk__lte=keys[-1])))
+    return count, keys[-1] if len(keys) == LOOKED_AT else 0
 
 
 def _late(chunks: QuerySet[StreamChunk]) -> QuerySet[StreamChunk]:

@@ -26,7 +26,7 @@ from livepush.consumers.base import (
 )
 from livepush.consumers.entering import admit, check_limits
 from livepush.consumers.incoming import Incoming
-from livepush.consumers.poll import reply
+from livepush.consumers.poll import lost_all, reply
 from livepush.hub import Hub, Reason
 from livepush.process.servers import uvicorn
 from livepush.process.servers.daphne import with_backpressure
@@ -65,7 +65,8 @@ class Entry(NamedTuple):
         beat = get_settings().HEARTBEAT
         reader = Reader(self.feeds, feed, asked.after, format, beat, write_now)  # type: ignore[arg-type]
         revoke = self.client.revoking(reader.revoke)
-        grant = Grant(self.admission.identity, self.view, reader, revoke, self.admission.tenant)  # type: ignore[arg-type]
+        who = self.admission.identity
+        grant = Grant(who, self.view, reader, revoke, self.admission.tenant, is_member=False)  # type: ignore[arg-type]
         self.rights.add(grant, self.heard)
         try:
             with reader:
@@ -193,7 +194,7 @@ async def _held(reader: Reader, seconds: float) -> bytes:
     while True:
         portion = await reader.portion()
         if not reader.groups:
-            raise WireError("forbidden", f"The stream may not be read any more: {reader.reason}.", 403)
+            raise lost_all(reader.reason, "The stream may not be read any more")
         if portion is not None or reader.is_at_end or reader.retry is not None or loop.time() >= until:
             break
         await reader.wait(max(0.0, until - loop.time()))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 
 from django.core import mail
 from django.db import Error, connections
@@ -21,8 +22,8 @@ from livepush import log
 from livepush.exceptions import StreamError
 from livepush.forking import Flag
 from livepush.notes import Rarely, one_line
-from livepush.process.connections import STREAM_THREAD, close_connections, cut_connections, give_back
-from livepush.streams import announcing, deleting, store, storing
+from livepush.process.connections import STREAM_THREAD, close_connections, give_back
+from livepush.streams import announcing, deleting, store, storing, watching
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.compacting import Compactor
 from livepush.streams.models import State, Stream
@@ -37,6 +38,8 @@ LOOK = 0.5
 """How often (seconds) it asks which of its streams somebody asked to stop."""
 LINGER = 2.0
 """How long (seconds) the thread waits for another stream before it ends, but in tests of a project."""
+AT_ONCE = 50
+"""How many streams begin, and how many end, in one turn: each is announced, and meanwhile this process says nothing."""
 PAUSE = 0.5
 """How long (seconds) it waits after the database failed."""
 END_TIMEOUT = 3.0
@@ -57,7 +60,6 @@ class Gatherer:
         self._ending: dict[str, tuple[Buffer, Future[None]]] = {}
         self._beats_from = self._looks_from = 0.0
         self._entered = self._stopped = False
-        self._busy_since: float | None = None
         self._compactor = Compactor(using)
         self._failures = Rarely(every=10.0)
 
@@ -105,7 +107,6 @@ class Gatherer:
     # The thread
 
     def _work(self) -> None:
-        announcing.live.start_thread()  # it watches this one
         self._wake.set()
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name=STREAM_THREAD, daemon=True)
@@ -117,12 +118,16 @@ class Gatherer:
             while not self._stopped:
                 self._wake.wait(FLUSH)
                 self._wake.clear()
-                if self._turn():
-                    idle_since = time.monotonic()
-                elif time.monotonic() - idle_since > LINGER and self._may_end():
-                    return
+                with watching.watch.over():
+                    if self._turn():
+                        idle_since = time.monotonic()
+                    elif time.monotonic() - idle_since > LINGER and self._may_end():
+                        return
         finally:
-            self._rest()
+            if self._thread is threading.current_thread():  # else it has left, and the next one may have entered
+                self._compactor.settle(everybody=True)
+                with watching.watch.over():
+                    self._rest()
 
     def _may_end(self) -> bool:
         self._rest()
@@ -150,21 +155,10 @@ class Gatherer:
         if self._thread is not None:
             self._thread.join(END_TIMEOUT)
 
-    def cut_if_hung(self, limit: float) -> bool:
-        """Cut the connection if the database has not answered for so long (seconds); return whether a stream is left.
-
-        A host that vanished would let the thread wait for minutes.
-        """
-        since, thread = self._busy_since, self._thread
-        if since is not None and time.monotonic() - since > limit and thread is not None:
-            cut_connections(thread.ident or 0)
-        return not self.is_idle()
-
     def _turn(self) -> bool:
         """Do what is due; return whether there is any stream."""
         if self.is_idle():
             return False
-        self._busy_since = time.monotonic()
         try:
             announcing.live.flush()  # what no tick has told
             self._beat()
@@ -172,11 +166,14 @@ class Gatherer:
             self._store_all()
             self._end_all()
             self._look()
-            self._compactor.try_again()
+            self._compactor.work()
+            if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
+                self._rest()
+            self._compactor.settle()
         except Exception as error:
+            self._compactor.settle(everybody=True)
             self._failed(error)
         finally:
-            self._busy_since = None
             give_back()
         return True
 
@@ -220,9 +217,11 @@ class Gatherer:
 
     def _begin_new(self) -> None:
         with self._lock:
-            new, self._new = self._new, []
+            new, self._new = self._new[:AT_ONCE], self._new[AT_ONCE:]
         if not new:
             return
+        if self._new:
+            self._wake.set()
         try:
             position = log.state(self._using).position.number
             for row, _, _ in new:
@@ -265,6 +264,9 @@ class Gatherer:
         ]
         if not done:
             return
+        if len(done) > AT_ONCE:
+            done = done[:AT_ONCE]
+            self._wake.set()
         endings = {buffer.id: (buffer.ending or Ending(State.FINISHED), buffer.end) for buffer, _ in done}
         lost, refused = storing.end(self._using, self.name, endings)
         self._lose(lost)
@@ -274,16 +276,10 @@ class Gatherer:
         with self._lock:
             for buffer, _ in done:
                 del self._ending[buffer.id], self._buffers[buffer.id]
-        try:
-            for buffer, _ in done:
-                announcing.tell_ended(buffer, *endings[buffer.id], self._using)
-            for buffer, _ in done:
-                self._compactor.compact(buffer.id)
-            if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
-                self._rest()
-        finally:
-            for buffer, future in done:
-                buffer.settle(future)
+        for buffer, future in done:
+            self._compactor.add(buffer.id, partial(buffer.settle, future))
+        for buffer, _ in done:
+            announcing.tell_ended(buffer, *endings[buffer.id], self._using)
 
     def _look(self) -> None:
         now = time.monotonic()

@@ -69,8 +69,8 @@ def stop() -> None:
     announcing.live.stop()
 
 
-def _cut_if_hung() -> bool:
-    return _gatherer is not None and _gatherer.cut_if_hung(get_settings().DATABASE_TIMEOUT)
+def _has_streams() -> bool:
+    return _gatherer is not None and not _gatherer.is_idle()
 
 
 def _begin_anew() -> None:
@@ -82,6 +82,6 @@ def _begin_anew() -> None:
     _gatherer = None
 
 
-announcing.watchers.append(_cut_if_hung)
+announcing.is_needed.append(_has_streams)
 _at_end = AtEnd(interrupt_all, END_TIMEOUT, priority=20)
 in_children(_begin_anew)

@@ -19,10 +19,10 @@ from typing import Any
 
 from livepush import publish
 from livepush.exceptions import StreamError
-from livepush.process.connections import STREAM_THREAD
+from livepush.process.connections import LIVE_THREAD, STREAM_THREAD
 from livepush.publish import Group
-from livepush.streams.announcing import LIVE_THREAD
 from livepush.streams.models import State
+from livepush.streams.watching import WATCH_THREAD
 from livepush.streams.writing import SyncStream, open
 
 STOP_LOOK = 0.2
@@ -94,7 +94,7 @@ def _run(
             log.fail(f"The command ended with exit code {code}.", {"exit": code})
         else:
             log.finish({"exit": code})
-    return code
+    return process.returncode  # a wish to stop that comes during a write ends the block early, and quietly
 
 
 async def arun(
@@ -199,12 +199,13 @@ class Handler(logging.Handler):
         self._is_writing = threading.local()
 
     def filter(self, record: logging.LogRecord) -> Any:  # from Python 3.12 on it may be another record
-        """Leave out what livepush's own threads log: they store streams and tell of them.
+        """Leave out what livepush's own threads log: they store streams, tell of them, and watch each other.
 
         ``logging`` asks this before it takes the handler's lock. A full stream holds that lock until there is room, and
         these threads make room.
         """
-        return threading.current_thread().name not in (STREAM_THREAD, LIVE_THREAD) and super().filter(record)
+        is_own = threading.current_thread().name in (STREAM_THREAD, LIVE_THREAD, WATCH_THREAD)
+        return not is_own and super().filter(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record. Records that writing it makes are left out."""

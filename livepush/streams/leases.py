@@ -21,7 +21,8 @@ from livepush import log, process, publish
 from livepush.conf import get_settings
 from livepush.forking import renewed
 from livepush.hub import Hub
-from livepush.streams import announcing, compacting, store
+from livepush.streams import announcing, store
+from livepush.streams.compacting import Compactor
 from livepush.streams.models import Stream
 
 logger = logging.getLogger("livepush")
@@ -53,12 +54,14 @@ def end_dead(using: str) -> None:
             logger.info("The producers of streams could not be looked at (%s).", error)
             return
         _tell(using, ended)
+    _compact(using)
 
 
 def end_orphans(using: str) -> int:
     """End running streams whose producer is not even known; return 0, since nothing is deleted."""
     for name in store.orphans(using):
         end_streams(using, name)
+    _compact(using)
     return 0
 
 
@@ -72,7 +75,20 @@ def _tell(using: str, ended: Iterable[Stream]) -> None:
         logger.warning("The producer of the stream %s died; the stream ends as interrupted.", row.id)
         announcing.hint_end(row.id)
         announcing.tell_group_ended(row.id, row.group, row.state, json.loads(row.metadata), using)
-        compacting.compact(using, row.id)
+        _compactors.setdefault(using, Compactor(using)).add(row.id)
+
+
+_compactors: dict[str, Compactor] = renewed(globals(), "_compactors", dict)
+_compacting = renewed(globals(), "_compacting", RLock)
+
+
+def _compact(using: str) -> None:
+    """Compact some of what this process has ended, unless another thread does. The next look goes on with it."""
+    if using in _compactors and _compacting.acquire(blocking=False):
+        try:
+            _compactors[using].work()
+        finally:
+            _compacting.release()
 
 
 def watch_from(hub: Hub) -> None:

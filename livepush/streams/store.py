@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import NamedTuple, TypeVar, cast
 
 from django.db import connections, transaction
@@ -22,8 +23,7 @@ CHUNK = 65_536
 """The most characters in one chunk, unless a single part has more."""
 STATEMENT = 1_048_576
 """About the most characters in one statement; MariaDB refuses 16 MiB by default."""
-PAGE_ROWS = 500
-PAGE = 262_144
+PAGE_ROWS, PAGE = 500, 262_144
 """The most rows, and about the most characters, of one page."""
 AT_ONCE = 200
 """The most streams or rows that one statement names."""
@@ -125,12 +125,15 @@ def read(using: str, stream: str, after: int, upto: int | None = None) -> Passag
     if upto is not None:
         rows = rows.filter(start__lt=upto)
     keys = rows.annotate(size=Length("body")).values_list("start", "end", "size")[:PAGE_ROWS]
-    last, size, expected = after, 0, None
+    last, size, count = after, 0, 0
     for start, end, chars in keys:
-        if (expected is not None and start != expected) or (last > after and size + chars > PAGE):
+        if last > after and size + chars > PAGE:
             break
-        last, expected, size = end, end, size + chars
-    bodies = rows.filter(end__lte=last).values_list("start", "body") if last > after else ()
+        count += 1
+        if start <= last:
+            last, size = end, size + chars
+    # by their starts: they may have been made one chunk meanwhile, which ends later
+    bodies = rows.filter(start__lt=last).values_list("start", "body")[:count] if last > after else ()
     return _passage(after, bodies, upto)
 
 
@@ -150,18 +153,25 @@ def is_after_text(using: str, stream: str, offset: int) -> bool:
 
 
 def _passage(after: int, bodies: Iterable[tuple[int, str]], upto: int | None) -> Passage:
-    found: pieces.Pieces = []
-    first = None
-    for start, body in bodies:
-        first = start if first is None else first
-        found += pieces.loads(body)
-    if first is None or first > after:
-        return Passage(after, [], after)
-    found = pieces.skip(pieces.join(found), after - first)
-    last = after + pieces.length(found)
+    found, last = _join(after, bodies)
     if upto is not None and last > upto:
         found, last = pieces.head(found, upto - after), upto
     return Passage(after, found, last)
+
+
+def _join(after: int, bodies: Iterable[tuple[int, str]]) -> tuple[pieces.Pieces, int]:
+    """Return the text of chunks, in the order of their ends, from an offset on; and up to where it goes without a gap.
+
+    Chunks overlap if a statement was committed after its text was stored again. Where they do, their text is equal.
+    """
+    found: pieces.Pieces = []
+    last = after
+    for start, body in bodies:
+        if start <= last:
+            rest = pieces.skip(pieces.loads(body), last - start)
+            found += rest
+            last += pieces.length(rest)
+    return pieces.join(found), last
 
 
 def stop(using: str, id: str) -> bool:
@@ -175,32 +185,24 @@ def running(using: str, producer: str) -> dict[str, bool]:
     return dict(rows.values_list("id", "stopping"))
 
 
-def compact(using: str, stream: str) -> None:
-    """Make a stream's many chunks few. Readers find all of it at any time."""
+def compact(using: str, stream: str, after: int = -1) -> int | None:
+    """Make one chunk of the first of a stream's chunks after an offset. Readers find all of it at any time.
+
+    Return after which offset to go on; ``None`` if that is not needed.
+    """
     rows = StreamChunk.objects.using(using).filter(stream=stream)
-    after = -1
-    while run := _to_join(list(rows.filter(end__gt=after).order_by("end").annotate(size=Length("body")).values_list(
-        "start", "end", "size")[:PAGE_ROWS])):  # fmt: skip
-        start, after, count = run
-        if count == 1:
-            continue
+    after_it = rows.filter(end__gt=after).order_by("end").annotate(size=Length("body"))
+    keys = list(after_it.values_list("pk", "start", "end", "size")[:PAGE_ROWS])
+    run = keys[: max(1, sum(total <= CHUNK for total in accumulate(size for *_, size in keys)))]
+    if len(run) > 1:
+        start, end, chosen = min(key[1] for key in run), run[-1][2], rows.filter(pk__in=[key[0] for key in run])
         with transaction.atomic(using=using):
-            found = list(rows.filter(end__gt=start, end__lte=after).order_by("end"))
-            whole = pieces.join(piece for row in found for piece in pieces.loads(row.body))
-            rows.filter(pk__in=[row.pk for row in found]).delete()
-            StreamChunk.objects.using(using).create(stream=stream, start=start, end=after, body=pieces.dumps(whole))
-
-
-def _to_join(keys: Sequence[tuple[int, int, int]]) -> tuple[int, int, int] | None:
-    """Return the start and end of the first chunks that fit into one, and how many they are."""
-    if not keys:
-        return None
-    size = count = 0
-    for _, _, chars in keys:
-        if count and size + chars > CHUNK:
-            break
-        size, count = size + chars, count + 1
-    return keys[0][0], keys[count - 1][1], count
+            bodies = list(chosen.order_by("end").values_list("start", "body"))
+            whole, last = _join(start, bodies)
+            if len(bodies) == len(run) and last == end:  # else others have deleted some, or some are missing
+                chosen.delete()
+                StreamChunk.objects.using(using).create(stream=stream, start=start, end=end, body=pieces.dumps(whole))
+    return run[-1][2] if len(run) < len(keys) or len(keys) == PAGE_ROWS else None
 
 
 def beat(using: str, producer: str) -> bool:

@@ -21,7 +21,7 @@ from livepush.wire import WireError, check_get, public_name, unavailable
 
 
 def _asked(request: HttpRequest) -> Asked:
-    query = request.META.get("QUERY_STRING", "").encode("latin-1")
+    query = request.META.get("QUERY_STRING", "").encode()
     return asked_of(request.path, query, request.headers.get("Last-Event-ID", ""))
 
 

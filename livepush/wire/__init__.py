@@ -55,6 +55,7 @@ from livepush.wire.encoding import (
 from livepush.wire.errors import (
     Close,
     WireError,
+    bad_query,
     unavailable,
 )
 from livepush.wire.events import (
@@ -190,6 +191,7 @@ __all__ = [
     "Template",
     "WireError",
     "above",
+    "bad_query",
     "changed",
     "check_get",
     "check_group",

@@ -75,6 +75,14 @@ class WireError(ValueError):
         return {"code": self.code, "message": self.message, **errors}
 
 
+def bad_query(most: int | None = None) -> WireError:
+    """Return the refusal of a query string that is none or, with ``most``, has more fields than that."""
+    if most is None:
+        return WireError("bad_query", "The query string is malformed: expected percent-encoded UTF-8.")
+    problem = f"The query string is malformed, is not percent-encoded UTF-8, or has over {most} fields."
+    return WireError("bad_query", problem)
+
+
 def unavailable() -> WireError:
     """Return the refusal that says: the server can't serve now, come back later."""
     return WireError("unavailable", "The server can't serve now: try again in a moment.", 503)

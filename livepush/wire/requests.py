@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from livepush.wire.caching import Cache
 from livepush.wire.encoding import dumps
-from livepush.wire.errors import WireError
+from livepush.wire.errors import WireError, bad_query
 from livepush.wire.events import Event, Format, envelope
 from livepush.wire.names import check_group
 from livepush.wire.positions import Position, parse_position, position_of_header
@@ -68,9 +68,7 @@ def _parse(query: bytes, max_groups: int) -> tuple[Query, str, str]:
         most = max_groups + OTHER_FIELDS
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=most)
     except ValueError as error:
-        raise WireError(
-            "bad_query", f"The query string is malformed, is not percent-encoded UTF-8, or has over {most} fields."
-        ) from error
+        raise bad_query(most) from error
     groups = tuple(dict.fromkeys(value for name, value in pairs if name == "group"))
     if len(groups) > max_groups:
         raise WireError("too_many_groups", f"{len(groups)} groups were asked for: expected {max_groups} at most.")

@@ -10,7 +10,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from django.test import Client
 
-from livepush.bridges.publishing import authorizing, keys
+from livepush.bridges.publishing import authorizing, cloudevents, keys
 from tests.conftest import ALIASES, events_of
 from tests.inbox.conftest import inbox_on
 
@@ -154,6 +154,32 @@ def test_a_binary_event_with_malformed_data_is_refused(using, post):
     headers = {f"ce-{name}": value for name, value in whole().items()}
     assert post("{", {**headers, "content-type": "application/json"}).json()["code"] == "bad_event"
     assert post("", {**headers, "ce-type": "%C3%A4", "content-type": ""}).json()["code"] == "bad_event"
+    assert not events_of(using)
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ('"order:7"', "order:7"),
+        ('"a \\"quoted\\" \\\\ part"', 'a "quoted" \\ part'),
+        ('"a%20b"', "a b"),
+        ('5"', '5"'),
+        ('"', '"'),
+        ("%e2%82%AC%25", "€%"),
+    ],
+)
+def test_a_header_says_what_it_says_without_quotes_and_percent_signs(header, value):
+    """The HTTP protocol binding 1.0.2, section 3.1.3.2."""
+    headers = {f"Ce-{name.title()}": header for name in ("id", "source", "type", "subject")}
+    found = cloudevents.binary({**headers, "Ce-Specversion": "1.0"}, "application/json", b"1")
+    given = {"specversion": "1.0", "id": value, "source": value, "type": value, "subject": value, "data": 1}
+    assert found == cloudevents.structured(json.dumps(given).encode())
+
+
+@pytest.mark.parametrize("malformed", ["%FF", "%C0%A0", "%ED%A0%80", '"%FE"'])
+def test_a_header_that_is_not_utf_8_is_refused(using, post, malformed):
+    headers = {f"ce-{name}": value for name, value in whole(id=malformed).items()}
+    assert post("1", {**headers, "content-type": "application/json"}).json()["code"] == "bad_event"
     assert not events_of(using)
 
 

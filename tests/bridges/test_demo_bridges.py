@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from redis import Redis
@@ -66,6 +68,13 @@ def test_a_program_of_the_demo_says_what_is_missing(env):
     for program in ("broker", "edge", "mercure"):
         code, text = said(env, f"demo_project.{program}", "--help")
         assert (code, "Ctrl-C" in text or "Debian" in text) == (0, True)
+
+
+@pytest.mark.parametrize("program", ["broker", "edge", "mercure"])
+def test_what_a_program_of_the_demo_lacks_is_had_with_the_demos_python(program):
+    python = f"{re.findall(r'^DEMO := (.+)$', (ROOT / 'Makefile').read_text(), re.MULTILINE)[0]}/bin/python"
+    assert python in import_module(f"demo_project.{program}").MISSING
+    assert f"`{python} -m demo_project.{program}`" in (ROOT / "docs" / "bridges.md").read_text()
 
 
 @pytest.mark.long

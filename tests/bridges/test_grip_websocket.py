@@ -340,14 +340,20 @@ def test_the_end_of_a_websocket_that_was_refused_is_no_refusal(here, body):
     assert (answer.status_code, answer.content) == (200, body)
 
 
-def test_a_client_that_is_over_a_limit_is_told_when_to_come_back(here):
-    error = WireError("throttled", "Too many.", 429, Close.TOO_MANY)
+@pytest.mark.parametrize(
+    ("error", "reason", "code"),
+    [
+        (WireError("throttled", "Too many.", 429, Close.TOO_MANY), "throttled", 4429),
+        (WireError("refused", "We are away.", 503, Close.FORBIDDEN), "unavailable", 4503),
+    ],
+)
+def test_a_client_that_is_refused_for_a_while_is_told_when_to_come_back(here, error, reason, code):
     error.retry = 2.0
     told = Told(None, edge())
     told.refuse(error)
     bye, close = parse(told.body())
-    assert json.loads(bye.content) == {"type": "livepush.bye", "retry": 2000, "reason": "throttled"}
-    assert close.content == (4429).to_bytes(2, "big") + b"throttled"
+    assert json.loads(bye.content) == {"type": "livepush.bye", "retry": 2000, "reason": reason}
+    assert close.content == code.to_bytes(2, "big") + error.code.encode()
 
 
 def test_a_pong_takes_one_query_if_there_is_nothing_new(here, django_assert_num_queries):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -27,6 +29,7 @@ from livepush.bridges.metrics.models import ProcessFigures
 from livepush.bridges.relays.models import DeadLetter, RelayCursor, RelayOffset, RelayPartition
 from livepush.hub import Connection
 from livepush.hub.figures import Meter, held_by
+from tests.docs_blocks import ROOT
 from tests.integration import clients
 from tests.patience import eventually
 from tests.servers import processes
@@ -351,6 +354,40 @@ def test_the_dashboard_and_the_alerts_name_only_metrics_and_labels_that_there_ar
 
 def test_the_names_of_a_process_fit_into_the_table():
     assert 0 < len(gathering.process_name()) <= 100
+
+
+NAMES = """
+import os, socket, sys
+socket.gethostname, os.getpid = lambda: "host", lambda: 1
+import django
+django.setup()
+from livepush.bridges.metrics.gathering import process_name
+if os.fork():
+    os.wait()
+sys.stdout.write(process_name() + "\\n")
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_processes_with_the_same_host_and_number_have_names_of_their_own():
+    """As containers on their host's network do. One of each two here is a forked child of the other."""
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    command = [sys.executable, "-W", "ignore", "-c", NAMES]
+    runs = [subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=True) for _ in range(2)]
+    names = [name for run in runs for name in run.stdout.decode().split()]
+    assert (len(names), len(set(names))) == (4, 4)
+    assert all(name.startswith("host:1-") for name in names)
+
+
+def test_processes_with_the_same_host_and_number_are_both_told(transactional_db, settings, monkeypatch):
+    settings.LIVEPUSH = SETTINGS
+    sharing.write()
+    monkeypatch.setattr(gathering, "_random", "another")
+    sharing.write()
+    assert ProcessFigures.objects.count() == 2
+    assert len(sharing.others()) == 1
 
 
 def test_prometheus_takes_the_configuration_of_the_manual(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import connections
+from django.db.models.signals import pre_save
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -180,6 +181,19 @@ def test_a_repeated_request_has_no_second_effect_and_gets_the_same_answer(using,
     assert len(events_of(using)) == 2
     assert (first.status_code, first.json()) == (again.status_code, again.json())
     assert (first.get("Idempotent-Replayed"), again.get("Idempotent-Replayed")) == (None, "true")
+
+
+def test_a_receiver_that_checks_all_models_checks_no_receipt(using, shop):
+    def check(instance, **kwargs):
+        instance.full_clean()  # which says that a repeated receipt is not unique
+
+    pre_save.connect(check)
+    try:
+        answers = [shop.post(EVENT, **{"idempotency-key": "a"}) for _ in range(2)]
+    finally:
+        pre_save.disconnect(check)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert len(events_of(using)) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from functools import partial
 from types import SimpleNamespace
@@ -15,14 +16,17 @@ from hypothesis import strategies as st
 
 import livepush
 from livepush import checks, log, publish
+from livepush.access import limits
 from livepush.bridges import lazily
-from livepush.bridges.pusher import config, frames, signing, snapshots
+from livepush.bridges.pusher import config, frames, listening, signing, snapshots
 from livepush.bridges.pusher.channels import PREFIXES, channel_of, name_of
-from livepush.bridges.pusher.connection import LEFT_OUT, PusherConnection
+from livepush.bridges.pusher.connection import CAUGHT_UP, LEFT_OUT, NO_PONG, RESUMES, PusherConnection
+from livepush.consumers.incoming import watched
 from livepush.hub.connection import Limits
 from livepush.process.servers import daphne
-from livepush.wire import Event, Format, Position, WireError, envelope
+from livepush.wire import Event, Format, Position, WireError, envelope, system_frames, unavailable
 from tests.bridges.pushers import APP
+from tests.patience import PATIENCE
 
 APPLICATION = config.App("3", "278d425bdf160c739803", "7ad3773142a6692b25b8")
 """Of the worked example in Pusher's reference of its HTTP API."""
@@ -158,12 +162,19 @@ def test_a_cache_channel_gives_the_last_event_that_is_no_members_or_clients(usin
     assert log.last(using, "room:z", head) is None
 
 
+# Connections
+
+
 async def write(written):
     pass
 
 
+def pusher_connection():
+    return PusherConnection(SimpleNamespace(), (), Position("a", 0), Format.TEXT, write, Limits(1000, 1.0, 1.0))
+
+
 async def test_an_event_that_the_server_lets_be_no_message_is_left_out_loudly():
-    connection = PusherConnection(SimpleNamespace(), (), Position("a", 0), Format.TEXT, write, Limits(1000, 1.0, 1.0))
+    connection = pusher_connection()
     connection.fits = partial(daphne.fits, largest=200)
     connection.enter(channel_of("board"))
     large = {"quoted": '"' * 40}
@@ -175,3 +186,69 @@ async def test_an_event_that_the_server_lets_be_no_message_is_left_out_loudly():
     left_out = {"event": "pusher:error", "data": {"code": None, "message": LEFT_OUT}}
     reset = {"event": "livepush:reset", "data": '{"position":"a-1","reason":"too_large"}'}
     assert told == [left_out, reset, {"event": "n", "channel": "board", "data": '{"n":1}'}, left_out]
+
+
+BEAT = system_frames("position", Format.TEXT, position=Position("a", 9))
+
+
+@pytest.mark.parametrize(("answers", "code"), [(False, None), (True, NO_PONG)])
+async def test_a_quiet_client_is_given_up_only_if_it_has_answered_a_ping_before(answers, code):
+    connection = pusher_connection()
+    connection.answers_pings = answers
+    for _ in range(20):
+        list(connection.translated(BEAT))
+    await asyncio.sleep(0)
+    assert connection.code == code
+
+
+async def test_a_client_that_has_resumed_is_told_no_later_position_before_its_last_channel_has_caught_up():
+    connection, now, start = pusher_connection(), [100.0], Position("a", 5)
+    connection._loop = SimpleNamespace(time=lambda: now[0])
+    connection.tells_position = True
+    connection.resume(start)
+
+    def told():
+        *_, message = connection.translated(BEAT)
+        return json.loads(json.loads(message)["data"])["position"]
+
+    with connection.busy():
+        now[0] += 100  # the server's own time does not count, since the client's next subscriptions wait meanwhile
+        assert (connection.since_of("board"), told()) == (start, "a-5")
+    now[0] += RESUMES
+    assert (connection.since_of("board"), told()) == (start, "a-5")
+    now[0] += 1
+    assert (connection.since_of("board"), told()) == (None, "a-5")
+    now[0] += CAUGHT_UP - RESUMES
+    assert told() == "a-9"
+
+
+# Listening
+
+
+@pytest.mark.parametrize("event", sorted(listening.SAID_ONCE))
+async def test_a_client_comes_back_if_what_it_says_only_once_can_not_be_done_now(event):
+    connection = pusher_connection()
+    listening._refuse(connection, {"event": event, "data": {}}, unavailable())
+    assert connection.code == listening.OVER_CAPACITY
+
+
+async def test_nothing_more_is_done_for_a_client_that_leaves_while_its_subscription_waits(settings, monkeypatch):
+    settings.LIVEPUSH = {"COMMANDS_PER_SECOND": 0.001}
+    budget, done = limits.Budget(), []
+    budget.command()  # there is room for the next one after a quarter of an hour
+
+    async def subscribe(visitor, connection, said):
+        done.append(said)
+
+    monkeypatch.setitem(listening.WORK, "pusher:subscribe", subscribe)
+    text = json.dumps({"event": "pusher:subscribe", "data": {"channel": "board"}})
+    said = {"type": "websocket.receive", "text": text}
+    messages = iter([said, said, {"type": "websocket.disconnect"}])
+
+    async def receive():
+        return next(messages)
+
+    with watched(receive) as incoming:
+        listened = listening.listen(SimpleNamespace(budget=lambda: budget), pusher_connection(), incoming)
+        await asyncio.wait_for(listened, PATIENCE)
+    assert done == []

@@ -21,6 +21,7 @@ from tests.bridges.pushers import APP, Site, raw
 from tests.docs_blocks import ROOT
 from tests.integration import clients
 from tests.patience import eventually
+from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Databases
 
@@ -349,22 +350,35 @@ async def test_client_events_need_a_subscription_and_are_limited(site):
         assert (found["event"], found["data"]["code"]) == ("pusher:error", 4301)
 
 
-async def test_who_does_not_heed_a_limit_is_sent_away(site):
+@pytest.mark.parametrize("event", some(["pusher:ping", "pusher:subscribe"]))
+async def test_who_does_not_heed_a_limit_is_sent_away(site, event):
     async with raw(site) as socket:
         await connected(socket)
-        for _ in range(300):
-            await socket.say("pusher:ping")
+        for number in range(300):
+            await socket.say(event, {"channel": f"order;{number + 1000}"})
         assert await socket.closed() == 4100
 
 
-async def test_a_subscription_over_the_limit_is_told_by_its_channel(site):
+async def test_subscriptions_over_the_limit_wait_and_are_all_answered(site):
     async with raw(site) as socket:
         await connected(socket)
-        for number in range(130):
-            await socket.say("pusher:subscribe", {"channel": f"order;{number + 1000}"})
-        found = [await socket.next() for _ in range(130)]
-        assert [refusal(each)[0] for each in found] == [f"order;{number + 1000}" for number in range(130)]
-        assert 429 in {each["data"]["status"] for each in found}
+        wanted = [(f"order;{number + 1000}", 403) for number in range(130)]
+        for channel, _ in wanted:
+            await socket.say("pusher:subscribe", {"channel": channel})
+        assert [refusal(await socket.next("pusher:ping")) for _ in wanted] == wanted
+
+
+async def test_the_tabs_of_a_user_that_come_back_together_get_all_their_channels(site):
+    eve = site.elsewhere.session("eve")
+    async with raw(site, Cookie=eve) as one, raw(site, Cookie=eve) as other:
+        for socket in (one, other):
+            await connected(socket)
+            for _ in range(35):  # both together say more than may be said at once
+                await socket.say("pusher:subscribe", {"channel": "room;tabs"})
+                await socket.say("pusher:unsubscribe", {"channel": "room;tabs"})
+        for socket in (one, other):
+            found = [(await socket.next("pusher:ping"))["event"] for _ in range(35)]
+            assert found == ["pusher_internal:subscription_succeeded"] * 35
 
 
 async def test_a_client_comes_back_if_a_rule_could_not_be_asked(site):
@@ -631,8 +645,67 @@ async def test_who_resumes_after_the_subscription_gets_the_events_again_on_its_c
         assert (await socket.next(*ASIDE))["data"] == 3
 
 
+async def told(socket: pushers.Raw, event: str, count: int = 1) -> list[dict[str, Any]]:
+    """Return what a client is told until it has had an event some times, and a ping of its own is answered."""
+    found = []
+    while [each["event"] for each in found].count(event) < count:
+        found.append(await socket.next())
+    await socket.say("pusher:ping")
+    while (message := await socket.next())["event"] != "pusher:pong":
+        found.append(message)
+    return found
+
+
+def position_in(messages: list[dict[str, Any]], before: str) -> str:
+    """Return the last position that a client was told, or the one that it had before."""
+    return [before, *(each["data"]["position"] for each in messages if each["event"] == "livepush:position")][-1]
+
+
+@pytest.mark.parametrize("late", ["shaky", "room"])
+async def test_a_channel_misses_nothing_if_the_connection_ends_after_another_one_has_gone_on(site, late):
+    """The connection ends because a rule fails for a moment, or without a reason."""
+    position = await missed(site, f"{late}:second")
+    await missed(site, "room:first")
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("livepush:resume", {"position": position})
+        await socket.say("pusher:subscribe", {"channel": "room;first"})
+        position = position_in(await told(socket, "n", 3), position)
+        if late == "shaky":
+            await socket.say("pusher:subscribe", {"channel": "shaky;second"})
+            assert await socket.closed() == 4100
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("livepush:resume", {"position": position})
+        for channel in ("room;first", f"{late};second"):
+            await socket.say("pusher:subscribe", {"channel": channel})
+            found = [await socket.next(*ASIDE) for _ in range(3)]
+            assert [(each["channel"], each["data"]) for each in found] == [(channel, n) for n in range(3)]
+
+
+async def test_what_is_sent_to_a_user_before_the_users_own_channel_and_a_cut_arrives_after_the_cut(site):
+    ann = site.elsewhere.session("ann")
+    async with raw(site) as socket:
+        id = await connected(socket)
+        await socket.say("livepush:resume", {})
+        await socket.say("pusher:subscribe", {"channel": "board"})
+        await socket.next()
+        await socket.say("pusher:signin", (await auth(site, ann, id)).json())
+        user = json.loads((await socket.next(*ASIDE))["data"]["user_data"])["id"]
+        site.elsewhere.send(f"user:{user}", "first")
+        site.elsewhere.send("board", "meanwhile")
+        position = position_in(await told(socket, "meanwhile"), "")
+    async with raw(site) as socket:
+        id = await connected(socket)
+        await socket.say("livepush:resume", {"position": position})
+        await socket.say("pusher:signin", (await auth(site, ann, id)).json())
+        assert (await socket.next(*ASIDE))["event"] == "pusher:signin_success"
+        await socket.say("pusher:subscribe", {"channel": f"#server-to-user-{user}"})
+        assert (await socket.next(*ASIDE))["event"] == "first"
+
+
 @pytest.mark.long
-async def test_a_client_that_answers_no_pings_is_given_up(databases: Databases):
+async def test_a_client_that_answers_pings_no_more_is_given_up_and_one_that_never_did_is_not(databases: Databases):
     settings = {**SETTINGS, "HEARTBEAT": 0.1}
     with (
         databases.fresh("sqlite") as database,
@@ -640,14 +713,19 @@ async def test_a_client_that_answers_no_pings_is_given_up(databases: Databases):
         processes.server("uvicorn", database, settings, application=pushers.APPLICATION) as server,
     ):
         site = Site(server, elsewhere, pushers.HERE)
-        async with raw(site) as silent, raw(site) as answering:
+        async with raw(site) as silent, raw(site) as fallen_silent, raw(site) as answering:
+            await silent.say("pusher:subscribe", {"channel": "board"})
+            await fallen_silent.next("pusher:connection_established")
+            await fallen_silent.say("pusher:pong")
             for _ in range(20):
                 await answering.next("pusher:connection_established")
                 await answering.say("pusher:pong")
-            assert await silent.closed() == 4201
+            assert await fallen_silent.closed() == 4201
             await answering.say("pusher:ping")
             while (await answering.next())["event"] != "pusher:pong":
                 pass
+            elsewhere.send("board", "n", 1)
+            assert (await silent.next(*ASIDE, "pusher:connection_established", "pusher:ping"))["data"] == 1
 
 
 @pytest.mark.long

@@ -65,6 +65,9 @@ def state(page: Page, text: str):
 
 def test_a_customer_and_the_staff_write_and_see_who_types_and_what_was_read(talk) -> None:
     customer, staff = talk
+    for page in (customer, staff):
+        for name in ("Ada Lindqvist", "Noor Haddad"):
+            expect(page.locator("livepush-presence li", has_text=name)).to_be_visible()
     staff.bring_to_front()
     write(customer, LONG)
     expect(staff.locator(".message [data-slot=text]")).to_have_text(LONG)

@@ -325,6 +325,7 @@ def test_a_partner_who_is_away_gets_the_event_later_with_the_same_id(visitor: Ca
 def test_the_figures_count_the_page_that_shows_them(visitor: Callable[[], Visit]) -> None:
     page = visitor()("/figures/")
     is_open(page)
+    expect(page.locator(".hero a")).to_have_count(0)  # into the admin
     expect(page.locator("#clients")).to_have_text(re.compile("^[1-9]"))
     expect(page.locator("#scrape")).to_contain_text("livepush_settle_seconds_count")
 
@@ -412,6 +413,19 @@ def test_a_dashboard_has_no_hole_after_a_cut(visitor: Callable[[], Visit]) -> No
     is_open(page)
     page.click("text=Cut the line for 5 seconds")
     expect(page.locator("#verdict")).to_have_text(re.compile(r"^[1-9]\d* readings since the cut, without a hole\.$"))
+
+
+@pytest.mark.long
+def test_a_page_that_a_login_in_another_tab_has_outdated_says_so(visitor: Callable[[], Visit]) -> None:
+    visit = visitor()
+    page, other = visit("/board/"), visit("/bell/")
+    page.click(".who form:has([value=demo]) button")
+    expect(page.locator(".who-name[data-user=demo]")).to_be_visible()
+    other.click(".who form:has([value=admin]) button")
+    expect(other.locator("h1")).to_have_text("The page was out of date")
+    other.click("text=Go to the front page")
+    expect(other.locator(".who-name[data-user=demo]")).to_be_visible()
+    forget_faults(other, visitor)
 
 
 @pytest.mark.long

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
+from tests.browser import libraries
 from tests.browser.chromium import complaints
 from tests.browser.site import Site, is_open
 from tests.docs_blocks import ROOT
@@ -196,6 +197,78 @@ def test_htmx_hears_events_and_refreshes(site: Site, show: Show, group: str) -> 
     site.elsewhere.send(group, "moved")
     for name in ("a", "b"):
         page.wait_for_function("(id) => document.querySelector(`#${id} b`)", arg=name)
+
+
+@pytest.mark.parametrize("library", [libraries.HTMX2, libraries.HTMX4])
+def test_htmx_serves_what_comes_with_a_region(site: Site, show: Show, group: str, library: str) -> None:
+    page = show(
+        (library,),
+        "",
+        one=lambda: (
+            'TAG<section id="list" data-livepush-refresh="moved">'
+            '<button hx-post="/posted/" hx-swap="outerHTML">post</button></section>'
+        ),
+        posted=lambda: "<b>posted</b>",
+    )
+    page.evaluate("addEventListener('livepush:refreshed', () => { window.refreshed = true })")
+    site.elsewhere.send(group, "moved")
+    page.wait_for_function("() => window.refreshed")
+    page.click("text=post")
+    expect(page.locator("#list b")).to_have_text("posted")
+
+
+@pytest.mark.parametrize("library", [libraries.HTMX2, libraries.HTMX4])
+def test_the_groups_of_a_tag_that_htmx_swaps_out_are_dropped(site: Site, show: Show, group: str, library: str) -> None:
+    page = show(
+        (library,),
+        "",
+        one=lambda: 'TAG<main>OTHER</main><button hx-get="/text/" hx-target="main">swap</button>',
+        text=lambda: "<p>no tag</p>",
+    )
+    page.wait_for_function("() => livepush.groups.length === 2")
+    page.click("text=swap")
+    page.wait_for_function("(group) => livepush.groups.join() === group", arg=group)
+
+
+def is_refresh(request: Request) -> bool:
+    return "x-livepush-refresh" in request.headers
+
+
+@pytest.mark.parametrize(
+    ("scripts", "body"),
+    [
+        ((libraries.TURBO,), "<div>"),
+        ((libraries.HTMX2,), '<div hx-boost="true">'),
+        ((libraries.HTMX4, libraries.HTMX4_CACHE), '<div hx-boost:inherited="true">'),
+    ],
+    ids=["turbo", "htmx2", "htmx4-cache"],
+)
+def test_a_region_that_was_old_when_its_body_was_copied_is_fetched_once_the_copy_is_shown(
+    site: Site, show: Show, group: str, scripts: tuple[str, ...], body: str
+) -> None:
+    shown = ["old"]
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if is_refresh(route.request) and not held:
+            held.append(route)
+        else:
+            route.fallback()
+
+    page = show(
+        scripts,
+        "",
+        one=lambda: f'{body}TAG<p id="list" data-livepush-refresh="moved">{shown[-1]}</p><a href="/two/">two</a></div>',
+        two=lambda: f'{body}TAG<h1 id="two">2</h1></div>',
+    )
+    page.route("**/one/", hold_the_first)
+    shown.append("new")
+    with page.expect_request(is_refresh):
+        site.elsewhere.send(group, "moved")
+    page.click("text=two")
+    page.wait_for_selector("#two")
+    page.go_back()
+    expect(page.locator("#list")).to_have_text("new")
 
 
 def test_the_groups_follow_turbos_pages_over_one_connection(site: Site, show: Show, group: str) -> None:

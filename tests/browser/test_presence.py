@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser import libraries
 from tests.browser.readers import Reader
 
 SETTINGS = {"PRESENCE_GRACE": 3.0, "PRESENCE_LEASE": 6.0}
@@ -71,6 +72,23 @@ def test_a_tab_that_follows_counts_and_leaves_when_it_is_closed(new_reader: Call
     shown(page, ann.name, bob.name)
     shown(second, ann.name, bob.name)
     second.close()
+    shown(page, ann.name)
+
+
+@pytest.mark.long
+def test_a_page_from_which_htmx_swaps_the_element_leaves(new_reader: Callable[[], Reader], lobby: str) -> None:
+    ann, bob = new_reader(), new_reader()
+    page = open_lobby(ann, lobby)
+    other = open_lobby(bob, lobby, context=bob.context(bypass_csp=True))
+    for each in (page, other):
+        shown(each, ann.name, bob.name)
+    other.add_script_tag(path=libraries.MODULES / libraries.HTMX2)
+    other.evaluate(
+        """() => {
+            const { parentElement } = document.querySelector("livepush-presence");
+            htmx.swap(parentElement, "<p>elsewhere</p>", { swapStyle: "innerHTML" });
+        }"""
+    )
     shown(page, ann.name)
 
 

@@ -375,15 +375,34 @@ class Static(BaseHTTPRequestHandler):
         pass
 
 
+class Guarded(Static):
+    """A host that wants a name and a password for everything, as nginx's ``auth_basic`` does."""
+
+    def do_GET(self) -> None:
+        if self.headers["Authorization"] == "Basic YW5uOng=":  # ann:x
+            super().do_GET()
+        else:
+            self.send_error(401)
+
+
+@contextlib.contextmanager
+def host_of(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run a host with static files; yield its name and port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[str]:
     """The address of another host with static files."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Static) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with host_of(Static) as host:
+        yield f"http://{host}"
 
 
 def script(url: str) -> Check:
@@ -437,6 +456,33 @@ def test_static_files_below_the_path_of_a_site(elsewhere: str) -> None:
     found = script(f"{elsewhere}/good/")
     assert found.status == "ok", found.unchecked
     assert "; " in script(f"{elsewhere}/missing/").findings[0].seen
+
+
+def test_static_files_behind_a_password(settings: Any) -> None:
+    settings.STATIC_URL = "/good/"
+    with host_of(Guarded) as host:
+        assert script(f"http://ann:x@{host}/").status == "ok"
+        assert script(f"http://ann:wrong@{host}/").findings[0].seen.endswith("answers 401 (text/html)")
+
+
+def test_no_other_host_of_static_files_learns_the_sites_password(settings: Any) -> None:
+    seen: list[str | None] = []
+
+    class Noting(Static):
+        def do_GET(self) -> None:
+            seen.append(self.headers["Authorization"])
+            super().do_GET()
+
+    with host_of(Noting) as other:
+
+        class Leading(Guarded):
+            kinds: ClassVar[dict[str, tuple[int, str]]] = {"/away/": (301, f"http://{other}/good/livepush/livepush.js")}
+
+        with host_of(Leading) as host:
+            for address in ("/away/", f"http://{other}/good/"):
+                settings.STATIC_URL = address
+                assert script(f"http://ann:x@{host}/").status == "ok"
+    assert seen == [None, None]
 
 
 @pytest.mark.long

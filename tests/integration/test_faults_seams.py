@@ -166,6 +166,9 @@ async def test_a_cached_page_is_brought_up_to_date_or_told_that_it_is_too_old(
 
 # Groups that come and go
 
+LEAD = 2000
+"""How many events the client may lack before the writers wait: else a slow machine falls behind further and further."""
+
 
 class Listener:
     """A WebSocket client whose groups come and go; what lies before each subscription it polls for."""
@@ -181,6 +184,8 @@ class Listener:
         """Up to where each group was had when it was dropped."""
         self.groups: set[str] = set()
         self.polled = 0
+        self.sent = 0
+        """How many events were sent to the groups that come and go."""
         self._replies: dict[int, tuple[asyncio.Future[dict[str, Any]], set[str]]] = {}
         self._refs = itertools.count(1)
         self._epoch = start.partition("-")[0]
@@ -240,15 +245,17 @@ def _number(position: str) -> int:
     return int(position.partition("-")[2])
 
 
-async def write(elsewhere: Publisher, groups: Sequence[str], seed: int, done: asyncio.Event) -> None:
+async def write(
+    elsewhere: Publisher, groups: Sequence[str], seed: int, listener: Listener, done: asyncio.Event
+) -> None:
     """Send to one group after the other, several events a transaction, until told to stop."""
     choose = random.Random(seed)
-
-    def once() -> None:
-        elsewhere.do("send_many", groups=choose.choice(groups), type="moved", count=choose.choice((1, 3, 8)))
-
     while not done.is_set():
-        await asyncio.to_thread(once)
+        group, count = choose.choice(groups), choose.choice((1, 3, 8))
+        await asyncio.to_thread(elsewhere.do, "send_many", groups=group, type="moved", count=count)
+        listener.sent += count
+        while listener.sent - sum(map(len, listener.got.values())) > LEAD and not done.is_set():
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.long
@@ -272,7 +279,9 @@ async def test_groups_come_and_go_while_events_flow(
         async with clients.websocket(server.url, "board", since=start, subprotocols=subprotocols) as socket:
             listener = Listener(server.url, socket, start)
             listener.groups.add("board")
-            tasks = [asyncio.create_task(write(each, ["board", *rooms], n, done)) for n, each in enumerate(writers)]
+            tasks = [
+                asyncio.create_task(write(each, ["board", *rooms], n, listener, done)) for n, each in enumerate(writers)
+            ]
             reading = asyncio.create_task(listener.read())
             toggles = 0
             while toggles < scale(40, 1000) or len(listener.stream) < scale(200, 5000):

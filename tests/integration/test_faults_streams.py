@@ -237,6 +237,27 @@ async def test_a_database_host_that_vanishes_is_given_up(own_postgresql):
 
 
 @pytest.mark.long
+async def test_a_database_host_that_vanishes_while_text_flows_is_given_up(own_postgresql):
+    """Text is stored again while it goes on: nobody has to wait for its end."""
+    server, databases = own_postgresql
+    with databases.fresh("own") as database, faults.line(server.socket) as line:
+        through = database.through(HOST="127.0.0.1", PORT=line.port)
+        settings = {**SETTINGS, "DATABASE_TIMEOUT": 1.0}
+
+        def stored() -> int:
+            ((end,),) = database.query('SELECT COALESCE(MAX("end"), 0) FROM livepush_streamchunk')
+            return int(end)
+
+        with processes.server("uvicorn", through, settings, may_fail=True) as one:
+            id = await begin(one.url, words=100_000, pause=0.02)
+            await eventually(lambda: stored() > 100)
+            await asyncio.to_thread(line.abandon)
+            known = stored()
+            await eventually(lambda: stored() > known + 100)
+            assert (await poll(one.url, id, wait=0))["state"] == "running"
+
+
+@pytest.mark.long
 async def test_a_deleted_stream_ends_its_readers(servers, database):
     id = await begin(servers[0].url, words=100, pause=0.02)
     async with reading(servers[1].url, id) as found:

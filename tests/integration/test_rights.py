@@ -392,6 +392,24 @@ async def test_what_no_signal_tells_is_found_out_in_time(databases: Databases, n
             assert not other.revoked
 
 
+async def test_a_login_that_goes_on_under_another_key_is_no_lost_right(databases: Databases, name: str) -> None:
+    with site(databases, recheck=1.0) as shop:
+        cookie = await shop.do("session", username=name)
+        group = await user_group(shop, name)
+        async with contextlib.AsyncExitStack() as stack:
+            streams = [
+                await stack.enter_async_context(reading(transport, shop.server, [group, "board"], cookie))
+                for transport in READERS
+            ]
+            await eventually(lambda: asyncio.to_thread(lambda: shop.server.holds() == len(streams)))
+            renewed = await shop.do("renew_session", cookie=cookie)
+            for stream in streams:
+                await stream.until(lambda stream=stream: stream.revoked)
+                assert [(each["groups"], each["reason"]) for each in stream.revoked] == [([group], "session")]
+        again = await clients.poll(shop.server.url, [group], headers={"Cookie": renewed})
+        assert (again.status_code, again.json()["refused"]) == (200, [])
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("recheck", some([60.0, 1.0]), ids=["heard of", "found out"])
 async def test_a_user_about_whom_the_backend_can_not_ask_keeps_nobody_else_reading(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,27 +18,28 @@ from django.core.management import call_command
 
 from tests.docs_blocks import QUICKSTART, RECIPES, ROOT, Block, blocks
 from tests.patience import wait_until
+from tests.recipes import chat_steps
 from tests.servers.fresh import Database, options_of
 from tests.servers.processes import free_port, whole
 
-FILES = [block for page in RECIPES for block in blocks(page) if block.file and not block.file.startswith("mysite/")]
+SHOWN = [block for page in RECIPES for block in blocks(page) if block.file]
+FILES = [block for block in SHOWN if not block.file.startswith("mysite/")]
 """The files that the recipes show."""
+ADDED = [block for block in SHOWN if block.file == "mysite/settings.py"]
+"""What the recipes add to the project's settings."""
 SHOP = [block for block in blocks(QUICKSTART) if block.file.startswith("shop/")]
 """The app of the quickstart, whose project the recipes go into."""
 APPS = sorted({block.file.partition("/")[0] for block in FILES if "/" in block.file})
+INSTALLED = ["shop", *APPS, chat_steps.APP]
 MODULES = ROOT / "node_modules"
 SETTINGS = """
-INSTALLED_APPS = ["livepush", "django_tasks", "django_tasks_db", "rest_framework", "shop", {apps}, *INSTALLED_APPS]
-DATABASES = {{"default": {database}}}
-STATICFILES_DIRS = [BASE_DIR / "static"]
-TASKS = {{"default": {{"BACKEND": "django_tasks_db.DatabaseBackend"}}}}
+INSTALLED_APPS = ["livepush", "django_tasks", "django_tasks_db", "rest_framework", *{apps}, *INSTALLED_APPS]
+{tasks}
 CELERY_BROKER_URL = "filesystem://"
 CELERY_BROKER_TRANSPORT_OPTIONS = {{name: str(BASE_DIR / "queue") for name in ("data_folder_in", "data_folder_out")}}
-LOGIN_URL = "/admin/login/"
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
 EMAIL_FILE_PATH = str(BASE_DIR / "mails")
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-MEDIA_ROOT = str(BASE_DIR / "media")
 """
 URLS = """
 from django.contrib import admin
@@ -71,23 +73,35 @@ def text_of(block: Block) -> str:
     return block.text.replace("from django.tasks import task", "from django_tasks import task")
 
 
-def write(folder: Path, database: Database) -> None:
-    """Write the project: that of ``startproject``, the quickstart's app, and what the pages say."""
+def said(page: str, beginning: str) -> str:
+    """Return what a recipe's text tells its reader to write or to run: the only code in it that begins so."""
+    text = next(each for each in RECIPES if each.stem == page).read_text()
+    (found,) = re.findall(f"`({re.escape(beginning)}[^`]+)`", text)
+    return str(found)
+
+
+def write(folder: Path, database: Database | None) -> None:
+    """Write the project: that of ``startproject``, the quickstart's app, and what the pages say.
+
+    Without a database it keeps that of ``startproject``, SQLite as Django sets it up.
+    """
     call_command("startproject", "mysite", str(folder))
-    for block in SHOP + FILES:
-        path = folder / block.file
+    for name, text in {**{block.file: text_of(block) for block in SHOP + FILES}, **chat_steps.files()}.items():
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text_of(block))
-    for name in ("static", "queue", "media"):
-        (folder / name).mkdir()
-    for name in ("shop", *APPS):
+        path.write_text(text)
+    (folder / "queue").mkdir()
+    for name in INSTALLED:
         (folder / name / "__init__.py").touch()
-    append(folder / "mysite" / "settings.py", SETTINGS.format(apps=repr(APPS)[1:-1], database=connection(database)))
+    settings = SETTINGS.format(apps=INSTALLED, tasks=said("jobs", "TASKS = "))
+    if database is not None:
+        settings += f"DATABASES['default'] = {connection(database)}\n"
+    append(folder / "mysite" / "settings.py", settings + "".join(block.text for block in ADDED))
     (folder / "mysite" / "celery.py").write_text(CELERY)
     (folder / "mysite" / "__init__.py").write_text("from mysite.celery import app\n")
     asgi = folder / "mysite" / "asgi.py"
     asgi.write_text(asgi.read_text().replace("django.core.asgi", "livepush.asgi"))
-    served = [name for name in APPS if (folder / name / "urls.py").exists()]
+    served = [name for name in INSTALLED if (folder / name / "urls.py").exists()]
     paths = " ".join(f'path("{name}/", include("{name}.urls")),' for name in served)
     (folder / "mysite" / "urls.py").write_text(URLS.format(paths=paths))
 
@@ -102,17 +116,17 @@ def connection(database: Database) -> dict[str, Any]:
 
 
 def bundle(folder: Path) -> None:
-    """Give the pages the scripts of other projects, and bundle those components that have to be."""
-    static = folder / "static"
-    for script in ("htmx.org/dist/htmx.min.js", "@hotwired/turbo/dist/turbo.es2017-umd.js"):
-        name = "turbo.js" if "turbo" in script else "htmx.min.js"
-        (static / name).write_bytes((MODULES / script).read_bytes())
+    """Put the scripts of other projects where the pages say, and bundle components as the pages say."""
+    for script, place in (
+        ("htmx.org/dist/htmx.min.js", "feed/static/htmx.min.js"),
+        ("@hotwired/turbo/dist/turbo.es2017-umd.js", "wall/static/turbo.js"),
+    ):
+        (folder / place).parent.mkdir()
+        (folder / place).write_bytes((MODULES / script).read_bytes())
     (folder / "node_modules").symlink_to(MODULES)
-    for source in ("scores/scores.jsx", "votes/votes.mjs"):
-        made = static / Path(source).with_suffix(".js")
-        words = ["esbuild", source, "--bundle", f"--outfile={made}", "--define:process.env.NODE_ENV='production'"]
-        words += ["--define:__VUE_OPTIONS_API__=false", "--log-level=error"]
-        subprocess.run([MODULES / ".bin" / words[0], *words[1:]], cwd=folder, check=True)
+    for page in ("react", "vue"):
+        _npx, program, *words = said(page, "npx ").split()
+        subprocess.run([MODULES / ".bin" / program, *words, "--log-level=error"], cwd=folder, check=True)
 
 
 class Elsewhere:
@@ -174,7 +188,7 @@ class Project:
 
 
 @contextlib.contextmanager
-def running(folder: Path, database: Database) -> Iterator[Project]:
+def running(folder: Path, database: Database | None) -> Iterator[Project]:
     """Write the project, make its tables and run it on a port of its own."""
     write(folder, database)
     bundle(folder)
@@ -186,7 +200,7 @@ def running(folder: Path, database: Database) -> Iterator[Project]:
     url = f"http://127.0.0.1:{port}"
     found = Project(folder, env, elsewhere, url)
     try:
-        elsewhere.run(TABLES, apps=["shop", *APPS])
+        elsewhere.run(TABLES, apps=INSTALLED)
         with found.process("-m", "uvicorn", "--port", str(port), "mysite.asgi:application"):
             wait_until(lambda: answers(url))
             yield found

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
@@ -128,6 +129,18 @@ def test_what_a_chats_page_was_rendered_with_is_not_shown_twice(person: NewPerso
     expect(page.locator("#messages li")).to_have_text(["ann: Once", "ann: Twice"])
 
 
+@pytest.mark.long
+def test_the_steps_for_who_is_here_and_who_types_work(person: NewPerson) -> None:
+    page, other = person("ann").open("/chat_together/lobby/"), person("ben").open("/chat_together/lobby/")
+    expect(page.locator("livepush-presence li")).to_have_text([re.compile("ann"), re.compile("ben")])
+    page.locator("[name=text]").press_sequentially("Hello")
+    expect(other.locator("#typing")).to_have_text("ann is typing…")
+    expect(page.locator("#typing")).to_be_empty()
+    page.press("[name=text]", "Enter")
+    expect(other.locator("#messages li")).to_have_text(["ann: Hello"])
+    expect(other.locator("#typing")).to_be_empty()
+
+
 def test_who_is_no_member_any_more_loses_the_page(person: NewPerson, project: Project) -> None:
     ann, ben = person("ann"), person("ben")
     club = project.run(
@@ -221,6 +234,8 @@ def test_an_answer_goes_on_after_a_reload_and_on_a_second_device_and_is_stopped(
         expect(said).to_have_text("You asked: And <b>now</b>? Let me think. It is on its way. ")
     page.reload()
     expect(page.locator("livepush-stream[state=finished]")).to_contain_text("on its way. ")
+    page.goto(f"{project.url}/answers/ask/")  # as after a login in between
+    expect(page.locator("livepush-stream[state=finished]")).to_contain_text("on its way. ")
 
 
 @pytest.mark.long
@@ -263,9 +278,11 @@ def test_others_see_the_progress_of_an_upload(person: NewPerson, project: Projec
 
 @pytest.mark.long
 def test_a_customer_without_an_account_follows_a_parcel(browser: Browser, project: Project) -> None:
-    code = project.run("from tracking.models import Parcel\nresult = str(Parcel.objects.create().code)")
+    code, address = project.run(
+        "from tracking.models import Parcel\nit = Parcel.objects.create()\nresult = str(it.code), it.get_absolute_url()"
+    )
     page = browser.new_page()
-    page.goto(f"{project.url}/tracking/{code}/")
+    page.goto(project.url + address)
     page.wait_for_function("window.livepush?.state === 'open'")
     project.run(SHIP, code=code)
     expect(page.locator("#status")).to_have_text("shipped")
@@ -294,6 +311,18 @@ def test_a_field_is_checked_while_the_form_is_filled_in(person: NewPerson) -> No
 
 
 @pytest.mark.long
+def test_a_field_that_was_refused_does_not_hold_up_the_form_while_the_page_is_offline(person: NewPerson) -> None:
+    page = person("ann").open("/signup/")
+    page.fill("[name=username]", "ann")
+    page.press("[name=username]", "Tab")
+    page.wait_for_function("document.querySelector('[name=username]').validationMessage.includes('already exists')")
+    page.evaluate("livepush.stop()")
+    page.fill("[name=username]", "annabel")
+    page.press("[name=username]", "Tab")
+    assert page.evaluate("document.querySelector('[name=username]').validity.valid")
+
+
+@pytest.mark.long
 def test_the_state_of_an_api_and_its_events_have_one_shape(person: NewPerson, project: Project) -> None:
     ann = person("ann")
     page = ann.open("/chat/lobby/")  # any page of the site, to ask from
@@ -304,6 +333,8 @@ def test_the_state_of_an_api_and_its_events_have_one_shape(person: NewPerson, pr
     project.run("from tickets.models import Ticket\nTicket.objects.update(is_open=True)\nTicket.objects.get().save()")
     (event,) = page.evaluate(get, f"/livepush/poll/?group=tickets&since={before}")["events"]
     assert {name: event["data"][name] for name in made[0]} == made[0]
+    strangers = [httpx.get(project.url + path).status_code for path in ("/tickets/", "/ninja/tickets/")]
+    assert strangers == [403, 401]
 
 
 @pytest.mark.long

@@ -13,12 +13,13 @@ from typing import ClassVar
 import httpx
 import pytest
 
-from tests.docs_blocks import RECIPES, blocks
+from tests.docs_blocks import QUICKSTART, RECIPES, ROOT, blocks
 from tests.recipes.project import APPS
 from tests.test_docs import check_manage, check_settings
 
 (INDEX,) = [page for page in RECIPES if page.name == "index.md"]
 PAGES = [page for page in RECIPES if page != INDEX]
+README = ROOT / "README.md"
 MAX_LINES = 40
 each_recipe = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
@@ -27,6 +28,13 @@ each_recipe = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_recipe_is_short(page: Path) -> None:
     lines = [line for block in blocks(page) if block.file for line in block.text.split("\n") if line.strip()]
     assert 0 < len(lines) <= MAX_LINES
+
+
+@pytest.mark.parametrize("page", [*PAGES, README, QUICKSTART], ids=lambda page: page.stem)
+def test_each_page_that_is_shown_fits_on_a_phone(page: Path) -> None:
+    for block in blocks(page):
+        if "</title>" in block.text:
+            assert '<meta name="viewport" content="width=device-width">' in block.text, block
 
 
 @each_recipe
@@ -57,6 +65,18 @@ def test_the_introduction_works() -> None:
             check_manage(block.text.split())
         else:
             check_settings(block)
+
+
+def test_the_introduction_fits_each_recipe() -> None:
+    text = INDEX.read_text()
+    with_urls = {
+        block.file.partition("/")[0] for page in PAGES for block in blocks(page) if block.file.endswith("/urls.py")
+    }
+    (step,) = re.findall(r"^2\. (.*)$", text, re.MULTILINE)
+    assert step.startswith("If the recipe has a `urls.py`") == (with_urls != set(APPS))
+    addresses = set(re.findall(r"`/(\w+)/", text))
+    assert addresses
+    assert addresses <= with_urls
 
 
 class Faulty(BaseHTTPRequestHandler):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from django.db import OperationalError
+from asgiref.sync import sync_to_async
+from django.db import OperationalError, connections
 from django.test import override_settings
+from django.utils import timezone
 
 import livepush
 from livepush import access, process
@@ -21,7 +23,10 @@ from livepush.roster.changes import Seat
 from livepush.roster.keeper import Keeper
 from livepush.roster.models import Presence
 from livepush.roster.who import keys_of
+from livepush.streams.models import Stream
+from tests import asking
 from tests.conftest import Thread, events_of
+from tests.patience import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -123,6 +128,31 @@ async def test_who_has_logged_out_is_shown_to_nobody_before_the_rules_have_answe
     await asked_again(rights)
     [(group, member)] = keys_of(grant)
     assert (group, member[0]) == ("lobby:a", "~")
+
+
+@pytest.fixture
+async def stopped(transactional_db):
+    yield
+    await process.stop()
+
+
+async def test_a_client_that_reads_only_a_stream_of_a_group_is_no_member_of_it(stopped, monkeypatch):
+    monkeypatch.setattr(access.rules, "rules", [])
+    monkeypatch.setattr(rules, "registry", [])
+    livepush.can_read("lobby:<slug:name>")(lambda user, name: True)
+    livepush.presence("lobby:<slug:name>")(lambda user, name: {"name": "somebody"})
+    await Stream.objects.acreate(id="s", group="lobby:a", format="text", producer="p", created=timezone.now())
+    begun = []
+    for path, query in (("streams/s/", ""), ("sse/", "group=lobby:a")):
+        visitor = {"Cookie": f"csrftoken={path[1] * 32}"}
+        begun.append(await asking.request(f"/livepush/{path}", query, visitor))
+        assert (await begun[-1].receive_output(PATIENCE))["status"] == 200
+    await eventually(Presence.objects.aexists)
+    assert [member.connections for member in await livepush.amembers("lobby:a")] == [1]
+    for each in begun:
+        await each.send_input({"type": "http.disconnect"})
+        await each.wait(PATIENCE)
+    await sync_to_async(connections.close_all)()
 
 
 async def test_a_visitor_who_turns_out_to_be_a_user_is_shown_once_the_rules_have_answered(rights, transactional_db):

@@ -190,6 +190,15 @@ def change_session(cookie: str) -> str:
     return f"{name}={store.session_key}"
 
 
+def renew_session(cookie: str) -> str:
+    """Give a session another key, as Django does for one that an old secret key has signed; return its cookie."""
+    name, _, key = cookie.partition("=")
+    store = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    store.cycle_key()
+    store.save()
+    return f"{name}={store.session_key}"
+
+
 def expire_session(cookie: str, seconds: float) -> None:
     store = import_module(settings.SESSION_ENGINE).SessionStore(cookie.partition("=")[2])
     store.set_expiry(seconds)
@@ -294,7 +303,7 @@ COMMANDS = {
     for command in (
         send, send_many, send_each, notify, notify_users, notify_many, join, leave, mark, begin, commit, rollback,
         session, position, rows, prune, change, end_session, change_session,
-        expire_session, revoke, recheck, token,
+        renew_session, expire_session, revoke, recheck, token,
         nonsense, pk, key, open_stream, write, stop_requested, finish, members, modules, is_present, forget, rename,
         update,
     )

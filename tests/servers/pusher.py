@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 from tests.asgi import application  # isort: skip (it sets Django up, which livepush's modules need)
@@ -45,6 +46,18 @@ def scoped(user, name):
 @livepush.can_read("down:<slug:name>")
 def down(user, name):
     raise OperationalError("this database is away")
+
+
+asked: Counter[str] = Counter()
+
+
+@livepush.can_read("shaky:<slug:name>")
+def shaky(user, name):
+    """Fail the first time that a client asks: livepush asks a rule twice if its database is away."""
+    asked[name] += 1
+    if asked[name] <= 2:
+        raise OperationalError("this database is away for a moment")
+    return True
 
 
 @livepush.receive("help:<slug:name>", "client-ask")

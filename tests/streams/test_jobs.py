@@ -18,9 +18,11 @@ from django.db import OperationalError, connections
 
 from livepush import streams
 from livepush.exceptions import StreamError, StreamLost, StreamStopped
+from livepush.process.connections import LIVE_THREAD, STREAM_THREAD
 from livepush.streams import ansi, deleting, gathering, here, jobs, store, writing
 from livepush.streams.finding import read_all
 from livepush.streams.models import Stream, StreamChunk
+from livepush.streams.watching import WATCH_THREAD
 from tests.patience import PATIENCE, eventually, wait_until
 from tests.scale import some
 
@@ -74,6 +76,20 @@ def test_a_silent_command_is_ended_when_a_reader_asks_to_stop():
     running.join(20)
     assert not running.is_alive()
     assert (only().state, text(only().id)) == ("stopped", "on\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for a signal's exit code")
+def test_a_command_that_is_stopped_as_its_output_is_written_has_an_exit_code_too(monkeypatch):
+    write = writing.SyncStream.write
+
+    def late(self: writing.SyncStream, text: str) -> None:
+        self._buffer.stop()  # since it was looked at
+        write(self, text)
+
+    monkeypatch.setattr(writing.SyncStream, "write", late)
+    command = python("print('on', flush=True); import time; time.sleep(600)")
+    assert streams.run(command, "job:7") == -signal.SIGTERM
+    assert (only().state, text(only().id)) == ("stopped", "")
 
 
 def in_thread(command: list[str], **options: Any) -> threading.Thread:
@@ -260,6 +276,17 @@ def test_a_log_has_lines_and_progress_and_tells_no_progress_twice():
     parts = [piece.value["progress"] for piece in read_all(only().id) if not isinstance(piece, str)]
     assert (parts[0], parts[-1], 900 < len(parts) <= 1001) == (0.0, 1.0, True)
     assert text(only().id) == "Importing\ndone\n"
+
+
+@pytest.mark.parametrize("name", [STREAM_THREAD, LIVE_THREAD, WATCH_THREAD])
+def test_what_the_threads_of_streams_log_is_left_out(name):
+    """It would wait for room in the stream, which they make."""
+    with streams.follow("tests.jobs", "job:7"):
+        own = threading.Thread(target=logging.getLogger("tests.jobs").warning, args=("own",), name=name)
+        own.start()
+        own.join(PATIENCE)
+        logging.getLogger("tests.jobs").warning("other")
+    assert text(only().id) == "WARNING other\n"
 
 
 def test_a_loop_that_looks_can_end_in_its_own_way():

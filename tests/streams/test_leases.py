@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from livepush import streams
 from livepush.log.dialects.base import Dialect
-from livepush.streams import leases, store
+from livepush.streams import gathering, leases, store
 from livepush.streams.buffer import Ending
+from livepush.streams.gathering import Gatherer
 from livepush.streams.leases import LATE, LEASE, LOOK, MAX_STEP
 from livepush.streams.models import State, Stream, StreamProducer
 from livepush.streams.showing import shown
@@ -179,3 +180,20 @@ def test_an_end_that_others_have_come_before_is_lost_and_one_that_is_repeated_is
         ("kept", "finished", 4),
         ("taken", "interrupted", 2),
     ]
+
+
+def test_a_thread_that_leaves_takes_no_row_away_that_the_next_one_has_entered(using, monkeypatch):
+    found = Gatherer(using)
+    may_end = found._may_end
+
+    def late():
+        """The next thread begins after this one has left, and before it has ended."""
+        assert may_end()
+        found._thread, found._entered = threading.Thread(), True
+        store.enter(using, found.name)
+        return True
+
+    monkeypatch.setattr(gathering, "LINGER", 0.0)
+    monkeypatch.setattr(found, "_may_end", late)
+    found._run()
+    assert list(store.producers(using)) == [found.name]

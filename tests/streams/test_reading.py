@@ -147,6 +147,18 @@ async def test_a_stream_is_read_by_whom_its_group_s_rule_lets_in(server, elsewhe
     elsewhere.do("finish", stream=id)
 
 
+async def test_a_held_poll_is_told_to_come_back_after_a_logout(server, elsewhere):
+    cookie = elsewhere.session("ann")
+    elsewhere.do("change", username="ann", what="role given", role="crew")
+    id = elsewhere.do("open_stream", group="role:crew")
+    held = asyncio.create_task(get(server.url, id, headers={"Cookie": cookie}, after=0, wait=25))
+    await eventually(lambda: asyncio.to_thread(lambda: server.holds() == 1))
+    elsewhere.do("end_session", cookie=cookie, how="logout")
+    told = await held
+    assert (told.status_code, told.json()["code"]) == (503, "unavailable")
+    elsewhere.do("finish", stream=id)
+
+
 @pytest.mark.long
 async def test_a_long_poll_waits_for_text_and_for_the_end(server, elsewhere):
     id = elsewhere.do("open_stream", group="room:1")

@@ -12,8 +12,9 @@ from livepush.streams import announcing, compacting, gathering, leases, pieces, 
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.finding import read_all
 from livepush.streams.gathering import Gatherer
-from livepush.streams.models import State, Stream, StreamChunk
+from livepush.streams.models import State, Stream, StreamChunk, StreamProducer
 from livepush.tenants import active
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("streams_end")
 
@@ -44,7 +45,8 @@ class Producer:
 
 
 @pytest.fixture
-def producer(using):
+def producer(using, monkeypatch):
+    monkeypatch.setattr(compacting, "SLICE", PATIENCE)  # each turn compacts all that is due
     return Producer(using)
 
 
@@ -149,10 +151,10 @@ def failing(monkeypatch, times):
     """Have compacting fail so many times."""
     compact, left = store.compact, iter([True] * times)
 
-    def fail(using, id):
+    def fail(*args):
         if next(left, False):
             raise OperationalError("deadlock detected")
-        compact(using, id)
+        return compact(*args)
 
     monkeypatch.setattr(store, "compact", fail)
 
@@ -188,14 +190,94 @@ def test_a_compaction_that_always_fails_is_given_up(producer, monkeypatch, caplo
     assert caplog.text.count("stays in many chunks") == compacting.TRIES
 
 
+def has_chunks(producer, id, count):
+    """Make a stream of so many chunks, as one has that was written for long."""
+    buffer, _ = producer.begin(id)
+    producer.turn()
+    buffer.write("x" * count)
+    buffer.is_stored(count)
+    rows = [StreamChunk(stream=id, start=n, end=n + 1, body='["x"]') for n in range(count)]
+    StreamChunk.objects.using(producer.using).bulk_create(rows)
+    return buffer
+
+
+@pytest.fixture
+def a_round_each_turn(producer, monkeypatch):
+    monkeypatch.setattr(compacting, "SLICE", 0.0)
+    monkeypatch.setattr(compacting, "WAIT", PATIENCE)
+    monkeypatch.setattr(store, "PAGE_ROWS", 50)
+
+
+def test_while_a_long_log_is_compacted_its_process_beats_and_stores_the_text_of_others(
+    producer, a_round_each_turn, monkeypatch
+):
+    monkeypatch.setattr(gathering, "BEAT", 0.0)
+    long, (other, _) = has_chunks(producer, "long", 200), producer.begin("other")
+    ended = producer.gatherer.end(long, Ending(State.FINISHED))
+    beats = [0]
+    while not ended.done():
+        other.write("on")
+        producer.turn()
+        assert store.ends(producer.using, ["other"]) == {"other": other.end}
+        beats.append(StreamProducer.objects.using(producer.using).get(name=producer.gatherer.name).beats)
+    assert len(beats) > 4
+    assert beats == sorted(set(beats))
+    assert StreamChunk.objects.using(producer.using).filter(stream="long").count() == 4
+    assert store.read(producer.using, "long", 0).pieces == ["x" * 200]
+
+
+def test_a_producer_does_not_wait_long_for_its_stream_to_be_compacted(producer, a_round_each_turn, monkeypatch):
+    monkeypatch.setattr(compacting, "WAIT", 0.0)
+    ended = producer.gatherer.end(has_chunks(producer, "long", 200), Ending(State.FINISHED))
+    producer.turn()
+    assert (ended.done(), producer.gatherer.is_idle()) == (True, False)
+    while not producer.gatherer.is_idle():
+        producer.turn()
+    assert StreamChunk.objects.using(producer.using).count() == 4
+
+
+def test_many_streams_begin_and_end_in_several_turns(producer, monkeypatch):
+    monkeypatch.setattr(gathering, "AT_ONCE", 2)
+    begun = [producer.begin(f"s{number}") for number in range(5)]
+    done = [future for _, future in begun]
+    counts = []
+    while not all(each.done() for each in done):
+        producer.turn()
+        counts.append(sum(each.done() for each in done))
+    done = [producer.gatherer.end(buffer, Ending(State.FINISHED)) for buffer, _ in begun]
+    while not all(each.done() for each in done):
+        producer.turn()
+        counts.append(sum(each.done() for each in done))
+    assert counts == [2, 4, 5, 2, 4, 5]
+    assert producer.gatherer.is_idle()
+
+
+def test_a_long_log_of_a_dead_process_is_compacted_a_part_at_each_look(producer, a_round_each_turn, monkeypatch):
+    monkeypatch.setattr(leases, "_compactors", {})
+    has_chunks(producer, "long", 200)
+    producer.begin("short")
+    producer.turn()
+    ended = []
+    monkeypatch.setattr(announcing, "hint_end", ended.append)
+    leases.end_streams(producer.using, producer.gatherer.name)
+    counts = [StreamChunk.objects.using(producer.using).count()]
+    assert (sorted(ended), counts) == (["long", "short"], [200])
+    while counts[-1] > 4:
+        leases.end_dead(producer.using)
+        counts.append(StreamChunk.objects.using(producer.using).count())
+    assert len(counts) > 4
+
+
 def test_the_streams_of_a_dead_process_all_end_though_one_cannot_be_compacted(producer, monkeypatch):
     failing(monkeypatch, 1)
+    monkeypatch.setattr(leases, "_compactors", {})
     for id in ("first", "second"):
         producer.begin(id)
     producer.turn()
     ended = []
     monkeypatch.setattr(announcing, "hint_end", ended.append)
     leases.end_streams(producer.using, producer.gatherer.name)
+    leases.end_dead(producer.using)
     assert sorted(ended) == ["first", "second"]
 
 

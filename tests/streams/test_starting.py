@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from livepush import streams
 from livepush.exceptions import StreamNotStored
-from livepush.streams import here, starting, store, writing
+from livepush.streams import starting, store, writing
 from livepush.streams.models import Stream
 from tests.patience import PATIENCE, eventually, wait_until
 
@@ -92,15 +92,16 @@ async def start():
 
 @pytest.mark.parametrize("begin", [enter, start])
 async def test_a_stream_whose_producer_left_before_it_was_stored_is_interrupted(begin, monkeypatch):
-    stored, may_store = store.begin, threading.Event()
+    stored, is_storing, may_store = store.begin, threading.Event(), threading.Event()
 
     def slow(using, rows):
+        is_storing.set()
         assert may_store.wait(PATIENCE)
         stored(using, rows)
 
     monkeypatch.setattr(store, "begin", slow)
     leaving = asyncio.create_task(begin())
-    await eventually(lambda: here.gatherer()._new == [] and here.gatherer()._busy_since)
+    await eventually(is_storing.is_set)
     leaving.cancel()
     await asyncio.wait({leaving})
     may_store.set()

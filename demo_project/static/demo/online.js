@@ -55,7 +55,7 @@ async function letIn() {
 
 function sendAway() {
   for (const visit of guests.values()) visit.abort();
-  say("The guests leave within five seconds: so long a member may be without a connection.");
+  say("The guests leave within five seconds: a member may be without a connection for that long.");
 }
 
 function enable() {

@@ -10,7 +10,7 @@ from livepush.bridges.grip import frames, holds
 from livepush.bridges.grip.config import Edge
 from livepush.bridges.grip.frames import Frame
 from livepush.bridges.grip.holds import Hold
-from livepush.consumers.base import COME_BACK
+from livepush.consumers.base import websocket_refusal
 from livepush.consumers.views import Found
 from livepush.wire import Close, Format, Frames, Position, WireError, encode, join, system_frames
 
@@ -85,10 +85,8 @@ class Told:
 
     def refuse(self, error: WireError) -> None:
         """Close a WebSocket whose client is not let in, with the error's code as the reason."""
-        code = Close.GOING_AWAY if error.status in COME_BACK else error.close
-        if error.code == "throttled":
-            code = error.close
-            self.say(system_frames("bye", Format.TEXT, retry=round((error.retry or 0) * 1000), reason=error.code))
+        said, code = websocket_refusal(error, Format.TEXT)
+        self.say(said)
         self.close(code, error.code)
 
     def follow(self, hold: Hold) -> None:

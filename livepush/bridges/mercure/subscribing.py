@@ -25,7 +25,7 @@ from livepush.consumers.auditing import client_of
 from livepush.consumers.base import COME_BACK
 from livepush.consumers.entering import Entry, enter
 from livepush.notes import Rarely, one_line
-from livepush.wire import Position, WireError, unavailable
+from livepush.wire import Position, WireError, bad_query, unavailable
 
 logger = logging.getLogger("livepush")
 failures = Rarely(every=1.0)
@@ -104,7 +104,7 @@ def _selectors(request: HttpRequest) -> Selectors:
     try:
         pairs = parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True, errors="strict")
     except ValueError as error:
-        raise WireError("bad_query", "The query string is malformed: expected percent-encoded UTF-8.") from error
+        raise bad_query() from error
     for name, value in pairs:
         if name.lower().startswith("match") and (name not in EXACT or ("{" in value and value != ALL)):
             raise WireError("bad_query", f"{name[:100]!r} is not supported: use topic=, or match= with one topic.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from livepush import audit, hints, log, tallies
 from livepush.access import limits
 from livepush.bridges.metrics.models import MAX_PROCESS_LENGTH
 from livepush.conf import get_settings
+from livepush.forking import renewed
 from livepush.hub import Hub, hubs
 from livepush.hub.figures import Meter, held_by
 from livepush.inbox.models import InboxHead
@@ -27,11 +29,13 @@ TALLIES = {
     "revoked": "livepush_revocations",
     "published": "livepush_published",
 }
+_random = renewed(globals(), "_random", lambda: secrets.token_hex(3))
+"""Containers on their host's network have its name, and often the same number too."""
 
 
 def process_name() -> str:
-    """Return what tells this process from all others: its host and its number."""
-    return f"{socket.gethostname()}:{os.getpid()}"[-MAX_PROCESS_LENGTH:]
+    """Return what tells this process from all others: its host, its number, and a few random characters."""
+    return f"{socket.gethostname()}:{os.getpid()}-{_random}"[-MAX_PROCESS_LENGTH:]
 
 
 def own_figures() -> list[Figure]:

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -22,6 +23,9 @@ STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 REQUIRED = ("id", "source", "type")
 GROUPS = "livepushgroups"
+QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+"""A quoted string (RFC 7230, section 3.2.6)."""
+ESCAPED = re.compile(r"\\(.)")
 
 
 def structured(body: bytes) -> list[Draft]:
@@ -47,9 +51,19 @@ def is_binary(headers: Mapping[str, str]) -> bool:
 
 def binary(headers: Mapping[str, str], media_type: str, body: bytes) -> list[Draft]:
     """Return the event whose attributes are headers, and whose data are the body. Raises WireError."""
-    named = {name.lower()[3:]: unquote(value) for name, value in headers.items() if name.lower().startswith("ce-")}
+    named = {name.lower()[3:]: _plain(value) for name, value in headers.items() if name.lower().startswith("ce-")}
     draft = _event(named, "The request")
     return [draft._replace(data=_decoded(body, media_type, "The request") if body else None)]
+
+
+def _plain(value: str) -> str:
+    """Return what a header says (the HTTP protocol binding, section 3.1.3.2). Raises WireError: it is not UTF-8."""
+    if quoted := QUOTED.fullmatch(value):
+        value = ESCAPED.sub(r"\1", quoted[1])
+    try:
+        return unquote(value, errors="strict")
+    except UnicodeDecodeError as error:
+        raise WireError("bad_event", f"The request: a ce- header is not UTF-8: {error}.") from error
 
 
 def attributes(headers: Mapping[str, str]) -> str:

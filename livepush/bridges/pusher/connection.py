@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from livepush.bridges.pusher import frames
@@ -13,11 +14,17 @@ from livepush.hub import Connection, Reason
 from livepush.wire import PRESENCE_PREFIX, Position, position_of_header, public_name
 
 MAX_PINGS = 4
-"""How many of the server's pings may stay unanswered."""
+"""How many of the server's pings may stay unanswered by a client that has answered one before."""
 LEFT_OUT = "An event was left out, since it is too large for this server: load your state again."
 REVOKED = "You may not read this channel any more."
 RESUMES = 30.0
 """How long (seconds) after a client has resumed, or signed in, its subscriptions go on from the position of that."""
+CAUGHT_UP = 40.0
+"""For how long (seconds) such a client is told that position, and no later one.
+
+A position counts for all channels, and the last of those subscriptions must have its events first. Otherwise a client
+that is cut off earlier would come back with a position that this channel has not reached.
+"""
 EXPECTED_FOR = 3.0
 """How long (seconds) a member may take from the subscription until it is written down."""
 RECONNECT, UNAUTHORIZED, NO_PONG, OVER_CAPACITY = 4200, 4009, 4201, 4100
@@ -48,37 +55,61 @@ class PusherConnection(Connection):
         self.user: str | None = None
         """Who has signed in."""
         self._signed_in: tuple[Position, float] | None = None
-        """From where the user's own channel goes on if the client subscribes to it until some time."""
+        """The position of the sign-in, from which the user's own channel goes on, and its time."""
         self._resumed: tuple[Position, float] | None = None
         self._gone_on: set[str] = set()
         """The channels that have gone on from where the client resumed: each does so once."""
         self._reached: dict[str, int] = {}
         """The number of each channel's last event. Those up to it may be read again for another channel."""
+        self._busy_since: float | None = None
+        """Since when the server has been working for the client, and has read nothing more from it."""
+        self._busy_for = 0.0
+        """How long (seconds) it has done so before."""
         self.tells_position = False
         """Whether the client wants to know up to where it has everything."""
         self.code: int | None = None
         """With which code the WebSocket is closed, if this side closes it for a reason of its own."""
         self.pings = 0
         """How many pings have gone out since the client was last heard of."""
+        self.answers_pings = False
+        """Whether it has answered one. Pusher's libraries for Java, Swift and .NET never do."""
 
     # Resuming
 
     def since_of(self, channel: str) -> Position | None:
         """Return from where a subscription to a channel goes on if the client resumed or signed in a moment ago."""
         own = self._signed_in if channel == f"{SERVER_TO_USER}{self.user}" else None
-        if channel not in self._gone_on:
-            for begun in (self._resumed, own):
-                if begun is not None and self._loop.time() <= begun[1]:
-                    return begun[0]
+        return None if channel in self._gone_on else self._begun(RESUMES, self._resumed, own)
+
+    def _begun(self, seconds: float, *starts: tuple[Position, float] | None) -> Position | None:
+        """Return the position of the first of some starts that is not older than some seconds."""
+        for start in starts:
+            if start is not None and self._time() <= start[1] + seconds:
+                return start[0]
         return None
+
+    def _time(self) -> float:
+        """Return the time, without what the server took: the client's next subscriptions had to wait meanwhile."""
+        now = self._loop.time() if self._busy_since is None else self._busy_since
+        return now - self._busy_for
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Note that the server works for the client, and reads nothing more from it until that is done."""
+        self._busy_since = begun = self._loop.time()
+        try:
+            yield
+        finally:
+            self._busy_for += self._loop.time() - begun
+            self._busy_since = None
 
     def sign_in(self, user: str, position: Position) -> None:
         """Note who has signed in, and from where on the connection reads the user's own group."""
-        self.user, self._signed_in = user, (position, self._loop.time() + RESUMES)
+        self.user, self._signed_in = user, (position, self._time())
 
     def resume(self, position: Position) -> None:
         """Have the channels go on from a position: those that there are, and those that it subscribes to soon."""
-        self._resumed = position, self._loop.time() + RESUMES
+        self._resumed = position, self._time()
         self._gone_on = set(self.channels)
         self._reached.clear()
 
@@ -151,7 +182,7 @@ class PusherConnection(Connection):
             last = found.id or last
             yield from self._of_own(found) if found.is_own else self._of_event(frame, found)
         if last and self.tells_position:
-            yield frames.position(last)
+            yield frames.position(str(self._begun(CAUGHT_UP, self._resumed, self._signed_in) or last))
 
     def _of_event(self, frame: str, found: Told) -> Iterator[str]:
         if found.socket == self.socket:
@@ -198,7 +229,7 @@ class PusherConnection(Connection):
         """Yield what a message of livepush's own means to Pusher's clients."""
         if found.name == "position":
             self.pings += 1
-            if self.pings > MAX_PINGS:
+            if self.answers_pings and self.pings > MAX_PINGS:
                 self._loop.call_soon(self._give_up_on_silence)
             yield frames.message("pusher:ping")
         elif found.name == "reset":

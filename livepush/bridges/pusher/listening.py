@@ -25,11 +25,17 @@ failures = Rarely(every=1.0)
 BROKEN, TOO_FAST = 4010, 4301
 Said = dict[str, Any]
 """A message: its ``event``, ``data`` and ``channel``."""
+SAID_ONCE = frozenset({"pusher:subscribe", "pusher:unsubscribe", "pusher:signin", "livepush:resume"})
+"""What clients say once on a connection, and not again if it is refused. So over the limit it waits.
+
+A user's tabs share the limit, and after a deploy all of them come back at once, each with all its channels.
+"""
 
 
 async def listen(visitor: Visitor, connection: PusherConnection, receive: Incoming) -> None:
-    """Carry out what a client says, until it has gone."""
+    """Carry out what a client says, one message after the other, until it has gone."""
     refusals = limits.Bucket(1.0, MAX_REFUSALS)
+    waits = limits.Bucket(1.0, max(MAX_REFUSALS, get_settings().MAX_GROUPS))
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
@@ -49,18 +55,20 @@ async def listen(visitor: Visitor, connection: PusherConnection, receive: Incomi
                 await asyncio.sleep(PAUSE)
             if refusals.take():
                 connection.end(OVER_CAPACITY, error.message)
-            elif isinstance(error.ref, str):
-                connection.say((frames.refused(error.ref, error.message, error.status),))
             else:
                 connection.say((_error(error),))
             continue
-        work = _carried_out(visitor, connection, said)
-        waits = not said["event"].startswith("client-")  # a client's event is sent although the client has left
-        await (receive.unless_gone(work) if waits else work)
+        work = _carried_out(visitor, connection, said, waits)
+        asks = not said["event"].startswith("client-")  # a client's event is sent although the client has left
+        with connection.busy():
+            await (receive.unless_gone(work) if asks else work)
 
 
 def _parsed(visitor: Visitor, text: str) -> Said:
-    """Return a client's message, counted. Raises WireError: it is malformed, or the client is over a limit."""
+    """Return a client's message. It is counted, unless it waits for that.
+
+    Raises WireError: it is malformed, or the client is over a limit.
+    """
     budget = visitor.budget()
     try:
         found = json.loads(text)
@@ -76,14 +84,21 @@ def _parsed(visitor: Visitor, text: str) -> Said:
     is_event = found["event"].startswith("client-")
     if not is_event and not isinstance(found.get("data"), dict):
         found["data"] = {}
-    try:
+    if found["event"] not in SAID_ONCE:
         budget.command()
-        if is_event:
-            budget.message(len(text.encode(errors="replace")))
-    except WireError as error:
-        error.ref = _asked(found)
-        raise
+    if is_event:
+        budget.message(len(text.encode(errors="replace")))
     return dict(found)
+
+
+async def _count_when_there_is_room(visitor: Visitor, waits: limits.Bucket) -> None:
+    """Count a message as soon as the limit lets its client say one. Raises WireError: too many have had to wait."""
+    wait = visitor.budget().take_command()
+    if wait and waits.take():
+        raise limits.too_many("commands", wait)
+    while wait:
+        await asyncio.sleep(wait)
+        wait = visitor.budget().take_command()  # other tabs of the user may have been faster
 
 
 def _asked(said: Said) -> str | None:
@@ -92,9 +107,11 @@ def _asked(said: Said) -> str | None:
     return channel if isinstance(channel, str) and not SURROGATE.search(channel) else None
 
 
-async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
+async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Said, waits: limits.Bucket) -> None:
     """Carry out one message, and tell the client if it is refused."""
     try:
+        if said["event"] in SAID_ONCE:
+            await _count_when_there_is_room(visitor, waits)
         await _work(said["event"])(visitor, connection, said)
     except WireError as error:
         visitor.entry.client.refuse(error, ())
@@ -113,8 +130,8 @@ def _work(event: str) -> Callable[[Visitor, PusherConnection, Said], Awaitable[N
 
 def _refuse(connection: PusherConnection, said: Said, error: WireError) -> None:
     channel = _asked(said)
-    if error.status in COME_BACK and said["event"] in ("pusher:subscribe", "pusher:signin"):
-        connection.end(OVER_CAPACITY, error.message)  # the client would not ask again on this connection
+    if error.status in COME_BACK and said["event"] in SAID_ONCE:
+        connection.end(OVER_CAPACITY, error.message)
     elif said["event"] == "pusher:signin":
         connection.end(UNAUTHORIZED, error.message)
     elif channel is not None:
@@ -131,8 +148,8 @@ async def _ping(visitor: Visitor, connection: PusherConnection, said: Said) -> N
     connection.say((frames.message("pusher:pong"),))
 
 
-async def _nothing(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
-    pass
+async def _pong(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
+    connection.answers_pings = True
 
 
 async def _unknown(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
@@ -141,7 +158,7 @@ async def _unknown(visitor: Visitor, connection: PusherConnection, said: Said) -
 
 WORK: dict[str, Callable[[Visitor, PusherConnection, Said], Awaitable[None]]] = {
     "pusher:ping": _ping,
-    "pusher:pong": _nothing,
+    "pusher:pong": _pong,
     "pusher:subscribe": subscribing.subscribe,
     "pusher:unsubscribe": subscribing.unsubscribe,
     "pusher:signin": subscribing.sign_in,

@@ -172,6 +172,8 @@ def _outward(name: str, where: str, given: Mapping[str, Any]) -> OutwardRelay:
     for each in {"LEASE", "TIMEOUT", "GIVE_UP", "MAXLEN"} & given.keys():
         if type(given[each]) not in (int, float) or given[each] <= 0:
             raise ImproperlyConfigured(f"{where}[{each!r}] is {given[each]!r}: expected a number above 0.")
+    if "MAXLEN" in given and type(given["MAXLEN"]) is not int:  # Redis's client takes nothing else
+        raise ImproperlyConfigured(f"{where}['MAXLEN'] is {given['MAXLEN']!r}: expected a whole number above 0.")
     if "SUBJECT" in given:
         _check_subject(where, given["SUBJECT"])
     _check_kafka(where, kind, given)

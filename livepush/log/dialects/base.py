@@ -11,7 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Value
-from django.db.models.functions import Now
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from livepush.log import planning
@@ -22,7 +22,7 @@ from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 TIME_LIMIT_MS = 10_000
 """How long one of settle's statements may take, and how long settle's transaction may be idle under the lock."""
 ROWS_AT_ONCE = 500
-"""The largest number of rows that one statement gives positions to."""
+"""The largest number of rows that one statement gives positions to, or whose keys it looks for."""
 _ROW = ("id", "group", "type", "data", "sender", "key", "send", "created")
 STATEMENT_BYTES = 4 * 1_048_576
 """About the most bytes of data in one statement; MariaDB refuses 16 MiB by default."""
@@ -36,6 +36,8 @@ class Dialect:
     """A query for the database's time, in seconds since 1970; ``None`` if the database uses its host's clock."""
     update_hint = ""
     """Text after the table's name in the UPDATE that gives positions."""
+    key_hint = ""
+    """Text after the table's name where a key is looked for."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
@@ -76,9 +78,9 @@ class Dialect:
 
     # Time
 
-    def time_of_sending(self) -> datetime | Now:
-        """Return the current time of a clock that all hosts share: as a rule the database's."""
-        return Now()
+    def time_of_sending(self) -> str:
+        """Return SQL for the current time of a clock that all hosts share: as a rule the database's."""
+        return "CURRENT_TIMESTAMP"
 
     @contextmanager
     def without_waiting(self) -> Iterator[None]:
@@ -106,15 +108,31 @@ class Dialect:
     # Appending
 
     def append(self, content: Content, key: str | None, send: int | None) -> None:
-        """Write one row for each group in the caller's transaction."""
+        """Write one row for each group in the caller's transaction.
+
+        No signals are fired: a project's receiver for all models may send, and would be called by that again.
+        """
         groups, type, data, sender = content
-        created = self.time_of_sending()
-        shared = {"type": type, "data": data, "sender": sender, "key": key, "send": send, "created": created}
-        if len(groups) == 1:
-            Event(group=groups[0], **shared).save(using=self.using, force_insert=True)  # opens no transaction
-        else:
-            at_once = max(1, STATEMENT_BYTES // (len(data.encode()) + 500))
-            Event.objects.using(self.using).bulk_create([Event(group=group, **shared) for group in groups], at_once)
+        now = self.time_of_sending()
+        if len(groups) == 1:  # unlike bulk_create this opens no transaction
+            quote = self.connection.ops.quote_name
+            columns = ", ".join(map(quote, ("group", "type", "data", "sender", "key", "send", "created")))
+            values = f"(%s, %s, %s, %s, %s, %s, {now})"
+            with self.failing_as_a_save(), self.connection.cursor() as cursor:
+                cursor.execute(
+                    f"INSERT INTO {quote(Event._meta.db_table)} ({columns}) VALUES {values}",  # noqa: S608
+                    [groups[0], type, data, sender, key, send],
+                )
+            return
+        shared = {"type": type, "data": data, "sender": sender, "key": key, "send": send, "created": RawSQL(now, [])}  # noqa: S611
+        at_once = max(1, STATEMENT_BYTES // (len(data.encode()) + 500))
+        Event.objects.using(self.using).bulk_create([Event(group=group, **shared) for group in groups], at_once)
+
+    def failing_as_a_save(self) -> AbstractContextManager[object]:
+        """Have a failing statement end the caller's transaction, as a failing save does: it must not go on without."""
+        if self.connection.in_atomic_block:
+            return transaction.atomic(using=self.using, savepoint=False)  # costs no query
+        return nullcontext()
 
     def append_settled(self, content: Content, key: str | None, send: int | None) -> Appended | None:
         """Write the rows, whose key is new if they have one, with their position.
@@ -164,11 +182,31 @@ class Dialect:
 
     def keys_seen(self, rows: Iterable[Row]) -> set[tuple[str, str]]:
         """Return the pairs of group and key among these rows that were settled before."""
-        keys = {row.key for row in rows if not planning.is_new(row.key)}
-        if not keys:
-            return set()
-        settled = Event.objects.using(self.using).filter(position__isnull=False, key__in=keys)
-        return {(group, key) for group, key in settled.values_list("group", "key") if key is not None}
+        asked = [row.id for row in rows if not planning.is_new(row.key)]
+        seen: set[tuple[str, str]] = set()
+        for start in range(0, len(asked), ROWS_AT_ONCE):
+            with self.connection.cursor() as cursor:
+                cursor.execute(self.keys_seen_sql(asked[start : start + ROWS_AT_ONCE]))
+                seen.update(cursor.fetchall())
+        return seen
+
+    def keys_seen_sql(self, ids: Iterable[int]) -> str:
+        """Return a query for the pairs of group and key that some waiting rows share with settled ones.
+
+        Each row's pair is looked up in the index on both, since a database can't make a join of this. Of a join, or of
+        lists of keys and groups, it may read all events with one of the keys, or look up each key in each group.
+        """
+        quote = self.connection.ops.quote_name
+        event, id, position, group, key = map(quote, (Event._meta.db_table, "id", "position", "group", "key"))
+        settled = (
+            f"SELECT s.{id} FROM {event} s{self.key_hint} WHERE s.{key} = w.{key} AND s.{group} = w.{group}"  # noqa: S608
+            f" AND +s.{position} IS NOT NULL LIMIT 1"  # with the sign, no index on the position is a choice
+        )
+        chosen = ",".join(f"{each:d}" for each in ids)
+        return (
+            f"SELECT w.{group}, w.{key} FROM {event} w"  # noqa: S608
+            f" WHERE w.{id} IN ({chosen}) AND ({settled}) IS NOT NULL"
+        )
 
     def write(self, found: Plan) -> None:
         """Write a plan under the lock."""

@@ -139,11 +139,11 @@ class PostgreSQL(Dialect):
 
     def append(self, content: Content, key: str | None, send: int | None) -> None:
         groups, *values = content
-        if len(groups) == 1:
-            super().append(content, key, send)
-            return
-        with self.connection.cursor() as cursor:  # sends the data once for all groups
-            cursor.execute(INSERT_ROWS, [*values, key, send, list(groups)])
+        with self.failing_as_a_save(), self.connection.cursor() as cursor:
+            if len(groups) == 1:
+                cursor.execute(INSERT_ROW, [*groups, *values, key, send])
+            else:  # sends the data once for all groups
+                cursor.execute(INSERT_ROWS, [*values, key, send, list(groups)])
 
     def append_settled(self, content: Content, key: str | None, send: int | None) -> Appended | None:
         if not self.can_run_scripts:

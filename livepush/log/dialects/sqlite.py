@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
 
 from livepush.log.dialects.base import Dialect
-from livepush.models import LogHead
+from livepush.models import Event, LogHead
 
 
 class SQLite(Dialect):
@@ -35,5 +34,6 @@ class SQLite(Dialect):
         driver: Any = self.connection.connection
         return driver is not None and bool(driver.in_transaction)  # it is begun by the first statement that writes
 
-    def time_of_sending(self) -> datetime:
-        return timezone.now()
+    def time_of_sending(self) -> str:
+        field: Any = Event._meta.get_field("created")
+        return f"'{field.get_db_prep_save(timezone.now(), self.connection)}'"

@@ -14,7 +14,7 @@ from livepush.conf import get_settings
 from livepush.inbox import filing
 from livepush.management.committing import CommittingCommand
 from livepush.receiving import once
-from livepush.streams import leases, store
+from livepush.streams import deleting, leases, store
 
 
 class Command(CommittingCommand):
@@ -38,7 +38,7 @@ class Command(CommittingCommand):
         ended = timezone.now() - timedelta(seconds=settings.STREAM_RETENTION)
         leases.end_dead(using)
         leases.end_orphans(using)
-        streams = _all(lambda: store.prune(using, ended))
+        streams = _all(lambda: store.prune(using, ended)) + deleting.delete_all_late_text(using)
         receipts = _all(lambda: once.prune(using)) + _all(lambda: idempotency.prune(using))
         letters = _all(lambda: forgetting.prune(using))
         log.delete_all_forgotten(using)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 import weakref
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
+from livepush.borrowing import borrowed
 from livepush.notes import note_once
 from livepush.process.servers import Scope, Send, daphne, hypercorn, lookup, tcp, uvicorn
 
@@ -41,48 +44,62 @@ class Peer(NamedTuple):
         kept = _weakly(found)
         return self._replace(find=partial(_kept, kept)) if isinstance(kept, weakref.ref) else self
 
-    async def hang_up(self, *, unless_writable: bool = False) -> bool:
+    async def hang_up(self, *, unless_writable: bool = False, asked: float | None = None) -> bool:
         """Reset the connection, so that the server forgets it and its unsent bytes; return whether it was reset.
 
         ``unless_writable`` spares a connection that can be written to: the server can end it in order, or it may
         carry another request. An HTTP/2 connection may always carry others, so it is always spared then.
+
+        ``asked`` is the same time for all of many clients, which one search then serves; see ``lookup.find``.
         """
+        asked = time.monotonic() if asked is None else asked
         shared = str(self.scope.get("http_version")).startswith("2")
-        done = bool(await self._on_socket(partial(tcp.hang_up, unless_writable=unless_writable or shared)))
+        work = partial(tcp.hang_up, unless_writable=unless_writable or shared)
+        try:
+            done = bool(await self._on_socket(work, asked))
+        except OSError:  # no descriptor is left for a search
+            return False
         if done and self.find() is None:  # granian, when busy, may miss that once
             loop = asyncio.get_running_loop()
-            loop.call_later(AGAIN, loop.run_in_executor, None, self._on_socket_by_address, tcp.drop)
+            loop.call_later(AGAIN, loop.run_in_executor, None, self._drop, asked)
         return done
 
     async def progress(self) -> tcp.Received | None:
-        """Return how much the client has received; ``None`` if it has gone or that is not known."""
-        return await self._on_socket(tcp.progress)
+        """Return how much the client has received; ``None`` if it has gone or that is not known.
+
+        Raises OSError if no descriptor is left for a search.
+        """
+        return await self._on_socket(tcp.progress, time.monotonic())
 
     def connection(self) -> Hashable:
         """Return a value that all requests of one connection share, and that does not keep the connection."""
         found = self.find()
         return str([self.scope.get(name) for name in KEPT]) if found is None else _weakly(found)
 
-    async def _on_socket(self, work: Callable[[socket.socket], T]) -> T | None:
+    async def _on_socket(self, work: Callable[[socket.socket], T], asked: float) -> T | None:
         """Call ``work`` with the connection's socket; return ``None`` if there is none, or it has ended."""
         transport = self.find()
         if transport is None:
-            return await asyncio.to_thread(self._on_socket_by_address, work)
+            return await asyncio.to_thread(self._on_socket_by_address, work, asked)
         if transport is GONE:
             return None
         try:
-            found = socket.socket(fileno=socket.dup(_descriptor(transport)))
-        except OSError:  # the connection has ended
+            with borrowed(_descriptor(transport)) as found:  # nobody closes it meanwhile: the loop waits for ``work``
+                return work(found)
+        except (OSError, ValueError):  # the connection has ended
             return None
-        with found:
-            return work(found)
 
-    def _on_socket_by_address(self, work: Callable[[socket.socket], T]) -> T | None:
-        found = lookup.find(self.scope)
-        if found is None:
-            return None
-        with found:
-            return work(found)
+    def _on_socket_by_address(self, work: Callable[[socket.socket], T], asked: float) -> T | None:
+        with lookup.without_spare():
+            found = lookup.find(self.scope, asked)
+            if found is None:
+                return None
+            with found:
+                return work(found)
+
+    def _drop(self, asked: float) -> None:
+        with suppress(OSError):  # no descriptor is left for a search
+            self._on_socket_by_address(tcp.drop, asked)
 
 
 def peer_of(scope: Scope, send: Send) -> Peer:

@@ -19,6 +19,8 @@ from livepush.process.servers import Scope, Send, lookup
 
 NEEDED = ("producerPaused", "connected", "fileno")
 """The attributes of a transport that livepush uses."""
+PAUSE = 0.1
+"""How long (seconds) to wait before another look at a client that does not read, if no descriptor is left."""
 PAUSE_EVERY = 100
 """After this many transports a search lets the event loop run."""
 
@@ -124,7 +126,11 @@ async def _until_writable(descriptor: int) -> None:
     """Wait until a socket can be written to, or has ended."""
     loop = asyncio.get_running_loop()
     writable = asyncio.Event()
-    own = socket.dup(descriptor)  # the loop allows one writer for each descriptor, and the server already has it
+    try:
+        own = socket.dup(descriptor)  # the loop allows one writer for each descriptor, and the server already has it
+    except OSError:  # no descriptor is left, or the connection has just ended: the caller looks again
+        await asyncio.sleep(PAUSE)
+        return
     try:
         loop.add_writer(own, writable.set)
         await writable.wait()

@@ -9,14 +9,17 @@ proxy's headers), or if there is no address (Unix sockets, QUIC).
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from livepush.borrowing import AS_IT_IS, borrowed
 from livepush.forking import renewed
 
 Address = tuple[str, int]
@@ -27,19 +30,56 @@ FOLDER = next((each for each in ("/proc/self/fd", "/dev/fd") if Path(each).is_di
 """The folder that lists a process's descriptors. Windows has none."""
 PAUSE = 0.1
 """How long (seconds) lies between two searches at least. Whoever asks meanwhile waits for the second one."""
+NONE_LEFT = (errno.EMFILE, errno.ENFILE)
+"""The errors of a process, or a system, that has no descriptor left."""
 PAUSE_EVERY = 50
 """After this many descriptors the search lets other threads run, so that it does not delay the event loop."""
 
 _lock = renewed(globals(), "_lock", RLock)
 _known: tuple[float, dict[Ends, list[int]]] = (0.0, {})
+_spare: int | None = None
+"""A descriptor that is held for a search, since clients that read nothing may have taken all others."""
 
 
-def find(scope: Mapping[str, Any]) -> socket.socket | None:
-    """Return a duplicate of a request's socket, which the caller must close. Call this in a thread: it is slow."""
+def keep_spare() -> None:
+    """Hold a descriptor for searches, unless there is one already or none is left. Returns at once."""
+    global _spare
+    if not _lock.acquire(blocking=False):
+        return  # another thread searches, and holds one after that
+    try:
+        if _spare is None:
+            with suppress(OSError):
+                _spare = os.open(os.devnull, os.O_RDONLY)
+    finally:
+        _lock.release()
+
+
+@contextmanager
+def without_spare() -> Iterator[None]:
+    """Do without the spare descriptor in a block that needs one, and hold one again after it."""
+    global _spare
+    with _lock:
+        if _spare is not None:
+            os.close(_spare)
+            _spare = None
+        try:
+            yield
+        finally:
+            keep_spare()
+
+
+def find(scope: Mapping[str, Any], asked: float | None = None) -> socket.socket | None:
+    """Return a duplicate of a request's socket, which the caller must close. Call this in a thread: it is slow.
+
+    What a search has found that is not older than ``asked`` (by ``time.monotonic``) is believed; by default it may not
+    be older than this call.
+
+    Raises OSError if no descriptor is left for this.
+    """
     ends = ends_of_scope(scope)
     if ends is None:
         return None
-    asked = time.monotonic()
+    asked = time.monotonic() if asked is None else asked
     with _lock:
         found = _duplicate(ends)
         if found is None and _known[0] < asked:
@@ -51,8 +91,15 @@ def find(scope: Mapping[str, Any]) -> socket.socket | None:
 def _duplicate(ends: Ends) -> socket.socket | None:
     for descriptor in _known[1].get(ends, ()):
         try:
-            found = socket.socket(fileno=socket.dup(descriptor))
-        except OSError:  # it was closed meanwhile
+            own = socket.dup(descriptor)
+        except OSError as error:
+            if error.errno in NONE_LEFT:
+                raise
+            continue  # it was closed meanwhile
+        try:
+            found = socket.socket(type=AS_IT_IS, fileno=own)
+        except OSError:  # the descriptor is a file's by now
+            os.close(own)
             continue
         if _ends_of_socket(found) == ends:  # the descriptor may be reused by now
             return found
@@ -92,13 +139,10 @@ def _scan() -> dict[Ends, list[int]]:
         if count % PAUSE_EVERY == 0:
             time.sleep(0.001)
         try:
-            borrowed = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=int(name))
+            with borrowed(int(name)) as found:
+                ends = _ends_of_socket(found)
         except OSError:  # not a socket
             continue
-        try:
-            ends = _ends_of_socket(borrowed)
-        finally:
-            borrowed.detach()  # else Python would close a socket that others use
         if ends is not None:
             descriptors.setdefault(ends, []).append(int(name))
     return descriptors

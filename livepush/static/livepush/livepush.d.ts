@@ -102,9 +102,34 @@ export declare class LivepushClient {
   remove(groups: Iterable<string>): void;
 }
 
+/** A member who is there in a group, as others see it. */
+export interface Member<Info = any, Said = any> {
+  /** The user's primary key; an anonymous visitor's begins with `~`. */
+  id: string;
+  /** What the rule returned. */
+  info: Info;
+  /** What the member's page has said of itself. */
+  state: Said;
+  connections: number;
+  since: string | null;
+}
+
+export interface Room {
+  /** Who is there. */
+  readonly members: Member[];
+  /** Call a function with the members whenever they change; return its undo function. */
+  on(type: "change", listener: (members: Member[]) => void): () => void;
+  /** Say something of this page's member, such as `{away: true}`. */
+  update(said: object): void;
+  /** Follow no longer, and leave the group. */
+  leave(): void;
+}
+
 /** The page's client, which the tag makes. */
 export interface PageClient extends LivepushClient {
   scan(): void;
+  /** Follow who is there in a group; on a page with `{% livepush_presence %}`. */
+  presence(group: string): Room;
 }
 
 declare global {

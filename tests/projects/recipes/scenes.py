@@ -42,6 +42,14 @@ def by_session_token(server: Server) -> dict[str, str]:
     return {"X-Session-Token": session_token(server)}
 
 
+def by_session_token_beside_a_cookie(server: Server) -> dict[str, str]:
+    """Log in as an app does whose client keeps cookies: it has the cookie of an anonymous session too."""
+    store = SessionStore()
+    store["cart"] = 1
+    store.save()
+    return {**by_session_token(server), "Cookie": f"sessionid={store.session_key}"}
+
+
 def by_session_as_authorization(server: Server) -> dict[str, str]:
     return {"Authorization": f"Session {session_token(server)}"}
 
@@ -115,15 +123,21 @@ def nobody(server: Server, own: str) -> None:
 
 
 def ended(server: Server, own: str) -> None:
-    """Check that a stream ends with what let its client in."""
+    """Check that a stream ends with what let its client in, and at once: for the reason that was announced."""
+
+    def flush() -> None:
+        SessionStore(key["X-Session-Token"]).flush()
+
     ends = (
-        (by_token, lambda: Token.objects.get(user=ann()).delete()),
-        (by_session_token, lambda: SessionStore(key["X-Session-Token"]).flush()),
+        (by_token, lambda: Token.objects.get(user=ann()).delete(), b'"user"'),
+        (by_session_token, flush, b'"logout"'),
+        (by_session_token_beside_a_cookie, flush, b'"logout"'),
     )
-    for way, end in ends:
+    for way, end, reason in ends:
         key = way(server)
         with asked(server, "GET", f"/livepush/sse/?group={quote(own)}", None, key) as stream:
             assert b"retry" in stream.readline() + stream.readline() + stream.readline()
             end()
             said = stream.read()  # up to the end of the stream
         assert b"event: livepush.revoked" in said, said
+        assert reason in said, said

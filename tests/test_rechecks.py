@@ -1,0 +1,147 @@
+"""Asking about clients again: the reason that they get if they lose groups."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+from django.test import Client
+
+import livepush
+from livepush import log, process
+from livepush.access import authenticating, rules, tokens
+from livepush.access.authenticating import Identity
+from livepush.access.identity import Handshake
+from livepush.hub import Waiter
+from livepush.rights import Grant, Rights, rechecks, watch
+from livepush.rights.rechecks import Queue
+from tests.conftest import Thread
+
+
+@pytest.fixture
+def rights(monkeypatch):
+    """What watches a hub's clients, with jobs in threads of their own."""
+
+    async def in_thread(work, level=0):
+        return Thread(work).join()
+
+    monkeypatch.setattr(process, "in_thread", in_thread)
+    monkeypatch.setattr(watch, "on_change", [])
+    router = SimpleNamespace(followers=[])
+    return Rights(SimpleNamespace(router=router, keep=lambda work: work.close(), loop=None), 60.0)
+
+
+def reader(known, *groups):
+    waiter = Waiter(list(groups))
+    return waiter, Grant(known, Handshake({}, "localhost", known.session, "/"), waiter, waiter.revoke)
+
+
+def by_session(user):
+    client = Client()
+    client.force_login(user)
+    return authenticating.of_session(client.session.session_key)
+
+
+def by_token(user):
+    return authenticating.of_token(tokens.parse(livepush.token(user)))
+
+
+def by_authenticator(user):
+    return Identity(user, again=lambda: User.objects.filter(is_active=True).first())
+
+
+def goes_on_under_another_key(known):
+    SessionStore(known.session).cycle_key()
+
+
+def is_lost(known):
+    Session.objects.all().delete()
+
+
+def becomes_inactive(known):
+    User.objects.update(is_active=False)
+
+
+def is_of_another_epoch(known):
+    log.begin_epoch("default")
+
+
+async def asked_about(rights):
+    """Ask about everybody, as a process does now and then."""
+    rights.lose_track()
+    later = rights._rechecks.later
+    await rights._rechecks._ask_about(later, later.take())
+
+
+@pytest.mark.parametrize(
+    ("by", "ends", "reason"),
+    [
+        (by_session, goes_on_under_another_key, "session"),
+        (by_session, is_lost, "session"),
+        (by_session, becomes_inactive, "session"),
+        (by_token, is_of_another_epoch, "token"),
+        (by_token, becomes_inactive, "token"),
+        (by_authenticator, becomes_inactive, "user"),
+    ],
+)
+async def test_a_client_whose_login_has_ended_is_told_that_another_one_may_help(
+    rights, transactional_db, by, ends, reason
+):
+    user = Thread(User.objects.create_user, "ann").join()
+    known = Thread(by, user).join()
+    waiter, grant = reader(known, livepush.user_group(user), "board")
+    rights.add(grant, rights.heard)
+    await asked_about(rights)
+    assert (list(waiter.groups), waiter.reason) == ([livepush.user_group(user), "board"], "")
+    Thread(ends, known).join()
+    await asked_about(rights)
+    assert (list(waiter.groups), waiter.reason) == (["board"], reason)
+
+
+async def test_a_client_that_is_still_who_it_was_is_told_that_the_right_has_ended(
+    rights, transactional_db, monkeypatch
+):
+    monkeypatch.setattr(rules, "rules", [])
+    livepush.can_read("lobby:<slug:name>")(lambda user, name: user.first_name != "Banned")
+    user = Thread(User.objects.create_user, "ann").join()
+    waiter, grant = reader(Thread(by_session, user).join(), "lobby:a")
+    rights.add(grant, rights.heard)
+    Thread(lambda: User.objects.update(first_name="Banned")).join()
+    await asked_about(rights)
+    assert (list(waiter.groups), waiter.reason) == ([], "permission")
+
+
+async def test_what_takes_too_long_to_look_up_for_many_clients_is_looked_up_for_fewer(
+    rights, transactional_db, monkeypatch
+):
+    batches, in_thread = [], process.in_thread
+
+    async def slow(job, level):
+        batches.append(len(job._questions))
+        if batches[-1] > 50:
+            raise TimeoutError
+        await in_thread(job, level)
+
+    monkeypatch.setattr(process, "in_thread", slow)
+    monkeypatch.setattr(rechecks, "PAUSE", 0.0)
+    for _ in range(200):
+        rights.add(reader(Identity(None), "board")[1], rights.heard)
+    rights.lose_track()
+    later = rights._rechecks.later
+    for _ in range(20):
+        await rights._rechecks._ask_about(later, later.take())
+    assert batches[:4] == [200, 100, 50, 150]
+    assert not later.filled.is_set()
+
+
+@pytest.mark.parametrize("reason", ["logout", "moved"])
+async def test_a_reason_that_says_more_is_kept_until_the_client_is_asked_about(reason):
+    queue, (_, grant) = Queue(jobs=1, patience=None, level=0), reader(Identity(None), "board")
+    for put in (queue.put, lambda grants, why: queue.put_back(dict.fromkeys(grants, why))):
+        for first, second in (("permission", reason), (reason, "permission")):
+            queue.put([grant], first)
+            put([grant], second)
+            assert queue.take() == {grant: reason}

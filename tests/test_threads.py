@@ -212,9 +212,9 @@ async def test_no_job_finds_what_another_has_set_in_its_context(make):
         timezone.activate("Asia/Tokyo")
         return (*found, threading.get_ident())
 
-    lease = threads.Lease(pool)
-    first, second, third = await pool.run(job), await pool.run(job), await lease.run(job)
-    lease.end(lambda: None)
+    borrowed = threads.BorrowedThread(pool)
+    first, second, third = await pool.run(job), await pool.run(job), await borrowed.run(job)
+    borrowed.end(lambda: None)
     assert first == second == third
     assert first[:3] == (None, "en-us", timezone.get_default_timezone_name())
 

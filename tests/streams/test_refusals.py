@@ -288,7 +288,7 @@ def test_a_producer_of_an_announcement_that_fails_does_not_wait(producer, monkey
     def fail(*args):
         raise OSError("the layer is away")
 
-    monkeypatch.setattr(announcing, "ended", fail)
+    monkeypatch.setattr(announcing, "tell_ended", fail)
     monkeypatch.setattr(gathering, "PAUSE", 0.0)
     ended = producer.gatherer.end(buffer, Ending(State.FINISHED))
     producer.turn()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
+import socket
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from tests.integration import clients
 from tests.integration.audit import Follower, audit, committed, running
 from tests.integration.conftest import Figures, Scale
-from tests.patience import eventually
+from tests.patience import eventually, wait_until
 from tests.scale import some
 from tests.servers import faults, processes
 from tests.servers.fresh import Database
@@ -149,8 +151,8 @@ async def test_slow_clients_cost_little_and_delay_nobody(
         assert peak.most - peak.before < most
 
 
-def connections(pid: int, port: int) -> int:
-    """Return how many connections by a port a process holds."""
+def connections(pid: int, port: int, besides: Collection[int] = ()) -> int:
+    """Return how many connections by a port a process holds, ``besides`` those from some ports."""
     inodes = set()
     for name in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):
@@ -161,7 +163,23 @@ def connections(pid: int, port: int) -> int:
         1
         for row in rows
         if int(row[1].partition(":")[2], 16) == port and row[3] != listening and f"socket:[{row[9]}]" in inodes
+        if int(row[2].partition(":")[2], 16) not in besides
     )
+
+
+@contextlib.contextmanager
+def all_taken(pid: int, port: int) -> Iterator[set[int]]:
+    """Leave a server no descriptor: others connect as soon as one is free. Yield their ports."""
+    most = max(int(name) for name in os.listdir(f"/proc/{pid}/fd")) + 1
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, before[1]))
+    try:
+        with contextlib.ExitStack() as stack:
+            idle = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(most + 10)]
+            wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) >= most)
+            yield {each.getsockname()[1] for each in idle}
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
 def held(pid: int, database: Database) -> int:
@@ -210,6 +228,34 @@ async def test_clients_that_read_nothing_are_closed_and_forgotten(
         figures(server=kind, audit=str(found), patience=patience, gone_in=round(took, 2), closed=closed)
         assert found.clean, found
         assert closed["slow"] == 3
+        assert len(reader.connects) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["granian", "uvicorn", "daphne"])
+async def test_clients_that_read_nothing_are_cut_off_where_no_descriptor_is_left(
+    kind: str, database: Database, elsewhere: Publisher
+) -> None:
+    settings = {"BUFFER_BYTES": 6 * MIB, "WRITE_TIMEOUT": 1, "HEARTBEAT": 0.25}
+    with processes.server(kind, database, settings, application=PROBE, may_fail=True) as server:  # it can't accept
+        start = elsewhere.position()
+        for _ in range(75):
+            await asyncio.to_thread(elsewhere.send, "board", "grew", "x" * 60_000)
+        reader, *dead = [
+            Follower(server.url, ["board"], start, each, small=True)
+            for each in ("sse", "sse", "websocket", "long poll")
+        ]
+        for each in dead:
+            each.reading.clear()
+        async with running([reader]):
+            await reader.until(database.head())
+            pid = server.stats()["pid"]
+            async with running(dead):
+                await eventually(lambda: connections(pid, server.port) == 1 + len(dead))
+                with all_taken(pid, server.port) as others:
+                    await eventually(lambda: connections(pid, server.port, others) == 1)
+                for each in dead:
+                    each.reading.set()
         assert len(reader.connects) == 1
 
 

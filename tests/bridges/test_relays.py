@@ -249,7 +249,7 @@ def test_offsets_are_in_the_order_of_numbers():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"URL": None}, "a dict with URL"),
+        ({"URL": None}, "no URL that is a text"),
         ({"URL": "pulsar://x"}, "begins with 'pulsar'"),
         ({"GROUP": None}, "either GROUP"),
         ({"MAP": f"{__name__}.spread"}, "either GROUP"),

@@ -30,7 +30,7 @@ from livepush.inbox.marking import Action
 from livepush.inbox.models import InboxState
 from livepush.inbox.reading import Counts, Entry, Inbox, Page, Tab
 from livepush.inbox.undoing import undo_of
-from livepush.wire import LARGEST_NUMBER, Position, WireError, timestamp
+from livepush.wire import LARGEST_NUMBER, Position, WireError, parse_position, timestamp
 
 REFUSED = "The CSRF token is missing or not this browser's: send that of the page, or the cookie's, as X-CSRFToken."
 Respond = Callable[..., HttpResponse]
@@ -185,6 +185,8 @@ def asked_of(request: HttpRequest) -> Mapping[str, str]:
 
 def shown(request: HttpRequest, inbox: Inbox, asked: Mapping[str, str], counts: Counts | None = None) -> dict[str, Any]:
     """Return the context of the list's template for a request."""
+    if asked.get("before") and parse_position(asked["before"]).epoch != inbox.position.epoch:
+        asked = {**{name: asked[name] for name in asked}, "before": ""}  # it was a page of another life of the database
     page, tab, category = asking.page(asked, inbox), asking.tab(asked), asked.get("category", "")
     names = {kind.category for kind in kinds.registry.values()} | {category, *categories(inbox)}
     return {

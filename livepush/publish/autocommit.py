@@ -22,9 +22,9 @@ from livepush.log import dialect
 logger = logging.getLogger("livepush")
 
 BESIDE = "livepush-beside"
-OWN_THREADS = (  # the first five are those of process/connections.py, which imports this room
-    "livepush-hub", "livepush-auth", "livepush-streams", "livepush-publish", "livepush-relay", "livepush-doctor",
-    BESIDE,
+OWN_THREADS = (  # the first six are those of process/connections.py, which imports this room
+    "livepush-hub", "livepush-auth", "livepush-streams", "livepush-live", "livepush-publish", "livepush-relay",
+    "livepush-doctor", BESIDE,
 )  # fmt: skip
 """The names of threads whose connections commit by themselves begin with one of these."""
 _commanding: set[threading.Thread] = set()

@@ -47,8 +47,7 @@ def interrupt_all(seconds: float = END_TIMEOUT) -> None:
     if _gatherer is None or _gatherer.is_idle():
         return
     until = time.monotonic() + seconds
-    for buffer in _gatherer.running():
-        done = _gatherer.end(buffer, Ending(State.INTERRUPTED))
+    for done in [_gatherer.end(buffer, Ending(State.INTERRUPTED)) for buffer in _gatherer.running()]:
         with suppress(TimeoutError, StreamError):
             done.result(max(0.0, until - time.monotonic()))
 

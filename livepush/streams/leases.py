@@ -91,6 +91,13 @@ def _compact(using: str) -> None:
             _compacting.release()
 
 
+def compact_all(using: str) -> None:
+    """Compact all that this process has ended, for a command: it does not look again."""
+    while using in _compactors and not _compactors[using].is_idle():
+        _compact(using)
+        time.sleep(0.05)
+
+
 def watch_from(hub: Hub) -> None:
     """Have a hub watch for as long as it lives."""
     hub.keep(_watch(get_settings().DATABASE))

@@ -222,6 +222,14 @@ async def test_a_client_that_has_resumed_is_told_no_later_position_before_its_la
     assert told() == "a-9"
 
 
+async def test_a_slow_client_that_signs_in_is_told_no_position_that_it_has_not_reached():
+    connection = pusher_connection()
+    connection.tells_position = True
+    connection.sign_in("ann", Position("a", 500))  # where the hub is
+    *_, message = connection.translated(BEAT)
+    assert json.loads(json.loads(message)["data"])["position"] == "a-9"
+
+
 # Listening
 
 

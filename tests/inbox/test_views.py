@@ -284,6 +284,13 @@ def test_a_position_of_another_life_of_the_database_is_refused(using, abc):
     assert abc.mark("read", {"id": abc.id("a")}).status_code == 200
 
 
+def test_a_page_of_older_entries_of_another_life_of_the_database_is_the_first_page(using, abc):
+    page = abc.client.get(INBOX, {"before": stale(using)})
+    assert page.status_code == 200
+    assert "before=" not in re.search(r'data-url="([^"]+)"', page.text)[1]
+    assert [page.text.count(f">{title}<") for title in "abc"] == [1, 1, 1]
+
+
 # Marks
 
 

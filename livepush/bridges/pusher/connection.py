@@ -182,7 +182,8 @@ class PusherConnection(Connection):
             last = found.id or last
             yield from self._of_own(found) if found.is_own else self._of_event(frame, found)
         if last and self.tells_position:
-            yield frames.position(str(self._begun(CAUGHT_UP, self._resumed, self._signed_in) or last))
+            held = self._begun(CAUGHT_UP, self._resumed, self._signed_in)
+            yield frames.position(last if held is None else _earlier(held, last))
 
     def _of_event(self, frame: str, found: Told) -> Iterator[str]:
         if found.socket == self.socket:
@@ -240,3 +241,9 @@ class PusherConnection(Connection):
 
     def _give_up_on_silence(self) -> None:
         self.end(NO_PONG, "No answer came to the server's pings.")
+
+
+def _earlier(held: Position, last: str) -> str:
+    """Return the earlier of two positions: a sign-in may come before a slow client has what was sent before it."""
+    reached = position_of_header(last)
+    return last if reached.epoch == held.epoch and reached.number < held.number else str(held)

@@ -38,6 +38,7 @@ class Command(CommittingCommand):
         ended = timezone.now() - timedelta(seconds=settings.STREAM_RETENTION)
         leases.end_dead(using)
         leases.end_orphans(using)
+        leases.compact_all(using)
         streams = _all(lambda: store.prune(using, ended)) + deleting.delete_all_late_text(using)
         receipts = _all(lambda: once.prune(using)) + _all(lambda: idempotency.prune(using))
         letters = _all(lambda: forgetting.prune(using))

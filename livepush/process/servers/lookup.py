@@ -60,6 +60,7 @@ def without_spare() -> Iterator[None]:
     global _spare
     with _lock:
         if _spare is not None:
+            _wait()  # else a server could take the descriptor before the search does
             os.close(_spare)
             _spare = None
         try:
@@ -107,10 +108,14 @@ def _duplicate(ends: Ends) -> socket.socket | None:
     return None
 
 
+def _wait() -> None:
+    time.sleep(max(0.0, _known[0] + PAUSE - time.monotonic()))
+
+
 def _search_again() -> None:
     """List the descriptors of this process's TCP connections, a moment after that was done last."""
     global _known
-    time.sleep(max(0.0, _known[0] + PAUSE - time.monotonic()))
+    _wait()
     begin = time.monotonic()
     _known = (begin, _scan())
 

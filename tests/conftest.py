@@ -144,7 +144,7 @@ def announced(monkeypatch):
 
 @pytest.fixture
 def no_descriptors():
-    """What leaves this process no descriptor in a block."""
+    """A block in which this process has no descriptor left."""
     resource = pytest.importorskip("resource")
 
     @contextmanager

@@ -23,7 +23,7 @@ from tests.conftest import Thread
 
 @pytest.fixture
 def rights(monkeypatch):
-    """What watches a hub's clients, with jobs in threads of their own."""
+    """The rights of a hub's clients, with jobs in threads of their own."""
 
     async def in_thread(work, level=0):
         return Thread(work).join()

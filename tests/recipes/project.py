@@ -26,7 +26,7 @@ SHOWN = [block for page in RECIPES for block in blocks(page) if block.file]
 FILES = [block for block in SHOWN if not block.file.startswith("mysite/")]
 """The files that the recipes show."""
 ADDED = [block for block in SHOWN if block.file == "mysite/settings.py"]
-"""What the recipes add to the project's settings."""
+"""The settings that the recipes add to the project's."""
 SHOP = [block for block in blocks(QUICKSTART) if block.file.startswith("shop/")]
 """The app of the quickstart, whose project the recipes go into."""
 APPS = sorted({block.file.partition("/")[0] for block in FILES if "/" in block.file})

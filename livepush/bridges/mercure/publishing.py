@@ -23,7 +23,7 @@ FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 1000
 _lock = renewed(globals(), "_lock", RLock)
 _spent: dict[float, Bucket] = {}
-"""What all publishers together have used up in this process, for each value of ``PUBLISHED_PER_SECOND``."""
+"""How much all publishers together have used up in this process, for each value of ``PUBLISHED_PER_SECOND``."""
 
 
 @answers("mercure", "POST")

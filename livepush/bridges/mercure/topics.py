@@ -1,7 +1,7 @@
 """Topics and their groups: the topic ``https://example.com/1`` is the group ``mercure:https://example.com/1``.
 
-What no group's name may have is escaped. A digest stands for a name that would be too long. All updates are in the
-group ``EVERY`` too, for those who subscribe with templates.
+Characters that no group's name may have are escaped. A digest stands for a name that would be too long. All updates are
+in the group ``EVERY`` too, for those who subscribe with templates.
 """
 
 from __future__ import annotations

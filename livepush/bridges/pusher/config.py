@@ -19,7 +19,7 @@ COUNTS = "SUBSCRIPTION_COUNT"
 EVENTS = ("channel_occupied", "channel_vacated", "member_added", "member_removed")
 """What webhooks tell by default."""
 MORE_EVENTS = ("client_event", "cache_miss", "subscription_count")
-"""What webhooks tell in addition, if ``WEBHOOK_EVENTS`` names it."""
+"""The events that webhooks tell in addition, if ``WEBHOOK_EVENTS`` names it."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 MIN_SECRET = 16
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,100}")

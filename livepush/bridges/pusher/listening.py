@@ -26,7 +26,7 @@ BROKEN, TOO_FAST = 4010, 4301
 Said = dict[str, Any]
 """A message: its ``event``, ``data`` and ``channel``."""
 SAID_ONCE = frozenset({"pusher:subscribe", "pusher:unsubscribe", "pusher:signin", "livepush:resume"})
-"""What clients say once on a connection, and not again if it is refused. So over the limit it waits.
+"""Messages that clients say once on a connection, and not again if one is refused. So over the limit they wait.
 
 A user's tabs share the limit, and after a deploy all of them come back at once, each with all its channels.
 """

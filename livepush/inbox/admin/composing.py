@@ -123,7 +123,7 @@ class ComposeForm(forms.Form):
         return {name: self.cleaned_data[name] for name in SAYS}
 
     def send(self, key: str) -> bool:
-        """Send it once for each key; return whether ``notify`` took it. What it refused is among the errors then."""
+        """Send it once for each key; return whether ``notify`` took it. Its refusals are among the errors then."""
         return self._notify(self.recipient, key)
 
     def _notify(self, to: recipients.Recipients, key: str | None = None) -> bool:

@@ -72,7 +72,7 @@ def without_spare() -> Iterator[None]:
 def find(scope: Mapping[str, Any], asked: float | None = None) -> socket.socket | None:
     """Return a duplicate of a request's socket, which the caller must close. Call this in a thread: it is slow.
 
-    What a search has found that is not older than ``asked`` (by ``time.monotonic``) is believed; by default it may not
+    The result of a search that is not older than ``asked`` (by ``time.monotonic``) is believed; by default it may not
     be older than this call.
 
     Raises OSError if no descriptor is left for this.

@@ -21,8 +21,8 @@ class Watch:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._since: dict[int, float] = {}
-        """Since when each thread uses the database."""
+        self._until: dict[int, float] = {}
+        """Until when each thread's use of the database may last, in ``time.monotonic()``."""
         self._was_used = False
         """Whether a thread has used it since the last look."""
         self._thread: threading.Thread | None = None
@@ -30,14 +30,14 @@ class Watch:
     @contextmanager
     def over(self) -> Iterator[None]:
         """Watch this thread's use of the database in the block, which is to end within ``DATABASE_TIMEOUT``."""
-        me = threading.get_ident()
+        me, until = threading.get_ident(), time.monotonic() + get_settings().DATABASE_TIMEOUT
         with self._lock:
-            self._since[me], self._was_used = time.monotonic(), True
+            self._until[me], self._was_used = until, True
             self._start()
         try:
             yield
         finally:
-            self._since.pop(me, None)
+            self._until.pop(me, None)
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -48,20 +48,20 @@ class Watch:
 
     def _run(self) -> None:
         while self._is_wanted():
-            self._cut_hung(get_settings().DATABASE_TIMEOUT)
+            self._cut_hung()
             time.sleep(LOOK)
 
     def _is_wanted(self) -> bool:
         with self._lock:
-            was_used, self._was_used = self._was_used or bool(self._since), False
+            was_used, self._was_used = self._was_used or bool(self._until), False
             if not was_used:
                 self._thread = None
             return was_used
 
-    def _cut_hung(self, limit: float) -> None:
+    def _cut_hung(self) -> None:
         now = time.monotonic()
-        for thread, since in list(self._since.items()):
-            if now - since > limit:
+        for thread, until in list(self._until.items()):
+            if now > until:
                 cut_connections(thread)
 
 

@@ -89,6 +89,7 @@ bench-inbox: $(VENV)/.installed ## measure the inbox of 100,000 among a million 
 	@$(RUN) -m benchmarks.inbox $(if $(QUICK),--quick) $(if $(PLANS),--plans)
 
 .PHONY: reliability
+reliability: CHOSEN :=
 reliability: $(VENV)/.installed system ## inject every fault at full size, for hours; ONLY=storm runs one scenario
 	@$(RUN) scripts/reliability.py $(if $(ONLY),-k "$(ONLY)")
 

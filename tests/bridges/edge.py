@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
@@ -101,4 +102,11 @@ async def audit_kills(databases: Databases, figures: Figures, follow: Follow) ->
     lost = sum(len(set(expected) - set(each)) for each in got)
     repeated = sum(len(each) - len(set(each)) for each in got)
     figures(kills=kills, clients=len(got), events=len(expected), lost=lost, repeated=repeated)
-    assert got == [expected] * len(got)
+    wrong = {client: around_difference(each, expected) for client, each in enumerate(got) if each != expected}
+    assert not wrong, f"the first difference of each client, the first five read one group: {wrong}"
+
+
+def around_difference(got: list[str], expected: list[str]) -> list[str]:
+    """Return what was got about the first place where it is not what was expected."""
+    place = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(got, expected, strict=False)))
+    return got[max(0, place - 3) : place + 4]

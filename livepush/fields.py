@@ -11,25 +11,30 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 class _UnicodeMixin:
     """Hold any Unicode text on MySQL and MariaDB too, where the collation gives a column its character set."""
 
-    collation: str
+    collations: tuple[str, str]
+    """The collation on MariaDB, and the one on MySQL."""
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
         parameters: dict[str, Any] = super().db_parameters(connection)  # type: ignore[misc]
         if connection.vendor == "mysql":
-            parameters["collation"] = self.collation
+            mariadb, mysql = self.collations
+            parameters["collation"] = mariadb if getattr(connection, "mysql_is_mariadb", False) else mysql
         return parameters
 
 
 class _ExactMixin(_UnicodeMixin):
-    """Compare text byte by byte on MySQL and MariaDB too, whose default collation makes ``a`` equal ``A``."""
+    """Compare text byte by byte on MySQL and MariaDB too, whose default collation makes ``a`` equal ``A``.
 
-    collation = "utf8mb4_bin"
+    ``utf8mb4_bin`` would make ``a`` equal ``a`` and a space.
+    """
+
+    collations = "utf8mb4_nopad_bin", "utf8mb4_0900_bin"
 
 
 class _SearchedMixin(_UnicodeMixin):
     """Find text in any case."""
 
-    collation = "utf8mb4_unicode_ci"
+    collations = "utf8mb4_unicode_ci", "utf8mb4_unicode_ci"
 
 
 class ExactCharField(_ExactMixin, models.CharField):  # type: ignore[type-arg]

@@ -13,7 +13,8 @@ from livepush import log, publish, signals
 from livepush.inbox.marking import Action, mark
 from livepush.management.commands import livepush_send
 from livepush.models import Event
-from livepush.process.hubs import DatabaseLog, close_connections, cut_connections
+from livepush.process.connections import close_connections, cut_connections
+from livepush.process.database_log import DatabaseLog
 from livepush.process.threads import Threads
 from livepush.wire import RIGHTS
 from tests.conftest import ALIASES, Thread, kind

@@ -27,6 +27,7 @@ from livepush.hub.window import Window
 from livepush.log import groups, planning
 from livepush.models import ChannelGroup, Event
 from livepush.process import hubs
+from livepush.process.database_log import DatabaseLog
 from livepush.wire import Batch, Format, Position, requests, system
 from livepush.wire import Event as WireEvent
 from tests.conftest import append, kind, settle
@@ -194,11 +195,11 @@ def test_a_job_that_fails_keeps_no_other_from_pruning(monkeypatch, caplog):
     monkeypatch.setattr(log, "prune", lambda using, before: ran.append("log") or 1)
     works = [lambda using: ran.append("first") or 1, fails("one"), fails("two"), lambda using: ran.append("last") or 1]
     monkeypatch.setattr(log, "jobs", works)
-    assert async_to_sync(hubs.DatabaseLog("default", 60.0, InPlace()).prune)() == 3
+    assert async_to_sync(DatabaseLog("default", 60.0, InPlace()).prune)() == 3
     assert ran == ["log", "first", "one", "two", "last"]
     ran.clear()
     monkeypatch.setattr(log, "prune", lambda using, before: fails("log")(using))
-    assert async_to_sync(hubs.DatabaseLog("default", 60.0, InPlace()).prune)() == 2
+    assert async_to_sync(DatabaseLog("default", 60.0, InPlace()).prune)() == 2
     assert ran == ["log", "first", "one", "two", "last"]
     assert "(1 times; the last: RuntimeError: one)" in caplog.text
     assert "(1 times; the last: RuntimeError: log)" in caplog.text
@@ -207,9 +208,10 @@ def test_a_job_that_fails_keeps_no_other_from_pruning(monkeypatch, caplog):
 @pytest.mark.django_db(transaction=True)
 async def test_a_job_that_fails_leaves_no_backlog_of_the_others(monkeypatch, caplog):
     def fails(using):
+        failed.append(using)
         raise RuntimeError("no such table")
 
-    left, waits = [1, 1, 1], iter([0.001])
+    failed, left, waits = [], [1, 1, 1], iter([0.001])
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def prune(using, before):
@@ -220,13 +222,14 @@ async def test_a_job_that_fails_leaves_no_backlog_of_the_others(monkeypatch, cap
     monkeypatch.setattr(log, "prune", prune)
     monkeypatch.setattr(log, "jobs", [fails])
     monkeypatch.setattr(random, "uniform", lambda least, most: next(waits, 1e6))  # one round
-    hub = Hub(hubs.DatabaseLog("default", 60.0, InPlace()), None, Options(**{**OPTIONS, "prune_interval": 1.0}))
+    hub = Hub(DatabaseLog("default", 60.0, InPlace()), None, Options(**{**OPTIONS, "prune_interval": 1.0}))
     try:
         await hub.ready
         await asyncio.wait_for(done.wait(), PATIENCE)
     finally:
         await hub.stop()
     assert left == []
+    assert failed == ["default"]  # it may have held up the hub, and rests until the next round
     assert [record.getMessage() for record in caplog.records if "prune" in record.getMessage()] == [
         "Could not prune the log (1 times; the last: RuntimeError: no such table); trying again later."
     ]

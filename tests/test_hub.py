@@ -18,7 +18,8 @@ from livepush.hub.fanout import Encoder
 from livepush.hub.registry import hubs
 from livepush.log import reading
 from livepush.models import Event, LogHead
-from livepush.process.hubs import DatabaseLog, close_connections, cut_connections
+from livepush.process.connections import close_connections, cut_connections
+from livepush.process.database_log import DatabaseLog
 from livepush.process.threads import Threads
 from livepush.wire import FORGOTTEN, RIGHTS, Batch, Format, Position, encode, split_batch, system_frames
 from livepush.wire import Event as WireEvent

@@ -173,6 +173,13 @@ def test_of_one_key_in_a_group_the_first_is_kept(using):
     assert Event.objects.using(using).count() == 3
 
 
+def test_keys_that_differ_in_case_or_by_spaces_at_their_end_are_different(using):
+    for key in ("k", "k ", "K", "k"):
+        append(using, "a", key=key, data=f'"{key}"')
+        settle(using)
+    assert [event.data for event in events_of(using)] == ['"k"', '"k "', '"K"']
+
+
 def test_a_repeat_in_one_group_of_a_send_leaves_the_other_groups_their_event(using):
     append(using, "a", key="k", data="1")
     append(using, "a", "b", key="k", data="2")

@@ -18,6 +18,7 @@ from livepush import process, publish
 from livepush.hub import registry
 from livepush.process import connections as own
 from livepush.process import hubs
+from livepush.process.database_log import DatabaseLog
 from livepush.publish import ephemeral, stamp
 from livepush.receiving.gathering import gatherer
 from livepush.testing import stop_all
@@ -189,13 +190,13 @@ def begun(monkeypatch):
 
 
 async def test_a_hub_whose_first_client_leaves_meanwhile_is_begun_all_the_same(monkeypatch, begun):
-    sweep, may_sweep = hubs.DatabaseLog.sweep, asyncio.Event()
+    sweep, may_sweep = DatabaseLog.sweep, asyncio.Event()
 
     async def slow(self):
         await may_sweep.wait()
         return await sweep(self)
 
-    monkeypatch.setattr(hubs.DatabaseLog, "sweep", slow)
+    monkeypatch.setattr(DatabaseLog, "sweep", slow)
     leaving = asyncio.create_task(process.get_hub())
     await asyncio.sleep(0)  # it waits for the sweep
     leaving.cancel()
@@ -209,29 +210,29 @@ async def test_a_hub_whose_first_client_leaves_meanwhile_is_begun_all_the_same(m
 
 
 async def test_a_hub_that_could_not_start_is_not_begun_but_the_next_one_is(monkeypatch, begun):
-    sweep = hubs.DatabaseLog.sweep
+    sweep = DatabaseLog.sweep
 
     async def fail(self):
         raise OperationalError("no such host")
 
-    monkeypatch.setattr(hubs.DatabaseLog, "sweep", fail)
+    monkeypatch.setattr(DatabaseLog, "sweep", fail)
     with pytest.raises(OperationalError):
         await process.get_hub()
     assert begun == ([], [])
-    monkeypatch.setattr(hubs.DatabaseLog, "sweep", sweep)
+    monkeypatch.setattr(DatabaseLog, "sweep", sweep)
     hub = await process.get_hub()
     assert begun == ([hub], [hub])
     await livepush.stop()
 
 
 async def test_a_failed_start_that_nobody_waited_for_is_no_later_clients_error(monkeypatch, begun):
-    sweep, may_sweep = hubs.DatabaseLog.sweep, asyncio.Event()
+    sweep, may_sweep = DatabaseLog.sweep, asyncio.Event()
 
     async def fail(self):
         await may_sweep.wait()
         raise OperationalError("no such host")
 
-    monkeypatch.setattr(hubs.DatabaseLog, "sweep", fail)
+    monkeypatch.setattr(DatabaseLog, "sweep", fail)
     leaving = asyncio.create_task(process.get_hub())
     await asyncio.sleep(0)
     leaving.cancel()
@@ -239,7 +240,7 @@ async def test_a_failed_start_that_nobody_waited_for_is_no_later_clients_error(m
     failed = hubs._hubs[asyncio.get_running_loop()]
     may_sweep.set()
     await asyncio.wait({failed.ready})
-    monkeypatch.setattr(hubs.DatabaseLog, "sweep", sweep)
+    monkeypatch.setattr(DatabaseLog, "sweep", sweep)
     hub = await process.get_hub()
     assert begun == ([hub], [hub])
     await livepush.stop()

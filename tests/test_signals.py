@@ -767,6 +767,20 @@ def test_a_save_of_a_field_that_groups_hang_on_still_says_who_is_left(order, nam
     assert order.customer is bob
 
 
+@pytest.mark.skipif(not hasattr(models, "FETCH_RAISE"), reason="Django has no fetch modes yet")
+def test_livepush_looks_at_the_stored_row_where_the_projects_own_code_may_fetch_nothing(order):
+    ann, bob = User.objects.create(username="ann"), User.objects.create(username="bob")
+    Order.objects.update(customer=ann)
+    order = Order.objects.fetch_mode(models.FETCH_RAISE).get()
+    order.customer = bob
+    with capture_events() as events:
+        order.save(update_fields=["customer"])
+    assert summary(events) == [
+        ("order.removed", (f"user:{ann.pk}",)),
+        ("order.updated", (f"order:{order.pk}", f"user:{bob.pk}")),
+    ]
+
+
 def test_a_save_of_some_fields_of_a_row_that_is_gone_fails_as_ever(order):
     Order.objects.all().delete()
     with pytest.raises(DatabaseError, match="did not affect any rows"), transaction.atomic():

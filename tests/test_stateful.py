@@ -35,7 +35,7 @@ from livepush.hub.connection import Connection, Reason, State
 from livepush.hub.hub import Hub, Options
 from livepush.log import planning
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
-from livepush.process.hubs import DatabaseLog
+from livepush.process.database_log import DatabaseLog
 from livepush.process.threads import Threads
 from livepush.publish import pipeline
 from livepush.wire import Batch, Format, Frames, LogPage, Position

@@ -5,28 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context
-from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
-from django.utils import timezone
-
-from livepush import hints, log, publish
+from livepush import hints
 from livepush.conf import get_settings
 from livepush.forking import in_children
 from livepush.hub import Hub, Options
-from livepush.notes import Rarely, one_line
 from livepush.process.connections import AUTH_THREAD, HUB_THREAD, close_connections, cut_connections, with_database
+from livepush.process.database_log import DatabaseLog
 from livepush.process.drain import drain, drain_before_end, drain_on_signals, producers
 from livepush.process.requests import forget_requests, requests_of, spawn
 from livepush.process.servers import Scope, Send, lookup
 from livepush.process.servers.client import peer_of
 from livepush.process.threads import STOP_TIMEOUT, Threads
-from livepush.wire import LogPage, LogState, Position
 
 logger = logging.getLogger("livepush")
 
@@ -35,60 +31,6 @@ SERVES_ON = 10.0
 """If clients still come after this time (seconds) since a hub was drained, its server has not ended, or the loop has
 another one. They get a new hub.
 """
-
-
-class DatabaseLog:
-    """The log as a hub needs it: each call runs in the hub's own thread, on one connection that stays open."""
-
-    def __init__(self, using: str, retention: float, threads: Threads) -> None:
-        self._using = using
-        self._retention = timedelta(seconds=retention)
-        self._threads = threads
-        self._failing = Rarely()
-
-    async def state(self) -> LogState:
-        return await self._run(lambda: log.state(self._using))
-
-    async def sweep(self) -> LogState:
-        """Settle the events that wait; return the log's state."""
-        return await self._run(self._sweep)
-
-    async def read(self, groups: Collection[str] | None, after: int, upto: int, limit: int, max_bytes: int) -> LogPage:
-        wanted = None if groups is None else tuple(groups)
-        return await self._run(lambda: log.read(self._using, wanted, after, upto, limit, max_bytes))
-
-    async def prune(self) -> int:
-        """Delete some of what is past its retention; return the number of deleted rows.
-
-        A job that fails keeps no other from running, nor from running again while there is more to delete.
-        """
-        before = timezone.now() - self._retention
-        jobs: list[Callable[[str], int]] = [lambda using: log.prune(using, before), *log.jobs]
-        count = 0
-        for job in jobs:
-            try:
-                count += await self._run(partial(job, self._using))
-            except Exception as error:
-                if times := self._failing.times():
-                    message = "Could not prune the log (%d times; the last: %s); trying again later."
-                    logger.warning(message, times, one_line(error))
-        return count
-
-    async def new_epoch(self, known: Position, diverged: bool) -> bool:
-        return await self._run(lambda: log.new_epoch(self._using, known, diverged))
-
-    async def close(self) -> None:
-        await self._threads.stop()
-
-    def _sweep(self) -> LogState:
-        state = log.state(self._using)
-        if not state.waiting:
-            return state
-        publish.settle(self._using)
-        return log.state(self._using)
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await self._threads.run(lambda: with_database(work))
 
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}

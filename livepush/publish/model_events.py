@@ -196,6 +196,7 @@ class ModelEvents:
         row.__dict__.update(instance.__dict__)
         row._state = copy(instance._state)
         row._state.db, row._state.fields_cache = using, dict(instance._state.fields_cache)
+        vars(row._state).pop("fetch_mode", None)  # FETCH_RAISE forbids the project's own queries
         row.__dict__.pop("_prefetched_objects_cache", None)
         for field in instance._meta.concrete_fields:
             if names & {field.name, field.attname}:

@@ -22,7 +22,7 @@ from livepush.inbox.models import InboxHead, InboxState, Notification, Notificat
 from livepush.inbox.reading import Inbox, Tab
 from livepush.models import Event
 from livepush.page import positions
-from livepush.process.hubs import DatabaseLog
+from livepush.process.database_log import DatabaseLog
 from livepush.publish import pipeline
 from livepush.signals import marked, notified
 from tests.conftest import ALIASES, Thread, append, kind

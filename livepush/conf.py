@@ -24,7 +24,8 @@ class Settings:
     DATABASE: str = "default"
     """The database alias whose log the hubs read."""
     GROUP_NAMES: Mapping[str, str] = field(default_factory=dict)
-    """What the groups of a model's instances begin with, by label, where it is not the model's name in lower case."""
+    """The word with which the groups of a model's instances begin, by the model's label. The default is the model's
+    name in lower case."""
     AUTHENTICATORS: tuple[str, ...] = ("livepush.access.authenticating.session", "livepush.access.authenticating.token")
     """Who finds out which user makes a request: dotted paths of functions of the request, asked in turn."""
     ALLOWED_ORIGINS: tuple[str, ...] = ()
@@ -32,7 +33,7 @@ class Settings:
     HANDSHAKE: Sequence[str | Callable[..., Any]] = ()
     """Checks and middleware that run before a client is let in: functions, or dotted paths to them."""
     PUBLIC_USER: str = "livepush.publish.senders.id_and_name"
-    """The function that returns what others may see of a user who sends or is present, by its dotted path."""
+    """The function that returns what others may see of a user who sends, by its dotted path."""
     TENANT: str = ""
     """The class that tells to which tenant a request or the running code belongs, by its dotted path."""
     HINT: str = "auto"
@@ -64,7 +65,8 @@ class Settings:
     MESSAGES_PER_SECOND: float = 10.0
     """How many of these commands may be messages to groups."""
     EPHEMERAL_PER_SECOND: float = 100.0
-    """How many ephemeral messages a client may send in addition; a process with streams passes on 30 of each type."""
+    """How many ephemeral messages a client may send on top of these. A process that serves streams passes on at most 30
+    a second of them for each group and type."""
     MESSAGE_BYTES_PER_SECOND: float = 262_144.0
     """How many bytes these messages may have together."""
     PUBLISHED_PER_SECOND: float = 1000.0
@@ -103,7 +105,8 @@ class Settings:
     TAIL_INTERVAL_WITH_LAYER: float = 2.0
     """How often a hub reads the log while the layer or NOTIFY works; a lost message delays an event by at most this."""
     HEARTBEAT: float = 15.0
-    """How often the server writes to a quiet stream, to keep it open."""
+    """About how often the server writes to a quiet stream, to keep it open. The longest pause is one and a half times
+    as long."""
     RETRY: float = 2.0
     """How long an EventSource waits before it reconnects."""
     MAX_WAIT: float = 30.0

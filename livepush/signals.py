@@ -70,7 +70,9 @@ is who it was.
 """
 
 throttled = Signal()
-"""A client was refused since something is over a limit.
+"""A client was refused with the code ``"throttled"``: it is over a limit of rate or number.
+
+A client that asks for too many groups gets another code, ``"too_many_groups"``, and no signal tells of it.
 
 Sent with ``groups``, those that it asked for; ``limit``, of what there was too much, such as ``"connections of one
 user"``; and ``retry``, after how many seconds the client is told to come back.

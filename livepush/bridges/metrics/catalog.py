@@ -17,7 +17,9 @@ class Metric(NamedTuple):
 
 METRICS = {
     "livepush_connections": Metric(GAUGE, ("transport", "state"), "Clients that are connected: streams and held polls"),
-    "livepush_connects": Metric(COUNTER, ("transport", "kind"), "Streams that were opened, by new and resumed"),
+    "livepush_connects": Metric(
+        COUNTER, ("transport", "kind"), "Streams that were opened; the kind says whether the client was new or resumed"
+    ),
     "livepush_disconnects": Metric(COUNTER, ("transport", "reason"), "Streams that have ended, by reason"),
     "livepush_refusals": Metric(COUNTER, ("transport", "code"), "Requests and commands that were refused, by code"),
     "livepush_revocations": Metric(COUNTER, ("transport", "reason"), "Times that groups were taken away, by reason"),

@@ -17,7 +17,7 @@ import livepush
 from livepush import process, publish
 from livepush.hub import registry
 from livepush.process import connections as own
-from livepush.process import hubs
+from livepush.process import hubs, requests
 from livepush.process.database_log import DatabaseLog
 from livepush.publish import ephemeral, stamp
 from livepush.receiving.gathering import gatherer
@@ -179,6 +179,24 @@ def test_the_fixture_ends_all_of_it(pytestconfig, request):
     loop = asyncio.new_event_loop()
     loop.run_until_complete(use())
     request.addfinalizer(loop.close)
+
+
+def test_loops_of_other_threads_may_begin_while_all_are_looked_at(monkeypatch):
+    class Loop:
+        def is_closed(self):
+            hubs._ends["another"] = None
+            return True
+
+    class Open(dict):
+        def __len__(self):
+            requests.requests_of("another")
+            return 2
+
+    monkeypatch.setattr(hubs, "_ends", {Loop(): None})
+    monkeypatch.setattr(requests, "_requests", {"one": requests.Requests(Open(), {}, set())})
+    assert hubs._forget_closed() == []
+    assert list(hubs._ends) == ["another"]
+    assert requests.count_open() == 2
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 from datetime import date, timedelta
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -30,7 +31,7 @@ from livepush import exceptions, process, publish, receiving, testing
 from livepush.access import rules
 from livepush.conf import get_settings
 from livepush.publish import senders
-from livepush.receiving import gathering, handlers, once, trying
+from livepush.receiving import gathering, handlers, once, taking, trying
 from livepush.receiving.models import Receipt
 from livepush.receiving.schemas import check_of
 from livepush.wire import WireError
@@ -347,6 +348,22 @@ def test_a_handler_outside_of_a_transaction_takes_a_message_once(client, is_asyn
     for _ in range(2):
         assert send(client, "desk:a", data="good", key="k")["reply"] == ["good"]
     assert calls == ["bad", "good"]
+
+
+def test_handlers_of_other_threads_may_begin_while_the_ended_ones_are_forgotten(client, monkeypatch):
+    class Other:
+        """The task of a handler in another thread, where one more begins while this one is looked at."""
+
+        def get_loop(self):
+            taking._running.add(Other())
+            return SimpleNamespace(is_closed=lambda: False)
+
+    async def take(user, data, name):
+        return "done"
+
+    monkeypatch.setattr(taking, "_running", {Other()})
+    handler()(take)
+    assert send(client, "desk:a")["reply"] == "done"
 
 
 def failing(monkeypatch, times):

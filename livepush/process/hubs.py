@@ -201,8 +201,8 @@ async def _begin(loop: asyncio.AbstractEventLoop) -> None:
 def _forget_closed() -> list[threading.Thread]:
     """Drop what belongs to closed loops; return their threads, which end now."""
     ends: list[threading.Thread] = []
-    for loop in [loop for loop in _ends if loop.is_closed()]:
-        del _ends[loop]
+    for loop in [loop for loop in list(_ends) if loop.is_closed()]:  # other threads may begin and end theirs
+        _ends.pop(loop, None)
         hub = _hubs.pop(loop, None)
         if hub is not None:
             hub.abandon()

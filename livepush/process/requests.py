@@ -35,12 +35,12 @@ def forget_requests(loop: asyncio.AbstractEventLoop) -> None:
     if requests is not None:
         requests.answered.clear()
         if not requests.open or loop.is_closed():
-            del _requests[loop]
+            _requests.pop(loop, None)  # another thread may have forgotten it
 
 
 def count_open() -> int:
     """Return how many requests are being served, on any loop."""
-    return sum(len(requests.open) for requests in _requests.values())
+    return sum(len(requests.open) for requests in list(_requests.values()))
 
 
 def spawn(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:

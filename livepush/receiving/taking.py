@@ -128,7 +128,7 @@ def _outside(
     """Give a message to a handler outside of a transaction, in a task of its own: it goes on if its client leaves."""
     key, work = _receipt(message, sender, request), partial(_handle, found, message, sender, request, in_thread, tidy)
     task = asyncio.get_running_loop().create_task(_once(found.handler, key, work, in_thread))
-    _running.difference_update([each for each in _running if each.get_loop().is_closed()])
+    _running.difference_update([each for each in list(_running) if each.get_loop().is_closed()])
     _running.add(task)
     task.add_done_callback(_ended)
     return task

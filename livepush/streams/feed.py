@@ -20,7 +20,8 @@ from livepush.wire import on_the_wire
 logger = logging.getLogger("livepush")
 
 WINDOW = 65_536
-"""How many of a stream's newest characters a hub keeps for its readers. Slower readers read the database."""
+"""How many of a stream's newest characters a hub keeps for its readers; those of a part are its JSON's. Slower readers
+read the database."""
 NEWEST = 8
 """At least so many of its newest portions are kept as they came: readers that are a little late share their bytes. At
 twice as many, the older half is joined."""
@@ -32,10 +33,12 @@ far more memory than the text, and long stops of Python's garbage collector."""
 class Portion:
     """A passage, encoded once for each format."""
 
-    __slots__ = ("_frames", "_raw", "after_text", "follows_text", "passage")
+    __slots__ = ("_frames", "_raw", "after_text", "follows_text", "passage", "size")
 
     def __init__(self, passage: Passage, after_text: bool) -> None:
         self.passage = passage
+        self.size = pieces.size(passage.pieces)
+        """How many characters it has, unlike the offsets, which count a part as one."""
         self.after_text = after_text
         """Whether text came before it."""
         self.follows_text = formats.after_text(passage.pieces, after_text)
@@ -173,18 +176,17 @@ class Feed:
 
     def _keep(self, portion: Portion) -> None:
         self._window.append(portion)
-        self._size += portion.passage.end - portion.passage.start
+        self._size += portion.size
         self.end = portion.passage.end
         self.follows_text = portion.follows_text
         if len(self._window) > 2 * NEWEST:
             self._into_block([self._window.popleft() for _ in range(NEWEST)])
         while self._size > WINDOW and (self._blocks or len(self._window) > 1):
-            oldest = (self._blocks or self._window).popleft().passage
-            self._size -= oldest.end - oldest.start
+            self._size -= (self._blocks or self._window).popleft().size
 
     def _into_block(self, portions: list[Portion]) -> None:
         last = self._blocks[-1] if self._blocks else None
-        if last is not None and last.passage.end - last.passage.start < BLOCK:
+        if last is not None and last.size < BLOCK:
             portions = [self._blocks.pop(), *portions]
         first = portions[0]
         joined = pieces.join(piece for each in portions for piece in each.passage.pieces)

@@ -92,6 +92,11 @@ def length(pieces: Iterable[Piece]) -> int:
     return sum(len(piece) if isinstance(piece, str) else 1 for piece in pieces)
 
 
+def size(pieces: Iterable[Piece]) -> int:
+    """Return how many characters some pieces have; those of a part are its JSON's."""
+    return sum(len(piece) if isinstance(piece, str) else len(piece.json) for piece in pieces)
+
+
 def skip(pieces: Sequence[Piece], count: int) -> Pieces:
     """Return what follows the first ``count`` of some pieces, counted as offsets are."""
     for place, piece in enumerate(pieces):
@@ -148,12 +153,12 @@ def split(pieces: Iterable[Piece], max_chars: int) -> list[Pieces]:
     runs: list[Pieces] = [[]]
     room = max_chars
     for piece in _cut(pieces, max_chars):
-        size = len(piece) if isinstance(piece, str) else len(piece.json)
-        if size > room and runs[-1]:
+        chars = size([piece])
+        if chars > room and runs[-1]:
             runs.append([])
             room = max_chars
         runs[-1].append(piece)
-        room -= size
+        room -= chars
     return runs if runs[-1] else []
 
 

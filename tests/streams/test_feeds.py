@@ -38,14 +38,17 @@ def test_a_feed_is_the_end_of_a_string(given, after):
             start, end = end, end + pieces.length([piece])
             found.take(Passage(start, [piece], end))
         whole, cursor = units(given), min(after, end)
-        first = found.portion(cursor)
+        first, sizes = found.portion(cursor), [each.size for each in (*found._blocks, *found._window)]
+        assert sum(sizes) <= 80 or len(sizes) == 1
         while (portion := found.portion(cursor)) is not None:
             assert portion.passage.start == cursor
             assert portion.after_text == (cursor > 0 and isinstance(whole[cursor - 1], str))
             assert units(portion.passage.pieces) == whole[cursor : portion.passage.end]
             cursor = portion.passage.end
         assert first is None or cursor == end
-        assert first is not None or end - min(after, end) > 60 or min(after, end) == end
+        largest = max((pieces.size([piece]) for piece in given), default=0)
+        kept = 80 - (10 + 3 * largest)  # what goes at once is a block at most
+        assert first is not None or pieces.size(pieces.skip(given, after)) > kept or min(after, end) == end
 
 
 def test_the_tokens_of_a_long_answer_are_held_in_few_objects():
@@ -54,6 +57,17 @@ def test_the_tokens_of_a_long_answer_are_held_in_few_objects():
         found.take(Passage(start, ["word"], start + 4))
     assert held(found) <= 2 * NEWEST + WINDOW // BLOCK + 1
     assert found.portion(200_000 - WINDOW + BLOCK) is not None
+    assert found.portion(0) is None  # the database has it
+
+
+def test_parts_of_json_count_with_their_size():
+    found, part = empty(), pieces.part("x" * 2000)
+    for start in range(500):
+        found.take(Passage(start, [part], start + 1))
+    size = len(part.json)
+    assert WINDOW - BLOCK - NEWEST * size <= sum(each.size for each in (*found._blocks, *found._window)) <= WINDOW
+    assert max(each.size for each in found._blocks) < BLOCK + NEWEST * size
+    assert found.portion(499) is not None
     assert found.portion(0) is None  # the database has it
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 
@@ -132,6 +134,17 @@ class Thread(threading.Thread):
         if self.error is not None:
             raise self.error
         return self.result
+
+
+@pytest.fixture
+async def busy_executor() -> AsyncIterator[None]:
+    """The project's code has all threads of the event loop's executor until the end of the test."""
+    loop, go_on = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    held = loop.run_in_executor(None, go_on.wait)
+    yield
+    go_on.set()
+    await held
 
 
 @pytest.fixture

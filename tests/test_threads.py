@@ -19,7 +19,7 @@ from django.utils import timezone, translation
 from livepush import process
 from livepush.hints.session import Session
 from livepush.process import connections as own
-from livepush.process import hubs, threads
+from livepush.process import drain, hubs, threads
 from livepush.process.threads import Threads
 from tests.patience import PATIENCE
 
@@ -153,6 +153,37 @@ async def test_work_that_raises_what_is_no_ordinary_error_ends_neither_its_calle
     with pytest.raises(RuntimeError, match=f"raised {error.__name__}"):
         await asyncio.wait_for(pool.run(work), PATIENCE)
     assert await pool.run(lambda: "goes on") == "goes on"
+
+
+async def test_a_server_interrupts_its_producers_though_the_project_s_code_has_all_threads(
+    busy_executor, monkeypatch, settings
+):
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "DRAIN_STREAMS": 0.0}
+    running = ["a stream"]
+    monkeypatch.setattr(drain, "producers", [drain.Producers(lambda: len(running), running.clear)])
+    async with asyncio.timeout(PATIENCE):
+        await drain._see_out_producers()
+    assert running == []
+
+
+async def test_work_in_a_thread_of_its_own_gives_its_result_or_error_back():
+    word = ContextVar("word", default="")
+    word.set("mine")
+    found = await process.in_own_thread(lambda: (threading.current_thread().name, word.get()), "apart")
+    assert found == ("apart", "mine")
+    with pytest.raises(ZeroDivisionError):
+        await process.in_own_thread(lambda: 1 // 0, "apart")
+
+
+async def test_work_in_a_thread_of_its_own_is_done_though_nobody_waits_for_it_any_more():
+    go_on, done = threading.Event(), threading.Event()
+    waiting = process.in_own_thread(lambda: go_on.wait() and done.set(), "apart")
+    waiting.cancel()
+    go_on.set()
+    async with asyncio.timeout(PATIENCE):
+        while not done.is_set():
+            await asyncio.sleep(0.01)
+    assert waiting.cancelled()
 
 
 async def test_who_waits_for_a_thread_as_all_are_stopped_is_told_so(make):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from livepush.process.async_orm import queries_in_threads
 from livepush.process.connections import tidy
 from livepush.process.hubs import get_hub, in_thread, on_start, serving, stop, stop_all
+from livepush.process.own_thread import in_own_thread
 from livepush.process.stalled import expect_progress
 
 __all__ = [
     "expect_progress",
     "get_hub",
+    "in_own_thread",
     "in_thread",
     "on_start",
     "queries_in_threads",

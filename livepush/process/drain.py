@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from livepush import audit
 from livepush.conf import get_settings
 from livepush.hub import FAREWELL, Hub
+from livepush.process.own_thread import in_own_thread
 from livepush.process.requests import count_open, requests_of, spawn
 from livepush.process.servers import daphne, ending
 from livepush.process.servers.client import Peer
@@ -128,4 +129,4 @@ async def _see_out_producers() -> None:
         await asyncio.sleep(0.02)
     for each in producers:
         if each.running():
-            await asyncio.to_thread(each.interrupt)
+            await in_own_thread(each.interrupt, "livepush-drain")

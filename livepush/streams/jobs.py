@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
@@ -17,8 +16,11 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from django.db import connections
+
 from livepush import publish
 from livepush.exceptions import StreamError
+from livepush.process import in_own_thread
 from livepush.process.connections import LIVE_THREAD, STREAM_THREAD
 from livepush.publish import Group
 from livepush.streams.models import State
@@ -105,10 +107,20 @@ async def arun(
     ansi: str = "strip",
     **options: Any,
 ) -> int:
-    """Run a command in async code, in a thread; see ``run``. It ends if the task that waits for it is cancelled."""
+    """Run a command in async code, in a thread of its own; see ``run``.
+
+    It ends if the task that waits for it is cancelled.
+    """
     cancelled = threading.Event()
+
+    def work() -> int:
+        try:
+            return _run(command, group, metadata, ansi, options, cancelled)
+        finally:
+            connections.close_all()
+
     try:
-        return await asyncio.to_thread(_run, command, group, metadata, ansi, options, cancelled)
+        return await in_own_thread(work, "livepush-command")
     finally:
         cancelled.set()
 

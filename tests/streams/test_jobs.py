@@ -189,6 +189,33 @@ def test_a_silent_command_ends_when_its_process_ends():
     assert (only().state, text(only().id)) == ("interrupted", "on\n")
 
 
+async def test_a_command_in_async_code_waits_for_no_thread_that_others_use(busy_executor):
+    async with asyncio.timeout(PATIENCE):
+        assert await streams.arun(python("print('built')"), "job:7") == 0
+    assert (await Stream.objects.aget()).state == "finished"
+    await sync_to_async(connections.close_all)()
+
+
+def test_a_process_ends_after_the_commands_of_its_event_loop():
+    found: list[threading.Thread] = []
+
+    async def leave() -> None:
+        command = asyncio.create_task(
+            streams.arun(python("import time; print('on', flush=True); time.sleep(600)"), "job:7")
+        )
+        await eventually(StreamChunk.objects.aexists)
+        found.extend(each for each in threading.enumerate() if each.name == "livepush-command")
+        assert not command.done()
+        await sync_to_async(connections.close_all)()
+
+    asyncio.run(leave())  # it cancels what still runs
+    (thread,) = found
+    assert not thread.daemon  # so Python waits for it
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert (only().state, text(only().id)) == ("interrupted", "on\n")
+
+
 async def test_a_command_whose_stream_is_deleted_ends_and_says_so():
     running = asyncio.create_task(
         streams.arun(python("import time; print('on', flush=True); time.sleep(600)"), "job:7")

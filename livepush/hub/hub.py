@@ -157,7 +157,11 @@ class Hub:
 
     def send_away(self, subscriber: Subscriber) -> None:
         """Tell one client to come back at a random time within the drain's span."""
-        subscriber.leave(round(1000 * random.uniform(0, self.options.drain)))
+        subscriber.leave(self.again_in())
+
+    def again_in(self) -> int:
+        """Return in how many milliseconds a client that is sent away is to come back: a random time."""
+        return round(1000 * random.uniform(0, self.options.drain))
 
     # Subscribers
 

@@ -83,7 +83,9 @@ class Listener(Protocol):
 class Feed:
     """One stream in one hub, which routes the stream's hints here. Call its methods in the loop's thread."""
 
-    def __init__(self, row: Stream, end: int, follows_text: bool, missing: Callable[[], object]) -> None:
+    def __init__(
+        self, row: Stream, end: int, follows_text: bool, missing: Callable[[], object], again_in: Callable[[], int]
+    ) -> None:
         self.id = row.id
         self.group = row.group
         self.about = formats.about(row)
@@ -101,6 +103,7 @@ class Feed:
         self.follows_text = follows_text
         """Whether text comes last, as far as it is known to exist."""
         self._missing = missing
+        self._again_in = again_in
         self.know(row)
 
     # What the hub tells
@@ -133,9 +136,14 @@ class Feed:
         self._missing()
 
     def leave(self, retry: int) -> None:
-        """Send the readers away: the server ends."""
+        """Send the readers away, each for a time of its own: the server ends."""
         for listener in list(self.listeners):
-            listener.leave(retry)
+            listener.leave(self._again_in())
+
+    def send_away(self) -> None:
+        """Send the readers away at once: somebody has deleted the stream."""
+        for listener in list(self.listeners):
+            listener.leave(0)
 
     # What is known
 

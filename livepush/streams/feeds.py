@@ -68,12 +68,16 @@ class Feeds:
         """Whether the server ends."""
         return self._hub.draining
 
+    def again_in(self) -> int:
+        """Return in how many milliseconds a client is to come back that is sent away because the server ends."""
+        return self._hub.again_in()
+
     def open(self, opened: Opened) -> Feed:
         """Return the feed of a stream. Call ``close`` when no reader is left that needs it."""
         id = opened.row.id
         feed = self._feeds.get(id)
         if feed is None:
-            feed = self._feeds[id] = Feed(opened.row, opened.end, opened.follows_text, self._look_soon)
+            feed = self._feeds[id] = Feed(opened.row, opened.end, opened.follows_text, self._look_soon, self.again_in)
             if feed.ending is None:
                 self._hub.add(feed)
             self._take_local(feed)
@@ -176,7 +180,7 @@ class Feeds:
         if passage is not None:
             feed.take(passage)
         if row is None:
-            feed.leave(0)  # somebody deleted it
+            feed.send_away()  # somebody has deleted it
         else:
             feed.know(row)
 

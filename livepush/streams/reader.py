@@ -59,7 +59,7 @@ class Reader:
     def __enter__(self) -> Reader:
         self.feed.listeners[self] = None
         if self._feeds.draining and self.feed.ending is None:
-            self.leave(0)
+            self.leave(self._feeds.again_in())
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -17,7 +17,7 @@ from tests.streams.test_properties import texts, units, values
 
 def empty() -> Feed:
     row = Stream(id="s", group="room:1", format="text", created=timezone.now())
-    return Feed(row, 0, False, lambda: None)
+    return Feed(row, 0, False, lambda: None, lambda: 0)
 
 
 def held(found: Feed) -> int:

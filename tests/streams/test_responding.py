@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import ExitStack
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -156,6 +157,27 @@ def test_a_response_that_begins_while_the_server_ends_is_sent_away():
     assert bye.startswith(b"retry: ")
     Stream.objects.update(state="finished", length=5)
     assert b'"parts":["hello"]' in b"".join(asyncio.run(read()))  # it ends by itself
+
+
+def test_after_a_deploy_the_readers_of_one_stream_come_back_at_times_of_their_own():
+    id = written_elsewhere()
+
+    async def told() -> list[int | None]:
+        hub = await process.get_hub()
+        feeds = feeds_of(hub)
+        feed = feeds.open(await process.in_thread(lambda: look_up("default", id)))
+        try:
+            with ExitStack() as stack:
+                early = [stack.enter_context(Reader(feeds, feed, 0, "livepush")) for _ in range(20)]
+                hub.drain()
+                late = [stack.enter_context(Reader(feeds, feed, 0, "livepush")) for _ in range(20)]
+                return [reader.retry for reader in (*early, *late)]
+        finally:
+            await livepush.stop()
+
+    times = asyncio.run(told())
+    assert len(set(times)) > 30
+    assert 0 <= min(times) <= max(times) <= 5000
 
 
 ERROR = "The response was cut before the end of the stream."

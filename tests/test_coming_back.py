@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import time
 
@@ -11,15 +13,21 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
 from django.http import HttpResponse
 from django.test import AsyncRequestFactory, Client
+from django.utils import timezone
 from django.utils.http import http_date
 
 from livepush import process, streams
 from livepush.access import handshakes
 from livepush.bridges.eventstream.views import events
 from livepush.bridges.mercure.views import hub as mercure
+from livepush.process.threads import Overdue
 from livepush.streams import here
+from livepush.streams.feeds import Feeds, feeds_of
+from livepush.streams.formats import CUT
+from livepush.streams.models import Stream, StreamProducer
 from tests import asking
 from tests.bridges import mercures
+from tests.patience import PATIENCE, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEY = "k" * 40
@@ -123,6 +131,39 @@ async def test_a_stream_s_farewell_has_the_offset_that_the_client_has(stream, mo
     for ask in (asgi, wsgi):
         _, body = await ask(f"streams/{stream}", "after=1", **{"last-event-id": "3"})
         assert re.fullmatch(r':\nretry: (\d+)\ndata: {"offset":3,"parts":\[\],"retry":\1}\n\n', body)
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone"), Overdue("late"), RuntimeError("stopped")], ids=str)
+async def test_readers_of_a_stream_that_can_not_be_read_now_come_back(error, stream, monkeypatch):
+    async def away(feeds, id, after, upto):
+        raise error
+
+    monkeypatch.setattr(Feeds, "page", away)
+    assert 900 <= retry_of(await asgi(f"streams/{stream}", "format=livepush")) <= 4000
+    for format in ("openai", "ai-sdk"):
+        status, body = await asgi(f"streams/{stream}", f"format={format}")
+        assert status == 200
+        assert CUT in body.rpartition("data: ")[2]
+    cut = await asking.request(f"/livepush/streams/{stream}/", "format=text", STREAM)
+    with pytest.raises(ConnectionAbortedError):
+        await cut.wait(PATIENCE)
+    status, body = await asgi(f"streams/{stream}", "wait=5")
+    assert (status, json.loads(body)["code"]) == (503, "unavailable")
+
+
+async def test_a_held_poll_of_a_stream_is_answered_when_the_server_cancels_it():
+    await Stream.objects.acreate(id="far", group="board", format="text", producer="far", created=timezone.now())
+    await StreamProducer.objects.acreate(name="far")
+    held = await asking.request("/livepush/streams/far/", "wait=25&after=7", {})
+    hub = await process.get_hub()
+    await eventually(lambda: any(feed.listeners for feed in feeds_of(hub)._feeds.values()))
+    held.future.cancel()
+    await asyncio.wait({held.future}, timeout=PATIENCE)
+    start, body = [held.output_queue.get_nowait() for _ in range(2)]
+    assert start["status"] == 200
+    assert json.loads(body["body"]) == {"offset": 7, "parts": [], "state": "running", "error": "", "metadata": {}}
+    await process.stop()
+    await sync_to_async(connections.close_all)()
 
 
 @pytest.mark.parametrize("query", ["format=openai", "format=text", "wait=0", "format=livepush"])

@@ -34,7 +34,8 @@ async def poll(scope: Scope, receive: Incoming, send: Send) -> None:
     try:
         body = await receive.unless_gone(held(entry))
     except asyncio.CancelledError:  # the server ends, and cancels its requests
-        await answer_nothing(scope, entry, send)
+        refused, failed = entry.admission.refused, entry.admission.told_failed
+        await answer_at_the_end(scope, send, poll_answer((), entry.cursor, False, refused, failed))
         raise
     except WireError:
         raise
@@ -44,12 +45,11 @@ async def poll(scope: Scope, receive: Incoming, send: Send) -> None:
         await reply(scope, send, body)
 
 
-async def answer_nothing(scope: Scope, entry: Entry, send: Send) -> None:
-    """Answer that nothing has come, if the client takes the answer."""
+async def answer_at_the_end(scope: Scope, send: Send, body: bytes) -> None:
+    """Answer a held poll since the server ends, if the client takes the answer."""
     with suppress(Exception):
         async with asyncio.timeout(FAREWELL):
-            refused, failed = entry.admission.refused, entry.admission.told_failed
-            await answer(scope, send, poll_answer((), entry.cursor, False, refused, failed))
+            await answer(scope, send, body)
 
 
 async def reply(scope: Scope, send: Send, body: bytes) -> None:

@@ -26,7 +26,7 @@ from livepush.consumers.base import (
 )
 from livepush.consumers.entering import admit, check_limits
 from livepush.consumers.incoming import Incoming
-from livepush.consumers.poll import lost_all, reply
+from livepush.consumers.poll import answer_at_the_end, lost_all, reply
 from livepush.hub import Hub, Reason
 from livepush.process.servers import uvicorn
 from livepush.process.servers.daphne import with_backpressure
@@ -182,8 +182,18 @@ async def _write_all(reader: Reader, send: Send) -> Reason:
 
 async def poll(scope: Scope, receive: Incoming, send: Send, entry: Entry, asked: Asked) -> None:
     """Answer with what follows the offset, once there is something or the wait is over."""
-    with entry.reading(asked, "livepush") as reader:
-        body = await receive.unless_gone(_held(reader, min(asked.wait or 0.0, get_settings().MAX_WAIT)))
+    try:
+        with entry.reading(asked, "livepush") as reader:
+            body = await receive.unless_gone(_held(reader, min(asked.wait or 0.0, get_settings().MAX_WAIT)))
+    except asyncio.CancelledError:  # the server ends, and cancels its requests
+        nothing = Passage(asked.after, [], asked.after)
+        told = formats.answer(nothing, Ending(State.RUNNING), entry.opened.row.details)
+        await answer_at_the_end(scope, send, told.encode())
+        raise
+    except WireError:
+        raise
+    except Exception as error:
+        raise unavailable() from error
     if body is not None:
         await reply(scope, send, body)
 

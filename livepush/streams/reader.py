@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable
 
+from livepush.consumers.base import again_in
+from livepush.notes import Rarely, last_of, one_line
 from livepush.streams.feed import Feed, Portion
 from livepush.streams.feeds import Feeds
 from livepush.streams.formats import FORMATS
-from livepush.wire import Floors
+from livepush.wire import Floors, unavailable
+
+logger = logging.getLogger("livepush")
+_failures = Rarely(every=10.0)
 
 AGAIN = 0.05
 """After how long (seconds) the database is read again for text that is being stored."""
@@ -111,7 +117,11 @@ class Reader:
         while not self.ended and self.groups:
             if self.retry is not None:
                 return self._last(self._format.bye(self.cursor, self.retry))
-            portion = await self.portion()
+            try:
+                portion = await self.portion()
+            except Exception:  # the database is away
+                self.retry = again_in(unavailable())
+                continue
             if not self.groups:
                 break
             if portion is not None:
@@ -129,22 +139,33 @@ class Reader:
         return self.feed.ending is not None and self.cursor >= self.feed.end
 
     async def portion(self) -> Portion | None:
-        """Return what follows the cursor, and move it; ``None`` if nothing is there yet."""
+        """Return what follows the cursor, and move it; ``None`` if nothing is there yet.
+
+        Raises what reading the database raises.
+        """
         feed = self.feed
         while self.cursor < feed.end:
             found = feed.portion(self.cursor)
             if found is None:
-                found = await self._feeds.page(feed.id, self.cursor, feed.end)
+                found = await self._page()
             if found.passage.pieces:
                 self._moved(found)
                 self._fruitless = 0
                 return found
             self._fruitless += 1
             if self._fruitless > PATIENCE:
-                self.retry = 1000
+                self.retry = again_in(unavailable())
                 return None
             await self.wait(AGAIN)
         return None
+
+    async def _page(self) -> Portion:
+        try:
+            return await self._feeds.page(self.feed.id, self.cursor, self.feed.end)
+        except Exception as error:
+            if times := _failures.times():
+                logger.warning("A stream could not be read (%s).%s", one_line(error), last_of(times))
+            raise
 
     async def wait(self, seconds: float) -> bool:
         """Wait until something happens; return whether that was within the time."""

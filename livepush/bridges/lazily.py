@@ -12,6 +12,7 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, get_script_prefix, reverse, set_script_prefix
 from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
@@ -41,13 +42,13 @@ def lazily(path: str) -> Callable[..., HttpResponse]:
     return view
 
 
-def at_edge(path: str, plain: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def at_edge(path: str, plain: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Return a view that answers a GRIP proxy with the one at a dotted path, and everybody else with a plain one."""
 
     @wraps(plain)
-    def view(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+    def view(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
         comes_from_proxy = "HTTP_GRIP_SIG" in request.META and bool(get_settings().GRIP)
-        response: HttpResponse = (import_string(path) if comes_from_proxy else plain)(request, **kwargs)
+        response: HttpResponseBase = (import_string(path) if comes_from_proxy else plain)(request, **kwargs)
         return response
 
     return view

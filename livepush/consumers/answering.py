@@ -12,6 +12,7 @@ from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOper
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
+from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
@@ -28,10 +29,11 @@ failures = Rarely(every=1.0)
 MALFORMED = (SuspiciousOperation, BadRequest, MultiPartParserError, UnreadablePostError)
 """What Django raises for a request that it does not read: it is too large, has too many fields, or makes no sense."""
 
-View = TypeVar("View", bound=Callable[..., HttpResponse])
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
+Response = TypeVar("Response", bound=HttpResponseBase)
 Away = Callable[[HttpRequest, WireError], HttpResponse | None]
 """Returns what has a stream's client come back after a refusal that passes; ``None`` if it gets the error."""
-Answering = Callable[..., HttpResponse]
+Answering = Callable[..., HttpResponseBase]
 """Takes the request, its client, and what varies in the address. Raises WireError to refuse."""
 
 
@@ -46,7 +48,7 @@ def never_a_page(view: View) -> View:
     """Keep browsers from taking an answer for a page or a script, whatever it holds (WHATWG Fetch, section 3.7)."""
 
     @wraps(view)
-    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = view(request, *args, **kwargs)
         response["X-Content-Type-Options"] = "nosniff"
         return response
@@ -59,9 +61,10 @@ def for_origins(view: View) -> View:
 
     @never_a_page
     @wraps(view)
-    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         headers = origins.headers(request)
-        response = HttpResponse(status=204) if origins.is_preflight(request) else view(request, *args, **kwargs)
+        preflight = origins.is_preflight(request)
+        response: HttpResponseBase = HttpResponse(status=204) if preflight else view(request, *args, **kwargs)
         for name, value in headers.items():
             if name == "Vary":
                 patch_vary_headers(response, [value])
@@ -87,7 +90,7 @@ def as_json(body: bytes, status: int = 200) -> HttpResponse:
     return kept_as_it_is(response)
 
 
-def kept_as_it_is(response: HttpResponse) -> HttpResponse:
+def kept_as_it_is(response: Response) -> Response:
     """Return a response that no cache keeps, no proxy or middleware compresses, and no browser takes for a page."""
     response["Cache-Control"] = "no-store, no-transform"
     response["X-Content-Type-Options"] = "nosniff"
@@ -100,16 +103,16 @@ def answers(
     *methods: str,
     refusal: Callable[[WireError], bytes] = WireError.body,
     away: Away = lambda request, error: None,
-) -> Callable[[Answering], Callable[..., HttpResponse]]:
+) -> Callable[[Answering], Callable[..., HttpResponseBase]]:
     """Make a view an endpoint that answers some methods, after the project's checks of a handshake.
 
     The site's middleware leaves the login and the CSRF token to the view, since rules say who may do what, and a
     script wants JSON. What else the view raises is logged, and the client is told to come back.
     """
 
-    def decorate(view: Answering) -> Callable[..., HttpResponse]:
+    def decorate(view: Answering) -> Callable[..., HttpResponseBase]:
         @wraps(view)
-        def answered(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        def answered(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
             CSRF.process_request(request)
             client = client_of(transport, request)
             try:

@@ -112,7 +112,8 @@ def _read(id: str, format: str, after: int) -> Iterator[bytes]:
             cursor, follows = passage.end, formats.after_text(passage.pieces, follows)
             last = time.monotonic()
         elif ended:
-            yield chosen.end(formats.about(row), Ending(State(row.state), row.error), cursor, follows).encode()
+            ending = Ending(State(row.state), row.error)
+            yield chosen.end(formats.about(row), ending, row.length or 0, follows).encode()
             return
         else:
             leases.look(using)

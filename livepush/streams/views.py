@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
 from livepush import tenants
 from livepush.access import identity, limits, rules
@@ -14,9 +15,10 @@ from livepush.consumers.identified import check_csrf, identity_of
 from livepush.streams import formats, leases, store
 from livepush.streams.asking import Asked, asked_of, away, check_readable, checked_id, unknown
 from livepush.streams.buffer import Ending
-from livepush.streams.formats import FORMATS, after_text
+from livepush.streams.formats import FORMATS
 from livepush.streams.here import local
 from livepush.streams.models import State, Stream
+from livepush.streams.responding import StreamResponse
 from livepush.wire import WireError, check_get, public_name, unavailable
 
 
@@ -34,7 +36,7 @@ def _away(request: HttpRequest, error: WireError) -> HttpResponse | None:
 
 
 @answers("stream", "GET", away=_away)
-def stream(request: HttpRequest, client: Client, stream: str) -> HttpResponse:
+def stream(request: HttpRequest, client: Client, stream: str) -> HttpResponseBase:
     """Answer a poll at once. Without ``wait``, answer with a finished stream; one that runs needs ASGI."""
     check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", get_settings().MAX_EVENT_BYTES)
     asked = _asked(request)
@@ -47,7 +49,7 @@ def stream(request: HttpRequest, client: Client, stream: str) -> HttpResponse:
             "needs_asgi", "A stream that runs needs ASGI for this format: poll it with wait=0, or run ASGI.", 501
         )
     if asked.wait is None and not row.is_running:
-        return _whole(row, asked)
+        return StreamResponse(row.id, asked.format or row.format, asked.after)
     return HttpResponse(_poll(row, asked), content_type="application/json")
 
 
@@ -99,15 +101,3 @@ def _poll(row: Stream, asked: Asked) -> str:
     if not is_done:
         return formats.answer(passage, Ending(State.RUNNING), row.details)
     return formats.answer(passage._replace(end=row.length or 0), Ending(State(row.state), row.error), row.details)
-
-
-def _whole(row: Stream, asked: Asked) -> HttpResponse:
-    """Return the rest of a stream that has ended, in one response."""
-    format, about = FORMATS[asked.format or row.format], formats.about(row)
-    using, cursor, length = get_settings().DATABASE, asked.after, row.length or 0
-    found, follows = [format.begin(about, cursor)], store.is_after_text(using, row.id, cursor)
-    while cursor < length and (passage := store.read(using, row.id, cursor, length)).pieces:
-        found.append(format.passage(about, passage, follows))
-        cursor, follows = passage.end, after_text(passage.pieces, follows)
-    found.append(format.end(about, Ending(State(row.state), row.error), length, follows))
-    return HttpResponse("".join(found), content_type=format.content_type, headers=dict(format.headers))

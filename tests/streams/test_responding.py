@@ -138,7 +138,24 @@ def test_sync_and_async_code_continue_a_stream_with_the_same_bytes(client, after
     expected = joined(response)
     assert ("text-start" in expected) == (after == 0)
     assert b"".join(response).decode() == expected
-    assert client.get(f"/livepush/streams/{id}/?after={after}&format=ai-sdk").content.decode() == expected
+    assert client.get(f"/livepush/streams/{id}/?after={after}&format=ai-sdk").getvalue().decode() == expected
+
+
+@pytest.mark.parametrize("after", [0, 9, 12])
+def test_a_stream_that_has_ended_says_where_in_any_code(client, after):
+    id = written("hello", " you")
+    response = streams.get(id).response(after, "livepush")
+    expected = joined(response)
+    assert '"offset":9,"parts":[],"state":"finished"' in expected
+    assert b"".join(response).decode() == expected
+    assert client.get(f"/livepush/streams/{id}/?after={after}&format=livepush").getvalue().decode() == expected
+
+
+def test_a_long_stream_that_has_ended_is_answered_a_page_at_a_time_under_wsgi(client):
+    id = written(*("x" * 100_000 for _ in range(8)))
+    parts = list(client.get(f"/livepush/streams/{id}/").streaming_content)
+    assert max(map(len, parts)) <= store.PAGE
+    assert b"".join(parts) == b"x" * 800_000
 
 
 def test_a_response_that_begins_while_the_server_ends_is_sent_away():

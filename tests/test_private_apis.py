@@ -21,6 +21,8 @@ from livepush import notes
 from livepush.process import async_orm, connections
 from livepush.process.servers import ending, hypercorn, uvicorn
 from livepush.publish import databases
+from livepush.streams import responding, starting
+from livepush.streams.responding import StreamResponse
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,6 +61,32 @@ async def test_async_rules_use_asgirefs_own_thread_where_it_takes_no_other(monke
             assert await sync_to_async(lambda: "done")() == "done"
     (sentence,) = noted()
     assert "asgiref" in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("AsyncToSync", SimpleNamespace()),
+        ("SyncToAsync", SimpleNamespace()),
+        ("SyncToAsync", SimpleNamespace(context_to_thread_executor={})),
+    ],
+)
+async def test_a_stream_s_iterator_uses_asgirefs_own_thread_where_it_takes_no_other(name, changed, monkeypatch, noted):
+    monkeypatch.setattr(starting, name, changed)
+    for _ in range(2):
+        async with starting._own_thread():
+            assert await sync_to_async(lambda: "done")() == "done"
+    (sentence,) = noted()
+    assert "asgiref" in sentence
+
+
+async def test_a_response_is_for_sync_code_where_asgiref_does_not_tell_a_thread_s_event_loop(monkeypatch):
+    def is_async():
+        return StreamResponse("any", "text").is_async
+
+    assert await sync_to_async(is_async)()
+    monkeypatch.setattr(responding, "SyncToAsync", SimpleNamespace())
+    assert not await sync_to_async(is_async)()
 
 
 async def test_a_server_whose_end_can_not_be_noticed_is_noted(noted):
@@ -124,7 +152,7 @@ def test_each_private_api_is_in_the_manual():
         "uses_server_side_binding", "TCP_INFO", "close_pools", "producerPaused", "wrappedProtocol", "getWriters",
         "getReaders", "cr_frame", "cr_await", "addSystemEventTrigger", "_shutdown", "worker_serve",
         "_sock", "__self__", "sys.modules", "Finalize", "connection.connection",
-        "context_to_thread_executor", "thread_sensitive_context",
+        "context_to_thread_executor", "thread_sensitive_context", "AsyncToSync.executors", "main_event_loop",
         "_log_destroy_pending", "execute_wrappers", "make_cursor", "create_cursor", "needs_rollback",
     )  # fmt: skip
     table = (ROOT / "docs" / "concepts.md").read_text().partition("## Private APIs")[2].partition("\n## ")[0]

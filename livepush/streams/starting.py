@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from datetime import tzinfo
@@ -18,6 +18,7 @@ from django.utils.functional import Promise
 
 from livepush.cancelling import contained
 from livepush.exceptions import InvalidData, StreamLost
+from livepush.notes import note_once
 from livepush.publish import Group
 from livepush.streams.models import State
 from livepush.streams.stopping import besides_stop
@@ -83,14 +84,19 @@ def start_in_thread(
 async def _own_thread() -> AsyncIterator[None]:
     """Run sync code that the iterator awaits, such as its queries, in one thread; close its connections at the end."""
     context = ThreadSensitiveContext()
-    AsyncToSync.executors.current = None  # that of a view behind sync middleware has ended by now
-    SyncToAsync.thread_sensitive_context.set(context)  # the caller's ends with the request
+    executors: MutableMapping[ThreadSensitiveContext, Any] = {}
+    try:
+        executors = SyncToAsync.context_to_thread_executor
+        AsyncToSync.executors.current = None  # that of a view behind sync middleware has ended by now
+        SyncToAsync.thread_sensitive_context.set(context)  # the caller's ends with the request
+    except AttributeError:
+        note_once("livepush does not know this version of asgiref: the queries of iterators run in asgiref's thread.")
     try:
         yield
     finally:
-        if context in SyncToAsync.context_to_thread_executor:
+        if context in executors:
             await sync_to_async(connections.close_all)()
-            SyncToAsync.context_to_thread_executor.pop(context).shutdown(wait=False)
+            executors.pop(context).shutdown(wait=False)
 
 
 async def _run(stream: AsyncStream, iterator: AsyncIterable[Any]) -> None:

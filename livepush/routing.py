@@ -63,6 +63,8 @@ class Application:
             path = path_of(scope)
             default = refuse_websocket if scope["type"] == "websocket" else self._django
             endpoint = self._endpoints.get((scope["type"], path)) or self._matching(scope["type"], path) or default
+        if endpoint is self._django:
+            process.note_client(scope, send)
         await endpoint(scope, receive, send)
 
 

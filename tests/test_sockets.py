@@ -13,7 +13,7 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MethodType, SimpleNamespace
@@ -21,12 +21,14 @@ from typing import Any
 
 import pytest
 
-from livepush import notes
+from livepush import notes, process
 from livepush.consumers.poll import LARGE, reply
 from livepush.process import drain, requests
+from livepush.process.responses import ResponseClient
 from livepush.process.servers import client as servers_client
 from livepush.process.servers import daphne, hypercorn, lookup, tcp, uvicorn
 from livepush.process.servers.client import GONE, Peer, peer_of
+from livepush.routing import Application
 from tests.patience import PATIENCE, eventually
 
 NoDescriptors = Callable[[], AbstractContextManager[None]]
@@ -565,6 +567,140 @@ async def test_only_daphne_needs_a_send_with_backpressure() -> None:
     assert daphne.reactor() is None
     assert daphne.unsent() == 0
     assert await daphne.with_backpressure({"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)}, send) is send
+
+
+# Responses of Django's own
+
+
+async def say_nothing(message: Any) -> None:
+    """Stand for the ``send`` of a server that livepush does not know."""
+
+
+async def answered(scope: dict[str, Any], send: Any, work: Callable[[ResponseClient], Awaitable[object]]) -> None:
+    """Have ``work`` done where Django sends a response that streams, with the response's client."""
+
+    async def django(scope: Any, receive: Any, send: Any) -> None:
+        async with process.serving_response(scope) as client:
+            await work(client)
+
+    await asyncio.create_task(Application(django)({**scope, "path": "/nowhere/"}, say_nothing, send))
+
+
+def is_reset(pair: Pair) -> bool:
+    """Return whether the server's end was reset; write to it."""
+    try:
+        pair.server.send(b"x")
+    except BlockingIOError:
+        return False
+    except BrokenPipeError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_under_daphne_what_django_sends_waits_for_its_client(
+    wrapped: bool, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, waits, wait = twisted_transport(pair), [], daphne._until_writable
+
+    async def note_wait(descriptor: int) -> None:
+        waits.append(descriptor)
+        await wait(descriptor)
+
+    monkeypatch.setattr(daphne, "_until_writable", note_wait)
+    monkeypatch.setitem(sys.modules, "twisted.internet.reactor", Reactor(transport))
+
+    async def work(client: ResponseClient) -> None:
+        pair.fill_buffer()
+        waiting = asyncio.create_task(client.ready())
+        await eventually(lambda: waits)
+        assert not waiting.done()
+        transport.producerPaused = False
+        while not waiting.done():
+            with contextlib.suppress(BlockingIOError):
+                pair.client.recv(1_000_000, socket.MSG_DONTWAIT)
+            await asyncio.sleep(0)
+
+    send = say_nothing if wrapped else daphnes(say_nothing, transport)
+    await answered(pair.scope(), send, work)
+    assert waits
+
+
+async def test_a_client_that_takes_nothing_of_what_django_sends_is_hung_up_on(pair: Pair, settings: Any) -> None:
+    settings.LIVEPUSH = {"WRITE_TIMEOUT": 0.05}
+
+    async def work(client: ResponseClient) -> None:
+        pair.fill_buffer()
+        with client.in_time():
+            await eventually(lambda: is_reset(pair))
+
+    await answered(pair.scope(), say_nothing, work)
+
+
+async def test_a_client_that_reads_stays_however_long_the_next_part_takes(
+    pair: Pair, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.LIVEPUSH = {"WRITE_TIMEOUT": 0.05}
+    done: list[bool] = []
+    hang_up = tcp.hang_up
+
+    def note(connection: socket.socket, **more: Any) -> bool:
+        done.append(hang_up(connection, **more))
+        return done[-1]
+
+    monkeypatch.setattr(tcp, "hang_up", note)
+
+    async def work(client: ResponseClient) -> None:
+        with client.in_time():
+            await eventually(lambda: done)
+
+    await answered(pair.scope(), say_nothing, work)
+    assert done == [False]
+
+
+async def test_a_drain_waits_for_what_django_sends_and_hangs_up_on_its_client(pair: Pair) -> None:
+    served = requests.requests_of(asyncio.get_running_loop()).open
+
+    async def work(client: ResponseClient) -> None:
+        assert len(served) == 1
+        pair.fill_buffer()
+        await drain._hang_up(dict(served), served)
+        assert is_reset(pair)
+
+    await answered(pair.scope(), say_nothing, work)
+    assert not served
+
+
+async def test_a_response_of_djangos_ends_if_its_connection_can_not_be_reset(pair: Pair) -> None:
+    async def work(client: ResponseClient) -> None:
+        client.hang_up()
+        await asyncio.wait_for(asyncio.Event().wait(), PATIENCE)
+
+    with pytest.raises(asyncio.CancelledError):
+        await answered(pair.scope(client=None), say_nothing, work)
+
+
+async def test_a_response_that_is_dropped_half_way_ends_without_the_garbage_collector() -> None:
+    ended = asyncio.Event()
+
+    async def content() -> AsyncIterator[ResponseClient]:
+        async with process.serving_response() as client:
+            try:
+                yield client
+            finally:
+                ended.set()
+
+    async def send_a_part() -> AsyncIterator[ResponseClient]:
+        found = content()
+        await anext(found)
+        return found  # as the task in which Django sends a response returns the response
+
+    gc.disable()
+    try:
+        await asyncio.create_task(send_a_part())
+        await asyncio.wait_for(ended.wait(), PATIENCE)
+    finally:
+        gc.enable()
 
 
 # Large answers

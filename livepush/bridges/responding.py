@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+from livepush import process
 from livepush.consumers.base import greeting
 from livepush.consumers.entering import Entry, ask_again_later
 from livepush.hub import Connection, Reason
@@ -33,11 +34,12 @@ class Body:
         """End the response after what was written."""
         self._parts.put_nowait((b"", True))
 
-    async def parts(self) -> AsyncIterator[bytes]:
-        """Yield what is written until the end."""
+    async def parts(self, ready: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
+        """Yield what is written until the end. Wait for ``ready`` before each part."""
         is_last = False
         while not is_last:
             content, is_last = await self._parts.get()
+            await ready()
             yield content
             self._parts.task_done()
 
@@ -48,14 +50,21 @@ async def stream(entry: Entry, kind: type[Connection], translate: Translate) -> 
     body = Body(translate)
     limits, floors = hub.options.limits, admission.floors
     connection = kind(hub, admission.stored, entry.cursor, Format.TEXT, body.write, limits, None, floors)
-    connection.on_close = body.end
     ask_again_later(connection, admission)
     with entry.watched(connection), entry.client.connected(admission, connection):
-        try:
-            hub.start(connection, greeting(entry, Format.TEXT))
-            async for content in body.parts():
-                yield content
-        finally:
-            hub.remove(connection)
-            connection.on_close = None
-            connection.close(Reason.GONE)
+        async with process.serving_response(entry.client.scope) as client:
+
+            def end() -> None:
+                if connection.reason is Reason.SLOW:
+                    client.hang_up()
+                body.end()
+
+            connection.on_close = end
+            try:
+                hub.start(connection, greeting(entry, Format.TEXT))
+                async for content in body.parts(client.ready):
+                    yield content
+            finally:
+                hub.remove(connection)
+                connection.on_close = None
+                connection.close(Reason.GONE)

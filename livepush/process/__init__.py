@@ -6,6 +6,7 @@ from livepush.process.async_orm import queries_in_threads
 from livepush.process.connections import tidy
 from livepush.process.hubs import get_hub, in_thread, on_start, serving, stop, stop_all
 from livepush.process.own_thread import in_own_thread
+from livepush.process.responses import note_client, serving_response
 from livepush.process.stalled import expect_progress
 
 __all__ = [
@@ -13,9 +14,11 @@ __all__ = [
     "get_hub",
     "in_own_thread",
     "in_thread",
+    "note_client",
     "on_start",
     "queries_in_threads",
     "serving",
+    "serving_response",
     "stop",
     "stop_all",
     "tidy",

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context
 from functools import partial
 from typing import TypeVar
@@ -21,7 +21,7 @@ from livepush.process.database_log import DatabaseLog
 from livepush.process.drain import drain, drain_before_end, drain_on_signals, producers
 from livepush.process.requests import forget_requests, requests_of, spawn
 from livepush.process.servers import Scope, Send, lookup
-from livepush.process.servers.client import peer_of
+from livepush.process.servers.client import Peer, peer_of
 from livepush.process.threads import STOP_TIMEOUT, Threads
 
 logger = logging.getLogger("livepush")
@@ -80,16 +80,21 @@ async def get_hub() -> Hub:
     return hub
 
 
+def serving(scope: Scope, send: Send) -> AbstractContextManager[None]:
+    """Register a request while it is served; see ``serving_client``."""
+    return serving_client(peer_of(scope, send))
+
+
 @contextmanager
-def serving(scope: Scope, send: Send) -> Iterator[None]:
-    """Register a request while it is served, so that a drain waits for it, and its server drains before it ends."""
+def serving_client(client: Peer) -> Iterator[None]:
+    """Register a client while it is served, so that a drain waits for it, and its server drains before it ends."""
     loop = asyncio.get_running_loop()
-    key, requests, server = object(), requests_of(loop), tuple(scope.get("server") or ())
+    key, requests, server = object(), requests_of(loop), tuple(client.scope.get("server") or ())
     if server not in requests.servers:  # the hub may be an earlier server's
         requests.servers.add(server)
         drain_before_end(loop, _hubs)
         lookup.keep_spare()
-    requests.open[key] = peer_of(scope, send)
+    requests.open[key] = client
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ class Requests(NamedTuple):
 
 
 _requests: dict[asyncio.AbstractEventLoop, Requests] = {}
-_tasks: set[asyncio.Task[None]] = set()
+_tasks: set[asyncio.Task[Any]] = set()
 """The background tasks, kept here so that Python does not collect them."""
 
 
@@ -43,7 +43,7 @@ def count_open() -> int:
     return sum(len(requests.open) for requests in list(_requests.values()))
 
 
-def spawn(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
+def spawn(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, object]) -> None:
     """Start a background task."""
     task = loop.create_task(work)
     _tasks.add(task)

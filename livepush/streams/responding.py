@@ -88,12 +88,15 @@ async def _aread(id: str, format: str, after: int) -> AsyncIterator[bytes]:
     if opened is None:
         raise unknown()
     feeds = feeds_of(hub)
-    feed = feeds.open(opened)
-    with Reader(feeds, feed, after, format, get_settings().HEARTBEAT) as reader:
-        while (data := await reader.next()) is not None:
-            yield data
-        if reader.must_break:
-            raise ConnectionAbortedError(formats.CUT)
+    async with process.serving_response() as client:
+        feed = feeds.open(opened)
+        with Reader(feeds, feed, after, format, get_settings().HEARTBEAT) as reader:
+            while (data := await reader.next()) is not None:
+                with client.in_time():
+                    await client.ready()
+                    yield data
+            if reader.must_break:
+                raise ConnectionAbortedError(formats.CUT)
 
 
 def _read(id: str, format: str, after: int) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from livepush.hub.connection import FAREWELL
-from tests.integration import clients
+from tests.integration import clients, deaf
 from tests.integration.audit import Follower, audit, committed
 from tests.integration.conftest import Figures, Scale
 from tests.patience import eventually
@@ -114,6 +114,34 @@ async def test_a_deploy_with_open_streams(
         assert 0 <= retries[0] < retries[-1] <= 1000 * span
         assert retries[-1] - retries[0] > 1000 * span / 3
         assert ended < FAREWELL + 20
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", some(SERVERS))
+async def test_a_deploy_with_open_streams_that_django_sends(kind: str, database: Database) -> None:
+    """Clients that read are told to come back, and the server waits for none that does not read."""
+    settings = {"DRAIN": 0.2, "MERCURE": deaf.MERCURE}
+    with (
+        processes.publisher(database, settings) as elsewhere,
+        processes.server(kind, database, settings, application=deaf.APPLICATION) as server,
+    ):
+        start = elsewhere.position()
+        stream = await deaf.written(server, database)
+        with deaf.never_reading(server.port, deaf.addresses(start, stream)):
+            await asyncio.to_thread(deaf.send_much, elsewhere)
+            await stuck(server, 2)
+            async with (
+                clients.http() as http,
+                http.stream("GET", f"{server.url}/events/?channel=b") as events,
+                http.stream("GET", f"{server.url}/.well-known/mercure?topic=b") as updates,
+            ):
+                readers = [each.aiter_raw() for each in (events, updates)]
+                for each in readers:
+                    await anext(each)
+                server.terminate()
+                for each in readers:
+                    assert b"retry: " in b"".join([chunk async for chunk in each])
+            await asyncio.to_thread(server.wait, 30)
 
 
 @pytest.mark.long

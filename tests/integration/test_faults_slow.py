@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration import clients
+from tests.integration import clients, deaf
 from tests.integration.audit import Follower, audit, committed, running
 from tests.integration.conftest import Figures, Scale
 from tests.patience import eventually, wait_until
@@ -22,6 +22,7 @@ from tests.scale import some
 from tests.servers import faults, processes
 from tests.servers.fresh import Database
 from tests.servers.processes import Publisher
+from tests.streams.readers import poll
 
 SERVERS = ("uvicorn", "daphne", "hypercorn", "granian")
 TRANSPORTS = ("sse", "websocket", "long poll")
@@ -229,6 +230,60 @@ async def test_clients_that_read_nothing_are_closed_and_forgotten(
         assert found.clean, found
         assert closed["slow"] == 3
         assert len(reader.connects) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", SERVERS if Scale.full else some(SERVERS))
+async def test_clients_that_read_nothing_of_what_django_sends_are_closed_and_forgotten(
+    kind: str, database: Database
+) -> None:
+    settings = {"BUFFER_BYTES": 6 * MIB, "WRITE_TIMEOUT": 1, "HEARTBEAT": 0.25, "MERCURE": deaf.MERCURE}
+    with (
+        processes.publisher(database, settings) as elsewhere,
+        processes.server(kind, database, settings, application=deaf.APPLICATION) as server,
+    ):
+        start = elsewhere.position()
+        await asyncio.to_thread(deaf.send_much, elsewhere)
+        stream = await deaf.written(server, database)
+        paths = deaf.addresses(start, stream)
+        await poll(server.url, stream, wait=0)
+        pid = server.stats()["pid"]
+        await eventually(lambda: connections(pid, server.port) == 0)
+        before = held(pid, database)
+        with deaf.never_reading(server.port, paths):
+            await eventually(lambda: asyncio.to_thread(lambda: server.stats()["closed"].get("slow") == 2))
+            await eventually(lambda: connections(pid, server.port) == 0)
+            await eventually(lambda: asyncio.to_thread(lambda: server.holds() == 0))
+            spare = len(paths) if kind == "granian" else 0  # a busy one may keep the descriptor of what has ended
+            await eventually(lambda: held(pid, database) <= before + spare)
+
+
+@pytest.mark.long
+async def test_daphne_holds_little_of_what_django_sends_for_clients_that_do_not_read(database: Database) -> None:
+    settings, rounds = {**SETTINGS, "MERCURE": deaf.MERCURE}, 4
+    with (
+        processes.publisher(database, settings) as elsewhere,
+        processes.server("daphne", database, settings, application=deaf.APPLICATION) as server,
+    ):
+        start = elsewhere.position()
+        paths = deaf.addresses(start, "none")[:2]
+        reader = Follower(server.url, ["eventstream:a"], start, "sse")
+
+        async def are_behind() -> bool:
+            return bool((await asyncio.to_thread(server.stats))["states"].get("behind") == len(paths))
+
+        async with running([reader]):
+            with deaf.never_reading(server.port, paths):
+                await eventually(lambda: asyncio.to_thread(lambda: server.holds() == 1 + len(paths)))
+                peak = Peak(server.stats()["pid"])
+                for _ in range(rounds):
+                    await asyncio.to_thread(deaf.send_much, elsewhere)
+                await asyncio.to_thread(elsewhere.send, "eventstream:a", "ended")
+                await reader.until(database.head())
+                await eventually(are_behind)
+                peak.look()
+        sent = len(paths) * rounds * deaf.COUNT * len(deaf.DATA)
+        assert peak.most - peak.before < sent / 2
 
 
 @pytest.mark.long

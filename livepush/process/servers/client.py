@@ -10,7 +10,7 @@ import asyncio
 import socket
 import time
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
@@ -105,6 +105,11 @@ class Peer(NamedTuple):
 def peer_of(scope: Scope, send: Send) -> Peer:
     """Return the other end of a request's connection. It keeps only the parts of the scope that it needs."""
     return Peer({name: scope.get(name) for name in KEPT}, partial(_transport, send))
+
+
+def peer_at(scope: Mapping[str, Any]) -> Peer:
+    """Return the other end of the connection with a request's addresses, where the server's ``send`` is not known."""
+    return Peer({name: scope.get(name) for name in KEPT}, _unknown)
 
 
 def _unknown() -> None:

@@ -35,24 +35,37 @@ class SendWithBackpressure:
         self.transport = transport
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
-        while self.transport.producerPaused and self.transport.connected:
-            await _until_writable(self.transport.fileno())
+        await until_ready(self.transport)
         await self._send(message)
 
 
 async def with_backpressure(scope: Scope, send: Send) -> Send:
     """Return a ``send`` that waits while its client does not read. Except under daphne it is the server's own."""
+    found = await connection(scope, transport(send))
+    return send if found is None else SendWithBackpressure(send, found)
+
+
+async def connection(scope: Scope, known: Any) -> Any:
+    """Return the transport to wait for: ``known`` if it is daphne's, else that with the request's addresses.
+
+    It is ``None`` except under daphne, and where livepush can't find it.
+    """
     if reactor() is None:
-        return send
-    found = transport(send) or await _by_address(scope)
+        return None
+    found = known if _is_usable(known) else await _by_address(scope)
     if found is None:
         note_once(
             "livepush does not find daphne's connections (a version that it does not know, or a proxy's address in the "
             "scope): for a client that does not read, daphne holds all that is sent.",
             level=logging.WARNING,
         )
-        return send
-    return SendWithBackpressure(send, found)
+    return found
+
+
+async def until_ready(transport: Any) -> None:
+    """Wait until the client of a transport takes more, or has gone."""
+    while transport.producerPaused and transport.connected:
+        await _until_writable(transport.fileno())
 
 
 def transport(send: object) -> Any:
@@ -63,7 +76,11 @@ def transport(send: object) -> Any:
     found = getattr(protocol, "transport", None)
     while hasattr(found, "wrappedProtocol"):  # TLS wraps the transport that has the socket
         found = getattr(found, "transport", None)
-    return found if all(hasattr(found, name) for name in NEEDED) else None
+    return found if _is_usable(found) else None
+
+
+def _is_usable(transport: object) -> bool:
+    return all(hasattr(transport, name) for name in NEEDED)
 
 
 def largest_message(send: object) -> int | None:
@@ -115,7 +132,7 @@ async def _by_address(scope: Scope) -> Any:
     for count, each in enumerate(reversed(readers()), 1):  # the newest are last
         if count % PAUSE_EVERY == 0:
             await asyncio.sleep(0)
-        if all(hasattr(each, name) for name in (*NEEDED, "protocol")):  # a listening port's getPeer raises
+        if _is_usable(each) and hasattr(each, "protocol"):  # a listening port's getPeer raises
             own, peer = each.getHost(), each.getPeer()
             if hasattr(peer, "port") and lookup.ends_of((own.host, own.port), (peer.host, peer.port)) == ends:
                 return each

@@ -27,7 +27,7 @@ class LivepushConfig(AppConfig):
         from livepush.bridges import lazily
         from livepush.bridges.relays import forgetting as forgetting_letters
         from livepush.inbox import checking as inbox_checking  # noqa: F401 (registers a check)
-        from livepush.inbox import filing, forgetting, loading, recipients
+        from livepush.inbox import filing, forgetting, loading, roles
         from livepush.page import positions
         from livepush.receiving import checking, once  # noqa: F401 (so does checking)
         from livepush.rights import announcing, logouts
@@ -37,7 +37,7 @@ class LivepushConfig(AppConfig):
 
         positions.connect()
         filing.connect()
-        recipients.connect()
+        roles.connect()
         forgetting.connect()
         announcing.connect()
         logouts.connect()

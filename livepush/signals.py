@@ -34,10 +34,11 @@ is collapsed into it; ``notification.count`` says how many it stands for by then
 marked = Signal()
 """A reader's notifications were marked as seen, read, unread, archived or unarchived, or the last of this was undone.
 
-Sent with ``reader``, the user's primary key as text; ``action``, such as ``"read"``; ``numbers``, those of the
-positions of single notifications, and ``upto``, that of the last of all up to one (each is ``None`` where the other
-was asked for, both with ``"undo"``); ``category`` and ``tab``, which limited what was marked up to that position
-(``""`` and ``"all"`` if nothing did); and ``using``, the alias of the database. The sender is the class ``InboxState``.
+Sent with ``reader``, the user's primary key as text, after the tenant's name if there are tenants (``acme|7``);
+``action``, such as ``"read"``; ``numbers``, those of the positions of single notifications, and ``upto``, that of the
+last of all up to one (each is ``None`` where the other was asked for, both with ``"undo"``); ``category`` and ``tab``,
+which limited what was marked up to that position (``""`` and ``"all"`` if nothing did); and ``using``, the alias of the
+database. The sender is the class ``InboxState``.
 """
 
 connected = Signal()

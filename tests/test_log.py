@@ -11,11 +11,13 @@ from functools import partial
 from math import inf
 
 import pytest
-from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connections, transaction
 from django.utils import timezone
 
 import livepush
 from livepush import log, publish
+from livepush.inbox import filing
+from livepush.inbox.models import InboxHead
 from livepush.log import delete_sql, planning, reading
 from livepush.log import groups as group_rows
 from livepush.log.dialects import base, postgresql
@@ -464,13 +466,13 @@ def test_a_late_commit_gets_a_late_position(concurrent):
 
 
 @contextmanager
-def lock_held(alias):
-    """Hold the head's lock in another thread."""
+def lock_held(alias, model=LogHead):
+    """Hold the lock of a model's one row, as a rule the head's, in another thread."""
     held, go = threading.Event(), threading.Event()
 
     def hold():
         with transaction.atomic(using=alias):
-            LogHead.objects.using(alias).select_for_update().get()
+            model.objects.using(alias).select_for_update().get()
             held.set()
             assert go.wait(PATIENCE)
 
@@ -490,6 +492,31 @@ def test_who_finds_the_lock_taken_leaves_at_once(concurrent):
         assert settle(concurrent) == []
         assert log.state(concurrent).waiting
     assert len(settle(concurrent)) == 1
+
+
+UNDER_A_LOCK = {
+    "settle": (LogHead, settle),
+    "prune": (LogFloor, lambda using: log.prune(using, timezone.now() - timedelta(days=1))),
+    "file": (InboxHead, filing.file),
+}
+
+
+@pytest.mark.parametrize("concurrent", [each for each in ALIASES if kind(each) == "mariadb"], indirect=True, ids=kind)
+@pytest.mark.parametrize("work", UNDER_A_LOCK)
+def test_where_there_is_no_skip_locked_whoever_finds_the_lock_taken_waits_for_it(concurrent, work, monkeypatch):
+    model, do = UNDER_A_LOCK[work]
+
+    def impatient():
+        with connections[concurrent].cursor() as cursor:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = 1")
+        do(concurrent)
+
+    log.state(concurrent)  # makes the log's rows
+    filing.file(concurrent)  # makes the inbox's
+    monkeypatch.setattr(type(connections[concurrent].features), "has_select_for_update_skip_locked", False)
+    with lock_held(concurrent, model), pytest.raises(OperationalError, match="Lock wait timeout"):
+        Thread(impatient).join()
+    Thread(impatient).join()
 
 
 def test_an_event_committed_while_the_lock_is_held_is_settled_by_its_holder(concurrent, monkeypatch):

@@ -12,12 +12,14 @@ from django.test import Client
 
 import livepush
 from livepush import log, process
-from livepush.access import authenticating, rules, tokens
+from livepush.access import authenticating, identity, rules, tokens
 from livepush.access.authenticating import Identity
 from livepush.access.identity import Handshake
 from livepush.hub import Waiter
-from livepush.rights import Grant, Rights, rechecks, watch
+from livepush.rights import Grant, Rights, confirm, rechecks, watch
+from livepush.rights.changes import Change
 from livepush.rights.rechecks import Queue
+from livepush.wire import WireError
 from tests.conftest import Thread
 
 
@@ -112,6 +114,25 @@ async def test_a_client_that_is_still_who_it_was_is_told_that_the_right_has_ende
     Thread(lambda: User.objects.update(first_name="Banned")).join()
     await asked_about(rights)
     assert (list(waiter.groups), waiter.reason) == ([], "permission")
+
+
+async def test_while_a_client_is_to_be_asked_about_what_its_user_remembers_lets_it_into_no_group(
+    rights, transactional_db, monkeypatch
+):
+    monkeypatch.setattr(rules, "rules", [])
+    livepush.can_read("lobby:<slug:name>")(lambda user, name: user.first_name != "Banned")
+    known = Thread(by_token, Thread(User.objects.create_user, "ann").join()).join()
+    _, grant = reader(known, "board")
+    rights.add(grant, rights.heard)
+    Thread(lambda: User.objects.update(first_name="Banned")).join()
+    rights._heed(Change(user=known.name))
+    heard = rights.heard_for(grant)
+    asked = identity.Asked(known, *rules.ask_sync(known.user, ["lobby:a"], grant.view), None)
+    admission = identity.admission(asked, ["lobby:a"], asked.answers)
+    assert admission.granted == ("lobby:a",)
+    with pytest.raises(WireError) as refused:
+        await confirm(rights, admission, grant.view, heard)
+    assert refused.value.code == "forbidden"
 
 
 async def test_what_takes_too_long_to_look_up_for_many_clients_is_looked_up_for_fewer(

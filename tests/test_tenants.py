@@ -378,6 +378,15 @@ def test_the_inbox_is_the_requests_tenants_also_where_no_middleware_says_so(acme
     assert (answer.status_code, answer.json()["code"]) == (403, "no_tenant")
 
 
+def test_an_answer_of_the_inbox_names_the_readers_group_as_a_client_does(acme, ann):
+    with active("acme"):
+        livepush.notify(ann, "Hello")
+    said = acme.get("/livepush/inbox/counts/").json()
+    marked = acme.client.post("/livepush/inbox/seen/", {"upto": said["position"], "reader": said["reader"]}).json()
+    for answer in (said, marked):
+        assert (answer["reader"], answer["group"]) == (f"acme|{ann.pk}", f"user:{ann.pk}")
+
+
 def test_a_mark_and_an_entry_of_one_tenant_are_none_of_another(acme, globex, ann):
     for tenant in ("globex", "acme"):  # a mark of acme, up to its entry, would pass over the one of globex
         with active(tenant):

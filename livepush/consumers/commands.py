@@ -190,7 +190,7 @@ async def subscribe(visitor: Visitor, command: Command) -> dict[str, Any]:
     that one are lost, so the client must load its state again.
     """
     entry, connection = visitor.entry, visitor.connection
-    hub, heard = entry.hub, entry.rights.heard
+    hub, heard = entry.hub, entry.rights.heard_for(visitor.grant)
     asked = tenants.stored_groups(command.groups, visitor.grant.tenant)
     limits.check_groups(visitor.grant.identity.name is not None, len(connection.groups.keys() | set(asked)))
     admission = await visitor.admit(command.groups)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
-from django.db import DataError, Error, IntegrityError, connections, transaction
+from django.db import DataError, Error, IntegrityError, transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 
@@ -281,9 +281,7 @@ def _file_send(using: str, first: Event) -> list[Notification]:
 
 def _lock_head(using: str) -> int | None:
     """Return the filed position under a lock; ``None`` if another process has the lock, or if the row is missing."""
-    heads = InboxHead.objects.using(using).filter(pk=1)
-    if connections[using].features.has_select_for_update_skip_locked:
-        heads = heads.select_for_update(skip_locked=True)
+    heads = log.dialect(using).locked(InboxHead.objects.using(using).filter(pk=1))
     return heads.values_list("position", flat=True).first()
 
 

@@ -21,8 +21,10 @@ from django.db.models.signals import post_delete
 from livepush import log, publish, tenants, wire
 from livepush.conf import get_settings
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
-from livepush.inbox.tenancy import group_of_reader, readers_of
+from livepush.inbox.roles import add_roles, noted_roles
+from livepush.inbox.tenancy import group_of_reader, reader_of_roles, readers_of
 from livepush.models import ChannelGroup, Event
+from livepush.rights.announcing import recheck
 
 logger = logging.getLogger("livepush")
 
@@ -62,21 +64,19 @@ def forget(user: Any, *, using: str | None = None) -> dict[str, int]:
 
     ``user`` is a user or a primary key. It happens in the caller's transaction; after it, no process tells any of it.
     Events of the user's that other transactions have not committed yet are not found. When a user is deleted, livepush
-    does this by itself. ``using`` is the database alias to delete from, ``LIVEPUSH["DATABASE"]`` by default.
+    does this by itself. A user who stays is in no group that the user has joined, and gets the notifications to the
+    user's auth groups from now on. ``using`` is the database alias to delete from, ``LIVEPUSH["DATABASE"]`` by default.
 
     Raises InvalidGroup: there is no such user, or each tenant has its own users and none is active. Raises NotAtomic as
     ``send`` does.
     """
     using = publish.log_of(using)
     with transaction.atomic(using=using):
-        groups, counts = _groups(user, using), dict.fromkeys(KINDS.values(), 0)
-        must_tell = not log.dialect(using).in_testcase or _may_be_told(groups, using)
-        for rows in _rows(user, using):
-            counts[KINDS[rows.model]] += _delete(rows)
-        for each in kept:
-            counts[each.name] = each.delete(each.rows(readers_of(user, using), using))
-        if must_tell:
-            publish.send_own(wire.RIGHTS, wire.FORGOTTEN, groups, using)
+        roles = noted_roles(user, using)
+        counts = _forget(user, using)
+        add_roles(roles, [reader_of_roles(user)], using)
+        if counts[KINDS[Membership]]:
+            recheck(user, using=using)
     return counts
 
 
@@ -107,6 +107,19 @@ def export(user: Any) -> dict[str, list[dict[str, Any]]]:
 async def aexport(user: Any) -> dict[str, list[dict[str, Any]]]:
     """Return what is kept about a user, in async code; see ``export``."""
     return await sync_to_async(publish.on_good_connections)(export, user)
+
+
+def _forget(user: Any, using: str) -> dict[str, int]:
+    """Delete what is kept about a user, in a transaction; return how many rows of each kind there were."""
+    groups, counts = _groups(user, using), dict.fromkeys(KINDS.values(), 0)
+    must_tell = not log.dialect(using).in_testcase or _may_be_told(groups, using)
+    for rows in _rows(user, using):
+        counts[KINDS[rows.model]] += _delete(rows)
+    for each in kept:
+        counts[each.name] = each.delete(each.rows(readers_of(user, using), using))
+    if must_tell:
+        publish.send_own(wire.RIGHTS, wire.FORGOTTEN, groups, using)
+    return counts
 
 
 def _fields(row: Model) -> dict[str, Any]:
@@ -180,8 +193,8 @@ def _forget_quietly(pk: Any) -> None:
     """Forget a user, and never raise into the code that deletes the user."""
     using = get_settings().DATABASE
     try:
-        with log.uncounted(using):
-            forget(pk, using=using)
+        with log.uncounted(using), transaction.atomic(using=using):
+            _forget(pk, using)
     except Exception:
         logger.exception("livepush could not delete what is kept about the user %s: run manage.py livepush_forget.", pk)
 

@@ -10,18 +10,14 @@ An audience is a group of the log, so that notifications travel as all events do
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
-from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
-from django.db import DatabaseError, connections, transaction
+from django.db import transaction
 from django.db.models import ManyToManyField, Model, QuerySet
-from django.db.models.signals import m2m_changed
 from django.utils import timezone
 from django.utils.functional import Promise
 
@@ -34,8 +30,6 @@ from livepush.inbox.tenancy import AUTH, OF, group_of_reader, has_inbox, reader_
 from livepush.models import ChannelGroup
 from livepush.rights.announcing import EVERYONE, recheck
 from livepush.wire import Floor, public_name, timestamp
-
-logger = logging.getLogger("livepush")
 
 everyone = EVERYONE
 """The recipient that stands for every user. One row is written for all of them."""
@@ -111,18 +105,26 @@ def audience_of_members(group: publish.Group) -> str:
 def audiences(user: Any, using: str | None = None) -> tuple[Audience, ...]:
     """Return a user's audiences: the user's own, everyone, the user's auth groups, and the groups joined.
 
-    Runs two queries, and a third for a user who came lately. The newest memberships come first.
+    The newest memberships come first. Runs two queries. For a user who came lately it runs one more, and one for each
+    auth group of which it was not noted when the user got it.
     """
-    using, tenant, reader = using or get_settings().DATABASE, tenants.current(), reader_of(user)
+    floors = _floors(user, using or get_settings().DATABASE)
+    return tuple(Audience(group, floor.number) for group, floor in floors.items())
+
+
+def _floors(user: Any, using: str) -> dict[str, Floor]:
+    """Return where a user's part of each audience begins that the user is in, by the audience's name in the tables."""
+    tenant, reader = tenants.current(), reader_of(user)
     rows = Membership.objects.using(using).filter(reader__in={reader, reader_of_roles(user)}).order_by("-id")
-    joined = dict(rows.values_list("group", "joined"))
-    found = [Audience(stored(group_of_reader(reader)), 0), Audience(stored(everyone), _before_came(user, using))]
+    joined = {group: Floor(since) for group, since in rows.values_list("group", "joined")}
+    found = {stored(group_of_reader(reader)): Floor(), stored(everyone): _since_came(user, stored(everyone), using)}
     for pk in user.groups.values_list("pk", flat=True) if has_roles(user) else ():
-        found.append(Audience(stored(f"{AUTH}{pk}"), joined.get(role(pk), 0)))
-    for group, since in joined.items():
+        group, noted = stored(f"{AUTH}{pk}"), joined.get(role(pk))
+        found[group] = _since_came(user, group, using) if noted is None else noted
+    for group, floor in joined.items():
         if public_name(group).startswith(OF) and tenants.of_stored(group) == tenant:
-            found.append(Audience(group, since))
-    return tuple(found)
+            found[group] = floor
+    return found
 
 
 def has_roles(user: Any) -> bool:
@@ -140,13 +142,15 @@ def _came(user: Any) -> datetime | None:
     return came if isinstance(came, datetime) and timezone.is_naive(came) == timezone.is_naive(timezone.now()) else None
 
 
-def _before_came(user: Any, using: str) -> int:
-    """Return the position of the last notification to everyone before a user came; 0 if the user came long ago."""
+def _since_came(user: Any, group: str, using: str) -> Floor:
+    """Return where a user's part of an audience begins if the user has been in it ever since coming."""
     came = _came(user)
-    if came is None or came < timezone.now() - timedelta(seconds=get_settings().INBOX_RETENTION):
-        return 0
-    rows = Notification.objects.using(using).filter(group=stored(everyone), created__lt=came).order_by("-position")
-    return rows.values_list("position", flat=True).first() or 0
+    if came is None:
+        return Floor()
+    if came < timezone.now() - timedelta(seconds=get_settings().INBOX_RETENTION):
+        return Floor(0, timestamp(came))
+    rows = Notification.objects.using(using).filter(group=group, created__lt=came).order_by("-position")
+    return Floor(rows.values_list("position", flat=True).first() or 0, timestamp(came))
 
 
 @rules.can_read("inbox:<path:name>")
@@ -156,9 +160,7 @@ def inbox(user: Any, name: str) -> Floor | bool:
         return False
     known: dict[str, Floor] = getattr(user, "_livepush_audiences", {})
     if OWN + name not in known:  # a handshake asks for all audiences: look them up once
-        known = {public_name(audience.group): Floor(audience.since) for audience in audiences(user)}
-        if came := _came(user):
-            known[everyone] = Floor(known[everyone].number, timestamp(came))
+        known = {public_name(group): floor for group, floor in _floors(user, get_settings().DATABASE).items()}
         user._livepush_audiences = known
     return known.get(OWN + name, False)
 
@@ -176,7 +178,7 @@ def join(user: Any, group: publish.Group, *, using: str | None = None) -> None:
     audience, reader = audience_of_members(group), reader_of(user)
     since = log.state(using).position
     with transaction.atomic(using=using):
-        _add_members(using, tenants.stored_checked(audience, tenants.current()), [reader], since.number)
+        add_members(using, tenants.stored_checked(audience, tenants.current()), [reader], since.number)
         publish.send_own(group_of_reader(reader), MEMBERSHIP_TYPE, {"group": audience, "since": str(since)}, using)
 
 
@@ -206,75 +208,8 @@ async def aleave(user: Any, group: publish.Group, *, using: str | None = None) -
     await sync_to_async(publish.on_good_connections)(leave, user, group, using=using)
 
 
-def _add_members(using: str, audience: str, readers: Iterable[str], since: int) -> None:
+def add_members(using: str, audience: str, readers: Iterable[str], since: int) -> None:
+    """Make readers members of an audience from a position on; those who are members already stay so."""
     Membership.objects.using(using).bulk_create(
         [Membership(group=audience, reader=reader, joined=since) for reader in readers], ignore_conflicts=True
     )
-
-
-# What Django's signals call
-
-
-def follow_roles(sender: Any = None, instance: Any = None, using: str | None = None, **kwargs: Any) -> None:
-    """Note the position at which a user joins an auth group, so that newcomers see no older notifications.
-
-    If the groups are in another database than the log, this is done when the change is committed there. Whoever sends
-    the signal may leave out any of its arguments. An error is logged and not raised into the code that changes the
-    groups, except an error of the database in an open transaction, which can't go on after it.
-    """
-    _quietly(partial(_follow_roles, instance, using, kwargs))
-
-
-def _quietly(work: Callable[[], object]) -> None:
-    try:
-        with log.uncounted(get_settings().DATABASE):
-            work()
-    except Exception as error:
-        if isinstance(error, DatabaseError) and connections[get_settings().DATABASE].in_atomic_block:
-            raise
-        logger.exception("The change of an auth group's users was not noted: they may see its older notifications.")
-
-
-def _follow_roles(instance: Any, using: str | None, kwargs: dict[str, Any]) -> None:
-    action, pks = kwargs.get("action"), kwargs.get("pk_set") or ()
-    if not isinstance(instance, Model) or instance.pk is None or action not in ("post_add", "post_remove", "pre_clear"):
-        return
-    reverse = kwargs.get("reverse", not publish.is_user(instance))
-    if not reverse and not publish.is_user(instance):
-        return
-    roles = [role(pk) for pk in ([instance.pk] if reverse else pks)]
-    readers = [reader_of_roles(user) for user in (pks if reverse else [instance]) if has_inbox(user)]
-    if action == "post_add":
-        note = partial(_add_roles, roles, readers)
-    elif action == "post_remove":
-        note = partial(_end_roles, group__in=roles, reader__in=readers)
-    else:
-        whose = {"group__in": roles} if reverse else {"reader__in": readers}
-        note = partial(_end_roles, group__startswith=role(""), **whose)
-    if using in (None, get_settings().DATABASE) or publish.is_unnoticed(using):
-        note()
-    else:
-        transaction.on_commit(partial(_quietly, note), using=using)
-
-
-def _add_roles(roles: list[str], readers: list[str]) -> None:
-    if roles and readers:
-        using = get_settings().DATABASE
-        since = log.state(using).position.number
-        for each in roles:
-            _add_members(using, each, readers, since)
-
-
-def _end_roles(**whose: Any) -> None:
-    Membership.objects.using(get_settings().DATABASE).filter(**whose).delete()
-
-
-def connect() -> None:
-    """Follow changes to the project's users, if it has users."""
-    if not apps.is_installed("django.contrib.auth"):
-        return
-    from django.contrib.auth import get_user_model
-
-    users: Any = get_user_model()
-    if has_roles(users):
-        m2m_changed.connect(follow_roles, sender=users.groups.through, dispatch_uid="livepush.inbox")

@@ -150,7 +150,7 @@ def mark(request: HttpRequest, user: Any, action: str) -> HttpResponse:
         takes = [name for name, which in (("id", marking.ONE_BY_ONE), ("upto", marking.UP_TO)) if wanted in which]
         raise WireError("bad_mark", f"To mark as {action}, send {' or '.join(takes)}.")
     if not wants_page(request):
-        return JsonResponse({"changed": outcome.changed, **outcome.state(), "reader": reader})
+        return JsonResponse({"changed": outcome.changed, **outcome.state(), **_whose(reader)})
     back = _back(request, fields)
     undo = outcome.version if outcome.changed and wanted not in (Action.UNDO, Action.SEEN) else None
     return HttpResponseRedirect(_with_undo(back, undo), status=303)
@@ -274,5 +274,10 @@ def state(inbox: Inbox, counts: Counts | None = None) -> dict[str, Any]:
         **known._asdict(),
         "version": inbox.marks.version,
         "position": str(inbox.position),
-        "reader": inbox.reader,
+        **_whose(inbox.reader),
     }
+
+
+def _whose(reader: str) -> dict[str, str]:
+    """Return whose inbox it is, and the user's own group as clients name it: without a tenant."""
+    return {"reader": reader, "group": tenancy.group_of_reader(reader)}

@@ -81,7 +81,10 @@ def make_groups(using: str, batch: Batch) -> None:
 
 
 def delete_unused(using: str, names: Iterable[str]) -> None:
-    """Delete the rows of those groups that have no events any more, except rows that another transaction has locked."""
+    """Delete the rows of those groups that have no events any more, except rows that another transaction has locked.
+
+    A database without SKIP LOCKED waits for these.
+    """
     chosen = sorted(set(names))
     for start in range(0, len(chosen), AT_ONCE):
         _delete_unused(using, ChannelGroup.objects.using(using).filter(name__in=chosen[start : start + AT_ONCE]))
@@ -118,11 +121,9 @@ def _sweep(using: str, after: int) -> tuple[int, int]:
 
 def _delete_unused(using: str, rows: QuerySet[ChannelGroup]) -> int:
     """Delete those of some rows whose groups have no events; return how many were deleted."""
-    with dialect(using).transaction() as connection:
+    with dialect(using).transaction():
         unused = rows.filter(~Exists(Event.objects.using(using).filter(group=OuterRef("name"))))
-        if connection.features.has_select_for_update_skip_locked:
-            unused = unused.select_for_update(skip_locked=True)
-        found = dict(unused.values_list("pk", "name"))
+        found = dict(dialect(using).locked(unused).values_list("pk", "name"))
         count = delete_by_id(using, ChannelGroup, found)
     if using in _known:
         _known[using].names.difference_update(found.values())

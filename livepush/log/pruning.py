@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-from django.db import Error, connections
+from django.db import Error
 from django.utils import timezone
 
 from livepush.log import groups
@@ -82,8 +82,5 @@ def _dates(using: str, after: int, page: int) -> Iterator[tuple[int, datetime]]:
 
 
 def _lock_floor(using: str) -> int | None:
-    floors = LogFloor.objects.using(using).filter(pk=1)
-    if connections[using].features.has_select_for_update_skip_locked:
-        floors = floors.select_for_update(skip_locked=True)
-    floor = floors.first()
+    floor = dialect(using).locked(LogFloor.objects.using(using).filter(pk=1)).first()
     return None if floor is None else floor.position

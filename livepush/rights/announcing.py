@@ -18,6 +18,7 @@ from livepush.exceptions import InvalidGroup
 from livepush.publish.model_signals import in_fixture
 from livepush.rights import issuing
 from livepush.rights.issuing import own_group
+from livepush.rights.links import follow_links
 from livepush.rights.watch import RIGHTS_TYPE
 from livepush.wire import RIGHTS
 
@@ -195,4 +196,5 @@ def connect() -> None:
     for name in ("groups", "user_permissions"):
         if hasattr(getattr(users, name, None), "through"):
             m2m_changed.connect(follow_own, sender=getattr(users, name).through, dispatch_uid="livepush.rights")
+            follow_links(users, name, follow_own)
     m2m_changed.connect(follow_role, sender=Group.permissions.through, dispatch_uid="livepush.rights")

@@ -63,6 +63,14 @@ class Rights:
         if self.has_changed(grant.identity, grant.view, grant.tenant, heard):
             self._rechecks.soon.put([grant], PERMISSION)
 
+    def heard_for(self, grant: Grant) -> int:
+        """Return ``heard``, for whoever is about to ask what else a client may read.
+
+        While it is to be found out what the client may read now, this is a value from before all changes: the instance
+        of its user may remember what was true then, so ``confirm`` has to ask again.
+        """
+        return -1 if self._rechecks.is_due(grant) else self.heard
+
     def has_changed(self, identity: Identity, view: Handshake, tenant: str | None, heard: int) -> bool:
         """Return whether something that concerns a client has changed since ``heard`` had this value."""
         missed = self.heard - heard
@@ -101,10 +109,6 @@ class Rights:
             grant.timer.cancel()
         self.tell(grant)
         self._rechecks.drop(grant)
-
-    def is_due(self, grant: Grant) -> bool:
-        """Return whether a client is to be asked about, so that nobody knows what it may read now."""
-        return self._rechecks.is_due(grant)
 
     def tell(self, grant: Grant) -> None:
         """Tell other rooms that a client has come, has changed or has gone."""

@@ -95,7 +95,7 @@ class Keeper:
         self._ghosts[ghost] = key, timer
         entry.ghost = ghost
         rights = rights_of(self._hub)
-        rights.add(ghost, rights.heard - rights.is_due(grant))
+        rights.add(ghost, rights.heard_for(grant))
 
     def _bury(self, ghost: Grant, at_once: bool = False) -> None:
         if ghost not in self._ghosts:

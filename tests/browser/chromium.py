@@ -33,14 +33,14 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP shop.test 127.0.0.1",
+    "--host-resolver-rules=MAP shop.test 127.0.0.1, MAP *.shop.test 127.0.0.1",
 ]
 
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """Run a Chromium that is waited for patiently; a machine without it fails the test. ``shop.test`` is this machine,
-    and no secure context there."""
+    """Run a Chromium that is waited for patiently; a machine without it fails the test. ``shop.test`` and its
+    subdomains are this machine, and no secure context there."""
     path = shutil.which(PROGRAM)
     assert path is not None, f"{PROGRAM} is not installed: on Debian, apt-get install {PROGRAM}."
     with sync_playwright() as playwright:

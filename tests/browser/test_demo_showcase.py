@@ -273,6 +273,20 @@ def test_members_come_and_go_with_their_streams(visitor: Callable[[], Visit]) ->
 
 
 @pytest.mark.long
+def test_when_everybody_is_in_nobody_else_is_let_in(visitor: Callable[[], Visit]) -> None:
+    page = visitor()("/online/")
+    let_in = """async (names) => {
+        const form = document.getElementById("guests");
+        const fields = new FormData(form);
+        for (const name of names) fields.append("in", name);
+        return (await fetch(form.action, { method: "POST", body: fields })).status;
+    }"""
+    names = ["ines", "jonas", "maud", "piotr", "sanne", "tariq"]
+    assert [page.evaluate(let_in, names[:5]), page.evaluate(let_in, names)] == [200, 409]
+    visitor.said.clear()  # the console tells of the status
+
+
+@pytest.mark.long
 def test_the_line_for_another_program_publishes_to_its_visitor(visitor: Callable[[], Visit]) -> None:
     visit = visitor()
     log_in(visit, "demo")

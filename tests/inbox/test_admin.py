@@ -384,6 +384,33 @@ def test_of_an_auth_group_and_of_everyone_newcomers_and_strangers_are_left_out(
         assert figures(admin_client, rows["All"]) == ("3", unknown, unknown)
 
 
+def test_of_an_auth_group_who_came_late_and_can_not_log_in_any_more_is_left_out_once(
+    admin_client, using, ann, ben, staff, reader
+):
+    late = User.objects.create_user("late")
+    staff.user_set.add(ann, ben)
+    livepush.notify(staff, "Staff")
+    staff.user_set.add(late)
+    row = Notification.objects.using(using).get()
+    for user in (ann, ben):
+        reader(user).all("read")
+    assert figures(admin_client, row) == ("2", "2", "0")
+    User.objects.filter(pk=late.pk).update(is_active=False)
+    assert figures(admin_client, row) == ("2", "2", "0")
+
+
+def test_of_an_auth_group_who_had_not_come_yet_is_no_reader_though_no_signal_told_of_it(
+    admin_client, using, ann, staff, reader
+):
+    ann.groups.add(staff)
+    livepush.notify(staff, "Staff")
+    late = User.objects.create_user("late")
+    User.groups.through.objects.bulk_create([User.groups.through(user=late, group=staff)])
+    reader(late).all("read")
+    row = Notification.objects.using(using).get()
+    assert figures(admin_client, row) == ("1", "0", "0")
+
+
 def test_who_and_what_is_gone_is_called_so(admin_client, using, staff):
     for audience in ("user:999", "user:99999999999999999999", "user:nobody"):
         publish.send_own(audience, "inbox.notification", {"title": "lost", "level": "info"}, using)

@@ -23,10 +23,11 @@ from livepush.inbox.marking import Action, mark
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
 from livepush.models import ChannelGroup, Event, LogHead
 from livepush.publish import deliver, pipeline
+from livepush.rights.watch import RIGHTS_TYPE
 from livepush.roster.models import Presence
 from livepush.streams.models import Stream, StreamChunk
 from livepush.tenants import active
-from livepush.wire import FORGOTTEN
+from livepush.wire import FORGOTTEN, RIGHTS
 from tests.conftest import ALIASES, Thread, kind
 from tests.inbox.conftest import Reader
 from tests.patience import PATIENCE
@@ -107,6 +108,31 @@ def test_all_about_a_user_is_deleted_and_nothing_about_others(using, kept, ann, 
     assert of_others(using) == others
     assert log.state(using).position.number > head
     assert Reader(ben).titles() == ["to members", "to all", "again ben", "to ben"]
+
+
+@pytest.mark.parametrize("way", ["forget", "by key", "the command", "the command by key"])
+def test_a_user_who_stays_gets_the_notifications_to_auth_groups_from_then_on(using, ann, staff, way):
+    livepush.notify(staff, "before", using=using)
+    ann.groups.add(staff)
+    livepush.notify(staff, "a member's", using=using)
+    assert Reader(ann).titles() == ["a member's"]
+    WAYS[way](ann)
+    assert Reader(ann).titles() == []
+    livepush.notify(staff, "after", using=using)
+    assert Reader(ann).titles() == ["after"]
+
+
+@pytest.mark.parametrize("way", ["delete", "a set's delete"])
+def test_nothing_of_a_deleted_users_auth_groups_is_left(using, ann, staff, way):
+    ann.groups.add(staff)
+    WAYS[way](ann)
+    assert not Membership.objects.using(using).exists()
+
+
+def test_the_rules_are_asked_again_for_the_open_streams_of_a_user_who_stays(using, kept, ann):
+    livepush.forget(ann)
+    (told,) = Event.objects.using(using).filter(group=RIGHTS, type=RIGHTS_TYPE)
+    assert json.loads(told.data) == {"user": str(ann.pk), "reason": "permission", "ask": True}
 
 
 def test_what_it_returns_is_what_was_there(using, kept, ann):

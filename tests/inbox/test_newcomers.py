@@ -56,6 +56,20 @@ def test_a_newcomer_gets_what_the_inbox_shows(using, client, audience, django_ca
         assert Reader(user).titles() == titles[::-1]
 
 
+def test_a_role_that_no_signal_tells_of_begins_when_the_user_came(using, client):
+    role = Group.objects.create(name="role")
+    start = str(log.state(using).position)
+    livepush.notify(role, "before", using=using)
+    deliver(using)
+    user = User.objects.create_user("ann")
+    User.groups.through.objects.bulk_create([User.groups.through(user=user, group=role)])
+    livepush.notify(role, "after", using=using)
+    deliver(using)
+    client.force_login(user)
+    assert polled(client, f"inbox:auth:{role.pk}", start) == ["after"]
+    assert Reader(user).titles() == ["after"]
+
+
 def test_one_who_leaves_and_comes_back_begins_anew(using, client):
     user = User.objects.create_user("ann")
     start = str(log.state(using).position)

@@ -149,6 +149,37 @@ def test_users_with_auth_groups_are_notified_through_them_whatever_their_model_i
     assert run(code, user="groups = models.ManyToManyField(AuthGroup)") == {"unseen": 1, "memberships": 1}
 
 
+def test_a_projects_own_rows_between_users_and_auth_groups_count_from_when_they_are_made(run):
+    model = {
+        "user": 'groups = models.ManyToManyField(AuthGroup, through="Post", through_fields=("user", "group"))',
+        "after": """
+            class Post(models.Model):
+                user = models.ForeignKey(User, models.CASCADE)
+                group = models.ForeignKey(AuthGroup, models.CASCADE)
+                by = models.ForeignKey(User, models.CASCADE, null=True, related_name="+")
+        """,
+    }
+    code = """
+        from livepush.inbox.reading import Inbox
+        from livepush.models import Event
+        from people.models import Post
+        ann, staff = User.objects.create(name="ann"), Group.objects.create(name="staff")
+        found["titles"], found["memberships"] = [], []
+        for title in ("old", "missed"):
+            livepush.notify(staff, title)
+            post = Post.objects.create(user=ann, group=staff)
+            post.save()
+            livepush.notify(staff, "new")
+            found["titles"].append([entry.notification.title for entry in Inbox(ann).page().entries])
+            found["memberships"].append(Membership.objects.count())
+            post.delete()
+            found["memberships"].append(Membership.objects.count())
+        found["asked"] = [json.loads(each.data)["user"] for each in Event.objects.filter(type="livepush.rights")]
+    """
+    found = run(code, **model)
+    assert found == {"titles": [["new"], ["new"]], "memberships": [1, 0, 1, 0], "asked": ["1"] * 4}
+
+
 TEXT_KEY = "code = models.CharField(max_length=150, primary_key=True)\ngroups = models.ManyToManyField(AuthGroup)"
 
 

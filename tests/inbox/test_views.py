@@ -187,6 +187,7 @@ def test_an_entry_is_told_with_all_there_is(using, ann, api):
             "seen": False, "read": False, "archived": False,
         }],
         "next": None, "unseen": 1, "unread": 1, "version": 0, "position": position, "reader": str(ann.pk),
+        "group": f"user:{ann.pk}",
     }  # fmt: skip
 
 
@@ -299,6 +300,7 @@ def test_entries_are_marked_by_their_ids(ann, abc):
     answer = abc.mark("read", {"id": [abc.id("a"), abc.id("c")]}).json()
     assert answer == {
         "changed": True, "unseen": 1, "unread": 1, "version": 1, "position": position, "reader": str(ann.pk),
+        "group": f"user:{ann.pk}",
     }  # fmt: skip
     assert {entry["title"]: (entry["seen"], entry["read"]) for entry in abc.list().json()["entries"]} == {
         "a": (True, True), "b": (False, False), "c": (True, True),
@@ -368,7 +370,7 @@ def test_the_entries_of_others_can_be_neither_read_nor_marked(using, ann, ben, a
     for action in ("read", "unread", "archive", "unarchive"):
         assert other.mark(action, {"id": ids}).json() == {
             "changed": False, "unseen": 0, "unread": 0, "version": 0, "position": abc.list().json()["position"],
-            "reader": str(ben.pk),
+            "reader": str(ben.pk), "group": f"user:{ben.pk}",
         }  # fmt: skip
     other.mark("archive", {"upto": ids[1]})
     assert abc.titles(tab="unread") == ["members'", "c", "b", "a"]
@@ -451,7 +453,8 @@ def test_a_browser_is_sent_back_to_where_it_came_from_with_what_undoes_it(ann, a
 
 def test_each_answer_says_whose_inbox_it_is(ann, abc):
     answers = [abc.list(), abc.client.get(COUNTS), abc.mark("read", {"id": abc.id("a"), "reader": str(ann.pk)})]
-    assert [answer.json()["reader"] for answer in answers] == [str(ann.pk)] * 3
+    said = [(answer.json()["reader"], answer.json()["group"]) for answer in answers]
+    assert said == [(str(ann.pk), f"user:{ann.pk}")] * 3
     page = abc.client.get(INBOX, headers=HTML).text
     counts = abc.client.get(COUNTS).json()
     assert counts.pop("csrf")

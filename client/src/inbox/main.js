@@ -71,7 +71,7 @@ const ask = soon(async () => {
   if (!said) return;
   ({ csrf } = said);
   // the reader may have logged in again meanwhile
-  if (livepush.state === "denied" || livepush.refused.includes(`user:${reader}`)) livepush.add(livepush.refused);
+  if (livepush.state === "denied" || livepush.refused.includes(said.group)) livepush.add(livepush.refused);
   catchUp(said.position, recount);
 });
 

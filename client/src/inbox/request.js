@@ -3,7 +3,7 @@ import { loseAll } from "./elements.js";
 /** How long an answer may take, in milliseconds: later changes wait for it. */
 const LIMIT = 30_000;
 
-/** The primary key of the user whose inbox this page shows. @type {string} */
+/** The user whose inbox this page shows, as the server names readers. @type {string} */
 let reader;
 /** Why the page shows nothing: `login` (nobody is logged in), `reader` (somebody else is), or nothing. */
 let lost = "";

@@ -28,7 +28,7 @@ async def subscribe(visitor: Visitor, connection: PusherConnection, said: Said) 
     channel = channel_of(asked.get("channel"))
     if channel.name in connection.channels:
         raise WireError("subscribed", f"There is a subscription to {channel.name!r} already.")
-    heard = entry.rights.heard
+    heard = entry.rights.heard_for(visitor.grant)
     own: tuple[str, Any] | None = None
     _check_count(visitor, channel.group)
     if channel.needs_auth:
@@ -82,7 +82,7 @@ async def sign_in(visitor: Visitor, connection: PusherConnection, said: Said) ->
     text = signing.of_user(connection.socket, data if isinstance(data, str) else "")
     proof = proving.check_auth(app(), text, said["data"].get("auth"))
     user = str(_object(data).get("id"))
-    heard = visitor.entry.rights.heard
+    heard = visitor.entry.rights.heard_for(visitor.grant)
     await _become(visitor, connection, text, proof)
     if visitor.grant.identity.name != user:
         raise WireError("other_user", "The sign-in is not of this user: use livepush's user-auth endpoint.", 403)

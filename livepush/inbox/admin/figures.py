@@ -31,7 +31,13 @@ def size(audience: str, sent: Notification | None = None) -> int:
     if audience.startswith(USER):
         return int(recipient_of(audience) is not None)
     members, late = _members(audience, sent.position if sent else LARGEST_NUMBER)
-    return members.count() if audience.startswith(OF) else max(0, _users(audience, sent).count() - late.count())
+    if audience.startswith(OF):
+        return members.count()
+    users, newcomers = _users(audience, sent), set(late.values_list("reader", flat=True))
+    if not newcomers:
+        return users.count()
+    start = tenants.stored("", tenants.of_users())
+    return sum(f"{start}{pk}" not in newcomers for pk in users.values_list("pk", flat=True))
 
 
 def _members(audience: str, position: int) -> tuple[QuerySet[Membership], QuerySet[Membership]]:
@@ -42,14 +48,14 @@ def _members(audience: str, position: int) -> tuple[QuerySet[Membership], QueryS
 
 
 def _users(audience: str, sent: Notification | None) -> QuerySet[Any]:
-    """Return the users of an auth group, or all who could log in when a notification was sent to everyone."""
+    """Return the users of an auth group, or all, who can log in; with ``sent``, who had come when it was sent."""
     model = get_user_model()
     users: QuerySet[Any] = model._default_manager.all()
     fields = {field.name: field for field in model._meta.fields}
     if isinstance(fields.get("is_active"), models.BooleanField):
         users = users.filter(is_active=True)
     if audience.startswith(AUTH):
-        return users.filter(groups=audience.removeprefix(AUTH)) if has_roles(model) else users.none()
+        users = users.filter(groups=audience.removeprefix(AUTH)) if has_roles(model) else users.none()
     if sent and isinstance(fields.get("date_joined"), models.DateTimeField):
         users = users.filter(date_joined__lte=sent.created)
     return users

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Value
+from django.db.models import Model, QuerySet, Value
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
@@ -19,6 +19,7 @@ from livepush.log.delete_sql import delete_by_id
 from livepush.log.planning import Appended, Content, Plan, Row, Settled
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 
+Rows = TypeVar("Rows", bound=Model)
 TIME_LIMIT_MS = 10_000
 """How long one of settle's statements may take, and how long settle's transaction may be idle under the lock."""
 ROWS_AT_ONCE = 500
@@ -155,10 +156,15 @@ class Dialect:
 
     def lock_head(self) -> tuple[str, int] | None:
         """Lock the head and return it; ``None`` if another process holds the lock, or there is no head."""
-        heads = LogHead.objects.using(self.using).filter(pk=1)
-        if self.connection.features.has_select_for_update_skip_locked:
-            heads = heads.select_for_update(skip_locked=True)
+        heads = self.locked(LogHead.objects.using(self.using).filter(pk=1))
         return heads.values_list("epoch", "position").first()
+
+    def locked(self, rows: QuerySet[Rows]) -> QuerySet[Rows]:
+        """Return the query for some rows that locks them, and leaves out those that somebody else has locked.
+
+        A database without SKIP LOCKED waits for these instead. On SQLite a ``transaction`` locks the whole database.
+        """
+        return rows.select_for_update(skip_locked=self.connection.features.has_select_for_update_skip_locked)
 
     def plan(self, epoch: str, last: int, rows: list[Row]) -> Plan:
         """Decide which positions the waiting rows get."""

@@ -1,0 +1,109 @@
+"""Auth groups: notes the position at which users get them, so that newcomers see no older notifications."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, connections, router, transaction
+from django.db.models import Model
+from django.db.models.signals import m2m_changed
+
+from livepush import log, publish
+from livepush.conf import get_settings
+from livepush.inbox.models import Membership
+from livepush.inbox.recipients import add_members, has_roles
+from livepush.inbox.tenancy import has_inbox, reader_of_roles, role
+from livepush.rights.links import follow_links
+from livepush.wire import public_name
+
+logger = logging.getLogger("livepush")
+
+
+def noted_roles(user: Any, using: str) -> list[str]:
+    """Return those of a user's auth groups, as memberships have them, of which it is noted when the user got them.
+
+    ``user`` is a user or a primary key. One who is gone has none.
+    """
+    reader = reader_of_roles(user)
+    rows = Membership.objects.using(using).filter(group__startswith=role(""), reader=reader)
+    noted = set(rows.values_list("group", flat=True))
+    if not noted:
+        return []
+    users: Any = get_user_model()
+    if not has_roles(users):
+        return []
+    found = users._base_manager.using(router.db_for_write(users)).filter(pk=public_name(reader))
+    return [each for pk in found.values_list("groups", flat=True) if (each := role(pk)) in noted]
+
+
+def add_roles(roles: list[str], readers: list[str], using: str | None = None) -> None:
+    """Note that readers got some auth groups now, if it is not noted yet that they have them."""
+    if roles and readers:
+        using = using or get_settings().DATABASE
+        since = log.state(using).position.number
+        for each in roles:
+            add_members(using, each, readers, since)
+
+
+# What Django's signals call
+
+
+def follow_roles(sender: Any = None, instance: Any = None, using: str | None = None, **kwargs: Any) -> None:
+    """Note the position at which a user joins an auth group, so that newcomers see no older notifications.
+
+    If the groups are in another database than the log, this is done when the change is committed there. Whoever sends
+    the signal may leave out any of its arguments. An error is logged and not raised into the code that changes the
+    groups, except an error of the database in an open transaction, which can't go on after it.
+    """
+    _quietly(partial(_follow_roles, instance, using, kwargs))
+
+
+def _quietly(work: Callable[[], object]) -> None:
+    try:
+        with log.uncounted(get_settings().DATABASE):
+            work()
+    except Exception as error:
+        if isinstance(error, DatabaseError) and connections[get_settings().DATABASE].in_atomic_block:
+            raise
+        logger.exception("The change of an auth group's users was not noted: they may see its older notifications.")
+
+
+def _follow_roles(instance: Any, using: str | None, kwargs: dict[str, Any]) -> None:
+    action, pks = kwargs.get("action"), kwargs.get("pk_set") or ()
+    if not isinstance(instance, Model) or instance.pk is None or action not in ("post_add", "post_remove", "pre_clear"):
+        return
+    reverse = kwargs.get("reverse", not publish.is_user(instance))
+    if not reverse and not publish.is_user(instance):
+        return
+    roles = [role(pk) for pk in ([instance.pk] if reverse else pks)]
+    readers = [reader_of_roles(user) for user in (pks if reverse else [instance]) if has_inbox(user)]
+    if action == "post_add":
+        note = partial(add_roles, roles, readers)
+    elif action == "post_remove":
+        note = partial(_end_roles, group__in=roles, reader__in=readers)
+    else:
+        whose = {"group__in": roles} if reverse else {"reader__in": readers}
+        note = partial(_end_roles, group__startswith=role(""), **whose)
+    if using in (None, get_settings().DATABASE) or publish.is_unnoticed(using):
+        note()
+    else:
+        transaction.on_commit(partial(_quietly, note), using=using)
+
+
+def _end_roles(**whose: Any) -> None:
+    Membership.objects.using(get_settings().DATABASE).filter(**whose).delete()
+
+
+def connect() -> None:
+    """Follow changes to the project's users, if it has users."""
+    if not apps.is_installed("django.contrib.auth"):
+        return
+    users: Any = get_user_model()
+    if has_roles(users):
+        m2m_changed.connect(follow_roles, sender=users.groups.through, dispatch_uid="livepush.inbox")
+        follow_links(users, "groups", follow_roles)

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import livepush
-from livepush import checks, log, publish
+from livepush import checks, log, process, publish
 from livepush.access import limits
 from livepush.bridges import lazily
-from livepush.bridges.pusher import config, frames, listening, signing, snapshots
+from livepush.bridges.pusher import config, frames, listening, proving, signing, snapshots, subscribing
 from livepush.bridges.pusher.channels import PREFIXES, channel_of, name_of
 from livepush.bridges.pusher.connection import CAUGHT_UP, LEFT_OUT, NO_PONG, RESUMES, PusherConnection
 from livepush.consumers.incoming import watched
@@ -238,6 +238,30 @@ async def test_a_client_comes_back_if_what_it_says_only_once_can_not_be_done_now
     connection = pusher_connection()
     listening._refuse(connection, {"event": event, "data": {}}, unavailable())
     assert connection.code == listening.OVER_CAPACITY
+
+
+async def test_an_auth_is_no_older_for_the_time_that_the_server_took(monkeypatch):
+    connection, now, waited = pusher_connection(), [100.0], []
+    connection._loop = SimpleNamespace(time=lambda: now[0])
+
+    def proved(text, proof, seconds):
+        waited.append(seconds)
+        raise WireError("bad_auth", "It is over.", 401)
+
+    async def in_thread(work):
+        return work()
+
+    monkeypatch.setattr(proving, "proved", proved)
+    monkeypatch.setattr(process, "in_thread", in_thread)
+    visitor = SimpleNamespace(grant=SimpleNamespace(tenant=None), entry=SimpleNamespace(rights=None))
+    with connection.busy():
+        now[0] += 40
+    now[0] += 5  # the client's own
+    with connection.busy():
+        now[0] += 30
+        with pytest.raises(WireError):
+            await subscribing._become(visitor, connection, "1.1:private-a", "proof")
+    assert waited == [70]
 
 
 async def test_nothing_more_is_done_for_a_client_that_leaves_while_its_subscription_waits(settings, monkeypatch):

@@ -88,10 +88,13 @@ class PusherConnection(Connection):
                 return start[0]
         return None
 
+    def kept_waiting(self) -> float:
+        """Return how long (seconds) the server has worked for the client so far: what it said next had to wait."""
+        return self._busy_for + (0.0 if self._busy_since is None else self._loop.time() - self._busy_since)
+
     def _time(self) -> float:
-        """Return the time, without what the server took: the client's next subscriptions had to wait meanwhile."""
-        now = self._loop.time() if self._busy_since is None else self._busy_since
-        return now - self._busy_for
+        """Return the time, without what the server took."""
+        return self._loop.time() - self.kept_waiting()
 
     @contextmanager
     def busy(self) -> Iterator[None]:

@@ -162,7 +162,7 @@ async def _become(visitor: Visitor, connection: PusherConnection, text: str, pro
     if not proof:
         return
     grant, rights = visitor.grant, visitor.entry.rights
-    fresh = await process.in_thread(partial(_proved, text, proof, grant.tenant))
+    fresh = await process.in_thread(partial(_proved, text, proof, connection.kept_waiting(), grant.tenant))
     if rights.has_ended(fresh.session):
         raise WireError("bad_auth", "The login of this auth has ended: log in again.", 401)
     if grant.identity.name not in (None, fresh.identity.name):
@@ -175,9 +175,9 @@ async def _become(visitor: Visitor, connection: PusherConnection, text: str, pro
             connection.leave_after(max(0.0, fresh.identity.ends - time.time()))
 
 
-def _proved(text: str, proof: str, tenant: str | None) -> proving.Proof:
+def _proved(text: str, proof: str, waited: float, tenant: str | None) -> proving.Proof:
     with tenants.active(tenant):
-        return proving.proved(text, proof)
+        return proving.proved(text, proof, waited)
 
 
 def _object(data: Any) -> dict[str, Any]:

@@ -230,6 +230,22 @@ async def test_a_slow_client_that_signs_in_is_told_no_position_that_it_has_not_r
     assert json.loads(json.loads(message)["data"])["position"] == "a-9"
 
 
+@pytest.mark.parametrize(("position", "reason"), [(Position("b", 97), "epoch"), (Position("a", 97), "pruned")])
+async def test_after_a_reset_a_client_is_told_no_position_before_it_and_its_next_channels_go_on_from_it(
+    position, reason
+):
+    connection = pusher_connection()
+    connection.tells_position = True
+    connection.resume(Position("a", 90))
+    connection.sign_in("ann", Position("a", 90))
+    reset = system_frames("reset", Format.TEXT, position=position, reason=reason)
+    told = [json.loads(each) for each in connection.translated(reset)]
+    assert [(each["event"], json.loads(each["data"])["position"]) for each in told] == [
+        ("livepush:reset", str(position)), ("livepush:position", str(position)),
+    ]  # fmt: skip
+    assert connection.since_of("board") == connection.since_of("#server-to-user-ann") == position
+
+
 # Listening
 
 

@@ -116,6 +116,11 @@ class PusherConnection(Connection):
         self._gone_on = set(self.channels)
         self._reached.clear()
 
+    def begin_anew(self, position: Position) -> None:
+        """Have what would go on from a position that is lost go on from the one at which the client starts over."""
+        self._resumed = self._resumed and (position, self._resumed[1])
+        self._signed_in = self._signed_in and (position, self._signed_in[1])
+
     # Its channels
 
     def enter(self, channel: Channel) -> None:
@@ -238,6 +243,7 @@ class PusherConnection(Connection):
             yield frames.message("pusher:ping")
         elif found.name == "reset":
             self._reached.clear()
+            self.begin_anew(position_of_header(found.id))
             yield frames.message("livepush:reset", {"position": found.id, "reason": found.data["reason"]})
         elif found.name == "bye":
             yield frames.error(RECONNECT, "The server asks you to connect again.")

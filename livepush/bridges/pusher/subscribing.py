@@ -53,6 +53,8 @@ async def subscribe(visitor: Visitor, connection: PusherConnection, said: Said) 
     is_held = connection.groups.keys() >= set(admission.stored)  # by another channel, whose events need not come again
     connection.limit_to(admission.stored, admission.floors)
     connection.enter(channel)
+    if lost is not None:
+        connection.begin_anew(since)
     if members is not None and own is not None:
         connection.own[channel.name] = own
         connection.meet(channel, members, members.keys() - (extra.members or {}).keys() - {own[0]})
@@ -96,7 +98,7 @@ async def sign_in(visitor: Visitor, connection: PusherConnection, said: Said) ->
 async def resume(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
     """Tell the client positions from now on; with one, go on from there in all channels, those to come too.
 
-    Raises WireError: the position is malformed.
+    If what follows the position is lost, go on from where the client starts over. Raises WireError: it is malformed.
     """
     given, hub = said["data"].get("position"), visitor.entry.hub
     since = None
@@ -106,9 +108,8 @@ async def resume(visitor: Visitor, connection: PusherConnection, said: Said) -> 
     connection.tells_position = True
     if lost is not None:
         connection.say((frames.message("livepush:reset", {"position": str(position), "reason": lost}),))
-        return
     if since is not None:
-        connection.resume(since)
+        connection.resume(position)
         if connection.groups:
             hub.subscribe(connection, tuple(connection.groups), position)
 

@@ -256,6 +256,56 @@ async def test_a_client_comes_back_if_what_it_says_only_once_can_not_be_done_now
     assert connection.code == listening.OVER_CAPACITY
 
 
+def listening_to(*said):
+    """Return what listens to a client that says some messages, and what the audit is told of refusals."""
+    told, budget = [], limits.Budget()
+    texts = [{"type": "websocket.receive", "text": json.dumps(each)} for each in said]
+    messages = iter([*texts, {"type": "websocket.disconnect"}])
+
+    async def receive():
+        return next(messages)
+
+    async def listen():
+        connection = pusher_connection()
+        connection.say = lambda frames: None
+        with watched(receive) as incoming:
+            await asyncio.wait_for(listening.listen(visitor, connection, incoming), PATIENCE)
+
+    client = SimpleNamespace(refuse=lambda error, *asked: told.append((error.code, *asked)))
+    visitor = SimpleNamespace(budget=lambda: budget, entry=SimpleNamespace(client=client))
+    return listen, told
+
+
+async def test_the_audit_is_told_which_group_and_which_type_was_refused(monkeypatch):
+    async def refuse(visitor, connection, said):
+        raise WireError("forbidden", "No rule lets this client read it.", 403)
+
+    monkeypatch.setitem(listening.WORK, "pusher:subscribe", refuse)
+    listen, told = listening_to(
+        {"event": "pusher:subscribe", "data": {"channel": "private-order;7"}},
+        {"event": "pusher:subscribe", "data": {"channel": "no channel"}},
+        {"event": "client-admin", "channel": "private-room;a", "data": {}},
+        {"event": f"client-{'x' * 1000}", "channel": {"a": 1}, "data": {}},
+        {"event": "pusher:nope"},
+    )
+    await listen()
+    assert told == [
+        ("forbidden", ("order:7",), None),
+        ("forbidden", (), None),
+        ("forbidden", ("room:a",), "client-admin"),
+        ("bad_channel", (), None),
+        ("bad_command", (), None),
+    ]
+
+
+async def test_the_audit_is_told_the_group_of_a_message_that_is_over_a_limit(settings):
+    settings.LIVEPUSH = {"MESSAGES_PER_SECOND": 0.001}
+    said = {"event": "client-said", "channel": "private-room;a", "data": {}}
+    listen, told = listening_to(said, said)
+    await listen()
+    assert told == [("forbidden", ("room:a",), "client-said"), ("throttled", ("room:a",), "client-said")]
+
+
 async def test_an_auth_is_no_older_for_the_time_that_the_server_took(monkeypatch):
     connection, now, waited = pusher_connection(), [100.0], []
     connection._loop = SimpleNamespace(time=lambda: now[0])

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from contextvars import ContextVar
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -18,7 +19,10 @@ from django.utils import translation
 
 import livepush
 from livepush import audit, notes, signals, tallies, tenants
-from livepush.consumers import auditing
+from livepush.access import limits
+from livepush.consumers import auditing, commands
+from livepush.consumers.incoming import watched
+from livepush.wire import Format
 from tests import asking
 from tests.patience import PATIENCE, wait_until
 
@@ -82,6 +86,30 @@ def test_the_reasons_of_a_projects_own_are_counted_together_and_told_as_they_are
     assert given == reasons
     until(told, len(reasons))
     assert [fields["reason"] for _, fields in told] == reasons
+
+
+@pytest.mark.parametrize(
+    ("command", "type"),
+    [
+        ({"command": "subscribe", "groups": ["order:1"]}, None),
+        ({"command": "send", "group": "order:1", "type": "note", "data": 1}, "note"),
+    ],
+)
+async def test_a_command_over_a_limit_is_told_with_its_groups(settings, command, type):
+    settings.LIVEPUSH = {"COMMANDS_PER_SECOND": 0.001}
+    budget, found = limits.Budget(), []
+    budget.command()  # there is room for the next one after a quarter of an hour
+    messages = iter([{"type": "websocket.receive", "text": json.dumps(command)}, {"type": "websocket.disconnect"}])
+
+    async def receive():
+        return next(messages)
+
+    client = SimpleNamespace(refuse=lambda error, *asked: found.append((error.code, *asked)))
+    connection = SimpleNamespace(say=lambda frames: None, format=Format.TEXT)
+    visitor = SimpleNamespace(budget=lambda: budget, entry=SimpleNamespace(client=client), connection=connection)
+    with watched(receive) as incoming:
+        assert await commands.take_commands(visitor, incoming) is None
+    assert found == [("throttled", ("order:1",), type)]
 
 
 # Receivers

@@ -86,10 +86,12 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
         text = message.get("text")
         if text is None:
             return Close.BAD_REQUEST
+        command = None
         try:
             command = take_command(text, visitor.budget())
+            count_command(command, text, visitor.budget())
         except WireError as error:
-            visitor.entry.client.refuse(error, ())
+            visitor.entry.client.refuse(error, () if command is None else command.groups, type_of(command))
             say_reply(visitor, refused(error))
             if error.code == "throttled":
                 if refusals.take():
@@ -103,32 +105,33 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
 
 
 def take_command(text: str, budget: limits.Budget) -> Command:
-    """Return the command in a client's text.
-
-    Raises WireError: it is malformed or too large, or the client is over a limit.
-    """
-    settings, size = get_settings(), len(text.encode(errors="replace"))
+    """Return the command in a client's text. Raises WireError: it is malformed or too large, and is counted."""
+    settings = get_settings()
     most = settings.MAX_EVENT_BYTES + MORE_BYTES
     try:
-        if size > most:
+        if len(text.encode(errors="replace")) > most:
             raise WireError(
                 "too_large", f"The command is over {most} bytes: send less, or raise LIVEPUSH['MAX_EVENT_BYTES'].", 413
             )
-        command = parse_command(text, settings.MAX_GROUPS)
+        return parse_command(text, settings.MAX_GROUPS)
     except WireError:
         budget.command()
         raise
+
+
+def count_command(command: Command, text: str, budget: limits.Budget) -> None:
+    """Count a command. Raises WireError: the client is over a limit."""
+    size = len(text.encode(errors="replace"))
     try:
         if command.sending is not None and command.sending.ephemeral:
             budget.ephemeral(size)
-            return command
+            return
         budget.command()
         if command.sending is not None:
             budget.message(size)
     except WireError as error:
         error.ref = command.ref
         raise
-    return command
 
 
 async def reply_to(visitor: Visitor, command: Command) -> bool:

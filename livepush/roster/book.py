@@ -113,10 +113,12 @@ class Book:
             self.entries[key].written = UNKNOWN
         self.mark(keys)
 
-    def lose(self) -> None:
-        """Note that nothing is written any more."""
+    def note_all(self, seats: Iterable[Seat]) -> None:
+        """Note that these seats are written, and no others."""
         for entry in self.entries.values():
             entry.written = None
+        for seat in seats:
+            self.entries.setdefault(seat.key, Entry()).written = seat
         self.mark(self.entries)
 
     def forget_absent(self, keys: Iterable[Key]) -> None:

@@ -47,7 +47,7 @@ class Keeper:
         self._using = get_settings().DATABASE
         self._name = secrets.token_hex(8)
         self._turn = 0
-        self._has_lease = False
+        self._has_lease = self._must_compare = False
         self._sight = leases.Sight()
         self._book = Book()
         self._ghosts: dict[Grant, tuple[Key, asyncio.TimerHandle]] = {}
@@ -123,7 +123,9 @@ class Keeper:
             self._stir()
 
     def lose_track(self) -> None:
-        """Do nothing: what was missed is no concern of the table."""
+        """Compare the table before the next write: a failover may have undone some."""
+        self._must_compare = True
+        self._stir()
 
     # Writing
 
@@ -149,6 +151,9 @@ class Keeper:
             await process.in_thread(partial(table.let_end, self._using, self._name, seconds), LEVEL)
 
     async def _write(self) -> None:
+        if self._must_compare:
+            self._book.note_all(await process.in_thread(partial(table.seats_of, self._using, self._name), LEVEL))
+            self._must_compare = False
         keys = self._book.take(AT_ONCE)
         try:
             await self._ask(keys)
@@ -195,7 +200,7 @@ class Keeper:
     def _lose(self) -> None:
         """Begin anew: somebody has cleared this process's members away, since it did not renew its lease in time."""
         self._name, self._turn, self._has_lease = secrets.token_hex(8), 0, False
-        self._book.lose()
+        self._book.note_all(())
         self._wake.set()
 
     # Asking the rules

@@ -119,6 +119,12 @@ def remove(using: str, rows: Collection[Row]) -> None:
     _apply(using, Plan([], [], [row.pk for row in rows if row.pk], changes.plan_end(rows, ())))
 
 
+def seats_of(using: str, process: str) -> list[Seat]:
+    """Return the seats that a process has, by its rows."""
+    rows = Presence.objects.using(using).filter(process=process)
+    return [Seat(*values) for values in rows.values_list("group", "member", "info", "connections")]
+
+
 def rows_of(using: str, keys: Collection[Key]) -> list[Row]:
     """Return all rows of some members, by the order of their ids."""
     wanted, found = set(keys), []

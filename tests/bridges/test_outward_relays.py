@@ -166,6 +166,17 @@ def test_a_cursor_is_taken_over_only_when_its_holder_shows_nothing_for_a_whole_l
         one.beat()
 
 
+def test_a_cursor_whose_row_is_older_than_its_last_write_is_not_moved(using, outbox):
+    cursor = Cursor(outbox)
+    assert cursor.take() == 0
+    older = RelayCursor.objects.using(using).values("position", "beats").get()
+    cursor.beat()  # as after a page was read
+    RelayCursor.objects.using(using).update(**older)  # as after a failover while it is sent
+    with pytest.raises(Superseded):
+        cursor.move(5, sent=True)
+    assert cursor.take() == 0
+
+
 def test_who_starts_with_new_events_begins_at_the_end_of_the_log(using, settings):
     livepush.send("a", "t", using=using)
     assert Cursor(configured(settings, using, START="new")).take() == 1

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import livepush
-from livepush import checks, log, publish
+from livepush import checks, log, process, publish
 from livepush.access import limits
 from livepush.bridges import lazily
-from livepush.bridges.pusher import config, frames, listening, signing, snapshots
+from livepush.bridges.pusher import config, frames, listening, proving, signing, snapshots, subscribing
 from livepush.bridges.pusher.channels import PREFIXES, channel_of, name_of
 from livepush.bridges.pusher.connection import CAUGHT_UP, LEFT_OUT, NO_PONG, RESUMES, PusherConnection
 from livepush.consumers.incoming import watched
@@ -230,6 +230,22 @@ async def test_a_slow_client_that_signs_in_is_told_no_position_that_it_has_not_r
     assert json.loads(json.loads(message)["data"])["position"] == "a-9"
 
 
+@pytest.mark.parametrize(("position", "reason"), [(Position("b", 97), "epoch"), (Position("a", 97), "pruned")])
+async def test_after_a_reset_a_client_is_told_no_position_before_it_and_its_next_channels_go_on_from_it(
+    position, reason
+):
+    connection = pusher_connection()
+    connection.tells_position = True
+    connection.resume(Position("a", 90))
+    connection.sign_in("ann", Position("a", 90))
+    reset = system_frames("reset", Format.TEXT, position=position, reason=reason)
+    told = [json.loads(each) for each in connection.translated(reset)]
+    assert [(each["event"], json.loads(each["data"])["position"]) for each in told] == [
+        ("livepush:reset", str(position)), ("livepush:position", str(position)),
+    ]  # fmt: skip
+    assert connection.since_of("board") == connection.since_of("#server-to-user-ann") == position
+
+
 # Listening
 
 
@@ -238,6 +254,80 @@ async def test_a_client_comes_back_if_what_it_says_only_once_can_not_be_done_now
     connection = pusher_connection()
     listening._refuse(connection, {"event": event, "data": {}}, unavailable())
     assert connection.code == listening.OVER_CAPACITY
+
+
+def listening_to(*said):
+    """Return what listens to a client that says some messages, and what the audit is told of refusals."""
+    told, budget = [], limits.Budget()
+    texts = [{"type": "websocket.receive", "text": json.dumps(each)} for each in said]
+    messages = iter([*texts, {"type": "websocket.disconnect"}])
+
+    async def receive():
+        return next(messages)
+
+    async def listen():
+        connection = pusher_connection()
+        connection.say = lambda frames: None
+        with watched(receive) as incoming:
+            await asyncio.wait_for(listening.listen(visitor, connection, incoming), PATIENCE)
+
+    client = SimpleNamespace(refuse=lambda error, *asked: told.append((error.code, *asked)))
+    visitor = SimpleNamespace(budget=lambda: budget, entry=SimpleNamespace(client=client))
+    return listen, told
+
+
+async def test_the_audit_is_told_which_group_and_which_type_was_refused(monkeypatch):
+    async def refuse(visitor, connection, said):
+        raise WireError("forbidden", "No rule lets this client read it.", 403)
+
+    monkeypatch.setitem(listening.WORK, "pusher:subscribe", refuse)
+    listen, told = listening_to(
+        {"event": "pusher:subscribe", "data": {"channel": "private-order;7"}},
+        {"event": "pusher:subscribe", "data": {"channel": "no channel"}},
+        {"event": "client-admin", "channel": "private-room;a", "data": {}},
+        {"event": f"client-{'x' * 1000}", "channel": {"a": 1}, "data": {}},
+        {"event": "pusher:nope"},
+    )
+    await listen()
+    assert told == [
+        ("forbidden", ("order:7",), None),
+        ("forbidden", (), None),
+        ("forbidden", ("room:a",), "client-admin"),
+        ("bad_channel", (), None),
+        ("bad_command", (), None),
+    ]
+
+
+async def test_the_audit_is_told_the_group_of_a_message_that_is_over_a_limit(settings):
+    settings.LIVEPUSH = {"MESSAGES_PER_SECOND": 0.001}
+    said = {"event": "client-said", "channel": "private-room;a", "data": {}}
+    listen, told = listening_to(said, said)
+    await listen()
+    assert told == [("forbidden", ("room:a",), "client-said"), ("throttled", ("room:a",), "client-said")]
+
+
+async def test_an_auth_is_no_older_for_the_time_that_the_server_took(monkeypatch):
+    connection, now, waited = pusher_connection(), [100.0], []
+    connection._loop = SimpleNamespace(time=lambda: now[0])
+
+    def proved(text, proof, seconds):
+        waited.append(seconds)
+        raise WireError("bad_auth", "It is over.", 401)
+
+    async def in_thread(work):
+        return work()
+
+    monkeypatch.setattr(proving, "proved", proved)
+    monkeypatch.setattr(process, "in_thread", in_thread)
+    visitor = SimpleNamespace(grant=SimpleNamespace(tenant=None), entry=SimpleNamespace(rights=None))
+    with connection.busy():
+        now[0] += 40
+    now[0] += 5  # the client's own
+    with connection.busy():
+        now[0] += 30
+        with pytest.raises(WireError):
+            await subscribing._become(visitor, connection, "1.1:private-a", "proof")
+    assert waited == [70]
 
 
 async def test_nothing_more_is_done_for_a_client_that_leaves_while_its_subscription_waits(settings, monkeypatch):

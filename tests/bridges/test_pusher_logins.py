@@ -199,6 +199,18 @@ def test_what_is_signed_for_a_connection_is_good_for_a_minute(django_user_model,
 
 
 @pytest.mark.django_db
+def test_the_time_for_which_a_client_had_to_wait_makes_its_proof_no_older(django_user_model, monkeypatch):
+    ann = django_user_model.objects.create_user("ann")
+    answer = proving.auth_of(OWN, "1.1:private-a", Identity(ann), RequestFactory().post("/pusher/auth"), "a")
+    proof = proving.check_auth(OWN, "1.1:private-a", answer)
+    later = time.time() + proving.TTL + 30
+    monkeypatch.setattr("django.core.signing.time.time", lambda: later)
+    with pytest.raises(WireError, match="too old"):
+        proving.proved("1.1:private-a", proof, 20.0)
+    assert proving.proved("1.1:private-a", proof, 40.0).identity.name == str(ann.pk)
+
+
+@pytest.mark.django_db
 def test_a_user_whom_only_a_middleware_knows_is_named(settings, django_user_model):
     ann = django_user_model.objects.create_user("ann")
     request = RequestFactory().post("/pusher/auth")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,6 +63,7 @@ class Hub:
 
     def __init__(self):
         self.loop = Loop()
+        self.router = SimpleNamespace(followers=[])
 
     def keep(self, work):
         work.close()
@@ -183,6 +185,27 @@ def test_a_process_that_has_just_begun_clears_nothing_before_others_could_renew(
         clock.pass_time(LEASE / 3)
     turn(channels)
     assert members() == []
+
+
+@pytest.mark.parametrize("counts_matter", [False, True])
+def test_after_a_failover_the_rows_are_those_of_the_channels_that_have_subscribers(db, hub, counts_matter):
+    channels = Occupying(hub, counts_matter)
+    for name in ("kept", "left"):
+        channels.note(name, 1)
+    write(channels)
+    older = Presence.objects.get(member=":left")
+    channels.note("left", -1)
+    channels.note("new", 1)
+    hub.loop.pass_time(GRACE)
+    write(channels)
+    assert members() == [":kept", ":new"]
+    Presence.objects.filter(member=":new").delete()
+    older.save(force_insert=True)
+    for follower in hub.router.followers:
+        follower.lose_track()
+    write(channels)
+    assert members() == [":kept", ":new"]
+    assert not channels._changed
 
 
 async def test_a_turn_that_fails_is_repeated_soon(hub, monkeypatch):

@@ -589,6 +589,18 @@ async def test_a_deploy_loses_nothing_for_a_client_that_resumes(site):
         assert (found["event"], found["data"]["reason"]) == ("livepush:reset", "epoch")
 
 
+async def test_who_resumes_from_a_position_that_is_lost_misses_nothing_after_the_reset(site):
+    async with raw(site) as socket:
+        await connected(socket)
+        await socket.say("livepush:resume", {"position": "other-1"})
+        assert (await socket.next())["event"] == "livepush:reset"
+        site.elsewhere.send("room:lost", "n", 1)
+        await socket.say("pusher:subscribe", {"channel": "room;lost"})
+        assert (await socket.next("livepush:position"))["event"].endswith("succeeded")
+        site.elsewhere.send("room:lost", "n", 2)
+        assert [(await socket.next(*ASIDE))["data"] for _ in range(2)] == [1, 2]
+
+
 ASIDE = ("livepush:position", "pusher_internal:subscription_succeeded", "pusher:cache_miss")
 
 

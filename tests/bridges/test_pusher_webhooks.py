@@ -12,20 +12,30 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pusher
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
 from django.test import override_settings
+from django.utils import timezone
 
+from livepush import log, process, publish
+from livepush.bridges.holding import Superseded
 from livepush.bridges.pusher import config, hooks, posting
+from livepush.bridges.pusher.models import PusherCursor
 from livepush.bridges.pusher.occupying import GROUP
+from livepush.models import Event as Row
+from livepush.models import LogHead
 from livepush.notes import Rarely
-from livepush.wire import Event
+from livepush.wire import Event, Position
 from tests.bridges.pushers import APP, APPLICATION, SETTINGS, Site, raw
+from tests.conftest import ALIASES, Thread
 from tests.integration import clients
 from tests.patience import PATIENCE, eventually
 from tests.servers import processes
@@ -249,6 +259,153 @@ def test_an_answer_that_comes_a_byte_at_a_time_holds_up_nobody(settings, monkeyp
     assert time.monotonic() - begun < PATIENCE
     posting._complain(raised.value)
     assert caplog.records[-1].getMessage().isprintable()
+
+
+# After a failover
+
+
+@pytest.fixture
+def known(using, settings):
+    """The app, whose webhooks tell what clients say."""
+    app = {**APP, "WEBHOOK": "http://127.0.0.1/", "WEBHOOK_EVENTS": ["client_event"]}
+    settings.LIVEPUSH = {"DATABASE": using, "PUSHER": app, "PRESENCE_LEASE": 0.6}
+    return config.app()
+
+
+def say(using, *data):
+    """Send some events of clients, in one transaction."""
+    sender = json.dumps({"id": "1", "name": "Ann", "socket": "1.1", "channel": "private-board"})
+    with transaction.atomic(using=using):
+        for each in data:
+            log.append(log.Content(("board",), "client-said", json.dumps(each), sender), None, using)
+    publish.deliver(using)
+
+
+def place_in(using):
+    """Return how the row of the webhooks' place is."""
+    return PusherCursor.objects.using(using).values("position", "holder", "beats").first()
+
+
+def fail_over(using, place):
+    """Have a replica take over whose last event is the third, and whose row of the webhooks' place is older too."""
+    with transaction.atomic(using=using):
+        Row.objects.using(using).filter(position__gt=3).delete()
+        LogHead.objects.using(using).update(position=3)
+        PusherCursor.objects.using(using).update(**place)
+
+
+@contextlib.asynccontextmanager
+async def posting_in_this_process(using, known, monkeypatch, take):
+    """Post until the block ends; ``take`` is given what each request says. Yields what does work in a thread."""
+
+    async def in_thread(work, level=0):
+        return await asyncio.to_thread(lambda: Thread(work).join())
+
+    async def follow():
+        while not hub.draining:
+            hub.position = await in_thread(lambda: log.state(using).position)
+            await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(process, "in_thread", in_thread)
+    monkeypatch.setattr(posting, "_post", lambda known, said: take([each["data"] for each in said]))
+    hub = SimpleNamespace(draining=False, position=Position("", 0))
+    working = asyncio.gather(posting.Poster(hub, known).run(), follow())
+    try:
+        yield in_thread
+    finally:
+        hub.draining = True
+        await asyncio.wait_for(working, PATIENCE)
+
+
+@pytest.mark.parametrize("is_on_its_way", [True, False], ids=["while a request is on its way", "between two requests"])
+@pytest.mark.parametrize("anew", [[], ["x"], ["x", "y", "z"]], ids=len)
+@pytest.mark.parametrize("using", ALIASES[:1], indirect=True)
+async def test_after_a_failover_webhooks_tell_all_that_is_new_and_nothing_of_long_ago(
+    using, known, monkeypatch, anew, is_on_its_way
+):
+    told, older, has_failed_over = [], {}, threading.Event()
+
+    def lose_the_last():
+        fail_over(using, older)
+        if anew:
+            say(using, *anew)
+        has_failed_over.set()
+
+    def take(data):
+        told.extend(data)
+        if is_on_its_way and data[-1] == "5":
+            Thread(lose_the_last).join()
+
+    async with posting_in_this_process(using, known, monkeypatch, take) as in_thread:
+
+        async def is_told_up_to(number):
+            found = await in_thread(lambda: place_in(using))
+            return found is not None and found["position"] == number
+
+        await eventually(lambda: is_told_up_to(0))
+        await in_thread(lambda: say(using, "1", "2", "3"))
+        await eventually(lambda: is_told_up_to(3))
+        older.update(await in_thread(lambda: place_in(using)))
+        await in_thread(lambda: say(using, "4", "5"))
+        if not is_on_its_way:
+            await eventually(lambda: is_told_up_to(5))
+            await in_thread(lose_the_last)
+        await eventually(has_failed_over.is_set)
+        await in_thread(lambda: say(using, "last"))
+        await eventually(lambda: told[-1] == "last")
+    assert told == ["1", "2", "3", "4", "5", *anew, "last"]
+
+
+def told_in(part):
+    return [each["data"] for each in part.said]
+
+
+def test_what_was_read_before_a_failover_moves_no_place_after_it(using, known):
+    place = posting.Place(known)
+    assert place.take() == 0
+    say(using, "1", "2", "3")
+    place.write(position=place.read_on().upto)
+    older = place_in(using)
+    say(using, "4", "5")
+    part = place.read_on()
+    assert told_in(part) == ["4", "5"]
+    fail_over(using, older)
+    say(using, "x", "y", "z")
+    with pytest.raises(Superseded):
+        place.write(position=part.upto)
+    assert place.take() == 3
+    assert told_in(place.read_on()) == ["x", "y", "z"]
+
+
+def test_a_standby_that_is_a_moment_behind_repeats_no_webhook(using, known, monkeypatch):
+    place = posting.Place(known)
+    place.take()
+    say(using, "1", "2", "3")
+    place.write(position=place.read_on().upto)
+    state = log.state(using)
+    with monkeypatch.context() as behind:
+        behind.setattr(log, "state", lambda using: state._replace(position=state.position._replace(number=2)))
+        assert place.read_on() == posting.Part([], 3)
+    assert log.state(using) == state
+
+
+def test_a_log_that_was_made_anew_is_told_from_its_first_event(using, known):
+    say(using, "1")
+    PusherCursor.objects.using(using).create(app=known.id, position=10)
+    place = posting.Place(known)
+    assert place.take() == 10
+    assert place.read_on() == posting.Part([], 0, lost=posting.ANEW)
+    assert told_in(place.read_on()) == ["1"]
+
+
+def test_positions_that_were_pruned_before_webhooks_told_of_them_are_counted(using, known):
+    say(using, "1", "2", "3", "4", "5")
+    PusherCursor.objects.using(using).create(app=known.id, position=1)
+    log.prune(using, timezone.now() + timedelta(seconds=1), 3)
+    place = posting.Place(known)
+    place.take()
+    assert place.read_on() == posting.Part([], 3, True, posting.PRUNED % 2)
+    assert told_in(place.read_on()) == ["4", "5"]
 
 
 # Faults

@@ -120,6 +120,9 @@ async def commands(audit: Audit) -> None:
         await audit.next(name="denied", transport="websocket", code="forbidden", groups=["user:0"])
         await audit.next(name="denied", transport="websocket", code="forbidden", groups=["board"], type="t")
         await audit.next(name="denied", transport="websocket", code="bad_token", status=401)
+        for _ in range(6):
+            await socket.send(json.dumps({"command": "subscribe", "groups": ["user:0"]}))
+        await audit.next(name="throttled", transport="websocket", limit="commands", groups=["user:0"])
         for _ in range(150):
             await socket.send("no command")
         await audit.next(name="throttled", transport="websocket", limit="commands")

@@ -87,6 +87,25 @@ async def test_a_member_that_the_database_refuses_holds_up_no_other(concurrent, 
         assert [seconds for seconds, *_ in keeper._hub.loop.later] == [30.0, 30.0]
 
 
+async def test_after_a_failover_the_rows_are_those_of_the_members_who_are_there(concurrent, request):
+    with override_settings(LIVEPUSH={"DATABASE": concurrent, "TENANT": "tests.shop.subdomains.Subdomains"}):
+        keeper = request.getfixturevalue("keeper")
+        for number in (1, 2):
+            keeper.follow(client(number, "acme|lobby:a"), True)
+        await keeper._write()
+
+        def fail_over():
+            rows = Presence.objects.using(concurrent)
+            rows.filter(member="1").delete()
+            rows.create(group="acme|lobby:a", member="3", process=keeper._name, info="{}", since=0)
+
+        Thread(fail_over).join()
+        for follower in keeper._hub.router.followers:
+            follower.lose_track()
+        await keeper._write()
+        assert Thread(members, concurrent).join() == ["1", "2"]
+
+
 @pytest.fixture
 def rights(hub, monkeypatch):
     """What watches a hub's clients, with one rule that can't ask its database until ``answers`` is true."""

@@ -18,7 +18,7 @@ from livepush.bridges.grip.frames import Frame
 from livepush.bridges.grip.telling import Told
 from livepush.consumers.answering import admit_here
 from livepush.consumers.auditing import Client, scope_of
-from livepush.consumers.commands import refused, take_command, type_of
+from livepush.consumers.commands import count_command, refused, take_command, type_of
 from livepush.consumers.messages import check_sent, right_to_send, send_here
 from livepush.consumers.views import look
 from livepush.notes import Rarely, one_line
@@ -55,9 +55,11 @@ def carry_out(spoken: Spoken, frame: Frame) -> Close | None:
     if frame.kind == frames.BINARY:
         return Close.BAD_REQUEST
     answer: dict[str, Any] = {"ok": True}
+    text = frame.content.decode(errors="replace")
     command = None
     try:
-        command = take_command(frame.content.decode(errors="replace"), spoken.budget())
+        command = take_command(text, spoken.budget())
+        count_command(command, text, spoken.budget())
         answer |= {"ref": command.ref, **_carried_out(spoken, command)}
     except WireError as error:
         error.ref = error.ref if command is None else command.ref

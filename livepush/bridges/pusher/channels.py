@@ -61,7 +61,7 @@ def channel_of(name: object) -> Channel:
     return Channel(text, _group(text.removeprefix(prefix)), prefix)
 
 
-def is_name(name: str) -> bool:
+def is_name(name: object) -> bool:
     """Return whether a channel may have this name. Groups have characters that channels have not."""
     try:
         channel_of(name)

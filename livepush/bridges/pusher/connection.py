@@ -88,10 +88,13 @@ class PusherConnection(Connection):
                 return start[0]
         return None
 
+    def kept_waiting(self) -> float:
+        """Return how long (seconds) the server has worked for the client so far: what it said next had to wait."""
+        return self._busy_for + (0.0 if self._busy_since is None else self._loop.time() - self._busy_since)
+
     def _time(self) -> float:
-        """Return the time, without what the server took: the client's next subscriptions had to wait meanwhile."""
-        now = self._loop.time() if self._busy_since is None else self._busy_since
-        return now - self._busy_for
+        """Return the time, without what the server took."""
+        return self._loop.time() - self.kept_waiting()
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -112,6 +115,11 @@ class PusherConnection(Connection):
         self._resumed = position, self._time()
         self._gone_on = set(self.channels)
         self._reached.clear()
+
+    def begin_anew(self, position: Position) -> None:
+        """Have what would go on from a position that is lost go on from the one at which the client starts over."""
+        self._resumed = self._resumed and (position, self._resumed[1])
+        self._signed_in = self._signed_in and (position, self._signed_in[1])
 
     # Its channels
 
@@ -235,6 +243,7 @@ class PusherConnection(Connection):
             yield frames.message("pusher:ping")
         elif found.name == "reset":
             self._reached.clear()
+            self.begin_anew(position_of_header(found.id))
             yield frames.message("livepush:reset", {"position": found.id, "reason": found.data["reason"]})
         elif found.name == "bye":
             yield frames.error(RECONNECT, "The server asks you to connect again.")

@@ -10,6 +10,7 @@ from typing import Any
 
 from livepush.access import limits
 from livepush.bridges.pusher import frames, sending, subscribing
+from livepush.bridges.pusher.channels import channel_of, is_name
 from livepush.bridges.pusher.connection import OVER_CAPACITY, UNAUTHORIZED, PusherConnection
 from livepush.conf import get_settings
 from livepush.consumers.base import COME_BACK
@@ -17,7 +18,7 @@ from livepush.consumers.commands import MAX_REFUSALS, PAUSE, Visitor
 from livepush.consumers.incoming import Incoming
 from livepush.hub import State
 from livepush.notes import Rarely, one_line
-from livepush.wire import MORE_BYTES, SURROGATE, WireError, unavailable
+from livepush.wire import MORE_BYTES, SURROGATE, WireError, type_problem, unavailable
 
 logger = logging.getLogger("livepush")
 failures = Rarely(every=1.0)
@@ -47,10 +48,12 @@ async def listen(visitor: Visitor, connection: PusherConnection, receive: Incomi
         if text is None or len(text.encode(errors="replace")) > get_settings().MAX_EVENT_BYTES + MORE_BYTES:
             connection.end(BROKEN, "The message is no text, or over the size limit.")
             continue
+        said: Said = {}
         try:
             said = _parsed(visitor, text)
+            _count(visitor, said, text)
         except WireError as error:
-            visitor.entry.client.refuse(error, ())
+            _tell_audit(visitor, said, error)
             if error.code == "throttled":
                 await asyncio.sleep(PAUSE)
             if refusals.take():
@@ -59,36 +62,41 @@ async def listen(visitor: Visitor, connection: PusherConnection, receive: Incomi
                 connection.say((_error(error),))
             continue
         work = _carried_out(visitor, connection, said, waits)
-        asks = not said["event"].startswith("client-")  # a client's event is sent although the client has left
+        asks = not _is_of_client(said)  # a client's event is sent although the client has left
         with connection.busy():
             await (receive.unless_gone(work) if asks else work)
 
 
 def _parsed(visitor: Visitor, text: str) -> Said:
-    """Return a client's message. It is counted, unless it waits for that.
-
-    Raises WireError: it is malformed, or the client is over a limit.
-    """
-    budget = visitor.budget()
+    """Return a client's message. Raises WireError: it is malformed, and is counted."""
     try:
         found = json.loads(text)
         data = found.get("data")
         if not isinstance(found["event"], str):
             raise TypeError
-        if not found["event"].startswith("client-") and isinstance(data, str) and data:
+        if not _is_of_client(found) and isinstance(data, str) and data:
             found["data"] = json.loads(data)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        budget.command()
+        visitor.budget().command()
         problem = 'The message is malformed: expected JSON such as {"event": "pusher:ping", "data": {}}.'
         raise WireError("bad_command", problem) from error
-    is_event = found["event"].startswith("client-")
-    if not is_event and not isinstance(found.get("data"), dict):
+    if not _is_of_client(found) and not isinstance(found.get("data"), dict):
         found["data"] = {}
-    if found["event"] not in SAID_ONCE:
-        budget.command()
-    if is_event:
-        budget.message(len(text.encode(errors="replace")))
     return dict(found)
+
+
+def _is_of_client(said: Said) -> bool:
+    """Return whether a message is an event for other clients."""
+    found: str = said["event"]
+    return found.startswith("client-")
+
+
+def _count(visitor: Visitor, said: Said, text: str) -> None:
+    """Count a message, unless it waits for that. Raises WireError: the client is over a limit."""
+    if said["event"] not in SAID_ONCE:
+        visitor.budget().command()
+    if _is_of_client(said):
+        visitor.budget().message(len(text.encode(errors="replace")))
 
 
 async def _count_when_there_is_room(visitor: Visitor, waits: limits.Bucket) -> None:
@@ -112,9 +120,9 @@ async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Sai
     try:
         if said["event"] in SAID_ONCE:
             await _count_when_there_is_room(visitor, waits)
-        await _work(said["event"])(visitor, connection, said)
+        await _work(said)(visitor, connection, said)
     except WireError as error:
-        visitor.entry.client.refuse(error, ())
+        _tell_audit(visitor, said, error)
         _refuse(connection, said, error)
     except Exception as error:
         if times := failures.times():
@@ -122,10 +130,17 @@ async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Sai
         _refuse(connection, said, unavailable())
 
 
-def _work(event: str) -> Callable[[Visitor, PusherConnection, Said], Awaitable[None]]:
-    if event.startswith("client-"):
-        return sending.send
-    return WORK.get(event, _unknown)
+def _tell_audit(visitor: Visitor, said: Said, error: WireError) -> None:
+    """Tell that a message is refused, with the group that it is about, and the type of what it was to send."""
+    is_event = bool(said) and _is_of_client(said)
+    name = said.get("channel") if is_event else said.get("data", {}).get("channel")
+    groups = (channel_of(name).group,) if is_name(name) else ()
+    type = said["event"] if is_event and type_problem(said["event"]) is None else None
+    visitor.entry.client.refuse(error, groups, type)
+
+
+def _work(said: Said) -> Callable[[Visitor, PusherConnection, Said], Awaitable[None]]:
+    return sending.send if _is_of_client(said) else WORK.get(said["event"], _unknown)
 
 
 def _refuse(connection: PusherConnection, said: Said, error: WireError) -> None:

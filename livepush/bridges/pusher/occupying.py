@@ -23,7 +23,7 @@ from livepush.notes import Rarely, one_line
 from livepush.roster import leases, table
 from livepush.roster.changes import Key, Seat
 from livepush.roster.models import MAX_MEMBER_LENGTH, Presence, PresenceLease
-from livepush.wire import OWN_GROUPS, dumps
+from livepush.wire import OWN_GROUPS, Event, dumps
 
 logger = logging.getLogger("livepush")
 failures = Rarely(every=10.0)
@@ -56,8 +56,10 @@ class Occupying:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         """Of the channels whose last subscriber has left, and counts for a while yet."""
         self._stirred = asyncio.Event()
+        self._must_compare = False
         self._sight = leases.Sight()
         self._begin()
+        hub.router.followers.append(self)
         hub.keep(self._write_on())
         hub.keep(self._renew_on())
 
@@ -77,6 +79,14 @@ class Occupying:
             self._mark(channel)
         else:
             self._timers[channel] = self._hub.loop.call_later(get_settings().PRESENCE_GRACE, self._leave, channel)
+
+    def hear(self, event: Event) -> None:
+        """Do nothing: livepush's own events concern no channels."""
+
+    def lose_track(self) -> None:
+        """Compare the table before the next write: a failover may have undone some."""
+        self._must_compare = True
+        self._stirred.set()
 
     def _leave(self, channel: str) -> None:
         del self._timers[channel]
@@ -114,6 +124,8 @@ class Occupying:
             await process.in_thread(partial(table.let_end, settings.DATABASE, self._name, seconds), LEVEL)
 
     async def _write(self) -> None:
+        if self._must_compare:
+            await self._compare()
         wanted = {channel: self._count(channel) for channel in self._changed}
         self._turn += 1
         gone = {name for name, count in wanted.items() if count <= 0 and name in self._written}
@@ -143,6 +155,13 @@ class Occupying:
                     del self._counts[channel]
             if self._count(channel) != count:
                 self._mark(channel)
+
+    async def _compare(self) -> None:
+        """Find out which channels are written, and with which counts."""
+        seats = await process.in_thread(partial(table.seats_of, get_settings().DATABASE, self._name), LEVEL)
+        self._must_compare = False
+        self._written = {seat.member.removeprefix(SIGN): seat.connections for seat in seats}
+        self._changed.update(self._written, self._counts)
 
     def _is_news(self, channel: str, count: int, is_gone: bool) -> bool:
         """Return whether a channel's row is to be written: where counts matter also before it goes, to tell of it."""

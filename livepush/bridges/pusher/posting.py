@@ -9,10 +9,11 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from django.db.models import QuerySet
@@ -29,10 +30,11 @@ from livepush.notes import Rarely, one_line
 from livepush.wire import Position, dumps
 
 logger = logging.getLogger("livepush")
+T = TypeVar("T")
 failures = Rarely(every=10.0)
 
 LOOK = 0.1
-"""How often (seconds) the hub's position is looked at."""
+"""How often (seconds) the hub's position is looked at, and the log is read."""
 AT_ONCE = 100
 """About how many events one request has."""
 TIMEOUT = 10.0
@@ -40,6 +42,8 @@ TIMEOUT = 10.0
 SHORTEST, LONGEST = 0.2, 60.0
 """How long (seconds) to wait after a request that was not taken."""
 LEVEL = 1
+ANEW = "The log was made anew: the webhooks of Pusher's app begin with its first event."
+PRUNED = "%d positions of the log were pruned before Pusher's webhooks could tell of them; they are lost to it."
 
 
 MAX_MISSED = 1000
@@ -57,6 +61,10 @@ class Part(NamedTuple):
     said: list[Said]
     upto: int
     """The position up to which it was read."""
+    has_more: bool = False
+    """Whether the log goes on after it."""
+    lost: str = ""
+    """Why events that come before ``upto`` can't be told; empty if there are none."""
 
 
 class Place(Hold):
@@ -75,27 +83,38 @@ class Place(Hold):
         PusherCursor.objects.using(using).bulk_create([row], ignore_conflicts=True)
         return self.rows().get()
 
+    def read_on(self) -> Part:
+        """Return the next part of the log, and move past it if nothing is to be told of it. Raises Superseded.
+
+        This is one transaction, so that the log that is read is the one that goes with the row.
+        """
+        with log.dialect(get_settings().DATABASE).transaction():
+            part = _part(self._app, self.position)
+            if part.said:
+                self.write()
+            elif part.upto != self.position:
+                self.write(position=part.upto)
+        return part
+
 
 class Poster:
-    """Posts while it holds the cursor. Everything but ``_part`` runs in the hub's loop."""
+    """Posts while it holds the cursor. Everything runs in the hub's loop."""
 
     def __init__(self, hub: Hub, known: App) -> None:
         self._hub = hub
         self._app = known
         self._place = Place(known)
         self._beat = get_settings().PRESENCE_LEASE / BEATS
-        self._position = 0
+        self._turns = asyncio.Lock()
 
     async def run(self) -> None:
         """Post for as long as the hub lives."""
         while not self._hub.draining:
             try:
-                position = await process.in_thread(self._place.take, LEVEL)
-                if position is not None:
-                    self._position = position
+                if await process.in_thread(self._place.take, LEVEL) is not None:
                     await self._post_while_held()
-            except Superseded:
-                logger.info("Another process sends the webhooks of Pusher's app now.")
+            except Superseded as error:
+                logger.info("Pusher's webhooks: %s", error)
             except Exception as error:
                 _complain(error)
             await asyncio.sleep(self._beat * random.uniform(0.8, 1.0))
@@ -105,33 +124,39 @@ class Poster:
             await until_one_ends(self._post_on(), self._beat_on())
         finally:
             if self._hub.draining:
-                await process.in_thread(partial(self._place.write, position=self._position), LEVEL)
                 await process.in_thread(self._place.release, LEVEL)
 
     async def _beat_on(self) -> None:
         while True:
             await asyncio.sleep(self._beat)
-            begun_at = await process.in_thread(partial(_beginning, self._position), LEVEL)
-            if begun_at is not None:
-                self._position = begun_at
-            await process.in_thread(partial(self._place.write, position=self._position), LEVEL)
+            await self._in_turn(self._place.write)
 
     async def _post_on(self) -> None:
         pause = SHORTEST
         while not self._hub.draining:
-            if self._hub.position.number <= self._position:
+            if self._hub.position.number == self._place.position:
                 await asyncio.sleep(LOOK)
                 continue
-            part = await process.in_thread(partial(_part, self._app, self._position, self._hub.position), LEVEL)
+            part = await self._in_turn(self._place.read_on)
             try:
                 if part.said:
                     await asyncio.to_thread(_post, self._app, part.said)
-                    await process.in_thread(partial(self._place.write, position=part.upto), LEVEL)
-                self._position, pause = part.upto, SHORTEST
+                    await self._in_turn(partial(self._place.write, position=part.upto))
+                pause = SHORTEST
             except (Refused, OSError, HTTPException) as error:
                 _complain(error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST)
+                continue
+            if part.lost:
+                logger.error(part.lost)
+            if not part.has_more:
+                await asyncio.sleep(LOOK)
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        """Do work with the cursor. A beat does not come between: each write looks for what the last one has left."""
+        async with self._turns:
+            return await process.in_thread(work, LEVEL)
 
 
 def follow(hub: Hub) -> None:
@@ -160,26 +185,24 @@ def _append_miss(channel: str) -> None:
     publish.deliver(using)
 
 
-def _beginning(after: int) -> int | None:
-    """Return where a log that was made anew begins; ``None`` if it goes on after a position."""
-    state = log.state(get_settings().DATABASE)
-    if state.position.number >= after:
-        return None
-    logger.error("The log was made anew: the webhooks of Pusher's app begin with its first event.")
-    return state.floor
+def _part(known: App, after: int) -> Part:
+    """Return what webhooks are to say of the events after a position, about as many as one request has.
 
-
-def _part(known: App, after: int, upto: Position) -> Part:
-    """Return what webhooks are to say of the events after a position, about as many as one request has."""
+    If the log ends before the position, it was made anew, or has lost events: then a new epoch begins.
+    """
     using = get_settings().DATABASE
-    page = log.read(using, None, after, upto.number, AT_ONCE)
+    state = log.state(using)
+    epoch, end = state.position
+    if end < after:  # or it was read from a standby that is a moment behind: the log itself tells, where it is written
+        anew = log.new_epoch(using, Position(epoch, after))
+        return Part([], state.floor, lost=ANEW) if anew else Part([], after)
+    page = log.read(using, None, after, end, AT_ONCE)
     if page.state.floor > after:
-        what = "%d positions of the log were pruned before Pusher's webhooks could tell of them; they are lost to it."
-        logger.error(what, page.state.floor - after)
-        return Part([], page.state.floor)
-    if page.state.position.epoch != upto.epoch:
-        return Part([], after)  # the hub hears of it soon
-    return Part([said for event in page.events for said in hooks.said_of(event, known.events)], page.upto)
+        return Part([], page.state.floor, has_more=True, lost=PRUNED % (page.state.floor - after))
+    if page.state.position.epoch != epoch or page.state.position.number < end:
+        return Part([], after)  # read it again
+    said = [said for event in page.events for said in hooks.said_of(event, known.events)]
+    return Part(said, page.upto, has_more=page.upto < end)
 
 
 def _post(known: App, said: list[Said]) -> None:

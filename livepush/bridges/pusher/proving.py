@@ -30,7 +30,7 @@ from livepush.rights.grants import session_of
 from livepush.wire import WireError
 
 TTL = 60
-"""How long (seconds) a client may take from the auth endpoint to the WebSocket."""
+"""How long (seconds) a client may take from the auth endpoint to the WebSocket, without the server's own time."""
 MAX_LENGTH = 16_384
 SESSION, TOKEN, HEADERS, USER = "session", "token", "headers", "user"
 """By what a user is known: ``USER`` if only a middleware of the project's knows it."""
@@ -70,12 +70,15 @@ def check_auth(app: App, text: str, auth: object) -> str:
     return proof
 
 
-def proved(text: str, proof: str) -> Proof:
-    """Return who asked, as things are now. Uses the database. Raises WireError: the proof is not valid any more."""
+def proved(text: str, proof: str, waited: float = 0.0) -> Proof:
+    """Return who asked, as things are now, if the server has kept the client waiting for some seconds.
+
+    Uses the database. Raises WireError: the proof is not valid any more.
+    """
     try:
         if len(proof) > MAX_LENGTH:
             raise ValueError("too long")
-        tenant, name, session, kept = _signer(text).unsign_object(proof, max_age=TTL)
+        tenant, name, session, kept = _signer(text).unsign_object(proof, max_age=TTL + waited)
         by, what = json.loads(hiding.shown(kept))
     except (signing.BadSignature, ValueError) as error:
         raise tokens.refusal("bad_auth", "The auth is not of this connection, or too old: ask for another.") from error
@@ -112,7 +115,7 @@ def _found(by: str, what: Any) -> Identity | None:
         return authenticating.identify(_request(*what))
     user, hash, ends, since, groups, *rest = what
     token = Token(user, hash, ends, since, None if groups is None else tuple(groups), *rest)
-    if token.ends <= time.time():
+    if by == TOKEN and token.ends <= time.time():  # that of a ``USER`` is as old as the proof
         raise tokens.refusal("token_ended", "The token has ended: get another one.")
     found = authenticating.of_token(token)
     return found if by == TOKEN else Identity(found.user)

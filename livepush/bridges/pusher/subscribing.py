@@ -53,6 +53,8 @@ async def subscribe(visitor: Visitor, connection: PusherConnection, said: Said) 
     is_held = connection.groups.keys() >= set(admission.stored)  # by another channel, whose events need not come again
     connection.limit_to(admission.stored, admission.floors)
     connection.enter(channel)
+    if lost is not None:
+        connection.begin_anew(since)
     if members is not None and own is not None:
         connection.own[channel.name] = own
         connection.meet(channel, members, members.keys() - (extra.members or {}).keys() - {own[0]})
@@ -96,7 +98,7 @@ async def sign_in(visitor: Visitor, connection: PusherConnection, said: Said) ->
 async def resume(visitor: Visitor, connection: PusherConnection, said: Said) -> None:
     """Tell the client positions from now on; with one, go on from there in all channels, those to come too.
 
-    Raises WireError: the position is malformed.
+    If what follows the position is lost, go on from where the client starts over. Raises WireError: it is malformed.
     """
     given, hub = said["data"].get("position"), visitor.entry.hub
     since = None
@@ -106,9 +108,8 @@ async def resume(visitor: Visitor, connection: PusherConnection, said: Said) -> 
     connection.tells_position = True
     if lost is not None:
         connection.say((frames.message("livepush:reset", {"position": str(position), "reason": lost}),))
-        return
     if since is not None:
-        connection.resume(since)
+        connection.resume(position)
         if connection.groups:
             hub.subscribe(connection, tuple(connection.groups), position)
 
@@ -162,7 +163,7 @@ async def _become(visitor: Visitor, connection: PusherConnection, text: str, pro
     if not proof:
         return
     grant, rights = visitor.grant, visitor.entry.rights
-    fresh = await process.in_thread(partial(_proved, text, proof, grant.tenant))
+    fresh = await process.in_thread(partial(_proved, text, proof, connection.kept_waiting(), grant.tenant))
     if rights.has_ended(fresh.session):
         raise WireError("bad_auth", "The login of this auth has ended: log in again.", 401)
     if grant.identity.name not in (None, fresh.identity.name):
@@ -175,9 +176,9 @@ async def _become(visitor: Visitor, connection: PusherConnection, text: str, pro
             connection.leave_after(max(0.0, fresh.identity.ends - time.time()))
 
 
-def _proved(text: str, proof: str, tenant: str | None) -> proving.Proof:
+def _proved(text: str, proof: str, waited: float, tenant: str | None) -> proving.Proof:
     with tenants.active(tenant):
-        return proving.proved(text, proof)
+        return proving.proved(text, proof, waited)
 
 
 def _object(data: Any) -> dict[str, Any]:

@@ -19,26 +19,11 @@ __all__ = ["Cursor", "Superseded"]
 
 
 class Cursor(Hold):
-    """One process's hold on a relay's cursor. All methods raise the database's errors.
-
-    They raise Superseded too if the row is at another position than ``position``: after a failover, the database may
-    have an older row, and an older log.
-    """
+    """One process's hold on a relay's cursor. All methods raise the database's errors."""
 
     def __init__(self, relay: OutwardRelay) -> None:
         super().__init__(f"sends the events of the relay {relay.name!r}", relay.lease)
         self._relay = relay
-        self.position = 0
-        """Where the cursor is, as far as this process knows."""
-
-    def take(self) -> int | None:
-        found = super().take()
-        if found is not None:
-            self.position = found
-        return found
-
-    def held(self) -> QuerySet[RelayCursor]:
-        return super().held().filter(position=self.position)
 
     def beat(self) -> None:
         """Show that this process goes on. Raises Superseded."""
@@ -47,11 +32,11 @@ class Cursor(Hold):
     def move(self, position: int, sent: bool) -> None:
         """Move to the last position whose event was taken, or was not for this relay. Raises Superseded."""
         more: dict[str, Any] = {"sent": timezone.now(), "error": "", "failing_since": None} if sent else {}
-        self._move(position, **more)
+        self.write(position=position, **more)
 
     def skip(self, position: int, pruned: int) -> None:
         """Move on past events that were pruned, and count these. Raises Superseded."""
-        self._move(position, pruned=F("pruned") + pruned)
+        self.write(position=position, pruned=F("pruned") + pruned)
 
     def bury(self, message: Outbound, reason: str) -> None:
         """Make a dead letter of a message and move past it. Raises Superseded."""
@@ -60,7 +45,6 @@ class Cursor(Hold):
         with transaction.atomic(using=using):
             self.write(position=message.number)
             letter.save(using=using, force_insert=True)
-        self.position = message.number
 
     def note(self, error: str) -> None:
         """Note why nothing is taken at the moment. Raises Superseded."""
@@ -75,10 +59,6 @@ class Cursor(Hold):
         row = RelayCursor(relay=self._relay.name, position=position)
         RelayCursor.objects.using(using).bulk_create([row], ignore_conflicts=True)
         return self.rows().get()
-
-    def _move(self, position: int, **more: Any) -> None:
-        self.write(position=position, **more)
-        self.position = position
 
     def rows(self) -> QuerySet[RelayCursor]:
         """Return the relay's row, as a query."""

@@ -1,4 +1,4 @@
-"""A stream that the database refuses, or that can't be compacted, holds up no other."""
+"""A stream that the database refuses, that has much to store, or that can't be compacted, holds up no other."""
 
 from __future__ import annotations
 
@@ -145,6 +145,30 @@ def test_a_statement_takes_so_many_characters_and_rows():
     assert store.in_statements(few) == [["a"], ["b", "c"], ["d"]]
     assert [len(each) for each in store.in_statements([(n, 1) for n in range(450)])] == [200, 200, 50]
     assert store.in_statements([]) == []
+
+
+def test_a_stream_that_has_more_than_a_statement_takes_waits_for_the_others_in_between(producer):
+    large, _ = producer.begin("large")
+    small, _ = producer.begin("small")
+    producer.turn()
+    large.write("x" * 4 * store.STATEMENT)
+    ends = []
+    for _ in range(4):
+        small.write("on")
+        producer.turn()
+        ends.append(store.ends(producer.using, ["large", "small"]))
+    assert [each["large"] for each in ends] == [number * store.STATEMENT for number in (1, 2, 3, 4)]
+    assert [each.get("small", 0) for each in ends] == [0, 4, 6, 8]
+
+
+def test_all_streams_are_stored_in_turn_while_each_writes_as_fast_as_it_can(producer):
+    buffers = [producer.begin(f"s{number}")[0] for number in range(5)]
+    producer.turn()
+    for _ in range(2):  # a statement takes what four of them have
+        for buffer in buffers:
+            buffer.write("x" * (store.STATEMENT // 4 + 1 - pieces.length(buffer.unstored().pieces)))
+        producer.turn()
+    assert sorted(store.ends(producer.using, [buffer.id for buffer in buffers])) == [buffer.id for buffer in buffers]
 
 
 def failing(monkeypatch, times):

@@ -19,7 +19,6 @@ from django.core import mail
 from django.db import Error, connections
 
 from livepush import log
-from livepush.exceptions import StreamError
 from livepush.forking import Flag
 from livepush.notes import Rarely, one_line
 from livepush.process.connections import STREAM_THREAD, close_connections, give_back
@@ -92,9 +91,9 @@ class Gatherer:
         """Return the buffer of a stream that this process writes."""
         return self._buffers.get(id)
 
-    def running(self) -> list[Buffer]:
-        """Return the streams that have not ended."""
-        return [buffer for buffer in list(self._buffers.values()) if buffer.ending is None]
+    def unfinished(self) -> list[Buffer]:
+        """Return the streams that go on, and those that are not stored yet with all of their text and their end."""
+        return [buffer for _, buffer, _ in self._new.copy()] + list(self._buffers.values())
 
     def is_idle(self) -> bool:
         """Return whether no stream is left."""
@@ -146,10 +145,7 @@ class Gatherer:
         close_connections()
 
     def stop(self) -> None:
-        """End the thread, and wait until it has ended; streams that run are interrupted."""
-        for buffer in self.running():
-            with suppress(StreamError):
-                self.end(buffer, Ending(State.INTERRUPTED)).result(END_TIMEOUT)
+        """End the thread, and wait until it has ended."""
         self._stopped = True
         self._wake.set()
         if self._thread is not None:
@@ -166,7 +162,8 @@ class Gatherer:
             self._store_all()
             self._end_all()
             self._look()
-            self._compactor.work()
+            if len(self._ending) < AT_ONCE:  # else these come first: their process may be about to end
+                self._compactor.work()
             if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
                 self._rest()
             self._compactor.settle()
@@ -216,23 +213,19 @@ class Gatherer:
             deleting.delete_late_text(self._using, ids)
 
     def _begin_new(self) -> None:
-        with self._lock:
-            new, self._new = self._new[:AT_ONCE], self._new[AT_ONCE:]
+        new = self._new[:AT_ONCE]
         if not new:
             return
-        if self._new:
+        if len(self._new) > AT_ONCE:
             self._wake.set()
-        try:
-            position = log.state(self._using).position.number
-            for row, _, _ in new:
-                row.producer, row.position = self.name, position
-            refused = storing.begin(self._using, [row for row, _, _ in new])
-        except BaseException:
-            with self._lock:
-                self._new = new + self._new
-            raise
+        position = log.state(self._using).position.number
+        for row, _, _ in new:
+            row.producer, row.position = self.name, position
+        refused = storing.begin(self._using, [row for row, _, _ in new])
+        with self._lock:
+            self._buffers |= {buffer.id: buffer for _, buffer, _ in new}
+            del self._new[: len(new)]
         for _, buffer, done in new:
-            self._buffers[buffer.id] = buffer
             if buffer.id in refused:
                 self._refuse(buffer, refused[buffer.id])
             buffer.settle(done)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -16,7 +18,7 @@ import pytest
 from tests.patience import PATIENCE, eventually
 from tests.scale import FULL, some
 from tests.servers import faults, processes
-from tests.servers.fresh import Database, Databases
+from tests.servers.fresh import ROOT, Database, Databases
 from tests.servers.processes import Server
 from tests.streams.readers import Follower, begin, get, poll, reading, stop
 from tests.streams.site import BULK, words
@@ -74,6 +76,29 @@ async def test_a_producer_that_does_not_finish_in_time_is_interrupted_at_once(da
             assert await found.to_end() == "interrupted"
             assert time.monotonic() - stopped < 2
     assert words(100_000).startswith(found.text)
+
+
+FINISHED = """
+import time
+import django
+django.setup()
+from livepush import streams
+from livepush.streams import store
+
+def append_slowly(*args, append=store.append):
+    time.sleep(0.5)
+    append(*args)
+
+store.append = append_slowly
+stream = streams.start_in_thread("job:1", ["a", "b"])
+while stream._buffer.ending is None:
+    time.sleep(0.001)
+"""
+
+
+def test_a_process_that_ends_stores_the_streams_that_have_finished(database):
+    subprocess.run([sys.executable, "-c", FINISHED], env=database.env, cwd=ROOT, check=True, timeout=PATIENCE)
+    assert database.query("SELECT state, length FROM livepush_stream") == [("finished", 2)]
 
 
 WAYS = [

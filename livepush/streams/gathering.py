@@ -14,6 +14,7 @@ from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from math import inf
 
 from django.core import mail
 from django.db import Error, connections
@@ -21,7 +22,7 @@ from django.db import Error, connections
 from livepush import log
 from livepush.forking import Flag
 from livepush.notes import Rarely, one_line
-from livepush.process.connections import STREAM_THREAD, close_connections, give_back
+from livepush.process.connections import STREAM_THREAD, close_connections, give_back, limit_connecting
 from livepush.streams import announcing, deleting, store, storing, watching
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.compacting import Compactor
@@ -41,6 +42,8 @@ AT_ONCE = 50
 """How many streams begin, and how many end, in one turn: each is announced, and meanwhile this process says nothing."""
 PAUSE = 0.5
 """How long (seconds) it waits after the database failed."""
+ANSWER = 2.5
+"""How long (seconds) the database may take to answer: others must hear in time that this process lives."""
 END_TIMEOUT = 3.0
 """How long (seconds) a process that ends may take to store what is left."""
 
@@ -58,6 +61,8 @@ class Gatherer:
         self._new: list[tuple[Stream, Buffer, Future[None]]] = []
         self._ending: dict[str, tuple[Buffer, Future[None]]] = {}
         self._beats_from = self._looks_from = 0.0
+        self._limit = ANSWER
+        """How long (seconds) a statement may take. After a failure that is more: the database may be slow."""
         self._entered = self._stopped = False
         self._compactor = Compactor(using)
         self._failures = Rarely(every=10.0)
@@ -113,6 +118,7 @@ class Gatherer:
 
     def _run(self) -> None:
         idle_since = time.monotonic()
+        limit_connecting(self._using)
         try:
             while not self._stopped:
                 self._wake.wait(FLUSH)
@@ -157,16 +163,20 @@ class Gatherer:
             return False
         try:
             announcing.live.flush()  # what no tick has told
-            self._beat()
+            with watching.watch.over(self._limit):
+                self._beat()
             self._begin_new()
-            self._store_all()
+            with watching.watch.over(self._limit):
+                self._store_all()
             self._end_all()
-            self._look()
+            with watching.watch.over(self._limit):
+                self._look()
             if len(self._ending) < AT_ONCE:  # else these come first: their process may be about to end
                 self._compactor.work()
             if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
                 self._rest()
             self._compactor.settle()
+            self._limit = ANSWER
         except Exception as error:
             self._compactor.settle(everybody=True)
             self._failed(error)
@@ -178,6 +188,7 @@ class Gatherer:
         for buffer in list(self._buffers.values()):
             buffer.doubtful = True
         connections[self._using].close()
+        self._limit = inf
         if self._failures.times():
             logger.warning("Streams could not be stored (%s); trying again.", one_line(error))
         time.sleep(PAUSE)

@@ -283,6 +283,44 @@ async def test_a_database_host_that_vanishes_while_text_flows_is_given_up(own_po
 
 
 @pytest.mark.long
+async def test_a_database_host_that_vanishes_costs_no_stream_though_new_connections_hang_too(own_postgresql):
+    """The address leads to the old host for a while. Whatever was connecting then never gets an answer."""
+    server, databases = own_postgresql
+    with databases.fresh("own") as database, faults.line(server.socket) as line:
+        through = database.through(HOST="127.0.0.1", PORT=line.port)
+        settings = {**SETTINGS, "DATABASE_TIMEOUT": 4.0}
+        with processes.server("uvicorn", through, settings, may_fail=True) as one:
+            id = await begin(one.url, words=1000, pause=0.02)
+            follower = Follower([one.url], id)
+            running = asyncio.create_task(follower.run())
+            await eventually(lambda: "word20 " in follower.text)
+            line.stall()
+            await asyncio.sleep(8)  # what was in a statement was cut off, and connects
+            await asyncio.to_thread(line.abandon)
+            line.flow()
+            await asyncio.wait_for(running, 2 * PATIENCE)
+    assert (follower.state, follower.text) == ("finished", words(1000))
+
+
+@pytest.mark.long
+async def test_a_process_whose_connections_hang_loses_no_stream_to_others_whose_database_answers(own_postgresql):
+    server, databases = own_postgresql
+    with databases.fresh("own") as database, faults.line(server.socket) as line, ExitStack() as stack:
+        through = database.through(HOST="127.0.0.1", PORT=line.port)
+        one, other = (
+            stack.enter_context(processes.server("uvicorn", each, SETTINGS, may_fail=True))
+            for each in (through, database)
+        )
+        id = await begin(one.url, words=1000, pause=0.02)
+        follower = Follower([other.url], id)
+        running = asyncio.create_task(follower.run())
+        await eventually(lambda: "word20 " in follower.text)
+        await asyncio.to_thread(line.abandon)
+        await asyncio.wait_for(running, 2 * PATIENCE)
+    assert (follower.state, follower.text) == ("finished", words(1000))
+
+
+@pytest.mark.long
 async def test_a_deleted_stream_ends_its_readers(servers, database):
     id = await begin(servers[0].url, words=100, pause=0.02)
     async with reading(servers[1].url, id) as found:

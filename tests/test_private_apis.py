@@ -138,6 +138,11 @@ def test_a_driver_that_is_closed_is_no_unknown_one(monkeypatch, noted):
     assert noted() == []
 
 
+def test_a_thread_that_still_connects_has_no_unknown_driver(monkeypatch, noted):
+    cut(None, monkeypatch)
+    assert noted() == []
+
+
 def cut(driver, monkeypatch):
     """Cut the connections of a thread that has this one."""
     connection = SimpleNamespace(connection=driver, vendor="other")

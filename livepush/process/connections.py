@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connections
@@ -19,6 +20,9 @@ T = TypeVar("T")
 HUB_THREAD, AUTH_THREAD, STREAM_THREAD, LIVE_THREAD, PUBLISH_THREAD, RELAY_THREAD = THREADS = (
     "livepush-hub", "livepush-auth", "livepush-streams", "livepush-live", "livepush-publish", "livepush-relay",
 )  # fmt: skip
+CONNECT_TIMEOUT = 2
+"""How long (seconds) connecting may take in a thread that nobody replaces, unless the project's ``OPTIONS`` say
+otherwise. libpq takes no less."""
 
 
 def with_database(work: Callable[[], T]) -> T:
@@ -45,6 +49,18 @@ def _note_connection(sender: object, connection: BaseDatabaseWrapper, **kwargs: 
 connection_created.connect(_note_connection, dispatch_uid="livepush.connections")
 
 
+def limit_connecting(using: str) -> None:
+    """Have this thread give up soon where a new connection is not answered: drivers may wait for minutes.
+
+    Pools connect in threads of their own.
+    """
+    connection = connections[using]
+    options = connection.settings_dict["OPTIONS"]
+    if connection.vendor != "sqlite" and not options.get("pool"):
+        connection.settings_dict = copy(connection.settings_dict)  # which all threads share
+        connection.settings_dict["OPTIONS"] = {"connect_timeout": CONNECT_TIMEOUT, **options}
+
+
 def close_connections() -> None:
     """Close this thread's connections."""
     connections.close_all()
@@ -68,11 +84,14 @@ def cut_connections(thread: int) -> None:
 
 
 def _fileno_of(driver: Any) -> Callable[[], int] | None:
-    """Return what tells the descriptor of a driver's connection; PyMySQL's has no such method, but its socket has."""
+    """Return what tells the descriptor of a driver's connection; PyMySQL's has no such method, but its socket has.
+
+    While a thread connects, there is no connection yet.
+    """
     fileno: Callable[[], int] | None = getattr(driver, "fileno", None) or getattr(
         getattr(driver, "_sock", None), "fileno", None
     )
-    if fileno is None and not hasattr(driver, "_sock"):  # PyMySQL's is None where it is closed
+    if fileno is None and driver is not None and not hasattr(driver, "_sock"):  # PyMySQL's is None where it is closed
         note_once(
             "livepush can't cut a connection of %s: a thread whose database vanishes waits until the system gives up.",
             type(driver).__module__,

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from livepush import hints, publish, tenants
 from livepush.forking import Flag, renewed
-from livepush.process.connections import LIVE_THREAD, close_connections
+from livepush.process.connections import LIVE_THREAD, close_connections, limit_connecting
 from livepush.streams import pieces, watching
 from livepush.streams.buffer import Buffer, Ending, Passage
 from livepush.streams.models import Stream
@@ -171,6 +171,7 @@ class Live:
             thread.join(STOP_TIMEOUT)
 
     def _run(self) -> None:
+        limit_connecting(hints.alias())
         try:
             while self._is_wanted():
                 self._wake.clear()

@@ -55,6 +55,8 @@ class Buffer:
         """The error that its producer gets if it was lost."""
         self.doubtful = False
         """Whether the last attempt to store failed, so that some of it may be stored all the same."""
+        self.turn = 0
+        """The number of its last turn to be stored: streams with lower ones come first."""
         self._make_locks()
         self._stored = self._told = self._end = 0
         self._waiting: Pieces = []

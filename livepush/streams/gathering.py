@@ -14,15 +14,15 @@ from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from math import inf
 
 from django.core import mail
 from django.db import Error, connections
 
 from livepush import log
-from livepush.exceptions import StreamError
 from livepush.forking import Flag
 from livepush.notes import Rarely, one_line
-from livepush.process.connections import STREAM_THREAD, close_connections, give_back
+from livepush.process.connections import STREAM_THREAD, close_connections, give_back, limit_connecting
 from livepush.streams import announcing, deleting, store, storing, watching
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.compacting import Compactor
@@ -42,6 +42,8 @@ AT_ONCE = 50
 """How many streams begin, and how many end, in one turn: each is announced, and meanwhile this process says nothing."""
 PAUSE = 0.5
 """How long (seconds) it waits after the database failed."""
+ANSWER = 2.5
+"""How long (seconds) the database may take to answer: others must hear in time that this process lives."""
 END_TIMEOUT = 3.0
 """How long (seconds) a process that ends may take to store what is left."""
 
@@ -59,6 +61,8 @@ class Gatherer:
         self._new: list[tuple[Stream, Buffer, Future[None]]] = []
         self._ending: dict[str, tuple[Buffer, Future[None]]] = {}
         self._beats_from = self._looks_from = 0.0
+        self._limit = ANSWER
+        """How long (seconds) a statement may take. After a failure that is more: the database may be slow."""
         self._entered = self._stopped = False
         self._compactor = Compactor(using)
         self._failures = Rarely(every=10.0)
@@ -92,9 +96,9 @@ class Gatherer:
         """Return the buffer of a stream that this process writes."""
         return self._buffers.get(id)
 
-    def running(self) -> list[Buffer]:
-        """Return the streams that have not ended."""
-        return [buffer for buffer in list(self._buffers.values()) if buffer.ending is None]
+    def unfinished(self) -> list[Buffer]:
+        """Return the streams that go on, and those that are not stored yet with all of their text and their end."""
+        return [buffer for _, buffer, _ in self._new.copy()] + list(self._buffers.values())
 
     def is_idle(self) -> bool:
         """Return whether no stream is left."""
@@ -114,6 +118,7 @@ class Gatherer:
 
     def _run(self) -> None:
         idle_since = time.monotonic()
+        limit_connecting(self._using)
         try:
             while not self._stopped:
                 self._wake.wait(FLUSH)
@@ -146,10 +151,7 @@ class Gatherer:
         close_connections()
 
     def stop(self) -> None:
-        """End the thread, and wait until it has ended; streams that run are interrupted."""
-        for buffer in self.running():
-            with suppress(StreamError):
-                self.end(buffer, Ending(State.INTERRUPTED)).result(END_TIMEOUT)
+        """End the thread, and wait until it has ended."""
         self._stopped = True
         self._wake.set()
         if self._thread is not None:
@@ -161,15 +163,20 @@ class Gatherer:
             return False
         try:
             announcing.live.flush()  # what no tick has told
-            self._beat()
+            with watching.watch.over(self._limit):
+                self._beat()
             self._begin_new()
-            self._store_all()
+            with watching.watch.over(self._limit):
+                self._store_all()
             self._end_all()
-            self._look()
-            self._compactor.work()
+            with watching.watch.over(self._limit):
+                self._look()
+            if len(self._ending) < AT_ONCE:  # else these come first: their process may be about to end
+                self._compactor.work()
             if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
                 self._rest()
             self._compactor.settle()
+            self._limit = ANSWER
         except Exception as error:
             self._compactor.settle(everybody=True)
             self._failed(error)
@@ -181,6 +188,7 @@ class Gatherer:
         for buffer in list(self._buffers.values()):
             buffer.doubtful = True
         connections[self._using].close()
+        self._limit = inf
         if self._failures.times():
             logger.warning("Streams could not be stored (%s); trying again.", one_line(error))
         time.sleep(PAUSE)
@@ -216,23 +224,19 @@ class Gatherer:
             deleting.delete_late_text(self._using, ids)
 
     def _begin_new(self) -> None:
-        with self._lock:
-            new, self._new = self._new[:AT_ONCE], self._new[AT_ONCE:]
+        new = self._new[:AT_ONCE]
         if not new:
             return
-        if self._new:
+        if len(self._new) > AT_ONCE:
             self._wake.set()
-        try:
-            position = log.state(self._using).position.number
-            for row, _, _ in new:
-                row.producer, row.position = self.name, position
-            refused = storing.begin(self._using, [row for row, _, _ in new])
-        except BaseException:
-            with self._lock:
-                self._new = new + self._new
-            raise
+        position = log.state(self._using).position.number
+        for row, _, _ in new:
+            row.producer, row.position = self.name, position
+        refused = storing.begin(self._using, [row for row, _, _ in new])
+        with self._lock:
+            self._buffers |= {buffer.id: buffer for _, buffer, _ in new}
+            del self._new[: len(new)]
         for _, buffer, done in new:
-            self._buffers[buffer.id] = buffer
             if buffer.id in refused:
                 self._refuse(buffer, refused[buffer.id])
             buffer.settle(done)

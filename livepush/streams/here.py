@@ -38,16 +38,19 @@ def local(id: str) -> Buffer | None:
 
 
 def writing() -> int:
-    """Return how many streams of this process have not ended."""
-    return 0 if _gatherer is None else len(_gatherer.running())
+    """Return how many streams of this process go on, or are not stored yet with all of their text and their end."""
+    return 0 if _gatherer is None else len(_gatherer.unfinished())
 
 
 def interrupt_all(seconds: float = END_TIMEOUT) -> None:
-    """End what still runs, since the process ends; wait until that is stored, or the time is over."""
-    if _gatherer is None or _gatherer.is_idle():
-        return
-    until = time.monotonic() + seconds
-    for done in [_gatherer.end(buffer, Ending(State.INTERRUPTED)) for buffer in _gatherer.running()]:
+    """End what still runs, since the process ends; wait until all streams are stored, or the time is over."""
+    if _gatherer is not None:
+        _interrupt(_gatherer, seconds)
+
+
+def _interrupt(found: Gatherer, seconds: float) -> None:
+    until = time.monotonic() + (0.0 if holds_lock() else seconds)
+    for done in [found.end(buffer, Ending(State.INTERRUPTED)) for buffer in found.unfinished()]:
         with suppress(TimeoutError, StreamError):
             done.result(max(0.0, until - time.monotonic()))
 
@@ -60,10 +63,11 @@ def holds_lock() -> bool:
 
 
 def stop() -> None:
-    """End this process's gatherer; the next stream starts another one."""
+    """End this process's gatherer, and the streams that run; the next stream starts another one."""
     global _gatherer
     found, _gatherer = _gatherer, None
     if found is not None:
+        _interrupt(found, END_TIMEOUT)
         found.stop()
     announcing.live.stop()
 
@@ -76,7 +80,7 @@ def _begin_anew() -> None:
     """Leave the parent's streams to the parent: its thread does not run in a forked child."""
     global _gatherer
     if _gatherer is not None:
-        for buffer in _gatherer.running():
+        for buffer in _gatherer.unfinished():
             buffer.leave_to_parent()
     _gatherer = None
 

@@ -42,7 +42,7 @@ class Written(NamedTuple):
 def chunks(stream: str, passage: Passage, most: int = STATEMENT) -> list[Written]:
     """Return a passage as chunks, up to about ``most`` characters of it."""
     found, start, size = [], passage.start, 0
-    for run in pieces.split(pieces.join(passage.pieces), CHUNK):
+    for run in pieces.split(pieces.join(pieces.head(passage.pieces, most)), CHUNK):
         end = start + pieces.length(run)
         found.append(Written(stream, start, end, pieces.dumps(run)))
         start, size = end, size + len(found[-1].body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import TypeVar
 
 from django.db import DataError
@@ -15,6 +16,8 @@ from livepush.streams.models import Stream
 T = TypeVar("T")
 Refused = dict[str, Exception]
 """The streams that the database refused, and its errors."""
+_turns = count(1)
+"""The numbers of the turns in which streams are stored."""
 
 
 def begin(using: str, rows: Iterable[Stream]) -> Refused:
@@ -23,15 +26,19 @@ def begin(using: str, rows: Iterable[Stream]) -> Refused:
 
 
 def store_text(using: str, buffers: Iterable[Buffer]) -> tuple[bool, Refused]:
-    """Store what is not stored yet, one statement of it; return whether more is left, and the refused."""
+    """Store what is not stored yet, one statement of it; return whether more is left, and the refused.
+
+    A stream that has much waits after its turn until the others have had theirs.
+    """
     texts: list[tuple[Buffer, list[store.Written]]] = []
     size = 0
-    for buffer in buffers:
+    for buffer in sorted(buffers, key=lambda each: each.turn):
         if size > store.STATEMENT:
             break
         if rows := store.chunks(buffer.id, buffer.unstored()):
             texts.append((buffer, rows))
             size += sum(len(row.body) for row in rows)
+            buffer.turn = next(_turns)
 
     def append(some: Sequence[tuple[Buffer, list[store.Written]]]) -> None:
         store.append(using, [row for _, rows in some for row in rows])

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 
 from livepush.conf import get_settings
 from livepush.forking import renewed
 from livepush.process.connections import cut_connections
 
 WATCH_THREAD = "livepush-watch"
-LOOK = 1.0
+LOOK = 0.5
 """How often (seconds) the threads are looked at."""
 
 
@@ -28,16 +29,23 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def over(self) -> Iterator[None]:
-        """Watch this thread's use of the database in the block, which is to end within ``DATABASE_TIMEOUT``."""
-        me, until = threading.get_ident(), time.monotonic() + get_settings().DATABASE_TIMEOUT
+    def over(self, seconds: float = inf) -> Iterator[None]:
+        """Watch this thread's use of the database in the block, which is to end within ``DATABASE_TIMEOUT`` or sooner.
+
+        In a block of its own within another one, only its own limit counts.
+        """
+        me, until = threading.get_ident(), time.monotonic() + min(seconds, get_settings().DATABASE_TIMEOUT)
+        outer = self._until.get(me)
         with self._lock:
             self._until[me], self._was_used = until, True
             self._start()
         try:
             yield
         finally:
-            self._until.pop(me, None)
+            if outer is None:
+                self._until.pop(me, None)
+            else:
+                self._until[me] = outer
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -16,7 +18,7 @@ import pytest
 from tests.patience import PATIENCE, eventually
 from tests.scale import FULL, some
 from tests.servers import faults, processes
-from tests.servers.fresh import Database, Databases
+from tests.servers.fresh import ROOT, Database, Databases
 from tests.servers.processes import Server
 from tests.streams.readers import Follower, begin, get, poll, reading, stop
 from tests.streams.site import BULK, words
@@ -74,6 +76,29 @@ async def test_a_producer_that_does_not_finish_in_time_is_interrupted_at_once(da
             assert await found.to_end() == "interrupted"
             assert time.monotonic() - stopped < 2
     assert words(100_000).startswith(found.text)
+
+
+FINISHED = """
+import time
+import django
+django.setup()
+from livepush import streams
+from livepush.streams import store
+
+def append_slowly(*args, append=store.append):
+    time.sleep(0.5)
+    append(*args)
+
+store.append = append_slowly
+stream = streams.start_in_thread("job:1", ["a", "b"])
+while stream._buffer.ending is None:
+    time.sleep(0.001)
+"""
+
+
+def test_a_process_that_ends_stores_the_streams_that_have_finished(database):
+    subprocess.run([sys.executable, "-c", FINISHED], env=database.env, cwd=ROOT, check=True, timeout=PATIENCE)
+    assert database.query("SELECT state, length FROM livepush_stream") == [("finished", 2)]
 
 
 WAYS = [
@@ -255,6 +280,44 @@ async def test_a_database_host_that_vanishes_while_text_flows_is_given_up(own_po
             known = stored()
             await eventually(lambda: stored() > known + 100)
             assert (await poll(one.url, id, wait=0))["state"] == "running"
+
+
+@pytest.mark.long
+async def test_a_database_host_that_vanishes_costs_no_stream_though_new_connections_hang_too(own_postgresql):
+    """The address leads to the old host for a while. Whatever was connecting then never gets an answer."""
+    server, databases = own_postgresql
+    with databases.fresh("own") as database, faults.line(server.socket) as line:
+        through = database.through(HOST="127.0.0.1", PORT=line.port)
+        settings = {**SETTINGS, "DATABASE_TIMEOUT": 4.0}
+        with processes.server("uvicorn", through, settings, may_fail=True) as one:
+            id = await begin(one.url, words=1000, pause=0.02)
+            follower = Follower([one.url], id)
+            running = asyncio.create_task(follower.run())
+            await eventually(lambda: "word20 " in follower.text)
+            line.stall()
+            await asyncio.sleep(8)  # what was in a statement was cut off, and connects
+            await asyncio.to_thread(line.abandon)
+            line.flow()
+            await asyncio.wait_for(running, 2 * PATIENCE)
+    assert (follower.state, follower.text) == ("finished", words(1000))
+
+
+@pytest.mark.long
+async def test_a_process_whose_connections_hang_loses_no_stream_to_others_whose_database_answers(own_postgresql):
+    server, databases = own_postgresql
+    with databases.fresh("own") as database, faults.line(server.socket) as line, ExitStack() as stack:
+        through = database.through(HOST="127.0.0.1", PORT=line.port)
+        one, other = (
+            stack.enter_context(processes.server("uvicorn", each, SETTINGS, may_fail=True))
+            for each in (through, database)
+        )
+        id = await begin(one.url, words=1000, pause=0.02)
+        follower = Follower([other.url], id)
+        running = asyncio.create_task(follower.run())
+        await eventually(lambda: "word20 " in follower.text)
+        await asyncio.to_thread(line.abandon)
+        await asyncio.wait_for(running, 2 * PATIENCE)
+    assert (follower.state, follower.text) == ("finished", words(1000))
 
 
 @pytest.mark.long

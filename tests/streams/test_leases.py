@@ -17,7 +17,7 @@ from livepush.streams.gathering import Gatherer
 from livepush.streams.leases import LATE, LEASE, LOOK, MAX_STEP
 from livepush.streams.models import State, Stream, StreamProducer
 from livepush.streams.showing import shown
-from tests.conftest import ALIASES, kind
+from tests.conftest import ALIASES, Thread, kind
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("streams_end")
@@ -195,5 +195,5 @@ def test_a_thread_that_leaves_takes_no_row_away_that_the_next_one_has_entered(us
 
     monkeypatch.setattr(gathering, "LINGER", 0.0)
     monkeypatch.setattr(found, "_may_end", late)
-    found._run()
+    Thread(found._run).join()
     assert list(store.producers(using)) == [found.name]

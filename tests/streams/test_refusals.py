@@ -1,4 +1,4 @@
-"""A stream that the database refuses, or that can't be compacted, holds up no other."""
+"""A stream that the database refuses, that has much to store, or that can't be compacted, holds up no other."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_beginning_that_the_database_refuses_is_its_producers_to_hear_alone(pr
     for each in (begun, ended, producer.gatherer.end(refused, Ending(State.FINISHED))):
         with pytest.raises(StreamNotStored, match="refused"):
             each.result(0)
-    assert producer.gatherer.running() == [producer.gatherer.buffer("other")]
+    assert producer.gatherer.unfinished() == [producer.gatherer.buffer("other")]
 
 
 def test_a_producer_whose_text_is_refused_hears_of_it():
@@ -145,6 +145,30 @@ def test_a_statement_takes_so_many_characters_and_rows():
     assert store.in_statements(few) == [["a"], ["b", "c"], ["d"]]
     assert [len(each) for each in store.in_statements([(n, 1) for n in range(450)])] == [200, 200, 50]
     assert store.in_statements([]) == []
+
+
+def test_a_stream_that_has_more_than_a_statement_takes_waits_for_the_others_in_between(producer):
+    large, _ = producer.begin("large")
+    small, _ = producer.begin("small")
+    producer.turn()
+    large.write("x" * 4 * store.STATEMENT)
+    ends = []
+    for _ in range(4):
+        small.write("on")
+        producer.turn()
+        ends.append(store.ends(producer.using, ["large", "small"]))
+    assert [each["large"] for each in ends] == [number * store.STATEMENT for number in (1, 2, 3, 4)]
+    assert [each.get("small", 0) for each in ends] == [0, 4, 6, 8]
+
+
+def test_all_streams_are_stored_in_turn_while_each_writes_as_fast_as_it_can(producer):
+    buffers = [producer.begin(f"s{number}")[0] for number in range(5)]
+    producer.turn()
+    for _ in range(2):  # a statement takes what four of them have
+        for buffer in buffers:
+            buffer.write("x" * (store.STATEMENT // 4 + 1 - pieces.length(buffer.unstored().pieces)))
+        producer.turn()
+    assert sorted(store.ends(producer.using, [buffer.id for buffer in buffers])) == [buffer.id for buffer in buffers]
 
 
 def failing(monkeypatch, times):
@@ -244,12 +268,48 @@ def test_many_streams_begin_and_end_in_several_turns(producer, monkeypatch):
     while not all(each.done() for each in done):
         producer.turn()
         counts.append(sum(each.done() for each in done))
-    done = [producer.gatherer.end(buffer, Ending(State.FINISHED)) for buffer, _ in begun]
-    while not all(each.done() for each in done):
+    for buffer, _ in begun:
+        producer.gatherer.end(buffer, Ending(State.FINISHED))
+    while producer.gatherer.unfinished():
         producer.turn()
-        counts.append(sum(each.done() for each in done))
+        counts.append(Stream.objects.using(producer.using).filter(state=State.FINISHED).count())
     assert counts == [2, 4, 5, 2, 4, 5]
     assert producer.gatherer.is_idle()
+
+
+def test_many_streams_that_end_at_once_are_all_ended_before_any_is_compacted(producer, monkeypatch):
+    """Their process may end, and have little time."""
+    monkeypatch.setattr(gathering, "AT_ONCE", 2)
+    done = []
+    for name in ("end", "compact"):
+        work = getattr(store, name)
+        monkeypatch.setattr(store, name, lambda *args, name=name, work=work: (done.append(name), work(*args))[1])
+    begun = [producer.begin(f"s{number}") for number in range(6)]
+    while not all(future.done() for _, future in begun):
+        producer.turn()
+    for buffer, _ in begun:
+        producer.gatherer.end(buffer, Ending(State.FINISHED))
+    while not producer.gatherer.is_idle():
+        producer.turn()
+    assert done == ["end"] * 3 + ["compact"] * 6
+
+
+def test_a_stream_is_waited_for_from_the_moment_at_which_it_is_asked_for(producer, monkeypatch):
+    seen = []
+
+    def look():
+        seen.append(([each.id for each in producer.gatherer.unfinished()], producer.gatherer.is_idle()))
+
+    def begin(*args, begin=store.begin):
+        look()
+        begin(*args)
+
+    monkeypatch.setattr(store, "begin", begin)
+    producer.begin("one")
+    look()
+    producer.turn()
+    look()
+    assert seen == [(["one"], False)] * 3
 
 
 def test_a_long_log_of_a_dead_process_is_compacted_a_part_at_each_look(producer, a_round_each_turn, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -11,7 +13,7 @@ from livepush import streams
 from livepush.conf import get_settings
 from livepush.streams import buffer, here, store, writing
 from livepush.streams.models import Stream
-from tests.patience import wait_until
+from tests.patience import PATIENCE, wait_until
 
 pytestmark = pytest.mark.usefixtures("streams_end")
 
@@ -65,6 +67,17 @@ def test_a_thread_that_is_started_in_a_transaction_writes_its_stream(database):
     assert only(database).group == "job:7"  # as the page may ask for it now
     wait_until(lambda: only(database).state == "finished")
     assert text(database) == "ab"
+
+
+def test_the_end_of_a_process_does_not_wait_for_what_is_stored_only_after_the_transaction(database):
+    with transaction.atomic(using=database):
+        User.objects.using(database).create(username="ann")
+        with streams.open("job:7") as log:
+            log.write("x")
+        began = time.monotonic()
+        here.interrupt_all(PATIENCE)
+        assert time.monotonic() - began < PATIENCE / 2
+    assert (only(database).state, text(database)) == ("finished", "x")
 
 
 def test_much_text_in_a_transaction_waits_in_memory(database, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,25 @@ def test_the_block_of_a_process_that_ends_does_not_end_quietly():
         here.interrupt_all()
         stream.write("b")
     assert (text(stream.id), row(stream.id).state) == ("a", "interrupted")
+
+
+def test_the_end_of_a_process_waits_for_streams_that_have_finished_until_they_are_stored(monkeypatch):
+    append, may_store = store.append, threading.Event()
+
+    def wait(using, rows):
+        assert may_store.wait(PATIENCE)
+        append(using, rows)
+
+    monkeypatch.setattr(store, "append", wait)
+    stream = streams.start_in_thread("room:1", ["a", "b"])
+    wait_until(lambda: stream._buffer.ending is not None)
+    assert here.writing() == 1
+    began = time.monotonic()
+    here.interrupt_all(0.2)
+    assert time.monotonic() - began >= 0.2
+    may_store.set()
+    here.interrupt_all(PATIENCE)
+    assert (text(stream.id), row(stream.id).state, here.writing()) == ("ab", "finished", 0)
 
 
 async def test_async_code_learns_that_its_stream_is_lost():

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import InvalidCacheKey, caches
 from django.core.cache.backends.base import BaseCache
+from django.db.models import Model
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -142,6 +143,24 @@ def _from_backends(wanted: Iterable[tuple[str, Any]]) -> dict[tuple[str, Any], A
             got = {name: backend.get_user(key) for name, key in keys.items()}
             found |= {(path, name): user for name, user in got.items() if user is not None}
     return found
+
+
+def is_of_user_model(user: Any) -> bool:
+    """Return whether a user is an instance of the project's user model, or of a proxy or child of it."""
+    from django.contrib.auth import get_user_model
+
+    return isinstance(user, Model) and isinstance(user, get_user_model())
+
+
+def key_of(user: Any) -> Any:
+    """Return a user's primary key. A child of the user model may have one of its own: the user model's counts."""
+    from django.contrib.auth import get_user_model
+
+    if not is_of_user_model(user):
+        return user.pk
+    pk = get_user_model()._meta.pk
+    assert pk is not None
+    return getattr(user, pk.attname)
 
 
 def existing_users(keys: Iterable[Any]) -> dict[Any, Any]:

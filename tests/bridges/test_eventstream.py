@@ -203,8 +203,8 @@ def test_under_wsgi_a_stream_is_refused():
 @pytest.mark.parametrize("name", ["Origin", "Referer"])
 def test_a_malformed_origin_is_none_of_those_that_are_allowed(settings, name):
     settings.EVENTSTREAM_ALLOW_ORIGINS = ["https://app.example.com"]
-    for given, allowed in (("https://app.example.com", "https://app.example.com"), ("http://[", None)):
-        response = async_to_sync(views.events)(RequestFactory().get("/events/", headers={name: given}))
+    for origin, allowed in (("https://app.example.com", "https://app.example.com"), ("http://[", None)):
+        response = async_to_sync(views.events)(RequestFactory().get("/events/", headers={name: origin}))
         assert response.headers.get("Access-Control-Allow-Origin") == allowed
 
 

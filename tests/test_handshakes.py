@@ -10,6 +10,7 @@ import pytest
 from asgiref.testing import ApplicationCommunicator
 from channels.routing import URLRouter
 from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import resolve
 from django.utils import translation
@@ -227,6 +228,19 @@ def test_raw_text_in_the_query_of_a_plain_view_is_refused(path):
     found = resolve(f"/livepush/{path}")
     answer = found.func(request, *found.args, **found.kwargs)
     assert (answer.status_code, json.loads(answer.content)["code"]) == (400, "bad_query")
+
+
+async def staging(request):
+    return HttpResponse(status=401, headers={"WWW-Authenticate": 'Basic realm="staging"'})
+
+
+async def test_a_check_that_asks_for_another_kind_of_login_is_heard(settings):
+    settings.LIVEPUSH = {"HANDSHAKE": [f"{__name__}.staging"]}
+    found = await asking.request("/livepush/poll/", "group=board", {})
+    start = await found.receive_output(PATIENCE)
+    assert start["status"] == 401
+    assert [value for name, value in start["headers"] if name == b"www-authenticate"] == [b'Basic realm="staging"']
+    await found.wait(PATIENCE)
 
 
 def broken(request):

@@ -79,6 +79,23 @@ def test_users_of_two_backends_are_not_exchanged_for_each_other(ann, settings):
     assert [type(answer.identity.user) for answer in asked_again(*reversed(known))] == [Clerk, User]
 
 
+def test_a_backend_that_finds_one_user_at_a_time_makes_no_queries_for_sessions_of_another(
+    settings, django_assert_max_num_queries
+):
+    model, clerks = settings.AUTHENTICATION_BACKENDS = [
+        "django.contrib.auth.backends.ModelBackend",
+        f"{__name__}.OfClerks",
+    ]
+    known = []
+    for number in range(10):
+        client = Client()
+        client.force_login(User.objects.create(username=f"u{number}"), model if number else clerks)
+        known.append(authenticating.of_session(client.session.session_key))
+    with django_assert_max_num_queries(5):
+        answers = asked_again(*known)
+    assert [answer.identity.name for answer in answers] == [each.name for each in known]
+
+
 def is_deleted(user):
     user.delete()
 

@@ -121,9 +121,28 @@ def users(sessions: Mapping[str, Session]) -> dict[str, Any]:
     }
 
 
+def looked_up_at_once(keys: Iterable[str]) -> list[str]:
+    """Return the keys of those sessions whose users take a few queries, however many they are.
+
+    For each of the others a backend of the project's is asked, which may take long.
+    """
+    from django.contrib.auth import BACKEND_SESSION_KEY, load_backend
+
+    slow = [path for path in settings.AUTHENTICATION_BACKENDS if not _finds_many(load_backend(path))]
+    if not slow:
+        return list(keys)
+    return [key for key, session in load(keys).items() if session.data.get(BACKEND_SESSION_KEY) not in slow]
+
+
+def _finds_many(backend: Any) -> bool:
+    """Return whether a backend finds users as Django's own does, so that many can be looked up at once."""
+    from django.contrib.auth.backends import ModelBackend
+
+    return getattr(type(backend), "get_user", None) is ModelBackend.get_user
+
+
 def _from_backends(wanted: Iterable[tuple[str, Any]]) -> dict[tuple[str, Any], Any]:
     from django.contrib.auth import get_user_model, load_backend
-    from django.contrib.auth.backends import ModelBackend
 
     by_backend: dict[str, list[Any]] = defaultdict(list)
     for path, name in wanted:
@@ -134,7 +153,7 @@ def _from_backends(wanted: Iterable[tuple[str, Any]]) -> dict[tuple[str, Any], A
         pk = get_user_model()._meta.pk
         assert pk is not None
         keys = {name: pk.to_python(name) for name in names}
-        if len(names) > 1 and getattr(type(backend), "get_user", None) is ModelBackend.get_user:
+        if len(names) > 1 and _finds_many(backend):
             known = existing_users(keys.values())
             got = {name: known.get(key) for name, key in keys.items()}
             accepts = backend.user_can_authenticate

@@ -45,8 +45,9 @@ class Answer(NamedTuple):
 def ask_again(questions: Sequence[Question]) -> list[Answer]:
     """Find out again who some clients are, and which of their groups they may read. Uses the database.
 
-    Sessions, tokens and users of a tenant take a few queries however many they are; rules take what they take. Of those
-    that one query finds, clients of one user share an instance, so that what it remembers is looked up once.
+    Sessions, tokens and users of a tenant take a few queries however many they are; rules, and backends with a
+    ``get_user`` of their own, take what they take. Clients of one user that one query finds share an instance, so that
+    what it remembers is looked up once.
     """
     order = sorted(range(len(questions)), key=lambda place: questions[place].tenant or "")
     answers = dict(zip(order, each_again([questions[place] for place in order]), strict=True))
@@ -112,7 +113,7 @@ class _Known:
 
     def __init__(self, known: Sequence[Identity]) -> None:
         """Look them up. If that raises for one of them, ``now`` looks each up by itself."""
-        self._by_session = _at_once(of_sessions, {each.session for each in known if each.session is not None})
+        self._by_session = _at_once(_of_sessions, {each.session for each in known if each.session is not None})
         self._by_token = _at_once(_of_tokens, [each.token for each in known if each.token is not None])
         given = [sessions.key_of(each.user) for each in known if _is_given(each)]
         self._users = _at_once(sessions.existing_users, given)
@@ -126,7 +127,8 @@ class _Known:
 
     def _found(self, was: Identity) -> Identity:
         if was.session is not None:
-            return (self._by_session or of_sessions([was.session]))[was.session]
+            found = (self._by_session or {}).get(was.session)
+            return of_sessions([was.session])[was.session] if found is None else found
         if was.token is not None:
             return was._replace(user=(self._by_token or _of_tokens([was.token]))[was.token])
         if was.again is not None:
@@ -146,6 +148,11 @@ def _at_once(look_up: Callable[[Any], dict[Any, T]], keys: Collection[Any]) -> d
         raise
     except Exception:
         return None
+
+
+def _of_sessions(keys: Collection[str]) -> dict[str, Identity]:
+    """Return whom sessions name, without those for each of which a backend is asked: it may not answer for one."""
+    return of_sessions(sessions.looked_up_at_once(keys))
 
 
 def _of_tokens(known: Sequence[Token]) -> dict[Token, Any]:

@@ -13,6 +13,7 @@
     │   └── InvalidNotification          a notification's text, address, level or kind
     ├── InvalidApiKey (also ValueError)  an API key that can't be made or changed
     ├── InvalidToken (also ValueError)   a token that can't be issued
+    │   └── TokenTooSoon                 a revocation of the user waits: issue it after the commit, or try again
     ├── InvalidMark (also ValueError)    a mark that the inbox can't take; nothing was changed
     ├── InvalidRule (also ValueError)    a rule or a registration that can't work
     └── StreamError                      a stream that can't be written to
@@ -43,6 +44,7 @@ __all__ = [
     "StreamLost",
     "StreamNotStored",
     "StreamStopped",
+    "TokenTooSoon",
 ]
 
 
@@ -92,6 +94,10 @@ class InvalidRule(LivepushError, ValueError):
 
 class InvalidToken(LivepushError, ValueError):
     """The token can't be issued: for nobody, or for too long."""
+
+
+class TokenTooSoon(InvalidToken):
+    """The token can't be issued yet: the user was revoked in the open transaction or a moment ago."""
 
 
 class StreamError(LivepushError):

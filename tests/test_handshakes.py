@@ -10,6 +10,7 @@ import pytest
 from asgiref.testing import ApplicationCommunicator
 from channels.routing import URLRouter
 from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import resolve
 from django.utils import translation
@@ -179,6 +180,31 @@ async def test_raw_bytes_in_the_query_of_a_websocket_are_refused(query):
 
 
 @pytest.mark.parametrize(
+    ("written", "offered", "chosen"),
+    [
+        ([b"chat, livepush.v1"], ["chat", "livepush.v1"], "livepush.v1"),
+        ([b"chat", b"livepush.token.a-b_c"], ["chat", "livepush.token.a-b_c"], "livepush.token.a-b_c"),
+        ([b"livepush.token.a, livepush.v1"], ["livepush.token.a", "livepush.v1"], "livepush.v1"),
+        ([b"livepush%2Ev1"], ["livepush.v1"], None),  # of daphne, which unquotes them
+        ([b"chat%2Clivepush.v1"], ["chat", "livepush.v1"], None),
+        ([b"livepush.token.%41"], ["livepush.token.A"], None),
+        ([b"livepush.token.\xff"], ["livepush.token.\xff"], None),
+        ([b"livepush.token.\xff"], ["livepush.token.\udcff"], None),  # of uvicorn, before release 17 of websockets
+        ([b"livepush.v1", b"chat"], ["chat"], None),  # of hypercorn, which heeds the last header
+        ([], [], None),
+    ],
+)
+async def test_a_websocket_is_accepted_with_a_subprotocol_that_the_client_wrote_as_it_stands(written, offered, chosen):
+    found = {**scope(), "subprotocols": offered, "query_string": RAW[0]}
+    found["headers"] += [(b"sec-websocket-protocol", each) for each in written]
+    socket = ApplicationCommunicator(application, found)
+    await socket.send_input({"type": "websocket.connect"})
+    assert await socket.receive_output(PATIENCE) == {"type": "websocket.accept", "subprotocol": chosen}
+    assert (await socket.receive_output(PATIENCE))["code"] == 4400
+    await socket.wait(PATIENCE)
+
+
+@pytest.mark.parametrize(
     ("said", "is_told", "close"), [("away", True, 4503), ("busy", False, 4503), ("no", False, 4403)]
 )
 async def test_a_websocket_is_told_when_to_come_back_if_the_check_that_refuses_says_when(
@@ -202,6 +228,19 @@ def test_raw_text_in_the_query_of_a_plain_view_is_refused(path):
     found = resolve(f"/livepush/{path}")
     answer = found.func(request, *found.args, **found.kwargs)
     assert (answer.status_code, json.loads(answer.content)["code"]) == (400, "bad_query")
+
+
+async def staging(request):
+    return HttpResponse(status=401, headers={"WWW-Authenticate": 'Basic realm="staging"'})
+
+
+async def test_a_check_that_asks_for_another_kind_of_login_is_heard(settings):
+    settings.LIVEPUSH = {"HANDSHAKE": [f"{__name__}.staging"]}
+    found = await asking.request("/livepush/poll/", "group=board", {})
+    start = await found.receive_output(PATIENCE)
+    assert start["status"] == 401
+    assert [value for name, value in start["headers"] if name == b"www-authenticate"] == [b'Basic realm="staging"']
+    await found.wait(PATIENCE)
 
 
 def broken(request):

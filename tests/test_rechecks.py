@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
@@ -155,6 +156,44 @@ async def test_what_takes_too_long_to_look_up_for_many_clients_is_looked_up_for_
     for _ in range(20):
         await rights._rechecks._ask_about(later, later.take())
     assert batches[:4] == [200, 100, 50, 150]
+    assert not later.filled.is_set()
+
+
+class Hangs(BaseException):
+    """Stands for an answer that does not come."""
+
+
+class Directory(ModelBackend):
+    def get_user(self, user_id):
+        found = super().get_user(user_id)
+        if found is not None and found.first_name == "hangs":
+            raise Hangs
+        return found
+
+
+async def test_a_client_about_whom_a_backend_does_not_answer_must_come_back_and_others_need_not_wait(
+    rights, transactional_db, settings, monkeypatch
+):
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.Directory"]
+
+    async def in_thread(job, level):
+        try:
+            Thread(job).join()
+        except Hangs:
+            raise TimeoutError from None
+
+    monkeypatch.setattr(process, "in_thread", in_thread)
+    waiters = {}
+    for name in ("ann", "ben", "eve"):
+        user = Thread(User.objects.create_user, name).join()
+        waiters[name], grant = reader(Thread(by_session, user).join(), livepush.user_group(user))
+        rights.add(grant, rights.heard)
+    Thread(lambda: User.objects.filter(username="ben").update(first_name="hangs")).join()
+    await asked_about(rights)
+    later = rights._rechecks.later
+    await rights._rechecks._ask_about(later, later.take())
+    assert [name for name, waiter in waiters.items() if waiter.is_sent_away] == ["ben"]
+    assert all(waiter.groups for waiter in waiters.values())
     assert not later.filled.is_set()
 
 

@@ -57,3 +57,11 @@ def test_a_subscriber_that_is_removed_leaves_nothing_behind_and_may_be_removed_a
     routes.remove(other)
     assert len(routes) == 0
     assert not routes.subscribers
+
+
+def test_a_subscriber_that_was_removed_stays_so_when_groups_are_taken_away_from_it(routes):
+    reader = add(routes, "a", "b")
+    routes.remove(reader)
+    routes.unroute(reader, ["a"])
+    assert not routes.subscribers
+    assert len(routes) == 0

@@ -25,10 +25,10 @@ from livepush.access import authenticating, identity, origins, tokens
 from livepush.access.authenticating import Identity
 from livepush.logs import HideTokens
 from livepush.notes import Rarely
-from livepush.rights import questions
+from livepush.rights import issuing, questions
 from livepush.rights.questions import Question, ask_again, each_again
 from livepush.wire import WireError, unavailable
-from tests.conftest import settle
+from tests.conftest import append, settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -151,13 +151,29 @@ def test_no_token_is_issued_that_a_revocation_in_the_same_transaction_would_end(
         livepush.revoke(User.objects.create(username="ben"))
         livepush.token(ann)
         livepush.revoke(ann)
-        with pytest.raises(exceptions.InvalidToken, match="after the commit"):
+        with pytest.raises(exceptions.TokenTooSoon, match="after the commit"):
             livepush.token(ann)
     assert read(before, own(ann)).status_code == 401
     after = livepush.token(ann)
     assert read(after, own(ann)).status_code == 200
     livepush.revoke(ann)
     assert read(after, own(ann)).status_code == 401
+
+
+def test_every_attempt_to_give_a_revocation_its_position_counts(ann, monkeypatch):
+    attempts = []
+
+    def deliver(using):
+        attempts.append(using)
+        if len(attempts) == 2:
+            settle(using)
+
+    append("default", issuing.own_group(str(ann.pk), None))
+    with monkeypatch.context() as patch:
+        patch.setattr(issuing, "PAUSES", (0.0, 0.0))
+        patch.setattr(issuing.publish, "deliver", deliver)
+        token = livepush.token(ann)
+    assert read(token, own(ann)).status_code == 200
 
 
 def test_a_token_is_told_that_it_was_revoked(ann):
@@ -298,6 +314,14 @@ def test_null_stands_for_the_default(ann, client):
 def test_a_malformed_wish_is_refused(ann, client, body, code):
     client.force_login(ann)
     assert ask(client, body).json()["code"] == code
+
+
+def test_who_was_revoked_a_moment_ago_is_to_ask_again(ann, client, monkeypatch):
+    monkeypatch.setattr(issuing, "PAUSES", ())
+    client.force_login(ann)
+    append("default", issuing.own_group(str(ann.pk), None))
+    answer = ask(client)
+    assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (503, "unavailable", "2")
 
 
 def test_nobody_and_bearers_are_refused(ann, client):

@@ -512,3 +512,17 @@ def test_binary_messages_keep_their_place_among_others():
     wires = wire.on_the_wire([binary, "a"])
     assert wires[:2] == bytes([0x82, len(binary)]) if len(binary) < 126 else wires[0] == 0x82
     assert wires.endswith(b"\x81\x01a")
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "usual"),
+    [(401, "WWW-Authenticate", "Bearer"), (405, "Allow", "GET"), (503, "Retry-After", "2")],
+)
+def test_the_headers_of_a_refusal_are_the_usual_ones_unless_it_has_its_own(status, name, usual):
+    error = WireError("refused", "The site does not let this client in.", status)
+    assert error.answer_headers() == {name: usual}
+    for own in ({name: "own"}, {name.lower(): "own"}):
+        error.headers = own
+        assert error.answer_headers() == own
+    error.headers = {"Location": "/"}
+    assert error.answer_headers() == {"Location": "/", name: usual}

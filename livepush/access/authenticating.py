@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 
 from django.apps import apps
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.signals import setting_changed
 from django.http import HttpRequest
@@ -59,7 +60,7 @@ class Identity(NamedTuple):
     @property
     def name(self) -> str | None:
         """The user's primary key as text; ``None`` if nobody is known."""
-        return str(self.user.pk) if getattr(self.user, "is_authenticated", False) else None
+        return str(sessions.key_of(self.user)) if getattr(self.user, "is_authenticated", False) else None
 
     def may(self, group: str) -> bool:
         """Return whether a group is within the limits of the token, if there is a token with limits."""
@@ -275,8 +276,10 @@ async def identify_async(request: HttpRequest, in_thread: Any, around: awaiting.
 
 
 def _given(scope: Mapping[str, Any]) -> Identity | None:
-    user = scope.get("user")
+    user, session = scope.get("user"), scope.get("session")
     if user is None:
         return None
-    known = bool(getattr(user, "is_authenticated", False))
-    return Identity(user, getattr(scope.get("session"), "session_key", None) if known else None)
+    given = Identity(user)
+    if session is None or not sessions.is_of_user_model(user) or str(session.get(SESSION_KEY)) != given.name:
+        return given  # the session, if there is one, does not name the user
+    return given._replace(session=session.session_key)

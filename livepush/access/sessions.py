@@ -18,6 +18,7 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import InvalidCacheKey, caches
 from django.core.cache.backends.base import BaseCache
+from django.db.models import Model
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -120,9 +121,28 @@ def users(sessions: Mapping[str, Session]) -> dict[str, Any]:
     }
 
 
+def looked_up_at_once(keys: Iterable[str]) -> list[str]:
+    """Return the keys of those sessions whose users take a few queries, however many they are.
+
+    For each of the others a backend of the project's is asked, which may take long.
+    """
+    from django.contrib.auth import BACKEND_SESSION_KEY, load_backend
+
+    slow = [path for path in settings.AUTHENTICATION_BACKENDS if not _finds_many(load_backend(path))]
+    if not slow:
+        return list(keys)
+    return [key for key, session in load(keys).items() if session.data.get(BACKEND_SESSION_KEY) not in slow]
+
+
+def _finds_many(backend: Any) -> bool:
+    """Return whether a backend finds users as Django's own does, so that many can be looked up at once."""
+    from django.contrib.auth.backends import ModelBackend
+
+    return getattr(type(backend), "get_user", None) is ModelBackend.get_user
+
+
 def _from_backends(wanted: Iterable[tuple[str, Any]]) -> dict[tuple[str, Any], Any]:
     from django.contrib.auth import get_user_model, load_backend
-    from django.contrib.auth.backends import ModelBackend
 
     by_backend: dict[str, list[Any]] = defaultdict(list)
     for path, name in wanted:
@@ -133,7 +153,7 @@ def _from_backends(wanted: Iterable[tuple[str, Any]]) -> dict[tuple[str, Any], A
         pk = get_user_model()._meta.pk
         assert pk is not None
         keys = {name: pk.to_python(name) for name in names}
-        if len(names) > 1 and getattr(type(backend), "get_user", None) is ModelBackend.get_user:
+        if len(names) > 1 and _finds_many(backend):
             known = existing_users(keys.values())
             got = {name: known.get(key) for name, key in keys.items()}
             accepts = backend.user_can_authenticate
@@ -142,6 +162,24 @@ def _from_backends(wanted: Iterable[tuple[str, Any]]) -> dict[tuple[str, Any], A
             got = {name: backend.get_user(key) for name, key in keys.items()}
             found |= {(path, name): user for name, user in got.items() if user is not None}
     return found
+
+
+def is_of_user_model(user: Any) -> bool:
+    """Return whether a user is an instance of the project's user model, or of a proxy or child of it."""
+    from django.contrib.auth import get_user_model
+
+    return isinstance(user, Model) and isinstance(user, get_user_model())
+
+
+def key_of(user: Any) -> Any:
+    """Return a user's primary key. A child of the user model may have one of its own: the user model's counts."""
+    from django.contrib.auth import get_user_model
+
+    if not is_of_user_model(user):
+        return user.pk
+    pk = get_user_model()._meta.pk
+    assert pk is not None
+    return getattr(user, pk.attname)
 
 
 def existing_users(keys: Iterable[Any]) -> dict[Any, Any]:

@@ -64,7 +64,7 @@ def make(user: Any, position: Position, groups: tuple[str, ...] | None, ttl: int
     """
     tenant = tenants.current()
     ends, nonce = int(time.time()) + ttl, secrets.token_urlsafe(12) if once else ""
-    token = Token(str(user.pk), _digests(user)[0], ends, str(position), groups, nonce, tenant)
+    token = Token(str(sessions.key_of(user)), _digests(user)[0], ends, str(position), groups, nonce, tenant)
     return PREFIX + _signer().sign_object([*token[:-1], *([] if tenant is None else [tenant])], compress=True)
 
 

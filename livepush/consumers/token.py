@@ -14,7 +14,7 @@ from livepush.conf import get_settings
 from livepush.consumers.answering import answers, said
 from livepush.consumers.auditing import Client
 from livepush.consumers.identified import check_csrf, identity_of
-from livepush.exceptions import InvalidToken
+from livepush.exceptions import InvalidToken, TokenTooSoon
 from livepush.rights import issuing
 from livepush.wire import WireError, check_group, unavailable
 
@@ -42,6 +42,8 @@ def _issued(request: HttpRequest, client: Client) -> dict[str, Any]:
     groups = None if "groups" not in asked else _granted(request, known, asked["groups"])
     try:
         made = issuing.token(known.user, groups, asked.get("ttl", issuing.TTL), asked.get("once", False))
+    except TokenTooSoon as error:
+        raise unavailable() from error
     except InvalidToken as error:
         raise WireError("bad_ttl", str(error)) from error
     return {"token": made, "expires": tokens.parse(made).ends, "groups": groups}

@@ -65,7 +65,7 @@ def limit_incoming(*channels: Send | Receive) -> None:
 
 async def visit(scope: Scope, receive: Incoming, send: Send) -> None:
     """Accept a new WebSocket, then serve or refuse it."""
-    offered = scope.get("subprotocols", ())
+    offered = offered_subprotocols(scope)
     format = Format.ARRAY if SUBPROTOCOL in offered else Format.TEXT
     with_token = (each for each in offered if each.startswith(authenticating.SUBPROTOCOL_OF_TOKENS))
     # A browser wants one of those that it has offered.
@@ -78,6 +78,19 @@ async def visit(scope: Scope, receive: Incoming, send: Send) -> None:
         return
     if entry is not None:
         await serve(scope, receive, send, entry, format)
+
+
+def offered_subprotocols(scope: Scope) -> list[str]:
+    """Return the subprotocols that a client offers, each as the client wrote it.
+
+    A server accepts no other one. But daphne unquotes those that it puts into the scope, and can't end a handshake for
+    which another one was accepted; older releases of websockets put text there that can't be sent back. Channels'
+    ``WebsocketCommunicator``, for tests, offers them without a header.
+    """
+    offered = scope.get("subprotocols", ())
+    headers = [value for name, value in scope["headers"] if name.lower() == b"sec-websocket-protocol"]
+    written = {each.strip() for value in headers for each in value.split(b",")}
+    return [each for each in offered if each.isascii() and (not headers or each.encode() in written)]
 
 
 async def refuse(send: Send, error: WireError, format: Format) -> None:

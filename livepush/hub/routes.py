@@ -63,9 +63,10 @@ class Routes:
         self._enter(subscriber, new)
 
     def unroute(self, subscriber: Subscriber, groups: Iterable[str]) -> None:
-        """Stop routing some groups to a subscriber."""
+        """Stop routing some groups to a subscriber. One that was removed stays so: its stream may still be ending."""
         known, dropped = self.subscribers.get(subscriber, ()), set(groups)
-        self.subscribers[subscriber] = tuple(group for group in known if group not in dropped)
+        if subscriber in self.subscribers:
+            self.subscribers[subscriber] = tuple(group for group in known if group not in dropped)
         self._leave(subscriber, dropped.intersection(known))
 
     def audiences(self, groups: Iterable[str]) -> dict[tuple[str, ...], list[Subscriber]]:

@@ -21,7 +21,7 @@ from livepush import log, publish, tenants
 from livepush.access import authenticating, tokens
 from livepush.access.tokens import Token
 from livepush.conf import get_settings
-from livepush.exceptions import InvalidToken
+from livepush.exceptions import InvalidToken, TokenTooSoon
 from livepush.notes import note_once
 from livepush.wire import RIGHTS, Position
 
@@ -46,8 +46,8 @@ def token(
     gives no right that the user does not have. In a project with tenants it is good for the active tenant's site.
 
     Raises InvalidGroup: nobody, a malformed group, or there are tenants and none is active. Raises InvalidToken:
-    ``ttl`` is out of range, or the user was revoked in the open transaction, which would end this token too. Raises
-    ImproperlyConfigured: ``once``, and the default cache remembers nothing.
+    ``ttl`` is out of range. Raises TokenTooSoon: the user was revoked in the open transaction or a moment ago, which
+    would end this token too. Raises ImproperlyConfigured: ``once``, and the default cache remembers nothing.
     """
     if getattr(user, "pk", user) is not None and not isinstance(user, Model):
         raise InvalidToken(f"{user!r} is no saved user: expected an instance, since its password is part of a token.")
@@ -91,19 +91,19 @@ def _check_cache() -> None:
 def _position(user: str) -> Position:
     """Return the log's position, after which a revocation ends a new token of a user.
 
-    Raises InvalidToken: a revocation waits for its commit.
+    Raises TokenTooSoon: a revocation waits for its commit, or for its position.
     """
     using = get_settings().DATABASE
     group = own_group(user, tenants.of_users())
-    for pause in PAUSES:
+    for pause in (*PAUSES, None):
         state = log.state(using)
         if not state.waiting or not log.has_events(using, group, state.position.number):
             return state.position
-        if connections[using].in_atomic_block:
+        if pause is None or connections[using].in_atomic_block:
             break
         time.sleep(pause)  # another process may be at it
         publish.deliver(using)
-    raise InvalidToken(
+    raise TokenTooSoon(
         "The user is revoked in this transaction, or was a moment ago, and that would end the new token too: issue it "
         "after the commit, with transaction.on_commit, or try again."
     )

@@ -45,8 +45,9 @@ class Answer(NamedTuple):
 def ask_again(questions: Sequence[Question]) -> list[Answer]:
     """Find out again who some clients are, and which of their groups they may read. Uses the database.
 
-    Sessions, tokens and users of a tenant take a few queries however many they are; rules take what they take. Clients
-    of one user share an instance, so that what it remembers is looked up once.
+    Sessions, tokens and users of a tenant take a few queries however many they are; rules, and backends with a
+    ``get_user`` of their own, take what they take. Clients of one user that one query finds share an instance, so that
+    what it remembers is looked up once.
     """
     order = sorted(range(len(questions)), key=lambda place: questions[place].tenant or "")
     answers = dict(zip(order, each_again([questions[place] for place in order]), strict=True))
@@ -112,29 +113,31 @@ class _Known:
 
     def __init__(self, known: Sequence[Identity]) -> None:
         """Look them up. If that raises for one of them, ``now`` looks each up by itself."""
-        self._by_session = _at_once(of_sessions, {each.session for each in known if each.session is not None})
+        self._by_session = _at_once(_of_sessions, {each.session for each in known if each.session is not None})
         self._by_token = _at_once(_of_tokens, [each.token for each in known if each.token is not None])
-        self._users = _at_once(sessions.existing_users, [each.user.pk for each in known if _is_given(each)])
-        self._shared: dict[Any, Any] = {}
+        given = [sessions.key_of(each.user) for each in known if _is_given(each)]
+        self._users = _at_once(sessions.existing_users, given)
 
     def now(self, was: Identity) -> Identity:
         """Return who a client is now."""
         now = self._found(was)
         if now.name != was.name:
             return Identity(nobody())  # nobody is, or somebody else: this client did not ask as that user
-        if now.name is None or was.again is not None:  # an authenticator's user may be less than others of that name
-            return now
-        return now._replace(user=self._shared.setdefault(now.name, now.user))
+        return now
 
     def _found(self, was: Identity) -> Identity:
         if was.session is not None:
-            return (self._by_session or of_sessions([was.session]))[was.session]
+            found = (self._by_session or {}).get(was.session)
+            return of_sessions([was.session])[was.session] if found is None else found
         if was.token is not None:
             return was._replace(user=(self._by_token or _of_tokens([was.token]))[was.token])
         if was.again is not None:
             return was._replace(user=_asked_again(was))
-        users = sessions.existing_users([was.user.pk]) if self._users is None and _is_given(was) else self._users
-        return was._replace(user=_still_there(was, users or {}))
+        if not _is_given(was):
+            return was  # nobody, or who a middleware says it is
+        key = sessions.key_of(was.user)
+        users = sessions.existing_users([key]) if self._users is None else self._users
+        return was._replace(user=_still_there(was.user, users.get(key)))
 
 
 def _at_once(look_up: Callable[[Any], dict[Any, T]], keys: Collection[Any]) -> dict[Any, T] | None:
@@ -145,6 +148,11 @@ def _at_once(look_up: Callable[[Any], dict[Any, T]], keys: Collection[Any]) -> d
         raise
     except Exception:
         return None
+
+
+def _of_sessions(keys: Collection[str]) -> dict[str, Identity]:
+    """Return whom sessions name, without those for each of which a backend is asked: it may not answer for one."""
+    return of_sessions(sessions.looked_up_at_once(keys))
 
 
 def _of_tokens(known: Sequence[Token]) -> dict[Token, Any]:
@@ -158,12 +166,10 @@ def _of_tokens(known: Sequence[Token]) -> dict[Token, Any]:
 
 
 def _is_given(known: Identity) -> bool:
-    """Return whether nothing but a project's middleware says who it is."""
-    return known.session is None and known.token is None and known.again is None and _is_of_model(known)
-
-
-def _is_of_model(known: Identity) -> bool:
-    return known.name is not None and hasattr(known.user, "_meta")
+    """Return whether nothing but a middleware says who it is, and that is a user of the project's user model."""
+    if known.name is None or known.session is not None or known.token is not None or known.again is not None:
+        return False
+    return sessions.is_of_user_model(known.user)
 
 
 def _asked_again(known: Identity) -> Any:
@@ -182,12 +188,9 @@ def _asked_again(known: Identity) -> Any:
         return None
 
 
-def _still_there(was: Identity, users: dict[Any, Any]) -> Any:
-    """Return the user whom a project's middleware has named, if still active and of the same password."""
-    if not _is_of_model(was):
-        return was.user
-    now = users.get(was.user.pk)
-    if now is None or not getattr(now, "is_active", True) or not _same_password(was.user, now):
+def _still_there(was: Any, now: Any) -> Any:
+    """Return a user as the database has it now, if still active and of the same password."""
+    if now is None or not getattr(now, "is_active", True) or not _same_password(was, now):
         return None
     return now
 

@@ -59,15 +59,15 @@ class WireError(ValueError):
         return dumps(self.fields()).encode()
 
     def answer_headers(self, allow: str = "GET") -> dict[str, str]:
-        """Return the headers of an HTTP answer; ``allow`` names the address's methods (RFC 9110, 10.2.1, 11.6.1)."""
-        headers = dict(self.headers)
-        if self.status == 405:
-            headers["Allow"] = allow
-        if self.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        if self.status == 503:
-            headers.setdefault("Retry-After", "2")
-        return headers
+        """Return the headers of an HTTP answer; ``allow`` names the address's methods (RFC 9110, 10.2.1, 11.6.1).
+
+        The error's own headers come first: a check of the project's may ask for another kind of login.
+        """
+        usual = {401: ("WWW-Authenticate", "Bearer"), 405: ("Allow", allow), 503: ("Retry-After", "2")}
+        name, value = usual.get(self.status, ("", ""))
+        if not name or name.lower() in map(str.lower, self.headers):
+            return dict(self.headers)
+        return {**self.headers, name: value}
 
     def fields(self) -> dict[str, Any]:
         """Return what a client is told: the code, the sentence, and what is wrong with each field."""

@@ -200,6 +200,14 @@ def test_under_wsgi_a_stream_is_refused():
     assert (response.status_code, b"needs ASGI" in response.content) == (501, True)
 
 
+@pytest.mark.parametrize("name", ["Origin", "Referer"])
+def test_a_malformed_origin_is_none_of_those_that_are_allowed(settings, name):
+    settings.EVENTSTREAM_ALLOW_ORIGINS = ["https://app.example.com"]
+    for origin, allowed in (("https://app.example.com", "https://app.example.com"), ("http://[", None)):
+        response = async_to_sync(views.events)(RequestFactory().get("/events/", headers={name: origin}))
+        assert response.headers.get("Access-Control-Allow-Origin") == allowed
+
+
 # The storage class, and a stream: what django-eventstream's own tests observe (test_storage, test_stream)
 
 

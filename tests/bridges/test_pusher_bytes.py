@@ -18,7 +18,7 @@ import livepush
 from livepush import checks, log, process, publish
 from livepush.access import limits
 from livepush.bridges import lazily
-from livepush.bridges.pusher import config, frames, listening, proving, signing, snapshots, subscribing
+from livepush.bridges.pusher import config, consumer, frames, listening, proving, signing, snapshots, subscribing
 from livepush.bridges.pusher.channels import PREFIXES, channel_of, name_of
 from livepush.bridges.pusher.connection import CAUGHT_UP, LEFT_OUT, NO_PONG, RESUMES, PusherConnection
 from livepush.consumers.incoming import watched
@@ -350,3 +350,15 @@ async def test_nothing_more_is_done_for_a_client_that_leaves_while_its_subscript
         listened = listening.listen(SimpleNamespace(budget=lambda: budget), pusher_connection(), incoming)
         await asyncio.wait_for(listened, PATIENCE)
     assert done == []
+
+
+@pytest.mark.parametrize(("text", "reason"), [("No.", "No."), ("x" * 200, "x" * 123), ("語" * 200, "語" * 41)])
+async def test_a_refusal_in_any_language_fits_into_a_close_frame(text, reason):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    await consumer._refuse(send, 4009, text)
+    assert sent[1] == {"type": "websocket.close", "code": 4009, "reason": reason}
+    assert json.loads(sent[0]["text"])["data"]["message"] == text

@@ -16,10 +16,12 @@ from django.test import RequestFactory
 from livepush.access import authenticating
 from livepush.access.authenticating import Identity
 from livepush.bridges.pusher import config, proving
+from livepush.rights import issuing
 from livepush.wire import WireError
 from tests.bridges import pushers
 from tests.bridges.pushers import APP, Site, raw
 from tests.bridges.test_pusher_refusals import auth, connected, refusal, subscribe
+from tests.conftest import append
 from tests.scale import some
 from tests.servers import processes
 from tests.servers.fresh import Databases
@@ -221,3 +223,12 @@ def test_a_user_whom_only_a_middleware_knows_is_named(settings, django_user_mode
     ann.save()
     with pytest.raises(WireError, match="not there any more"):
         proving.proved("1.1:private-a", proof)
+
+
+@pytest.mark.django_db
+def test_a_user_whom_a_revocation_that_waits_would_end_is_named_later(django_user_model):
+    ann = django_user_model.objects.create_user("ann")
+    append("default", issuing.own_group(str(ann.pk), None))
+    with pytest.raises(WireError) as caught:
+        proving.auth_of(OWN, "1.1:private-a", Identity(ann), RequestFactory().post("/pusher/auth"), "a")
+    assert (caught.value.code, caught.value.status) == ("unavailable", 503)

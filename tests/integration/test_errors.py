@@ -267,6 +267,14 @@ async def test_the_answer_of_another_server(other: processes.Server, log: Log, p
     await answers(other, log, problem, transport)
 
 
+@pytest.mark.parametrize("offered", ["livepush%2Ev1", "livepush.token.%41"])
+async def test_a_quoted_subprotocol_is_no_obstacle_to_an_answer(other: processes.Server, offered: str) -> None:
+    async with clients.websocket(other.url, [], subprotocols=[offered]) as socket:
+        assert socket.subprotocol in (None, offered)
+        told, close = await clients.until_closed(socket)
+    assert (told, close and close[0]) == ([], 4400)
+
+
 async def answers(server: processes.Server, log: Log, problem: str, transport: str) -> None:
     """Check what a server answers against the table."""
     expected = ANSWERS[problem, transport]

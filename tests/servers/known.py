@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
 from typing import Any
 
 import django
@@ -13,6 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
 from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.db import SessionStore
 
 from livepush.access import identity
 from livepush.access.authenticating import identify
@@ -22,5 +22,5 @@ from tests import asgi
 async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] in ("http", "websocket"):
         found = await sync_to_async(identify)(identity.request_of(scope))
-        scope = {**scope, "user": found.user, "session": SimpleNamespace(session_key=found.session)}
+        scope = {**scope, "user": found.user, "session": SessionStore(found.session)}
     await asgi.application(scope, receive, send)

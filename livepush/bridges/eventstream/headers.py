@@ -33,7 +33,10 @@ def add(response: HttpResponseBase, request: HttpRequest) -> None:
 def _asked(request: HttpRequest, allowed: list[str]) -> str:
     """Return the origin that the request's page has, if it is one of the allowed ones."""
     given = request.headers.get("Origin") or request.headers.get("Referer") or ""
-    parts = urlsplit(given)
+    try:
+        parts = urlsplit(given)
+    except ValueError:  # for example "http://[", which no browser sends
+        return ""
     origin = f"{parts.scheme}://{parts.netloc}"
     return origin if origin in [each.rstrip("/") for each in allowed] else ""
 

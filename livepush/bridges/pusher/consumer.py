@@ -31,6 +31,8 @@ TOO_LARGE = (
     "daphne accepts no WebSocket message of more than %d bytes, and an event is too large. Pusher's clients miss it. "
     "Raise --websocket-max-message-size, or lower LIVEPUSH['MAX_EVENT_BYTES']."
 )
+MAX_REASON = 123
+"""How many bytes a close frame has for its reason (RFC 6455, section 5.5)."""
 CODES = {Reason.REVOKED: UNAUTHORIZED, Reason.GONE: None}
 """The close codes of what the hub closes; the client comes back after any other."""
 
@@ -74,7 +76,8 @@ def _problem(scope: Scope) -> tuple[int, str]:
 
 async def _refuse(send: Send, code: int, text: str) -> None:
     await send({"type": "websocket.send", "text": frames.error(code, text)})
-    await send({"type": "websocket.close", "code": code, "reason": text[:120]})
+    reason = text.encode()[:MAX_REASON].decode(errors="ignore")
+    await send({"type": "websocket.close", "code": code, "reason": reason})
 
 
 async def _serve(scope: Scope, receive: Incoming, send: Send, entry: Entry) -> None:

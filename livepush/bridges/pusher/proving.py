@@ -24,10 +24,10 @@ from livepush.access.tokens import Token
 from livepush.bridges.pusher import hiding
 from livepush.bridges.pusher.config import App
 from livepush.bridges.pusher.signing import is_signed, sign
-from livepush.exceptions import InvalidToken
+from livepush.exceptions import InvalidToken, TokenTooSoon
 from livepush.rights import issuing
 from livepush.rights.grants import session_of
-from livepush.wire import WireError
+from livepush.wire import WireError, unavailable
 
 TTL = 60
 """How long (seconds) a client may take from the auth endpoint to the WebSocket, without the server's own time."""
@@ -47,7 +47,8 @@ class Proof(NamedTuple):
 def auth_of(app: App, text: str, known: Identity, request: HttpRequest, group: str) -> str:
     """Return the ``auth`` that a client is to hand over. Uses the database.
 
-    Raises WireError: the user can't be named to another process, or the request's headers are too long for that.
+    Raises WireError: the user can't be named to another process, now or ever, or the request's headers are too long
+    for that.
     """
     auth = f"{app.key}:{sign(app, text)}"
     if known.name is None:
@@ -103,6 +104,8 @@ def _known_by(known: Identity, request: HttpRequest, group: str) -> tuple[str, A
         return SESSION, session.session_key
     try:
         return USER, tokens.parse(issuing.token(known.user, [group], TTL))
+    except TokenTooSoon as error:
+        raise unavailable() from error
     except InvalidToken as error:
         raise WireError("bad_user", str(error), 403) from error
 

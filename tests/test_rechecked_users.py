@@ -1,0 +1,145 @@
+"""Asking again who clients are: each stays who it is, or is nobody, and none becomes somebody else."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from types import SimpleNamespace
+
+import pytest
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.test import Client, RequestFactory
+
+import livepush
+from livepush.access import authenticating, identity, tokens
+from livepush.access.authenticating import Identity
+from livepush.rights.questions import Question, ask_again
+from tests.archive import models as archive
+from tests.shop.models import Clerk, Driver, Order
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def ann():
+    return User.objects.create_user("ann", password="secret")
+
+
+def asked_again(*known, groups=("board",)):
+    view = identity.handshake(RequestFactory().get("/"))
+    return ask_again([Question(each, view, groups, None) for each in known])
+
+
+def named_by_a_middleware(user, **more):
+    return authenticating.identify(RequestFactory().get("/"), {"user": user, **more})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda user: archive.User(pk=user.pk),
+        lambda user: Order(pk=user.pk),
+        lambda user: Order(pk=user.pk + 1),
+        lambda user: Session(pk="a key of another kind"),
+    ],
+    ids=["the same key", "the same key again", "the key of no user", "a key of another kind"],
+)
+def test_an_instance_of_another_model_becomes_no_user(ann, make):
+    customer = make(ann)
+    customer.is_authenticated = True
+    [answer] = asked_again(named_by_a_middleware(customer), groups=(livepush.user_group(ann), "board"))
+    assert answer.identity.user is customer
+    assert set(answer.answers.granted) == {"board"}
+
+
+def test_a_user_that_is_no_model_is_not_exchanged_for_others_of_that_name(ann, client):
+    client.force_login(ann)
+    full, limited = (SimpleNamespace(pk=ann.pk, is_authenticated=True, scopes=scopes) for scopes in ("all", "few"))
+    session = authenticating.of_session(client.session.session_key)
+    for known in permutations([named_by_a_middleware(full), named_by_a_middleware(limited), session]):
+        for was, answer in zip(known, asked_again(*known), strict=True):
+            now = answer.identity.user
+            assert (type(now) is User and now == ann) if was is session else now is was.user
+
+
+class OfClerks(ModelBackend):
+    def get_user(self, user_id):
+        return Clerk.objects.get(pk=user_id)
+
+
+def test_users_of_two_backends_are_not_exchanged_for_each_other(ann, settings):
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", f"{__name__}.OfClerks"]
+    known = []
+    for backend in settings.AUTHENTICATION_BACKENDS:
+        client = Client()
+        client.force_login(ann, backend)
+        known.append(authenticating.of_session(client.session.session_key))
+    assert [type(answer.identity.user) for answer in asked_again(*known)] == [User, Clerk]
+    assert [type(answer.identity.user) for answer in asked_again(*reversed(known))] == [Clerk, User]
+
+
+def test_a_backend_that_finds_one_user_at_a_time_makes_no_queries_for_sessions_of_another(
+    settings, django_assert_max_num_queries
+):
+    model, clerks = settings.AUTHENTICATION_BACKENDS = [
+        "django.contrib.auth.backends.ModelBackend",
+        f"{__name__}.OfClerks",
+    ]
+    known = []
+    for number in range(10):
+        client = Client()
+        client.force_login(User.objects.create(username=f"u{number}"), model if number else clerks)
+        known.append(authenticating.of_session(client.session.session_key))
+    with django_assert_max_num_queries(5):
+        answers = asked_again(*known)
+    assert [answer.identity.name for answer in answers] == [each.name for each in known]
+
+
+def is_deleted(user):
+    user.delete()
+
+
+def becomes_inactive(user):
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def gets_another_password(user):
+    again = User.objects.get(pk=user.pk)
+    again.set_password("another")
+    again.save()
+
+
+@pytest.mark.parametrize("ends", [is_deleted, becomes_inactive, gets_another_password])
+def test_a_user_that_a_middleware_has_named_is_logged_out_once_the_login_has_ended(ann, ends):
+    known = named_by_a_middleware(User.objects.get(pk=ann.pk))
+    assert asked_again(known)[0].identity.name == str(ann.pk)
+    ends(ann)
+    assert asked_again(known)[0].identity.name is None
+
+
+@pytest.mark.parametrize("owner", ["ann", "ben", None])
+def test_a_session_in_the_scope_counts_if_it_names_the_user(ann, client, owner):
+    users = {"ann": ann, "ben": User.objects.create_user("ben")}
+    if owner is not None:
+        client.force_login(users[owner])
+    session = client.session
+    known = named_by_a_middleware(ann, session=session)
+    assert (known.name, known.session) == (str(ann.pk), session.session_key if owner == "ann" else None)
+    assert asked_again(known)[0].identity.name == str(ann.pk)
+    session.flush()
+    assert asked_again(known)[0].identity.name == (None if owner == "ann" else str(ann.pk))
+
+
+def test_a_session_of_another_framework_in_the_scope_does_not_count(ann):
+    assert named_by_a_middleware(ann, session={"cart": [1]}).session is None
+
+
+def test_a_child_of_the_user_model_is_known_by_the_user_models_key():
+    driver = Driver.objects.create(username="dan", licence="A7")
+    group, known = livepush.user_group(driver), named_by_a_middleware(driver)
+    assert group == f"user:{known.name}"
+    by_token = authenticating.of_token(tokens.parse(livepush.token(driver)))
+    by_authenticator = Identity(driver, again=lambda: driver)
+    for answer in asked_again(known, by_token, by_authenticator, groups=(group,)):
+        assert (answer.identity.name, set(answer.answers.granted)) == (known.name, {group})

@@ -43,4 +43,5 @@ def relaying(
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         told = process.communicate(timeout=PATIENCE)[1]
+        print(told, file=sys.stderr)  # pytest shows it if the test fails
         assert may_fail or "Traceback" not in told, told

@@ -20,6 +20,7 @@ TESTS = (
     "tests/integration/test_shortcut.py",  # the way round uvicorn's protocols
     "tests/inbox/test_admin.py",
     "tests/test_log.py",
+    "tests/test_signals.py",
     "tests/test_threads.py",
     "tests/test_sockets.py",
     "tests/test_testing.py",
@@ -34,7 +35,6 @@ LONGER = (
     "tests/test_notify.py",
     "tests/test_publishing.py",
     "tests/test_receiving.py",
-    "tests/test_signals.py",
 )
 """What runs too with ``--whole``."""
 ROOT = Path(__file__).resolve().parent.parent

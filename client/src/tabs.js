@@ -95,11 +95,11 @@ export const createTabs = (url, shared, rejoin, takeIn, load) => {
 
   /** @param {boolean} leads */
   const turn = (leads) => {
-    const isConnected = leads && role === "orphan";
+    const wasOrphan = role === "orphan";
     role = leads ? "leader" : "follower";
     followers.clear();
     if (leads) say("lead");
-    if (!isConnected) rejoin();
+    if (!leads || !wasOrphan) rejoin();
   };
 
   /** Leave the other tabs: let another lead, and close everything that keeps the page out of the back/forward cache. */

@@ -35,7 +35,6 @@ test("a name that is no text is shown as text, and the members are asked for onc
       querySelector: () => ({ dataset: { url: "/livepush/" } }),
       createElement: element,
     }),
-    CSS: { escape: (text) => text },
     HTMLElement: class {
       dataset = { group: "room:1", max: 8 };
       children = parts;

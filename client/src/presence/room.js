@@ -67,16 +67,16 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
 
   /** Go on with the events that have come after the snapshot, and tell. */
   const proceed = () => {
-    for (const { id, type, data } of early.splice(0)) {
+    for (const event of early.splice(0)) {
       // another epoch's position comes with a reset, which loads anew
-      if (!(id.split("-")[1] - upto.split("-")[1] > 0)) continue;
-      for (const member of data.members) {
-        if (/leave$/.test(type)) known.delete(member.id);
+      if (!(event.id.split("-")[1] - upto.split("-")[1] > 0)) continue;
+      for (const member of event.data.members) {
+        if (/leave$/.test(event.type)) known.delete(member.id);
         else known.set(member.id, member);
-        if (/join$/.test(type) && member.id === me) say();
+        if (/join$/.test(event.type) && member.id === me) say();
       }
     }
-    listeners.change.forEach(call);
+    for (const listener of listeners.change) call(listener);
   };
 
   /** @param {any} event */
@@ -102,11 +102,12 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
     early = []; // the snapshot is newer than what came before, which a reset may have made another epoch's
     const mine = early;
     try {
-      const { position = "", members } = await ask();
-      if (mine !== early) return;
-      known = new Map(members.map((/** @type {Member} */ member) => [member.id, member])); // throws where there are none
-      upto = position;
-      proceed();
+      const snapshot = await ask();
+      if (mine === early) {
+        known = new Map(snapshot.members.map((/** @type {Member} */ member) => [member.id, member])); // throws where there are none
+        upto = snapshot.position ?? "";
+        proceed();
+      }
     } catch {
       if (mine === early && !signal.aborted) setTimeout(load, LATER * (1 + Math.random()));
     }
@@ -166,7 +167,7 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
       state = null;
       open.delete(room);
       for (const each of open) if (each.group === group) return;
-      if (!document.querySelector(`script[data-groups*=${CSS.escape(`"${group}"`)}]`)) client.remove([group]);
+      if (!document.querySelector(`script[data-groups*='"${group}"']`)) client.remove([group]);
     },
   };
 

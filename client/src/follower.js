@@ -59,7 +59,8 @@ export const listen = (request, hand, end) => {
       if (kind === "events") receive?.(what.filter((/** @type {Envelope} */ { type }) => type !== "livepush.bye"));
       else if (kind === "state") {
         if (what.state !== "open" || receive) hand([{ type: LEADER, data: what }]);
-      } else if (kind === "hello" && !receive) begin(what);
+      } else if (kind === "forgotten") end(lost(kind));
+      else if (kind === "hello" && !receive) begin(what);
     },
 
     silence: () => stop?.(),

@@ -190,8 +190,10 @@ export const createTabs = (url, shared, rejoin, takeIn, load) => {
       const since = Date.now() - FORGET;
       const groups = [];
       for (const [id, follower] of followers) {
-        if (follower.at < since) followers.delete(id);
-        else groups.push(...follower.groups);
+        if (follower.at < since) {
+          followers.delete(id);
+          say("forgotten", 0, id); // else it would hear events, and not those of its groups
+        } else groups.push(...follower.groups);
       }
       return groups;
     },

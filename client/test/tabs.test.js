@@ -381,6 +381,32 @@ test("after a sleep of the machine a leader is asked anew, and not replaced", as
   assert.deepEqual(roles(tabs), ["leader", "follower"]);
 });
 
+test("a follower that was silent for too long hears nothing before it has asked from where it was", async () => {
+  const { tabs, clock } = await open(3, (number) => ({ groups: [["a"], ["a"], ["g"]][number] }));
+  const [a, b, c] = tabs;
+  clock.advance(20);
+  a.last().hello();
+  await told();
+  clock.time += 3_600_000; // the machine sleeps; the timers of a hidden tab are late afterwards
+  b.client.wake();
+  await told();
+  a.last().end({ kind: "lost", reason: "ended", retry: 0 });
+  a.client.wake();
+  assert.deepEqual(a.last().groups, ["a"]);
+  a.last().hello();
+  a.last().says(event("a-2", { groups: ["a"] }));
+  await told();
+  c.client.wake();
+  await told();
+  clock.advance(20);
+  assert.deepEqual([a.last().groups, a.last().since], [["a", "g"], "a-0"]);
+  a.last().hello();
+  await told();
+  a.last().says(event("a-1", { groups: ["g"] }), event("a-2", { groups: ["a"] }));
+  await told();
+  assert.deepEqual([states(tabs), tabs.map(got)], [["open", "open", "open"], [["a-2"], ["a-2"], ["a-1"]]]); // biome-ignore format: a table
+});
+
 test("without locks a lease in localStorage says who leads, until that tab leaves or the lease is over", async () => {
   const clock = variedClock();
   const profile = new Profile({ locks: undefined });

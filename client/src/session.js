@@ -133,6 +133,8 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
 export const receive = (session, envelopes, from) => {
   if (envelopes[0]?.type === HELLO) {
     if (from === session.upcoming) {
+      // a follower that has come meanwhile may have been told that the connection in use brings its groups
+      if (!allGroups(session).every((group) => from.asks.groups.includes(group))) return replace(session);
       session.inUse?.abandon();
       session.upcoming = null;
       use(session, from);

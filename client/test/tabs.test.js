@@ -407,6 +407,32 @@ test("a follower that was silent for too long hears nothing before it has asked 
   assert.deepEqual([states(tabs), tabs.map(got)], [["open", "open", "open"], [["a-2"], ["a-2"], ["a-1"]]]); // biome-ignore format: a table
 });
 
+test("a follower that asks for a group while the leader opens a connection without it misses nothing", async () => {
+  const { tabs, clock, profile } = await open(2, (number) => ({ groups: [["a"], ["g"]][number] }));
+  const [a, b] = tabs;
+  const log = [event("a-1", { groups: ["g"] }), event("a-2", { groups: ["a"] })];
+  const serve = (attempt) => {
+    attempt.hello();
+    attempt.says(...log.filter(({ id, group }) => attempt.groups.includes(group) && id > attempt.since));
+  };
+  clock.advance(20);
+  a.last().hello();
+  await told();
+  b.client.stop(); // the page moves on to another one with the same group
+  await told();
+  clock.advance(20);
+  const without = a.last();
+  assert.deepEqual(without.groups, ["a"]);
+  const next = await join(profile, clock, { groups: ["g"] });
+  assert.equal(next.client.state, "open");
+  serve(without);
+  await told();
+  clock.advance(20);
+  serve(a.last());
+  await told();
+  assert.deepEqual([got(a), got(next), a.client.position], [["a-2"], ["a-1"], "a-2"]);
+});
+
 test("without locks a lease in localStorage says who leads, until that tab leaves or the lease is over", async () => {
   const clock = variedClock();
   const profile = new Profile({ locks: undefined });

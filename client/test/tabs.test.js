@@ -338,6 +338,28 @@ test("a right that ended while the leader was away is told to every tab", async 
   }
 });
 
+test("a refusal of all groups while the leader was away is told to every tab, which opens again with the leader", async () => {
+  const { tabs, clock } = await open(2, (number) => ({ groups: [["board"], ["board", "order:7"]][number] }));
+  const [a, b] = tabs;
+  clock.advance(20);
+  a.last().hello();
+  await told();
+  a.client.cut();
+  clock.advance(1000);
+  a.last().end({ kind: "denied", reason: "403", retry: 0 });
+  await told();
+  for (const { client, log } of tabs) {
+    assert.deepEqual(log.at(-1), ["revoked", { groups: client.refused, reason: "refused" }]);
+    assert.deepEqual([client.state, client.groups], ["denied", []]);
+  }
+  assert.deepEqual([a.client.refused, b.client.refused], [["board"], ["board", "order:7"]]);
+  a.client.start();
+  a.last().hello();
+  await told();
+  assert.deepEqual(states(tabs), ["open", "open"]);
+  assert.deepEqual([b.client.groups, b.client.refused], [["board", "order:7"], []]);
+});
+
 test("a follower that asks changes nothing for the leader's page", async () => {
   const { tabs } = await open(2, (number) => ({ groups: [["board"], ["order:7"]][number] }));
   assert.deepEqual(

@@ -95,7 +95,7 @@ export const openPage = (window) => {
   };
   document.addEventListener("livepush:event", keep);
 
-  window.livepush = client;
+  window.livepush = Object.assign(client, window.livepush); // another script may have been there first
   document.addEventListener("livepush:state", () => {
     document.documentElement.dataset.livepushState = client.state;
   });

@@ -30,7 +30,7 @@ test("a name that is no text is shown as text, and the members are asked for onc
     member("4", { name: "A B" }),
   ];
   fake(globalThis, {
-    window: { livepush: { add() {}, remove() {} } },
+    window: { livepush: { position: "a-0", add() {}, remove() {} } },
     document: Object.assign(new EventTarget(), {
       querySelector: () => ({ dataset: { url: "/livepush/" } }),
       createElement: element,

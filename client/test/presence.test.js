@@ -24,17 +24,25 @@ function page(tag) {
       }),
   });
   const client = {
+    state: "idle",
+    position: "a-0",
     add: ([group]) => calls.push(`add ${group}`),
     remove: ([group]) => calls.push(`remove ${group}`),
+    start: () => calls.push("start"),
   };
   return {
     clock,
     asked,
     calls,
+    client,
     open: (group = "room:1", own = client) => openRoom(own, group, { url: "/livepush/", target }),
     says(type, id, ...ids) {
       const detail = { id, type: `presence.${type}`, group: "room:1", data: { members: ids.map(member) } };
       target.dispatchEvent(new CustomEvent("livepush:event", { detail }));
+    },
+    enters(state) {
+      client.state = state;
+      target.dispatchEvent(new CustomEvent("livepush:state", { detail: { state } }));
     },
     reset: () => target.dispatchEvent(new CustomEvent("livepush:reset", { detail: {} })),
     async answer(number, response) {
@@ -96,6 +104,30 @@ test("events that come before the snapshot count from its position on", async ()
   says("join", "a-11", "new");
   await answer(0, snapshot("a-10", "ann"));
   assert.deepEqual(ids(room), ["ann", "new"]);
+});
+
+test("with a client that does not know yet where it begins, the snapshot is asked for once it is open", async () => {
+  const { open, client, enters, says, reset, answer, asked } = page();
+  client.position = null;
+  const room = open();
+  enters("connecting");
+  says("join", "a-9", "elsewhere"); // through another client of the page
+  await told();
+  assert.equal(asked.length, 0);
+  client.position = "a-10";
+  enters("open");
+  await told();
+  assert.equal(asked.length, 1);
+  says("join", "a-11", "bob");
+  await answer(0, snapshot("a-10", "ann"));
+  assert.deepEqual(ids(room), ["ann", "bob"]);
+  enters("connecting");
+  enters("open");
+  await told();
+  assert.equal(asked.length, 1, "events tell the rest");
+  reset();
+  await told();
+  assert.equal(asked.length, 2);
 });
 
 test("a room that may not be read is asked for again when something comes from it", async () => {

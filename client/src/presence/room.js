@@ -40,7 +40,7 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
   const { signal } = ending;
   /**
    * The snapshot's position; `null` while it is fetched, empty if the group may not be read. And the events that came
-   * meanwhile. @type {any}
+   * meanwhile; none before it is fetched. @type {any}
    */
   let upto;
   /** @type {any} */
@@ -83,7 +83,7 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
   const take = ({ detail }) => {
     if (!/^presence\./.test(detail.type) || !(detail.groups ?? [detail.group]).includes(group)) return;
     if (upto === "") return load(); // it may be read now
-    early.push(detail);
+    early?.push(detail);
     if (upto) proceed();
   };
 
@@ -171,7 +171,11 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
     },
   };
 
-  load();
+  /** Load once it is known where the client begins: the snapshot must not be older. */
+  const begin = () => !early && client.position && load();
+
+  begin();
+  target.addEventListener("livepush:state", begin, { signal });
   target.addEventListener("livepush:event", take, { signal });
   target.addEventListener("livepush:reset", load, { signal });
   target.addEventListener("livepush:revoked", load, { signal });

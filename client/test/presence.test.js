@@ -130,6 +130,17 @@ test("with a client that does not know yet where it begins, the snapshot is aske
   assert.equal(asked.length, 2);
 });
 
+for (const state of ["idle", "paused", "denied", "stopped"]) {
+  const starts = state === "idle";
+  test(`a room ${starts ? "starts" : "does not start"} a client that is ${state}`, () => {
+    const { open, client, calls } = page();
+    document.readyState = "complete";
+    client.state = state;
+    open();
+    assert.deepEqual(calls, ["add room:1", ...(starts ? ["start"] : [])]);
+  });
+}
+
 test("a room that may not be read is asked for again when something comes from it", async () => {
   const { open, says, answer, asked } = page();
   const room = open();

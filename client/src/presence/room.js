@@ -181,6 +181,7 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
   target.addEventListener("livepush:revoked", load, { signal });
   open.add(room);
   client.add([group]);
-  if (document.readyState === "complete") client.start(); // else the page's other scripts come first
+  // before the page is complete, its other scripts come first
+  if (document.readyState === "complete" && client.state === "idle") client.start();
   return room;
 };

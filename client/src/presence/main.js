@@ -35,7 +35,7 @@ const avatar = (member) => {
   made.title = name;
   made.dataset.hue = member.id.charCodeAt(member.id.length - 1) % 6;
   if (member.state.away) made.dataset.away = "";
-  face.ariaHidden = true;
+  face.setAttribute("aria-hidden", true); // Firefox knows the property since 119
   return made;
 };
 

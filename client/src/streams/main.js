@@ -34,7 +34,7 @@ class StreamElement extends HTMLElement {
     const show = (state) => {
       this.shown = state;
       this.setAttribute("state", state);
-      this.ariaBusy = `${state === "running"}`;
+      this.setAttribute("aria-busy", `${state === "running"}`); // Firefox knows the property since 119
       this.dispatchEvent(new CustomEvent("livepush:stream", { detail: { state, stream } }));
     };
     show("running");

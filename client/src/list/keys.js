@@ -27,7 +27,7 @@ export const press = (event, entries, help) => {
     const controls = [...entry.querySelectorAll("a,button,summary")];
     const sign = getComputedStyle(entry).direction === "rtl" ? -1 : 1;
     controls.at((controls.indexOf(target) + SIDES[name] * sign) % controls.length).focus();
-  } else if (help && key === "?") help.toggleAttribute("open");
+  } else if (help && /[?؟]/.test(key)) help.toggleAttribute("open");
   else return false;
   return true;
 };

@@ -72,11 +72,8 @@ export const createClient = (options) => control(createSession(options));
  * @param {import("./types.js").Session} session
  * @returns {Promise<import("./types.js").Sender>}
  */
-export const sending = (session) => {
-  const { link } = session;
-  link.sender ??= session.load("send").then(({ createSender }) => createSender(link));
-  return link.sender;
-};
+export const sending = ({ link, load }) =>
+  (link.sender ??= load("send").then(({ createSender }) => createSender(link)));
 
 /**
  * Return the client of a session.
@@ -167,11 +164,10 @@ export const control = (session) => {
      * @param {boolean} [moved]
      */
     wake(moved) {
-      const { inUse } = session;
-      if (inUse) {
-        inUse.lookOver();
+      if (session.inUse) {
+        session.inUse.lookOver();
         peers.lookOver();
-        if (session.stateName === "open" && (moved || inUse.silence() > STEADY)) peek(session);
+        if (session.stateName === "open" && (moved || session.inUse.silence() > STEADY)) peek(session);
       } else hasten(session);
     },
 

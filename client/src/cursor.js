@@ -45,8 +45,9 @@ export const news = (cursor, id, groups) => {
  * @param {string | null} since
  */
 export const cover = (cursor, groups, since) => {
-  const { heard, position, wanted } = cursor;
-  cursor.heard = new Map([...wanted, ...groups].map((group) => [group, heard.get(group) ?? position]));
+  cursor.heard = new Map(
+    [...cursor.wanted, ...groups].map((group) => [group, cursor.heard.get(group) ?? cursor.position]),
+  );
   cursor.covered = new Set(groups);
   cursor.position = since;
 };
@@ -60,10 +61,10 @@ export const cover = (cursor, groups, since) => {
  * @param {string | null | undefined} since
  * @param {boolean} isNew
  */
-export const begin = ({ covered, heard, position }, group, since, isNew) => {
-  const had = heard.get(group);
+export const begin = (cursor, group, since, isNew) => {
+  const had = cursor.heard.get(group);
   if (since) {
-    if (isAfter(had, since) && isAfter(position, since)) covered.delete(group);
-    heard.set(group, isNew ? since : lower(since, had));
-  } else if (isNew && isAfter(position, had)) heard.set(group, position);
+    if (isAfter(had, since) && isAfter(cursor.position, since)) cursor.covered.delete(group);
+    cursor.heard.set(group, isNew ? since : lower(since, had));
+  } else if (isNew && isAfter(cursor.position, had)) cursor.heard.set(group, cursor.position);
 };

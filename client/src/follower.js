@@ -7,9 +7,6 @@ import { denied, lost } from "./transports/ending.js";
 import { longpoll } from "./transports/polling.js";
 import { HELLO, LEADER } from "./wire.js";
 
-/** Whether an envelope concerns this tab: the leader itself comes back after a bye. @param {Envelope} envelope */
-const isOurs = ({ type }) => type !== "livepush.bye";
-
 /**
  * Turn a leader's messages into a transport's envelopes: first a hello, then the events between the follower's position
  * and the leader's, which it polls, and then the events that the leader relays.
@@ -58,10 +55,12 @@ export const listen = (request, hand, end) => {
      * @param {any} what
      */
     heed(kind, what) {
-      if (kind === "events") receive?.(what.filter(isOurs));
+      // the leader itself comes back after a bye
+      if (kind === "events") receive?.(what.filter((/** @type {Envelope} */ { type }) => type !== "livepush.bye"));
       else if (kind === "state") {
         if (what.state !== "open" || receive) hand([{ type: LEADER, data: what }]);
-      } else if (kind === "hello" && !receive) begin(what);
+      } else if (kind === "forgotten") end(lost(kind));
+      else if (kind === "hello" && !receive) begin(what);
     },
 
     silence: () => stop?.(),

@@ -7,7 +7,7 @@ import { cover } from "./cursor.js";
 import { lower } from "./position.js";
 
 /** Return the groups of this tab and of its followers. @param {Session} session */
-export const allGroups = ({ wanted, peers }) => [...new Set([...wanted, ...peers.followersGroups()])];
+export const allGroups = (session) => [...new Set([...session.wanted, ...session.peers.followersGroups()])];
 
 /** Return those of them that the connection lacks. @param {Session} session */
 export const missing = (session) => allGroups(session).filter((group) => !session.covered.has(group));
@@ -19,11 +19,13 @@ export const missing = (session) => allGroups(session).filter((group) => !sessio
  * @param {number} [index]  the transport's place in the ladder
  */
 export const prepare = (session, index) => {
-  const { url, peers, heard, position, owed } = session;
   const name = session.ladder.name(index);
-  const transport = peers.follows() ? peers.follow : session.transports[name];
-  const since = missing(session).reduce((since, group) => lower(since, heard.get(group)), lower(position, owed));
-  const request = { url, groups: allGroups(session), since };
+  const transport = session.peers.follows() ? session.peers.follow : session.transports[name];
+  const since = missing(session).reduce(
+    (since, group) => lower(since, session.heard.get(group)),
+    lower(session.position, session.owed),
+  );
+  const request = { url: session.url, groups: allGroups(session), since };
   return connect(session, name, /** @type {Transport} */ (transport), request);
 };
 

@@ -1,4 +1,4 @@
-/** How long to wait at first before a module is asked for again, and from when on no longer, in milliseconds. */
+/** How long to wait at first before a module is asked for again, and at most, in milliseconds. */
 const PAUSE = 1000;
 const LONG = 30_000;
 
@@ -24,6 +24,5 @@ export const fetchModule = (address) =>
  */
 export const awaitModule = (address, pause = PAUSE) =>
   fetchModule(address).catch(
-    () =>
-      new Promise((done) => setTimeout(() => done(awaitModule(address, pause < LONG ? 2 * pause : pause)), pause)),
+    () => new Promise((done) => setTimeout(() => done(awaitModule(address, Math.min(2 * pause, LONG))), pause)),
   );

@@ -80,23 +80,22 @@ export const openPage = (window) => {
 
   /** Write into the tags how far their groups have come, for a library that puts a copy of the body aside. */
   const keep = () => {
-    const { position } = client;
     for (const [tag, [groups, text]] of tags) {
       if (
         !session.owed &&
-        position &&
-        isAfter(position, tag.dataset.position) &&
+        client.position &&
+        isAfter(client.position, tag.dataset.position) &&
         groups.every((group) => session.covered.has(group)) &&
         text === textOf(tag) // else a library has changed it, and the next scan reads it
       ) {
-        tag.dataset.position = position;
+        tag.dataset.position = client.position;
         tags.set(tag, [groups, textOf(tag)]);
       }
     }
   };
   document.addEventListener("livepush:event", keep);
 
-  window.livepush = client;
+  window.livepush = Object.assign(client, window.livepush); // another script may have been there first
   document.addEventListener("livepush:state", () => {
     document.documentElement.dataset.livepushState = client.state;
   });

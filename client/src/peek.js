@@ -32,8 +32,8 @@ export const peek = (session) => {
       if (session.position === before || session.stateName !== "open") return;
       setTimeout(() => slow.silence() >= GRACE && slow.conclude(lost("stalled")), GRACE);
     },
-    ({ retry }) => {
-      session.notBefore = Date.now() + retry;
+    (ending) => {
+      session.notBefore = Date.now() + ending.retry;
     },
   );
 };

@@ -66,8 +66,8 @@ export const reconnect = (session) => {
 
 /** Connect anew if the client is to be connected. @param {Session} session */
 export const hasten = (session) => {
-  if (session.isStarted && !(["idle", "denied"].includes(session.stateName) || Date.now() < session.notBefore))
-    reconnect(session);
+  const isTrying = session.isStarted && session.stateName !== "idle" && session.stateName !== "denied";
+  if (isTrying && !(Date.now() < session.notBefore)) reconnect(session);
 };
 
 /**
@@ -82,7 +82,7 @@ export const extend = (session) => {
   const { length } = allGroups(session);
   if (!length || session.stateName === "denied") return reconnect(session);
   if (session.stateName === "idle") return session.peers.takePart();
-  if (!missing(session).length && session.covered.size <= length) return;
+  if (!(missing(session).length || session.covered.size > length)) return;
   if (length > session.most) return session.peers.separate(); // with its own groups alone, if it leads others
   if (session.stateName === "open" && !session.peers.follows()) replace(session);
   else hasten(session);
@@ -105,13 +105,12 @@ export const gather = (session) => {
  */
 export const recover = (session, { kind, reason, retry }, age, of) => {
   if (of === session.upcoming) {
-    const { inUse } = session;
-    if (of.via === inUse?.via) return /** @type {Connection} */ (inUse).conclude(lost(reason, retry));
+    if (of.via === session.inUse?.via) return session.inUse?.conclude(lost(reason, retry));
     session.upcoming = null;
     return missing(session).length ? extend(session) : seek(session);
   }
   disconnect(session);
-  if (kind === "denied") return enter(session, "denied", { reason });
+  if (kind === "denied") return enter(session, kind, { reason });
   if (age >= STEADY) session.attempt = 0;
   const isOffline = navigator.onLine === false; // without a network, no failure counts against a transport
   if (!session.peers.follows() && session.ladder.lost(isOffline ? "lost" : kind, isOffline || age >= 0)) {
@@ -134,6 +133,8 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
 export const receive = (session, envelopes, from) => {
   if (envelopes[0]?.type === HELLO) {
     if (from === session.upcoming) {
+      // a follower that has come meanwhile may have been told that the connection in use brings its groups
+      if (!allGroups(session).every((group) => from.asks.groups.includes(group))) return replace(session);
       session.inUse?.abandon();
       session.upcoming = null;
       use(session, from);
@@ -210,7 +211,7 @@ const heed = {
     if (["user", "session", "logout"].includes(reason)) session.inUse?.conclude(lost(reason));
     else if (!session.grants.length) session.inUse?.conclude(lost(reason, 0, failed ? "lost" : "denied"));
   },
-  "livepush.reply": ({ link }, reply) => link.onReply?.(reply),
+  "livepush.reply": (session, own) => session.link.onReply?.(own),
   [LEADER](session, { data }) {
     /** @type {Connection} */ (session.inUse).via = data.transport;
     enter(session, data.state, data);

@@ -95,11 +95,11 @@ export const createTabs = (url, shared, rejoin, takeIn, load) => {
 
   /** @param {boolean} leads */
   const turn = (leads) => {
-    const isConnected = leads && role === "orphan";
+    const wasOrphan = role === "orphan";
     role = leads ? "leader" : "follower";
     followers.clear();
     if (leads) say("lead");
-    if (!isConnected) rejoin();
+    if (!leads || !wasOrphan) rejoin();
   };
 
   /** Leave the other tabs: let another lead, and close everything that keeps the page out of the back/forward cache. */
@@ -190,8 +190,10 @@ export const createTabs = (url, shared, rejoin, takeIn, load) => {
       const since = Date.now() - FORGET;
       const groups = [];
       for (const [id, follower] of followers) {
-        if (follower.at < since) followers.delete(id);
-        else groups.push(...follower.groups);
+        if (follower.at < since) {
+          followers.delete(id);
+          say("forgotten", 0, id); // else it would hear events, and not those of its groups
+        } else groups.push(...follower.groups);
       }
       return groups;
     },

@@ -222,6 +222,57 @@ test("after a login that ended the client asks once more, with the login that th
   }
 });
 
+for (const reason of ["403", "4403", "401", "4401"]) {
+  test(`a client that comes back and is refused all groups with ${reason} tells which ones it has lost`, () => {
+    const { client, clock, last, log } = play({ groups: ["board", "order:7"] });
+    client.start();
+    last().hello({ groups: ["board"], refused: ["order:7"] });
+    client.cut();
+    clock.advance(250);
+    last().end({ kind: "denied", reason, retry: 0 });
+    assert.deepEqual([client.groups, client.refused], [[], ["board", "order:7"]]);
+    assert.deepEqual(log.slice(-2), [
+      ["state", { state: "denied", transport: null, position: "a-0", reason }],
+      ["revoked", { groups: ["board"], reason: "refused" }],
+    ]);
+    client.start();
+    last().hello();
+    assert.deepEqual([client.state, client.groups, client.refused], ["open", ["board", "order:7"], []]);
+  });
+}
+
+test("what is refused at once was never granted, and another refusal says nothing of groups", () => {
+  const { client, clock, last, log } = play();
+  client.start();
+  last().end({ kind: "denied", reason: "403", retry: 0 });
+  assert.deepEqual([client.groups, client.refused], [[], ["board"]]);
+  client.start();
+  last().hello();
+  for (const reason of ["400", "204"]) {
+    client.cut();
+    clock.advance(1000);
+    last().end({ kind: "denied", reason, retry: 0 });
+    assert.deepEqual([client.state, client.groups, client.refused], ["denied", ["board"], []]);
+    client.start();
+    last().hello();
+  }
+  assert.deepEqual(
+    log.filter(([name]) => name === "revoked"),
+    [],
+  );
+});
+
+test("a listener that hears of a refusal can ask for other groups", () => {
+  const { client, clock, last, target } = play();
+  target.addEventListener("livepush:revoked", () => client.add(["news"]));
+  client.start();
+  last().hello();
+  client.cut();
+  clock.advance(250);
+  last().end({ kind: "denied", reason: "403", retry: 0 });
+  assert.deepEqual([client.state, last().groups], ["connecting", ["board", "news"]]);
+});
+
 test("a refusal ends in denied, until started or given another group", () => {
   const { client, clock, last, attempts } = play();
   client.start();

@@ -18,6 +18,10 @@ test("a key is known by its place where the letters are not Latin ones", () => {
     assert.equal(press({ key, code, target }, [entry], null), true);
   }
   assert.deepEqual(pressed, [..."eeeee"].map(() => "[data-f=archive]").concat(Array(2).fill("[data-f=read]")));
+  const toggled = [];
+  const help = { toggleAttribute: (name) => toggled.push(name) };
+  for (const key of ["?", "؟"]) assert.equal(press({ key, code: "Slash", target }, [entry], help), true);
+  assert.deepEqual(toggled, ["open", "open"]);
   for (const [key, code] of [
     ["ж", "Semicolon"],
     ["ä", "Quote"],

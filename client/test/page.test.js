@@ -69,6 +69,14 @@ test("a second run starts no second client", (t) => {
   assert.equal(asked.length, 1);
 });
 
+test("the page's client keeps what a script has put in its place before", (t) => {
+  const page = new Page().tag(["board"]);
+  const stream = () => {};
+  page.livepush = { stream };
+  open(page, t);
+  assert.deepEqual([page.livepush.stream, page.livepush.state], [stream, "idle"]);
+});
+
 test("a tag that comes later adds its groups, from its position if that is lower", (t) => {
   const page = new Page().tag(["board"], "a-9");
   page.document.readyState = "complete";

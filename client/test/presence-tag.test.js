@@ -6,7 +6,11 @@ import { fake } from "./helpers.js";
 const element = () => {
   const made = {
     dataset: {},
+    attributes: {},
     inside: [],
+    setAttribute: (name, value) => {
+      made.attributes[name] = `${value}`;
+    },
     append: (...more) => made.inside.push(...more),
     replaceChildren(...inside) {
       made.inside = inside;
@@ -18,7 +22,7 @@ const element = () => {
 /** Return what a list of members shows: each member's title and initials. */
 const shown = ({ inside }) => inside.map(({ title, inside: [face] }) => [title, face.inside.join("")]);
 
-test("a name that is no text is shown as text, and the members are asked for once", async () => {
+test("a name that is no text is shown as text, initials are not read aloud, and the members are asked for once", async () => {
   const parts = [element(), element(), element()];
   let Tag;
   let asked = 0;
@@ -30,12 +34,11 @@ test("a name that is no text is shown as text, and the members are asked for onc
     member("4", { name: "A B" }),
   ];
   fake(globalThis, {
-    window: { livepush: { add() {}, remove() {} } },
+    window: { livepush: { position: "a-0", add() {}, remove() {} } },
     document: Object.assign(new EventTarget(), {
       querySelector: () => ({ dataset: { url: "/livepush/" } }),
       createElement: element,
     }),
-    CSS: { escape: (text) => text },
     HTMLElement: class {
       dataset = { group: "room:1", max: 8 };
       children = parts;
@@ -61,5 +64,9 @@ test("a name that is no text is shown as text, and the members are asked for onc
     ["", "?"],
     ["A B", "AB"],
   ]);
+  assert.deepEqual(
+    parts[0].inside.map(({ inside: [face] }) => face.attributes["aria-hidden"]),
+    ["true", "true", "true", "true"],
+  );
   assert.equal(asked, 1);
 });

@@ -16,7 +16,6 @@ function page(tag) {
   const calls = [];
   fake(globalThis, {
     document: { readyState: "loading", querySelector: (selector) => (selector === tag ? {} : null) },
-    CSS: { escape: (text) => text },
     fetch: (_url, { method = "GET", body, signal }) =>
       new Promise((answer, fail) => {
         if (signal.aborted) return fail(signal.reason);
@@ -25,17 +24,25 @@ function page(tag) {
       }),
   });
   const client = {
+    state: "idle",
+    position: "a-0",
     add: ([group]) => calls.push(`add ${group}`),
     remove: ([group]) => calls.push(`remove ${group}`),
+    start: () => calls.push("start"),
   };
   return {
     clock,
     asked,
     calls,
+    client,
     open: (group = "room:1", own = client) => openRoom(own, group, { url: "/livepush/", target }),
     says(type, id, ...ids) {
       const detail = { id, type: `presence.${type}`, group: "room:1", data: { members: ids.map(member) } };
       target.dispatchEvent(new CustomEvent("livepush:event", { detail }));
+    },
+    enters(state) {
+      client.state = state;
+      target.dispatchEvent(new CustomEvent("livepush:state", { detail: { state } }));
     },
     reset: () => target.dispatchEvent(new CustomEvent("livepush:reset", { detail: {} })),
     async answer(number, response) {
@@ -98,6 +105,41 @@ test("events that come before the snapshot count from its position on", async ()
   await answer(0, snapshot("a-10", "ann"));
   assert.deepEqual(ids(room), ["ann", "new"]);
 });
+
+test("with a client that does not know yet where it begins, the snapshot is asked for once it is open", async () => {
+  const { open, client, enters, says, reset, answer, asked } = page();
+  client.position = null;
+  const room = open();
+  enters("connecting");
+  says("join", "a-9", "elsewhere"); // through another client of the page
+  await told();
+  assert.equal(asked.length, 0);
+  client.position = "a-10";
+  enters("open");
+  await told();
+  assert.equal(asked.length, 1);
+  says("join", "a-11", "bob");
+  await answer(0, snapshot("a-10", "ann"));
+  assert.deepEqual(ids(room), ["ann", "bob"]);
+  enters("connecting");
+  enters("open");
+  await told();
+  assert.equal(asked.length, 1, "events tell the rest");
+  reset();
+  await told();
+  assert.equal(asked.length, 2);
+});
+
+for (const state of ["idle", "paused", "denied", "stopped"]) {
+  const starts = state === "idle";
+  test(`a room ${starts ? "starts" : "does not start"} a client that is ${state}`, () => {
+    const { open, client, calls } = page();
+    document.readyState = "complete";
+    client.state = state;
+    open();
+    assert.deepEqual(calls, ["add room:1", ...(starts ? ["start"] : [])]);
+  });
+}
 
 test("a room that may not be read is asked for again when something comes from it", async () => {
   const { open, says, answer, asked } = page();
@@ -176,7 +218,7 @@ test("a group is left with the last of its rooms", async () => {
 });
 
 test("a group that a tag of the page has is not left", async () => {
-  const { open, calls } = page('script[data-groups*="room:1"]');
+  const { open, calls } = page(`script[data-groups*='"room:1"']`);
   calls.length = 0;
   open().leave();
   assert.deepEqual(calls, ["add room:1"]);

@@ -182,8 +182,10 @@ test("an element that is moved goes on with its text, whoever shows it", async (
     while (asked.length < 2) await new Promise(setImmediate);
     await new Promise(setImmediate);
     move(); // while it waits
+    assert.equal(element.attributes["aria-busy"], "true");
     while (element.attributes.state === "running") await turn();
     await turn();
+    assert.equal(element.attributes["aria-busy"], "false");
     assert.equal(told.join(""), "two three four");
     assert.deepEqual([element.stream.text, element.dataset.after], [whole, "18"]);
     assert.equal(element.textContent, isRendered ? "one " : whole);

@@ -338,6 +338,28 @@ test("a right that ended while the leader was away is told to every tab", async 
   }
 });
 
+test("a refusal of all groups while the leader was away is told to every tab, which opens again with the leader", async () => {
+  const { tabs, clock } = await open(2, (number) => ({ groups: [["board"], ["board", "order:7"]][number] }));
+  const [a, b] = tabs;
+  clock.advance(20);
+  a.last().hello();
+  await told();
+  a.client.cut();
+  clock.advance(1000);
+  a.last().end({ kind: "denied", reason: "403", retry: 0 });
+  await told();
+  for (const { client, log } of tabs) {
+    assert.deepEqual(log.at(-1), ["revoked", { groups: client.refused, reason: "refused" }]);
+    assert.deepEqual([client.state, client.groups], ["denied", []]);
+  }
+  assert.deepEqual([a.client.refused, b.client.refused], [["board"], ["board", "order:7"]]);
+  a.client.start();
+  a.last().hello();
+  await told();
+  assert.deepEqual(states(tabs), ["open", "open"]);
+  assert.deepEqual([b.client.groups, b.client.refused], [["board", "order:7"], []]);
+});
+
 test("a follower that asks changes nothing for the leader's page", async () => {
   const { tabs } = await open(2, (number) => ({ groups: [["board"], ["order:7"]][number] }));
   assert.deepEqual(
@@ -379,6 +401,58 @@ test("after a sleep of the machine a leader is asked anew, and not replaced", as
   clock.advance(0);
   await told();
   assert.deepEqual(roles(tabs), ["leader", "follower"]);
+});
+
+test("a follower that was silent for too long hears nothing before it has asked from where it was", async () => {
+  const { tabs, clock } = await open(3, (number) => ({ groups: [["a"], ["a"], ["g"]][number] }));
+  const [a, b, c] = tabs;
+  clock.advance(20);
+  a.last().hello();
+  await told();
+  clock.time += 3_600_000; // the machine sleeps; the timers of a hidden tab are late afterwards
+  b.client.wake();
+  await told();
+  a.last().end({ kind: "lost", reason: "ended", retry: 0 });
+  a.client.wake();
+  assert.deepEqual(a.last().groups, ["a"]);
+  a.last().hello();
+  a.last().says(event("a-2", { groups: ["a"] }));
+  await told();
+  c.client.wake();
+  await told();
+  clock.advance(20);
+  assert.deepEqual([a.last().groups, a.last().since], [["a", "g"], "a-0"]);
+  a.last().hello();
+  await told();
+  a.last().says(event("a-1", { groups: ["g"] }), event("a-2", { groups: ["a"] }));
+  await told();
+  assert.deepEqual([states(tabs), tabs.map(got)], [["open", "open", "open"], [["a-2"], ["a-2"], ["a-1"]]]); // biome-ignore format: a table
+});
+
+test("a follower that asks for a group while the leader opens a connection without it misses nothing", async () => {
+  const { tabs, clock, profile } = await open(2, (number) => ({ groups: [["a"], ["g"]][number] }));
+  const [a, b] = tabs;
+  const log = [event("a-1", { groups: ["g"] }), event("a-2", { groups: ["a"] })];
+  const serve = (attempt) => {
+    attempt.hello();
+    attempt.says(...log.filter(({ id, group }) => attempt.groups.includes(group) && id > attempt.since));
+  };
+  clock.advance(20);
+  a.last().hello();
+  await told();
+  b.client.stop(); // the page moves on to another one with the same group
+  await told();
+  clock.advance(20);
+  const without = a.last();
+  assert.deepEqual(without.groups, ["a"]);
+  const next = await join(profile, clock, { groups: ["g"] });
+  assert.equal(next.client.state, "open");
+  serve(without);
+  await told();
+  clock.advance(20);
+  serve(a.last());
+  await told();
+  assert.deepEqual([got(a), got(next), a.client.position], [["a-2"], ["a-1"], "a-2"]);
 });
 
 test("without locks a lease in localStorage says who leads, until that tab leaves or the lease is over", async () => {

@@ -13,8 +13,11 @@ from tests.browser.site import Site
 from tests.docs_blocks import ROOT, blocks
 
 STATIC = ROOT / "livepush" / "static" / "livepush"
-EXAMPLES = {"react": ("recipes/react.md", "useEffect"), "bundler": ("client.md", 'groups: ["board"], tabs')}
-"""The page that each is on, and what it contains."""
+EXAMPLES = {
+    "react": ("recipes/react.md", ["useEffect"]),
+    "bundler": ("client.md", ['groups: ["board"], tabs', "live.wake"]),
+}
+"""The page that each is on, and what each of its blocks contains."""
 BEFORE = {
     "react": (
         'import { createElement, useEffect, useRef, useState } from "react";\n'
@@ -30,9 +33,11 @@ AFTER = {
 
 def example(name: str) -> str:
     """Return an example of the manual as a program."""
-    where, what = EXAMPLES[name]
-    (text,) = [block.text for block in blocks(ROOT / "docs" / where) if not block.file and what in block.text]
-    return BEFORE[name] + text + AFTER[name]
+    where, marks = EXAMPLES[name]
+    plain = [block.text for block in blocks(ROOT / "docs" / where) if not block.file]
+    texts = [text for text in plain if any(mark in text for mark in marks)]
+    assert len(texts) == len(marks)
+    return BEFORE[name] + "".join(texts) + AFTER[name]
 
 
 def bundle(name: str, folder: Path) -> Path:
@@ -76,4 +81,7 @@ def test_the_example_shows_what_comes(site: Site, browser: Browser, tmp_path: Pa
         for number in range(3):
             site.elsewhere.send("board", "status", {"status": f"shipped {number}"})
         page.wait_for_function("() => document.querySelector('#app').textContent === 'shipped 2'")
+        for event, state in [("pagehide", "paused"), ("pageshow", "open")]:
+            page.evaluate(f"dispatchEvent(new Event('{event}'))")
+            page.wait_for_function(f"() => document.querySelector('html').dataset.state === '{state}'")
         assert said == []

@@ -14,19 +14,20 @@ const CONTROLS = { e: "archive", u: "read" };
  * @param {any[]} entries
  * @param {any} help  lists the keys
  */
-export const press = ({ key, code, target, repeat, altKey, ctrlKey, metaKey }, entries, help) => {
-  if (altKey || ctrlKey || metaKey) return false;
+export const press = (event, entries, help) => {
+  const { key, target } = event;
+  if (event.altKey || event.ctrlKey || event.metaKey) return false;
   // Caps lock may be on; and where the letters are not Latin ones, the place of a key tells which one is meant.
-  const name = (key > "~" && /^Key/.test(code) ? code.slice(-1) : key).toLowerCase();
+  const name = (key > "~" && /^Key/.test(event.code) ? event.code.slice(-1) : key).toLowerCase();
   const entry = target.closest("li");
   if (STEPS[name]) focusOn(entries[entries.indexOf(entry) + STEPS[name]]);
   else if (entry && CONTROLS[name]) {
-    if (!repeat) entry.querySelector(`[data-f=${CONTROLS[name]}]`)?.click(); // a key that is held down is one press
+    if (!event.repeat) entry.querySelector(`[data-f=${CONTROLS[name]}]`)?.click(); // a key that is held down is one press
   } else if (entry && SIDES[name]) {
     const controls = [...entry.querySelectorAll("a,button,summary")];
     const sign = getComputedStyle(entry).direction === "rtl" ? -1 : 1;
     controls.at((controls.indexOf(target) + SIDES[name] * sign) % controls.length).focus();
-  } else if (help && key === "?") help.toggleAttribute("open");
+  } else if (help && /[?؟]/.test(key)) help.toggleAttribute("open");
   else return false;
   return true;
 };

@@ -80,12 +80,11 @@ const choose = (/** @type {import("./state.js").State} */ list, /** @type {any} 
  */
 const createListeners = (list, release) => ({
   click(event) {
-    const { target, detail, ctrlKey, metaKey } = event;
-    const control = target.closest("a,button");
+    const control = event.target.closest("a,button");
     const name = control?.dataset.f;
     if (name === "title" && control.href) return follow(list, control.closest("li"));
-    if (!control || ctrlKey || metaKey) return;
-    if (detail > 1 && control.type === "submit") return event.preventDefault(); // a double click is one
+    if (!control || event.ctrlKey || event.metaKey) return;
+    if (event.detail > 1 && control.type === "submit") return event.preventDefault(); // a double click is one
     if (name === "news") return start(list, list.url);
     if (name === "older") more(list);
     else if (control.closest("nav")) choose(list, control);

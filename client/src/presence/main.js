@@ -5,7 +5,7 @@ import { openRoom } from "./room.js";
 /** How long the number of members must stay before it is said, in milliseconds. */
 const QUIET = 3000;
 
-const { livepush } = /** @type {any} */ (window);
+const livepush = /** @type {any} */ (window).livepush;
 const { url } = /** @type {any} */ (document.querySelector("script[data-livepush]")).dataset;
 
 /** @param {any} group @returns {any} */
@@ -25,15 +25,17 @@ const element = (name, ...inside) => {
 };
 
 /** Return a member's avatar. @param {import("./room.js").Member} member */
-const avatar = ({ id, info: { name: said, avatar }, state: { away } }) => {
-  const name = `${said ?? ""}`; // a rule may return anything
-  const face = avatar ? element("img") : element("b", ...(name.match(/(?<!\S)\S/gu) ?? "?").slice(0, 2)); // initials
+const avatar = (member) => {
+  const name = `${member.info.name ?? ""}`; // a rule may return anything
+  const face = member.info.avatar
+    ? element("img")
+    : element("b", ...(name.match(/(?<!\S)\S/gu) ?? "?").slice(0, 2)); // initials
   const made = element("li", face, element("span", name));
-  face.src = avatar; // of no effect on initials
+  face.src = member.info.avatar; // of no effect on initials
   made.title = name;
-  made.dataset.hue = id.charCodeAt(id.length - 1) % 6;
-  if (away) made.dataset.away = "";
-  face.ariaHidden = true;
+  made.dataset.hue = member.id.charCodeAt(member.id.length - 1) % 6;
+  if (member.state.away) made.dataset.away = "";
+  face.setAttribute("aria-hidden", true); // Firefox knows the property since 119
   return made;
 };
 

@@ -40,7 +40,7 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
   const { signal } = ending;
   /**
    * The snapshot's position; `null` while it is fetched, empty if the group may not be read. And the events that came
-   * meanwhile. @type {any}
+   * meanwhile; none before it is fetched. @type {any}
    */
   let upto;
   /** @type {any} */
@@ -67,23 +67,23 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
 
   /** Go on with the events that have come after the snapshot, and tell. */
   const proceed = () => {
-    for (const { id, type, data } of early.splice(0)) {
+    for (const event of early.splice(0)) {
       // another epoch's position comes with a reset, which loads anew
-      if (!(id.split("-")[1] - upto.split("-")[1] > 0)) continue;
-      for (const member of data.members) {
-        if (/leave$/.test(type)) known.delete(member.id);
+      if (!(event.id.split("-")[1] - upto.split("-")[1] > 0)) continue;
+      for (const member of event.data.members) {
+        if (/leave$/.test(event.type)) known.delete(member.id);
         else known.set(member.id, member);
-        if (/join$/.test(type) && member.id === me) say();
+        if (/join$/.test(event.type) && member.id === me) say();
       }
     }
-    listeners.change.forEach(call);
+    for (const listener of listeners.change) call(listener);
   };
 
   /** @param {any} event */
   const take = ({ detail }) => {
     if (!/^presence\./.test(detail.type) || !(detail.groups ?? [detail.group]).includes(group)) return;
     if (upto === "") return load(); // it may be read now
-    early.push(detail);
+    early?.push(detail);
     if (upto) proceed();
   };
 
@@ -102,11 +102,12 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
     early = []; // the snapshot is newer than what came before, which a reset may have made another epoch's
     const mine = early;
     try {
-      const { position = "", members } = await ask();
-      if (mine !== early) return;
-      known = new Map(members.map((/** @type {Member} */ member) => [member.id, member])); // throws where there are none
-      upto = position;
-      proceed();
+      const snapshot = await ask();
+      if (mine === early) {
+        known = new Map(snapshot.members.map((/** @type {Member} */ member) => [member.id, member])); // throws where there are none
+        upto = snapshot.position ?? "";
+        proceed();
+      }
     } catch {
       if (mine === early && !signal.aborted) setTimeout(load, LATER * (1 + Math.random()));
     }
@@ -166,16 +167,21 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
       state = null;
       open.delete(room);
       for (const each of open) if (each.group === group) return;
-      if (!document.querySelector(`script[data-groups*=${CSS.escape(`"${group}"`)}]`)) client.remove([group]);
+      if (!document.querySelector(`script[data-groups*='"${group}"']`)) client.remove([group]);
     },
   };
 
-  load();
+  /** Load once it is known where the client begins: the snapshot must not be older. */
+  const begin = () => !early && client.position && load();
+
+  begin();
+  target.addEventListener("livepush:state", begin, { signal });
   target.addEventListener("livepush:event", take, { signal });
   target.addEventListener("livepush:reset", load, { signal });
   target.addEventListener("livepush:revoked", load, { signal });
   open.add(room);
   client.add([group]);
-  if (document.readyState === "complete") client.start(); // else the page's other scripts come first
+  // before the page is complete, its other scripts come first
+  if (document.readyState === "complete" && client.state === "idle") client.start();
   return room;
 };

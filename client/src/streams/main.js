@@ -11,13 +11,13 @@ class StreamElement extends HTMLElement {
 
   /** Begin anew where a library that morphs the page has put another text, or another stream, into the element. */
   attributeChangedCallback(/** @type {string} */ name) {
-    const { stream } = this;
+    if (!this.stream) return;
     if (name === "state") {
       // what a late answer of the server says of it is old
-      if (stream && this.getAttribute(name) !== this.shown) this.setAttribute(name, this.shown ?? "");
+      if (this.getAttribute(name) !== this.shown) this.setAttribute(name, this.shown ?? "");
       return;
     }
-    if (!stream || (this.src === this.getAttribute("src") && stream.offset === +(this.dataset.after ?? 0))) return;
+    if (this.src === this.getAttribute("src") && this.stream.offset === +(this.dataset.after ?? 0)) return;
     this.stream = undefined;
     this.controller?.abort();
     queueMicrotask(() => this.stream || !this.isConnected || this.connectedCallback()); // once the text is there too
@@ -34,7 +34,7 @@ class StreamElement extends HTMLElement {
     const show = (state) => {
       this.shown = state;
       this.setAttribute("state", state);
-      this.ariaBusy = `${state === "running"}`;
+      this.setAttribute("aria-busy", `${state === "running"}`); // Firefox knows the property since 119
       this.dispatchEvent(new CustomEvent("livepush:stream", { detail: { state, stream } }));
     };
     show("running");

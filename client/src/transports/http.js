@@ -7,7 +7,7 @@ import { lost, refusal } from "./ending.js";
  * @param {import("../types.js").End} end
  * @param {(get: (url: URL) => Promise<Response>, controller: AbortController) => Promise<unknown>} exchange
  */
-export const over = ({ headers }, end, exchange) => {
+export const over = (request, end, exchange) => {
   const controller = new AbortController();
 
   /** @param {URL} url */
@@ -15,7 +15,7 @@ export const over = ({ headers }, end, exchange) => {
     const response = await fetch(url, {
       cache: "no-store",
       signal: controller.signal,
-      headers: /** @type {any} */ (headers),
+      headers: /** @type {any} */ (request.headers),
     });
     if (response.status === 200) return response;
     const after = /** @type {any} */ (response.headers.get("retry-after")); // seconds, or a date (RFC 9110, section 10.2.3)

@@ -22,7 +22,7 @@ const FULL = 100;
 const polling = (wait) => {
   return (request, receive, end) =>
     over(request, end, async (get, controller) => {
-      let { since } = request;
+      let since = request.since;
       /** The groups that the last answer refused, unless rules failed: then the next answer is a hello too. @type {string[] | undefined} */
       let before;
       while (!controller.signal.aborted) {

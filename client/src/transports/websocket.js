@@ -9,8 +9,8 @@ import { lost, refusal } from "./ending.js";
  * @param {import("../types.js").End} end
  */
 export const websocket = (request, receive, end) => {
-  const { href } = address(request, "ws/");
-  const socket = new WebSocket(href.replace("http", "ws"), request.protocols ?? SUBPROTOCOL);
+  const url = address(request, "ws/").href.replace("http", "ws");
+  const socket = new WebSocket(url, request.protocols ?? SUBPROTOCOL);
 
   socket.binaryType = "arraybuffer";
   socket.onmessage = ({ data }) => {

@@ -60,7 +60,7 @@ export interface SendOptions {
   key?: string;
   /** Send it once, and only to clients that are connected now; of a group and type at most 30 a second, the newest. */
   ephemeral?: boolean;
-  /** Keep it over a reload or a closed browser until it is answered. It is gone when another user logs in. */
+  /** Keep it over a reload or a closed browser until it is answered. It is gone with the session, as after a new login. */
   persist?: boolean;
 }
 
@@ -125,23 +125,70 @@ export interface Room {
   leave(): void;
 }
 
+/** A part of a stream: text, or a value of JSON. */
+export interface StreamPart {
+  text?: string;
+  data?: any;
+  /** How far the stream has come with it. */
+  offset: number;
+}
+
+export interface StreamOptions {
+  /** The offset after which to read. */
+  after?: number;
+  /** Ends the reading. */
+  signal?: AbortSignal;
+  /** They go with each request. */
+  headers?: HeadersInit;
+}
+
+/** A stream: iterate over it to read it. */
+export interface Stream extends AsyncIterable<StreamPart> {
+  /** The text so far. */
+  readonly text: string;
+  /** `running`, or how it ended. */
+  readonly state: string;
+  /** Why it failed. */
+  readonly error: string;
+  /** How far the work has come, from 0 to 1. */
+  readonly progress: number | undefined;
+  readonly metadata: any;
+  /** The reader's offset. */
+  readonly offset: number;
+  /** Ask its producer to stop. */
+  stop(): Promise<Response>;
+}
+
 /** The page's client, which the tag makes. */
 export interface PageClient extends LivepushClient {
   scan(): void;
   /** Follow who is there in a group; on a page with `{% livepush_presence %}`. */
   presence(group: string): Room;
+  /** Read a stream, by its id or its address; on a page with `{% livepush_stream %}`. */
+  stream(id: string, options?: StreamOptions): Stream;
 }
 
 declare global {
   interface Window {
     livepush: PageClient;
   }
+  /** Of elements with `data-livepush-on` or `data-livepush-refresh`, and of `<livepush-stream>`. */
+  interface ElementEventMap {
+    [type: `livepush:event:${string}`]: CustomEvent<LivepushEvent>;
+    "livepush:event": CustomEvent<LivepushEvent>;
+    "livepush:refreshed": CustomEvent;
+    "livepush:part": CustomEvent<{ stream: Stream; part: StreamPart }>;
+    "livepush:stream": CustomEvent<{ stream: Stream; state: string }>;
+  }
   interface DocumentEventMap {
+    [type: `livepush:event:${string}`]: CustomEvent<LivepushEvent>;
     "livepush:event": CustomEvent<LivepushEvent>;
     "livepush:state": CustomEvent<StateDetail>;
     "livepush:pending": CustomEvent<{ pending: PendingMessage[] }>;
     "livepush:answered": CustomEvent<PendingMessage & { reply?: any; error?: SendError }>;
     "livepush:reset": CustomEvent<{ position: string; reason: string }>;
     "livepush:revoked": CustomEvent<{ groups: string[]; reason: string }>;
+    "livepush:inbox": CustomEvent<{ unseen: number; unread: number }>;
+    "livepush:part": CustomEvent<{ stream: Stream; part: StreamPart }>;
   }
 }

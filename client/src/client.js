@@ -1,4 +1,5 @@
 import { begin } from "./cursor.js";
+import { uncover } from "./handover.js";
 import { createLadder } from "./ladder.js";
 import { extend, gather, hasten, leave, receive, reconnect, recover, STEADY, takeIn } from "./session.js";
 import { createTabs } from "./tabs.js";
@@ -200,8 +201,7 @@ export const control = (session) => {
      */
     add(groups, since) {
       for (const group of groups) {
-        const wasRefused = session.refusals.includes(group) && session.covered.delete(group);
-        begin(session, group, since, wasRefused || !wanted.has(group));
+        begin(session, group, since, uncover(session, group) || !wanted.has(group));
         wanted.add(group);
       }
       extend(session);

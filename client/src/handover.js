@@ -9,6 +9,16 @@ import { lower } from "./position.js";
 /** Return the groups of this tab and of its followers. @param {Session} session */
 export const allGroups = (session) => [...new Set([...session.wanted, ...session.peers.followersGroups()])];
 
+/**
+ * Have a group asked for again that was refused beside others: it may be granted by now, and the position has passed it.
+ * Where all were refused, the position stood still. Return whether the group was such a one.
+ *
+ * @param {Session} session
+ * @param {string} group
+ */
+export const uncover = (session, group) =>
+  session.stateName !== "denied" && session.refusals.includes(group) && session.covered.delete(group);
+
 /** Return those of them that the connection lacks. @param {Session} session */
 export const missing = (session) => allGroups(session).filter((group) => !session.covered.has(group));
 

@@ -95,7 +95,8 @@ export const openPage = (window) => {
   };
   document.addEventListener("livepush:event", keep);
 
-  window.livepush = Object.assign(client, window.livepush); // another script may have been there first
+  /** @type {any} */ (client).stream = /** @type {any} */ (window.livepush)?.stream; // its script may have been there first
+  window.livepush = client;
   document.addEventListener("livepush:state", () => {
     document.documentElement.dataset.livepushState = client.state;
   });

@@ -6,7 +6,7 @@
 
 import { cover, proceed } from "./cursor.js";
 import { dispatch } from "./events.js";
-import { allGroups, missing, prepare, replace, use } from "./handover.js";
+import { allGroups, missing, prepare, replace, uncover, use } from "./handover.js";
 import { detailOf, enter } from "./status.js";
 import { take } from "./subscription.js";
 import { lost } from "./transports/ending.js";
@@ -110,7 +110,8 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
     return missing(session).length ? extend(session) : seek(session);
   }
   disconnect(session);
-  if (kind === "denied") return enter(session, kind, { reason });
+  // a tab may have asked for groups that this connection did not ask for
+  if (kind === "denied") return missing(session)[0] ? reconnect(session) : enter(session, kind, { reason });
   if (age >= STEADY) session.attempt = 0;
   const isOffline = navigator.onLine === false; // without a network, no failure counts against a transport
   if (!session.peers.follows() && session.ladder.lost(isOffline ? "lost" : kind, isOffline || age >= 0)) {
@@ -228,7 +229,7 @@ const heed = {
 export const takeIn = (session, { groups, since }) => {
   if (allGroups(session).length > session.most) return true;
   for (const group of groups) {
-    if (session.refusals.includes(group)) session.covered.delete(group); // it may be granted by now
+    uncover(session, group);
     if (!session.heard.has(group)) session.heard.set(group, since);
   }
   gather(session);

@@ -262,6 +262,24 @@ test("what is refused at once was never granted, and another refusal says nothin
   );
 });
 
+test("after a refusal of all groups a newer body of the page takes no events from what the page had before", () => {
+  const { client, clock, last, log } = play();
+  client.start();
+  last().hello();
+  last().says(event("a-3"));
+  client.cut();
+  clock.advance(250);
+  last().end({ kind: "denied", reason: "403", retry: 0 });
+  client.add(["board"], "a-20");
+  assert.equal(last().since, "a-3");
+  last().hello();
+  last().says(event("a-11"), event("a-21"));
+  assert.deepEqual(
+    log.filter(([name]) => name === "event").map(([, { id }]) => id),
+    ["a-3", "a-11", "a-21"],
+  );
+});
+
 test("a listener that hears of a refusal can ask for other groups", () => {
   const { client, clock, last, target } = play();
   target.addEventListener("livepush:revoked", () => client.add(["news"]));

@@ -130,7 +130,7 @@ test("with a client that does not know yet where it begins, the snapshot is aske
   assert.equal(asked.length, 2);
 });
 
-for (const state of ["idle", "paused", "denied", "stopped"]) {
+for (const state of ["idle", "paused", "stopped"]) {
   const starts = state === "idle";
   test(`a room ${starts ? "starts" : "does not start"} a client that is ${state}`, () => {
     const { open, client, calls } = page();
@@ -155,6 +155,25 @@ test("a room that may not be read is asked for again when something comes from i
   await answer(1, snapshot("a-11", "ann", "bob"));
   assert.deepEqual(ids(room), ["ann", "bob", "cat"]);
 });
+
+for (const status of [401, 403]) {
+  test(`a room that may not be read, with status ${status}, is asked for again when its client is let in`, async () => {
+    const { open, answer, asked, enters, passes } = page();
+    const room = open();
+    await told();
+    await answer(0, json({ code: "refused" }, status));
+    await passes(60_000);
+    await told();
+    assert.deepEqual([ids(room), asked.length], [[], 1]);
+    enters("connecting");
+    await told();
+    assert.equal(asked.length, 1);
+    enters("open");
+    await told();
+    await answer(1, snapshot("a-11", "ann"));
+    assert.deepEqual(ids(room), ["ann"]);
+  });
+}
 
 for (const status of [409, 429, 502, 503]) {
   test(`what is said of the member is said again after ${status}`, async () => {

@@ -403,6 +403,24 @@ test("after a sleep of the machine a leader is asked anew, and not replaced", as
   assert.deepEqual(roles(tabs), ["leader", "follower"]);
 });
 
+test("a refusal of groups says nothing of those that another tab has asked for meanwhile", async () => {
+  const { tabs, clock } = await open(2, (number) => ({ groups: [["a"], ["b"]][number] }));
+  const [a, b] = tabs;
+  clock.advance(20);
+  a.last().hello();
+  await told();
+  a.client.cut();
+  clock.advance(1000);
+  b.client.add(["c"]);
+  await told();
+  a.last().end({ kind: "denied", reason: "403", retry: 0 });
+  await told();
+  assert.deepEqual([a.last().groups, states(tabs)], [["a", "b", "c"], ["connecting", "connecting"]]); // biome-ignore format: a table
+  a.last().hello({ groups: ["c"], refused: ["a", "b"] });
+  await told();
+  assert.deepEqual([b.client.state, b.client.groups, b.client.refused], ["open", ["c"], ["b"]]);
+});
+
 test("a follower that was silent for too long hears nothing before it has asked from where it was", async () => {
   const { tabs, clock } = await open(3, (number) => ({ groups: [["a"], ["a"], ["g"]][number] }));
   const [a, b, c] = tabs;

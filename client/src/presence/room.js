@@ -94,7 +94,7 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
       /** @type {any} */ ({ signal, headers: await headers?.(), method: body && "POST", body }),
     );
     if (/9|^5/.test(/** @type {any} */ (response.status))) throw 0; // 409: not joined yet; 429: too much was said; a deploy
-    return response.ok ? response.json() : { members: response.status === 403 && [] };
+    return response.ok ? response.json() : { members: response.status < 404 && [] }; // 401, 403: no right to it
   };
 
   const load = async () => {
@@ -172,7 +172,7 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
   };
 
   /** Load once it is known where the client begins: the snapshot must not be older. */
-  const begin = () => !early && client.position && load();
+  const begin = () => (early ? upto === "" && client.state === "open" : client.position) && load();
 
   begin();
   target.addEventListener("livepush:state", begin, { signal });

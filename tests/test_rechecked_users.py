@@ -63,6 +63,21 @@ def test_a_user_that_is_no_model_is_not_exchanged_for_others_of_that_name(ann, c
             assert (type(now) is User and now == ann) if was is session else now is was.user
 
 
+@pytest.mark.parametrize("end", [lambda user: Session.objects.all().delete(), lambda user: change_password(user)])
+def test_a_user_that_is_no_model_is_known_for_as_long_as_the_session_that_names_it(ann, client, end):
+    client.force_login(ann)
+    member = SimpleNamespace(pk=ann.pk, is_authenticated=True)
+    known = named_by_a_middleware(member, session=client.session)
+    assert asked_again(known)[0].identity.user is member
+    end(ann)
+    assert asked_again(known)[0].identity.name is None
+
+
+def change_password(user):
+    user.set_password("another")
+    user.save()
+
+
 class OfClerks(ModelBackend):
     def get_user(self, user_id):
         return Clerk.objects.get(pk=user_id)

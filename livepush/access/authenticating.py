@@ -19,6 +19,7 @@ from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.signals import setting_changed
+from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
@@ -280,6 +281,7 @@ def _given(scope: Mapping[str, Any]) -> Identity | None:
     if user is None:
         return None
     given = Identity(user)
-    if session is None or not sessions.is_of_user_model(user) or str(session.get(SESSION_KEY)) != given.name:
+    is_another_models = isinstance(user, Model) and not sessions.is_of_user_model(user)
+    if session is None or is_another_models or str(session.get(SESSION_KEY)) != given.name:
         return given  # the session, if there is one, does not name the user
     return given._replace(session=session.session_key)

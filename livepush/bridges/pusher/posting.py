@@ -35,6 +35,8 @@ failures = Rarely(every=10.0)
 
 LOOK = 0.1
 """How often (seconds) the hub's position is looked at, and the log is read."""
+QUIET = 0.5
+"""How often (seconds) the log is read, and its position is noted, while nothing in it is to be told."""
 AT_ONCE = 100
 """About how many events one request has."""
 TIMEOUT = 10.0
@@ -151,7 +153,7 @@ class Poster:
             if part.lost:
                 logger.error(part.lost)
             if not part.has_more:
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(LOOK if part.said else QUIET)
 
     async def _in_turn(self, work: Callable[[], T]) -> T:
         """Do work with the cursor. A beat does not come between: each write looks for what the last one has left."""

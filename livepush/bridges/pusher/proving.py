@@ -31,6 +31,8 @@ from livepush.wire import WireError, unavailable
 
 TTL = 60
 """How long (seconds) a client may take from the auth endpoint to the WebSocket, without the server's own time."""
+LONGEST_WAIT = 600.0
+"""How much of the server's own time (seconds) is left out at most: some of it may lie before the auth was made."""
 MAX_LENGTH = 16_384
 SESSION, TOKEN, HEADERS, USER = "session", "token", "headers", "user"
 """By what a user is known: ``USER`` if only a middleware of the project's knows it."""
@@ -79,7 +81,7 @@ def proved(text: str, proof: str, waited: float = 0.0) -> Proof:
     try:
         if len(proof) > MAX_LENGTH:
             raise ValueError("too long")
-        tenant, name, session, kept = _signer(text).unsign_object(proof, max_age=TTL + waited)
+        tenant, name, session, kept = _signer(text).unsign_object(proof, max_age=TTL + min(waited, LONGEST_WAIT))
         by, what = json.loads(hiding.shown(kept))
     except (signing.BadSignature, ValueError) as error:
         raise tokens.refusal("bad_auth", "The auth is not of this connection, or too old: ask for another.") from error

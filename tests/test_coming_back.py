@@ -21,7 +21,8 @@ from livepush.access import handshakes
 from livepush.bridges.eventstream.views import events
 from livepush.bridges.mercure.views import hub as mercure
 from livepush.process.threads import Overdue
-from livepush.streams import here
+from livepush.streams import here, store
+from livepush.streams.feed import Feed
 from livepush.streams.feeds import Feeds, feeds_of
 from livepush.streams.formats import CUT
 from livepush.streams.models import Stream, StreamProducer
@@ -148,6 +149,27 @@ async def test_readers_of_a_stream_that_can_not_be_read_now_come_back(error, str
     with pytest.raises(ConnectionAbortedError):
         await cut.wait(PATIENCE)
     status, body = await asgi(f"streams/{stream}", "wait=5")
+    assert (status, json.loads(body)["code"]) == (503, "unavailable")
+
+
+@pytest.mark.parametrize("query", ["format=livepush", "wait=5"])
+async def test_a_mistake_in_the_code_is_not_taken_for_a_database_that_is_away(query, stream, monkeypatch):
+    def fail(feed, after):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Feed, "portion", fail)
+    failed = await asking.request(f"/livepush/streams/{stream}/", query, STREAM)
+    with pytest.raises(ZeroDivisionError):
+        await failed.wait(PATIENCE)
+
+
+async def test_readers_of_a_stream_that_can_not_be_read_under_wsgi_come_back(stream, monkeypatch):
+    def away(*args):
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(store, "read", away)
+    assert 900 <= retry_of(await wsgi(f"streams/{stream}", "format=livepush")) <= 4000
+    status, body = await wsgi(f"streams/{stream}", "format=text")
     assert (status, json.loads(body)["code"]) == (503, "unavailable")
 
 

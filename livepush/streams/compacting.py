@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from django.db import connections
@@ -55,14 +56,17 @@ class Compactor:
         if tell is not None:
             self._waiting[id] = time.monotonic() + WAIT, tell
 
-    def work(self) -> None:
-        """Compact for a while what is due. After a failure all wait: a lock may take long to fail."""
+    def work(self, limited: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
+        """Compact for a while what is due, each part in a context that may limit how long the database takes.
+
+        After a failure all wait: a lock may take long to fail.
+        """
         until = time.monotonic() + SLICE
         while ids := list(self._left):
             for id in ids:
                 if time.monotonic() < self._tries_from:
                     return
-                self._compact(id, self._left.pop(id))
+                self._compact(id, self._left.pop(id), limited)
                 if time.monotonic() >= until:
                     return
 
@@ -74,9 +78,10 @@ class Compactor:
                 del self._waiting[id]
                 tell()
 
-    def _compact(self, id: str, left: Left) -> None:
+    def _compact(self, id: str, left: Left, limited: Callable[[], AbstractContextManager[object]]) -> None:
         try:
-            after = store.compact(self._using, id, left.after)
+            with limited():
+                after = store.compact(self._using, id, left.after)
         except Exception as error:
             logger.warning("The stream %s has ended and stays in many chunks (%s).", id, one_line(error))
             if not connections[self._using].in_atomic_block:

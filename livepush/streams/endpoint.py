@@ -190,10 +190,6 @@ async def poll(scope: Scope, receive: Incoming, send: Send, entry: Entry, asked:
         told = formats.answer(nothing, Ending(State.RUNNING), entry.opened.row.details)
         await answer_at_the_end(scope, send, told.encode())
         raise
-    except WireError:
-        raise
-    except Exception as error:
-        raise unavailable() from error
     if body is not None:
         await reply(scope, send, body)
 

@@ -19,7 +19,6 @@ from math import inf
 from django.core import mail
 from django.db import Error, connections
 
-from livepush import log
 from livepush.forking import Flag
 from livepush.notes import Rarely, one_line
 from livepush.process.connections import STREAM_THREAD, close_connections, give_back, limit_connecting
@@ -172,7 +171,7 @@ class Gatherer:
             with watching.watch.over(self._limit):
                 self._look()
             if len(self._ending) < AT_ONCE:  # else these come first: their process may be about to end
-                self._compactor.work()
+                self._compactor.work(partial(watching.watch.over, self._limit))
             if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
                 self._rest()
             self._compactor.settle()
@@ -229,10 +228,8 @@ class Gatherer:
             return
         if len(self._new) > AT_ONCE:
             self._wake.set()
-        position = log.state(self._using).position.number
-        for row, _, _ in new:
-            row.producer, row.position = self.name, position
-        refused = storing.begin(self._using, [row for row, _, _ in new])
+        with watching.watch.over(self._limit):
+            refused = storing.begin(self._using, self.name, [row for row, _, _ in new])
         with self._lock:
             self._buffers |= {buffer.id: buffer for _, buffer, _ in new}
             del self._new[: len(new)]
@@ -272,8 +269,9 @@ class Gatherer:
             done = done[:AT_ONCE]
             self._wake.set()
         endings = {buffer.id: (buffer.ending or Ending(State.FINISHED), buffer.end) for buffer, _ in done}
-        lost, refused = storing.end(self._using, self.name, endings)
-        self._lose(lost)
+        with watching.watch.over(self._limit):
+            lost, refused = storing.end(self._using, self.name, endings)
+            self._lose(lost)
         for id, error in refused.items():
             self._refuse(self._buffers[id], error)
         done = [each for each in done if each[0].id not in lost | refused.keys()]

@@ -11,7 +11,7 @@ from livepush.notes import Rarely, last_of, one_line
 from livepush.streams.feed import Feed, Portion
 from livepush.streams.feeds import Feeds
 from livepush.streams.formats import FORMATS
-from livepush.wire import Floors, unavailable
+from livepush.wire import Floors, WireError, unavailable
 
 logger = logging.getLogger("livepush")
 _failures = Rarely(every=10.0)
@@ -119,8 +119,8 @@ class Reader:
                 return self._last(self._format.bye(self.cursor, self.retry))
             try:
                 portion = await self.portion()
-            except Exception:  # the database is away
-                self.retry = again_in(unavailable())
+            except WireError as error:
+                self.retry = again_in(error)
                 continue
             if not self.groups:
                 break
@@ -141,7 +141,7 @@ class Reader:
     async def portion(self) -> Portion | None:
         """Return what follows the cursor, and move it; ``None`` if nothing is there yet.
 
-        Raises what reading the database raises.
+        Raises WireError: the database could not be read.
         """
         feed = self.feed
         while self.cursor < feed.end:
@@ -165,7 +165,7 @@ class Reader:
         except Exception as error:
             if times := _failures.times():
                 logger.warning("A stream could not be read (%s).%s", one_line(error), last_of(times))
-            raise
+            raise unavailable() from error
 
     async def wait(self, seconds: float) -> bool:
         """Wait until something happens; return whether that was within the time."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from itertools import chain, islice
 from typing import Any
 
-from asgiref.sync import SyncToAsync
-from django.http import StreamingHttpResponse
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
 from livepush import process
 from livepush.conf import get_settings
@@ -71,6 +73,29 @@ class StreamResponse(StreamingHttpResponse):
         return _aread(*self._asked) if self._is_set_async is None else super().__aiter__()
 
 
+class _Pages(StreamingHttpResponse):
+    """A response from a sync iterator. Django's ASGI handler reads it a part at a time too, in the view's thread."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        parts = iter(self.streaming_content)
+        while (part := await sync_to_async(lambda: next(parts, None))()) is not None:
+            yield part
+
+
+def ended(id: str, format: str, after: int) -> HttpResponseBase:
+    """Return a response with the rest of a stream that has ended: at once, or a page at a time if there are several.
+
+    Raises WireError: it was deleted meanwhile.
+    """
+    chosen, parts = FORMATS[format], _read(id, format, after)
+    first = list(islice(parts, 2))
+    more = next(parts, None)
+    headers = dict(chosen.headers)
+    if more is None:
+        return HttpResponse(b"".join(first), content_type=chosen.content_type, headers=headers)
+    return _Pages(chain(first, [more], parts), content_type=chosen.content_type, headers=headers)
+
+
 def _serves_async() -> bool:
     """Return whether the calling code is async, or runs in a thread for async code, as sync middleware under ASGI."""
     try:
@@ -108,16 +133,16 @@ def _read(id: str, format: str, after: int) -> Iterator[bytes]:
     yield chosen.begin(about, cursor).encode()
     last = time.monotonic()
     while row is not None:
-        ended = not row.is_running
         passage = store.read(using, id, cursor, row.length)
-        if passage.pieces:
-            yield chosen.passage(about, passage, follows).encode()
-            cursor, follows = passage.end, formats.after_text(passage.pieces, follows)
-            last = time.monotonic()
-        elif ended:
+        text = chosen.passage(about, passage, follows) if passage.pieces else ""
+        cursor, follows = passage.end, formats.after_text(passage.pieces, follows)
+        if not row.is_running and (not passage.pieces or cursor >= (row.length or 0)):
             ending = Ending(State(row.state), row.error)
-            yield chosen.end(formats.about(row), ending, row.length or 0, follows).encode()
+            yield (text + chosen.end(formats.about(row), ending, row.length or 0, follows)).encode()
             return
+        if passage.pieces:
+            yield text.encode()
+            last = time.monotonic()
         else:
             leases.look(using)
             time.sleep(INTERVAL)

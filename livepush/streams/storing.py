@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from django.db import DataError
 
+from livepush import log
 from livepush.streams import store
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.models import Stream
@@ -20,8 +21,11 @@ _turns = count(1)
 """The numbers of the turns in which streams are stored."""
 
 
-def begin(using: str, rows: Iterable[Stream]) -> Refused:
-    """Store new streams; return the refused."""
+def begin(using: str, producer: str, rows: Sequence[Stream]) -> Refused:
+    """Store a producer's new streams, which begin at the log's position; return the refused."""
+    position = log.state(using).position.number
+    for row in rows:
+        row.producer, row.position = producer, position
     return _in_statements(rows, lambda row: row.id, lambda row: len(row.metadata), partial(store.begin, using))
 
 

@@ -18,7 +18,7 @@ from livepush.streams.buffer import Ending
 from livepush.streams.formats import FORMATS
 from livepush.streams.here import local
 from livepush.streams.models import State, Stream
-from livepush.streams.responding import StreamResponse
+from livepush.streams.responding import ended
 from livepush.wire import WireError, check_get, public_name, unavailable
 
 
@@ -49,7 +49,7 @@ def stream(request: HttpRequest, client: Client, stream: str) -> HttpResponseBas
             "needs_asgi", "A stream that runs needs ASGI for this format: poll it with wait=0, or run ASGI.", 501
         )
     if asked.wait is None and not row.is_running:
-        return StreamResponse(row.id, asked.format or row.format, asked.after)
+        return ended(row.id, asked.format or row.format, asked.after)
     return HttpResponse(_poll(row, asked), content_type="application/json")
 
 

@@ -6,7 +6,7 @@ from itertools import permutations
 from types import SimpleNamespace
 
 import pytest
-from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.test import Client, RequestFactory
@@ -109,6 +109,39 @@ def test_a_backend_that_finds_one_user_at_a_time_makes_no_queries_for_sessions_o
     with django_assert_max_num_queries(5):
         answers = asked_again(*known)
     assert [answer.identity.name for answer in answers] == [each.name for each in known]
+
+
+class ForPermissionsOnly:
+    """Knows no users, as django-guardian's backend does not."""
+
+    def authenticate(self, request, **credentials):
+        return None
+
+
+class Base(BaseBackend):
+    pass
+
+
+@pytest.mark.parametrize("other", ["ForPermissionsOnly", "Base", "OfClerks"])
+def test_sessions_that_have_ended_are_found_out_at_once_whatever_backends_there_are(
+    settings, django_assert_max_num_queries, other
+):
+    model, _ = settings.AUTHENTICATION_BACKENDS = [
+        "django.contrib.auth.backends.ModelBackend",
+        f"{__name__}.{other}",
+    ]
+    known = []
+    for number in range(10):
+        client = Client()
+        client.force_login(User.objects.create(username=f"u{number}"), model)
+        known.append(authenticating.of_session(client.session.session_key))
+    with django_assert_max_num_queries(2):
+        answers = asked_again(*known)
+    assert [answer.identity.name for answer in answers] == [each.name for each in known]
+    Session.objects.all().delete()
+    with django_assert_max_num_queries(1):
+        answers = asked_again(*known)
+    assert [answer.identity.name for answer in answers] == [None] * 10
 
 
 def is_deleted(user):

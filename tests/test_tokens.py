@@ -514,7 +514,7 @@ def test_asking_again_about_many_tokens_takes_few_queries(django_assert_max_num_
     assert [place for place, answer in enumerate(answers) if answer.identity.name is None] == [7]
 
 
-@pytest.mark.parametrize("broken", ["of_sessions", "_of_tokens"])
+@pytest.mark.parametrize("broken", ["_of_sessions", "_of_tokens"])
 def test_what_raises_for_one_client_is_looked_up_for_each_by_itself(ann, client, monkeypatch, broken):
     ask = getattr(questions, broken)
 

@@ -144,12 +144,18 @@ def of_sessions(keys: Any) -> dict[str, Identity]:
     """Return whom sessions name, by key; in a few queries, however many they are."""
     keys = tuple(keys)
     known = sessions.load(keys)
+    return of_loaded({key: known.get(key) for key in keys})
+
+
+def of_loaded(found: Mapping[str, sessions.Session | None]) -> dict[str, Identity]:
+    """Return whom sessions name that were loaded, by key; ``None`` stands for one that is gone."""
+    known = {key: each for key, each in found.items() if each is not None}
     users = sessions.users(known)
     return {
         key: Identity(users[key], key, ends=ends.timestamp() if (ends := known[key].ends) else None)
         if key in users
         else Identity(nobody())
-        for key in keys
+        for key in found
     }
 
 

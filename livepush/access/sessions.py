@@ -7,7 +7,7 @@ and the password must be the one of the login.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
@@ -121,17 +121,26 @@ def users(sessions: Mapping[str, Session]) -> dict[str, Any]:
     }
 
 
-def looked_up_at_once(keys: Iterable[str]) -> list[str]:
-    """Return the keys of those sessions whose users take a few queries, however many they are.
+def load_for_many(keys: Collection[str]) -> dict[str, Session | None]:
+    """Return those sessions whose users take a few queries, however many they are; ``None`` for each that is gone.
 
     For each of the others a backend of the project's is asked, which may take long.
     """
     from django.contrib.auth import BACKEND_SESSION_KEY, load_backend
 
-    slow = [path for path in settings.AUTHENTICATION_BACKENDS if not _finds_many(load_backend(path))]
-    if not slow:
-        return list(keys)
-    return [key for key, session in load(keys).items() if session.data.get(BACKEND_SESSION_KEY) not in slow]
+    slow = [path for path in settings.AUTHENTICATION_BACKENDS if _finds_one_at_a_time(load_backend(path))]
+    found = load(keys)
+    return {
+        key: found.get(key) for key in keys if key not in found or found[key].data.get(BACKEND_SESSION_KEY) not in slow
+    }
+
+
+def _finds_one_at_a_time(backend: Any) -> bool:
+    """Return whether a backend finds users in a way of its own. One for permissions only finds none."""
+    from django.contrib.auth.backends import BaseBackend
+
+    get_user = getattr(type(backend), "get_user", None)
+    return not _finds_many(backend) and get_user not in (None, BaseBackend.get_user)
 
 
 def _finds_many(backend: Any) -> bool:

@@ -21,7 +21,7 @@ from django.db.models.signals import post_delete
 from livepush import log, publish, tenants, wire
 from livepush.conf import get_settings
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
-from livepush.inbox.roles import add_roles, noted_roles
+from livepush.inbox.roles import add_roles, roles_of
 from livepush.inbox.tenancy import group_of_reader, reader_of_roles, readers_of
 from livepush.models import ChannelGroup, Event
 from livepush.rights.announcing import recheck
@@ -72,10 +72,10 @@ def forget(user: Any, *, using: str | None = None) -> dict[str, int]:
     """
     using = publish.log_of(using)
     with transaction.atomic(using=using):
-        roles = noted_roles(user, using)
+        roles = roles_of(user)
         counts = _forget(user, using)
         add_roles(roles, [reader_of_roles(user)], using)
-        if counts[KINDS[Membership]]:
+        if roles or counts[KINDS[Membership]]:
             recheck(user, using=using)
     return counts
 

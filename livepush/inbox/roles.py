@@ -24,21 +24,19 @@ from livepush.wire import public_name
 logger = logging.getLogger("livepush")
 
 
-def noted_roles(user: Any, using: str) -> list[str]:
-    """Return those of a user's auth groups, as memberships have them, of which it is noted when the user got them.
+def roles_of(user: Any) -> list[str]:
+    """Return a user's auth groups, as memberships have them. One who is gone has none.
 
-    ``user`` is a user or a primary key. One who is gone has none.
+    ``user`` is a user or a primary key.
     """
-    reader = reader_of_roles(user)
-    rows = Membership.objects.using(using).filter(group__startswith=role(""), reader=reader)
-    noted = set(rows.values_list("group", flat=True))
-    if not noted:
+    if not apps.is_installed("django.contrib.auth"):
         return []
     users: Any = get_user_model()
     if not has_roles(users):
         return []
-    found = users._base_manager.using(router.db_for_write(users)).filter(pk=public_name(reader))
-    return [each for pk in found.values_list("groups", flat=True) if (each := role(pk)) in noted]
+    key = public_name(reader_of_roles(user))
+    found = users._base_manager.using(router.db_for_write(users)).filter(pk=key).values_list("groups", flat=True)
+    return [role(pk) for pk in found if pk is not None]
 
 
 def add_roles(roles: list[str], readers: list[str], using: str | None = None) -> None:

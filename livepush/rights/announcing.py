@@ -28,6 +28,8 @@ EVERYONE = "inbox:all"
 """``livepush.everyone``."""
 UNIMPORTANT = frozenset({"last_login"})
 """The fields of users on which no right depends."""
+MAX_NAMED = 100
+"""If one change concerns more users than these, one event has everybody asked about."""
 
 
 @publish.has_async_twin
@@ -163,7 +165,7 @@ def follow_own(
     if not action.startswith("post_"):
         return
     names: list[str | None] = [str(pk) for pk in pk_set or ()] if reverse else [_name_of(instance)]
-    for name in names or [None]:
+    for name in names if 0 < len(names) <= MAX_NAMED else [None]:
         _soon(using, user=name, reason="permission", ask=True)
 
 

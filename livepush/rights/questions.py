@@ -13,7 +13,7 @@ from django.utils.crypto import constant_time_compare
 from livepush import tenants
 from livepush.access import rules, sessions, tokens
 from livepush.access.answers import Answers
-from livepush.access.authenticating import Identity, nobody, of_sessions, revoked
+from livepush.access.authenticating import Identity, nobody, of_loaded, of_sessions, revoked
 from livepush.access.identity import Handshake
 from livepush.access.tokens import Token
 from livepush.notes import Rarely, one_line
@@ -155,7 +155,7 @@ def _at_once(look_up: Callable[[Any], dict[Any, T]], keys: Collection[Any]) -> d
 
 def _of_sessions(keys: Collection[str]) -> dict[str, Identity]:
     """Return whom sessions name, without those for each of which a backend is asked: it may not answer for one."""
-    return of_sessions(sessions.looked_up_at_once(keys))
+    return of_loaded(sessions.load_for_many(keys))
 
 
 def _of_tokens(known: Sequence[Token]) -> dict[Token, Any]:

@@ -122,6 +122,18 @@ def test_a_user_who_stays_gets_the_notifications_to_auth_groups_from_then_on(usi
     assert Reader(ann).titles() == ["after"]
 
 
+@pytest.mark.parametrize("way", ["forget", "by key"])
+def test_a_user_who_stays_sees_nothing_again_of_groups_that_livepush_did_not_see_the_user_get(using, ann, staff, way):
+    User.groups.through.objects.bulk_create([User.groups.through(user=ann, group=staff)])
+    livepush.notify(staff, "before", using=using)
+    assert Reader(ann).titles() == ["before"]
+    WAYS[way](ann)
+    assert Reader(ann).titles() == []
+    assert Event.objects.using(using).filter(group=RIGHTS, type=RIGHTS_TYPE).count() == 1
+    livepush.notify(staff, "after", using=using)
+    assert Reader(ann).titles() == ["after"]
+
+
 @pytest.mark.parametrize("way", ["delete", "a set's delete"])
 def test_nothing_of_a_deleted_users_auth_groups_is_left(using, ann, staff, way):
     ann.groups.add(staff)

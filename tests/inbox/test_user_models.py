@@ -149,16 +149,40 @@ def test_users_with_auth_groups_are_notified_through_them_whatever_their_model_i
     assert run(code, user="groups = models.ManyToManyField(AuthGroup)") == {"unseen": 1, "memberships": 1}
 
 
+OWN_ROWS = {
+    "user": 'groups = models.ManyToManyField(AuthGroup, through="Post", through_fields=("user", "group"))',
+    "after": """
+        class Post(models.Model):
+            user = models.ForeignKey(User, models.CASCADE)
+            group = models.ForeignKey(AuthGroup, models.CASCADE)
+            by = models.ForeignKey(User, models.CASCADE, null=True, related_name="+")
+
+        class Shown(Post):
+            class Meta:
+                proxy = True
+    """,
+}
+STAFFED = """
+from django.db import transaction
+from livepush.inbox.reading import Inbox
+from livepush.models import Event
+from people.models import Post, Shown
+
+def titles(user):
+    return [entry.notification.title for entry in Inbox(user).page().entries]
+
+def asked():
+    events = list(Event.objects.filter(type="livepush.rights").order_by("position"))
+    Event.objects.filter(type="livepush.rights").delete()
+    return [json.loads(each.data)["user"] for each in events]
+
+users = [User.objects.create(name=name) for name in ("ann", "ben", "eve")]
+ann, ben, eve = users
+staff, managers = (Group.objects.create(name=name) for name in ("staff", "managers"))
+"""
+
+
 def test_a_projects_own_rows_between_users_and_auth_groups_count_from_when_they_are_made(run):
-    model = {
-        "user": 'groups = models.ManyToManyField(AuthGroup, through="Post", through_fields=("user", "group"))',
-        "after": """
-            class Post(models.Model):
-                user = models.ForeignKey(User, models.CASCADE)
-                group = models.ForeignKey(AuthGroup, models.CASCADE)
-                by = models.ForeignKey(User, models.CASCADE, null=True, related_name="+")
-        """,
-    }
     code = """
         from livepush.inbox.reading import Inbox
         from livepush.models import Event
@@ -176,8 +200,144 @@ def test_a_projects_own_rows_between_users_and_auth_groups_count_from_when_they_
             found["memberships"].append(Membership.objects.count())
         found["asked"] = [json.loads(each.data)["user"] for each in Event.objects.filter(type="livepush.rights")]
     """
-    found = run(code, **model)
+    found = run(code, **OWN_ROWS)
     assert found == {"titles": [["new"], ["new"]], "memberships": [1, 0, 1, 0], "asked": ["1"] * 4}
+
+
+def staffed(code):
+    return STAFFED + dedent(code)
+
+
+@pytest.mark.parametrize("model", ["Post", "Shown"])
+def test_a_projects_own_row_that_changes_counts_for_the_new_group_from_then_on(run, model):
+    code = f"""
+        post = {model}.objects.create(user=ann, group=staff)
+        asked()
+        livepush.notify(managers, "old")
+        post.group = managers
+        post.save()
+        found["asked"] = set(asked()) == {{"1"}}
+        livepush.notify(managers, "new")
+        found["titles"] = titles(ann)
+        found["groups"] = list(Membership.objects.values_list("group", flat=True))
+        post.by = ann
+        post.save()
+        post.save(update_fields=["by"])
+        found["asked again"] = asked()
+        post.user = ben
+        post.save()
+        found["changed hands"] = [sorted(asked()), titles(ann), titles(ben)]
+        post.delete()
+        found["deleted"] = [asked(), Membership.objects.count()]
+    """
+    assert run(staffed(code), **OWN_ROWS) == {
+        "asked": True,
+        "titles": ["new"],
+        "groups": ["inbox:auth:2"],
+        "asked again": [],
+        "changed hands": [["1", "2"], [], []],
+        "deleted": [["2"], 0],
+    }
+
+
+def test_a_user_with_two_rows_for_an_auth_group_is_in_it_until_both_are_gone(run):
+    code = """
+        livepush.notify(staff, "old")
+        first, second = (Post.objects.create(user=ann, group=staff) for _ in range(2))
+        livepush.notify(staff, "new")
+        asked()
+        first.delete()
+        found["one"] = [titles(ann), asked(), Membership.objects.count()]
+        second.group = managers
+        second.save()
+        found["groups"] = list(Membership.objects.values_list("group", flat=True))
+    """
+    found = run(staffed(code), **OWN_ROWS)
+    assert found == {"one": [["new"], [], 1], "groups": ["inbox:auth:2"]}
+
+
+def test_many_rows_that_a_project_deletes_are_told_of_once(run):
+    code = """
+        def made():
+            for user in users:
+                Post.objects.create(user=user, group=staff, by=ann)
+                Post.objects.create(user=user, group=managers)
+            asked()
+
+        def told(work):
+            made()
+            with transaction.atomic():
+                work()
+            found[work.__name__] = [asked(), Membership.objects.count()]
+            Post.objects.all().delete()
+            asked()
+
+        def users_rows():
+            Post.objects.filter(user=ann).delete()
+
+        def clear():
+            staff.user_set.clear()
+
+        def remove():
+            ann.groups.remove(staff, managers)
+
+        def again():
+            Post.objects.filter(user=ann).delete()
+            Post.objects.create(user=ann, group=staff)
+            Post.objects.create(user=ann, group=managers)
+
+        def rolled_back():
+            try:
+                with transaction.atomic():
+                    Post.objects.filter(user=ann).delete()
+                    raise ValueError
+            except ValueError:
+                pass
+
+        def in_two_savepoints():
+            Post.objects.filter(user=ann).delete()
+            try:
+                with transaction.atomic():
+                    Post.objects.filter(user=ben).delete()
+                    ann.groups.clear()
+                    raise ValueError
+            except ValueError:
+                pass
+
+        def cascade():
+            Post.objects.filter(user=ann).update(by=eve)
+            eve.delete()
+
+        def group():
+            Group.objects.filter(pk=staff.pk).delete()
+
+        for work in (users_rows, clear, remove, again, rolled_back, in_two_savepoints, cascade):
+            told(work)
+        users = [ann, ben]
+        told(group)
+    """
+    found = run(staffed(code), **OWN_ROWS)
+    assert found == {
+        "users_rows": [["1"], 4],
+        "clear": [[None], 3],
+        "remove": [["1"], 4],
+        "again": [["1", "1"], 6],
+        "rolled_back": [[], 6],
+        "in_two_savepoints": [["1"], 4],
+        "cascade": [["1", "3"], 2],
+        "group": [[None], 4],
+    }
+
+
+def test_one_event_has_everybody_asked_if_a_change_concerns_many(run):
+    code = """
+        crowd = User.objects.bulk_create([User(name=f"u{number}") for number in range(101)])
+        staff.user_set.add(*User.objects.filter(name__startswith="u"))
+        found["added"] = [asked(), Membership.objects.count()]
+        Post.objects.all().delete()
+        found["deleted"] = [asked(), Membership.objects.count()]
+    """
+    assert run(staffed(code), **OWN_ROWS) == {"added": [[None], 101], "deleted": [[None], 0]}
 
 
 TEXT_KEY = "code = models.CharField(max_length=150, primary_key=True)\ngroups = models.ManyToManyField(AuthGroup)"

@@ -128,10 +128,9 @@ class _Known:
     def _found(self, was: Identity) -> Identity:
         if was.session is not None:
             found = (self._by_session or {}).get(was.session) or of_sessions([was.session])[was.session]
-            stays = found.name == was.name and not sessions.is_of_user_model(
-                was.user
-            )  # a middleware's own kind of user
-            return was if stays else found
+            if found.name == was.name and not sessions.is_of_user_model(was.user):
+                return was  # a user of a middleware's own kind
+            return found
         if was.token is not None:
             return was._replace(user=(self._by_token or _of_tokens([was.token]))[was.token])
         if was.again is not None:

@@ -77,7 +77,7 @@ class _Pages(StreamingHttpResponse):
     """A response from a sync iterator. Django's ASGI handler reads it a part at a time too, in the view's thread."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        parts = iter(self.streaming_content)
+        parts: Iterator[bytes] = iter(self.streaming_content)  # type: ignore[arg-type]
         while (part := await sync_to_async(lambda: next(parts, None))()) is not None:
             yield part
 

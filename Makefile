@@ -27,7 +27,7 @@ $(DEMO)/.installed: pyproject.toml
 
 # The tests: real databases, a real Valkey, real servers and a real Chromium.
 
-WORKERS ?= 5
+WORKERS ?= 6
 CHOSEN ?= -m "not long"
 PYTEST = $(RUN) -m pytest -q --dist worksteal
 
@@ -60,7 +60,7 @@ js: node_modules/.installed ## check and test the client, and that its built fil
 	@npm test --silent
 
 .PHONY: python
-python: $(VENV)/.installed node_modules/.installed system ## run the Python and browser tests; WORKERS=5, CHOSEN= for the long ones too
+python: $(VENV)/.installed node_modules/.installed system ## run the Python and browser tests; WORKERS=6, CHOSEN= for the long ones too
 	+@$(PYTEST) -n $(WORKERS) $(CHOSEN) --durations=25 tests
 
 .PHONY: matrix

@@ -16,7 +16,7 @@ from django.urls import resolve
 from django.utils import translation
 
 from livepush import routing
-from livepush.access import handshakes, identity, origins
+from livepush.access import authenticating, handshakes, identity, origins
 from livepush.notes import Rarely
 from livepush.wire import Close, WireError
 from tests import asking
@@ -191,6 +191,7 @@ async def test_raw_bytes_in_the_query_of_a_websocket_are_refused(query):
         ([b"livepush.token.\xff"], ["livepush.token.\xff"], None),
         ([b"livepush.token.\xff"], ["livepush.token.\udcff"], None),  # of uvicorn, before release 17 of websockets
         ([b"livepush.v1", b"chat"], ["chat"], None),  # of hypercorn, which heeds the last header
+        ([], ["chat", "livepush.token.a-b_c"], "livepush.token.a-b_c"),  # of wsproto, which takes the header away
         ([], [], None),
     ],
 )
@@ -202,6 +203,13 @@ async def test_a_websocket_is_accepted_with_a_subprotocol_that_the_client_wrote_
     assert await socket.receive_output(PATIENCE) == {"type": "websocket.accept", "subprotocol": chosen}
     assert (await socket.receive_output(PATIENCE))["code"] == 4400
     await socket.wait(PATIENCE)
+
+
+def test_a_token_in_a_subprotocol_is_found_where_the_server_tells_it_without_its_header():
+    found = {**scope(), "subprotocols": ["livepush.v1", "livepush.token.a-b_c"]}
+    assert authenticating.token_of(identity.request_of(found)) == "a-b_c"
+    found["headers"] += [(b"sec-websocket-protocol", b"livepush.token.of-the-header")]
+    assert authenticating.token_of(identity.request_of(found)) == "of-the-header"
 
 
 @pytest.mark.parametrize(

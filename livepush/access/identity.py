@@ -19,6 +19,8 @@ from livepush.access.answers import Answers
 from livepush.access.authenticating import Identity, identify
 from livepush.wire import EVERYTHING, Close, Floors, WireError, bad_query, unavailable
 
+SUBPROTOCOLS = b"sec-websocket-protocol"
+
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
@@ -87,7 +89,7 @@ def request_of(scope: Mapping[str, Any]) -> HttpRequest:
     schemes of WebSockets are HTTP's (RFC 6455, section 3), so that ``is_secure`` is right for them too. Over HTTP/2
     each cookie may be a header of its own (RFC 9113, section 8.2.3); Django would join them by commas. A header with an
     underscore in its name is left out: Django, before its release of April 2026, takes it for the one with a hyphen,
-    which a proxy may have set or removed.
+    which a proxy may have set or removed. uvicorn's wsproto tells the subprotocols without their header.
 
     Raises WireError: the query is no UTF-8, which Django decodes.
     """
@@ -95,6 +97,9 @@ def request_of(scope: Mapping[str, Any]) -> HttpRequest:
     headers = [(name, value) for name, value in given if name not in (b"content-type", b"cookie")]
     if cookies := [value for name, value in given if name == b"cookie"]:
         headers.append((b"cookie", b"; ".join(cookies)))
+    offered = ",".join(scope.get("subprotocols", ()))
+    if offered and offered.isascii() and all(name != SUBPROTOCOLS for name, _ in headers):
+        headers.append((SUBPROTOCOLS, offered.encode()))
     scheme = scope.get("scheme", "http").replace("ws", "http", 1)
     try:
         return ASGIRequest({"method": "GET", **scope, "scheme": scheme, "headers": headers}, BytesIO())

@@ -84,8 +84,8 @@ def offered_subprotocols(scope: Scope) -> list[str]:
     """Return the subprotocols that a client offers, each as the client wrote it.
 
     A server accepts no other one. But daphne unquotes those that it puts into the scope, and can't end a handshake for
-    which another one was accepted; older releases of websockets put text there that can't be sent back. Channels'
-    ``WebsocketCommunicator``, for tests, offers them without a header.
+    which another one was accepted; older releases of websockets put text there that can't be sent back. uvicorn's
+    wsproto and Channels' ``WebsocketCommunicator``, for tests, offer them without a header.
     """
     offered = scope.get("subprotocols", ())
     headers = [value for name, value in scope["headers"] if name.lower() == b"sec-websocket-protocol"]

@@ -94,6 +94,16 @@ def test_users_of_two_backends_are_not_exchanged_for_each_other(ann, settings):
     assert [type(answer.identity.user) for answer in asked_again(*reversed(known))] == [Clerk, User]
 
 
+def logged_in(*backends):
+    """Return the identities of new users, each known by a session of a backend."""
+    found = []
+    for number, backend in enumerate(backends):
+        client = Client()
+        client.force_login(User.objects.create(username=f"u{number}"), backend)
+        found.append(authenticating.of_session(client.session.session_key))
+    return found
+
+
 def test_a_backend_that_finds_one_user_at_a_time_makes_no_queries_for_sessions_of_another(
     settings, django_assert_max_num_queries
 ):
@@ -101,11 +111,7 @@ def test_a_backend_that_finds_one_user_at_a_time_makes_no_queries_for_sessions_o
         "django.contrib.auth.backends.ModelBackend",
         f"{__name__}.OfClerks",
     ]
-    known = []
-    for number in range(10):
-        client = Client()
-        client.force_login(User.objects.create(username=f"u{number}"), model if number else clerks)
-        known.append(authenticating.of_session(client.session.session_key))
+    known = logged_in(clerks, *[model] * 9)
     with django_assert_max_num_queries(5):
         answers = asked_again(*known)
     assert [answer.identity.name for answer in answers] == [each.name for each in known]
@@ -130,11 +136,7 @@ def test_sessions_that_have_ended_are_found_out_at_once_whatever_backends_there_
         "django.contrib.auth.backends.ModelBackend",
         f"{__name__}.{other}",
     ]
-    known = []
-    for number in range(10):
-        client = Client()
-        client.force_login(User.objects.create(username=f"u{number}"), model)
-        known.append(authenticating.of_session(client.session.session_key))
+    known = logged_in(*[model] * 10)
     with django_assert_max_num_queries(2):
         answers = asked_again(*known)
     assert [answer.identity.name for answer in answers] == [each.name for each in known]

@@ -44,7 +44,7 @@ class ResponseClient:
     def __init__(self, peer: Peer, transport: Any) -> None:
         self._peer = peer
         self._transport = transport
-        """What to wait for under daphne; other servers make Django wait."""
+        """The transport to wait for under daphne; other servers make Django wait."""
         self._loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None

@@ -121,7 +121,7 @@ class _Links:
         return None
 
     def tell_gone(self, pairs: set[Pair], using: str) -> None:
-        """Tell of pairs without a row. What goes with a user or an auth group is told by what tells of these."""
+        """Tell of pairs without a row. The end of a user or an auth group is told by other receivers."""
         with log.uncounted(using):
             users, others = {user for user, _ in pairs}, {other for _, other in pairs}
             found = {key for (key,) in _rows(self._other.related_model, "pk", others, using, "pk")}
@@ -156,7 +156,7 @@ class _Links:
 
 
 class _Gathered:
-    """What a transaction has deleted of such rows. It is told once, after the commit."""
+    """The pairs of rows that a transaction has deleted. They are told once, after the commit."""
 
     def __init__(self, links: _Links, using: str, tenant: str | None) -> None:
         self.links, self.using, self.tenant = links, using, tenant

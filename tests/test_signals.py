@@ -160,6 +160,25 @@ def test_a_cascade_sends_deleted_for_each(order):
     assert events.types() == ["order.deleted", "order.deleted"]
 
 
+def test_a_send_of_the_project_s_own_takes_deletions_too(order, monkeypatch):
+    pk, taken = order.pk, []
+    monkeypatch.setattr(handler(), "send", lambda *given: taken.append(given))
+    with capture_events() as events:
+        order.delete()
+    assert events == []
+    assert taken == [(order, "deleted", [f"order:{pk}"], "default")]
+
+
+def test_a_deletion_that_a_send_of_the_project_s_own_passes_on_has_the_data_of_before(order, monkeypatch):
+    order.tags.create(name="x")
+    send = handler().send
+    monkeypatch.setattr(handler(), "data", lambda instance, action: {"tags": instance.tags.count()})
+    monkeypatch.setattr(handler(), "send", lambda order, action, groups, using: send(order, action, ["board"], using))
+    with capture_events() as events:
+        order.delete()
+    assert [(sent.type, sent.groups, sent.payload) for sent in events] == [("order.deleted", ("board",), {"tags": 1})]
+
+
 def test_the_groups_that_an_instance_leaves_hear_removed(order):
     ann, bob = User.objects.create(username="ann"), User.objects.create(username="bob")
     order.customer = ann

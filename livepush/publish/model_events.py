@@ -26,6 +26,7 @@ class Action(str):
     """``"created"``, ``"updated"``, ``"deleted"`` or ``"removed"``, with the names of the fields that ``changed``."""
 
     changed: tuple[str, ...]
+    prepared: tuple[str, Any] | None = None  # a deletion's type and data, taken while the relations still existed
 
     def __new__(cls, name: str, changed: Iterable[str] = ()) -> Action:
         self = super().__new__(cls, name)
@@ -74,13 +75,12 @@ class ModelEvents:
 
     def send(self, instance: Any, action: Action, groups: Iterable[Group], using: str | None) -> None:
         """Send one event to some groups; do nothing if there are none."""
-        names = group_names(groups)
-        if not names:
+        if not (names := group_names(groups)):
             return
-        data = self.data(instance, action)
+        type, data = action.prepared or (self.type(instance, action), self.data(instance, action))
         if action == UPDATED and isinstance(data, dict):
             data = {"changed": list(action.changed), **data}
-        send(names, self.type(instance, action), data, using=using)
+        send(names, type, data, using=using)
 
     # Called by Django's signals
 
@@ -121,7 +121,7 @@ class ModelEvents:
 
     def before_delete(self, instance: Model, using: str) -> None:
         """Remember the groups, type and data of the event while the instance's relations still exist."""
-        event: tuple[list[str], str, Any] = ([], "", None)
+        event: tuple[list[str], Action] = ([], Action(DELETED))
         try:
             event = self._deletion_of(instance)
         finally:
@@ -129,13 +129,13 @@ class ModelEvents:
 
     def after_delete(self, instance: Model, using: str) -> None:
         """Send the event of a deletion; of one that was not announced, as of some soft deletions, what there is now."""
-        groups, type, data = self._deletions.recall(instance) or self._deletion_of(instance)
-        if groups:
-            send(groups, type, data, using=using)
+        groups, action = self._deletions.recall(instance) or self._deletion_of(instance)
+        self.send(instance, action, groups, using)
 
-    def _deletion_of(self, instance: Model) -> tuple[list[str], str, Any]:
+    def _deletion_of(self, instance: Model) -> tuple[list[str], Action]:
         action = Action(DELETED)
-        return self._names_of(instance), self.type(instance, action), self.data(instance, action)
+        action.prepared = self.type(instance, action), self.data(instance, action)
+        return self._names_of(instance), action
 
     def before_m2m(self, instances: Iterable[Model], using: str) -> dict[Any, list[str]]:
         """Return the groups of instances whose many-to-many field is about to change, by their primary keys."""

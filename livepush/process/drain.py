@@ -39,6 +39,9 @@ class Producers(NamedTuple):
 
 producers: list[Producers] = []
 """The functions that a server waits for before it ends, for ``DRAIN_STREAMS`` seconds at most."""
+_until: float | None = None
+"""When the producers' time is over (``time.monotonic``): the first signal sets it. The server's own end, which follows,
+gives them no more."""
 
 
 def drain_on_signals(hubs: Hubs) -> None:
@@ -65,10 +68,12 @@ def _drain_then(before: Callable[..., Any], hubs: Hubs) -> Callable[[int, Any], 
 
     def handle(number: int, frame: Any) -> Any:
         nonlocal signals
+        global _until
         signals += 1
         loops = [loop for loop in list(hubs) if loop.is_running()]
         if signals > 1 or not loops:
             return before(number, frame)
+        _until = _until or _producers_end()
         for loop in loops:
             loop.call_soon_threadsafe(_drain, loop, hubs)
         return loops[0].call_soon_threadsafe(lambda: spawn(loops[0], see_out_and_end(number)))
@@ -123,10 +128,13 @@ async def _see_out(count: Callable[[], int]) -> None:
 
 async def _see_out_producers() -> None:
     """Return when every producer has finished, or is interrupted since the time is over."""
-    time = asyncio.get_running_loop().time
-    until = time() + get_settings().DRAIN_STREAMS
-    while any(each.running() for each in producers) and time() < until:
+    until = _until or _producers_end()
+    while any(each.running() for each in producers) and time.monotonic() < until:
         await asyncio.sleep(0.02)
     for each in producers:
         if each.running():
             await in_own_thread(each.interrupt, "livepush-drain")
+
+
+def _producers_end() -> float:
+    return time.monotonic() + get_settings().DRAIN_STREAMS

@@ -30,6 +30,7 @@ SAMPLES = frozenset(
         "only for development",
         "only for development, at least 32 bytes",
         "the-same-secret-as-the-sig_key-of-Pushpin",
+        "what the command has printed, which only this server knows",
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     }
 )
@@ -208,16 +209,25 @@ def _uploads(found: Settings) -> Iterator[Warning]:
 
 
 def _samples(found: Settings) -> Iterator[Warning]:
-    if names := list(_of_manual({field.name: getattr(found, field.name) for field in fields(found)})):
+    given = {field.name: getattr(found, field.name) for field in fields(found)}
+    names = [*_of_manual(_secret_key(), "SECRET_KEY"), *_of_manual(given, "LIVEPUSH")]
+    if names:
         yield Warning(
-            f"{' and '.join(f'LIVEPUSH{name}' for name in names)}: this secret stands in livepush's manual, so anybody "
-            "can use it.",
+            f"{' and '.join(names)}: this secret stands in livepush's manual, so anybody can use it.",
             hint="Take a random one, and keep it out of the code: in an environment variable, for example.",
             id="livepush.W023",
         )
 
 
-def _of_manual(value: Any, name: str = "") -> Iterator[str]:
+def _secret_key() -> str:
+    try:
+        found: str = settings.SECRET_KEY
+    except ImproperlyConfigured:
+        return ""  # Django's own check says so
+    return found
+
+
+def _of_manual(value: Any, name: str) -> Iterator[str]:
     """Yield where in a setting there is a secret of the manual."""
     if isinstance(value, str):
         if value in SAMPLES:

@@ -329,6 +329,15 @@ def test_a_secret_that_stands_in_the_manual_is_warned_of():
     assert "livepush.W023" not in deployed(LIVEPUSH={"METRICS_TOKEN": "a text that nobody has written down"})
 
 
+def test_the_secret_key_of_the_manual_is_warned_of():
+    written = "".join(block.text for page in PAGES for block in blocks(page))
+    keys = set(re.findall(r'^SECRET_KEY = "(.+)"$', written, re.MULTILINE))
+    assert keys
+    for key in keys:
+        assert deployed(SECRET_KEY=key)["livepush.W023"].msg.startswith("SECRET_KEY: ")
+    assert "livepush.W023" not in deployed(SECRET_KEY="")
+
+
 @pytest.mark.parametrize(("version", "is_old"), [("4.2.1", True), ("3.0", True), ("4.2.2", False), ("4.10.0", False)])
 def test_a_daphne_that_takes_messages_of_any_size_is_warned_of(version, is_old, tmp_path, monkeypatch):
     info = tmp_path / f"daphne-{version}.dist-info"

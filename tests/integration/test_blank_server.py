@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
@@ -54,6 +55,7 @@ class Server:
             "/srv/mysite": str(folder),
             "https://example.com/": f"https://127.0.0.1:{self.secure_port}/",
             '"example.com"': '"127.0.0.1"',
+            "what the command has printed, which only this server knows": secrets.token_urlsafe(50),
             "redis://127.0.0.1:6379/0": redis,
             '"NAME": "mysite", "USER": "mysite"': f'"NAME": "{database.name}", "USER": "{options["USER"]}", '
             f'"HOST": "{options["HOST"]}"',

@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from livepush.conf import Settings
+from livepush.hub import FAREWELL
+from livepush.streams.gathering import END_TIMEOUT
 from tests.docs_blocks import PAGES, ROOT, Block, blocks
 from tests.integration import clients
 from tests.integration.test_doctor import GRACE, certificate, ids, look, own
@@ -118,7 +121,23 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     path.write_text(edited(block.text, **{"/srv/mysite/.venv/bin/uvicorn": sys.executable}))
     done = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, timeout=PATIENCE)
     assert path.name not in done.stderr, done.stderr
-    assert float(unit()["Service"]["TimeoutStopSec"]) > 3
+
+
+def after(words: list[str], option: str) -> float:
+    return float(words[words.index(option) + 1])
+
+
+def test_what_kills_a_server_leaves_it_time_to_store_its_streams() -> None:
+    drain, service = Settings().DRAIN_STREAMS + FAREWELL + END_TIMEOUT, unit()["Service"]
+    grace = after(shlex.split(service["ExecStart"]), "--timeout-graceful-shutdown")
+    assert float(service["TimeoutStopSec"]) > drain + grace
+    limits = [after(words, "--graceful-timeout") for words in commands() if "--graceful-timeout" in words]
+    (docker,) = re.findall(r"`docker stop -t (\d+)`", PAGE.read_text())
+    (compose,) = re.findall(r"`stop_grace_period: (\d+)s`", PAGE.read_text())
+    (killed,) = re.findall(r"`DRAIN_STREAMS` and five\s+seconds: (\d+) or more", PAGE.read_text())
+    assert limits
+    assert min([*limits, float(killed)]) > drain
+    assert min(float(docker), float(compose)) > drain + grace
 
 
 # Proxies

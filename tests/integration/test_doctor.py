@@ -621,8 +621,14 @@ def test_a_server_that_compresses_websockets_because_something_wraps_its_channel
 
 @pytest.mark.long
 def test_other_servers_as_documented(own: Database) -> None:
-    for kind, expected in (("hypercorn", []), ("granian", []), ("gunicorn", ["D079"])):
-        with processes.server(kind, own) as server:
+    cases: list[tuple[str, list[str], list[str]]] = [
+        ("hypercorn", [], []),
+        ("granian", [], []),
+        ("gunicorn", [], ["D079"]),
+        ("gunicorn", ["--limit-request-line", "8190"], []),
+    ]
+    for kind, options, expected in cases:
+        with processes.server(kind, own, options=options) as server:
             found = look(server.url)
             assert (kind, ids(found)) == (kind, expected)
             assert found["server"].figures["server"] == kind

@@ -243,6 +243,6 @@ class Problem(Enum):
         "D079", Level.WARNING, "an address with `MAX_GROUPS` groups is refused",
         "an answer to an address of that length",
         "lower `MAX_GROUPS`; or raise the limits: nginx: `large_client_header_buffers 4 64k;`, uvicorn: "
-        "`--h11-max-incomplete-event-size`, gunicorn: `--limit-request-line 8190`, hypercorn: `h11_max_incomplete_size`; "
-        "daphne's is 16 KiB",
+        "`--h11-max-incomplete-event-size`, gunicorn: `--limit-request-line 8190`, hypercorn: "
+        "`h11_max_incomplete_size`; daphne's is 16 KiB",
     )  # fmt: skip

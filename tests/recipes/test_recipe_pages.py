@@ -43,6 +43,24 @@ from django.core.management import call_command
 
 call_command("remind")
 """
+REMIND_REFUSED = """
+from io import StringIO
+from smtplib import SMTPRecipientsRefused
+from unittest import mock
+from django.core.mail.backends.filebased import EmailBackend
+from django.core.management import call_command
+
+send, said = EmailBackend.send_messages, StringIO()
+
+def refuse(self, messages):
+    if messages[0].to == [refused]:
+        raise SMTPRecipientsRefused({})
+    return send(self, messages)
+
+with mock.patch.object(EmailBackend, "send_messages", refuse):
+    call_command("remind", stderr=said)
+result = said.getvalue()
+"""
 SHIP = """
 from tracking.models import Parcel
 
@@ -352,6 +370,21 @@ def test_an_unread_notification_goes_out_as_one_email(person: NewPerson, project
     assert "2 unread notifications" in text
     assert "Delivered\nShipped" in text
     assert "Just now" not in text
+
+
+@pytest.mark.long
+def test_an_address_that_the_mail_server_refuses_keeps_the_email_from_nobody_else(
+    person: NewPerson, project: Project
+) -> None:
+    refused, other = person("cora"), person("dora")
+    for each in (refused, other):
+        project.run(NOTIFY, pk=each.id, title="Paid")
+    project.run(AGE)
+    said = project.run(REMIND_REFUSED, refused="cora@example.com")
+    assert f"No email to {refused.id}: " in said
+    mails = "".join(path.read_text() for path in (project.folder / "mails").iterdir())
+    assert "To: dora@example.com" in mails
+    assert "To: cora@example.com" not in mails
 
 
 # With your tools

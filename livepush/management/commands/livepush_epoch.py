@@ -13,7 +13,7 @@ class Command(CommittingCommand):
     help = "Print where the log stands; with --new begin a new epoch, as after a database was restored by hand."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--new", action="store_true", help="begin a new epoch: every client is told to reload")
+        parser.add_argument("--new", action="store_true", help="begin a new epoch: every client is told 'reset'")
         parser.add_argument("--database", help="the database alias, LIVEPUSH['DATABASE'] by default")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -27,7 +27,8 @@ class Settings:
     """The word with which the groups of a model's instances begin, by the model's label. The default is the model's
     name in lower case."""
     AUTHENTICATORS: tuple[str, ...] = ("livepush.access.authenticating.session", "livepush.access.authenticating.token")
-    """Who finds out which user makes a request: dotted paths of functions of the request, asked in turn."""
+    """Functions that take a request and return its user or ``None``, by their dotted paths. livepush asks them in this
+    order, and takes the first user."""
     ALLOWED_ORIGINS: tuple[str, ...] = ()
     """The other origins whose pages may connect, such as ``https://app.example.com``."""
     HANDSHAKE: Sequence[str | Callable[..., Any]] = ()
@@ -65,8 +66,8 @@ class Settings:
     MESSAGES_PER_SECOND: float = 10.0
     """How many of these commands may be messages to groups."""
     EPHEMERAL_PER_SECOND: float = 100.0
-    """How many ephemeral messages a client may send on top of these. A process that serves streams passes on at most 30
-    a second of them for each group and type."""
+    """How many ephemeral messages a client may send on top of these. Of each client's messages of one type to one
+    group, a process that serves streams passes on the newest, 30 times a second at most."""
     MESSAGE_BYTES_PER_SECOND: float = 262_144.0
     """How many bytes these messages may have together."""
     PUBLISHED_PER_SECOND: float = 1000.0

@@ -577,7 +577,7 @@ def test_the_findings_are_those_of_the_checks() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["livepush_send", "livepush_tail", "livepush_prune", "livepush_doctor", "livepush_key", "livepush_relay"]
+    "name", sorted(path.stem for path in (ROOT / "livepush" / "management" / "commands").glob("livepush_*.py"))
 )
 def test_each_option_of_a_command_is_documented(name: str) -> None:
     parser, plain = ArgumentParser(), ArgumentParser()

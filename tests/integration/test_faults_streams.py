@@ -52,6 +52,23 @@ async def test_a_producer_that_is_killed_ends_its_stream_as_interrupted_with_wha
 
 async def test_a_server_s_end_waits_for_its_producers(servers):
     other, ending = servers
+    await see_a_stream_to_its_end(ending, other)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("kind", "option"), [("granian", "--workers-kill-timeout"), ("gunicorn", "--graceful-timeout")]
+)
+async def test_servers_that_kill_after_a_time_wait_for_their_producers_too(kind, option, database):
+    with (
+        processes.server("uvicorn", database, SETTINGS) as other,
+        processes.server(kind, database, SETTINGS, options=[option, "20"], may_fail=True) as ending,
+    ):
+        await see_a_stream_to_its_end(ending, other)
+
+
+async def see_a_stream_to_its_end(ending, other):
+    """End a server that writes a stream; its reader goes on at the other one, and has all of it."""
     id = await begin(ending.url, words=100, pause=0.02)
     follower = Follower([ending.url, other.url], id)
     running = asyncio.create_task(follower.run())

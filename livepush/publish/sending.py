@@ -114,7 +114,7 @@ def send_checked(sent: Sent, using: str, own_key: str | None = None) -> log.Appe
     return _send(sent, using, None if own_key is None else own_key_of(own_key))
 
 
-def send_as(stamp: str, group: Group, type: str, data: Any, *, key: str | None, ephemeral: bool = False) -> None:
+def send_as(stamp: str, group: Group, type: str, data: Any, *, key: str | None, ephemeral: bool) -> None:
     """Send an event for a client, with its user's stamp; see ``send``. Its keys are separate from those of ``send``."""
     _check_type(type)
     sent = _checked(group, type, data, key, ephemeral)._replace(sender=stamp)

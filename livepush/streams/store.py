@@ -39,14 +39,14 @@ class Written(NamedTuple):
     body: str
 
 
-def chunks(stream: str, passage: Passage, most: int = STATEMENT) -> list[Written]:
-    """Return a passage as chunks, up to about ``most`` characters of it."""
+def chunks(stream: str, passage: Passage) -> list[Written]:
+    """Return a passage as chunks, up to about ``STATEMENT`` characters of it."""
     found, start, size = [], passage.start, 0
-    for run in pieces.split(pieces.join(pieces.head(passage.pieces, most)), CHUNK):
+    for run in pieces.split(pieces.join(pieces.head(passage.pieces, STATEMENT)), CHUNK):
         end = start + pieces.length(run)
         found.append(Written(stream, start, end, pieces.dumps(run)))
         start, size = end, size + len(found[-1].body)
-        if size > most:
+        if size > STATEMENT:
             break
     return found
 
@@ -289,10 +289,10 @@ def news(using: str, after: Mapping[str, int]) -> News:
     return News(rows, passages, len(found) == PAGE_ROWS)
 
 
-def prune(using: str, before: datetime, limit: int = AT_ONCE) -> int:
-    """Delete streams that ended before a time, ``limit`` at most; return how many rows were deleted."""
+def prune(using: str, before: datetime) -> int:
+    """Delete some streams that ended before a time, ``AT_ONCE`` at most; return how many rows were deleted."""
     old = Stream.objects.using(using).filter(~Q(state=State.RUNNING), ended__lt=before)
-    ids = list(old.values_list("id", flat=True)[:limit])
+    ids = list(old.values_list("id", flat=True)[:AT_ONCE])
     if not ids:
         return 0
     chunks, _ = StreamChunk.objects.using(using).filter(stream__in=ids).delete()

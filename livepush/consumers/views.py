@@ -83,7 +83,7 @@ def query_alone(request: HttpRequest) -> Query:
     return parse_query(
         request.META.get("QUERY_STRING", "").encode(),
         request.headers.get("Last-Event-ID", ""),
-        get_settings().MAX_GROUPS,
+        max_groups=get_settings().MAX_GROUPS,
     )
 
 

@@ -258,4 +258,6 @@ def test_a_reader_is_told_those_of_its_groups_that_match_in_its_own_order(event,
 
 @pytest.mark.parametrize("problem", [{"a": float("nan")}, float("inf")])
 def test_numbers_that_json_has_not_are_no_commands_ref(problem):
-    answered(json.dumps({"command": "ping", "ref": problem}))
+    with pytest.raises(WireError) as refused:
+        parse_command(json.dumps({"command": "ping", "ref": problem}))
+    assert (refused.value.code, refused.value.ref) == ("bad_command", None)

@@ -209,7 +209,7 @@ def used(monkeypatch) -> Callable[[], object]:
         limits.budget_of("ann")
         limits.take_seat({}, "ann").leave()
         settling._wake("default", BATCH)
-        mercure.spend()
+        mercure.budget.spend()
         authorizing.forget()
         audit.tell("connected", user=None, tenant=None, transport="sse", address=None, groups=())
         audit.KINDS["connected"].lines.left_out()

@@ -242,6 +242,21 @@ def bucket_of(rate: float, least: float = 1.0) -> Bucket:
     return Bucket(rate, max(rate * BURST, least))
 
 
+class PublishingBudget:
+    """The events that the publishers of one bridge may send together in this process; any thread may use it."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[float, Bucket] = {}  # by rate, so that a setting that has changed counts anew
+
+    def spend(self, count: int = 1) -> None:
+        """Count events against ``PUBLISHED_PER_SECOND``. Raises WireError: there are too many."""
+        rate = get_settings().PUBLISHED_PER_SECOND
+        with _lock:
+            wait = self._buckets.setdefault(rate, bucket_of(rate, 100.0)).take(count)
+        if wait:
+            raise too_many("published events", wait)
+
+
 def _key_of(request: HttpRequest) -> Hashable:
     """Return by what a client shows that it is one, before it is known who it is; ``None`` without anything."""
     session = request.COOKIES.get(django_settings.SESSION_COOKIE_NAME)

@@ -15,6 +15,7 @@ from django.urls import include, path, reverse
 
 import livepush
 from livepush import tenants
+from livepush.access import limits
 from livepush.bridges import patterns
 from livepush.bridges.grip import signature
 from livepush.bridges.grip.config import edge
@@ -123,7 +124,7 @@ def test_a_page_of_another_site_can_not_read_what_is_signed_for_its_user(pusher,
 
 
 def test_over_its_rate_a_server_is_throttled(pusher, settings, monkeypatch):
-    monkeypatch.setattr(api, "_spent", {})
+    monkeypatch.setattr(api, "budget", limits.PublishingBudget())
     settings.LIVEPUSH = {"PUSHER": APP, "PUBLISHED_PER_SECOND": 1.0}
     event = {"name": "n", "data": "{}", "channel": "board"}
     body = json.dumps({"batch": [event] * 10}).encode()

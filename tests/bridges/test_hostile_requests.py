@@ -200,8 +200,9 @@ def test_a_signature_that_is_wrong_writes_no_lines_of_its_own(settings, caplog, 
     settings.LIVEPUSH = {"GRIP": HERE}
     forged = jwt.encode(claims(), "x" * 40, headers={"crit": ["b\n[ERROR] forged"], "b\n": 1})
     assert Client().get("/livepush/sse/?group=board", headers={"Grip-Sig": forged}).status_code == 403
-    assert caplog.records
-    assert all(record.getMessage().isprintable() for record in caplog.records if record.name == "livepush")
+    lines = [record.getMessage() for record in caplog.records if record.name == "livepush"]
+    assert lines
+    assert all(line.isprintable() for line in lines)
 
 
 def test_a_newcomer_is_told_of_events_by_hints_since_the_proxy_sends_the_same_to_all(settings, django_user_model):

@@ -44,7 +44,7 @@ from livepush.receiving import handlers
 from livepush.roster import rules as presence_rules
 from livepush.streams import formats, pieces
 from livepush.streams.buffer import Ending, Passage
-from livepush.streams.models import State
+from livepush.streams.models import StreamState
 from tests.docs_blocks import PAGES, RECIPES, ROOT, Block, apply_diff, blocks
 from tests.servers import pushpin
 from tests.shop import live as shop_live
@@ -212,7 +212,7 @@ def check_json(block: Block) -> None:
         assert json.loads(wire.WireError(**found).body()) == found
     elif "parts" in found:
         passage = Passage(0, pieces.loads(json.dumps(found["parts"])), found["offset"])
-        ending = Ending(State(found["state"]), found["error"])
+        ending = Ending(StreamState(found["state"]), found["error"])
         assert json.loads(formats.answer(passage, ending, found["metadata"])) == found
     elif "events" in found:
         assert list(found) == list(json.loads(wire.poll_answer([], wire.Position("a", 1))))

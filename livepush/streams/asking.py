@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from livepush.access.identity import Admission
 from livepush.consumers.base import again_in, comes_back
 from livepush.streams.formats import END_MARK, FORMATS, HEARTBEAT
-from livepush.streams.models import MAX_ID_LENGTH, State, Stream
+from livepush.streams.models import MAX_ID_LENGTH, Stream, StreamState
 from livepush.wire import Close, WireError, bad_query, parse_wait, timestamp
 
 MAX_OFFSET = 2**63 - 1
@@ -39,7 +39,9 @@ class Asked(NamedTuple):
         ``Last-Event-ID`` wins, unless it lies beyond a stream that has ended: then it is another library's. Of an
         interrupted stream, the client may have text that was not stored.
         """
-        if self.last is None or (row.length is not None and self.last > row.length and row.state != State.INTERRUPTED):
+        if self.last is None or (
+            row.length is not None and self.last > row.length and row.state != StreamState.INTERRUPTED
+        ):
             return self
         return self._replace(after=self.last)
 

@@ -36,7 +36,7 @@ from livepush.streams.asking import Asked, asked_of, away, check_readable, unkno
 from livepush.streams.buffer import Ending, Passage
 from livepush.streams.feeds import Feeds, Opened, feeds_of, look_up
 from livepush.streams.formats import FORMATS
-from livepush.streams.models import State
+from livepush.streams.models import StreamState
 from livepush.streams.reader import Reader
 from livepush.wire import WireError, public_name, unavailable
 
@@ -187,7 +187,7 @@ async def poll(scope: Scope, receive: Incoming, send: Send, entry: Entry, asked:
             body = await receive.unless_gone(_held(reader, min(asked.wait or 0.0, get_settings().MAX_WAIT)))
     except asyncio.CancelledError:  # the server ends, and cancels its requests
         nothing = Passage(asked.after, [], asked.after)
-        told = formats.answer(nothing, Ending(State.RUNNING), entry.opened.row.details)
+        told = formats.answer(nothing, Ending(StreamState.RUNNING), entry.opened.row.details)
         await answer_at_the_end(scope, send, told.encode())
         raise
     if body is not None:
@@ -207,5 +207,5 @@ async def _held(reader: Reader, seconds: float) -> bytes:
     feed = reader.feed
     passage = Passage(reader.cursor, [], reader.cursor) if portion is None else portion.passage
     if feed.ending is None or not reader.is_at_end:
-        return formats.answer(passage, Ending(State.RUNNING), feed.about.metadata).encode()
+        return formats.answer(passage, Ending(StreamState.RUNNING), feed.about.metadata).encode()
     return formats.answer(passage._replace(end=feed.end), feed.ending, feed.about.metadata).encode()

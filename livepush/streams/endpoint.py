@@ -41,7 +41,7 @@ from livepush.streams.reader import Reader
 from livepush.wire import WireError, public_name, unavailable
 
 
-class Entry(NamedTuple):
+class StreamEntry(NamedTuple):
     """A client that was admitted to a stream."""
 
     hub: Hub
@@ -108,7 +108,7 @@ async def stream(scope: Scope, receive: Incoming, send: Send) -> None:
         await serve(scope, receive, send, entry, asked)
 
 
-async def enter(scope: Scope, asked: Asked) -> Entry:
+async def enter(scope: Scope, asked: Asked) -> StreamEntry:
     """Find the stream, who asks, and whether that client may read it. Raises WireError."""
     client = Client("stream", scope)
     try:
@@ -118,7 +118,7 @@ async def enter(scope: Scope, asked: Asked) -> Entry:
         raise
 
 
-async def _enter(scope: Scope, asked: Asked, client: Client) -> Entry:
+async def _enter(scope: Scope, asked: Asked, client: Client) -> StreamEntry:
     request = identity.request_of(scope)
     origins.headers(request)
     with limits.handshake(scope, request) as level:
@@ -141,10 +141,10 @@ async def _enter(scope: Scope, asked: Asked, client: Client) -> Entry:
         if hub.draining:
             raise unavailable()
         seat = limits.take_seat(scope, limits.user_key(admission.tenant, admission.identity.name))
-    return Entry(hub, opened, admission, identity.handshake(request), rights, heard, seat, client)
+    return StreamEntry(hub, opened, admission, identity.handshake(request), rights, heard, seat, client)
 
 
-async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, asked: Asked) -> None:
+async def serve(scope: Scope, receive: Incoming, send: Send, entry: StreamEntry, asked: Asked) -> None:
     """Send the stream until it ends or the client goes."""
     name = asked.format or entry.opened.row.format
     format = FORMATS[name]
@@ -180,7 +180,7 @@ async def _write_all(reader: Reader, send: Send) -> Reason:
     return Reason.DRAIN
 
 
-async def poll(scope: Scope, receive: Incoming, send: Send, entry: Entry, asked: Asked) -> None:
+async def poll(scope: Scope, receive: Incoming, send: Send, entry: StreamEntry, asked: Asked) -> None:
     """Answer with what follows the offset, once there is something or the wait is over."""
     try:
         with entry.reading(asked, "livepush") as reader:

@@ -55,7 +55,7 @@ async def start(
         task = asyncio.get_running_loop().create_task(_run(stream, iterator))
     _running.add(task)
     task.add_done_callback(_running.discard)
-    task.add_done_callback(lambda task: stream._end(StreamState.INTERRUPTED))  # a cancelled task may not have run at all
+    task.add_done_callback(lambda task: stream._end(StreamState.INTERRUPTED))  # a cancelled task may not have run
     return stream
 
 

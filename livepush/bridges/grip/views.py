@@ -20,7 +20,7 @@ from livepush.consumers.answering import answers, as_json
 from livepush.consumers.auditing import Client
 from livepush.consumers.base import again_in, comes_back, passing
 from livepush.consumers.entering import ASK_AGAIN
-from livepush.consumers.views import Found, admitted, answer_of, look, query_of
+from livepush.consumers.views import FoundEvents, admitted, answer_of, look, query_of
 from livepush.rights.grants import session_of
 from livepush.wire import (
     Format,
@@ -102,7 +102,7 @@ def _go_on(request: HttpRequest, hold: Hold) -> HttpResponse:
     return _held(_text(keeping), hold, found)
 
 
-def _after_items(hold: Hold, linked: Position, last: str) -> Found:
+def _after_items(hold: Hold, linked: Position, last: str) -> FoundEvents:
     """Return what comes after a link's position, and after the items that the client has got since.
 
     If the last one of them is large, the client has got a hint in its place, and so not the event.
@@ -115,7 +115,7 @@ def _after_items(hold: Hold, linked: Position, last: str) -> Found:
     return found._replace(events=tuple(missing))
 
 
-def _held(begun: bytes, hold: Hold, found: Found) -> HttpResponse:
+def _held(begun: bytes, hold: Hold, found: FoundEvents) -> HttpResponse:
     """Return a part of a stream, which the proxy holds once the client has all there is."""
     body = begun
     if found.lost is not None:

@@ -12,7 +12,7 @@ from livepush import log, publish
 from livepush.access import identity, limits
 from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
-from livepush.consumers.answering import admit_here, answers, as_json, outside_transactions
+from livepush.consumers.answering import admit_here, answers, json_response, outside_transactions
 from livepush.consumers.auditing import Client
 from livepush.wire import (
     Event,
@@ -48,7 +48,7 @@ def poll(request: HttpRequest, client: Client) -> HttpResponse:
     """
     query = query_of(request)
     admission = admitted(request, query, client)
-    return as_json(answer_of(look(query.since, admission.stored, admission.floors), query, admission))
+    return json_response(answer_of(look(query.since, admission.stored, admission.floors), query, admission))
 
 
 def answer_of(found: FoundEvents, query: Query, admission: identity.Admission) -> bytes:
@@ -69,7 +69,7 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
         "and run an ASGI server. Or have Pushpin hold the clients, see docs/grip.md. Polling works as it is.",
         501,
     )
-    return as_json(error.body(), error.status)
+    return json_response(error.body(), error.status)
 
 
 def query_of(request: HttpRequest) -> Query:

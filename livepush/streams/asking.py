@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from livepush.access.identity import Admission
-from livepush.consumers.base import again_in, comes_back
+from livepush.consumers.base import retry_in_ms, should_come_back
 from livepush.streams.formats import END_MARK, FORMATS, HEARTBEAT
 from livepush.streams.models import MAX_ID_LENGTH, Stream, StreamState
 from livepush.wire import Close, WireError, bad_query, parse_wait, timestamp
@@ -71,10 +71,10 @@ def asked_of(path: str, query: bytes, last_event_id: str = "") -> Asked:
 def away(asked: Asked, error: WireError, accept: str) -> str | None:
     """Return the stream by which an EventSource comes back after a refusal that passes; ``None`` for anybody else."""
     is_event_source = asked.wait is None and asked.format in ("", "livepush") and "text/event-stream" in accept
-    if not is_event_source or not comes_back(error, is_event_source):
+    if not is_event_source or not should_come_back(error, is_event_source):
         return None
     offset = asked.after if asked.last is None else asked.last
-    return HEARTBEAT + FORMATS["livepush"].bye(offset, again_in(error))
+    return HEARTBEAT + FORMATS["livepush"].bye(offset, retry_in_ms(error))
 
 
 def checked_id(id: str) -> str:

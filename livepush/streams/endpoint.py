@@ -21,8 +21,8 @@ from livepush.consumers.base import (
     Send,
     finish,
     for_origin,
-    hung_up,
     refusing,
+    reset_connection,
 )
 from livepush.consumers.entering import admit, check_limits
 from livepush.consumers.incoming import Incoming
@@ -165,7 +165,7 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: StreamEntry,
         return
     if not reader.must_break:
         await finish(scope, receive, send, reason, {"type": "http.response.body", "body": b""})
-    elif not await hung_up(scope, receive, send):
+    elif not await reset_connection(scope, receive, send):
         raise ConnectionAbortedError(formats.CUT)
 
 

@@ -16,9 +16,9 @@ from livepush.bridges.grip.holds import SHORTEST_HOLD, TOKEN, Hold
 from livepush.bridges.grip.items import is_large
 from livepush.bridges.grip.signature import check_signature
 from livepush.conf import get_settings
-from livepush.consumers.answering import answers, as_json
+from livepush.consumers.answering import answers, json_response
 from livepush.consumers.auditing import Client
-from livepush.consumers.base import again_in, comes_back, passing
+from livepush.consumers.base import bye_reason, retry_in_ms, should_come_back
 from livepush.consumers.entering import ASK_AGAIN
 from livepush.consumers.views import FoundEvents, admitted, answer_of, look, query_of
 from livepush.rights.grants import session_of
@@ -43,10 +43,10 @@ BACK_WITHIN = 1.0
 def _away(request: HttpRequest, error: WireError) -> HttpResponse | None:
     """Return what has a client come back if the refusal passes. The proxy's own requests get the error."""
     fields = _fields(request)
-    if TOKEN in fields or not comes_back(error, "text/event-stream" in request.headers.get("Accept", "")):
+    if TOKEN in fields or not should_come_back(error, "text/event-stream" in request.headers.get("Accept", "")):
         return None
     format = Format.SSE_ENVELOPE if fields.get("format") == "envelope" else Format.SSE
-    return _stream(_bye(format, again_in(error), passing(error)))
+    return _stream(_bye(format, retry_in_ms(error), bye_reason(error)))
 
 
 @answers("sse", "GET", away=_away)
@@ -66,7 +66,7 @@ def poll(request: HttpRequest, client: Client) -> HttpResponse:
     query = query_of(request)
     admission = admitted(request, query, client)
     found = look(query.since, admission.stored, admission.floors)
-    answer = as_json(answer_of(found, query, admission))
+    answer = json_response(answer_of(found, query, admission))
     wait = min(query.wait, get_settings().MAX_WAIT)
     if query.since is None or found.lost or found.events or found.has_more or wait < SHORTEST_HOLD:
         return answer

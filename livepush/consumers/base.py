@@ -73,8 +73,8 @@ def refusing(endpoint: WatchedEndpoint) -> Endpoint:
 def should_come_back(error: WireError, wants_stream: bool) -> bool:
     """Return whether the client of a stream is told to come back instead: the refusal will pass.
 
-    An EventSource never reconnects after an error status (WHATWG HTML, section 9.2.3). Whoever is over a limit, and is
-    none, gets the status.
+    An EventSource never reconnects after an error status (WHATWG HTML, section 9.2.3). A client that is over a limit
+    gets the error status, unless it is an EventSource.
     """
     return error.status in COME_BACK and (error.code != "throttled" or wants_stream)
 

@@ -169,9 +169,9 @@ def _delete(rows: QuerySet[Any]) -> int:
 
 
 def delete_up_to(event: Event, using: str) -> None:
-    """Delete what had no position yet, or was not filed yet, when users were forgotten: by now it has, and is.
+    """Delete the rows that had no position yet, or were not filed yet, when the users were forgotten.
 
-    What follows the event that says so stays: it is of whoever has the primary key now.
+    Rows after ``event`` stay: they belong to the user who has the primary key now.
     """
     groups = wire.parse_forgotten(event.data)
     for model in (Event, Notification):

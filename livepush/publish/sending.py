@@ -138,7 +138,7 @@ def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str, 
 
 
 def key_of_own(key: str) -> str:
-    """Return the form in which the log stores a key that was given to ``send_own``, which no other own key has."""
+    """Return the key as the log stores it for ``send_own``. No other key of livepush's has this form."""
     return own_key_of(f"own:{key}")
 
 

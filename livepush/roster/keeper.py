@@ -84,7 +84,7 @@ class Keeper:
             self._stir(at_once=bool(ended))
 
     def _raise_ghost(self, grant: Grant, key: Key) -> None:
-        """Have something stand for a client that has gone, if it was the member's last. Its rights may end as ever."""
+        """Keep a member present for a while after its last client has gone. Its rights can still end meanwhile."""
         entry = self._book.entries[key]
         invisible = entry.info is None and not entry.must_ask
         if list(entry.holders) != [grant] or invisible or len(self._ghosts) >= get_settings().MAX_CONNECTIONS:

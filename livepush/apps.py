@@ -17,8 +17,8 @@ class LivepushConfig(AppConfig):
 
     def import_models(self) -> None:
         super().import_models()
-        for room in ("receiving", "inbox", "roster", "streams"):
-            import_module(f"livepush.{room}.models")  # rooms of their own, which the log's models do not know
+        for package in ("receiving", "inbox", "roster", "streams"):
+            import_module(f"livepush.{package}.models")  # packages that the log's models do not import
         for bridge in ("publishing", "metrics", "pusher", "relays"):
             import_module(f"livepush.bridges.{bridge}.models")
 

@@ -147,7 +147,7 @@ def _endpoints_under(base: str) -> dict[tuple[str, str], Endpoint]:
 
 
 registered: list[Callable[[str], dict[tuple[str, str], Endpoint]]] = []
-"""Each returns further endpoints under a prefix: those of rooms that this one does not know."""
+"""Each returns further endpoints under a prefix: those of packages that this one does not import."""
 
 
 def http_urlpatterns() -> list[URLPattern]:

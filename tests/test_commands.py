@@ -18,7 +18,7 @@ from livepush.receiving import once
 from livepush.receiving.models import Receipt
 from livepush.streams import deleting
 from livepush.streams.leases import end_orphans
-from livepush.streams.models import State, Stream, StreamChunk
+from livepush.streams.models import Stream, StreamChunk, StreamState
 from tests.conftest import append, events_of, settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -138,7 +138,7 @@ def test_prune_deletes_text_that_came_after_its_stream_was_deleted(monkeypatch):
     monkeypatch.setattr(deleting, "LOOKED_AT", 2)
     now = timezone.now()
     for id in ("a", "b", "c", "d", "e"):
-        Stream.objects.create(id=id, group="room:1", state=State.FINISHED, length=4, created=now, ended=now)
+        Stream.objects.create(id=id, group="room:1", state=StreamState.FINISHED, length=4, created=now, ended=now)
         StreamChunk.objects.create(stream=id, start=0, end=4, body='["text"]')
     for start in (0, 4):
         StreamChunk.objects.create(stream="gone", start=start, end=start + 4, body='["late"]')

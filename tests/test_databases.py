@@ -56,11 +56,21 @@ def test_a_send_in_another_databases_transaction_is_refused_unless_its_log_is_na
 
 
 @pytest.mark.parametrize("call", SENDS.values(), ids=SENDS)
-def test_a_send_within_a_transaction_of_the_log_is_atomic_whatever_else_is_open(call, ann):
+def test_a_send_within_a_transaction_of_the_log_is_allowed_whatever_else_is_open(call, ann):
     with transaction.atomic(using=OTHER), transaction.atomic():
         call(ann)
     with transaction.atomic(), transaction.atomic(using=OTHER):
         call(ann)
+
+
+@pytest.mark.parametrize("name", ["send", "notify", "join"])
+def test_a_send_within_a_transaction_of_the_log_is_undone_with_it(name, ann):
+    with pytest.raises(ZeroDivisionError), transaction.atomic(using=OTHER), transaction.atomic():
+        SENDS[name](ann)
+        assert Event.objects.exists() or Membership.objects.exists()
+        raise ZeroDivisionError
+    assert not Event.objects.exists()
+    assert not Membership.objects.exists()
 
 
 class InATestCase(TestCase):

@@ -44,7 +44,7 @@ from livepush.receiving import handlers
 from livepush.roster import rules as presence_rules
 from livepush.streams import formats, pieces
 from livepush.streams.buffer import Ending, Passage
-from livepush.streams.models import State
+from livepush.streams.models import StreamState
 from tests.docs_blocks import PAGES, RECIPES, ROOT, Block, apply_diff, blocks
 from tests.servers import pushpin
 from tests.shop import live as shop_live
@@ -198,7 +198,7 @@ def check_json(block: Block) -> None:
     found = json.loads(block.text)
     kind = found.get("type", "")
     if "command" in found:
-        wire.parse_command(block.text)
+        wire.parse_command(block.text, 100)
     elif "key" in found:
         assert wire.parse_message(block.text.encode()).group == found["group"]
     elif "errors" in found:
@@ -212,7 +212,7 @@ def check_json(block: Block) -> None:
         assert json.loads(wire.WireError(**found).body()) == found
     elif "parts" in found:
         passage = Passage(0, pieces.loads(json.dumps(found["parts"])), found["offset"])
-        ending = Ending(State(found["state"]), found["error"])
+        ending = Ending(StreamState(found["state"]), found["error"])
         assert json.loads(formats.answer(passage, ending, found["metadata"])) == found
     elif "events" in found:
         assert list(found) == list(json.loads(wire.poll_answer([], wire.Position("a", 1))))
@@ -357,7 +357,7 @@ def check_curl(words: list[str]) -> None:
         resolve(address.path)
     except Resolver404:
         pytest.fail(f"{address.path} is nowhere")
-    wire.parse_query(address.query.encode())
+    wire.parse_query(address.query.encode(), max_groups=100)
     assert not any(word.endswith(".json") for word in words) or "Content-Type: application/json" in words
 
 

@@ -34,7 +34,7 @@ from livepush.hints import layer, sender
 from livepush.hints.outbox import Outbox
 from livepush.streams import announcing, here, leases
 from livepush.streams.buffer import MAX_WAITING, Buffer, Ending
-from livepush.streams.models import State
+from livepush.streams.models import StreamState
 from livepush.wire import Batch, Event
 from tests.patience import PATIENCE
 
@@ -209,7 +209,7 @@ def used(monkeypatch) -> Callable[[], object]:
         limits.budget_of("ann")
         limits.take_seat({}, "ann").leave()
         settling._wake("default", BATCH)
-        mercure.spend()
+        mercure.budget.spend()
         authorizing.forget()
         audit.tell("connected", user=None, tenant=None, transport="sse", address=None, groups=())
         audit.KINDS["connected"].lines.left_out()
@@ -348,7 +348,7 @@ def test_what_a_child_writes_to_a_stream_of_its_parents_is_dropped(monkeypatch):
         buffer.write("child" * MAX_WAITING)
         assert not buffer.is_full
         assert buffer.untold() == (6, [], 6)
-        here.gatherer().end(buffer, Ending(State.FINISHED)).result(0)
+        here.gatherer().end(buffer, Ending(StreamState.FINISHED)).result(0)
 
     assert held_in_child(write) == []
     assert buffer.untold() == (0, ["parent"], 6)

@@ -1073,7 +1073,7 @@ async def test_a_large_send_is_offered_once_over_the_layer(make_hub):
     hub = await make_hub(silent)
     reader = Reader(hub, ["a", "b", "c", "d", "e"])
     (batch,) = await settled("a", "b", "c", "d", "e", data=json.dumps("x" * 60_000))
-    for part in split_batch(batch):
+    for part in split_batch(batch, 262_144):
         hub.router.receive(part)
         await asyncio.sleep(0.001)
     await routed(hub, "a")

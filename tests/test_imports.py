@@ -1,6 +1,6 @@
-"""Rooms and arrows: which package may import which, and a public interface that holds what it says.
+"""Packages and arrows: which package may import which, and a public interface that holds what it says.
 
-``ARROWS`` is an allow-list: an arrow that is not drawn here fails, and so does a room that is not listed.
+``ARROWS`` is an allow-list: an arrow that is not drawn here fails, and so does a package that is not listed.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ ARROWS: dict[str, set[str]] = {
     "pytest_plugin": {"testing"},
     "migrations": {"fields"},
 }  # fmt: skip
-"""What each room may import of the others."""
+"""What each package may import of the others."""
 STANDARD_LIBRARY_ONLY = ["wire", "doctor/web.py"]
 NO_DJANGO = ["wire", "hub"]
 LAYER = ["checks.py", "hints/layer.py"]
@@ -144,29 +144,29 @@ def imported(path: Path, text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def arrows(path: Path) -> set[str]:
-    """Return the rooms, but for its own, that a file imports."""
+    """Return the packages, but for its own, that a file imports."""
     parts = [name.split(".") for name in imports(path) if name.startswith("livepush.")]
-    rooms = {part[1] for part in parts if not (part[1].startswith("__") or part[1][0].isupper())}
-    return rooms - {room_of(path)}
+    packages = {part[1] for part in parts if not (part[1].startswith("__") or part[1][0].isupper())}
+    return packages - {package_of(path)}
 
 
 def forbidden(path: Path, allowed: dict[str, set[str]]) -> set[str]:
-    """Return the rooms that a file imports and may not; a room that is not listed may import none."""
-    if room_of(path) not in allowed:
-        return {f"{room_of(path)} is no room that is listed"}
-    return arrows(path) - allowed[room_of(path)]
+    """Return the packages that a file imports and may not; a package that is not listed may import none."""
+    if package_of(path) not in allowed:
+        return {f"{package_of(path)} is no package that is listed"}
+    return arrows(path) - allowed[package_of(path)]
 
 
 FILES = [path for path in modules(PACKAGE) if path.parent != PACKAGE or path.stem != "__init__"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_imports_only_what_its_room_may(file):
+def test_a_file_imports_only_what_its_package_may(file):
     assert forbidden(file, ARROWS) == set()
 
 
@@ -180,19 +180,19 @@ def test_no_bridge_imports_another(file):
 
 
 def test_every_arrow_that_is_allowed_is_used():
-    used = {room: set() for room in ARROWS}
+    used = {package: set() for package in ARROWS}
     for file in FILES:
-        used[room_of(file)] |= arrows(file)
-    assert {room: allowed - used[room] for room, allowed in ARROWS.items() if allowed - used[room]} == {}
+        used[package_of(file)] |= arrows(file)
+    assert {package: allowed - used[package] for package, allowed in ARROWS.items() if allowed - used[package]} == {}
 
 
-def test_the_rooms_stand_in_no_circle():
+def test_the_packages_stand_in_no_circle():
     left = dict(ARROWS)
     while left:
-        free = [room for room, allowed in left.items() if not allowed & left.keys()]
+        free = [package for package, allowed in left.items() if not allowed & left.keys()]
         assert free, f"a circle among {sorted(left)}"
-        for room in free:
-            del left[room]
+        for package in free:
+            del left[package]
 
 
 def test_an_arrow_that_is_added_fails(tmp_path, monkeypatch):
@@ -203,7 +203,7 @@ def test_an_arrow_that_is_added_fails(tmp_path, monkeypatch):
         file.write_text(f"from livepush.wire import Event\n\ndef read():\n    {line}\n")
         assert forbidden(file, ARROWS) == {"log"}
     (tmp_path / "attic.py").write_text("")
-    assert forbidden(tmp_path / "attic.py", ARROWS) == {"attic is no room that is listed"}
+    assert forbidden(tmp_path / "attic.py", ARROWS) == {"attic is no package that is listed"}
 
 
 @pytest.mark.parametrize("place", STANDARD_LIBRARY_ONLY)

@@ -18,7 +18,7 @@ import livepush
 from livepush import log, publish
 from livepush.inbox import filing
 from livepush.inbox.models import InboxHead
-from livepush.log import delete_sql, planning, reading
+from livepush.log import delete_sql, planning, reading, settling
 from livepush.log import groups as group_rows
 from livepush.log.dialects import base, postgresql
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
@@ -60,7 +60,9 @@ def test_settle_leaves_the_rest_to_the_next_caller_after_some_passes(using, monk
     monkeypatch.setattr(planning, "BATCH", 10)
     for _ in range(25):
         append(using)
-    assert [len(batch.events) for batch in log.settle(using, passes=1)] == [10]
+    with monkeypatch.context() as patch:
+        patch.setattr(settling, "PASSES", 1)
+        assert [len(batch.events) for batch in log.settle(using)] == [10]
     assert log.state(using).waiting
     assert len(settle(using)) == 15
     assert not log.state(using).waiting

@@ -786,7 +786,7 @@ def test_a_save_of_a_field_that_groups_hang_on_still_says_who_is_left(order, nam
     assert order.customer is bob
 
 
-@pytest.mark.skipif(not hasattr(models, "FETCH_RAISE"), reason="Django has no fetch modes yet")
+@pytest.mark.skipif(not hasattr(models, "FETCH_RAISE"), reason="needs Django 6.1")
 def test_livepush_looks_at_the_stored_row_where_the_projects_own_code_may_fetch_nothing(order):
     ann, bob = User.objects.create(username="ann"), User.objects.create(username="bob")
     Order.objects.update(customer=ann)

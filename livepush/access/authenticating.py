@@ -148,7 +148,10 @@ def of_sessions(keys: Any) -> dict[str, Identity]:
 
 
 def of_loaded(found: Mapping[str, sessions.Session | None]) -> dict[str, Identity]:
-    """Return whom sessions name that were loaded, by key; ``None`` stands for one that is gone."""
+    """Return the identity of each loaded session, by session key.
+
+    A session that is ``None`` is gone: it belongs to nobody.
+    """
     known = {key: each for key, each in found.items() if each is not None}
     users = sessions.users(known)
     return {

@@ -48,7 +48,7 @@ class Admission(NamedTuple):
     tenant: str | None = None
     """The tenant whose groups these are; ``None`` in a project without tenants."""
     since: Floors = {}
-    """Since when the client may read some of the granted groups; the others altogether."""
+    """Since when the client may read some of the granted groups. It may read all events of the others."""
 
     @property
     def told_failed(self) -> tuple[str, ...]:

@@ -150,7 +150,10 @@ def user_key(tenant: str | None, name: str | None) -> Hashable:
 
 
 def too_many(what: str, retry: float = 2.0) -> WireError:
-    """Return a refusal, and log now and then how many there were. ``retry`` is the shortest wait in seconds."""
+    """Return a WireError 429 that says "Too many <what>"; log at intervals how many there were.
+
+    ``retry`` is the shortest wait in seconds; the wait that is sent is up to twice as long.
+    """
     if times := _rarely.times():
         logger.warning("%d requests or commands were over a limit. The last one: too many %s.", times, what)
     error = WireError("throttled", f"Too many {what}: try again later.", 429, Close.TOO_MANY)
@@ -242,8 +245,26 @@ def bucket_of(rate: float, least: float = 1.0) -> Bucket:
     return Bucket(rate, max(rate * BURST, least))
 
 
+class PublishingBudget:
+    """The events that the publishers of one bridge may send together in this process; any thread may use it."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[float, Bucket] = {}  # by rate, so that a setting that has changed counts anew
+
+    def spend(self, count: int = 1) -> None:
+        """Count events against ``PUBLISHED_PER_SECOND``. Raises WireError: there are too many."""
+        rate = get_settings().PUBLISHED_PER_SECOND
+        with _lock:
+            wait = self._buckets.setdefault(rate, bucket_of(rate, 100.0)).take(count)
+        if wait:
+            raise too_many("published events", wait)
+
+
 def _key_of(request: HttpRequest) -> Hashable:
-    """Return by what a client shows that it is one, before it is known who it is; ``None`` without anything."""
+    """Return a key for a client that is not identified yet: a hash of its session cookie, header or token.
+
+    Returns ``None`` if it sent none of these.
+    """
     session = request.COOKIES.get(django_settings.SESSION_COOKIE_NAME)
     shown = session or request.META.get("HTTP_AUTHORIZATION") or token_of(request)
     return None if not shown else ("shown", hash(shown))

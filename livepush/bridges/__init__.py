@@ -1,1 +1,1 @@
-"""Bridges: rooms that connect livepush with other programs. What no one uses is not imported."""
+"""Bridges: packages that connect livepush with other programs. What no one uses is not imported."""

@@ -84,7 +84,7 @@ def bad_request(error: Exception) -> WireError:
     return WireError("bad_request", f"The request is malformed, or has too many fields ({type(error).__name__}).")
 
 
-def as_json(body: bytes, status: int = 200) -> HttpResponse:
+def json_response(body: bytes, status: int = 200) -> HttpResponse:
     """Return a JSON response that nothing on the way keeps or changes."""
     response = HttpResponse(body, status=status, content_type="application/json")
     return kept_as_it_is(response)
@@ -137,7 +137,7 @@ def answers(
             response = away(request, error)
             if response is not None:
                 return response
-            response = as_json(refusal(error), error.status)
+            response = json_response(refusal(error), error.status)
             for name, value in error.answer_headers(", ".join(methods)).items():
                 response[name] = value
             return response

@@ -51,7 +51,10 @@ class Client:
         return noted
 
     def refuse(self, error: WireError, groups: tuple[str, ...] | None = None, type: str | None = None) -> None:
-        """Tell that it is refused, if that is for who it is or for a limit. ``type`` is that of its message."""
+        """Tell the audit that the client is refused, if the reason is its identity or a limit.
+
+        ``type`` is the type of the message that the client sent.
+        """
         asked = self.groups if groups is None else groups
         tallies.note("refused", self._transport, error.code)
         if error.code == "throttled":

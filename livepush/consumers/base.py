@@ -70,22 +70,22 @@ def refusing(endpoint: WatchedEndpoint) -> Endpoint:
     return wrapped
 
 
-def comes_back(error: WireError, wants_stream: bool) -> bool:
+def should_come_back(error: WireError, wants_stream: bool) -> bool:
     """Return whether the client of a stream is told to come back instead: the refusal will pass.
 
-    An EventSource never reconnects after an error status (WHATWG HTML, section 9.2.3). Whoever is over a limit, and is
-    none, gets the status.
+    An EventSource never reconnects after an error status (WHATWG HTML, section 9.2.3). A client that is over a limit
+    gets the error status, unless it is an EventSource.
     """
     return error.status in COME_BACK and (error.code != "throttled" or wants_stream)
 
 
-def again_in(error: WireError) -> int:
+def retry_in_ms(error: WireError) -> int:
     """Return in how many milliseconds a client that was refused should come back."""
     seconds = get_settings().RETRY * random.uniform(0.5, 1.5) if error.retry is None else error.retry
     return round(seconds * 1000)
 
 
-def passing(error: WireError) -> str:
+def bye_reason(error: WireError) -> str:
     """Return why a client is to come back later, as ``bye`` says it."""
     return "throttled" if error.code == "throttled" else "unavailable"
 
@@ -94,7 +94,7 @@ def websocket_refusal(error: WireError, format: Format) -> tuple[Frames, Close]:
     """Return what a WebSocket hears when it is refused: when to come back, if that is known, and the close code."""
     is_passing = error.status in COME_BACK
     told = is_passing and error.retry is not None
-    frames = system_frames("bye", format, retry=again_in(error), reason=passing(error)) if told else ()
+    frames = system_frames("bye", format, retry=retry_in_ms(error), reason=bye_reason(error)) if told else ()
     return frames, Close.GOING_AWAY if is_passing and error.code != "throttled" else error.close
 
 
@@ -152,13 +152,13 @@ async def run_until_closed(
     A closing connection ends the wait by cancelling this task. That cancellation does not reach the server's own code.
     If the server cancels the task, as daphne does when it ends, the client is told to come back first.
     """
-    task, hung_up = asyncio.current_task(), False
+    task, cancelled_by_us = asyncio.current_task(), False
     assert task is not None
     result: T | None = None
 
     def hang_up() -> None:
-        nonlocal hung_up
-        hung_up = True
+        nonlocal cancelled_by_us
+        cancelled_by_us = True
         task.cancel()
 
     connection.on_close = hang_up
@@ -166,7 +166,7 @@ async def run_until_closed(
         hub.start(connection, frames)
         result = await listening
     except asyncio.CancelledError:
-        if not hung_up:
+        if not cancelled_by_us:
             await say_bye(hub, connection)
             await end(None)
             raise
@@ -174,7 +174,7 @@ async def run_until_closed(
         hub.remove(connection)
         connection.close(Reason.GONE)
         connection.on_close = None
-        if hung_up:
+        if cancelled_by_us:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)  # receives the cancellation if no await has received it yet
             task.uncancel()
@@ -194,18 +194,18 @@ async def say_bye(hub: Hub, connection: Connection) -> None:
 
 async def finish(scope: Scope, receive: Receive, send: Send, reason: Reason, message: MutableMapping[str, Any]) -> None:
     """Send a stream's last message; reset the connection if the client does not read."""
-    if reason is Reason.SLOW and await hung_up(scope, receive, send):
+    if reason is Reason.SLOW and await reset_connection(scope, receive, send):
         return
     try:
         async with asyncio.timeout(FAREWELL):
             await send(message)
     except TimeoutError:
-        await hung_up(scope, receive, send)
+        await reset_connection(scope, receive, send)
     except Exception:  # noqa: S110 (usually the client has gone)
         pass
 
 
-async def hung_up(scope: Scope, receive: Receive, send: Send) -> bool:
+async def reset_connection(scope: Scope, receive: Receive, send: Send) -> bool:
     """Reset a request's connection and wait until its server has noticed; return whether it was reset."""
     await asyncio.sleep(UNWIND)
     if not await peer_of(scope, send).hang_up():

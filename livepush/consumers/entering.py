@@ -91,7 +91,7 @@ async def _enter(scope: Scope, client: Client, needs_group: bool) -> Entry:
     else:
         origins.headers(request)  # a foreign page's cookies may have to be ignored
     last = request.META.get("HTTP_LAST_EVENT_ID", "")
-    query = parse_query(scope.get("query_string", b""), last, get_settings().MAX_GROUPS)
+    query = parse_query(scope.get("query_string", b""), last, max_groups=get_settings().MAX_GROUPS)
     client.groups, client.resumes = query.groups, query.since is not None
     with limits.handshake(scope, request) as level:
         try:

@@ -7,14 +7,14 @@ from livepush.consumers.base import (
     NOSNIFF,
     Scope,
     Send,
-    again_in,
-    comes_back,
+    bye_reason,
     finish,
     for_origin,
     greeting,
-    passing,
     refusing,
+    retry_in_ms,
     run_until_closed,
+    should_come_back,
     until_disconnect,
 )
 from livepush.consumers.entering import ask_again_later, enter
@@ -38,12 +38,12 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
     """Serve ``GET sse/?group=…&since=POSITION``; see ``livepush.wire`` for the stream.
 
     If the server can't serve it now, or a check of the project's says so, the client gets a stream that only says
-    ``bye``; see ``comes_back``.
+    ``bye``; see ``should_come_back``.
     """
     try:
         entry = await receive.unless_gone(enter(scope, "sse"))
     except WireError as error:
-        if not comes_back(error, wants_stream(scope)):
+        if not should_come_back(error, wants_stream(scope)):
             raise
         await send_away(scope, send, error)
         return
@@ -79,6 +79,6 @@ def wants_stream(scope: Scope) -> bool:
 async def send_away(scope: Scope, send: Send, error: WireError) -> None:
     """Tell the client to come back in a moment, or when the refusal says."""
     format = Format.SSE_ENVELOPE if b"format=envelope" in scope.get("query_string", b"") else Format.SSE
-    frame = system_frames("bye", format, retry=again_in(error), reason=passing(error))[0]
+    frame = system_frames("bye", format, retry=retry_in_ms(error), reason=bye_reason(error))[0]
     await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *for_origin(scope)]})
     await send({"type": "http.response.body", "body": frame})

@@ -12,7 +12,7 @@ from livepush import log, publish
 from livepush.access import identity, limits
 from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
-from livepush.consumers.answering import admit_here, answers, as_json, outside_transactions
+from livepush.consumers.answering import admit_here, answers, json_response, outside_transactions
 from livepush.consumers.auditing import Client
 from livepush.wire import (
     Event,
@@ -28,7 +28,7 @@ from livepush.wire import (
 )
 
 
-class Found(NamedTuple):
+class FoundEvents(NamedTuple):
     """What the log has after a client's position."""
 
     events: tuple[Event, ...]
@@ -48,10 +48,10 @@ def poll(request: HttpRequest, client: Client) -> HttpResponse:
     """
     query = query_of(request)
     admission = admitted(request, query, client)
-    return as_json(answer_of(look(query.since, admission.stored, admission.floors), query, admission))
+    return json_response(answer_of(look(query.since, admission.stored, admission.floors), query, admission))
 
 
-def answer_of(found: Found, query: Query, admission: identity.Admission) -> bytes:
+def answer_of(found: FoundEvents, query: Query, admission: identity.Admission) -> bytes:
     """Return a poll's answer. Its position stays where the client is if the rule of a group could not be asked."""
     failed, is_lost = admission.told_failed, found.lost is not None
     position = found.position if is_lost or not failed else query.since or found.position
@@ -69,7 +69,7 @@ def needs_asgi(request: HttpRequest) -> HttpResponse:
         "and run an ASGI server. Or have Pushpin hold the clients, see docs/grip.md. Polling works as it is.",
         501,
     )
-    return as_json(error.body(), error.status)
+    return json_response(error.body(), error.status)
 
 
 def query_of(request: HttpRequest) -> Query:
@@ -83,7 +83,7 @@ def query_alone(request: HttpRequest) -> Query:
     return parse_query(
         request.META.get("QUERY_STRING", "").encode(),
         request.headers.get("Last-Event-ID", ""),
-        get_settings().MAX_GROUPS,
+        max_groups=get_settings().MAX_GROUPS,
     )
 
 
@@ -98,7 +98,7 @@ def admitted(request: HttpRequest, query: Query, client: Client) -> identity.Adm
     return admission
 
 
-def look(since: Position | None, groups: tuple[str, ...], floors: Floors) -> Found:
+def look(since: Position | None, groups: tuple[str, ...], floors: Floors) -> FoundEvents:
     """Return what some groups have after a position, as the log names them; nothing if there is no position."""
     using = get_settings().DATABASE
     before = log.state(using)
@@ -107,15 +107,16 @@ def look(since: Position | None, groups: tuple[str, ...], floors: Floors) -> Fou
         before = log.state(using)
     head = before.position
     if since is None:
-        return Found((), head)
+        return FoundEvents((), head)
     if reason := _lost(since, before):
-        return Found((), head, reason)
+        return FoundEvents((), head, reason)
     if since == head:
-        return Found((), head)
+        return FoundEvents((), head)
     page = log.read(using, groups, since.number, head.number)
     if reason := _lost(since, page.state):
-        return Found((), page.state.position, reason)
-    return Found(tuple(above(page.events, floors)), Position(head.epoch, page.upto), None, page.upto < head.number)
+        return FoundEvents((), page.state.position, reason)
+    events = tuple(above(page.events, floors))
+    return FoundEvents(events, Position(head.epoch, page.upto), None, page.upto < head.number)
 
 
 def _lost(since: Position, state: LogState) -> str | None:

@@ -98,7 +98,7 @@ async def call(pending: Awaitable[Any]) -> Any:
 
 
 def closer(layer: Any) -> Callable[[], Awaitable[None]] | None:
-    """Return what closes a layer's connections and does no more, ``None`` where livepush knows nothing that does.
+    """Return the method that only closes a layer's connections; ``None`` if livepush knows no such method.
 
     ``flush`` of the pub/sub layer is that; every other layer's ``flush`` empties Redis.
     """

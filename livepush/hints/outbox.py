@@ -53,9 +53,10 @@ class Outbox:
         return self._idle.wait(timeout)
 
     def next(self, max_bytes: int) -> Batch | None:
-        """Return what goes out next, joined with what continues it; ``None`` where nothing fresh waits.
+        """Return the next batch, joined with the batches that follow it directly, as far as ``max_bytes`` allows.
 
-        Until it is called again, ``flush`` waits for what it has returned.
+        Returns ``None`` if no batch waits that is still worth sending. Until it is called again, ``flush`` waits for
+        what it has returned.
         """
         now = time.monotonic()
         with self._lock:

@@ -124,7 +124,7 @@ class Share(dict[Format, Joined]):
         return found
 
     def above(self, floors: Floors, highest: Floor, format: Format) -> Joined | None:
-        """Return what is left of it for a reader who may not read what lies below some floors; ``None`` if nothing."""
+        """Return the frames without the events below a reader's floors; ``None`` if no event is left."""
         if self._round.is_above(highest):  # the usual case
             return self[format]
         return self._round.joined_above(self._groups, format, floors)

@@ -93,7 +93,7 @@ class Flow:
         self.floors: dict[str, Floor] = {}
         """Since when the client may read some of the groups; older events are not for it, whatever it asks for."""
         self.highest = EVERYTHING
-        """The floor below which lies all that they hide."""
+        """The highest number and the latest time of ``floors``: no floor hides an event that is past both."""
         self.groups = dict.fromkeys(groups, 0)
         """Each group with the number after which the client wants its events."""
         self.epoch, self.cursor = cursor

@@ -77,7 +77,7 @@ class Hub:
         self.resets: Counter[str] = Counter()
         """How many clients were told that their history is lost, by reason."""
         self.attached: dict[str, object] = {}
-        """What other rooms keep for as long as the hub lives, by a name of their own."""
+        """What other packages keep for as long as the hub lives, by a name of their own."""
 
     @property
     def position(self) -> Position:

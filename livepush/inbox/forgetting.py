@@ -1,7 +1,7 @@
 """Deletes or exports the data that livepush keeps about a user.
 
 These are the events of the user's own group, the notifications to the user, the memberships, the state of the inbox,
-and what other rooms keep. The notifications of other users stay, even if they name the user.
+and what other packages keep. The notifications of other users stay, even if they name the user.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ KINDS = {
 
 
 class Kept(NamedTuple):
-    """The data about users that another room keeps."""
+    """The data about users that another package keeps."""
 
     name: str
     """The name of the rows in answers."""
@@ -55,7 +55,7 @@ class Kept(NamedTuple):
 
 
 kept: list[Kept] = []
-"""The data of rooms that this one does not know."""
+"""The data of packages that this one does not import."""
 
 
 @publish.has_async_twin
@@ -169,9 +169,9 @@ def _delete(rows: QuerySet[Any]) -> int:
 
 
 def delete_up_to(event: Event, using: str) -> None:
-    """Delete what had no position yet, or was not filed yet, when users were forgotten: by now it has, and is.
+    """Delete the rows that had no position yet, or were not filed yet, when the users were forgotten.
 
-    What follows the event that says so stays: it is of whoever has the primary key now.
+    Rows after ``event`` stay: they belong to the user who has the primary key now.
     """
     groups = wire.parse_forgotten(event.data)
     for model in (Event, Notification):

@@ -1,6 +1,6 @@
 """The notices of settle to other processes, in its own transaction, where the database can carry them (PostgreSQL).
 
-A room above the log registers what is told.
+A package above the log registers what is told.
 """
 
 from __future__ import annotations

@@ -16,14 +16,14 @@ PASSES = 20
 """The largest number of batches that one call settles."""
 
 
-def settle(using: str, passes: int = PASSES) -> Iterator[Batch]:
+def settle(using: str) -> Iterator[Batch]:
     """Give committed events their positions; yield each batch after its commit.
 
-    Stops when no event waits, when another process is settling (it looks again later), or after some passes: the next
-    caller settles the rest. Do not call it within a transaction, except a ``TestCase``'s. Raises the database's errors;
-    the events wait on then.
+    Stops when no event waits, when another process is settling (it looks again later), or after ``PASSES`` batches:
+    the next caller settles the rest. Do not call it within a transaction, except a ``TestCase``'s. Raises the
+    database's errors; the events wait on then.
     """
-    for _ in range(passes):
+    for _ in range(PASSES):
         batch, must_settle = dialect(using).settle_batch()
         if batch is None and epochs.make_head(using):
             batch, must_settle = dialect(using).settle_batch()

@@ -41,7 +41,7 @@ _ends: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
 
 
 on_start: list[Callable[[Hub], None]] = []
-"""Called with each hub that has started, in its loop: by rooms that this one does not know."""
+"""Called with each hub that has started, in its loop, for packages that this one does not import."""
 
 
 def _after_fork() -> None:
@@ -111,7 +111,7 @@ def _has_drained(hub: Hub) -> bool:
 
 
 def _begun(hub: Hub, start: asyncio.Task[None]) -> None:
-    """Tell other rooms of a hub that has started."""
+    """Tell other packages of a hub that has started."""
     if start.cancelled() or _has_failed(start):
         return
     for begin in on_start:

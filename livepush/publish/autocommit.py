@@ -22,7 +22,7 @@ from livepush.log import dialect
 logger = logging.getLogger("livepush")
 
 BESIDE = "livepush-beside"
-OWN_THREADS = (  # the first six are those of process/connections.py, which imports this room
+OWN_THREADS = (  # the first six are those of process/connections.py, which imports this package
     "livepush-hub", "livepush-auth", "livepush-streams", "livepush-live", "livepush-publish", "livepush-relay",
     "livepush-doctor", BESIDE,
 )  # fmt: skip

@@ -114,7 +114,7 @@ def send_checked(sent: Sent, using: str, own_key: str | None = None) -> log.Appe
     return _send(sent, using, None if own_key is None else own_key_of(own_key))
 
 
-def send_as(stamp: str, group: Group, type: str, data: Any, *, key: str | None, ephemeral: bool = False) -> None:
+def send_as(stamp: str, group: Group, type: str, data: Any, *, key: str | None, ephemeral: bool) -> None:
     """Send an event for a client, with its user's stamp; see ``send``. Its keys are separate from those of ``send``."""
     _check_type(type)
     sent = _checked(group, type, data, key, ephemeral)._replace(sender=stamp)
@@ -138,7 +138,7 @@ def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str, 
 
 
 def key_of_own(key: str) -> str:
-    """Return the form in which the log stores a key that was given to ``send_own``, which no other own key has."""
+    """Return the key as the log stores it for ``send_own``. No other key of livepush's has this form."""
     return own_key_of(f"own:{key}")
 
 

@@ -42,7 +42,7 @@ _failing = Rarely(every=1.0)
 Settle = Callable[[Grant, Answer, bool], object]
 """Notes who a client is now, and whether all rules have answered."""
 Tell = Callable[[Grant], object]
-"""Tells other rooms that a client has other groups now."""
+"""Tells other packages that a client has other groups now."""
 
 
 class Queue:

@@ -111,7 +111,7 @@ class Rights:
         self._rechecks.drop(grant)
 
     def tell(self, grant: Grant) -> None:
-        """Tell other rooms that a client has come, has changed or has gone."""
+        """Tell other packages that a client has come, has changed or has gone."""
         for follow in on_change:
             follow(self._hub, grant, grant in self._grants)
 

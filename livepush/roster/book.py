@@ -13,7 +13,7 @@ UNKNOWN = Seat("", "", "", -1)
 """Stands for what is written of a member when nobody knows: a write did not answer."""
 
 
-class Entry:
+class MemberEntry:
     """One member of one group."""
 
     __slots__ = ("asked", "ghost", "holders", "info", "written")
@@ -52,7 +52,7 @@ class Book:
     """The members of one hub's clients. Everything happens in the hub's loop."""
 
     def __init__(self) -> None:
-        self.entries: dict[Key, Entry] = {}
+        self.entries: dict[Key, MemberEntry] = {}
         self._changed: dict[Key, None] = {}
         self._places: dict[Grant, frozenset[Key]] = {}
 
@@ -64,7 +64,7 @@ class Book:
         for key in before - keys:
             self.entries[key].holders.pop(grant, None)
         for key in keys:
-            self.entries.setdefault(key, Entry()).holders[grant] = None
+            self.entries.setdefault(key, MemberEntry()).holders[grant] = None
         self.mark(before | keys)
         return before - keys
 
@@ -118,7 +118,7 @@ class Book:
         for entry in self.entries.values():
             entry.written = None
         for seat in seats:
-            self.entries.setdefault(seat.key, Entry()).written = seat
+            self.entries.setdefault(seat.key, MemberEntry()).written = seat
         self.mark(self.entries)
 
     def forget_absent(self, keys: Iterable[Key]) -> None:

@@ -136,8 +136,8 @@ def moment(milliseconds: int) -> str:
     return timestamp(datetime.fromtimestamp(milliseconds / 1000, UTC))
 
 
-def events(news: Iterable[News], size: int = EVENT_BYTES) -> Iterator[tuple[str, str, str]]:
-    """Yield the events that tell some news: group, type and data, with as many members each as fit."""
+def events(news: Iterable[News], size: int) -> Iterator[tuple[str, str, str]]:
+    """Yield the events that tell some news: group, type, data. Each has as many members as fit into ``size`` bytes."""
     ordered = sorted(news, key=lambda each: (each.group, each.kind))
     for (group, kind), told in groupby(ordered, key=lambda each: (each.group, each.kind)):
         for members in _parts([each.member for each in told], size):

@@ -17,7 +17,7 @@ from livepush.hub import Hub, Waiter
 from livepush.notes import Rarely, one_line
 from livepush.rights import Grant, on_change, rights_of
 from livepush.roster import leases, rules, table
-from livepush.roster.book import Book, Entry
+from livepush.roster.book import Book, MemberEntry
 from livepush.roster.changes import Key, Seat
 from livepush.roster.who import keys_of
 from livepush.wire import FORGOTTEN, Event, parse_forgotten, public_name
@@ -84,7 +84,7 @@ class Keeper:
             self._stir(at_once=bool(ended))
 
     def _raise_ghost(self, grant: Grant, key: Key) -> None:
-        """Have something stand for a client that has gone, if it was the member's last. Its rights may end as ever."""
+        """Keep a member present for a while after its last client has gone. Its rights can still end meanwhile."""
         entry = self._book.entries[key]
         invisible = entry.info is None and not entry.must_ask
         if list(entry.holders) != [grant] or invisible or len(self._ghosts) >= get_settings().MAX_CONNECTIONS:
@@ -215,14 +215,14 @@ class Keeper:
                 for one in part:
                     await self._ask_alone(one)
 
-    async def _ask_alone(self, one: tuple[Key, Entry]) -> None:
+    async def _ask_alone(self, one: tuple[Key, MemberEntry]) -> None:
         try:
             await self._ask_about([one])
         except TimeoutError:
             logger.warning("The presence rule for %r did not answer in time for the member %s.", *one[0])
             self._again(one[0], AGAIN)
 
-    async def _ask_about(self, asked: Sequence[tuple[Key, Entry]]) -> None:
+    async def _ask_about(self, asked: Sequence[tuple[Key, MemberEntry]]) -> None:
         voices = [voice for _, entry in asked if (voice := entry.voice) is not None]
         if len(voices) < len(asked):
             asked = [one for one in asked if one[1].voice is not None]

@@ -40,7 +40,7 @@ def presence(request: HttpRequest, client: Client) -> HttpResponse:
 
 def _members(request: HttpRequest, client: Client) -> dict[str, Any]:
     check_get(request.method or "", request.META.get("CONTENT_LENGTH") or "", MAX_BODY)
-    query = parse_query(request.META.get("QUERY_STRING", "").encode(), "", get_settings().MAX_GROUPS)
+    query = parse_query(request.META.get("QUERY_STRING", "").encode(), max_groups=get_settings().MAX_GROUPS)
     client.groups = query.groups
     if len(query.groups) > 1:
         raise WireError("too_many_groups", "Ask for the members of one group at a time.")

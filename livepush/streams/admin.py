@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 from livepush.conf import get_settings
 from livepush.inbox.admin.lists import NewestPaginator, ReadOnlyAdmin
 from livepush.streams import deleting, leases, store
-from livepush.streams.models import State, Stream
+from livepush.streams.models import Stream, StreamState
 from livepush.wire import public_name
 
 PREVIEW = 20_000
@@ -82,7 +82,7 @@ class StreamAdmin(ReadOnlyAdmin):
     @admin.action(description=_("Stop the selected streams"), permissions=["stop"])
     def stop(self, request: HttpRequest, queryset: QuerySet[Stream]) -> None:
         """Ask the producers of the selected streams to stop."""
-        running = list(queryset.filter(state=State.RUNNING).values_list("id", flat=True))
+        running = list(queryset.filter(state=StreamState.RUNNING).values_list("id", flat=True))
         count = sum(store.stop(queryset.db, id) for id in running)
         text = ngettext("%d stream was asked to stop.", "%d streams were asked to stop.", count)
         self.message_user(request, text % count, messages.SUCCESS)

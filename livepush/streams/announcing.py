@@ -89,7 +89,7 @@ def _hint(id: str, text: str) -> Event:
 
 
 def hint_of(id: str, passage: Passage, limit: int) -> Event:
-    """Return what other processes are told of a passage: its text, or only where it ends if that is over a limit."""
+    """Return the hint about a passage: its text, or only where it ends if the text is longer than ``limit`` bytes."""
     body = pieces.dumps(pieces.join(passage.pieces))
     known = f'"parts":{body},' if len(body.encode()) <= limit else ""
     return _hint(id, f'{{"start":{passage.start},{known}"end":{passage.end}}}')

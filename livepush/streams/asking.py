@@ -7,9 +7,9 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from livepush.access.identity import Admission
-from livepush.consumers.base import again_in, comes_back
+from livepush.consumers.base import retry_in_ms, should_come_back
 from livepush.streams.formats import END_MARK, FORMATS, HEARTBEAT
-from livepush.streams.models import MAX_ID_LENGTH, State, Stream
+from livepush.streams.models import MAX_ID_LENGTH, Stream, StreamState
 from livepush.wire import Close, WireError, bad_query, parse_wait, timestamp
 
 MAX_OFFSET = 2**63 - 1
@@ -39,7 +39,9 @@ class Asked(NamedTuple):
         ``Last-Event-ID`` wins, unless it lies beyond a stream that has ended: then it is another library's. Of an
         interrupted stream, the client may have text that was not stored.
         """
-        if self.last is None or (row.length is not None and self.last > row.length and row.state != State.INTERRUPTED):
+        if self.last is None or (
+            row.length is not None and self.last > row.length and row.state != StreamState.INTERRUPTED
+        ):
             return self
         return self._replace(after=self.last)
 
@@ -69,10 +71,10 @@ def asked_of(path: str, query: bytes, last_event_id: str = "") -> Asked:
 def away(asked: Asked, error: WireError, accept: str) -> str | None:
     """Return the stream by which an EventSource comes back after a refusal that passes; ``None`` for anybody else."""
     is_event_source = asked.wait is None and asked.format in ("", "livepush") and "text/event-stream" in accept
-    if not is_event_source or not comes_back(error, is_event_source):
+    if not is_event_source or not should_come_back(error, is_event_source):
         return None
     offset = asked.after if asked.last is None else asked.last
-    return HEARTBEAT + FORMATS["livepush"].bye(offset, again_in(error))
+    return HEARTBEAT + FORMATS["livepush"].bye(offset, retry_in_ms(error))
 
 
 def checked_id(id: str) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from livepush.exceptions import StreamError, StreamLost, StreamNotStored
 from livepush.streams import pieces
-from livepush.streams.models import State
+from livepush.streams.models import StreamState
 from livepush.streams.pieces import Piece, Pieces
 
 logger = logging.getLogger("livepush")
@@ -30,7 +30,7 @@ class Passage(NamedTuple):
 class Ending(NamedTuple):
     """How a stream ended, and what its readers are told about it."""
 
-    state: State
+    state: StreamState
     error: str = ""
     metadata: str | None = None
     """The metadata as JSON if they changed."""

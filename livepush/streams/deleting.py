@@ -54,14 +54,14 @@ def _tell(ids: Iterable[str]) -> None:
         announcing.hint_end(id)
 
 
-def delete_late_text(using: str, ids: Collection[str] | None = None, limit: int = AT_ONCE) -> int:
+def delete_late_text(using: str, ids: Collection[str] | None = None) -> int:
     """Delete some text of streams that are not there any more, of any or of those named; return how many chunks.
 
     A producer may store text until it learns that its stream was deleted. Without ``ids``, each call looks through the
-    next chunks, whatever ``limit`` is.
+    next ``LOOKED_AT`` chunks.
     """
     if ids is not None:
-        return _delete_chunks(_late(StreamChunk.objects.using(using).filter(stream__in=ids))[:limit])
+        return _delete_chunks(_late(StreamChunk.objects.using(using).filter(stream__in=ids))[:AT_ONCE])
     count, _looked[using] = _delete_late_after(using, _looked.get(using, 0))
     return count
 

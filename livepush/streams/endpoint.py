@@ -21,8 +21,8 @@ from livepush.consumers.base import (
     Send,
     finish,
     for_origin,
-    hung_up,
     refusing,
+    reset_connection,
 )
 from livepush.consumers.entering import admit, check_limits
 from livepush.consumers.incoming import Incoming
@@ -36,12 +36,12 @@ from livepush.streams.asking import Asked, asked_of, away, check_readable, unkno
 from livepush.streams.buffer import Ending, Passage
 from livepush.streams.feeds import Feeds, Opened, feeds_of, look_up
 from livepush.streams.formats import FORMATS
-from livepush.streams.models import State
+from livepush.streams.models import StreamState
 from livepush.streams.reader import Reader
 from livepush.wire import WireError, public_name, unavailable
 
 
-class Entry(NamedTuple):
+class StreamEntry(NamedTuple):
     """A client that was admitted to a stream."""
 
     hub: Hub
@@ -108,7 +108,7 @@ async def stream(scope: Scope, receive: Incoming, send: Send) -> None:
         await serve(scope, receive, send, entry, asked)
 
 
-async def enter(scope: Scope, asked: Asked) -> Entry:
+async def enter(scope: Scope, asked: Asked) -> StreamEntry:
     """Find the stream, who asks, and whether that client may read it. Raises WireError."""
     client = Client("stream", scope)
     try:
@@ -118,7 +118,7 @@ async def enter(scope: Scope, asked: Asked) -> Entry:
         raise
 
 
-async def _enter(scope: Scope, asked: Asked, client: Client) -> Entry:
+async def _enter(scope: Scope, asked: Asked, client: Client) -> StreamEntry:
     request = identity.request_of(scope)
     origins.headers(request)
     with limits.handshake(scope, request) as level:
@@ -141,10 +141,10 @@ async def _enter(scope: Scope, asked: Asked, client: Client) -> Entry:
         if hub.draining:
             raise unavailable()
         seat = limits.take_seat(scope, limits.user_key(admission.tenant, admission.identity.name))
-    return Entry(hub, opened, admission, identity.handshake(request), rights, heard, seat, client)
+    return StreamEntry(hub, opened, admission, identity.handshake(request), rights, heard, seat, client)
 
 
-async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, asked: Asked) -> None:
+async def serve(scope: Scope, receive: Incoming, send: Send, entry: StreamEntry, asked: Asked) -> None:
     """Send the stream until it ends or the client goes."""
     name = asked.format or entry.opened.row.format
     format = FORMATS[name]
@@ -165,7 +165,7 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, asked
         return
     if not reader.must_break:
         await finish(scope, receive, send, reason, {"type": "http.response.body", "body": b""})
-    elif not await hung_up(scope, receive, send):
+    elif not await reset_connection(scope, receive, send):
         raise ConnectionAbortedError(formats.CUT)
 
 
@@ -180,14 +180,14 @@ async def _write_all(reader: Reader, send: Send) -> Reason:
     return Reason.DRAIN
 
 
-async def poll(scope: Scope, receive: Incoming, send: Send, entry: Entry, asked: Asked) -> None:
+async def poll(scope: Scope, receive: Incoming, send: Send, entry: StreamEntry, asked: Asked) -> None:
     """Answer with what follows the offset, once there is something or the wait is over."""
     try:
         with entry.reading(asked, "livepush") as reader:
             body = await receive.unless_gone(_held(reader, min(asked.wait or 0.0, get_settings().MAX_WAIT)))
     except asyncio.CancelledError:  # the server ends, and cancels its requests
         nothing = Passage(asked.after, [], asked.after)
-        told = formats.answer(nothing, Ending(State.RUNNING), entry.opened.row.details)
+        told = formats.answer(nothing, Ending(StreamState.RUNNING), entry.opened.row.details)
         await answer_at_the_end(scope, send, told.encode())
         raise
     if body is not None:
@@ -207,5 +207,5 @@ async def _held(reader: Reader, seconds: float) -> bytes:
     feed = reader.feed
     passage = Passage(reader.cursor, [], reader.cursor) if portion is None else portion.passage
     if feed.ending is None or not reader.is_at_end:
-        return formats.answer(passage, Ending(State.RUNNING), feed.about.metadata).encode()
+        return formats.answer(passage, Ending(StreamState.RUNNING), feed.about.metadata).encode()
     return formats.answer(passage._replace(end=feed.end), feed.ending, feed.about.metadata).encode()

@@ -14,7 +14,7 @@ from livepush.streams import formats, pieces
 from livepush.streams.announcing import channel
 from livepush.streams.buffer import Ending, Passage
 from livepush.streams.formats import FORMATS, About
-from livepush.streams.models import State, Stream
+from livepush.streams.models import Stream, StreamState
 from livepush.wire import on_the_wire
 
 logger = logging.getLogger("livepush")
@@ -166,7 +166,7 @@ class Feed:
         """Take what the database says of the stream: it may have ended."""
         if row.is_running or self.ending is not None:
             return
-        self.ending = Ending(State(row.state), row.error)
+        self.ending = Ending(StreamState(row.state), row.error)
         self.about = formats.about(row)
         if self.end != row.length:
             self.end = row.length or 0

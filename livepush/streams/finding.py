@@ -10,7 +10,7 @@ from livepush import publish, tenants
 from livepush.conf import get_settings
 from livepush.publish import Group
 from livepush.streams import leases, pieces, store
-from livepush.streams.models import State, Stream
+from livepush.streams.models import Stream, StreamState
 from livepush.streams.responding import StreamResponse
 from livepush.wire import public_name
 
@@ -30,7 +30,7 @@ class Found(NamedTuple):
     @property
     def is_running(self) -> bool:
         """Whether more may come."""
-        return self.state == State.RUNNING
+        return self.state == StreamState.RUNNING
 
     def response(self, after: int = 0, format: str = "") -> StreamResponse:
         """Return a response that streams it from an offset, in a format of ``docs/streams.md`` (its own by default).
@@ -82,7 +82,7 @@ def running(group: Group) -> Found | None:
     name = tenants.stored(publish.group_name(group), tenants.current())
     using = get_settings().DATABASE
     leases.look(using)
-    rows = Stream.objects.using(using).filter(group=name, state=State.RUNNING)
+    rows = Stream.objects.using(using).filter(group=name, state=StreamState.RUNNING)
     row = rows.order_by("-created").first()
     return None if row is None else _of(row)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from livepush.exceptions import InvalidData
 from livepush.streams.buffer import Ending, Passage
-from livepush.streams.models import State, Stream
+from livepush.streams.models import Stream, StreamState
 from livepush.streams.pieces import Data, Piece, dumps, join
 
 HEARTBEAT = ":\n"
@@ -26,8 +26,8 @@ END_MARK = "end"
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _EVENTS = "text/event-stream; charset=utf-8"
 _MESSAGES = {
-    State.INTERRUPTED: "The stream was interrupted.",
-    State.FAILED: "The stream failed.",
+    StreamState.INTERRUPTED: "The stream was interrupted.",
+    StreamState.FAILED: "The stream failed.",
 }
 
 
@@ -163,7 +163,7 @@ class AISDK(Format):
         if ending.state in _MESSAGES:
             last = {"type": "error", "errorText": ending.error or _MESSAGES[ending.state]}
         else:
-            last = {"type": "abort" if ending.state is State.STOPPED else "finish"}
+            last = {"type": "abort" if ending.state is StreamState.STOPPED else "finish"}
         return close + _event(last) + DONE
 
     def cut(self) -> str:

@@ -25,7 +25,7 @@ from livepush.process.connections import STREAM_THREAD, close_connections, give_
 from livepush.streams import announcing, deleting, store, storing, watching
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.compacting import Compactor
-from livepush.streams.models import State, Stream
+from livepush.streams.models import Stream, StreamState
 
 logger = logging.getLogger("livepush")
 
@@ -254,7 +254,7 @@ class Gatherer:
         """Have a stream end with what is stored of it."""
         with self._lock:
             buffer.refuse(error)
-            buffer.ending = Ending(State.INTERRUPTED)
+            buffer.ending = Ending(StreamState.INTERRUPTED)
             self._ending.setdefault(buffer.id, (buffer, Future()))
 
     def _end_all(self) -> None:
@@ -268,7 +268,7 @@ class Gatherer:
         if len(done) > AT_ONCE:
             done = done[:AT_ONCE]
             self._wake.set()
-        endings = {buffer.id: (buffer.ending or Ending(State.FINISHED), buffer.end) for buffer, _ in done}
+        endings = {buffer.id: (buffer.ending or Ending(StreamState.FINISHED), buffer.end) for buffer, _ in done}
         with watching.watch.over(self._limit):
             lost, refused = storing.end(self._using, self.name, endings)
             self._lose(lost)

@@ -16,7 +16,7 @@ from livepush.forking import in_children, renewed
 from livepush.streams import announcing
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.gathering import END_TIMEOUT, Gatherer
-from livepush.streams.models import State
+from livepush.streams.models import StreamState
 
 _gatherer: Gatherer | None = None
 _lock = renewed(globals(), "_lock", RLock)
@@ -50,7 +50,7 @@ def interrupt_all(seconds: float = END_TIMEOUT) -> None:
 
 def _interrupt(found: Gatherer, seconds: float) -> None:
     until = time.monotonic() + (0.0 if holds_lock() else seconds)
-    for done in [found.end(buffer, Ending(State.INTERRUPTED)) for buffer in found.unfinished()]:
+    for done in [found.end(buffer, Ending(StreamState.INTERRUPTED)) for buffer in found.unfinished()]:
         with suppress(TimeoutError, StreamError):
             done.result(max(0.0, until - time.monotonic()))
 

@@ -23,7 +23,7 @@ from livepush.exceptions import StreamError
 from livepush.process import in_own_thread
 from livepush.process.connections import LIVE_THREAD, STREAM_THREAD
 from livepush.publish import Group
-from livepush.streams.models import State
+from livepush.streams.models import StreamState
 from livepush.streams.watching import WATCH_THREAD
 from livepush.streams.writing import SyncStream, open
 
@@ -89,7 +89,7 @@ def _run(
             end()
             watch.join()
         if cancelled.is_set():
-            log._wait(log._end(State.INTERRUPTED))
+            log._wait(log._end(StreamState.INTERRUPTED))
         elif log.stop_requested:
             log._wait(log._ends_with(None))
         elif code:

@@ -14,7 +14,7 @@ MAX_ID_LENGTH = 32
 MAX_FORMAT_LENGTH = 20
 
 
-class State(models.TextChoices):
+class StreamState(models.TextChoices):
     """The state of a stream."""
 
     RUNNING = "running", "Running"
@@ -29,7 +29,7 @@ class Stream(models.Model):
 
     id = ExactCharField(max_length=MAX_ID_LENGTH, primary_key=True)
     group = ExactCharField(max_length=wire.MAX_GROUP_LENGTH)
-    state = models.CharField(max_length=12, choices=State, default=State.RUNNING)
+    state = models.CharField(max_length=12, choices=StreamState, default=StreamState.RUNNING)
     format = ExactCharField(max_length=MAX_FORMAT_LENGTH)
     metadata = ExactTextField(default="{}", help_text="JSON")
     error = ExactTextField(default="", blank=True)
@@ -53,7 +53,7 @@ class Stream(models.Model):
     @property
     def is_running(self) -> bool:
         """Whether more may come."""
-        return self.state == State.RUNNING
+        return self.state == StreamState.RUNNING
 
     @property
     def details(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
 
-from livepush.consumers.base import again_in
+from livepush.consumers.base import retry_in_ms
 from livepush.notes import Rarely, last_of, one_line
 from livepush.streams.feed import Feed, Portion
 from livepush.streams.feeds import Feeds
@@ -120,7 +120,7 @@ class Reader:
             try:
                 portion = await self.portion()
             except WireError as error:
-                self.retry = again_in(error)
+                self.retry = retry_in_ms(error)
                 continue
             if not self.groups:
                 break
@@ -154,7 +154,7 @@ class Reader:
                 return found
             self._fruitless += 1
             if self._fruitless > PATIENCE:
-                self.retry = again_in(unavailable())
+                self.retry = retry_in_ms(unavailable())
                 return None
             await self.wait(AGAIN)
         return None

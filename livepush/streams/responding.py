@@ -19,7 +19,7 @@ from livepush.streams.asking import unknown
 from livepush.streams.buffer import Ending
 from livepush.streams.feeds import feeds_of, look_up
 from livepush.streams.formats import FORMATS, check_format
-from livepush.streams.models import State
+from livepush.streams.models import StreamState
 from livepush.streams.reader import Reader
 
 INTERVAL = 0.1
@@ -137,7 +137,7 @@ def _read(id: str, format: str, after: int) -> Iterator[bytes]:
         text = chosen.passage(about, passage, follows) if passage.pieces else ""
         cursor, follows = passage.end, formats.after_text(passage.pieces, follows)
         if not row.is_running and (not passage.pieces or cursor >= (row.length or 0)):
-            ending = Ending(State(row.state), row.error)
+            ending = Ending(StreamState(row.state), row.error)
             yield (text + chosen.end(formats.about(row), ending, row.length or 0, follows)).encode()
             return
         if passage.pieces:

@@ -20,7 +20,7 @@ from livepush.cancelling import contained
 from livepush.exceptions import InvalidData, StreamLost
 from livepush.notes import note_once
 from livepush.publish import Group
-from livepush.streams.models import State
+from livepush.streams.models import StreamState
 from livepush.streams.stopping import besides_stop
 from livepush.streams.writing import AsyncStream, SyncStream
 
@@ -55,7 +55,7 @@ async def start(
         task = asyncio.get_running_loop().create_task(_run(stream, iterator))
     _running.add(task)
     task.add_done_callback(_running.discard)
-    task.add_done_callback(lambda task: stream._end(State.INTERRUPTED))  # if it was cancelled, perhaps before it ran
+    task.add_done_callback(lambda task: stream._end(StreamState.INTERRUPTED))  # a cancelled task may not have run
     return stream
 
 
@@ -173,5 +173,5 @@ def _run_in_thread(stream: SyncStream, iterable: Iterable[Any], language: str | 
         with suppress(StreamLost):
             stream._wait(stream._ends_with(failure))
     finally:
-        stream._end(State.INTERRUPTED)  # if nothing above has ended it, as at SystemExit
+        stream._end(StreamState.INTERRUPTED)  # if nothing above has ended it, as at SystemExit
         connections.close_all()

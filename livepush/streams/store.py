@@ -16,7 +16,7 @@ from django.utils import timezone
 from livepush import log
 from livepush.streams import pieces
 from livepush.streams.buffer import Ending, Passage
-from livepush.streams.models import State, Stream, StreamChunk, StreamProducer
+from livepush.streams.models import Stream, StreamChunk, StreamProducer, StreamState
 
 T = TypeVar("T")
 CHUNK = 65_536
@@ -39,14 +39,14 @@ class Written(NamedTuple):
     body: str
 
 
-def chunks(stream: str, passage: Passage, most: int = STATEMENT) -> list[Written]:
-    """Return a passage as chunks, up to about ``most`` characters of it."""
+def chunks(stream: str, passage: Passage) -> list[Written]:
+    """Return a passage as chunks, up to about ``STATEMENT`` characters of it."""
     found, start, size = [], passage.start, 0
-    for run in pieces.split(pieces.join(pieces.head(passage.pieces, most)), CHUNK):
+    for run in pieces.split(pieces.join(pieces.head(passage.pieces, STATEMENT)), CHUNK):
         end = start + pieces.length(run)
         found.append(Written(stream, start, end, pieces.dumps(run)))
         start, size = end, size + len(found[-1].body)
-        if size > most:
+        if size > STATEMENT:
             break
     return found
 
@@ -113,7 +113,7 @@ def end(using: str, producer: str, endings: Mapping[str, tuple[Ending, int]]) ->
         if found
     }
     rows = Stream.objects.using(using).filter(id__in=endings)
-    if rows.filter(state=State.RUNNING, producer=producer).update(ended=timezone.now(), **values) == len(endings):
+    if rows.filter(state=StreamState.RUNNING, producer=producer).update(ended=timezone.now(), **values) == len(endings):
         return set()
     there = {id: (state, length) for id, state, length in rows.values_list("id", "state", "length")}
     return {id for id, (ending, length) in endings.items() if there.get(id) != (ending.state, length)}
@@ -176,12 +176,12 @@ def _join(after: int, bodies: Iterable[tuple[int, str]]) -> tuple[pieces.Pieces,
 
 def stop(using: str, id: str) -> bool:
     """Ask a stream's producer to stop; return whether it was running."""
-    return bool(Stream.objects.using(using).filter(id=id, state=State.RUNNING).update(stopping=True))
+    return bool(Stream.objects.using(using).filter(id=id, state=StreamState.RUNNING).update(stopping=True))
 
 
 def running(using: str, producer: str) -> dict[str, bool]:
     """Return a producer's running streams, and whether somebody asked each to stop."""
-    rows = Stream.objects.using(using).filter(state=State.RUNNING, producer=producer)
+    rows = Stream.objects.using(using).filter(state=StreamState.RUNNING, producer=producer)
     return dict(rows.values_list("id", "stopping"))
 
 
@@ -241,7 +241,7 @@ def count_silence(using: str, seen: StreamProducer, silent: int, now: int, limit
 
 def orphans(using: str) -> list[str]:
     """Return the producers that have running streams and are not known."""
-    rows = Stream.objects.using(using).filter(state=State.RUNNING)
+    rows = Stream.objects.using(using).filter(state=StreamState.RUNNING)
     found = set(rows.values_list("producer", flat=True).order_by().distinct())
     return sorted(found - producers(using).keys())  # asked for last: a producer is known before its streams run
 
@@ -251,10 +251,10 @@ def interrupt(using: str, producer: str) -> list[Stream]:
     ended = []
     with transaction.atomic(using=using):
         StreamProducer.objects.using(using).filter(name=producer).delete()
-        rows = Stream.objects.using(using).filter(state=State.RUNNING, producer=producer)
+        rows = Stream.objects.using(using).filter(state=StreamState.RUNNING, producer=producer)
         stored = ends(using, list(rows.values_list("id", flat=True)))
         for row in rows.select_for_update() if connections[using].features.has_select_for_update else rows:
-            row.state, row.length, row.ended = State.INTERRUPTED, stored.get(row.id, 0), timezone.now()
+            row.state, row.length, row.ended = StreamState.INTERRUPTED, stored.get(row.id, 0), timezone.now()
             row.save(using=using, update_fields=["state", "length", "ended"])
             ended.append(row)
     return ended
@@ -289,10 +289,10 @@ def news(using: str, after: Mapping[str, int]) -> News:
     return News(rows, passages, len(found) == PAGE_ROWS)
 
 
-def prune(using: str, before: datetime, limit: int = AT_ONCE) -> int:
-    """Delete streams that ended before a time, ``limit`` at most; return how many rows were deleted."""
-    old = Stream.objects.using(using).filter(~Q(state=State.RUNNING), ended__lt=before)
-    ids = list(old.values_list("id", flat=True)[:limit])
+def prune(using: str, before: datetime) -> int:
+    """Delete some streams that ended before a time, ``AT_ONCE`` at most; return how many rows were deleted."""
+    old = Stream.objects.using(using).filter(~Q(state=StreamState.RUNNING), ended__lt=before)
+    ids = list(old.values_list("id", flat=True)[:AT_ONCE])
     if not ids:
         return 0
     chunks, _ = StreamChunk.objects.using(using).filter(stream__in=ids).delete()

@@ -17,7 +17,7 @@ from livepush.streams.asking import Asked, asked_of, away, check_readable, check
 from livepush.streams.buffer import Ending
 from livepush.streams.formats import FORMATS
 from livepush.streams.here import local
-from livepush.streams.models import State, Stream
+from livepush.streams.models import Stream, StreamState
 from livepush.streams.responding import ended
 from livepush.wire import WireError, check_get, public_name, unavailable
 
@@ -99,5 +99,5 @@ def _poll(row: Stream, asked: Asked) -> str:
     passage = store.read(get_settings().DATABASE, row.id, asked.after, row.length)
     is_done = not row.is_running and passage.end >= (row.length or 0)
     if not is_done:
-        return formats.answer(passage, Ending(State.RUNNING), row.details)
-    return formats.answer(passage._replace(end=row.length or 0), Ending(State(row.state), row.error), row.details)
+        return formats.answer(passage, Ending(StreamState.RUNNING), row.details)
+    return formats.answer(passage._replace(end=row.length or 0), Ending(StreamState(row.state), row.error), row.details)

@@ -25,7 +25,7 @@ from livepush.streams.ansi import Stripper
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.formats import check_format
 from livepush.streams.here import gatherer, holds_lock
-from livepush.streams.models import State, Stream
+from livepush.streams.models import Stream, StreamState
 from livepush.streams.responding import StreamResponse
 from livepush.streams.stopping import besides_stop, is_done
 
@@ -84,7 +84,7 @@ class _Producer:
         try:
             yield
         except BaseException:
-            self._end(State.INTERRUPTED)
+            self._end(StreamState.INTERRUPTED)
             raise
 
     def _put(self, text: str, data: Any, progress: float | None) -> None:
@@ -94,7 +94,7 @@ class _Producer:
         """
         if self._buffer.error is not None:
             raise self._buffer.error
-        if self._buffer.ending is not None and self._buffer.ending.state is State.INTERRUPTED:
+        if self._buffer.ending is not None and self._buffer.ending.state is StreamState.INTERRUPTED:
             raise StreamLost(f"The stream {self.id} was interrupted, since its process ends.", self.id)
         if self._buffer.ending is not None:
             raise StreamEnded(f"The stream {self.id} has ended: nothing can be written to it any more.", self.id)
@@ -125,9 +125,9 @@ class _Producer:
         self._progress = round(float(progress), 4)
         return self._progress != known
 
-    def _end(self, state: State, error: str = "", metadata: Mapping[str, Any] | None = None) -> Future[None]:
+    def _end(self, state: StreamState, error: str = "", metadata: Mapping[str, Any] | None = None) -> Future[None]:
         if self._buffer.lost:
-            state = State.INTERRUPTED
+            state = StreamState.INTERRUPTED
         rest = (self._stripper.end() if self._stripper else "") + (pieces.REPLACEMENT if self._half else "")
         if rest and self._buffer.ending is None:
             self._half = ""
@@ -141,9 +141,9 @@ class _Producer:
     def _ends_with(self, error: BaseException | None) -> Future[None]:
         """End it as its code has ended: with an error, or without one, as after a wish to stop."""
         if isinstance(error, Exception):
-            return self._end(State.FAILED, FAILED)
-        otherwise = State.FINISHED if error is None else State.INTERRUPTED
-        return self._end(State.STOPPED if self._buffer.stop_requested else otherwise)
+            return self._end(StreamState.FAILED, FAILED)
+        otherwise = StreamState.FINISHED if error is None else StreamState.INTERRUPTED
+        return self._end(StreamState.STOPPED if self._buffer.stop_requested else otherwise)
 
     def _not_stored(self) -> StreamNotStored:
         return StreamNotStored(
@@ -175,11 +175,11 @@ class SyncStream(_Producer):
 
     def finish(self, metadata: Mapping[str, Any] | None = None) -> None:
         """End it, with more metadata if any; return when all of it is stored. Raises StreamNotStored."""
-        self._wait(self._end(State.FINISHED, metadata=metadata))
+        self._wait(self._end(StreamState.FINISHED, metadata=metadata))
 
     def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
         """End it as failed. Readers are told the message; over 10,000 characters is cut. Raises StreamNotStored."""
-        self._wait(self._end(State.FAILED, pieces.message(message), metadata))
+        self._wait(self._end(StreamState.FAILED, pieces.message(message), metadata))
 
     def _wait(self, done: Future[None], is_committed: bool = False) -> None:
         if holds_lock():
@@ -208,11 +208,11 @@ class AsyncStream(_Producer):
 
     async def finish(self, metadata: Mapping[str, Any] | None = None) -> None:
         """End it, with more metadata if any; return when all of it is stored. Raises StreamNotStored."""
-        await self._wait(self._end(State.FINISHED, metadata=metadata))
+        await self._wait(self._end(StreamState.FINISHED, metadata=metadata))
 
     async def fail(self, message: str, metadata: Mapping[str, Any] | None = None) -> None:
         """End it as failed. Readers are told the message; over 10,000 characters is cut. Raises StreamNotStored."""
-        await self._wait(self._end(State.FAILED, pieces.message(message), metadata))
+        await self._wait(self._end(StreamState.FAILED, pieces.message(message), metadata))
 
     async def _room(self) -> None:
         until = time.monotonic() + PATIENCE

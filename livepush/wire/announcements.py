@@ -42,7 +42,7 @@ class Announcement(NamedTuple):
     """Up to where the log goes, if what was settled is too long for the message."""
 
 
-def split_batch(batch: Batch, max_bytes: int = 262_144) -> list[Batch]:
+def split_batch(batch: Batch, max_bytes: int) -> list[Batch]:
     """Return a batch in parts. Each has at most about ``max_bytes``, or a single event."""
     parts: list[list[Event]] = []
     room = 0

@@ -25,7 +25,7 @@ class Command(NamedTuple):
     data: Any = None
 
 
-def parse_command(text: str, max_groups: int = 100) -> Command:
+def parse_command(text: str, max_groups: int) -> Command:
     """Return the command in a WebSocket client's text, which is one of:
 
     ``{"command": "subscribe", "groups": [...], "since": POSITION, "ref": 1}`` (without ``since``, from now on),

@@ -44,7 +44,7 @@ def changed(known: Floors, groups: Iterable[str], floors: Floors) -> dict[str, F
 
 
 def highest(floors: Floors) -> Floor:
-    """Return the floor below which lies all that any of the floors hides."""
+    """Return the highest number and the latest time of some floors: no floor hides an event that is past both."""
     values = floors.values()
     return Floor(max((each.number for each in values), default=0), max((each.time for each in values), default=""))
 

@@ -41,7 +41,7 @@ class Query(NamedTuple):
 _queries: Cache[tuple[Query, str, str]] = Cache(CACHE_BYTES)  # many clients send the same query
 
 
-def parse_query(query: bytes, last_event_id: str = "", max_groups: int = 100) -> Query:
+def parse_query(query: bytes, last_event_id: str = "", *, max_groups: int) -> Query:
     """Parse ``group=a&group=b&since=POSITION&format=envelope&wait=SECONDS``.
 
     ``last_event_id`` is the header of that name, else the query's field ``lastEventId`` counts. It wins over ``since``,

@@ -15,6 +15,7 @@ from django.urls import include, path, reverse
 
 import livepush
 from livepush import tenants
+from livepush.access import limits
 from livepush.bridges import patterns
 from livepush.bridges.grip import signature
 from livepush.bridges.grip.config import edge
@@ -123,7 +124,7 @@ def test_a_page_of_another_site_can_not_read_what_is_signed_for_its_user(pusher,
 
 
 def test_over_its_rate_a_server_is_throttled(pusher, settings, monkeypatch):
-    monkeypatch.setattr(api, "_spent", {})
+    monkeypatch.setattr(api, "budget", limits.PublishingBudget())
     settings.LIVEPUSH = {"PUSHER": APP, "PUBLISHED_PER_SECOND": 1.0}
     event = {"name": "n", "data": "{}", "channel": "board"}
     body = json.dumps({"batch": [event] * 10}).encode()
@@ -199,8 +200,9 @@ def test_a_signature_that_is_wrong_writes_no_lines_of_its_own(settings, caplog, 
     settings.LIVEPUSH = {"GRIP": HERE}
     forged = jwt.encode(claims(), "x" * 40, headers={"crit": ["b\n[ERROR] forged"], "b\n": 1})
     assert Client().get("/livepush/sse/?group=board", headers={"Grip-Sig": forged}).status_code == 403
-    assert caplog.records
-    assert all(record.getMessage().isprintable() for record in caplog.records if record.name == "livepush")
+    lines = [record.getMessage() for record in caplog.records if record.name == "livepush"]
+    assert lines
+    assert all(line.isprintable() for line in lines)
 
 
 def test_a_newcomer_is_told_of_events_by_hints_since_the_proxy_sends_the_same_to_all(settings, django_user_model):

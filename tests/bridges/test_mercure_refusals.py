@@ -197,7 +197,7 @@ def test_a_page_of_an_origin_that_is_allowed_may_publish_by_cookie(transactional
 def test_publishers_are_limited_together(settings):
     settings.LIVEPUSH = {**settings.LIVEPUSH, "PUBLISHED_PER_SECOND": 0.123}
     for _ in range(100):
-        publishing.spend()
+        publishing.budget.spend()
     response = post({"topic": "a"})
     assert said(response) == (429, "throttled")
     assert int(response["Retry-After"]) >= 1

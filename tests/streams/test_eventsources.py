@@ -11,7 +11,7 @@ from django.db import connections
 from django.test import Client
 
 from livepush import process, streams
-from livepush.streams.models import State, Stream
+from livepush.streams.models import Stream, StreamState
 from tests import asking
 from tests.scale import some
 
@@ -80,7 +80,7 @@ async def test_an_offset_of_the_stream_wins_over_the_address(ask: Ask) -> None:
 
 async def test_who_had_text_that_a_killed_process_did_not_store_gets_nothing_twice(ask: Ask) -> None:
     id = await sync_to_async(written)()
-    await Stream.objects.filter(id=id).aupdate(state=State.INTERRUPTED)
+    await Stream.objects.filter(id=id).aupdate(state=StreamState.INTERRUPTED)
     assert await ask(id, "format=text", {"Last-Event-ID": "15"}) == (200, "")
 
 

@@ -15,7 +15,7 @@ from livepush.streams import gathering, leases, store
 from livepush.streams.buffer import Ending
 from livepush.streams.gathering import Gatherer
 from livepush.streams.leases import LATE, LEASE, LOOK, MAX_STEP
-from livepush.streams.models import State, Stream, StreamProducer
+from livepush.streams.models import Stream, StreamProducer, StreamState
 from livepush.streams.showing import shown
 from tests.conftest import ALIASES, Thread, kind
 from tests.patience import PATIENCE
@@ -172,8 +172,8 @@ def test_an_end_that_others_have_come_before_is_lost_and_one_that_is_repeated_is
     ids = ("taken", "kept", "deleted")
     rows = [Stream(id=id, group="room:1", producer="stalled", created=timezone.now()) for id in ids[:2]]
     store.begin("default", rows)
-    Stream.objects.filter(id="taken").update(state=State.INTERRUPTED, length=2)
-    endings = {id: (Ending(State.FINISHED), 4) for id in ids}
+    Stream.objects.filter(id="taken").update(state=StreamState.INTERRUPTED, length=2)
+    endings = {id: (Ending(StreamState.FINISHED), 4) for id in ids}
     for _ in range(2):
         assert store.end("default", "stalled", endings) == {"taken", "deleted"}
     assert list(Stream.objects.order_by("id").values_list("id", "state", "length")) == [

@@ -17,7 +17,7 @@ from livepush.streams import compacting, deleting, pieces, store
 from livepush.streams.buffer import Buffer, Ending, Passage
 from livepush.streams.formats import after_text
 from livepush.streams.gathering import Gatherer
-from livepush.streams.models import State, Stream, StreamChunk
+from livepush.streams.models import Stream, StreamChunk, StreamState
 from tests.patience import PATIENCE
 from tests.scale import EXAMPLES
 
@@ -134,7 +134,7 @@ class Model:
 
     def end(self, how):
         if how == "finish":
-            done: Future = self.gatherer.end(self.buffer, Ending(State.FINISHED))
+            done: Future = self.gatherer.end(self.buffer, Ending(StreamState.FINISHED))
             self.gatherer._turn()
             assert done.done()
             self.stored = len(self.units)

@@ -12,7 +12,7 @@ from livepush.streams import announcing, compacting, gathering, leases, pieces, 
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.finding import read_all
 from livepush.streams.gathering import Gatherer
-from livepush.streams.models import State, Stream, StreamChunk, StreamProducer
+from livepush.streams.models import Stream, StreamChunk, StreamProducer, StreamState
 from livepush.tenants import active
 from tests.patience import PATIENCE
 
@@ -82,8 +82,8 @@ def test_an_ending_that_the_database_refuses_interrupts_its_stream_alone(produce
     other, _ = producer.begin("other")
     producer.turn()
     refused.write("this far")
-    ends = [producer.gatherer.end(refused, Ending(State.FAILED, UNSTORABLE))]
-    ends.append(producer.gatherer.end(other, Ending(State.FINISHED)))
+    ends = [producer.gatherer.end(refused, Ending(StreamState.FAILED, UNSTORABLE))]
+    ends.append(producer.gatherer.end(other, Ending(StreamState.FINISHED)))
     producer.turn()
     assert ends[1].result(0) is None
     producer.turn()
@@ -113,16 +113,16 @@ def test_text_that_the_database_refuses_interrupts_its_stream_alone(producer):
     assert store.read(producer.using, "refused", 0).pieces == ["this far"]
     assert producer.row("other").state == "running"
     with pytest.raises(StreamNotStored):
-        producer.gatherer.end(refused, Ending(State.FINISHED)).result(0)
+        producer.gatherer.end(refused, Ending(StreamState.FINISHED)).result(0)
 
 
 def test_a_beginning_that_the_database_refuses_is_its_producers_to_hear_alone(producer):
     refused, begun = producer.begin("refused", UNSTORABLE)
     _, others = producer.begin("other")
-    ended = producer.gatherer.end(refused, Ending(State.INTERRUPTED))
+    ended = producer.gatherer.end(refused, Ending(StreamState.INTERRUPTED))
     producer.turn()
     assert others.result(0) is None
-    for each in (begun, ended, producer.gatherer.end(refused, Ending(State.FINISHED))):
+    for each in (begun, ended, producer.gatherer.end(refused, Ending(StreamState.FINISHED))):
         with pytest.raises(StreamNotStored, match="refused"):
             each.result(0)
     assert producer.gatherer.unfinished() == [producer.gatherer.buffer("other")]
@@ -191,7 +191,7 @@ def test_a_compaction_that_fails_keeps_no_producer_waiting_and_is_tried_again(pr
         first.write(text)
         second.write(text)
         producer.turn()
-    ends = [producer.gatherer.end(buffer, Ending(State.FINISHED)) for buffer in (first, second)]
+    ends = [producer.gatherer.end(buffer, Ending(StreamState.FINISHED)) for buffer in (first, second)]
     producer.turn()
     assert [each.result(0) for each in ends] == [None, None]
     chunks = StreamChunk.objects.using(producer.using)
@@ -207,7 +207,7 @@ def test_a_compaction_that_always_fails_is_given_up(producer, monkeypatch, caplo
     monkeypatch.setattr(compacting, "AGAIN", 0.0)
     buffer, _ = producer.begin("one")
     producer.turn()
-    producer.gatherer.end(buffer, Ending(State.FINISHED))
+    producer.gatherer.end(buffer, Ending(StreamState.FINISHED))
     for _ in range(compacting.TRIES):
         producer.turn()
     assert producer.gatherer.is_idle()
@@ -237,7 +237,7 @@ def test_while_a_long_log_is_compacted_its_process_beats_and_stores_the_text_of_
 ):
     monkeypatch.setattr(gathering, "BEAT", 0.0)
     long, (other, _) = has_chunks(producer, "long", 200), producer.begin("other")
-    ended = producer.gatherer.end(long, Ending(State.FINISHED))
+    ended = producer.gatherer.end(long, Ending(StreamState.FINISHED))
     beats = [0]
     while not ended.done():
         other.write("on")
@@ -252,7 +252,7 @@ def test_while_a_long_log_is_compacted_its_process_beats_and_stores_the_text_of_
 
 def test_a_producer_does_not_wait_long_for_its_stream_to_be_compacted(producer, a_round_each_turn, monkeypatch):
     monkeypatch.setattr(compacting, "WAIT", 0.0)
-    ended = producer.gatherer.end(has_chunks(producer, "long", 200), Ending(State.FINISHED))
+    ended = producer.gatherer.end(has_chunks(producer, "long", 200), Ending(StreamState.FINISHED))
     producer.turn()
     assert (ended.done(), producer.gatherer.is_idle()) == (True, False)
     while not producer.gatherer.is_idle():
@@ -269,10 +269,10 @@ def test_many_streams_begin_and_end_in_several_turns(producer, monkeypatch):
         producer.turn()
         counts.append(sum(each.done() for each in done))
     for buffer, _ in begun:
-        producer.gatherer.end(buffer, Ending(State.FINISHED))
+        producer.gatherer.end(buffer, Ending(StreamState.FINISHED))
     while producer.gatherer.unfinished():
         producer.turn()
-        counts.append(Stream.objects.using(producer.using).filter(state=State.FINISHED).count())
+        counts.append(Stream.objects.using(producer.using).filter(state=StreamState.FINISHED).count())
     assert counts == [2, 4, 5, 2, 4, 5]
     assert producer.gatherer.is_idle()
 
@@ -288,7 +288,7 @@ def test_many_streams_that_end_at_once_are_all_ended_before_any_is_compacted(pro
     while not all(future.done() for _, future in begun):
         producer.turn()
     for buffer, _ in begun:
-        producer.gatherer.end(buffer, Ending(State.FINISHED))
+        producer.gatherer.end(buffer, Ending(StreamState.FINISHED))
     while not producer.gatherer.is_idle():
         producer.turn()
     assert done == ["end"] * 3 + ["compact"] * 6
@@ -350,6 +350,6 @@ def test_a_producer_of_an_announcement_that_fails_does_not_wait(producer, monkey
 
     monkeypatch.setattr(announcing, "tell_ended", fail)
     monkeypatch.setattr(gathering, "PAUSE", 0.0)
-    ended = producer.gatherer.end(buffer, Ending(State.FINISHED))
+    ended = producer.gatherer.end(buffer, Ending(StreamState.FINISHED))
     producer.turn()
     assert ended.result(0) is None

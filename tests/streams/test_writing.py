@@ -20,7 +20,7 @@ from livepush.exceptions import EventTooLarge, InvalidData, InvalidGroup, Stream
 from livepush.models import Event
 from livepush.streams import deleting, here, store
 from livepush.streams.finding import read_all
-from livepush.streams.models import State, Stream, StreamChunk, StreamProducer
+from livepush.streams.models import Stream, StreamChunk, StreamProducer, StreamState
 from livepush.streams.pieces import Data
 from tests.patience import PATIENCE, eventually, wait_until
 
@@ -261,7 +261,7 @@ def test_a_process_that_others_took_for_dead_learns_of_it():
         wait_until(lambda: store.ends("default", [stream.id]))
         (producer,) = StreamProducer.objects.values_list("name", flat=True)
         (ended,) = store.interrupt("default", producer)
-        assert (ended.id, ended.state, ended.length) == (stream.id, State.INTERRUPTED, 1)
+        assert (ended.id, ended.state, ended.length) == (stream.id, StreamState.INTERRUPTED, 1)
         wait_until(lambda: stream.stop_requested)
         stream.write("b")
     assert (text(stream.id), row(stream.id).state) == ("a", "interrupted")

@@ -11,7 +11,7 @@ from livepush.bridges.grip.config import Edge
 from livepush.bridges.grip.frames import Frame
 from livepush.bridges.grip.holds import Hold
 from livepush.consumers.base import websocket_refusal
-from livepush.consumers.views import Found
+from livepush.consumers.views import FoundEvents
 from livepush.wire import Close, Format, Frames, Position, WireError, encode, join, system_frames
 
 CONTROL = "c:"
@@ -56,7 +56,7 @@ class Told:
             self.add(Frame(frames.BINARY if isinstance(each, bytes) else frames.TEXT, content))
             self._room -= len(content)
 
-    def events(self, found: Found, since: Position) -> Position:
+    def events(self, found: FoundEvents, since: Position) -> Position:
         """Say events, as many as have room; return the place up to which the client has everything then."""
         epoch, format = found.position.epoch, self.hold.format
         fitting: list[Any] = []

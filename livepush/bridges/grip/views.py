@@ -16,11 +16,11 @@ from livepush.bridges.grip.holds import SHORTEST_HOLD, TOKEN, Hold
 from livepush.bridges.grip.items import is_large
 from livepush.bridges.grip.signature import check_signature
 from livepush.conf import get_settings
-from livepush.consumers.answering import answers, as_json
+from livepush.consumers.answering import answers, json_response
 from livepush.consumers.auditing import Client
-from livepush.consumers.base import again_in, comes_back, passing
+from livepush.consumers.base import bye_reason, retry_in_ms, should_come_back
 from livepush.consumers.entering import ASK_AGAIN
-from livepush.consumers.views import Found, admitted, answer_of, look, query_of
+from livepush.consumers.views import FoundEvents, admitted, answer_of, look, query_of
 from livepush.rights.grants import session_of
 from livepush.wire import (
     Format,
@@ -43,10 +43,10 @@ BACK_WITHIN = 1.0
 def _away(request: HttpRequest, error: WireError) -> HttpResponse | None:
     """Return what has a client come back if the refusal passes. The proxy's own requests get the error."""
     fields = _fields(request)
-    if TOKEN in fields or not comes_back(error, "text/event-stream" in request.headers.get("Accept", "")):
+    if TOKEN in fields or not should_come_back(error, "text/event-stream" in request.headers.get("Accept", "")):
         return None
     format = Format.SSE_ENVELOPE if fields.get("format") == "envelope" else Format.SSE
-    return _stream(_bye(format, again_in(error), passing(error)))
+    return _stream(_bye(format, retry_in_ms(error), bye_reason(error)))
 
 
 @answers("sse", "GET", away=_away)
@@ -66,7 +66,7 @@ def poll(request: HttpRequest, client: Client) -> HttpResponse:
     query = query_of(request)
     admission = admitted(request, query, client)
     found = look(query.since, admission.stored, admission.floors)
-    answer = as_json(answer_of(found, query, admission))
+    answer = json_response(answer_of(found, query, admission))
     wait = min(query.wait, get_settings().MAX_WAIT)
     if query.since is None or found.lost or found.events or found.has_more or wait < SHORTEST_HOLD:
         return answer
@@ -102,7 +102,7 @@ def _go_on(request: HttpRequest, hold: Hold) -> HttpResponse:
     return _held(_text(keeping), hold, found)
 
 
-def _after_items(hold: Hold, linked: Position, last: str) -> Found:
+def _after_items(hold: Hold, linked: Position, last: str) -> FoundEvents:
     """Return what comes after a link's position, and after the items that the client has got since.
 
     If the last one of them is large, the client has got a hint in its place, and so not the event.
@@ -115,7 +115,7 @@ def _after_items(hold: Hold, linked: Position, last: str) -> Found:
     return found._replace(events=tuple(missing))
 
 
-def _held(begun: bytes, hold: Hold, found: Found) -> HttpResponse:
+def _held(begun: bytes, hold: Hold, found: FoundEvents) -> HttpResponse:
     """Return a part of a stream, which the proxy holds once the client has all there is."""
     body = begun
     if found.lost is not None:

@@ -22,7 +22,7 @@ from livepush.bridges.grip.views import BACK_WITHIN, hold_for
 from livepush.conf import get_settings
 from livepush.consumers.answering import answers
 from livepush.consumers.auditing import Client
-from livepush.consumers.views import Found, admitted, look, query_alone
+from livepush.consumers.views import FoundEvents, admitted, look, query_alone
 from livepush.wire import (
     SUBPROTOCOL,
     Close,
@@ -131,7 +131,7 @@ def _go_on(request: HttpRequest, client: Client, told: Told, at: Position, happe
     return _tell(told, look(spoken.at, told.hold.groups, told.hold.floors), spoken.at)
 
 
-def _tell(told: Told, found: Found, since: Position) -> Position:
+def _tell(told: Told, found: FoundEvents, since: Position) -> Position:
     """Say what was found after a client's place; return the place up to where it has everything then."""
     if found.lost is not None:
         told.follow(told.hold.reset(found.position))

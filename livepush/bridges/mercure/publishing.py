@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from threading import RLock
 from urllib.parse import parse_qsl
 
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
 
 from livepush import tallies, tenants
-from livepush.access.limits import Bucket, bucket_of, too_many
+from livepush.access.limits import PublishingBudget
 from livepush.bridges.mercure import tokens, updates
 from livepush.bridges.mercure.updates import Update
 from livepush.conf import get_settings
 from livepush.consumers.answering import answers
 from livepush.consumers.auditing import Client
 from livepush.exceptions import EventTooLarge, InvalidEvent
-from livepush.forking import renewed
 from livepush.wire import WireError, unavailable
 
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 1000
-_lock = renewed(globals(), "_lock", RLock)
-_spent: dict[float, Bucket] = {}
-"""How much all publishers together have used up in this process, for each value of ``PUBLISHED_PER_SECOND``."""
+budget = PublishingBudget()
+"""What all publishers together may still send in this process."""
 
 
 @answers("mercure", "POST")
@@ -34,7 +31,7 @@ def publish(request: HttpRequest, client: Client) -> HttpResponse:
     update = _update(request)
     if not claims.publish.match_all(update.topics):
         raise WireError("forbidden", 'The token\'s "mercure.publish" does not allow all of these topics.', 403)
-    spend()
+    budget.spend()
     try:
         with tenants.active(client.tenant):
             id = update.send(get_settings().DATABASE)
@@ -46,15 +43,6 @@ def publish(request: HttpRequest, client: Client) -> HttpResponse:
         raise unavailable() from error
     tallies.note("published", "event")
     return HttpResponse(id, content_type="text/plain; charset=utf-8")
-
-
-def spend() -> None:
-    """Count an update. Raises WireError: there are too many for now."""
-    rate = get_settings().PUBLISHED_PER_SECOND
-    with _lock:
-        wait = _spent.setdefault(rate, bucket_of(rate, 100.0)).take()
-    if wait:
-        raise too_many("published events", wait)
 
 
 def _update(request: HttpRequest) -> Update:

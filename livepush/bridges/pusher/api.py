@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
-from threading import RLock
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
@@ -16,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from livepush import tallies, tenants
-from livepush.access.limits import Bucket, bucket_of, too_many
+from livepush.access.limits import PublishingBudget
 from livepush.bridges import settling
 from livepush.bridges.pusher import drafts, occupancy, signing
 from livepush.bridges.pusher.channels import channel_of
@@ -26,7 +25,6 @@ from livepush.consumers.answering import MALFORMED, bad_request, kept_as_it_is, 
 from livepush.consumers.auditing import client_of
 from livepush.consumers.views import needs_asgi
 from livepush.exceptions import InvalidGroup
-from livepush.forking import renewed
 from livepush.notes import Rarely
 from livepush.rights import announcing
 from livepush.roster import reading
@@ -37,8 +35,7 @@ failures = Rarely()
 MAX_BATCH = 10
 INFO = ("user_count", "subscription_count")
 Respond = Callable[..., Any]
-_lock = renewed(globals(), "_lock", RLock)
-_spent: dict[float, Bucket] = {}
+budget = PublishingBudget()
 
 
 def signed(method: str) -> Callable[[Respond], Callable[..., HttpResponse]]:
@@ -172,12 +169,9 @@ def _body(request: HttpRequest) -> dict[str, Any]:
 
 def _publish(found: Sequence[drafts.Draft]) -> None:
     """Send some events, all or none. Raises WireError: one can't be sent, or there are too many."""
-    using, rate = get_settings().DATABASE, get_settings().PUBLISHED_PER_SECOND
+    using = get_settings().DATABASE
     parcels = [draft.parcel(using) for draft in found]
-    with _lock:
-        wait = _spent.setdefault(rate, bucket_of(rate, 100.0)).take(len(parcels))
-    if wait:
-        raise too_many("published events", wait)
+    budget.spend(len(parcels))
     settling.carry_out(parcels, using, None)
     tallies.note("published", "event", by=len(parcels))
 

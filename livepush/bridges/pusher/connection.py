@@ -117,7 +117,7 @@ class PusherConnection(Connection):
         self._reached.clear()
 
     def begin_anew(self, position: Position) -> None:
-        """Have what would go on from a position that is lost go on from the one at which the client starts over."""
+        """The client's position is lost: use the new one wherever the old one was to be used."""
         self._resumed = self._resumed and (position, self._resumed[1])
         self._signed_in = self._signed_in and (position, self._signed_in[1])
 

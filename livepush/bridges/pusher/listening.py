@@ -131,7 +131,7 @@ async def _carried_out(visitor: Visitor, connection: PusherConnection, said: Sai
 
 
 def _tell_audit(visitor: Visitor, said: Said, error: WireError) -> None:
-    """Tell that a message is refused, with the group that it is about, and the type of what it was to send."""
+    """Tell the audit that a message is refused, with its group and the type of the event that it would have sent."""
     is_event = bool(said) and _is_of_client(said)
     name = said.get("channel") if is_event else said.get("data", {}).get("channel")
     groups = (channel_of(name).group,) if is_name(name) else ()

@@ -43,7 +43,7 @@ class Known(NamedTuple):
     event: Event
 
 
-class Page(NamedTuple):
+class OutboundPage(NamedTuple):
     """A part of the log."""
 
     messages: list[Outbound]
@@ -62,7 +62,7 @@ class Page(NamedTuple):
         return Known(self.epoch, next(event for event in self.events if event.number == message.number))
 
 
-def next_page(relay: OutwardRelay, after: int, known: Known | None = None) -> Page:
+def next_page(relay: OutwardRelay, after: int, known: Known | None = None) -> OutboundPage:
     """Return what comes after a position. Settles what waits, since there may be no hub.
 
     If the log has lost what was sent, a new epoch begins: no id is given twice. ``known`` is the last event that was
@@ -76,16 +76,17 @@ def next_page(relay: OutwardRelay, after: int, known: Known | None = None) -> Pa
     epoch, end = state.position
     if end < after:  # or it was read from a standby that is a moment behind: the log itself tells, where it is written
         anew = log.new_epoch(using, Position(epoch, after))
-        return Page([], state.floor if anew else after, anew=anew)
+        return OutboundPage([], state.floor if anew else after, anew=anew)
     if end == after:
-        return Page([], after)
+        return OutboundPage([], after)
     page = log.read(using, None, after, end)
     if page.state.floor > after:
-        return Page([], page.state.floor, pruned=page.state.floor - after)
+        return OutboundPage([], page.state.floor, pruned=page.state.floor - after)
     if page.state.position.epoch != epoch or not (known is None or _is_kept(known, epoch, using)):
-        return Page([], after)  # read it again
-    found = (_outbound(event, epoch, relay) for event in page.events)
-    return Page([message for message in found if message is not None], page.upto, epoch=epoch, events=page.events)
+        return OutboundPage([], after)  # read it again
+    outbound = [_outbound(event, epoch, relay) for event in page.events]
+    messages = [message for message in outbound if message is not None]
+    return OutboundPage(messages, page.upto, epoch=epoch, events=page.events)
 
 
 def _is_kept(known: Known, epoch: str, using: str) -> bool:

@@ -16,7 +16,7 @@ from livepush.bridges.holding import BEATS, until_one_ends
 from livepush.bridges.relays.config import OutwardRelay
 from livepush.bridges.relays.looping import SHORTEST, Loop
 from livepush.bridges.relays.outwards.cursor import Cursor, Superseded
-from livepush.bridges.relays.outwards.reading import Known, Page, next_page
+from livepush.bridges.relays.outwards.reading import Known, OutboundPage, next_page
 from livepush.bridges.relays.outwards.targets import Later, Rejected, Target, target_of
 from livepush.notes import one_line
 
@@ -84,7 +84,7 @@ class Sender(Loop):
             else:
                 await self._wait(INTERVAL)
 
-    def _read(self) -> Page:
+    def _read(self) -> OutboundPage:
         """Return the next page. Raises Superseded, also if the log of a failover is behind this process's position."""
         page = next_page(self._relay, self._cursor.position, self._known)
         if page.messages:
@@ -97,7 +97,7 @@ class Sender(Loop):
         if before is None or before.epoch != known.epoch or (before.event.number or 0) < (known.event.number or 0):
             self._known = known
 
-    async def _send_page(self, page: Page, target: Target) -> None:
+    async def _send_page(self, page: OutboundPage, target: Target) -> None:
         """Send a page in parts, and move the cursor past each part that was taken.
 
         After a second the rest is read again: it may have been deleted meanwhile, as when a user is forgotten.
@@ -123,7 +123,7 @@ class Sender(Loop):
     async def _move(self, position: int, sent: bool) -> None:
         await self._in_thread(partial(self._cursor.move, position, sent))
 
-    async def _skip(self, page: Page) -> None:
+    async def _skip(self, page: OutboundPage) -> None:
         """Go on after what can't be read any more, and say so."""
         await self._in_thread(partial(self._cursor.skip, page.upto, page.pruned))
         if page.anew:

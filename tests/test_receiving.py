@@ -591,6 +591,23 @@ def test_receipts_are_deleted_a_part_at_a_time(monkeypatch):
     assert [once.prune("default") for _ in range(4)] == [2, 2, 1, 0]
 
 
+@pytest.mark.django_db(transaction=True, databases="__all__")
+@pytest.mark.parametrize(("noted", "asked"), [(0, 8), (-8, 0)], ids=["one is ahead", "one is behind"])
+def test_receipts_are_as_old_as_the_databases_clock_says(concurrent, noted, asked, settings, monkeypatch):
+    """Two hosts, one of which has the wrong time (in days)."""
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "DATABASE": concurrent}
+    now, taken = timezone.now(), []
+    monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=noted))
+    once.in_transaction("a", lambda: taken.append(1))
+    assert once.begin("b") == (True, None)
+    monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=asked))
+    assert once.prune(concurrent) == 0
+    once.in_transaction("a", lambda: taken.append(2))
+    with pytest.raises(WireError, match="is being handled"):
+        once.begin("b")
+    assert taken == [1]
+
+
 # What a handler wants
 
 

@@ -816,6 +816,15 @@ def test_a_page_of_another_site_sends_nothing(client):
     assert sent() == []
 
 
+def test_a_page_of_the_origin_null_sends_nothing_by_cookie(client, ada, settings):
+    """Any site can make such a page."""
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "ALLOWED_ORIGINS": ["null"]}
+    send(client, status=403, headers={"Origin": "null"})
+    assert sent() == []
+    send(Client(), headers={"Origin": "null", "Authorization": f"Bearer {livepush.token(ada)}"})
+    assert len(sent()) == 1
+
+
 def test_without_an_origin_the_csrf_token_counts(client):
     token = "a" * 32
     client.cookies["csrftoken"] = token

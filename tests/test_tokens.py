@@ -671,11 +671,14 @@ def test_pages_in_apps_have_origins_without_a_host_name(origin):
         assert cross(origin)["Access-Control-Allow-Origin"] == origin
 
 
-def test_pages_of_any_origin_may_read_with_a_token_and_never_with_a_cookie(ann):
-    with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": ["*"]}):
+@pytest.mark.parametrize(
+    ("allowed", "origin", "shown"), [("*", "https://any.example.com", "*"), ("null", "null", "null")]
+)
+def test_pages_of_any_origin_may_read_with_a_token_and_never_with_a_cookie(ann, allowed, origin, shown):
+    with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": [allowed]}):
         client = Client()
         client.force_login(ann)
-        foreign = {"Origin": "https://any.example.com"}
+        foreign = {"Origin": origin}
         refused = client.get("/livepush/poll/", {"group": own(ann)}, headers=foreign)
         assert refused.status_code == 403
         by_middleware = RequestFactory().get("/", headers=foreign)
@@ -683,7 +686,7 @@ def test_pages_of_any_origin_may_read_with_a_token_and_never_with_a_cookie(ann):
         assert authenticating.identify(by_middleware, {"user": ann}).name is None
         bearer = {"Authorization": f"Bearer {livepush.token(ann)}"}
         answer = Client().get("/livepush/poll/", {"group": own(ann)}, headers={**foreign, **bearer})
-        assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (200, "*")
+        assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (200, shown)
         assert "Access-Control-Allow-Credentials" not in answer
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 from datetime import date, timedelta
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Literal
 
@@ -17,6 +18,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django import forms
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.handlers.asgi import ASGIRequest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.db.models import QuerySet
 from django.db.models.signals import pre_save
@@ -30,11 +32,12 @@ import livepush
 from livepush import exceptions, process, publish, receiving, testing
 from livepush.access import rules
 from livepush.conf import get_settings
+from livepush.consumers import send as endpoint
 from livepush.publish import senders
 from livepush.receiving import gathering, handlers, once, taking, trying
 from livepush.receiving.models import Receipt
 from livepush.receiving.schemas import check_of
-from livepush.wire import WireError
+from livepush.wire import MORE_BYTES, WireError
 from tests.conftest import Thread, events_of
 from tests.patience import PATIENCE
 
@@ -894,6 +897,14 @@ def test_a_malformed_message_is_refused(client, body, code):
     response = client.generic("POST", SEND, body, content_type="application/json", headers=ORIGIN)
     assert response.json()["code"] == code
     assert sent() == []
+
+
+def test_of_a_body_without_a_length_no_more_is_read_than_a_message_may_have(settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
+    body = BytesIO(b" " * 10_000_000)
+    scope = {"type": "http", "method": "POST", "path": SEND, "query_string": b"", "headers": []}
+    assert endpoint.send(ASGIRequest(scope, body)).status_code == 413
+    assert body.tell() == get_settings().MAX_EVENT_BYTES + MORE_BYTES + 1
 
 
 @pytest.mark.parametrize("data", ["NaN", "[-Infinity]", "1e999", '"\\ud800"', '"\\u0000"'])

@@ -93,7 +93,7 @@ class InvalidRule(LivepushError, ValueError):
 
 
 class InvalidToken(LivepushError, ValueError):
-    """The token can't be issued: for nobody, or for too long."""
+    """The token can't be issued: for nobody, for too long, or for too many groups."""
 
 
 class TokenTooSoon(InvalidToken):

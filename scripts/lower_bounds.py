@@ -12,7 +12,7 @@ from pathlib import Path
 
 from matrix import ROOT, TESTS, find
 
-ENDS = (("3.11", "django>=5.2,<5.3"), ("3.13", "django>=6.1,<6.2"))
+ENDS = (("3.11", "django>=5.2.13,<5.3"), ("3.13", "django>=6.1,<6.2"))
 MORE = ("tests/test_hints.py", "tests/test_checks.py", "tests/test_testing.py", "tests/test_packaging.py")
 
 

@@ -849,6 +849,16 @@ async def test_an_ephemeral_event_reaches_who_is_live_and_has_no_id(make_hub):
         assert each.messages == [{"group": "a", **more, "type": "typing", "data": 1, "time": "time"}]
 
 
+async def test_an_ephemeral_event_goes_out_before_what_was_announced_after_it(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    first, second = [(await settled("a"))[0] for _ in range(2)]
+    for batch in (first, Batch("", (WireEvent(None, ("a",), "typing", "1", "time"),)), second):
+        hub.router.receive(batch)
+    await reader.until(lambda: len(reader.messages) == 3)
+    assert ["id" in message for message in reader.messages] == [True, False, True]
+
+
 async def test_a_group_added_later_comes_from_its_position_on(make_hub):
     hub = await make_hub()
     reader = Reader(hub, ["a"])

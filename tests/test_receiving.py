@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 from datetime import date, timedelta
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Literal
 
@@ -17,6 +18,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django import forms
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.handlers.asgi import ASGIRequest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.db.models import QuerySet
 from django.db.models.signals import pre_save
@@ -30,11 +32,12 @@ import livepush
 from livepush import exceptions, process, publish, receiving, testing
 from livepush.access import rules
 from livepush.conf import get_settings
+from livepush.consumers import send as endpoint
 from livepush.publish import senders
 from livepush.receiving import gathering, handlers, once, taking, trying
 from livepush.receiving.models import Receipt
 from livepush.receiving.schemas import check_of
-from livepush.wire import WireError
+from livepush.wire import MORE_BYTES, WireError
 from tests.conftest import Thread, events_of
 from tests.patience import PATIENCE
 
@@ -591,6 +594,23 @@ def test_receipts_are_deleted_a_part_at_a_time(monkeypatch):
     assert [once.prune("default") for _ in range(4)] == [2, 2, 1, 0]
 
 
+@pytest.mark.django_db(transaction=True, databases="__all__")
+@pytest.mark.parametrize(("noted", "asked"), [(0, 8), (-8, 0)], ids=["one is ahead", "one is behind"])
+def test_receipts_are_as_old_as_the_databases_clock_says(concurrent, noted, asked, settings, monkeypatch):
+    """Two hosts, one of which has the wrong time (in days)."""
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "DATABASE": concurrent}
+    now, taken = timezone.now(), []
+    monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=noted))
+    once.in_transaction("a", lambda: taken.append(1))
+    assert once.begin("b") == (True, None)
+    monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=asked))
+    assert once.prune(concurrent) == 0
+    once.in_transaction("a", lambda: taken.append(2))
+    with pytest.raises(WireError, match="is being handled"):
+        once.begin("b")
+    assert taken == [1]
+
+
 # What a handler wants
 
 
@@ -799,6 +819,15 @@ def test_a_page_of_another_site_sends_nothing(client):
     assert sent() == []
 
 
+def test_a_page_of_the_origin_null_sends_nothing_by_cookie(client, ada, settings):
+    """Any site can make such a page."""
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "ALLOWED_ORIGINS": ["null"]}
+    send(client, status=403, headers={"Origin": "null"})
+    assert sent() == []
+    send(Client(), headers={"Origin": "null", "Authorization": f"Bearer {livepush.token(ada)}"})
+    assert len(sent()) == 1
+
+
 def test_without_an_origin_the_csrf_token_counts(client):
     token = "a" * 32
     client.cookies["csrftoken"] = token
@@ -868,6 +897,14 @@ def test_a_malformed_message_is_refused(client, body, code):
     response = client.generic("POST", SEND, body, content_type="application/json", headers=ORIGIN)
     assert response.json()["code"] == code
     assert sent() == []
+
+
+def test_of_a_body_without_a_length_no_more_is_read_than_a_message_may_have(settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
+    body = BytesIO(b" " * 10_000_000)
+    scope = {"type": "http", "method": "POST", "path": SEND, "query_string": b"", "headers": []}
+    assert endpoint.send(ASGIRequest(scope, body)).status_code == 413
+    assert body.tell() == get_settings().MAX_EVENT_BYTES + MORE_BYTES + 1
 
 
 @pytest.mark.parametrize("data", ["NaN", "[-Infinity]", "1e999", '"\\ud800"', '"\\u0000"'])

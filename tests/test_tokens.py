@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.management import call_command
 from django.db import OperationalError, transaction
 from django.test import Client, RequestFactory, override_settings
+from django.utils.crypto import get_random_string
 from django.utils.translation import gettext_lazy
 
 import livepush
@@ -238,6 +239,16 @@ def test_a_token_that_makes_no_sense_is_not_issued(ann, ttl):
         livepush.token(ann, ttl=ttl)
 
 
+def many_groups() -> list[str]:
+    """Return more groups than a token has room for."""
+    return [f"desk:{get_random_string(32)}" for _ in range(500)]
+
+
+def test_a_token_that_no_server_would_take_is_not_issued(ann):
+    with pytest.raises(exceptions.InvalidToken, match=r"would have \d+ characters: name fewer groups, 8192 fit"):
+        livepush.token(ann, many_groups())
+
+
 @pytest.mark.parametrize("user", [None, User(username="new"), "user:5"])
 def test_nobody_gets_no_token(user):
     with pytest.raises((exceptions.InvalidGroup, exceptions.InvalidToken)):
@@ -314,6 +325,13 @@ def test_null_stands_for_the_default(ann, client):
 def test_a_malformed_wish_is_refused(ann, client, body, code):
     client.force_login(ann)
     assert ask(client, body).json()["code"] == code
+
+
+def test_a_wish_for_more_groups_than_a_token_holds_is_refused(ann, client):
+    client.force_login(ann)
+    with override_settings(LIVEPUSH={"MAX_GROUPS": 1000}):
+        answer = ask(client, {"groups": many_groups()})
+    assert (answer.status_code, answer.json()["code"]) == (400, "too_many_groups")
 
 
 def test_who_was_revoked_a_moment_ago_is_to_ask_again(ann, client, monkeypatch):
@@ -671,11 +689,14 @@ def test_pages_in_apps_have_origins_without_a_host_name(origin):
         assert cross(origin)["Access-Control-Allow-Origin"] == origin
 
 
-def test_pages_of_any_origin_may_read_with_a_token_and_never_with_a_cookie(ann):
-    with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": ["*"]}):
+@pytest.mark.parametrize(
+    ("allowed", "origin", "shown"), [("*", "https://any.example.com", "*"), ("null", "null", "null")]
+)
+def test_pages_of_any_origin_may_read_with_a_token_and_never_with_a_cookie(ann, allowed, origin, shown):
+    with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": [allowed]}):
         client = Client()
         client.force_login(ann)
-        foreign = {"Origin": "https://any.example.com"}
+        foreign = {"Origin": origin}
         refused = client.get("/livepush/poll/", {"group": own(ann)}, headers=foreign)
         assert refused.status_code == 403
         by_middleware = RequestFactory().get("/", headers=foreign)
@@ -683,7 +704,7 @@ def test_pages_of_any_origin_may_read_with_a_token_and_never_with_a_cookie(ann):
         assert authenticating.identify(by_middleware, {"user": ann}).name is None
         bearer = {"Authorization": f"Bearer {livepush.token(ann)}"}
         answer = Client().get("/livepush/poll/", {"group": own(ann)}, headers={**foreign, **bearer})
-        assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (200, "*")
+        assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (200, shown)
         assert "Access-Control-Allow-Credentials" not in answer
 
 

@@ -149,6 +149,19 @@ def user_key(tenant: str | None, name: str | None) -> Hashable:
     return None if name is None else ("user", tenant, name)
 
 
+def body_of(request: HttpRequest, most: int, remedy: str) -> bytes:
+    """Return a request's body. Raises WireError: it has more than ``most`` bytes.
+
+    Without a length Django may read a body of any size. Of such a body no more is read than shows that it is too long.
+    """
+    length = request.META.get("CONTENT_LENGTH")
+    if int(length or 0) <= most:
+        body = request.body if length else request.read(most + 1)
+        if len(body) <= most:
+            return body
+    raise WireError("too_large", f"The body is over {most} bytes: {remedy}.", 413)
+
+
 def too_many(what: str, retry: float = 2.0) -> WireError:
     """Return a WireError 429 that says "Too many <what>"; log at intervals how many there were.
 

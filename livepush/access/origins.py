@@ -39,9 +39,9 @@ def check_origin(request: HttpRequest) -> None:
     Raises WireError: the origin is another site's.
     """
     origin = request.META.get("HTTP_ORIGIN")
-    if origin is None or _is_ours(origin, request) or _is_listed(origin):
+    if origin is None or _is_ours(origin, request) or is_trusted(origin):
         return
-    if ANY not in get_settings().ALLOWED_ORIGINS:
+    if ANY not in get_settings().ALLOWED_ORIGINS and not _is_listed(origin):
         raise WireError(
             "bad_origin",
             "The origin is another site's: add it to LIVEPUSH['ALLOWED_ORIGINS'] or CSRF_TRUSTED_ORIGINS.",
@@ -54,7 +54,7 @@ def check_origin(request: HttpRequest) -> None:
 def headers(request: HttpRequest) -> dict[str, str]:
     """Return the headers with which a browser hands an answer to a page of another origin, if that is allowed.
 
-    A page of an origin that only ``"*"`` allows gets no answer for a user's cookies: they are ignored.
+    The cookies of a page of the origin ``null``, or of one that only ``"*"`` allows, are ignored.
     """
     allowed = get_settings().ALLOWED_ORIGINS
     if not allowed:
@@ -65,11 +65,11 @@ def headers(request: HttpRequest) -> dict[str, str]:
             return found
     except WireError:  # a host that is not allowed: whatever answers such requests refuses this one
         return found
-    if _is_listed(origin):
+    if is_trusted(origin):
         found |= {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true"}
-    elif ANY in allowed:
+    elif ANY in allowed or _is_listed(origin):
         _ignore_cookies(request)
-        found["Access-Control-Allow-Origin"] = ANY
+        found["Access-Control-Allow-Origin"] = origin if _is_listed(origin) else ANY
     else:
         return found
     found["Access-Control-Expose-Headers"] = "Retry-After"

@@ -26,11 +26,8 @@ def refusal(error: WireError) -> bytes:
 def send(request: HttpRequest, client: Client) -> HttpResponse:
     """Take ``{"group", "type", "data", "key", "ephemeral", "login"}``; answer ``{"ok": true, "reply": …}``."""
     most = get_settings().MAX_EVENT_BYTES + MORE_BYTES
-    if int(request.META.get("CONTENT_LENGTH") or 0) > most or len(request.body) > most:
-        raise WireError(
-            "too_large", f"The body is over {most} bytes: send less data, or raise LIVEPUSH['MAX_EVENT_BYTES'].", 413
-        )
-    sending = parse_message(request.body)
+    body = limits.body_of(request, most, "send less data, or raise LIVEPUSH['MAX_EVENT_BYTES']")
+    sending = parse_message(body)
     client.type = sending.type
 
     def check(known: Identity, tenant: str | None) -> None:
@@ -62,6 +59,6 @@ def _count(request: HttpRequest, known: Identity, tenant: str | None, sending: S
     key = limits.user_key(tenant, known.name) or ("sender", nearest_address(scope_of(request)))
     budget = limits.budget_of(key)
     if sending.ephemeral:
-        budget.ephemeral(len(request.body))
+        budget.ephemeral(sending.size)
     else:
-        budget.message(len(request.body))
+        budget.message(sending.size)

@@ -44,6 +44,8 @@ def _issued(request: HttpRequest, client: Client) -> dict[str, Any]:
         made = issuing.token(known.user, groups, asked.get("ttl", issuing.TTL), asked.get("once", False))
     except TokenTooSoon as error:
         raise unavailable() from error
+    except issuing.TooManyGroups as error:
+        raise WireError("too_many_groups", str(error)) from error
     except InvalidToken as error:
         raise WireError("bad_ttl", str(error)) from error
     return {"token": made, "expires": tokens.parse(made).ends, "groups": groups}

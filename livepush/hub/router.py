@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextvars import Context
+from itertools import groupby
 from typing import Protocol
 
 from livepush.hub.fanout import Round, Share
@@ -187,10 +188,18 @@ class Router:
 
     def _route_waiting(self) -> None:
         waiting, self._waiting = self._waiting, deque()
+        for is_ephemeral, batches in groupby(waiting, _is_ephemeral):
+            if is_ephemeral:  # in their turn: a message does not overtake what its sender did before
+                self.fan_out([event for batch in batches for event in batch.events])
+            else:
+                self._route_settled(batches)
+        if self._early:
+            self._loop.call_later(GAP_PATIENCE, self._mend_gap)
+
+    def _route_settled(self, batches: Iterable[Batch]) -> None:
         news: list[Event] = []
         expected = self.number + 1
-        ephemeral = [event for batch in waiting for event in batch.events if event.number is None]
-        for batch in sorted((each for each in waiting if each.events[0].number is not None), key=_first):
+        for batch in sorted(batches, key=_first):
             first = _first(batch)
             if batch.epoch != self.epoch or self._doubts(first, batch):
                 continue
@@ -201,10 +210,6 @@ class Router:
             news += fresh
             expected = self._continue(news, expected + len(fresh))
         self.route(news)
-        if ephemeral:
-            self.fan_out(ephemeral)
-        if self._early:
-            self._loop.call_later(GAP_PATIENCE, self._mend_gap)
 
     def _doubts(self, first: int, batch: Batch) -> bool:
         """Return whether the log must be read first, since a batch has another event at a routed position.
@@ -232,6 +237,10 @@ class Router:
         self._early.clear()
         if missing:
             self._look()
+
+
+def _is_ephemeral(batch: Batch) -> bool:
+    return batch.events[0].number is None
 
 
 def _first(batch: Batch) -> int:

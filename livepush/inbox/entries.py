@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 from django.db import connections
@@ -16,6 +16,8 @@ from livepush.models import Event
 ROWS_AT_ONCE = 500
 """The largest number of rows that one statement writes or looks for."""
 MAX_ACTORS = 100
+MAX_ACTORS_LENGTH = 32_768
+"""How many characters an entry's actors may have as JSON. The last one is kept however long it is."""
 _RENEWED = (
     "position", "key", "category", "level", "title", "body", "url", "icon", "count", "actors", "context", "created",
 )  # fmt: skip
@@ -79,12 +81,19 @@ def _renew(entry: Notification, event: Event, content: dict[str, Any]) -> None:
     actor = content.get("actor")
     if actor:
         others = [other for other in entry.people if _who(other) != _who(actor)]
-        entry.actors = _dumps([actor, *others][:MAX_ACTORS])
+        entry.actors = _actors([actor, *others])
     entry.context = content["context"]
 
 
 def _who(actor: dict[str, Any]) -> tuple[Any, ...]:
     return (actor.get("model"), actor["id"]) if actor.get("id") else (None, actor.get("name", ""))
+
+
+def _actors(actors: list[dict[str, Any]]) -> str:
+    """Return the first of some actors as JSON, as many as an entry keeps."""
+    texts = [_dumps(actor) for actor in actors[:MAX_ACTORS]]
+    fitting = sum(length <= MAX_ACTORS_LENGTH for length in accumulate(map(len, texts)))
+    return f"[{','.join(texts[: max(1, fitting)])}]"
 
 
 def _write(using: str, fresh: Iterable[Notification], moved: Iterable[Notification]) -> None:

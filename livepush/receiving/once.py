@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from django.db import Error, IntegrityError, OperationalError, connections, transaction
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from livepush import log, publish
 from livepush.conf import get_settings
@@ -142,8 +140,8 @@ def begin(key: str | None) -> tuple[bool, str | None]:
     if receipt.reply != RUNNING:
         return False, receipt.reply
     longest = 2 * get_settings().DATABASE_TIMEOUT  # one for a schema's check, and less than one for an async handler
-    late = timezone.now() - timedelta(seconds=max(TAKEN_OVER, longest))
-    if found.filter(created__lt=late).update(created=timezone.now()):
+    clock = log.dialect(using)  # processes on several hosts compare these times
+    if found.filter(created__lt=clock.ago(max(TAKEN_OVER, longest))).update(created=clock.now()):
         return True, None
     error = WireError("unavailable", "The message is being handled: ask again in a moment.", 503)
     error.retry = 1.0
@@ -181,14 +179,14 @@ def connect() -> None:
 
 def prune(using: str) -> int:
     """Delete some receipts that are older than the log's retention; return their number."""
-    before = timezone.now() - timedelta(seconds=get_settings().RETENTION)
+    before = log.dialect(using).ago(get_settings().RETENTION)
     rows = Receipt.objects.using(using)
     old = rows.filter(created__lt=before).values_list("pk", flat=True)[:PRUNED_AT_ONCE]
     return rows.filter(pk__in=list(old)).delete()[0]
 
 
 def _note(key: str, reply: str | None, using: str) -> None:
-    receipt = Receipt(key=key, reply=reply, created=timezone.now())
+    receipt = Receipt(key=key, reply=reply, created=log.dialect(using).now())
     try:
         Receipt.objects.using(using).bulk_create([receipt])  # fires no signals: a receiver might check it first
     except IntegrityError as error:

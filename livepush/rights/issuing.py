@@ -30,6 +30,10 @@ PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4)
 """How long (seconds) to wait before each attempt to give a revocation its position."""
 
 
+class TooManyGroups(InvalidToken):
+    """The names of the groups make the token longer than servers accept."""
+
+
 @publish.has_async_twin
 def token(
     user: Any,
@@ -46,8 +50,9 @@ def token(
     gives no right that the user does not have. In a project with tenants it is good for the active tenant's site.
 
     Raises InvalidGroup: nobody, a malformed group, or there are tenants and none is active. Raises InvalidToken:
-    ``ttl`` is out of range. Raises TokenTooSoon: the user was revoked in the open transaction or a moment ago, which
-    would end this token too. Raises ImproperlyConfigured: ``once``, and the default cache remembers nothing.
+    ``ttl`` is out of range, or the token would be too long for its groups. Raises TokenTooSoon: the user was revoked in
+    the open transaction or a moment ago, which would end this token too. Raises ImproperlyConfigured: ``once``, and the
+    default cache remembers nothing.
     """
     if getattr(user, "pk", user) is not None and not isinstance(user, Model):
         raise InvalidToken(f"{user!r} is no saved user: expected an instance, since its password is part of a token.")
@@ -60,7 +65,12 @@ def token(
     names = None if groups is None else tuple(publish.group_name(group) for group in publish.listed(groups))
     if once:
         _check_cache()
-    return tokens.make(user, _position(publish.user_group(user).removeprefix("user:")), names, int(ttl), once)
+    position = _position(publish.user_group(user).removeprefix("user:"))
+    made = tokens.make(user, position, names, int(ttl), once)
+    if len(made) > tokens.MAX_LENGTH:
+        what = f"The token would have {len(made)} characters: name fewer groups, {tokens.MAX_LENGTH} fit."
+        raise TooManyGroups(what)
+    return made
 
 
 async def atoken(

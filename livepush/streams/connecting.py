@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from django.utils import timezone
-
 from livepush import log, process, routing
 from livepush.conf import get_settings
 from livepush.process import drain
@@ -22,5 +18,5 @@ def connect() -> None:
 
 def prune(using: str) -> int:
     """Delete some streams that are past their retention, and text without a stream; return how many rows that were."""
-    before = timezone.now() - timedelta(seconds=get_settings().STREAM_RETENTION)
+    before = log.dialect(using).ago(get_settings().STREAM_RETENTION)
     return store.prune(using, before) + deleting.delete_late_text(using)

@@ -11,7 +11,6 @@ from typing import NamedTuple, TypeVar, cast
 from django.db import connections, transaction
 from django.db.models import Case, F, Field, Max, Q, Value, When
 from django.db.models.functions import Length
-from django.utils import timezone
 
 from livepush import log
 from livepush.streams import pieces
@@ -113,7 +112,8 @@ def end(using: str, producer: str, endings: Mapping[str, tuple[Ending, int]]) ->
         if found
     }
     rows = Stream.objects.using(using).filter(id__in=endings)
-    if rows.filter(state=StreamState.RUNNING, producer=producer).update(ended=timezone.now(), **values) == len(endings):
+    ended = log.dialect(using).now()
+    if rows.filter(state=StreamState.RUNNING, producer=producer).update(ended=ended, **values) == len(endings):
         return set()
     there = {id: (state, length) for id, state, length in rows.values_list("id", "state", "length")}
     return {id for id, (ending, length) in endings.items() if there.get(id) != (ending.state, length)}
@@ -254,8 +254,8 @@ def interrupt(using: str, producer: str) -> list[Stream]:
         rows = Stream.objects.using(using).filter(state=StreamState.RUNNING, producer=producer)
         stored = ends(using, list(rows.values_list("id", flat=True)))
         for row in rows.select_for_update() if connections[using].features.has_select_for_update else rows:
-            row.state, row.length, row.ended = StreamState.INTERRUPTED, stored.get(row.id, 0), timezone.now()
-            row.save(using=using, update_fields=["state", "length", "ended"])
+            row.state, row.length = StreamState.INTERRUPTED, stored.get(row.id, 0)
+            rows.filter(pk=row.pk).update(state=row.state, length=row.length, ended=log.dialect(using).now())
             ended.append(row)
     return ended
 

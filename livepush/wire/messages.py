@@ -25,6 +25,8 @@ class Sending(NamedTuple):
     ephemeral: bool
     login: str | None
     """The ``data-tabs`` of the page that sends it: empty if the page had no session; ``None`` if it does not tell."""
+    size: int = 0
+    """How many bytes the body of its ``POST`` had."""
 
 
 def parse_message(body: bytes) -> Sending:
@@ -35,7 +37,7 @@ def parse_message(body: bytes) -> Sending:
         raise WireError("bad_message", f"The body is malformed: {EXPECTED}.") from error
     if not isinstance(value, dict):
         raise WireError("bad_message", f"The body is malformed: {EXPECTED}.")
-    return sending(value)
+    return sending(value)._replace(size=len(body))
 
 
 def sending(value: dict[str, Any]) -> Sending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import time
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 import jwt
 import pytest
 from django.contrib.auth.models import Permission
+from django.core.handlers.asgi import ASGIRequest
 from django.test import Client, RequestFactory, override_settings
 from django.urls import include, path, reverse
 
@@ -20,7 +22,7 @@ from livepush.bridges import patterns
 from livepush.bridges.grip import signature
 from livepush.bridges.grip.config import edge
 from livepush.bridges.publishing.keys import create_key
-from livepush.bridges.pusher import api, config, hiding, signing
+from livepush.bridges.pusher import api, config, drafts, hiding, signing
 from livepush.bridges.pusher.config import App
 from livepush.log import NEW_KEYS
 from livepush.logs import HideTokens
@@ -112,6 +114,14 @@ def test_a_query_of_too_many_fields_is_refused_in_order(pusher, caplog):
     answer = pusher.get(f"/apps/1/channels?{'a=1&' * 2000}")
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_of_a_body_without_a_length_no_more_is_read_than_events_may_have(pusher, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
+    body = io.BytesIO(b" " * 10_000_000)
+    scope = {"type": "http", "method": "POST", "path": "/apps/1/events", "query_string": b"", "headers": []}
+    assert api.events(ASGIRequest(scope, body)).status_code == 413
+    assert body.tell() == drafts.max_body() + 1
 
 
 def test_a_page_of_another_site_can_not_read_what_is_signed_for_its_user(pusher, django_user_model):

@@ -241,8 +241,12 @@ UPDATE = {"topics": ["a"], "data": "x", "id": "7"}
         {**UPDATE, "data": {"a": 1}},
         {**UPDATE, "id": "7\ndata: forged"},
         {**UPDATE, "id": None, "data": 7},
+        {**UPDATE, "id": 7},
+        {**UPDATE, "id": []},
+        {**UPDATE, "id": True},
         {**UPDATE, "type": "x\n\ndata: forged"},
         {**UPDATE, "type": 7},
+        {**UPDATE, "type": ["a"]},
         {**UPDATE, "retry": "5\n\ndata: forged"},
     ],
 )

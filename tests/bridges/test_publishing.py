@@ -226,6 +226,20 @@ def test_an_old_receipt_counts_no_more_and_is_deleted(using, shop):
     assert [each.key for each in PublishReceipt.objects.using(using).all()] == ["b"]
 
 
+@pytest.mark.parametrize(("noted", "asked"), [(0, 2), (-2, 0)], ids=["one is ahead", "one is behind"])
+def test_a_receipt_is_as_old_as_the_databases_clock_says(concurrent, noted, asked, monkeypatch):
+    """Two hosts, one of which has the wrong time (in days)."""
+    with override_settings(LIVEPUSH={"DATABASE": concurrent}):
+        shop = Publisher(keys.create_key("shop", groups=["order:*"]))
+        now = timezone.now()
+        monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=noted))
+        shop.post(EVENT, **{"idempotency-key": "a"})
+        monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=asked))
+        assert shop.post(EVENT, **{"idempotency-key": "a"})["Idempotent-Replayed"] == "true"
+        assert idempotency.prune(concurrent) == 0
+    assert len(events_of(concurrent)) == 1
+
+
 def test_of_many_at_once_with_one_key_one_takes_effect_and_all_get_its_answer(concurrent):
     with override_settings(LIVEPUSH={"DATABASE": concurrent}):
         shop = Publisher(keys.create_key("shop", groups=["order:*"]))

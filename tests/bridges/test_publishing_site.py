@@ -16,8 +16,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
-from livepush import tenants
-from livepush.bridges.publishing import authorizing, keys
+from livepush import process, tenants
+from livepush.bridges.publishing import authorizing, endpoint, keys
 from livepush.bridges.publishing.models import ApiKey
 from tests.conftest import ALIASES, events_of
 from tests.integration import clients
@@ -253,3 +253,18 @@ def test_the_admin_shows_a_key_once(admin_client):
         data = {"action": action, "_selected_action": [row.pk]}
         admin_client.post(reverse("admin:livepush_apikey_changelist"), data)
     assert keys.find(key) is None
+
+
+@pytest.mark.parametrize("serve", [endpoint.publish, endpoint.notify])
+async def test_a_query_that_is_no_utf8_is_refused_in_order(serve, caplog):
+    """Some servers let such bytes pass. A publisher that is told to come back would do so for ever."""
+    told = []
+
+    async def send(message):
+        told.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/livepush/publish/", "query_string": b"x=\xff", "headers": []}
+    await serve(scope, None, send)
+    await process.stop()
+    assert (told[0]["status"], json.loads(told[1]["body"])["code"]) == (400, "bad_query")
+    assert not [record for record in caplog.records if record.exc_info]

@@ -16,6 +16,7 @@ import pytest
 from tests.bridges import pushers
 from tests.bridges.pushers import Site
 from tests.docs_blocks import ROOT, blocks
+from tests.patience import eventually
 from tests.servers import npm, processes
 from tests.servers.fresh import Databases
 
@@ -100,6 +101,15 @@ async def test_members_see_each_other_come_and_go(site):
             found = await asyncio.to_thread(site.http.channel_info, "presence-lobby;a", ["user_count"])
             assert found == {"occupied": True, "user_count": 2}
         assert await ann.until("pusher:member_removed") == {"id": "2", "info": {"name": "ben"}}
+
+
+async def test_a_member_who_becomes_invisible_is_shown_to_no_newcomer(site):
+    async with site.client("gia") as gia, site.client("ben") as ben:
+        assert (await gia.subscribe("presence-lobby;i"))["count"] == 1
+        await eventually(lambda: site.elsewhere.do("is_present", username="gia", group="lobby:i"))
+        site.elsewhere.do("rename", username="gia", first_name="ghost")
+        await gia.until("pusher:member_removed")
+        assert (await ben.subscribe("presence-lobby;i"))["count"] == 1
 
 
 @pytest.mark.parametrize("channel", ["room;p", "private-room;p", "presence-lobby;p"])

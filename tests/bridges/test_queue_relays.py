@@ -85,6 +85,17 @@ def test_receipts_are_forgotten_when_they_are_older_than_events_may_be(using, or
     assert (forget_old(orders), rows.count(), forget_old(orders)) == (1, 1, 0)
 
 
+@pytest.mark.parametrize(("noted", "asked"), [(0, 8), (-8, 0)], ids=["one is ahead", "one is behind"])
+def test_receipts_are_as_old_as_the_databases_clock_says(concurrent, settings, noted, asked, monkeypatch):
+    """Two hosts, one of which has the wrong time (in days)."""
+    orders = configured(settings, concurrent, URL="amqp://127.0.0.1:1", KEY="{id}", TYPE="status")
+    now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=noted))
+    assert take([message(1)], orders) == 1
+    monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=asked))
+    assert (forget_old(orders), take([message(1)], orders)) == (0, 0)
+
+
 def test_a_key_is_made_of_the_messages_fields(settings):
     orders = configured(settings, "default", URL="mqtt://x", KEY="{subject}-{id}")
     assert key_of({"id": 7}, "orders/new", orders) == "orders/new-7"

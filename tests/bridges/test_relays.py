@@ -132,6 +132,14 @@ def test_a_dead_letter_is_kept_for_its_retention_and_the_log_says_that_it_went(u
     ]  # fmt: skip
 
 
+def test_a_host_that_is_ahead_deletes_no_dead_letter(concurrent, settings, monkeypatch):
+    settings.LIVEPUSH = {"DATABASE": concurrent, "DEAD_LETTER_RETENTION": 60}
+    DeadLetter.objects.using(concurrent).create(relay="orders", offset="1", content="{}", reason="no")
+    ahead = timezone.now() + timedelta(hours=1)
+    monkeypatch.setattr(timezone, "now", lambda: ahead)
+    assert forgetting.prune(concurrent) == 0
+
+
 @pytest.mark.parametrize("text", ["NaN", '{"t": NaN}', "-Infinity", "[Infinity]", "{", "\ud7ff"])
 def test_what_is_no_json_arrives_as_a_text(using, settings, text):
     orders = configured(settings, using, GROUP="order:1", TYPE="message")

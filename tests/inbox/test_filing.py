@@ -140,6 +140,16 @@ def test_a_hundred_actors_are_kept_and_all_are_counted(using, ann, nobody_files)
     assert (row.count, len(row.people), row.people[0]["name"]) == (110, 100, "Robot 109")
 
 
+def test_as_many_actors_are_kept_as_have_room(using, ann, nobody_files):
+    for number in range(4):
+        livepush.notify(ann, "Liked", actor=f"{number}" * 15_000, collapse="likes")
+    livepush.notify(ann, "Seen", actor="5" * 50_000, collapse="seen")
+    filing.file(using)
+    seen, likes = Notification.objects.using(using).order_by("-position")
+    assert (likes.count, [actor["name"][0] for actor in likes.people]) == (4, ["3", "2"])
+    assert [len(actor["name"]) for actor in seen.people] == [50_000]
+
+
 def test_who_sends_without_an_actor_leaves_those_there_are(using, ann, ben):
     livepush.notify(ann, "Ben liked it", actor=ben, collapse="likes", target="A thing", data={"n": 1})
     livepush.notify(ann, "Somebody liked it", collapse="likes")

@@ -70,7 +70,9 @@ def club(user, name):
 def who_is_there(user, name):
     if not user.is_authenticated:
         return {"name": "Visitor"}
-    return None if user.username.startswith("ghost") else {"name": user.first_name or user.username}
+    if user.username.startswith("ghost") or user.first_name.startswith("ghost"):
+        return None
+    return {"name": user.first_name or user.username}
 
 
 @livepush.can_read("alobby:<slug:name>")

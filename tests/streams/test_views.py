@@ -14,7 +14,8 @@ import livepush
 from livepush import log, streams, tenants
 from livepush.access import rules
 from livepush.streams import connecting, leases, store
-from livepush.streams.models import Stream, StreamChunk, StreamProducer
+from livepush.streams.buffer import Ending
+from livepush.streams.models import State, Stream, StreamChunk, StreamProducer
 
 pytestmark = [pytest.mark.usefixtures("streams_end"), pytest.mark.django_db(transaction=True)]
 
@@ -98,6 +99,21 @@ def test_streams_past_their_retention_are_deleted_with_their_text(settings, caps
     call_command("livepush_prune")
     assert "2 rows of streams" in capsys.readouterr().out
     assert (Stream.objects.count(), StreamChunk.objects.count()) == (0, 0)
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")
+@pytest.mark.parametrize(("ended", "pruned"), [(0, 8), (-8, 0)], ids=["one is ahead", "one is behind"])
+def test_streams_ended_when_the_databases_clock_says(concurrent, ended, pruned, monkeypatch):
+    """Two hosts, one of which has the wrong time (in days)."""
+    now, rows = timezone.now(), Stream.objects.using(concurrent)
+    for id in ("finished", "interrupted"):
+        rows.create(id=id, group="room:1", format="text", producer=id, created=now)
+    monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=ended))
+    assert store.end(concurrent, "finished", {"finished": (Ending(State.FINISHED), 0)}) == set()
+    assert [row.id for row in store.interrupt(concurrent, "interrupted")] == ["interrupted"]
+    monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=pruned))
+    assert connecting.prune(concurrent) == 0
+    assert {row.id: row.state for row in rows.all()} == {"finished": "finished", "interrupted": "interrupted"}
 
 
 def test_a_running_stream_without_a_producer_is_ended_when_hubs_prune():

@@ -46,25 +46,28 @@ def problem_of(text: str) -> str | None:
     return None
 
 
-def check_text(text: str, what: str) -> str:
-    """Return a topic, an id or a type. Raises WireError: it is empty, too long, or has control characters."""
+def check_text(text: object, what: str) -> str:
+    """Return a topic, an id or a type. Raises WireError: it is no text, empty, too long, or has control characters."""
+    if not isinstance(text, str):
+        raise WireError("bad_event", f"{what} is {text!r:.100}: expected a text.")
     if problem := problem_of(text):
         raise WireError("bad_event", f"{what} {problem}.", 413 if len(text) > MAX_LENGTH else 400)
     return text
 
 
-def check_topic(text: str) -> str:
+def check_topic(text: object) -> str:
     """Return a topic. Raises WireError: it is malformed."""
     if text == ALL:
         raise WireError("bad_event", "'*' is no topic: it stands for all topics. Publish to a topic of its own.")
     return check_text(text, "The topic")
 
 
-def check_id(text: str) -> str:
+def check_id(given: object) -> str:
     """Return an update's id. Raises WireError: it is malformed, or one that only the hub gives."""
+    text = check_text(given, "The id")
     if text.startswith("#") or text == EARLIEST:
         raise WireError("bad_event", f"The id {text[:100]!r} is reserved: expected one that does not begin with '#'.")
-    return check_text(text, "The id")
+    return text
 
 
 def _named(text: str) -> str:

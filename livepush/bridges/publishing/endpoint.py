@@ -16,7 +16,7 @@ from livepush.bridges.publishing.drafts import MAX_BODY
 from livepush.consumers.base import Receive, Scope, Send, answer, refusal_headers
 from livepush.notes import Rarely
 from livepush.process.connections import PUBLISH_THREAD
-from livepush.wire import unavailable
+from livepush.wire import WireError, bad_query, unavailable
 
 logger = logging.getLogger("livepush")
 failures = Rarely()
@@ -45,20 +45,27 @@ async def _serve(view: View, scope: Scope, receive: Receive, send: Send) -> None
                 if body is None:
                     return
                 response = await _in_thread(view, scope, body)
+        except WireError as error:
+            refusal = error
         except Exception as error:
             if times := failures.times():
                 logger.warning("%d publishing requests failed.", times, exc_info=error)
             refusal = unavailable()
-            await answer(scope, send, refusal.body(), refusal.status, refusal_headers(refusal))
+        else:
+            headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.items()]
+            headers.append((b"content-length", str(len(response.content)).encode()))
+            await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+            await send({"type": "http.response.body", "body": response.content})
             return
-        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.items()]
-        headers.append((b"content-length", str(len(response.content)).encode()))
-        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": response.content})
+        await answer(scope, send, refusal.body(), refusal.status, refusal_headers(refusal))
 
 
 async def _in_thread(view: Callable[[HttpRequest], T], scope: Scope, body: bytes = b"") -> T:
-    return await process.in_thread(lambda: view(ASGIRequest(scope, BytesIO(body))), name=PUBLISH_THREAD)
+    try:
+        request = ASGIRequest(scope, BytesIO(body))
+    except UnicodeDecodeError as error:  # Django decodes the query
+        raise bad_query() from error
+    return await process.in_thread(lambda: view(request), name=PUBLISH_THREAD)
 
 
 def _is_small(scope: Scope) -> bool:

@@ -10,12 +10,12 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime
 
 from django.db import Error
 from django.http import HttpRequest
-from django.utils import timezone
 
+from livepush import log
 from livepush.bridges.publishing.models import MAX_IDEMPOTENCY_KEY, PublishReceipt
 from livepush.conf import get_settings
 from livepush.wire import WireError
@@ -55,7 +55,7 @@ def first(receipt: PublishReceipt, using: str) -> PublishReceipt | None:
     """
     rows = PublishReceipt.objects.using(using).filter(owner=receipt.owner, key=receipt.key)
     found = rows.first()
-    if found is None or rows.filter(created__lt=_oldest()).delete()[0]:
+    if found is None or rows.filter(created__lt=_oldest(using)).delete()[0]:
         return None
     if found.fingerprint != receipt.fingerprint:
         what = "The Idempotency-Key was used for another request: send that one again as it was, or take a new key."
@@ -78,9 +78,9 @@ def prune_sometimes(using: str) -> None:
 def prune(using: str) -> int:
     """Delete some receipts that no longer count; return their number."""
     rows = PublishReceipt.objects.using(using)
-    old = list(rows.filter(created__lt=_oldest()).values_list("pk", flat=True)[:PRUNED_AT_ONCE])
+    old = list(rows.filter(created__lt=_oldest(using)).values_list("pk", flat=True)[:PRUNED_AT_ONCE])
     return rows.filter(pk__in=old).delete()[0] if old else 0
 
 
-def _oldest() -> object:
-    return timezone.now() - timedelta(seconds=min(KEPT, get_settings().RETENTION))
+def _oldest(using: str) -> datetime:
+    return log.dialect(using).ago(min(KEPT, get_settings().RETENTION))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.db import Error, IntegrityError
 from django.http import HttpRequest, HttpResponse
 
-from livepush import tallies, tenants
+from livepush import log, tallies, tenants
 from livepush.bridges import settling
 from livepush.bridges.publishing import authorizing, idempotency, reading
 from livepush.bridges.publishing.authorizing import Publisher
@@ -100,7 +100,13 @@ def _publish(request: HttpRequest, read: Read) -> Outcome:
     using, marker = get_settings().DATABASE, secrets.token_hex(8)
     receipt = None
     if asked.key is not None:
-        receipt = PublishReceipt(owner=publisher.prefix, key=asked.key, fingerprint=asked.fingerprint, marker=marker)
+        receipt = PublishReceipt(
+            owner=publisher.prefix,
+            key=asked.key,
+            fingerprint=asked.fingerprint,
+            marker=marker,
+            created=log.dialect(using).now(),
+        )
     parcels, positions, is_repeated = _carry_out_once(work, using, marker, receipt)
     if not is_repeated:
         tallies.note("published", work.kind, by=work.size)

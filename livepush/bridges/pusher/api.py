@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from livepush import tallies, tenants
-from livepush.access.limits import PublishingBudget
+from livepush.access.limits import PublishingBudget, body_of
 from livepush.bridges import settling
 from livepush.bridges.pusher import drafts, occupancy, signing
 from livepush.bridges.pusher.channels import channel_of
@@ -34,6 +34,8 @@ logger = logging.getLogger("livepush")
 failures = Rarely()
 MAX_BATCH = 10
 INFO = ("user_count", "subscription_count")
+BODY = "livepush_body"
+"""The attribute of a request that holds its body. A body without a length can be read only once."""
 Respond = Callable[..., Any]
 budget = PublishingBudget()
 
@@ -147,19 +149,14 @@ def _check(request: HttpRequest, app_id: str | None) -> None:
     known = app()
     if app_id not in (None, known.id):
         raise WireError("unknown_app", "There is no app with this id: compare LIVEPUSH['PUSHER']['APP_ID'].", 404)
-    signing.check_request(known, request.method or "", request.path, request.GET.dict(), _bytes(request), time.time())
-
-
-def _bytes(request: HttpRequest) -> bytes:
-    most = drafts.max_body()
-    if int(request.META.get("CONTENT_LENGTH") or 0) > most:
-        raise WireError("too_large", f"The body is over {most} bytes: send fewer or smaller events.", 413)
-    return request.body
+    body = body_of(request, drafts.max_body(), "send fewer or smaller events")
+    signing.check_request(known, request.method or "", request.path, request.GET.dict(), body, time.time())
+    setattr(request, BODY, body)
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:
     try:
-        found = json.loads(request.body)
+        found = json.loads(getattr(request, BODY))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

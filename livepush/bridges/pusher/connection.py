@@ -45,7 +45,7 @@ class PusherConnection(Connection):
         self.members: dict[str, dict[str, Any]] = {}
         """The members that its client knows of, by channel and id."""
         self.own: dict[str, tuple[str, Any]] = {}
-        """The member that its client is, by channel: the id and the info."""
+        """The member that its client is, by channel: the id and the info. A member who leaves is dropped."""
         self._expected: dict[str, set[str]] = {}
         """Members whose clients have subscribed, and who are not written down yet."""
         self.on_channel: Callable[[str, int], None] = lambda channel, by: None
@@ -227,6 +227,8 @@ class PusherConnection(Connection):
             id = str(member["id"])
             self._expected.get(channel.name, set()).discard(id)
             if found.type == f"{PRESENCE_PREFIX}leave":
+                if self.own.get(channel.name, ("", None))[0] == id:
+                    del self.own[channel.name]  # the table says from now on whether this client's member is there
                 if known.pop(id, None) is not None:
                     yield frames.message("pusher_internal:member_removed", {"user_id": id}, channel.name)
             elif id not in known:

@@ -6,11 +6,9 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from livepush import log, tenants
 from livepush.bridges.relays.models import DeadLetter
@@ -51,7 +49,7 @@ def prune(using: str) -> int:
 
     About a thousand go at once. Two processes that do this together delete and log each letter once.
     """
-    before = timezone.now() - timedelta(seconds=get_settings().DEAD_LETTER_RETENTION)
+    before = log.dialect(using).ago(get_settings().DEAD_LETTER_RETENTION)
     rows, old = DeadLetter.objects.using(using), defaultdict(list)
     for pk, relay in rows.filter(created__lt=before).values_list("pk", "relay")[:DELETED_AT_ONCE]:
         old[relay].append(pk)

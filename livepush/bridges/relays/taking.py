@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
 from hashlib import sha256
 
 from django.db import Error, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from livepush import publish, tenants
+from livepush import log, publish, tenants
 from livepush.bridges.relays import partitions
 from livepush.bridges.relays.config import KEYED, Relay
 from livepush.bridges.relays.mapping import Message, Unmappable, events_of
@@ -59,7 +58,7 @@ def take(messages: Sequence[Message], relay: Relay) -> int:
 def forget_old(relay: Relay) -> int:
     """Delete the receipts of messages that were taken longer ago than events are kept; return how many."""
     using = get_settings().DATABASE
-    before = timezone.now() - timedelta(seconds=get_settings().RETENTION)
+    before = log.dialect(using).ago(get_settings().RETENTION)
     rows = RelayReceipt.objects.using(using)
     old = rows.filter(relay=relay.name, taken__lt=before).values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE]
     return rows.filter(pk__in=list(old)).delete()[0]
@@ -101,7 +100,8 @@ def _after_offset(messages: Sequence[Message], relay: Relay) -> list[Message]:
 
 def _without_receipt(messages: Sequence[Message], relay: Relay) -> list[Message]:
     """Return the messages whose keys were not taken before, and note their keys. One without a key is always taken."""
-    rows = RelayReceipt.objects.using(get_settings().DATABASE)
+    using = get_settings().DATABASE
+    rows, now = RelayReceipt.objects.using(using), log.dialect(using).now()
     digests = [_digest(message.offset) for message in messages]
     known = set(rows.filter(relay=relay.name, key__in=set(digests)).values_list("key", flat=True))
     fresh, noted = [], []
@@ -111,7 +111,7 @@ def _without_receipt(messages: Sequence[Message], relay: Relay) -> list[Message]
         fresh.append(message)
         if digest:
             known.add(digest)
-            noted.append(RelayReceipt(relay=relay.name, key=digest))
+            noted.append(RelayReceipt(relay=relay.name, key=digest, taken=now))
     rows.bulk_create(noted)
     return fresh
 

@@ -83,6 +83,10 @@ class Dialect:
         """Return SQL for the current time of a clock that all hosts share: as a rule the database's."""
         return "CURRENT_TIMESTAMP"
 
+    def now(self) -> RawSQL:
+        """Return the time of ``time_of_sending`` as the value of a field, for rows that are saved."""
+        return RawSQL(self.time_of_sending(), [])  # noqa: S611
+
     @contextmanager
     def without_waiting(self) -> Iterator[None]:
         """Have statements fail at once that would wait for other writers, where one writer holds up all others."""
@@ -99,6 +103,14 @@ class Dialect:
         if self.clock is None:
             return timedelta()
         return timedelta(seconds=max(0.0, now.timestamp() - self._clock_seconds(self.clock)))
+
+    def ago(self, seconds: float) -> datetime:
+        """Return the time some seconds ago, by the clock that is behind: the database's or this host's.
+
+        What is dated before it is that old, even if this host's clock is wrong.
+        """
+        now = timezone.now()
+        return now - self.ahead_of_database(now) - timedelta(seconds=seconds)
 
     def _clock_seconds(self, clock: str) -> float:
         with self.connection.cursor() as cursor:
@@ -125,7 +137,7 @@ class Dialect:
                     [groups[0], type, data, sender, key, send],
                 )
             return
-        shared = {"type": type, "data": data, "sender": sender, "key": key, "send": send, "created": RawSQL(now, [])}  # noqa: S611
+        shared = {"type": type, "data": data, "sender": sender, "key": key, "send": send, "created": self.now()}
         at_once = max(1, STATEMENT_BYTES // (len(data.encode()) + 500))
         Event.objects.using(self.using).bulk_create([Event(group=group, **shared) for group in groups], at_once)
 

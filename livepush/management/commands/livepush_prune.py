@@ -35,7 +35,7 @@ class Command(CommittingCommand):
         events = _all(lambda: log.prune(using, before, options["batch"]))
         old = timezone.now() - timedelta(seconds=settings.INBOX_RETENTION)
         notifications = _all(lambda: filing.prune(using, old, options["batch"]))
-        ended = timezone.now() - timedelta(seconds=settings.STREAM_RETENTION)
+        ended = log.dialect(using).ago(settings.STREAM_RETENTION)
         leases.end_dead(using)
         leases.end_orphans(using)
         leases.compact_all(using)

@@ -15,7 +15,7 @@ from livepush import log, streams, tenants
 from livepush.access import rules
 from livepush.streams import connecting, leases, store
 from livepush.streams.buffer import Ending
-from livepush.streams.models import State, Stream, StreamChunk, StreamProducer
+from livepush.streams.models import Stream, StreamChunk, StreamProducer, StreamState
 
 pytestmark = [pytest.mark.usefixtures("streams_end"), pytest.mark.django_db(transaction=True)]
 
@@ -109,7 +109,7 @@ def test_streams_ended_when_the_databases_clock_says(concurrent, ended, pruned, 
     for id in ("finished", "interrupted"):
         rows.create(id=id, group="room:1", format="text", producer=id, created=now)
     monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=ended))
-    assert store.end(concurrent, "finished", {"finished": (Ending(State.FINISHED), 0)}) == set()
+    assert store.end(concurrent, "finished", {"finished": (Ending(StreamState.FINISHED), 0)}) == set()
     assert [row.id for row in store.interrupt(concurrent, "interrupted")] == ["interrupted"]
     monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=pruned))
     assert connecting.prune(concurrent) == 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
@@ -173,6 +173,13 @@ def of_users() -> str | None:
     """
     known = hook()
     return None if known is None or known.shares_users else current()
+
+
+def of_users_or_none() -> str | None:
+    """Return the tenant whose users are meant now; ``None`` if they may be any tenant's, as where none is active."""
+    with suppress(InvalidGroup):
+        return of_users()
+    return None
 
 
 def active(tenant: str | None) -> AbstractContextManager[Any]:

@@ -12,10 +12,15 @@ from django.contrib.sessions.models import Session
 from django.test import Client, RequestFactory
 
 import livepush
-from livepush.access import authenticating, identity, tokens
+from livepush import process
+from livepush.access import authenticating, identity, rules, tokens
 from livepush.access.authenticating import Identity
+from livepush.consumers.commands import Visitor
+from livepush.hub import Waiter
+from livepush.rights import Grant
 from livepush.rights.questions import Question, ask_again
 from tests.archive import models as archive
+from tests.conftest import Thread
 from tests.shop.models import Clerk, Driver, Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -71,6 +76,61 @@ def test_a_user_that_is_no_model_is_known_for_as_long_as_the_session_that_names_
     assert asked_again(known)[0].identity.user is member
     end(ann)
     assert asked_again(known)[0].identity.name is None
+
+
+@pytest.mark.parametrize("kind", ["nobody", "no model", "no model, with a session"])
+def test_a_client_that_stays_who_it_is_has_another_identity_by_which_presence_asks_again(ann, client, kind):
+    client.force_login(ann)
+    member = SimpleNamespace(pk=ann.pk, is_authenticated=True)
+    known = {
+        "nobody": Identity(authenticating.nobody()),
+        "no model": named_by_a_middleware(member),
+        "no model, with a session": named_by_a_middleware(member, session=client.session),
+    }[kind]
+    [answer] = asked_again(known)
+    assert answer.identity == known
+    assert answer.identity is not known
+
+
+@pytest.mark.parametrize("has_session", [False, True])
+def test_a_user_that_is_no_model_does_not_keep_the_groups_of_the_inbox_that_it_has_left(ann, client, has_session):
+    client.force_login(ann)
+    member = SimpleNamespace(pk=ann.pk, is_authenticated=True)
+    known = named_by_a_middleware(member, **({"session": client.session} if has_session else {}))
+    livepush.join(ann, "club")
+    for granted in ({"inbox:of:club"}, set()):
+        [answer] = asked_again(known, groups=("inbox:of:club",))
+        assert answer.identity.user is member
+        assert set(answer.answers.granted) == granted
+        livepush.leave(ann, "club")
+
+
+@pytest.fixture
+def visitor(ann, client, monkeypatch):
+    """The client of a WebSocket, which a middleware and its session have named."""
+
+    async def in_thread(work, level=0):
+        return Thread(work).join()
+
+    client.force_login(ann)
+    user = SimpleNamespace(pk=ann.pk, is_authenticated=True)
+    scope = {
+        "type": "websocket", "path": "/", "query_string": b"", "headers": [(b"host", b"testserver")],
+        "user": user, "session": client.session,
+    }  # fmt: skip
+    request, waiter = identity.request_of(scope), Waiter(["board"])
+    grant = Grant(authenticating.identify(request, scope), identity.handshake(request), waiter, waiter.revoke)
+    monkeypatch.setattr(process, "in_thread", in_thread)
+    return Visitor(scope, None, None, grant, None, None)
+
+
+async def test_a_command_of_a_websocket_is_a_matter_of_the_middleware_s_own_user(visitor, monkeypatch):
+    asked = []
+    monkeypatch.setattr(rules, "rules", [])
+    livepush.can_read("board")(lambda user: asked.append(user) or True)
+    admission = await visitor.admit(("board",))
+    assert admission.granted == ("board",)
+    assert [user is visitor.scope["user"] for user in asked] == [True]
 
 
 def change_password(user):

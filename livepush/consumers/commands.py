@@ -18,6 +18,7 @@ from livepush.hub import Connection
 from livepush.notes import Rarely, one_line
 from livepush.receiving import Message
 from livepush.rights import Grant, confirm
+from livepush.rights.questions import kept
 from livepush.wire import (
     MORE_BYTES,
     Close,
@@ -71,9 +72,10 @@ class Visitor(NamedTuple):
         return admission
 
     def _of_session(self) -> authenticating.Identity:
-        key = self.grant.identity.session or ""
+        known = self.grant.identity
+        key = known.session or ""
         with tenants.active(self.grant.tenant):
-            return authenticating.of_sessions([key])[key]
+            return kept(known, authenticating.of_sessions([key])[key])
 
 
 async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:

@@ -29,6 +29,7 @@ from livepush.inbox.models import Membership, Notification
 from livepush.inbox.tenancy import AUTH, OF, group_of_reader, has_inbox, reader_of, reader_of_roles, role, stored
 from livepush.models import ChannelGroup
 from livepush.rights.announcing import EVERYONE, recheck
+from livepush.rights.questions import REMEMBERED
 from livepush.wire import Floor, public_name, timestamp
 
 everyone = EVERYONE
@@ -158,10 +159,10 @@ def inbox(user: Any, name: str) -> Floor | bool:
     """Let a user read the audiences that the user is in, and no others; of each what the inbox shows."""
     if not getattr(user, "is_authenticated", False) or not has_inbox(user):
         return False
-    known: dict[str, Floor] = getattr(user, "_livepush_audiences", {})
+    known: dict[str, Floor] = getattr(user, REMEMBERED, {})
     if OWN + name not in known:  # a handshake asks for all audiences: look them up once
         known = {public_name(group): floor for group, floor in _floors(user, get_settings().DATABASE).items()}
-        user._livepush_audiences = known
+        setattr(user, REMEMBERED, known)
     return known.get(OWN + name, False)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError, connections, router, transaction
+from django.db import router, transaction
 from django.db.models import Model
 from django.db.models.signals import m2m_changed
 
@@ -18,10 +17,9 @@ from livepush.conf import get_settings
 from livepush.inbox.models import Membership
 from livepush.inbox.recipients import add_members, has_roles
 from livepush.inbox.tenancy import has_inbox, reader_of_roles, role
+from livepush.publish.model_signals import in_fixture
 from livepush.rights.links import follow_links
 from livepush.wire import public_name
-
-logger = logging.getLogger("livepush")
 
 
 def roles_of(user: Any) -> list[str]:
@@ -39,13 +37,19 @@ def roles_of(user: Any) -> list[str]:
     return [role(pk) for pk in found if pk is not None]
 
 
-def add_roles(roles: list[str], readers: list[str], using: str | None = None) -> None:
-    """Note that readers got some auth groups now, if it is not noted yet that they have them."""
+def add_roles(roles: list[str], readers: list[str], using: str | None = None, *, is_new: bool = False) -> None:
+    """Note that readers got some auth groups now, if it is not noted yet that they have them.
+
+    With ``is_new``, an earlier note does not count: they have lost the groups since, and nothing told of it.
+    """
     if roles and readers:
         using = using or get_settings().DATABASE
         since = log.state(using).position.number
         for each in roles:
             add_members(using, each, readers, since)
+            if is_new:
+                known = Membership.objects.using(using).filter(group=each, reader__in=readers)
+                known.filter(joined__lt=since).update(joined=since)
 
 
 # What Django's signals call
@@ -58,20 +62,16 @@ def follow_roles(sender: Any = None, instance: Any = None, using: str | None = N
     the signal may leave out any of its arguments. An error is logged and not raised into the code that changes the
     groups, except an error of the database in an open transaction, which can't go on after it.
     """
-    _quietly(partial(_follow_roles, instance, using, kwargs))
+    _quietly(partial(_follow_roles, sender, instance, using, kwargs))
 
 
 def _quietly(work: Callable[[], object]) -> None:
-    try:
-        with log.uncounted(get_settings().DATABASE):
-            work()
-    except Exception as error:
-        if isinstance(error, DatabaseError) and connections[get_settings().DATABASE].in_atomic_block:
-            raise
-        logger.exception("The change of an auth group's users was not noted: they may see its older notifications.")
+    message = "The change of an auth group's users was not noted: they may see its older notifications."
+    with log.without_raising(get_settings().DATABASE, message):
+        work()
 
 
-def _follow_roles(instance: Any, using: str | None, kwargs: dict[str, Any]) -> None:
+def _follow_roles(sender: Any, instance: Any, using: str | None, kwargs: dict[str, Any]) -> None:
     action, pks = kwargs.get("action"), kwargs.get("pk_set") or ()
     if not isinstance(instance, Model) or instance.pk is None or action not in ("post_add", "post_remove", "pre_clear"):
         return
@@ -81,7 +81,8 @@ def _follow_roles(instance: Any, using: str | None, kwargs: dict[str, Any]) -> N
     roles = [role(pk) for pk in ([instance.pk] if reverse else pks)]
     readers = [reader_of_roles(user) for user in (pks if reverse else [instance]) if has_inbox(user)]
     if action == "post_add":
-        note = partial(add_roles, roles, readers)
+        is_own = getattr(getattr(sender, "_meta", None), "auto_created", True) is False  # a model of the project's
+        note = partial(add_roles, roles, readers, is_new=is_own and not in_fixture())
     elif action == "post_remove":
         note = partial(_end_roles, group__in=roles, reader__in=readers)
     else:

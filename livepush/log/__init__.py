@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from livepush.log.appending import append, append_settled
-from livepush.log.counting import uncounted
+from livepush.log.counting import uncounted, without_raising
 from livepush.log.delete_sql import delete_by_id
 from livepush.log.dialects import dialect
 from livepush.log.dialects.postgresql import harmless_wrappers
@@ -45,4 +45,5 @@ __all__ = [
     "settle",
     "state",
     "uncounted",
+    "without_raising",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import connections
+from django.db import DatabaseError, connections
+
+logger = logging.getLogger("livepush")
 
 
 @contextmanager
@@ -17,3 +20,18 @@ def uncounted(using: str) -> Iterator[None]:
         yield
     finally:
         connection.force_debug_cursor = counts
+
+
+@contextmanager
+def without_raising(using: str, message: str) -> Iterator[None]:
+    """Do not count what a block asks a database, and log its error with a message instead of raising it.
+
+    A DatabaseError is raised if a transaction is open on that database: the transaction can't go on after it.
+    """
+    try:
+        with uncounted(using):
+            yield
+    except Exception as error:
+        if isinstance(error, DatabaseError) and connections[using].in_atomic_block:
+            raise
+        logger.exception(message)

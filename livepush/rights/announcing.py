@@ -14,7 +14,6 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from livepush import log, publish, tenants
 from livepush.conf import get_settings
-from livepush.exceptions import InvalidGroup
 from livepush.publish.model_signals import in_fixture
 from livepush.rights import issuing
 from livepush.rights.issuing import own_group
@@ -105,21 +104,13 @@ def _soon(using: str | None, **change: Any) -> None:
         return
     if log.dialect(using or DEFAULT_DB_ALIAS).in_testcase:  # nobody else ever sees the change
         return
-    publish.on_commit(partial(announce_uncounted, tenant_of_users(), get_settings().DATABASE, **change), using)
+    publish.on_commit(partial(announce_uncounted, tenants.of_users_or_none(), get_settings().DATABASE, **change), using)
 
 
 def announce_uncounted(tenant: str | None, using: str, **change: Any) -> None:
     """Send such an event on behalf of the project's own code, whose tests may count its queries."""
     with log.uncounted(using):
         announce(tenant, using, **change)
-
-
-def tenant_of_users() -> str | None:
-    """Return the tenant whose users these are; ``None`` if they may be those of any."""
-    try:
-        return tenants.of_users()
-    except InvalidGroup:  # none is active
-        return None
 
 
 def quietly(receive: Callable[..., None]) -> Callable[..., None]:

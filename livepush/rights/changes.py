@@ -27,7 +27,10 @@ class Change(NamedTuple):
 
 
 def parse_change(data: str) -> Change:
-    """Return the change in the data of an event. Raises an exception: it is none."""
+    """Return the change that an event's data describe.
+
+    Raises ValueError, AttributeError or TypeError if the data are not a change.
+    """
     told: dict[str, Any] = json.loads(data)
     groups = told.get("groups")
     return Change(

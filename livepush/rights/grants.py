@@ -92,7 +92,7 @@ class Grant:
 
 
 def session_of(identity: Identity, view: Handshake) -> str:
-    """Return by what the end of a client's session is known; empty without a session.
+    """Return the name under which the log announces the end of a client's session; empty without a session.
 
     The session that names the user counts before the cookie's, which may be an anonymous one.
     """
@@ -103,7 +103,10 @@ def session_of(identity: Identity, view: Handshake) -> str:
 
 
 def sessions_of(user: str) -> str:
-    """Return what stands for all sessions of a user in the log, where a session's key changes with what it holds."""
+    """Return the name in the log for all sessions of a user.
+
+    It is used where a session's key changes with its content (signed cookies).
+    """
     return f"{ALL_SESSIONS}{digest(user)}"
 
 

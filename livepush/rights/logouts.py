@@ -1,4 +1,4 @@
-"""Announces that sessions have ended, also where the transaction rolls back in which they did."""
+"""Announces that sessions have ended, even if the transaction that ended them is rolled back."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from django.conf import settings
 from django.core.signals import request_finished, request_started
 from django.db import connections, router
 
-from livepush import log, publish
+from livepush import log, publish, tenants
 from livepush.access.logins import CHANGING
 from livepush.conf import get_settings
-from livepush.rights.announcing import announce_uncounted, quietly, tenant_of_users
+from livepush.rights.announcing import announce_uncounted, quietly
 from livepush.rights.grants import digest, sessions_of
 
 
@@ -39,7 +39,7 @@ def follow_logout(sender: Any, request: Any = None, **kwargs: Any) -> None:
 
 
 def name_of(session: Any) -> str:
-    """Return by what the end of a session is known; empty if there is nothing to end."""
+    """Return the name under which the log announces the end of a session; empty if there is nothing to end."""
     if settings.SESSION_ENGINE != CHANGING:
         return digest(session.session_key or "")
     from django.contrib.auth import SESSION_KEY, get_user_model
@@ -54,7 +54,7 @@ def announce_end(session: Any, name: str) -> None:
     log_alias = get_settings().DATABASE
     if not name or log.dialect(log_alias).in_testcase:  # nobody else ever sees that it ends
         return
-    tell = partial(announce_uncounted, tenant_of_users(), log_alias, session=name, reason="logout")
+    tell = partial(announce_uncounted, tenants.of_users_or_none(), log_alias, session=name, reason="logout")
     model = getattr(session, "get_model_class", None)
     using = router.db_for_write(model()) if model else None
     if using == log_alias:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,6 +22,8 @@ from livepush.wire import WireError
 
 logger = logging.getLogger("livepush")
 
+REMEMBERED = "_livepush_audiences"
+"""The attribute of a user with what the rule of the inbox has looked up for it."""
 T = TypeVar("T")
 _raising = Rarely(every=10.0)
 
@@ -119,18 +122,16 @@ class _Known:
         self._users = _at_once(sessions.existing_users, given)
 
     def now(self, was: Identity) -> Identity:
-        """Return who a client is now."""
+        """Return who a client is now. It is a new instance: others tell by it that the client was asked about again."""
         now = self._found(was)
         if now.name != was.name:
             return Identity(nobody())  # nobody is, or somebody else: this client did not ask as that user
-        return now
+        return _anew(now) if now.user is was.user else now
 
     def _found(self, was: Identity) -> Identity:
         if was.session is not None:
             found = (self._by_session or {}).get(was.session) or of_sessions([was.session])[was.session]
-            if found.name == was.name and not sessions.is_of_user_model(was.user):
-                return was  # a user of a middleware's own kind
-            return found
+            return kept(was, found)
         if was.token is not None:
             return was._replace(user=(self._by_token or _of_tokens([was.token]))[was.token])
         if was.again is not None:
@@ -140,6 +141,21 @@ class _Known:
         key = sessions.key_of(was.user)
         users = sessions.existing_users([key]) if self._users is None else self._users
         return was._replace(user=_still_there(was.user, users.get(key)))
+
+
+def kept(was: Identity, found: Identity) -> Identity:
+    """Return who a client is now, of the identity that it had and the one that its session names now.
+
+    A user of a middleware's own kind stays for as long as the session names that user: rules were asked of that one.
+    """
+    return _anew(was) if found.name == was.name and not sessions.is_of_user_model(was.user) else found
+
+
+def _anew(known: Identity) -> Identity:
+    """Return an identity to ask about again; what its user remembers of earlier questions may be true no more."""
+    with suppress(AttributeError):
+        delattr(known.user, REMEMBERED)
+    return known._replace()
 
 
 def _at_once(look_up: Callable[[Any], dict[Any, T]], keys: Collection[Any]) -> dict[Any, T] | None:
@@ -153,7 +169,10 @@ def _at_once(look_up: Callable[[Any], dict[Any, T]], keys: Collection[Any]) -> d
 
 
 def _of_sessions(keys: Collection[str]) -> dict[str, Identity]:
-    """Return whom sessions name, without those for each of which a backend is asked: it may not answer for one."""
+    """Return the identities of the sessions that can be loaded together.
+
+    It leaves out sessions whose backend must be asked about each user: such a backend may not answer.
+    """
     return of_loaded(sessions.load_for_many(keys))
 
 

@@ -54,7 +54,7 @@ class Queue:
         self.patience = patience
         """How long (seconds) a client's rules may take; ``None`` for as long as any job in a thread."""
         self.level = level
-        """That of ``process.in_thread``."""
+        """The priority of its jobs: ``level`` of ``process.in_thread``."""
         self.size = BATCH
         """How many clients the next batch has: fewer after one that took too long."""
         self.filled = asyncio.Event()

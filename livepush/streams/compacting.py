@@ -56,9 +56,12 @@ class Compactor:
         if tell is not None:
             self._waiting[id] = time.monotonic() + WAIT, tell
 
-    def work(self, limited: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
+    def work(
+        self, limited: Callable[[], AbstractContextManager[object]] = nullcontext, *, may_take_long: bool = True
+    ) -> None:
         """Compact for a while what is due, each part in a context that may limit how long the database takes.
 
+        With ``may_take_long``, a part that has failed is tried again without that limit, as the database may be slow.
         After a failure all wait: a lock may take long to fail.
         """
         until = time.monotonic() + SLICE
@@ -66,7 +69,7 @@ class Compactor:
             for id in ids:
                 if time.monotonic() < self._tries_from:
                     return
-                self._compact(id, self._left.pop(id), limited)
+                self._compact(id, self._left.pop(id), limited, may_take_long)
                 if time.monotonic() >= until:
                     return
 
@@ -78,9 +81,11 @@ class Compactor:
                 del self._waiting[id]
                 tell()
 
-    def _compact(self, id: str, left: Left, limited: Callable[[], AbstractContextManager[object]]) -> None:
+    def _compact(
+        self, id: str, left: Left, limited: Callable[[], AbstractContextManager[object]], may_take_long: bool
+    ) -> None:
         try:
-            with limited():
+            with nullcontext() if may_take_long and left.tries < TRIES else limited():
                 after = store.compact(self._using, id, left.after)
         except Exception as error:
             logger.warning("The stream %s has ended and stays in many chunks (%s).", id, one_line(error))

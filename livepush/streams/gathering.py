@@ -171,7 +171,8 @@ class Gatherer:
             with watching.watch.over(self._limit):
                 self._look()
             if len(self._ending) < AT_ONCE:  # else these come first: their process may be about to end
-                self._compactor.work(partial(watching.watch.over, self._limit))
+                limited = partial(watching.watch.over, self._limit)
+                self._compactor.work(limited, may_take_long=not self._buffers)  # without streams, beats may be late
             if self.is_idle() and hasattr(mail, "outbox"):  # the test may be over, and its database with it
                 self._rest()
             self._compactor.settle()

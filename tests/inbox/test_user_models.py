@@ -329,6 +329,122 @@ def test_many_rows_that_a_project_deletes_are_told_of_once(run):
     }
 
 
+def test_a_deletion_that_is_rolled_back_is_told_neither_with_another_one_nor_twice_when_it_is_tried_again(run):
+    code = """
+        for user in users:
+            Post.objects.create(user=user, group=staff)
+        asked()
+
+        def roll_back(rows):
+            try:
+                with transaction.atomic():
+                    rows.delete()
+                    raise ValueError
+            except ValueError:
+                pass
+
+        of_ann, of_ben = (Post.objects.filter(user=user) for user in (ann, ben))
+        roll_back(of_ann)
+        of_ben.delete()
+        found["another"] = [asked(), Membership.objects.count()]
+        roll_back(of_ann)
+        of_ann.delete()
+        found["tried again"] = [asked(), Membership.objects.count()]
+    """
+    assert run(staffed(code), **OWN_ROWS) == {"another": [["2"], 2], "tried again": [["1"], 1]}
+
+
+@pytest.mark.parametrize("again", ["Post.objects.create(user=ann, group=staff)", "ann.groups.add(staff)"])
+def test_a_user_who_comes_back_is_a_newcomer_though_livepush_could_not_be_told_of_the_end(run, again):
+    code = f"""
+        Post.objects.create(user=ann, group=staff)
+        livepush.notify(staff, "old")
+        try:
+            with transaction.atomic():
+                transaction.on_commit(lambda: 1 / 0)
+                Post.objects.filter(user=ann).delete()
+        except ZeroDivisionError:
+            pass
+        livepush.notify(staff, "between")
+        {again}
+        livepush.notify(staff, "new")
+        found["titles"] = titles(ann)
+    """
+    assert run(staffed(code), **OWN_ROWS) == {"titles": ["new"]}
+
+
+def test_another_row_for_an_auth_group_takes_nothing_away(run):
+    code = """
+        Post.objects.create(user=ann, group=staff)
+        livepush.notify(staff, "old")
+        asked()
+        Post.objects.create(user=ann, group=staff)
+        found["asked"] = asked()
+        ann.groups.add(staff)
+        found["titles"] = titles(ann)
+    """
+    assert run(staffed(code), **OWN_ROWS) == {"titles": ["old"], "asked": []}
+
+
+def test_rows_of_a_fixture_count_from_where_its_memberships_say(run):
+    code = """
+        from django.core import serializers
+        post = Post.objects.create(user=ann, group=staff)
+        livepush.notify(staff, "old")
+        dump = serializers.serialize("json", [*Membership.objects.all(), post])
+        post.delete()
+        found["deleted"] = Membership.objects.count()
+        for each in serializers.deserialize("json", dump):
+            each.save()
+        found["titles"] = titles(ann)
+    """
+    assert run(staffed(code), **OWN_ROWS) == {"deleted": 0, "titles": ["old"]}
+
+
+def test_rows_whose_foreign_keys_name_no_primary_key_can_be_saved_and_deleted(run):
+    key = "user = models.ForeignKey(User, models.CASCADE"
+    code = """
+        post = Post.objects.create(user=ann, group=staff)
+        post.user = ben
+        post.save()
+        post.delete()
+        Post.objects.create(user=ann, group=staff)
+        Post.objects.all().delete()
+        found["rows"], found["lines"] = Post.objects.count(), lines
+    """
+    by_name = {**OWN_ROWS, "after": OWN_ROWS["after"].replace(key, f'{key}, to_field="name"', 1)}
+    assert run(staffed(code), **by_name) == {"rows": 0, "lines": []}
+
+
+def test_what_livepush_can_not_follow_does_not_keep_a_project_from_its_rows_but_a_broken_transaction_does(run):
+    code = """
+        from django.db import OperationalError
+        from livepush.rights import links
+
+        def fail(*given):
+            raise error
+
+        def logged():
+            return sum("could not follow a row" in line for line in lines)
+
+        post = Post.objects.create(user=ann, group=staff)
+        links._rows, error = fail, ValueError("not what it was")
+        post.group = managers
+        post.save()
+        Post.objects.create(user=ben, group=staff)
+        Post.objects.filter(user=ben).delete()
+        post.delete()
+        found["logged"], found["rows"] = logged(), Post.objects.count()
+        error = OperationalError("the database is gone")
+        try:
+            with transaction.atomic():
+                Post.objects.create(user=ann, group=staff)
+        except OperationalError:
+            found["raised"] = Post.objects.count()
+    """
+    assert run(staffed(code), **OWN_ROWS) == {"logged": 4, "rows": 0, "raised": 0}
+
+
 def test_one_event_has_everybody_asked_if_a_change_concerns_many(run):
     code = """
         crowd = User.objects.bulk_create([User(name=f"u{number}") for number in range(101)])

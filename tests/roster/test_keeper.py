@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -185,6 +186,21 @@ async def test_a_visitor_who_turns_out_to_be_a_user_is_shown_once_the_rules_have
     rights.answers = True
     await asked_again(rights)
     assert keys_of(grant) == {("lobby:a", "7")}
+
+
+async def test_the_presence_rule_is_asked_again_about_a_visitor(rights, hub, keeper, monkeypatch, transactional_db):
+    answers = iter(["first", "second"])
+    monkeypatch.setattr(rules, "registry", [])
+    livepush.presence("lobby:<slug:name>")(lambda user, name: {"answer": next(answers)})
+    hub.attached["presence"], rights.answers = keeper, True
+    grant = visitor()
+    grant.identity = Identity(nobody())
+    rights.add(grant, rights.heard)
+    await keeper._write()
+    rights._rechecks.soon.put([grant], "permission")
+    await asked_again(rights)
+    await keeper._write()
+    assert json.loads(Thread(lambda: Presence.objects.get().info).join()) == {"answer": "second"}
 
 
 async def test_a_member_of_whom_the_rules_can_not_be_asked_stays(rights, transactional_db):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import nullcontext
 
 import pytest
 from django.db import OperationalError, connections
 
 from livepush import hints, streams
 from livepush.process.connections import CONNECT_TIMEOUT, THREADS, limit_connecting
-from livepush.streams import announcing, gathering, here, leases, store, watching
+from livepush.streams import announcing, compacting, gathering, here, leases, store, watching
 from livepush.streams.announcing import Live
 from livepush.streams.buffer import Buffer
 from livepush.streams.finding import read_all
@@ -101,6 +102,29 @@ def test_after_a_failure_a_statement_may_take_as_long_as_any(cuts, settings, mon
         wait_until(lambda: store.ends("default", [stream.id]))
         stream.write("on")
     assert [limit > gathering.ANSWER for limit in limits] == [False, True, False]
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_compaction_that_failed_may_take_as_long_as_any_unless_another_stream_goes_on(
+    cuts, goes_on, settings, monkeypatch, streams_end
+):
+    """Others would take the process for dead, and end the other stream."""
+    compact, limits = store.compact, []
+
+    def fail_first(*args):
+        limits.append(watching.watch._until[threading.get_ident()] - time.monotonic())
+        if len(limits) == 1:
+            raise OperationalError("cut")
+        return compact(*args)
+
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "DATABASE_TIMEOUT": 10 * PATIENCE}
+    monkeypatch.setattr(compacting, "AGAIN", 0.0)
+    monkeypatch.setattr(store, "compact", fail_first)
+    with streams.open("room:2") if goes_on else nullcontext():
+        with streams.open("room:1") as stream:
+            stream.write("on")
+        wait_until(lambda: len(limits) == 2)
+    assert [limit > gathering.ANSWER for limit in limits[:2]] == [False, not goes_on]
 
 
 def test_what_is_cut_off_or_gives_up_connecting_beats_again_before_others_take_its_process_for_dead():

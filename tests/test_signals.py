@@ -179,6 +179,15 @@ def test_a_deletion_that_a_send_of_the_project_s_own_passes_on_has_the_data_of_b
     assert [(sent.type, sent.groups, sent.payload) for sent in events] == [("order.deleted", ("board",), {"tags": 1})]
 
 
+@pytest.mark.parametrize("action", ["created", "updated", "deleted"])
+def test_a_send_of_the_project_s_own_may_pass_on_a_plain_string(action, order, monkeypatch):
+    send = handler().send
+    monkeypatch.setattr(handler(), "send", lambda order, _, groups, using: send(order, action, groups, using))
+    with capture_events() as events:
+        order.save()
+    assert events.types() == [f"order.{action}"]
+
+
 def test_the_groups_that_an_instance_leaves_hear_removed(order):
     ann, bob = User.objects.create(username="ann"), User.objects.create(username="bob")
     order.customer = ann

@@ -77,9 +77,9 @@ class ModelEvents:
         """Send one event to some groups; do nothing if there are none."""
         if not (names := group_names(groups)):
             return
-        type, data = action.prepared or (self.type(instance, action), self.data(instance, action))
+        type, data = getattr(action, "prepared", None) or (self.type(instance, action), self.data(instance, action))
         if action == UPDATED and isinstance(data, dict):
-            data = {"changed": list(action.changed), **data}
+            data = {"changed": list(getattr(action, "changed", ())), **data}  # a project may pass on a plain string
         send(names, type, data, using=using)
 
     # Called by Django's signals

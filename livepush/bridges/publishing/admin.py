@@ -66,7 +66,10 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def rotate(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Give each key a new secret, and show it."""
         for row in queryset.filter(revoked=None):
-            self._show(request, keys.rotate_key(row.prefix), row.name)
+            try:
+                self._show(request, keys.rotate_key(row.prefix), row.name)
+            except InvalidApiKey as error:  # it has ended
+                self.message_user(request, str(error), messages.ERROR)
 
     @admin.action(description=_("Revoke the selected API keys"), permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

@@ -194,6 +194,13 @@ def test_whatever_a_tag_loads_has_the_nonce_of_the_views_context(tag):
     assert [attributes(each)["nonce"] for each in loaded] == ["abc"] * len(loaded)
 
 
+def test_the_pages_first_inbox_tag_sets_the_icon_of_what_is_new():
+    request = RequestFactory().get("/")
+    request.user = User.objects.create_user("ann")
+    text = render("{% livepush_inbox icon='/alert.svg' %}{% livepush_bell %}", request=request)
+    assert attributes(text)["data-icon"] == "/alert.svg"
+
+
 CSP = {
     "csp.middleware.CSPMiddleware": {
         "CONTENT_SECURITY_POLICY": {"DIRECTIVES": {name: [NONCE] for name in ("script-src", "style-src")}}

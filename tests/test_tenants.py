@@ -15,6 +15,7 @@ from django.utils import timezone
 import livepush
 from livepush import tenants, testing
 from livepush.access import rules
+from livepush.bridges.publishing.models import ApiKey
 from livepush.exceptions import InvalidGroup
 from livepush.inbox.marking import Action, mark
 from livepush.inbox.models import InboxState, Membership, Notification, NotificationState
@@ -127,6 +128,14 @@ def test_where_no_tenant_is_active_nothing_can_be_composed(ann, using, to):
     )
     assert answer.status_code == 200
     assert "No tenant is active" in answer.content.decode()
+
+
+def test_where_no_tenant_is_active_no_api_key_can_be_made(ann, using):
+    fields = {"name": "Warehouse", "groups": "board", "types": "*", "recipients": ""}
+    answer = Site("www", ann).client.post("/admin/livepush/apikey/add/", fields)
+    assert answer.status_code == 200
+    assert "No tenant is active" in answer.content.decode()
+    assert not ApiKey.objects.using(using).exists()
 
 
 # Events

@@ -68,7 +68,8 @@ def audiences_of(recipients: Recipients) -> Iterator[str]:
 def _audiences_of_queryset(found: QuerySet[Any]) -> Iterator[str]:
     # Without iterator(): on PostgreSQL that opens a server-side cursor, which fails behind a transaction pooler.
     if publish.is_user(found.model):
-        unordered = found if found.query.is_sliced else found.order_by()
+        chosen_by_order = found.query.is_sliced or found.query.distinct_fields
+        unordered = found if chosen_by_order else found.order_by()
         key = publish.root_model(found.model)._meta.pk.name  # a child of the user model may have one of its own
         for pk in unordered.values_list(key, flat=True):
             yield f"user:{pk}"

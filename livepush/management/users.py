@@ -46,5 +46,5 @@ def user_of(name: str | None, pk: str | None) -> Any:
             raise CommandError(f"{pk!r} is no primary key of a user: {' '.join(error.messages)}") from error
     try:
         return users._default_manager.get_by_natural_key(name)
-    except users.DoesNotExist:
+    except (users.DoesNotExist, ValidationError, ValueError):  # it may be no number, where usernames are numbers
         raise CommandError(f"There is no user {name!r}: expected {users.USERNAME_FIELD}, or --pk PK.") from None

@@ -104,9 +104,9 @@ def livepush_list(context: template.Context) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def livepush_inbox(context: template.Context) -> SafeString:
-    """Put the script that keeps the inbox's elements up to date into a page. The other tags of the inbox do it too."""
-    return _part(context, None)
+def livepush_inbox(context: template.Context, icon: str = "") -> SafeString:
+    """Put the inbox's script into a page, as its other tags do. The page's first inbox tag sets the ``icon``."""
+    return _part(context, None, icon)
 
 
 @register.simple_tag(takes_context=True)

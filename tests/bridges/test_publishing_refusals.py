@@ -10,6 +10,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import IntegrityError, InterfaceError, OperationalError, connections
 from django.test import AsyncRequestFactory, Client, override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from django.utils.translation import gettext_lazy
 
 from livepush.bridges.publishing import drafts, endpoint, keys
@@ -128,13 +129,16 @@ def test_a_text_in_place_of_a_list_is_one_pattern(using, create, as_text):
     assert one.post(EVENT).status_code == 200
 
 
-def test_there_is_no_changing_a_key_that_is_not_there_or_was_revoked(using, key):
+def test_there_is_no_changing_a_key_that_is_not_there_or_works_no_more(using, key):
     prefix = key.split("_")[1]
     with pytest.raises(InvalidApiKey, match="There is no key 'x'"):
         keys.revoke_key("x")
     for grace in (timedelta(seconds=-1), 3600, "1h"):
         with pytest.raises(InvalidApiKey, match="0 or more"):
             keys.rotate_key(prefix, grace)
+    ApiKey.objects.using(using).update(expires=timezone.now())
+    with pytest.raises(InvalidApiKey, match="has ended"):
+        keys.rotate_key(prefix)
     keys.revoke_key(prefix)
     with pytest.raises(InvalidApiKey, match="was revoked"):
         keys.rotate_key(prefix)

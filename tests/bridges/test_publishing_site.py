@@ -15,6 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from livepush import process, tenants
 from livepush.bridges.publishing import authorizing, endpoint, keys
@@ -253,6 +254,16 @@ def test_the_admin_shows_a_key_once(admin_client):
         data = {"action": action, "_selected_action": [row.pk]}
         admin_client.post(reverse("admin:livepush_apikey_changelist"), data)
     assert keys.find(key) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_admin_rotates_no_key_that_has_ended(admin_client):
+    keys.create_key("Warehouse", groups=["board"])
+    ApiKey.objects.update(expires=timezone.now())
+    data = {"action": "rotate", "_selected_action": [ApiKey.objects.get().pk]}
+    answer = admin_client.post(reverse("admin:livepush_apikey_changelist"), data, follow=True)
+    assert "has ended" in answer.text
+    assert "lpk_" not in answer.text
 
 
 @pytest.mark.parametrize("serve", [endpoint.publish, endpoint.notify])

@@ -157,6 +157,15 @@ def test_a_queryset_may_be_sliced(using, ann, ben, reader):
     assert (reader(ann).titles(), reader(ben).titles()) == ([], ["The last one"])
 
 
+def test_a_queryset_may_pick_one_user_of_several_by_its_order(using, ann, ben, reader):
+    if connections["default"].vendor != "postgresql":
+        pytest.skip("only PostgreSQL picks by fields")
+    User.objects.update(last_name="Li")
+    for order in ("pk", "-pk"):
+        livepush.notify(User.objects.order_by("last_name", order).distinct("last_name"), order)
+    assert (reader(ann).titles(), reader(ben).titles()) == (["pk"], ["-pk"])
+
+
 def test_an_empty_queryset_notifies_nobody(using):
     livepush.notify(User.objects.none(), "Nobody")
     assert not Event.objects.using(using).exists()

@@ -509,3 +509,24 @@ def test_a_user_after_whom_no_group_can_be_named_has_no_inbox_and_breaks_nothing
 def test_the_check_warns_of_keys_that_may_be_in_no_name(run, key, warned):
     found = run('found["ids"] = [each.id for each in run_checks(tags=["livepush"])]', user=f"code = {key}")
     assert ("livepush.W025" in found["ids"]) == warned
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [("PositiveIntegerField", "1042"), ("UUIDField", "7d1f2c84-0b5e-4a6c-9d3e-5f8a1b2c3d4e")],
+)
+def test_a_username_may_be_a_number_or_a_uuid(run, field, name):
+    code = f"""
+        from django.core.management import CommandError
+        from livepush.inbox.admin.audiences import users_called
+        User.objects.create(number="{name}")
+        found["users"] = users_called(["shipped", "{name}"])
+        try:
+            call_command("livepush_forget", "shipped")
+        except CommandError as error:
+            found["refused"] = str(error)
+    """
+    assert run(code, user=f'number = models.{field}(unique=True)\nUSERNAME_FIELD = "number"') == {
+        "users": {name: "user:1"},
+        "refused": "There is no user 'shipped': expected number, or --pk PK.",
+    }

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from livepush import tenants
 from livepush.bridges.publishing import keys
 from livepush.bridges.publishing.models import ApiKey
 from livepush.conf import get_settings
@@ -31,7 +32,8 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
             row = ApiKey(**{name: self.cleaned_data[name] for name in FIELDS})
             try:
                 keys.check(row)
-            except InvalidApiKey as error:
+                tenants.current()  # where no tenant is active, it would be nobody's key
+            except (InvalidApiKey, InvalidGroup) as error:
                 raise forms.ValidationError(str(error)) from error
             self.cleaned_data |= {name: getattr(row, name) for name in ("groups", "types", "recipients")}
         return found
@@ -66,7 +68,10 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def rotate(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Give each key a new secret, and show it."""
         for row in queryset.filter(revoked=None):
-            self._show(request, keys.rotate_key(row.prefix), row.name)
+            try:
+                self._show(request, keys.rotate_key(row.prefix), row.name)
+            except InvalidApiKey as error:  # it has ended
+                self.message_user(request, str(error), messages.ERROR)
 
     @admin.action(description=_("Revoke the selected API keys"), permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

@@ -65,13 +65,17 @@ def create_key(
 def rotate_key(prefix: str, grace: timedelta = GRACE) -> str:
     """Give a key a new secret and return the new key. The old one works for ``grace`` longer.
 
-    Raises InvalidApiKey: the active tenant has no such key, it was revoked, or ``grace`` is negative.
+    If the key itself ends earlier, both stop working then.
+
+    Raises InvalidApiKey: the active tenant has no such key, it was revoked or has ended, or ``grace`` is negative.
     """
     if not isinstance(grace, timedelta) or grace < timedelta():
         raise InvalidApiKey(f"The old key can't work for {grace!r} longer: expected a timedelta of 0 or more.")
     row = _row(prefix)
     if row.revoked is not None:
         raise InvalidApiKey(f"The key {prefix!r} was revoked, so it can't be rotated: create another one.")
+    if row.expires is not None and row.expires <= timezone.now():
+        raise InvalidApiKey(f"The key {prefix!r} has ended, so it can't be rotated: create another one.")
     secret = secrets.token_urlsafe(32)
     changed = {"digest": digest(secret), "old_digest": row.digest, "old_ends": timezone.now() + grace}
     ApiKey.objects.using(get_settings().DATABASE).filter(pk=row.pk).update(**changed)

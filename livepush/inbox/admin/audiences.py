@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -76,14 +76,24 @@ def primary_key(model: type[models.Model]) -> Any:
     return getattr(field, "target_field", field)
 
 
-def users_called(names: Sequence[str]) -> dict[str, str]:
+def users_called(names: Iterable[str]) -> dict[str, str]:
     """Return the users with these usernames as audiences, by username."""
     model: Any = get_user_model()
+    field = model._meta.get_field(model.USERNAME_FIELD)
+    values = [value for name in names if (value := _value(field, name)) is not None]
     found: dict[str, str] = {}
-    for start in range(0, len(names), AT_ONCE):
-        rows = model._default_manager.filter(**{f"{model.USERNAME_FIELD}__in": names[start : start + AT_ONCE]})
-        found |= {name: f"{USER}{pk}" for name, pk in rows.values_list(model.USERNAME_FIELD, "pk")}
+    for start in range(0, len(values), AT_ONCE):
+        rows = model._default_manager.filter(**{f"{field.name}__in": values[start : start + AT_ONCE]})
+        found |= {str(name): f"{USER}{pk}" for name, pk in rows.values_list(field.name, "pk")}
     return found
+
+
+def _value(field: Any, text: str) -> Any:
+    """Return the value of a field that a text stands for; ``None`` if it can't be one: a username may be a number."""
+    try:
+        return field.to_python(text)
+    except (ValidationError, ValueError):
+        return None
 
 
 def user_called(name: str) -> str:

@@ -62,7 +62,8 @@ class Command(CommittingCommand):
 
     def _rotate(self, options: dict[str, Any]) -> None:
         self.stdout.write(keys.rotate_key(options["name"], _time(options["grace"])))
-        self.stderr.write(f"Keep the key: it is not shown again. The old one works for {options['grace']} longer.")
+        time = f"for {options['grace']} longer, or until the key's own end if that is earlier"
+        self.stderr.write(f"Keep the key: it is not shown again. The old one works {time}.")
 
     def _revoke(self, options: dict[str, Any]) -> None:
         keys.revoke_key(options["name"])

@@ -108,6 +108,16 @@ def test_what_can_not_become_an_event_becomes_a_dead_letter_and_holds_up_no_othe
     assert reason in letter.reason
 
 
+def test_a_message_that_is_too_large_for_a_dead_letter_holds_up_no_other(using, orders):
+    assert take([message(1, x="\ufffd" * 3_000_000), message(2)], orders) == 2
+    assert [event.groups for event in events_of(using)] == [("order:2",)]
+    letter = DeadLetter.objects.using(using).get()
+    assert json.loads(letter.content) == {"subject": "orders"}
+    assert letter.reason.startswith("The message is too large to be kept. The data is")
+    with pytest.raises(StillDead, match="too large to be kept"):
+        try_again(letter)
+
+
 @pytest.mark.parametrize("changed", [{"GROUP": "order:{of[n]}"}, {"TYPE": "{n}"}, {"GROUP": "order:{n!r}"}], ids=repr)
 @pytest.mark.parametrize("value", [None, "", False, [], {}], ids=repr)
 def test_a_field_that_holds_nothing_makes_no_group_and_no_type(using, settings, changed, value):

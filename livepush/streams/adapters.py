@@ -9,9 +9,12 @@ import json
 import re
 from collections.abc import AsyncIterable, AsyncIterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+from livepush.conf import get_settings
+from livepush.exceptions import InvalidEvent
 from livepush.streams import pieces
+from livepush.wire import loads
 
 Part = dict[str, Any]
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -64,64 +67,106 @@ def _as_object(event: Any) -> Any:
 
 
 def _storable(piece: str | Part) -> str | Part:
-    """Return a piece that databases can store: a part with NUL or half a surrogate pair has U+FFFD in their place.
+    """Return a piece that databases can store. In text, ``write`` sees to it."""
+    return piece if isinstance(piece, str) else _storable_part(piece)
 
-    A model may write either into the input of a tool, and an answer must not fail for that. In text, ``write`` does it.
+
+def _storable_part(part: Part) -> Part:
+    """Return a part with U+FFFD in place of NUL and of half a surrogate pair.
+
+    A model may write either into the input of a tool, and an answer must not fail for that.
     """
-    if isinstance(piece, str):
-        return piece
-    given = json.dumps(piece, ensure_ascii=False)
+    given = json.dumps(part, ensure_ascii=False)
     found = _NUL.sub(rf"\1{pieces.REPLACEMENT}", pieces.text(given))
-    part: Part = piece if found == given else json.loads(found)
-    return part
+    changed: Part = part if found == given else json.loads(found)
+    return changed
+
+
+def _room() -> int:
+    """Return how many characters of text fit into a part, whatever they are: as JSON each has 6 bytes at most."""
+    return max(1, get_settings().MAX_EVENT_BYTES // 8)
+
+
+class _Deltas:
+    """Parts with the pieces of one text. A service may cut it inside a character, and give much of it at once."""
+
+    def __init__(self, field: str, **part: str) -> None:
+        self._field, self._part, self._half = field, part, ""
+
+    def add(self, text: str) -> list[Part]:
+        text, self._half = pieces.whole_characters(self._half, text)
+        room = _room()
+        return [self._with(text[start : start + room]) for start in range(0, len(text), room)]
+
+    def end(self) -> list[Part]:
+        """Return a part for half a character that nothing has followed, if there is one."""
+        return [self._with(pieces.REPLACEMENT)] if self._half else []
+
+    def _with(self, text: str) -> Part:
+        return {**self._part, self._field: text}
+
+
+class _Call(NamedTuple):
+    """A tool call, with its input so far."""
+
+    id: str
+    name: str
+    texts: list[str]
+    deltas: _Deltas
 
 
 class _Parts:
     """The tool calls and the reasoning that have begun and not ended."""
 
     def __init__(self) -> None:
-        self._calls: dict[Any, tuple[str, str, list[str]]] = {}
-        self._reasoning = 0
-        self._is_reasoning = False
+        self._calls: dict[Any, _Call] = {}
+        self._reasoning: _Deltas | None = None
+        self._reasonings = 0
 
     def reason(self, text: str) -> list[Part]:
-        id = f"reasoning-{self._reasoning}"
-        begin = [] if self._is_reasoning else [{"type": "reasoning-start", "id": id}]
-        self._is_reasoning = True
-        return [*begin, {"type": "reasoning-delta", "id": id, "delta": text}]
+        begin: list[Part] = []
+        if self._reasoning is None:
+            id = f"reasoning-{self._reasonings}"
+            begin = [{"type": "reasoning-start", "id": id}]
+            self._reasoning = _Deltas("delta", type="reasoning-delta", id=id)
+        return [*begin, *self._reasoning.add(text)]
 
     def end_reasoning(self) -> list[Part]:
-        if not self._is_reasoning:
+        if self._reasoning is None:
             return []
-        self._is_reasoning, self._reasoning = False, self._reasoning + 1
-        return [{"type": "reasoning-end", "id": f"reasoning-{self._reasoning - 1}"}]
+        rest, self._reasoning, id = self._reasoning.end(), None, f"reasoning-{self._reasonings}"
+        self._reasonings += 1
+        return [*rest, {"type": "reasoning-end", "id": id}]
 
     def begin_call(self, key: Any, id: str, name: str) -> list[Part]:
         """Begin a call. Some services repeat its id with each piece, and some give all their calls the same key."""
-        if key in self._calls and self._calls[key][0] == id:
+        if key in self._calls and self._calls[key].id == id:
             return []
         ended = self.end_call(key)
-        self._calls[key] = (id, name, [])
+        deltas = _Deltas("inputTextDelta", type="tool-input-delta", toolCallId=id)
+        self._calls[key] = _Call(id, name, [], deltas)
         return [*self.end_reasoning(), *ended, {"type": "tool-input-start", "toolCallId": id, "toolName": name}]
 
     def call(self, key: Any, text: str) -> list[Part]:
         if key not in self._calls or not text:
             return []
-        id, _, texts = self._calls[key]
-        texts.append(text)
-        return [{"type": "tool-input-delta", "toolCallId": id, "inputTextDelta": text}]
+        self._calls[key].texts.append(text)
+        return self._calls[key].deltas.add(text)
 
     def end_call(self, key: Any) -> list[Part]:
+        """End a call. If its input can't be used, its part says so, and the answer goes on."""
         if key not in self._calls:
             return []
-        id, name, texts = self._calls.pop(key)
+        call = self._calls.pop(key)
+        text, about = "".join(call.texts), {"toolCallId": call.id, "toolName": call.name}
         try:
-            given = json.loads("".join(texts) or "{}")
-        except ValueError as error:
-            problem = f"The input is no JSON: {error}."
-            base = {"type": "tool-input-error", "toolCallId": id, "toolName": name}
-            return [{**base, "input": "".join(texts), "errorText": problem}]
-        return [{"type": "tool-input-available", "toolCallId": id, "toolName": name, "input": given}]
+            ended = _storable_part({"type": "tool-input-available", **about, "input": loads(text or "{}")})
+            pieces.data(ended, get_settings().MAX_EVENT_BYTES)
+        except (ValueError, RecursionError) as error:
+            what = "can't be sent" if isinstance(error, InvalidEvent) else "is no JSON"
+            problem = f"The input {what}: {str(error).rstrip('.')}."
+            ended = {"type": "tool-input-error", **about, "input": text[: _room()], "errorText": problem}
+        return [*call.deltas.end(), ended]
 
     def close(self) -> list[Part]:
         return [*self.end_reasoning(), *(part for key in list(self._calls) for part in self.end_call(key))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 import time
@@ -13,11 +12,12 @@ from typing import Any
 from django.core import mail
 from django.utils import timezone
 
-from livepush import hints, publish, tenants
+from livepush import hints, publish
+from livepush.exceptions import InvalidEvent
 from livepush.forking import Flag, renewed
 from livepush.process.connections import LIVE_THREAD, close_connections, limit_connecting
 from livepush.streams import pieces, watching
-from livepush.streams.buffer import Buffer, Ending, Passage
+from livepush.streams.buffer import Buffer, Passage
 from livepush.streams.models import Stream
 from livepush.wire import OWN_GROUPS, Batch, Event, public_name, timestamp
 
@@ -47,17 +47,25 @@ def channel(id: str) -> str:
     return f"{OWN_GROUPS}stream:{id}"
 
 
-def tell_started(row: Stream, using: str) -> None:
-    """Tell a stream's group that it began."""
+def send_started(row: Stream, using: str) -> None:
+    """Send a stream's group the event that it began, in the caller's transaction. Raises the database's errors."""
     _send(row.group, STARTED, {"stream": row.id, "format": row.format, "metadata": row.details}, using)
 
 
-def tell_ended(buffer: Buffer, ending: Ending, length: int, using: str) -> None:
-    """Tell readers, then the group, that a stream has ended."""
-    live.flush()
-    hint_end(buffer.id)
-    metadata = ending.metadata or buffer.metadata
-    tell_group_ended(buffer.id, buffer.group, ending.state.value, json.loads(metadata), using)
+def send_ended(id: str, group: str, state: str, metadata: dict[str, Any], using: str) -> None:
+    """Send a stream's group the event that it ended, in the caller's transaction. Raises the database's errors."""
+    _send(group, FINISHED, {"stream": id, "state": state, "metadata": metadata}, using)
+
+
+def _send(stored_group: str, type: str, data: dict[str, Any], using: str) -> None:
+    """Send an event that is delivered once, though it may be sent again after a commit whose answer was lost."""
+    try:
+        content = publish.encode(data)
+    except InvalidEvent:
+        logger.exception("The group of a stream could not be told of it.")
+        return
+    sent = publish.Sent((public_name(stored_group),), type, content, None, False, (stored_group,))
+    publish.send_checked(sent, using, f"{type}:{data['stream']}")
 
 
 def hint_end(id: str) -> None:
@@ -65,19 +73,6 @@ def hint_end(id: str) -> None:
     for listen in list(listeners):
         listen([(id, None)])
     _announce([_hint(id, '{"ended":true}')])
-
-
-def tell_group_ended(id: str, group: str, state: str, metadata: dict[str, Any], using: str) -> None:
-    """Tell a stream's group that it ended."""
-    _send(group, FINISHED, {"stream": id, "state": state, "metadata": metadata}, using)
-
-
-def _send(stored_group: str, type: str, data: dict[str, Any], using: str) -> None:
-    try:
-        with tenants.active(tenants.of_stored(stored_group)):
-            publish.send(public_name(stored_group), type, data, using=using)
-    except Exception:
-        logger.exception("The group of a stream could not be told of it.")
 
 
 def _announce(events: list[Event]) -> None:

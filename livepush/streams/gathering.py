@@ -238,9 +238,6 @@ class Gatherer:
             if buffer.id in refused:
                 self._refuse(buffer, refused[buffer.id])
             buffer.settle(done)
-        for row, _, _ in new:
-            if row.id not in refused:
-                announcing.tell_started(row, self._using)
 
     def _store_all(self) -> None:
         buffers = list(self._buffers.values())
@@ -269,9 +266,9 @@ class Gatherer:
         if len(done) > AT_ONCE:
             done = done[:AT_ONCE]
             self._wake.set()
-        endings = {buffer.id: (buffer.ending or Ending(StreamState.FINISHED), buffer.end) for buffer, _ in done}
+        announcing.live.flush()  # readers get the last text before their group hears of the end
         with watching.watch.over(self._limit):
-            lost, refused = storing.end(self._using, self.name, endings)
+            lost, refused = storing.end(self._using, self.name, [buffer for buffer, _ in done])
             self._lose(lost)
         for id, error in refused.items():
             self._refuse(self._buffers[id], error)
@@ -282,7 +279,7 @@ class Gatherer:
         for buffer, future in done:
             self._compactor.add(buffer.id, partial(buffer.settle, future))
         for buffer, _ in done:
-            announcing.tell_ended(buffer, *endings[buffer.id], self._using)
+            announcing.hint_end(buffer.id)
 
     def _look(self) -> None:
         now = time.monotonic()

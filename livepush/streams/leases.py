@@ -8,14 +8,13 @@ or how often. While the database is away, or takes no writes, nobody can add any
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Iterable
 from functools import partial
 from threading import RLock
 
-from django.db import Error, connections
+from django.db import Error, connections, transaction
 
 from livepush import log, process, publish
 from livepush.conf import get_settings
@@ -48,8 +47,10 @@ def end_dead(using: str) -> None:
             continue
         silent = seen.silent + min(since, round(1000 * MAX_STEP))
         try:
-            with dialect.without_waiting():  # while others write to SQLite, the producer can't
+            # While others write to SQLite, the producer can't.
+            with dialect.without_waiting(), transaction.atomic(using=using):
                 ended = store.count_silence(using, seen, silent, now, round(1000 * LEASE))
+                _send_ended(using, ended)
         except Error as error:  # the database is away, or takes no writes
             logger.info("The producers of streams could not be looked at (%s).", error)
             return
@@ -67,14 +68,21 @@ def end_orphans(using: str) -> int:
 
 def end_streams(using: str, producer: str) -> None:
     """End what a dead producer wrote, and tell readers and groups."""
-    _tell(using, store.interrupt(using, producer))
+    with transaction.atomic(using=using):
+        ended = store.interrupt(using, producer)
+        _send_ended(using, ended)
+    _tell(using, ended)
+
+
+def _send_ended(using: str, ended: Iterable[Stream]) -> None:
+    for row in ended:
+        announcing.send_ended(row.id, row.group, row.state, row.details, using)
 
 
 def _tell(using: str, ended: Iterable[Stream]) -> None:
     for row in ended:
         logger.warning("The producer of the stream %s died; the stream ends as interrupted.", row.id)
         announcing.hint_end(row.id)
-        announcing.tell_group_ended(row.id, row.group, row.state, json.loads(row.metadata), using)
         _compactors.setdefault(using, Compactor(using)).add(row.id)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+import json
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import TypeVar
 
-from django.db import DataError
+from django.db import DataError, transaction
 
 from livepush import log
-from livepush.streams import store
+from livepush.streams import announcing, store
 from livepush.streams.buffer import Buffer, Ending
-from livepush.streams.models import Stream
+from livepush.streams.models import Stream, StreamState
 
 T = TypeVar("T")
 Refused = dict[str, Exception]
@@ -22,11 +22,18 @@ _turns = count(1)
 
 
 def begin(using: str, producer: str, rows: Sequence[Stream]) -> Refused:
-    """Store a producer's new streams, which begin at the log's position; return the refused."""
+    """Store a producer's new streams, which begin at the log's position, with their events; return the refused."""
     position = log.state(using).position.number
     for row in rows:
         row.producer, row.position = producer, position
-    return _in_statements(rows, lambda row: row.id, lambda row: len(row.metadata), partial(store.begin, using))
+
+    def store_new(some: Sequence[Stream]) -> None:
+        with transaction.atomic(using=using):
+            store.begin(using, some)
+            for row in some:
+                announcing.send_started(row, using)
+
+    return _in_statements(rows, lambda row: row.id, lambda row: len(row.metadata), store_new)
 
 
 def store_text(using: str, buffers: Iterable[Buffer]) -> tuple[bool, Refused]:
@@ -62,18 +69,29 @@ def settle_doubts(using: str, buffers: Iterable[Buffer]) -> None:
             buffer.doubtful = False
 
 
-def end(using: str, producer: str, endings: Mapping[str, tuple[Ending, int]]) -> tuple[set[str], Refused]:
-    """Mark streams as ended, as ``store.end`` does; return those that were lost, and the refused."""
+def end(using: str, producer: str, buffers: Iterable[Buffer]) -> tuple[set[str], Refused]:
+    """Mark streams as ended, as ``store.end`` does, with their events; return those that were lost, and the refused."""
     lost: set[str] = set()
 
-    def size(id: str) -> int:
-        ending, _ = endings[id]
+    def ending_of(buffer: Buffer) -> Ending:
+        return buffer.ending or Ending(StreamState.FINISHED)
+
+    def size(buffer: Buffer) -> int:
+        ending = ending_of(buffer)
         return len(ending.error) + len(ending.metadata or "")
 
-    def mark(ids: Sequence[str]) -> None:
-        lost.update(store.end(using, producer, {id: endings[id] for id in ids}))
+    def mark(some: Sequence[Buffer]) -> None:
+        endings = {buffer.id: (ending_of(buffer), buffer.end) for buffer in some}
+        with transaction.atomic(using=using):
+            gone = store.end(using, producer, endings)
+            for buffer in some:
+                if buffer.id not in gone:
+                    ending, _ = endings[buffer.id]
+                    metadata = json.loads(ending.metadata or buffer.metadata)
+                    announcing.send_ended(buffer.id, buffer.group, ending.state.value, metadata, using)
+        lost.update(gone)
 
-    return lost, _in_statements(endings, str, size, mark)
+    return lost, _in_statements(buffers, lambda buffer: buffer.id, size, mark)
 
 
 def _in_statements(

@@ -680,6 +680,22 @@ async def test_somebody_else_who_publishes_to_the_stream_holds_up_nothing(databa
 
 
 @pytest.mark.long
+async def test_two_relays_may_send_the_same_events_to_one_nats_stream(databases):
+    with (
+        databases.fresh("postgresql") as database,
+        BROKERS["nats"]() as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        await broker.make("outbox")
+        send_in(elsewhere, 10)
+        relays = {name: {**settings_for(broker), "SUBJECT": f"outbox.{name}.{{type}}"} for name in ("one", "two")}
+        done = "SELECT count(*) FROM livepush_relaycursor WHERE position = 10"
+        with relaying(database, relays):
+            await eventually(lambda: database.query(done) == [(2,)])
+        assert sorted(await numbers_in(broker)) == sorted([*range(1, 11)] * 2)
+
+
+@pytest.mark.long
 async def test_a_database_that_is_away_holds_up_a_relay_and_loses_nothing(own_postgresql):
     server, databases = own_postgresql
     with databases.fresh("own") as database, BROKERS["redis"]() as broker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -18,15 +19,18 @@ from django.core.management import CommandError, call_command
 from django.db import Error, IntegrityError, connections
 from django.urls import reverse
 from django.utils import timezone
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 import livepush
 from livepush import checks, log
-from livepush.bridges.relays import forgetting, running
+from livepush.bridges.relays import brokers, forgetting, running
 from livepush.bridges.relays.config import Relay, relay
 from livepush.bridges.relays.mapping import Message, Outgoing, decoded
 from livepush.bridges.relays.models import DeadLetter, RelayOffset
 from livepush.bridges.relays.retrying import StillDead, try_again
 from livepush.bridges.relays.running import Runner
+from livepush.bridges.relays.sources import Taker
 from livepush.bridges.relays.taking import offset_of, order, retry, take
 from livepush.management.commands.livepush_relay import Command
 from livepush.signals import notified
@@ -102,6 +106,16 @@ def test_what_can_not_become_an_event_becomes_a_dead_letter_and_holds_up_no_othe
     letter = DeadLetter.objects.using(using).get()
     assert (letter.relay, letter.offset, json.loads(letter.content)["body"]) == ("orders", "1-2", bad.body)
     assert reason in letter.reason
+
+
+def test_a_message_that_is_too_large_for_a_dead_letter_holds_up_no_other(using, orders):
+    assert take([message(1, x="\ufffd" * 3_000_000), message(2)], orders) == 2
+    assert [event.groups for event in events_of(using)] == [("order:2",)]
+    letter = DeadLetter.objects.using(using).get()
+    assert json.loads(letter.content) == {"subject": "orders"}
+    assert letter.reason.startswith("The message is too large to be kept. The data is")
+    with pytest.raises(StillDead, match="too large to be kept"):
+        try_again(letter)
 
 
 @pytest.mark.parametrize("changed", [{"GROUP": "order:{of[n]}"}, {"TYPE": "{n}"}, {"GROUP": "order:{n!r}"}], ids=repr)
@@ -369,6 +383,22 @@ async def test_who_starts_with_new_messages_gets_no_older_ones_and_misses_none(d
             await eventually(lambda: numbers(elsewhere) == ["while it was down"])
 
 
+@pytest.mark.long
+async def test_a_redis_user_who_may_not_ask_for_the_stream_s_end_relays_no_old_messages_as_new_ones(databases):
+    with (
+        databases.fresh("postgresql") as database,
+        BROKERS["redis"]() as broker,
+        redis.Redis.from_url(broker.url) as client,
+    ):
+        await broker.publish("orders", *({"id": 1, "n": "old"} for _ in range(3)))
+        rights = ("on", ">secret", "~orders", "+@connection", "+xread")
+        client.execute_command("ACL", "SETUSER", "reader", *rights)
+        with relaying(database, broker, START="new", URL=broker.url.replace("://", "://reader:secret@")) as process:
+            _, told = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+        assert (process.returncode, "give the user XINFO" in told) == (1, True), told
+        assert database.query("SELECT count(*) FROM livepush_event") == [(0,)]
+
+
 async def relay_with_kills(databases, kind, count, kills, kill_broker=False):
     """Relay while two relays are killed again and again; return the numbers that arrived."""
     with (
@@ -443,6 +473,77 @@ async def test_a_nats_server_that_is_killed_holds_up_a_relay_and_loses_it_nothin
                     broker.start()
             await eventually(lambda: len(numbers(elsewhere)) >= 500)
         assert [int(each) for each in numbers(elsewhere)] == list(range(500))
+
+
+@contextlib.asynccontextmanager
+async def received(broker, settings, monkeypatch):
+    """Receive one order of a NATS server in this process; yield the source, which looks at each check."""
+    taken = []
+
+    async def take(messages):
+        taken.extend(messages)
+        return True
+
+    monkeypatch.setattr(brokers, "LOOK", 0.0)
+    await broker.make("orders")
+    taker = Taker(take, taken.append, taken.append, take)
+    source = brokers._source(configured(settings, "default", URL=broker.url), taker, "")
+    await source.start()
+    try:
+        await broker.publish("orders", {"id": 1})
+        await eventually(lambda: taken)
+        for _ in range(3):
+            await source.check()  # all is well
+        yield source
+    finally:
+        await source.stop()
+
+
+@pytest.mark.long
+async def test_a_consumer_that_nats_has_deleted_is_noticed_and_it_deletes_none_soon(settings, monkeypatch):
+    with BROKERS["nats"]() as broker:
+        async with received(broker, settings, monkeypatch) as source, await broker._connected() as client:
+            (consumer,) = await client.jetstream().consumers_info("orders")
+            assert consumer.config.inactive_threshold == brokers.UNASKED
+            await client.jetstream().delete_consumer("orders", consumer.name)
+            with pytest.raises(NotFoundError):
+                await source.check()
+
+
+@pytest.mark.long
+async def test_a_last_message_that_was_lost_on_its_way_is_noticed_though_none_follows_it(settings, monkeypatch):
+    asked = JetStreamContext.PullSubscription.consumer_info
+
+    async def ahead(subscription):
+        info = await asked(subscription)
+        info.delivered.consumer_seq += 1
+        return info
+
+    with BROKERS["nats"]() as broker:
+        async with received(broker, settings, monkeypatch) as source:
+            monkeypatch.setattr(JetStreamContext.PullSubscription, "consumer_info", ahead)
+            await source.check()
+            with pytest.raises(brokers.Gap, match="message 2 of 'orders' was lost"):
+                await source.check()
+
+
+@pytest.mark.long
+async def test_a_relay_goes_on_with_another_consumer_after_nats_has_deleted_its_own(databases):
+    with (
+        databases.fresh("postgresql") as database,
+        BROKERS["nats"]() as broker,
+        processes.publisher(database) as elsewhere,
+    ):
+        elsewhere.position()  # the log begins
+        await broker.make("orders")
+        await broker.publish("orders", {"id": 1, "n": "1"})
+        with relaying(database, broker):
+            await eventually(lambda: numbers(elsewhere) == ["1"])
+            async with await broker._connected() as client:
+                (consumer,) = await client.jetstream().consumers_info("orders")
+                await client.jetstream().delete_consumer("orders", consumer.name)
+            await broker.publish("orders", {"id": 1, "n": "2"})
+            await eventually(lambda: numbers(elsewhere) == ["1", "2"])
 
 
 async def make_anew(broker, count):

@@ -103,7 +103,8 @@ class Nats:
                 return []
             reader = await stored.subscribe("", stream=stream, ordered_consumer=True)
             async for message in reader.messages:
-                found.append((message.headers["Nats-Msg-Id"], json.loads(message.data)))
+                id, _, _relay = message.headers["Nats-Msg-Id"].partition(":")
+                found.append((id, json.loads(message.data)))
                 if len(found) == count:
                     return found
         return found

@@ -167,3 +167,34 @@ async def test_what_no_database_can_store_costs_a_character_and_not_the_answer()
     assert found[-1]["input"] == {"a": "\ufffdb\ufffd", "c": "\\u0000"}
     for part in found:
         pieces.data(part, 1000)
+
+
+def joined(found: list[Any], field: str) -> str:
+    """Return the text of the parts that have a field."""
+    return "".join(part[field] for part in found if field in part)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ['{"n": NaN}', '{"n": 1e999}', '{"n": "' + "x" * 70_000 + '"}', "\x01" * 70_000, "[" * 100_000],
+    ids=["NaN", "infinity", "too large", "much of what JSON escapes", "nested too deeply"],
+)
+async def test_an_input_that_can_not_be_used_fails_its_tool_call_and_not_the_answer(arguments):
+    said = {"choices": [{"index": 0, "delta": {"content": "Done."}, "finish_reason": "stop"}]}
+    found = await adapted(adapters.openai, [completion((0, "a", "track", arguments), finish="tool_calls"), said])
+    *parts, error, text = found
+    assert (error["type"], error["toolCallId"], text) == ("tool-input-error", "a", "Done.")
+    assert arguments.startswith(error["input"])
+    assert joined(parts, "inputTextDelta") == arguments
+    for part in (*parts, error):
+        pieces.data(part, 65_536)
+
+
+async def test_a_character_that_is_cut_in_two_arrives_whole_in_reasoning_and_in_a_tool_s_input():
+    def thought(text: str) -> Any:
+        return {"choices": [{"index": 0, "delta": {"reasoning": text}, "finish_reason": None}]}
+
+    calls = [completion((0, "t", "track", '"\ud83d')), completion((0, None, None, '\ude00"'), finish="stop")]
+    found = await adapted(adapters.openai, [thought("a\ud83d"), thought("\ude00"), *calls])
+    assert (joined(found, "delta"), joined(found, "inputTextDelta")) == ("a😀", '"😀"')
+    assert found[-1]["input"] == "😀"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
 from django.core.management import call_command
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.utils import timezone
 
 from livepush import streams
 from livepush.log.dialects.base import Dialect
-from livepush.streams import gathering, leases, store
+from livepush.streams import announcing, gathering, leases, store
 from livepush.streams.buffer import Ending
 from livepush.streams.gathering import Gatherer
 from livepush.streams.leases import LATE, LEASE, LOOK, MAX_STEP
 from livepush.streams.models import Stream, StreamProducer, StreamState
 from livepush.streams.showing import shown
-from tests.conftest import ALIASES, Thread, kind
+from tests.conftest import ALIASES, Thread, events_of, kind
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("streams_end")
@@ -127,6 +128,22 @@ def test_a_beat_just_before_the_verdict_counts(using, clock):
     assert store.beat(using, "other")
     assert store.count_silence(using, seen, 99_000, clock.now, 6000) == []
     assert state(using) == "running"
+
+
+def test_a_dead_producer_s_stream_ends_together_with_the_event_that_tells_of_it(using, monkeypatch):
+    def fail(*args):
+        raise OperationalError("the connection is lost")
+
+    begun(using)
+    with monkeypatch.context() as patch, pytest.raises(OperationalError):
+        patch.setattr(announcing, "send_ended", fail)
+        leases.end_streams(using, "other")
+    assert state(using) == "running"
+    leases.end_streams(using, "other")
+    (event,) = events_of(using)
+    assert (event.groups, event.type) == (("room:1",), "stream.finished")
+    assert json.loads(event.data) == {"stream": "far", "state": "interrupted", "metadata": {}}
+    assert state(using) == "interrupted"
 
 
 @pytest.mark.django_db(transaction=True, databases=ALIASES)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
 from livepush import streams
 from livepush.exceptions import InvalidGroup, StreamNotStored
-from livepush.streams import announcing, compacting, gathering, leases, pieces, store, writing
+from livepush.streams import announcing, compacting, gathering, leases, pieces, store, storing, writing
 from livepush.streams.buffer import Buffer, Ending
 from livepush.streams.finding import read_all
 from livepush.streams.gathering import Gatherer
 from livepush.streams.models import Stream, StreamChunk, StreamProducer, StreamState
 from livepush.tenants import active
+from tests.conftest import events_of
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("streams_end")
@@ -348,8 +351,45 @@ def test_a_producer_of_an_announcement_that_fails_does_not_wait(producer, monkey
     def fail(*args):
         raise OSError("the layer is away")
 
-    monkeypatch.setattr(announcing, "tell_ended", fail)
+    monkeypatch.setattr(announcing, "hint_end", fail)
     monkeypatch.setattr(gathering, "PAUSE", 0.0)
     ended = producer.gatherer.end(buffer, Ending(StreamState.FINISHED))
     producer.turn()
     assert ended.result(0) is None
+
+
+def failing_once(monkeypatch, module, name):
+    """Have a function do its work and then fail, at its first call."""
+    work, left = getattr(module, name), iter([True])
+
+    def fail(*args):
+        found = work(*args)
+        if next(left, False):
+            raise OperationalError("the connection is lost")
+        return found
+
+    monkeypatch.setattr(module, name, fail)
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [(announcing, ["send_started", "send_ended"]), (storing, ["begin", "end"])],
+    ids=["before the commit", "after it"],
+)
+def test_a_group_is_told_once_that_a_stream_began_and_ended_though_the_database_fails(
+    producer, monkeypatch, module, names
+):
+    monkeypatch.setattr(gathering, "PAUSE", 0.0)
+    for name in names:
+        failing_once(monkeypatch, module, name)
+    buffer, _ = producer.begin("one")
+    producer.turn()
+    producer.turn()
+    producer.gatherer.end(buffer, Ending(StreamState.FINISHED))
+    producer.turn()
+    producer.turn()
+    assert producer.row("one").state == "finished"
+    assert [(event.groups, event.type, json.loads(event.data)["stream"]) for event in events_of(producer.using)] == [
+        (("room:1",), "stream.started", "one"),
+        (("room:1",), "stream.finished", "one"),
+    ]

@@ -25,6 +25,9 @@ FORGOTTEN_AT_ONCE = 5_000
 NOTHING = ""
 """The offset of a relay that has taken nothing yet."""
 SWALLOWED = "MAP has caught an error of the database, which undid its work: put that query into transaction.atomic()."
+MAX_KEPT = 4 * 1_048_576
+"""The most characters of a dead letter's content; MariaDB refuses 16 MiB by default."""
+TOO_LARGE = "The message is too large to be kept."
 
 
 def offset_of(relay: Relay) -> str:
@@ -68,6 +71,8 @@ def retry(letter: DeadLetter, relay: Relay) -> None:
     """Make events of a dead letter after all, and delete it. Raises Unmappable: it still can't become any."""
     using = get_settings().DATABASE
     found = json.loads(letter.content)
+    if "body" not in found:
+        raise Unmappable(TOO_LARGE)
     message = Message(letter.offset, found["body"], found["subject"], found["headers"], found.get("key", ""))
     with tenants.active(relay.tenant), transaction.atomic(using=using):
         if DeadLetter.objects.using(using).filter(pk=letter.pk).delete()[0]:
@@ -125,11 +130,14 @@ def _take(message: Message, relay: Relay, using: str) -> None:
     try:
         _send(message, relay, using)
     except Unmappable as error:
+        content, reason = _content_of(message), str(error)
+        if len(content) > MAX_KEPT:
+            content, reason = json.dumps({"subject": message.subject}), f"{TOO_LARGE} {reason}"
         letter = DeadLetter(
             relay=relay.name,
             offset=_storable(message.offset)[:100],
-            content=_content_of(message),
-            reason=_storable(str(error))[:1000],
+            content=content,
+            reason=_storable(reason)[:1000],
         )
         letter.save(using=using, force_insert=True)
 

@@ -22,7 +22,11 @@ TOO_LARGE = 10054
 
 
 class JetStream:
-    """Publishes messages with the event as JSON and its position as ``Nats-Msg-Id``."""
+    """Publishes messages with the event as JSON.
+
+    The ``Nats-Msg-Id`` is the event's position and the relay's name: JetStream drops what repeats one in a stream, and
+    several relays may send an event to the same stream.
+    """
 
     at_once = 200
     longest_pause = 5.0
@@ -62,9 +66,9 @@ class JetStream:
         body = message.body.encode()
         if len(body) + 1024 > self._connection.max_payload:  # the headers count too
             raise Rejected(message, f"It has {len(body)} bytes, and NATS takes {self._connection.max_payload}.")
-        headers: dict[str, str] = {Header.MSG_ID: message.id}
+        headers: dict[str, str] = {Header.MSG_ID: f"{message.id}:{self._relay.name}"}
         if after is not None:
-            headers[Header.EXPECTED_LAST_MSG_ID] = after
+            headers[Header.EXPECTED_LAST_MSG_ID] = f"{after}:{self._relay.name}"
         subject = self._relay.subject.format(group=message.group, type=message.type)
         subject = ".".join(part or "_" for part in subject.split("."))
         try:

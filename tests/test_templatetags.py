@@ -184,6 +184,16 @@ def test_a_nonce_is_used_where_there_is_one(where):
     assert attributes(text)["nonce"] == "abc"
 
 
+@pytest.mark.parametrize("asked_by", [None, "Turbo-Frame", "HX-Request"])
+def test_below_a_bell_a_tag_needs_a_script_only_in_what_may_become_a_part_of_a_page(asked_by):
+    request = RequestFactory().get("/", headers={asked_by: "main"} if asked_by else {})
+    request.user = User.objects.create_user("ann")
+    text = render("{% livepush_bell %}{% livepush 'board' %}{% livepush_presence 'board' %}", request=request)
+    scripts = re.findall(r"<script [^>]* data-livepush [^>]*>", text)
+    loaded = [attributes(each).get("src", "").removeprefix("/static/livepush/") for each in scripts]
+    assert loaded == ["inbox.js", *(["livepush.js"] * 2 if asked_by else ["", ""])]
+
+
 @pytest.mark.parametrize("tag", ["bell", "toasts", "list", "presence 'board'"])
 def test_whatever_a_tag_loads_has_the_nonce_of_the_views_context(tag):
     request = RequestFactory().get("/")

@@ -624,7 +624,6 @@ LISTED = "https://app.example.com"
     ("path", "body"),
     [
         ("token/", {}),
-        ("presence/", {"group": "lobby:x", "state": 1}),
         ("inbox/read/", {"id": []}),
         (f"streams/{'a' * 22}/stop/", {}),
     ],
@@ -649,6 +648,25 @@ def test_a_page_of_a_listed_origin_changes_things_with_the_csrf_token(ann, path,
     assert refused(["*", LISTED], "null")
     assert not refused(["*", LISTED])
     assert refused([])
+
+
+def test_a_state_comes_from_a_page_of_the_site_or_of_a_listed_origin_also_after_a_login_in_another_tab(ann):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(ann)
+    client.cookies["csrftoken"] = "t" * 32
+
+    def answered(origin, allowed=()):
+        headers = {"Origin": origin, "X-CSRFToken": "x" * 32}  # the page's token is that of before the login
+        body = {"group": "lobby:x", "state": {}}
+        with override_settings(LIVEPUSH={"ALLOWED_ORIGINS": [*allowed]}):
+            answer = client.post("/livepush/presence/", body, content_type="application/json", headers=headers)
+        return answer.status_code, answer.json()["code"]
+
+    for origin, allowed in (("http://testserver", ()), (LISTED, [LISTED])):
+        assert answered(origin, allowed) == (409, "not_present")
+    for origin, allowed in ((LISTED, ()), ("http://app.example.com", [LISTED]), ("null", [LISTED])):
+        assert answered(origin, allowed) == (403, "bad_origin")
+    assert answered("null", ["null"]) == (403, "csrf")
 
 
 ALLOWED = "Access-Control-Allow-Headers"

@@ -73,7 +73,7 @@ export const connect = (session, name, transport, request) => {
       heard += late + GRACE; // the timer was late: after a sleep, input may be delivered after the timer
       late = -GRACE;
     }
-    if (late < 0) timer = setTimeout(lookOver, -late);
+    if (late < 0) timer = setTimeout(lookOver, Math.min(-late, limit));
     else conclude(opened ? lost("silence") : blocked("silence"));
   };
 

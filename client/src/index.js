@@ -22,7 +22,9 @@ export const LivepushClient = /** @type {any} */ (
       const modules = {
         fallback,
         send: {
-          createSender: (/** @type {any} */ link) => createSender(Object.assign(link, { getToken })),
+          // the text is the bundler's own: it tells whose a kept message is, and the server can't know it as a login
+          createSender: (/** @type {any} */ link) =>
+            createSender(Object.assign(link, { getToken, owner: options.tabs, tabs: undefined })),
         },
       };
       /** @type {import("./types.js").Load} */

@@ -176,10 +176,9 @@ const opened = (session, hello) => {
   session.grants = hello.groups;
   session.refusals = hello.refused;
   gather(session); // what was asked for since the connection was prepared
-  if (session.peers.follows()) {
-    connection.via = hello.transport;
-    session.notBefore = 0; // what the server asked of this tab before is over: it has let the leader in
-  } else {
+  session.notBefore = 0; // what the server asked for before is over: it has let this tab, or its leader, in
+  if (session.peers.follows()) connection.via = hello.transport;
+  else {
     session.ladder.worked(/** @type {string} */ (connection.via));
     seek(session);
   }
@@ -209,7 +208,7 @@ const heed = {
     session.refusals = [...new Set([...session.refusals, ...groups])];
     if (mine[0]) dispatch(session.target, "revoked", { groups: mine, reason });
     // session, logout, user: the browser may have another login by now, as after a password change
-    if (["user", "session", "logout"].includes(reason)) session.inUse?.conclude(lost(reason));
+    if (/user|session|logout/.test(reason)) session.inUse?.conclude(lost(reason));
     else if (!session.grants.length) session.inUse?.conclude(lost(reason, 0, failed ? "lost" : "denied"));
   },
   "livepush.reply": (session, own) => session.link.onReply?.(own),

@@ -60,11 +60,12 @@
  * It goes out as `text`, its JSON, `after` a promise has settled. `kept` is its number in the browser's database, or a
  * promise of it. `login` is the `data-tabs` of the page's newest tag when it was sent.
  *
- * @typedef {{url: string, target: EventTarget, tabs?: string | undefined,
+ * @typedef {{url: string, target: EventTarget, tabs?: string | undefined, owner?: string | undefined,
  *   getToken?: (() => string | Promise<string>) | undefined,
  *   say: (text: string) => unknown, onReply?: (reply: any) => void, sender?: Promise<Sender>,
  *   pending?: Waiting[]}} Link
- * The client as the sending module knows it: `say` writes over this tab's own WebSocket, and is false without one.
+ * The client as the sending module knows it: `say` writes over this tab's own WebSocket, and is false without one. With
+ * `tabs` the server is told whose message it is, else `owner` says whose kept messages are.
  *
  * @typedef {{group: string, type: string, data?: any, key: string}} Waiting
  *

@@ -447,6 +447,30 @@ test("waking tries at once when waiting, and finds a stream that died in sleep",
   assert.equal(client.state, "waiting");
 });
 
+test("a stream that dies after the clock was set back is found as soon as another", () => {
+  const { client, clock, last } = play();
+  client.start();
+  last().hello();
+  clock.time -= 600_000;
+  client.wake();
+  clock.advance(1000);
+  last().heard();
+  clock.advance(45_000);
+  assert.notEqual(client.state, "open");
+});
+
+test("a page waits for nothing that a server asked for before it let the page in", () => {
+  const { client, clock, last } = play();
+  client.start();
+  last().end({ kind: "lost", reason: "x", retry: 0 });
+  clock.advance(500);
+  last().hello();
+  clock.time -= 600_000; // the clock is set back
+  client.pause();
+  client.start();
+  assert.equal(client.state, "connecting");
+});
+
 test("waking and adding groups wait for as long as the server asked for, and no longer", () => {
   const { client, clock, attempts, last } = play();
   client.start();

@@ -258,6 +258,18 @@ for (const isStarted of [true, false]) {
   });
 }
 
+test("a bundled client does not take the text that its tabs share for a login that the server knows", async (t) => {
+  const posted = [];
+  t.mock.method(globalThis, "fetch", async (_url, { body }) => {
+    posted.push(JSON.parse(body));
+    return new Response('{"ok": true}');
+  });
+  const { transports } = stage();
+  const client = new LivepushClient({ url: "/live/", tabs: "ann", target: new EventTarget(), transports });
+  await client.send("board", "chat", {}, { key: "k" });
+  assert.deepEqual(posted, [{ group: "board", type: "chat", data: {}, key: "k" }]);
+});
+
 test("a bundled client leaves nothing on the document that would keep it in memory", (t) => {
   const document = Object.assign(new EventTarget(), { prerendering: false });
   const listen = t.mock.method(document, "addEventListener");

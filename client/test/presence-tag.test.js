@@ -15,6 +15,9 @@ const element = () => {
     replaceChildren(...inside) {
       made.inside = inside;
     },
+    replaceWith: (other) => {
+      made.other = other;
+    },
   };
   return made;
 };
@@ -22,7 +25,7 @@ const element = () => {
 /** Return what a list of members shows: each member's title and initials. */
 const shown = ({ inside }) => inside.map(({ title, inside: [face] }) => [title, face.inside.join("")]);
 
-test("a name that is no text is shown as text, initials are not read aloud, and the members are asked for once", async () => {
+test("a name that is no text is shown as text, initials stand in for a picture that does not come, and nobody hears them", async () => {
   const parts = [element(), element(), element()];
   let Tag;
   let asked = 0;
@@ -32,6 +35,7 @@ test("a name that is no text is shown as text, initials are not read aloud, and 
     member("2", { name: 7 }),
     member("3", {}),
     member("4", { name: "A B" }),
+    member("5", { name: "C", avatar: "/gone.png" }),
   ];
   fake(globalThis, {
     window: { livepush: { position: "a-0", add() {}, remove() {} } },
@@ -63,10 +67,16 @@ test("a name that is no text is shown as text, initials are not read aloud, and 
     ["7", "7"],
     ["", "?"],
     ["A B", "AB"],
+    ["C", ""],
   ]);
+  const [picture] = parts[0].inside[4].inside;
+  picture.onerror();
+  assert.deepEqual([picture.src, picture.other.inside.join("")], ["/gone.png", "C"]);
   assert.deepEqual(
-    parts[0].inside.map(({ inside: [face] }) => face.attributes["aria-hidden"]),
-    ["true", "true", "true", "true"],
+    [...parts[0].inside.map(({ inside: [face] }) => face), picture.other].map(
+      (face) => face.attributes["aria-hidden"],
+    ),
+    Array(6).fill("true"),
   );
   assert.equal(asked, 1);
 });

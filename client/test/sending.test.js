@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { createSender } from "../src/sending/main.js";
 import { fake, hurry, told } from "./helpers.js";
 
-/** Return a page that sends, and what it has posted. */
-const postingPage = () => {
+/** Return a page that sends, and what it has posted; its client says whose kept messages are. */
+const postingPage = (owner = "ann") => {
   const posted = [];
   fake(globalThis, {
     location: { href: "https://shop.example/" },
@@ -13,7 +13,7 @@ const postingPage = () => {
       return new Response('{"ok": true, "reply": "taken"}');
     },
   });
-  const link = { target: new EventTarget(), url: "/live/", say: () => false };
+  const link = { target: new EventTarget(), url: "/live/", owner, say: () => false };
   return { sender: createSender(link), link, posted };
 };
 
@@ -172,12 +172,14 @@ const until = async (isSo) => {
   while (!isSo()) await new Promise((done) => setTimeout(done));
 };
 
-/** A page that is closed before its messages are answered. */
-const closedPage = (...sends) => {
-  const { sender } = postingPage();
+/** A page of somebody's that is closed before its messages are answered. */
+const closedPageOf = (owner, ...sends) => {
+  const { sender } = postingPage(owner);
   fake(globalThis, { fetch: () => new Promise(() => {}) });
   for (const what of sends) sender.send(...what);
 };
+
+const closedPage = (...sends) => closedPageOf("ann", ...sends);
 
 /** Return what the next page posts. */
 const nextPagePosts = async (count) => {
@@ -247,6 +249,26 @@ for (const [name, data, then, sent] of [
   });
 }
 
+test("a client that does not say whose it is keeps nothing, and no message goes out in another's name", async () => {
+  const stored = browser();
+  closedPageOf(null, ["room:a", "chat", "nobody's", { persist: true }]);
+  closedPageOf("ann", ["room:a", "chat", "ann's", { persist: true }]);
+  await until(() => stored.size);
+  for (const owner of [null, "ben"]) {
+    assert.deepEqual(
+      [...stored.values()].map(({ data }) => data),
+      ["ann's"],
+    );
+    const { sender, posted } = postingPage(owner);
+    await sender.send("room:a", "chat", "new");
+    assert.deepEqual(
+      posted.map(({ data }) => data),
+      ["new"],
+    );
+  }
+  await until(() => !stored.size);
+});
+
 test("messages with one key in two groups, or of two types, are all kept", async () => {
   const stored = browser();
   const options = { persist: true, key: "k" };
@@ -285,6 +307,16 @@ test("a command's ref is short, however long the key", async () => {
   for (const length of [100, 101, 200]) {
     assert.deepEqual(await sender.send("room:a", "chat", "x", { key: "語".repeat(length) }), [true, length]);
   }
+});
+
+test("an ephemeral message whose answer does not come is not sent again", async () => {
+  const { sender, link, posted } = postingPage();
+  link.say = () => true;
+  const sent = sender.send("room:a", "typing", null, { ephemeral: true });
+  await told();
+  link.target.dispatchEvent(new CustomEvent("livepush:state", { detail: { state: "open" } }));
+  assert.equal(await sent, undefined);
+  assert.deepEqual(posted, []);
 });
 
 test("what is too large for the WebSocket's server goes over HTTP at once", async () => {
@@ -331,8 +363,14 @@ test("what a page sends comes after what an earlier page has left", async () => 
 test("a database that never answers holds a message up for a moment only", async () => {
   fake(globalThis, { indexedDB: { open: () => ({}) }, localStorage: {} });
   hurry(100);
-  const { sender } = postingPage();
-  assert.equal(await sender.send("room:a", "chat", "new"), "taken");
+  const { sender, link } = postingPage();
+  const sent = sender.send("room:a", "chat", "new");
+  assert.deepEqual(
+    link.pending.map(({ data }) => data),
+    ["new"],
+  );
+  assert.equal(await sent, "taken");
+  assert.deepEqual(link.pending, []);
 });
 
 for (const [name, data] of [

@@ -46,6 +46,8 @@ test("a reader resumes from its offset after a cut, an error, and a server that 
     events({ offset: 2, parts: ["ab"] }),
     new TypeError("network"),
     new Response("", { status: 503 }),
+    new Response("", { status: 408 }),
+    new Response("", { status: 425 }),
     events({ offset: 3, parts: ["c"] }, { offset: 3, parts: [], retry: 700 }),
     events({ offset: 4, parts: ["d"] }, { offset: 4, parts: [], state: "failed", error: "No." }),
   );
@@ -63,7 +65,7 @@ test("a reader resumes from its offset after a cut, an error, and a server that 
   assert.deepEqual([stream.text, stream.state, stream.error], ["abcd", "failed", "No."]);
   assert.deepEqual(
     asked.map((url) => url.replace(/.*after=(\d+).*/, "$1")),
-    ["0", "2", "2", "2", "3"],
+    ["0", "2", "2", "2", "2", "2", "3"],
   );
 });
 

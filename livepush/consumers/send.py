@@ -5,13 +5,13 @@ from __future__ import annotations
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from livepush.access import identity, limits, logins, origins
+from livepush.access import identity, limits, logins
 from livepush.access.addresses import nearest_address
 from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
 from livepush.consumers.answering import admit_here, answers, said
 from livepush.consumers.auditing import Client, scope_of
-from livepush.consumers.identified import check_csrf, needs_csrf_token
+from livepush.consumers.identified import check_site
 from livepush.consumers.messages import check_sent, right_to_send, send_here
 from livepush.receiving import Message
 from livepush.wire import MORE_BYTES, Sending, WireError, dumps, parse_message
@@ -31,7 +31,7 @@ def send(request: HttpRequest, client: Client) -> HttpResponse:
     client.type = sending.type
 
     def check(known: Identity, tenant: str | None) -> None:
-        _check_site(request, known)
+        check_site(request, known)
         _count(request, known, tenant, sending)
         logins.check_login(sending.login, request.COOKIES.get(settings.SESSION_COOKIE_NAME), tenant, known)
 
@@ -39,19 +39,6 @@ def send(request: HttpRequest, client: Client) -> HttpResponse:
     admission = admit_here(request, client, (message.group,), right_to_send(message), check)
     check_sent(admission)
     return said({"ok": True, "reply": send_here(message, admission, identity.handshake(request))})
-
-
-def _check_site(request: HttpRequest, known: Identity) -> None:
-    """Refuse a request that a page of another site may have made a browser send.
-
-    Browsers tell the origin of every POST (WHATWG Fetch, section 3.2). Without one, the CSRF token must be right.
-    """
-    if not needs_csrf_token(request, known):
-        return
-    if "HTTP_ORIGIN" in request.META:
-        origins.check_origin(request)
-    else:
-        check_csrf(request, known)
 
 
 def _count(request: HttpRequest, known: Identity, tenant: str | None, sending: Sending) -> None:

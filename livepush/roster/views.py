@@ -15,7 +15,7 @@ from livepush.access.identity import Admission
 from livepush.conf import get_settings
 from livepush.consumers.answering import answers, said
 from livepush.consumers.auditing import Client
-from livepush.consumers.identified import check_csrf, identity_of
+from livepush.consumers.identified import check_site, identity_of
 from livepush.consumers.views import admitted
 from livepush.roster import table
 from livepush.roster.reading import Member, snapshot
@@ -70,7 +70,7 @@ def _visible(members: list[Member], admission: Admission, head: int) -> list[dic
 def _update(request: HttpRequest, client: Client) -> dict[str, Any]:
     known = client.identity = identity_of(request)
     tenant = client.tenant = tenants.current()
-    check_csrf(request, known)
+    check_site(request, known)
     group, state = _asked(request)
     client.groups = (group,)
     member = member_of_request(request, known, tenant)

@@ -53,8 +53,7 @@ def livepush(context: template.Context, *groups: Group | None) -> SafeString:
     Raises InvalidGroup: a malformed name, or an instance without a primary key.
     """
     request = context.get("request")
-    script = None if hasattr(request, _OPENED) else "livepush/livepush.js"
-    return _client(context, request, named(context, "livepush", groups), _position(request), script)
+    return _client(context, request, named(context, "livepush", groups), _position(request))
 
 
 @register.simple_tag(takes_context=True)
@@ -127,16 +126,7 @@ def livepush_stream(context: template.Context, id: str | None) -> SafeString:
         )
     found = showing.shown(str(id), request)
     progress = "" if found.progress is None else format_html(' progress="{}"', found.progress)
-    nonce = nonce_of(request, context)
-    script = (
-        ""
-        if hasattr(request, _STREAMS)
-        else format_html(
-            '<script defer src="{}"{}></script>',
-            static("livepush/livepush-streams.js"),
-            format_html(' nonce="{}"', nonce) if nonce else "",
-        )
-    )
+    script = "" if hasattr(request, _STREAMS) else _deferred(context, "livepush/livepush-streams.js")
     setattr(request, _STREAMS, True)
     return format_html(
         '<livepush-stream src="{}" data-after="{}" state="{}"{} aria-live="polite">{}</livepush-stream>{}',
@@ -166,11 +156,9 @@ def livepush_presence(context: template.Context, group: Group | None, max: int =
         "count": len(found.members),
         "more": len(found.members) - max if len(found.members) > max else 0,
     }
-    script = None if hasattr(request, _OPENED) else "livepush/livepush.js"
-    begin, more = positions.before(request, found.position), {"csrf": get_token(request)}
-    client = _client(context, request, [name], begin, script, more)
-    address = static("livepush/livepush-presence.js")
-    own = format_html('<script defer src="{}"{}></script>', address, livepush_nonce(context))
+    get_token(request)  # sets the cookie by which livepush tells visitors apart
+    client = _client(context, request, [name], positions.before(request, found.position))
+    own = _deferred(context, "livepush/livepush-presence.js")
     shown = render_to_string("livepush/presence.html", told | {"csp_nonce": nonce_of(request, context)}, request)
     return SafeString(shown) + client + own
 
@@ -249,15 +237,22 @@ def _scripts(context: template.Context, request: Any, inbox: Inbox, counts: Coun
     return _client(context, request, names, positions.before(request, inbox.position), "livepush/inbox.js", more)
 
 
+def _deferred(context: template.Context, script: str) -> SafeString:
+    return format_html('<script defer src="{}"{}></script>', static(script), livepush_nonce(context))
+
+
 def _client(
     context: template.Context,
     request: Any,
     names: list[str],
     position: Position,
-    script: str | None = "livepush/livepush.js",
+    script: str | None = None,
     more: Mapping[str, str] | None = None,
 ) -> SafeString:
     """Return a script element with the client's data. It loads no script if the page has the client already."""
+    is_part = any(name in getattr(request, "headers", ()) for name in ("Turbo-Frame", "HX-Request"))
+    if is_part or not hasattr(request, _OPENED):  # in a part of a page, nothing reads a block of data
+        script = script or "livepush/livepush.js"
     sends = any(map(has_senders, names))
     data = {
         "url": reverse("livepush:poll").removesuffix("poll/"),

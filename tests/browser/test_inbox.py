@@ -486,6 +486,19 @@ def test_what_comes_is_said_aloud_without_taking_the_focus(reader: Reader) -> No
 
 
 @pytest.mark.long
+def test_what_comes_is_said_where_it_can_be_heard(reader: Reader) -> None:
+    page = reader.open()
+    bell = page.locator("livepush-bell")
+    bell.evaluate("(bell) => { bell.style.display = 'none'; }")  # a menu that is closed, say
+    reader.notify("One")
+    expect(page.locator("livepush-toasts [role=status]")).to_have_text("One")
+    expect(bell.locator("[role=status]")).to_have_text("")
+    bell.evaluate("(bell) => { bell.style.display = ''; }")
+    reader.notify("Two")
+    expect(bell.locator("[role=status]")).to_have_text("Two")
+
+
+@pytest.mark.long
 def test_where_the_list_is_looked_at_no_toast_covers_it(reader: Reader) -> None:
     page = reader.open()
     open_panel(page)

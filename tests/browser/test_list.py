@@ -429,6 +429,14 @@ def test_a_change_that_changes_nothing_offers_to_undo_nothing(reader: Reader) ->
 # Whose inbox
 
 
+HEAR_COUNTS = "document.addEventListener('livepush:inbox', ({ detail }) => { window.counts = detail; })"
+
+
+def counts_nothing(page: Page) -> None:
+    """Wait until the page's scripts have heard that there is nothing."""
+    page.wait_for_function("() => window.counts?.unseen === 0 && window.counts.unread === 0")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("has_noticed", [False, True])
 def test_a_page_whose_user_changed_shows_nothing_and_touches_nothing(
@@ -441,6 +449,7 @@ def test_a_page_whose_user_changed_shows_nothing_and_touches_nothing(
     page = ann.open(context=context)
     open_panel(page)
     titles(page, "ann's")
+    page.evaluate(HEAR_COUNTS)
     name, _, value = ben.site.elsewhere.session(ben.name).partition("=")
     context.add_cookies([{"name": name, "value": value, "url": ann.site.server.url}])
     if has_noticed:
@@ -451,6 +460,7 @@ def test_a_page_whose_user_changed_shows_nothing_and_touches_nothing(
     expect(page.locator(ERROR)).to_contain_text("Somebody else is logged in now.")
     expect(page.locator("livepush-bell form")).to_be_hidden()
     has_badge(page, "")
+    counts_nothing(page)
     ann.notify("ann's second")
     ben.notify("ben's second")
     other = ben.open()
@@ -482,6 +492,7 @@ def test_after_a_logout_elsewhere_nothing_new_shows(reader: Reader) -> None:
     context = reader.context()
     page = reader.open(context=context)
     has_badge(page, "1")
+    page.evaluate(HEAR_COUNTS)
     context.clear_cookies()
     asked: list[int] = []
     page.on("response", lambda response: "/entries/" in response.url and asked.append(response.status))
@@ -489,6 +500,7 @@ def test_after_a_logout_elsewhere_nothing_new_shows(reader: Reader) -> None:
     wait_until(lambda: page.evaluate("1") and asked)
     assert asked == [401]
     has_badge(page, "")
+    counts_nothing(page)
     expect(toasts(page)).to_have_count(0)
     assert "secret" not in page.locator("livepush-bell [role=status]").inner_text()
     page.click("livepush-bell button")

@@ -117,6 +117,10 @@ def test_a_script_follows_says_and_leaves(new_reader: Callable[[], Reader], lobb
     other.wait_for_function("(names) => window.seen === names", arg=",".join(sorted([ann.name, bob.name])))
     other.evaluate("room.update({ away: true })")
     expect(page.locator(f"livepush-presence li[title={bob.name}][data-away]")).to_have_count(1)
+    token = {"name": "csrftoken", "value": "x" * 32, "url": bob.site.server.url}
+    other.context.add_cookies([token])  # as after a login in another tab
+    other.evaluate("room.update({ away: false })")
+    expect(page.locator(f"livepush-presence li[title={bob.name}]:not([data-away])")).to_have_count(1)
     other.evaluate("room.leave()")
     shown(page, ann.name)
     assert other.evaluate("livepush.groups.length") == 1

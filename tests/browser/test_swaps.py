@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser import libraries
 from tests.browser.measures import WATCH, grown, measure
@@ -162,3 +162,29 @@ def test_a_toast_outlives_the_body_that_it_came_to(reader: Reader, page: Page) -
     arrived(page, "without")
     toasts(page).locator("button").click()
     expect(toasts(page)).to_have_count(0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("script", some([libraries.TURBO, libraries.HTMX2, libraries.HTMX4]))
+def test_a_tag_in_a_part_that_is_swapped_is_read_below_a_bell_too(reader: Reader, group: str, script: str) -> None:
+    one, two = f"{group}-one", f"{group}-two"
+    link = (
+        f'<a id="go" href="/bell/?group={two}" data-turbo-frame="part" hx-get="/bell/?group={two}" '
+        'hx-select="#part" hx-target="#part" hx-swap="outerHTML">go</a>'
+    )
+
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        html = libraries.dress(response.text(), [script], f"<body>{link}")
+        start = html.rindex("<script")  # the tag of the group
+        part = html[start:].replace("</body>", "</turbo-frame></body>")
+        route.fulfill(response=response, body=f'{html[:start]}<turbo-frame id="part">{part}')
+
+    context = reader.context(bypass_csp=True)
+    libraries.give(context, [script])
+    context.route(libraries.BELLS, answer)
+    page = reader.open(f"/bell/?group={one}", context)
+    page.wait_for_function("(group) => livepush.groups.includes(group)", arg=one)
+    page.click("#go")
+    page.wait_for_function("(group) => livepush.groups.includes(group)", arg=two)
+    page.wait_for_function("(group) => !livepush.groups.includes(group)", arg=one)

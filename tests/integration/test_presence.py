@@ -277,9 +277,12 @@ async def test_a_state_comes_from_the_sites_own_pages_only(shop: Site, name: str
     cookie = await shop.do("session", username=name)
     async with reading(url, group, cookie) as stream:
         await stream.until(lambda: told(stream))
-        for headers in ({"X-CSRFToken": "x" * 32}, {"Origin": "https://elsewhere.example"}):
+        stale = {"X-CSRFToken": "x" * 32}
+        for headers, code in ((stale, "csrf"), ({"Origin": "https://elsewhere.example"}, "bad_origin")):
             answer = await post(url, {"group": group, "state": {"away": True}}, cookie, **headers)
-            assert (answer.status_code, answer.json()["code"]) == (403, "csrf")
+            assert (answer.status_code, answer.json()["code"]) == (403, code)
+        own = await post(url, {"group": group, "state": {"by": "page"}}, cookie, Origin=url, **stale)
+        assert own.status_code == 200
         token = await shop.do("token", username=name, groups=[group])
         by_token = {"Authorization": f"Bearer {token}", "Cookie": "", "X-CSRFToken": ""}
         assert (await post(url, {"group": group, "state": {"by": "token"}}, **by_token)).status_code == 200

@@ -49,6 +49,7 @@ const titles = new Map();
 
 const tell = () => {
   const unseen = whyLost() ? 0 : count("unseen");
+  const unread = whyLost() ? 0 : count("unread");
   const text = unseen > 99 ? "99+" : `${unseen || ""}`;
   tellAll(text);
   const own = titles.get(document.title) ?? document.title;
@@ -59,7 +60,7 @@ const tell = () => {
     link.dataset.livepushIcon ??= link.href; // an attribute, which a copy of the page's head has too
     link.href = text ? icon : link.dataset.livepushIcon;
   }
-  dispatch(document, "inbox", { unseen, unread: count("unread") });
+  dispatch(document, "inbox", { unseen, unread });
 };
 
 /** @param {number} wait */
@@ -81,15 +82,17 @@ const recount = (wait) => {
   refresh(wait);
 };
 
-/** @returns {any} */
-const status = () =>
-  /** @type {any} */ (document.querySelector("livepush-toasts,livepush-bell"))?.find("[role=status]");
+/** Return the places for what is to be said, in the order of the page. @returns {any[]} */
+const places = () =>
+  [...document.querySelectorAll("livepush-toasts,livepush-bell")].map((part) =>
+    /** @type {any} */ (part).find("[role=status]"),
+  );
 
-/** @param {string} title */
+/** Say a title, or how many there are, in the first place that shows: a screen reader passes over others. @param {string} title */
 const say = (title) => {
   clearTimeout(speech);
   speech = setTimeout(() => {
-    const place = status();
+    const place = places().find((place) => place?.getClientRects()[0]);
     if (place) place.textContent = unsaid > 1 ? place.dataset.many.replace("%s", unsaid) : title;
     unsaid = 0;
   }, BREATH);
@@ -100,16 +103,17 @@ const hush = () => {
   waiting = [];
   unsaid = 0;
   clearTimeout(speech);
-  const place = status();
-  if (place) place.textContent = "";
+  for (const place of places()) if (place) place.textContent = "";
   tell();
 };
 
 /** @param {string} id */
 const read = (id) => {
   const body = new FormData();
-  for (const [name, value] of Object.entries({ id, reader, csrfmiddlewaretoken: csrf })) body.set(name, value);
-  navigator.sendBeacon?.(here(`${url}read/`), body) || request(`${url}read/`, body); // the page may go
+  body.set("id", id);
+  body.set("reader", reader);
+  body.set("csrfmiddlewaretoken", csrf);
+  navigator.sendBeacon(here(`${url}read/`), body) || request(`${url}read/`, body); // the page may go
 };
 
 /** Show what is new, in the reader's words, and only if it is still the reader who is logged in. */

@@ -9,13 +9,7 @@ const livepush = /** @type {any} */ (window).livepush;
 const { url } = /** @type {any} */ (document.querySelector("script[data-livepush]")).dataset;
 
 /** @param {any} group @returns {any} */
-const open = (group) =>
-  openRoom(livepush, group, {
-    url,
-    headers: () => ({
-      "x-csrftoken": /** @type {any} */ (document.querySelector("[data-csrf]"))?.dataset.csrf,
-    }),
-  });
+const open = (group) => openRoom(livepush, group, { url });
 
 /** @param {string} name @param {any[]} inside @returns {any} */
 const element = (name, ...inside) => {
@@ -27,15 +21,15 @@ const element = (name, ...inside) => {
 /** Return a member's avatar. @param {import("./room.js").Member} member */
 const avatar = (member) => {
   const name = `${member.info.name ?? ""}`; // a rule may return anything
-  const face = member.info.avatar
-    ? element("img")
-    : element("b", ...(name.match(/(?<!\S)\S/gu) ?? "?").slice(0, 2)); // initials
+  const initials = element("b", ...(name.match(/(?<!\S)\S/gu) ?? "?").slice(0, 2));
+  const face = member.info.avatar ? element("img") : initials;
   const made = element("li", face, element("span", name));
-  face.src = member.info.avatar; // of no effect on initials
+  face.src = member.info.avatar; // of no effect on initials, as the next line
+  face.onerror = () => face.replaceWith(initials);
   made.title = name;
   made.dataset.hue = member.id.charCodeAt(member.id.length - 1) % 6;
   if (member.state.away) made.dataset.away = "";
-  face.setAttribute("aria-hidden", true); // Firefox knows the property since 119
+  for (const each of [face, initials]) each.setAttribute("aria-hidden", true); // Firefox knows the property since 119
   return made;
 };
 

@@ -7,7 +7,7 @@
  * @property {string} url  where livepush is mounted, for example `/livepush/`
  * @property {EventTarget} [target]  where the client dispatches its events
  * @property {() => Record<string, string> | Promise<Record<string, string>>} [headers]  returns what goes with requests,
- *   such as `X-CSRFToken` or `Authorization`
+ *   such as `Authorization`
  *
  * @typedef {ReturnType<typeof openRoom>} Room
  */

@@ -29,13 +29,16 @@ export const createSender = (link) => {
   link.onReply = hear;
 
   /** @param {Message} message */
-  const deliver = async (message) => (await talk(message)) ?? (await post(link, message));
+  const deliver = async (message) => (await talk(message)) || (await post(link, message));
   const move = createMovement(talk, (message) => post(link, message));
   /** The ends of the newest ephemeral messages, by group and type. @type {Map<string, Promise<void>>} */
   const moving = new Map();
 
+  /** The messages that wait for what an earlier page has left. @type {Set<Message>} */
+  const early = new Set();
+
   const pending = () =>
-    [...lines.values()].flat().map(({ group, type, data, key }) => ({ group, type, data, key }));
+    [...lines.values(), ...early].flat().map(({ group, type, data, key }) => ({ group, type, data, key }));
   /** @param {string} name @param {unknown} detail */
   const dispatch = (name, detail) => target.dispatchEvent(new CustomEvent(`livepush:${name}`, { detail }));
   const tell = () => {
@@ -94,7 +97,6 @@ export const createSender = (link) => {
       lines.set(message.group, fresh);
       work(message.group, fresh);
     }
-    tell();
   };
 
   /** Done when what an earlier page has left is in line: what this page sends comes after it. */
@@ -102,6 +104,7 @@ export const createSender = (link) => {
     restore(link, (message) => {
       encode(message);
       enqueue(message);
+      tell();
     }),
   );
 
@@ -140,7 +143,9 @@ export const createSender = (link) => {
           const first = [...moving].map(([name, ended]) => name.startsWith(`${group} `) && ended);
           message.after = soon(Promise.all(first));
           if (persist) message.kept = keep(link, message);
-          restored.then(() => enqueue(message));
+          early.add(message);
+          tell();
+          restored.then(() => early.delete(message) && enqueue(message));
         }
       }),
   };

@@ -55,9 +55,14 @@ export const loginOf = ({ target, tabs }) => {
   return tags.pop()?.dataset.tabs ?? tabs;
 };
 
-/** Store a message; return a promise of its number there. @param {Link} link @param {Message} message */
-export const keep = ({ url }, { group, type, data, key, login: tabs = "" }) =>
-  use((messages) => messages.put({ group, type, data, key, url, tabs })).catch(nothing);
+/**
+ * Store a message, if it is known whose it is; return a promise of its number there.
+ *
+ * @param {Link} link
+ * @param {Message} message
+ */
+export const keep = ({ url, owner }, { group, type, data, key, login: tabs = owner }) =>
+  tabs != null && use((messages) => messages.put({ group, type, data, key, url, tabs })).catch(nothing);
 
 /** @param {Message} message */
 export const forget = async ({ kept }) => {
@@ -66,7 +71,8 @@ export const forget = async ({ kept }) => {
 };
 
 /**
- * Hand over the messages that an earlier page of this login has left; delete those of other logins.
+ * Hand over the messages that an earlier page of this login has left; delete those of other logins. A client that can't
+ * say whose it is leaves all as they are.
  *
  * @param {Link} link
  * @param {(message: Message) => void} hand
@@ -74,10 +80,11 @@ export const forget = async ({ kept }) => {
 export const restore = async (link, hand) => {
   const all = await use((messages) => messages.getAll()).catch(() => []);
   const login = loginOf(link);
+  const owner = login ?? link.owner;
   for (const { id, url, tabs, ...stored } of all) {
-    if (url !== link.url) continue;
+    if (url !== link.url || owner == null) continue;
     const message = { ...stored, kept: id, login, resolve: nothing, reject: nothing };
-    if (tabs === (login ?? "")) hand(message);
+    if (tabs === owner) hand(message);
     else forget(message);
   }
 };

@@ -12,7 +12,8 @@ const RESPONSE_WITHIN = 20_000;
 const LAST_WORDS = 20_000;
 
 /**
- * Return how to send over this tab's own WebSocket: `talk` answers with nothing where there is none, or no answer came.
+ * Return how to send over this tab's own WebSocket: `talk` answers with nothing where there is none, and with
+ * `false` where no answer came: an ephemeral message is sent only once.
  *
  * @param {Link} link
  */
@@ -47,8 +48,8 @@ export const speak = (link) => {
           link.target.removeEventListener("livepush:state", lost);
           done(outcome);
         };
-        const lost = () => end();
-        const timer = setTimeout(end, ANSWER_WITHIN);
+        const lost = () => end(false);
+        const timer = setTimeout(lost, ANSWER_WITHIN);
         waiting.set(ref, end);
         link.target.addEventListener("livepush:state", lost);
       }),

@@ -112,7 +112,7 @@ export class Stream {
             wait = told.retry ?? (told.parts.length ? 0 : 1000); // without ASGI the answer comes at once
             yield* this.take(told);
           }
-        } else if (response.status !== 429 && response.status < 500) {
+        } else if (!/^5|^4(08|25|29)/.test(/** @type {any} */ (response.status))) {
           isRefused = true;
           throw Error(`livepush: ${response.status}`);
         }

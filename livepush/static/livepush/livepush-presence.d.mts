@@ -7,7 +7,7 @@ export interface RoomOptions {
   url: string;
   /** Where the client dispatches its events; the document where it is left out. */
   target?: EventTarget;
-  /** Returns what goes with requests, such as `X-CSRFToken` or `Authorization`. */
+  /** Returns what goes with requests, such as `Authorization`. */
   headers?: () => Record<string, string> | Promise<Record<string, string>>;
 }
 

@@ -47,7 +47,10 @@ export interface Options {
   position?: string | null;
   /** Where events are dispatched; the document where it is left out. */
   target?: EventTarget;
-  /** Tabs with the same text share a connection: it stands for who is logged in. */
+  /**
+   * Tabs with the same text share a connection: it stands for who is logged in. With `getToken` they share none. Kept
+   * messages go out again only from a client with the same text.
+   */
   tabs?: string;
   /** The most groups that a connection may have, as `MAX_GROUPS` on the server. */
   most?: number;
@@ -60,7 +63,10 @@ export interface SendOptions {
   key?: string;
   /** Send it once, and only to clients that are connected now; of a group and type at most 30 a second, the newest. */
   ephemeral?: boolean;
-  /** Keep it over a reload or a closed browser until it is answered. It is gone with the session, as after a new login. */
+  /**
+   * Keep it over a reload or a closed browser until it is answered. It is gone with the session, as after a new login. Of
+   * clients that you make, only one with `tabs` keeps messages.
+   */
   persist?: boolean;
 }
 

@@ -38,6 +38,7 @@ JOURNEY = (
     Hop("hub/router.py", "Router.receive_soon", ""),
     Hop("hub/router.py", "Router.receive", "receive"),
     Hop("hub/router.py", "Router._route_waiting", ""),
+    Hop("hub/router.py", "Router._route_settled", ""),
     Hop("hub/router.py", "Router.route", "route"),
     Hop("hub/router.py", "Router.fan_out", ""),
     Hop("hub/connection.py", "Connection.offer", "offer"),
@@ -56,7 +57,7 @@ RETURNS = {"log/appending.py", "log/settling.py"}
 """What the journey comes back from: the hop after it is called by the hop before it."""
 HANDED_ON = {
     ("_send", "Delivery.__call__"): "Delivery",
-    ("Router._route_waiting", "Router.route"): "route",
+    ("Router._route_settled", "Router.route"): "route",
     ("Listener._take", "Router.receive"): "_receive",
 }
 """Calls by another name: a commit calls the delivery that ``_send`` registers, a listener what the hub gave it."""

@@ -107,7 +107,7 @@ def test_a_user_that_is_no_model_does_not_keep_the_groups_of_the_inbox_that_it_h
 
 @pytest.fixture
 def visitor(ann, client, monkeypatch):
-    """The client of a WebSocket, which a middleware and its session have named."""
+    """Return a function that makes the client of a WebSocket, which a middleware and its session have named."""
 
     async def in_thread(work, level=0):
         return Thread(work).join()
@@ -118,19 +118,25 @@ def visitor(ann, client, monkeypatch):
         "type": "websocket", "path": "/", "query_string": b"", "headers": [(b"host", b"testserver")],
         "user": user, "session": client.session,
     }  # fmt: skip
-    request, waiter = identity.request_of(scope), Waiter(["board"])
-    grant = Grant(authenticating.identify(request, scope), identity.handshake(request), waiter, waiter.revoke)
+    request = identity.request_of(scope)
+    known = authenticating.identify(request, scope)
     monkeypatch.setattr(process, "in_thread", in_thread)
-    return Visitor(scope, None, None, grant, None, None)
+
+    def enter():
+        waiter = Waiter(["board"])
+        return Visitor(scope, None, None, Grant(known, identity.handshake(request), waiter, waiter.revoke), None, None)
+
+    return enter
 
 
 async def test_a_command_of_a_websocket_is_a_matter_of_the_middleware_s_own_user(visitor, monkeypatch):
     asked = []
     monkeypatch.setattr(rules, "rules", [])
     livepush.can_read("board")(lambda user: asked.append(user) or True)
-    admission = await visitor.admit(("board",))
+    client = visitor()
+    admission = await client.admit(("board",))
     assert admission.granted == ("board",)
-    assert [user is visitor.scope["user"] for user in asked] == [True]
+    assert [user is client.scope["user"] for user in asked] == [True]
 
 
 def change_password(user):

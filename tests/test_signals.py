@@ -183,6 +183,7 @@ def test_a_deletion_that_a_send_of_the_project_s_own_passes_on_has_the_data_of_b
 def test_a_send_of_the_project_s_own_may_pass_on_a_plain_string(action, order, monkeypatch):
     send = handler().send
     monkeypatch.setattr(handler(), "send", lambda order, _, groups, using: send(order, action, groups, using))
+    order.status = "archived"
     with capture_events() as events:
         order.save()
     assert events.types() == [f"order.{action}"]

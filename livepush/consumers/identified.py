@@ -45,14 +45,12 @@ def check_site(request: HttpRequest, known: Identity) -> None:
     """Refuse a POST that a page of another site could have made a browser send. Raises WireError.
 
     Browsers tell the origin of every POST (WHATWG Fetch, section 3.2), so the site's own pages need no CSRF token: a
-    login in another tab makes theirs useless. Without an origin, the token must be right. So it must with cookies from
-    the origin ``null``, which a page of any site can have.
+    login in another tab makes theirs useless. Without an origin, the token must be right.
     """
     if not needs_csrf_token(request, known):
         return
     origins.check_origin(request)
-    origin = request.META.get("HTTP_ORIGIN")
-    if origin is None or (origin == "null" and request.COOKIES):
+    if "HTTP_ORIGIN" not in request.META:
         check_csrf(request, known)
 
 

@@ -28,6 +28,7 @@ from livepush.logs import HideTokens
 from livepush.notes import Rarely
 from livepush.rights import issuing, questions
 from livepush.rights.questions import Question, ask_again, each_again
+from livepush.roster import views as roster_views
 from livepush.wire import WireError, unavailable
 from tests.conftest import append, settle
 
@@ -650,7 +651,11 @@ def test_a_page_of_a_listed_origin_changes_things_with_the_csrf_token(ann, path,
     assert refused([])
 
 
-def test_a_state_comes_from_a_page_of_the_site_or_of_a_listed_origin_also_after_a_login_in_another_tab(ann):
+def test_a_state_comes_from_a_page_of_the_site_or_of_a_listed_origin_also_after_a_login_in_another_tab(
+    ann, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(roster_views, "member_of_request", lambda request, known, tenant: asked.append(known.name))
     client = Client(enforce_csrf_checks=True)
     client.force_login(ann)
     client.cookies["csrftoken"] = "t" * 32
@@ -667,6 +672,7 @@ def test_a_state_comes_from_a_page_of_the_site_or_of_a_listed_origin_also_after_
     for origin, allowed in ((LISTED, ()), ("http://app.example.com", [LISTED]), ("null", [LISTED])):
         assert answered(origin, allowed) == (403, "bad_origin")
     assert answered("null", ["null"]) == (409, "not_present")  # a visitor's request: the cookies do not count
+    assert asked == [f"{ann.pk}", f"{ann.pk}", None]
 
 
 ALLOWED = "Access-Control-Allow-Headers"

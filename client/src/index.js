@@ -22,7 +22,7 @@ export const LivepushClient = /** @type {any} */ (
       const modules = {
         fallback,
         send: {
-          // the text is the bundler's own: it tells whose a kept message is, and the server can't know it as a login
+          // the project has made up the text of `tabs`: it says whose a kept message is, but is no login of the server's
           createSender: (/** @type {any} */ link) =>
             createSender(Object.assign(link, { getToken, owner: options.tabs, tabs: undefined })),
         },

@@ -67,7 +67,7 @@ export const reconnect = (session) => {
 /** Connect anew if the client is to be connected. @param {Session} session */
 export const hasten = (session) => {
   const isTrying = session.isStarted && session.stateName !== "idle" && session.stateName !== "denied";
-  if (isTrying && !(Date.now() < session.notBefore)) reconnect(session);
+  if (isTrying && !(session.notBefore > Date.now())) reconnect(session);
 };
 
 /**
@@ -111,7 +111,7 @@ export const recover = (session, { kind, reason, retry }, age, of) => {
   }
   disconnect(session);
   // a tab may have asked for groups that this connection did not ask for
-  if (kind === "denied") return missing(session)[0] ? reconnect(session) : enter(session, kind, { reason });
+  if (kind === "denied") return missing(session).length ? reconnect(session) : enter(session, kind, { reason });
   if (age >= STEADY) session.attempt = 0;
   const isOffline = navigator.onLine === false; // without a network, no failure counts against a transport
   if (!session.peers.follows() && session.ladder.lost(isOffline ? "lost" : kind, isOffline || age >= 0)) {
@@ -208,7 +208,7 @@ const heed = {
     session.refusals = [...new Set([...session.refusals, ...groups])];
     if (mine[0]) dispatch(session.target, "revoked", { groups: mine, reason });
     // session, logout, user: the browser may have another login by now, as after a password change
-    if (/user|session|logout/.test(reason)) session.inUse?.conclude(lost(reason));
+    if (/^(session|logout|user)$/.test(reason)) session.inUse?.conclude(lost(reason));
     else if (!session.grants.length) session.inUse?.conclude(lost(reason, 0, failed ? "lost" : "denied"));
   },
   "livepush.reply": (session, own) => session.link.onReply?.(own),

@@ -65,7 +65,7 @@
  *   say: (text: string) => unknown, onReply?: (reply: any) => void, sender?: Promise<Sender>,
  *   pending?: Waiting[]}} Link
  * The client as the sending module knows it: `say` writes over this tab's own WebSocket, and is false without one. With
- * `tabs` the server is told whose message it is, else `owner` says whose kept messages are.
+ * `tabs` the server is told whose message it is. Without it, `owner` says whose the kept messages are.
  *
  * @typedef {{group: string, type: string, data?: any, key: string}} Waiting
  *

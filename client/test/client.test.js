@@ -205,6 +205,14 @@ test("revoked groups are told; the last one ends in denied", () => {
   ]);
 });
 
+test("a reason of the project's own ends no connection, whatever words are in it", () => {
+  const { client, last } = play({ groups: ["board", "order:7"] });
+  client.start();
+  last().hello();
+  last().says({ type: "livepush.revoked", groups: ["order:7"], reason: "user moved" });
+  assert.equal(client.state, "open");
+});
+
 test("after a login that ended the client asks once more, with the login that the browser has now", () => {
   for (const reason of ["user", "session", "logout"]) {
     for (const groups of [["board"], ["board", "order:7"]]) {

@@ -249,9 +249,13 @@ def _client(
     script: str | None = None,
     more: Mapping[str, str] | None = None,
 ) -> SafeString:
-    """Return a script element with the client's data. It loads no script if the page has the client already."""
+    """Return a script element with the client's data. It loads ``script``, or else the client.
+
+    If the page has the client already, it loads none, except in what may become a part of another page: nothing reads a
+    block of data there.
+    """
     is_part = any(name in getattr(request, "headers", ()) for name in ("Turbo-Frame", "HX-Request"))
-    if is_part or not hasattr(request, _OPENED):  # in a part of a page, nothing reads a block of data
+    if is_part or not hasattr(request, _OPENED):
         script = script or "livepush/livepush.js"
     sends = any(map(has_senders, names))
     data = {

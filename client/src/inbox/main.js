@@ -109,11 +109,8 @@ const hush = () => {
 
 /** @param {string} id */
 const read = (id) => {
-  const body = new FormData();
-  body.set("id", id);
-  body.set("reader", reader);
-  body.set("csrfmiddlewaretoken", csrf);
-  navigator.sendBeacon(here(`${url}read/`), body) || request(`${url}read/`, body); // the page may go
+  const body = new URLSearchParams({ id, reader, csrfmiddlewaretoken: csrf });
+  navigator.sendBeacon?.(here(`${url}read/`), body) || request(`${url}read/`, body); // the page may go
 };
 
 /** Show what is new, in the reader's words, and only if it is still the reader who is logged in. */

@@ -51,7 +51,7 @@ export const here = (url) => {
  * Return `false` without an answer of this reader's inbox: a proxy, a portal or a login page may answer instead.
  *
  * @param {string} url
- * @param {FormData | null} [body]  the data to send, if any
+ * @param {FormData | URLSearchParams | null} [body]  the data to send, if any
  * @param {XMLHttpRequestResponseType} [type]
  * @returns {Promise<any>}
  */

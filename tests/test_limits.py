@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from io import BytesIO
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.asgi import ASGIRequest
 from django.test import RequestFactory
 
 from livepush.access import limits
@@ -144,3 +146,10 @@ def test_a_query_of_more_fields_than_django_takes_is_counted_all_the_same(settin
     request = RequestFactory().get("/?token=livepush_x" + "&more=1" * 20)
     with limits.handshake(scope(("198.51.100.1", 5)), request) as level:
         assert level == 0
+
+
+def test_a_body_without_a_length_can_be_read_again() -> None:
+    given = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+    request = ASGIRequest(given, BytesIO(b"{}"))
+    assert limits.body_of(request, 2, "send less") == b"{}"
+    assert request.body == b"{}"

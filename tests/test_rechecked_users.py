@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import permutations
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db.models import F
 from django.test import Client, RequestFactory
 
 import livepush
@@ -103,6 +105,33 @@ def test_a_user_that_is_no_model_does_not_keep_the_groups_of_the_inbox_that_it_h
         assert answer.identity.user is member
         assert set(answer.answers.granted) == granted
         livepush.leave(ann, "club")
+
+
+class Member(SimpleNamespace):
+    is_authenticated = True
+
+
+class OfMembers(BaseBackend):
+    """Finds users of a kind of its own."""
+
+    is_vip = True
+
+    def get_user(self, user_id):
+        return Member(pk=user_id, is_vip=self.is_vip)
+
+
+def test_a_backend_s_own_kind_of_user_is_found_anew_and_so_is_the_end_of_its_session(
+    ann, client, settings, monkeypatch
+):
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.OfMembers"]
+    client.force_login(ann, settings.AUTHENTICATION_BACKENDS[0])
+    known = authenticating.of_session(client.session.session_key)
+    assert known.user.is_vip
+    monkeypatch.setattr(OfMembers, "is_vip", False)
+    Session.objects.update(expire_date=F("expire_date") + timedelta(days=1))
+    [answer] = asked_again(known)
+    assert not answer.identity.user.is_vip
+    assert answer.identity.ends > known.ends
 
 
 @pytest.fixture

@@ -158,6 +158,7 @@ def body_of(request: HttpRequest, most: int, remedy: str) -> bytes:
     if int(length or 0) <= most:
         body = request.body if length else request.read(most + 1)
         if len(body) <= most:
+            request._body = body  # where Django keeps it: an authenticator of the project may read it, too
             return body
     raise WireError("too_large", f"The body is over {most} bytes: {remedy}.", 413)
 

@@ -146,9 +146,11 @@ class _Known:
 def kept(was: Identity, found: Identity) -> Identity:
     """Return who a client is now, of the identity that it had and the one that its session names now.
 
-    A user of a middleware's own kind stays for as long as the session names that user: rules were asked of that one.
+    A user of a middleware's own kind stays for as long as the session names that user: rules were asked of that one. A
+    backend may find users of a kind of its own, too: then the one counts that it finds now.
     """
-    return _anew(was) if found.name == was.name and not sessions.is_of_user_model(was.user) else found
+    is_own_kind = not sessions.is_of_user_model(was.user) and was.user.__class__ is not found.user.__class__
+    return _anew(was) if found.name == was.name and is_own_kind else found
 
 
 def _anew(known: Identity) -> Identity:

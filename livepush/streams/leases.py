@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import partial
 from threading import RLock
 
@@ -48,9 +49,12 @@ def end_dead(using: str) -> None:
         silent = seen.silent + min(since, round(1000 * MAX_STEP))
         try:
             # While others write to SQLite, the producer can't.
-            with dialect.without_waiting(), transaction.atomic(using=using):
-                ended = store.count_silence(using, seen, silent, now, round(1000 * LEASE))
-                _send_ended(using, ended)
+            with ExitStack() as at_once:
+                at_once.enter_context(dialect.without_waiting())
+                with transaction.atomic(using=using):
+                    ended = store.count_silence(using, seen, silent, now, round(1000 * LEASE))
+                    _send_ended(using, ended)
+                    at_once.close()  # what follows the commit may wait for other writers
         except Error as error:  # the database is away, or takes no writes
             logger.info("The producers of streams could not be looked at (%s).", error)
             return

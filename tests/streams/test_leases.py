@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from livepush import streams
 from livepush.log.dialects.base import Dialect
+from livepush.publish import pipeline
 from livepush.streams import announcing, gathering, leases, store
 from livepush.streams.buffer import Ending
 from livepush.streams.gathering import Gatherer
@@ -144,6 +145,24 @@ def test_a_dead_producer_s_stream_ends_together_with_the_event_that_tells_of_it(
     assert (event.groups, event.type) == (("room:1",), "stream.finished")
     assert json.loads(event.data) == {"stream": "far", "state": "interrupted", "metadata": {}}
     assert state(using) == "interrupted"
+
+
+def busy_timeout(using):
+    with connections[using].cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        return cursor.fetchone()
+
+
+@pytest.mark.django_db(transaction=True, databases=ALIASES)
+@pytest.mark.parametrize("using", [alias for alias in ALIASES if kind(alias) == "sqlite"])
+def test_what_follows_a_dead_producer_s_end_on_sqlite_may_wait_for_writers(using, clock, monkeypatch):
+    timeouts = []
+    begun(using)
+    monkeypatch.setattr(pipeline, "on_settled", [lambda alias, batch: timeouts.append(busy_timeout(alias))])
+    while state(using) == "running":
+        clock.tick(MAX_STEP)
+        leases.end_dead(using)
+    assert timeouts == [busy_timeout(using)]
 
 
 @pytest.mark.django_db(transaction=True, databases=ALIASES)

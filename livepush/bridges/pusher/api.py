@@ -34,8 +34,6 @@ logger = logging.getLogger("livepush")
 failures = Rarely()
 MAX_BATCH = 10
 INFO = ("user_count", "subscription_count")
-BODY = "livepush_body"
-"""The attribute of a request that holds its body. A body without a length can be read only once."""
 Respond = Callable[..., Any]
 budget = PublishingBudget()
 
@@ -151,12 +149,11 @@ def _check(request: HttpRequest, app_id: str | None) -> None:
         raise WireError("unknown_app", "There is no app with this id: compare LIVEPUSH['PUSHER']['APP_ID'].", 404)
     body = body_of(request, drafts.max_body(), "send fewer or smaller events")
     signing.check_request(known, request.method or "", request.path, request.GET.dict(), body, time.time())
-    setattr(request, BODY, body)
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:
     try:
-        found = json.loads(getattr(request, BODY))
+        found = json.loads(request.body)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

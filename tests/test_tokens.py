@@ -270,7 +270,7 @@ def test_who_is_logged_in_gets_one(ann, client):
     found = answer.json()
     assert found["groups"] == ["board"]
     assert 55 < found["expires"] - time.time() <= 60
-    assert answer["Cache-Control"] == "no-store, no-transform"
+    assert answer["Cache-Control"] == "private, no-store, no-transform"
     assert read(found["token"], "board").status_code == 200
     assert read(found["token"], "board").status_code == 401
     assert ask(client).json()["groups"] is None

@@ -46,7 +46,7 @@ def test_without_since_there_are_no_events_and_the_position_now(client):
     answer = client.get(URL, {"group": "board"})
     epoch = log.state("default").position.epoch
     assert answer.json() == {"events": [], "position": f"{epoch}-1", "reset": False, "refused": []}
-    assert answer["Cache-Control"] == "no-store, no-transform"
+    assert answer["Cache-Control"] == "private, no-store, no-transform"
 
 
 def test_a_site_that_demands_a_login_everywhere_leaves_it_to_the_rules_who_may_read(client, settings):

@@ -92,7 +92,7 @@ def json_response(body: bytes, status: int = 200) -> HttpResponse:
 
 def kept_as_it_is(response: Response) -> Response:
     """Return a response that no cache keeps, no proxy or middleware compresses, and no browser takes for a page."""
-    response["Cache-Control"] = "no-store, no-transform"
+    response["Cache-Control"] = "private, no-store, no-transform"
     response["X-Content-Type-Options"] = "nosniff"
     response["Content-Encoding"] = "identity"  # GZipMiddleware skips responses with this header
     return response

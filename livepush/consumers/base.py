@@ -36,7 +36,7 @@ Send = servers.Send
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 WatchedEndpoint = Callable[[Scope, Incoming, Send], Awaitable[None]]
 
-NO_STORE = (b"cache-control", b"no-store, no-transform")
+NO_STORE = (b"cache-control", b"private, no-store, no-transform")
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 """Keeps browsers from taking an answer for a page or a script, whatever it holds (WHATWG Fetch, section 3.7)."""
 COME_BACK = frozenset({429, 503})

@@ -59,7 +59,7 @@ def endpoint(method: str) -> Callable[[Respond], Respond]:
                 if wants_page(request):
                     raise
                 response = _refused(bad_request(error), method)
-            response.setdefault("Cache-Control", "no-store")
+            response.setdefault("Cache-Control", "private, no-store")
             patch_vary_headers(response, ["Cookie", "Accept", "Accept-Language"])
             CSRF.process_response(request, response)
             return response

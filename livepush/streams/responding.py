@@ -39,7 +39,7 @@ class StreamResponse(StreamingHttpResponse):
     def __init__(self, id: str, format: str, after: int = 0, **more: Any) -> None:
         chosen = FORMATS[check_format(format)]
         super().__init__((), content_type=chosen.content_type, headers=dict(chosen.headers), **more)
-        self["Cache-Control"] = "no-store, no-transform"
+        self["Cache-Control"] = "private, no-store, no-transform"
         self["X-Content-Type-Options"] = "nosniff"
         self["X-Accel-Buffering"] = "no"
         self["Content-Encoding"] = "identity"  # GZipMiddleware skips responses with this header

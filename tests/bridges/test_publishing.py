@@ -70,7 +70,7 @@ def test_an_event_is_in_the_log_when_the_answer_comes(using, shop):
     assert (event.groups, event.type, event.data) == (("order:7",), "status", '{"status":"shipped"}')
     position = f"{log.state(using).position.epoch}-{event.number}"
     assert (response.status_code, response.json()) == (200, {"accepted": 1, "positions": [position]})
-    assert response["Cache-Control"] == "no-store"
+    assert response["Cache-Control"] == "private, no-store"
 
 
 def test_a_list_comes_in_its_order_and_each_event_has_its_position(using, shop):

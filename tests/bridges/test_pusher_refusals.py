@@ -495,7 +495,7 @@ async def call(site: Site, method: str, path: str, given: Any = None, host: str 
 )
 async def test_what_can_not_be_published_is_refused_with_a_sentence(site, given, status):
     answer = await call(site, "POST", "/apps/1/events", given)
-    assert (answer.status_code, answer.headers["cache-control"]) == (status, "no-store, no-transform")
+    assert (answer.status_code, answer.headers["cache-control"]) == (status, "private, no-store, no-transform")
     assert answer.json()["message"].endswith(".")
 
 

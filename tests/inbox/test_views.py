@@ -99,7 +99,7 @@ def test_who_is_not_logged_in_gets_a_401_and_a_browser_the_login(db, client, met
         "code": "unauthenticated",
         "message": "Nobody is logged in, so there is no inbox: log in first.",
     }
-    assert (answer.status_code, answer["Cache-Control"]) == (401, "no-store")
+    assert (answer.status_code, answer["Cache-Control"]) == (401, "private, no-store")
     browser = getattr(client, method)(path, headers={"Accept": "text/html,*/*;q=0.8"})
     page = path if method == "get" else INBOX
     assert (browser.status_code, browser["Location"]) == (302, f"/accounts/login/?next={page}")
@@ -160,7 +160,7 @@ def test_a_head_request_is_answered_as_a_get_without_its_body(abc):
 
 def test_no_cache_may_keep_an_answer_or_give_it_to_another(abc):
     for answer in (abc.list(), abc.client.get(COUNTS), abc.list(tab="x")):
-        assert answer["Cache-Control"] == "no-store"
+        assert answer["Cache-Control"] == "private, no-store"
         assert {"Cookie", "Accept", "Accept-Language"} <= set(answer["Vary"].split(", "))
 
 

@@ -218,7 +218,7 @@ def said(response: httpx.Response, log: Log) -> str:
         return f"{response.status_code} from Django, which answers first"
     answer = response.json()
     assert response.headers["content-type"] == "application/json"
-    assert response.headers["cache-control"] == "no-store, no-transform"
+    assert response.headers["cache-control"] == "private, no-store, no-transform"
     assert response.headers["x-content-type-options"] == "nosniff"
     assert (response.headers.get("allow") == "GET") == (response.status_code == 405)
     if response.status_code == 200:

@@ -204,7 +204,7 @@ async def test_visitors_are_known_by_a_cookie_that_their_id_does_not_tell(shop: 
 async def test_a_page_gets_the_cookie_with_the_snapshot(shop: Site, name: str) -> None:
     answer = await ask(shop.server.url, f"lobby:{name}")
     assert "csrftoken" in answer.cookies
-    assert answer.headers["cache-control"] == "no-store, no-transform"
+    assert answer.headers["cache-control"] == "private, no-store, no-transform"
     assert answer.json() == {"position": answer.json()["position"], "members": []}
 
 

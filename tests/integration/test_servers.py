@@ -93,7 +93,7 @@ async def test_sse_byte_for_byte(site: Site) -> None:
         headers = stream.response.headers
         assert stream.response.status_code == 200
         assert headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert headers["cache-control"] == "no-store, no-transform"
+        assert headers["cache-control"] == "private, no-store, no-transform"
         assert headers["x-accel-buffering"] == "no"
         assert headers["x-content-type-options"] == "nosniff"
         assert await stream.block() == sse_hello_of(start, ["room:sse"])
@@ -151,7 +151,7 @@ async def test_polls_byte_for_byte(site: Site) -> None:
     now = await clients.poll(site.url, ["room:poll", "nobody:1"])
     assert now.text == f'{{"events":[],"position":"{start}","reset":false,"refused":["nobody:1"]}}'
     assert now.headers["content-type"] == "application/json"
-    assert now.headers["cache-control"] == "no-store, no-transform"
+    assert now.headers["cache-control"] == "private, no-store, no-transform"
     held = asyncio.create_task(clients.poll(site.url, "room:poll", since=start, wait=20))
     await eventually(lambda: asyncio.to_thread(lambda: site.server.holds() == 1))
     site.elsewhere.send("room:poll", "moved", DATA)

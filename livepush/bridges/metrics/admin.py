@@ -41,5 +41,5 @@ class ProcessFiguresAdmin(ReadOnlyAdmin):
             **(extra_context or {}),
         }
         response = TemplateResponse(request, "admin/livepush/processfigures/change_list.html", context)
-        response["Cache-Control"] = "no-store"
+        response["Cache-Control"] = "private, no-store"
         return response

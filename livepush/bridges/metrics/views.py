@@ -22,7 +22,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         raise ImproperlyConfigured(MISSING) from error
     content, media_type = encoded(request.headers.get("Accept", ""))
     response = HttpResponse(content, content_type=media_type)
-    response["Cache-Control"] = "no-store"
+    response["Cache-Control"] = "private, no-store"
     return response
 
 

@@ -74,7 +74,7 @@ def _refused(error: WireError, client: Client) -> HttpResponse:
 
 
 def _kept(response: HttpResponse) -> HttpResponse:
-    response["Cache-Control"] = "no-store"
+    response["Cache-Control"] = "private, no-store"
     response["X-Content-Type-Options"] = "nosniff"
     return response
 

@@ -106,7 +106,7 @@ ARROWS: dict[str, set[str]] = {
     "pytest_plugin": {"testing"},
     "migrations": {"fields"},
 }  # fmt: skip
-"""What each package may import of the others."""
+"""The packages that each package may import."""
 STANDARD_LIBRARY_ONLY = ["wire", "doctor/web.py"]
 NO_DJANGO = ["wire", "hub"]
 LAYER = ["checks.py", "hints/layer.py"]

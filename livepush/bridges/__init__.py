@@ -1,1 +1,1 @@
-"""Bridges: packages that connect livepush with other programs. What no one uses is not imported."""
+"""Bridges: packages that connect livepush with other programs. A bridge that is not used is not imported."""

@@ -1,6 +1,6 @@
 """The bridges' views and endpoints, each imported with its first request.
 
-What no one uses costs nothing.
+A bridge that is not used costs nothing.
 """
 
 from __future__ import annotations

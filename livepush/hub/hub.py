@@ -77,7 +77,7 @@ class Hub:
         self.resets: Counter[str] = Counter()
         """How many clients were told that their history is lost, by reason."""
         self.attached: dict[str, object] = {}
-        """What other packages keep for as long as the hub lives, by a name of their own."""
+        """Objects that other packages keep for as long as the hub lives, each by a name of its own."""
 
     @property
     def position(self) -> Position:

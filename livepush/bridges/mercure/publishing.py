@@ -20,7 +20,7 @@ from livepush.wire import WireError, unavailable
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 1000
 budget = PublishingBudget()
-"""What all publishers together may still send in this process."""
+"""The events that all publishers together may still send in this process."""
 
 
 @answers("mercure", "POST")

@@ -107,7 +107,7 @@ class Dialect:
     def ago(self, seconds: float) -> datetime:
         """Return the time some seconds ago, by the clock that is behind: the database's or this host's.
 
-        What is dated before it is that old, even if this host's clock is wrong.
+        A row that is dated before it is that old, even if this host's clock is wrong.
         """
         now = timezone.now()
         return now - self.ahead_of_database(now) - timedelta(seconds=seconds)

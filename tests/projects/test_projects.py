@@ -21,7 +21,9 @@ PACKAGES = {
     "oscar": ["django-oscar[sorl-thumbnail]", "factory-boy"],
     "wagtail": ["wagtail"],
 }
-"""What each project installs beside livepush and uvicorn, in the versions of the day."""
+"""The packages that each project installs beside livepush and uvicorn, in the versions of the day."""
+QUICK = {"drf"}
+"""The projects that ``make test`` plays too."""
 
 
 class Project:
@@ -81,9 +83,10 @@ def run(command: list[str], **options: Any) -> str:
     return done.stdout
 
 
-@pytest.mark.long
 @pytest.mark.timeout(1800)  # it installs packages
-@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in PACKAGES]
+)
 def test_a_project_plays_its_scenes(name: str, tmp_path: Path) -> None:
     project = Project(name, tmp_path)
     said = project.manage("check")

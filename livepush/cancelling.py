@@ -8,8 +8,7 @@ nobody cancelled its task: it awaits another task, which was cancelled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -35,14 +34,22 @@ async def within(limit: float, work: Awaitable[T]) -> T:
         return doing.result()
 
 
-@contextmanager
-def contained() -> Iterator[None]:
-    """Run somebody else's code. If it raises CancelledError though nobody cancelled this task, raise RuntimeError."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        heed_cancellation()
-        raise RuntimeError("It raised CancelledError, as of a task that it awaits and that was cancelled.") from error
+class contained:  # noqa: N801 (used like a function)
+    """Runs somebody else's code in a ``with``.
+
+    Raises RuntimeError instead of a CancelledError that comes though nobody cancelled this task.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            heed_cancellation()
+            message = "It raised CancelledError, as of a task that it awaits and that was cancelled."
+            raise RuntimeError(message) from error
 
 
 def heed_cancellation() -> None:

@@ -21,7 +21,7 @@ import livepush
 from livepush import audit, notes, signals, tallies, tenants
 from livepush.access import limits
 from livepush.consumers import auditing, commands
-from livepush.consumers.incoming import watched
+from livepush.consumers.incoming import Incoming
 from livepush.wire import Format
 from tests import asking
 from tests.patience import PATIENCE, wait_until
@@ -107,7 +107,7 @@ async def test_a_command_over_a_limit_is_told_with_its_groups(settings, command,
     client = SimpleNamespace(refuse=lambda error, *asked: found.append((error.code, *asked)))
     connection = SimpleNamespace(say=lambda frames: None, format=Format.TEXT)
     visitor = SimpleNamespace(budget=lambda: budget, entry=SimpleNamespace(client=client), connection=connection)
-    with watched(receive) as incoming:
+    with Incoming(receive) as incoming:
         assert await commands.take_commands(visitor, incoming) is None
     assert found == [("throttled", ("order:1",), type)]
 

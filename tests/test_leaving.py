@@ -16,7 +16,7 @@ from django.db import connections
 import livepush
 from livepush import process
 from livepush.access import rules
-from livepush.consumers.incoming import watched
+from livepush.consumers.incoming import Incoming
 from livepush.wire import WireError
 from tests.asgi import application
 from tests.patience import PATIENCE, eventually
@@ -145,7 +145,7 @@ async def test_a_client_that_speaks_and_leaves_is_missed_and_what_it_said_is_kep
     said = [{"type": "websocket.receive", "text": text} for text in ("a", "b")]
     for each in (*said, {"type": "websocket.disconnect"}):
         messages.put_nowait(each)
-    with watched(messages.get) as incoming:
+    with Incoming(messages.get) as incoming:
         assert await incoming.unless_gone(asyncio.Event().wait()) is None
         assert [await incoming() for _ in range(3)] == [*said, {"type": "websocket.disconnect"}]
 
@@ -155,7 +155,7 @@ async def test_a_client_that_says_much_while_it_is_watched_waits_with_the_server
     said = [{"type": "websocket.receive", "text": f"{place}" + "x" * 10_000} for place in range(9)]
     for each in said:
         messages.put_nowait(each)
-    with watched(messages.get) as incoming:
+    with Incoming(messages.get) as incoming:
         task = asyncio.create_task(incoming.unless_gone(done.wait()))
         await eventually(lambda: messages.qsize() < 7)
         assert messages.qsize() >= 6
@@ -179,7 +179,7 @@ async def test_work_for_a_client_ends_with_its_caller_and_raises_what_it_raises(
         finally:
             cancelled.set()
 
-    with watched(receive) as incoming:
+    with Incoming(receive) as incoming:
         with pytest.raises(ZeroDivisionError):
             await incoming.unless_gone(fail())
         task = asyncio.create_task(incoming.unless_gone(hang()))
@@ -200,7 +200,7 @@ async def test_what_watched_a_request_is_freed_without_the_garbage_collector(wor
     gc.collect()
     gc.disable()
     try:
-        with suppress(WireError), watched(messages.get) as incoming:
+        with suppress(WireError), Incoming(messages.get) as incoming:
             await incoming.unless_gone(work())
         freed = weakref.ref(incoming)
         del incoming

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from io import BytesIO
 
 import pytest
@@ -12,7 +11,6 @@ from django.test import RequestFactory
 
 from livepush.access import limits
 from livepush.access.addresses import address_of, nearest_address
-from livepush.process.threads import Slots
 from livepush.wire import WireError
 
 
@@ -104,35 +102,6 @@ def test_a_seat_is_free_when_nothing_refers_to_it(settings):
     del refused, seat
     limits.take_seat({}, "ann").leave()
     assert not limits._connections["ann"]
-
-
-async def test_work_of_lower_levels_goes_first():
-    slots, done = Slots(1), []
-
-    async def work(name, level):
-        await slots.acquire(level)
-        done.append(name)
-        slots.release()
-
-    await slots.acquire()
-    tasks = [asyncio.create_task(work(f"{level}{turn}", level)) for turn in "ab" for level in (2, 0, 1)]
-    leaves = asyncio.create_task(work("leaves", 0))
-    await asyncio.sleep(0)
-    leaves.cancel()
-    slots.release()
-    await asyncio.gather(*tasks)
-    assert done == ["0a", "0b", "1a", "1b", "2a", "2b"]
-    await asyncio.wait_for(slots.acquire(), 1)
-
-
-async def test_a_slot_that_was_given_to_who_leaves_goes_to_the_next():
-    slots = Slots(1)
-    await slots.acquire()
-    first, second = (asyncio.create_task(slots.acquire()) for _ in range(2))
-    await asyncio.sleep(0)
-    slots.release()
-    first.cancel()
-    await asyncio.wait_for(second, 1)
 
 
 def test_a_client_of_ipv6_is_known_by_its_network_where_no_proxy_is_named(settings):

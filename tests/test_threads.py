@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from contextvars import ContextVar
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -97,6 +98,63 @@ async def test_all_of_the_threads_may_hang_and_be_replaced_again_and_again(make)
     hung.set()
 
 
+async def test_work_of_lower_levels_goes_first_and_work_for_those_who_left_is_not_done(make):
+    pool, done = make(max_threads=1), []
+    begun, go = threading.Event(), threading.Event()
+    first = asyncio.create_task(pool.run(lambda: begun.set() or go.wait(PATIENCE)))
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    names = [(f"{level}{turn}", level) for turn in "ab" for level in (2, 0, 1)]
+    tasks = [asyncio.create_task(pool.run(partial(done.append, name), level)) for name, level in names]
+    leaves = asyncio.create_task(pool.run(partial(done.append, "leaves")))
+    await asyncio.sleep(0)
+    leaves.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(first, *tasks)
+    assert done == ["0a", "0b", "1a", "1b", "2a", "2b"]
+
+
+async def test_work_of_higher_levels_leaves_half_of_the_threads_free(make):
+    pool, running, most = make(max_threads=4), [], []
+    enough, go = threading.Semaphore(0), threading.Event()
+
+    def work():
+        running.append(1)
+        most.append(len(running))
+        enough.release()
+        go.wait(PATIENCE)
+        running.pop()
+
+    tasks = [asyncio.create_task(pool.run(work, 1)) for _ in range(6)]
+    for _ in range(2):
+        await asyncio.to_thread(enough.acquire, timeout=PATIENCE)
+    assert await pool.run(lambda: "at once") == "at once"
+    tasks += [asyncio.create_task(pool.run(work)) for _ in range(2)]
+    for _ in range(2):
+        await asyncio.to_thread(enough.acquire, timeout=PATIENCE)
+    assert most == [1, 2, 3, 4]
+    go.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_thread_that_was_taken_for_who_left_meanwhile_is_given_back(make):
+    pool = make(max_threads=1)
+    for _ in range(20):
+        borrowed = threads.BorrowedThread(pool)
+        waiting = asyncio.create_task(borrowed.run(lambda: 1))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        borrowed.end(lambda: None)
+    assert await asyncio.wait_for(pool.run(lambda: "goes on"), PATIENCE) == "goes on"
+
+
+async def test_many_jobs_are_done_by_few_threads_each_once_whatever_their_levels(make):
+    pool, done = make(max_threads=3), []
+    jobs = [pool.run(partial(done.append, number), number % 4) for number in range(2000)]
+    await asyncio.wait_for(asyncio.gather(*jobs), PATIENCE)
+    assert sorted(done) == list(range(2000))
+
+
 async def test_a_caller_that_goes_away_leaves_the_thread_to_others(make):
     pool = make(max_threads=1)
     begun, go = threading.Event(), threading.Event()
@@ -139,7 +197,7 @@ async def test_a_thread_that_can_not_be_started_is_an_error_and_the_next_work_is
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(threads._Worker, "start", refuse)
+        patch.setattr(threads.Worker, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             await pool.run(threading.get_ident)
     assert await asyncio.wait_for(pool.run(lambda: "goes on"), PATIENCE) == "goes on"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Any, NamedTuple, cast
 
@@ -11,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
+from django.http.request import HttpHeaders
 from django.utils.functional import SimpleLazyObject
 
 from livepush import tenants
@@ -124,7 +126,8 @@ def handshake(request: HttpRequest) -> Handshake:
     Raises WireError: ``ALLOWED_HOSTS`` does not allow the host.
     """
     host = host_of(request)
-    headers = cast(Mapping[str, str], SimpleLazyObject(lambda: request.headers))  # few rules read them
+    lazily = SimpleLazyObject(partial(HttpHeaders, request.META))  # few rules read them, and the request is let go
+    headers = cast(Mapping[str, str], lazily)
     return Handshake(headers, host, request.COOKIES.get(settings.SESSION_COOKIE_NAME), request.path)
 
 

@@ -38,6 +38,8 @@ class Pattern:
             raise InvalidRule(f"{function!r} stands under the pattern {pattern!r}: expected a function.")
         self.pattern = pattern
         self.function = function
+        self.is_async = awaiting.is_async(function)
+        self._prefix = pattern.partition("<")[0]  # most groups are told apart by it
         self._failures = Rarely()
         self._outages = Rarely(every=1.0)
         for character in set(CONVERTED.sub("", pattern)):
@@ -65,6 +67,8 @@ class Pattern:
 
     def match(self, group: str) -> dict[str, Any] | None:
         """Return the pattern's values in a group's name, or ``None``."""
+        if not group.startswith(self._prefix):
+            return None
         try:
             found = self._route.match(group)
         except Exception:  # the project may have its own path converters
@@ -79,11 +83,6 @@ class Pattern:
         """
         with contained():
             return self.function(*arguments, **values, **self._extra(request))
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the function is async."""
-        return awaiting.is_async(self.function)
 
     def log_exception(self, message: str) -> None:
         """Log what was raised, but rarely: a request may ask for many groups, and clients come back."""

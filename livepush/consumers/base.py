@@ -13,7 +13,7 @@ from livepush import process
 from livepush.access import identity, origins
 from livepush.conf import get_settings
 from livepush.consumers.entering import Entry
-from livepush.consumers.incoming import DISCONNECTS, Incoming, watched
+from livepush.consumers.incoming import DISCONNECTS, Incoming
 from livepush.hub import FAREWELL, Connection, Hub, Reason, State
 from livepush.process import servers
 from livepush.process.servers.client import peer_of
@@ -53,7 +53,7 @@ def refusing(endpoint: WatchedEndpoint) -> Endpoint:
     """Wrap an HTTP endpoint: if it refuses before its response began, answer with the error's JSON."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        with process.serving(scope, send), watched(receive) as incoming:
+        with process.serving(scope, send), Incoming(receive) as incoming:
             try:
                 if get_settings().ALLOWED_ORIGINS:
                     request = identity.request_of(scope)

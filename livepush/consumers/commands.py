@@ -66,7 +66,7 @@ class Visitor(NamedTuple):
         request = identity.request_of(scope)
         origins.check_origin(request)  # a foreign page's cookies have to be ignored again
         with limits.handshake(scope, request, is_new=False) as level:
-            admission = await admit(scope, request, groups, right, level)
+            admission = await admit(scope, request, identity.handshake(request), groups, right, level)
         if admission.tenant != self.grant.tenant:
             return admission._replace(granted=(), refused=groups, failed=frozenset())
         return admission

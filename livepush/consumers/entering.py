@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -53,17 +52,28 @@ class Entry(NamedTuple):
     seat: limits.Seat
     client: Client
 
-    @contextmanager
-    def watched(self, subscriber: Connection | Waiter) -> Iterator[Grant]:
+    def watched(self, subscriber: Connection | Waiter) -> Watched:
         """Have groups taken away from the client when it may no longer read them; see ``Grant``."""
-        revoke = self.client.revoking(partial(self.hub.revoke, subscriber))
-        grant = Grant(self.admission.identity, self.view, subscriber, revoke, self.admission.tenant)
-        self.rights.add(grant, self.heard)
-        try:
-            yield grant
-        finally:
-            self.rights.remove(grant)
-            self.seat.leave()
+        return Watched(self, subscriber)
+
+
+class Watched:
+    """Watches the rights of a client in a ``with``, which gets the client's grant."""
+
+    __slots__ = ("_entry", "_grant")
+
+    def __init__(self, entry: Entry, subscriber: Connection | Waiter) -> None:
+        revoke = entry.client.revoking(partial(entry.hub.revoke, subscriber))
+        self._entry = entry
+        self._grant = Grant(entry.admission.identity, entry.view, subscriber, revoke, entry.admission.tenant)
+
+    def __enter__(self) -> Grant:
+        self._entry.rights.add(self._grant, self._entry.heard)
+        return self._grant
+
+    def __exit__(self, *raised: object) -> None:
+        self._entry.rights.remove(self._grant)
+        self._entry.seat.leave()
 
 
 async def enter(scope: Scope, transport: str, needs_group: bool = True) -> Entry:
@@ -99,13 +109,13 @@ async def _enter(scope: Scope, client: Client, needs_group: bool) -> Entry:
             hub, failure = await _hub()
             heard = 0 if hub is None else rights_of(hub).heard
             check = client.noted_by(check_limits(len(query.groups)))
-            admission = await admit(scope, request, query.groups, level=level, check=check)
+            view = identity.handshake(request)
+            admission = await admit(scope, request, view, query.groups, level=level, check=check)
             if query.groups or needs_group:
                 identity.check_granted(admission)
             if hub is None:
                 raise failure
             cursor, lost = await hub.admit(query.since)
-            view = identity.handshake(request)
             if query.groups:
                 admission, heard = await confirm(rights_of(hub), admission, view, heard)
             client.identity = admission.identity
@@ -142,6 +152,7 @@ async def _hub() -> tuple[Hub | None, Exception]:
 async def admit(
     scope: Scope,
     request: HttpRequest,
+    view: identity.Handshake,
     names: tuple[str, ...],
     right: rules.Right = rules.READ,
     level: int = 0,
@@ -151,7 +162,6 @@ async def admit(
 
     ``level`` is that of ``process.in_thread``, and ``check`` that of ``identity.admit_sync``.
     """
-    view = identity.handshake(request)
     if scope.get("user") is None and "livepush.identity" not in scope and tenants.hook() is None:
         known = await identify_async(request, partial(process.in_thread, level=level), process.queries_in_threads)
         scope = scope if known is None else {**scope, "livepush.identity": known}

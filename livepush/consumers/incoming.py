@@ -4,37 +4,43 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 Message = MutableMapping[str, Any]
 DISCONNECTS = ("http.disconnect", "websocket.disconnect")
+UNWATCHED = 0.05
+"""How long (seconds) livepush works for a client before it looks whether the client is still there.
 
-
+Most work ends sooner, and to watch costs as much as to let a client in: two tasks and their wake-ups.
+"""
 HELD_BYTES = 16_384
 """If a client has said more than this while it is watched, nobody notices that it leaves until the work is done."""
 
 
-@contextmanager
-def watched(receive: Callable[[], Awaitable[Message]]) -> Iterator[Incoming]:
-    """Yield a ``receive`` that can be watched."""
-    incoming = Incoming(receive)
-    try:
-        yield incoming
-    finally:
-        incoming.stop()
-
-
 class Incoming:
-    """An ASGI ``receive`` that can be watched for the client's leaving. It loses no message, and holds only a few."""
+    """An ASGI ``receive`` that can be watched for the client's leaving, used in a ``with``.
+
+    It loses no message, and holds only a few.
+    """
 
     def __init__(self, receive: Callable[[], Awaitable[Message]]) -> None:
         self._receive = receive
         self._next: asyncio.Task[Message] | None = None
         self._held: deque[Message] = deque()
         """The messages that the client has sent while it was watched, before ``_next``."""
+        self._worker: asyncio.Task[Any] | None = None
+        """The task that works for the client."""
+        self._has_left = False
+
+    def __enter__(self) -> Incoming:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        ended, self._next = self._next, None  # what is cancelled holds its frames, and they this object
+        if ended is not None and not ended.cancel() and not ended.cancelled():
+            ended.exception()  # retrieved, so that asyncio does not report it
 
     async def __call__(self) -> Message:
         """Return the next message."""
@@ -51,34 +57,45 @@ class Incoming:
     async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Do some work for the client and return its result. If the client goes first, cancel it and return ``None``.
 
-        Raises what the work raises.
+        Work that ends soon is not watched. Raises what the work raises.
         """
-        loop = asyncio.get_running_loop()
-        doing = loop.create_task(work)
+        task = asyncio.current_task()
+        assert task is not None
+        before, self._worker = task.cancelling(), task
+        timer = task.get_loop().call_later(UNWATCHED, self._watch)
         try:
-            while not doing.done():
-                self._next = self._next or loop.create_task(self._read())
-                await asyncio.wait({doing, self._next}, return_when=asyncio.FIRST_COMPLETED)
-                if self._next.done() and not doing.done():
-                    if self._next.result()["type"] in DISCONNECTS:
-                        return None
-                    if sum(map(_size, self._held)) > HELD_BYTES:
-                        break  # the rest must wait with the server
-                    self._held.append(self._next.result())
-                    self._next = None
-            return await doing
+            result = await work
+        except (asyncio.CancelledError, Exception):
+            if not self._has_left or task.uncancel() > before:
+                raise
+            return None
         finally:
-            if not doing.done():
-                doing.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await doing
-            del doing  # what it has raised holds this frame
+            timer.cancel()
+            self._worker = None
+        if self._has_left:  # the work took no notice
+            task.uncancel()
+            return None
+        return result
 
-    def stop(self) -> None:
-        """Stop watching."""
-        ended, self._next = self._next, None  # what is cancelled holds its frames, and they this object
-        if ended is not None and not ended.cancel() and not ended.cancelled():
-            ended.exception()  # retrieved, so that asyncio does not report it
+    def _watch(self) -> None:
+        """Have ``_came`` called with the client's next message, unless nobody works for the client any more."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_task(self._read())
+            self._next.add_done_callback(self._came)
+        elif self._next.done():
+            self._came(self._next)
+
+    def _came(self, reading: asyncio.Task[Message]) -> None:
+        if self._worker is None or reading.cancelled() or reading.exception() is not None:
+            return  # whoever asks for the next message finds it
+        message = reading.result()
+        if message["type"] in DISCONNECTS:
+            self._has_left = True
+            self._worker.cancel()
+        elif sum(map(_size, self._held)) <= HELD_BYTES:  # the rest must wait with the server
+            self._held.append(message)
+            self._next = None
+            self._watch()
 
     async def _read(self) -> Message:
         """Return the next message that matters: the body of a request does not."""

@@ -10,7 +10,7 @@ from livepush.conf import get_settings
 from livepush.consumers.base import Receive, Scope, Send, finish, greeting, run_until_closed, websocket_refusal
 from livepush.consumers.commands import Visitor, take_commands
 from livepush.consumers.entering import Entry, ask_again_later, enter
-from livepush.consumers.incoming import Incoming, watched
+from livepush.consumers.incoming import Incoming
 from livepush.consumers.messages import Outgoing
 from livepush.hub import Connection, Reason
 from livepush.notes import note_once
@@ -48,7 +48,7 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     if (await receive())["type"] != "websocket.connect":
         return
     limit_incoming(send, receive)
-    with process.serving(scope, send), watched(receive) as incoming:
+    with process.serving(scope, send), Incoming(receive) as incoming:
         await visit(scope, incoming, await with_backpressure(scope, send))
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context
 from functools import partial
 from typing import TypeVar
@@ -80,25 +79,31 @@ async def get_hub() -> Hub:
     return hub
 
 
-def serving(scope: Scope, send: Send) -> AbstractContextManager[None]:
-    """Register a request while it is served; see ``serving_client``."""
-    return serving_client(peer_of(scope, send))
+def serving(scope: Scope, send: Send) -> ServingClient:
+    """Register a request while it is served; see ``ServingClient``."""
+    return ServingClient(peer_of(scope, send))
 
 
-@contextmanager
-def serving_client(client: Peer) -> Iterator[None]:
-    """Register a client while it is served, so that a drain waits for it, and its server drains before it ends."""
-    loop = asyncio.get_running_loop()
-    key, requests, server = object(), requests_of(loop), tuple(client.scope.get("server") or ())
-    if server not in requests.servers:  # the hub may be an earlier server's
-        requests.servers.add(server)
-        drain_before_end(loop, _hubs)
-        lookup.keep_spare()
-    requests.open[key] = client
-    try:
-        yield
-    finally:
-        del requests.open[key]
+class ServingClient:
+    """Registers a client while it is served, so that a drain waits for it, and its server drains before it ends."""
+
+    __slots__ = ("_client", "_open")
+
+    def __init__(self, client: Peer) -> None:
+        self._client = client
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        requests, server = requests_of(loop), tuple(self._client.scope.get("server") or ())
+        if server not in requests.servers:  # the hub may be an earlier server's
+            requests.servers.add(server)
+            drain_before_end(loop, _hubs)
+            lookup.keep_spare()
+        self._open = requests.open
+        self._open[self] = self._client
+
+    def __exit__(self, *raised: object) -> None:
+        del self._open[self]
 
 
 def _has_failed(start: asyncio.Task[None]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from weakref import ref
 
 from livepush.conf import get_settings
-from livepush.process.hubs import serving_client
+from livepush.process.hubs import ServingClient
 from livepush.process.requests import spawn
 from livepush.process.servers import Scope, Send, daphne
 from livepush.process.servers.client import Peer, peer_at, peer_of
@@ -34,7 +34,7 @@ async def serving_response(scope: Mapping[str, Any] | None = None) -> AsyncItera
     A client that was not noted is found by the addresses in its request's ``scope``.
     """
     peer = _noted.get() or peer_at(scope or {})
-    with serving_client(peer):
+    with ServingClient(peer):
         yield ResponseClient(peer, await daphne.connection(peer.scope, peer.find()))
 
 

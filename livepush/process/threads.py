@@ -12,21 +12,16 @@ import asyncio
 import heapq
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from livepush.longlived import Contexts
+from livepush.process.workers import Job, Worker, raisable
 from livepush.progress import Progress
 
 T = TypeVar("T")
-Report = Callable[[Any, BaseException | None], object]
-"""Takes the result of a job, or what it raised."""
-IDLE = 1.0
-"""How often (seconds) an idle thread looks whether its event loop was closed."""
 STOP_TIMEOUT = 2.0
 """How long (seconds) ``stop`` waits for running jobs."""
 
@@ -37,6 +32,10 @@ class Overdue(TimeoutError):
 
 class Threads:
     """At most ``max_threads`` threads that belong to one event loop, started when they are needed.
+
+    Work of lower levels goes first. Only work of level 0 and below may take all of the threads. Other work leaves half
+    of them free, and so most of the processor to the event loop. A thread that has done its job takes the next one by
+    itself: to hand each over in the loop costs two switches of threads.
 
     ``limit`` is how long (seconds) one job may take once it has begun. Each thread calls ``finish`` at its end.
     ``cut`` is called with the ``ident`` of an abandoned thread.
@@ -51,15 +50,24 @@ class Threads:
         cut: Callable[[int], object] = lambda ident: None,
     ) -> None:
         self.limit = limit
-        self._name = name
+        self._max_threads = max_threads
+        self.name = name
         self._finish = finish
         self._cut = cut
         self._loop = asyncio.get_running_loop()
-        self._slots = Slots(max_threads)
-        self._idle: list[_Worker] = []
         self._stopped = False
-        self._workers: set[_Worker] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        """When to look for jobs that take too long, while there are jobs."""
+        self._outcomes: deque[tuple[Job, Any, BaseException | None]] = deque()
+        self._is_woken = False
+        """Whether the loop is about to look at the outcomes."""
+        self._order = itertools.count()
+        self._lock = threading.RLock()  # for what follows; a signal may come in between
+        self._waiting: list[tuple[int, int, Job]] = []
+        self._running: dict[Job, Worker] = {}
+        self._workers: set[Worker] = set()
         """The threads that were started and not abandoned."""
+        self._idle: list[Worker] = []
 
     async def run(self, work: Callable[[], T], level: int = 0, progress: Progress | None = None) -> T:
         """Run ``work`` in one of the threads; return its result. Work of lower levels goes first.
@@ -67,138 +75,169 @@ class Threads:
         ``progress`` has another limit than the threads', and the work may note there that it gets on.
 
         Raises what ``work`` raises, Overdue if it takes longer than the limit, and RuntimeError if no thread can be
-        started, all were stopped, or ``work`` raises what is no Exception. If the caller is cancelled, the work still
-        goes on.
+        started, all were stopped, or ``work`` raises what is no Exception. If the caller is cancelled, work that has
+        begun still goes on.
         """
-        return await self._do(await self._take(level), work, is_last=True, progress=progress)
+        return await self._put(work, level, progress)
 
-    def _do(
-        self, worker: _Worker, work: Callable[[], T], *, is_last: bool, progress: Progress | None = None
+    def _put(
+        self, work: Callable[[], T], level: int = 0, progress: Progress | None = None, *, keeps: bool = False
     ) -> asyncio.Future[T]:
-        """Hand work to a thread that the caller has taken. The last job gives the thread back."""
-        progress = progress or Progress(self.limit)
-        outcome: asyncio.Future[T] = self._loop.create_future()
-        if self._stopped or worker not in self._workers:
-            outcome.set_exception(self._gone(progress.limit))
-            return outcome
-        progress.note()
-        timer = self._loop.call_later(progress.limit, lambda: look())
+        """Have a thread do some work in its turn. With ``keeps`` the thread does what ``_do`` gives it afterwards.
 
-        def look() -> None:
-            nonlocal timer
-            if (left := progress.left()) > 0:
-                timer = self._loop.call_later(left, look)
-            else:
-                self._give_up(worker, outcome, progress.limit)
+        Raises RuntimeError: no thread can be started, or all were stopped.
+        """
+        job = Job(work, progress or Progress(self.limit), self._loop.create_future(), keeps)
+        if self._stopped:
+            raise self._gone(job.progress.limit)
+        with self._lock:
+            heapq.heappush(self._waiting, (level, next(self._order), job))
+            try:
+                self._hand_out()
+            except BaseException:
+                job.outcome.cancel()
+                raise
+        self._look_within(job.progress.limit)
+        return job.outcome
 
-        def finished(result: Any, error: BaseException | None) -> None:
-            timer.cancel()
-            if is_last and worker in self._workers:  # it was not abandoned
-                self._idle.append(worker)
-                self._slots.release()
-            if outcome.done():
-                pass
-            elif error is None:
-                outcome.set_result(result)
-            else:
-                outcome.set_exception(_raisable(error))
-
-        work = partial(progress.of, work)
-        worker.do(work, lambda result, error: self._loop.call_soon_threadsafe(finished, result, error))
-        return outcome
+    def _do(self, worker: Worker, work: Callable[[], T], *, is_last: bool) -> asyncio.Future[T]:
+        """Give work to a thread that was kept. The last job gives the thread back."""
+        job = Job(work, Progress(self.limit), self._loop.create_future(), not is_last)
+        with self._lock:
+            if self._stopped or worker not in self._workers:
+                job.outcome.set_exception(self._gone(self.limit))
+                return job.outcome
+            self._begin(worker, job)
+        self._look_within(self.limit)
+        return job.outcome
 
     async def stop(self) -> None:
         """End the threads, and abandon those that are stuck. Callers that wait for a thread get a RuntimeError."""
         workers = self.end_soon()
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for _, _, job in waiting:
+            if not job.outcome.done():
+                job.outcome.set_exception(self._gone(self.limit))
         if workers:
             await asyncio.wait([asyncio.wrap_future(worker.ended) for worker in workers], timeout=STOP_TIMEOUT)
         for worker in workers:
             if worker.ended.done():
                 worker.join()  # it has nothing left to do
-        for _ in self._workers:
-            self._slots.release()
         self._workers.clear()
-        self._idle.clear()
 
-    def end_soon(self) -> list[_Worker]:
+    def end_soon(self) -> list[Worker]:
         """Let the threads end after their jobs; return them. Any thread may call it."""
-        self._stopped = True
-        workers = list(self._workers)
+        with self._lock:
+            self._stopped = True
+            workers = list(self._workers)
+            self._idle.clear()
         for worker in workers:
-            worker.end_after_job()
+            worker.jobs.put(None)
         return workers
 
-    async def _take(self, level: int = 0) -> _Worker:
-        """Wait for a thread; return one that is idle, or start one."""
-        await self._slots.acquire(level)
-        try:
-            return self._take_worker()
-        except BaseException:
-            self._slots.release()  # for the next caller
-            raise
+    # With the lock
 
-    def _take_worker(self) -> _Worker:
-        if self._stopped:
-            raise self._gone(self.limit)
-        if self._idle:
-            return self._idle.pop()
-        worker = _Worker(self._name, self._finish, self._loop.is_closed)
-        worker.start()
-        self._workers.add(worker)
-        return worker
+    def _hand_out(self) -> None:
+        """Begin the jobs whose turn it is, as long as there are threads for them."""
+        while (self._idle or len(self._workers) < self._max_threads) and self._is_turn():
+            if not self._idle:
+                worker = Worker(self)
+                worker.start()
+                self._workers.add(worker)
+                self._idle.append(worker)
+            self._begin(self._idle.pop(), heapq.heappop(self._waiting)[2])
 
-    def _give_up(self, worker: _Worker, outcome: asyncio.Future[Any], limit: float) -> None:
-        """Abandon a thread whose job has taken too long."""
-        if worker in self._workers:
+    def _is_turn(self) -> bool:
+        """Return whether one more thread may do the first job that waits."""
+        while self._waiting and self._waiting[0][2].outcome.done():  # its caller was cancelled
+            heapq.heappop(self._waiting)
+        free = self._max_threads - len(self._workers) + len(self._idle)
+        return bool(self._waiting) and free > (self._max_threads // 2 if self._waiting[0][0] > 0 else 0)
+
+    def _begin(self, worker: Worker, job: Job) -> None:
+        job.progress.note()
+        self._running[job] = worker
+        worker.jobs.put(job)
+
+    # In the threads
+
+    def done(self, worker: Worker, job: Job, result: Any, error: BaseException | None) -> bool:
+        """Take what a job has returned or raised; return whether its thread goes on."""
+        with self._lock:
+            self._running.pop(job, None)
+            goes_on = worker in self._workers and not self._stopped
+            if goes_on and not job.keeps:
+                self._idle.append(worker)
+                self._hand_out()
+        self._outcomes.append((job, result, error))
+        if not self._is_woken:  # one waking of the loop serves many jobs
+            self._is_woken = True
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._take_outcomes)
+        return goes_on
+
+    def ends_idle(self, worker: Worker) -> bool:
+        """Return whether a thread that has nothing to do must end, since its loop was closed."""
+        if not self._loop.is_closed():
+            return False
+        with self._lock:
             self._workers.discard(worker)
-            self._slots.release()
-            worker.end_after_job()
-            self._cut(worker.ident or 0)
-        if not outcome.done():
-            outcome.set_exception(self._gone(limit))
+        return True
+
+    def finish(self) -> None:
+        """Do what is to be done as a thread ends."""
+        with suppress(Exception):  # the connection to close may be dead
+            self._finish()
+
+    # In the loop
+
+    def _take_outcomes(self) -> None:
+        self._is_woken = False  # before it looks: what comes from now on wakes the loop again
+        while self._outcomes:
+            job, result, error = self._outcomes.popleft()
+            if job.outcome.done():
+                if job.keeps and isinstance(result, Worker):  # nobody waits any more for the thread that was taken
+                    self._do(result, int, is_last=True)
+            elif error is None:
+                job.outcome.set_result(result)
+            else:
+                job.outcome.set_exception(raisable(error))
+
+    def _look_within(self, seconds: float) -> None:
+        """Look for jobs that take too long in so many seconds, unless it is looked earlier."""
+        if self._timer is not None:
+            if self._timer.when() <= self._loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """Abandon the threads whose jobs take too long."""
+        self._timer = None
+        with self._lock:
+            left = {job: job.progress.left() for job in self._running}
+            overdue = {job: self._running.pop(job) for job, seconds in left.items() if seconds <= 0}
+            abandoned = self._workers & set(overdue.values())
+            self._workers -= abandoned
+            with suppress(RuntimeError):  # no thread can be started: the next job tries again
+                self._hand_out()
+            soon = [left.get(job, job.progress.limit) for job in self._running]
+            soon += [job.progress.limit for _, _, job in self._waiting]
+        for job, worker in overdue.items():
+            worker.jobs.put(None)
+            if worker in abandoned:
+                self._cut(worker.ident or 0)
+            if not job.outcome.done():
+                job.outcome.set_exception(self._gone(job.progress.limit))
+        if soon:
+            self._look_within(min(soon))
 
     def _gone(self, limit: float) -> Exception:
         """Return the error for a thread that is not there any more."""
         if self._stopped:
             return RuntimeError("livepush's threads have been stopped, as at the server's end.")
         return Overdue(f"The database did not answer within {limit:g} s.")
-
-
-class Slots:
-    """A semaphore whose waiters of lower levels go first; those of one level in their order.
-
-    Only work of level 0 and below may take all of the slots. Other work leaves half of them free, and so most of the
-    processor to the event loop.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-        self._spare = count // 2
-        self._order = itertools.count()
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
-
-    async def acquire(self, level: int = 0) -> None:
-        """Wait for a slot."""
-        if self._free > (self._spare if level > 0 else 0):
-            self._free -= 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (level, next(self._order), turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.release()  # for the next one
-            raise
-
-    def release(self) -> None:
-        """Give a slot back."""
-        self._free += 1
-        while self._waiting and self._free > (self._spare if self._waiting[0][0] > 0 else 0):
-            turn = heapq.heappop(self._waiting)[2]
-            if not turn.done():
-                self._free -= 1
-                turn.set_result(None)
 
 
 class BorrowedThread:
@@ -209,13 +248,14 @@ class BorrowedThread:
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
-        self._taking: asyncio.Task[_Worker] | None = None
+        self._taking: asyncio.Future[threading.Thread] | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run ``work`` in the thread; return its result. Raises what ``Threads.run`` raises."""
         if self._taking is None:
-            self._taking = asyncio.get_running_loop().create_task(self._threads._take())
+            self._taking = self._threads._put(threading.current_thread, keeps=True)
         worker = await asyncio.shield(self._taking)
+        assert isinstance(worker, Worker)
         return await self._threads._do(worker, work, is_last=False)
 
     def end(self, last: Callable[[], object]) -> None:
@@ -224,67 +264,9 @@ class BorrowedThread:
             self._taking.cancel()  # it may still wait for a thread
             self._taking.add_done_callback(partial(self._give_back, last))
 
-    def _give_back(self, last: Callable[[], object], taking: asyncio.Task[_Worker]) -> None:
+    def _give_back(self, last: Callable[[], object], taking: asyncio.Future[threading.Thread]) -> None:
         if not taking.cancelled() and taking.exception() is None:
-            outcome = self._threads._do(taking.result(), last, is_last=True)
+            worker = taking.result()
+            assert isinstance(worker, Worker)
+            outcome = self._threads._do(worker, last, is_last=True)
             outcome.add_done_callback(lambda done: done.exception())  # retrieved, since nobody awaits it
-
-
-def _raisable(error: BaseException) -> Exception:
-    """Return what a job has raised, or what stands for it.
-
-    No future takes StopIteration. CancelledError would end the task that waits for the job, SystemExit its loop.
-    """
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        return error
-    found = RuntimeError(f"The work raised {type(error).__name__}.")
-    found.__cause__ = error
-    return found
-
-
-class _Worker(threading.Thread):
-    """A thread that does one job after another, and ends with its event loop, whatever ended that.
-
-    No job finds in its context what an earlier one, perhaps another client's, has set there.
-    """
-
-    def __init__(self, name: str, finish: Callable[[], object], loop_is_closed: Callable[[], bool]) -> None:
-        super().__init__(name=name, daemon=True)
-        self.ended: Future[None] = Future()
-        self._jobs: SimpleQueue[tuple[Callable[[], Any], Report] | None] = SimpleQueue()
-        self._finish = finish
-        self._loop_is_closed = loop_is_closed
-        self._contexts = Contexts()
-
-    def do(self, work: Callable[[], Any], report: Report) -> None:
-        """Do some work next, then call ``report`` in this thread."""
-        self._jobs.put((work, report))
-
-    def end_after_job(self) -> None:
-        """End after the current job."""
-        self._jobs.put(None)
-
-    def run(self) -> None:
-        while self._do_next():
-            pass
-        with suppress(Exception):  # the connection to close may be dead
-            self._finish()
-        self.ended.set_result(None)
-
-    def _do_next(self) -> bool:
-        """Do one job; return ``False`` when the thread must end."""
-        try:
-            job = self._jobs.get(timeout=IDLE)
-        except Empty:
-            return not self._loop_is_closed()
-        if job is None:
-            return False
-        work, report = job
-        result, error = None, None
-        try:
-            result = self._contexts.run(work)
-        except BaseException as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop is closed
-            report(result, error)
-        return True

@@ -74,9 +74,11 @@ class Rights:
     def has_changed(self, identity: Identity, view: Handshake, tenant: str | None, heard: int) -> bool:
         """Return whether something that concerns a client has changed since ``heard`` had this value."""
         missed = self.heard - heard
+        if not missed:
+            return False
         if missed > len(self._changes):
             return True
-        session = session_of(identity, view) if missed else ""
+        session = session_of(identity, view)
         return any(each.concerns(identity.name, session, tenant) for each in islice(reversed(self._changes), missed))
 
     def has_ended(self, session: str) -> bool:

@@ -131,7 +131,8 @@ async def _enter(scope: Scope, asked: Asked, client: Client) -> StreamEntry:
             if opened is None:
                 raise unknown()
             client.groups = (public_name(opened.row.group),)
-            admission = await admit(scope, request, client.groups, level=level, check=client.noted_by(check_limits(1)))
+            view, check = identity.handshake(request), client.noted_by(check_limits(1))
+            admission = await admit(scope, request, view, client.groups, level=level, check=check)
         except WireError:
             raise
         except Exception as error:
@@ -141,7 +142,7 @@ async def _enter(scope: Scope, asked: Asked, client: Client) -> StreamEntry:
         if hub.draining:
             raise unavailable()
         seat = limits.take_seat(scope, limits.user_key(admission.tenant, admission.identity.name))
-    return StreamEntry(hub, opened, admission, identity.handshake(request), rights, heard, seat, client)
+    return StreamEntry(hub, opened, admission, view, rights, heard, seat, client)
 
 
 async def serve(scope: Scope, receive: Incoming, send: Send, entry: StreamEntry, asked: Asked) -> None:

@@ -21,7 +21,7 @@ from livepush.bridges import lazily
 from livepush.bridges.pusher import config, consumer, frames, listening, proving, signing, snapshots, subscribing
 from livepush.bridges.pusher.channels import PREFIXES, channel_of, name_of
 from livepush.bridges.pusher.connection import CAUGHT_UP, LEFT_OUT, NO_PONG, RESUMES, PusherConnection
-from livepush.consumers.incoming import watched
+from livepush.consumers.incoming import Incoming
 from livepush.hub.connection import Limits
 from livepush.process.servers import daphne
 from livepush.wire import Event, Format, Position, WireError, envelope, system_frames, unavailable
@@ -268,7 +268,7 @@ def listening_to(*said):
     async def listen():
         connection = pusher_connection()
         connection.say = lambda frames: None
-        with watched(receive) as incoming:
+        with Incoming(receive) as incoming:
             await asyncio.wait_for(listening.listen(visitor, connection, incoming), PATIENCE)
 
     client = SimpleNamespace(refuse=lambda error, *asked: told.append((error.code, *asked)))
@@ -346,7 +346,7 @@ async def test_nothing_more_is_done_for_a_client_that_leaves_while_its_subscript
     async def receive():
         return next(messages)
 
-    with watched(receive) as incoming:
+    with Incoming(receive) as incoming:
         listened = listening.listen(SimpleNamespace(budget=lambda: budget), pusher_connection(), incoming)
         await asyncio.wait_for(listened, PATIENCE)
     assert done == []

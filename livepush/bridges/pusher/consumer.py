@@ -15,7 +15,7 @@ from livepush.bridges.pusher.listening import listen
 from livepush.consumers.base import COME_BACK, Receive, Scope, Send, finish, run_until_closed
 from livepush.consumers.commands import Visitor
 from livepush.consumers.entering import Entry, ask_again_later, enter
-from livepush.consumers.incoming import Incoming, watched
+from livepush.consumers.incoming import Incoming
 from livepush.consumers.messages import Outgoing
 from livepush.consumers.websocket import limit_incoming
 from livepush.hub import Reason
@@ -42,7 +42,7 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
     if (await receive())["type"] != "websocket.connect":
         return
     limit_incoming(send, receive)
-    with process.serving(scope, send), watched(receive) as incoming:
+    with process.serving(scope, send), Incoming(receive) as incoming:
         send = await with_backpressure(scope, send)
         await send({"type": "websocket.accept"})
         code, text = _problem(scope)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 from django.db import connections
+from django.db.utils import load_backend
 
 from livepush.conf import get_settings
 from livepush.hints import layer
@@ -44,4 +46,10 @@ def notifies(using: str) -> bool:
 
 def is_postgresql(using: str) -> bool:
     """Return whether a database is PostgreSQL; without a connection to it."""
-    return using in connections.settings and connections[using].vendor == "postgresql"
+    return using in connections.settings and _vendor(connections.settings[using]["ENGINE"]) == "postgresql"
+
+
+@lru_cache(maxsize=16)
+def _vendor(engine: str) -> str:
+    found: str = load_backend(engine).DatabaseWrapper.vendor
+    return found

@@ -154,10 +154,10 @@ def check_clock(made: float) -> None:
 
 def _keys(using: str | None = None) -> list[bytes]:
     database = str(settings.DATABASES[using or get_settings().DATABASE]["NAME"])
-    return [_key(force_bytes(secret), database) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+    return [_key(secret, database) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
 
 
 @lru_cache(maxsize=16)
-def _key(secret: bytes, database: str) -> bytes:
+def _key(secret: str | bytes, database: str) -> bytes:
     """Return what one secret signs with: no other use of ``SECRET_KEY`` has the same key, and no other database."""
-    return hmac.digest(secret, f"livepush.hints 1 {database}".encode(), "sha256")
+    return hmac.digest(force_bytes(secret), f"livepush.hints 1 {database}".encode(), "sha256")

@@ -41,7 +41,7 @@ def unusual(monkeypatch):
 async def test_under_uvicorn_live_events_take_the_short_way(
     http: str, unusual, database: Database, elsewhere: Publisher
 ) -> None:
-    unusual("--http", http)
+    unusual("--http", http, "--ws", "websockets-sansio")  # the default since 0.50
     with processes.server("uvicorn", database, application=PROBE) as server:
         found = await followed(server, database, elsewhere)
         assert found == len(TRANSPORTS)

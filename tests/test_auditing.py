@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -77,7 +78,7 @@ def test_the_reasons_of_a_projects_own_are_counted_together_and_told_as_they_are
     monkeypatch.setattr(tallies, "counts", Counter())
     given = []
     client = auditing.Client("sse", {"client": None, "headers": []})
-    revoke = client.revoking(lambda groups, reason: given.append(reason))
+    revoke = partial(client.revoke, lambda groups, reason: given.append(reason))
     own = ["logout", "session", "token", "user", "permission", "revoked"]
     reasons = [*own, "order 1 was closed", "order 2 was closed"]
     for reason in reasons:
@@ -365,7 +366,7 @@ def test_a_field_that_the_projects_records_have_already_keeps_the_projects_value
 @pytest.mark.usefixtures("unloggable")
 def test_a_line_that_can_not_be_logged_stops_nothing(client, caplog):
     given = []
-    auditing.Client("sse", {"client": None, "headers": []}).revoking(lambda *told: given.append(told))(["board"], "x")
+    auditing.Client("sse", {"client": None, "headers": []}).revoke(lambda *told: given.append(told), ["board"], "x")
     assert given == [(["board"], "x")]
     client.force_login(User.objects.create_user("ann"))
     for _ in range(2):

@@ -52,7 +52,7 @@ class Reader:
             self.open.set()
         self.blocked = asyncio.Event()
         self.closed = asyncio.Event()
-        limits = hub.options.limits
+        limits = hub.limits
         self.connection = Connection(hub, groups, cursor or hub.position, format, self.write, limits)
         self.connection.on_close = self.end
         self.hub = hub

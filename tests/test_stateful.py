@@ -276,7 +276,7 @@ class Stream:
         self.returns: list[Return] = []
         self.written_returns = self.taken_returns = 0
         """How many of them what is written, and what the client has taken, takes into account."""
-        self.connection = Connection(hub, groups, cursor, format, self._write, hub.options.limits)
+        self.connection = Connection(hub, groups, cursor, format, self._write, hub.limits)
         self.connection.on_close = self._close
         self._begin(since, [Term(group, since) for group in groups])
 

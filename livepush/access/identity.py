@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from io import BytesIO
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 from django.http.request import HttpHeaders
-from django.utils.functional import SimpleLazyObject
 
 from livepush import tenants
 from livepush.access import reasons, rules
@@ -21,6 +19,7 @@ from livepush.access.answers import Answers
 from livepush.access.authenticating import Identity, identify
 from livepush.wire import EVERYTHING, Close, Floors, WireError, bad_query, unavailable
 
+NOTHING: frozenset[str] = frozenset()
 SUBPROTOCOLS = b"sec-websocket-protocol"
 
 
@@ -36,6 +35,25 @@ class Handshake:
     """The session key from the client's cookie. The session itself may not exist."""
     path: str
     """The requested path."""
+
+
+class Headers(Mapping[str, str]):
+    """A request's headers. Few rules read them, and each client has them, so they are taken out when they are read."""
+
+    __slots__ = ("_meta",)
+
+    def __init__(self, meta: Mapping[str, Any]) -> None:
+        self._meta = meta
+
+    def __getitem__(self, name: str) -> str:
+        found: str = HttpHeaders(self._meta)[name]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(HttpHeaders(self._meta))
+
+    def __len__(self) -> int:
+        return len(HttpHeaders(self._meta))
 
 
 class Admission(NamedTuple):
@@ -126,9 +144,7 @@ def handshake(request: HttpRequest) -> Handshake:
     Raises WireError: ``ALLOWED_HOSTS`` does not allow the host.
     """
     host = host_of(request)
-    lazily = SimpleLazyObject(partial(HttpHeaders, request.META))  # few rules read them, and the request is let go
-    headers = cast(Mapping[str, str], lazily)
-    return Handshake(headers, host, request.COOKIES.get(settings.SESSION_COOKIE_NAME), request.path)
+    return Handshake(Headers(request.META), host, request.COOKIES.get(settings.SESSION_COOKIE_NAME), request.path)
 
 
 def admit_sync(
@@ -168,7 +184,7 @@ def admission(asked: Asked, groups: Iterable[str], answers: Answers, right: rule
         asked.identity,
         tuple(group for group in groups if group in answers.granted),
         refused,
-        frozenset(answers.failed),
+        frozenset(answers.failed) if answers.failed else NOTHING,
         asked.tenant,
         {group: floor for group, floor in answers.granted.items() if floor != EVERYTHING},
     )

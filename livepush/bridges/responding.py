@@ -48,10 +48,10 @@ async def stream(entry: Entry, kind: type[Connection], translate: Translate) -> 
     """Serve a client that was let in, until it leaves or its connection closes."""
     hub, admission = entry.hub, entry.admission
     body = Body(translate)
-    limits, floors = hub.options.limits, admission.floors
+    limits, floors = hub.limits, admission.floors
     connection = kind(hub, admission.stored, entry.cursor, Format.TEXT, body.write, limits, None, floors)
     ask_again_later(connection, admission)
-    with entry.watched(connection), entry.client.connected(admission, connection):
+    with entry.watched(connection):
         async with process.serving_response(entry.client.scope) as client:
 
             def end() -> None:

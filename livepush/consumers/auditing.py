@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from livepush import audit, tallies
 from livepush.access.addresses import shown_address
 from livepush.access.authenticating import Identity
 from livepush.access.identity import Admission
-from livepush.hub import Connection, Reason
+from livepush.hub import Reason
 from livepush.wire import Close, WireError, public_name
 
 Check = Callable[[Identity, str | None], object]
@@ -23,10 +22,10 @@ REASONS = frozenset({"logout", "session", "token", "user", "permission", "revoke
 class Client:
     """A client of one request, command or stream."""
 
-    __slots__ = ("broke", "groups", "identity", "resumes", "scope", "tenant", "transport", "type")
+    __slots__ = ("_transport", "broke", "groups", "identity", "resumes", "scope", "tenant", "type")
 
     def __init__(self, transport: str, scope: Mapping[str, Any]) -> None:
-        self.transport = transport
+        self._transport = transport
         self.scope = scope
         self.groups: tuple[str, ...] = ()
         """The groups that it asks for."""
@@ -55,29 +54,33 @@ class Client:
         ``type`` is the type of the message that the client sent.
         """
         asked = self.groups if groups is None else groups
-        tallies.note("refused", self.transport, error.code)
+        tallies.note("refused", self._transport, error.code)
         if error.code == "throttled":
-            self.tell("throttled", asked, limit=error.limit, retry=error.retry)
+            self._tell("throttled", asked, limit=error.limit, retry=error.retry)
         elif _is_denial(error):
-            self.tell("denied", asked, type=type or self.type, code=error.code, status=error.status)
+            self._tell("denied", asked, type=type or self.type, code=error.code, status=error.status)
 
-    def revoking(self, revoke: Callable[[Collection[str], str], object]) -> Callable[[Collection[str], str], object]:
-        """Return what takes groups away, and tells so afterwards: nothing that fails may keep a right from ending."""
+    def revoke(self, revoke: Callable[[Collection[str], str], object], groups: Collection[str], reason: str) -> object:
+        """Take groups away by ``revoke``, then tell so: nothing that fails may keep a right from ending."""
+        tallies.note("revoked", self._transport, reason if reason in REASONS else "other")
+        done = revoke(groups, reason)
+        self._tell("revoked", map(public_name, groups), reason=reason)
+        return done
 
-        def revoked(groups: Collection[str], reason: str) -> object:
-            tallies.note("revoked", self.transport, reason if reason in REASONS else "other")
-            done = revoke(groups, reason)
-            self.tell("revoked", map(public_name, groups), reason=reason)
-            return done
+    def connected(self, admission: Admission) -> None:
+        """Tell that a stream is open."""
+        tallies.note("connected", self._transport, "resumed" if self.resumes else "new")
+        self._tell("connected", admission.granted, refused=admission.refused)
 
-        return revoked
+    def disconnected(self, admission: Admission, seconds: float, reason: Reason | None) -> None:
+        """Tell that a stream has ended, after how long and why."""
+        said = (reason or Reason.GONE).value
+        if self.broke is not None:
+            said = self.broke.name.lower().replace("_", " ")
+        tallies.note("disconnected", self._transport, said)
+        self._tell("disconnected", admission.granted, seconds=seconds, reason=said)
 
-    def connected(self, admission: Admission, connection: Connection) -> Connected:
-        """Tell that a stream is open, and afterwards that it has ended."""
-        return Connected(self, admission, connection)
-
-    def tell(self, name: str, groups: Any, **more: Any) -> None:
-        """Tell the audit what happens to the client, if the audit wants to know."""
+    def _tell(self, name: str, groups: Any, **more: Any) -> None:
         if not audit.is_wanted(name):
             return
         known = self.identity
@@ -85,32 +88,11 @@ class Client:
             name,
             user=None if known is None or known.name is None else known.user,
             tenant=self.tenant,
-            transport=self.transport,
+            transport=self._transport,
             address=shown_address(self.scope),
             groups=tuple(groups),
             **more,
         )
-
-
-class Connected:
-    """Tells the audit of a client's stream as a ``with`` begins, and as it ends."""
-
-    __slots__ = ("_admission", "_begun", "_client", "_connection")
-
-    def __init__(self, client: Client, admission: Admission, connection: Connection) -> None:
-        self._client, self._admission, self._connection = client, admission, connection
-
-    def __enter__(self) -> None:
-        self._begun = time.monotonic()
-        tallies.note("connected", self._client.transport, "resumed" if self._client.resumes else "new")
-        self._client.tell("connected", self._admission.granted, refused=self._admission.refused)
-
-    def __exit__(self, *raised: object) -> None:
-        seconds, reason = time.monotonic() - self._begun, (self._connection.reason or Reason.GONE).value
-        if self._client.broke is not None:
-            reason = self._client.broke.name.lower().replace("_", " ")
-        tallies.note("disconnected", self._client.transport, reason)
-        self._client.tell("disconnected", self._admission.granted, seconds=seconds, reason=reason)
 
 
 def client_of(transport: str, request: HttpRequest) -> Client:

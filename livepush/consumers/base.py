@@ -152,21 +152,15 @@ async def run_until_closed(
     A closing connection ends the wait by cancelling this task. That cancellation does not reach the server's own code.
     If the server cancels the task, as daphne does when it ends, the client is told to come back first.
     """
-    task, cancelled_by_us = asyncio.current_task(), False
+    task, result = asyncio.current_task(), None
     assert task is not None
-    result: T | None = None
-
-    def hang_up() -> None:
-        nonlocal cancelled_by_us
-        cancelled_by_us = True
-        task.cancel()
-
-    connection.on_close = hang_up
+    cancelling = Cancelling(task)
+    connection.on_close = cancelling.cancel
     try:
         hub.start(connection, frames)
         result = await listening
     except asyncio.CancelledError:
-        if not cancelled_by_us:
+        if not cancelling.is_ours:
             await say_bye(hub, connection)
             await end(None)
             raise
@@ -174,11 +168,24 @@ async def run_until_closed(
         hub.remove(connection)
         connection.close(Reason.GONE)
         connection.on_close = None
-        if cancelled_by_us:
+        if cancelling.is_ours:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)  # receives the cancellation if no await has received it yet
             task.uncancel()
     await end(result)
+
+
+class Cancelling:
+    """Cancels a task, and remembers that it has."""
+
+    __slots__ = ("is_ours", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task, self.is_ours = task, False
+
+    def cancel(self) -> None:
+        self.is_ours = True
+        self.task.cancel()
 
 
 async def say_bye(hub: Hub, connection: Connection) -> None:

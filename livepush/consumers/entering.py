@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
@@ -53,27 +54,39 @@ class Entry(NamedTuple):
     client: Client
 
     def watched(self, subscriber: Connection | Waiter) -> Watched:
-        """Have groups taken away from the client when it may no longer read them; see ``Grant``."""
+        """Have groups taken away from the client when it may no longer read them, and the audit told of its stream."""
         return Watched(self, subscriber)
 
 
 class Watched:
-    """Watches the rights of a client in a ``with``, which gets the client's grant."""
+    """Watches a client in a ``with``, which gets the client's grant. Of a held poll the audit hears nothing."""
 
-    __slots__ = ("_entry", "_grant")
+    __slots__ = ("_begun", "_entry", "_grant", "_subscriber")
 
     def __init__(self, entry: Entry, subscriber: Connection | Waiter) -> None:
-        revoke = entry.client.revoking(partial(entry.hub.revoke, subscriber))
         self._entry = entry
-        self._grant = Grant(entry.admission.identity, entry.view, subscriber, revoke, entry.admission.tenant)
+        self._subscriber = subscriber
+        self._grant = Grant(entry.admission.identity, entry.view, subscriber, self.revoke, entry.admission.tenant)
 
     def __enter__(self) -> Grant:
+        self._begun = time.monotonic()
         self._entry.rights.add(self._grant, self._entry.heard)
+        if isinstance(self._subscriber, Connection):
+            self._entry.client.connected(self._entry.admission)
         return self._grant
 
     def __exit__(self, *raised: object) -> None:
-        self._entry.rights.remove(self._grant)
-        self._entry.seat.leave()
+        entry, subscriber = self._entry, self._subscriber
+        try:
+            if isinstance(subscriber, Connection):
+                entry.client.disconnected(entry.admission, time.monotonic() - self._begun, subscriber.reason)
+        finally:
+            entry.rights.remove(self._grant)
+            entry.seat.leave()
+
+    def revoke(self, groups: Collection[str], reason: str) -> object:
+        """Take groups away from the client."""
+        return self._entry.client.revoke(partial(self._entry.hub.revoke, self._subscriber), groups, reason)
 
 
 async def enter(scope: Scope, transport: str, needs_group: bool = True) -> Entry:

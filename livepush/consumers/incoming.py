@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeVar
 
@@ -28,7 +27,7 @@ class Incoming:
     def __init__(self, receive: Callable[[], Awaitable[Message]]) -> None:
         self._receive = receive
         self._next: asyncio.Task[Message] | None = None
-        self._held: deque[Message] = deque()
+        self._held: list[Message] | tuple[()] = ()
         """The messages that the client has sent while it was watched, before ``_next``."""
         self._worker: asyncio.Task[Any] | None = None
         """The task that works for the client."""
@@ -45,7 +44,7 @@ class Incoming:
     async def __call__(self) -> Message:
         """Return the next message."""
         if self._held:
-            return self._held.popleft()
+            return self._held.pop(0)
         if self._next is None:
             return await self._receive()
         await asyncio.wait({self._next})  # whoever cancels this wait is heard at once, and no message is lost
@@ -93,7 +92,7 @@ class Incoming:
             self._has_left = True
             self._worker.cancel()
         elif sum(map(_size, self._held)) <= HELD_BYTES:  # the rest must wait with the server
-            self._held.append(message)
+            self._held = [*self._held, message]
             self._next = None
             self._watch()
 

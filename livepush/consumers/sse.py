@@ -52,23 +52,35 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *for_origin(scope)]})
     keeps_position = bool(entry.admission.failed)  # so that nothing of a group that failed is passed over
     write_now = None if keeps_position else uvicorn.short_way(send)
-    send = await with_backpressure(scope, send)
-
-    async def write(frames: Frames) -> None:
-        for frame in without_ids(frames) if keeps_position else frames:
-            await send({"type": "http.response.body", "body": frame, "more_body": True})
-
+    response = Response(scope, receive, await with_backpressure(scope, send), keeps_position)
     hub, format = entry.hub, entry.query.format
-    options, floors = hub.options.limits, entry.admission.floors
-    connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, options, write_now, floors)
+    stored, floors = entry.admission.stored, entry.admission.floors
+    connection = Connection(hub, stored, entry.cursor, format, response.write, hub.limits, write_now, floors)
+    response.connection = connection
     ask_again_later(connection, entry.admission)
+    with entry.watched(connection):
+        await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive), response.end)
 
-    async def end(gone: None) -> None:
-        if connection.reason not in (None, Reason.GONE):
-            await finish(scope, receive, send, connection.reason, {"type": "http.response.body", "body": b""})
 
-    with entry.watched(connection), entry.client.connected(entry.admission, connection):
-        await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive), end)
+class Response:
+    """What one client is sent: one object, since there are thousands."""
+
+    __slots__ = ("_keeps_position", "_receive", "_scope", "_send", "connection")
+    connection: Connection
+
+    def __init__(self, scope: Scope, receive: Incoming, send: Send, keeps_position: bool) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._keeps_position = keeps_position
+
+    async def write(self, frames: Frames) -> None:
+        """Send frames."""
+        for frame in without_ids(frames) if self._keeps_position else frames:
+            await self._send({"type": "http.response.body", "body": frame, "more_body": True})
+
+    async def end(self, gone: None) -> None:
+        """End the response, unless the client has gone."""
+        if (reason := self.connection.reason) not in (None, Reason.GONE):
+            await finish(self._scope, self._receive, self._send, reason, {"type": "http.response.body", "body": b""})
 
 
 def wants_stream(scope: Scope) -> bool:

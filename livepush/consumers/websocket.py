@@ -116,8 +116,8 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, forma
             await send({"type": "websocket.send", "bytes" if isinstance(frame, bytes) else "text": frame})
 
     hub, write_now = entry.hub, None if keeps_position else uvicorn.short_way(send)
-    options, floors = hub.options.limits, entry.admission.floors
-    connection = Connection(hub, entry.admission.stored, entry.cursor, format, write, options, write_now, floors)
+    stored, floors = entry.admission.stored, entry.admission.floors
+    connection = Connection(hub, stored, entry.cursor, format, write, hub.limits, write_now, floors)
     ask_again_later(connection, entry.admission)
 
     async def end(code: Close | None) -> None:
@@ -129,6 +129,6 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, forma
             message = {"type": "websocket.close", "code": int(code), "reason": code.reason}
             await finish(scope, receive, send, reason, message)
 
-    with entry.watched(connection) as grant, entry.client.connected(entry.admission, connection):
+    with entry.watched(connection) as grant:
         commands = take_commands(Visitor(scope, entry, connection, grant, limits.Budget(), Outgoing()), receive)
         await run_until_closed(hub, connection, greeting(entry, format), commands, end)

@@ -7,7 +7,7 @@ fresh token signed with ``SECRET_KEY`` gets what it would get without the doctor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -39,8 +39,8 @@ def endpoints(base: str) -> dict[tuple[str, str], Endpoint]:
 def for_doctor(special: Endpoint, usual: Endpoint) -> Endpoint:
     """Return an endpoint that treats requests with a token specially, and all others as usual."""
 
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        await (special if has_token(scope) else usual)(scope, receive, send)
+    def wrapped(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return (special if has_token(scope) else usual)(scope, receive, send)
 
     return wrapped
 

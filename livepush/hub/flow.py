@@ -106,8 +106,8 @@ class Flow:
         self._buffer: list[bytes | str] = []
         self.buffered = 0
         self._upto = 0
-        self._system: list[bytes | str] = []
-        self._since: list[tuple[tuple[str, ...], int]] = []
+        self._system: Frames = ()
+        self._since: tuple[tuple[tuple[str, ...], int], ...] = ()
 
     # What comes in
 
@@ -132,7 +132,7 @@ class Flow:
         A message that waits alone may have any size.
         """
         is_alone = not self._system
-        self._system += frames  # apart from the buffer, which may be dropped
+        self._system = (*self._system, *frames)  # apart from the buffer, which may be dropped
         self.fall_behind()
         return not is_alone and sum(map(len, self._system)) > self.limit
 
@@ -171,7 +171,7 @@ class Flow:
         asked = tuple(groups)
         for group in asked:
             self.groups.setdefault(group, LARGEST_NUMBER)  # until the log is read
-        self._since.append((asked, number))
+        self._since = (*self._since, (asked, number))
         self.fall_behind()
 
     def drop(self, groups: Iterable[str]) -> None:
@@ -180,17 +180,18 @@ class Flow:
         self._set_floors(changed(self.floors, dropped, {}))
         for group in dropped:
             self.groups.pop(group, None)
-        self._since = [(tuple(each for each in asked if each not in dropped), since) for asked, since in self._since]
+        kept = ((tuple(each for each in asked if each not in dropped), since) for asked, since in self._since)
+        self._since = tuple(kept)
 
     def close(self, reason: Reason, farewell: Frames = ()) -> None:
         """Close: nothing but the farewell is sent any more."""
         self.state, self.reason = State.CLOSED, reason
         self._drop_buffer()
-        self._system = list(farewell)
+        self._system = farewell
 
     def drop_farewell(self) -> None:
         """Drop the farewell too: the client can't receive it."""
-        self._system.clear()
+        self._system = ()
 
     # What is next
 
@@ -221,7 +222,7 @@ class Flow:
     def take(self) -> Frames:
         """Return the frames to write now: livepush's own first, else the buffer."""
         if self._system:
-            frames, self._system = merge(self._system), []
+            frames, self._system = merge(self._system), ()
             return frames
         frames = merge(self._buffer)
         self._drop_buffer()
@@ -240,7 +241,7 @@ class Flow:
     def reset(self, position: Position) -> None:
         """Go on from a position; the history before it is lost."""
         self.epoch, self.cursor = position
-        self._since.clear()
+        self._since = ()
         self.groups = dict.fromkeys(self.groups, 0)
         self._set_floors({group: Floor(self.cursor, floor.time) for group, floor in self.floors.items()})
 
@@ -252,7 +253,7 @@ class Flow:
             for group in asked:
                 self.groups[group] = min(self.groups[group], number)
             self.cursor = min(self.cursor, number)
-        self._since.clear()
+        self._since = ()
 
     def _set_floors(self, floors: dict[str, Floor]) -> None:
         self.floors, self.highest = floors, highest(floors)

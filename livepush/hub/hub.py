@@ -46,11 +46,6 @@ class Options:
     prune_interval: float
     drain: float
 
-    @property
-    def limits(self) -> Limits:
-        """What one client may use."""
-        return Limits(self.buffer_bytes, self.write_timeout, self.heartbeat)
-
 
 class Hub:
     """One event loop's fan-out. Call its methods in that loop's thread, except ``receive_soon``."""
@@ -58,6 +53,7 @@ class Hub:
     def __init__(self, log: Log, listen: Listen | None, options: Options) -> None:
         self.loop = asyncio.get_running_loop()
         self.options = options
+        self.limits = Limits(options.buffer_bytes, options.write_timeout, options.heartbeat)
         self.draining_since: float | None = None
         """When its server began to end (the loop's time); ``None`` while it serves."""
         self.encoder = Encoder(REPLAY_BUFFERS * options.buffer_bytes)

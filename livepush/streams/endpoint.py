@@ -64,7 +64,7 @@ class StreamEntry(NamedTuple):
         feed = self.feeds.open(self.opened)
         beat = get_settings().HEARTBEAT
         reader = Reader(self.feeds, feed, asked.after, format, beat, write_now)  # type: ignore[arg-type]
-        revoke = self.client.revoking(reader.revoke)
+        revoke = partial(self.client.revoke, reader.revoke)
         who = self.admission.identity
         grant = Grant(who, self.view, reader, revoke, self.admission.tenant, is_member=False)  # type: ignore[arg-type]
         self.rights.add(grant, self.heard)

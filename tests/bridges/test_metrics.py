@@ -244,7 +244,7 @@ async def hub_with(count):
     hub = await process.get_hub()
     for number in range(count):
         format = (wire.Format.SSE_ENVELOPE, wire.Format.ARRAY)[number % 2]
-        connection = Connection(hub, ["a"], hub.position, format, write, hub.options.limits)
+        connection = Connection(hub, ["a"], hub.position, format, write, hub.limits)
         hub.start(connection, ("",) if number % 2 else (b"",))
     await eventually(lambda: held_by(hub).connections.keys() <= {("sse", "live"), ("websocket", "live")})
     return hub

@@ -94,7 +94,7 @@ async def _serve(scope: Scope, receive: Incoming, send: Send, entry: Entry) -> N
         return found
 
     hub = entry.hub
-    connection = PusherConnection(hub, (), entry.cursor, Format.TEXT, write, hub.options.limits)
+    connection = PusherConnection(hub, (), entry.cursor, Format.TEXT, write, hub.limits)
     connection.fits = fits
     if (channels := occupying.of(hub)) is not None:
         connection.on_channel = channels.note
@@ -109,7 +109,7 @@ async def _serve(scope: Scope, receive: Incoming, send: Send, entry: Entry) -> N
         if code is not None:
             await finish(scope, receive, send, reason, {"type": "websocket.close", "code": code, "reason": ""})
 
-    with entry.watched(connection) as grant, entry.client.connected(entry.admission, connection):
+    with entry.watched(connection) as grant:
         visitor = Visitor(scope, entry, connection, grant, limits.Budget(), Outgoing())
         try:
             await run_until_closed(hub, connection, (greeting,), listen(visitor, connection, receive), end)

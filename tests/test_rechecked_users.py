@@ -153,7 +153,7 @@ def visitor(ann, client, monkeypatch):
 
     def enter():
         waiter = Waiter(["board"])
-        return Visitor(scope, None, None, Grant(known, identity.handshake(request), waiter, waiter.revoke), None, None)
+        return Visitor(scope, None, None, Grant(known, identity.handshake(request), waiter, waiter.revoke))
 
     return enter
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, NamedTuple
+from typing import Any
 
 from livepush import process, tenants
 from livepush.access import authenticating, identity, limits, logins, origins, rules
@@ -39,21 +39,29 @@ PAUSE = 0.02
 """How long (seconds) nothing more is read from a client that was over a limit: a flood delays others less."""
 
 
-class Visitor(NamedTuple):
-    """The client of an open WebSocket."""
+class Visitor:
+    """The client of an open WebSocket. Most say nothing, so what is needed then is made then."""
 
-    scope: Scope
-    entry: Entry
-    connection: Connection
-    grant: Grant
-    own: limits.Budget
-    """The budget of a client that is not logged in."""
-    outgoing: Outgoing
+    __slots__ = ("_budget", "_outgoing", "connection", "entry", "grant", "scope")
+
+    def __init__(self, scope: Scope, entry: Entry, connection: Connection, grant: Grant) -> None:
+        self.scope, self.entry, self.connection, self.grant = scope, entry, connection, grant
+        self._budget: limits.Budget | None = None
+        self._outgoing: Outgoing | None = None
 
     def budget(self) -> limits.Budget:
         """Return what the client may say. All connections of a user share that."""
         user = limits.user_key(self.grant.tenant, self.grant.identity.name)
-        return self.own if user is None else limits.budget_of(user)
+        if user is not None:
+            return limits.budget_of(user)
+        self._budget = self._budget or limits.Budget()
+        return self._budget
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """What sends the client's messages."""
+        self._outgoing = self._outgoing or Outgoing()
+        return self._outgoing
 
     async def admit(self, groups: tuple[str, ...], right: rules.Right = rules.READ) -> identity.Admission:
         """Return which groups the client may read, or send to, now: none if its address is another tenant's now."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 
 from livepush import process
-from livepush.access import authenticating, limits
+from livepush.access import authenticating
 from livepush.conf import get_settings
 from livepush.consumers.base import Receive, Scope, Send, finish, greeting, run_until_closed, websocket_refusal
 from livepush.consumers.commands import Visitor, take_commands
 from livepush.consumers.entering import Entry, ask_again_later, enter
 from livepush.consumers.incoming import Incoming
-from livepush.consumers.messages import Outgoing
 from livepush.hub import Connection, Reason
 from livepush.notes import note_once
 from livepush.process.servers import daphne, hypercorn, uvicorn
@@ -103,32 +102,44 @@ async def refuse(send: Send, error: WireError, format: Format) -> None:
 
 async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, format: Format) -> None:
     """Stream until one side closes."""
-
-    largest = daphne.largest_message(send)
     keeps_position = bool(entry.admission.failed) and format is Format.TEXT  # others heed hello's "failed"
-
-    async def write(frames: Frames) -> None:
-        for frame in without_ids(frames) if keeps_position else frames:
-            if not daphne.fits(frame, largest):
-                note_once(TOO_LARGE, largest, level=logging.WARNING)
-                connection.close(Reason.TOO_LARGE)
-                return
-            await send({"type": "websocket.send", "bytes" if isinstance(frame, bytes) else "text": frame})
-
     hub, write_now = entry.hub, None if keeps_position else uvicorn.short_way(send)
+    response = Response(scope, receive, send, entry, keeps_position)
     stored, floors = entry.admission.stored, entry.admission.floors
-    connection = Connection(hub, stored, entry.cursor, format, write, hub.limits, write_now, floors)
+    connection = Connection(hub, stored, entry.cursor, format, response.write, hub.limits, write_now, floors)
+    response.connection = connection
     ask_again_later(connection, entry.admission)
+    with entry.watched(connection) as grant:
+        commands = take_commands(Visitor(scope, entry, connection, grant), receive)
+        await run_until_closed(hub, connection, greeting(entry, format), commands, response.end)
 
-    async def end(code: Close | None) -> None:
-        reason = connection.reason or Reason.GONE
+
+class Response:
+    """What one client is sent: one object, since there are thousands."""
+
+    __slots__ = ("_entry", "_keeps_position", "_largest", "_receive", "_scope", "_send", "connection")
+    connection: Connection
+
+    def __init__(self, scope: Scope, receive: Incoming, send: Send, entry: Entry, keeps_position: bool) -> None:
+        self._scope, self._receive, self._send, self._entry = scope, receive, send, entry
+        self._keeps_position = keeps_position
+        self._largest = daphne.largest_message(send)
+
+    async def write(self, frames: Frames) -> None:
+        """Send frames, each as a message."""
+        for frame in without_ids(frames) if self._keeps_position else frames:
+            if not daphne.fits(frame, self._largest):
+                note_once(TOO_LARGE, self._largest, level=logging.WARNING)
+                self.connection.close(Reason.TOO_LARGE)
+                return
+            await self._send({"type": "websocket.send", "bytes" if isinstance(frame, bytes) else "text": frame})
+
+    async def end(self, code: Close | None) -> None:
+        """Close the WebSocket with the connection's reason or the client's ``code``, unless the client has gone."""
+        reason = self.connection.reason or Reason.GONE
         if reason is Reason.GONE:
-            entry.client.broke = code
+            self._entry.client.broke = code
         code = CLOSES.get(reason, code)
         if code is not None:
             message = {"type": "websocket.close", "code": int(code), "reason": code.reason}
-            await finish(scope, receive, send, reason, message)
-
-    with entry.watched(connection) as grant:
-        commands = take_commands(Visitor(scope, entry, connection, grant, limits.Budget(), Outgoing()), receive)
-        await run_until_closed(hub, connection, greeting(entry, format), commands, end)
+            await finish(self._scope, self._receive, self._send, reason, message)

@@ -16,8 +16,7 @@ __all__ = ["FAREWELL", "Connection", "Limits", "Reason", "Source", "State", "Wri
 
 Write = Callable[[Frames], Coroutine[Any, Any, None]]
 WriteNow = Callable[[bytes], bool]
-NO_CONTEXT = Context()
-"""The context of timers that wait long: each would else keep that of its client's request."""
+NO_CONTEXT = Context()  # a timer that waits long would else keep that of its client's request
 FAREWELL = 2.0
 """How long (seconds) a farewell may wait for a client that does not read."""
 
@@ -48,9 +47,8 @@ class Limits(NamedTuple):
 class Connection:
     """A stream to one client.
 
-    ``write`` sends frames and returns when the server has accepted them. ``write_now`` writes bytes to the server's
-    transport, and returns whether it accepted them. ``on_close`` is called after the connection has closed, unless the
-    client went away.
+    ``write`` sends frames and returns when the server has accepted them. ``write_now`` writes bytes to its transport,
+    and returns whether it accepted them. ``on_close`` is called after the connection has closed, unless by the client.
     """
 
     __slots__ = (

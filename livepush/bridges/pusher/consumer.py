@@ -7,7 +7,6 @@ import logging
 from urllib.parse import parse_qsl
 
 from livepush import process
-from livepush.access import limits
 from livepush.bridges.pusher import counting, frames, occupying
 from livepush.bridges.pusher.config import app
 from livepush.bridges.pusher.connection import OVER_CAPACITY, RECONNECT, UNAUTHORIZED, PusherConnection
@@ -16,7 +15,6 @@ from livepush.consumers.base import COME_BACK, Receive, Scope, Send, finish, run
 from livepush.consumers.commands import Visitor
 from livepush.consumers.entering import Entry, ask_again_later, enter
 from livepush.consumers.incoming import Incoming
-from livepush.consumers.messages import Outgoing
 from livepush.consumers.websocket import limit_incoming
 from livepush.hub import Reason
 from livepush.notes import note_once
@@ -110,7 +108,7 @@ async def _serve(scope: Scope, receive: Incoming, send: Send, entry: Entry) -> N
             await finish(scope, receive, send, reason, {"type": "websocket.close", "code": code, "reason": ""})
 
     with entry.watched(connection) as grant:
-        visitor = Visitor(scope, entry, connection, grant, limits.Budget(), Outgoing())
+        visitor = Visitor(scope, entry, connection, grant)
         try:
             await run_until_closed(hub, connection, (greeting,), listen(visitor, connection, receive), end)
         finally:

@@ -7,6 +7,7 @@ import gc
 import threading
 import weakref
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -16,6 +17,7 @@ from django.db import connections
 import livepush
 from livepush import process
 from livepush.access import rules
+from livepush.consumers import incoming as incoming_module
 from livepush.consumers.incoming import Incoming
 from livepush.wire import WireError
 from tests.asgi import application
@@ -162,6 +164,67 @@ async def test_a_client_that_says_much_while_it_is_watched_waits_with_the_server
         done.set()
         assert await task
         assert [await incoming() for _ in said] == said
+
+
+async def test_a_message_that_comes_as_the_watch_begins_is_read_once(monkeypatch):
+    messages, said = asyncio.Queue(), [{"type": "websocket.receive", "text": text} for text in "abc"]
+    monkeypatch.setattr(incoming_module, "UNWATCHED", 0.0)
+    for each in said[:2]:
+        messages.put_nowait(each)
+    with Incoming(messages.get) as incoming:
+        await incoming.unless_gone(eventually(lambda: len(incoming._held) == 2))
+        assert await incoming() == said[0]
+        reading = incoming._next
+
+        async def work():
+            messages.put_nowait(said[2])  # its reading ends, and is looked at, in the iteration of the timer
+            while not reading.done():
+                await asyncio.sleep(0)
+            incoming._watch()
+            await asyncio.sleep(0)
+
+        await incoming.unless_gone(work())
+        messages.put_nowait({"type": "websocket.disconnect"})
+        assert [await incoming() for _ in range(3)] == [*said[1:], {"type": "websocket.disconnect"}]
+
+
+async def test_nothing_is_begun_for_a_client_that_has_left(monkeypatch):
+    messages, begun = asyncio.Queue(), []
+    monkeypatch.setattr(incoming_module, "UNWATCHED", 0.0)
+
+    async def work():
+        begun.append(1)
+
+    with Incoming(messages.get) as incoming:
+        messages.put_nowait({"type": "http.disconnect"})
+        assert await incoming.unless_gone(asyncio.Event().wait()) is None
+        assert await incoming.unless_gone(work()) is None
+    assert (begun, asyncio.current_task().cancelling()) == ([], 0)
+
+
+@pytest.mark.parametrize("leaves_first", [True, False])
+async def test_a_server_that_cancels_the_work_of_a_client_that_leaves_is_heeded(leaves_first, monkeypatch):
+    messages, ending, go_on = asyncio.Queue(), asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr(incoming_module, "UNWATCHED", 0.0)
+
+    async def work():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await go_on.wait()
+
+    with Incoming(messages.get) as incoming:
+        task = asyncio.create_task(incoming.unless_gone(work()))
+        await eventually(lambda: incoming._next is not None)
+        leave = partial(messages.put_nowait, {"type": "http.disconnect"})
+        (leave if leaves_first else task.cancel)()
+        await asyncio.wait_for(ending.wait(), PATIENCE)
+        (task.cancel if leaves_first else leave)()
+        await eventually(lambda: incoming._next.done())
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, PATIENCE)
 
 
 async def test_work_for_a_client_ends_with_its_caller_and_raises_what_it_raises():

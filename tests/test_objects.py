@@ -12,6 +12,9 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from livepush import process
+from livepush.consumers.entering import Entry, Watched
+from livepush.hub import Connection
+from livepush.rights import Grant
 from tests.asgi import application
 from tests.patience import PATIENCE
 
@@ -72,6 +75,27 @@ async def test_an_open_stream_keeps_few_objects_for_the_garbage_collector(
         for each in (*warm, *clients):
             each.leave()
         await asyncio.wait_for(asyncio.gather(*(each.task for each in (*warm, *clients))), PATIENCE)
+
+
+@pytest.mark.parametrize("kind", ["sse", "ws"])
+async def test_an_ended_stream_is_freed_without_the_garbage_collector(kind: str, collected: Callable[[], int]) -> None:
+    def kept() -> list[str]:
+        return [type(each).__name__ for each in gc.get_objects() if type(each) in (Connection, Grant, Watched, Entry)]
+
+    collected()
+    before, clients = kept(), await greeted(3, kind)
+    assert len(kept()) == len(before) + 12
+    gc.disable()
+    try:
+        while clients:
+            client = clients.pop()
+            client.leave()
+            await asyncio.wait_for(client.task, PATIENCE)
+            del client
+        await asyncio.sleep(0)
+        assert kept() == before
+    finally:
+        gc.enable()
 
 
 @pytest.fixture

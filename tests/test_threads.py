@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import weakref
 from contextvars import ContextVar
 from functools import partial
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from livepush.hints.session import Session
 from livepush.process import connections as own
 from livepush.process import drain, hubs, threads
 from livepush.process.threads import Threads
+from livepush.progress import Progress
 from tests.patience import PATIENCE
 
 
@@ -201,6 +203,81 @@ async def test_a_thread_that_can_not_be_started_is_an_error_and_the_next_work_is
         with pytest.raises(RuntimeError, match="can't start new thread"):
             await pool.run(threading.get_ident)
     assert await asyncio.wait_for(pool.run(lambda: "goes on"), PATIENCE) == "goes on"
+
+
+async def test_a_job_ends_though_no_thread_can_be_started_for_the_next_one(make, monkeypatch):
+    pool = make(max_threads=2, limit=0.2)
+    begun, go = threading.Event(), threading.Event()
+    hanging = asyncio.create_task(pool.run(lambda: begun.set() or go.wait(PATIENCE)))
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    progress, working = Progress(PATIENCE), threading.Event()
+    long = asyncio.create_task(pool.run(lambda: working.set() or go.wait(PATIENCE), progress=progress))
+    await asyncio.to_thread(working.wait, PATIENCE)
+
+    def refuse(worker):
+        raise RuntimeError("can't start new thread")
+
+    waiting = [asyncio.create_task(pool.run(lambda: "done", progress=progress)) for _ in range(3)]
+    with monkeypatch.context() as patch:
+        patch.setattr(threads.Worker, "start", refuse)
+        with pytest.raises(threads.Overdue):
+            await hanging
+        go.set()
+        assert await asyncio.wait_for(long, PATIENCE)
+        assert await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE) == ["done"] * 3
+
+
+async def test_what_a_client_that_left_wanted_done_is_let_go_while_it_waits(make):
+    pool, go = make(max_threads=1), threading.Event()
+    first = asyncio.create_task(pool.run(lambda: go.wait(PATIENCE)))
+    wanted = Wanted()
+    left = asyncio.create_task(pool.run(wanted.do))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.wait({left})
+    freed = weakref.ref(wanted)
+    del wanted, left
+    assert freed() is None
+    go.set()
+    await first
+
+
+class Wanted:
+    """Some work, of which it can be seen whether it is still kept."""
+
+    def do(self):
+        pass
+
+
+async def test_a_thread_that_was_taken_does_all_that_it_was_given_before_it_is_stopped(make):
+    pool = make(max_threads=1)
+    borrowed = threads.BorrowedThread(pool)
+    begun, go = threading.Event(), threading.Event()
+    jobs = [asyncio.create_task(borrowed.run(lambda: begun.set() or go.wait(PATIENCE))) for _ in range(2)]
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(pool.stop())
+    await asyncio.sleep(0)
+    go.set()
+    assert await asyncio.wait_for(asyncio.gather(*jobs), PATIENCE) == [True, True]
+    await stopping
+
+
+async def test_a_thread_is_not_taken_for_what_has_ended(make):
+    pool = make(max_threads=1)
+    borrowed = threads.BorrowedThread(pool)
+    borrowed.end(lambda: None)
+    with pytest.raises(RuntimeError, match="has ended"):
+        await borrowed.run(lambda: 1)
+    assert await asyncio.wait_for(pool.run(lambda: "goes on"), PATIENCE) == "goes on"
+
+
+async def test_a_job_that_returns_its_thread_is_a_job_like_others(make):
+    pool = make(max_threads=1)
+    borrowed = threads.BorrowedThread(pool)
+    assert await borrowed.run(threading.current_thread) is await borrowed.run(threading.current_thread)
+    borrowed.end(lambda: None)
+    assert isinstance(await asyncio.wait_for(pool.run(threading.current_thread), PATIENCE), threading.Thread)
 
 
 @pytest.mark.parametrize("error", [StopIteration, asyncio.CancelledError, SystemExit])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 from django.http.request import HttpHeaders
+from django.utils.functional import SimpleLazyObject
 
 from livepush import tenants
 from livepush.access import reasons, rules
@@ -35,25 +37,6 @@ class Handshake:
     """The session key from the client's cookie. The session itself may not exist."""
     path: str
     """The requested path."""
-
-
-class Headers(Mapping[str, str]):
-    """A request's headers. Few rules read them, and each client has them, so they are taken out when they are read."""
-
-    __slots__ = ("_meta",)
-
-    def __init__(self, meta: Mapping[str, Any]) -> None:
-        self._meta = meta
-
-    def __getitem__(self, name: str) -> str:
-        found: str = HttpHeaders(self._meta)[name]
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(HttpHeaders(self._meta))
-
-    def __len__(self) -> int:
-        return len(HttpHeaders(self._meta))
 
 
 class Admission(NamedTuple):
@@ -144,7 +127,9 @@ def handshake(request: HttpRequest) -> Handshake:
     Raises WireError: ``ALLOWED_HOSTS`` does not allow the host.
     """
     host = host_of(request)
-    return Handshake(Headers(request.META), host, request.COOKIES.get(settings.SESSION_COOKIE_NAME), request.path)
+    # Few rules read the headers. This keeps their texts, and not the request.
+    headers = cast(Mapping[str, str], SimpleLazyObject(partial(HttpHeaders, request.META)))
+    return Handshake(headers, host, request.COOKIES.get(settings.SESSION_COOKIE_NAME), request.path)
 
 
 def admit_sync(

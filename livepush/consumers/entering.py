@@ -83,6 +83,7 @@ class Watched:
         finally:
             entry.rights.remove(self._grant)
             entry.seat.leave()
+            del self._grant  # which holds this object
 
     def revoke(self, groups: Collection[str], reason: str) -> object:
         """Take groups away from the client."""

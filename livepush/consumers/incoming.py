@@ -58,6 +58,9 @@ class Incoming:
 
         Work that ends soon is not watched. Raises what the work raises.
         """
+        if self._has_left or _has_come_last(self._next):
+            work.close()
+            return None
         task = asyncio.current_task()
         assert task is not None
         before, self._worker = task.cancelling(), task
@@ -85,12 +88,15 @@ class Incoming:
             self._came(self._next)
 
     def _came(self, reading: asyncio.Task[Message]) -> None:
-        if self._worker is None or reading.cancelled() or reading.exception() is not None:
-            return  # whoever asks for the next message finds it
+        if self._worker is None or reading is not self._next or self._has_left:
+            return  # whoever asks for the next message finds it, or it was taken before
+        if reading.cancelled() or reading.exception() is not None:
+            return
         message = reading.result()
         if message["type"] in DISCONNECTS:
-            self._has_left = True
-            self._worker.cancel()
+            if not self._worker.cancelling():  # else it is ending already
+                self._has_left = True
+                self._worker.cancel()
         elif sum(map(_size, self._held)) <= HELD_BYTES:  # the rest must wait with the server
             self._held = [*self._held, message]
             self._next = None
@@ -102,6 +108,13 @@ class Incoming:
             message = await self._receive()
             if message["type"] != "http.request":
                 return message
+
+
+def _has_come_last(reading: asyncio.Task[Message] | None) -> bool:
+    """Return whether the client's last message has been read: that it has left."""
+    if reading is None or not reading.done() or reading.cancelled() or reading.exception() is not None:
+        return False
+    return reading.result()["type"] in DISCONNECTS
 
 
 def _size(message: Message) -> int:

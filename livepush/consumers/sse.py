@@ -59,7 +59,10 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
     response.connection = connection
     ask_again_later(connection, entry.admission)
     with entry.watched(connection):
-        await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive), response.end)
+        try:
+            await run_until_closed(hub, connection, greeting(entry, format), until_disconnect(receive), response.end)
+        finally:
+            del response.connection  # which holds the response
 
 
 class Response:

@@ -111,7 +111,10 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, forma
     ask_again_later(connection, entry.admission)
     with entry.watched(connection) as grant:
         commands = take_commands(Visitor(scope, entry, connection, grant), receive)
-        await run_until_closed(hub, connection, greeting(entry, format), commands, response.end)
+        try:
+            await run_until_closed(hub, connection, greeting(entry, format), commands, response.end)
+        finally:
+            del response.connection  # which holds the response
 
 
 class Response:

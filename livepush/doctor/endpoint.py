@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
+from asgiref.sync import markcoroutinefunction
+
 from livepush.conf import get_settings
 from livepush.consumers.base import Endpoint, Receive, Scope, Send, answer, until_disconnect
 from livepush.consumers.sse import HEADERS, sse
@@ -42,7 +44,7 @@ def for_doctor(special: Endpoint, usual: Endpoint) -> Endpoint:
     def wrapped(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         return (special if has_token(scope) else usual)(scope, receive, send)
 
-    return wrapped
+    return markcoroutinefunction(wrapped)  # asgiref would take another for an application of ASGI 2
 
 
 def has_token(scope: Scope) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
-from contextvars import Context
 from typing import Any, NamedTuple, Protocol
 
 from livepush.hub.fanout import Encoder, Joined, Share
@@ -16,7 +15,6 @@ __all__ = ["FAREWELL", "Connection", "Limits", "Reason", "Source", "State", "Wri
 
 Write = Callable[[Frames], Coroutine[Any, Any, None]]
 WriteNow = Callable[[bytes], bool]
-NO_CONTEXT = Context()  # a timer that waits long would else keep that of its client's request
 FAREWELL = 2.0
 """How long (seconds) a farewell may wait for a client that does not read."""
 
@@ -172,7 +170,7 @@ class Connection:
             if self._leaving.when() <= self._loop.time() + seconds:
                 return
             self._leaving.cancel()
-        self._leaving = self._loop.call_later(seconds, self.leave, 0, context=NO_CONTEXT)
+        self._leaving = self._loop.call_later(seconds, self.leave, 0)
 
     def close(self, reason: Reason, farewell: Frames = ()) -> None:
         """Close: nothing but the farewell is sent any more."""

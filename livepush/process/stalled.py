@@ -14,8 +14,6 @@ from livepush.process.servers.client import Peer, peer_of
 
 LOOKS = 5
 """How many more times livepush looks at a client that takes nothing while its connection's send buffer has room."""
-NOTHING = Context()
-"""The timers run in this empty context: a copy of each request's own would keep what is in it."""
 
 
 def expect_progress(scope: Scope, send: Send) -> None:
@@ -45,7 +43,9 @@ class _Watched:
 
 def _look_later(watched: _Watched) -> None:
     loop = asyncio.get_running_loop()
-    loop.call_later(watched.patience, _begin_to_look, watched, context=NOTHING)
+    loop.call_later(
+        watched.patience, _begin_to_look, watched, context=Context()
+    )  # a copy of the request's own would keep what is in it
 
 
 def _begin_to_look(watched: _Watched) -> None:

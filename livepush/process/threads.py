@@ -78,27 +78,36 @@ class Threads:
         started, all were stopped, or ``work`` raises what is no Exception. If the caller is cancelled, work that has
         begun still goes on.
         """
-        return await self._put(work, level, progress)
+        job = self._put(work, level, progress)
+        try:
+            result: T = await job.outcome
+        except asyncio.CancelledError:
+            with self._lock:
+                if job not in self._running:
+                    job.work = int  # nothing of a client that has left waits for a thread
+            raise
+        return result
 
     def _put(
         self, work: Callable[[], T], level: int = 0, progress: Progress | None = None, *, keeps: bool = False
-    ) -> asyncio.Future[T]:
-        """Have a thread do some work in its turn. With ``keeps`` the thread does what ``_do`` gives it afterwards.
+    ) -> Job:
+        """Have a thread do some work in its turn; return the job. With ``keeps`` it does what ``_do`` gives it next.
 
         Raises RuntimeError: no thread can be started, or all were stopped.
         """
         job = Job(work, progress or Progress(self.limit), self._loop.create_future(), keeps)
-        if self._stopped:
-            raise self._gone(job.progress.limit)
         with self._lock:
+            if self._stopped:
+                raise self._gone(job.progress.limit)
             heapq.heappush(self._waiting, (level, next(self._order), job))
             try:
                 self._hand_out()
-            except BaseException:
-                job.outcome.cancel()
-                raise
+            except RuntimeError:
+                if not self._workers:  # else one of these does it
+                    job.outcome.cancel()
+                    raise
         self._look_within(job.progress.limit)
-        return job.outcome
+        return job
 
     def _do(self, worker: Worker, work: Callable[[], T], *, is_last: bool) -> asyncio.Future[T]:
         """Give work to a thread that was kept. The last job gives the thread back."""
@@ -162,28 +171,23 @@ class Threads:
 
     # In the threads
 
-    def done(self, worker: Worker, job: Job, result: Any, error: BaseException | None) -> bool:
-        """Take what a job has returned or raised; return whether its thread goes on."""
+    def done(self, worker: Worker, job: Job, result: Any, error: BaseException | None) -> None:
+        """Take what a job has returned or raised, and give its thread the next one."""
+        self._outcomes.append((job, result, error))
         with self._lock:
             self._running.pop(job, None)
-            goes_on = worker in self._workers and not self._stopped
-            if goes_on and not job.keeps:
+            if worker in self._workers and not (job.keeps or self._stopped or self._loop.is_closed()):
                 self._idle.append(worker)
-                self._hand_out()
-        self._outcomes.append((job, result, error))
+                with suppress(RuntimeError):  # no thread can be started: the next job tries again
+                    self._hand_out()
         if not self._is_woken:  # one waking of the loop serves many jobs
             self._is_woken = True
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._take_outcomes)
-        return goes_on
 
-    def ends_idle(self, worker: Worker) -> bool:
+    def is_over(self) -> bool:
         """Return whether a thread that has nothing to do must end, since its loop was closed."""
-        if not self._loop.is_closed():
-            return False
-        with self._lock:
-            self._workers.discard(worker)
-        return True
+        return self._loop.is_closed()
 
     def finish(self) -> None:
         """Do what is to be done as a thread ends."""
@@ -197,7 +201,7 @@ class Threads:
         while self._outcomes:
             job, result, error = self._outcomes.popleft()
             if job.outcome.done():
-                if job.keeps and isinstance(result, Worker):  # nobody waits any more for the thread that was taken
+                if job.work is _this_thread and isinstance(result, Worker):  # nobody waits for it
                     self._do(result, int, is_last=True)
             elif error is None:
                 job.outcome.set_result(result)
@@ -226,10 +230,10 @@ class Threads:
             soon += [job.progress.limit for _, _, job in self._waiting]
         for job, worker in overdue.items():
             worker.jobs.put(None)
-            if worker in abandoned:
-                self._cut(worker.ident or 0)
             if not job.outcome.done():
                 job.outcome.set_exception(self._gone(job.progress.limit))
+            if worker in abandoned:
+                self._cut(worker.ident or 0)
         if soon:
             self._look_within(min(soon))
 
@@ -249,17 +253,24 @@ class BorrowedThread:
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
         self._taking: asyncio.Future[threading.Thread] | None = None
+        self._has_ended = False
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run ``work`` in the thread; return its result. Raises what ``Threads.run`` raises."""
+        """Run ``work`` in the thread; return its result.
+
+        Raises what ``Threads.run`` raises, and RuntimeError after ``end``.
+        """
+        if self._has_ended:
+            raise RuntimeError("What this thread was taken for has ended.")
         if self._taking is None:
-            self._taking = self._threads._put(threading.current_thread, keeps=True)
+            self._taking = self._threads._put(_this_thread, keeps=True).outcome
         worker = await asyncio.shield(self._taking)
         assert isinstance(worker, Worker)
         return await self._threads._do(worker, work, is_last=False)
 
     def end(self, last: Callable[[], object]) -> None:
         """Do a last job in the thread if there is one, then give it back. Returns at once."""
+        self._has_ended = True
         if self._taking is not None:
             self._taking.cancel()  # it may still wait for a thread
             self._taking.add_done_callback(partial(self._give_back, last))
@@ -270,3 +281,8 @@ class BorrowedThread:
             assert isinstance(worker, Worker)
             outcome = self._threads._do(worker, last, is_last=True)
             outcome.add_done_callback(lambda done: done.exception())  # retrieved, since nobody awaits it
+
+
+def _this_thread() -> threading.Thread:
+    """Return the thread that is taken. No job of a project's is this function."""
+    return threading.current_thread()

@@ -32,8 +32,8 @@ class Pool(Protocol):
 
     name: str
 
-    def done(self, worker: Worker, job: Job, result: Any, error: BaseException | None) -> bool: ...
-    def ends_idle(self, worker: Worker) -> bool: ...
+    def done(self, worker: Worker, job: Job, result: Any, error: BaseException | None) -> None: ...
+    def is_over(self) -> bool: ...
     def finish(self) -> None: ...
 
 
@@ -62,7 +62,7 @@ class Worker(threading.Thread):
         try:
             job = self.jobs.get(timeout=IDLE)
         except Empty:
-            return not self._pool.ends_idle(self)
+            return not self._pool.is_over()
         if job is None:
             return False
         result, error = None, None
@@ -70,7 +70,8 @@ class Worker(threading.Thread):
             result = self._contexts.run(job.progress.of, job.work)
         except BaseException as raised:
             error = raised
-        return self._pool.done(self, job, result, error)
+        self._pool.done(self, job, result, error)
+        return True
 
 
 def raisable(error: BaseException) -> Exception:

@@ -16,6 +16,7 @@ import copy
 import logging
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from livepush.notes import note_once
@@ -97,15 +98,14 @@ def writer(transport: asyncio.WriteTransport) -> Callable[[bytes], bool]:
 
     It does not accept them if its client has gone or does not read.
     """
-    waiting, is_closing, write = transport.get_write_buffer_size, transport.is_closing, transport.write
+    return partial(_write, transport)  # one object for each client; a closure is eight
 
-    def write_now(data: bytes) -> bool:
-        if waiting() > HIGH_WATER or is_closing():
-            return False
-        write(data)
-        return True
 
-    return write_now
+def _write(transport: asyncio.WriteTransport, data: bytes) -> bool:
+    if transport.get_write_buffer_size() > HIGH_WATER or transport.is_closing():
+        return False
+    transport.write(data)
+    return True
 
 
 def _is(owner: object, module: str, name: str) -> bool:

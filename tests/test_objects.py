@@ -1,4 +1,4 @@
-"""What an open stream keeps: the garbage collector walks through all of it whenever many clients have come."""
+"""The objects of an open stream: the garbage collector walks through all of them whenever many clients have come."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ PAUSE = 0.02
 
 
 class Visitor:
-    """The client of an open WebSocket. Most say nothing, so what is needed then is made then."""
+    """The client of an open WebSocket. Most say nothing, so a budget is made with the first command."""
 
     __slots__ = ("_budget", "_outgoing", "connection", "entry", "grant", "scope")
 
@@ -59,7 +59,7 @@ class Visitor:
 
     @property
     def outgoing(self) -> Outgoing:
-        """What sends the client's messages."""
+        """The client's messages, as they go out."""
         self._outgoing = self._outgoing or Outgoing()
         return self._outgoing
 

@@ -59,7 +59,7 @@ class Entry(NamedTuple):
 
 
 class Watched:
-    """Watches a client in a ``with``, which gets the client's grant. Of a held poll the audit hears nothing."""
+    """Watches a client in a ``with``, which gets its grant. The audit hears of streams, and not of held polls."""
 
     __slots__ = ("_begun", "_entry", "_grant", "_subscriber")
 

@@ -12,7 +12,7 @@ DISCONNECTS = ("http.disconnect", "websocket.disconnect")
 UNWATCHED = 0.05
 """How long (seconds) livepush works for a client before it looks whether the client is still there.
 
-Most work ends sooner, and to watch costs as much as to let a client in: two tasks and their wake-ups.
+Most work ends sooner, and a watch costs a task, which stays for as long as the stream is open.
 """
 HELD_BYTES = 16_384
 """If a client has said more than this while it is watched, nobody notices that it leaves until the work is done."""

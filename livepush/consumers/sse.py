@@ -66,7 +66,7 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
 
 
 class Response:
-    """What one client is sent: one object, since there are thousands."""
+    """The response to one client. There are thousands, so it is one object, and not several closures."""
 
     __slots__ = ("_keeps_position", "_receive", "_scope", "_send", "connection")
     connection: Connection

@@ -118,7 +118,7 @@ async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, forma
 
 
 class Response:
-    """What one client is sent: one object, since there are thousands."""
+    """The response to one client. There are thousands, so it is one object, and not several closures."""
 
     __slots__ = ("_entry", "_keeps_position", "_largest", "_receive", "_scope", "_send", "connection")
     connection: Connection

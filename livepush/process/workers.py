@@ -28,7 +28,7 @@ class Job:
 
 
 class Pool(Protocol):
-    """What a thread sees of the pool that it belongs to."""
+    """The part of ``Threads`` that its threads see."""
 
     name: str
 
@@ -47,7 +47,7 @@ class Worker(threading.Thread):
         super().__init__(name=pool.name, daemon=True)
         self.ended: Future[None] = Future()
         self.jobs: SimpleQueue[Job | None] = SimpleQueue()
-        """What it is to do; ``None`` ends it."""
+        """The jobs that it was given; ``None`` ends it."""
         self._pool = pool
         self._contexts = Contexts()
 

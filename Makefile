@@ -78,7 +78,7 @@ bench-quick: $(VENV)/.installed ## measure livepush and three peers with 1,000 c
 
 .PHONY: bench-rooms
 bench-rooms: $(VENV)/.installed system ## measure messages and cursors from client to client beside Socket.IO, in five minutes
-	@$(RUN) -m benchmarks.rooms
+	@$(RUN) scripts/bench.py rooms
 
 .PHONY: bench-client
 bench-client: $(VENV)/.installed system ## measure the client in Chromium: hello, events to eight tabs, a new leader

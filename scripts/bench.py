@@ -1,4 +1,7 @@
-"""Install what the benchmarks need into an environment of its own, and run them; arguments go to ``benchmarks``."""
+"""Install what the benchmarks need into an environment of its own, and run them; arguments go to ``benchmarks``.
+
+With ``rooms`` as the first one, those after it go to ``benchmarks.rooms``.
+"""
 
 from __future__ import annotations
 
@@ -48,4 +51,7 @@ def install() -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(subprocess.run([install(), "-m", "benchmarks", *sys.argv[1:]], cwd=ROOT).returncode)
+    module, arguments = "benchmarks", sys.argv[1:]
+    if arguments[:1] == ["rooms"]:
+        module, arguments = "benchmarks.rooms", arguments[1:]
+    sys.exit(subprocess.run([install(), "-m", module, *arguments], cwd=ROOT).returncode)

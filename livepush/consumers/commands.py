@@ -98,8 +98,9 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
             return Close.BAD_REQUEST
         command = None
         try:
-            command = take_command(text, visitor.budget())
-            count_command(command, text, visitor.budget())
+            budget, size = visitor.budget(), len(text.encode(errors="replace"))
+            command = take_command(text, size, budget)
+            count_command(command, size, budget)
         except WireError as error:
             visitor.entry.client.refuse(error, () if command is None else command.groups, type_of(command))
             say_reply(visitor, refused(error))
@@ -114,12 +115,15 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
             return None
 
 
-def take_command(text: str, budget: limits.Budget) -> Command:
-    """Return the command in a client's text. Raises WireError: it is malformed or too large, and is counted."""
+def take_command(text: str, size: int, budget: limits.Budget) -> Command:
+    """Return the command in a client's text of ``size`` bytes.
+
+    Raises WireError: it is malformed or too large, and is counted.
+    """
     settings = get_settings()
     most = settings.MAX_EVENT_BYTES + MORE_BYTES
     try:
-        if len(text.encode(errors="replace")) > most:
+        if size > most:
             raise WireError(
                 "too_large", f"The command is over {most} bytes: send less, or raise LIVEPUSH['MAX_EVENT_BYTES'].", 413
             )
@@ -129,9 +133,8 @@ def take_command(text: str, budget: limits.Budget) -> Command:
         raise
 
 
-def count_command(command: Command, text: str, budget: limits.Budget) -> None:
-    """Count a command. Raises WireError: the client is over a limit."""
-    size = len(text.encode(errors="replace"))
+def count_command(command: Command, size: int, budget: limits.Budget) -> None:
+    """Count a command of ``size`` bytes. Raises WireError: the client is over a limit."""
     try:
         if command.sending is not None and command.sending.ephemeral:
             budget.ephemeral(size)

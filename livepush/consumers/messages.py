@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Hashable
 from contextvars import Context
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from livepush import process, publish, tenants
 from livepush.access import rules
@@ -71,11 +71,22 @@ def _let_go(sender: Hashable, group: str) -> None:
     gatherer().let_go(sender, group)
 
 
+class Allowed(NamedTuple):
+    """What one client's ephemeral messages to a group, of one type, go out by for a while."""
+
+    until: float
+    """When the rule is asked again (``time.monotonic()``)."""
+    sender: Hashable
+    """Whose messages take each other's place."""
+    event: Event
+    """An event like theirs, with other data."""
+
+
 class Outgoing:
     """Sends the messages of one WebSocket's client."""
 
     def __init__(self) -> None:
-        self._remembered: dict[tuple[str, str], tuple[float, Admission, str]] = {}
+        self._remembered: dict[tuple[str, str], Allowed] = {}
 
     async def send(self, message: Message, admit: Callable[..., Any], request: Any, language: Callable[[], str]) -> Any:
         """Send a message; return the answer. ``admit`` asks the rules. Raises WireError.
@@ -92,24 +103,32 @@ class Outgoing:
         return await take_async(message, admission, request, in_thread, process.tidy, language())
 
     async def _pass_on(self, message: Message, admit: Callable[..., Any]) -> None:
-        admission, stamp = await self._allowed(message, admit)
-        gatherer().offer(self._sender(admission), _event(message, admission, stamp))
+        known = self._remembered.get((message.group, message.type))
+        if known is None or known.until < time.monotonic():
+            known = await self._ask(message, admit)
+        try:
+            event = publish.another(known.event, message.data)
+        except InvalidEvent as error:
+            raise WireError("bad_event", str(error)) from error
+        gatherer().offer(known.sender, event)
 
     def _sender(self, admission: Admission) -> Hashable:
         """Return whose ephemeral messages take each other's place: a user's, or those of this connection."""
         return admission.identity.name or id(self)
 
-    async def _allowed(self, message: Message, admit: Callable[..., Any]) -> tuple[Admission, str]:
-        key, now = (message.group, message.type), time.monotonic()
-        if key not in self._remembered or self._remembered[key][0] < now:
-            admission = await admit((message.group,), right_to_send(message))
-            check_sent(admission)
-            stamp = await process.in_thread(lambda: _stamp(admission), LATER)
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[key] = (now + REMEMBERED, admission, stamp)
-        _, admission, stamp = self._remembered[key]
-        return admission, stamp
+    async def _ask(self, message: Message, admit: Callable[..., Any]) -> Allowed:
+        """Ask the rule whether a message may go out, and remember the answer. Raises WireError: it may not."""
+        now = time.monotonic()
+        admission = await admit((message.group,), right_to_send(message))
+        check_sent(admission)
+        stamp = await process.in_thread(lambda: _stamp(admission), LATER)
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.clear()
+        event = _event(message._replace(data=None), admission, stamp)
+        found = self._remembered[message.group, message.type] = Allowed(
+            now + REMEMBERED, self._sender(admission), event
+        )
+        return found
 
 
 def _event(message: Message, admission: Admission, stamp: str) -> Event:

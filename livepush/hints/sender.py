@@ -28,9 +28,9 @@ FLUSH_TIMEOUT = 2.0
 
 
 def announce(batch: Batch) -> None:
-    """Hand a batch to the sending thread; return at once and raise nothing."""
+    """Hand a batch to the sending thread, where a layer is configured; return at once and raise nothing."""
     try:
-        if layer.configured() is not None and not _has_green_threads():
+        if not _has_green_threads():
             _sender().put(batch)
     except Exception:
         logger.warning("Could not announce through the channel layer.", exc_info=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ from typing import Any
 from django.db import connections
 
 from livepush.borrowing import borrowed
+from livepush.wire import dumps
 
 CONNECT_TIMEOUT = 5
 """How long (seconds) connecting may take, unless the project's ``OPTIONS`` say otherwise."""
@@ -25,7 +25,7 @@ def sending(channel: str, payloads: Sequence[str]) -> tuple[str, list[str]]:
 
     The payloads are one text, as JSON: a driver takes several times as long to write an array of texts.
     """
-    return _SEND, [channel, json.dumps(payloads, ensure_ascii=False)]
+    return _SEND, [channel, dumps(payloads)]
 
 
 class Session:
@@ -38,17 +38,20 @@ class Session:
         options.setdefault("connect_timeout", CONNECT_TIMEOUT)
         self._wrapper.settings_dict["AUTOCOMMIT"] = True
         self._driver: Any = None
+        self._selector = DefaultSelector()  # select() takes no descriptor above 1023
         self._heard: list[str] = []
 
     def open(self) -> None:
         """Connect. Raises the database's error."""
         self._wrapper.connect()
         self._driver = self._wrapper.connection
+        self._selector.register(self._driver.fileno(), EVENT_READ)
         if self._is_psycopg3:
             self._driver.add_notify_handler(lambda found: self._heard.append(found.payload))
 
     def close(self) -> None:
         """End the session, whatever state it is in."""
+        self._selector.close()
         with suppress(Exception):
             self._wrapper.close()
 
@@ -79,17 +82,17 @@ class Session:
         ((pid,),) = self.run("SELECT pg_backend_pid()")
         return bool(self._driver.info.backend_pid == pid)
 
-    def wait(self, seconds: float, wake: socket.socket | None = None) -> list[str]:
-        """Wait for notifications, or until ``wake`` can be read; return the payloads that came.
+    def heed(self, wake: socket.socket) -> None:
+        """Have ``wait`` return as soon as a socket can be read, too."""
+        self._selector.register(wake, EVENT_READ)
+
+    def wait(self, seconds: float) -> list[str]:
+        """Wait for notifications; return the payloads that came.
 
         Raises the driver's error if the connection is lost.
         """
         if not self._heard:
-            with DefaultSelector() as selector:  # select() takes no descriptor above 1023
-                selector.register(self._driver.fileno(), EVENT_READ)
-                if wake is not None:
-                    selector.register(wake, EVENT_READ)
-                selector.select(max(0.0, seconds))
+            self._selector.select(max(0.0, seconds))
         self._heard += self._arrived()
         found, self._heard = self._heard, []
         return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from contextlib import suppress
 from typing import Any
@@ -14,12 +13,13 @@ from livepush.conf import get_settings
 from livepush.exceptions import EventTooLarge, InvalidData
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_encoder = DjangoJSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
 def as_json(data: Any) -> str:
     """Return data as the log's databases can store it and clients get it. Raises InvalidData: it can't be that."""
     try:
-        text = json.dumps(data, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text = _encoder.encode(data)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidData(

@@ -128,6 +128,12 @@ def ephemeral(stamp: str, group: Group, type: str, data: Any) -> wire.Event:
     return wire.Event(None, sent.stored, sent.type, sent.data, wire.timestamp(timezone.now()), stamp)
 
 
+def another(event: wire.Event, data: Any) -> wire.Event:
+    """Return an ephemeral event like a given one, of now and with other data. Raises InvalidEvent."""
+    now = wire.timestamp(timezone.now())
+    return wire.Event(None, event.groups, event.type, encode(data), now, event.sender)
+
+
 def send_own(groups: Group | Iterable[Group], type: str, data: Any, using: str, key: str | None = None) -> None:
     """Send an event of a type that only livepush may use; see ``send``.
 

@@ -32,7 +32,10 @@ class Gatherer:
         """Send an event soon. It takes the place of one with the same sender, groups and type that still waits."""
         if not self._pending:
             loop = asyncio.get_running_loop()
-            loop.call_at(max(self._next, loop.time()), self._flush_round, self._round)
+            if self._next <= loop.time():
+                loop.call_soon(self._flush_round, self._round)
+            else:
+                loop.call_at(self._next, self._flush_round, self._round)
         key = (sender, event.groups, event.type)
         self._pending.pop(key, None)  # the newest goes out last
         self._pending[key] = event

@@ -58,8 +58,9 @@ def carry_out(spoken: Spoken, frame: Frame) -> Close | None:
     text = frame.content.decode(errors="replace")
     command = None
     try:
-        command = take_command(text, spoken.budget())
-        count_command(command, text, spoken.budget())
+        budget, size = spoken.budget(), len(text.encode(errors="replace"))
+        command = take_command(text, size, budget)
+        count_command(command, size, budget)
         answer |= {"ref": command.ref, **_carried_out(spoken, command)}
     except WireError as error:
         error.ref = error.ref if command is None else command.ref

@@ -16,7 +16,7 @@ import copy
 import logging
 import sys
 from collections.abc import Callable
-from functools import partial
+from types import MethodType
 from typing import Any
 
 from livepush.notes import note_once
@@ -98,7 +98,7 @@ def writer(transport: asyncio.WriteTransport) -> Callable[[bytes], bool]:
 
     It does not accept them if its client has gone or does not read.
     """
-    return partial(_write, transport)  # one object for each client; a closure is eight
+    return MethodType(_write, transport)  # one object for each client; a closure is eight
 
 
 def _write(transport: asyncio.WriteTransport, data: bytes) -> bool:

@@ -1,6 +1,6 @@
 """Install what the benchmarks need into an environment of its own, and run them; arguments go to ``benchmarks``.
 
-With ``rooms`` as the first one, those after it go to ``benchmarks.rooms``.
+With ``rooms`` or ``paced`` as the first one, those after it go to ``benchmarks.rooms`` or ``benchmarks.paced``.
 """
 
 from __future__ import annotations
@@ -52,6 +52,6 @@ def install() -> Path:
 
 if __name__ == "__main__":
     module, arguments = "benchmarks", sys.argv[1:]
-    if arguments[:1] == ["rooms"]:
-        module, arguments = "benchmarks.rooms", arguments[1:]
+    if arguments[:1] in (["rooms"], ["paced"]):
+        module, arguments = f"benchmarks.{arguments[0]}", arguments[1:]
     sys.exit(subprocess.run([install(), "-m", module, *arguments], cwd=ROOT).returncode)

@@ -1,6 +1,6 @@
 """Run every scenario of ``docs/reliability.md`` at full size and print what each counted.
 
-Most scenarios spend their time waiting for something to fail or to come back, so three of them run at once. Those that
+Each has a line as it ends, so that a failure is seen at once. Most scenarios spend their time waiting for something to fail or to come back, so three of them run at once. Those that
 measure how long a client waits run afterwards, one at a time. Arguments go to pytest, e.g. ``-k storm``.
 """
 
@@ -35,7 +35,7 @@ PASSED, FOUND_NONE = 0, 5
 def run(files: list[str], workers: int, figures: Path) -> int:
     """Run the scenarios of some files in this many processes; return pytest's exit code."""
     environment = {**SOAK, **os.environ, "LIVEPUSH_TEST_SCALE": "full", "LIVEPUSH_TEST_FIGURES": str(figures)}
-    command = [sys.executable, "-m", "pytest", "-q", "--durations=0", "--durations-min=30", "-n", str(workers)]
+    command = [sys.executable, "-m", "pytest", "-v", "--durations=0", "--durations-min=30", "-n", str(workers)]
     command += [f"--timeout={LONGEST}"]
     return subprocess.run([*command, "--dist", "worksteal", *files, *sys.argv[1:]], env=environment).returncode
 

@@ -1,7 +1,8 @@
 """Run every scenario of ``docs/reliability.md`` at full size and print what each counted.
 
-Each has a line as it ends, so that a failure is seen at once. Most scenarios spend their time waiting for something to fail or to come back, so three of them run at once. Those that
-measure how long a client waits run afterwards, one at a time. Arguments go to pytest, e.g. ``-k storm``.
+Each has a line as it ends, so that a failure is seen at once. Most scenarios spend their time waiting for something to
+fail or to come back, so three of them run at once. Those that measure how long a client waits run afterwards, one at a
+time. Arguments go to pytest, e.g. ``-k storm``.
 """
 
 from __future__ import annotations

@@ -745,16 +745,6 @@ async def test_a_lost_event_that_the_database_had_given_to_this_process_begins_a
     assert hub.position.epoch != before.epoch
 
 
-async def test_a_batch_of_the_loop_s_own_thread_wakes_nobody(make_hub, monkeypatch):
-    hub = await make_hub(silent)
-    reader = Reader(hub, ["a"])
-    (batch,) = await settled("a")
-    with monkeypatch.context() as patch:
-        patch.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", None)
-        hub.receive_soon(batch)
-    await reader.until_numbers(1)
-
-
 @pytest.mark.parametrize("end", [2, 5])
 async def test_a_lost_event_that_the_database_had_announced_begins_a_new_epoch_though_the_hub_had_not_read_it(
     make_hub, end

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 import unittest
+from pathlib import Path
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -121,6 +122,21 @@ def test_what_is_rolled_back_is_not_told(ear):
     livepush.send("a", "t", 2)
     (found,) = ear.announcements(1)
     assert [event.data for event in found.batch.events] == ["2"]
+
+
+def test_a_session_that_has_ended_keeps_no_descriptor_open():
+    with session(POSTGRESQL) as first:
+        first.run("SELECT 1")  # imports what it needs
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with session(POSTGRESQL) as own:
+            own.listen(["livepush-test"])
+            assert own.wait(0) == []  # now it has all that it needs
+    with pytest.raises(ZeroDivisionError), session(POSTGRESQL) as own:
+        own.listen(["livepush-test"])
+        own.cut()
+        raise ZeroDivisionError
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_the_way_without_scripts_tells_the_same(ear, monkeypatch):

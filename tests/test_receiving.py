@@ -31,8 +31,11 @@ from django.utils.translation import gettext
 import livepush
 from livepush import exceptions, process, publish, receiving, testing
 from livepush.access import rules
+from livepush.access.authenticating import Identity
+from livepush.access.identity import Admission
 from livepush.conf import get_settings
 from livepush.consumers import send as endpoint
+from livepush.consumers.commands import Visitor
 from livepush.publish import senders
 from livepush.receiving import gathering, handlers, once, taking, trying
 from livepush.receiving.models import Receipt
@@ -991,6 +994,41 @@ async def test_a_message_by_post_follows_the_ephemeral_ones_that_were_sent_befor
         while len(gathered) < 2:
             await asyncio.sleep(0.01)
     assert [event.type for batch in gathered for event in batch.events] == ["typing", "chat"]
+
+
+async def test_what_nobody_has_said_goes_out_before_the_client_is_somebody(gathered):
+    gathering.gatherer()._next = asyncio.get_running_loop().time() + PATIENCE
+    visitor, times = Visitor({}, None, None, None), []
+
+    async def admit(groups, right):
+        times.append(right.type)
+        return Admission(Identity(AnonymousUser()), groups, (), frozenset())
+
+    for number in range(2):
+        cursor = receiving.Message("room:lobby", "typing", number, ephemeral=True)
+        await visitor.outgoing.send(cursor, admit, None, str)
+    assert (gathered, times) == ([], ["typing"])
+    visitor.begin_anew()
+    ((event,),) = [batch.events for batch in gathered]
+    assert (event.groups, event.data) == (("room:lobby",), "1")
+    gathered.clear()
+    await visitor.outgoing.send(cursor, admit, None, str)
+    assert (gathered, times) == ([], ["typing", "typing"])  # the rule is asked about the new user
+
+
+async def test_each_ephemeral_message_is_checked_though_the_rule_was_asked_a_moment_ago(gathered):
+    visitor = Visitor({}, None, None, None)
+
+    async def admit(groups, right):
+        return Admission(Identity(AnonymousUser()), groups, (), frozenset())
+
+    for data in (1, "x" * get_settings().MAX_EVENT_BYTES, 2):
+        cursor = receiving.Message("room:lobby", "typing", data, ephemeral=True)
+        with contextlib.nullcontext() if isinstance(data, int) else pytest.raises(WireError, match="bytes as JSON"):
+            await visitor.outgoing.send(cursor, admit, None, str)
+    async with asyncio.timeout(PATIENCE):
+        while [event.data for batch in gathered for event in batch.events][-1:] != ["2"]:
+            await asyncio.sleep(0.01)
 
 
 def test_the_public_names_are_there():

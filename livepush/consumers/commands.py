@@ -63,6 +63,12 @@ class Visitor:
         self._outgoing = self._outgoing or Outgoing()
         return self._outgoing
 
+    def begin_anew(self) -> None:
+        """Let go what nobody's client has said: the client is somebody from now on."""
+        ended, self._outgoing = self._outgoing, None
+        if ended is not None:
+            ended.end()
+
     async def admit(self, groups: tuple[str, ...], right: rules.Right = rules.READ) -> identity.Admission:
         """Return which groups the client may read, or send to, now: none if its address is another tenant's now."""
         scope, known = self.scope, self.grant.identity
@@ -234,6 +240,8 @@ async def authenticate(visitor: Visitor, command: Command) -> dict[str, Any]:
     if grant.identity.name not in (None, fresh.name):
         raise WireError("other_user", "The token is another user's: connect again with it.", 403)
     visitor.entry.seat.count_for(limits.user_key(grant.tenant, fresh.name))
+    if grant.identity.name is None:
+        visitor.begin_anew()
     visitor.entry.rights.replace(grant, fresh)
     visitor.entry.client.identity = fresh
     return {"expires": fresh.ends}

@@ -102,6 +102,11 @@ class Outgoing:
         in_thread = partial(process.in_thread, level=LATER)
         return await take_async(message, admission, request, in_thread, process.tidy, language())
 
+    def end(self) -> None:
+        """Send the ephemeral messages that wait: the client goes on as somebody else."""
+        for known in self._remembered.values():
+            gatherer().let_go(known.sender, known.event.groups[0])
+
     async def _pass_on(self, message: Message, admit: Callable[..., Any]) -> None:
         known = self._remembered.get((message.group, message.type))
         if known is None or known.until < time.monotonic():
@@ -114,7 +119,7 @@ class Outgoing:
 
     def _sender(self, admission: Admission) -> Hashable:
         """Return whose ephemeral messages take each other's place: a user's, or those of this connection."""
-        return admission.identity.name or id(self)
+        return admission.identity.name or self
 
     async def _ask(self, message: Message, admit: Callable[..., Any]) -> Allowed:
         """Ask the rule whether a message may go out, and remember the answer. Raises WireError: it may not."""

@@ -122,7 +122,6 @@ class Link(threading.Thread):
         """Listen, and send what waits, until the thread is to end. Raises what the database raises."""
         with self._busy(), session(self._using) as found:
             self._session = found
-            found.heed(self._wake)
             channels = signing.groups()
             found.listen(channels)
             self._prove(found, channels[0])
@@ -159,7 +158,7 @@ class Link(threading.Thread):
     def _hear(self, found: Session, until: float) -> Sequence[str]:
         """Pass on what comes until some time, the first payloads at most; return them."""
         self._busy_since = None
-        payloads = found.wait(until - time.monotonic())
+        payloads = found.wait(until - time.monotonic(), self._wake)
         self._busy_since = time.monotonic()
         with suppress(BlockingIOError):
             self._wake.recv(4096)

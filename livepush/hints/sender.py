@@ -28,7 +28,7 @@ FLUSH_TIMEOUT = 2.0
 
 
 def announce(batch: Batch) -> None:
-    """Hand a batch to the sending thread, where a layer is configured; return at once and raise nothing."""
+    """Hand a batch to the sending thread, where the hint is the layer; return at once and raise nothing."""
     try:
         if not _has_green_threads():
             _sender().put(batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from selectors import EVENT_READ, DefaultSelector
+from selectors import EVENT_READ, BaseSelector, DefaultSelector
 from typing import Any
 
 from django.db import connections
@@ -38,22 +38,23 @@ class Session:
         options.setdefault("connect_timeout", CONNECT_TIMEOUT)
         self._wrapper.settings_dict["AUTOCOMMIT"] = True
         self._driver: Any = None
-        self._selector = DefaultSelector()  # select() takes no descriptor above 1023
+        self._selector: BaseSelector | None = None
         self._heard: list[str] = []
 
     def open(self) -> None:
         """Connect. Raises the database's error."""
         self._wrapper.connect()
         self._driver = self._wrapper.connection
-        self._selector.register(self._driver.fileno(), EVENT_READ)
         if self._is_psycopg3:
             self._driver.add_notify_handler(lambda found: self._heard.append(found.payload))
 
     def close(self) -> None:
         """End the session, whatever state it is in."""
-        self._selector.close()
         with suppress(Exception):
             self._wrapper.close()
+        if self._selector is not None:
+            with suppress(OSError):
+                self._selector.close()
 
     def cut(self) -> None:
         """Shut the socket, so that whoever waits for the server gets an error. Any thread may call this."""
@@ -82,19 +83,24 @@ class Session:
         ((pid,),) = self.run("SELECT pg_backend_pid()")
         return bool(self._driver.info.backend_pid == pid)
 
-    def heed(self, wake: socket.socket) -> None:
-        """Have ``wait`` return as soon as a socket can be read, too."""
-        self._selector.register(wake, EVENT_READ)
+    def wait(self, seconds: float, wake: socket.socket | None = None) -> list[str]:
+        """Wait for notifications, or until ``wake`` can be read; return the payloads that came.
 
-    def wait(self, seconds: float) -> list[str]:
-        """Wait for notifications; return the payloads that came.
-
-        Raises the driver's error if the connection is lost.
+        ``wake`` is the same in all calls. Raises the driver's error if the connection is lost.
         """
-        if not self._heard:
+        came = self._heard if self._is_psycopg3 else self._driver.notifies  # with a statement's answer
+        if not came:
+            self._selector = self._selector or self._watching(wake)
             self._selector.select(max(0.0, seconds))
         self._heard += self._arrived()
         found, self._heard = self._heard, []
+        return found
+
+    def _watching(self, wake: socket.socket | None) -> BaseSelector:
+        found = DefaultSelector()  # select() takes no descriptor above 1023
+        found.register(self._driver.fileno(), EVENT_READ)
+        if wake is not None:
+            found.register(wake, EVENT_READ)
         return found
 
     def _arrived(self) -> Iterator[str]:

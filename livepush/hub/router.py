@@ -110,18 +110,10 @@ class Router:
                 self._overflowed = True
                 return
             self._queued = size
-        call_soon = self._loop.call_soon if self._runs_here() else self._loop.call_soon_threadsafe
         try:
-            call_soon(self.receive, batch, True, context=Context())  # not the sender's
+            self._loop.call_soon_threadsafe(self.receive, batch, True, context=Context())  # not the sender's
         except RuntimeError:  # the loop was closed
             self._closed()
-
-    def _runs_here(self) -> bool:
-        """Return whether this thread runs the loop, so that nobody has to wake it."""
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
 
     def receive(self, batch: Batch, own: bool = False) -> None:
         """Take an announced batch. All batches that wait are routed together.

@@ -129,7 +129,10 @@ def ephemeral(stamp: str, group: Group, type: str, data: Any) -> wire.Event:
 
 
 def another(event: wire.Event, data: Any) -> wire.Event:
-    """Return an ephemeral event like a given one, of now and with other data. Raises InvalidEvent."""
+    """Return an ephemeral event like a given one, of now and with other data: only these are checked.
+
+    Raises InvalidEvent.
+    """
     now = wire.timestamp(timezone.now())
     return wire.Event(None, event.groups, event.type, encode(data), now, event.sender)
 

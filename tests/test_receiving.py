@@ -37,7 +37,7 @@ from livepush.conf import get_settings
 from livepush.consumers import send as endpoint
 from livepush.consumers.commands import Visitor
 from livepush.publish import senders
-from livepush.receiving import gathering, handlers, once, taking, trying
+from livepush.receiving import gathering, handlers, once, outages, taking, trying
 from livepush.receiving.models import Receipt
 from livepush.receiving.schemas import check_of
 from livepush.wire import MORE_BYTES, WireError
@@ -857,6 +857,27 @@ def test_a_message_of_another_logins_page_is_refused(client):
     assert len(sent()) == 1
 
 
+def test_signed_cookies_name_the_user_whose_page_sends(settings, ada):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    from livepush.access.logins import login_name
+
+    livepush.can_send("hall:<slug:name>", types=("chat",))(lambda user, name: True)
+    first, other = Client(), Client()
+    first.force_login(ada)
+    other.force_login(User.objects.create_user("eve", password="eve"))
+    mine = login_name(first.cookies["sessionid"].value, None)
+    session = first.session
+    session["cart"] = [7]
+    session.save()
+    first.cookies["sessionid"] = session.session_key  # it changes with the session's data
+    assert login_name(session.session_key, None) == mine
+    send(first, "hall:a", login=mine)
+    assert send(other, "hall:a", login=mine, status=409)["code"] == "other_login"
+    first.logout()
+    assert send(first, "hall:a", login=mine, status=409)["code"] == "other_login"
+    assert len(sent()) == 1
+
+
 def test_a_page_without_a_session_sends_nothing_in_the_name_of_who_logs_in(client, settings):
     livepush.can_send("square:<slug:name>", types=("chat",))(lambda user, name: True)
     assert send(client, "square:a", login="", status=409)["code"] == "other_login"
@@ -922,6 +943,54 @@ def test_a_handler_gets_no_data_that_no_event_can_have(client, data):
 def test_only_post_sends(client):
     response = client.get(SEND, headers=ORIGIN)
     assert (response.status_code, response["Allow"]) == (405, "POST")
+
+
+def test_an_ephemeral_message_to_a_handler_counts_as_an_ordinary_one(client, settings):
+    taken = []
+    handler()(lambda user, data, name: taken.append(data))
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "MESSAGES_PER_SECOND": 0.2, "EPHEMERAL_PER_SECOND": 100}
+    get_settings.cache_clear()
+    send(client, "desk:a", data=1, ephemeral=True)
+    assert send(client, "desk:a", data=2, ephemeral=True, status=429)["code"] == "throttled"
+    assert taken == [1]
+
+
+class DriverError(Exception):
+    """A driver's error, with what tells its kind."""
+
+    def __init__(self, *args, **known):
+        super().__init__(*args)
+        self.__dict__ |= known
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [
+        (DriverError(sqlstate="57P01"), "unavailable"),
+        (DriverError(sqlstate="40P01"), "unavailable"),
+        (DriverError(sqlstate="57014"), "failed"),
+        (DriverError(pgcode="42P01"), "failed"),
+        (DriverError(sqlite_errorcode=517), "unavailable"),
+        (DriverError(sqlite_errorcode=1), "failed"),
+        (DriverError(2006, "gone away"), "unavailable"),
+        (DriverError(1213, "a deadlock"), "unavailable"),
+        (DriverError(1364, "no default"), "failed"),
+        (None, "unavailable"),
+    ],
+)
+def test_an_error_of_a_database_that_comes_each_time_does_not_have_the_message_sent_for_ever(cause, code):
+    error = OperationalError("?")
+    error.__cause__ = cause
+    assert outages.may_pass(error) == (code == "unavailable")
+
+
+def test_a_handler_that_names_a_column_that_is_missing_has_failed(client):
+    @handler()
+    def ask(user, data, name):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT no_such_column FROM livepush_loghead")
+
+    assert send(client, "desk:a", data=1, status=500)["code"] == "failed"
 
 
 def test_a_flood_is_told_to_wait(client, settings, caplog):

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from livepush import tenants
 from livepush.access.authenticating import Identity
-from livepush.wire import Close, WireError
+from livepush.wire import Close, WireError, dumps
 
 CHANGING = "django.contrib.sessions.backends.signed_cookies"
 """The session engine whose cookie changes with each change of the session."""
 
 
+_LOGIN = ("_auth_user_id", "_auth_user_hash")
+"""The keys under which Django keeps a login in its session."""
+
+
 def login_name(cookie: str | None, tenant: str | None) -> str:
-    """Return a name that only one session of one tenant has; empty without a session. It needs no query."""
+    """Return a name that only one session of one tenant has; empty without a session. It needs no query.
+
+    Where the cookie changes with the session, the name is that of the user's logins up to the next password.
+    """
     if not cookie:
         return ""
+    if settings.SESSION_ENGINE == CHANGING:
+        data = import_module(CHANGING).SessionStore(cookie).load()
+        cookie = dumps([data.get(key) for key in _LOGIN])
     name = tenants.stored(cookie, tenant)
     return salted_hmac("livepush.tabs", name, algorithm="sha256").hexdigest()[:16]
 
@@ -29,7 +41,7 @@ def check_login(given: str | None, cookie: str | None, tenant: str | None, known
     Raises WireError.
     """
     if given:
-        is_other = settings.SESSION_ENGINE != CHANGING and given != login_name(cookie, tenant)
+        is_other = given != login_name(cookie, tenant)
     else:
         is_other = given is not None and bool(cookie) and known.name is not None and known.token is None
     if is_other:

@@ -13,7 +13,7 @@ from livepush.conf import get_settings
 from livepush.consumers.base import Scope
 from livepush.consumers.entering import Entry, admit, ask_again_later
 from livepush.consumers.incoming import Incoming
-from livepush.consumers.messages import Outgoing
+from livepush.consumers.messages import Outgoing, is_fleeting
 from livepush.hub import Connection
 from livepush.notes import Rarely, one_line
 from livepush.receiving import Message
@@ -142,7 +142,7 @@ def take_command(text: str, size: int, budget: limits.Budget) -> Command:
 def count_command(command: Command, size: int, budget: limits.Budget) -> None:
     """Count a command of ``size`` bytes. Raises WireError: the client is over a limit."""
     try:
-        if command.sending is not None and command.sending.ephemeral:
+        if command.sending is not None and is_fleeting(command.sending):
             budget.ephemeral(size)
             return
         budget.command()

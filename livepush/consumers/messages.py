@@ -17,7 +17,7 @@ from livepush.hub.registry import serving_loop
 from livepush.process import drain
 from livepush.receiving import Message, handler_of, running, take, take_async
 from livepush.receiving.gathering import gatherer
-from livepush.wire import Event, WireError, unavailable
+from livepush.wire import Event, Sending, WireError, unavailable
 
 REMEMBERED = 1.0
 """How long (seconds) a WebSocket's ephemeral messages go out by the last answer of the rule."""
@@ -31,6 +31,11 @@ drain.producers.append(drain.Producers(running, lambda: None))  # what is left t
 def right_to_send(message: Message) -> rules.Right:
     """Return the right that a message needs."""
     return rules.Right(rules.SEND.name, message.type)
+
+
+def is_fleeting(message: Message | Sending) -> bool:
+    """Return whether a message is ephemeral and passed on as it is. A handler makes it an ordinary one."""
+    return message.ephemeral and handler_of(message.group, message.type) is None
 
 
 def check_sent(admission: Admission) -> None:
@@ -50,7 +55,7 @@ def send_here(message: Message, admission: Admission, request: Any) -> Any:
     loop, sender = serving_loop(), _sender_of(admission, request)
     if loop is None:
         return take(message, admission, request)
-    is_gathered = message.ephemeral and handler_of(message.group, message.type) is None
+    is_gathered = is_fleeting(message)
     if is_gathered:
         event = _event(message, admission, _stamp(admission))
         work = partial(_offer, sender, event)
@@ -94,7 +99,7 @@ class Outgoing:
         ``language`` is that of a handler's sentences. It is asked for where there is a handler: thousands of cursors
         have none.
         """
-        if message.ephemeral and handler_of(message.group, message.type) is None:
+        if is_fleeting(message):
             return await self._pass_on(message, admit)
         admission = await admit((message.group,), right_to_send(message))
         check_sent(admission)

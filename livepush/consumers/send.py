@@ -12,7 +12,7 @@ from livepush.conf import get_settings
 from livepush.consumers.answering import admit_here, answers, said
 from livepush.consumers.auditing import Client, scope_of
 from livepush.consumers.identified import check_site
-from livepush.consumers.messages import check_sent, right_to_send, send_here
+from livepush.consumers.messages import check_sent, is_fleeting, right_to_send, send_here
 from livepush.receiving import Message
 from livepush.wire import MORE_BYTES, Sending, WireError, dumps, parse_message
 
@@ -45,7 +45,7 @@ def _count(request: HttpRequest, known: Identity, tenant: str | None, sending: S
     """Count a message for its user, or for its address if nobody is logged in. Raises WireError: there are too many."""
     key = limits.user_key(tenant, known.name) or ("sender", nearest_address(scope_of(request)))
     budget = limits.budget_of(key)
-    if sending.ephemeral:
+    if is_fleeting(sending):
         budget.ephemeral(sending.size)
     else:
         budget.message(sending.size)

@@ -26,6 +26,7 @@ from livepush.exceptions import InvalidEvent
 from livepush.receiving import once
 from livepush.receiving.handlers import Found, Handler, handler_of
 from livepush.receiving.once import InThread
+from livepush.receiving.outages import may_pass
 from livepush.wire import WireError, unavailable
 
 Tidy = Callable[[bool], object]
@@ -274,6 +275,7 @@ def _refusal(error: Exception, handler: Handler) -> WireError:
         return WireError("forbidden", str(error) or "This may not be sent.", 403)
     if isinstance(error, DATABASE_ERRORS):
         close_old_connections()
+    if may_pass(error):
         handler.log_outage("The handler for %r could not use its database:", error)
         return unavailable()
     handler.log_exception("The handler for %r raised, so the client hears that it failed.")

@@ -96,9 +96,10 @@ class DjangoTenants(Tenants):
 
     def current(self) -> str | None:
         """Return the schema that is active on this thread's connection."""
-        from django.db import connection
+        from django.db import connections
+        from django_tenants.utils import get_tenant_database_alias
 
-        return getattr(connection, "schema_name", None)
+        return getattr(connections[get_tenant_database_alias()], "schema_name", None)
 
     @contextmanager
     def activate(self, tenant: str) -> Iterator[None]:

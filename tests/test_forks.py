@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import functools
 import os
 import pkgutil
@@ -262,6 +263,21 @@ def test_a_child_counts_its_own_connections_and_settles():
 
 
 # Handlers
+
+
+def test_a_child_that_python_does_not_know_of_has_a_name_of_its_own():
+    mine = layer.origin()
+    reads, writes = os.pipe()
+    child = ctypes.PyDLL(None).fork()  # as uWSGI forks: no hook of Python's runs
+    if child == 0:
+        os.write(writes, layer.origin().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(reads, 100).decode()
+    os.close(reads)
+    os.close(writes)
+    assert len(theirs) == len(mine) == 16
+    assert theirs != mine == layer.origin()
 
 
 def test_every_lock_is_one_that_a_signals_handler_may_take_again(used):

@@ -1065,6 +1065,16 @@ async def test_a_message_by_post_follows_the_ephemeral_ones_that_were_sent_befor
     assert [event.type for batch in gathered for event in batch.events] == ["typing", "chat"]
 
 
+async def test_a_message_without_a_key_is_stored_once_though_its_thread_takes_it_twice(stopped, ada):
+    def in_thread(work):
+        return process.in_thread(lambda: (work(), work())[-1])  # the connection broke before the first answer came
+
+    sender = Admission(Identity(ada), ("room:lobby",), (), frozenset())
+    message = receiving.Message("room:lobby", "chat", "Hi")
+    await receiving.take_async(message, sender, None, in_thread, lambda is_last: None, "en")
+    assert await process.in_thread(sent) == [(("room:lobby",), "chat", '"Hi"')]
+
+
 async def test_what_nobody_has_said_goes_out_before_the_client_is_somebody(gathered):
     gathering.gatherer()._next = asyncio.get_running_loop().time() + PATIENCE
     visitor, times = Visitor({}, None, None, None), []

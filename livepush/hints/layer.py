@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, channel_layers
@@ -16,7 +18,6 @@ from django.utils.module_loading import import_string
 
 from livepush.cancelling import heed_cancellation
 from livepush.conf import get_settings
-from livepush.forking import renewed
 from livepush.notes import note_once, one_line
 
 CALL_TIMEOUT = 5.0
@@ -30,7 +31,6 @@ logger = logging.getLogger("livepush")
 
 _unbuildable: tuple[str, object, float] | None = None
 """The layer that could not be built: its alias, its settings, and until when it is not tried again."""
-_origin = renewed(globals(), "_origin", lambda: secrets.token_hex(8))
 
 
 def configured() -> Any | None:
@@ -79,7 +79,12 @@ def new_layer() -> Any:
 
 def origin() -> str:
     """Return this process's random name; its own announcements come back to it and are not news."""
-    return _origin
+    return _name_of(os.getpid())  # uWSGI forks its workers without Python's hooks
+
+
+@lru_cache(maxsize=1)
+def _name_of(process: int) -> str:
+    return secrets.token_hex(8)
 
 
 async def call(pending: Awaitable[Any]) -> Any:

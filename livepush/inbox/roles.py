@@ -75,6 +75,8 @@ def _follow_roles(sender: Any, instance: Any, using: str | None, kwargs: dict[st
     action, pks = kwargs.get("action"), kwargs.get("pk_set") or ()
     if not isinstance(instance, Model) or instance.pk is None or action not in ("post_add", "post_remove", "pre_clear"):
         return
+    if not log.exists(get_settings().DATABASE):  # an earlier app's migration loads users
+        return
     reverse = kwargs.get("reverse", not publish.is_user(instance))
     if not reverse and not publish.is_user(instance):
         return

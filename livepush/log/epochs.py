@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from functools import cache
+import time
+from math import inf
 from typing import Any
 
 from django.db import connections
@@ -15,13 +16,21 @@ from livepush.log.dialects import dialect
 from livepush.models import Event, LogFloor, LogHead
 from livepush.wire import LogState, Position
 
+AGAIN = 10.0
+"""After how long (seconds) a database that has no log is asked again: it may be migrated meanwhile."""
+_known_until: dict[str, float] = {}
+"""By database, until when it is known to have no log (``time.monotonic()``); without end if it has one."""
 
-@cache
+
 def exists(using: str) -> bool:
-    """Return whether a database has a log's tables. It is asked once."""
-    connection = connections[using]
-    with uncounted(using), connection.cursor() as cursor:
-        return Event._meta.db_table in connection.introspection.table_names(cursor)
+    """Return whether a database has a log's tables. One that has them is asked once."""
+    known = _known_until.get(using, 0.0)
+    if known < time.monotonic():
+        connection = connections[using]
+        with uncounted(using), connection.cursor() as cursor:
+            is_there = Event._meta.db_table in connection.introspection.table_names(cursor)
+        known = _known_until[using] = inf if is_there else time.monotonic() + AGAIN
+    return known == inf
 
 
 def state(using: str) -> LogState:
@@ -106,7 +115,7 @@ def _new_epoch() -> str:
 
 
 def _forget(**kwargs: object) -> None:
-    exists.cache_clear()
+    _known_until.clear()
 
 
 post_migrate.connect(_forget, dispatch_uid="livepush.log")

@@ -44,17 +44,18 @@ class Message(NamedTuple):
     ephemeral: bool = False
 
 
-def take(message: Message, sender: Admission, request: Any) -> Any:
+def take(message: Message, sender: Admission, request: Any, spare: str | None = None) -> Any:
     """Take a message of a client that may send it; return the handler's answer, ``None`` if there is none.
 
-    ``request`` is the view of the request that rules get. Uses the database.
+    ``request`` is the view of the request that rules get. ``spare`` is the key of a message that has none, for a caller
+    that may have to do this twice. Uses the database.
 
     Raises WireError: the message is refused, or can't be taken now.
     """
     with tenants.active(sender.tenant):
         found = handler_of(message.group, message.type)
         if found is None:
-            return pass_on(message, sender, request)
+            return pass_on(message, sender, request, spare)
         _check(message)
         try:
             if not found.handler.is_atomic:
@@ -83,7 +84,8 @@ async def take_async(
             task = _outside(found, message, sender, request, in_thread, tidy)
             await asyncio.wait({task})  # whoever cancels this wait does not cancel the handler
             return task.result()
-    return await in_thread(translation.override(language)(partial(take, message, sender, request)))
+    spare = secrets.token_hex(16)  # the thread does its work again if its connection breaks
+    return await in_thread(translation.override(language)(partial(take, message, sender, request, spare)))
 
 
 def _check(message: Message) -> None:
@@ -94,11 +96,11 @@ def _check(message: Message) -> None:
         raise WireError("bad_event", str(error)) from error
 
 
-def pass_on(message: Message, sender: Admission, request: Any) -> None:
+def pass_on(message: Message, sender: Admission, request: Any, spare: str | None = None) -> None:
     """Send a message to its group as it is, in its user's name. Raises WireError: it can't be sent."""
     key = None
     if not message.ephemeral:
-        key = _receipt(message, sender, request) or secrets.token_hex(16)  # for a second attempt
+        key = _receipt(message, sender, request) or spare or secrets.token_hex(16)
     try:
         publish.send_as(
             publish.stamp(sender.identity.user),

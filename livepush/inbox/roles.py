@@ -42,8 +42,8 @@ def add_roles(roles: list[str], readers: list[str], using: str | None = None, *,
 
     With ``is_new``, an earlier note does not count: they have lost the groups since, and nothing told of it.
     """
-    if roles and readers:
-        using = using or get_settings().DATABASE
+    using = using or get_settings().DATABASE
+    if roles and readers and log.exists(using):  # it does not while an earlier app's migration loads users
         since = log.state(using).position.number
         for each in roles:
             add_members(using, each, readers, since)
@@ -75,8 +75,6 @@ def _follow_roles(sender: Any, instance: Any, using: str | None, kwargs: dict[st
     action, pks = kwargs.get("action"), kwargs.get("pk_set") or ()
     if not isinstance(instance, Model) or instance.pk is None or action not in ("post_add", "post_remove", "pre_clear"):
         return
-    if not log.exists(get_settings().DATABASE):  # an earlier app's migration loads users
-        return
     reverse = kwargs.get("reverse", not publish.is_user(instance))
     if not reverse and not publish.is_user(instance):
         return
@@ -97,7 +95,9 @@ def _follow_roles(sender: Any, instance: Any, using: str | None, kwargs: dict[st
 
 
 def _end_roles(**whose: Any) -> None:
-    Membership.objects.using(get_settings().DATABASE).filter(**whose).delete()
+    using = get_settings().DATABASE
+    if log.exists(using):
+        Membership.objects.using(using).filter(**whose).delete()
 
 
 def connect() -> None:

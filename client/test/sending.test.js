@@ -331,6 +331,46 @@ test("what is too large for the WebSocket's server goes over HTTP at once", asyn
   assert.equal(posted.length, 1);
 });
 
+/** Return a page, and the answers that it got, where something between it and its server has a status for one message. */
+const pageBehind = (status) => {
+  const answers = [];
+  fake(globalThis, {
+    location: { href: "https://shop.example/" },
+    fetch: async (_, { body }) => {
+      if (!body.includes("attack")) return new Response('{"ok": true, "reply": "taken"}');
+      answers.push(status);
+      return new Response("<h1>Blocked</h1>", { status });
+    },
+  });
+  return { sender: createSender({ target: new EventTarget(), url: "/live/", say: () => false }), answers };
+};
+
+for (const [status, code, tries] of [
+  [413, "too_large", 1],
+  [403, "blocked", 8],
+  [406, "blocked", 8],
+]) {
+  test(`a message that a proxy always answers with ${status} is refused, and the next one goes out`, async () => {
+    hurry(10_000);
+    const { sender, answers } = pageBehind(status);
+    const refused = assert.rejects(sender.send("room:a", "chat", "attack"), { code, message: RegExp(status) });
+    assert.equal(await sender.send("room:a", "chat", "after"), "taken");
+    await refused;
+    assert.equal(answers.length, tries);
+  });
+}
+
+for (const status of [200, 401, 429, 502, 503]) {
+  test(`a message that a proxy answers with ${status} goes out later`, async () => {
+    hurry(10_000);
+    const { sender, answers } = pageBehind(status);
+    const sent = sender.send("room:a", "chat", "attack");
+    await until(() => answers.length === 12);
+    fake(globalThis, { fetch: async () => new Response('{"ok": true, "reply": "taken"}') });
+    assert.equal(await sent, "taken");
+  });
+}
+
 test("kept messages go out in the order in which they were sent, whatever the clock says", async () => {
   const stored = browser();
   let now = 5;

@@ -10,6 +10,9 @@ const RESPONSE_WITHIN = 20_000;
  * section 4.5: 64 KiB together).
  */
 const LAST_WORDS = 20_000;
+/** The statuses with which a proxy refuses a message for good, and how often one must do so before it has failed. */
+const REFUSED = /^4(?!01|08|25|29)/;
+const REFUSALS = 8;
 
 /**
  * Return how to send over this tab's own WebSocket: `talk` answers with nothing where there is none, and with
@@ -57,6 +60,18 @@ export const speak = (link) => {
 };
 
 /**
+ * Return the outcome of a message that something else than the server has answered: nothing while it may still pass.
+ *
+ * @param {Message} message
+ * @param {any} status
+ */
+const refusal = (message, status) => {
+  message.refusals = (message.refusals ?? 0) + (REFUSED.test(status) ? 1 : 0);
+  const code = status === 413 ? "too_large" : message.refusals === REFUSALS && "blocked";
+  return code ? { ok: false, code, message: `A proxy answers ${status}.` } : undefined;
+};
+
+/**
  * Send over HTTP; return nothing if no answer came.
  *
  * @param {Link} link
@@ -74,8 +89,8 @@ export const post = async (link, message) => {
       keepalive: text.length < LAST_WORDS,
       signal: AbortSignal.timeout(RESPONSE_WITHIN),
     });
-    const outcome = await response.json();
-    if (typeof outcome.ok !== "boolean") return undefined; // a proxy's answer
+    const outcome = await response.json().catch(() => ({}));
+    if (typeof outcome.ok !== "boolean") return refusal(message, response.status);
     const after = /** @type {any} */ (response.headers.get("retry-after"));
     return after ? { ...outcome, retry: after * 1000 } : outcome;
   } catch {

@@ -7,6 +7,9 @@ Each checkout runs its own livepush, benchmarks and test settings, both with the
 figures are seconds, so that a ratio below 1 says that the second checkout is faster; it is the median of the ratios of
 each turn, beside the least and the greatest of them. The CPU of a fan-out is the server's, for 100,000 deliveries; that
 of a send is the sender's, without the database's.
+
+Before livepush knew NOTIFY, a send without a layer told no other process. For the same work, sends are measured with
+``LIVEPUSH["HINT"] = "none"`` where there is that setting; ``--hint auto`` measures them with NOTIFY.
 """
 
 from __future__ import annotations
@@ -81,7 +84,7 @@ def publisher() -> None:
     publish.livepush()
 
 
-def sent(kind: str, quick: bool) -> Figures:
+def sent(kind: str, quick: bool, hint: str) -> Figures:
     """Measure sends to one group and to many: from the call until it is committed and settled."""
     from benchmarks.publish import DATA, Databases, databases, settings_env
 
@@ -101,7 +104,12 @@ def sent(kind: str, quick: bool) -> Figures:
         database = stack.enter_context(made.fresh(kind))
         os.environ.update(settings_env(database))
         import django
+        from django.conf import settings
 
+        from livepush.conf import Settings
+
+        if hasattr(Settings, "HINT"):
+            settings.LIVEPUSH = {**settings.LIVEPUSH, "HINT": hint}
         django.setup()
         from django.db import connections
 
@@ -122,13 +130,13 @@ def folder(stack: contextlib.ExitStack) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
 
-def one_side(part: str, clients: int, quick: bool) -> None:
+def one_side(part: str, clients: int, quick: bool, hint: str) -> None:
     """Measure a part in this folder; print the figures as a line of JSON."""
     import livepush
 
     assert Path(livepush.__file__).is_relative_to(Path.cwd()), f"{livepush.__file__} is not the checkout's"
     kind = part.removeprefix("sends-")
-    figures = fanned_out(part, clients, quick) if kind == part else sent(kind, quick)
+    figures = fanned_out(part, clients, quick) if kind == part else sent(kind, quick, hint)
     print(json.dumps(figures))
 
 
@@ -137,7 +145,7 @@ def one_side(part: str, clients: int, quick: bool) -> None:
 
 def measured(python: Path, checkout: Path, part: str, asked: argparse.Namespace) -> Figures:
     """Have a part measured in a checkout."""
-    command = [python, "-P", HERE, "side", part, str(asked.clients), "quick" if asked.quick else ""]
+    command = [python, "-P", HERE, "side", part, str(asked.clients), "quick" if asked.quick else "", asked.hint]
     env = {**os.environ, "PYTHONPATH": str(checkout)}
     done = subprocess.run(command, cwd=checkout, env=env, stdout=subprocess.PIPE, text=True, check=True)
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
@@ -167,6 +175,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=1000)
     parser.add_argument("--parts", default=",".join(PARTS), help="with commas between")
     parser.add_argument("--quick", action="store_true", help="little of everything, to see that it works")
+    parser.add_argument("--hint", default="none", choices=("none", "auto"), help="how sends tell other processes")
     parser.add_argument("--out", type=Path, help="a file to append each turn's figures to, as lines of JSON")
     asked = parser.parse_args()
     require("cc", "taskset")
@@ -186,7 +195,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["side"]:
-        one_side(sys.argv[2], int(sys.argv[3]), sys.argv[4] == "quick")
+        one_side(sys.argv[2], int(sys.argv[3]), sys.argv[4] == "quick", sys.argv[5])
     elif sys.argv[1:2] == ["publisher"]:
         publisher()
     else:

@@ -42,6 +42,8 @@ export const connect = (session, name, transport, request) => {
   /** When the hello came; 0 before. */
   let opened = 0;
   let heard = Date.now();
+  /** What `heard` was set to for a late timer. While it is still that, nothing has come, and the next one gets no grace. */
+  let excused = 0;
   /** How long it may be silent; 0 if silence means nothing. */
   let limit = transport.patient ? 0 : HELLO_WITHIN;
   let closed = false;
@@ -49,8 +51,6 @@ export const connect = (session, name, transport, request) => {
   let timer;
   /** @type {import("./types.js").Shut | undefined} */
   let shut;
-
-  const silence = () => Date.now() - heard;
 
   const abandon = () => {
     closed = true;
@@ -68,13 +68,12 @@ export const connect = (session, name, transport, request) => {
   const lookOver = () => {
     clearTimeout(timer);
     if (!limit) return;
-    let late = silence() - limit;
-    if (late > GRACE) {
-      heard += late + GRACE; // the timer was late: after a sleep, input may be delivered after the timer
-      late = -GRACE;
-    }
-    if (late < 0) timer = setTimeout(lookOver, Math.min(-late, limit));
-    else conclude(opened ? lost("silence") : blocked("silence"));
+    const late = Date.now() - heard - limit;
+    if (late > GRACE && heard !== excused) {
+      excused = heard += late + GRACE; // the timer was late: after a sleep, input may be delivered after the timer
+      lookOver();
+    } else if (late < 0) timer = setTimeout(lookOver, Math.min(-late, limit));
+    else conclude((opened ? lost : blocked)("silence"));
   };
 
   /** Note a sign of life. Only data after the hello counts: before it, a proxy may speak. */
@@ -87,7 +86,7 @@ export const connect = (session, name, transport, request) => {
     if (closed) return;
     const [first] = envelopes;
     if (first?.type === HELLO) {
-      opened = heard = Date.now();
+      heard = opened = Date.now();
       limit = /** @type {number} */ (first.heartbeat) * SILENCE; // NaN works like 0: a poll has no heartbeat
       lookOver();
     }
@@ -107,6 +106,15 @@ export const connect = (session, name, transport, request) => {
 
   const speak = (/** @type {string} */ text) => shut?.speak?.(text);
 
-  const connection = { via: name, asks: request, speak, begin, abandon, conclude, lookOver, silence };
+  const connection = {
+    via: name,
+    asks: request,
+    speak,
+    begin,
+    abandon,
+    conclude,
+    lookOver,
+    silence: () => Date.now() - heard,
+  };
   return connection;
 };

@@ -567,6 +567,33 @@ test("a stream whose bytes are told late, after a sleep, lives on", () => {
   assert.deepEqual([client.state, attempts.length], ["open", 1]);
 });
 
+test("a dead stream is found in a hidden tab, whose timers run once a minute, and one without a hello too", () => {
+  for (const isOpen of [true, false]) {
+    const { client, clock, attempts, log } = play();
+    client.start();
+    if (isOpen) attempts[0].hello();
+    for (let minute = 0; minute < 3; minute++) {
+      clock.time += 60_000;
+      clock.advance(0);
+    }
+    assert.ok(attempts[0].closed);
+    if (isOpen) assert.deepEqual(states(log).slice(0, 3), ["connecting", "open", "waiting"]);
+    else assert.equal(attempts[1].name, "second");
+  }
+});
+
+test("a dead stream is found soon after a late timer, however often the page asks meanwhile", () => {
+  const { client, clock, last, log } = play();
+  client.start();
+  last().hello();
+  clock.time += 60_000;
+  for (let time = 0; time < 5; time++) {
+    client.wake();
+    clock.advance(250);
+  }
+  assert.deepEqual(states(log).slice(0, 3), ["connecting", "open", "waiting"]);
+});
+
 test("a paused client comes back by position when started, not when woken", () => {
   const { client, attempts, last } = play();
   client.start();

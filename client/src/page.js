@@ -40,9 +40,9 @@ export const openPage = (window) => {
   /** @param {HTMLElement} tag */
   const read = (tag) => {
     /** @type {string[]} */
-    let groups = [];
+    const groups = [];
     try {
-      groups = [...JSON.parse(tag.dataset.groups ?? "[]")];
+      groups.push(...JSON.parse(tag.dataset.groups ?? "[]"));
     } catch (error) {
       console.error("livepush: data-groups", tag, error);
     }
@@ -51,8 +51,11 @@ export const openPage = (window) => {
     return groups;
   };
 
-  /** Scan if a tag has gone. New ones scan by themselves, and a page may fetch something whenever the inbox has scanned. */
-  const tidy = () => find().length < tags.size && client.scan();
+  /**
+   * Scan if a tag that was read has gone: there may be as many as before, with a copy that a library has kept. New ones
+   * scan by themselves, and a page may fetch something whenever the inbox has scanned.
+   */
+  const tidy = () => [...tags.keys()].every((tag) => find().includes(tag)) || client.scan();
 
   const start = () => client.state === "idle" && client.start();
 

@@ -99,7 +99,7 @@ export const createTabs = (url, shared, rejoin, takeIn, load) => {
     role = leads ? "leader" : "follower";
     followers.clear();
     if (leads) say("lead");
-    if (!leads || !wasOrphan) rejoin();
+    if (!(leads && wasOrphan)) rejoin();
   };
 
   /** Leave the other tabs: let another lead, and close everything that keeps the page out of the back/forward cache. */

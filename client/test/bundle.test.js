@@ -27,7 +27,7 @@ const SIZES = {
   "livepush-attributes.js": [930, "client.md"],
   "livepush-send.js": [2500, "messages.md"],
   "inbox.js": [9500, "inbox.md"],
-  "livepush-list.js": [4310, "inbox.md"],
+  "livepush-list.js": [4400, "inbox.md"],
   "livepush-streams.js": [1720, "streams.md"],
 };
 

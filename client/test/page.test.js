@@ -199,6 +199,18 @@ for (const name of ["turbo:load", "turbo:frame-load", "htmx:afterSettle", "htmx:
   });
 }
 
+test("a tag that is gone is noticed although a library has kept a copy of another that was never read", (t) => {
+  const clock = new Clock();
+  clock.install();
+  const page = new Page().tag(["board"], "a-5").tag(["order:7"], "a-5");
+  page.document.readyState = "complete";
+  const asked = open(page, t);
+  page.tags.pop();
+  page.tag(["board"], "a-5").fire("htmx:afterSettle");
+  clock.advance(20);
+  assert.deepEqual(asked.slice(1), ["/live/sse/?format=envelope&group=board&since=a-5"]);
+});
+
 test("a swap that takes no tag away is no new body: a page may have swapped because of one", (t) => {
   const page = new Page().tag(["board"]);
   open(page, t);

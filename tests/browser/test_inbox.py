@@ -249,6 +249,27 @@ def test_the_end_is_noticed_by_a_browser_that_is_busy(reader: Reader) -> None:
     expect(entries(page, "livepush-list")).to_have_count(45)
 
 
+NO_OBSERVER = "IntersectionObserver = class { observe() {} disconnect() {} };"
+"""A browser that never tells that the end of the list is reached."""
+
+
+def test_who_asks_for_older_entries_by_keyboard_goes_on_at_the_first_of_them(reader: Reader) -> None:
+    reader.site.elsewhere.do("begin")
+    for number in range(45):
+        reader.notify(str(number))
+    reader.site.elsewhere.do("commit")
+    reader.site.elsewhere.do("mark", username=reader.name, action="seen")  # else the list is fetched again soon
+    context = reader.context()
+    context.add_init_script(NO_OBSERVER)
+    page = reader.open("/bell/", context)
+    open_panel(page)
+    for count, first_added in ((40, 20), (45, 40)):
+        page.focus("livepush-bell [data-f=older]")
+        page.keyboard.press("Enter")
+        expect(entries(page)).to_have_count(count)
+        expect(entries(page).nth(first_added).locator("[data-f=title]")).to_be_focused()
+
+
 HOMES = {
     "bell": ("/bell/", "livepush-bell"),
     "alone": ("/bell/?list=1", "main livepush-list"),
@@ -470,6 +491,26 @@ def test_a_storm_collapses_to_a_count(reader: Reader) -> None:
     expect(page.locator("livepush-toasts [part=more]")).to_have_text("and 9 more")
     status = page.locator("livepush-bell [role=status]")
     expect(status).to_have_text("12 new notifications")
+
+
+@pytest.mark.parametrize("home", some(list(HOMES)))
+def test_what_was_done_is_said_aloud_by_a_region_that_was_there_before(reader: Reader, home: str) -> None:
+    path, within = HOMES[home]
+    for title in ("a", "b"):
+        reader.notify(title)
+    page = reader.open(path)
+    if home == "bell":
+        open_panel(page)
+    titles(page, "b", "a", within=within)
+    region = page.locator(f"{within} [aria-live=polite]").element_handle()
+    for title, left in (("b", ["a"]), ("a", [])):
+        press(page, "archive", within=within)
+        titles(page, *left, within=within)
+        expect(page.locator(f"{within} [part=undo]")).to_contain_text(f"Archived: {title}")
+        assert (region.text_content() or "").startswith(f"Archived: {title}")  # it is the same element
+    press(page, "unread", within=within)
+    expect(page.locator(f"{within} [part=undo]")).to_have_count(0)
+    assert region.evaluate("(region) => region.isConnected && region.textContent") == ""
 
 
 def test_what_comes_is_said_aloud_without_taking_the_focus(reader: Reader) -> None:

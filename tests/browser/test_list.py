@@ -339,6 +339,26 @@ def test_a_change_shows_at_once_and_each_waits_for_the_one_before(reader: Reader
     expect(page.locator("livepush-bell [part=undo]")).to_contain_text("Archived: b")
 
 
+def test_changes_that_the_server_has_not_answered_when_the_page_goes_are_made(reader: Reader) -> None:
+    for title in ("a", "b", "c"):
+        reader.notify(title)
+    page, other = reader.open(), reader.open()
+    for each in (page, other):
+        open_panel(each)
+        titles(each, "c", "b", "a")
+    held: list[Route] = []
+    page.route(
+        "**/livepush/inbox/archive/",
+        lambda route: held.append(route) if route.request.resource_type == "xhr" else route.continue_(),
+    )
+    for left in (2, 1):
+        page.locator("livepush-bell li:not([hidden]) [data-f=archive]").first.click()
+        expect(page.locator("livepush-bell li:not([hidden])")).to_have_count(left)
+    wait_until(lambda: page.evaluate("1") and held)
+    page.goto("about:blank")
+    titles(other, "a")
+
+
 def test_a_change_that_fails_is_taken_back_and_told_in_view(reader: Reader) -> None:
     fill(reader, 20)
     page = reader.open()
@@ -511,6 +531,28 @@ def test_after_a_logout_elsewhere_nothing_new_shows(reader: Reader) -> None:
     assert panel
     assert panel["y"] >= bell["y"] + bell["height"]
     is_not_complained_of(reader, "401")
+
+
+@pytest.mark.parametrize("next_user", some(["nobody", "another"]))
+def test_a_page_that_nobody_looks_at_again_counts_nothing_after_a_logout_elsewhere(
+    new_reader: Callable[[], Reader], next_user: str
+) -> None:
+    reader = new_reader()
+    reader.notify("One")
+    context = reader.context()
+    page = reader.open(context=context)
+    has_badge(page, "1")
+    page.evaluate(HEAR_COUNTS)
+    (cookie,) = [each for each in context.cookies() if each["name"] == "sessionid"]
+    context.clear_cookies()
+    if next_user == "another":
+        other = new_reader()
+        name, _, value = other.site.elsewhere.session(other.name).partition("=")
+        context.add_cookies([{"name": name, "value": value, "url": reader.site.server.url}])
+    reader.site.elsewhere.do("end_session", cookie=f"sessionid={cookie['value']}", how="logout")
+    has_badge(page, "")
+    counts_nothing(page)
+    is_not_complained_of(reader, "401", "403")
 
 
 def test_who_logs_in_again_elsewhere_is_told_live_again(reader: Reader) -> None:

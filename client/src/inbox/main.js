@@ -161,6 +161,9 @@ const heed = {
     recount(0);
   },
   reset: () => recount(CROWD * Math.random()),
+  revoked({ groups }) {
+    if (/user:/.test(groups)) recount(BREATH); // after a logout or a login elsewhere, whose cookie may come after this
+  },
 };
 
 /**
@@ -193,9 +196,7 @@ else {
   begin(state, tell);
   belong(reader, hush);
   for (const name in heed) {
-    document.addEventListener(`livepush:${name}`, (event) =>
-      heed[name]?.(/** @type {CustomEvent} */ (event).detail),
-    );
+    document.addEventListener(`livepush:${name}`, (/** @type {any} */ { detail }) => heed[name]?.(detail));
   }
   const look = () => {
     if (!document.hidden) recount(30); // somebody else may have logged in meanwhile

@@ -8,6 +8,19 @@ import { entriesOf, liveEntriesOf } from "./state.js";
 /** @typedef {import("./state.js").State} State */
 
 /**
+ * Each sends a change that the server has not answered. They wait for one another; if the page goes, all are sent at
+ * once. The browser may drop the one that is on its way, so that is sent again: made twice, a change is made once.
+ *
+ * @type {Set<() => unknown>}
+ */
+const unanswered = new Set();
+
+/** Send what is not answered: the page goes. */
+export const sendUnanswered = () => {
+  for (const send of unanswered) send();
+};
+
+/**
  * Do what a button of the list's form does.
  *
  * @param {State} list
@@ -84,10 +97,16 @@ const change = (list, made) => {
   showChange(list, url.split("/").at(-2) ?? "", body, entries);
   list.pending += 1;
   element.form.setAttribute("aria-busy", "true");
-  list.changed = list.changed.then(async () => {
+  const sign = () => {
     const token = "csrfmiddlewaretoken"; // a login in another tab makes a new one
     body.set(token, `${new FormData(element.form).get(token)}`);
-    const said = await inbox.request(url, body);
+    return body;
+  };
+  const send = () => beacon(inbox.here(url), sign());
+  unanswered.add(send);
+  list.changed = list.changed.then(async () => {
+    const said = await inbox.request(url, sign());
+    unanswered.delete(send);
     list.pending -= 1;
     list.shown = ++list.begun; // a load that began before this change does not know it
     if (said) {

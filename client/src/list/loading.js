@@ -1,6 +1,6 @@
 import { compare } from "../position.js";
 import { prepare } from "./entries.js";
-import { keepFocus } from "./focus.js";
+import { focusedIn, focusOn, keepFocus } from "./focus.js";
 import { hold, isHeldAt } from "./hold.js";
 import { morph } from "./morph.js";
 import { entriesOf, isPartial, isVisible } from "./state.js";
@@ -148,7 +148,7 @@ const join = (page, rest) => {
 };
 
 /**
- * Add older entries.
+ * Add older entries. If the link to them has the focus, the first one that is added gets it.
  *
  * @param {State} list
  */
@@ -159,7 +159,15 @@ export const more = async (list) => {
   const { shown } = list;
   const page = await ask(list, older.href);
   if (!page) return;
-  if (list.shown === shown && older.isConnected) join(list.root, page); // else it belongs to what was listed before
+  // else it belongs to what was listed before
+  if (list.shown === shown && older.isConnected) {
+    keepFocus(list.root, () => {
+      const { length } = entriesOf(list);
+      const hadFocus = focusedIn(list.root) === older;
+      join(list.root, page);
+      if (hadFocus) focusOn(entriesOf(list)[length]);
+    });
+  }
   watchEnd(list);
 };
 

@@ -1,11 +1,13 @@
 /** The code of a list. Its forms and links work without scripts; with scripts, they work without leaving the page. */
 
-import { follow, forgetUndo, submit } from "./changes.js";
+import { follow, forgetUndo, sendUnanswered, submit } from "./changes.js";
 import { prepare, watchPictures } from "./entries.js";
 import { press } from "./keys.js";
 import { load, more, ready, see, start } from "./loading.js";
 import { createState, isPartial, isVisible, liveEntriesOf } from "./state.js";
 import { showTimes } from "./times.js";
+
+addEventListener("pagehide", sendUnanswered);
 
 /**
  * Have a list's element do what a list does; return what the page's inbox and the bell tell it.

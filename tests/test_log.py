@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from math import inf
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, IntegrityError, OperationalError, connections, transaction
+from django.db.transaction import TransactionManagementError
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import livepush
@@ -20,7 +23,7 @@ from livepush.inbox import filing
 from livepush.inbox.models import InboxHead
 from livepush.log import delete_sql, planning, reading, settling
 from livepush.log import groups as group_rows
-from livepush.log.dialects import base, postgresql
+from livepush.log.dialects import base, postgresql, sqlite
 from livepush.models import ChannelGroup, Event, LogFloor, LogHead
 from livepush.wire import Position
 from tests.conftest import ALIASES, Thread, append, events_of, kind, settle
@@ -392,6 +395,42 @@ def test_a_missing_head_is_made_and_positions_go_on(using):
     LogHead.objects.using(using).all().delete()
     append(using)
     assert [event.number for event in settle(using)] == [2]
+
+
+@pytest.fixture(params=["with JSON", "without JSON"])
+def reads_json(request, monkeypatch):
+    """SQLite that reads JSON, and one that does not."""
+    monkeypatch.setattr(sqlite, "has_json", lambda driver: request.param == "with JSON")
+
+
+@pytest.mark.usefixtures("reads_json")
+def test_the_rows_of_a_send_are_written_in_the_order_of_its_groups(using):
+    groups = ["c", "a", "b\u00fc\U0001f600'%s", *map(str, range(1200))]
+    data = r"""{"text": "100 % of it's \"here\""}"""
+    log.append(log.Content(groups, "made", data, '{"id": "5"}'), "k", using)
+    rows = Event.objects.using(using).order_by("id")
+    assert [row.group for row in rows] == groups
+    assert {(row.type, row.data, row.sender, row.key) for row in rows} == {("made", data, '{"id": "5"}', "k")}
+    assert len({row.send for row in rows}) == len({row.created for row in rows}) == 1
+    assert abs(timezone.now() - rows[0].created) < timedelta(minutes=1)
+    (event,) = settle(using)
+    assert list(event.groups) == groups
+
+
+@pytest.mark.usefixtures("reads_json")
+def test_rows_that_can_not_be_written_end_the_transaction(using):
+    missing: Any = None
+    with pytest.raises(TransactionManagementError), transaction.atomic(using=using):
+        with pytest.raises(IntegrityError):
+            log.append(log.Content(["a", "b"], missing, "1"), None, using)
+        Event.objects.using(using).count()
+
+
+def test_sqlite_and_postgresql_take_the_data_once_for_all_groups(using):
+    with CaptureQueriesContext(connections[using]) as queries:
+        append(using, "a", "b", "c", data='"unmistakable"')
+    times = sum(query["sql"].count("unmistakable") for query in queries)
+    assert times == (1 if kind(using) in ("sqlite", "postgresql") else 3)
 
 
 def test_positions_go_on_behind_what_was_pruned_where_the_head_is_missing(using):

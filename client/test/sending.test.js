@@ -347,8 +347,8 @@ const pageBehind = (status) => {
 
 for (const [status, code, tries] of [
   [413, "too_large", 1],
-  [403, "blocked", 8],
-  [406, "blocked", 8],
+  [403, "blocked", 40],
+  [406, "blocked", 40],
 ]) {
   test(`a message that a proxy always answers with ${status} is refused, and the next one goes out`, async () => {
     hurry(10_000);

@@ -10,9 +10,9 @@ const RESPONSE_WITHIN = 20_000;
  * section 4.5: 64 KiB together).
  */
 const LAST_WORDS = 20_000;
-/** The statuses with which a proxy refuses a message for good, and how often one must do so before it has failed. */
+/** The statuses with which a proxy refuses a message for good, and how often before it has failed: in about ten minutes. */
 const REFUSED = /^4(?!01|08|25|29)/;
-const REFUSALS = 8;
+const REFUSALS = 40;
 
 /**
  * Return how to send over this tab's own WebSocket: `talk` answers with nothing where there is none, and with

@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 from datetime import date, timedelta
+from importlib import import_module
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Literal
@@ -30,17 +31,19 @@ from django.utils.translation import gettext
 
 import livepush
 from livepush import exceptions, process, publish, receiving, testing
-from livepush.access import rules
+from livepush.access import limits, rules
 from livepush.access.authenticating import Identity
 from livepush.access.identity import Admission
 from livepush.conf import get_settings
+from livepush.consumers import commands
 from livepush.consumers import send as endpoint
 from livepush.consumers.commands import Visitor
+from livepush.consumers.incoming import Incoming
 from livepush.publish import senders
 from livepush.receiving import gathering, handlers, once, outages, taking, trying
 from livepush.receiving.models import Receipt
 from livepush.receiving.schemas import check_of
-from livepush.wire import MORE_BYTES, WireError
+from livepush.wire import MORE_BYTES, Close, Format, WireError
 from tests.conftest import Thread, events_of
 from tests.patience import PATIENCE
 
@@ -878,6 +881,19 @@ def test_signed_cookies_name_the_user_whose_page_sends(settings, ada):
     assert [groups for groups, *_ in sent()].count(("hall:a",)) == 1
 
 
+def test_visitors_with_signed_cookies_have_names_of_their_own(settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    from livepush.access.logins import login_name
+
+    names = set()
+    for cart in (7, 8):
+        session = import_module(settings.SESSION_ENGINE).SessionStore()
+        session["cart"] = cart
+        session.save()
+        names.add(login_name(session.session_key, None))
+    assert len(names) == 2
+
+
 def test_a_page_without_a_session_sends_nothing_in_the_name_of_who_logs_in(client, settings):
     livepush.can_send("square:<slug:name>", types=("chat",))(lambda user, name: True)
     assert send(client, "square:a", login="", status=409)["code"] == "other_login"
@@ -955,6 +971,29 @@ def test_an_ephemeral_message_to_a_handler_counts_as_an_ordinary_one(client, set
     assert taken == [1]
 
 
+@pytest.mark.parametrize("ephemeral", [True, False])
+async def test_a_page_that_moves_something_for_a_handler_is_not_closed_for_it(ephemeral, settings, monkeypatch):
+    handler()(lambda user, data, name: None)
+    monkeypatch.setattr(commands, "PAUSE", 0)
+    settings.LIVEPUSH = {**settings.LIVEPUSH, "COMMANDS_PER_SECOND": 0.001}
+    get_settings.cache_clear()
+    budget = limits.Budget()
+    budget.command()  # there is room for the next one after a quarter of an hour
+    command = {"command": "send", "group": "desk:a", "type": "chat", "data": 1, "ephemeral": ephemeral}
+    sent = [{"type": "websocket.receive", "text": json.dumps(command)}] * 200
+    messages = iter([*sent, {"type": "websocket.disconnect"}])
+
+    async def receive():
+        return next(messages)
+
+    client = SimpleNamespace(refuse=lambda *told: None)
+    connection = SimpleNamespace(say=lambda frames: None, format=Format.TEXT)
+    visitor = SimpleNamespace(budget=lambda: budget, entry=SimpleNamespace(client=client), connection=connection)
+    with Incoming(receive) as incoming:
+        code = await commands.take_commands(visitor, incoming)
+    assert code is (None if ephemeral else Close.TOO_MANY)
+
+
 class DriverError(Exception):
     """A driver's error, with what tells its kind."""
 
@@ -974,6 +1013,8 @@ class DriverError(Exception):
         (DriverError(sqlite_errorcode=1), "failed"),
         (DriverError(2006, "gone away"), "unavailable"),
         (DriverError(1213, "a deadlock"), "unavailable"),
+        (DriverError(4031, "idle for too long"), "unavailable"),
+        (DriverError(1047, "not ready"), "unavailable"),
         (DriverError(1364, "no default"), "failed"),
         (None, "unavailable"),
     ],

@@ -42,7 +42,7 @@ export const connect = (session, name, transport, request) => {
   /** When the hello came; 0 before. */
   let opened = 0;
   let heard = Date.now();
-  /** What `heard` was set to for a late timer. While it is still that, nothing has come, and the next one gets no grace. */
+  /** The value that a late timer gave `heard`. While `heard` keeps it, nothing has come, and a timer gets no more grace. */
   let excused = 0;
   /** How long it may be silent; 0 if silence means nothing. */
   let limit = transport.patient ? 0 : HELLO_WITHIN;

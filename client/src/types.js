@@ -55,10 +55,11 @@
  * `ephemeral`: once, to those who are connected now; `persist`: kept over a reload until it is answered.
  *
  * @typedef {{group: string, type: string, data?: any, key: string, ephemeral?: boolean | undefined,
- *   kept?: any, login?: string | undefined, after?: Promise<unknown>, text: string, refusals?: number,
- *   resolve: (reply?: any) => void, reject: (error: Error) => void}} Message
+ *   kept?: any, login?: string | undefined, after?: Promise<unknown>, text: string,
+ *   refusals?: number, refused?: number, resolve: (reply?: any) => void, reject: (error: Error) => void}} Message
  * It goes out as `text`, its JSON, `after` a promise has settled. `kept` is its number in the browser's database, or a
- * promise of it. `refusals`: how many answers to it were a proxy's refusals. `login` is the `data-tabs` of the page's newest tag when it was sent.
+ * promise of it. `login` is the `data-tabs` of the page's newest tag when it was sent. A proxy has refused it `refusals`
+ * times, since `refused`.
  *
  * @typedef {{url: string, target: EventTarget, tabs?: string | undefined, owner?: string | undefined,
  *   getToken?: (() => string | Promise<string>) | undefined,

@@ -25,9 +25,9 @@ const SIZES = {
   "livepush.js": [5500, "client.md"],
   "livepush-fallback.js": [1880, "client.md"],
   "livepush-attributes.js": [930, "client.md"],
-  "livepush-send.js": [2500, "messages.md"],
+  "livepush-send.js": [2520, "messages.md"],
   "inbox.js": [9500, "inbox.md"],
-  "livepush-list.js": [4400, "inbox.md"],
+  "livepush-list.js": [4420, "inbox.md"],
   "livepush-streams.js": [1720, "streams.md"],
 };
 

@@ -345,22 +345,24 @@ const pageBehind = (status) => {
   return { sender: createSender({ target: new EventTarget(), url: "/live/", say: () => false }), answers };
 };
 
-for (const [status, code, tries] of [
-  [413, "too_large", 1],
-  [403, "blocked", 40],
-  [406, "blocked", 40],
+for (const [status, code] of [
+  [413, "too_large"],
+  [403, "blocked"],
+  [406, "blocked"],
 ]) {
-  test(`a message that a proxy always answers with ${status} is refused, and the next one goes out`, async () => {
+  test(`a message that a proxy answers with ${status} for long is refused, and the next one goes out`, async () => {
     hurry(10_000);
+    let now = 0;
+    fake(Date, { now: () => (now += code === "blocked" ? 50_000 : 0) });
     const { sender, answers } = pageBehind(status);
     const refused = assert.rejects(sender.send("room:a", "chat", "attack"), { code, message: RegExp(status) });
     assert.equal(await sender.send("room:a", "chat", "after"), "taken");
     await refused;
-    assert.equal(answers.length, tries);
+    assert.ok(answers.length >= 8);
   });
 }
 
-for (const status of [200, 401, 429, 502, 503]) {
+for (const status of [200, 401, 403, 404, 429, 502, 503]) {
   test(`a message that a proxy answers with ${status} goes out later`, async () => {
     hurry(10_000);
     const { sender, answers } = pageBehind(status);

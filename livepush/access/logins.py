@@ -22,13 +22,14 @@ _LOGIN = ("_auth_user_id", "_auth_user_hash")
 def login_name(cookie: str | None, tenant: str | None) -> str:
     """Return a name that only one session of one tenant has; empty without a session. It needs no query.
 
-    Where the cookie changes with the session, the name is that of the user's logins up to the next password.
+    Where the cookie changes with the session, all of a user's sessions have one name, up to the next password.
     """
     if not cookie:
         return ""
     if settings.SESSION_ENGINE == CHANGING:
         data = import_module(CHANGING).SessionStore(cookie).load()
-        cookie = dumps([data.get(key) for key in _LOGIN])
+        if _LOGIN[0] in data:
+            cookie = dumps([data.get(key) for key in _LOGIN])
     name = tenants.stored(cookie, tenant)
     return salted_hmac("livepush.tabs", name, algorithm="sha256").hexdigest()[:16]
 

@@ -111,7 +111,7 @@ async def take_commands(visitor: Visitor, receive: Incoming) -> Close | None:
             visitor.entry.client.refuse(error, () if command is None else command.groups, type_of(command))
             say_reply(visitor, refused(error))
             if error.code == "throttled":
-                if refusals.take():
+                if not is_gathered(command) and refusals.take():
                     return Close.TOO_MANY
                 await asyncio.sleep(PAUSE)
             continue
@@ -151,6 +151,12 @@ def count_command(command: Command, size: int, budget: limits.Budget) -> None:
     except WireError as error:
         error.ref = command.ref
         raise
+
+
+def is_gathered(command: Command | None) -> bool:
+    """Return whether it is an ephemeral message to a handler: a page sends 30 a second and waits for no reply."""
+    sending = None if command is None else command.sending
+    return sending is not None and sending.ephemeral and not is_fleeting(sending)
 
 
 async def reply_to(visitor: Visitor, command: Command) -> bool:

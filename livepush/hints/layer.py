@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, channel_layers
@@ -79,12 +78,11 @@ def new_layer() -> Any:
 
 def origin() -> str:
     """Return this process's random name; its own announcements come back to it and are not news."""
-    return _name_of(os.getpid())  # uWSGI forks its workers without Python's hooks
+    process = os.getpid()  # uWSGI forks its workers without Python's hooks
+    return _names.get(process) or _names.setdefault(process, secrets.token_hex(8))  # one for all threads
 
 
-@lru_cache(maxsize=1)
-def _name_of(process: int) -> str:
-    return secrets.token_hex(8)
+_names: dict[int, str] = {}
 
 
 async def call(pending: Awaitable[Any]) -> Any:

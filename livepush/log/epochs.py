@@ -16,7 +16,7 @@ from livepush.log.dialects import dialect
 from livepush.models import Event, LogFloor, LogHead
 from livepush.wire import LogState, Position
 
-AGAIN = 10.0
+AGAIN = 1.0
 """After how long (seconds) a database that has no log is asked again: it may be migrated meanwhile."""
 _known_until: dict[str, float] = {}
 """By database, until when it is known to have no log (``time.monotonic()``); without end if it has one."""

@@ -11,8 +11,12 @@ _POSTGRESQL = ("08", "40", "53", "57P", "55P03")
 """How the SQLSTATEs begin of: no connection, a rollback by the server, no resources, a shutdown, a lock."""
 _SQLITE_ERROR = 1
 """SQLite's code of errors in a statement, such as a column that is missing."""
-_MYSQL = {1040, 1042, 1043, 1053, 1129, 1158, 1159, 1160, 1161, 1203, 1205, 1213, 1290, 1317, 1836, 1927}
-"""MySQL's and MariaDB's codes of: too many connections, a shutdown, the network, locks, a server that is read only."""
+_MYSQL = {
+    1020, 1040, 1042, 1043, 1047, 1053, 1129, 1158, 1159, 1160, 1161, 1180, 1203, 1205, 1213, 1226, 1290, 1317, 1836,
+    1927, 3101, 3572, 4031,
+}  # fmt: skip
+"""MySQL's and MariaDB's codes of: too many connections, a shutdown, the network, locks, a commit that was rolled back,
+a server that is read only or not ready, a connection that was idle for too long."""
 _MYSQL_CLIENT = range(2000, 3000)
 """The codes of their client, such as 2006: the server has gone away."""
 

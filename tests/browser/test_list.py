@@ -339,13 +339,9 @@ def test_a_change_shows_at_once_and_each_waits_for_the_one_before(reader: Reader
     expect(page.locator("livepush-bell [part=undo]")).to_contain_text("Archived: b")
 
 
-def test_changes_that_the_server_has_not_answered_when_the_page_goes_are_made(reader: Reader) -> None:
-    for title in ("a", "b", "c"):
-        reader.notify(title)
-    page, other = reader.open(), reader.open()
-    for each in (page, other):
-        open_panel(each)
-        titles(each, "c", "b", "a")
+@pytest.mark.parametrize("comes_back", [False, True], ids=["for good", "for a while"])
+def test_changes_that_the_server_has_not_answered_when_the_page_goes_are_made(reader: Reader, comes_back: bool) -> None:
+    page, other = two_pages(reader)
     held: list[Route] = []
     page.route(
         "**/livepush/inbox/archive/",
@@ -355,8 +351,29 @@ def test_changes_that_the_server_has_not_answered_when_the_page_goes_are_made(re
         page.locator("livepush-bell li:not([hidden]) [data-f=archive]").first.click()
         expect(page.locator("livepush-bell li:not([hidden])")).to_have_count(left)
     wait_until(lambda: page.evaluate("1") and held)
-    page.goto("about:blank")
+    if not comes_back:
+        page.goto("about:blank")
+        titles(other, "a")
+        return
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
     titles(other, "a")
+    held[0].abort()  # as the browser may have done while the page was away
+    expect(page.locator("livepush-bell form")).not_to_have_attribute("aria-busy", "true")
+    titles(page, "a")
+    expect(page.locator(ERROR)).to_be_hidden()
+    assert len(held) == 1
+    is_not_complained_of(reader, "net::ERR_FAILED")
+
+
+def two_pages(reader: Reader) -> tuple[Page, Page]:
+    """Return two pages whose open panels list three notifications: c, b, a."""
+    for title in ("a", "b", "c"):
+        reader.notify(title)
+    page, other = reader.open(), reader.open()
+    for each in (page, other):
+        open_panel(each)
+        titles(each, "c", "b", "a")
+    return page, other
 
 
 def test_a_change_that_fails_is_taken_back_and_told_in_view(reader: Reader) -> None:
@@ -715,12 +732,7 @@ def test_a_list_that_is_not_in_view_neither_takes_the_toasts_nor_counts_as_seen(
 
 
 def test_the_keys_pass_over_what_is_gone_elsewhere(reader: Reader) -> None:
-    for title in ("a", "b", "c"):
-        reader.notify(title)
-    page, other = reader.open(), reader.open()
-    for each in (page, other):
-        open_panel(each)
-        titles(each, "c", "b", "a")
+    page, other = two_pages(reader)
     entries(page).first.locator("[data-f=title]").focus()
     press(other, "archive", 1)
     expect(entries(page).nth(1)).to_have_attribute("inert", "")

@@ -9,7 +9,7 @@ import { entriesOf, liveEntriesOf } from "./state.js";
 
 /**
  * Each sends a change that the server has not answered. They wait for one another; if the page goes, all are sent at
- * once. The browser may drop the one that is on its way, so that is sent again: made twice, a change is made once.
+ * once, also the one that is on its way, since the browser may drop that. They are not sent again if the page comes back.
  *
  * @type {Set<() => unknown>}
  */
@@ -18,6 +18,7 @@ const unanswered = new Set();
 /** Send what is not answered: the page goes. */
 export const sendUnanswered = () => {
   for (const send of unanswered) send();
+  unanswered.clear();
 };
 
 /**
@@ -105,14 +106,14 @@ const change = (list, made) => {
   const send = () => beacon(inbox.here(url), sign());
   unanswered.add(send);
   list.changed = list.changed.then(async () => {
-    const said = await inbox.request(url, sign());
-    unanswered.delete(send);
+    const said = unanswered.has(send) && (await inbox.request(url, sign()));
+    const isLeft = unanswered.delete(send);
     list.pending -= 1;
     list.shown = ++list.begun; // a load that began before this change does not know it
     if (said) {
       inbox.take(said);
       if (offer && said.changed) list.extra = `&${offer}=${said.version}`;
-    } else {
+    } else if (isLeft) {
       for (const [entry, isUnread] of before) {
         if (entry.turn !== turn) continue; // a later change of it is on its way
         entry.hidden = false;

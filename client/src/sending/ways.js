@@ -10,9 +10,11 @@ const RESPONSE_WITHIN = 20_000;
  * section 4.5: 64 KiB together).
  */
 const LAST_WORDS = 20_000;
-/** The statuses with which a proxy refuses a message for good, and how often before it has failed: in about ten minutes. */
+/** The statuses with which a proxy refuses a message. */
 const REFUSED = /^4(?!01|08|25|29)/;
-const REFUSALS = 40;
+/** How often it must refuse one, and for how long (in milliseconds, unless the message is too large), to end it. */
+const REFUSALS = 8;
+const REFUSED_FOR = 600_000;
 
 /**
  * Return how to send over this tab's own WebSocket: `talk` answers with nothing where there is none, and with
@@ -60,15 +62,21 @@ export const speak = (link) => {
 };
 
 /**
- * Return the outcome of a message that something else than the server has answered: nothing while it may still pass.
+ * Return the outcome of a message that a proxy has answered in place of the server: nothing while it may still pass.
  *
  * @param {Message} message
  * @param {any} status
  */
 const refusal = (message, status) => {
-  message.refusals = (message.refusals ?? 0) + (REFUSED.test(status) ? 1 : 0);
-  const code = status === 413 ? "too_large" : message.refusals === REFUSALS && "blocked";
-  return code ? { ok: false, code, message: `A proxy answers ${status}.` } : undefined;
+  if (REFUSED.test(status)) {
+    message.refused ??= Date.now();
+    message.refusals = (message.refusals ?? 0) + 1;
+    const isTooLarge = status === 413;
+    if (message.refusals >= REFUSALS && (isTooLarge || Date.now() - message.refused > REFUSED_FOR)) {
+      return { ok: false, code: isTooLarge ? "too_large" : "blocked", message: `A proxy answers ${status}.` };
+    }
+  }
+  return undefined;
 };
 
 /**

@@ -66,8 +66,9 @@ class Settings:
     MESSAGES_PER_SECOND: float = 10.0
     """How many of these commands may be messages to groups."""
     EPHEMERAL_PER_SECOND: float = 100.0
-    """How many ephemeral messages a client may send on top of these. Of each client's messages of one type to one
-    group, a process that serves streams passes on the newest, 30 times a second at most."""
+    """How many ephemeral messages a client may send on top of these. One that a handler takes counts as an ordinary
+    message. Of each client's messages of one type to one group, a process that serves streams passes on the newest, 30
+    times a second at most."""
     MESSAGE_BYTES_PER_SECOND: float = 262_144.0
     """How many bytes these messages may have together."""
     PUBLISHED_PER_SECOND: float = 1000.0

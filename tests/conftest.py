@@ -16,8 +16,9 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models.signals import post_migrate
 from django.utils import translation
 
-from livepush import log, wire
+from livepush import log, process, wire
 from livepush.publish import pipeline
+from livepush.streams import here
 from tests.patience import PATIENCE
 from tests.servers import warm
 from tests.servers.fresh import Databases
@@ -74,7 +75,7 @@ KEPT = ("auth_permission", "django_content_type")
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup):
+def django_db_setup(django_db_setup, django_db_blocker):
     """The databases. A flush after a test leaves permissions and content types, which take longer to make again than
     all else. It deletes from the tables that have rows: a question is sooner asked than a table emptied."""
     post_migrate.disconnect(dispatch_uid=f"{create_permissions.__module__}.create_permissions")
@@ -83,6 +84,12 @@ def django_db_setup(django_db_setup):
         connection = connections[alias]
         connection.introspection.django_table_names = cache(connection.introspection.django_table_names)
         connection.ops.sql_flush = partial(flush, connection, connection.ops.sql_flush)
+    yield
+    with (
+        django_db_blocker.unblock()
+    ):  # a thread that still had a session would keep PostgreSQL from dropping the database
+        here.stop()
+        process.stop_all()
 
 
 def flush(connection, usual, style, tables, **options):

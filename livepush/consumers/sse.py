@@ -51,11 +51,11 @@ async def sse(scope: Scope, receive: Incoming, send: Send) -> None:
         return
     await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *for_origin(scope)]})
     keeps_position = bool(entry.admission.failed)  # so that nothing of a group that failed is passed over
-    write_now = None if keeps_position else uvicorn.short_way(send)
+    transport = None if keeps_position else uvicorn.direct_transport(send)
     response = Response(scope, receive, await with_backpressure(scope, send), keeps_position)
     hub, format = entry.hub, entry.query.format
     stored, floors = entry.admission.stored, entry.admission.floors
-    connection = Connection(hub, stored, entry.cursor, format, response.write, hub.limits, write_now, floors)
+    connection = Connection(hub, stored, entry.cursor, format, response.write, hub.limits, transport, floors)
     response.connection = connection
     ask_again_later(connection, entry.admission)
     with entry.watched(connection):

@@ -103,10 +103,10 @@ async def refuse(send: Send, error: WireError, format: Format) -> None:
 async def serve(scope: Scope, receive: Incoming, send: Send, entry: Entry, format: Format) -> None:
     """Stream until one side closes."""
     keeps_position = bool(entry.admission.failed) and format is Format.TEXT  # others heed hello's "failed"
-    hub, write_now = entry.hub, None if keeps_position else uvicorn.short_way(send)
+    hub, transport = entry.hub, None if keeps_position else uvicorn.direct_transport(send)
     response = Response(scope, receive, send, entry, keeps_position)
     stored, floors = entry.admission.stored, entry.admission.floors
-    connection = Connection(hub, stored, entry.cursor, format, response.write, hub.limits, write_now, floors)
+    connection = Connection(hub, stored, entry.cursor, format, response.write, hub.limits, transport, floors)
     response.connection = connection
     ask_again_later(connection, entry.admission)
     with entry.watched(connection) as grant:

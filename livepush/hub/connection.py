@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
+from livepush.hub.direct import write_now
 from livepush.hub.fanout import Encoder, Joined, Share
 from livepush.hub.flow import Flow, Next, Reason, State, Step
 from livepush.wire import Binary, Event, Floors, Format, Frames, LogPage, Position, join, public_name, system_frames
@@ -14,7 +15,6 @@ from livepush.wire import Binary, Event, Floors, Format, Frames, LogPage, Positi
 __all__ = ["FAREWELL", "Connection", "Limits", "Reason", "Source", "State", "Write"]
 
 Write = Callable[[Frames], Coroutine[Any, Any, None]]
-WriteNow = Callable[[bytes], bool]
 FAREWELL = 2.0
 """How long (seconds) a farewell may wait for a client that does not read."""
 
@@ -42,17 +42,20 @@ class Limits(NamedTuple):
     heartbeat: float
 
 
-class Connection:
+class OfEachEvent:
+    """What an event touches of a connection, side by side in memory: see ``flow.OfEachEvent``."""
+
+    __slots__ = ("_flow", "_last_write", "_task", "_transport", "format")
+
+
+class Connection(OfEachEvent):
     """A stream to one client.
 
-    ``write`` sends frames and returns when the server has accepted them. ``write_now`` writes bytes to its transport,
-    and returns whether it accepted them. ``on_close`` is called after the connection has closed, unless by the client.
+    ``write`` sends frames and returns when the server has accepted them. Where there is a ``transport``, live events
+    are written to it, past the server. ``on_close`` is called after the connection has closed, unless by the client.
     """
 
-    __slots__ = (
-        "_flow", "_last_write", "_leaving", "_limits", "_loop", "_source", "_task", "_write", "_write_now", "format",
-        "on_close",
-    )  # fmt: skip
+    __slots__ = ("_leaving", "_limits", "_loop", "_source", "_write", "on_close")
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Connection:
         format: Format,
         write: Write,
         limits: Limits,
-        write_now: WriteNow | None = None,
+        transport: asyncio.WriteTransport | None = None,
         floors: Floors | None = None,
     ) -> None:
         self.format = format
@@ -71,7 +74,7 @@ class Connection:
         self._flow.limit_to((), floors or {})
         self._source = source
         self._write = write
-        self._write_now = write_now
+        self._transport = transport
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -190,7 +193,7 @@ class Connection:
 
     def _offer(self, joined: Joined, any_size: bool = False) -> None:
         if self._flow.offer(joined, self._task is None, any_size):
-            if self._write_now is not None and self._write_now(joined.raw):
+            if self._transport is not None and write_now(self._transport, joined.raw):
                 self._last_write = joined.time
             else:
                 self._spawn(self._write(joined.frames))
@@ -218,10 +221,9 @@ class Connection:
         task = eager_task(work, self._loop)
         if task.done():
             self._finished(task)
-        else:
-            self._flow.busy_since = self._loop.time()
-            self._task = task
-            task.add_done_callback(self._finished)
+            return
+        self._task, self._flow.busy_since = task, self._loop.time()
+        task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._task = self._flow.busy_since = None

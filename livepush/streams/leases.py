@@ -28,7 +28,9 @@ from livepush.streams.models import Stream
 logger = logging.getLogger("livepush")
 
 LOOK = 1.5
-"""How often (seconds) a hub looks."""
+"""How often (seconds) a hub looks at the producers."""
+LOOK_FOR_ANY = 5.0
+"""How often (seconds) a hub looks whether there are any."""
 LEASE = 6.0
 """How long (seconds) a producer may be silent, as those who looked have noted."""
 
@@ -38,10 +40,14 @@ MAX_STEP = 3.0
 """The most (seconds) of a silence that one look notes: before it, perhaps nobody could beat."""
 
 
-def end_dead(using: str) -> None:
-    """Look at the producers, and end the streams of those that died. Uses the database."""
+def end_dead(using: str) -> bool:
+    """Look at the producers, and end the streams of those that died; return whether to look again soon.
+
+    Uses the database.
+    """
     dialect = log.dialect(using)
-    producers, now = store.producers(using), dialect.milliseconds()
+    producers = store.producers(using)
+    now = dialect.milliseconds() if producers else 0
     for seen in producers.values():
         since = now - seen.looked
         if since < 1000 * LATE:
@@ -57,9 +63,10 @@ def end_dead(using: str) -> None:
                     at_once.close()  # what follows the commit may wait for other writers
         except Error as error:  # the database is away, or takes no writes
             logger.info("The producers of streams could not be looked at (%s).", error)
-            return
+            return True
         _tell(using, ended)
     _compact(using)
+    return bool(producers) or not _is_compact(using)
 
 
 def end_orphans(using: str) -> int:
@@ -103,9 +110,13 @@ def _compact(using: str) -> None:
             _compacting.release()
 
 
+def _is_compact(using: str) -> bool:
+    return using not in _compactors or _compactors[using].is_idle()
+
+
 def compact_all(using: str) -> None:
     """Compact all that this process has ended, for a command: it does not look again."""
-    while using in _compactors and not _compactors[using].is_idle():
+    while not _is_compact(using):
         _compact(using)
         time.sleep(0.05)
 
@@ -116,10 +127,11 @@ def watch_from(hub: Hub) -> None:
 
 
 async def _watch(using: str) -> None:
+    soon = True
     while True:
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(LOOK if soon else LOOK_FOR_ANY)
         try:
-            await process.in_thread(partial(end_dead, using), 1)
+            soon = await process.in_thread(partial(end_dead, using), 1)
         except Exception as error:
             logger.info("The producers of streams could not be looked at (%s); trying again.", error)
 

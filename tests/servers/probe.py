@@ -97,7 +97,7 @@ def stats() -> dict[str, Any]:
         "pid": os.getpid(),
         "subscribers": len(subscribers),
         "states": states,
-        "short": sum(each._write_now is not None for each in subscribers if isinstance(each, Connection)),
+        "short": sum(each._transport is not None for each in subscribers if isinstance(each, Connection)),
         "buffered": sum(each.buffered for each in subscribers if isinstance(each, Connection)),
         "tasks": len(asyncio.all_tasks()),
         "threads": threading.active_count(),

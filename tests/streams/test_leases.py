@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connections, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from livepush import streams
@@ -16,7 +19,7 @@ from livepush.publish import pipeline
 from livepush.streams import announcing, gathering, leases, store
 from livepush.streams.buffer import Ending
 from livepush.streams.gathering import Gatherer
-from livepush.streams.leases import LATE, LEASE, LOOK, MAX_STEP
+from livepush.streams.leases import LATE, LEASE, LOOK, LOOK_FOR_ANY, MAX_STEP
 from livepush.streams.models import Stream, StreamProducer, StreamState
 from livepush.streams.showing import shown
 from tests.conftest import ALIASES, Thread, events_of, kind
@@ -88,6 +91,55 @@ def test_a_killed_producer_s_stream_ends_within_ten_seconds_whoever_looks(look, 
         clock.tick(every)
     assert LEASE <= age <= 10
     assert (state(), store.producers("default")) == ("interrupted", {})
+
+
+def test_a_producer_that_is_killed_where_there_was_none_is_noticed_within_ten_seconds(using, clock):
+    begun(using)  # right after a look
+    age, pause = 0.0, LOOK_FOR_ANY
+    while state(using) == "running":
+        age += pause
+        clock.tick(pause)
+        pause = LOOK if leases.end_dead(using) else LOOK_FOR_ANY
+    assert LEASE <= age <= 10
+
+
+def test_a_look_where_there_are_no_producers_is_one_query(using, clock):
+    with CaptureQueriesContext(connections[using]) as queries:
+        assert not leases.end_dead(using)
+    assert len(queries) == 1
+    begun(using)
+    assert leases.end_dead(using)
+
+
+async def test_a_hub_looks_rarely_while_there_are_no_producers(monkeypatch):
+    pauses, answers = [], [True, False, OperationalError("away"), True]
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    async def in_thread(work, level):
+        if not answers:
+            raise asyncio.CancelledError
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(leases, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(leases.process, "in_thread", in_thread)
+    with pytest.raises(asyncio.CancelledError):
+        await leases._watch("default")
+    assert pauses == [LOOK, LOOK, LOOK_FOR_ANY, LOOK_FOR_ANY, LOOK]
+
+
+def test_what_is_left_to_compact_is_looked_at_soon(using, clock, monkeypatch):
+    monkeypatch.setattr(leases, "_compactors", {})
+    monkeypatch.setattr(leases.Compactor, "is_idle", lambda self: False)
+    monkeypatch.setattr(leases.Compactor, "work", lambda self: None)
+    begun(using)
+    leases.end_streams(using, "other")
+    assert not store.producers(using)
+    assert leases.end_dead(using)
 
 
 @pytest.mark.django_db(transaction=True)

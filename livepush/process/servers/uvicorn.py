@@ -19,10 +19,8 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
+from livepush.hub.direct import write_now
 from livepush.notes import note_once
-
-HIGH_WATER = 65_536
-"""How many bytes may wait in a transport before livepush stops writing: asyncio's and uvloop's own limit."""
 
 
 def transport(send: object) -> asyncio.WriteTransport | None:
@@ -94,18 +92,8 @@ def short_way(send: object) -> Callable[[bytes], bool] | None:
 
 
 def writer(transport: asyncio.WriteTransport) -> Callable[[bytes], bool]:
-    """Return a function that writes bytes to a transport and returns whether it accepted them.
-
-    It does not accept them if its client has gone or does not read.
-    """
-    return MethodType(_write, transport)  # one object for each client; a closure is eight
-
-
-def _write(transport: asyncio.WriteTransport, data: bytes) -> bool:
-    if transport.get_write_buffer_size() > HIGH_WATER or transport.is_closing():
-        return False
-    transport.write(data)
-    return True
+    """Return what ``write_now`` is for one transport."""
+    return MethodType(write_now, transport)  # one object for each client; a closure is eight
 
 
 def _is(owner: object, module: str, name: str) -> bool:

@@ -26,6 +26,8 @@ from livepush.wire import (
 class Joined:
     """Frames that go out in one write."""
 
+    __slots__ = ("_raw", "frames", "size", "time", "upto")
+
     def __init__(self, frames: Frames, now: float, upto: int) -> None:
         self.frames = frames
         self.time = now
@@ -34,11 +36,14 @@ class Joined:
         """The number up to which a reader has received everything after these were written."""
         self.size = sum(map(len, frames))
         """Their total length."""
+        self._raw = b""
 
-    @cached_property
+    @property
     def raw(self) -> bytes:
         """The frames as bytes on the wire."""
-        return on_the_wire(self.frames)
+        if not self._raw:
+            self._raw = on_the_wire(self.frames)
+        return self._raw
 
 
 class Round:

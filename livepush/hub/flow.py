@@ -83,8 +83,8 @@ class Step(Enum):
 class OfEachEvent:
     """What an event touches of a client's state, side by side in memory: a base's slots come first.
 
-    Each of thousands of clients is fetched from memory for each event, so that one cache line less counts. Spread over
-    all slots, these took 0.4 µs of the 4.9 that a client took, most of it in the kernel.
+    Each of thousands of clients is fetched from memory for each event, so that one cache line less counts. With these
+    spread over all slots, a client took 0.2 µs more; without the kernel, it takes 0.8.
     """
 
     __slots__ = ("cursor", "floors", "limit", "state")

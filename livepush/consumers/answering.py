@@ -107,7 +107,7 @@ def answers(
     """Make a view an endpoint that answers some methods, after the project's checks of a handshake.
 
     The site's middleware leaves the login and the CSRF token to the view, since rules say who may do what, and a
-    script wants JSON. What else the view raises is logged, and the client is told to come back.
+    script wants JSON. Any other error of the view is logged, and the client is told to come back.
     """
 
     def decorate(view: Answering) -> Callable[..., HttpResponseBase]:

@@ -1,7 +1,7 @@
-"""Announces through the Channels layer what was sent.
+"""Announces sent events through the Channels layer.
 
-Callers never wait for the layer: a daemon thread with an event loop of its own sends for the process. What could not be
-sent within ``FRESH`` is dropped, since by then every hub has read it from the log.
+Callers never wait for the layer: a daemon thread with an event loop of its own sends for the process. An announcement
+that could not be sent within ``FRESH`` is dropped, since by then every hub has read the log.
 """
 
 from __future__ import annotations

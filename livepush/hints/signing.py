@@ -1,8 +1,8 @@
-"""Signs what this process announces, and says what of the messages of others is to be believed.
+"""Signs this process's announcements, and tells which messages of others are to be believed.
 
-Whoever can write to the layer, or send a NOTIFY, could otherwise make up events, or repeat old ones. All processes of a
-site derive the same keys from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``, and the names of the site's groups in the
-layer (its channels in PostgreSQL) too.
+Without signatures, anybody with access to the layer, or to NOTIFY, could make up events or repeat old ones. All
+processes of a site derive the same keys from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``, and the names of the site's
+groups in the layer (its channels in PostgreSQL) too.
 """
 
 from __future__ import annotations

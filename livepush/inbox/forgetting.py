@@ -90,8 +90,8 @@ def export(user: Any) -> dict[str, list[dict[str, Any]]]:
     """Return what is kept about a user, who may be gone already: the rows of each kind, with their fields.
 
     The kinds are ``events``, ``channel groups``, ``notifications``, ``memberships``, ``states of notifications``,
-    ``states of the inbox``, ``presence``, ``streams`` with their text, and ``dead letters``. What was sent to everyone,
-    to auth groups or to members is not in it.
+    ``states of the inbox``, ``presence``, ``streams`` with their text, and ``dead letters``. It lacks what was sent to
+    everyone, to auth groups or to members.
 
     Raises InvalidGroup: there is no such user, or each tenant has its own users and none is active.
     """

@@ -1,7 +1,7 @@
 """Connects a model's signals with its ``ModelEvents``, for its proxies and multi-table children too.
 
-No receiver raises into the code that saves, unless the project wants to see its own errors. Whoever sends a signal may
-leave out any of its arguments.
+No receiver raises into the code that saves, unless the project wants to see its own errors. A project that
+sends a signal itself may leave out any of its arguments.
 """
 
 from __future__ import annotations

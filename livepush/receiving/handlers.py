@@ -43,7 +43,7 @@ def receive(pattern: str, type: str, *, schema: Any = None, atomic: bool = True)
     """Let a function take the messages of a type that clients send to the groups that match a pattern.
 
     The pattern is written as for ``can_read``. The function takes ``(user, data, **values)``, and ``request`` if it has
-    a parameter of that name. What it returns (JSON values, or ``None``) is the answer to the client. Nobody else hears
+    a parameter of that name. Its result (JSON values, or ``None``) is the answer to the client. Nobody else hears
     of the message: the function sends what others are to hear. It may be async.
 
     Who may send is the rule's matter (``can_send``). ``schema`` is a Django form, a dataclass, or a Pydantic model: the

@@ -100,7 +100,7 @@ class Queue:
 
 
 class Job:
-    """Asks about some clients in a thread, until the time is up. What it has found out by then counts."""
+    """Asks about some clients in a thread, until the time is up. The answers that it has by then count."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
         self.answers: list[Answer] = []

@@ -26,7 +26,7 @@ logger = logging.getLogger("livepush")
 failures = Rarely(every=10.0)
 
 GATHER = 0.4
-"""How long (seconds) joins and leaves are gathered. What ends with a right is written at once."""
+"""How long (seconds) joins and leaves are gathered. A presence that ends with a right is written at once."""
 PAUSE = 1.0
 """How long (seconds) to wait after the database failed."""
 AGAIN = 30.0

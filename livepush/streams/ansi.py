@@ -20,7 +20,7 @@ class Stripper:
         self._rest = ""
 
     def feed(self, text: str) -> str:
-        """Return a piece without its sequences. What may be the beginning of one waits for the next piece."""
+        """Return a piece without its sequences. An end that may begin one waits for the next piece."""
         if not self._rest and "\x1b" not in text and "\x9b" not in text:
             return text
         text = _WHOLE.sub("", self._rest + text)

@@ -92,7 +92,7 @@ class Feed:
         self.format = row.format
         self.groups = {channel(row.id): 0}
         self.end = end
-        """Up to which offset it is known to exist. What is not in the window is in the database, now or soon."""
+        """Up to which offset it is known to exist. The part outside of the window is in the database, now or soon."""
         self.ending: Ending | None = None
         self.listeners: dict[Listener, None] = {}
         self.heard_at = 0.0

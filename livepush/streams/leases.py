@@ -1,8 +1,8 @@
 """Notices that a process that wrote streams has died, and ends its streams with what they have.
 
-A producer beats: it counts up in its row, and notes the database's time there. Whoever looks adds to the row for how
-long no beat came; the next beat begins anew. All processes share the rows, so it does not matter which of them look,
-or how often. While the database is away, or takes no writes, nobody can add anything, and nobody dies.
+A producer beats: it counts up in its row, and notes the database's time there. A process that looks adds to the row
+for how long no beat came; the next beat begins anew. All processes share the rows, so it does not matter which of them
+look, or how often. While the database is away, or takes no writes, nobody can add anything, and nobody dies.
 """
 
 from __future__ import annotations

@@ -277,12 +277,12 @@ def open(
 ) -> Opening:
     """Open a stream in a group: ``with livepush.streams.open("job:7") as log: log.write("…")``.
 
-    Async code writes ``async with``, and awaits ``write``. Whoever may read the group may read the stream; whoever may
-    send to the group may stop it. The block's end finishes it; an exception fails it, and passes on. A reader's wish to
-    stop raises StreamStopped in ``write``; that ends the block quietly. If others have ended or deleted the stream,
-    StreamLost is raised in ``write`` or at the block's end; that passes on. The stream does not take part in the
-    caller's transaction: readers see what was written even if that is rolled back. On SQLite, which takes one writer at
-    a time, a stream that is opened or written in a transaction is stored after it.
+    Async code writes ``async with``, and awaits ``write``. A reader of the group may read the stream, and a client
+    that may send to the group may stop it. The block's end finishes it; an exception fails it, and passes on. A
+    reader's wish to stop raises StreamStopped in ``write``; that ends the block quietly. If others have ended or
+    deleted the stream, StreamLost is raised in ``write`` or at the block's end; that passes on. The stream does not
+    take part in the caller's transaction: readers see what was written even if that is rolled back. On SQLite,
+    which takes one writer at a time, a stream that is opened or written in a transaction is stored after it.
 
     ``format`` is what ``response()`` and readers that name none get: ``text``, ``livepush``, ``openai`` or ``ai-sdk``.
     ``metadata`` is JSON that readers get with the stream. ``ansi="strip"`` takes the colours of terminals out.

@@ -1,7 +1,7 @@
-"""Publishes to the proxies after each settle, in a thread of its own: whoever sends an event does not wait for them.
+"""Publishes to the proxies after each settle, in a thread of its own: senders of events do not wait for them.
 
-What could not be published is left out. The next item shows the proxy that it has missed one, and without a next one it
-asks after ``CHECK`` seconds.
+An item that could not be published is left out. The next item shows the proxy that it has missed one, and without a
+next one it asks after ``CHECK`` seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger("livepush")
 PATIENCE = 3.0
 """How long (seconds) a proxy may take to answer."""
 MAX_WAITING = 16 * 1_048_576
-"""How many bytes may wait for a proxy. What comes above that is left out."""
+"""How many bytes may wait for a proxy. Items above that are left out."""
 MAX_REQUEST = 524_288
 """How many bytes one request holds, unless a single item is larger."""
 

@@ -1,6 +1,6 @@
 """Channels and their groups: ``private-order;7`` is the group ``order:7``, since no channel's name has a colon.
 
-What stands before a name says how a client must ask for it: the group of ``board``, ``private-board`` and
+A name's prefix says how a client must ask for it: the group of ``board``, ``private-board`` and
 ``presence-cache-board`` is ``board``. Pure functions.
 """
 

@@ -18,7 +18,7 @@ OWN_PROPERTIES = {
 }  # fmt: skip
 """The properties that livepush sets itself, since its promises depend on them."""
 CRITICAL = 2
-"""The level of what the client logs itself. What fails is told to ``error_cb``, and by exceptions."""
+"""The level of what the client logs itself. It tells of failures by ``error_cb``, and by exceptions."""
 silent = logging.getLogger("livepush.kafka")
 silent.setLevel(logging.CRITICAL + 1)
 

@@ -73,8 +73,8 @@ def begin_at(relay: Relay, topic_id: str, offsets: Mapping[int, int]) -> None:
 def places(relay: Relay, topic_id: str, bounds: Mapping[int, Bounds]) -> dict[int, int]:
     """Return the offsets with which to go on in some partitions.
 
-    A partition that was not read yet begins with its first message. What the broker has deleted before it was taken is
-    counted and logged. Raises ImproperlyConfigured: the topic was made anew.
+    A partition that was not read yet begins with its first message. Messages that the broker deleted before they were
+    taken are counted and logged. Raises ImproperlyConfigured: the topic was made anew.
     """
     begin_at(relay, topic_id, {partition: each.first for partition, each in bounds.items()})
     found = {}

@@ -19,7 +19,7 @@ from livepush.wire import Event as WireEvent
 _EVENT, _HEAD, _GROUP = (f'"{model._meta.db_table}"' for model in (Event, LogHead, ChannelGroup))
 _READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 _ADVISORY = 1_818_850_917
-"""Names an advisory lock, together with the head table's id. Who locks the head's row takes it too, for ``LOOK``."""
+"""Names an advisory lock, together with the head table's id. A lock of the head's row comes with it, for ``LOOK``."""
 GROUPS_WAIT_MS = 100
 """How long inserting the rows of new groups may wait for the same rows in another transaction."""
 

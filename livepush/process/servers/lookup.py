@@ -29,7 +29,7 @@ Ends = tuple[Address, Address]
 FOLDER = next((each for each in ("/proc/self/fd", "/dev/fd") if Path(each).is_dir()), None)
 """The folder that lists a process's descriptors. Windows has none."""
 PAUSE = 0.1
-"""How long (seconds) lies between two searches at least. Whoever asks meanwhile waits for the second one."""
+"""The shortest time (seconds) between two searches. Callers that ask meanwhile wait for the second one."""
 NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 """The errors of a process, or a system, that has no descriptor left."""
 PAUSE_EVERY = 50

@@ -21,10 +21,11 @@ from livepush.models import Event, LogHead
 from livepush.process.connections import close_connections, cut_connections
 from livepush.process.database_log import DatabaseLog
 from livepush.process.threads import Threads
-from livepush.wire import FORGOTTEN, RIGHTS, Batch, Format, Position, encode, split_batch, system_frames
+from livepush.wire import FORGOTTEN, RIGHTS, Batch, Floor, Format, Position, encode, split_batch, system_frames
 from livepush.wire import Event as WireEvent
 from tests.conftest import append
 from tests.patience import PATIENCE, eventually
+from tests.transports import Transport
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,8 +42,17 @@ OPTIONS = {
 }
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["send", "transport"])
+def has_transport(request, monkeypatch):
+    """Under uvicorn, live events are written to the client's transport."""
+    monkeypatch.setattr(Reader, "has_transport", request.param)
+    return request.param
+
+
 class Reader:
     """A client of a hub: it notes what it gets, and takes nothing while it is held."""
+
+    has_transport = False
 
     def __init__(self, hub, groups, cursor=None, held=False, format=Format.TEXT):
         self.messages = []
@@ -53,7 +63,8 @@ class Reader:
         self.blocked = asyncio.Event()
         self.closed = asyncio.Event()
         limits = hub.limits
-        self.connection = Connection(hub, groups, cursor or hub.position, format, self.write, limits)
+        self.transport = Transport(self.take, self.open.is_set) if self.has_transport else None
+        self.connection = Connection(hub, groups, cursor or hub.position, format, self.write, limits, self.transport)
         self.connection.on_close = self.end
         self.hub = hub
         hub.start(self.connection, ())
@@ -67,8 +78,12 @@ class Reader:
         if not self.open.is_set():
             self.blocked.set()
             await self.open.wait()
-        for found in map(json.loads, frames):
-            self.messages += found if isinstance(found, list) else [found]
+        for frame in frames:
+            self.take(frame)
+
+    def take(self, frame):
+        found = json.loads(frame)
+        self.messages += found if isinstance(found, list) else [found]
         self.changed.set()
 
     @property
@@ -859,6 +874,36 @@ async def test_an_ephemeral_event_goes_out_before_what_was_announced_after_it(ma
     assert ["id" in message for message in reader.messages] == [True, False, True]
 
 
+async def test_an_event_that_was_written_at_once_does_not_come_again_from_the_log(make_hub):
+    hub = await make_hub()
+    reader = Reader(hub, ["a"])
+    await eventually(lambda: reader.connection.state is State.LIVE)
+    for number in range(1, 5):
+        await in_database(send, "a")
+        await reader.until_numbers(*range(1, number + 1))
+    reader.connection.fall_behind()
+    await in_database(send, "a")
+    await reader.until_numbers(1, 2, 3, 4, 5)
+
+
+async def test_a_change_between_two_events_is_heeded_by_the_second(make_hub):
+    hub = await make_hub()
+    reader = Reader(hub, ["a", "b"])
+    await eventually(lambda: reader.connection.state is State.LIVE)
+    for number in (1, 2):
+        await in_database(send, "a")
+        await reader.until_numbers(*range(1, number + 1))
+    reader.connection.limit_to(["a"], {"a": Floor(3, "")})
+    await in_database(send, "a")
+    await in_database(send, "b")
+    await reader.until_numbers(1, 2, 4)
+    reader.connection.close(Reason.REVOKED)
+    await reader.closed.wait()
+    await in_database(send, "b")
+    await eventually(lambda: hub.position.number == 5)
+    assert reader.numbers == [1, 2, 4]
+
+
 async def test_a_group_added_later_comes_from_its_position_on(make_hub):
     hub = await make_hub()
     reader = Reader(hub, ["a"])
@@ -925,8 +970,8 @@ async def test_a_quiet_stream_hears_from_the_server(make_hub):
 class RawReader(Reader):
     """A client that notes the bytes."""
 
-    async def write(self, frames):
-        self.messages += frames
+    def take(self, frame):
+        self.messages.append(frame)
         self.changed.set()
 
 
@@ -996,6 +1041,7 @@ async def test_a_write_that_fails_closes_the_reader(make_hub):
         raise ConnectionError
 
     reader.connection._write = fail
+    reader.open.clear()  # so that a transport takes nothing
     await settled("a")
     await asyncio.wait_for(reader.closed.wait(), PATIENCE)
     assert reader.connection.reason is Reason.FAILED

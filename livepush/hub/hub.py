@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from livepush.hub.connection import Connection, Limits
+from livepush.hub.connection import Connection
 from livepush.hub.fanout import Encoder, Joined
 from livepush.hub.pages import Log, Pages
 from livepush.hub.registry import hubs
 from livepush.hub.router import Router
 from livepush.hub.routes import Subscriber
+from livepush.hub.source import Limits
 from livepush.hub.tail import Tail
 from livepush.hub.waiter import Waiter
 from livepush.hub.window import Window

@@ -22,7 +22,7 @@ from livepush.bridges.pusher import config, consumer, frames, listening, proving
 from livepush.bridges.pusher.channels import PREFIXES, channel_of, name_of
 from livepush.bridges.pusher.connection import CAUGHT_UP, LEFT_OUT, NO_PONG, RESUMES, PusherConnection
 from livepush.consumers.incoming import Incoming
-from livepush.hub.connection import Limits
+from livepush.hub.source import Limits
 from livepush.process.servers import daphne
 from livepush.wire import Event, Format, Position, WireError, envelope, system_frames, unavailable
 from tests.bridges.pushers import APP

@@ -47,9 +47,8 @@ def members(group: publish.Group) -> list[Member]:
     Without a presence rule for the group nobody is, which the log says under ``DEBUG``. Raises InvalidGroup: the group
     is malformed, or there are tenants and none is active.
     """
-    using = get_settings().DATABASE
-    living = _living(using, table.now(using))
-    return _members(row for row in _rows(using, _stored(group)) if row.process in living)
+    using, stored = get_settings().DATABASE, _stored(group)
+    return _members(_rows(using, stored)) if _is_served(using) else []
 
 
 async def amembers(group: publish.Group) -> list[Member]:
@@ -65,9 +64,7 @@ def is_present(user: Any, group: publish.Group) -> bool:
     """
     name = publish.user_group(user).removeprefix("user:")
     using, stored = get_settings().DATABASE, _stored(group)
-    rows = Presence.objects.using(using).filter(group=stored, member=name)
-    processes = list(rows.values_list("process", flat=True))
-    return bool(processes) and not set(processes).isdisjoint(_living(using, table.now(using)))
+    return Presence.objects.using(using).filter(group=stored, member=name).exists() and _is_served(using)
 
 
 async def ais_present(user: Any, group: publish.Group) -> bool:
@@ -94,8 +91,9 @@ def snapshot(group: publish.Group) -> Snapshot:
 def groups_with_members() -> list[str]:
     """Return the groups in which somebody is there, of the active tenant if there are tenants."""
     using, tenant = get_settings().DATABASE, tenants.current()
-    living = _living(using, table.now(using))
-    names = Presence.objects.using(using).filter(process__in=living).values_list("group", flat=True).distinct()
+    if not _is_served(using):
+        return []
+    names = Presence.objects.using(using).values_list("group", flat=True).distinct()
     return sorted(public_name(name) for name in names if tenants.of_stored(name) == tenant)
 
 
@@ -124,7 +122,10 @@ def _dead(using: str, rows: Iterable[Row]) -> set[str]:
     return known_ended.for_long(ended, get_settings().PRESENCE_LEASE) & processes
 
 
-def _living(using: str, now: int) -> set[str]:
-    """Return the processes whose leases have not ended."""
-    leases = PresenceLease.objects.using(using).filter(ends__gt=now)
-    return set(leases.values_list("process", flat=True))
+def _is_served(using: str) -> bool:
+    """Return whether any process has its lease.
+
+    That process clears away the members of those that have died. After an outage of the database the others are only
+    late with their renewals.
+    """
+    return PresenceLease.objects.using(using).filter(ends__gt=table.now(using)).exists()

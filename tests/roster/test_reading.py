@@ -108,6 +108,19 @@ def test_a_dead_processes_members_are_not_there_and_whoever_asks_clears_them_awa
     assert [event.type for event in events_of("default")] == ["presence.join", "presence.leave"]
 
 
+def test_after_an_outage_nobody_is_missing_as_soon_as_one_process_has_its_lease_again(ann, using):
+    put("lobby:a", "7", using=using)
+    put("lobby:b", "8", process="q", using=using)
+    with override_settings(LIVEPUSH={"DATABASE": using}):
+        PresenceLease.objects.using(using).update(ends=table.now(using) - 60_000)
+        assert (livepush.members("lobby:a"), livepush.is_present(ann, "lobby:a")) == ([], False)
+        assert reading.groups_with_members() == []
+        assert table.renew(using, "q")
+        assert [member.id for member in livepush.members("lobby:a")] == ["7"]
+        assert reading.groups_with_members() == ["lobby:a", "lobby:b"]
+        assert livepush.is_present(ann, "lobby:a")
+
+
 async def test_async_code_asks_too(transactional_db):
     assert await livepush.amembers("lobby:a") == []
     assert not await livepush.ais_present(7, "lobby:a")

@@ -20,7 +20,7 @@ from django import forms
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.handlers.asgi import ASGIRequest
-from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, connections, transaction
 from django.db.models import QuerySet
 from django.db.models.signals import pre_save
 from django.template import Context, Template
@@ -278,6 +278,33 @@ def test_a_handler_that_fails_has_done_nothing_and_may_be_asked_again(client, ca
     assert sent() == []
     assert Receipt.objects.count() == 0
     assert send(client, "desk:a", data="good", key="k")["reply"] == "done"
+
+
+@pytest.mark.parametrize("key", ["k", None])
+@pytest.mark.parametrize("answer", ["done", None])
+@pytest.mark.parametrize("kind", ["constraint", "statement"])
+def test_a_handler_that_hides_an_error_of_the_database_has_failed(client, ada, kind, answer, key, caplog):
+    @handler()
+    def take(user, data, name):
+        User.objects.create(username="made")
+        livepush.send("board", "told", data)
+        with contextlib.suppress(DatabaseError):  # nothing in the transaction can be committed after it
+            if kind == "constraint":
+                User.objects.create(username="ada")
+            else:
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT no_such_column FROM livepush_receipt")
+        return answer
+
+    made = kind == "statement" and connection.vendor != "postgresql"  # other databases go on after such an error
+    if made:
+        assert send(client, "desk:a", key=key)["reply"] == answer
+    else:
+        assert send(client, "desk:a", key=key, status=500)["code"] == "failed"
+        assert "TransactionManagementError" in caplog.text
+    assert User.objects.filter(username="made").exists() == made
+    assert bool(sent()) == made
+    assert Receipt.objects.exists() == (made and key is not None)
 
 
 def test_a_message_took_effect_although_what_is_done_on_commit_raises(client, caplog):
@@ -740,6 +767,9 @@ def test_a_schema_that_can_not_be_checked_is_refused():
         (ConnectionError("secret"), 500, {"code": "failed"}),
         (exceptions.InvalidGroup("secret"), 500, {"code": "failed"}),
         (asyncio.CancelledError("secret"), 500, {"code": "failed"}),
+        (StopIteration("secret"), 500, {"code": "failed"}),
+        (ValidationError("%(secret)s", params={"other": 1}), 500, {"code": "failed"}),
+        (ValidationError({"text": ValidationError("%(secret)d", params={"other": 1})}), 500, {"code": "failed"}),
     ],
 )
 @pytest.mark.parametrize("kind", ["atomic", "outside", "async"])

@@ -25,6 +25,8 @@ RUNNING = ""
 PRUNED_AT_ONCE = 1_000
 TAKEN_OVER = 60.0
 """After how long (seconds) at the soonest a message is handled again whose handler did not end: its process died."""
+IN_ERROR = 3
+"""The status of a transaction of PostgreSQL in which a statement has failed (libpq, ``PQTRANS_INERROR``)."""
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs work that uses the database in a thread."""
 
@@ -73,6 +75,7 @@ def in_transaction(key: str | None, work: Callable[[], Any]) -> str | None:
             if key is not None:
                 _note(key, None, using)
             reply = encode(work())
+            _check_unbroken(using)
             if key is not None and reply is not None:
                 Receipt.objects.using(using).filter(pk=key).update(reply=reply)
             return reply
@@ -82,6 +85,18 @@ def in_transaction(key: str | None, work: Callable[[], Any]) -> str | None:
         if committed:
             raise AfterCommit(reply) from error
         raise
+
+
+def _check_unbroken(using: str) -> None:
+    """Check that the open transaction can be committed: the work may have caught an error of the database.
+
+    Django, and PostgreSQL too, would roll back without a word. Raises TransactionManagementError: it can't be.
+    """
+    connection = connections[using]
+    connection.validate_no_broken_transaction()
+    info = getattr(connection.connection, "info", None)
+    if getattr(info, "transaction_status", None) == IN_ERROR:
+        raise transaction.TransactionManagementError("A statement has failed, so nothing can be committed.")
 
 
 async def outside_of_transaction(

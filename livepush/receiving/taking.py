@@ -226,7 +226,13 @@ async def _tidied(work: Callable[[], Awaitable[Any]], tidy: Tidy) -> Any:
 
 
 async def _at_once(work: Callable[[], Any]) -> Any:
-    return await sync_to_async(work)()
+    def done() -> Any:
+        try:
+            return work()
+        except StopIteration as error:  # no future takes it: before Python 3.12 the request would never end
+            raise RuntimeError("The handler raised StopIteration.") from error
+
+    return await sync_to_async(done)()
 
 
 def _call(found: Found, message: Message, sender: Admission, request: Any) -> Any:
@@ -269,16 +275,23 @@ def _refusal(error: Exception, handler: Handler) -> WireError:
     """Return what the client is told of an error, which never shows the server's inside."""
     if isinstance(error, WireError):
         return error
-    if isinstance(error, ValidationError):
-        refusal = WireError("invalid", " ".join(error.messages), 422)
-        refusal.errors = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
-        return refusal
-    if isinstance(error, PermissionDenied):
-        return WireError("forbidden", str(error) or "This may not be sent.", 403)
+    try:
+        if isinstance(error, ValidationError):
+            refusal = WireError("invalid", " ".join(error.messages), 422)
+            refusal.errors = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
+            return refusal
+        if isinstance(error, PermissionDenied):
+            return WireError("forbidden", str(error) or "This may not be sent.", 403)
+    except Exception:  # the text has placeholders that its parameters do not fit
+        return _failed(handler)
     if isinstance(error, DATABASE_ERRORS):
         close_old_connections()
     if may_pass(error):
         handler.log_outage("The handler for %r could not use its database:", error)
         return unavailable()
+    return _failed(handler)
+
+
+def _failed(handler: Handler) -> WireError:
     handler.log_exception("The handler for %r raised, so the client hears that it failed.")
     return WireError("failed", "The server could not handle the message.", 500)

@@ -36,7 +36,7 @@ class BrowserSocket extends WebSocket {
 
 // What browsers have and Node may lack; without channels between tabs each is alone.
 for (const [name, value] of Object.entries({
-  location: { href: "https://shop.example/page" },
+  location: new URL("https://shop.example/page"),
   navigator: { onLine: true },
   WebSocket: BrowserSocket,
   BroadcastChannel: undefined,

@@ -37,13 +37,19 @@ function page(tag) {
     client,
     open: (group = "room:1", own = client) => openRoom(own, group, { url: "/livepush/", target }),
     says(type, id, ...ids) {
-      const detail = { id, type: `presence.${type}`, group: "room:1", data: { members: ids.map(member) } };
+      const detail = {
+        id,
+        type: `presence.${type}`,
+        group: "room:1",
+        data: { members: ids.map((id) => (id.id ? id : member(id))) },
+      };
       target.dispatchEvent(new CustomEvent("livepush:event", { detail }));
     },
     enters(state) {
       client.state = state;
       target.dispatchEvent(new CustomEvent("livepush:state", { detail: { state } }));
     },
+    revoke: () => target.dispatchEvent(new CustomEvent("livepush:revoked", { detail: {} })),
     reset: () => target.dispatchEvent(new CustomEvent("livepush:reset", { detail: {} })),
     async answer(number, response) {
       asked[number].answer(response);
@@ -315,4 +321,61 @@ test("what an invisible member says is said again ever more rarely, and at once 
   room.update({ away: false });
   await passes(300);
   assert.deepEqual(asked.at(-1).body, { away: false });
+});
+
+const since = (day, id) => ({ ...member(id), since: `2026-01-0${day}T00:00:00Z` });
+
+for (const [name, day, said, lost] of [
+  ["a reset, though the member has left and joined", 2, [undefined, { away: true }], async ({ reset }) => reset()],
+  ["a reset that the member has outlived", 1, [undefined], async ({ reset }) => reset()],
+  [
+    "the right to read has ended and come back",
+    2,
+    [undefined, { away: true }],
+    async ({ revoke, answer, enters }) => {
+      revoke();
+      await told();
+      await answer(2, json({ code: "forbidden" }, 403));
+      enters("connecting");
+      enters("open");
+    },
+  ],
+]) {
+  test(`after ${name}, the page says of its member what nobody knows any more`, async () => {
+    const { open, answer, asked, passes, says, ...more } = page();
+    const room = open();
+    await told();
+    await answer(0, json({ position: "a-1", members: [since(1, "me")] }));
+    room.update({ away: true });
+    await passes(300);
+    await answer(1, json({ id: "me" }));
+    says("update", "a-2", since(1, "me"));
+    await lost({ answer, ...more });
+    await told();
+    const last = asked.length - 1;
+    await answer(last, json({ position: "a-30", members: [since(day, "me"), since(1, "ann")] }));
+    await passes(300);
+    assert.deepEqual(
+      asked.slice(last).map(({ body }) => body),
+      said,
+    );
+  });
+}
+
+test("a member that has left and joined is told again what the page has said of it", async () => {
+  const { open, answer, asked, passes, says } = page();
+  const room = open();
+  await told();
+  await answer(0, json({ position: "a-1", members: [since(1, "me")] }));
+  room.update({ away: true });
+  await passes(300);
+  await answer(1, json({ id: "me" }));
+  says("leave", "a-2", "me");
+  says("join", "a-3", since(2, "me"));
+  await passes(300);
+  assert.deepEqual(asked[2]?.body, { away: true });
+  await answer(2, json({ id: "me" }));
+  says("update", "a-4", since(2, "me"));
+  await passes(60_000);
+  assert.equal(asked.length, 3);
 });

@@ -51,10 +51,12 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
   let poster;
   /** Done when all is said that was to be: one thing after the other. @type {any} */
   let posted;
-  /** The state that the page has set for its member, and the member's id. @type {any} */
+  /** The state that the page has set for its member, the member's id, and since when it is there. @type {any} */
   let state;
-  /** @type {string | undefined} */
+  /** @type {any} */
   let me;
+  /** @type {any} */
+  let joined;
 
   /** @param {(members: Member[]) => void} listener */
   const call = (listener) => {
@@ -73,9 +75,11 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
       for (const member of event.data.members) {
         if (/leave$/.test(event.type)) known.delete(member.id);
         else known.set(member.id, member);
-        if (/join$/.test(event.type) && member.id === me) say();
       }
     }
+    const since = me && (known.get(me)?.since ?? "");
+    if (since > joined) say(); // the member has left and joined, and has no state any more
+    joined = since;
     for (const listener of listeners.change) call(listener);
   };
 
@@ -90,7 +94,7 @@ export const openRoom = (client, group, { url, target = document, headers }) => 
   /** Fetch the members, or post something; return what the server answers. @param {string} [body] @returns {Promise<any>} */
   const ask = async (body) => {
     const response = await fetch(
-      new URL(`${url}presence/?group=${encodeURIComponent(group)}`, location.href),
+      new URL(`${url}presence/?${new URLSearchParams({ group })}`, /** @type {any} */ (location)),
       /** @type {any} */ ({ signal, headers: await headers?.(), method: body && "POST", body }),
     );
     if (/9|^5/.test(/** @type {any} */ (response.status))) throw 0; // 409: not joined yet; 429: too much was said; a deploy

@@ -37,7 +37,8 @@ async def within(limit: float, work: Awaitable[T]) -> T:
 class contained:  # noqa: N801 (used like a function)
     """Runs somebody else's code in a ``with``.
 
-    Raises RuntimeError instead of a CancelledError that comes though nobody cancelled this task.
+    Raises RuntimeError instead of a CancelledError that comes though nobody cancelled this task, and instead of
+    StopIteration: no future takes that, so before Python 3.12 whoever awaits a thread would wait for ever.
     """
 
     __slots__ = ()
@@ -50,6 +51,8 @@ class contained:  # noqa: N801 (used like a function)
             heed_cancellation()
             message = "It raised CancelledError, as of a task that it awaits and that was cancelled."
             raise RuntimeError(message) from error
+        if isinstance(error, StopIteration):
+            raise RuntimeError("It raised StopIteration.") from error
 
 
 def heed_cancellation() -> None:

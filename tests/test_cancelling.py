@@ -7,6 +7,7 @@ import contextlib
 from types import SimpleNamespace
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.test import RequestFactory
 
 import livepush
@@ -105,6 +106,15 @@ async def test_what_somebodys_code_raises_is_told_from_this_tasks_end():
         await within(PATIENCE, acancelled())
     with pytest.raises(TimeoutError):
         await within(0.01, asyncio.Event().wait())
+
+
+async def test_a_thread_in_which_somebodys_code_raises_stop_iteration_is_not_awaited_for_ever():
+    def work():
+        with contained():
+            next(iter([]))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(sync_to_async(work)(), PATIENCE)
 
 
 def yes(user):

@@ -227,10 +227,8 @@ async def _tidied(work: Callable[[], Awaitable[Any]], tidy: Tidy) -> Any:
 
 async def _at_once(work: Callable[[], Any]) -> Any:
     def done() -> Any:
-        try:
+        with cancelling.contained():
             return work()
-        except StopIteration as error:  # no future takes it: before Python 3.12 the request would never end
-            raise RuntimeError("The handler raised StopIteration.") from error
 
     return await sync_to_async(done)()
 

@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
-from django.test import RequestFactory
+from django.test import AsyncRequestFactory, RequestFactory
 from django.urls import include, path
 from django_eventstream.storage import EventDoesNotExist
 from hypothesis import given
@@ -30,6 +30,7 @@ from livepush.wire import GROUP, Cache, dumps
 from tests.bridges.test_eventstream_page import Stream
 from tests.conftest import events_of
 from tests.integration import clients
+from tests.patience import PATIENCE
 from tests.servers import processes
 
 APPLICATION = "tests.servers.channels:application"
@@ -168,6 +169,17 @@ def test_what_is_remembered_of_events_has_a_bound_in_bytes(monkeypatch):
         assert encoding.translated(envelope) is encoding.translated(envelope)
         assert encoding._parts.size <= 100_000
     assert len(encoding._parts) < 200
+
+
+class Empty:
+    def get_channels_for_request(self, request, view_kwargs):
+        return next(iter([]))
+
+
+async def test_a_channel_manager_that_raises_stop_iteration_fails_in_time(settings):
+    settings.EVENTSTREAM_CHANNELMANAGER_CLASS = f"{__name__}.Empty"
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(views.events(AsyncRequestFactory().get("/events/")), PATIENCE)
 
 
 def test_a_site_whose_channels_anybody_may_read_is_warned(settings):

@@ -17,6 +17,7 @@ from livepush.bridges.eventstream import encoding, headers, reading
 from livepush.bridges.eventstream.channelmanager import manager
 from livepush.bridges.eventstream.channels import group_of
 from livepush.bridges.eventstream.streaming import stream
+from livepush.cancelling import contained
 from livepush.consumers.answering import outside_transactions
 from livepush.consumers.base import COME_BACK
 from livepush.consumers.entering import enter
@@ -48,11 +49,16 @@ async def _respond(request: HttpRequest, view_kwargs: dict[str, Any]) -> HttpRes
     last = _last_event_id(request)
     if last == "error":
         return HttpResponseBadRequest(NO_RESUME, "text/plain")
-    channels = await sync_to_async(manager().get_channels_for_request)(request, view_kwargs)
+    channels = await sync_to_async(_asked)(request, view_kwargs)
     if not 0 < len(channels) <= MAX_CHANNELS:
         what = "Channel limit exceeded" if channels else "No channels specified"
         return _error(encoding.error("bad-request", f"Invalid request: {what}."))
     return await _admitted(request, channels, last)
+
+
+def _asked(request: HttpRequest, view_kwargs: dict[str, Any]) -> Any:
+    with contained():
+        return manager().get_channels_for_request(request, view_kwargs)
 
 
 async def _admitted(request: ASGIRequest, channels: Collection[str], last: str) -> HttpResponseBase:

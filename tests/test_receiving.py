@@ -46,6 +46,7 @@ from livepush.receiving.schemas import check_of
 from livepush.wire import MORE_BYTES, Close, Format, WireError
 from tests.conftest import Thread, events_of
 from tests.patience import PATIENCE
+from tests.shop.models import Driver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SEND = "/livepush/send/"
@@ -181,6 +182,11 @@ def test_a_name_without_a_full_name_is_the_usernames_without_its_domain(username
     assert livepush.public_user(user) == {"id": "3", "name": name}
     template = Template("{% load livepush %}{{ user|livepush_name }}")
     assert template.render(Context({"user": user})) == name
+
+
+def test_a_sender_has_the_primary_key_of_the_user_model():
+    driver = Driver(licence="A7", id=3, user_ptr_id=3, username="dan")
+    assert livepush.public_user(driver) == {"id": "3", "name": "dan"}
 
 
 def test_a_page_shows_the_name_that_events_have(settings):

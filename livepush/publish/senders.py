@@ -8,10 +8,12 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.db.models import Model
 
 from livepush.cancelling import contained
 from livepush.conf import get_settings, load
 from livepush.publish.data import as_json
+from livepush.publish.names import is_user, root_model
 
 NOBODY = '{"id":null,"name":""}'
 """The stamp of a client that is not logged in."""
@@ -33,7 +35,10 @@ def id_and_name(user: Any) -> dict[str, Any]:
     The name is the full name; without one the username, of which the part after an ``@`` stays private.
     """
     full = user.get_full_name() if hasattr(user, "get_full_name") else ""
-    return {"id": str(user.pk), "name": full or str(user.get_username()).partition("@")[0]}
+    key = user.pk
+    if isinstance(user, Model) and is_user(user):  # a child of the user model may have a primary key of its own
+        key = getattr(user, root_model(user)._meta.pk.attname)
+    return {"id": str(key), "name": full or str(user.get_username()).partition("@")[0]}
 
 
 def stamp(user: Any) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,13 +19,15 @@ from livepush.exceptions import InvalidEvent
 from livepush.hub.registry import serving_loop
 from livepush.process import drain
 from livepush.receiving import Message, handler_of, running, take, take_async
-from livepush.receiving.gathering import gatherer
+from livepush.receiving.gathering import gatherer, posted
 from livepush.wire import Event, Sending, WireError, unavailable
 
 REMEMBERED = 1.0
 """How long (seconds) a WebSocket's ephemeral messages go out by the last answer of the rule."""
 MAX_REMEMBERED = 100
 """For how many groups and types a WebSocket's last answer is remembered."""
+LET_GO = 1.0
+"""How long (seconds) a message waits at most until a busy loop has sent the sender's ephemeral ones before it."""
 LATER = 1
 """The level of a message's work: handshakes go first, and half of the threads stay free for them."""
 drain.producers.append(drain.Producers(running, lambda: None))  # what is left then ends with its loop
@@ -55,25 +60,37 @@ def send_here(message: Message, admission: Admission, request: Any) -> Any:
     loop, sender = serving_loop(), _sender_of(admission, request)
     if loop is None:
         return take(message, admission, request)
-    is_gathered = is_fleeting(message)
-    if is_gathered:
+    if is_fleeting(message):
         event = _event(message, admission, _stamp(admission))
-        work = partial(_offer, sender, event)
+        posted.add(sender)
+        if _in_loop(loop, partial(_offer, sender, event)):
+            return None
     else:
-        work = partial(_let_go, sender, tenants.stored(message.group, admission.tenant))
+        gone: Future[None] = Future()
+        group = tenants.stored(message.group, admission.tenant)
+        if _in_loop(loop, partial(_let_go, sender, group, gone)) and sender in posted:
+            with suppress(TimeoutError):  # or the message might overtake the others on its way to other processes
+                gone.result(LET_GO)
+    return take(message, admission, request)
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> bool:
+    """Have something done in a loop; return whether the loop is open."""
     try:
         loop.call_soon_threadsafe(work, context=Context())
-    except RuntimeError:  # the loop has just closed
-        is_gathered = False
-    return None if is_gathered else take(message, admission, request)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _offer(sender: Hashable, event: Event) -> None:
     gatherer().offer(sender, event)
 
 
-def _let_go(sender: Hashable, group: str) -> None:
+def _let_go(sender: Hashable, group: str, gone: Future[None]) -> None:
     gatherer().let_go(sender, group)
+    posted.discard(sender)
+    gone.set_result(None)
 
 
 class Allowed(NamedTuple):

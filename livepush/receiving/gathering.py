@@ -16,6 +16,9 @@ from livepush.wire import Batch, Event
 RATE = 30.0
 """How often (times a second) gathered messages go out at most."""
 
+posted: set[Hashable] = set()
+"""The senders whose messages other threads have handed to a loop, and which have not gone out yet."""
+
 
 class Gatherer:
     """Gathers the ephemeral messages of one event loop's clients. It refers neither to the loop nor to its timers."""
@@ -53,8 +56,9 @@ class Gatherer:
     def _flush(self) -> None:
         self._round += 1
         self._next = asyncio.get_running_loop().time() + 1 / RATE
-        events, self._pending = tuple(self._pending.values()), {}
-        self._announce(Batch("", events))
+        pending, self._pending = self._pending, {}
+        posted.difference_update(sender for sender, _, _ in pending)
+        self._announce(Batch("", tuple(pending.values())))
 
 
 _gatherers: WeakKeyDictionary[asyncio.AbstractEventLoop, Gatherer] = WeakKeyDictionary()

@@ -24,6 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "exceptions": set(),
     "conf": set(),
     "fields": set(),
+    "keys": set(),
     "notes": {"forking"},
     "cancelling": set(),
     "progress": set(),
@@ -41,9 +42,11 @@ ARROWS: dict[str, set[str]] = {
     "hub": {"wire", "forking"},
     "tenants": {"wire", "conf", "exceptions", "notes", "cancelling"},
     "hints": {"wire", "conf", "notes", "cancelling", "ending", "forking", "green", "borrowing"},
-    "publish": {"log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies", "cancelling"},
+    "publish": {
+        "log", "hub", "hints", "tenants", "wire", "conf", "notes", "exceptions", "tallies", "cancelling", "keys",
+    },
     "audit": {"signals", "tenants", "notes", "ending", "forking", "longlived"},
-    "access": {"tenants", "wire", "conf", "notes", "exceptions", "cancelling", "forking", "green"},
+    "access": {"tenants", "wire", "conf", "notes", "exceptions", "cancelling", "forking", "green", "keys"},
     "process": {
         "audit", "hub", "log", "hints", "publish", "wire", "conf", "notes", "forking", "progress", "borrowing",
         "longlived",
@@ -60,7 +63,7 @@ ARROWS: dict[str, set[str]] = {
     # What stands on it
     "inbox": {
         "rights", "publish", "log", "access", "consumers", "tenants", "models", "fields", "signals", "wire", "conf",
-        "exceptions", "notes", "progress", "cancelling",
+        "exceptions", "notes", "progress", "cancelling", "keys",
     },
     "streams": {
         "process", "rights", "consumers", "access", "publish", "log", "hub", "hints", "inbox", "tenants", "routing",

@@ -16,6 +16,8 @@ from django.utils.functional import SimpleLazyObject
 
 import livepush
 from livepush import testing
+from livepush.access import rules
+from livepush.access.authenticating import Identity
 from livepush.exceptions import InvalidGroup
 from livepush.publish import names
 from tests.archive import models as archive
@@ -138,6 +140,40 @@ def test_what_can_be_no_primary_key_of_a_user_is_refused(key):
 def test_a_users_key_may_be_of_any_type(field, key, group, monkeypatch):
     monkeypatch.setattr(auth.User._meta, "pk", field)
     assert livepush.user_group(key) == group
+
+
+@isolate_apps("tests.shop")
+def test_an_instance_that_was_not_read_from_the_database_has_the_group_of_its_row():
+    class Parcel(models.Model):
+        id = models.UUIDField(primary_key=True, default=lambda: uuid.UUID(int=7).hex)
+
+        class Meta:
+            app_label = "shop"
+
+    class Label(models.Model):
+        parcel = models.OneToOneField(Parcel, models.CASCADE, primary_key=True)
+
+        class Meta:
+            app_label = "shop"
+
+    parcel = Parcel()
+    assert names.group_name(parcel) == f"parcel:{uuid.UUID(int=7)}"
+    assert names.group_name(Label(parcel_id=parcel.pk)) == f"label:{uuid.UUID(int=7)}"
+    assert names.group_name(Order(pk="7")) == "order:7"
+    assert livepush.ModelEvents(Parcel).data(parcel, "created") == {"id": uuid.UUID(int=7)}
+
+
+def test_a_user_that_was_not_read_from_the_database_is_the_same_user_everywhere(monkeypatch):
+    key = str(uuid.UUID(int=7))
+    user = auth.User(username="ann")
+    monkeypatch.setattr(user, "id", uuid.UUID(key).hex)
+    field = models.UUIDField(primary_key=True)
+    field.set_attributes_from_name("id")
+    monkeypatch.setattr(auth.User._meta, "pk", field)
+    assert livepush.user_group(user) == f"user:{key}"
+    assert livepush.public_user(user)["id"] == key
+    assert Identity(user).name == key
+    assert rules.own_group(user, key)
 
 
 @pytest.mark.parametrize(

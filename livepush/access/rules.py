@@ -20,6 +20,7 @@ from livepush.access import awaiting
 from livepush.access.answers import Answer, Answers, Said, best, judge
 from livepush.access.patterns import Pattern, origin
 from livepush.exceptions import InvalidRule
+from livepush.keys import key_of
 from livepush.notes import Rarely, last_of, note_once
 from livepush.wire import EVERYTHING, Floor, lower
 
@@ -290,4 +291,4 @@ def own_group(user: Any, pk: str) -> bool:
     if not isinstance(user, Model):
         return str(user.pk) == pk
     users = get_user_model()  # checked, since an instance of another model may have the same primary key
-    return isinstance(user, users) and str(getattr(user, users._meta.pk.attname)) == pk
+    return isinstance(user, users) and str(key_of(user, users)) == pk

@@ -22,6 +22,8 @@ from django.db.models import Model
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from livepush.keys import as_stored
+
 CHUNK = 500
 """How many keys one query names. SQLite allows no more than 999."""
 
@@ -186,9 +188,8 @@ def key_of(user: Any) -> Any:
 
     if not is_of_user_model(user):
         return user.pk
-    pk = get_user_model()._meta.pk
-    assert pk is not None
-    return getattr(user, pk.attname)
+    pk: Any = get_user_model()._meta.pk
+    return as_stored(pk, getattr(user, pk.attname))
 
 
 def existing_users(keys: Iterable[Any]) -> dict[Any, Any]:

@@ -18,6 +18,7 @@ from livepush.inbox import kinds
 from livepush.inbox.links import check_link, check_text, safe
 from livepush.inbox.models import Level
 from livepush.inbox.recipients import Recipients, audience_of_members, audiences_of, everyone
+from livepush.keys import key_of
 
 NOTIFICATION_TYPE = "inbox.notification"
 """The type of the event that a notification travels as."""
@@ -177,7 +178,7 @@ def _snapshot(thing: Any) -> kinds.Snapshot | None:
     root = publish.root_model(thing)
     return kinds.Snapshot(
         check_text("actor or target", name or str(thing)),
-        str(getattr(thing, root._meta.pk.attname)),
+        str(key_of(thing, root)),
         root._meta.label_lower,
         safe(url),
     )

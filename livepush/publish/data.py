@@ -33,7 +33,7 @@ def as_json(data: Any) -> str:
 def encode(data: Any) -> str:
     """Return an event's data as JSON, bytes as base64. Raises InvalidData, EventTooLarge."""
     if isinstance(data, bytes | bytearray | memoryview):
-        data = {"$bytes": base64.b64encode(data).decode()}
+        data = {"$bytes": base64.b64encode(bytes(data)).decode()}
     elif isinstance(data, dict) and "$bytes" in data:
         _check_bytes(data)
     text, limit = as_json(data), get_settings().MAX_EVENT_BYTES

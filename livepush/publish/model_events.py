@@ -11,6 +11,7 @@ from django.db.models import Field, Model
 from django.db.models.signals import class_prepared
 
 from livepush.exceptions import InvalidRule
+from livepush.keys import key_of
 from livepush.publish import model_signals, registering
 from livepush.publish.comparing import as_data, differ, generated, is_expression
 from livepush.publish.databases import routed
@@ -86,10 +87,9 @@ class ModelEvents:
 
     def before_save(self, instance: Model, using: str, update_fields: frozenset[str] | None) -> None:
         """Remember the stored row and its groups."""
-        key, before = self._key(instance), None
-        if not (key is None or is_expression(key) or self._is_inserted(instance)):
-            before = self._before(instance, using, update_fields)
-        self._rows.remember(instance, before)
+        key = self._key(instance)
+        is_new = key is None or is_expression(key) or self._is_inserted(instance)
+        self._rows.remember(instance, None if is_new else self._before(instance, using, update_fields))
 
     def _is_inserted(self, instance: Model) -> bool:
         """Return whether Django inserts a row without looking for an old one, since the key has a default."""
@@ -171,7 +171,7 @@ class ModelEvents:
 
     def _key(self, instance: Model) -> Any:
         """Return the primary key as this model has it; a multi-table child may have another one."""
-        key = getattr(instance, self.model._meta.pk.attname)
+        key = key_of(instance, self.model)
         return None if isinstance(key, tuple) and None in key else key
 
     def _stored(self, instance: Model, using: str) -> Model | None:

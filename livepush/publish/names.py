@@ -14,7 +14,7 @@ from django.core.signals import setting_changed
 from django.db.models import Model
 from django.utils.functional import Promise
 
-from livepush import wire
+from livepush import keys, wire
 from livepush.conf import get_settings
 from livepush.exceptions import InvalidGroup
 
@@ -148,7 +148,7 @@ def _key(instance: Model) -> Any:
             f"{instance!r} has a key of several fields, so it has no group of its own: name the group, such as "
             f"'{root._meta.model_name}:7:42'."
         )
-    return getattr(instance, root._meta.pk.attname)
+    return keys.key_of(instance, root)
 
 
 def is_user(thing: Model | type[Model]) -> bool:

@@ -12,6 +12,7 @@ from django.db.models import Model
 
 from livepush.cancelling import contained
 from livepush.conf import get_settings, load
+from livepush.keys import key_of
 from livepush.publish.data import as_json
 from livepush.publish.names import is_user, root_model
 
@@ -36,8 +37,8 @@ def id_and_name(user: Any) -> dict[str, Any]:
     """
     full = user.get_full_name() if hasattr(user, "get_full_name") else ""
     key = user.pk
-    if isinstance(user, Model) and is_user(user):  # a child of the user model may have a primary key of its own
-        key = getattr(user, root_model(user)._meta.pk.attname)
+    if isinstance(user, Model):  # a child of the user model may have a primary key of its own
+        key = key_of(user, root_model(user) if is_user(user) else user.__class__)
     return {"id": str(key), "name": full or str(user.get_username()).partition("@")[0]}
 
 

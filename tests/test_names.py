@@ -176,6 +176,16 @@ def test_a_user_that_was_not_read_from_the_database_is_the_same_user_everywhere(
     assert rules.own_group(user, key)
 
 
+@pytest.mark.parametrize("key", ["ann", "sales/ann", "/", "ann@example.com", "a:b"])
+def test_each_user_may_read_the_own_group_whatever_characters_of_a_group_its_key_has(key, monkeypatch):
+    field = models.CharField(primary_key=True)
+    field.set_attributes_from_name("id")
+    monkeypatch.setattr(auth.User._meta, "pk", field)
+    group = livepush.user_group(key)
+    assert rules.ask_sync(auth.User(id=key), [group], None)[0].granted.keys() == {group}
+    assert not rules.ask_sync(auth.User(id="ann/"), [group], None)[0].granted
+
+
 @pytest.mark.parametrize(
     "refuse",
     [

@@ -284,6 +284,7 @@ def _raised(rule: Rule, error: Exception) -> Answer:
 
 
 @can_read("user:<pk>")
+@can_read("user:<path:pk>")  # a text that is a primary key may have slashes
 def own_group(user: Any, pk: str) -> bool:
     """Let each user, and nobody else, read their own group."""
     if not getattr(user, "is_authenticated", False):

@@ -16,7 +16,7 @@ test("who follows an entry has read it, also where a browser can't or won't send
       querySelector: () => ({ formAction: "/inbox/read/" }),
       toggleAttribute: (...how) => painted.push(how),
     };
-    follow({ inbox: { here: (url) => url }, element: { form: {} } }, entry);
+    follow({ inbox: { here: (url) => url }, element: { form: {} } }, { closest: () => entry });
     assert.deepEqual(painted, [["data-unread", false]]);
     assert.deepEqual(sent, sendBeacon?.() ? [] : [["/inbox/read/", "POST", true]]);
   }

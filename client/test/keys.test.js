@@ -5,7 +5,7 @@ import { press } from "../src/list/keys.js";
 test("a key is known by its place where the letters are not Latin ones", () => {
   const pressed = [];
   const entry = { querySelector: (selector) => ({ click: () => pressed.push(selector) }) };
-  const target = { closest: () => entry };
+  const target = { closest: () => entry, matches: () => false };
   for (const [key, code] of [
     ["e", "KeyE"],
     ["E", "KeyE"],

@@ -130,6 +130,28 @@ def test_a_pages_own_title_keeps_its_own_number(reader: Reader) -> None:
     expect(page).to_have_title("(2024) Report")
 
 
+def test_a_title_that_a_script_has_changed_has_the_count_when_another_tab_is_looked_at(reader: Reader) -> None:
+    reader.notify("One")
+    page = reader.open()
+    expect(page).to_have_title("(1) Shop")
+    page.evaluate("document.title = 'Settings'")
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {get: () => true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    expect(page).to_have_title("(1) Settings")
+
+
+def test_a_title_that_shows_often_is_known_again_after_many_others(reader: Reader) -> None:
+    reader.notify("One")
+    page = reader.open()
+    expect(page).to_have_title("(1) Shop")
+    for number in range(120):
+        title = "(1) Shop" if number % 10 == 9 else f"Page {number}"
+        page.evaluate("(title) => { document.title = title; livepush.scan(); }", title)
+    expect(page).to_have_title("(1) Shop")
+
+
 def test_one_script_serves_the_bell_and_the_tags_of_the_page(reader: Reader) -> None:
     context = reader.context()
     asked: list[str] = []
@@ -539,6 +561,40 @@ def test_what_comes_is_said_where_it_can_be_heard(reader: Reader) -> None:
     expect(bell.locator("[role=status]")).to_have_text("Two")
 
 
+def test_in_another_elements_shadow_tree_the_elements_say_and_show_what_comes(reader: Reader) -> None:
+    page = reader.open()
+    page.evaluate("""() => {
+        for (const element of document.querySelectorAll("livepush-bell,livepush-toasts")) {
+            const host = document.body.appendChild(document.createElement("div"));
+            host.attachShadow({mode: "open"}).append(element);
+        }
+    }""")
+    reader.notify("One", level="error")
+    expect(page.locator("livepush-bell [role=status]")).to_have_text("One")
+    expect(toasts(page)).to_have_count(1)
+    has_badge(page, "1")
+    open_panel(page)
+    titles(page, "One")
+
+
+def test_names_without_spaces_stay_in_a_narrow_list(reader: Reader) -> None:
+    reader.notify("t" * 300, body="b" * 90, category="c" * 50, actor="a" * 200)
+    page = reader.open("/livepush/inbox/", viewport={"width": 320, "height": 700})
+    inbox = page.locator("main livepush-list")
+    press(page, "archive", within="main livepush-list")
+    expect(inbox.locator("[part=undo]")).to_be_visible()
+    press(page, "archived", within="main livepush-list")
+    expect(inbox.locator("[part~=entry]")).to_have_count(1)
+    assert (
+        inbox.evaluate("""(list) => {
+        const { right } = list.getBoundingClientRect();
+        const parts = list.shadowRoot.querySelectorAll("[part]");
+        return [...parts].filter((each) => each.getBoundingClientRect().right > right).map((each) => each.part.value);
+    }""")
+        == []
+    )
+
+
 @pytest.mark.long
 def test_where_the_list_is_looked_at_no_toast_covers_it(reader: Reader) -> None:
     page = reader.open()
@@ -801,6 +857,17 @@ def test_axe_finds_nothing(new_reader, scheme: str) -> None:
 
 
 @pytest.mark.long
+def test_a_page_whose_base_is_another_host_shows_a_tab_that_is_pressed(reader: Reader) -> None:
+    reader.notify("a")
+    page = reader.open("/livepush/inbox/")
+    page.evaluate(
+        "document.head.append(Object.assign(document.createElement('base'), {href: 'https://elsewhere.example/app/'}))"
+    )
+    press(page, "unread", within="main livepush-list")
+    expect(page.locator("main livepush-list [data-f=unread]")).to_have_attribute("aria-current", "page")
+    expect(page).to_have_url(f"{reader.site.server.url}/livepush/inbox/?tab=unread")
+
+
 def test_a_page_whose_base_is_another_host_sends_it_nothing(reader: Reader) -> None:
     reader.notify("a")
     page = reader.open()

@@ -219,6 +219,31 @@ def test_a_template_may_leave_buttons_out(reader: Reader) -> None:
     titles(page, "a", within="livepush-list")
 
 
+def test_in_a_field_that_a_template_adds_the_lists_keys_are_text(reader: Reader) -> None:
+    for title in ("a", "b"):
+        reader.notify(title)
+    context = reader.context()
+
+    def with_fields(route: Route) -> None:
+        response = route.fetch()
+        fields = '<select name="year"><option>1<option>2</select><textarea name="note"></textarea>'
+        head = '<div part="header">'
+        route.fulfill(response=response, body=response.text().replace(head, f'{head}<input name="q">{fields}'))
+
+    context.route("**/livepush/inbox/?*", with_fields)
+    page = reader.open(context=context)
+    open_panel(page)
+    titles(page, "b", "a")
+    for field in ("input[name=q]", "textarea"):
+        page.locator(f"{BELL} {field}").focus()
+        page.keyboard.type("joke?")
+        expect(page.locator(f"{BELL} {field}")).to_have_value("joke?")
+    page.locator(f"{BELL} select").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(f"{BELL} select")).to_have_value("2")
+    titles(page, "b", "a")
+
+
 @pytest.mark.long
 def test_a_bulk_press_is_not_lost_if_another_tab_is_pressed_before_its_own_has_come(reader: Reader) -> None:
     for title in ("a", "b"):

@@ -44,6 +44,26 @@ def test_a_toast_waits_until_a_modal_dialog_has_closed(reader: Reader, page: Pag
     assert page.evaluate("window.pressed") is None
 
 
+@pytest.mark.parametrize("how", ["a dialog in a shadow tree", "inert"])
+def test_a_toast_waits_as_long_as_it_could_not_be_pressed(reader: Reader, page: Page, how: str) -> None:
+    if how == "inert":
+        page.evaluate("document.body.inert = true")
+    else:
+        page.evaluate("""() => {
+            const dialog = document.querySelector("dialog");
+            const host = document.body.appendChild(document.createElement("div"));
+            host.attachShadow({mode: "open"}).append(dialog);
+            dialog.showModal();
+        }""")
+    reader.notify("Look", level="error")
+    expect(toasts(page)).to_have_count(1)
+    expect(page.locator(AREA)).to_be_hidden()
+    page.evaluate("document.body.inert = false")
+    page.evaluate("document.querySelector('body > div')?.shadowRoot.firstChild.close()")
+    toasts(page).locator("button").click()
+    expect(toasts(page)).to_have_count(0)
+
+
 @pytest.mark.long
 def test_the_time_of_a_toast_stands_still_under_a_modal_dialog(reader: Reader) -> None:
     context = reader.context(bypass_csp=True)

@@ -3,7 +3,7 @@
  *
  * @type {Set<any>}
  */
-const parts = new Set();
+export const parts = new Set();
 /**
  * The server's latest content of an element of each name. A library that brings back a copy of a page's body brings back
  * elements without their shadow trees.

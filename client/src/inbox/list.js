@@ -1,7 +1,7 @@
 import { fetchModule } from "../modules.js";
 import { soon } from "../soon.js";
 import { Part } from "./elements.js";
-import { here, request, whoReads, whyLost } from "./request.js";
+import { here, lost, reader, request } from "./request.js";
 import { catchUp, count, isUncounted, take } from "./store.js";
 import { findTag } from "./tag.js";
 
@@ -96,7 +96,7 @@ export class List extends Part {
   /** Show why something failed, or that nothing does. @param {string} why */
   fail(why) {
     const error = this.find(".error");
-    this.why = whyLost() || why;
+    this.why = lost || why;
     if (!this.why) this.failed = [];
     error.hidden = !this.why;
     for (const part of error.children) part.textContent = part.dataset[this.why];
@@ -109,7 +109,7 @@ export class List extends Part {
    * @param {string} why
    */
   lose(why) {
-    if (this.form) this.form.hidden = why || this.form.dataset.reader !== whoReads();
+    if (this.form) this.form.hidden = why || this.form.dataset.reader !== reader;
     if (why || /login|reader/.test(this.why)) this.fail(why);
     if (!why) this.refresh(0);
   }

@@ -5,9 +5,9 @@ import "../main.js";
 import { soon } from "../soon.js";
 import { Badge } from "./badge.js";
 import { Bell } from "./bell.js";
-import { each, tellAll } from "./elements.js";
+import { each, parts, tellAll } from "./elements.js";
 import { List } from "./list.js";
-import { belong, here, request, whyLost } from "./request.js";
+import { belong, here, lost, request } from "./request.js";
 import { add, begin, catchUp, count, keyOf, take } from "./store.js";
 import { findTag } from "./tag.js";
 import { Toasts } from "./toasts.js";
@@ -48,14 +48,16 @@ let { reader } = state;
 const titles = new Map();
 
 const tell = () => {
-  const unseen = whyLost() ? 0 : count("unseen");
-  const unread = whyLost() ? 0 : count("unread");
+  const unseen = lost ? 0 : count("unseen");
+  const unread = lost ? 0 : count("unread");
   const text = unseen > 99 ? "99+" : `${unseen || ""}`;
   tellAll(text);
   const own = titles.get(document.title) ?? document.title;
-  if (text) titles.set(`(${text}) ${own}`, own);
+  const title = (text && `(${text}) `) + own;
+  titles.delete(title); // the latest is the last
+  titles.set(title, own);
   if (titles.size > TITLES) titles.delete(/** @type {string} */ (titles.keys().next().value));
-  document.title = (text && `(${text}) `) + own;
+  document.title = title;
   for (const link of /** @type {NodeListOf<any>} */ (document.querySelectorAll("link[rel~=icon]"))) {
     link.dataset.livepushIcon ??= link.href; // an attribute, which a copy of the page's head has too
     link.href = text ? icon : link.dataset.livepushIcon;
@@ -82,11 +84,8 @@ const recount = (wait) => {
   refresh(wait);
 };
 
-/** Return the places for what is to be said, in the order of the page. @returns {any[]} */
-const places = () =>
-  [...document.querySelectorAll("livepush-toasts,livepush-bell")].map((part) =>
-    /** @type {any} */ (part).find("[role=status]"),
-  );
+/** Return the places for what is to be said, the bell's first; other parts have none. @returns {any[]} */
+const places = () => [...parts].map((part) => part.find("[role=status]"));
 
 /** Say a title, or how many there are, in the first place that shows: a screen reader passes over others. @param {string} title */
 const say = (title) => {
@@ -199,7 +198,9 @@ else {
     document.addEventListener(`livepush:${name}`, (/** @type {any} */ { detail }) => heed[name]?.(detail));
   }
   const look = () => {
-    if (!document.hidden) recount(30); // somebody else may have logged in meanwhile
+    if (document.hidden)
+      tell(); // a script may have changed the title, which others see now
+    else recount(30); // somebody else may have logged in meanwhile
   };
   document.addEventListener("visibilitychange", look);
   addEventListener("focus", look);
@@ -207,7 +208,7 @@ else {
   addEventListener("turbo:before-cache", () => each((part) => part.template?.remove()));
   setInterval(() => each((part) => part.age?.()), 30_000);
   /** @type {Record<string, any>} */
-  const elements = { badge: Badge, list: List, toasts: Toasts, bell: Bell };
+  const elements = { bell: Bell, toasts: Toasts, list: List, badge: Badge };
   for (const name in elements) customElements.define(`livepush-${name}`, elements[name]);
   tell();
 }

@@ -4,15 +4,11 @@ import { loseAll } from "./elements.js";
 const LIMIT = 30_000;
 
 /** The user whose inbox this page shows, as the server names readers. @type {string} */
-let reader;
+export let reader;
 /** Why the page shows nothing: `login` (nobody is logged in), `reader` (somebody else is), or nothing. */
-let lost = "";
+export let lost = "";
 /** Called when that has changed. @type {() => void} */
 let changed;
-
-export const whyLost = () => lost;
-
-export const whoReads = () => reader;
 
 /** @param {string} why */
 const lose = (why) => {

@@ -1,5 +1,5 @@
 import { Part } from "./elements.js";
-import { whoReads } from "./request.js";
+import { reader as current } from "./request.js";
 
 /** How many are shown at once, and for how many seconds. */
 const MAX_SHOWN = 3;
@@ -20,10 +20,10 @@ export class Toasts extends Part {
   /** @param {AbortSignal} signal */
   enter(signal) {
     const timer = setInterval(() => {
-      if (document.hidden || this.isInert() || this.find("section").matches(":hover,:focus-within")) return;
+      if (!this.list.firstChild) return this.hide(0);
       if (this.isLate) this.raise();
+      if (document.hidden || this.isInert() || this.find("section").matches(":hover,:focus-within")) return;
       for (const toast of this.list.children) if (!--toast.seconds) toast.remove();
-      if (!this.list.firstChild) this.hide(0);
     }, 1000);
     signal.onabort = () => clearInterval(timer);
     this.raise(); // it may have been moved
@@ -69,32 +69,37 @@ export class Toasts extends Part {
 
   /** Show nothing of anybody while somebody else, or nobody, is logged in. @param {string} why */
   lose(why) {
-    if (!why && this.reader === whoReads()) return;
+    if (!why && this.reader === current) return;
     this.list.replaceChildren();
     this.hide(0);
   }
 
   /** Go on showing what an element showed that has left the page. @param {any} other */
   inherit({ list, hiding, reader }) {
-    if (!list?.firstChild || reader !== whoReads()) return;
+    if (!list?.firstChild || reader !== current) return;
     this.reader = reader;
     this.list.prepend(...list.children);
     this.hide(this.hiding + hiding);
     this.raise();
   }
 
-  /** Return whether a modal dialog is open elsewhere: a click on a toast above it would go to what is below. */
+  /**
+   * Return whether a click on the newest toast would go to what is below: a modal dialog, which may be in another
+   * element's shadow tree, makes everything outside of it inert.
+   */
   isInert() {
-    return document.querySelector("dialog:modal") && !this.closest("dialog:modal");
+    const { x, y } = this.find("li a").getBoundingClientRect();
+    return !this.list.contains(this.list.getRootNode().elementFromPoint(x + 1, y + 1));
   }
 
   /** Bring the toasts above everything that has opened since. */
   raise() {
     const area = this.find("section");
-    this.isLate = this.isInert();
-    if (this.isLate || !this.list.firstChild || !area.showPopover || area.ownerDocument !== document) return;
+    if (!this.list.firstChild || !area.showPopover || area.ownerDocument !== document) return;
     area.hidePopover();
     area.showPopover();
+    this.isLate = this.isInert();
+    if (this.isLate) area.hidePopover();
   }
 
   /** @param {number} hiding */
@@ -110,7 +115,7 @@ export class Toasts extends Part {
    * @param {() => void} read  marks the notification as read
    */
   show({ title, body = "", url, level }, read) {
-    this.reader = whoReads();
+    this.reader = current;
     if (this.list.children[MAX_SHOWN - 1]) return this.hide(this.hiding + 1);
     const toast = this.find("template").content.firstChild.cloneNode(true);
     const link = toast.querySelector("a");

@@ -52,9 +52,10 @@ const bulk = (name) => `[data-f=${name}]:not([hidden])`;
  */
 const press = async (list, url, name) => {
   const page = await list.inbox.request(`${url}&limit=1`, null, "document");
-  const button = page?.querySelector?.(bulk(name));
-  if (button) change(list, changeBy(button, []));
-  else if (!page) fail(list, () => press(list, url, name));
+  if (page) {
+    const button = page.querySelector(bulk(name));
+    if (button) change(list, changeBy(button, []));
+  } else fail(list, () => press(list, url, name));
 };
 
 /** Say that a change was not made, and offer to try all such changes again. @param {State} list @param {() => void} retry */
@@ -95,7 +96,7 @@ const change = (list, made) => {
   const turn = {};
   const before = entries.map((entry) => [entry, "unread" in entry.dataset]);
   for (const entry of entries) entry.turn = turn;
-  showChange(list, url.split("/").at(-2) ?? "", body, entries);
+  showChange(list, /** @type {string} */ (url.split("/").at(-2)), body, entries);
   list.pending += 1;
   element.form.setAttribute("aria-busy", "true");
   const sign = () => {
@@ -166,9 +167,10 @@ export const forgetUndo = (list) => {
  * Mark an entry as read because its link is followed. The page may go, so nothing waits for the answer.
  *
  * @param {State} list
- * @param {any} entry
+ * @param {any} target  the link, or what is in it
  */
-export const follow = (list, entry) => {
+export const follow = (list, target) => {
+  const entry = target.closest("li");
   const button = entry.querySelector("[data-unread] [data-f=read]");
   if (!button) return;
   beacon(list.inbox.here(button.formAction), new FormData(list.element.form, button));

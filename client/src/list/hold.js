@@ -27,7 +27,7 @@ export const isHeldAt = (list) => {
 export const hold = (form, entries, upto, isOwn) => {
   const [first] = entries;
   if (!first) return 0;
-  const list = form.querySelector("ul") ?? first.parentNode.cloneNode(false);
+  const list = form.querySelector("ul") ?? first.parentNode.cloneNode();
   form.querySelector(".empty")?.replaceWith(list);
   const oldest = entries.at(-1).dataset.id;
   const shown = new Set(entries.map(({ dataset: { key } }) => key));

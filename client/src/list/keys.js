@@ -8,7 +8,7 @@ const SIDES = { arrowright: 1, arrowleft: -1 };
 const CONTROLS = { e: "archive", u: "read" };
 
 /**
- * Do what a key of the list means; return whether it means anything.
+ * Do what a key of the list means; return whether it means anything. In a field, which a template may add, it is text.
  *
  * @param {any} event
  * @param {any[]} entries
@@ -16,7 +16,7 @@ const CONTROLS = { e: "archive", u: "read" };
  */
 export const press = (event, entries, help) => {
   const { key, target } = event;
-  if (event.altKey || event.ctrlKey || event.metaKey) return false;
+  if (event.ctrlKey || event.metaKey || event.altKey || target.matches(":read-write,input,select")) return false;
   // Caps lock may be on; and where the letters are not Latin ones, the place of a key tells which one is meant.
   const name = (key > "~" && /^Key/.test(event.code) ? event.code.slice(-1) : key).toLowerCase();
   const entry = target.closest("li");

@@ -109,11 +109,13 @@ const toStart = (element) => {
 const ask = async (list, url) => {
   const { element, inbox } = list;
   const page = await inbox.request(url, null, "document");
-  if (!page && !element.why) {
+  if (page) {
+    if (element.why === "load") element.fail("");
+    prepare(page);
+  } else if (!element.why) {
     element.again = () => load(list);
     element.fail("load");
-  } else if (page && element.why === "load") element.fail("");
-  if (page) prepare(page);
+  }
   return page;
 };
 

@@ -69,7 +69,7 @@ export const createList = (element, inbox) => {
 /** Show a tab or a category. The address of the inbox's own page follows, so that a reload and Back show it again. */
 const choose = (/** @type {import("./state.js").State} */ list, /** @type {any} */ link) => {
   const isPages = list.element.getRootNode() === document && link.pathname === location.pathname;
-  if (isPages) history.replaceState(history.state, "", link.href);
+  if (isPages) history.replaceState(history.state, "", list.inbox.here(link));
   start(list, link.getAttribute("href"));
 };
 
@@ -84,7 +84,7 @@ const createListeners = (list, release) => ({
   click(event) {
     const control = event.target.closest("a,button");
     const name = control?.dataset.f;
-    if (name === "title" && control.href) return follow(list, control.closest("li"));
+    if (name === "title" && control.href) return follow(list, control);
     if (!control || event.ctrlKey || event.metaKey) return;
     if (event.detail > 1 && control.type === "submit") return event.preventDefault(); // a double click is one
     if (name === "news") return start(list, list.url);
@@ -96,8 +96,7 @@ const createListeners = (list, release) => ({
 
   /** A middle click follows a link too. */
   auxclick({ target, button }) {
-    const link = button === 1 && target.closest("a[data-f=title]");
-    if (link) follow(list, link.closest("li"));
+    if (button === 1 && target.closest("a[data-f=title]")) follow(list, target);
   },
 
   submit(event) {

@@ -27,7 +27,7 @@ const SIZES = {
   "livepush-attributes.js": [930, "client.md"],
   "livepush-send.js": [2520, "messages.md"],
   "inbox.js": [9500, "inbox.md"],
-  "livepush-list.js": [4420, "inbox.md"],
+  "livepush-list.js": [4470, "inbox.md"],
   "livepush-streams.js": [1720, "streams.md"],
 };
 

@@ -13,7 +13,7 @@ test("who follows an entry has read it, also where a browser can't or won't send
       fetch: async (url, { method, keepalive }) => sent.push([url, method, keepalive]),
     });
     const entry = {
-      querySelector: () => ({ formAction: "/inbox/read/" }),
+      querySelector: () => ({ formAction: "/inbox/read/", dataset: {} }),
       toggleAttribute: (...how) => painted.push(how),
     };
     follow({ inbox: { here: (url) => url }, element: { form: {} } }, { closest: () => entry });

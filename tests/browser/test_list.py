@@ -365,6 +365,45 @@ def test_changes_that_the_server_has_not_answered_when_the_page_goes_are_made(re
     is_not_complained_of(reader, "net::ERR_FAILED")
 
 
+def test_of_two_changes_of_an_entry_that_are_not_answered_when_the_page_goes_only_the_second_is_sent(
+    reader: Reader,
+) -> None:
+    reader.notify("a", url="/live/")
+    page = reader.open()
+    open_panel(page)
+    held: list[Route] = []
+    page.route(
+        "**/livepush/inbox/read/",
+        lambda route: held.append(route) if route.request.resource_type == "xhr" else route.continue_(),
+    )
+    entry, sent = page.locator("livepush-bell li"), []
+    for _ in ("read", "unread"):
+        entry.locator("[data-f=read]").click()
+    wait_until(lambda: page.evaluate("1") and held)
+    page.on("request", lambda request: sent.append(request.url.split("/")[-2]) if request.method == "POST" else None)
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
+    wait_until(lambda: page.evaluate("1") and sent)
+    held[0].abort()  # as the browser may have done while the page was away
+    expect(page.locator("livepush-bell form")).not_to_have_attribute("aria-busy", "true")
+    assert sent == ["unread"]
+    is_not_complained_of(reader, "net::ERR_FAILED")
+
+
+def test_a_link_that_is_followed_while_changes_wait_marks_its_entry_after_them(reader: Reader) -> None:
+    reader.notify("a", url="/live/")
+    page = reader.open()
+    open_panel(page)
+    held = Held(page, "**/livepush/inbox/read/")
+    entry = page.locator("livepush-bell li")
+    for _ in ("read", "unread"):
+        entry.locator("[data-f=read]").click()
+    wait_until(lambda: page.evaluate("1") and held.routes)
+    entry.locator("[data-f=title]").click(button="middle")
+    held.let_go()
+    expect(page.locator("livepush-bell form")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator("livepush-bell li[data-unread]")).to_have_count(0)
+
+
 def two_pages(reader: Reader) -> tuple[Page, Page]:
     """Return two pages whose open panels list three notifications: c, b, a."""
     for title in ("a", "b", "c"):

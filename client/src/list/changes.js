@@ -95,8 +95,10 @@ const change = (list, made) => {
   const { element, inbox } = list;
   const turn = {};
   const before = entries.map((entry) => [entry, "unread" in entry.dataset]);
-  for (const entry of entries) entry.turn = turn;
-  showChange(list, /** @type {string} */ (url.split("/").at(-2)), body, entries);
+  const action = /** @type {string} */ (url.split("/").at(-2));
+  const kind = action.slice(-4); // the same for what undoes it
+  for (const entry of entries) entry[kind] = entry.turn = turn;
+  showChange(list, action, body, entries);
   list.pending += 1;
   element.form.setAttribute("aria-busy", "true");
   const sign = () => {
@@ -104,7 +106,9 @@ const change = (list, made) => {
     body.set(token, `${new FormData(element.form).get(token)}`);
     return body;
   };
-  const send = () => beacon(inbox.here(url), sign());
+  /** Send it, unless all of its entries have been changed back: of two requests at once, the older may arrive last. */
+  const send = () =>
+    (entries[0] && entries.every((entry) => entry[kind] !== turn)) || beacon(inbox.here(url), sign());
   unanswered.add(send);
   list.changed = list.changed.then(async () => {
     const said = unanswered.has(send) && (await inbox.request(url, sign()));
@@ -164,7 +168,8 @@ export const forgetUndo = (list) => {
 };
 
 /**
- * Mark an entry as read because its link is followed. The page may go, so nothing waits for the answer.
+ * Mark an entry as read because its link is followed, after the changes that wait. The page may go, so nothing waits for
+ * the answer.
  *
  * @param {State} list
  * @param {any} target  the link, or what is in it
@@ -173,6 +178,8 @@ export const follow = (list, target) => {
   const entry = target.closest("li");
   const button = entry.querySelector("[data-unread] [data-f=read]");
   if (!button) return;
-  beacon(list.inbox.here(button.formAction), new FormData(list.element.form, button));
+  const made = changeBy(button, [entry]);
+  if (list.pending) return change(list, made);
+  beacon(list.inbox.here(made.url), made.body);
   paint(entry, false);
 };

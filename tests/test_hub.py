@@ -613,6 +613,54 @@ async def test_a_slow_reader_falls_behind_and_catches_up_without_a_gap(make_hub)
     await slow.until_numbers(*range(1, 52))
 
 
+class Speaker:
+    """A subscriber that says something to a client of the hub as soon as it is offered an event, as a bridge may."""
+
+    def __init__(self, hub, group, connection):
+        self.groups = {group: 0}
+        self._connection = connection
+        hub.add(self)
+
+    def offer(self, share):
+        self._connection.say(system_frames("said", Format.TEXT))
+
+    def fall_behind(self, *, reset=False):
+        pass
+
+
+async def test_a_slow_reader_misses_no_event_of_a_round_in_which_something_is_said_to_it(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    Speaker(hub, "b", reader.connection)
+    await settled("a")
+    await hub.tail.refresh()
+    await reader.until_numbers(1)
+    reader.open.clear()
+
+    def work():
+        for group in "baa":
+            send(group)
+        return list(log.settle("default"))
+
+    (batch,) = await in_database(work)
+    hub.router.receive(batch)
+    await asyncio.wait_for(reader.blocked.wait(), PATIENCE)
+    await settled("a", count=20, data=json.dumps("x" * 1000))
+    await hub.tail.refresh()
+    assert reader.connection.state is State.BEHIND
+    reader.open.set()
+    await reader.until_numbers(1, 3, 4, *range(5, 25))
+
+
+async def test_what_is_said_takes_a_reader_up_to_the_hubs_position(make_hub):
+    hub = await make_hub(silent)
+    reader = Reader(hub, ["a"])
+    await settled("b", count=3)
+    await hub.tail.refresh()
+    reader.connection.say(system_frames("said", Format.TEXT))
+    assert reader.connection._flow.cursor == 3
+
+
 async def test_a_short_stall_is_bridged_by_the_buffer(make_hub):
     hub = await make_hub()
     reader = Reader(hub, ["a"])

@@ -128,7 +128,7 @@ class Connection(OfEachEvent):
     def say(self, frames: Frames) -> None:
         """Write frames of livepush's own after the earlier events."""
         if self.state is State.LIVE and self._task is None:
-            self._offer(Joined(frames, self._loop.time(), self._source.position.number), any_size=True)
+            self._offer(Joined(frames, self._loop.time(), max(self._flow.cursor, self._source.offered)), any_size=True)
         elif self.state is not State.CLOSED:
             if self._flow.say(frames):
                 self.close(Reason.SLOW)

@@ -82,6 +82,11 @@ class Hub:
         return self.router.position
 
     @property
+    def offered(self) -> int:
+        """The number up to which all subscribers were offered the events of their groups."""
+        return self.router.offered
+
+    @property
     def floor(self) -> int:
         """The log's floor, as far as this hub knows: events up to it were pruned."""
         return self.router.floor

@@ -60,6 +60,8 @@ class Router:
     def __init__(self, window: Window, look: Callable[[], None], closed: Callable[[], None]) -> None:
         self.epoch = ""
         self.number = 0
+        self.offered = 0
+        """The number up to which all subscribers were offered the events. In a round it is behind ``number``."""
         self.floor = 0
         """The log's floor, as far as this hub knows: never above the true floor, nor above the hub's position."""
         self.confirmed = 0
@@ -133,6 +135,7 @@ class Router:
             self.number = run[-1].number or self.number
             self.window.extend(run)
             self.fan_out(run)
+            self.offered = self.number
             if RIGHTS in run[-1].groups:
                 if run[-1].type == FORGOTTEN:
                     self.window.forget(parse_forgotten(run[-1].data), self.number)
@@ -168,7 +171,7 @@ class Router:
         """
         anew = position.epoch != self.epoch
         self.epoch, self.number = position
-        self.confirmed = self._began = self.number
+        self.confirmed = self._began = self.offered = self.number
         self.floor, self.last = floor, None
         self.window.begin(self.number, anew=anew)
         self._early.clear()

@@ -139,7 +139,7 @@ class Tail:
                 self._trusted_from = self._loop.time() + SUSPICION
             router.route(news)
             if page.upto > last and not news:  # somebody deleted the events up to the previous head by hand
-                router.number = max(router.number, head)
+                router.number = router.offered = max(router.number, head)
             if router.number >= last:
                 return
             head = last

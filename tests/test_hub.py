@@ -661,6 +661,30 @@ async def test_what_is_said_takes_a_reader_up_to_the_hubs_position(make_hub):
     assert reader.connection._flow.cursor == 3
 
 
+def at_once(work, loop):
+    """Run some work that does not wait, as an eager task of Python 3.12 does."""
+    done = loop.create_future()
+    try:
+        work.send(None)
+    except StopIteration:
+        done.set_result(None)
+        return done
+    raise AssertionError("It waits.")
+
+
+async def test_a_reply_comes_before_the_events_that_its_command_brings(make_hub, monkeypatch):
+    hub = await make_hub(silent)
+    await settled("a", count=2)
+    await hub.tail.refresh()
+    reader = Reader(hub, ["b"])
+    await eventually(lambda: reader.connection.state is State.LIVE)
+    monkeypatch.setattr(connection, "eager_task", at_once)
+    hub.subscribe(reader.connection, ["a"], Position(hub.position.epoch, 0))
+    reader.connection.say(system_frames("reply", Format.TEXT, ref=1))
+    await reader.until_numbers(1, 2)
+    assert [message["type"] for message in reader.messages] == ["livepush.reply", "t", "t"]
+
+
 async def test_a_short_stall_is_bridged_by_the_buffer(make_hub):
     hub = await make_hub()
     reader = Reader(hub, ["a"])

@@ -104,7 +104,7 @@ class Connection(OfEachEvent):
             self._flow.add(groups, self._source.position.number)
         else:
             self._flow.add_from(groups, since)
-            self._go_on()
+            self._loop.call_soon(self._go_on)  # the reply comes first; what is begun at once may end at once
 
     def limit_to(self, groups: Iterable[str], floors: Floors) -> None:
         """Note since when the client may read some groups: all of them, but for those that have a floor."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
+from django.utils import timezone
 
 import livepush
 from livepush import log
@@ -94,6 +96,21 @@ def test_positions_go_on_after_a_load(dump, using):
     assert [event.type for event in events_of(using, after=before)][-1] == "later"
     assert log.state(using).position.number > before
     assert Inbox(ann).page().entries[0].notification.title == "Later"
+
+
+def test_what_was_pruned_since_a_dump_is_not_passed_over_after_its_load(using, settings, tmp_path):
+    settings.LIVEPUSH = {"DATABASE": using}
+    livepush.send("order:7", "dumped")
+    path = tmp_path / "site.json"
+    call_command("dumpdata", "livepush", output=str(path), database=using, verbosity=0)
+    livepush.send("order:7", "pruned")
+    while log.prune(using, timezone.now() + timedelta(minutes=30)):
+        pass
+    livepush.send("order:7", "kept")
+    before = log.state(using)
+    load(path, using)
+    assert log.state(using) == before  # so a client that has the first event alone is told that it missed some
+    assert [event.type for event in events_of(using)] == ["kept"]
 
 
 def test_users_without_their_memberships_are_newcomers(dump, using):

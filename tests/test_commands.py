@@ -118,8 +118,9 @@ def test_prune_deletes_what_is_past_its_retention():
     others = "0 rows of inboxes, 0 rows of streams, 0 receipts and 0 dead letters"
     assert run("livepush_prune", batch=2) == f"Deleted 3 events, {others}.\n"
     assert run("livepush_prune", seconds=0) == f"Deleted 2 events, {others}.\n"
-    with pytest.raises(CommandError, match="must not be negative"):
-        run("livepush_prune", seconds=-1)
+    for seconds in (-1, 1e11, float("inf"), float("nan")):
+        with pytest.raises(CommandError, match="must be from 0 to a century"):
+            run("livepush_prune", seconds=seconds)
 
 
 def test_prune_deletes_the_receipts_of_handlers_and_of_publishing_too(monkeypatch):

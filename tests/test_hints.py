@@ -307,6 +307,19 @@ async def test_what_was_announced_before_a_hub_began_to_listen_can_not_be_repeat
         assert hub.numbers == [2]
 
 
+def test_others_are_heard_after_the_clock_was_set_back(monkeypatch):
+    clock = SimpleNamespace(now=1_000_000.0, passed=50.0)
+    monkeypatch.setattr(signing, "time", SimpleNamespace(time=lambda: clock.now, monotonic=lambda: clock.passed))
+    inspector = signing.Inspector()
+    clock.passed += 10
+    clock.now -= 3600
+    found = [
+        inspector.open(seal(Announcement("f" * 16, serial, clock.now - age, durable(serial)), signing._keys()[0]))
+        for serial, age in [(1, 11), (2, 9)]
+    ]
+    assert [each and each.batch for each in found] == [None, durable(2)]  # the first was made before the hub began
+
+
 @pytest.mark.parametrize("when", [-3600, 3600])
 async def test_what_was_announced_at_another_time_is_ignored_and_the_log_says_why(kind, when, caplog):
     async with Hub().listening() as hub:

@@ -91,7 +91,7 @@ class Inspector:
     """Tells a hub which messages are to be believed, and are news. Each announcement is news once."""
 
     def __init__(self) -> None:
-        self._began = time.time()
+        self._began, self._began_monotonic = time.time(), time.monotonic()
         self._seen: dict[str, tuple[int, int]] = {}
         """By origin, the highest serial so far, and which serials came, as bits from the highest one on downwards."""
         self._refused = Rarely()
@@ -128,7 +128,11 @@ class Inspector:
             if times := self._refused.times():
                 logger.warning("livepush ignored %d %s. Of the last one: %s.", times, what, error)
             return None
-        return found if found.time >= self._began and self._is_new(found) else None
+        return found if found.time >= self._beginning() and self._is_new(found) else None
+
+    def _beginning(self) -> float:
+        """Return when the hub began, by the host's clock as it is now: it may have been set back meanwhile."""
+        return min(self._began, time.time() - (time.monotonic() - self._began_monotonic))
 
     def _is_new(self, found: Announcement) -> bool:
         highest, seen = self._seen.pop(found.origin, (0, 0))

@@ -50,9 +50,9 @@ def end_dead(using: str) -> bool:
     now = dialect.milliseconds() if producers else 0
     for seen in producers.values():
         since = now - seen.looked
-        if since < 1000 * LATE:
+        if 0 <= since < 1000 * LATE:
             continue
-        silent = seen.silent + min(since, round(1000 * MAX_STEP))
+        silent = seen.silent + max(0, min(since, round(1000 * MAX_STEP)))  # the clock may have been set back
         try:
             # While others write to SQLite, the producer can't.
             with ExitStack() as at_once:

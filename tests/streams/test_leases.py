@@ -103,6 +103,17 @@ def test_a_producer_that_is_killed_where_there_was_none_is_noticed_within_ten_se
     assert LEASE <= age <= 10
 
 
+def test_a_killed_producer_is_noticed_within_ten_seconds_after_the_clock_was_set_back(using, clock):
+    begun(using)
+    clock.tick(-3600)
+    age = 0.0
+    while state(using) == "running":
+        leases.end_dead(using)
+        clock.tick(LOOK)
+        age += LOOK
+        assert age <= 10
+
+
 def test_a_look_where_there_are_no_producers_is_one_query(using, clock):
     with CaptureQueriesContext(connections[using]) as queries:
         assert not leases.end_dead(using)

@@ -10,7 +10,7 @@ from django.utils import timezone
 from livepush import log
 from livepush.bridges.publishing import idempotency
 from livepush.bridges.relays import forgetting
-from livepush.conf import get_settings
+from livepush.conf import MAX_SECONDS, get_settings
 from livepush.inbox import filing
 from livepush.management.committing import CommittingCommand
 from livepush.receiving import once
@@ -28,8 +28,8 @@ class Command(CommittingCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         settings = get_settings()
         keep = settings.RETENTION if options["seconds"] is None else options["seconds"]
-        if keep < 0 or options["batch"] < 1:
-            raise CommandError("--seconds must not be negative, and --batch must be 1 or more.")
+        if not 0 <= keep <= MAX_SECONDS or options["batch"] < 1:
+            raise CommandError("--seconds must be from 0 to a century, and --batch must be 1 or more.")
         before = timezone.now() - timedelta(seconds=keep)
         using = options["database"] or settings.DATABASE
         events = _all(lambda: log.prune(using, before, options["batch"]))

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple, TypeVar
 
-from django.db.models import F, QuerySet
+from django.db.models import F, Max, Min, QuerySet
 
 from livepush import log, publish
 from livepush.conf import get_settings
@@ -85,10 +85,20 @@ def let_end(using: str, process: str, seconds: float) -> None:
 
 
 def next_end(using: str, besides: str = "") -> float | None:
-    """Return in how many seconds the next lease of another process ends if it is not renewed; ``None`` without one."""
+    """Return in how many seconds the next lease of another process ends if it is not renewed; ``None`` without one.
+
+    A lease that ends later than any can is from before the clock was set back, and ends after one lease from now.
+    """
     leases = PresenceLease.objects.using(using).exclude(process=besides)
-    first = leases.order_by("ends").values_list("ends", flat=True).first()
-    return None if first is None else max(0.0, (first - now(using)) / 1000)
+    found = leases.aggregate(first=Min("ends"), last=Max("ends"))
+    first: int | None = found["first"]
+    if first is None:
+        return None
+    moment, settings = now(using), get_settings()
+    latest = moment + 2 * round(1000 * max(settings.PRESENCE_LEASE, settings.DRAIN + settings.PRESENCE_GRACE))
+    if found["last"] > latest:
+        leases.filter(ends__gt=latest).update(ends=moment + _span())
+    return max(0.0, (min(first, latest) - moment) / 1000)
 
 
 def clear(using: str, only: Collection[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from livepush.rights.changes import Change
 from livepush.roster import leases, reading, rules, table
 from livepush.roster.changes import Seat
 from livepush.roster.keeper import Keeper
-from livepush.roster.models import Presence
+from livepush.roster.models import Presence, PresenceLease
 from livepush.roster.who import keys_of
 from livepush.streams.models import Stream
 from tests import asking
@@ -282,6 +282,19 @@ def test_a_process_that_starts_clears_away_the_dead_after_one_lease(transactiona
         clock.seconds += LEASE / 3
     assert keeper._look() == (True, None)
     assert kinds() == DIED
+
+
+def test_a_process_that_has_died_is_cleared_away_though_the_clock_was_set_back(
+    transactional_db, keeper, clock, monkeypatch
+):
+    put()
+    put(process="q")
+    monkeypatch.setattr(table, "now", lambda using: round(1000 * (clock.seconds - 3600)))
+    for _ in range(5):
+        keeper._look()
+        assert table.renew("default", "q")
+        clock.seconds += LEASE / 3
+    assert list(PresenceLease.objects.values_list("process", flat=True)) == ["q"]
 
 
 async def test_a_process_that_writes_down_channels_lets_others_renew_too(transactional_db, hub, clock, monkeypatch):

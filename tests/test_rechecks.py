@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +22,9 @@ from livepush.rights import Grant, Rights, confirm, rechecks, watch
 from livepush.rights.changes import Change
 from livepush.rights.rechecks import Queue
 from livepush.wire import WireError
-from tests.conftest import Thread
+from tests.conftest import ALIASES, Thread
+
+OTHER = ALIASES[-1]
 
 
 @pytest.fixture
@@ -115,6 +118,38 @@ async def test_a_client_that_is_still_who_it_was_is_told_that_the_right_has_ende
     Thread(lambda: User.objects.update(first_name="Banned")).join()
     await asked_about(rights)
     assert (list(waiter.groups), waiter.reason) == ([], "permission")
+
+
+class Replica:
+    """Reads users from another database."""
+
+    def db_for_read(self, model, **hints):
+        return OTHER if model is User else None
+
+
+@pytest.mark.skipif(OTHER == "default", reason="the run has one database")
+@pytest.mark.django_db(transaction=True, databases=["default", OTHER])
+async def test_where_users_are_read_from_a_replica_a_change_that_it_has_late_is_found_out_soon(rights, settings):
+    timers = []
+    rights._loop = SimpleNamespace(call_later=lambda seconds, *work: timers.append(partial(*work)))
+    user = Thread(User.objects.create_user, "ann").join()
+    Thread(partial(user.save, using=OTHER, force_insert=True)).join()
+    settings.DATABASE_ROUTERS = [Replica()]
+    waiter, grant = reader(Identity(user), livepush.user_group(user), "board")
+    rights.add(grant, rights.heard)
+
+    async def asked_soon():
+        soon = rights._rechecks.soon
+        await rights._rechecks._ask_about(soon, soon.take())
+
+    Thread(partial(User.objects.using("default").update, is_active=False)).join()
+    rights._heed(Change(user=str(user.pk), reason="user"))
+    await asked_soon()
+    assert list(waiter.groups) == [livepush.user_group(user), "board"]
+    Thread(partial(User.objects.using(OTHER).update, is_active=False)).join()
+    timers.pop()()
+    await asked_soon()
+    assert (list(waiter.groups), waiter.reason) == (["board"], "user")
 
 
 async def test_while_a_client_is_to_be_asked_about_what_its_user_remembers_lets_it_into_no_group(

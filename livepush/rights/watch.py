@@ -8,6 +8,10 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import router
+
 from livepush.access.authenticating import Identity
 from livepush.access.identity import Handshake
 from livepush.conf import get_settings
@@ -24,6 +28,8 @@ MAX_CHANGES = 1000
 """How many changes are remembered. A client that is being let in while there are more is asked about again."""
 RIGHTS_TYPE = f"{RESERVED_PREFIX}rights"
 """The type of the events that say whose rights have changed; see ``announcing``."""
+LAG = 3.0
+"""After how long (seconds) those whom a change concerns are asked about once more if users are read from a replica."""
 on_change: list[Callable[[Hub, Grant, bool], object]] = []
 """Called in the hub's loop when a client has come, or is another one now or has other groups; and, with ``False``, when
 it has gone."""
@@ -162,19 +168,31 @@ class Rights:
 
     def _heed(self, change: Change) -> None:
         self._note(change)
+        if reads_replica():
+            self._loop.call_later(LAG, self._ask_about, change)
         if change.session is not None:
             self._end_session(self._by_session.get(change.session, ()), change)
             return
-        concerned: Iterable[Grant] = self._grants if change.user is None else self._by_user.get(change.user, ())
-        if change.tenant is not None:
-            concerned = [grant for grant in concerned if grant.tenant == change.tenant]
         if change.ask:
-            queue = self._rechecks.later if change.user is None else self._rechecks.soon
-            queue.put(concerned, change.reason)
+            self._ask_about(change)
             return
-        for grant in list(concerned):
+        for grant in list(self._concerned(change)):
             grant.take(grant.groups() if change.groups is None else change.groups, change.reason)
             self.tell(grant)
+
+    def _concerned(self, change: Change) -> Iterable[Grant]:
+        if change.session is not None:
+            return self._by_session.get(change.session, ())
+        concerned: Iterable[Grant] = self._grants if change.user is None else self._by_user.get(change.user, ())
+        if change.tenant is None:
+            return concerned
+        return [grant for grant in concerned if grant.tenant == change.tenant]
+
+    def _ask_about(self, change: Change) -> None:
+        """Ask what those may read whom a change concerns."""
+        is_of_all = change.user is None and change.session is None
+        queue = self._rechecks.later if is_of_all else self._rechecks.soon
+        queue.put(self._concerned(change), change.reason)
 
     def _end_session(self, concerned: Iterable[Grant], change: Change) -> None:
         for grant in list(concerned):
@@ -196,6 +214,14 @@ class Rights:
         grant.become(answer.identity, is_whole)
         self._index(grant)
         self._expect_end(grant)
+
+
+def reads_replica() -> bool:
+    """Return whether users are read from another database than they are written to, which may lag behind."""
+    if not apps.is_installed("django.contrib.auth"):
+        return False
+    users = get_user_model()
+    return router.db_for_read(users) != router.db_for_write(users)
 
 
 def rights_of(hub: Hub) -> Rights:

@@ -401,6 +401,9 @@ def test_a_link_that_is_followed_while_changes_wait_marks_its_entry_after_them(r
     entry.locator("[data-f=title]").click(button="middle")
     held.let_go()
     expect(page.locator("livepush-bell form")).not_to_have_attribute("aria-busy", "true")
+    page.reload()
+    open_panel(page)
+    titles(page, "a")
     expect(page.locator("livepush-bell li[data-unread]")).to_have_count(0)
 
 

@@ -16,7 +16,7 @@ from threading import RLock
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.http import HttpRequest
+from django.http import HttpRequest, RawPostDataException
 
 from livepush.access.addresses import address_of
 from livepush.access.authenticating import token_of
@@ -150,13 +150,16 @@ def user_key(tenant: str | None, name: str | None) -> Hashable:
 
 
 def body_of(request: HttpRequest, most: int, remedy: str) -> bytes:
-    """Return a request's body. Raises WireError: it has more than ``most`` bytes.
+    """Return a request's body. Raises WireError: it has more than ``most`` bytes, or was a form that is read already.
 
     Without a length Django may read a body of any size. Of such a body no more is read than shows that it is too long.
     """
     length = request.META.get("CONTENT_LENGTH")
     if int(length or 0) <= most:
-        body = request.body if length else request.read(most + 1)
+        try:
+            body = request.body if length else request.read(most + 1)
+        except RawPostDataException as error:
+            raise WireError("bad_body", f"The body is a form: {remedy}.") from error
         if len(body) <= most:
             request._body = body  # where Django keeps it: an authenticator of the project may read it, too
             return body

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 
 from livepush import tenants
-from livepush.access import identity, rules, tokens
+from livepush.access import identity, limits, rules, tokens
 from livepush.access.authenticating import Identity
 from livepush.conf import get_settings
 from livepush.consumers.answering import answers, said
@@ -31,6 +31,7 @@ def token(request: HttpRequest, client: Client) -> HttpResponse:
 
 
 def _issued(request: HttpRequest, client: Client) -> dict[str, Any]:
+    body = limits.body_of(request, MAX_BODY, f"expected JSON such as {EXAMPLE}")  # first: a look for a form reads it
     known = client.identity = identity_of(request)
     client.tenant = tenants.current()
     check_csrf(request, known)
@@ -38,7 +39,7 @@ def _issued(request: HttpRequest, client: Client) -> dict[str, Any]:
         raise WireError("unauthenticated", "Nobody is logged in: log in, or send another authenticator's header.", 401)
     if known.token is not None:
         raise WireError("token_by_token", "A token can't get another one: log in again.", 403)
-    asked = _asked(request)
+    asked = _asked(body)
     groups = None if "groups" not in asked else _granted(request, known, asked["groups"])
     try:
         made = issuing.token(known.user, groups, asked.get("ttl", issuing.TTL), asked.get("once", False))
@@ -51,12 +52,10 @@ def _issued(request: HttpRequest, client: Client) -> dict[str, Any]:
     return {"token": made, "expires": tokens.parse(made).ends, "groups": groups}
 
 
-def _asked(request: HttpRequest) -> dict[str, Any]:
+def _asked(body: bytes) -> dict[str, Any]:
     problem = WireError("bad_body", f"The body is malformed: expected JSON such as {EXAMPLE}.")
-    if len(request.body) > MAX_BODY:
-        raise WireError("too_large", f"The body is over {MAX_BODY} bytes: expected JSON such as {EXAMPLE}.", 413)
     try:
-        found = json.loads(request.body or b"{}")
+        found = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
         raise problem from error
     if not isinstance(found, dict) or not FIELDS.issuperset(found):

@@ -68,10 +68,11 @@ def _visible(members: list[Member], admission: Admission, head: int) -> list[dic
 
 
 def _update(request: HttpRequest, client: Client) -> dict[str, Any]:
+    body = limits.body_of(request, MAX_BODY, f"expected JSON such as {EXAMPLE}")  # first: a look for a form reads it
     known = client.identity = identity_of(request)
     tenant = client.tenant = tenants.current()
     check_site(request, known)
-    group, state = _asked(request)
+    group, state = _asked(body)
     client.groups = (group,)
     member = member_of_request(request, known, tenant)
     if member is None or not known.may(group):
@@ -89,12 +90,10 @@ def _absent() -> WireError:
     return WireError("not_present", "The client is no visible member of the group: connect to it first.", 409)
 
 
-def _asked(request: HttpRequest) -> tuple[str, str]:
+def _asked(body: bytes) -> tuple[str, str]:
     """Return the group and the state, as JSON, that a body names."""
-    if len(request.body) > MAX_BODY:
-        raise WireError("too_large", f"The body is over {MAX_BODY} bytes: expected JSON such as {EXAMPLE}.", 413)
     try:
-        found = json.loads(request.body)
+        found = json.loads(body)
         group, state = check_group(found["group"]), found["state"]
         if not isinstance(state, dict):
             raise TypeError

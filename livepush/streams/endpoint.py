@@ -30,7 +30,7 @@ from livepush.consumers.poll import answer_at_the_end, lost_all, reply
 from livepush.hub import Hub, Reason
 from livepush.process.servers import uvicorn
 from livepush.process.servers.daphne import with_backpressure
-from livepush.rights import Grant, Rights, rights_of
+from livepush.rights import Grant, Rights, confirm, rights_of
 from livepush.streams import formats
 from livepush.streams.asking import Asked, asked_of, away, check_readable, unknown
 from livepush.streams.buffer import Ending, Passage
@@ -133,11 +133,13 @@ async def _enter(scope: Scope, asked: Asked, client: Client) -> StreamEntry:
             client.groups = (public_name(opened.row.group),)
             view, check = identity.handshake(request), client.noted_by(check_limits(1))
             admission = await admit(scope, request, view, client.groups, level=level, check=check)
+            identity.check_granted(admission)
+            admission, heard = await confirm(rights, admission, view, heard)
+            client.identity = admission.identity
         except WireError:
             raise
         except Exception as error:
             raise unavailable() from error
-        identity.check_granted(admission)
         check_readable(opened.row, admission)
         if hub.draining:
             raise unavailable()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -19,7 +19,9 @@ from django.utils.deprecation import MiddlewareMixin
 
 import livepush
 from livepush import process, streams
-from livepush.streams import store
+from livepush.access import rules
+from livepush.rights import rights_of
+from livepush.streams import endpoint, store
 from livepush.streams.feeds import feeds_of, look_up
 from livepush.streams.models import Stream, StreamChunk, StreamProducer
 from livepush.streams.reader import Reader
@@ -316,3 +318,51 @@ def test_a_reader_whose_right_ends_while_the_database_is_read_gets_nothing_more(
             await livepush.stop()
 
     assert asyncio.run(read()) == [b":\n", None, None]
+
+
+def test_a_right_that_ends_while_its_reader_is_let_in_brings_nothing_of_the_stream(monkeypatch):
+    """The rule is slow, and what it has seen is true no more when it answers."""
+    may_read, sent = [True], []
+
+    def has_come() -> bool:
+        return b"secret" in b"".join(message.get("body", b"") for message in sent)
+
+    async def read() -> None:
+        is_asked, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def slow_rule(user, pk):
+            answer = may_read[0]
+            if is_asked.is_set():  # the second time it takes as long as it takes to send something, if that is sent
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        while not has_come():
+                            await asyncio.sleep(0.01)
+            is_asked.set()
+            await goes_on.wait()
+            return answer
+
+        monkeypatch.setattr(rules, "rules", [])
+        livepush.can_read("late:<int:pk>")(slow_rule)
+
+        async def send(message):
+            sent.append(message)
+
+        async with streams.open("late:1") as stream:
+            await stream.write("secret")
+        scope = AsyncRequestFactory()._base_scope(path=f"/livepush/streams/{stream.id}/")
+        reading = asyncio.create_task(endpoint.stream(scope, asyncio.Event().wait, send))
+        try:
+            await eventually(is_asked.is_set)
+            may_read[0] = False
+            rights = rights_of(await process.get_hub())
+            heard = rights.heard
+            await process.in_thread(lambda: livepush.recheck(livepush.everyone))
+            await eventually(lambda: rights.heard > heard)
+            goes_on.set()
+            await asyncio.wait({reading}, timeout=PATIENCE)
+            reading.cancel()
+        finally:
+            await livepush.stop()
+
+    asyncio.run(read())
+    assert (sent[0]["status"], has_come()) == (403, False)

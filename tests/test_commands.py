@@ -13,7 +13,7 @@ from django.utils import timezone
 from livepush import log
 from livepush.bridges.publishing import idempotency
 from livepush.bridges.publishing.models import PublishReceipt
-from livepush.models import Event
+from livepush.models import Event, LogFloor
 from livepush.receiving import once
 from livepush.receiving.models import Receipt
 from livepush.streams import deleting
@@ -90,6 +90,26 @@ def test_tail_prints_envelopes():
         "data": {"x": 1},
         "time": events_of("default")[0].time,
     }
+
+
+def test_tail_says_that_events_were_pruned_while_it_read_them(monkeypatch):
+    start, read, said = log.state("default").position, log.read, StringIO()
+    for _ in range(3):
+        append("default")
+    settle("default")
+
+    def pruned_meanwhile(using, groups, after, upto):
+        if after == 0:
+            Event.objects.filter(position__lte=2).delete()
+            LogFloor.objects.update(position=2)
+        elif not Event.objects.filter(type="later").exists():
+            append("default", type="later")
+        return read(using, groups, after, upto)
+
+    monkeypatch.setattr(log, "read", pruned_meanwhile)
+    lines = run("livepush_tail", since=str(start), count=1, stderr=said).splitlines()
+    assert said.getvalue() == f"The log begins anew at {start.epoch}-3.\n"
+    assert [line.split()[3] for line in lines] == ["later"]
 
 
 def test_tail_refuses_a_position_that_the_log_does_not_hold():

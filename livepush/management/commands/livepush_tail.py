@@ -56,6 +56,8 @@ class Command(CommittingCommand):
                 self.stderr.write(f"The log begins anew at {state.position}.")
                 cursor = state.position
             page = log.read(using, groups, cursor.number, state.position.number)
+            if page.state.floor > cursor.number or page.state.position.epoch != cursor.epoch:
+                continue  # some of it was pruned meanwhile, or the log was replaced
             for event in page.events:
                 self.stdout.write(self._line(event, cursor.epoch, options["json"]))
                 left -= 1

@@ -119,6 +119,12 @@ def test_tail_refuses_a_position_that_the_log_does_not_hold():
         run("livepush_tail", since="x")
 
 
+@pytest.mark.parametrize("count", [0, -1])
+def test_tail_refuses_a_count_with_which_it_would_never_end(count):
+    with pytest.raises(CommandError, match="--count must be 1 or more"):
+        run("livepush_tail", count=count)
+
+
 def test_epoch_says_where_the_log_stands_and_begins_a_new_one():
     append("default")
     settle("default")

@@ -264,6 +264,15 @@ def ask(client: Client, body: object = None, **headers: str):
     return client.post("/livepush/token/", text, content_type="application/json", headers=headers)
 
 
+@pytest.mark.parametrize("path", ["token/", "presence/"])
+def test_a_form_is_refused_as_no_json(ann, path):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(ann)
+    client.cookies["csrftoken"] = token = "t" * 32
+    answer = client.post(f"/livepush/{path}", {"ttl": 60}, headers={"X-CSRFToken": token})  # multipart/form-data
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_body")
+
+
 def test_who_is_logged_in_gets_one(ann, client):
     client.force_login(ann)
     answer = ask(client, {"groups": ["board", "user:999999"], "ttl": 60, "once": True})

@@ -208,6 +208,7 @@ def websocket(root: Root, path: str, timeout: float, **headers: str) -> Iterator
         response = http.client.HTTPResponse(_Read(file), method="GET")  # type: ignore[arg-type]
         response.begin()
         body = b"" if response.status == 101 else response.read(100_000)
+        response.fp = None  # type: ignore[assignment]  # the file is ours; Python 3.13 would flush it when it is closed
         packs = "permessage-deflate" in response.headers.get("Sec-WebSocket-Extensions", "")
         opened = WebSocket(sock, file, response.status, body, packs)
         yield opened

@@ -19,11 +19,13 @@ class Command(CommittingCommand):
         parser.add_argument("groups", nargs="*", metavar="GROUP", help="such as order:7; without any, all events")
         parser.add_argument("--since", metavar="POSITION", help="begin after this position instead of now")
         parser.add_argument("--json", action="store_true", help="print each event's envelope, one a line")
-        parser.add_argument("--count", type=int, default=0, help="stop after this many events")
+        parser.add_argument("--count", type=int, help="stop after this many events")
         parser.add_argument("--database", help="the database alias, LIVEPUSH['DATABASE'] by default")
 
     def handle(self, *args: Any, **options: Any) -> None:
         using = options["database"] or get_settings().DATABASE
+        if options["count"] is not None and options["count"] < 1:
+            raise CommandError("--count must be 1 or more.")
         try:
             groups = tuple(dict.fromkeys(_stored(group) for group in options["groups"])) or None
             cursor = self._begin(using, options["since"])

@@ -48,7 +48,7 @@ def members(group: publish.Group) -> list[Member]:
     is malformed, or there are tenants and none is active.
     """
     using, stored = get_settings().DATABASE, _stored(group)
-    return _members(_rows(using, stored)) if _is_served(using) else []
+    return _members(_rows(using, stored)) if is_served(using) else []
 
 
 async def amembers(group: publish.Group) -> list[Member]:
@@ -64,7 +64,7 @@ def is_present(user: Any, group: publish.Group) -> bool:
     """
     name = publish.user_group(user).removeprefix("user:")
     using, stored = get_settings().DATABASE, _stored(group)
-    return Presence.objects.using(using).filter(group=stored, member=name).exists() and _is_served(using)
+    return Presence.objects.using(using).filter(group=stored, member=name).exists() and is_served(using)
 
 
 async def ais_present(user: Any, group: publish.Group) -> bool:
@@ -91,7 +91,7 @@ def snapshot(group: publish.Group) -> Snapshot:
 def groups_with_members() -> list[str]:
     """Return the groups in which somebody is there, of the active tenant if there are tenants."""
     using, tenant = get_settings().DATABASE, tenants.current()
-    if not _is_served(using):
+    if not is_served(using):
         return []
     names = Presence.objects.using(using).values_list("group", flat=True).distinct()
     return sorted(public_name(name) for name in names if tenants.of_stored(name) == tenant)
@@ -122,7 +122,7 @@ def _dead(using: str, rows: Iterable[Row]) -> set[str]:
     return known_ended.for_long(ended, get_settings().PRESENCE_LEASE) & processes
 
 
-def _is_served(using: str) -> bool:
+def is_served(using: str) -> bool:
     """Return whether any process has its lease.
 
     That process clears away the members of those that have died. After an outage of the database the others are only

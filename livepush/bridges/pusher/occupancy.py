@@ -17,8 +17,8 @@ from livepush.bridges.pusher.config import app
 from livepush.bridges.pusher.connection import PusherConnection
 from livepush.conf import get_settings
 from livepush.hub import Hub, hubs
-from livepush.roster import reading, table
-from livepush.roster.models import Presence, PresenceLease
+from livepush.roster import reading
+from livepush.roster.models import Presence
 from livepush.wire import OWN_GROUPS, public_name
 
 AT_ONCE = 500
@@ -46,10 +46,9 @@ def member_counts(groups: Collection[str]) -> dict[str, int]:
     """Return how many members some groups have, in all processes; groups without any are left out."""
     using, tenant = get_settings().DATABASE, tenants.current()
     names = tenants.stored_groups(sorted(groups), tenant)
-    living = PresenceLease.objects.using(using).filter(ends__gt=table.now(using)).values("process")
     found: dict[str, int] = {}
-    for start in range(0, len(names), AT_ONCE):
-        rows = Presence.objects.using(using).filter(group__in=names[start : start + AT_ONCE], process__in=living)
+    for start in range(0, len(names) if reading.is_served(using) else 0, AT_ONCE):
+        rows = Presence.objects.using(using).filter(group__in=names[start : start + AT_ONCE])
         found |= rows.values_list("group").annotate(Count("member", distinct=True))
     return {public_name(name): count for name, count in found.items()}
 

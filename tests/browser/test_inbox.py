@@ -130,6 +130,16 @@ def test_a_pages_own_title_keeps_its_own_number(reader: Reader) -> None:
     expect(page).to_have_title("(2024) Report")
 
 
+def test_a_page_without_a_title_shows_the_count_alone(reader: Reader) -> None:
+    page = reader.open()
+    page.evaluate("document.title = ''")
+    for count in (1, 2):
+        reader.notify(f"n{count}")
+        expect(page).to_have_title(f"({count})")
+    open_panel(page)
+    expect(page).to_have_title("")
+
+
 def test_a_title_that_a_script_has_changed_has_the_count_when_another_tab_is_looked_at(reader: Reader) -> None:
     reader.notify("One")
     page = reader.open()
@@ -593,6 +603,57 @@ def test_names_without_spaces_stay_in_a_narrow_list(reader: Reader) -> None:
     }""")
         == []
     )
+
+
+OVERFLOWING = """(undo) => {
+    const { right } = undo.getBoundingClientRect();
+    return [...undo.querySelectorAll("[part]")].filter((each) => each.getBoundingClientRect().right > right)
+        .map((each) => each.part.value);
+}"""
+"""What runs out of a line that offers to undo something."""
+
+
+def test_a_long_title_leaves_the_button_undo_in_view(reader: Reader) -> None:
+    reader.notify("t" * 2000)
+    page = reader.open()
+    open_panel(page)
+    press(page, "archive")
+    undo = page.locator("livepush-bell [part=undo]")
+    expect(undo.get_by_role("button")).to_be_in_viewport(ratio=1)
+    assert undo.evaluate(OVERFLOWING) == []
+    assert undo.evaluate("(undo) => undo.offsetHeight") < 150
+
+
+SHOUTING = """body {
+    white-space: nowrap; text-transform: uppercase; letter-spacing: 0.3em; word-spacing: 1em; text-indent: 2em;
+    text-shadow: 0 0 2px red; word-break: break-all; line-break: anywhere; text-align-last: right; cursor: wait;
+    hyphens: auto; -webkit-text-fill-color: red;
+}"""
+"""How a page may set its text: many bars do it so in part."""
+SET_AS = """(element, rules) => {
+    const style = getComputedStyle(element);
+    return rules.match(/[a-z-]+(?=:)/g).map((name) => `${name}: ${style.getPropertyValue(name)}`);
+}"""
+USE = """(rules) => {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(rules);
+    document.adoptedStyleSheets = [sheet];
+}"""
+
+
+@pytest.mark.parametrize("part", ["livepush-bell [part=title]", "livepush-toasts [part=toast-title]"])
+def test_how_a_page_sets_its_text_does_not_reach_into_the_elements(reader: Reader, part: str) -> None:
+    page = reader.open()
+    if part.startswith("livepush-bell"):
+        open_panel(page)
+    reader.notify("A title of some words", level="error")
+    shown = page.locator(part)
+    expect(shown).to_be_visible()
+    page.mouse.move(1, 699)
+    before = shown.evaluate(SET_AS, SHOUTING)
+    page.evaluate(USE, SHOUTING)
+    assert page.locator("h1").evaluate(SET_AS, SHOUTING) != before
+    assert shown.evaluate(SET_AS, SHOUTING) == before
 
 
 @pytest.mark.long

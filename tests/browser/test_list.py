@@ -158,6 +158,27 @@ def test_a_long_list_stays_at_its_place(reader: Reader, home: str) -> None:
     expect(entries(page, within)).to_have_count(130)
 
 
+def test_a_list_that_a_component_of_the_page_scrolls_stays_at_its_place(reader: Reader) -> None:
+    fill(reader, 20)
+    page = reader.open("/bell/?list=1")
+    page.evaluate("""() => {
+        const drawer = document.createElement("div");
+        const scroller = document.createElement("div");
+        scroller.style.cssText = "height: 300px; overflow: auto";
+        scroller.append(document.createElement("slot"));
+        drawer.attachShadow({ mode: "open" }).append(scroller);
+        document.querySelector("main").append(drawer);
+        drawer.append(document.querySelector("main > livepush-list"));
+    }""")
+    shown = entries(page, "main livepush-list").filter(has_text="n005")
+    shown.evaluate("(entry) => entry.scrollIntoView({ block: 'start' })")
+    page.mouse.move(999, 1)
+    before = shown.bounding_box()
+    reader.notify("new")
+    expect(news(page, "main livepush-list")).to_have_text("1 new")
+    assert shown.bounding_box() == before
+
+
 @pytest.mark.long
 def test_an_entrys_own_link_is_not_the_one_to_older_entries(reader: Reader) -> None:
     fill(reader, 25, url="/bell/?of-an-entry")
@@ -822,6 +843,24 @@ def test_the_panel_follows_its_bell(reader: Reader) -> None:
                 return left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight;
             }"""
         )
+
+
+@pytest.mark.parametrize("zoom", [2, 0.5])
+def test_the_panel_is_below_its_bell_in_a_page_that_is_zoomed_by_its_style(reader: Reader, zoom: float) -> None:
+    fill(reader, 1)
+    page = reader.open()
+    page.evaluate("(zoom) => { document.body.style.zoom = zoom; }", zoom)
+    page.locator("header").evaluate("(header) => { header.style.textAlign = 'end'; }")
+    open_panel(page)
+    expect(entries(page)).to_have_count(1)
+    page.wait_for_function(
+        """() => {
+            const { shadowRoot } = document.querySelector("livepush-bell");
+            const { right, top } = shadowRoot.querySelector("#panel").getBoundingClientRect();
+            const bell = shadowRoot.querySelector("button").getBoundingClientRect();
+            return Math.abs(right - Math.min(bell.right, innerWidth - 8)) < 2 && Math.abs(top - bell.bottom - 8) < 2;
+        }"""
+    )
 
 
 def test_a_stylesheet_that_comes_late_holds_nothing_back(reader: Reader) -> None:

@@ -68,9 +68,9 @@ export class Bell extends Part {
   /** Put the panel below the button, and into the window. */
   place() {
     const { bottom, right } = this.button.getBoundingClientRect();
-    const { offsetWidth: width, offsetHeight: height, style } = this.panel;
+    const { offsetWidth: width, offsetHeight: height, style, currentCSSZoom: zoom = 1 } = this.panel;
     if (!width) return; // it is closed
-    style.left = `${Math.max(8, Math.min(right, innerWidth - 8) - width)}px`;
-    style.top = `${Math.max(8, Math.min(bottom + 8, innerHeight - 8 - height))}px`;
+    style.left = `${Math.max(8, Math.min(right, innerWidth - 8) - width * zoom) / zoom}px`;
+    style.top = `${Math.max(8, Math.min(bottom + 8, innerHeight - 8 - height * zoom)) / zoom}px`;
   }
 }

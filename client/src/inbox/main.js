@@ -8,7 +8,7 @@ import { Bell } from "./bell.js";
 import { each, parts, tellAll } from "./elements.js";
 import { List } from "./list.js";
 import { belong, here, lost, request } from "./request.js";
-import { add, begin, catchUp, count, keyOf, take } from "./store.js";
+import { add, begin, catchUp, count, keep, keyOf, take } from "./store.js";
 import { findTag } from "./tag.js";
 import { Toasts } from "./toasts.js";
 
@@ -23,8 +23,6 @@ const MAX_WORDED = 3;
  * slept. Both times are of servers; this computer's clock may be wrong.
  */
 const FRESH = 60_000;
-/** How many titles are remembered that this script has made: a library may bring one back. */
-const TITLES = 100;
 
 const { livepush } = /** @type {any} */ (window);
 const { inbox: url, icon: address, ...said } = findTag().dataset;
@@ -44,7 +42,7 @@ let waiting = [];
 let latest = 0;
 /** The user whose state this page has. */
 let { reader } = state;
-/** The titles with a count, each with the page's own. @type {Map<string, string>} */
+/** The titles that this script has made, each with the page's own: a library may bring one back. @type {Map<string, string>} */
 const titles = new Map();
 
 const tell = () => {
@@ -53,11 +51,8 @@ const tell = () => {
   const text = unseen > 99 ? "99+" : `${unseen || ""}`;
   tellAll(text);
   const own = titles.get(document.title) ?? document.title;
-  const title = (text && `(${text}) `) + own;
-  titles.delete(title); // the latest is the last
-  titles.set(title, own);
-  if (titles.size > TITLES) titles.delete(/** @type {string} */ (titles.keys().next().value));
-  document.title = title;
+  document.title = (text && `(${text}) `) + own;
+  keep(titles, document.title, own); // the browser has taken away a space at its end
   for (const link of /** @type {NodeListOf<any>} */ (document.querySelectorAll("link[rel~=icon]"))) {
     link.dataset.livepushIcon ??= link.href; // an attribute, which a copy of the page's head has too
     link.href = text ? icon : link.dataset.livepushIcon;

@@ -26,8 +26,21 @@ let tell;
  * @type {Map<string, string>}
  */
 const came = new Map();
-/** How many of them are kept: enough for the highest count. */
+/** How many of them are kept, and of the page's titles: enough for the highest count. */
 const KEPT = 2 * MAX_COUNT;
+
+/**
+ * Keep something as the latest of its kind, and forget what was kept long before.
+ *
+ * @param {Map<string, string>} kept
+ * @param {string} key
+ * @param {string} value
+ */
+export const keep = (kept, key, value) => {
+  kept.delete(key);
+  kept.set(key, value);
+  if (kept.size > KEPT) kept.delete(/** @type {string} */ (kept.keys().next().value));
+};
 
 /**
  * Return whether the state does not count a notification yet.
@@ -80,9 +93,7 @@ export const add = (event) => {
   const key = keyOf(event);
   const { id } = event;
   if (compare(id, came.get(key) ?? "") <= 0) return false;
-  came.delete(key);
-  came.set(key, id);
-  if (came.size > KEPT) came.delete(/** @type {string} */ (came.keys().next().value));
+  keep(came, key, id);
   tell();
   return !(compare(id, start) <= 0);
 };

@@ -21,7 +21,7 @@ export const watchPictures = (root) => {
 
 /** Set up entries: the things that only scripts can do, and one stop for each entry. @param {any} root */
 export const prepare = (root) => {
-  showTimes(root, root.querySelector("form").dataset.lang);
+  showTimes(root);
   const keys = root.querySelector("[part=keys]");
   if (keys) keys.hidden = false;
   for (const control of root.querySelectorAll("[part=actions] button,li summary")) control.tabIndex = -1;

@@ -4,13 +4,14 @@ import { compare } from "../position.js";
  * Return whether the entries of a list must stay where they are: somebody points at one, has the focus in one, or has
  * scrolled.
  *
- * @param {any} list
+ * @param {import("./state.js").State} list
  */
-export const isHeldAt = (list) => {
+export const isHeldAt = ({ element }) => {
+  const list = element.find("ul");
   if (list?.matches(":hover,:focus-within")) return true;
-  for (let node = list; node; node = node.parentNode ?? node.host) {
+  for (let node = list; node; node = node.assignedSlot ?? node.parentNode ?? node.host) {
     if (node.scrollTop > 0) return true;
-    if (node.part?.contains("panel")) break; // the page behind the bell's panel may be scrolled
+    if (node.matches?.("[part~=panel]")) break; // the page behind the bell's panel may be scrolled
   }
   return false;
 };
@@ -33,8 +34,8 @@ export const hold = (form, entries, upto, isOwn) => {
   const shown = new Set(entries.map(({ dataset: { key } }) => key));
   const fresh = new Map([...list.children].map((entry) => [entry.dataset.key, entry]));
   let news = 0;
-  for (const entry of fresh.values()) {
-    const { id, key } = entry.dataset;
+  for (const [key, entry] of fresh) {
+    const { id } = entry.dataset;
     if (compare(id, upto) <= 0 && (isOwn || shown.has(key) || compare(id, oldest) < 0)) continue;
     news += 1;
     entry.remove();

@@ -16,7 +16,8 @@ const CONTROLS = { e: "archive", u: "read" };
  */
 export const press = (event, entries, help) => {
   const { key, target } = event;
-  if (event.ctrlKey || event.metaKey || event.altKey || target.matches(":read-write,input,select")) return false;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.getModifierState("AltGraph")) return false;
+  if (target.matches(":read-write,input,select")) return false;
   // Caps lock may be on; and where the letters are not Latin ones, the place of a key tells which one is meant.
   const name = (key > "~" && /^Key/.test(event.code) ? event.code.slice(-1) : key).toLowerCase();
   const entry = target.closest("li");

@@ -40,7 +40,7 @@ export const load = async (list) => {
   const { element, url, extra, isStart } = list;
   const turn = ++list.begun;
   const entries = entriesOf(list);
-  const isHeld = !isStart && isHeldAt(element.find("ul"));
+  const isHeld = !isStart && isHeldAt(list);
   const limit = Math.max(PAGE, entries.length + (isHeld ? SPARE : 0));
   const page = await gather(
     list,
@@ -51,7 +51,7 @@ export const load = async (list) => {
   if (!page) list.started?.();
   if (!page || list.pending || turn < list.shown || url !== list.url || extra !== list.extra) return;
   const hasGrown = entriesOf(list).length > entries.length;
-  if (hasGrown || (!isStart && !isHeld && isHeldAt(element.find("ul")))) return load(list);
+  if (hasGrown || (!isStart && !isHeld && isHeldAt(list))) return load(list);
   list.shown = turn;
   list.shownUrl = url;
   show(list, page.forms[0], isHeld);
@@ -59,8 +59,8 @@ export const load = async (list) => {
   list.isStart = list.isOwn = false;
   list.started?.();
   list.inbox.catchUp(element.form.dataset.position, element.refresh);
-  if (isHeld && !isHeldAt(element.find("ul"))) element.refresh(0); // the pointer has left meanwhile
-  showTimes(list.root, element.form.dataset.lang);
+  if (isHeld && !isHeldAt(list)) element.refresh(0); // the pointer has left meanwhile
+  showTimes(list.root);
   ready(list);
 };
 

@@ -53,9 +53,7 @@ export const createList = (element, inbox) => {
     /** Return whether new notifications show in this list. */
     isListing: () => isVisible(list) && element.form && !isPartial(list),
 
-    age() {
-      if (element.form) showTimes(root, element.form.dataset.lang);
-    },
+    age: () => showTimes(root),
 
     /** The panel has closed. */
     close() {

@@ -863,6 +863,17 @@ def test_the_panel_is_below_its_bell_in_a_page_that_is_zoomed_by_its_style(reade
     )
 
 
+def test_the_panel_and_the_toasts_stay_in_the_window_of_a_page_that_is_zoomed_by_its_style(reader: Reader) -> None:
+    fill(reader, 5)
+    page = reader.open(viewport={"width": 500, "height": 500})
+    page.evaluate("document.body.style.zoom = 2")
+    reader.notify("Toast", level="error")
+    expect(toasts(page)).to_be_in_viewport(ratio=1)
+    open_panel(page)
+    expect(entries(page)).to_have_count(6)
+    expect(page.locator("livepush-bell #panel")).to_be_in_viewport(ratio=1)
+
+
 def test_a_stylesheet_that_comes_late_holds_nothing_back(reader: Reader) -> None:
     context = reader.context()
     held = Held(context, "**/inbox.css")

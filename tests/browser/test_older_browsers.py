@@ -96,6 +96,15 @@ def test_the_bell_opens_and_closes(page: Page) -> None:
     is_closed(page)
 
 
+def test_a_bell_that_is_moved_while_its_panel_is_open_has_closed_it(page: Page) -> None:
+    open_panel(page)
+    page.evaluate("document.querySelector('main').prepend(document.querySelector('livepush-bell'))")
+    is_closed(page)
+    open_panel(page)
+    page.mouse.click(20, 650)
+    is_closed(page)
+
+
 @pytest.mark.long
 def test_the_panel_lies_below_its_button_within_the_page(page: Page) -> None:
     open_panel(page)

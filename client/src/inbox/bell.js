@@ -26,13 +26,13 @@ export class Bell extends Part {
 
   /** @param {AbortSignal} signal */
   enter(signal) {
-    this.isOpen = false;
     const timer = setTimeout(() => this.prepare(), STAYS);
     signal.onabort = () => clearTimeout(timer);
     const place = () => this.place();
     addEventListener("resize", place, { signal });
     addEventListener("scroll", place, { signal, capture: true, passive: true });
-    if (this.panel.showPopover) return;
+    if (this.panel.showPopover) return; // it has closed if the bell was moved
+    if (this.isOpen) this.toggle(false);
     const leave = (/** @type {Event} */ event) => {
       const key = /** @type {KeyboardEvent} */ (event).key;
       if (this.isOpen && (key ? key === "Escape" : !event.composedPath().includes(this))) this.toggle(false);

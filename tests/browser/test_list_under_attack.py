@@ -87,6 +87,24 @@ def test_undo_that_is_pressed_while_a_tab_loads_undoes(reader: Reader) -> None:
     titles(page, "b", "a")
 
 
+def test_a_change_that_is_answered_after_the_panel_has_closed_is_not_offered_when_it_opens(reader: Reader) -> None:
+    fill(reader, 2)
+    page = reader.open()
+    open_panel(page)
+    expect(entries(page)).to_have_count(2)
+    archiving = Held(page, "**/inbox/archive/")
+    press(page, "archive")
+    page.keyboard.press("Escape")
+    archiving.let_go()
+    undo = page.locator("livepush-bell [part=undo]")
+    expect(undo).to_be_attached()
+    listing = Held(page, "**/livepush/inbox/?tab=all*")
+    open_panel(page)
+    expect(undo).not_to_be_attached(timeout=1000)
+    listing.let_go()
+    expect(entries(page)).to_have_count(1)
+
+
 @pytest.mark.long
 def test_what_comes_while_the_panel_opens_is_not_archived_with_what_it_shows(reader: Reader) -> None:
     reader.notify("a")

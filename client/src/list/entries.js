@@ -36,6 +36,6 @@ export const prepare = (root) => {
  */
 export const paint = (entry, isUnread) => {
   entry.toggleAttribute("data-unread", isUnread);
-  const button = entry.querySelector("[part=actions] [data-f=read]");
+  const button = entry.querySelector("[data-f=read]");
   if (button) button.formAction = button.formAction.replace(/\w+\/$/, isUnread ? "read/" : "unread/");
 };

@@ -48,7 +48,10 @@ export const createList = (element, inbox) => {
     /** Fetch the list anew: at once if it is visible, else when it is shown. */
     renew,
 
-    start: (/** @type {string} */ url) => start(list, url),
+    start(/** @type {string} */ url) {
+      forgetUndo(list); // a change may have been answered since the panel closed
+      start(list, url);
+    },
 
     /** Return whether new notifications show in this list. */
     isListing: () => isVisible(list) && element.form && !isPartial(list),

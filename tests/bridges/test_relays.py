@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -30,7 +31,7 @@ from livepush.bridges.relays.mapping import Message, Outgoing, decoded
 from livepush.bridges.relays.models import DeadLetter, RelayOffset
 from livepush.bridges.relays.retrying import StillDead, try_again
 from livepush.bridges.relays.running import Runner
-from livepush.bridges.relays.sources import Taker
+from livepush.bridges.relays.sources import Source, Taker, nothing
 from livepush.bridges.relays.taking import offset_of, order, retry, take
 from livepush.management.commands.livepush_relay import Command
 from livepush.signals import notified
@@ -635,6 +636,34 @@ async def test_a_database_host_that_vanishes_is_given_up_and_no_message_is_lost_
             await asyncio.to_thread(process.wait, PATIENCE)
         rows = database.query("SELECT data FROM livepush_event ORDER BY position")
         assert [int(json.loads(data)["n"]) for (data,) in rows] == list(range(200 if then == "goes on" else 100))
+
+
+@pytest.mark.parametrize("using", ALIASES[:1], indirect=True)
+async def test_a_task_that_fails_as_its_source_is_stopped_is_no_line_of_asyncios(using, settings, monkeypatch):
+    loop, stopped, said = asyncio.get_running_loop(), asyncio.Event(), []
+    loop.set_exception_handler(lambda loop, context: said.append(context["message"]))
+    runner = Runner(configured(settings, using))
+
+    async def receive():
+        runner.stop()
+        await stopped.wait()
+        raise ConnectionError("closed as it is stopped")
+
+    async def source_for(relay, taker):
+        tasks = [asyncio.create_task(receive())]
+
+        async def stop():
+            stopped.set()
+            tasks.clear()
+
+        return Source(nothing, stop, nothing, lambda: tasks)
+
+    monkeypatch.setattr(running, "source_for", source_for)
+    await runner.run()
+    for _ in range(3):
+        await asyncio.sleep(0)
+        gc.collect()
+    assert said == []
 
 
 def slowly(message):

@@ -15,6 +15,7 @@ from livepush.bridges.relays.mapping import Message
 from livepush.bridges.relays.sources import Source, Taker, source_for
 from livepush.bridges.relays.taking import forget_old, take
 from livepush.conf import get_settings
+from livepush.hub.pages import note_outcome
 from livepush.progress import Progress
 
 FORGET_EVERY = 600.0
@@ -47,8 +48,11 @@ class Runner(Loop):
                 await self._wait(LOOK)
                 await self._unless_stopped(source.check())
         finally:
+            tasks = list(source.tasks())
             with suppress(Exception):
                 await source.stop()
+            for task in tasks:  # one may fail as it is stopped, which asyncio would log
+                task.add_done_callback(note_outcome)
         if self._broken is not None:
             raise self._broken
 
